@@ -1,0 +1,59 @@
+//! An OHLCV bar as it leaves aggregation, and the version by which every store replaces it.
+
+use crate::{Decimal, Micros, Origin, Turnover, Window};
+
+/// Orders the versions of one bar: the enriched offset of its last tick, then whether it is closed.
+///
+/// A function of the log, so equal versions have equal content, whoever made them (blueprint section 2, "Bars").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BarVersion {
+    /// Offset in the enriched topic of the last tick applied.
+    pub last_offset: i64,
+    /// Whether the window's end has passed, by the watermark or by the idle clock.
+    pub closed: bool,
+}
+
+impl BarVersion {
+    /// `last_offset * 2 + closed`: the `UInt64` by which `ReplacingMergeTree` replaces. Offsets are never negative.
+    pub fn as_u64(self) -> u64 {
+        self.last_offset.unsigned_abs() * 2 + u64::from(self.closed)
+    }
+
+    /// The inverse of [`BarVersion::as_u64`].
+    pub fn from_u64(value: u64) -> BarVersion {
+        BarVersion {
+            last_offset: (value / 2) as i64,
+            closed: value % 2 == 1,
+        }
+    }
+}
+
+/// A bar. Open and close are by (event time, origin); arrival order never matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Bar<'a> {
+    pub tenant_id: &'a str,
+    pub instrument_id: &'a str,
+    pub market: &'a str,
+    pub window: Window,
+    pub open: Decimal,
+    pub high: Decimal,
+    pub low: Decimal,
+    pub close: Decimal,
+    /// Sum of volumes, scale 8; ticks without a volume add nothing.
+    pub volume: i128,
+    pub turnover: Turnover,
+    pub vwap: Option<Decimal>,
+    pub trade_count: i64,
+    /// Event time and origin of the opening tick.
+    pub open_time: Micros,
+    pub first_origin: Origin<'a>,
+    /// Event time and origin of the closing tick.
+    pub close_time: Micros,
+    pub last_origin: Origin<'a>,
+    /// Ticks applied after the log's watermark had passed the end of the window.
+    pub revision: i32,
+    pub version: BarVersion,
+    /// Append time of the newest raw message in it (for latency).
+    pub last_appended_at: Micros,
+}

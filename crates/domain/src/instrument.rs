@@ -1,0 +1,75 @@
+//! Instrument ids: `MARKET.<node>.<PRODUCT>`, with a reversible encoding of the node's own text (blueprint section 4).
+
+use std::fmt::Write;
+
+/// Separator of `tenant_id|instrument_id` in message keys; cannot occur in either part.
+pub const KEY_SEPARATOR: char = '|';
+
+/// Writes `MARKET.<node>.<PRODUCT>` into `out` (cleared first). Bytes of the node outside `A–Z a–z 0–9 . _ -`
+/// are percent-encoded, so the node's text can be had back.
+pub fn write_instrument_id(market: &str, node: &str, product: &str, out: &mut String) {
+    out.clear();
+    out.push_str(market);
+    out.push('.');
+    for byte in node.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => out.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            _ => _ = write!(out, "%{byte:02X}"),
+        }
+    }
+    out.push('.');
+    out.push_str(product);
+}
+
+/// Why an identifier that a producer sent is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifierError {
+    /// Nothing but white space.
+    #[error("is empty")]
+    Empty,
+    /// More than 256 bytes.
+    #[error("is longer than 256 bytes")]
+    TooLong,
+    /// Holds `|` or a control character, which keys and logs cannot carry.
+    #[error("holds '|' or a control character")]
+    ForbiddenCharacter,
+}
+
+/// Checks a tenant or instrument id of a producer.
+pub fn check_identifier(text: &str) -> Result<(), IdentifierError> {
+    if text.trim().is_empty() {
+        Err(IdentifierError::Empty)
+    } else if text.len() > 256 {
+        Err(IdentifierError::TooLong)
+    } else if text.chars().any(|c| c == KEY_SEPARATOR || c.is_control()) {
+        Err(IdentifierError::ForbiddenCharacter)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_own_text_is_kept_and_the_rest_is_percent_encoded() {
+        let mut id = String::from("old");
+        write_instrument_id("MISO", "INDIANA.HUB", "RT5", &mut id);
+        assert_eq!(id, "MISO.INDIANA.HUB.RT5");
+        write_instrument_id("PJM", "WESTERN HUB", "RTH", &mut id);
+        assert_eq!(id, "PJM.WESTERN%20HUB.RTH");
+        write_instrument_id("X", "a|b%", "P", &mut id);
+        assert_eq!(id, "X.a%7Cb%25.P");
+    }
+
+    #[test]
+    fn identifiers_that_keys_cannot_carry_are_refused() {
+        assert_eq!(check_identifier("NG_HH_M1"), Ok(()));
+        assert_eq!(check_identifier(" "), Err(IdentifierError::Empty));
+        assert_eq!(check_identifier("a|b"), Err(IdentifierError::ForbiddenCharacter));
+        assert_eq!(check_identifier("a\nb"), Err(IdentifierError::ForbiddenCharacter));
+        assert_eq!(check_identifier(&"x".repeat(257)), Err(IdentifierError::TooLong));
+    }
+}

@@ -1,0 +1,27 @@
+//! Value types and pure rules of the pipeline: what a tick, a bar and a position *are*.
+//!
+//! Role: the one vocabulary that every other crate speaks. Absent on purpose: async, I/O, clocks, serialization.
+//! Invariants that live here: INV-1 (everything is a function of its arguments), the order of origins on which
+//! INV-3 rests, exact decimal arithmetic (blueprint section 4).
+//! Failure: arithmetic and parsing return errors; nothing panics, nothing saturates silently.
+
+pub mod bar;
+pub mod decimal;
+pub mod error;
+pub mod instrument;
+pub mod origin;
+pub mod quality;
+pub mod routing;
+pub mod tick;
+pub mod window;
+
+pub use bar::{Bar, BarVersion};
+pub use decimal::{Decimal, DecimalError, Turnover};
+pub use error::{Classified, ErrorClass};
+pub use origin::{Origin, RawPosition};
+pub use quality::{QualityFlag, QualityFlags};
+pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, Tick};
+pub use window::{Interval, Window};
+
+/// Microseconds since 1970-01-01T00:00:00Z: the only representation of time inside the pipeline.
+pub type Micros = i64;

@@ -1,0 +1,95 @@
+//! What is remarkable about a tick. A flag never removes a tick: negative and zero prices are real in power markets.
+
+/// One remark. The discriminant is the position in the Avro enum and in the bit set: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum QualityFlag {
+    Valid,
+    PriceNegative,
+    OutOfRange,
+    PriceSpike,
+    VolumeSpike,
+    LateArrival,
+    MissingMetadata,
+    MissingVolume,
+    Duplicate,
+    ComponentMismatch,
+    UnknownNode,
+    OffGrid,
+}
+
+impl QualityFlag {
+    /// Every flag, in the order of its discriminant.
+    pub const ALL: [QualityFlag; 12] = [
+        QualityFlag::Valid,
+        QualityFlag::PriceNegative,
+        QualityFlag::OutOfRange,
+        QualityFlag::PriceSpike,
+        QualityFlag::VolumeSpike,
+        QualityFlag::LateArrival,
+        QualityFlag::MissingMetadata,
+        QualityFlag::MissingVolume,
+        QualityFlag::Duplicate,
+        QualityFlag::ComponentMismatch,
+        QualityFlag::UnknownNode,
+        QualityFlag::OffGrid,
+    ];
+
+    /// The public name, as in metrics, tables and Avro.
+    pub fn name(self) -> &'static str {
+        match self {
+            QualityFlag::Valid => "valid",
+            QualityFlag::PriceNegative => "price_negative",
+            QualityFlag::OutOfRange => "out_of_range",
+            QualityFlag::PriceSpike => "price_spike",
+            QualityFlag::VolumeSpike => "volume_spike",
+            QualityFlag::LateArrival => "late_arrival",
+            QualityFlag::MissingMetadata => "missing_metadata",
+            QualityFlag::MissingVolume => "missing_volume",
+            QualityFlag::Duplicate => "duplicate",
+            QualityFlag::ComponentMismatch => "component_mismatch",
+            QualityFlag::UnknownNode => "unknown_node",
+            QualityFlag::OffGrid => "off_grid",
+        }
+    }
+}
+
+/// A set of flags. Empty stands for nothing checked yet; a checked tick without remarks carries `valid` alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct QualityFlags(u16);
+
+impl QualityFlags {
+    /// No flag.
+    pub const NONE: QualityFlags = QualityFlags(0);
+
+    /// Adds a flag.
+    pub fn insert(&mut self, flag: QualityFlag) {
+        self.0 |= 1 << flag as u8;
+    }
+
+    /// Whether the flag is set.
+    pub fn contains(self, flag: QualityFlag) -> bool {
+        self.0 & (1 << flag as u8) != 0
+    }
+
+    /// Whether no flag is set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The bits, one per discriminant.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set with these bits; `None` where a bit has no flag.
+    pub fn from_bits(bits: u16) -> Option<QualityFlags> {
+        (u32::from(bits) < 1 << QualityFlag::ALL.len()).then_some(QualityFlags(bits))
+    }
+
+    /// The flags in the order of their discriminants.
+    pub fn iter(self) -> impl Iterator<Item = QualityFlag> {
+        QualityFlag::ALL.into_iter().filter(move |flag| self.contains(*flag))
+    }
+}

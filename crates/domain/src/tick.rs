@@ -1,0 +1,136 @@
+//! A tick before and after enrichment, borrowed from the bytes it was read from (no allocation on the hot path).
+
+use crate::{Decimal, Micros, Origin, QualityFlags};
+
+/// What a tick says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A trade or quote: each one counts.
+    Trade,
+    /// The price of one delivery interval.
+    Interval,
+}
+
+impl Kind {
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Trade => "trade",
+            Kind::Interval => "interval",
+        }
+    }
+}
+
+/// A normalized tick. Texts borrow from the message; times are UTC microseconds; prices are per `unit` in `currency`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Tick<'a> {
+    pub origin: Origin<'a>,
+    /// When the raw message was appended to the log (the broker's clock).
+    pub appended_at: Micros,
+    /// The producer's id of the event; of a document, a hash of its bytes.
+    pub source_event_id: &'a str,
+    pub correlation_id: &'a str,
+    pub causation_id: Option<&'a str>,
+    pub tenant_id: &'a str,
+    pub instrument_id: &'a str,
+    pub symbol: Option<&'a str>,
+    /// Upper case: `MISO`, `CAISO`, …
+    pub market: &'a str,
+    pub kind: Kind,
+    pub event_time: Micros,
+    /// End of the delivery interval that starts at `event_time`.
+    pub interval_end: Option<Micros>,
+    pub price: Decimal,
+    pub volume: Option<Decimal>,
+    pub bid: Option<Decimal>,
+    pub ask: Option<Decimal>,
+    pub energy: Option<Decimal>,
+    pub congestion: Option<Decimal>,
+    pub loss: Option<Decimal>,
+    pub ghg: Option<Decimal>,
+    pub currency: &'a str,
+    pub unit: &'a str,
+    pub node: Option<&'a str>,
+    pub zone: Option<&'a str>,
+    pub hub: Option<&'a str>,
+    pub market_status: Option<&'a str>,
+    /// `rt5`, `rt15`, `rth`, `da`, `exante`, `trade`, …
+    pub product: &'a str,
+    /// Version or vintage of a restated price.
+    pub version: Option<&'a str>,
+    pub source_system: &'a str,
+    pub sequence: Option<i64>,
+    pub quality_flags: QualityFlags,
+    /// Wall clock of the service that normalized it (a remark, never a decision: INV-1).
+    pub normalized_at: Micros,
+}
+
+/// How the reference data of a tick was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Classification {
+    /// A row of `taxonomy_instruments`.
+    Database,
+    /// Derived from the names by rules.
+    RuleBased,
+    /// Nothing known.
+    Fallback,
+}
+
+impl Classification {
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Classification::Database => "database",
+            Classification::RuleBased => "rule_based",
+            Classification::Fallback => "fallback",
+        }
+    }
+}
+
+/// What enrichment adds to a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Enrichment<'a> {
+    pub commodity: &'a str,
+    pub region: &'a str,
+    pub product_tier: &'a str,
+    /// Unit of the instrument row, where one is known.
+    pub unit: Option<&'a str>,
+    pub contract_size: Option<Decimal>,
+    pub tick_size: Option<Decimal>,
+    /// Curve that the instrument is a member of.
+    pub curve_id: Option<&'a str>,
+    /// 0..=100, in hundredths (0.95 is 95).
+    pub confidence_percent: i32,
+    pub method: Classification,
+    /// Confidence below the configured threshold.
+    pub low_confidence: bool,
+    pub enriched_at: Micros,
+}
+
+/// A tick with its reference data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct EnrichedTick<'a> {
+    pub tick: Tick<'a>,
+    pub enrichment: Enrichment<'a>,
+}
+
+/// A tick that came too late for some of its windows: those intervals do not count it, and `dp verify` knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LateTick<'a> {
+    pub origin: Origin<'a>,
+    pub tenant_id: &'a str,
+    pub instrument_id: &'a str,
+    pub event_time: Micros,
+    pub price: Decimal,
+    pub volume: Option<Decimal>,
+    /// Bit `i` set: the window of `Interval::ALL[i]` had been forgotten.
+    pub missed_intervals: u8,
+    /// The instrument's watermark when the tick was read.
+    pub watermark: Micros,
+    /// Offset of the tick in the enriched topic.
+    pub enriched_offset: i64,
+}
