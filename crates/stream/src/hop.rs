@@ -1,0 +1,319 @@
+//! A stateless stage between two topics: at-least-once, in order, committed at the frontier.
+//!
+//! Role: normalization and enrichment are [`Stage`]s; everything that has to be right about positions is here, once.
+//! Invariants: INV-2 (frontier), INV-7 (outputs enter in input order). Positions are the group's committed offsets: a
+//! reset or lost offset only repeats work, whose outputs are refused downstream (INV-3).
+//! Failure: poison goes to the dead letter topic and holds the frontier until it is acknowledged there; errors of the
+//! producer rebuild the worker. A committed offset outside of the log is fatal and names the remedy.
+
+use std::time::{Duration, Instant};
+
+use domain::Micros;
+
+use crate::dead_letter::DeadLetter;
+use crate::frontier::Frontier;
+use crate::kafka::reader::LogReader;
+use crate::worker::{Handler, Io, Output};
+use crate::{Message, Partition, StartAt, StreamError};
+
+/// The decisions of a stateless stage: a function of the message and of what it remembers.
+pub trait Stage {
+    /// Name for metrics and dead letters.
+    fn name(&self) -> &'static str;
+
+    /// Decides about one message and writes its outputs into `out`, in order.
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError>;
+
+    /// Shows a message that was finished by an earlier owner, so that memory (an event-id window) can be rebuilt.
+    fn observe(&mut self, message: &Message<'_>) {
+        let _ = message;
+    }
+
+    /// How far back [`Stage::observe`] needs to see; `None` where the stage remembers nothing.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
+    /// After each batch: refresh snapshots, add up counters.
+    fn turn(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    /// The partition went away: forget what was remembered for it.
+    fn forget(&mut self, partition: &Partition) {
+        let _ = partition;
+    }
+}
+
+/// How much of the log a stage's memory covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Append time.
+    pub micros: Micros,
+    /// Offsets.
+    pub offsets: i64,
+}
+
+/// What became of a message besides its outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Finished; it may have no outputs (a repeated event).
+    Done,
+    /// All of it, or some rows of it, cannot be used.
+    DeadLetter(Rejected),
+}
+
+/// Why a message, or rows of it, cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Code of a closed set.
+    pub code: &'static str,
+    /// For people: what and where.
+    pub message: String,
+    /// The refused rows of a document whose other rows were emitted; empty means the whole message.
+    pub rows: Vec<i32>,
+    /// Of the message, where it could be read.
+    pub correlation_id: String,
+    /// How often it has been tried.
+    pub attempts: u32,
+}
+
+/// The outputs of one message, encoded into one reused buffer.
+#[derive(Debug, Default)]
+pub struct StageOutput {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    partition: i32,
+    key: (usize, usize),
+    payload: (usize, usize),
+}
+
+impl StageOutput {
+    /// Adds a record; `write` appends its value to the buffer.
+    pub fn push<E>(
+        &mut self,
+        partition: i32,
+        key: &[&[u8]],
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.bytes.len();
+        key.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        let middle = self.bytes.len();
+        write(&mut self.bytes)?;
+        self.records.push(Record {
+            partition,
+            key: (start, middle),
+            payload: (middle, self.bytes.len()),
+        });
+        Ok(())
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The records: partition, key, value.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, &[u8], &[u8])> {
+        self.records
+            .iter()
+            .map(|record| (record.partition, self.part(record.key), self.part(record.payload)))
+    }
+
+    /// Removes all records, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
+    }
+
+    fn part(&self, (start, end): (usize, usize)) -> &[u8] {
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+}
+
+struct Lane {
+    partition: Partition,
+    frontier: Frontier,
+    /// Messages before this offset were finished by an earlier owner: observed, not processed.
+    process_from: i64,
+}
+
+/// Runs a [`Stage`] as a worker's handler.
+pub struct Hop<S> {
+    stage: S,
+    output_topic: String,
+    lanes: Vec<Lane>,
+    out: StageOutput,
+}
+
+impl<S: Stage> Hop<S> {
+    /// A hop that writes to this topic.
+    pub fn new(stage: S, output_topic: String) -> Hop<S> {
+        Hop {
+            stage,
+            output_topic,
+            lanes: Vec::new(),
+            out: StageOutput::default(),
+        }
+    }
+
+    fn begin(&mut self, io: &mut Io<'_>, partition: &Partition, committed: Option<i64>) -> Result<(), StreamError> {
+        let process_from = committed.unwrap_or(0);
+        let start = match committed {
+            None => StartAt::Beginning,
+            Some(offset) => {
+                check_range(partition, offset, io.log_range(partition)?)?;
+                StartAt::Offset(match self.stage.memory() {
+                    Some(memory) => memory_start(&io.config().bootstrap, partition, offset, memory)?,
+                    None => offset,
+                })
+            }
+        };
+        self.lanes.push(Lane {
+            partition: partition.clone(),
+            frontier: Frontier::default(),
+            process_from,
+        });
+        io.start(partition, start)
+    }
+
+    fn process(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+        self.out.clear();
+        let verdict = self.stage.process(message, &mut self.out)?;
+        for (partition, key, payload) in self.out.iter() {
+            io.send(&Output {
+                topic: &self.output_topic,
+                partition,
+                key,
+                payload: Some(payload),
+                headers: &[],
+            })?;
+        }
+        if let Verdict::DeadLetter(rejected) = verdict {
+            let service = io.config().service.clone();
+            io.dead_letter(
+                message,
+                &DeadLetter {
+                    service: &service,
+                    stage: self.stage.name(),
+                    code: rejected.code,
+                    message: &rejected.message,
+                    rejected_rows: &rejected.rows,
+                    attempts: rejected.attempts,
+                    correlation_id: &rejected.correlation_id,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn commit_frontiers(&mut self, io: &mut Io<'_>) {
+        let acked_through = io.acked_through();
+        for lane in &mut self.lanes {
+            if let Some(next_offset) = lane.frontier.advance(acked_through) {
+                io.commit(&lane.partition, next_offset);
+            }
+        }
+    }
+}
+
+impl<S: Stage> Handler for Hop<S> {
+    fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        for (partition, committed) in io.committed(partitions)? {
+            self.begin(io, &partition, committed)?;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+        let Some(index) = self
+            .lanes
+            .iter()
+            .position(|lane| lane.partition.number == message.partition && *lane.partition.topic == *message.topic)
+        else {
+            // Fetched before the partition was given up; its new owner reads it.
+            return Ok(());
+        };
+        if self
+            .lanes
+            .get(index)
+            .is_some_and(|lane| message.offset < lane.process_from)
+        {
+            self.stage.observe(message);
+            return Ok(());
+        }
+        self.process(io, message)?;
+        if let Some(lane) = self.lanes.get_mut(index) {
+            lane.frontier.handled(message.offset + 1, io.last_ticket());
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        self.commit_frontiers(io);
+        self.stage.turn()
+    }
+
+    fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.stage.turn()?;
+        while Instant::now() < io.drain_deadline()
+            && self
+                .lanes
+                .iter()
+                .any(|lane| partitions.contains(&lane.partition) && lane.frontier.is_waiting())
+        {
+            io.poll_acks(Duration::from_millis(5))?;
+            self.commit_frontiers(io);
+        }
+        self.lanes.retain(|lane| !partitions.contains(&lane.partition));
+        partitions.iter().for_each(|partition| self.stage.forget(partition));
+        Ok(())
+    }
+}
+
+/// Refuses a stored position that the log does not hold any more, or not yet.
+pub fn check_range(partition: &Partition, position: i64, (oldest, next): (i64, i64)) -> Result<(), StreamError> {
+    if (oldest..=next).contains(&position) {
+        return Ok(());
+    }
+    let why = if position < oldest {
+        "retention has removed messages that were not processed"
+    } else {
+        "the log is shorter than what was processed: the topic was recreated or Kafka lost data"
+    };
+    Err(StreamError::fatal(
+        "position_out_of_range",
+        format!(
+            "{partition}: the stored position {position} lies outside of the log [{oldest}, {next}]; {why}; \
+             rebuild from the raw log as a new generation (DATA_PROC_GENERATION)"
+        ),
+    ))
+}
+
+/// The first offset that a memory reaching back from `committed` can need.
+fn memory_start(bootstrap: &str, partition: &Partition, committed: i64, memory: Memory) -> Result<i64, StreamError> {
+    let reader = LogReader::new(bootstrap)?;
+    let (oldest, _) = reader.log_range(partition)?;
+    let by_count = (committed - memory.offsets).max(oldest);
+    let mut last_time = None;
+    reader.read(partition, (committed - 1).max(oldest), committed, |message| {
+        last_time = Some(message.timestamp);
+        true
+    })?;
+    let Some(last_time) = last_time else {
+        return Ok(committed);
+    };
+    let by_time = reader
+        .offset_at(partition, last_time - memory.micros)?
+        .unwrap_or(committed);
+    Ok(by_time.max(by_count).min(committed))
+}

@@ -1,0 +1,325 @@
+//! A simulator of stateless stages around the very pieces that run ([`AckWindow`], [`Frontier`], [`EventWindow`],
+//! [`Sequencer`]): owners that crash, zombies that go on, delivery errors, delayed and reordered commits, group resets.
+//! Downstream, a sequencer must accept exactly the first occurrence of every event. Each rule can be taken out, and then
+//! some seed must go wrong.
+
+use domain::{Micros, RawPosition};
+
+use crate::acks::AckWindow;
+use crate::event_window::{EventWindow, WindowLimits};
+use crate::frontier::Frontier;
+use crate::{Sequencer, Ticket};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Nothing,
+    /// Commits what was handled, acknowledged or not.
+    Frontier,
+    /// Later outputs land although an earlier one failed.
+    Gapless,
+    /// After a delivery error, goes on instead of reading again from the committed offset.
+    RestartAfterError,
+    Sequencer,
+    /// The event-id window starts empty at the committed offset.
+    ReadBack,
+    /// A repeated event is not remembered as an earlier message.
+    DuplicatesIncluded,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Raw {
+    event: u128,
+    appended_at: Micros,
+    rows: i32,
+}
+
+const LIMITS: WindowLimits = WindowLimits {
+    micros: 60,
+    max_ids: 12,
+};
+
+struct Owner {
+    at: usize,
+    emit_from: usize,
+    window: EventWindow,
+    acks: AckWindow,
+    frontier: Frontier,
+    /// Sent, not yet landed: (ticket, output).
+    in_flight: Vec<(Ticket, RawPosition)>,
+    alive: bool,
+}
+
+struct World {
+    without: Without,
+    random: Random,
+    raw: Vec<Raw>,
+    owners: Vec<Owner>,
+    downstream: Vec<RawPosition>,
+    committed: usize,
+    /// Commits on their way: they may arrive late and in any order.
+    commits: Vec<usize>,
+}
+
+impl World {
+    fn new(without: Without, seed: u64) -> World {
+        let mut random = Random(seed.wrapping_mul(6_007) + 3);
+        let mut time = 0;
+        let raw = (0..50)
+            .map(|_| {
+                time += random.below(12) as i64;
+                Raw {
+                    event: u128::from(random.below(14)),
+                    appended_at: time,
+                    rows: 1 + random.below(3) as i32,
+                }
+            })
+            .collect();
+        World {
+            without,
+            random,
+            raw,
+            owners: Vec::new(),
+            downstream: Vec::new(),
+            committed: 0,
+            commits: Vec::new(),
+        }
+    }
+
+    fn join(&mut self) {
+        let from = self.committed;
+        let back = match self.without {
+            Without::ReadBack => from,
+            _ => self.memory_start(from),
+        };
+        self.owners.push(Owner {
+            at: back,
+            emit_from: from,
+            window: EventWindow::new(LIMITS),
+            acks: AckWindow::default(),
+            frontier: Frontier::default(),
+            in_flight: Vec::new(),
+            alive: true,
+        });
+    }
+
+    /// The rule of `hop::memory_start`: by append time of the last finished message, and by count.
+    fn memory_start(&self, from: usize) -> usize {
+        let Some(last) = from.checked_sub(1) else {
+            return 0;
+        };
+        let oldest = self.raw[last].appended_at - LIMITS.micros;
+        let by_time = self
+            .raw
+            .iter()
+            .position(|raw| raw.appended_at >= oldest)
+            .unwrap_or(from);
+        by_time.max(from.saturating_sub(LIMITS.max_ids as usize)).min(from)
+    }
+
+    fn read(&mut self, index: usize) {
+        let owner = &mut self.owners[index];
+        let Some(raw) = self.raw.get(owner.at) else {
+            return;
+        };
+        let offset = owner.at as i64;
+        let duplicate = if self.without == Without::DuplicatesIncluded {
+            only_first_occurrences_count(&self.raw, owner.at)
+        } else {
+            owner.window.observe(offset, raw.appended_at, raw.event)
+        };
+        if owner.at >= owner.emit_from {
+            if !duplicate {
+                for row in 0..raw.rows {
+                    let ticket = owner.acks.issue();
+                    owner.in_flight.push((ticket, RawPosition { offset, index: row }));
+                }
+            }
+            owner.frontier.handled(offset + 1, owner.acks.last());
+            if self.without == Without::Frontier {
+                self.commits.push(owner.at + 1);
+            }
+        }
+        owner.at += 1;
+    }
+
+    /// The oldest output lands; its acknowledgement may be lost, which is a delivery error too.
+    fn land(&mut self, index: usize) {
+        let fails = self.random.chance(6);
+        let ack_lost = self.random.chance(4);
+        let owner = &mut self.owners[index];
+        if owner.in_flight.is_empty() {
+            return;
+        }
+        let (ticket, output) = owner.in_flight.remove(0);
+        if !fails {
+            self.downstream.push(output);
+        }
+        match (fails || ack_lost, self.without) {
+            (false, _) => owner.acks.acknowledge(ticket),
+            // The gap stays, and what follows lands.
+            (true, Without::Gapless) if fails => {
+                let rest = owner.in_flight.len().min(2);
+                self.downstream
+                    .extend(owner.in_flight.drain(..rest).map(|(_, output)| output));
+                self.restart(index);
+            }
+            (true, Without::RestartAfterError) => owner.acks.acknowledge(ticket),
+            (true, _) => self.restart(index),
+        }
+    }
+
+    fn restart(&mut self, index: usize) {
+        self.owners[index].alive = false;
+        self.join();
+    }
+
+    fn commit(&mut self, index: usize) {
+        let owner = &mut self.owners[index];
+        if let Some(next) = owner.frontier.advance(owner.acks.acked_through()) {
+            self.commits.push(next as usize);
+        }
+        if !self.commits.is_empty() && self.random.chance(60) {
+            let which = self.random.below(self.commits.len() as u64) as usize;
+            self.committed = self.commits.swap_remove(which);
+        }
+    }
+
+    fn step(&mut self) {
+        let live: Vec<usize> = (0..self.owners.len()).filter(|i| self.owners[*i].alive).collect();
+        let Some(index) = live.get(self.random.below(live.len().max(1) as u64) as usize).copied() else {
+            return self.join();
+        };
+        match self.random.below(100) {
+            0..=39 => self.read(index),
+            40..=79 => self.land(index),
+            80..=92 => self.commit(index),
+            // A crash: what was sent may still land, in order.
+            93 => {
+                self.owners[index].alive = false;
+                let rest = self.random.below(self.owners[index].in_flight.len() as u64 + 1) as usize;
+                self.downstream
+                    .extend(self.owners[index].in_flight.drain(..rest).map(|(_, output)| output));
+            }
+            // The partition moves; the old owner goes on as a zombie.
+            94..=95 if live.len() < 3 => self.join(),
+            // A reset to earliest, or a deleted group.
+            96 if self.random.chance(20) => self.committed = 0,
+            _ => {}
+        }
+    }
+
+    fn verdict(mut self) -> Result<(), String> {
+        self.owners.iter_mut().for_each(|owner| owner.alive = false);
+        self.join();
+        let last = self.owners.len() - 1;
+        while self.owners[last].at < self.raw.len() {
+            self.read(last);
+        }
+        let rest: Vec<RawPosition> = self.owners[last]
+            .in_flight
+            .drain(..)
+            .map(|(_, output)| output)
+            .collect();
+        self.downstream.extend(rest);
+        let mut sequencer = Sequencer::default();
+        let accepted: Vec<RawPosition> = self
+            .downstream
+            .iter()
+            .filter(|output| sequencer.accept("f", 0, **output) || self.without == Without::Sequencer)
+            .copied()
+            .collect();
+        if accepted == self.expected() {
+            Ok(())
+        } else {
+            Err(format!("{} accepted", accepted.len()))
+        }
+    }
+
+    /// The definition, written without any of the pieces.
+    fn expected(&self) -> Vec<RawPosition> {
+        let is_first = |at: usize| {
+            let raw = self.raw[at];
+            !self.raw[..at].iter().enumerate().any(|(before, earlier)| {
+                earlier.event == raw.event
+                    && at - before < LIMITS.max_ids as usize
+                    && earlier.appended_at >= raw.appended_at - LIMITS.micros
+            })
+        };
+        (0..self.raw.len())
+            .filter(|at| is_first(*at))
+            .flat_map(|at| {
+                (0..self.raw[at].rows).map(move |index| RawPosition {
+                    offset: at as i64,
+                    index,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The rule with the mistake: a repeated event does not prolong the memory of its id.
+fn only_first_occurrences_count(raw: &[Raw], at: usize) -> bool {
+    let mut first: Vec<usize> = Vec::new();
+    for now in 0..=at {
+        let duplicate = first.iter().any(|before| {
+            raw[*before].event == raw[now].event
+                && now - before < LIMITS.max_ids as usize
+                && raw[*before].appended_at >= raw[now].appended_at - LIMITS.micros
+        });
+        if now == at {
+            return duplicate;
+        }
+        if !duplicate {
+            first.push(now);
+        }
+    }
+    false
+}
+
+fn run(without: Without, seed: u64) -> Result<(), String> {
+    let mut world = World::new(without, seed);
+    for _ in 0..400 {
+        world.step();
+    }
+    world.verdict()
+}
+
+#[test]
+fn every_event_passes_once_and_in_order_whatever_happens() {
+    for seed in 0..5000 {
+        assert_eq!(run(Without::Nothing, seed), Ok(()), "seed {seed}");
+    }
+}
+
+#[test]
+fn each_rule_is_needed() {
+    for without in [
+        Without::Frontier,
+        Without::Gapless,
+        Without::RestartAfterError,
+        Without::Sequencer,
+        Without::ReadBack,
+        Without::DuplicatesIncluded,
+    ] {
+        assert!(
+            (0..5000).any(|seed| run(without, seed).is_err()),
+            "the model does not notice that {without:?} is missing"
+        );
+    }
+}

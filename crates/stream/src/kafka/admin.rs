@@ -1,0 +1,60 @@
+//! Makes topics (for `dp topics create` and tests), and publishes records for operators.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::{classify, settings};
+use crate::StreamError;
+
+/// A topic to be made.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    /// Name.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replication factor.
+    pub replication: i32,
+    /// Topic settings such as `cleanup.policy`.
+    pub config: Vec<(String, String)>,
+}
+
+/// Makes the topics that do not exist yet; returns the names of those it made.
+pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
+    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin")
+        .create()
+        .map_err(|e| classify("create admin client", &e))?;
+    let topics: Vec<NewTopic<'_>> = specs
+        .iter()
+        .map(|spec| {
+            let topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication));
+            spec.config
+                .iter()
+                .fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new()
+        .operation_timeout(Some(Duration::from_secs(30)))
+        .request_timeout(Some(Duration::from_secs(30)));
+    let results = admin
+        .create_topics(&topics, &options)
+        .await
+        .map_err(|e| classify("create topics", &e))?;
+    let mut created = Vec::new();
+    for result in results {
+        match result {
+            Ok(name) => created.push(name),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => {
+                return Err(StreamError::fatal(
+                    "create_topic_failed",
+                    format!("create topic {name}: {code}"),
+                ));
+            }
+        }
+    }
+    Ok(created)
+}

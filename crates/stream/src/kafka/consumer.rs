@@ -1,0 +1,328 @@
+//! A member of a consumer group that never acts inside a callback.
+//!
+//! Role: the rebalance callback only records what the group wants; the worker's loop handles it between two polls
+//! (assign: find positions, then start; revoke: drain, commit while still the owner, then give up).
+//! A partition is consumed only after [`GroupConsumer::start`] with an explicit position, so nothing is ever read from a
+//! default one.
+//! Failure: errors come back classified; informational ones (all brokers down) are logged and waited out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+
+use super::{classify, settings};
+use crate::{Message, Partition, StartAt, StreamError};
+
+/// What the group asks of this member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// These partitions are ours now.
+    Assigned(Vec<Partition>),
+    /// These are to be given up.
+    Revoked(Vec<Partition>),
+}
+
+/// Shared between the client's callbacks (run inside `poll`) and the worker's loop.
+#[derive(Default)]
+struct Context {
+    events: Mutex<VecDeque<GroupEvent>>,
+    lag: Mutex<BTreeMap<(String, i32), i64>>,
+    closing: AtomicBool,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        super::producer::log_client(level, fac, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, stats) in statistics.topics {
+            for (number, partition) in stats.partitions {
+                if partition.app_offset >= 0 && partition.hi_offset >= 0 {
+                    lag.insert(
+                        (topic.clone(), number),
+                        (partition.hi_offset - partition.app_offset).max(0),
+                    );
+                }
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(error = %error, reason, "kafka client reports a problem");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = partitions_of(list);
+        let assigned = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            // Nobody will look at events any more, and closing waits until the group has its answer.
+            let answer = if assigned { Ok(()) } else { consumer.unassign() };
+            if let Err(error) = answer {
+                tracing::debug!(error = %error, "giving up partitions while closing");
+            }
+            return;
+        }
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(if assigned {
+                GroupEvent::Assigned(partitions)
+            } else {
+                GroupEvent::Revoked(partitions)
+            });
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            // Commits serve lag tools and the stateless stages, which re-read from the last one that held (INV-2).
+            tracing::debug!(error = %error, "commit refused");
+        }
+    }
+}
+
+/// A member of a consumer group.
+pub struct GroupConsumer {
+    consumer: BaseConsumer<Context>,
+    started: std::cell::RefCell<BTreeSet<Partition>>,
+}
+
+impl GroupConsumer {
+    /// Joins the group for these topics.
+    pub fn subscribe(
+        bootstrap: &str,
+        group: &str,
+        client_id: &str,
+        topics: &[String],
+    ) -> Result<GroupConsumer, StreamError> {
+        let consumer: BaseConsumer<Context> = settings::consumer(bootstrap, group, client_id)
+            .create_with_context(Context::default())
+            .map_err(|e| classify("create consumer", &e))?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|e| classify("subscribe", &e))?;
+        Ok(GroupConsumer {
+            consumer,
+            started: std::cell::RefCell::default(),
+        })
+    }
+
+    /// The next message, or `None` when the time is over or only an event was served.
+    pub fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>, StreamError> {
+        match self.consumer.poll(timeout) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => Err(StreamError::fatal(
+                "position_out_of_range",
+                "a stored position lies outside of the log (retention has passed it, or the topic was recreated): \
+                 rebuild this stage as a new generation (DATA_PROC_GENERATION)",
+            )),
+            Some(Err(KafkaError::MessageConsumption(
+                code @ (RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition),
+            ))) => Err(StreamError::transient("unknown_topic", format!("consume: {code}"))),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(StreamError::transient(
+                "kafka_client_failed",
+                format!("consume: {error}"),
+            )),
+            Some(Err(error)) => {
+                tracing::debug!(error = %error, "consumer reports a passing problem");
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the group has asked since the last call, in order.
+    pub fn take_events(&self) -> Vec<GroupEvent> {
+        let mut events = self
+            .consumer
+            .context()
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        events.drain(..).collect()
+    }
+
+    /// Tells the group that the assignment is known; consumption starts with [`GroupConsumer::start`].
+    pub fn acknowledge_assignment(&self) -> Result<(), StreamError> {
+        self.consumer
+            .incremental_assign(&TopicPartitionList::new())
+            .map_err(|e| classify("accept assignment", &e))
+    }
+
+    /// Begins to consume.
+    pub fn start(&self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
+        let offset = match at {
+            StartAt::Beginning => Offset::Beginning,
+            StartAt::Offset(offset) => Offset::Offset(offset),
+        };
+        self.consumer
+            .incremental_assign(&list([(partition, offset)])?)
+            .map_err(|e| classify("start partition", &e))?;
+        self.started.borrow_mut().insert(partition.clone());
+        Ok(())
+    }
+
+    /// Stops consuming without telling the group (to start again elsewhere in the log).
+    pub fn stop(&self, partition: &Partition) -> Result<(), StreamError> {
+        if self.started.borrow_mut().remove(partition) {
+            self.consumer
+                .incremental_unassign(&list([(partition, Offset::Invalid)])?)
+                .map_err(|e| classify("stop partition", &e))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the partitions back to the group.
+    pub fn give_up(&self, partitions: &[Partition]) -> Result<(), StreamError> {
+        let consumed: Vec<&Partition> = {
+            let mut started = self.started.borrow_mut();
+            partitions
+                .iter()
+                .filter(|partition| started.remove(*partition))
+                .collect()
+        };
+        let list = list(consumed.into_iter().map(|partition| (partition, Offset::Invalid)))?;
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|e| classify("give up partitions", &e))
+    }
+
+    /// Holds fetching back.
+    pub fn pause(&self, partition: &Partition) -> Result<(), StreamError> {
+        let list = list([(partition, Offset::Invalid)])?;
+        self.consumer.pause(&list).map_err(|e| classify("pause partition", &e))
+    }
+
+    /// Lets fetching go on.
+    pub fn resume(&self, partition: &Partition) -> Result<(), StreamError> {
+        let list = list([(partition, Offset::Invalid)])?;
+        self.consumer
+            .resume(&list)
+            .map_err(|e| classify("resume partition", &e))
+    }
+
+    /// Commits next offsets. A failed asynchronous commit is repaired by the next one.
+    pub fn commit(&self, offsets: &BTreeMap<Partition, i64>, wait: bool) -> Result<(), StreamError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let list = list(
+            offsets
+                .iter()
+                .map(|(partition, offset)| (partition, Offset::Offset(*offset))),
+        )?;
+        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+        self.consumer
+            .commit(&list, mode)
+            .map_err(|e| classify("commit offsets", &e))
+    }
+
+    /// The group's committed offsets of these partitions; `None` where there is none.
+    pub fn committed(
+        &self,
+        partitions: &[Partition],
+        timeout: Duration,
+    ) -> Result<Vec<(Partition, Option<i64>)>, StreamError> {
+        let asked = list(partitions.iter().map(|partition| (partition, Offset::Invalid)))?;
+        let answer = self
+            .consumer
+            .committed_offsets(asked, timeout)
+            .map_err(|e| classify("read committed offsets", &e))?;
+        Ok(partitions
+            .iter()
+            .map(|partition| {
+                let offset =
+                    answer
+                        .find_partition(&partition.topic, partition.number)
+                        .and_then(|element| match element.offset() {
+                            Offset::Offset(offset) => Some(offset),
+                            _ => None,
+                        });
+                (partition.clone(), offset)
+            })
+            .collect())
+    }
+
+    /// Oldest and next offset of a partition.
+    pub fn log_range(&self, partition: &Partition, timeout: Duration) -> Result<(i64, i64), StreamError> {
+        self.consumer
+            .fetch_watermarks(&partition.topic, partition.number, timeout)
+            .map_err(|e| classify("read log range", &e))
+    }
+
+    /// Messages between the position and the end of the log, as of the last statistics.
+    pub fn lag(&self) -> Vec<(Partition, i64)> {
+        let lag = self
+            .consumer
+            .context()
+            .lag
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        lag.iter()
+            .map(|((topic, number), lag)| {
+                (
+                    Partition {
+                        topic: Arc::from(topic.as_str()),
+                        number: *number,
+                    },
+                    *lag,
+                )
+            })
+            .collect()
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.consumer.context().closing.store(true, Ordering::Release);
+        // A rebalance that nobody answered would block the close that follows.
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(error = %error, "giving up partitions while closing");
+        }
+    }
+}
+
+/// Borrows the client's message as ours.
+pub(crate) fn borrow<'a>(message: &'a BorrowedMessage<'_>) -> Message<'a> {
+    Message {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or(0) * 1000,
+        key: message.key(),
+        payload: message.payload(),
+        headers: message.headers(),
+    }
+}
+
+fn list<'p>(partitions: impl IntoIterator<Item = (&'p Partition, Offset)>) -> Result<TopicPartitionList, StreamError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in partitions {
+        list.add_partition_offset(&partition.topic, partition.number, offset)
+            .map_err(|e| classify("make partition list", &e))?;
+    }
+    Ok(list)
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements()
+        .iter()
+        .map(|element| Partition {
+            topic: Arc::from(element.topic()),
+            number: element.partition(),
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! Ids and partition counts of topics. A topic that was deleted and made again has another id: its offsets mean other
+//! records, so positions stored for the old one must be refused (blueprint section 2, "Generations").
+//!
+//! The client crate has no call for topic ids, so this file talks to librdkafka itself.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::os::raw::c_char;
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::{classify, settings};
+use crate::StreamError;
+
+/// What a broker says of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Name.
+    pub name: String,
+    /// Id, base64, as Kafka's tools print it.
+    pub id: String,
+    /// Number of partitions.
+    pub partitions: i32,
+}
+
+/// Describes these topics; fatal where one does not exist.
+pub fn describe_topics(
+    bootstrap: &str,
+    names: &[String],
+    timeout: Duration,
+) -> Result<Vec<TopicDescription>, StreamError> {
+    let client: BaseConsumer = settings::reader(bootstrap, "dp-describe")
+        .create()
+        .map_err(|e| classify("create client", &e))?;
+    let names: Vec<CString> = names
+        .iter()
+        .map(|name| CString::new(name.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name holds a zero byte"))?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+
+    // SAFETY: every object made here is destroyed below, on every path; the strings outlive the call; the client
+    // outlives the queue and the event; pointers read from the event are copied before it is destroyed.
+    unsafe {
+        let handle = client.client().native_ptr();
+        let queue = sys::rd_kafka_queue_new(handle);
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        sys::rd_kafka_DescribeTopics(handle, topics, ptr::null(), queue);
+        let event = sys::rd_kafka_queue_poll(queue, milliseconds);
+        let result = read_event(event);
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_TopicCollection_destroy(topics);
+        sys::rd_kafka_queue_destroy(queue);
+        result
+    }
+}
+
+/// SAFETY: `event` is null or a live event of a DescribeTopics call.
+unsafe fn read_event(event: *mut sys::rd_kafka_event_t) -> Result<Vec<TopicDescription>, StreamError> {
+    unsafe {
+        if event.is_null() {
+            return Err(StreamError::transient(
+                "kafka_unavailable",
+                "describe topics: no answer from the broker in time",
+            ));
+        }
+        let error = sys::rd_kafka_event_error(event);
+        if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let text = text(sys::rd_kafka_event_error_string(event));
+            return Err(StreamError::transient(
+                "kafka_unavailable",
+                format!("describe topics: {text}"),
+            ));
+        }
+        let mut count = 0;
+        let descriptions =
+            sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &mut count);
+        (0..count)
+            .map(|index| read_description(*descriptions.add(index)))
+            .collect()
+    }
+}
+
+/// SAFETY: `description` is a live description.
+unsafe fn read_description(
+    description: *const sys::rd_kafka_TopicDescription_t,
+) -> Result<TopicDescription, StreamError> {
+    unsafe {
+        let name = text(sys::rd_kafka_TopicDescription_name(description));
+        let error = sys::rd_kafka_TopicDescription_error(description);
+        if !error.is_null() && sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let reason = text(sys::rd_kafka_error_string(error));
+            return Err(StreamError::fatal(
+                "unknown_topic",
+                format!("topic {name}: {reason}; create the topics with `dp topics create`"),
+            ));
+        }
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(description, &mut partitions);
+        let id = sys::rd_kafka_TopicDescription_topic_id(description);
+        Ok(TopicDescription {
+            name,
+            id: text(sys::rd_kafka_Uuid_base64str(id)),
+            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+        })
+    }
+}
+
+/// SAFETY: `pointer` is null or a live C string.
+unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,117 @@
+//! What a consumer group has committed, without ever joining it: lag for operators (`dp groups`, `dp demo`).
+//!
+//! Committed offsets serve lag tools and the stateless stages only (blueprint section 2): nothing here is a position.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{classify, settings};
+use crate::{Partition, StreamError};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How far a group is in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// Partition.
+    pub partition: Partition,
+    /// Next offset that the group would read; `None` before its first commit.
+    pub committed: Option<i64>,
+    /// Oldest offset in the log.
+    pub start: i64,
+    /// Offset after the newest.
+    pub end: i64,
+}
+
+impl PartitionLag {
+    /// Messages in the log that the group has not committed.
+    pub fn lag(&self) -> i64 {
+        (self.end - self.committed.unwrap_or(self.start).max(self.start)).max(0)
+    }
+}
+
+/// Who is in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// The broker's word: `Stable`, `PreparingRebalance`, `Empty`, …
+    pub state: String,
+    /// Number of members.
+    pub members: usize,
+}
+
+/// Looks at one group.
+pub struct GroupReader {
+    consumer: BaseConsumer,
+    group: String,
+}
+
+impl GroupReader {
+    /// Connects lazily: errors show on the first call.
+    ///
+    /// # Errors
+    /// Settings that the client refuses.
+    pub fn new(bootstrap: &str, group: &str) -> Result<GroupReader, StreamError> {
+        // With the group's id but without a subscription the client asks the coordinator and joins nothing.
+        let consumer = settings::reader(bootstrap, "dp-groups")
+            .set("group.id", group)
+            .create()
+            .map_err(|e| classify("create group reader", &e))?;
+        Ok(GroupReader {
+            consumer,
+            group: group.to_owned(),
+        })
+    }
+
+    /// The group's lag in every one of these partitions, in their order.
+    ///
+    /// Committed offsets are read before the log's ends, so a lag may look larger than it is, never smaller.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or a partition does not exist.
+    pub fn lag(&self, partitions: &[Partition]) -> Result<Vec<PartitionLag>, StreamError> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            asked.add_partition(&partition.topic, partition.number);
+        }
+        let answer = self
+            .consumer
+            .committed_offsets(asked, CALL_TIMEOUT)
+            .map_err(|e| classify(&format!("read committed offsets of {}", self.group), &e))?;
+        let mut lags = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let element = answer.find_partition(&partition.topic, partition.number);
+            let committed = element.and_then(|element| match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            });
+            let (start, end) = self
+                .consumer
+                .fetch_watermarks(&partition.topic, partition.number, CALL_TIMEOUT)
+                .map_err(|e| classify("read log range", &e))?;
+            lags.push(PartitionLag {
+                partition: partition.clone(),
+                committed,
+                start,
+                end,
+            });
+        }
+        Ok(lags)
+    }
+
+    /// State and members; `None` where the broker does not know the group.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn state(&self) -> Result<Option<GroupState>, StreamError> {
+        let list = self
+            .consumer
+            .fetch_group_list(Some(&self.group), CALL_TIMEOUT)
+            .map_err(|e| classify("describe group", &e))?;
+        Ok(list.groups().iter().find(|group| group.name() == self.group).map(|group| GroupState {
+            state: group.state().to_owned(),
+            members: group.members().len(),
+        }))
+    }
+}

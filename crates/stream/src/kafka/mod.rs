@@ -1,0 +1,36 @@
+//! The only place of the project that names rdkafka: client settings, group consumer, ordered producer, admin, readers.
+
+pub mod admin;
+pub mod consumer;
+pub mod describe;
+pub mod groups;
+pub mod producer;
+pub mod publisher;
+pub mod reader;
+pub mod settings;
+
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::StreamError;
+
+/// Sorts a client error: what can heal by itself is transient, what an operator must mend is fatal.
+pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
+    use RDKafkaErrorCode as Code;
+    let fatal = match error.rdkafka_error_code() {
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::InvalidArgument
+            | Code::UnsupportedVersion,
+        ) => true,
+        _ => matches!(error, KafkaError::ClientConfig(..)),
+    };
+    if fatal {
+        StreamError::fatal("kafka_refused", format!("{what}: {error}"))
+    } else {
+        StreamError::transient("kafka_unavailable", format!("{what}: {error}"))
+    }
+}

@@ -1,0 +1,171 @@
+//! The ordered producer of a worker (INV-7): outputs enter in input order, and the first delivery error ends it.
+//!
+//! Role: hands out a ticket per output and reports acknowledgements into an [`AckWindow`]. Reports are served on the
+//! worker's own thread, inside [`OrderedProducer::serve`].
+//! Failure: a full queue is waited out while reports are served; any delivery error poisons the producer: the worker
+//! drops it without waiting for reports that may never come, and starts again from committed positions.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::{classify, settings};
+use crate::StreamError;
+use crate::acks::{AckWindow, Ticket};
+use crate::worker::Output;
+
+#[derive(Default)]
+struct Context {
+    reports: Mutex<Reports>,
+}
+
+#[derive(Default)]
+struct Reports {
+    window: AckWindow,
+    failure: Option<StreamError>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        log_client(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(error = %error, reason, "kafka client reports a problem");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(_) => reports.window.acknowledge(Ticket(ticket as u64)),
+            Err((error, _)) => {
+                reports.failure.get_or_insert_with(|| {
+                    StreamError::transient("delivery_failed", format!("deliver output: {error}"))
+                });
+            }
+        }
+    }
+}
+
+/// A producer whose outputs are acknowledged in any order but entered in one.
+pub struct OrderedProducer {
+    producer: BaseProducer<Context>,
+}
+
+impl OrderedProducer {
+    /// A new one, with nothing open.
+    pub fn new(bootstrap: &str, client_id: &str) -> Result<OrderedProducer, StreamError> {
+        let producer = settings::producer(bootstrap, client_id)
+            .create_with_context(Context::default())
+            .map_err(|e| classify("create producer", &e))?;
+        Ok(OrderedProducer { producer })
+    }
+
+    /// Enters an output. Waits while the queue is full, serving reports; `keep_waiting` may end the wait.
+    pub fn send(&self, output: &Output<'_>, keep_waiting: impl Fn() -> bool) -> Result<Ticket, StreamError> {
+        let size = output.key.len() + output.payload.map_or(0, <[u8]>::len);
+        if size > settings::MAX_MESSAGE_BYTES {
+            return Err(StreamError::fatal(
+                "output_too_large",
+                format!(
+                    "an output for {} has {size} bytes; at most {} can be sent",
+                    output.topic,
+                    settings::MAX_MESSAGE_BYTES
+                ),
+            ));
+        }
+        let ticket = self.reports().window.issue();
+        loop {
+            let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(output.topic, ticket.0 as usize)
+                .partition(output.partition)
+                .key(output.key);
+            record.payload = output.payload;
+            if !output.headers.is_empty() {
+                record = record.headers(owned_headers(output.headers));
+            }
+            match self.producer.send(record) {
+                Ok(()) => return Ok(ticket),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    if !keep_waiting() {
+                        self.reports().window.withdraw_last();
+                        return Err(StreamError::transient(
+                            "shutdown",
+                            "stopped while waiting for room in the producer's queue",
+                        ));
+                    }
+                    self.serve(Duration::from_millis(5))?;
+                }
+                Err((error, _)) => return Err(classify("send output", &error)),
+            }
+        }
+    }
+
+    /// Serves delivery reports for at most this time.
+    pub fn serve(&self, timeout: Duration) -> Result<(), StreamError> {
+        let mut open = self.reports().window.open_count();
+        self.producer.poll(timeout);
+        // One poll serves one event; go on as long as reports keep coming.
+        loop {
+            let now = self.reports().window.open_count();
+            if now == 0 || now == open {
+                break;
+            }
+            open = now;
+            self.producer.poll(Duration::ZERO);
+        }
+        self.reports().failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Every output up to this one is acknowledged.
+    pub fn acked_through(&self) -> Ticket {
+        self.reports().window.acked_through()
+    }
+
+    /// The newest output.
+    pub fn last_ticket(&self) -> Ticket {
+        self.reports().window.last()
+    }
+
+    fn reports(&self) -> std::sync::MutexGuard<'_, Reports> {
+        self.producer
+            .context()
+            .reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn owned_headers(headers: &[(String, Vec<u8>)]) -> OwnedHeaders {
+    headers
+        .iter()
+        .fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
+            owned.insert(Header {
+                key,
+                value: Some(value.as_slice()),
+            })
+        })
+}
+
+/// The client's own log lines, at the level of their consequence for us.
+pub(crate) fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            // The client repairs connections itself; what it cannot repair reaches us as an error of a call.
+            tracing::warn!(facility, detail = message, "kafka client");
+        }
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
+            tracing::debug!(facility, detail = message, "kafka client")
+        }
+        _ => tracing::trace!(facility, detail = message, "kafka client"),
+    }
+}

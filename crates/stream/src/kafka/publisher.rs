@@ -1,0 +1,285 @@
+//! A blocking publisher for operators: many records fast (`dp simulate`), or one record and its place (`dp send`).
+//!
+//! Role: everything that is published from outside of a pipeline stage. It counts what the broker acknowledged, so that
+//! a caller can say "published" and mean it. Keys go to partitions by [`domain::routing::partition_of`], as in every
+//! stage, whatever partitioner the client would choose.
+//! Failure: a full queue is waited out; a record that the broker refuses, or does not take within 60 s, is counted and
+//! the first reason is kept. Nothing is given up silently: [`Publisher::finish`] answers an error unless every record
+//! is acknowledged.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use domain::Micros;
+use domain::routing::partition_of;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, util::Timeout};
+use rustc_hash::FxHashMap;
+
+use super::{classify, settings};
+use crate::StreamError;
+
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Reports are served once per this many records, since each call has a price.
+const SERVE_EVERY: u64 = 512;
+/// Opaque of a record whose place somebody waits for.
+const WANTS_PLACE: usize = 1;
+
+/// A record to publish.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Record<'a> {
+    /// Topic; must exist.
+    pub topic: &'a str,
+    /// Partition; `None` = by the key, and without a key in turns.
+    pub partition: Option<i32>,
+    /// Key.
+    pub key: Option<&'a [u8]>,
+    /// Value; `None` is a tombstone.
+    pub payload: Option<&'a [u8]>,
+    /// Headers in order.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Producer's time in microseconds (kept in milliseconds); `None` = now. Ignored by topics with `LogAppendTime`.
+    pub timestamp: Option<Micros>,
+}
+
+/// Where a record landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+#[derive(Default)]
+struct Context {
+    acknowledged: AtomicU64,
+    refused: AtomicU64,
+    outcome: Mutex<Outcome>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    place: Option<Place>,
+    first_error: Option<String>,
+}
+
+impl Context {
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        super::producer::log_client(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(error = %error, reason, "kafka client reports a problem");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        match result {
+            Ok(message) => {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                if opaque == WANTS_PLACE {
+                    self.outcome().place = Some(Place {
+                        partition: message.partition(),
+                        offset: message.offset(),
+                    });
+                }
+            }
+            Err((error, _)) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                self.outcome().first_error.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+}
+
+/// Publishes records from one thread.
+pub struct Publisher {
+    producer: BaseProducer<Context>,
+    partitions: FxHashMap<String, i32>,
+    sent: u64,
+}
+
+impl Publisher {
+    /// Connects lazily: a broker that is not there shows on the first record.
+    ///
+    /// # Errors
+    /// Settings that the client refuses.
+    pub fn new(bootstrap: &str, client_id: &str) -> Result<Publisher, StreamError> {
+        let mut config = settings::producer(bootstrap, client_id);
+        config
+            // A person waits here: an outage has to end in a message, not in silence.
+            .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
+            .set("enable.gapless.guarantee", "false")
+            .set("linger.ms", "5")
+            .set("batch.size", "1048576");
+        let producer = config
+            .create_with_context(Context::default())
+            .map_err(|e| classify("create publisher", &e))?;
+        Ok(Publisher {
+            producer,
+            partitions: FxHashMap::default(),
+            sent: 0,
+        })
+    }
+
+    /// Enters a record; waits while the queue is full. Acknowledgement comes later: see [`Publisher::finish`].
+    ///
+    /// # Errors
+    /// A topic that does not exist, a record too large to be sent, or a refusal of an earlier record.
+    pub fn send(&mut self, record: &Record<'_>) -> Result<(), StreamError> {
+        self.enter(record, 0)?;
+        if self.sent.is_multiple_of(SERVE_EVERY) {
+            self.producer.poll(Duration::ZERO);
+        }
+        self.refusal()
+    }
+
+    /// Publishes one record and waits for its place.
+    ///
+    /// # Errors
+    /// As [`Publisher::send`], or no acknowledgement within 60 s.
+    pub fn publish(&mut self, record: &Record<'_>) -> Result<Place, StreamError> {
+        self.producer.context().outcome().place = None;
+        self.enter(record, WANTS_PLACE)?;
+        let deadline = Instant::now() + DELIVERY_TIMEOUT + CALL_TIMEOUT;
+        loop {
+            self.producer.poll(Duration::from_millis(20));
+            self.refusal()?;
+            if let Some(place) = self.producer.context().outcome().place.take() {
+                return Ok(place);
+            }
+            if Instant::now() > deadline {
+                return Err(unacknowledged(1));
+            }
+        }
+    }
+
+    /// Records that the broker has acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.producer.context().acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every record is acknowledged; answers how many there were.
+    ///
+    /// # Errors
+    /// A record was refused, or not acknowledged in time: the count in the message says how many.
+    pub fn finish(self) -> Result<u64, StreamError> {
+        let deadline = Instant::now() + DELIVERY_TIMEOUT + CALL_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(Duration::from_millis(20));
+        }
+        self.refusal()?;
+        let acknowledged = self.acknowledged();
+        if acknowledged == self.sent { Ok(acknowledged) } else { Err(unacknowledged(self.sent - acknowledged)) }
+    }
+
+    fn enter(&mut self, record: &Record<'_>, opaque: usize) -> Result<(), StreamError> {
+        let size = record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len);
+        if size > settings::MAX_MESSAGE_BYTES {
+            let limit = settings::MAX_MESSAGE_BYTES;
+            let message = format!("a record for {} has {size} bytes; at most {limit} can be sent", record.topic);
+            return Err(StreamError::fatal("record_too_large", message));
+        }
+        let partition = self.partition_for(record)?;
+        loop {
+            match self.producer.send(base_record(record, partition, opaque)) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.producer.poll(Duration::from_millis(10));
+                    self.refusal()?;
+                }
+                Err((error, _)) => return Err(classify("publish", &error)),
+            }
+        }
+        self.sent += 1;
+        Ok(())
+    }
+
+    fn partition_for(&mut self, record: &Record<'_>) -> Result<i32, StreamError> {
+        if let Some(partition) = record.partition {
+            return Ok(partition);
+        }
+        let count = match self.partitions.get(record.topic) {
+            Some(count) => *count,
+            None => {
+                let count = self.count_partitions(record.topic)?;
+                self.partitions.insert(record.topic.to_owned(), count);
+                count
+            }
+        };
+        Ok(match record.key {
+            Some(key) => partition_of(key, count),
+            None => (self.sent % u64::from(count.unsigned_abs())) as i32,
+        })
+    }
+
+    fn count_partitions(&self, topic: &str) -> Result<i32, StreamError> {
+        let metadata = self
+            .producer
+            .client()
+            .fetch_metadata(Some(topic), Timeout::After(CALL_TIMEOUT))
+            .map_err(|e| classify("read metadata", &e))?;
+        let count = metadata
+            .topics()
+            .iter()
+            .filter(|found| found.name() == topic && found.error().is_none())
+            .map(|found| found.partitions().len())
+            .next()
+            .unwrap_or(0);
+        match i32::try_from(count) {
+            Ok(count) if count > 0 => Ok(count),
+            _ => Err(StreamError::fatal(
+                "unknown_topic",
+                format!("topic {topic} does not exist: create it with `dp topics create`"),
+            )),
+        }
+    }
+
+    fn refusal(&self) -> Result<(), StreamError> {
+        let context = self.producer.context();
+        if context.refused.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let reason = context.outcome().first_error.clone().unwrap_or_default();
+        let message = format!("the broker did not take a record: {reason}; {} were acknowledged", self.acknowledged());
+        Err(StreamError::transient("delivery_failed", message))
+    }
+}
+
+fn base_record<'r>(record: &Record<'r>, partition: i32, opaque: usize) -> BaseRecord<'r, [u8], [u8], usize> {
+    let mut base = BaseRecord::with_opaque_to(record.topic, opaque).partition(partition);
+    base.key = record.key;
+    base.payload = record.payload;
+    base.timestamp = record.timestamp.map(|micros| micros / 1000);
+    if !record.headers.is_empty() {
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        base.headers = Some(record.headers.iter().fold(headers, |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(*value) })
+        }));
+    }
+    base
+}
+
+fn unacknowledged(count: u64) -> StreamError {
+    let seconds = (DELIVERY_TIMEOUT + CALL_TIMEOUT).as_secs();
+    StreamError::transient(
+        "kafka_unavailable",
+        format!("{count} record(s) were not acknowledged within {seconds} s: see whether Kafka runs (`dp status`)"),
+    )
+}

@@ -1,0 +1,32 @@
+//! How records move: positions, order, acknowledgement, and who may write (blueprint section 2).
+//!
+//! Role: everything between a Kafka log and a decision. The pure pieces ([`sequencer`], [`acks`], [`frontier`],
+//! [`event_window`], [`table_writer::lane`]) know no client library; [`kafka`] is the only place of the whole project
+//! that names rdkafka; [`worker`] drives a [`worker::Handler`] on one OS thread; [`hop`] and [`table_writer`] are the
+//! two handlers that several services share.
+//! Failure: a transient error rebuilds the consumer, the producer and the handler, and positions are read again
+//! (INV-7); a fatal one ends the process with its message.
+
+pub mod acks;
+pub mod dead_letter;
+pub mod error;
+pub mod event_window;
+pub mod frontier;
+pub mod hop;
+#[cfg(test)]
+mod hop_model;
+pub mod kafka;
+pub mod metrics;
+pub mod partition;
+pub mod sequencer;
+pub mod status;
+pub mod table_writer;
+pub mod worker;
+
+pub use acks::Ticket;
+pub use dead_letter::DeadLetter;
+pub use error::StreamError;
+pub use partition::{Message, Partition, StartAt};
+pub use sequencer::{LastOrigin, Sequencer};
+pub use status::{Shutdown, WorkerState, WorkerStatus};
+pub use worker::{Handler, Io, Output, WorkerConfig};

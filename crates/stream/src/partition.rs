@@ -1,0 +1,74 @@
+//! The names of things in a log: a partition, a place to start, a message.
+
+use std::sync::Arc;
+
+use domain::Micros;
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition number.
+    pub number: i32,
+}
+
+impl std::fmt::Display for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.number)
+    }
+}
+
+/// Where consumption of a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// The oldest message still in the log. Only right while no position exists.
+    Beginning,
+    /// This offset. Out of the log's range is fatal: data would be skipped or repeated silently.
+    Offset(i64),
+}
+
+/// A message, borrowed from the client's buffer.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition number.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// The broker's append time where the topic has `LogAppendTime`, else the producer's time.
+    pub timestamp: Micros,
+    /// Key.
+    pub key: Option<&'a [u8]>,
+    /// Value; `None` is a tombstone.
+    pub payload: Option<&'a [u8]>,
+    pub(crate) headers: Option<&'a rdkafka::message::BorrowedHeaders>,
+}
+
+impl<'a> Message<'a> {
+    /// The value of the last header of that name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers()
+            .filter(|(key, _)| *key == name)
+            .last()
+            .and_then(|(_, value)| value)
+    }
+
+    /// The headers in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
+        use rdkafka::message::Headers;
+        self.headers
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+            .map(|header| (header.key, header.value))
+    }
+
+    /// The partition that it came from (allocates: not for the hot path).
+    pub fn source(&self) -> Partition {
+        Partition {
+            topic: Arc::from(self.topic),
+            number: self.partition,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the outside may know about a worker, and how it asks it to stop: plain atomics, no callbacks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use domain::Micros;
+
+use crate::Partition;
+
+/// Asks workers to drain and end. Cheap to clone; setting it is final.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown(Arc<AtomicBool>);
+
+impl Shutdown {
+    /// Asks.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was asked.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a worker does at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Not yet a member of its group.
+    Joining,
+    /// Member of the group.
+    Running,
+    /// Waiting before it rebuilds after this error.
+    BackingOff(String),
+    /// Ended by this fatal error.
+    Failed(String),
+    /// Drained and ended.
+    Stopped,
+}
+
+/// Shared view of one worker: written by its thread, read by health checks, `/stats` and metrics.
+#[derive(Debug)]
+pub struct WorkerStatus {
+    name: String,
+    last_turn: AtomicI64,
+    messages: AtomicU64,
+    rebuilds: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: WorkerState,
+    assigned: Vec<Partition>,
+    lag: BTreeMap<Partition, i64>,
+}
+
+impl WorkerStatus {
+    /// A worker that has not begun.
+    pub fn new(name: impl Into<String>) -> Arc<WorkerStatus> {
+        Arc::new(WorkerStatus {
+            name: name.into(),
+            last_turn: AtomicI64::new(wall_clock()),
+            messages: AtomicU64::new(0),
+            rebuilds: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                state: WorkerState::Joining,
+                assigned: Vec::new(),
+                lag: BTreeMap::new(),
+            }),
+        })
+    }
+
+    /// Its name, unique in the process.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Time since its loop last went round: liveness comes from progress.
+    pub fn since_last_turn(&self) -> Duration {
+        Duration::from_micros(
+            (wall_clock() - self.last_turn.load(Ordering::Relaxed))
+                .max(0)
+                .unsigned_abs(),
+        )
+    }
+
+    /// Messages handled since the start of the process.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// How often it was rebuilt after a transient error.
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
+    }
+
+    /// What it does at the moment.
+    pub fn state(&self) -> WorkerState {
+        self.lock().state.clone()
+    }
+
+    /// Partitions that it owns.
+    pub fn assigned(&self) -> Vec<Partition> {
+        self.lock().assigned.clone()
+    }
+
+    /// Messages between its position and the end of the log, by partition.
+    pub fn lag(&self) -> BTreeMap<Partition, i64> {
+        self.lock().lag.clone()
+    }
+
+    pub(crate) fn turned(&self, messages: u64) {
+        self.last_turn.store(wall_clock(), Ordering::Relaxed);
+        self.messages.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rebuilt(&self) {
+        self.rebuilds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_state(&self, state: WorkerState) {
+        self.lock().state = state;
+    }
+
+    pub(crate) fn set_assigned(&self, assigned: Vec<Partition>) {
+        let mut inner = self.lock();
+        inner.lag.retain(|partition, _| assigned.contains(partition));
+        inner.assigned = assigned;
+    }
+
+    pub(crate) fn set_lag(&self, partition: Partition, lag: i64) {
+        self.lock().lag.insert(partition, lag);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        // A reader that panicked leaves plain data behind, which is still good.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The wall clock in microseconds.
+pub fn wall_clock() -> Micros {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+}

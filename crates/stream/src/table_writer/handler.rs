@@ -1,0 +1,371 @@
+//! Carries out what the lanes decide: takeovers and inserts run on the async runtime, results come back by channel and are
+//! picked up in the worker's next turn, so the poll loop never waits for the table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use domain::Micros;
+use metrics::{Counter, Histogram, counter, histogram};
+use tokio::runtime::Handle;
+
+use super::lane::{BatchLimits, Lane, Step, accept};
+use super::{BadRow, InsertError, RowEncoder, RowOutcome, SinkError, TableSink, Takeover};
+use crate::dead_letter::DeadLetter;
+use crate::hop::check_range;
+use crate::kafka::describe::describe_topics;
+use crate::metrics as names;
+use crate::worker::{Handler, Io};
+use crate::{Message, Partition, StartAt, StreamError, Ticket};
+
+/// A topic and the table that its messages become rows of.
+pub struct TableRoute {
+    /// Source topic.
+    pub topic: String,
+    /// The table.
+    pub sink: Arc<dyn TableSink>,
+    /// Makes its rows.
+    pub encoder: Box<dyn RowEncoder>,
+}
+
+/// Settings of a writer.
+#[derive(Debug, Clone)]
+pub struct WriterConfig {
+    /// When batches are cut.
+    pub limits: BatchLimits,
+    /// Topics whose ids are checked beside the source topics (the raw feeds that origins name).
+    pub feeds: Vec<String>,
+}
+
+struct Route {
+    route: TableRoute,
+    rows_written: Counter,
+    repetitions: Counter,
+    fenced: Counter,
+    latency: Histogram,
+}
+
+struct Active {
+    lane: Lane,
+    route: usize,
+    /// Tells results of this assignment from those of an earlier one.
+    assignment: u64,
+    paused: bool,
+    newest_appended_at: Micros,
+    inserting_appended_at: Micros,
+    /// No row behind a dead letter is inserted before the dead letter is acknowledged.
+    dead_letter: Ticket,
+}
+
+enum Done {
+    TakenOver(Partition, u64, Result<Takeover, SinkError>),
+    Inserted(Partition, u64, usize, Result<(), InsertError>),
+}
+
+/// A ClickHouse writer as a worker's handler; one may serve several topics, each with its own table.
+pub struct TableWriter {
+    config: WriterConfig,
+    runtime: Handle,
+    routes: Vec<Route>,
+    lanes: BTreeMap<Partition, Active>,
+    done: (Sender<Done>, Receiver<Done>),
+    assignments: u64,
+    /// The clock as of this turn: one reading serves a whole batch.
+    now: Micros,
+}
+
+impl TableWriter {
+    /// A writer for these routes.
+    pub fn new(config: WriterConfig, service: &str, routes: Vec<TableRoute>, runtime: Handle) -> TableWriter {
+        let routes = routes
+            .into_iter()
+            .map(|route| {
+                let labels = [("service", service.to_owned()), ("table", route.sink.table().to_owned())];
+                Route {
+                    rows_written: counter!(names::ROWS_WRITTEN, &labels),
+                    fenced: counter!(names::WRITES_FENCED, &labels),
+                    repetitions: counter!(names::REPETITIONS_REFUSED, "service" => service.to_owned(), "topic" => route.topic.clone()),
+                    latency: histogram!(names::END_TO_END_LATENCY, "stage" => format!("clickhouse_{}", route.sink.table())),
+                    route,
+                }
+            })
+            .collect();
+        TableWriter {
+            config,
+            runtime,
+            routes,
+            lanes: BTreeMap::new(),
+            done: channel(),
+            assignments: 0,
+            now: 0,
+        }
+    }
+
+    fn take_over(&self, partition: &Partition, bootstrap: &str) {
+        let Some(active) = self.lanes.get(partition) else {
+            return;
+        };
+        let Some(route) = self.routes.get(active.route) else {
+            return;
+        };
+        let (sink, sender) = (Arc::clone(&route.route.sink), self.done.0.clone());
+        let (partition, assignment) = (partition.clone(), active.assignment);
+        let (bootstrap, mut topics) = (bootstrap.to_owned(), self.config.feeds.clone());
+        topics.push(partition.topic.to_string());
+        self.runtime.spawn(async move {
+            let result = match topic_ids(bootstrap, topics).await {
+                Ok(ids) => match sink.check_topics(ids).await {
+                    Ok(()) => sink.take_over(partition.topic.to_string(), partition.number).await,
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            // The receiver is gone only when the writer is: then nobody waits for the result.
+            let _ = sender.send(Done::TakenOver(partition, assignment, result));
+        });
+    }
+
+    fn begin_due_inserts(&mut self, acked_through: Ticket, drain: bool) {
+        let now = self.now;
+        for (partition, active) in &mut self.lanes {
+            let Some(route) = self.routes.get(active.route) else {
+                continue;
+            };
+            if let Some((claim, floor)) = active.lane.floor_due(now) {
+                let saving = route.route.sink.save_floor(claim, floor);
+                self.runtime.spawn(async move {
+                    if let Err(error) = saving.await {
+                        tracing::warn!(error = %error, "floor not stored; tried again later");
+                    }
+                });
+            }
+            if active.dead_letter > acked_through {
+                continue;
+            }
+            let Some((claim, batch)) = active.lane.cut(now, drain) else {
+                continue;
+            };
+            active.inserting_appended_at = active.newest_appended_at;
+            let (sink, sender) = (Arc::clone(&route.route.sink), self.done.0.clone());
+            let (partition, assignment, rows) = (partition.clone(), active.assignment, batch.rows);
+            self.runtime.spawn(async move {
+                let result = sink.insert(claim, batch).await;
+                let _ = sender.send(Done::Inserted(partition, assignment, rows, result));
+            });
+        }
+    }
+
+    fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
+        let now = io.now();
+        let (partition, step) = match done {
+            Done::TakenOver(partition, assignment, result) => {
+                let Some(active) = self
+                    .lanes
+                    .get_mut(&partition)
+                    .filter(|active| active.assignment == assignment)
+                else {
+                    return Ok(());
+                };
+                if let Err(error) = &result {
+                    tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; tried again");
+                }
+                (partition, active.lane.taken_over(result, now))
+            }
+            Done::Inserted(partition, assignment, rows, result) => {
+                let Some(active) = self
+                    .lanes
+                    .get_mut(&partition)
+                    .filter(|active| active.assignment == assignment)
+                else {
+                    return Ok(());
+                };
+                if let Some(route) = self.routes.get(active.route) {
+                    report_insert(route, &partition, rows, &result, now - active.inserting_appended_at);
+                }
+                (partition, active.lane.inserted(&result, now))
+            }
+        };
+        self.carry_out(io, &partition, step)
+    }
+
+    fn carry_out(&mut self, io: &mut Io<'_>, partition: &Partition, step: Step) -> Result<(), StreamError> {
+        match step {
+            Step::None => Ok(()),
+            Step::Start(at) => {
+                if let StartAt::Offset(position) = at {
+                    check_range(partition, position, io.log_range(partition)?)?;
+                }
+                tracing::info!(partition = %partition, position = ?at, "clickhouse writer owns its partition");
+                io.start(partition, at)
+            }
+            Step::Stop => {
+                if let Some(active) = self.lanes.get_mut(partition) {
+                    active.paused = false;
+                }
+                io.stop(partition)
+            }
+            Step::Confirmed(next_offset) => {
+                io.commit(partition, next_offset);
+                Ok(())
+            }
+            Step::Fatal { code, message } => Err(StreamError::fatal(code, message)),
+        }
+    }
+
+    fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        for (partition, active) in &mut self.lanes {
+            let full = active.lane.is_full();
+            if full != active.paused && active.lane.is_writing() {
+                if full {
+                    io.pause(partition)?;
+                } else {
+                    io.resume(partition)?;
+                }
+                active.paused = full;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn report_insert(route: &Route, partition: &Partition, rows: usize, result: &Result<(), InsertError>, latency: Micros) {
+    match result {
+        Ok(()) => {
+            route.rows_written.increment(rows as u64);
+            route.latency.record(latency.max(0) as f64 / 1e6);
+        }
+        Err(InsertError::Fenced) => {
+            route.fenced.increment(1);
+            tracing::warn!(partition = %partition, rows, event = "write_fenced", "insert refused: another writer owns the partition");
+        }
+        Err(InsertError::Unknown(error)) => {
+            tracing::warn!(partition = %partition, rows, error, "insert outcome unknown; claiming again and reading back");
+        }
+    }
+}
+
+fn dead_letter(io: &mut Io<'_>, message: &Message<'_>, bad_row: &BadRow) -> Result<Ticket, StreamError> {
+    let service = io.config().service.clone();
+    let letter = DeadLetter {
+        service: &service,
+        stage: "clickhouse",
+        code: bad_row.code,
+        message: &bad_row.message,
+        rejected_rows: &[],
+        attempts: 1,
+        correlation_id: "",
+    };
+    io.dead_letter(message, &letter)
+}
+
+async fn topic_ids(bootstrap: String, topics: Vec<String>) -> Result<Vec<(String, String)>, SinkError> {
+    let described = tokio::task::spawn_blocking(move || describe_topics(&bootstrap, &topics, Duration::from_secs(10)))
+        .await
+        .map_err(|e| SinkError::Transient(e.to_string()))?;
+    match described {
+        Ok(topics) => Ok(topics.into_iter().map(|topic| (topic.name, topic.id)).collect()),
+        Err(error) => Err(SinkError::Transient(error.to_string())),
+    }
+}
+
+impl Handler for TableWriter {
+    fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        for partition in partitions {
+            let Some(route) = self
+                .routes
+                .iter()
+                .position(|route| *route.route.topic == *partition.topic)
+            else {
+                continue;
+            };
+            self.assignments += 1;
+            self.lanes.insert(
+                partition.clone(),
+                Active {
+                    lane: Lane::new(self.config.limits),
+                    route,
+                    assignment: self.assignments,
+                    paused: false,
+                    newest_appended_at: 0,
+                    inserting_appended_at: 0,
+                    dead_letter: Ticket::default(),
+                },
+            );
+            self.take_over(partition, &io.config().bootstrap);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+        let Some((_, active)) = self
+            .lanes
+            .iter_mut()
+            .find(|(partition, _)| partition.number == message.partition && *partition.topic == *message.topic)
+        else {
+            return Ok(());
+        };
+        let Some(route) = self.routes.get_mut(active.route) else {
+            return Ok(());
+        };
+        let Some((sequencer, rows)) = active.lane.intake(message.offset) else {
+            return Ok(());
+        };
+        let outcome = route.route.encoder.encode(message, &mut accept(sequencer), rows);
+        match outcome {
+            Ok(RowOutcome::Written { appended_at }) => {
+                active.newest_appended_at = appended_at;
+                active.lane.took(message.offset, true, self.now);
+            }
+            Ok(RowOutcome::Repeated) => {
+                route.repetitions.increment(1);
+                active.lane.took(message.offset, false, self.now);
+            }
+            Err(bad_row) => {
+                active.dead_letter = dead_letter(io, message, &bad_row)?;
+                active.lane.took(message.offset, false, self.now);
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        while let Ok(done) = self.done.1.try_recv() {
+            self.finish(io, done)?;
+        }
+        self.now = io.now();
+        let now = self.now;
+        let due: Vec<Partition> = self
+            .lanes
+            .iter_mut()
+            .filter_map(|(partition, active)| active.lane.takeover_due(now).then(|| partition.clone()))
+            .collect();
+        due.iter()
+            .for_each(|partition| self.take_over(partition, &io.config().bootstrap));
+        self.begin_due_inserts(io.acked_through(), false);
+        for (partition, active) in &self.lanes {
+            if let Some(position) = active.lane.idle_position() {
+                io.commit(partition, position);
+            }
+        }
+        self.hold_back(io)
+    }
+
+    fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        let is_busy = |lanes: &BTreeMap<Partition, Active>| {
+            partitions
+                .iter()
+                .any(|partition| lanes.get(partition).is_some_and(|active| active.lane.is_busy()))
+        };
+        while is_busy(&self.lanes) && Instant::now() < io.drain_deadline() {
+            self.now = io.now();
+            io.poll_acks(Duration::ZERO)?;
+            self.begin_due_inserts(io.acked_through(), true);
+            if let Ok(done) = self.done.1.recv_timeout(Duration::from_millis(20)) {
+                self.finish(io, done)?;
+            }
+        }
+        self.lanes.retain(|partition, _| !partitions.contains(partition));
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! The decisions of the writer for one source partition: a state machine without I/O or clock.
+//!
+//! ```text
+//!  TakingOver ──ok──▶ Writing ──fenced──▶ Fenced ──still ours after a while──▶ TakingOver
+//!      ▲  └─error─▶ Waiting ─┐    └─unknown outcome─▶ Waiting ─▶ TakingOver
+//!      └─────────────────────┘
+//! ```
+//! Invariants: rows enter a batch only in `Writing`; a batch is cut only when the one before is confirmed; everything not
+//! confirmed is dropped with the claim and read again from the log (INV-6, INV-8); `confirmed` is a position with the
+//! sequencer state as of exactly it (INV-3).
+
+use domain::{Micros, RawPosition};
+
+use super::{Claim, EncodedBatch, Floor, InsertError, SinkError, Takeover};
+use crate::{Sequencer, StartAt};
+
+/// When a batch is cut and how much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Rows that make a batch full.
+    pub rows: usize,
+    /// Bytes that make a batch full.
+    pub bytes: usize,
+    /// Age of the first row that makes a batch due.
+    pub linger: Micros,
+}
+
+/// Waits between tries to take over.
+const FIRST_RETRY: Micros = 200_000;
+const LAST_RETRY: Micros = 5_000_000;
+/// A fenced lane waits this long for the group to take its partition away before it claims again.
+const FENCED_WAIT: Micros = 10_000_000;
+/// How often a floor is stored while writing; far below half of any retention.
+const FLOOR_INTERVAL: Micros = 3_600_000_000;
+
+#[derive(Debug)]
+enum Phase {
+    TakingOver,
+    Waiting { until: Micros },
+    Fenced { until: Micros },
+    Writing(Box<Writing>),
+}
+
+#[derive(Debug)]
+struct Writing {
+    claim: Claim,
+    sequencer: Sequencer,
+    filling: EncodedBatch,
+    /// Length of the complete rows in `filling`.
+    complete_bytes: usize,
+    filling_since: Micros,
+    /// Position behind the last message taken in.
+    next_offset: i64,
+    /// What the batch under way will confirm.
+    inserting: Option<Floor>,
+    confirmed: Option<Floor>,
+    floor_saved_at: Micros,
+}
+
+/// What the handler has to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    None,
+    /// Begin to consume here.
+    Start(StartAt),
+    /// Stop consuming; the lane will ask for a takeover later.
+    Stop,
+    /// Report this position for lag; the rows before it are in the table.
+    Confirmed(i64),
+    /// End the process with this error.
+    Fatal {
+        /// Code of a closed set.
+        code: &'static str,
+        /// What, where, and the remedy.
+        message: String,
+    },
+}
+
+/// One source partition of one table.
+#[derive(Debug)]
+pub struct Lane {
+    limits: BatchLimits,
+    phase: Phase,
+    retry: Micros,
+}
+
+impl Lane {
+    /// A lane whose takeover the handler begins now.
+    pub fn new(limits: BatchLimits) -> Lane {
+        Lane {
+            limits,
+            phase: Phase::TakingOver,
+            retry: FIRST_RETRY,
+        }
+    }
+
+    /// Whether a takeover is due; the lane then expects its result.
+    pub fn takeover_due(&mut self, now: Micros) -> bool {
+        match self.phase {
+            Phase::Waiting { until } | Phase::Fenced { until } if now >= until => {
+                self.phase = Phase::TakingOver;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The takeover has ended. `log_range` is the source partition's, read after it.
+    pub fn taken_over(&mut self, result: Result<Takeover, SinkError>, now: Micros) -> Step {
+        match result {
+            Ok(Takeover { claim, position }) => {
+                let start = position
+                    .as_ref()
+                    .map_or(StartAt::Beginning, |floor| StartAt::Offset(floor.next_offset));
+                self.retry = FIRST_RETRY;
+                self.phase = Phase::Writing(Box::new(Writing {
+                    claim,
+                    sequencer: position.iter().flat_map(|floor| &floor.sequencer).collect(),
+                    filling: EncodedBatch::default(),
+                    complete_bytes: 0,
+                    filling_since: now,
+                    next_offset: position.as_ref().map_or(0, |floor| floor.next_offset),
+                    inserting: None,
+                    confirmed: position,
+                    floor_saved_at: now,
+                }));
+                Step::Start(start)
+            }
+            Err(SinkError::Transient(_)) => {
+                self.wait(now);
+                Step::None
+            }
+            Err(SinkError::Fatal { code, message }) => Step::Fatal { code, message },
+        }
+    }
+
+    /// Asks whether a tick is new, and gives the buffer for its row; `None` while the lane must not take rows.
+    pub fn intake(&mut self, offset: i64) -> Option<(&mut Sequencer, &mut Vec<u8>)> {
+        match &mut self.phase {
+            // A message from before a restart of the partition may still be on its way: it is not the next one.
+            Phase::Writing(writing) if offset >= writing.next_offset => {
+                Some((&mut writing.sequencer, &mut writing.filling.bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// The message at `offset` was taken in; `row` says whether it became one (else what it left behind is cut off).
+    pub fn took(&mut self, offset: i64, row: bool, now: Micros) {
+        let Phase::Writing(writing) = &mut self.phase else {
+            return;
+        };
+        writing.next_offset = offset + 1;
+        if row {
+            if writing.filling.rows == 0 {
+                writing.filling_since = now;
+            }
+            writing.filling.rows += 1;
+            writing.complete_bytes = writing.filling.bytes.len();
+        } else {
+            writing.filling.bytes.truncate(writing.complete_bytes);
+        }
+    }
+
+    /// Whether fetching should be held back: a full batch waits behind one under way.
+    pub fn is_full(&self) -> bool {
+        match &self.phase {
+            Phase::Writing(w) => {
+                w.inserting.is_some()
+                    && (w.filling.rows >= self.limits.rows || w.filling.bytes.len() >= self.limits.bytes)
+            }
+            _ => false,
+        }
+    }
+
+    /// Cuts the next batch where it is due (or `drain` asks for it) and none is under way.
+    pub fn cut(&mut self, now: Micros, drain: bool) -> Option<(Claim, EncodedBatch)> {
+        let Phase::Writing(writing) = &mut self.phase else {
+            return None;
+        };
+        let batch = &writing.filling;
+        let due = batch.rows >= self.limits.rows
+            || batch.bytes.len() >= self.limits.bytes
+            || now - writing.filling_since >= self.limits.linger
+            || drain;
+        if batch.rows == 0 || writing.inserting.is_some() || !due {
+            return None;
+        }
+        writing.inserting = Some(Floor {
+            next_offset: writing.next_offset,
+            sequencer: writing.sequencer.state(),
+        });
+        writing.complete_bytes = 0;
+        Some((writing.claim.clone(), std::mem::take(&mut writing.filling)))
+    }
+
+    /// The insert under way has ended.
+    pub fn inserted(&mut self, result: &Result<(), InsertError>, now: Micros) -> Step {
+        let Phase::Writing(writing) = &mut self.phase else {
+            return Step::None;
+        };
+        match result {
+            Ok(()) => {
+                let Some(floor) = writing.inserting.take() else {
+                    return Step::None;
+                };
+                let next_offset = floor.next_offset;
+                writing.confirmed = Some(floor);
+                Step::Confirmed(next_offset)
+            }
+            Err(InsertError::Fenced) => {
+                self.phase = Phase::Fenced {
+                    until: now + FENCED_WAIT,
+                };
+                Step::Stop
+            }
+            Err(InsertError::Unknown(_)) => {
+                self.wait(now);
+                Step::Stop
+            }
+        }
+    }
+
+    /// A position that needs no insert (only repetitions since the last one) may be reported for lag.
+    pub fn idle_position(&self) -> Option<i64> {
+        match &self.phase {
+            Phase::Writing(w) if w.inserting.is_none() && w.filling.rows == 0 => Some(w.next_offset),
+            _ => None,
+        }
+    }
+
+    /// The floor to store, where one is due.
+    pub fn floor_due(&mut self, now: Micros) -> Option<(Claim, Floor)> {
+        let Phase::Writing(writing) = &mut self.phase else {
+            return None;
+        };
+        if now - writing.floor_saved_at < FLOOR_INTERVAL {
+            return None;
+        }
+        writing.floor_saved_at = now;
+        Some((writing.claim.clone(), writing.confirmed.clone()?))
+    }
+
+    /// Whether rows wait or are under way.
+    pub fn is_busy(&self) -> bool {
+        matches!(&self.phase, Phase::Writing(w) if w.inserting.is_some() || w.filling.rows > 0)
+    }
+
+    /// Whether it writes (as opposed to waiting for the table).
+    pub fn is_writing(&self) -> bool {
+        matches!(self.phase, Phase::Writing(_))
+    }
+
+    fn wait(&mut self, now: Micros) {
+        self.phase = Phase::Waiting {
+            until: now + self.retry,
+        };
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+    }
+}
+
+/// Asks the sequencer in the form that encoders use.
+pub fn accept(sequencer: &mut Sequencer) -> impl FnMut(&str, i32, RawPosition) -> bool + '_ {
+    |feed, raw_partition, position| sequencer.accept(feed, raw_partition, position)
+}

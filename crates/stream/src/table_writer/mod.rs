@@ -1,0 +1,136 @@
+//! The ClickHouse writer: every row exactly once, without tokens and without trusting the consumer group.
+//!
+//! Role: the protocol of blueprint section 2 ("The ClickHouse writer") over two seams: [`TableSink`] (the table and its
+//! fence) and [`RowEncoder`] (message → row). [`lane`] decides, [`handler`] carries out.
+//! Invariants: INV-6 (exact tables) and INV-8 (one writer): a lane consumes only after claim, drain and read-back; a batch
+//! is one atomic insert with the fence checked in the same statement; an unknown outcome is never guessed: claim again.
+//! Failure: while the table is away the lane waits with back-off and its partition is not consumed, so memory stays
+//! bounded; a row that cannot be decoded goes to the dead letter topic.
+
+pub mod handler;
+pub mod lane;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod model;
+
+use domain::{Micros, RawPosition};
+use futures_util::future::BoxFuture;
+
+use crate::Message;
+use crate::sequencer::LastOrigin;
+
+/// The right to write one source partition into one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// Larger than every earlier claim's.
+    pub epoch: u64,
+    /// Fresh for each claim.
+    pub writer: uuid::Uuid,
+}
+
+/// A position with the sequencer state that belongs to exactly it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// Next source offset.
+    pub next_offset: i64,
+    /// State as of that offset.
+    pub sequencer: Vec<LastOrigin>,
+}
+
+/// What claim, drain and read-back have found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Takeover {
+    /// The claim.
+    pub claim: Claim,
+    /// Where to go on: max(table + 1, floor). `None` where nothing was ever written.
+    pub position: Option<Floor>,
+}
+
+/// Rows for one atomic insert.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EncodedBatch {
+    /// Encoded rows.
+    pub bytes: Vec<u8>,
+    /// Number of rows.
+    pub rows: usize,
+}
+
+/// Why a takeover or a floor could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// The table is away; try again.
+    #[error("{0}")]
+    Transient(String),
+    /// Stored state contradicts the log; an operator has to decide.
+    #[error("{message}")]
+    Fatal {
+        /// Code of a closed set.
+        code: &'static str,
+        /// What, where, and the remedy.
+        message: String,
+    },
+}
+
+/// Why an insert did not succeed for sure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// Somebody else has claimed the partition: nothing was written.
+    #[error("another writer has claimed this partition")]
+    Fenced,
+    /// Anything else: the rows may be there or not.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// A table with its fence. Calls run on an async runtime, never on the worker's thread.
+pub trait TableSink: Send + Sync + 'static {
+    /// Table name, for logs and metric labels.
+    fn table(&self) -> &str;
+    /// Remembers the ids of the topics, or refuses where a remembered id differs.
+    fn check_topics(&self, ids: Vec<(String, String)>) -> BoxFuture<'static, Result<(), SinkError>>;
+    /// Claim, drain, read back, in this order (INV-8), and store the floor read back.
+    fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>>;
+    /// One atomic insert under the claim.
+    fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>>;
+    /// Stores a floor under the claim, so that expired rows do not take the position along.
+    fn save_floor(&self, claim: Claim, floor: Floor) -> BoxFuture<'static, Result<(), SinkError>>;
+}
+
+/// What became of a message on its way to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOutcome {
+    /// A row was appended.
+    Written {
+        /// Append time of the raw message, for latency.
+        appended_at: Micros,
+    },
+    /// `accept` refused it: a repetition.
+    Repeated,
+}
+
+/// A message that holds no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Code of a closed set.
+    pub code: &'static str,
+    /// What is wrong and where.
+    pub message: String,
+}
+
+/// Asks the lane's sequencer about (feed, raw partition, position).
+pub type Accept<'a> = dyn FnMut(&str, i32, RawPosition) -> bool + 'a;
+
+/// Turns messages of one topic into rows of one table.
+pub trait RowEncoder {
+    /// Appends the message's row to `rows` where `accept` takes its origin (tables without origins do not ask).
+    fn encode(
+        &mut self,
+        message: &Message<'_>,
+        accept: &mut Accept<'_>,
+        rows: &mut Vec<u8>,
+    ) -> Result<RowOutcome, BadRow>;
+}
