@@ -1,0 +1,30 @@
+//! Raw bytes to ticks: message shapes A, B and C, and ISO documents (interfaces sections 1, 2 and 4).
+//!
+//! Role: the pure core of normalization. `dp verify` runs the same code over the raw log.
+//! Invariants: INV-1 (whether a tick exists, its index and its route follow from the bytes, the append time and the
+//! configuration; quality flags are remarks and may differ from one run to the next), INV-5 (every message ends as
+//! ticks, rejected rows, or one [`Rejection`]).
+//! Failure: a closed set of codes ([`RejectCode`]) with a message that names the place. Nothing panics, and nothing is
+//! guessed: what cannot be read is rejected.
+
+mod check;
+mod document;
+mod event;
+mod format;
+mod json;
+mod message;
+mod miso;
+mod normalizer;
+mod number;
+pub mod quality;
+mod rejection;
+mod shapes;
+mod text;
+mod time;
+mod venue;
+
+pub use format::{FORMATS, Format, detect_format};
+pub use message::{RawMessage, Replay, header_text};
+pub use normalizer::{Normalizer, NormalizerConfig, Outcome, Parsed};
+pub use rejection::{RejectCode, RejectedRow, Rejection};
+pub use venue::{MarketDescription, PriceBounds, Scope, Venue, describe, iso_venues};

@@ -1,0 +1,163 @@
+//! MISO's real-time five-minute ex-post prices: `miso.rt5.expost.json` (domain.md section 2).
+//!
+//! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values texts. The order of the
+//! columns is what `headers` says. `INTERVAL` is the start of the interval in EST all year. The energy component is not
+//! sent: it is LMP - MLC - MCC, and the same for every node of an interval, which is checked.
+
+use std::collections::HashMap;
+
+use domain::instrument::write_instrument_id;
+use domain::{Decimal, Interval, Micros, QualityFlag, QualityFlags};
+
+use crate::json::{Kind, Read, Reader, Token};
+use crate::number;
+use crate::rejection::{RejectCode, Rejection};
+use crate::shapes::json_text;
+use crate::text::Text;
+use crate::time;
+
+/// Columns in the order in which this module names them.
+const COLUMNS: [&str; 5] = ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"];
+/// What EST lacks to UTC, all year.
+const EST_TO_UTC: Micros = 5 * 3_600 * 1_000_000;
+
+/// A document whose frame has been read.
+pub(crate) struct Document<'a> {
+    columns: [usize; 5],
+    rows: Vec<Token<'a>>,
+}
+
+/// What one row says.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    pub node: Text<'a>,
+    pub event_time: Micros,
+    pub price: Decimal,
+    pub energy: Decimal,
+    pub loss: Decimal,
+    pub congestion: Decimal,
+}
+
+impl<'a> Document<'a> {
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Document<'a>, Rejection> {
+        let (mut headers, mut data) = (None, None);
+        Reader::whole_object(json_text(payload)?, |reader, key| match key {
+            "headers" => read_array(reader, &mut headers),
+            "data" => read_array(reader, &mut data),
+            _ => reader.skip(),
+        })
+        .map_err(|error| error.rejection(""))?;
+        let headers = headers.ok_or_else(|| Rejection::missing("/headers"))?;
+        let rows = data.ok_or_else(|| Rejection::missing("/data"))?;
+        let mut columns = [0; 5];
+        for (column, name) in columns.iter_mut().zip(COLUMNS) {
+            *column = headers
+                .iter()
+                .position(|header| header.is_text() && header.raw == name)
+                .ok_or_else(|| Rejection::new(RejectCode::SchemaViolation, format!("/headers has no column {name}")))?;
+        }
+        // A column more, or one twice, may change what the others mean.
+        if headers.len() != COLUMNS.len() {
+            let message = format!("/headers has {} columns where {} are known: {}", headers.len(), COLUMNS.len(), COLUMNS.join(", "));
+            return Err(Rejection::new(RejectCode::SchemaViolation, message));
+        }
+        Ok(Document { columns, rows })
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Reads row `index`.
+    pub(crate) fn row(&self, index: usize) -> Result<Row<'a>, Rejection> {
+        let row = self.rows.get(index).copied().ok_or_else(|| Rejection::missing("the row"))?;
+        let mut cells = [None; COLUMNS.len()];
+        let mut count = 0;
+        let place = || format!("/data/{index}");
+        Reader::new(row.raw)
+            .array(|cell| {
+                if let Some(slot) = cells.get_mut(count) {
+                    *slot = Some(cell);
+                }
+                count += 1;
+            })
+            .map_err(|error| error.rejection(&place()))?;
+        if count != COLUMNS.len() {
+            let message = format!("{} has {count} cells where /headers has {}", place(), COLUMNS.len());
+            return Err(Rejection::new(RejectCode::SchemaViolation, message));
+        }
+        let cell = |at: usize| -> Result<Token<'a>, Rejection> {
+            let column = self.columns.get(at).copied().unwrap_or(at);
+            cells.get(column).copied().flatten().ok_or_else(|| Rejection::missing("the cell"))
+        };
+        let number = |at: usize, code| number::decimal(cell(at)?, code, COLUMNS.get(at).copied().unwrap_or_default());
+        let price = number(2, RejectCode::InvalidPrice)?;
+        let loss = number(3, RejectCode::InvalidNumber)?;
+        let congestion = number(4, RejectCode::InvalidNumber)?;
+        let energy = price.checked_sub(loss).and_then(|rest| rest.checked_sub(congestion)).map_err(|error| {
+            Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}"))
+        })?;
+        Ok(Row {
+            node: node(cell(1)?)?,
+            event_time: interval_start(cell(0)?)?,
+            price,
+            energy,
+            loss,
+            congestion,
+        })
+    }
+}
+
+fn read_array<'a>(reader: &mut Reader<'a>, slot: &mut Option<Vec<Token<'a>>>) -> Read<()> {
+    if slot.is_some() {
+        return Err(reader.twice());
+    }
+    let mut tokens = Vec::new();
+    reader.array(|token| tokens.push(token))?;
+    *slot = Some(tokens);
+    Ok(())
+}
+
+fn node(token: Token<'_>) -> Result<Text<'_>, Rejection> {
+    let missing = || Rejection::new(RejectCode::MissingInstrument, "CPNODE is empty");
+    if token.kind == Kind::Null {
+        return Err(missing());
+    }
+    Text::optional(Some(token), "CPNODE")?.ok_or_else(missing)
+}
+
+fn interval_start(token: Token<'_>) -> Result<Micros, Rejection> {
+    match time::iso(token.raw.as_bytes().trim_ascii()) {
+        Some(stamp) if stamp.offset.is_none() => Ok(stamp.wall + EST_TO_UTC),
+        _ => {
+            let message = format!("INTERVAL is {}: no date and time without a zone (it is EST by definition)", token.shown());
+            Err(Rejection::new(RejectCode::InvalidTime, message))
+        }
+    }
+}
+
+/// The energy price of each interval of one document, as its first row has it.
+#[derive(Debug, Default)]
+pub(crate) struct Energies {
+    first: HashMap<Micros, Decimal>,
+}
+
+impl Energies {
+    /// What is remarkable about this row beside the others.
+    pub(crate) fn remarks(&mut self, row: &Row<'_>, tolerance: Decimal) -> QualityFlags {
+        let mut flags = QualityFlags::NONE;
+        if row.event_time.rem_euclid(Interval::FiveMinutes.micros()) != 0 {
+            flags.insert(QualityFlag::OffGrid);
+        }
+        let first = self.first.entry(row.event_time).or_insert(row.energy);
+        if (row.energy.unscaled() - first.unscaled()).unsigned_abs() > tolerance.unscaled().unsigned_abs() {
+            flags.insert(QualityFlag::ComponentMismatch);
+        }
+        flags
+    }
+}
+
+/// Writes the instrument id of a node.
+pub(crate) fn instrument_id(node: &str, out: &mut String) {
+    write_instrument_id("MISO", node, "RT5", out);
+}

@@ -1,0 +1,321 @@
+//! From a raw message to ticks, in two steps: [`Normalizer::parse`] decides whether the message is sound and what its
+//! event is called, [`Parsed::emit`] makes the ticks. Between them the caller asks the event-id window, so that a
+//! repeated event emits nothing.
+
+use codec::{Wire, framing};
+use domain::{Interval, Kind, Micros, Origin, QualityFlags, Tick};
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+
+use crate::check;
+use crate::document::Document;
+use crate::event::{Event, venue_of};
+use crate::message::RawMessage;
+use crate::miso;
+use crate::quality::{self, LastTicks, QualitySettings};
+use crate::rejection::{RejectCode, RejectedRow, Rejection};
+use crate::shapes;
+use crate::venue::{Venue, iso_venues};
+
+/// What decides, beside the bytes, how messages are read.
+#[derive(Debug, Clone)]
+pub struct NormalizerConfig {
+    /// Reads shape C.
+    pub wire: Wire,
+    /// Tenant of documents whose header names none.
+    pub default_tenant: String,
+    /// Markets that ticks may name.
+    pub venues: Vec<Venue>,
+    /// Thresholds of the quality rules.
+    pub quality: QualitySettings,
+    /// Largest message with one tick.
+    pub max_tick_bytes: usize,
+    /// Largest document.
+    pub max_document_bytes: usize,
+}
+
+impl Default for NormalizerConfig {
+    fn default() -> NormalizerConfig {
+        NormalizerConfig {
+            wire: Wire::single_object(),
+            default_tenant: "default".to_owned(),
+            venues: iso_venues(),
+            quality: QualitySettings::default(),
+            max_tick_bytes: 1 << 20,
+            max_document_bytes: 50 << 20,
+        }
+    }
+}
+
+/// Reads raw messages. Cheap to use for many, since it keeps its buffers; not shared between threads.
+#[derive(Debug)]
+pub struct Normalizer {
+    config: NormalizerConfig,
+    raw_text: String,
+    last: LastTicks,
+}
+
+/// A sound message.
+pub struct Parsed<'s> {
+    message: RawMessage<'s>,
+    config: &'s NormalizerConfig,
+    last: &'s mut LastTicks,
+    event_key: u128,
+    selected: Option<Vec<i32>>,
+    content: Content<'s>,
+}
+
+enum Content<'s> {
+    Tick(Event<'s>),
+    Document(Box<Opened<'s>>),
+}
+
+/// A document with what its ticks have in common.
+struct Opened<'s> {
+    document: Document<'s>,
+    event_id: String,
+    tenant_id: &'s str,
+    format: &'s str,
+    venue: &'s Venue,
+}
+
+/// What became of a message that was read in one go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// [`Parsed::event_key`].
+    pub event_key: u128,
+    /// Ticks emitted.
+    pub ticks: u32,
+    /// Rows refused; with `ticks` they are all rows.
+    pub rejected: Vec<RejectedRow>,
+}
+
+impl Normalizer {
+    /// A normalizer that has seen nothing.
+    pub fn new(config: NormalizerConfig) -> Normalizer {
+        Normalizer {
+            config,
+            raw_text: String::new(),
+            last: LastTicks::new(),
+        }
+    }
+
+    /// How it reads.
+    pub fn config(&self) -> &NormalizerConfig {
+        &self.config
+    }
+
+    /// Reads the message as far as it decides whether the whole of it is sound.
+    ///
+    /// # Errors
+    /// The [`Rejection`] that sends the whole message to the dead letters.
+    pub fn parse<'s>(&'s mut self, message: &RawMessage<'s>) -> Result<Parsed<'s>, Rejection> {
+        let Normalizer { config, raw_text, last } = self;
+        let config: &'s NormalizerConfig = config;
+        let (attempt, selected) = match &message.replay {
+            Some(replay) => (replay.attempt, replay.selected_rows()?),
+            None => (0, None),
+        };
+        let is_avro = framing::is_framed(message.payload);
+        let (content, event_key) = match message.format.filter(|_| !is_avro) {
+            Some(format) => open_document(message, format, config, attempt)?,
+            None => {
+                check_size(message, config.max_tick_bytes)?;
+                let event = if is_avro {
+                    shapes::read_avro(message, &config.venues, &config.wire)?
+                } else {
+                    shapes::read_json(message, &config.venues, raw_text)?
+                };
+                let key = xxh3_128_with_seed(event.event_id.as_str().as_bytes(), u64::from(attempt));
+                (Content::Tick(event), key)
+            }
+        };
+        Ok(Parsed {
+            message: *message,
+            config,
+            last,
+            event_key,
+            selected,
+            content,
+        })
+    }
+
+    /// [`Normalizer::parse`] and [`Parsed::emit`] in one go, for those who do not ask the event-id window.
+    ///
+    /// # Errors
+    /// As [`Normalizer::parse`].
+    pub fn normalize(&mut self, message: &RawMessage<'_>, now: Micros, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<Outcome, Rejection> {
+        let parsed = self.parse(message)?;
+        let event_key = parsed.event_key();
+        let mut ticks = 0;
+        let rejected = parsed.emit(now, &mut |tick| {
+            ticks += 1;
+            emit(tick);
+        });
+        Ok(Outcome { event_key, ticks, rejected })
+    }
+}
+
+impl Parsed<'_> {
+    /// What the event-id window knows the message by: a hash of event id and attempt. The event of a document is known
+    /// by its bytes and its tenant, since one document may be meant for two.
+    pub fn event_key(&self) -> u128 {
+        self.event_key
+    }
+
+    /// The producer's correlation id, else the event id.
+    pub fn correlation_id(&self) -> &str {
+        match &self.content {
+            Content::Tick(event) => event.correlation_id(),
+            Content::Document(opened) => &opened.event_id,
+        }
+    }
+
+    /// Number of ticks that it holds, those included that will be rejected.
+    pub fn rows(&self) -> usize {
+        match (&self.selected, &self.content) {
+            (_, Content::Tick(_)) => 1,
+            (None, Content::Document(opened)) => opened.document.rows(),
+            (Some(rows), Content::Document(opened)) => {
+                let all = opened.document.rows();
+                rows.iter().filter(|row| usize::try_from(**row).is_ok_and(|row| row < all)).count()
+            }
+        }
+    }
+
+    /// Makes the ticks, in the order of their index; answers the rows that are refused. `now` is the wall clock, a
+    /// remark on each tick.
+    pub fn emit(self, now: Micros, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
+        let Parsed { message, config, last, selected, content, .. } = self;
+        match content {
+            Content::Tick(event) => {
+                let mut tick = event.tick(&message, now);
+                tick.quality_flags = quality::flags(&config.quality, event.venue, &tick, QualityFlags::NONE, last);
+                emit(&tick);
+                Vec::new()
+            }
+            Content::Document(opened) => {
+                let rows = Rows {
+                    message,
+                    config,
+                    opened: &opened,
+                    now,
+                };
+                rows.emit(selected.as_deref(), last, emit)
+            }
+        }
+    }
+}
+
+fn open_document<'s>(
+    message: &RawMessage<'s>,
+    format: &'s str,
+    config: &'s NormalizerConfig,
+    attempt: u32,
+) -> Result<(Content<'s>, u128), Rejection> {
+    check_size(message, config.max_document_bytes)?;
+    let tenant_id = message.tenant.unwrap_or(&config.default_tenant);
+    check::identifier(tenant_id, "header dp.tenant_id")?;
+    let document = Document::read(format, message.payload)?;
+    let venue = venue_of(&config.venues, document.market(), "the market of the format")?;
+    let hash = xxh3_128(message.payload);
+    let event_key = xxh3_128_with_seed(&[&hash.to_le_bytes(), tenant_id.as_bytes()].concat(), u64::from(attempt));
+    let opened = Opened {
+        document,
+        event_id: format!("{hash:032x}"),
+        tenant_id,
+        format,
+        venue,
+    };
+    Ok((Content::Document(Box::new(opened)), event_key))
+}
+
+fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), Rejection> {
+    let size = message.payload.len();
+    if size > limit {
+        return Err(Rejection::new(RejectCode::Oversize, format!("{size} bytes where at most {limit} are taken")));
+    }
+    if size == 0 {
+        return Err(Rejection::new(RejectCode::BrokenJson, "the message is empty"));
+    }
+    Ok(())
+}
+
+/// The rows of one document on their way out.
+struct Rows<'s, 'd> {
+    message: RawMessage<'s>,
+    config: &'s NormalizerConfig,
+    opened: &'d Opened<'s>,
+    now: Micros,
+}
+
+impl Rows<'_, '_> {
+    fn emit(&self, selected: Option<&[i32]>, last: &mut LastTicks, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
+        let Document::MisoRt5(document) = &self.opened.document;
+        let mut rejected = Vec::new();
+        let mut energies = miso::Energies::default();
+        let mut instrument_id = String::new();
+        // Every row is read, also of a replay, since the first of an interval decides about remarks on the others.
+        for index in 0..document.rows() {
+            let Ok(number) = i32::try_from(index) else { break };
+            let is_selected = selected.is_none_or(|rows| rows.binary_search(&number).is_ok());
+            let emitted = document.row(index).and_then(|row| {
+                check::event_time(row.event_time, self.message.appended_at, "INTERVAL")?;
+                miso::instrument_id(row.node.as_str(), &mut instrument_id);
+                check::identifier(&instrument_id, "CPNODE as an instrument id")?;
+                let remarks = energies.remarks(&row, self.config.quality.component_tolerance);
+                if is_selected {
+                    let mut tick = self.tick(&row, &instrument_id, number);
+                    tick.quality_flags = quality::flags(&self.config.quality, self.opened.venue, &tick, remarks, last);
+                    emit(&tick);
+                }
+                Ok(())
+            });
+            if let (Err(rejection), true) = (emitted, is_selected) {
+                rejected.push(RejectedRow { index: number, rejection });
+            }
+        }
+        rejected
+    }
+
+    fn tick<'t>(&'t self, row: &'t miso::Row<'_>, instrument_id: &'t str, index: i32) -> Tick<'t> {
+        Tick {
+            origin: Origin {
+                feed: self.message.feed,
+                partition: self.message.partition,
+                offset: self.message.offset,
+                index,
+            },
+            appended_at: self.message.appended_at,
+            source_event_id: &self.opened.event_id,
+            correlation_id: &self.opened.event_id,
+            causation_id: None,
+            tenant_id: self.opened.tenant_id,
+            instrument_id,
+            symbol: None,
+            market: &self.opened.venue.name,
+            kind: Kind::Interval,
+            event_time: row.event_time,
+            interval_end: Some(row.event_time + Interval::FiveMinutes.micros()),
+            price: row.price,
+            volume: None,
+            bid: None,
+            ask: None,
+            energy: Some(row.energy),
+            congestion: Some(row.congestion),
+            loss: Some(row.loss),
+            ghg: None,
+            currency: &self.opened.venue.currency,
+            unit: &self.opened.venue.unit,
+            node: Some(row.node.as_str()),
+            zone: None,
+            hub: None,
+            market_status: None,
+            product: "rt5",
+            version: None,
+            source_system: self.opened.format,
+            sequence: None,
+            quality_flags: QualityFlags::NONE,
+            normalized_at: self.now,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Numbers of a message, from the digits that it holds: JSON numbers or texts, never through binary floating point.
+
+use domain::{Decimal, DecimalError};
+
+use crate::json::Token;
+use crate::rejection::{RejectCode, Rejection};
+
+/// Reads a number or a text that holds one.
+///
+/// # Errors
+/// With `code`, naming `place`: a value that is no exact decimal in range.
+pub(crate) fn decimal(token: Token<'_>, code: RejectCode, place: &str) -> Result<Decimal, Rejection> {
+    read(token).map_err(|error| Rejection::new(code, format!("{place} is {}: {error}", token.shown())))
+}
+
+/// The same for a field that may be absent.
+pub(crate) fn optional(token: Option<Token<'_>>, place: &str) -> Result<Option<Decimal>, Rejection> {
+    token.map(|token| decimal(token, RejectCode::InvalidNumber, place)).transpose()
+}
+
+// An escape inside a number is refused with what else is no digit.
+fn read(token: Token<'_>) -> Result<Decimal, DecimalError> {
+    let text = token.raw.as_bytes().trim_ascii();
+    short(text).map_or_else(|| Decimal::parse(text), Ok)
+}
+
+/// What lifts a mantissa with so many decimals to scale 8.
+const SCALES: [i64; 9] = [100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
+// `-?digits[.digits]` with at most 17 bytes of digits and 8 decimals, which is nearly every number there is.
+fn short(text: &[u8]) -> Option<Decimal> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    let (mut mantissa, mut decimals) = (0i64, None);
+    for byte in digits.iter().take(18) {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa * 10 + i64::from(byte - b'0');
+                decimals = decimals.map(|count: usize| count + 1);
+            }
+            b'.' if decimals.is_none() => decimals = Some(0),
+            _ => return None,
+        }
+    }
+    let scale = SCALES.get(decimals.unwrap_or(0)).filter(|_| (1..=17).contains(&digits.len()) && digits != b".")?;
+    let unscaled = mantissa.checked_mul(*scale)?;
+    Decimal::from_unscaled(if negative { -unscaled } else { unscaled }).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    use crate::json::Reader;
+    use proptest::prelude::*;
+
+    fn token(json: &str) -> Token<'_> {
+        Reader::new(json).value().unwrap()
+    }
+
+    #[test]
+    fn numbers_and_texts_are_read_by_their_digits() {
+        for (json, text) in [
+            ("31.55", "31.55"),
+            ("\"31.55\"", "31.55"),
+            ("\"       27.04\"", "27.04"),
+            ("\"-.37\"", "-0.37"),
+            ("0", "0"),
+            ("9007199254.74099301", "9007199254.74099301"),
+            ("1e-8", "0.00000001"),
+        ] {
+            assert_eq!(decimal(token(json), RejectCode::InvalidPrice, "/price").unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_names_the_place_and_the_value() {
+        for json in ["\"\"", "\"NaN\"", "true", "{}", "[1]", "\"1,5\"", "\"None\""] {
+            let rejection = decimal(token(json), RejectCode::InvalidPrice, "/price").unwrap_err();
+            assert_eq!(rejection.code, RejectCode::InvalidPrice);
+            assert!(rejection.message.starts_with(&format!("/price is {json}: ")), "{rejection}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_reads_what_the_long_way_reads(text in "-?[0-9]{0,12}(\\.[0-9]{0,10})?") {
+            if let Some(decimal) = short(text.as_bytes()) {
+                prop_assert_eq!(Ok(decimal), Decimal::parse(text.as_bytes()), "{}", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Why bytes did not become a tick: a closed set of codes, and a message that names the place.
+
+use domain::{Classified, ErrorClass};
+
+macro_rules! reject_codes {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)+) => {
+        /// What is wrong with a message or a row. The names are public: metrics, dead letters, dashboards.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum RejectCode { $($(#[$doc])* $variant,)+ }
+
+        impl RejectCode {
+            /// Every code.
+            pub const ALL: &[RejectCode] = &[$(RejectCode::$variant,)+];
+
+            /// The public name.
+            pub fn name(self) -> &'static str {
+                match self { $(RejectCode::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+reject_codes! {
+    /// Not JSON at all.
+    BrokenJson => "broken_json",
+    /// JSON, but not of an accepted shape.
+    SchemaViolation => "schema_violation",
+    /// No price field.
+    MissingPrice => "missing_price",
+    /// A price that is no exact decimal in range.
+    InvalidPrice => "invalid_price",
+    /// Another number that is no exact decimal in range.
+    InvalidNumber => "invalid_number",
+    /// A market that nobody configured.
+    UnknownMarket => "unknown_market",
+    /// No instrument.
+    MissingInstrument => "missing_instrument",
+    /// No event time.
+    MissingTime => "missing_time",
+    /// An event time that cannot be read, or that does not exist.
+    InvalidTime => "invalid_time",
+    /// A local time that occurs twice, and nothing says which.
+    AmbiguousTime => "ambiguous_time",
+    /// Before 1990, or more than 7 days after the message was appended.
+    TimeOutOfRange => "time_out_of_range",
+    /// A tenant, instrument or event id that keys cannot carry.
+    InvalidIdentifier => "invalid_identifier",
+    /// A volume below zero.
+    NegativeVolume => "negative_volume",
+    /// More bytes than a message of its kind may have.
+    Oversize => "oversize",
+    /// A document format without a parser, or an unknown one.
+    UnsupportedFormat => "unsupported_format",
+    /// Avro framing or datum that cannot be read.
+    InvalidAvro => "invalid_avro",
+    /// Price times volume beyond 10^14.
+    TurnoverOutOfRange => "turnover_out_of_range",
+}
+
+/// Why a whole message, or one row of it, is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.name())]
+pub struct Rejection {
+    /// From the closed set.
+    pub code: RejectCode,
+    /// For people: what is wrong and where (JSON pointer, row, column).
+    pub message: String,
+    /// Of the message, where it could be read.
+    pub correlation_id: Option<String>,
+}
+
+impl Rejection {
+    pub(crate) fn new(code: RejectCode, message: impl Into<String>) -> Rejection {
+        Rejection {
+            code,
+            message: message.into(),
+            correlation_id: None,
+        }
+    }
+
+    pub(crate) fn missing(place: &str) -> Rejection {
+        Rejection::new(RejectCode::SchemaViolation, format!("{place} is missing"))
+    }
+}
+
+impl Classified for Rejection {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Poison
+    }
+
+    fn code(&self) -> &'static str {
+        self.code.name()
+    }
+}
+
+/// A row of a document that is refused while others are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// The index that its tick would have had.
+    pub index: i32,
+    /// Why.
+    pub rejection: Rejection,
+}

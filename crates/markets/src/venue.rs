@@ -1,0 +1,190 @@
+//! The markets that ticks may name, and what is known about their prices (domain.md section 8.1).
+
+use domain::{Decimal, Micros};
+use serde::Serialize;
+
+use crate::time::utc;
+
+/// Which prices of a market a bound is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Scope {
+    All,
+    DayAhead,
+    RealTime,
+}
+
+/// Floor and cap from a date on. Prices beyond are suspicious, not wrong: scarcity and congestion pass offer caps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PriceBounds {
+    /// First event time that it is about.
+    pub from: Micros,
+    /// Which prices.
+    pub scope: Scope,
+    /// Lowest price that is not suspicious.
+    pub floor: Option<Decimal>,
+    /// Highest price that is not suspicious.
+    pub cap: Option<Decimal>,
+}
+
+/// A market that ticks may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Venue {
+    /// Upper case.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Of a price that does not say.
+    pub currency: String,
+    /// Of a price that does not say.
+    pub unit: String,
+    /// A tick's place is its node and hub here (CAISO), node and zone elsewhere.
+    pub placed_by_hub: bool,
+    /// Oldest first; the last one that has begun and fits holds.
+    pub bounds: Vec<PriceBounds>,
+    /// For `GET /markets`.
+    pub sample_instruments: Vec<String>,
+}
+
+impl Venue {
+    /// A venue without bounds, as configured by hand.
+    pub fn new(name: &str, description: &str, currency: &str, unit: &str) -> Venue {
+        Venue {
+            name: name.to_ascii_uppercase(),
+            description: description.to_owned(),
+            currency: currency.to_owned(),
+            unit: unit.to_owned(),
+            placed_by_hub: false,
+            bounds: Vec::new(),
+            sample_instruments: Vec::new(),
+        }
+    }
+
+    /// Floor and cap of a price at `event_time`.
+    pub fn bounds_at(&self, event_time: Micros, day_ahead: bool) -> (Option<Decimal>, Option<Decimal>) {
+        let scope = if day_ahead { Scope::DayAhead } else { Scope::RealTime };
+        self.bounds
+            .iter()
+            .rev()
+            .find(|bounds| bounds.from <= event_time && (bounds.scope == Scope::All || bounds.scope == scope))
+            .map_or((None, None), |bounds| (bounds.floor, bounds.cap))
+    }
+}
+
+/// One entry of `GET /markets`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct MarketDescription {
+    pub name: String,
+    pub description: String,
+    pub supported_formats: Vec<&'static str>,
+    pub sample_instruments: Vec<String>,
+}
+
+/// What `GET /markets` answers.
+pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
+    venues
+        .iter()
+        .map(|venue| MarketDescription {
+            name: venue.name.clone(),
+            description: venue.description.clone(),
+            supported_formats: ["json.envelope", "json.flat", "avro.raw_market_tick"]
+                .into_iter()
+                .chain(crate::FORMATS.iter().filter(|f| f.has_parser && f.market.eq_ignore_ascii_case(&venue.name)).map(|f| f.name))
+                .collect(),
+            sample_instruments: venue.sample_instruments.clone(),
+        })
+        .collect()
+}
+
+/// The organised power markets of the United States, with their dated bounds.
+pub fn iso_venues() -> Vec<Venue> {
+    vec![
+        Venue {
+            bounds: vec![
+                bounds(0, Scope::All, Some(-500), Some(3_500)),
+                bounds(utc(2025, 9, 30, 5), Scope::All, Some(-500), Some(10_000)),
+            ],
+            ..iso("MISO", "Midcontinent ISO", &["MISO.INDIANA.HUB.RT5", "MISO.MINN.HUB.RT5", "ELEC_MISO_BALMO"])
+        },
+        Venue {
+            placed_by_hub: true,
+            bounds: vec![
+                bounds(0, Scope::All, Some(-150), Some(1_000)),
+                bounds(utc(2021, 3, 20, 7), Scope::All, Some(-150), Some(2_000)),
+            ],
+            ..iso("CAISO", "California ISO", &["CAISO.TH_SP15_GEN-APND.RT15", "ELEC_CAISO_BALMO"])
+        },
+        Venue {
+            bounds: vec![
+                bounds(0, Scope::All, Some(-251), Some(9_000)),
+                bounds(utc(2022, 1, 1, 6), Scope::All, Some(-251), Some(5_000)),
+                bounds(utc(2025, 12, 5, 6), Scope::RealTime, Some(-251), Some(2_000)),
+            ],
+            ..iso("ERCOT", "Electric Reliability Council of Texas", &["ERCOT.HB_NORTH.RT15", "ELEC_ERCOT_BALMO"])
+        },
+        Venue {
+            bounds: vec![bounds(utc(2022, 10, 1, 4), Scope::All, None, Some(3_700))],
+            ..iso("PJM", "PJM Interconnection", &["PJM.WESTERN%20HUB.RTH"])
+        },
+        Venue {
+            bounds: vec![bounds(0, Scope::All, Some(-1_000), Some(2_000))],
+            ..iso("NYISO", "New York ISO", &["NYISO.N.Y.C..RT5", "NYISO.WEST.DA"])
+        },
+        Venue {
+            bounds: vec![bounds(0, Scope::All, Some(-150), Some(2_000))],
+            ..iso("ISONE", "ISO New England", &["ISONE..H.INTERNAL_HUB.DA"])
+        },
+        Venue {
+            bounds: vec![bounds(0, Scope::All, Some(-500), Some(2_000))],
+            ..iso("SPP", "Southwest Power Pool", &["SPP.SPPNORTH_HUB.DA"])
+        },
+    ]
+}
+
+fn iso(name: &str, description: &str, samples: &[&str]) -> Venue {
+    Venue {
+        sample_instruments: samples.iter().map(|sample| (*sample).to_owned()).collect(),
+        ..Venue::new(name, description, "USD", "MWh")
+    }
+}
+
+fn bounds(from: Micros, scope: Scope, floor: Option<i64>, cap: Option<i64>) -> PriceBounds {
+    let price = |value: i64| Decimal::from_integer(value).ok();
+    PriceBounds {
+        from,
+        scope,
+        floor: floor.and_then(price),
+        cap: cap.and_then(price),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cap(market: &str, time: Micros, day_ahead: bool) -> Option<String> {
+        let venue = iso_venues().into_iter().find(|venue| venue.name == market)?;
+        venue.bounds_at(time, day_ahead).1.map(|cap| cap.to_string())
+    }
+
+    #[test]
+    fn caps_change_at_their_dates_and_by_product() {
+        assert_eq!(cap("MISO", utc(2025, 9, 30, 4), false).as_deref(), Some("3500"));
+        assert_eq!(cap("MISO", utc(2025, 9, 30, 5), false).as_deref(), Some("10000"));
+        assert_eq!(cap("ERCOT", utc(2021, 2, 15, 0), false).as_deref(), Some("9000"));
+        assert_eq!(cap("ERCOT", utc(2026, 1, 1, 0), true).as_deref(), Some("5000"));
+        assert_eq!(cap("ERCOT", utc(2026, 1, 1, 0), false).as_deref(), Some("2000"));
+        assert_eq!(cap("PJM", utc(2022, 9, 1, 0), false), None);
+    }
+
+    #[test]
+    fn markets_list_the_formats_that_have_a_parser() {
+        let markets = describe(&iso_venues());
+        let names: Vec<&str> = markets.iter().map(|market| market.name.as_str()).collect();
+        assert_eq!(names, ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"]);
+        assert!(markets.iter().all(|market| market.supported_formats.contains(&"json.flat")));
+        assert!(markets.iter().any(|market| market.supported_formats.contains(&"miso.rt5.expost.json")));
+        assert!(!markets.iter().any(|market| market.supported_formats.contains(&"pjm.rt_hrl_lmps.csv")));
+    }
+}

@@ -1,0 +1,202 @@
+//! The real documents beside the project: MISO's prices digit for digit, everything else refused by name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{APPENDED_AT, message, normalizer, run, sample, sample_data};
+use domain::{Kind, QualityFlag};
+use markets::{RawMessage, RejectCode, Replay, detect_format};
+
+const CURRENT: &str = "miso/GetRealTimeFiveMinExPost_Current_20261002T1650_part.json";
+const PREVIOUS: &str = "miso/GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json";
+const MISO: &str = "miso.rt5.expost.json";
+
+fn document<'a>(payload: &'a [u8], format: &'a str) -> RawMessage<'a> {
+    RawMessage {
+        format: Some(format),
+        // Ten hours after the newest of the sample documents.
+        appended_at: APPENDED_AT + 20 * 3_600_000_000,
+        ..message(payload)
+    }
+}
+
+// Rows of the file without a JSON parser: what stands between brackets, split at commas.
+fn rows_of(text: &str) -> Vec<Vec<String>> {
+    let data = text.split("\"data\":[").nth(1).unwrap();
+    let rows = data.split('[').skip(1).map(|row| row.split(']').next().unwrap());
+    rows.map(|row| row.split(',').map(|cell| cell.trim_matches('"').to_owned()).collect()).collect()
+}
+
+// `-0.20` and `-0.2` are the same digits; the text of a decimal has no trailing zeros.
+fn shortest(text: &str) -> String {
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+fn cents(text: &str) -> i64 {
+    let (whole, fraction) = text.split_once('.').unwrap();
+    assert_eq!(fraction.len(), 2, "{text}");
+    format!("{whole}{fraction}").parse().unwrap()
+}
+
+#[test]
+fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
+    for (file, count) in [(CURRENT, 27), (PREVIOUS, 66)] {
+        let payload = sample(file);
+        let rows = rows_of(std::str::from_utf8(&payload).unwrap());
+        assert_eq!(rows.len(), count);
+        let mut index = 0;
+        let outcome = normalizer()
+            .normalize(&document(&payload, MISO), 5, &mut |tick| {
+                let [interval, node, lmp, mlc, mcc] = rows[index].as_slice() else { panic!("row {index}") };
+                assert_eq!(tick.origin.index, index as i32);
+                assert_eq!(tick.instrument_id, format!("MISO.{node}.RT5"));
+                assert_eq!(tick.node, Some(node.as_str()));
+                assert_eq!(tick.price.to_string(), shortest(lmp));
+                assert_eq!(tick.loss.unwrap().to_string(), shortest(mlc));
+                assert_eq!(tick.congestion.unwrap().to_string(), shortest(mcc));
+                assert_eq!(tick.energy.unwrap().unscaled(), (cents(lmp) - cents(mlc) - cents(mcc)) * 1_000_000);
+                let utc: jiff::Timestamp = format!("{interval}-05:00").parse().unwrap();
+                assert_eq!(tick.event_time, utc.as_microsecond());
+                assert_eq!(tick.interval_end, Some(tick.event_time + 300_000_000));
+                assert_eq!((tick.kind, tick.product, tick.market, tick.volume), (Kind::Interval, "rt5", "MISO", None));
+                assert_eq!((tick.currency, tick.unit, tick.tenant_id), ("USD", "MWh", "default"));
+                assert_eq!(tick.source_event_id, tick.correlation_id);
+                for flag in [QualityFlag::MissingVolume, QualityFlag::MissingMetadata, QualityFlag::ComponentMismatch, QualityFlag::OffGrid] {
+                    assert!(!tick.quality_flags.contains(flag), "{flag:?}");
+                }
+                index += 1;
+            })
+            .unwrap();
+        assert_eq!((outcome.ticks as usize, outcome.rejected.len()), (count, 0));
+    }
+}
+
+#[test]
+fn every_other_real_document_is_refused_as_unsupported_under_its_own_format() {
+    let mut seen = Vec::new();
+    for folder in std::fs::read_dir(sample_data()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let payload = std::fs::read(&file).unwrap();
+            let Some(format) = detect_format(name, &payload[..payload.len().min(4096)]) else {
+                assert_eq!(folder.file_name().unwrap(), "trades", "{name} has no format");
+                continue;
+            };
+            assert_eq!(format, expected_format(folder.file_name().unwrap().to_str().unwrap(), name), "{name}");
+            seen.push(format);
+            if format != MISO {
+                let rejection = run(&document(&payload, format)).expect_err(name);
+                assert_eq!(rejection.code, RejectCode::UnsupportedFormat, "{name}");
+                assert!(rejection.message.contains(format), "{rejection}");
+            }
+        }
+    }
+    assert_eq!(seen.len(), 32);
+}
+
+fn expected_format(folder: &str, name: &str) -> &'static str {
+    let is = |part: &str| name.contains(part);
+    match folder {
+        "miso" if is("FiveMinExPost") => MISO,
+        "miso" if is("GetExAnteLmp") => "miso.exante.json",
+        "miso" => "miso.da.expost.csv",
+        "caiso" if is("RTPD") => "caiso.prc_rtpd_lmp.csv",
+        "caiso" => "caiso.prc_lmp.csv",
+        "ercot" if is("np4-190") => "ercot.np4-190.json",
+        "ercot" if is("np6-788") => "ercot.np6-788.csv",
+        "ercot" => "ercot.np6-905.csv",
+        "pjm" if is("fivemin") => "pjm.rt_fivemin_hrl_lmps.csv",
+        "pjm" if is("rt_hrl") => "pjm.rt_hrl_lmps.csv",
+        "pjm" => "pjm.da_hrl_lmps.csv",
+        "nyiso" if is("damlbmp") => "nyiso.damlbmp_zone.csv",
+        "nyiso" => "nyiso.realtime_zone.csv",
+        "isone" if is("WW_DALMP") => "isone.da_lmp.csv",
+        "isone" if is("rt_final") => "isone.rt_lmp_final.csv",
+        "isone" => "isone.ws_hourlylmp.json",
+        "spp" => "spp.da_lmp_sl.csv",
+        _ => "gas.eia_daily.csv",
+    }
+}
+
+#[test]
+fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
+    let payload = r#"{"data":[["1.00","A.HUB","0.10","2026-10-02T10:00:00","0.20"],["oops","B.HUB","0.1","2026-10-02T10:00:00","0.2"],
+        ["1.00","","0.1","2026-10-02T10:00:00","0.2"],["1","C","0","2026-10-02T10:00:00Z","0"],["1","D","0","2026-10-02T10:00:00"],7,
+        ["2.00","E HUB","0.1","2026-10-02T10:01:00","0.2"],["1.03","F","0.10","2026-10-02T10:00:00","0.20"]],
+        "headers":["LMP","CPNODE","MLC","INTERVAL","MCC"]}"#;
+    let mut seen = Vec::new();
+    let outcome = normalizer()
+        .normalize(&document(payload.as_bytes(), MISO), 5, &mut |tick| {
+            let flags: Vec<&str> = tick.quality_flags.iter().map(QualityFlag::name).filter(|flag| *flag != "late_arrival").collect();
+            seen.push((tick.origin.index, tick.instrument_id.to_owned(), flags));
+        })
+        .unwrap();
+    let expected: [(i32, &str, &[&str]); 3] =
+        [(0, "MISO.A.HUB.RT5", &[]), (6, "MISO.E%20HUB.RT5", &["off_grid"]), (7, "MISO.F.RT5", &["component_mismatch"])];
+    let expected: Vec<_> = expected.into_iter().map(|(index, id, flags)| (index, id.to_owned(), flags.to_vec())).collect();
+    assert_eq!(seen, expected);
+    let rejected: Vec<(i32, RejectCode)> = outcome.rejected.iter().map(|row| (row.index, row.rejection.code)).collect();
+    assert_eq!(
+        rejected,
+        [
+            (1, RejectCode::InvalidPrice),
+            (2, RejectCode::MissingInstrument),
+            (3, RejectCode::InvalidTime),
+            (4, RejectCode::SchemaViolation),
+            (5, RejectCode::SchemaViolation),
+        ]
+    );
+    assert_eq!(outcome.ticks, 3);
+}
+
+#[test]
+fn a_replay_emits_only_the_rows_that_were_refused() {
+    let payload = sample(CURRENT);
+    let mut replayed = document(&payload, MISO);
+    replayed.replay = Some(Replay {
+        origin: "raw/0/5",
+        rows: "7,3,99",
+        attempt: 2,
+    });
+    let mut indexes = Vec::new();
+    let mut normalizer = normalizer();
+    assert_eq!(normalizer.parse(&replayed).unwrap().rows(), 2);
+    normalizer.normalize(&replayed, 5, &mut |tick| indexes.push(tick.origin.index)).unwrap();
+    assert_eq!(indexes, [3, 7]);
+}
+
+#[test]
+fn the_same_document_is_one_event_for_a_tenant_and_another_for_another() {
+    let payload = sample(CURRENT);
+    let own = document(&payload, MISO);
+    let other = RawMessage { tenant: Some("acme"), ..own };
+    let key = |message: &RawMessage<'_>| normalizer().parse(message).unwrap().event_key();
+    assert_eq!(key(&own), key(&own));
+    assert_ne!(key(&own), key(&other));
+    let (ticks, _) = run(&other).unwrap();
+    assert!(ticks.iter().all(|tick| tick.contains("tenant_id: \"acme\"")));
+}
+
+#[test]
+fn a_document_whose_frame_is_wrong_is_refused_as_a_whole() {
+    for (payload, code, names) in [
+        ("<html>", RejectCode::BrokenJson, "HTML"),
+        ("{\"headers\":[", RejectCode::BrokenJson, "/headers: a value is expected at byte 12"),
+        ("{\"data\":[]}", RejectCode::SchemaViolation, "/headers"),
+        ("{\"headers\":[]}", RejectCode::SchemaViolation, "/data"),
+        ("{\"headers\":[],\"headers\":[]}", RejectCode::SchemaViolation, "/headers: the field occurs twice"),
+        (r#"{"headers":["INTERVAL","CPNODE","LMP","MLC"],"data":[]}"#, RejectCode::SchemaViolation, "MCC"),
+        (r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC","X"],"data":[]}"#, RejectCode::SchemaViolation, "6 columns"),
+        ("", RejectCode::BrokenJson, "empty"),
+    ] {
+        let rejection = run(&document(payload.as_bytes(), MISO)).expect_err(payload);
+        assert_eq!(rejection.code, code, "{payload}");
+        assert!(rejection.message.contains(names), "{payload}: {rejection}");
+    }
+    let rejection = run(&document(b"{}", "miso.rt5.expost.xml")).unwrap_err();
+    assert_eq!(rejection.code, RejectCode::UnsupportedFormat);
+    assert!(rejection.message.contains("no known format"), "{rejection}");
+    let tenantless = RawMessage { tenant: Some("a|b"), ..document(b"{}", MISO) };
+    assert_eq!(run(&tenantless).unwrap_err().code, RejectCode::InvalidIdentifier);
+}
