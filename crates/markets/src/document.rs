@@ -19,7 +19,10 @@ impl<'a> Document<'a> {
             format!("documents of format {format} cannot be read yet")
         } else {
             let shown: String = format.chars().take(60).collect();
-            format!("header dp.format is '{}', which is no known format", shown.escape_debug())
+            format!(
+                "header dp.format is '{}', which is no known format",
+                shown.escape_debug()
+            )
         };
         Err(Rejection::new(RejectCode::UnsupportedFormat, message))
     }

@@ -37,7 +37,9 @@ pub(crate) struct Event<'a> {
 
 impl Event<'_> {
     pub(crate) fn correlation_id(&self) -> &str {
-        self.correlation_id.as_ref().map_or(self.event_id.as_str(), Text::as_str)
+        self.correlation_id
+            .as_ref()
+            .map_or(self.event_id.as_str(), Text::as_str)
     }
 
     /// The checks that need more than one field, or the log.
@@ -99,20 +101,34 @@ pub(crate) fn product_of(token: Option<Token<'_>>) -> &'static str {
     const INTERVAL_PRODUCTS: [&str; 5] = ["rt5", "rt15", "rth", "da", "exante"];
     token
         .filter(|token| token.is_text())
-        .and_then(|token| INTERVAL_PRODUCTS.into_iter().find(|product| product.eq_ignore_ascii_case(token.raw.trim_ascii())))
+        .and_then(|token| {
+            INTERVAL_PRODUCTS
+                .into_iter()
+                .find(|product| product.eq_ignore_ascii_case(token.raw.trim_ascii()))
+        })
         .unwrap_or("trade")
 }
 
 fn kind_of(product: &str) -> Kind {
-    if product == "trade" { Kind::Trade } else { Kind::Interval }
+    if product == "trade" {
+        Kind::Trade
+    } else {
+        Kind::Interval
+    }
 }
 
 /// Finds the market by name, in any case.
 pub(crate) fn venue_of<'a>(venues: &'a [Venue], name: &str, place: &str) -> Result<&'a Venue, Rejection> {
     let name = name.trim_ascii();
-    venues.iter().find(|venue| venue.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let known: Vec<&str> = venues.iter().map(|venue| venue.name.as_str()).collect();
-        let shown: String = name.chars().take(60).collect();
-        Rejection::new(RejectCode::UnknownMarket, format!("{place} is '{shown}'; known are {}", known.join(", ")))
-    })
+    venues
+        .iter()
+        .find(|venue| venue.name.eq_ignore_ascii_case(name))
+        .ok_or_else(|| {
+            let known: Vec<&str> = venues.iter().map(|venue| venue.name.as_str()).collect();
+            let shown: String = name.chars().take(60).collect();
+            Rejection::new(
+                RejectCode::UnknownMarket,
+                format!("{place} is '{shown}'; known are {}", known.join(", ")),
+            )
+        })
 }

@@ -57,7 +57,11 @@ pub fn detect_format(file_name: &str, head: &[u8]) -> Option<&'static str> {
     let name = file_name.to_ascii_lowercase();
     let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    let found = if text.starts_with(['{', '[']) { json_format(text) } else { csv_format(&name, text) }?;
+    let found = if text.starts_with(['{', '[']) {
+        json_format(text)
+    } else {
+        csv_format(&name, text)
+    }?;
     FORMATS.iter().map(|format| format.name).find(|known| *known == found)
 }
 
@@ -96,21 +100,39 @@ fn csv_format(name: &str, text: &str) -> Option<&'static str> {
 fn by_first_line(header: &str) -> Option<&'static str> {
     const FIRST_LINES: [(&str, &str); 8] = [
         ("Day Ahead Market ExPost LMPs", "miso.da.expost.csv"),
-        ("SCEDTimestamp,RepeatedHourFlag,SettlementPoint,LMP", "ercot.np6-788.csv"),
-        ("DeliveryDate,DeliveryHour,DeliveryInterval,SettlementPointName", "ercot.np6-905.csv"),
-        ("DeliveryDate,HourEnding,SettlementPoint,SettlementPointPrice", "ercot.np4-190.csv"),
+        (
+            "SCEDTimestamp,RepeatedHourFlag,SettlementPoint,LMP",
+            "ercot.np6-788.csv",
+        ),
+        (
+            "DeliveryDate,DeliveryHour,DeliveryInterval,SettlementPointName",
+            "ercot.np6-905.csv",
+        ),
+        (
+            "DeliveryDate,HourEnding,SettlementPoint,SettlementPointPrice",
+            "ercot.np4-190.csv",
+        ),
         ("C,Day-Ahead Energy Market Hourly LMP Report", "isone.da_lmp.csv"),
         ("C,Real-Time Energy Market Hourly LMP Report", "isone.rt_lmp_final.csv"),
         ("Date,Price", "gas.eia_daily.csv"),
         ("Date,Henry Hub Natural Gas Spot Price", "gas.eia_daily.csv"),
     ];
-    FIRST_LINES.into_iter().find(|(start, _)| header.starts_with(start)).map(|(_, format)| format)
+    FIRST_LINES
+        .into_iter()
+        .find(|(start, _)| header.starts_with(start))
+        .map(|(_, format)| format)
 }
 
 // The three reports share their columns; MARKET_RUN_ID tells them apart.
 fn caiso(text: &str) -> Option<&'static str> {
-    let runs = [(",DAM,", "caiso.prc_lmp.csv"), (",RTPD,", "caiso.prc_rtpd_lmp.csv"), (",RTM,", "caiso.prc_intvl_lmp.csv")];
-    runs.into_iter().find(|(run, _)| text.contains(run)).map(|(_, format)| format)
+    let runs = [
+        (",DAM,", "caiso.prc_lmp.csv"),
+        (",RTPD,", "caiso.prc_rtpd_lmp.csv"),
+        (",RTM,", "caiso.prc_intvl_lmp.csv"),
+    ];
+    runs.into_iter()
+        .find(|(run, _)| text.contains(run))
+        .map(|(_, format)| format)
 }
 
 fn pjm(name: &str, header: &str, text: &str) -> Option<&'static str> {
@@ -130,7 +152,11 @@ fn pjm(name: &str, header: &str, text: &str) -> Option<&'static str> {
 // Day-ahead stamps have no seconds, real-time ones do.
 fn nyiso(name: &str, first_row: &str) -> Option<&'static str> {
     let stamp = first_row.split(',').next()?;
-    match (name.contains("damlbmp"), name.contains("realtime"), stamp.matches(':').count()) {
+    match (
+        name.contains("damlbmp"),
+        name.contains("realtime"),
+        stamp.matches(':').count(),
+    ) {
         (true, _, _) | (false, false, 1) => Some("nyiso.damlbmp_zone.csv"),
         (false, true, _) | (false, false, 2) => Some("nyiso.realtime_zone.csv"),
         _ => None,

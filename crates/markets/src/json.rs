@@ -70,8 +70,15 @@ pub(crate) struct JsonError {
 impl JsonError {
     /// As a rejection; `place` is the pointer of the text that was read, empty for the whole message.
     pub(crate) fn rejection(self, place: &str) -> Rejection {
-        let separator = if place.is_empty() && self.path.is_empty() { "" } else { ": " };
-        Rejection::new(self.code, format!("{place}{}{separator}{} at byte {}", self.path, self.what, self.at))
+        let separator = if place.is_empty() && self.path.is_empty() {
+            ""
+        } else {
+            ": "
+        };
+        Rejection::new(
+            self.code,
+            format!("{place}{}{separator}{} at byte {}", self.path, self.what, self.at),
+        )
     }
 }
 
@@ -117,7 +124,9 @@ impl<'a> Reader<'a> {
             let key = match token.kind {
                 Kind::Text => token.raw,
                 _ => {
-                    unescaped = token.text().ok_or_else(|| self.syntax("a key with half a surrogate pair"))?;
+                    unescaped = token
+                        .text()
+                        .ok_or_else(|| self.syntax("a key with half a surrogate pair"))?;
                     &*unescaped
                 }
             };
@@ -129,7 +138,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object into slots of `visit`, where there is one: null counts as none. `present` says which.
-    pub(crate) fn optional_object(&mut self, present: &mut bool, visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>) -> Read<()> {
+    pub(crate) fn optional_object(
+        &mut self,
+        present: &mut bool,
+        visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>,
+    ) -> Read<()> {
         if *present {
             return Err(self.twice());
         }
@@ -212,7 +225,10 @@ impl<'a> Reader<'a> {
     /// Skips white space.
     #[inline]
     pub(crate) fn space(&mut self) {
-        while let [b' ' | b'\n' | b'\r' | b'\t', rest @ ..] = self.rest {
+        while let [byte, rest @ ..] = self.rest
+            && *byte <= b' '
+            && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+        {
             self.rest = rest;
         }
     }
@@ -286,29 +302,38 @@ impl<'a> Reader<'a> {
         Ok(key)
     }
 
-    // `inner` is what follows the opening quote.
-    #[inline]
+    // `inner` is what follows the opening quote. Nearly every text ends at the first byte that is not plain.
+    #[inline(always)]
     fn string(&mut self, inner: &'a [u8]) -> Read<Token<'a>> {
         let start = self.whole.len() - inner.len();
-        let mut kind = Kind::Text;
-        let mut rest = inner;
+        let length = plain_length(inner);
+        match (inner.get(length..), self.whole.get(start..start + length)) {
+            (Some([b'"', after @ ..]), Some(raw)) => {
+                self.rest = after;
+                Ok(Token { kind: Kind::Text, raw })
+            }
+            _ => self.escaped_string(inner),
+        }
+    }
+
+    #[inline(never)]
+    fn escaped_string(&mut self, inner: &'a [u8]) -> Read<Token<'a>> {
+        let start = self.whole.len() - inner.len();
+        self.rest = inner;
         loop {
-            rest = rest.get(plain_length(rest)..).unwrap_or_default();
-            match rest {
+            self.rest = self.rest.get(plain_length(self.rest)..).unwrap_or_default();
+            match self.rest {
                 [b'"', after @ ..] => {
-                    let raw = self.whole.get(start..self.whole.len() - rest.len()).unwrap_or_default();
+                    let raw = self.whole.get(start..self.at()).unwrap_or_default();
                     self.rest = after;
-                    return Ok(Token { kind, raw });
+                    return Ok(Token {
+                        kind: Kind::EscapedText,
+                        raw,
+                    });
                 }
-                [b'\\', escape @ ..] => {
-                    kind = Kind::EscapedText;
-                    self.rest = escape;
-                    rest = self.after_escape(escape)?;
-                }
-                _ => {
-                    self.rest = rest;
-                    return Err(self.syntax(if rest.is_empty() { "a text without end" } else { "a control character inside a text" }));
-                }
+                [b'\\', escape @ ..] => self.rest = self.after_escape(escape)?,
+                [] => return Err(self.syntax("a text without end")),
+                _ => return Err(self.syntax("a control character inside a text")),
             }
         }
     }
@@ -401,6 +426,7 @@ fn inside(mut error: Box<JsonError>, key: &str) -> Box<JsonError> {
 }
 
 /// Length of the beginning without quote, backslash and control characters, eight bytes at a time.
+#[inline]
 fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -417,7 +443,11 @@ fn plain_length(bytes: &[u8]) -> usize {
         length += 8;
     }
     let rest = bytes.get(length..).unwrap_or_default();
-    length + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
+    length
+        + rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+            .unwrap_or(rest.len())
 }
 
 /// Appends what stands between the quotes of a text, with its escapes undone. `None` for half a surrogate pair.
@@ -458,7 +488,10 @@ fn unicode(text: &str) -> Option<(char, &str)> {
     }
     let low = rest.strip_prefix("\\u")?;
     let second = unit(low).filter(|second| (0xDC00..0xE000).contains(second))?;
-    Some((char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))?, low.get(4..)?))
+    Some((
+        char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))?,
+        low.get(4..)?,
+    ))
 }
 
 #[cfg(test)]

@@ -15,8 +15,43 @@ fn read(text: &str) -> Read<Token<'_>> {
 // Texts near the edge of JSON: pieces of it, put together at random.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = proptest::sample::select(vec![
-        "{", "}", "[", "]", ",", ":", "\"", "\\", "\"a\"", "\"b\":", "\\n", "\\u00e9", "\\ud83d\\ude00", "\\ud83d", "\\x", "-", "0", "01", "1.5",
-        ".", "1e5", "e", "E+", "true", "false", "null", "nul", " ", "\n", "\t", "\u{1}", "é", "😀", "/", "{\"k\":1}", "[1,2]", "\"\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\"a\"",
+        "\"b\":",
+        "\\n",
+        "\\u00e9",
+        "\\ud83d\\ude00",
+        "\\ud83d",
+        "\\x",
+        "-",
+        "0",
+        "01",
+        "1.5",
+        ".",
+        "1e5",
+        "e",
+        "E+",
+        "true",
+        "false",
+        "null",
+        "nul",
+        " ",
+        "\n",
+        "\t",
+        "\u{1}",
+        "é",
+        "😀",
+        "/",
+        "{\"k\":1}",
+        "[1,2]",
+        "\"\"",
     ]);
     proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
@@ -72,10 +107,16 @@ proptest! {
 fn an_error_names_its_place_as_a_json_pointer() {
     let read = |text: &'static str| {
         let mut slot = None;
-        Reader::whole_object(text, |reader, _| reader.object(|reader, _| reader.put(&mut slot))).unwrap_err().rejection("").message
+        Reader::whole_object(text, |reader, _| reader.object(|reader, _| reader.put(&mut slot)))
+            .unwrap_err()
+            .rejection("")
+            .message
     };
     assert_eq!(read("{\"a\":{\"b/c\":tru}}"), "/a/b~1c: a value is expected at byte 12");
-    assert_eq!(read("{\"a\":{\"b\":1,\"b\":2}}"), "/a/b: the field occurs twice at byte 16");
+    assert_eq!(
+        read("{\"a\":{\"b\":1,\"b\":2}}"),
+        "/a/b: the field occurs twice at byte 16"
+    );
     assert_eq!(read("{\"a\":[1]}"), "/a: must be an object at byte 5");
     assert_eq!(read("[1]"), "must be an object at byte 0");
     assert_eq!(read("{\"a\":{}} x"), "something follows the end at byte 9");

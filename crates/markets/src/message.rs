@@ -52,10 +52,17 @@ impl<'a> Replay<'a> {
             return Ok(None);
         };
         let attempt = header_text(header(Self::ATTEMPT_HEADER).unwrap_or_default());
-        let attempt = attempt.parse::<u32>().ok().filter(|attempt| *attempt > 1).ok_or_else(|| {
-            let message = format!("header {} must be a number above 1, got '{attempt}'", Self::ATTEMPT_HEADER);
-            Rejection::new(RejectCode::SchemaViolation, message)
-        })?;
+        let attempt = attempt
+            .parse::<u32>()
+            .ok()
+            .filter(|attempt| *attempt > 1)
+            .ok_or_else(|| {
+                let message = format!(
+                    "header {} must be a number above 1, got '{attempt}'",
+                    Self::ATTEMPT_HEADER
+                );
+                Rejection::new(RejectCode::SchemaViolation, message)
+            })?;
         Ok(Some(Replay {
             origin: header_text(origin),
             rows: header(Self::ROWS_HEADER).map_or("", header_text),
@@ -68,10 +75,19 @@ impl<'a> Replay<'a> {
         if self.rows.is_empty() {
             return Ok(None);
         }
-        let mut rows = self.rows.split(',').map(str::parse).collect::<Result<Vec<i32>, _>>().map_err(|_| {
-            let message = format!("header {} must hold row numbers separated by commas, got '{}'", Self::ROWS_HEADER, self.rows);
-            Rejection::new(RejectCode::SchemaViolation, message)
-        })?;
+        let mut rows = self
+            .rows
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<Vec<i32>, _>>()
+            .map_err(|_| {
+                let message = format!(
+                    "header {} must hold row numbers separated by commas, got '{}'",
+                    Self::ROWS_HEADER,
+                    self.rows
+                );
+                Rejection::new(RejectCode::SchemaViolation, message)
+            })?;
         rows.sort_unstable();
         Ok(Some(rows))
     }

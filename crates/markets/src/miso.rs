@@ -58,7 +58,12 @@ impl<'a> Document<'a> {
         }
         // A column more, or one twice, may change what the others mean.
         if headers.len() != COLUMNS.len() {
-            let message = format!("/headers has {} columns where {} are known: {}", headers.len(), COLUMNS.len(), COLUMNS.join(", "));
+            let message = format!(
+                "/headers has {} columns where {} are known: {}",
+                headers.len(),
+                COLUMNS.len(),
+                COLUMNS.join(", ")
+            );
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
         }
         Ok(Document { columns, rows })
@@ -70,7 +75,11 @@ impl<'a> Document<'a> {
 
     /// Reads row `index`.
     pub(crate) fn row(&self, index: usize) -> Result<Row<'a>, Rejection> {
-        let row = self.rows.get(index).copied().ok_or_else(|| Rejection::missing("the row"))?;
+        let row = self
+            .rows
+            .get(index)
+            .copied()
+            .ok_or_else(|| Rejection::missing("the row"))?;
         let mut cells = [None; COLUMNS.len()];
         let mut count = 0;
         let place = || format!("/data/{index}");
@@ -88,15 +97,20 @@ impl<'a> Document<'a> {
         }
         let cell = |at: usize| -> Result<Token<'a>, Rejection> {
             let column = self.columns.get(at).copied().unwrap_or(at);
-            cells.get(column).copied().flatten().ok_or_else(|| Rejection::missing("the cell"))
+            cells
+                .get(column)
+                .copied()
+                .flatten()
+                .ok_or_else(|| Rejection::missing("the cell"))
         };
         let number = |at: usize, code| number::decimal(cell(at)?, code, COLUMNS.get(at).copied().unwrap_or_default());
         let price = number(2, RejectCode::InvalidPrice)?;
         let loss = number(3, RejectCode::InvalidNumber)?;
         let congestion = number(4, RejectCode::InvalidNumber)?;
-        let energy = price.checked_sub(loss).and_then(|rest| rest.checked_sub(congestion)).map_err(|error| {
-            Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}"))
-        })?;
+        let energy = price
+            .checked_sub(loss)
+            .and_then(|rest| rest.checked_sub(congestion))
+            .map_err(|error| Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}")))?;
         Ok(Row {
             node: node(cell(1)?)?,
             event_time: interval_start(cell(0)?)?,
@@ -130,7 +144,10 @@ fn interval_start(token: Token<'_>) -> Result<Micros, Rejection> {
     match time::iso(token.raw.as_bytes().trim_ascii()) {
         Some(stamp) if stamp.offset.is_none() => Ok(stamp.wall + EST_TO_UTC),
         _ => {
-            let message = format!("INTERVAL is {}: no date and time without a zone (it is EST by definition)", token.shown());
+            let message = format!(
+                "INTERVAL is {}: no date and time without a zone (it is EST by definition)",
+                token.shown()
+            );
             Err(Rejection::new(RejectCode::InvalidTime, message))
         }
     }

@@ -64,6 +64,8 @@ pub struct Parsed<'s> {
     content: Content<'s>,
 }
 
+// The large variant is nearly every message, and not worth an allocation.
+#[allow(clippy::large_enum_variant)]
 enum Content<'s> {
     Tick(Event<'s>),
     Document(Box<Opened<'s>>),
@@ -143,7 +145,12 @@ impl Normalizer {
     ///
     /// # Errors
     /// As [`Normalizer::parse`].
-    pub fn normalize(&mut self, message: &RawMessage<'_>, now: Micros, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<Outcome, Rejection> {
+    pub fn normalize(
+        &mut self,
+        message: &RawMessage<'_>,
+        now: Micros,
+        emit: &mut dyn FnMut(&Tick<'_>),
+    ) -> Result<Outcome, Rejection> {
         let parsed = self.parse(message)?;
         let event_key = parsed.event_key();
         let mut ticks = 0;
@@ -151,7 +158,11 @@ impl Normalizer {
             ticks += 1;
             emit(tick);
         });
-        Ok(Outcome { event_key, ticks, rejected })
+        Ok(Outcome {
+            event_key,
+            ticks,
+            rejected,
+        })
     }
 }
 
@@ -177,7 +188,9 @@ impl Parsed<'_> {
             (None, Content::Document(opened)) => opened.document.rows(),
             (Some(rows), Content::Document(opened)) => {
                 let all = opened.document.rows();
-                rows.iter().filter(|row| usize::try_from(**row).is_ok_and(|row| row < all)).count()
+                rows.iter()
+                    .filter(|row| usize::try_from(**row).is_ok_and(|row| row < all))
+                    .count()
             }
         }
     }
@@ -185,7 +198,14 @@ impl Parsed<'_> {
     /// Makes the ticks, in the order of their index; answers the rows that are refused. `now` is the wall clock, a
     /// remark on each tick.
     pub fn emit(self, now: Micros, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
-        let Parsed { message, config, last, selected, content, .. } = self;
+        let Parsed {
+            message,
+            config,
+            last,
+            selected,
+            content,
+            ..
+        } = self;
         match content {
             Content::Tick(event) => {
                 let mut tick = event.tick(&message, now);
@@ -218,7 +238,10 @@ fn open_document<'s>(
     let document = Document::read(format, message.payload)?;
     let venue = venue_of(&config.venues, document.market(), "the market of the format")?;
     let hash = xxh3_128(message.payload);
-    let event_key = xxh3_128_with_seed(&[&hash.to_le_bytes(), tenant_id.as_bytes()].concat(), u64::from(attempt));
+    let event_key = xxh3_128_with_seed(
+        &[&hash.to_le_bytes(), tenant_id.as_bytes()].concat(),
+        u64::from(attempt),
+    );
     let opened = Opened {
         document,
         event_id: format!("{hash:032x}"),
@@ -232,7 +255,10 @@ fn open_document<'s>(
 fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), Rejection> {
     let size = message.payload.len();
     if size > limit {
-        return Err(Rejection::new(RejectCode::Oversize, format!("{size} bytes where at most {limit} are taken")));
+        return Err(Rejection::new(
+            RejectCode::Oversize,
+            format!("{size} bytes where at most {limit} are taken"),
+        ));
     }
     if size == 0 {
         return Err(Rejection::new(RejectCode::BrokenJson, "the message is empty"));
@@ -249,7 +275,12 @@ struct Rows<'s, 'd> {
 }
 
 impl Rows<'_, '_> {
-    fn emit(&self, selected: Option<&[i32]>, last: &mut LastTicks, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
+    fn emit(
+        &self,
+        selected: Option<&[i32]>,
+        last: &mut LastTicks,
+        emit: &mut dyn FnMut(&Tick<'_>),
+    ) -> Vec<RejectedRow> {
         let Document::MisoRt5(document) = &self.opened.document;
         let mut rejected = Vec::new();
         let mut energies = miso::Energies::default();
@@ -271,7 +302,10 @@ impl Rows<'_, '_> {
                 Ok(())
             });
             if let (Err(rejection), true) = (emitted, is_selected) {
-                rejected.push(RejectedRow { index: number, rejection });
+                rejected.push(RejectedRow {
+                    index: number,
+                    rejection,
+                });
             }
         }
         rejected

@@ -15,7 +15,9 @@ pub(crate) fn decimal(token: Token<'_>, code: RejectCode, place: &str) -> Result
 
 /// The same for a field that may be absent.
 pub(crate) fn optional(token: Option<Token<'_>>, place: &str) -> Result<Option<Decimal>, Rejection> {
-    token.map(|token| decimal(token, RejectCode::InvalidNumber, place)).transpose()
+    token
+        .map(|token| decimal(token, RejectCode::InvalidNumber, place))
+        .transpose()
 }
 
 // An escape inside a number is refused with what else is no digit.
@@ -44,7 +46,9 @@ fn short(text: &[u8]) -> Option<Decimal> {
             _ => return None,
         }
     }
-    let scale = SCALES.get(decimals.unwrap_or(0)).filter(|_| (1..=17).contains(&digits.len()) && digits != b".")?;
+    let scale = SCALES
+        .get(decimals.unwrap_or(0))
+        .filter(|_| (1..=17).contains(&digits.len()) && digits != b".")?;
     let unscaled = mantissa.checked_mul(*scale)?;
     Decimal::from_unscaled(if negative { -unscaled } else { unscaled }).ok()
 }
@@ -72,7 +76,12 @@ mod tests {
             ("9007199254.74099301", "9007199254.74099301"),
             ("1e-8", "0.00000001"),
         ] {
-            assert_eq!(decimal(token(json), RejectCode::InvalidPrice, "/price").unwrap().to_string(), text);
+            assert_eq!(
+                decimal(token(json), RejectCode::InvalidPrice, "/price")
+                    .unwrap()
+                    .to_string(),
+                text
+            );
         }
     }
 
@@ -81,7 +90,10 @@ mod tests {
         for json in ["\"\"", "\"NaN\"", "true", "{}", "[1]", "\"1,5\"", "\"None\""] {
             let rejection = decimal(token(json), RejectCode::InvalidPrice, "/price").unwrap_err();
             assert_eq!(rejection.code, RejectCode::InvalidPrice);
-            assert!(rejection.message.starts_with(&format!("/price is {json}: ")), "{rejection}");
+            assert!(
+                rejection.message.starts_with(&format!("/price is {json}: ")),
+                "{rejection}"
+            );
         }
     }
 

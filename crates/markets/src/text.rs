@@ -56,5 +56,8 @@ impl<'a> From<&'a str> for Text<'a> {
 
 #[cold]
 fn no_text(token: Token<'_>, place: &str) -> Rejection {
-    Rejection::new(RejectCode::SchemaViolation, format!("{place} is {}: no text", token.shown()))
+    Rejection::new(
+        RejectCode::SchemaViolation,
+        format!("{place} is {}: no text", token.shown()),
+    )
 }

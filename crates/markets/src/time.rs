@@ -37,9 +37,16 @@ pub(crate) struct Stamp {
 /// # Errors
 /// `invalid_time`, naming `place`.
 pub(crate) fn parse(token: Token<'_>, place: &str) -> Result<Micros, Rejection> {
-    let text = if token.kind == Kind::EscapedText { token.text().unwrap_or_default() } else { Cow::Borrowed(token.raw) };
+    let text = if token.kind == Kind::EscapedText {
+        token.text().unwrap_or_default()
+    } else {
+        Cow::Borrowed(token.raw)
+    };
     instant(text.as_bytes().trim_ascii()).ok_or_else(|| {
-        let message = format!("{place} is {}: neither ISO 8601 nor a number of seconds, ms or µs", token.shown());
+        let message = format!(
+            "{place} is {}: neither ISO 8601 nor a number of seconds, ms or µs",
+            token.shown()
+        );
         Rejection::new(RejectCode::InvalidTime, message)
     })
 }
@@ -53,7 +60,26 @@ pub(crate) fn instant(text: &[u8]) -> Option<Micros> {
 
 /// Reads `YYYY-MM-DDTHH:MM[:SS[.fraction]][Z|±HH[[:]MM]]`, with `T` or a space.
 pub(crate) fn iso(text: &[u8]) -> Option<Stamp> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T' | b't' | b' ', h1, h2, b':', n1, n2, rest @ ..] = text else {
+    let [
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        m1,
+        m2,
+        b'-',
+        d1,
+        d2,
+        b'T' | b't' | b' ',
+        h1,
+        h2,
+        b':',
+        n1,
+        n2,
+        rest @ ..,
+    ] = text
+    else {
         return None;
     };
     let year = two(*y1, *y2)? * 100 + two(*y3, *y4)?;
@@ -80,8 +106,12 @@ fn seconds(text: &[u8]) -> Option<(Micros, &[u8])> {
         return Some((second * SECOND, rest));
     };
     let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, rest) = fraction.split_at_checked(digits).filter(|(digits, _)| !digits.is_empty())?;
-    let micros = (0..6).fold(0, |sum, at| sum * 10 + digits.get(at).map_or(0, |digit| i64::from(digit - b'0')));
+    let (digits, rest) = fraction
+        .split_at_checked(digits)
+        .filter(|(digits, _)| !digits.is_empty())?;
+    let micros = (0..6).fold(0, |sum, at| {
+        sum * 10 + digits.get(at).map_or(0, |digit| i64::from(digit - b'0'))
+    });
     Some((second * SECOND + micros, rest))
 }
 
@@ -129,14 +159,22 @@ fn epoch(text: &[u8]) -> Option<Micros> {
         return None;
     }
     let whole = whole.iter().fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    let decimals = match whole {
-        ..100_000_000_000 => 6,
-        ..100_000_000_000_000 => 3,
-        _ => 0,
+    let decimals = if whole < 100_000_000_000 {
+        6
+    } else if whole < 100_000_000_000_000 {
+        3
+    } else {
+        0
     };
-    let magnitude = (0..decimals).fold(whole, |sum, at| sum * 10 + fraction.get(at).map_or(0, |digit| i64::from(digit - b'0')));
+    let magnitude = (0..decimals).fold(whole, |sum, at| {
+        sum * 10 + fraction.get(at).map_or(0, |digit| i64::from(digit - b'0'))
+    });
     let cut_off = fraction.iter().skip(decimals).any(|digit| *digit != b'0');
-    Some(if negative { -magnitude - i64::from(cut_off) } else { magnitude })
+    Some(if negative {
+        -magnitude - i64::from(cut_off)
+    } else {
+        magnitude
+    })
 }
 
 #[cfg(test)]
@@ -183,8 +221,20 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for text in [
-            "", "now", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-10-02T24:00:00Z", "2026-10-02T12:00:60Z", "2026-10-02",
-            "2026-10-02T12:00:00X", "2026-10-02T12:00:00.Z", "2026-10-02T12:00:00+25:00", "1.2.3", "1e9", "-", "999999999999999999",
+            "",
+            "now",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-10-02T24:00:00Z",
+            "2026-10-02T12:00:60Z",
+            "2026-10-02",
+            "2026-10-02T12:00:00X",
+            "2026-10-02T12:00:00.Z",
+            "2026-10-02T12:00:00+25:00",
+            "1.2.3",
+            "1e9",
+            "-",
+            "999999999999999999",
         ] {
             assert_eq!(at(text), None, "{text}");
         }

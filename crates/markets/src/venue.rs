@@ -90,7 +90,12 @@ pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
             description: venue.description.clone(),
             supported_formats: ["json.envelope", "json.flat", "avro.raw_market_tick"]
                 .into_iter()
-                .chain(crate::FORMATS.iter().filter(|f| f.has_parser && f.market.eq_ignore_ascii_case(&venue.name)).map(|f| f.name))
+                .chain(
+                    crate::FORMATS
+                        .iter()
+                        .filter(|f| f.has_parser && f.market.eq_ignore_ascii_case(&venue.name))
+                        .map(|f| f.name),
+                )
                 .collect(),
             sample_instruments: venue.sample_instruments.clone(),
         })
@@ -105,7 +110,11 @@ pub fn iso_venues() -> Vec<Venue> {
                 bounds(0, Scope::All, Some(-500), Some(3_500)),
                 bounds(utc(2025, 9, 30, 5), Scope::All, Some(-500), Some(10_000)),
             ],
-            ..iso("MISO", "Midcontinent ISO", &["MISO.INDIANA.HUB.RT5", "MISO.MINN.HUB.RT5", "ELEC_MISO_BALMO"])
+            ..iso(
+                "MISO",
+                "Midcontinent ISO",
+                &["MISO.INDIANA.HUB.RT5", "MISO.MINN.HUB.RT5", "ELEC_MISO_BALMO"],
+            )
         },
         Venue {
             placed_by_hub: true,
@@ -113,7 +122,11 @@ pub fn iso_venues() -> Vec<Venue> {
                 bounds(0, Scope::All, Some(-150), Some(1_000)),
                 bounds(utc(2021, 3, 20, 7), Scope::All, Some(-150), Some(2_000)),
             ],
-            ..iso("CAISO", "California ISO", &["CAISO.TH_SP15_GEN-APND.RT15", "ELEC_CAISO_BALMO"])
+            ..iso(
+                "CAISO",
+                "California ISO",
+                &["CAISO.TH_SP15_GEN-APND.RT15", "ELEC_CAISO_BALMO"],
+            )
         },
         Venue {
             bounds: vec![
@@ -121,7 +134,11 @@ pub fn iso_venues() -> Vec<Venue> {
                 bounds(utc(2022, 1, 1, 6), Scope::All, Some(-251), Some(5_000)),
                 bounds(utc(2025, 12, 5, 6), Scope::RealTime, Some(-251), Some(2_000)),
             ],
-            ..iso("ERCOT", "Electric Reliability Council of Texas", &["ERCOT.HB_NORTH.RT15", "ELEC_ERCOT_BALMO"])
+            ..iso(
+                "ERCOT",
+                "Electric Reliability Council of Texas",
+                &["ERCOT.HB_NORTH.RT15", "ELEC_ERCOT_BALMO"],
+            )
         },
         Venue {
             bounds: vec![bounds(utc(2022, 10, 1, 4), Scope::All, None, Some(3_700))],
@@ -183,8 +200,20 @@ mod tests {
         let markets = describe(&iso_venues());
         let names: Vec<&str> = markets.iter().map(|market| market.name.as_str()).collect();
         assert_eq!(names, ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"]);
-        assert!(markets.iter().all(|market| market.supported_formats.contains(&"json.flat")));
-        assert!(markets.iter().any(|market| market.supported_formats.contains(&"miso.rt5.expost.json")));
-        assert!(!markets.iter().any(|market| market.supported_formats.contains(&"pjm.rt_hrl_lmps.csv")));
+        assert!(
+            markets
+                .iter()
+                .all(|market| market.supported_formats.contains(&"json.flat"))
+        );
+        assert!(
+            markets
+                .iter()
+                .any(|market| market.supported_formats.contains(&"miso.rt5.expost.json"))
+        );
+        assert!(
+            !markets
+                .iter()
+                .any(|market| market.supported_formats.contains(&"pjm.rt_hrl_lmps.csv"))
+        );
     }
 }

@@ -24,12 +24,17 @@ fn document<'a>(payload: &'a [u8], format: &'a str) -> RawMessage<'a> {
 fn rows_of(text: &str) -> Vec<Vec<String>> {
     let data = text.split("\"data\":[").nth(1).unwrap();
     let rows = data.split('[').skip(1).map(|row| row.split(']').next().unwrap());
-    rows.map(|row| row.split(',').map(|cell| cell.trim_matches('"').to_owned()).collect()).collect()
+    rows.map(|row| row.split(',').map(|cell| cell.trim_matches('"').to_owned()).collect())
+        .collect()
 }
 
 // `-0.20` and `-0.2` are the same digits; the text of a decimal has no trailing zeros.
 fn shortest(text: &str) -> String {
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
+    };
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
@@ -48,21 +53,34 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
         let mut index = 0;
         let outcome = normalizer()
             .normalize(&document(&payload, MISO), 5, &mut |tick| {
-                let [interval, node, lmp, mlc, mcc] = rows[index].as_slice() else { panic!("row {index}") };
+                let [interval, node, lmp, mlc, mcc] = rows[index].as_slice() else {
+                    panic!("row {index}")
+                };
                 assert_eq!(tick.origin.index, index as i32);
                 assert_eq!(tick.instrument_id, format!("MISO.{node}.RT5"));
                 assert_eq!(tick.node, Some(node.as_str()));
                 assert_eq!(tick.price.to_string(), shortest(lmp));
                 assert_eq!(tick.loss.unwrap().to_string(), shortest(mlc));
                 assert_eq!(tick.congestion.unwrap().to_string(), shortest(mcc));
-                assert_eq!(tick.energy.unwrap().unscaled(), (cents(lmp) - cents(mlc) - cents(mcc)) * 1_000_000);
+                assert_eq!(
+                    tick.energy.unwrap().unscaled(),
+                    (cents(lmp) - cents(mlc) - cents(mcc)) * 1_000_000
+                );
                 let utc: jiff::Timestamp = format!("{interval}-05:00").parse().unwrap();
                 assert_eq!(tick.event_time, utc.as_microsecond());
                 assert_eq!(tick.interval_end, Some(tick.event_time + 300_000_000));
-                assert_eq!((tick.kind, tick.product, tick.market, tick.volume), (Kind::Interval, "rt5", "MISO", None));
+                assert_eq!(
+                    (tick.kind, tick.product, tick.market, tick.volume),
+                    (Kind::Interval, "rt5", "MISO", None)
+                );
                 assert_eq!((tick.currency, tick.unit, tick.tenant_id), ("USD", "MWh", "default"));
                 assert_eq!(tick.source_event_id, tick.correlation_id);
-                for flag in [QualityFlag::MissingVolume, QualityFlag::MissingMetadata, QualityFlag::ComponentMismatch, QualityFlag::OffGrid] {
+                for flag in [
+                    QualityFlag::MissingVolume,
+                    QualityFlag::MissingMetadata,
+                    QualityFlag::ComponentMismatch,
+                    QualityFlag::OffGrid,
+                ] {
                     assert!(!tick.quality_flags.contains(flag), "{flag:?}");
                 }
                 index += 1;
@@ -75,7 +93,11 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
 #[test]
 fn every_other_real_document_is_refused_as_unsupported_under_its_own_format() {
     let mut seen = Vec::new();
-    for folder in std::fs::read_dir(sample_data()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+    for folder in std::fs::read_dir(sample_data())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+    {
         for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
             let name = file.file_name().unwrap().to_str().unwrap();
             let payload = std::fs::read(&file).unwrap();
@@ -83,7 +105,11 @@ fn every_other_real_document_is_refused_as_unsupported_under_its_own_format() {
                 assert_eq!(folder.file_name().unwrap(), "trades", "{name} has no format");
                 continue;
             };
-            assert_eq!(format, expected_format(folder.file_name().unwrap().to_str().unwrap(), name), "{name}");
+            assert_eq!(
+                format,
+                expected_format(folder.file_name().unwrap().to_str().unwrap(), name),
+                "{name}"
+            );
             seen.push(format);
             if format != MISO {
                 let rejection = run(&document(&payload, format)).expect_err(name);
@@ -128,15 +154,30 @@ fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
     let mut seen = Vec::new();
     let outcome = normalizer()
         .normalize(&document(payload.as_bytes(), MISO), 5, &mut |tick| {
-            let flags: Vec<&str> = tick.quality_flags.iter().map(QualityFlag::name).filter(|flag| *flag != "late_arrival").collect();
+            let flags: Vec<&str> = tick
+                .quality_flags
+                .iter()
+                .map(QualityFlag::name)
+                .filter(|flag| *flag != "late_arrival")
+                .collect();
             seen.push((tick.origin.index, tick.instrument_id.to_owned(), flags));
         })
         .unwrap();
-    let expected: [(i32, &str, &[&str]); 3] =
-        [(0, "MISO.A.HUB.RT5", &[]), (6, "MISO.E%20HUB.RT5", &["off_grid"]), (7, "MISO.F.RT5", &["component_mismatch"])];
-    let expected: Vec<_> = expected.into_iter().map(|(index, id, flags)| (index, id.to_owned(), flags.to_vec())).collect();
+    let expected: [(i32, &str, &[&str]); 3] = [
+        (0, "MISO.A.HUB.RT5", &[]),
+        (6, "MISO.E%20HUB.RT5", &["off_grid"]),
+        (7, "MISO.F.RT5", &["component_mismatch"]),
+    ];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(index, id, flags)| (index, id.to_owned(), flags.to_vec()))
+        .collect();
     assert_eq!(seen, expected);
-    let rejected: Vec<(i32, RejectCode)> = outcome.rejected.iter().map(|row| (row.index, row.rejection.code)).collect();
+    let rejected: Vec<(i32, RejectCode)> = outcome
+        .rejected
+        .iter()
+        .map(|row| (row.index, row.rejection.code))
+        .collect();
     assert_eq!(
         rejected,
         [
@@ -162,7 +203,9 @@ fn a_replay_emits_only_the_rows_that_were_refused() {
     let mut indexes = Vec::new();
     let mut normalizer = normalizer();
     assert_eq!(normalizer.parse(&replayed).unwrap().rows(), 2);
-    normalizer.normalize(&replayed, 5, &mut |tick| indexes.push(tick.origin.index)).unwrap();
+    normalizer
+        .normalize(&replayed, 5, &mut |tick| indexes.push(tick.origin.index))
+        .unwrap();
     assert_eq!(indexes, [3, 7]);
 }
 
@@ -170,7 +213,10 @@ fn a_replay_emits_only_the_rows_that_were_refused() {
 fn the_same_document_is_one_event_for_a_tenant_and_another_for_another() {
     let payload = sample(CURRENT);
     let own = document(&payload, MISO);
-    let other = RawMessage { tenant: Some("acme"), ..own };
+    let other = RawMessage {
+        tenant: Some("acme"),
+        ..own
+    };
     let key = |message: &RawMessage<'_>| normalizer().parse(message).unwrap().event_key();
     assert_eq!(key(&own), key(&own));
     assert_ne!(key(&own), key(&other));
@@ -182,12 +228,28 @@ fn the_same_document_is_one_event_for_a_tenant_and_another_for_another() {
 fn a_document_whose_frame_is_wrong_is_refused_as_a_whole() {
     for (payload, code, names) in [
         ("<html>", RejectCode::BrokenJson, "HTML"),
-        ("{\"headers\":[", RejectCode::BrokenJson, "/headers: a value is expected at byte 12"),
+        (
+            "{\"headers\":[",
+            RejectCode::BrokenJson,
+            "/headers: a value is expected at byte 12",
+        ),
         ("{\"data\":[]}", RejectCode::SchemaViolation, "/headers"),
         ("{\"headers\":[]}", RejectCode::SchemaViolation, "/data"),
-        ("{\"headers\":[],\"headers\":[]}", RejectCode::SchemaViolation, "/headers: the field occurs twice"),
-        (r#"{"headers":["INTERVAL","CPNODE","LMP","MLC"],"data":[]}"#, RejectCode::SchemaViolation, "MCC"),
-        (r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC","X"],"data":[]}"#, RejectCode::SchemaViolation, "6 columns"),
+        (
+            "{\"headers\":[],\"headers\":[]}",
+            RejectCode::SchemaViolation,
+            "/headers: the field occurs twice",
+        ),
+        (
+            r#"{"headers":["INTERVAL","CPNODE","LMP","MLC"],"data":[]}"#,
+            RejectCode::SchemaViolation,
+            "MCC",
+        ),
+        (
+            r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC","X"],"data":[]}"#,
+            RejectCode::SchemaViolation,
+            "6 columns",
+        ),
         ("", RejectCode::BrokenJson, "empty"),
     ] {
         let rejection = run(&document(payload.as_bytes(), MISO)).expect_err(payload);
@@ -197,6 +259,9 @@ fn a_document_whose_frame_is_wrong_is_refused_as_a_whole() {
     let rejection = run(&document(b"{}", "miso.rt5.expost.xml")).unwrap_err();
     assert_eq!(rejection.code, RejectCode::UnsupportedFormat);
     assert!(rejection.message.contains("no known format"), "{rejection}");
-    let tenantless = RawMessage { tenant: Some("a|b"), ..document(b"{}", MISO) };
+    let tenantless = RawMessage {
+        tenant: Some("a|b"),
+        ..document(b"{}", MISO)
+    };
     assert_eq!(run(&tenantless).unwrap_err().code, RejectCode::InvalidIdentifier);
 }

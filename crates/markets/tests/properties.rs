@@ -32,7 +32,9 @@ fn envelope(id: &str, instrument: &str, price: &str) -> String {
 }
 
 fn flat(id: &str, instrument: &str, price: &str) -> String {
-    let raw = json!({"price": "PRICE", "instrument_id": instrument, "node": id}).to_string().replace("\"PRICE\"", price);
+    let raw = json!({"price": "PRICE", "instrument_id": instrument, "node": id})
+        .to_string()
+        .replace("\"PRICE\"", price);
     json!({
         "event_id": id, "trace_id": "t", "schema_version": "1.0.0", "tenant_id": "t", "producer": "p", "occurred_at": APPENDED_AT, "ingested_at": 1,
         "payload": {"source_system": "s", "market": "pjm", "received_at": 1, "raw_payload": raw, "encoding": "json", "metadata": {}, "retry_count": 0}
@@ -46,7 +48,10 @@ fn document(node: &str, price: &str) -> String {
 
 fn never_panics(payload: &[u8]) {
     for format in FORMATS {
-        let _ = run(&RawMessage { format, ..message(payload) });
+        let _ = run(&RawMessage {
+            format,
+            ..message(payload)
+        });
     }
 }
 

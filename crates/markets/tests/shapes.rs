@@ -74,7 +74,13 @@ fn with(mut value: Value, pointer: &str, new: Value) -> String {
 }
 
 fn without(mut value: Value, parent: &str, field: &str) -> String {
-    value.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field).expect(field);
+    value
+        .pointer_mut(parent)
+        .unwrap()
+        .as_object_mut()
+        .unwrap()
+        .remove(field)
+        .expect(field);
     value.to_string()
 }
 
@@ -87,15 +93,27 @@ fn an_envelope_becomes_the_tick_that_it_states() {
     one(&envelope().to_string(), |tick| {
         assert_eq!(tick.origin.to_string(), "ingestion.market.raw.v1/2/77/0");
         assert_eq!((tick.appended_at, tick.normalized_at), (APPENDED_AT, 5));
-        assert_eq!((tick.source_event_id, tick.correlation_id, tick.causation_id), ("e-1", "c-1", Some("k-1")));
-        assert_eq!((tick.tenant_id, tick.instrument_id, tick.symbol), ("acme", "NG_HH_M1", None));
+        assert_eq!(
+            (tick.source_event_id, tick.correlation_id, tick.causation_id),
+            ("e-1", "c-1", Some("k-1"))
+        );
+        assert_eq!(
+            (tick.tenant_id, tick.instrument_id, tick.symbol),
+            ("acme", "NG_HH_M1", None)
+        );
         assert_eq!((tick.market, tick.kind, tick.product), ("MISO", Kind::Trade, "trade"));
         assert_eq!(tick.event_time, APPENDED_AT - 2_000_000 + 123_456);
         assert_eq!((tick.price, tick.volume), (decimal("31.55"), Some(decimal("100"))));
         assert_eq!((tick.bid, tick.ask), (Some(decimal("31.5")), Some(decimal("31.6"))));
         assert_eq!((tick.currency, tick.unit), ("USD", "MWh"));
-        assert_eq!((tick.node, tick.zone, tick.hub, tick.market_status), (Some("N1"), Some("Z1"), Some("H1"), Some("open")));
-        assert_eq!((tick.source_system, tick.sequence, tick.version), ("feed-7", None, None));
+        assert_eq!(
+            (tick.node, tick.zone, tick.hub, tick.market_status),
+            (Some("N1"), Some("Z1"), Some("H1"), Some("open"))
+        );
+        assert_eq!(
+            (tick.source_system, tick.sequence, tick.version),
+            ("feed-7", None, None)
+        );
     });
     assert_eq!(flags(&envelope().to_string()), ["valid"]);
 }
@@ -103,8 +121,14 @@ fn an_envelope_becomes_the_tick_that_it_states() {
 #[test]
 fn a_flat_message_becomes_the_tick_inside_its_text() {
     one(&flat().to_string(), |tick| {
-        assert_eq!((tick.source_event_id, tick.correlation_id, tick.causation_id), ("e-2", "t-2", None));
-        assert_eq!((tick.instrument_id, tick.symbol, tick.market), ("HB_NORTH", Some("HB_NORTH"), "ERCOT"));
+        assert_eq!(
+            (tick.source_event_id, tick.correlation_id, tick.causation_id),
+            ("e-2", "t-2", None)
+        );
+        assert_eq!(
+            (tick.instrument_id, tick.symbol, tick.market),
+            ("HB_NORTH", Some("HB_NORTH"), "ERCOT")
+        );
         assert_eq!(tick.event_time, APPENDED_AT - 1_000_000);
         assert_eq!((tick.price, tick.volume), (decimal("20.5"), Some(decimal("3"))));
         assert_eq!((tick.bid, tick.ask), (Some(decimal("20")), Some(decimal("21"))));
@@ -119,10 +143,22 @@ fn a_typed_message_becomes_the_tick_that_it_states() {
     let mut count = 0;
     let emit = &mut |tick: &domain::Tick<'_>| {
         count += 1;
-        assert_eq!((tick.source_event_id, tick.correlation_id, tick.tenant_id), ("e-3", "c-3", "acme"));
-        assert_eq!((tick.instrument_id, tick.symbol, tick.market), ("WESTERN_HUB", Some("WH"), "PJM"));
-        assert_eq!((tick.price, tick.volume, tick.ask), (decimal("-3.25"), None, Some(decimal("4"))));
-        assert_eq!((tick.event_time, tick.sequence, tick.source_system), (APPENDED_AT, Some(4), "feed-9"));
+        assert_eq!(
+            (tick.source_event_id, tick.correlation_id, tick.tenant_id),
+            ("e-3", "c-3", "acme")
+        );
+        assert_eq!(
+            (tick.instrument_id, tick.symbol, tick.market),
+            ("WESTERN_HUB", Some("WH"), "PJM")
+        );
+        assert_eq!(
+            (tick.price, tick.volume, tick.ask),
+            (decimal("-3.25"), None, Some(decimal("4")))
+        );
+        assert_eq!(
+            (tick.event_time, tick.sequence, tick.source_system),
+            (APPENDED_AT, Some(4), "feed-9")
+        );
         let flags: Vec<&str> = tick.quality_flags.iter().map(domain::QualityFlag::name).collect();
         assert_eq!(flags, ["price_negative", "missing_volume"]);
     };
@@ -138,10 +174,28 @@ fn what_is_wrong_with_a_typed_message_has_its_own_code() {
         assert_eq!(code(&whole[..cut]), RejectCode::InvalidAvro, "{cut}");
     }
     assert_eq!(code(&[0, 0, 0, 0, 9, 1]), RejectCode::InvalidAvro);
-    assert_eq!(code(&framed(&codec::RawTick { market: "x", ..avro() })), RejectCode::UnknownMarket);
-    assert_eq!(code(&framed(&codec::RawTick { instrument_id: "", ..avro() })), RejectCode::MissingInstrument);
-    assert_eq!(code(&framed(&codec::RawTick { volume: Some(decimal("-1")), ..avro() })), RejectCode::NegativeVolume);
-    assert_eq!(code(&framed(&codec::RawTick { timestamp: 0, ..avro() })), RejectCode::TimeOutOfRange);
+    assert_eq!(
+        code(&framed(&codec::RawTick { market: "x", ..avro() })),
+        RejectCode::UnknownMarket
+    );
+    assert_eq!(
+        code(&framed(&codec::RawTick {
+            instrument_id: "",
+            ..avro()
+        })),
+        RejectCode::MissingInstrument
+    );
+    assert_eq!(
+        code(&framed(&codec::RawTick {
+            volume: Some(decimal("-1")),
+            ..avro()
+        })),
+        RejectCode::NegativeVolume
+    );
+    assert_eq!(
+        code(&framed(&codec::RawTick { timestamp: 0, ..avro() })),
+        RejectCode::TimeOutOfRange
+    );
     let rejection = run(&message(&framed(&codec::RawTick { market: "x", ..avro() }))).unwrap_err();
     assert_eq!(rejection.correlation_id.as_deref(), Some("c-3"));
 }
@@ -149,10 +203,20 @@ fn what_is_wrong_with_a_typed_message_has_its_own_code() {
 #[test]
 fn the_instrument_is_that_of_the_metadata_then_of_the_text_then_the_symbol() {
     let raw = json!({"price": 1, "instrument_id": "FROM_TEXT"});
-    one(&flat_with(&raw).to_string(), |tick| assert_eq!(tick.instrument_id, "FROM_TEXT"));
-    let both = with(flat_with(&raw), "/payload/metadata", json!({"instrument_id": "FROM_METADATA", "other": 1}));
+    one(&flat_with(&raw).to_string(), |tick| {
+        assert_eq!(tick.instrument_id, "FROM_TEXT")
+    });
+    let both = with(
+        flat_with(&raw),
+        "/payload/metadata",
+        json!({"instrument_id": "FROM_METADATA", "other": 1}),
+    );
     one(&both, |tick| assert_eq!(tick.instrument_id, "FROM_METADATA"));
-    refused(&with(flat(), "/payload/symbol", json!("  ")), RejectCode::MissingInstrument, "/payload/symbol");
+    refused(
+        &with(flat(), "/payload/symbol", json!("  ")),
+        RejectCode::MissingInstrument,
+        "/payload/symbol",
+    );
 }
 
 #[test]
@@ -164,35 +228,77 @@ fn the_price_is_the_first_field_present_and_zero_is_a_price() {
         (json!({"price": 0, "value": 3}), "0"),
         (json!({"price": null, "value": "-0.5"}), "-0.5"),
     ] {
-        one(&flat_with(&raw).to_string(), |tick| assert_eq!(tick.price, decimal(price)));
+        one(&flat_with(&raw).to_string(), |tick| {
+            assert_eq!(tick.price, decimal(price))
+        });
     }
 }
 
 #[test]
 fn a_product_of_ours_makes_an_interval_and_any_other_a_trade() {
     let da = json!({"price": 20, "product": "DA", "node": "N", "zone": "Z", "timestamp": "2026-09-01T00:00:00Z"});
-    one(&flat_with(&da).to_string(), |tick| assert_eq!((tick.product, tick.kind), ("da", Kind::Interval)));
+    one(&flat_with(&da).to_string(), |tick| {
+        assert_eq!((tick.product, tick.kind), ("da", Kind::Interval))
+    });
     assert_eq!(flags(&flat_with(&da).to_string()), ["valid"]);
     let other = json!({"price": 20, "product": "peak"});
-    one(&flat_with(&other).to_string(), |tick| assert_eq!((tick.product, tick.kind), ("trade", Kind::Trade)));
+    one(&flat_with(&other).to_string(), |tick| {
+        assert_eq!((tick.product, tick.kind), ("trade", Kind::Trade))
+    });
 }
 
 #[test]
 fn each_required_field_that_is_missing_is_named() {
     for field in ["event_type", "event_id", "timestamp", "tenant_id", "source", "version"] {
-        refused(&without(envelope(), "/envelope", field), RejectCode::SchemaViolation, &format!("/envelope/{field}"));
+        refused(
+            &without(envelope(), "/envelope", field),
+            RejectCode::SchemaViolation,
+            &format!("/envelope/{field}"),
+        );
     }
-    refused(&without(envelope(), "", "payload"), RejectCode::SchemaViolation, "/payload is missing");
-    refused(&without(envelope(), "/payload", "market"), RejectCode::SchemaViolation, "/payload/market");
-    refused(&without(envelope(), "/payload", "raw_data"), RejectCode::SchemaViolation, "/payload/raw_data");
-    refused(&without(envelope(), "/payload", "instrument_id"), RejectCode::MissingInstrument, "/payload/instrument_id");
-    refused(&without(envelope(), "/payload/raw_data", "price"), RejectCode::MissingPrice, "/payload/raw_data");
-    refused(&without(envelope(), "/payload/raw_data", "timestamp"), RejectCode::MissingTime, "/payload/raw_data");
+    refused(
+        &without(envelope(), "", "payload"),
+        RejectCode::SchemaViolation,
+        "/payload is missing",
+    );
+    refused(
+        &without(envelope(), "/payload", "market"),
+        RejectCode::SchemaViolation,
+        "/payload/market",
+    );
+    refused(
+        &without(envelope(), "/payload", "raw_data"),
+        RejectCode::SchemaViolation,
+        "/payload/raw_data",
+    );
+    refused(
+        &without(envelope(), "/payload", "instrument_id"),
+        RejectCode::MissingInstrument,
+        "/payload/instrument_id",
+    );
+    refused(
+        &without(envelope(), "/payload/raw_data", "price"),
+        RejectCode::MissingPrice,
+        "/payload/raw_data",
+    );
+    refused(
+        &without(envelope(), "/payload/raw_data", "timestamp"),
+        RejectCode::MissingTime,
+        "/payload/raw_data",
+    );
     for field in ["tenant_id", "schema_version", "payload"] {
-        refused(&without(flat(), "", field), RejectCode::SchemaViolation, &format!("/{field}"));
+        refused(
+            &without(flat(), "", field),
+            RejectCode::SchemaViolation,
+            &format!("/{field}"),
+        );
     }
     for field in ["market", "source_system", "raw_payload"] {
-        refused(&without(flat(), "/payload", field), RejectCode::SchemaViolation, &format!("/payload/{field}"));
+        refused(
+            &without(flat(), "/payload", field),
+            RejectCode::SchemaViolation,
+            &format!("/payload/{field}"),
+        );
     }
     let no_time = without(flat(), "", "occurred_at");
     refused(&no_time, RejectCode::MissingTime, "/payload/raw_payload");
@@ -205,26 +311,86 @@ fn what_is_wrong_has_its_own_code() {
         (raw("price", json!("abc")), RejectCode::InvalidPrice, "\"abc\""),
         (raw("price", json!(true)), RejectCode::InvalidPrice, "true"),
         (raw("price", json!(1e300)), RejectCode::InvalidPrice, "1e+300"),
-        (raw("price", json!("0.123456789")), RejectCode::InvalidPrice, "8 decimals"),
+        (
+            raw("price", json!("0.123456789")),
+            RejectCode::InvalidPrice,
+            "8 decimals",
+        ),
         (raw("volume", json!("many")), RejectCode::InvalidNumber, "volume"),
         (raw("bid", json!([])), RejectCode::InvalidNumber, "bid"),
         (raw("volume", json!(-1)), RejectCode::NegativeVolume, "-1"),
-        (raw("timestamp", json!("yesterday")), RejectCode::InvalidTime, "yesterday"),
-        (raw("timestamp", json!("1989-12-31T23:59:59Z")), RejectCode::TimeOutOfRange, "1990"),
+        (
+            raw("timestamp", json!("yesterday")),
+            RejectCode::InvalidTime,
+            "yesterday",
+        ),
+        (
+            raw("timestamp", json!("1989-12-31T23:59:59Z")),
+            RejectCode::TimeOutOfRange,
+            "1990",
+        ),
         (raw("timestamp", json!(0)), RejectCode::TimeOutOfRange, "1990"),
-        (raw("timestamp", json!("2026-10-09T12:00:00.000001Z")), RejectCode::TimeOutOfRange, "7 days"),
-        (with(envelope(), "/payload/market", json!("nymex")), RejectCode::UnknownMarket, "'nymex'"),
-        (with(envelope(), "/payload/instrument_id", json!("a|b")), RejectCode::InvalidIdentifier, "instrument_id"),
-        (with(envelope(), "/envelope/tenant_id", json!(" ")), RejectCode::InvalidIdentifier, "tenant_id"),
-        (with(envelope(), "/envelope/event_id", json!("x".repeat(257))), RejectCode::InvalidIdentifier, "event_id"),
-        (with(envelope(), "/envelope/version", json!("2.0")), RejectCode::SchemaViolation, "'2.0'"),
-        (with(envelope(), "/envelope", json!(["market.tick", "e"])), RejectCode::SchemaViolation, "must be an object"),
-        (with(flat(), "/payload/encoding", json!("avro")), RejectCode::SchemaViolation, "/payload/encoding"),
-        (with(flat(), "/payload/raw_payload", json!("{\"price\":")), RejectCode::BrokenJson, "/payload/raw_payload"),
-        (with(flat(), "/payload/raw_payload", json!("[1]")), RejectCode::SchemaViolation, "/payload/raw_payload"),
-        (with(flat(), "/payload/raw_payload", json!({"price": 1})), RejectCode::SchemaViolation, "/payload/raw_payload"),
+        (
+            raw("timestamp", json!("2026-10-09T12:00:00.000001Z")),
+            RejectCode::TimeOutOfRange,
+            "7 days",
+        ),
+        (
+            with(envelope(), "/payload/market", json!("nymex")),
+            RejectCode::UnknownMarket,
+            "'nymex'",
+        ),
+        (
+            with(envelope(), "/payload/instrument_id", json!("a|b")),
+            RejectCode::InvalidIdentifier,
+            "instrument_id",
+        ),
+        (
+            with(envelope(), "/envelope/tenant_id", json!(" ")),
+            RejectCode::InvalidIdentifier,
+            "tenant_id",
+        ),
+        (
+            with(envelope(), "/envelope/event_id", json!("x".repeat(257))),
+            RejectCode::InvalidIdentifier,
+            "event_id",
+        ),
+        (
+            with(envelope(), "/envelope/version", json!("2.0")),
+            RejectCode::SchemaViolation,
+            "'2.0'",
+        ),
+        (
+            with(envelope(), "/envelope", json!(["market.tick", "e"])),
+            RejectCode::SchemaViolation,
+            "must be an object",
+        ),
+        (
+            with(flat(), "/payload/encoding", json!("avro")),
+            RejectCode::SchemaViolation,
+            "/payload/encoding",
+        ),
+        (
+            with(flat(), "/payload/raw_payload", json!("{\"price\":")),
+            RejectCode::BrokenJson,
+            "/payload/raw_payload",
+        ),
+        (
+            with(flat(), "/payload/raw_payload", json!("[1]")),
+            RejectCode::SchemaViolation,
+            "/payload/raw_payload",
+        ),
+        (
+            with(flat(), "/payload/raw_payload", json!({"price": 1})),
+            RejectCode::SchemaViolation,
+            "/payload/raw_payload",
+        ),
         ("{}".to_owned(), RejectCode::SchemaViolation, "/envelope is missing"),
-        ("{\"payload\":{\"market\":\"miso\"}}".to_owned(), RejectCode::SchemaViolation, "/envelope is missing"),
+        (
+            "{\"payload\":{\"market\":\"miso\"}}".to_owned(),
+            RejectCode::SchemaViolation,
+            "/envelope is missing",
+        ),
         ("[]".to_owned(), RejectCode::SchemaViolation, "must be an object"),
         ("{\"a\":1,}".to_owned(), RejectCode::BrokenJson, "at byte"),
         ("not json".to_owned(), RejectCode::BrokenJson, "at byte"),
@@ -234,20 +400,38 @@ fn what_is_wrong_has_its_own_code() {
         refused(&payload, code, names);
     }
     let huge = with(envelope(), "/payload/raw_data/price", json!(1_000_000_001));
-    refused(&huge.replace("\"100\"", "\"1000000000\""), RejectCode::TurnoverOutOfRange, "10^14");
+    refused(
+        &huge.replace("\"100\"", "\"1000000000\""),
+        RejectCode::TurnoverOutOfRange,
+        "10^14",
+    );
 }
 
 #[test]
 fn a_field_given_twice_is_refused() {
-    let twice = envelope().to_string().replace("\"price\":31.55", "\"price\":31.55,\"price\":1");
-    refused(&twice, RejectCode::SchemaViolation, "/payload/raw_data/price: the field occurs twice");
+    let twice = envelope()
+        .to_string()
+        .replace("\"price\":31.55", "\"price\":31.55,\"price\":1");
+    refused(
+        &twice,
+        RejectCode::SchemaViolation,
+        "/payload/raw_data/price: the field occurs twice",
+    );
 }
 
 #[test]
 fn a_refusal_keeps_the_correlation_id() {
-    let rejection = refused(&without(envelope(), "/payload", "market"), RejectCode::SchemaViolation, "market");
+    let rejection = refused(
+        &without(envelope(), "/payload", "market"),
+        RejectCode::SchemaViolation,
+        "market",
+    );
     assert_eq!(rejection.correlation_id.as_deref(), Some("c-1"));
-    let rejection = refused(&without(flat(), "", "tenant_id"), RejectCode::SchemaViolation, "tenant_id");
+    let rejection = refused(
+        &without(flat(), "", "tenant_id"),
+        RejectCode::SchemaViolation,
+        "tenant_id",
+    );
     assert_eq!(rejection.correlation_id.as_deref(), Some("t-2"));
 }
 
@@ -263,17 +447,26 @@ fn a_message_that_is_too_large_is_refused_before_it_is_read() {
 fn flags_remark_without_refusing() {
     let raw = |field: &str, value: Value| with(envelope(), &format!("/payload/raw_data/{field}"), value);
     assert_eq!(flags(&raw("price", json!(-5))), ["price_negative"]);
-    assert_eq!(flags(&raw("price", json!("-500.01"))), ["price_negative", "out_of_range"]);
+    assert_eq!(
+        flags(&raw("price", json!("-500.01"))),
+        ["price_negative", "out_of_range"]
+    );
     assert_eq!(flags(&raw("price", json!("10000.01"))), ["out_of_range"]);
     assert_eq!(flags(&raw("volume", json!("1000000.5"))), ["volume_spike"]);
     assert_eq!(flags(&raw("volume", json!(null))), ["missing_volume"]);
     assert_eq!(flags(&raw("zone", json!(null))), ["missing_metadata"]);
     assert_eq!(flags(&raw("node", json!(" "))), ["missing_metadata"]);
-    assert_eq!(flags(&raw("timestamp", json!("2026-10-02T11:54:59.999999Z"))), ["late_arrival"]);
+    assert_eq!(
+        flags(&raw("timestamp", json!("2026-10-02T11:54:59.999999Z"))),
+        ["late_arrival"]
+    );
     assert_eq!(flags(&raw("timestamp", json!("2026-10-02T11:55:00Z"))), ["valid"]);
     let caiso = with(envelope(), "/payload/market", json!("CAISO"));
     assert_eq!(flags(&caiso.replace("\"zone\":\"Z1\"", "\"zone\":null")), ["valid"]);
-    assert_eq!(flags(&caiso.replace("\"hub\":\"H1\"", "\"hub\":null")), ["missing_metadata"]);
+    assert_eq!(
+        flags(&caiso.replace("\"hub\":\"H1\"", "\"hub\":null")),
+        ["missing_metadata"]
+    );
 }
 
 #[test]
@@ -281,10 +474,14 @@ fn a_jump_against_the_instruments_last_tick_is_flagged() {
     let mut normalizer = normalizer();
     let mut flags_of = |price: &str, volume: &str, tenant: &str| {
         let payload = with(envelope(), "/payload/raw_data/price", json!(price));
-        let payload = payload.replace("\"volume\":\"100\"", &format!("\"volume\":\"{volume}\"")).replace("acme", tenant);
+        let payload = payload
+            .replace("\"volume\":\"100\"", &format!("\"volume\":\"{volume}\""))
+            .replace("acme", tenant);
         let mut flags = Vec::new();
         normalizer
-            .normalize(&message(payload.as_bytes()), 5, &mut |tick| flags = tick.quality_flags.iter().map(domain::QualityFlag::name).collect())
+            .normalize(&message(payload.as_bytes()), 5, &mut |tick| {
+                flags = tick.quality_flags.iter().map(domain::QualityFlag::name).collect()
+            })
             .unwrap();
         flags
     };

@@ -21,12 +21,17 @@ pub(crate) struct LastTicks {
 
 impl LastTicks {
     pub(crate) fn new() -> LastTicks {
-        LastTicks { slots: vec![None; SLOTS] }
+        LastTicks {
+            slots: vec![None; SLOTS],
+        }
     }
 
     /// Remembers the tick, and answers the one before of the same instrument, unless that is the younger one.
     pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Option<(Decimal, Option<Decimal>)> {
-        let key = xxh3_64_with_seed(tick.instrument_id.as_bytes(), xxh3_64_with_seed(tick.tenant_id.as_bytes(), 0));
+        let key = xxh3_64_with_seed(
+            tick.instrument_id.as_bytes(),
+            xxh3_64_with_seed(tick.tenant_id.as_bytes(), 0),
+        );
         let slot = self.slots.get_mut(key as usize % SLOTS)?;
         let before = slot.filter(|slot| slot.key == key);
         if before.is_some_and(|before| before.event_time > tick.event_time) {

@@ -51,7 +51,13 @@ impl Default for QualitySettings {
 }
 
 /// The flags of a tick. `remarks` are those that its parser has already made.
-pub(crate) fn flags(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>, remarks: QualityFlags, last: &mut LastTicks) -> QualityFlags {
+pub(crate) fn flags(
+    settings: &QualitySettings,
+    venue: &Venue,
+    tick: &Tick<'_>,
+    remarks: QualityFlags,
+    last: &mut LastTicks,
+) -> QualityFlags {
     if !settings.enabled {
         return QualityFlags::NONE;
     }
@@ -63,16 +69,28 @@ pub(crate) fn flags(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>, 
     };
     flag(tick.price < Decimal::ZERO, QualityFlag::PriceNegative);
     flag(out_of_range(settings, venue, tick), QualityFlag::OutOfRange);
-    flag(tick.volume.is_some_and(|volume| volume > settings.max_volume), QualityFlag::VolumeSpike);
+    flag(
+        tick.volume.is_some_and(|volume| volume > settings.max_volume),
+        QualityFlag::VolumeSpike,
+    );
     flag(is_late(settings, tick), QualityFlag::LateArrival);
     flag(lacks_place(venue, tick), QualityFlag::MissingMetadata);
     // The price of an interval has no volume of its own.
-    flag(tick.volume.is_none() && tick.kind == domain::Kind::Trade, QualityFlag::MissingVolume);
+    flag(
+        tick.volume.is_none() && tick.kind == domain::Kind::Trade,
+        QualityFlag::MissingVolume,
+    );
     flag(components_differ(settings, tick), QualityFlag::ComponentMismatch);
     if let Some((price, volume)) = last.replace(tick) {
-        flag(changed_by_more(tick.price, price, settings.price_spike), QualityFlag::PriceSpike);
+        flag(
+            changed_by_more(tick.price, price, settings.price_spike),
+            QualityFlag::PriceSpike,
+        );
         let volumes = tick.volume.zip(volume);
-        flag(volumes.is_some_and(|(now, then)| changed_by_more(now, then, settings.volume_spike)), QualityFlag::VolumeSpike);
+        flag(
+            volumes.is_some_and(|(now, then)| changed_by_more(now, then, settings.volume_spike)),
+            QualityFlag::VolumeSpike,
+        );
     }
     if flags.is_empty() {
         flags.insert(QualityFlag::Valid);
@@ -102,8 +120,12 @@ fn components_differ(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
         return false;
     };
     let ghg = tick.ghg.map_or(0, Decimal::unscaled);
-    let sum = i128::from(energy.unscaled()) + i128::from(congestion.unscaled()) + i128::from(loss.unscaled()) + i128::from(ghg);
-    (i128::from(tick.price.unscaled()) - sum).unsigned_abs() > u128::from(settings.component_tolerance.unscaled().unsigned_abs())
+    let sum = i128::from(energy.unscaled())
+        + i128::from(congestion.unscaled())
+        + i128::from(loss.unscaled())
+        + i128::from(ghg);
+    (i128::from(tick.price.unscaled()) - sum).unsigned_abs()
+        > u128::from(settings.component_tolerance.unscaled().unsigned_abs())
 }
 
 // A change from zero has no share.

@@ -40,38 +40,92 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
         enabled: true,
         threshold: threshold.map(str::to_owned),
     };
-    let min_price = settings.min_price.map_or("floor of the market".to_owned(), |price| price.to_string());
+    let min_price = settings
+        .min_price
+        .map_or("floor of the market".to_owned(), |price| price.to_string());
     let late_seconds = settings.late_after / 1_000_000;
     vec![
-        flag("price_positive", QualityFlag::PriceNegative, Some("0".to_owned()), "price below zero (real in power markets)"),
-        flag("price_minimum", QualityFlag::OutOfRange, Some(min_price), "price below the configured minimum, or the floor of its market at that date"),
+        flag(
+            "price_positive",
+            QualityFlag::PriceNegative,
+            Some("0".to_owned()),
+            "price below zero (real in power markets)",
+        ),
+        flag(
+            "price_minimum",
+            QualityFlag::OutOfRange,
+            Some(min_price),
+            "price below the configured minimum, or the floor of its market at that date",
+        ),
         flag(
             "price_maximum",
             QualityFlag::OutOfRange,
             Some(settings.max_price.to_string()),
             "price above the configured maximum, or the lower cap of its market at that date",
         ),
-        flag("price_change", QualityFlag::PriceSpike, Some(settings.price_spike.to_string()), "change of price against the instrument's last, as a share of it"),
-        flag("volume_maximum", QualityFlag::VolumeSpike, Some(settings.max_volume.to_string()), "volume above the maximum"),
-        flag("volume_change", QualityFlag::VolumeSpike, Some(settings.volume_spike.to_string()), "change of volume against the instrument's last, as a share of it"),
-        flag("volume_present", QualityFlag::MissingVolume, None, "a trade without a volume"),
+        flag(
+            "price_change",
+            QualityFlag::PriceSpike,
+            Some(settings.price_spike.to_string()),
+            "change of price against the instrument's last, as a share of it",
+        ),
+        flag(
+            "volume_maximum",
+            QualityFlag::VolumeSpike,
+            Some(settings.max_volume.to_string()),
+            "volume above the maximum",
+        ),
+        flag(
+            "volume_change",
+            QualityFlag::VolumeSpike,
+            Some(settings.volume_spike.to_string()),
+            "change of volume against the instrument's last, as a share of it",
+        ),
+        flag(
+            "volume_present",
+            QualityFlag::MissingVolume,
+            None,
+            "a trade without a volume",
+        ),
         flag(
             "late_arrival_threshold",
             QualityFlag::LateArrival,
             Some(late_seconds.to_string()),
             "seconds from the event to its append in the log, day-ahead prices excepted",
         ),
-        flag("metadata_present", QualityFlag::MissingMetadata, None, "node or zone absent (CAISO: node or hub; rows of documents: node)"),
+        flag(
+            "metadata_present",
+            QualityFlag::MissingMetadata,
+            None,
+            "node or zone absent (CAISO: node or hub; rows of documents: node)",
+        ),
         flag(
             "component_sum",
             QualityFlag::ComponentMismatch,
             Some(settings.component_tolerance.to_string()),
             "energy, congestion, loss and greenhouse gas do not add up to the price, or the energy differs inside an interval (MISO)",
         ),
-        flag("interval_grid", QualityFlag::OffGrid, None, "the start of an interval is not a multiple of its length (MISO)"),
+        flag(
+            "interval_grid",
+            QualityFlag::OffGrid,
+            None,
+            "the start of an interval is not a multiple of its length (MISO)",
+        ),
         reject("volume_non_negative", Some("0"), "volume below zero"),
-        reject("price_present", None, "no price, or one that is no exact decimal with at most 8 decimals below 10^10"),
-        reject("event_time_range", Some("1990-01-01 to append + 7 days"), "event time outside of what can be true"),
-        reject("turnover_range", Some("100000000000000"), "price times volume beyond what sums can hold"),
+        reject(
+            "price_present",
+            None,
+            "no price, or one that is no exact decimal with at most 8 decimals below 10^10",
+        ),
+        reject(
+            "event_time_range",
+            Some("1990-01-01 to append + 7 days"),
+            "event time outside of what can be true",
+        ),
+        reject(
+            "turnover_range",
+            Some("100000000000000"),
+            "price times volume beyond what sums can hold",
+        ),
     ]
 }

@@ -15,7 +15,11 @@ fn a_change_is_a_share_of_the_last_value_and_zero_has_none() {
         ("5", "0", false),
         ("9999999999", "-9999999999", true),
     ] {
-        assert_eq!(changed_by_more(decimal(now), decimal(then), tenth), expected, "{now} after {then}");
+        assert_eq!(
+            changed_by_more(decimal(now), decimal(then), tenth),
+            expected,
+            "{now} after {then}"
+        );
     }
 }
 
@@ -27,7 +31,12 @@ fn every_rule_that_flags_names_a_flag_and_shows_its_threshold_in_force() {
         ..QualitySettings::default()
     };
     let rules = rules(&settings);
-    let threshold = |name: &str| rules.iter().find(|rule| rule.name == name).and_then(|rule| rule.threshold.as_deref());
+    let threshold = |name: &str| {
+        rules
+            .iter()
+            .find(|rule| rule.name == name)
+            .and_then(|rule| rule.threshold.as_deref())
+    };
     assert_eq!(threshold("price_maximum"), Some("123.5"));
     assert_eq!(threshold("price_minimum"), Some("-7"));
     assert_eq!(threshold("price_change"), Some("0.1"));
@@ -36,7 +45,9 @@ fn every_rule_that_flags_names_a_flag_and_shows_its_threshold_in_force() {
     assert_eq!(threshold("late_arrival_threshold"), Some("300"));
     assert_eq!(threshold("component_sum"), Some("0.02"));
     for rule in &rules {
-        let known = rule.flag.is_none_or(|name| QualityFlag::ALL.iter().any(|flag| flag.name() == name));
+        let known = rule
+            .flag
+            .is_none_or(|name| QualityFlag::ALL.iter().any(|flag| flag.name() == name));
         assert!(known && rule.flag.is_some() == (rule.action == "flag"), "{rule:?}");
     }
 }

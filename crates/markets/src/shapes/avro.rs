@@ -10,7 +10,9 @@ use crate::venue::Venue;
 
 /// Reads a framed `RawMarketTick`.
 pub(crate) fn read<'s>(message: &RawMessage<'s>, venues: &'s [Venue], wire: &Wire) -> Result<Event<'s>, Rejection> {
-    let raw = wire.decode_raw(message.payload).map_err(|error| Rejection::new(RejectCode::InvalidAvro, error.to_string()))?;
+    let raw = wire
+        .decode_raw(message.payload)
+        .map_err(|error| Rejection::new(RejectCode::InvalidAvro, error.to_string()))?;
     let checked = event(&raw, venues).and_then(|event| event.check(message).map(|()| event));
     checked.map_err(|rejection| Rejection {
         correlation_id: Some(raw.correlation_id.unwrap_or(raw.event_id).to_owned()),

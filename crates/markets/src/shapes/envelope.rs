@@ -47,12 +47,19 @@ pub(super) fn read<'s>(fields: &Fields<'s>, venues: &'s [Venue]) -> Result<Event
     if !fields.has_payload {
         return Err(Rejection::missing("/payload"));
     }
-    let venue = venue_of(venues, Text::required(payload.market, "/payload/market")?.as_str(), "/payload/market")?;
+    let venue = venue_of(
+        venues,
+        Text::required(payload.market, "/payload/market")?.as_str(),
+        "/payload/market",
+    )?;
     if !payload.has_raw_data {
         return Err(Rejection::missing(RAW_DATA));
     }
     if payload.instrument_id.is_none() {
-        return Err(Rejection::new(RejectCode::MissingInstrument, "/payload/instrument_id is missing"));
+        return Err(Rejection::new(
+            RejectCode::MissingInstrument,
+            "/payload/instrument_id is missing",
+        ));
     }
     let raw = &payload.raw_data;
     let numbers = raw.numbers(RAW_DATA)?;

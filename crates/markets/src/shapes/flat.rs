@@ -10,7 +10,11 @@ use crate::venue::Venue;
 
 const RAW_PAYLOAD: &str = "/payload/raw_payload";
 
-pub(super) fn read<'s>(fields: &Fields<'s>, venues: &'s [Venue], raw_text: &'s mut String) -> Result<Event<'s>, Rejection> {
+pub(super) fn read<'s>(
+    fields: &Fields<'s>,
+    venues: &'s [Venue],
+    raw_text: &'s mut String,
+) -> Result<Event<'s>, Rejection> {
     let payload = &fields.payload;
     let event_id = Text::required(fields.event_id, "/event_id")?;
     let tenant_id = Text::required(fields.tenant_id, "/tenant_id")?;
@@ -19,7 +23,11 @@ pub(super) fn read<'s>(fields: &Fields<'s>, venues: &'s [Venue], raw_text: &'s m
         return Err(Rejection::missing("/payload"));
     }
     check_encoding(payload.encoding)?;
-    let venue = venue_of(venues, Text::required(payload.market, "/payload/market")?.as_str(), "/payload/market")?;
+    let venue = venue_of(
+        venues,
+        Text::required(payload.market, "/payload/market")?.as_str(),
+        "/payload/market",
+    )?;
     let raw = read_raw(payload.raw_payload, raw_text)?;
     let symbol = Text::optional(payload.symbol, "/payload/symbol")?;
     let numbers = raw.numbers(RAW_PAYLOAD)?;
@@ -52,13 +60,20 @@ fn check_encoding(encoding: Option<Token<'_>>) -> Result<(), Rejection> {
     match Text::optional(encoding, "/payload/encoding")? {
         Some(encoding) if !encoding.as_str().eq_ignore_ascii_case("json") => {
             let shown: String = encoding.as_str().chars().take(20).collect();
-            Err(Rejection::new(RejectCode::SchemaViolation, format!("/payload/encoding is '{shown}'; only json is known")))
+            Err(Rejection::new(
+                RejectCode::SchemaViolation,
+                format!("/payload/encoding is '{shown}'; only json is known"),
+            ))
         }
         _ => Ok(()),
     }
 }
 
-fn instrument_id<'s>(stated: Option<Token<'s>>, raw: &RawData<'s>, symbol: Option<&Text<'s>>) -> Result<Text<'s>, Rejection> {
+fn instrument_id<'s>(
+    stated: Option<Token<'s>>,
+    raw: &RawData<'s>,
+    symbol: Option<&Text<'s>>,
+) -> Result<Text<'s>, Rejection> {
     if let Some(id) = Text::optional(stated, "/payload/metadata/instrument_id")? {
         return Ok(id);
     }
@@ -66,21 +81,29 @@ fn instrument_id<'s>(stated: Option<Token<'s>>, raw: &RawData<'s>, symbol: Optio
         return Ok(id);
     }
     symbol.cloned().ok_or_else(|| {
-        let message = "none of /payload/metadata/instrument_id, instrument_id in /payload/raw_payload, /payload/symbol is there";
+        let message =
+            "none of /payload/metadata/instrument_id, instrument_id in /payload/raw_payload, /payload/symbol is there";
         Rejection::new(RejectCode::MissingInstrument, message)
     })
 }
 
 fn sequence(token: Token<'_>) -> Result<i64, Rejection> {
-    token
-        .raw
-        .parse()
-        .map_err(|_| Rejection::new(RejectCode::SchemaViolation, format!("/payload/sequence is {}: no whole number", token.shown())))
+    token.raw.parse().map_err(|_| {
+        Rejection::new(
+            RejectCode::SchemaViolation,
+            format!("/payload/sequence is {}: no whole number", token.shown()),
+        )
+    })
 }
 
 fn read_raw<'s>(token: Option<Token<'s>>, raw_text: &'s mut String) -> Result<RawData<'s>, Rejection> {
     let token = token.ok_or_else(|| Rejection::missing(RAW_PAYLOAD))?;
-    let no_text = || Rejection::new(RejectCode::SchemaViolation, format!("{RAW_PAYLOAD} must be JSON as text, is {}", token.shown()));
+    let no_text = || {
+        Rejection::new(
+            RejectCode::SchemaViolation,
+            format!("{RAW_PAYLOAD} must be JSON as text, is {}", token.shown()),
+        )
+    };
     let text: &'s str = match token.kind {
         Kind::Text => token.raw,
         Kind::EscapedText => {

@@ -49,7 +49,9 @@ struct Payload<'a> {
 impl<'a> Fields<'a> {
     fn read(&mut self, text: &'a str) -> Read<()> {
         Reader::whole_object(text, |reader, key| match key {
-            "envelope" => reader.optional_object(&mut self.has_envelope, |reader, key| self.envelope.field(reader, key)),
+            "envelope" => {
+                reader.optional_object(&mut self.has_envelope, |reader, key| self.envelope.field(reader, key))
+            }
             "payload" => reader.optional_object(&mut self.has_payload, |reader, key| self.payload.field(reader, key)),
             "event_id" => reader.put(&mut self.event_id),
             "trace_id" => reader.put(&mut self.trace_id),
@@ -62,12 +64,17 @@ impl<'a> Fields<'a> {
 
     /// What the message is known by: the correlation id, else the event id.
     fn known_id(&self) -> Option<String> {
-        [self.envelope.correlation_id, self.envelope.event_id, self.trace_id, self.event_id]
-            .into_iter()
-            .flatten()
-            .filter_map(Token::text)
-            .find(|id| !id.trim().is_empty())
-            .map(Into::into)
+        [
+            self.envelope.correlation_id,
+            self.envelope.event_id,
+            self.trace_id,
+            self.event_id,
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(Token::text)
+        .find(|id| !id.trim().is_empty())
+        .map(Into::into)
     }
 }
 
@@ -75,7 +82,9 @@ impl<'a> Payload<'a> {
     fn field(&mut self, reader: &mut Reader<'a>, key: &str) -> Read<()> {
         match key {
             "instrument_id" => reader.put(&mut self.instrument_id),
-            "raw_data" => reader.optional_object(&mut self.has_raw_data, |reader, key| self.raw_data.field(reader, key)),
+            "raw_data" => {
+                reader.optional_object(&mut self.has_raw_data, |reader, key| self.raw_data.field(reader, key))
+            }
             "market" => reader.put(&mut self.market),
             "source_system" => reader.put(&mut self.source_system),
             "symbol" => reader.put(&mut self.symbol),
@@ -92,7 +101,11 @@ impl<'a> Payload<'a> {
 }
 
 /// Reads shape A or B. `raw_text` is where the inner JSON of B is kept once its escapes are undone.
-pub(crate) fn read_json<'s>(message: &RawMessage<'s>, venues: &'s [Venue], raw_text: &'s mut String) -> Result<Event<'s>, Rejection> {
+pub(crate) fn read_json<'s>(
+    message: &RawMessage<'s>,
+    venues: &'s [Venue],
+    raw_text: &'s mut String,
+) -> Result<Event<'s>, Rejection> {
     let text = json_text(message.payload)?;
     let mut fields = Fields::default();
     fields
@@ -124,10 +137,15 @@ fn read_fields<'s>(fields: &Fields<'s>, venues: &'s [Venue], raw_text: &'s mut S
 
 /// The text of a JSON message. An error page of a source is not one.
 pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
-    let text = std::str::from_utf8(payload)
-        .map_err(|error| Rejection::new(RejectCode::BrokenJson, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        Rejection::new(
+            RejectCode::BrokenJson,
+            format!("not UTF-8 at byte {}", error.valid_up_to()),
+        )
+    })?;
     if text.trim_ascii_start().starts_with('<') {
-        let message = "begins with '<': an HTML or XML page, perhaps an error page of the source, where JSON is expected";
+        let message =
+            "begins with '<': an HTML or XML page, perhaps an error page of the source, where JSON is expected";
         return Err(Rejection::new(RejectCode::BrokenJson, message));
     }
     Ok(text)
@@ -139,5 +157,8 @@ fn check_version(version: Option<Token<'_>>, place: &str) -> Result<(), Rejectio
         return Ok(());
     }
     let shown: String = version.as_str().chars().take(20).collect();
-    Err(Rejection::new(RejectCode::SchemaViolation, format!("{place} is '{shown}'; only versions 1.x are known")))
+    Err(Rejection::new(
+        RejectCode::SchemaViolation,
+        format!("{place} is '{shown}'; only versions 1.x are known"),
+    ))
 }

@@ -68,7 +68,10 @@ impl<'a> RawData<'a> {
     pub(super) fn numbers(&self, place: &'static str) -> Result<Numbers, Rejection> {
         // Zero is a price: the first field that is present decides.
         let price = self.price.or(self.last_price).or(self.value).ok_or_else(|| {
-            Rejection::new(RejectCode::MissingPrice, format!("{place} has none of price, last_price, value"))
+            Rejection::new(
+                RejectCode::MissingPrice,
+                format!("{place} has none of price, last_price, value"),
+            )
         })?;
         Ok(Numbers {
             price: number::decimal(price, RejectCode::InvalidPrice, "price")?,
@@ -81,7 +84,10 @@ impl<'a> RawData<'a> {
     /// `otherwise` is the time of the message around it, where that counts as the event's.
     pub(super) fn event_time(&self, otherwise: Option<Token<'_>>, place: &'static str) -> Result<Micros, Rejection> {
         let token = self.timestamp.or(self.time).or(otherwise).ok_or_else(|| {
-            Rejection::new(RejectCode::MissingTime, format!("{place} has neither timestamp nor time"))
+            Rejection::new(
+                RejectCode::MissingTime,
+                format!("{place} has neither timestamp nor time"),
+            )
         })?;
         time::parse(token, "event time")
     }

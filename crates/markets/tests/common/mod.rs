@@ -48,7 +48,11 @@ pub fn one(payload: &str, check: impl Fn(&Tick<'_>)) {
 
 pub fn flags(payload: &str) -> Vec<&'static str> {
     let flags = std::cell::RefCell::new(Vec::new());
-    one(payload, |tick| flags.borrow_mut().extend(tick.quality_flags.iter().map(domain::QualityFlag::name)));
+    one(payload, |tick| {
+        flags
+            .borrow_mut()
+            .extend(tick.quality_flags.iter().map(domain::QualityFlag::name))
+    });
     flags.into_inner()
 }
 
@@ -56,14 +60,20 @@ pub fn flags(payload: &str) -> Vec<&'static str> {
 pub fn refused(payload: &str, code: RejectCode, names: &str) -> Rejection {
     let rejection = run(&message(payload.as_bytes())).expect_err(payload);
     assert_eq!(rejection.code, code, "{payload}: {rejection}");
-    assert!(rejection.message.contains(names), "{payload}: '{}' does not name '{names}'", rejection.message);
+    assert!(
+        rejection.message.contains(names),
+        "{payload}: '{}' does not name '{names}'",
+        rejection.message
+    );
     rejection
 }
 
 /// The folder of real documents beside the project.
 pub fn sample_data() -> PathBuf {
-    std::env::var_os("DATA_PROC_SAMPLE_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from)
+    std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+        PathBuf::from,
+    )
 }
 
 pub fn sample(path: &str) -> Vec<u8> {

@@ -109,9 +109,13 @@ impl GroupReader {
             .consumer
             .fetch_group_list(Some(&self.group), CALL_TIMEOUT)
             .map_err(|e| classify("describe group", &e))?;
-        Ok(list.groups().iter().find(|group| group.name() == self.group).map(|group| GroupState {
-            state: group.state().to_owned(),
-            members: group.members().len(),
-        }))
+        Ok(list
+            .groups()
+            .iter()
+            .find(|group| group.name() == self.group)
+            .map(|group| GroupState {
+                state: group.state().to_owned(),
+                members: group.members().len(),
+            }))
     }
 }

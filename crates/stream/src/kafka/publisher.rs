@@ -186,14 +186,21 @@ impl Publisher {
         }
         self.refusal()?;
         let acknowledged = self.acknowledged();
-        if acknowledged == self.sent { Ok(acknowledged) } else { Err(unacknowledged(self.sent - acknowledged)) }
+        if acknowledged == self.sent {
+            Ok(acknowledged)
+        } else {
+            Err(unacknowledged(self.sent - acknowledged))
+        }
     }
 
     fn enter(&mut self, record: &Record<'_>, opaque: usize) -> Result<(), StreamError> {
         let size = record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len);
         if size > settings::MAX_MESSAGE_BYTES {
             let limit = settings::MAX_MESSAGE_BYTES;
-            let message = format!("a record for {} has {size} bytes; at most {limit} can be sent", record.topic);
+            let message = format!(
+                "a record for {} has {size} bytes; at most {limit} can be sent",
+                record.topic
+            );
             return Err(StreamError::fatal("record_too_large", message));
         }
         let partition = self.partition_for(record)?;
@@ -257,7 +264,10 @@ impl Publisher {
             return Ok(());
         }
         let reason = context.outcome().first_error.clone().unwrap_or_default();
-        let message = format!("the broker did not take a record: {reason}; {} were acknowledged", self.acknowledged());
+        let message = format!(
+            "the broker did not take a record: {reason}; {} were acknowledged",
+            self.acknowledged()
+        );
         Err(StreamError::transient("delivery_failed", message))
     }
 }
@@ -270,7 +280,10 @@ fn base_record<'r>(record: &Record<'r>, partition: i32, opaque: usize) -> BaseRe
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
         base.headers = Some(record.headers.iter().fold(headers, |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(*value) })
+            headers.insert(Header {
+                key,
+                value: Some(*value),
+            })
         }));
     }
     base

@@ -1,0 +1,70 @@
+//! The datum of a [`Bar`] (`schemas/avro/bar.avsc`).
+
+use domain::{Bar, BarVersion, Interval, Turnover, Window};
+
+use crate::CodecError;
+use crate::reader::Reader;
+use crate::tick::{encode_origin, read_origin};
+use crate::writer as put;
+
+/// Appends the datum.
+pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
+    put::string(bar.tenant_id, out);
+    put::string(bar.instrument_id, out);
+    put::string(bar.market, out);
+    put::long(bar.window.interval.index() as i64, out);
+    put::long(bar.window.start, out);
+    for price in [bar.open, bar.high, bar.low, bar.close] {
+        put::decimal(price, out);
+    }
+    put::wide(bar.volume, out);
+    put::wide(bar.turnover.0, out);
+    put::optional(bar.vwap, out, put::decimal);
+    put::long(bar.trade_count, out);
+    put::long(bar.open_time, out);
+    encode_origin(&bar.first_origin, out);
+    put::long(bar.close_time, out);
+    encode_origin(&bar.last_origin, out);
+    put::long(i64::from(bar.revision), out);
+    put::long(bar.version.last_offset, out);
+    put::boolean(bar.version.closed, out);
+    put::long(bar.last_appended_at, out);
+}
+
+/// Reads a datum; also says how long it is.
+pub fn decode(datum: &[u8]) -> Result<(Bar<'_>, usize), CodecError> {
+    let mut from = Reader::new(datum);
+    let bar = Bar {
+        tenant_id: from.string("tenant_id")?,
+        instrument_id: from.string("instrument_id")?,
+        market: from.string("market")?,
+        window: Window {
+            interval: read_interval(&mut from, "interval")?,
+            start: from.long("window_start")?,
+        },
+        open: from.decimal("open")?,
+        high: from.decimal("high")?,
+        low: from.decimal("low")?,
+        close: from.decimal("close")?,
+        volume: from.wide("volume")?,
+        turnover: Turnover(from.wide("turnover")?),
+        vwap: from.optional("vwap", Reader::decimal)?,
+        trade_count: from.long("trade_count")?,
+        open_time: from.long("open_time")?,
+        first_origin: read_origin(&mut from)?,
+        close_time: from.long("close_time")?,
+        last_origin: read_origin(&mut from)?,
+        revision: from.int("revision")?,
+        version: BarVersion {
+            last_offset: from.long("version_offset")?,
+            closed: from.boolean("closed")?,
+        },
+        last_appended_at: from.long("last_appended_at")?,
+    };
+    Ok((bar, from.consumed()))
+}
+
+pub(crate) fn read_interval(from: &mut Reader<'_>, field: &'static str) -> Result<Interval, CodecError> {
+    let index = from.symbol(field, Interval::ALL.len())?;
+    Ok(Interval::ALL.get(index).copied().unwrap_or(Interval::OneMinute))
+}

@@ -1,0 +1,224 @@
+//! Records as JSON for people: decimals with their exact digits, times as RFC 3339, the origin also as `tick_id`.
+
+use domain::{Bar, Decimal, EnrichedTick, Interval, LateTick, Micros, Origin, Tick, Turnover};
+use serde_json::{Map, Value, json};
+
+use crate::schemas::Record;
+use crate::wire::Wire;
+use crate::{CodecError, RawTick};
+
+/// What record the bytes hold, and its content.
+pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError> {
+    let (record, _) = wire.open(bytes)?;
+    let value = match record {
+        Record::Tick => tick(&wire.decode_tick(bytes)?),
+        Record::EnrichedTick => enriched(&wire.decode_enriched(bytes)?),
+        Record::Bar => bar(&wire.decode_bar(bytes)?),
+        Record::LateTick => late(&wire.decode_late(bytes)?),
+        Record::RawMarketTick => raw(&wire.decode_raw(bytes)?),
+        Record::InstrumentWatermark => {
+            let state = wire.decode_watermark(bytes)?;
+            json!({
+                "position": state.position,
+                "max_event_time": time(state.max_event_time),
+                "previous": state.previous.map(|(position, at)| json!({ "position": position, "max_event_time": time(at) })),
+            })
+        }
+        Record::SequencerState => {
+            let state = wire.decode_sequencer(bytes)?;
+            let lanes: Vec<Value> = state
+                .lanes
+                .iter()
+                .map(|lane| {
+                    json!({ "feed": lane.feed, "raw_partition": lane.raw_partition, "offset": lane.position.offset, "index": lane.position.index })
+                })
+                .collect();
+            json!({ "position": state.position, "topic_id": state.topic_id, "lanes": lanes })
+        }
+    };
+    Ok((record, value))
+}
+
+/// A normalized tick.
+pub fn tick(tick: &Tick<'_>) -> Value {
+    Value::Object(tick_fields(tick))
+}
+
+/// An enriched tick.
+pub fn enriched(enriched: &EnrichedTick<'_>) -> Value {
+    let mut fields = tick_fields(&enriched.tick);
+    let more = &enriched.enrichment;
+    put(&mut fields, "commodity", json!(more.commodity));
+    put(&mut fields, "region", json!(more.region));
+    put(&mut fields, "product_tier", json!(more.product_tier));
+    put(&mut fields, "reference_unit", json!(more.unit));
+    put(&mut fields, "contract_size", optional(more.contract_size));
+    put(&mut fields, "tick_size", optional(more.tick_size));
+    put(&mut fields, "curve_id", json!(more.curve_id));
+    put(
+        &mut fields,
+        "classification_confidence",
+        json!(f64::from(more.confidence_percent) / 100.0),
+    );
+    put(&mut fields, "classification_method", json!(more.method.name()));
+    put(&mut fields, "low_confidence_classification", json!(more.low_confidence));
+    put(&mut fields, "enriched_at", time(more.enriched_at));
+    Value::Object(fields)
+}
+
+/// A bar.
+pub fn bar(bar: &Bar<'_>) -> Value {
+    json!({
+        "tenant_id": bar.tenant_id,
+        "instrument_id": bar.instrument_id,
+        "market": bar.market,
+        "interval": bar.window.interval.name(),
+        "window_start": time(bar.window.start),
+        "window_end": time(bar.window.end()),
+        "open": decimal(bar.open),
+        "high": decimal(bar.high),
+        "low": decimal(bar.low),
+        "close": decimal(bar.close),
+        "volume": scaled(bar.volume, 8),
+        "turnover": turnover(bar.turnover),
+        "vwap": optional(bar.vwap),
+        "trade_count": bar.trade_count,
+        "open_time": time(bar.open_time),
+        "first_origin": bar.first_origin.to_string(),
+        "close_time": time(bar.close_time),
+        "last_origin": bar.last_origin.to_string(),
+        "revision": bar.revision,
+        "version": bar.version.as_u64(),
+        "closed": bar.version.closed,
+        "last_appended_at": time(bar.last_appended_at),
+    })
+}
+
+/// A late tick.
+pub fn late(late: &LateTick<'_>) -> Value {
+    let missed: Vec<&str> = Interval::ALL
+        .iter()
+        .filter(|interval| late.missed_intervals & (1 << interval.index()) != 0)
+        .map(|interval| interval.name())
+        .collect();
+    json!({
+        "tick_id": late.origin.to_string(),
+        "origin": origin(&late.origin),
+        "tenant_id": late.tenant_id,
+        "instrument_id": late.instrument_id,
+        "event_time": time(late.event_time),
+        "price": decimal(late.price),
+        "volume": optional(late.volume),
+        "missed_intervals": missed,
+        "watermark": time(late.watermark),
+        "enriched_offset": late.enriched_offset,
+    })
+}
+
+/// A raw tick (message shape C).
+pub fn raw(raw: &RawTick<'_>) -> Value {
+    json!({
+        "event_id": raw.event_id, "correlation_id": raw.correlation_id, "causation_id": raw.causation_id,
+        "tenant_id": raw.tenant_id, "source": raw.source, "market": raw.market, "instrument_id": raw.instrument_id,
+        "symbol": raw.symbol, "timestamp": time(raw.timestamp), "price": decimal(raw.price),
+        "volume": optional(raw.volume), "bid": optional(raw.bid), "ask": optional(raw.ask), "node": raw.node,
+        "zone": raw.zone, "hub": raw.hub, "market_status": raw.market_status, "sequence": raw.sequence,
+    })
+}
+
+fn tick_fields(tick: &Tick<'_>) -> Map<String, Value> {
+    let flags: Vec<&str> = tick.quality_flags.iter().map(domain::QualityFlag::name).collect();
+    let fields = [
+        ("tick_id", json!(tick.origin.to_string())),
+        ("origin", origin(&tick.origin)),
+        ("appended_at", time(tick.appended_at)),
+        ("source_event_id", json!(tick.source_event_id)),
+        ("correlation_id", json!(tick.correlation_id)),
+        ("causation_id", json!(tick.causation_id)),
+        ("tenant_id", json!(tick.tenant_id)),
+        ("instrument_id", json!(tick.instrument_id)),
+        ("symbol", json!(tick.symbol)),
+        ("market", json!(tick.market)),
+        ("kind", json!(tick.kind.name())),
+        ("event_time", time(tick.event_time)),
+        ("interval_end", tick.interval_end.map_or(Value::Null, time)),
+        ("price", decimal(tick.price)),
+        ("volume", optional(tick.volume)),
+        ("bid", optional(tick.bid)),
+        ("ask", optional(tick.ask)),
+        ("energy", optional(tick.energy)),
+        ("congestion", optional(tick.congestion)),
+        ("loss", optional(tick.loss)),
+        ("ghg", optional(tick.ghg)),
+        ("currency", json!(tick.currency)),
+        ("unit", json!(tick.unit)),
+        ("node", json!(tick.node)),
+        ("zone", json!(tick.zone)),
+        ("hub", json!(tick.hub)),
+        ("market_status", json!(tick.market_status)),
+        ("product", json!(tick.product)),
+        ("version", json!(tick.version)),
+        ("source_system", json!(tick.source_system)),
+        ("sequence", json!(tick.sequence)),
+        ("quality_flags", json!(flags)),
+        ("normalized_at", time(tick.normalized_at)),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
+    fields.insert(name.to_owned(), value);
+}
+
+fn origin(origin: &Origin<'_>) -> Value {
+    json!({ "feed": origin.feed, "partition": origin.partition, "offset": origin.offset, "index": origin.index })
+}
+
+/// RFC 3339 with microseconds; a time outside of the calendar stays a number.
+pub fn time(micros: Micros) -> Value {
+    match jiff::Timestamp::from_microsecond(micros) {
+        Ok(at) => json!(format!("{at:.6}")),
+        Err(_) => json!(micros),
+    }
+}
+
+/// The decimal with exactly its digits (a number, or text where a JSON number of `f64` would print others).
+pub fn decimal(value: Decimal) -> Value {
+    number(value.to_string())
+}
+
+fn optional(value: Option<Decimal>) -> Value {
+    value.map_or(Value::Null, decimal)
+}
+
+fn turnover(value: Turnover) -> Value {
+    scaled(value.0, 16)
+}
+
+fn scaled(unscaled: i128, scale: usize) -> Value {
+    let digits = format!("{:0width$}", unscaled.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let fraction = fraction.trim_end_matches('0');
+    let sign = if unscaled < 0 { "-" } else { "" };
+    number(if fraction.is_empty() {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{fraction}")
+    })
+}
+
+/// A JSON number where one prints as exactly these digits, else the digits as text: never other digits.
+fn number(text: String) -> Value {
+    let number = match text.parse::<i64>() {
+        Ok(whole) => Value::from(whole),
+        Err(_) => text.parse::<f64>().map_or(Value::Null, Value::from),
+    };
+    if number.to_string() == text {
+        number
+    } else {
+        Value::String(text)
+    }
+}

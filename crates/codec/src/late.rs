@@ -1,0 +1,53 @@
+//! The datum of a [`LateTick`] (`schemas/avro/late_tick.avsc`).
+
+use domain::{Interval, LateTick};
+
+use crate::CodecError;
+use crate::bar::read_interval;
+use crate::reader::Reader;
+use crate::tick::{encode_origin, read_origin};
+use crate::writer as put;
+
+/// Appends the datum.
+pub fn encode(late: &LateTick<'_>, out: &mut Vec<u8>) {
+    encode_origin(&late.origin, out);
+    put::string(late.tenant_id, out);
+    put::string(late.instrument_id, out);
+    put::long(late.event_time, out);
+    put::decimal(late.price, out);
+    put::optional(late.volume, out, put::decimal);
+    let missed = Interval::ALL
+        .iter()
+        .filter(|interval| late.missed_intervals & (1 << interval.index()) != 0);
+    put::array(missed.collect::<Vec<_>>().into_iter(), out, |interval, out| {
+        put::long(interval.index() as i64, out)
+    });
+    put::long(late.watermark, out);
+    put::long(late.enriched_offset, out);
+}
+
+/// Reads a datum; also says how long it is.
+pub fn decode(datum: &[u8]) -> Result<(LateTick<'_>, usize), CodecError> {
+    let mut from = Reader::new(datum);
+    let late = LateTick {
+        origin: read_origin(&mut from)?,
+        tenant_id: from.string("tenant_id")?,
+        instrument_id: from.string("instrument_id")?,
+        event_time: from.long("event_time")?,
+        price: from.decimal("price")?,
+        volume: from.optional("volume", Reader::decimal)?,
+        missed_intervals: read_missed(&mut from)?,
+        watermark: from.long("watermark")?,
+        enriched_offset: from.long("enriched_offset")?,
+    };
+    Ok((late, from.consumed()))
+}
+
+fn read_missed(from: &mut Reader<'_>) -> Result<u8, CodecError> {
+    let mut missed = 0;
+    from.array("missed_intervals", |item| {
+        missed |= 1 << read_interval(item, "missed_intervals")?.index();
+        Ok(())
+    })?;
+    Ok(missed)
+}

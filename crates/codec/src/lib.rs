@@ -1,0 +1,28 @@
+//! Wire forms: Avro records of the pipeline, their framing, the schema registry, and JSON for people.
+//!
+//! Role: bytes in, domain values out, and back. The hot records have a small codec of our own ([`reader`], [`writer`] and one
+//! module a record), tested byte for byte against the reference implementation; older schema versions are read through that.
+//! Invariant: reading never panics and never invents a value: property tests feed arbitrary and truncated bytes.
+//! Failure: [`CodecError`] names the field and the byte.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+pub mod bar;
+pub mod enriched;
+pub mod error;
+pub mod framing;
+pub mod json;
+pub mod late;
+pub mod raw_tick;
+pub mod reader;
+pub mod registry;
+pub mod schemas;
+pub mod state;
+pub mod tick;
+pub mod wire;
+pub mod writer;
+
+pub use error::CodecError;
+pub use raw_tick::RawTick;
+pub use registry::RegistryClient;
+pub use schemas::Record;
+pub use wire::Wire;

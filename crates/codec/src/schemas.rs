@@ -1,0 +1,101 @@
+//! The schemas of `schemas/avro/`, compiled into the program, and their fingerprints.
+
+use std::sync::LazyLock;
+
+use apache_avro::Schema;
+use apache_avro::rabin::Rabin;
+
+/// A record that crosses a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Record {
+    Tick,
+    EnrichedTick,
+    Bar,
+    LateTick,
+    InstrumentWatermark,
+    SequencerState,
+    RawMarketTick,
+}
+
+impl Record {
+    /// Every record.
+    pub const ALL: [Record; 7] = [
+        Record::Tick,
+        Record::EnrichedTick,
+        Record::Bar,
+        Record::LateTick,
+        Record::InstrumentWatermark,
+        Record::SequencerState,
+        Record::RawMarketTick,
+    ];
+
+    /// Name of the schema file without its ending; also the registry subject.
+    pub fn name(self) -> &'static str {
+        match self {
+            Record::Tick => "tick",
+            Record::EnrichedTick => "enriched_tick",
+            Record::Bar => "bar",
+            Record::LateTick => "late_tick",
+            Record::InstrumentWatermark => "instrument_watermark",
+            Record::SequencerState => "sequencer_state",
+            Record::RawMarketTick => "raw_market_tick",
+        }
+    }
+
+    /// Text of the schema file.
+    pub fn schema_text(self) -> &'static str {
+        match self {
+            Record::Tick => include_str!("../../../schemas/avro/tick.avsc"),
+            Record::EnrichedTick => include_str!("../../../schemas/avro/enriched_tick.avsc"),
+            Record::Bar => include_str!("../../../schemas/avro/bar.avsc"),
+            Record::LateTick => include_str!("../../../schemas/avro/late_tick.avsc"),
+            Record::InstrumentWatermark => include_str!("../../../schemas/avro/instrument_watermark.avsc"),
+            Record::SequencerState => include_str!("../../../schemas/avro/sequencer_state.avsc"),
+            Record::RawMarketTick => include_str!("../../../schemas/avro/raw_market_tick.avsc"),
+        }
+    }
+
+    /// CRC-64-AVRO of the parsing canonical form, as single-object encoding carries it (little endian).
+    pub fn fingerprint(self) -> u64 {
+        FINGERPRINTS
+            .iter()
+            .find(|(record, _)| *record == self)
+            .map_or(0, |(_, fingerprint)| *fingerprint)
+    }
+
+    /// The record with that fingerprint.
+    pub fn from_fingerprint(fingerprint: u64) -> Option<Record> {
+        FINGERPRINTS
+            .iter()
+            .find(|(_, known)| *known == fingerprint)
+            .map(|(record, _)| *record)
+    }
+}
+
+// A schema file that does not parse is caught by the tests below: it is part of the program, not of its input.
+static FINGERPRINTS: LazyLock<Vec<(Record, u64)>> = LazyLock::new(|| {
+    Record::ALL
+        .into_iter()
+        .filter_map(|record| {
+            let schema = Schema::parse_str(record.schema_text()).ok()?;
+            let bytes = schema.fingerprint::<Rabin>().bytes;
+            let fingerprint = u64::from_le_bytes(bytes.try_into().ok()?);
+            Some((record, fingerprint))
+        })
+        .collect()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_parses_and_has_a_fingerprint_of_its_own() {
+        let mut fingerprints: Vec<u64> = Record::ALL.iter().map(|record| record.fingerprint()).collect();
+        assert!(!fingerprints.contains(&0));
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        assert_eq!(fingerprints.len(), Record::ALL.len());
+    }
+}

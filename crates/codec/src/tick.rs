@@ -1,0 +1,135 @@
+//! The datum of a normalized [`Tick`] (`schemas/avro/tick.avsc`).
+
+use domain::{Kind, Origin, QualityFlag, QualityFlags, Tick};
+
+use crate::CodecError;
+use crate::reader::Reader;
+use crate::writer as put;
+
+const KINDS: [Kind; 2] = [Kind::Trade, Kind::Interval];
+
+/// Appends the datum.
+pub fn encode(tick: &Tick<'_>, out: &mut Vec<u8>) {
+    encode_origin(&tick.origin, out);
+    put::long(tick.appended_at, out);
+    put::string(tick.source_event_id, out);
+    put::string(tick.correlation_id, out);
+    put::optional(tick.causation_id, out, put::string);
+    put::string(tick.tenant_id, out);
+    put::string(tick.instrument_id, out);
+    put::optional(tick.symbol, out, put::string);
+    put::string(tick.market, out);
+    put::long(tick.kind as i64, out);
+    put::long(tick.event_time, out);
+    put::optional(tick.interval_end, out, put::long);
+    put::decimal(tick.price, out);
+    for value in [
+        tick.volume,
+        tick.bid,
+        tick.ask,
+        tick.energy,
+        tick.congestion,
+        tick.loss,
+        tick.ghg,
+    ] {
+        put::optional(value, out, put::decimal);
+    }
+    put::string(tick.currency, out);
+    put::string(tick.unit, out);
+    for text in [tick.node, tick.zone, tick.hub, tick.market_status] {
+        put::optional(text, out, put::string);
+    }
+    put::string(tick.product, out);
+    put::optional(tick.version, out, put::string);
+    put::string(tick.source_system, out);
+    put::optional(tick.sequence, out, put::long);
+    encode_flags(tick.quality_flags, out);
+    put::long(tick.normalized_at, out);
+}
+
+/// Reads one datum; what follows it stays in the reader.
+pub fn read<'a>(from: &mut Reader<'a>) -> Result<Tick<'a>, CodecError> {
+    Ok(Tick {
+        origin: read_origin(from)?,
+        appended_at: from.long("appended_at")?,
+        source_event_id: from.string("source_event_id")?,
+        correlation_id: from.string("correlation_id")?,
+        causation_id: from.optional("causation_id", Reader::string)?,
+        tenant_id: from.string("tenant_id")?,
+        instrument_id: from.string("instrument_id")?,
+        symbol: from.optional("symbol", Reader::string)?,
+        market: from.string("market")?,
+        kind: read_kind(from)?,
+        event_time: from.long("event_time")?,
+        interval_end: from.optional("interval_end", Reader::long)?,
+        price: from.decimal("price")?,
+        volume: from.optional("volume", Reader::decimal)?,
+        bid: from.optional("bid", Reader::decimal)?,
+        ask: from.optional("ask", Reader::decimal)?,
+        energy: from.optional("energy", Reader::decimal)?,
+        congestion: from.optional("congestion", Reader::decimal)?,
+        loss: from.optional("loss", Reader::decimal)?,
+        ghg: from.optional("ghg", Reader::decimal)?,
+        currency: from.string("currency")?,
+        unit: from.string("unit")?,
+        node: from.optional("node", Reader::string)?,
+        zone: from.optional("zone", Reader::string)?,
+        hub: from.optional("hub", Reader::string)?,
+        market_status: from.optional("market_status", Reader::string)?,
+        product: from.string("product")?,
+        version: from.optional("version", Reader::string)?,
+        source_system: from.string("source_system")?,
+        sequence: from.optional("sequence", Reader::long)?,
+        quality_flags: read_flags(from)?,
+        normalized_at: from.long("normalized_at")?,
+    })
+}
+
+/// Reads a datum from its bytes; also says how long it is.
+pub fn decode(datum: &[u8]) -> Result<(Tick<'_>, usize), CodecError> {
+    let mut reader = Reader::new(datum);
+    let tick = read(&mut reader)?;
+    Ok((tick, reader.consumed()))
+}
+
+pub(crate) fn encode_origin(origin: &Origin<'_>, out: &mut Vec<u8>) {
+    put::string(origin.feed, out);
+    put::long(i64::from(origin.partition), out);
+    put::long(origin.offset, out);
+    put::long(i64::from(origin.index), out);
+}
+
+pub(crate) fn read_origin<'a>(from: &mut Reader<'a>) -> Result<Origin<'a>, CodecError> {
+    Ok(Origin {
+        feed: from.string("origin.feed")?,
+        partition: from.int("origin.partition")?,
+        offset: from.long("origin.offset")?,
+        index: from.int("origin.index")?,
+    })
+}
+
+fn read_kind(from: &mut Reader<'_>) -> Result<Kind, CodecError> {
+    let index = from.symbol("kind", KINDS.len())?;
+    Ok(KINDS.get(index).copied().unwrap_or(Kind::Trade))
+}
+
+fn encode_flags(flags: QualityFlags, out: &mut Vec<u8>) {
+    let count = flags.bits().count_ones();
+    if count > 0 {
+        put::long(i64::from(count), out);
+        flags.iter().for_each(|flag| put::long(flag as i64, out));
+    }
+    out.push(0);
+}
+
+fn read_flags(from: &mut Reader<'_>) -> Result<QualityFlags, CodecError> {
+    let mut flags = QualityFlags::NONE;
+    from.array("quality_flags", |item| {
+        let index = item.symbol("quality_flags", QualityFlag::ALL.len())?;
+        if let Some(flag) = QualityFlag::ALL.get(index) {
+            flags.insert(*flag);
+        }
+        Ok(())
+    })?;
+    Ok(flags)
+}

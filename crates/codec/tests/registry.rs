@@ -1,0 +1,205 @@
+//! The registry client against a small HTTP server of our own: what it asks, and what each answer leads to.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+
+use codec::state::InstrumentWatermark;
+use codec::{CodecError, Record, RegistryClient, Wire};
+use domain::{Classified, ErrorClass};
+use serde_json::Value as Json;
+
+/// What a client asked.
+struct Request {
+    line: String,
+    content_type: String,
+    body: String,
+}
+
+/// A server that answers the n-th request with `answer(n)` = (status, body) as long as the test runs.
+fn serve(answer: impl Fn(usize) -> (u16, String) + Send + 'static) -> (String, Receiver<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, requests) = channel();
+    std::thread::spawn(move || {
+        let mut count = 0;
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            while let Some(request) = read_request(&mut reader) {
+                // The test may have ended without reading them all.
+                let _ = sender.send(request);
+                write_answer(reader.get_mut(), &answer(count));
+                count += 1;
+            }
+        }
+    });
+    (base, requests)
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut next_line = || {
+        let mut line = String::new();
+        reader
+            .read_line(&mut line)
+            .ok()
+            .filter(|read| *read > 0)
+            .map(|_| line.trim_end().to_owned())
+    };
+    let line = next_line()?;
+    let (mut length, mut content_type) = (0, String::new());
+    while let Some(header) = next_line().filter(|header| !header.is_empty()) {
+        let (name, value) = header.split_once(": ").unwrap();
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().unwrap(),
+            "content-type" => content_type = value.to_owned(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request {
+        line,
+        content_type,
+        body: String::from_utf8(body).unwrap(),
+    })
+}
+
+fn write_answer(stream: &mut TcpStream, (status, body): &(u16, String)) {
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+}
+
+/// What comes of registering our schemas at this address.
+async fn connect(url: &str) -> Result<Wire, CodecError> {
+    Wire::with_registry(&RegistryClient::new(url)?).await
+}
+
+/// The error of registering at a server that always gives this answer, and the server's address.
+async fn refusal(status: u16, body: &'static str) -> (CodecError, String) {
+    let (base, _requests) = serve(move |_| (status, body.to_owned()));
+    (connect(&base).await.unwrap_err(), base)
+}
+
+const WATERMARK: InstrumentWatermark = InstrumentWatermark {
+    position: 7,
+    max_event_time: -1,
+    previous: Some((3, 5)),
+};
+
+#[tokio::test]
+async fn every_schema_is_registered_under_its_name_and_frames_carry_the_ids() {
+    let (base, requests) = serve(|count| (200, format!(r#"{{"id":{}}}"#, 0x0102_0300 + count)));
+    // A base path, with a slash that must not double.
+    let wire = connect(&format!("{base}/apis/ccompat/v7/")).await.unwrap();
+    for (count, record) in Record::ALL.into_iter().enumerate() {
+        let request = requests.recv().unwrap();
+        assert_eq!(
+            request.line,
+            format!("POST /apis/ccompat/v7/subjects/{}/versions HTTP/1.1", record.name())
+        );
+        assert_eq!(request.content_type, "application/vnd.schemaregistry.v1+json");
+        let body: Json = serde_json::from_str(&request.body).unwrap();
+        assert_eq!(body["schema"], record.schema_text());
+        if record == Record::InstrumentWatermark {
+            let mut bytes = Vec::new();
+            wire.encode_watermark(&WATERMARK, &mut bytes);
+            assert_eq!(bytes.get(..5), Some(&[0, 1, 2, 3, count as u8][..]));
+            assert_eq!(wire.decode_watermark(&bytes), Ok(WATERMARK));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_with_a_registry_reads_both_framings_and_no_id_that_it_does_not_know() {
+    let (base, _requests) = serve(|count| (200, format!(r#"{{"id":{}}}"#, count + 1)));
+    let wire = connect(&base).await.unwrap();
+    let mut bytes = Vec::new();
+    Wire::single_object().encode_watermark(&WATERMARK, &mut bytes);
+    assert_eq!(wire.decode_watermark(&bytes), Ok(WATERMARK));
+
+    let mut unknown = Vec::new();
+    wire.encode_watermark(&WATERMARK, &mut unknown);
+    unknown.splice(1..5, 99_u32.to_be_bytes());
+    let error = wire.decode_watermark(&unknown).unwrap_err();
+    assert_eq!((error.code(), error.class()), ("unknown_schema", ErrorClass::Poison));
+    assert!(error.to_string().contains("99"), "{error}");
+    // Without a registry an id says nothing, and the message says what to set.
+    let error = Wire::single_object().decode_watermark(&unknown).unwrap_err();
+    assert!(error.to_string().contains("DATA_PROC_SCHEMA_REGISTRY_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_compatible_is_fatal_and_says_where() {
+    let (error, base) = refusal(
+        409,
+        r#"{"error_code":409,"message":"incompatible with an earlier schema"}"#,
+    )
+    .await;
+    assert_eq!((error.code(), error.class()), ("registry_refused", ErrorClass::Fatal));
+    let text = error.to_string();
+    assert!(text.contains(&format!("{base}/subjects/tick/versions")), "{text}");
+    assert!(
+        text.contains("409") && text.contains("incompatible with an earlier schema"),
+        "{text}"
+    );
+    assert!(text.contains("must be compatible"), "{text}");
+}
+
+#[tokio::test]
+async fn a_path_that_does_not_exist_is_fatal_and_names_the_variable() {
+    let (error, base) = refusal(404, "not here").await;
+    assert_eq!((error.code(), error.class()), ("registry_refused", ErrorClass::Fatal));
+    let text = error.to_string();
+    assert!(text.contains(&base) && text.contains("404"), "{text}");
+    assert!(text.contains("DATA_PROC_SCHEMA_REGISTRY_URL"), "{text}");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_or_ill_is_waited_for() {
+    let (error, base) = refusal(503, "starting").await;
+    assert_eq!(
+        (error.code(), error.class()),
+        ("registry_unavailable", ErrorClass::Transient)
+    );
+    assert!(
+        error.to_string().contains(&base) && error.to_string().contains("503"),
+        "{error}"
+    );
+
+    // A port that was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = connect(&format!("http://{free}")).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.class()),
+        ("registry_unavailable", ErrorClass::Transient)
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains(&free.to_string()) && text.contains("unset DATA_PROC_SCHEMA_REGISTRY_URL"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_registry_s_is_fatal_and_shown() {
+    for garbage in ["<html>login</html>", "{}", r#"{"id":"one"}"#, r#"{"id":-1}"#, ""] {
+        let (error, base) = refusal(200, garbage).await;
+        assert_eq!(
+            (error.code(), error.class()),
+            ("registry_refused", ErrorClass::Fatal),
+            "{garbage}"
+        );
+        assert!(
+            error.to_string().contains(&base) && error.to_string().contains(garbage),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_an_error() {
+    for address in ["", "localhost:8081", "registry"] {
+        assert!(connect(address).await.is_err(), "{address}");
+    }
+}

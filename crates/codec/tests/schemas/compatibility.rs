@@ -1,0 +1,331 @@
+//! Every version of a schema that was ever used stays readable, and no used version changes in place.
+//!
+//! `versions.txt` names every version with two checksums: the fingerprint that frames carry, which knows nothing of
+//! logical types, and one over everything that decides what the bytes mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use apache_avro::rabin::Rabin;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::schema::{Schema, SchemaKind};
+use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
+use apache_avro::writer::datum::GenericDatumWriter;
+use codec::{Record, tick};
+use serde_json::{Value as Json, json};
+
+use crate::{avro_json, entries, folder, inline, stem};
+
+/// What is wrong with the versions in a folder like `schemas/avro/`, each with its remedy.
+fn problems(folder: &Path) -> Vec<String> {
+    let versions = versions(folder);
+    let mut problems = Vec::new();
+    let mut wanted = BTreeSet::new();
+    for path in entries(folder)
+        .iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "avsc"))
+    {
+        let name = stem(path);
+        let current = std::fs::read_to_string(path).unwrap();
+        let lines = versions.get(name).map_or(&[][..], Vec::as_slice);
+        if lines.last() != Some(&checksums(&current)) {
+            let (used, line) = (
+                lines.len(),
+                format!("{name} {} {}", lines.len() + 1, checksums(&current)),
+            );
+            problems.push(match used {
+                0 => format!("{name}.avsc is not in versions.txt: add the line `{line}`"),
+                _ => format!(
+                    "{name}.avsc is not version {used} of versions.txt: keep what was used as old/{name}.v{used}.avsc \
+                     and add the line `{line}`"
+                ),
+            });
+        }
+        for (index, line) in lines.iter().enumerate().take(lines.len().saturating_sub(1)) {
+            let file = format!("{name}.v{}.avsc", index + 1);
+            match std::fs::read_to_string(folder.join("old").join(&file)) {
+                Err(e) => problems.push(format!("old/{file}, which versions.txt names: {e}")),
+                Ok(old) if checksums(&old) != *line => {
+                    problems.push(format!("old/{file} is not what versions.txt says"))
+                }
+                Ok(old) => problems.extend(unreadable(&old, &current).map(|why| format!("old/{file}: {why}"))),
+            }
+            wanted.insert(file);
+        }
+    }
+    let surplus = entries(&folder.join("old"))
+        .into_iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    problems.extend(
+        surplus
+            .filter(|file| !wanted.contains(file))
+            .map(|file| format!("old/{file} is not in versions.txt")),
+    );
+    problems
+}
+
+/// Checksums of the versions of each schema, version 1 first.
+fn versions(folder: &Path) -> BTreeMap<String, Vec<String>> {
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in std::fs::read_to_string(folder.join("versions.txt"))
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+    {
+        let mut words = line.splitn(3, ' ');
+        let (name, number, sums) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let of_name = versions.entry(name.to_owned()).or_default();
+        of_name.push(sums.to_owned());
+        assert_eq!(
+            number.parse(),
+            Ok(of_name.len()),
+            "versions.txt counts {name} from 1: {line}"
+        );
+    }
+    versions
+}
+
+/// Why records of the old schema could not all be read with the new one, meaning the same.
+fn unreadable(old: &str, new: &str) -> Option<String> {
+    let (old, new) = (inline::parse(old), inline::parse(new));
+    match SchemaCompatibility::can_read(&old, &new) {
+        Err(e) => return Some(e.to_string()),
+        // Partial: some records could not be read, for example those with a removed enum symbol.
+        Ok(Compatibility::Partial) => return Some("some records could not be read".to_owned()),
+        Ok(Compatibility::Full) => {}
+    }
+    let new = kinds(&new);
+    // The reference compares milliseconds with microseconds as two longs.
+    kinds(&old).into_iter().find_map(|(path, kinds)| {
+        let now = new.get(&path)?;
+        let lost = kinds
+            .iter()
+            .find(|kind| kind.contains(LOGICAL) && !now.contains(*kind))?;
+        Some(format!("{path} was a {lost}, and is {now:?}"))
+    })
+}
+
+const LOGICAL: &str = "logical ";
+
+/// `fingerprint meaning`, both as sixteen hexadecimal digits.
+fn checksums(text: &str) -> String {
+    let fingerprint: [u8; 8] = Schema::parse_str(text)
+        .unwrap()
+        .fingerprint::<Rabin>()
+        .bytes
+        .try_into()
+        .unwrap();
+    let meaning = format!("{:?}", kinds(&inline::parse(text)));
+    format!(
+        "{:016x} {:016x}",
+        u64::from_le_bytes(fingerprint),
+        xxhash_rust::xxh64::xxh64(meaning.as_bytes(), 0)
+    )
+}
+
+/// What each field is, by its path; the branches of a union share the path of the field.
+fn kinds(schema: &Schema) -> BTreeMap<String, BTreeSet<String>> {
+    let mut kinds = BTreeMap::new();
+    collect(schema, String::new(), &mut kinds);
+    kinds
+}
+
+fn collect(schema: &Schema, path: String, kinds: &mut BTreeMap<String, BTreeSet<String>>) {
+    let kind = match schema {
+        Schema::Decimal(decimal) => format!("{LOGICAL}decimal({},{})", decimal.precision, decimal.scale),
+        Schema::Enum(known) => format!("enum {}", known.symbols.join(",")),
+        Schema::Fixed(fixed) => format!("fixed {}", fixed.size),
+        Schema::Date
+        | Schema::TimeMillis
+        | Schema::TimeMicros
+        | Schema::TimestampMillis
+        | Schema::TimestampMicros
+        | Schema::TimestampNanos
+        | Schema::LocalTimestampMillis
+        | Schema::LocalTimestampMicros
+        | Schema::LocalTimestampNanos => format!("{LOGICAL}{:?}", SchemaKind::from(schema)),
+        _ => format!("{:?}", SchemaKind::from(schema)),
+    };
+    match schema {
+        Schema::Record(record) => {
+            record
+                .fields
+                .iter()
+                .for_each(|field| collect(&field.schema, format!("{path}.{}", field.name), kinds));
+        }
+        Schema::Array(array) => collect(&array.items, format!("{path}[]"), kinds),
+        Schema::Union(union) => union
+            .variants()
+            .iter()
+            .for_each(|variant| collect(variant, path.clone(), kinds)),
+        _ => {}
+    }
+    kinds.entry(path).or_default().insert(kind);
+}
+
+#[test]
+fn every_version_that_was_used_stays_readable() {
+    let problems = problems(&folder());
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// A schema with one field edited.
+fn edited(record: Record, field: &str, edit: impl FnOnce(&mut Json)) -> String {
+    let mut schema: Json = serde_json::from_str(record.schema_text()).unwrap();
+    let fields = schema["fields"].as_array_mut().unwrap();
+    edit(fields.iter_mut().find(|known| known["name"] == field).unwrap());
+    schema.to_string()
+}
+
+/// A schema with one field more, in front, or less.
+fn with_fields(record: Record, edit: impl FnOnce(&mut Vec<Json>)) -> String {
+    let mut schema: Json = serde_json::from_str(record.schema_text()).unwrap();
+    edit(schema["fields"].as_array_mut().unwrap());
+    schema.to_string()
+}
+
+#[test]
+fn a_change_that_breaks_old_records_is_found() {
+    let long_to_text = edited(Record::Bar, "trade_count", |field| field["type"] = json!("string"));
+    let other_scale = edited(Record::Bar, "volume", |field| field["type"]["scale"] = json!(4));
+    let millis = edited(Record::Bar, "open_time", |field| {
+        field["type"]["logicalType"] = json!("timestamp-millis")
+    });
+    let no_longer_a_decimal = edited(Record::Bar, "volume", |field| {
+        field["type"] = json!({ "type": "fixed", "name": "Volume", "size": 16 });
+    });
+    let renamed = edited(Record::Bar, "revision", |field| field["name"] = json!("edition"));
+    let symbol_removed = edited(Record::Bar, "interval", |field| {
+        field["type"]["symbols"].as_array_mut().unwrap().pop();
+    });
+    let required = with_fields(Record::Bar, |fields| {
+        fields.push(json!({ "name": "twap", "type": "long" }))
+    });
+    let no_longer_optional = edited(Record::Bar, "vwap", |field| {
+        *field = json!({ "name": "vwap", "type": "Decimal8" })
+    });
+    for (change, text) in [
+        ("long to text", long_to_text),
+        ("other scale", other_scale),
+        ("microseconds to milliseconds", millis),
+        ("no longer a decimal", no_longer_a_decimal),
+        ("renamed", renamed),
+        ("symbol removed", symbol_removed),
+        ("required field added", required),
+        ("no longer optional", no_longer_optional),
+    ] {
+        assert!(unreadable(Record::Bar.schema_text(), &text).is_some(), "{change}");
+    }
+}
+
+#[test]
+fn a_change_that_old_records_survive_is_accepted() {
+    // The definition of the decimal moves to the new first field; what was the definition becomes a reference.
+    let decimal_in_front = with_fields(Record::Bar, |fields| {
+        let open = fields.iter_mut().find(|field| field["name"] == "open").unwrap();
+        let definition = open["type"].take();
+        open["type"] = json!("Decimal8");
+        fields.insert(
+            0,
+            json!({ "name": "twap", "type": ["null", definition], "default": null }),
+        );
+    });
+    let wider = edited(Record::Bar, "revision", |field| field["type"] = json!("long"));
+    let removed = with_fields(Record::Bar, |fields| fields.retain(|field| field["name"] != "revision"));
+    let symbol_added = edited(Record::Bar, "interval", |field| {
+        field["type"]["symbols"].as_array_mut().unwrap().push(json!("w1"))
+    });
+    let optional = edited(Record::Bar, "open_time", |field| {
+        field["type"] = json!(["null", field["type"]])
+    });
+    for (change, text) in [
+        ("decimal in front", decimal_in_front),
+        ("int to long", wider),
+        ("removed", removed),
+        ("symbol added", symbol_added),
+        ("optional", optional),
+    ] {
+        assert_eq!(unreadable(Record::Bar.schema_text(), &text), None, "{change}");
+    }
+}
+
+/// A folder like `schemas/avro/` with the bar alone.
+fn folder_with(current: &str, versions: &[&str], old: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("old")).unwrap();
+    std::fs::write(folder.path().join("bar.avsc"), current).unwrap();
+    let lines = versions
+        .iter()
+        .enumerate()
+        .map(|(index, text)| format!("bar {} {}\n", index + 1, checksums(text)));
+    std::fs::write(folder.path().join("versions.txt"), lines.collect::<String>()).unwrap();
+    for (file, text) in old {
+        std::fs::write(folder.path().join("old").join(file), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_folder_is_right_only_with_every_used_version_kept_named_and_readable() {
+    let first = Record::Bar.schema_text();
+    let optional = with_fields(Record::Bar, |fields| {
+        fields.push(json!({ "name": "gap", "type": ["null", "boolean"], "default": null }));
+    });
+    let breaking = edited(Record::Bar, "trade_count", |field| field["type"] = json!("string"));
+    let rescaled = edited(Record::Bar, "volume", |field| field["type"]["scale"] = json!(4));
+    let kept = [("bar.v1.avsc", first)];
+    let found = |folder: tempfile::TempDir| problems(folder.path()).join("\n");
+
+    assert_eq!(found(folder_with(first, &[first], &[])), "");
+    assert_eq!(found(folder_with(&optional, &[first, &optional], &kept)), "");
+
+    assert!(found(folder_with(first, &[], &[])).contains(&format!("add the line `bar 1 {}`", checksums(first))));
+    let changed_in_place = found(folder_with(&optional, &[first], &[]));
+    assert!(
+        changed_in_place.contains("bar.avsc is not version 1"),
+        "{changed_in_place}"
+    );
+    assert!(
+        changed_in_place.contains(&format!("bar 2 {}", checksums(&optional))),
+        "{changed_in_place}"
+    );
+    assert!(found(folder_with(&rescaled, &[first], &[])).contains("bar.avsc is not version 1"));
+    assert!(
+        found(folder_with(&optional, &[first, &optional], &[])).contains("old/bar.v1.avsc, which versions.txt names")
+    );
+    assert!(found(folder_with(&breaking, &[first, &breaking], &kept)).contains("old/bar.v1.avsc: "));
+    assert!(found(folder_with(&optional, &[&breaking, &optional], &kept)).contains("is not what versions.txt says"));
+    assert!(found(folder_with(first, &[first], &kept)).contains("old/bar.v1.avsc is not in versions.txt"));
+}
+
+#[test]
+fn an_old_record_becomes_a_current_one_that_our_codec_reads() {
+    let current = Schema::parse_str(Record::Tick.schema_text()).unwrap();
+    let older = with_fields(Record::Tick, |fields| fields.retain(|field| field["name"] != "ghg"));
+    let text =
+        std::fs::read_to_string(folder().join("examples/tick/valid/every_field_of_an_interval_price.json")).unwrap();
+    let mut example: Json = serde_json::from_str(&text).unwrap();
+    example.as_object_mut().unwrap().remove("ghg");
+    let value = avro_json::read(&inline::parse(&older), &example, "").unwrap();
+    let older = Schema::parse_str(&older).unwrap();
+    let datum = GenericDatumWriter::builder(&older)
+        .build()
+        .unwrap()
+        .write_value_to_vec(value)
+        .unwrap();
+
+    let reader = GenericDatumReader::builder(&older)
+        .reader_schema(&current)
+        .build()
+        .unwrap();
+    let resolved = reader.read_value(&mut datum.as_slice()).unwrap();
+    let datum = GenericDatumWriter::builder(&current)
+        .build()
+        .unwrap()
+        .write_value_to_vec(resolved)
+        .unwrap();
+    let (tick, read) = tick::decode(&datum).unwrap();
+    assert_eq!((tick.ghg, read), (None, datum.len()));
+    assert_eq!(tick.price.to_string(), "31.55");
+    assert_eq!(tick.loss.map(|loss| loss.to_string()).as_deref(), Some("1.67"));
+}

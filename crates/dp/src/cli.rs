@@ -1,0 +1,123 @@
+//! What can be typed: the global options and one variant for each command.
+//!
+//! A command of its own file brings its `Args` and help texts along; see [`crate::commands`] for where it is called.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{demo, groups, ingest, migrate, send, simulate, sql, stack, tail, topics, verify};
+
+/// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
+///
+/// Commands that look at data find the servers by DATA_PROC_KAFKA_BOOTSTRAP, DATA_PROC_CLICKHOUSE_URL,
+/// DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL; what is not set comes from the local stack (--dir, --port-offset), else
+/// from the usual local addresses. So dp works on a stack that somebody else started, too.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dp",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done; 1 it ran and found something wrong (verify, demo); 2 wrong usage or something \
+                  cannot be reached; 130 interrupted.\n\nStart with: dp up, then dp status"
+)]
+pub struct Cli {
+    /// Which local stack is meant.
+    #[command(flatten)]
+    pub place: Place,
+    /// Print data as JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The local stack that a command is about.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Place {
+    /// Add N to every port of the local stack, so that it runs beside another one
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    pub port_offset: u16,
+    /// Folder of the local stack: data, logs, stack.json [default: /var/tmp/254carbon-UID/stack, or stack-N with an offset]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// The folder of the stack.
+    pub fn folder(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| localstack::default_dir(self.port_offset))
+    }
+
+    /// Whether the user named a stack, rather than taking the usual one.
+    pub fn is_named(&self) -> bool {
+        self.dir.is_some() || self.port_offset != 0
+    }
+}
+
+/// The commands, in the order of `dp --help`; those without words here bring theirs along in their `Args`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+#[allow(clippy::large_enum_variant)] // Made once for each run of the program.
+pub enum Command {
+    Up(stack::UpArgs),
+    /// Stop services and servers; data stay
+    Down,
+    /// Show the processes of the stack: state, port, memory, CPU time
+    Status,
+    Logs(stack::LogsArgs),
+    Start(stack::StartArgs),
+    Stop(stack::StopArgs),
+    /// Stop services, replicas or servers, then start them again
+    Restart(stack::StartArgs),
+    /// List running processes: name, pid, port
+    Ps,
+    /// Stop the stack and remove its folder with all data and logs
+    ///
+    /// The downloads stay, so the next `dp up` starts within seconds, empty.
+    CleanData,
+    Topics(topics::Args),
+    Migrate(migrate::Args),
+    Simulate(simulate::Args),
+    Send(send::Args),
+    Ingest(ingest::Args),
+    Tail(tail::Args),
+    Sql(sql::Args),
+    Groups(groups::Args),
+    Verify(verify::Args),
+    Demo(demo::Args),
+    Completions(stack::CompletionsArgs),
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn global_options_may_stand_behind_the_command() {
+        let cli = Cli::try_parse_from(["dp", "status", "--port-offset", "1000", "--json"]).unwrap();
+        assert!(cli.json && cli.place.is_named());
+        assert!(cli.place.folder().ends_with("stack-1000"));
+        let cli = Cli::try_parse_from(["dp", "--dir", "/somewhere", "ps"]).unwrap();
+        assert_eq!(cli.place.folder(), PathBuf::from("/somewhere"));
+    }
+}

@@ -1,0 +1,232 @@
+//! `dp demo`: everything once, from an empty machine to a table that adds up.
+//!
+//! Role: brings the stack up, publishes ticks and documents, waits until every store has them, measures, and lets
+//! `dp verify` decide the exit code. A second run goes on with the data of the first.
+//! Failure: one line; the stack stays up, so that one can look.
+
+mod figures;
+mod latency;
+mod load;
+mod report;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use localstack::Stack;
+
+use super::migrate::{Stores, migrate, stores};
+use super::present::{print_json, print_line};
+use super::stack::{self, UpArgs};
+use super::topics::CreateArgs;
+use super::{ingest, simulate, topics};
+use crate::cli::Place;
+use crate::connection::Connection;
+use crate::verify::{self, VerifyOptions};
+use load::{Scrape, Usages};
+use report::{DemoReport, Step};
+
+/// Latency is measured at this rate, where nothing queues.
+const CALM_RATE: u64 = 1_000;
+const CALM_SECONDS: u64 = 10;
+
+/// Show the whole pipeline at work: stack, topics, services, ticks, and one table at the end.
+///
+/// Brings the stack up, publishes ticks as fast as it goes and then calmly for ten seconds, ingests the documents of --data,
+/// waits until every store has everything, prints what was published, what arrived, how long it took and what it cost, and
+/// ends with `dp verify`: exit code 0 only when every store agrees with the raw log. The stack stays up, and a second run
+/// goes on with the same data.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data ../shared/data\n  dp demo --port-offset 1000      # beside a stack that runs already"
+)]
+pub struct Args {
+    /// Folder (or file) with documents to ingest; those without a parser end as dead letters
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Messages to publish as fast as it goes
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    ticks: u64,
+    /// Seed of the simulation
+    #[arg(long, value_name = "S", default_value_t = 254)]
+    seed: u64,
+}
+
+/// Runs `dp demo`.
+pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(data) = args.data.as_ref().filter(|data| !data.exists()) {
+        bail!("--data {}: there is no such folder", data.display());
+    }
+    let (stack, connection) = bring_up(place, json).await?;
+    let demo = Demo {
+        stores: stores(&connection)?,
+        connection,
+        stack,
+    };
+    let report = demo.measure(args).await?;
+    say("checking every store against the raw log (dp verify)");
+    let verified = verify::run(&demo.connection, &VerifyOptions::default())
+        .await
+        .context("verify")?;
+    if json {
+        print_json(&serde_json::json!({ "demo": report, "verify": verified }))?;
+    } else {
+        print_line(&report.shown())?;
+        print_line(&demo.what_next().await?)?;
+        print_line(&super::verify::shown(&verified))?;
+    }
+    if verified.is_ok() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::from(1))
+    }
+}
+
+async fn bring_up(place: &Place, json: bool) -> anyhow::Result<(Stack, Connection)> {
+    say("starting Kafka, ClickHouse, PostgreSQL and Redis");
+    let servers_only = UpArgs { no_services: true };
+    let stack = stack::bring_up(place, &servers_only, json).await?;
+    let connection = Connection::to_stack(&stack, json)?;
+    say("making tables, reference data and topics");
+    migrate(&connection, true).await?;
+    topics::create(&connection, &CreateArgs::default()).await?;
+    say("starting the four services");
+    let stack = stack::bring_up(place, &UpArgs { no_services: false }, json).await?;
+    Ok((stack, connection))
+}
+
+struct Demo {
+    connection: Connection,
+    stack: Stack,
+    stores: Stores,
+}
+
+impl Demo {
+    async fn measure(&self, args: &Args) -> anyhow::Result<DemoReport> {
+        // A run before this one may have been cut short.
+        say("waiting until nothing is left of earlier runs");
+        wait::until_caught_up(&self.connection, &self.stack).await?;
+        let before = figures::read(&self.connection, &self.stores).await?;
+        let (scrape, usages) = (Scrape::of(&self.stack).await?, Usages::of(&self.stack)?);
+
+        say("publishing ticks as fast as it goes");
+        let (bulk_began, bulk_clock) = (now(), Instant::now());
+        let bulk = self.simulate(args, args.ticks, None).await?;
+        let documents = self.ingest(args).await?;
+        wait::until_caught_up(&self.connection, &self.stack).await?;
+        let bulk_seconds = bulk_clock.elapsed().as_secs_f64();
+        let bulk_messages = bulk.messages + documents;
+        let load = Usages::of(&self.stack)?.since(&usages, bulk_messages);
+        let bulk_scrape = Scrape::of(&self.stack).await?;
+
+        say(&format!("publishing {CALM_RATE} ticks a second for {CALM_SECONDS} s"));
+        let calm_began = now();
+        let calm = self.simulate(args, CALM_RATE * CALM_SECONDS, Some(CALM_RATE)).await?;
+        wait::until_caught_up(&self.connection, &self.stack).await?;
+        let calm_scrape = Scrape::of(&self.stack).await?;
+
+        let clickhouse = &self.stores.clickhouse;
+        let bulk_steps = figures::latencies(&self.connection, clickhouse, bulk_began, calm_began).await?;
+        let calm_steps = figures::latencies(&self.connection, clickhouse, calm_began, now()).await?;
+        let steps = merged(
+            calm_steps.into_iter().chain(calm_scrape.since(&bulk_scrape)),
+            bulk_steps.into_iter().chain(bulk_scrape.since(&scrape)),
+        );
+        Ok(DemoReport {
+            published: bulk.plus(&calm),
+            documents,
+            before,
+            after: figures::read(&self.connection, &self.stores).await?,
+            bulk_messages,
+            bulk_seconds,
+            calm_rate: CALM_RATE,
+            steps,
+            load,
+        })
+    }
+
+    async fn simulate(&self, args: &Args, ticks: u64, rate: Option<u64>) -> anyhow::Result<crate::simulation::Counts> {
+        let args = simulate::Args {
+            ticks,
+            rate,
+            seed: args.seed,
+            ..simulate::Args::default()
+        };
+        Ok(simulate::publish(&self.connection, &args).await?.counts)
+    }
+
+    async fn ingest(&self, args: &Args) -> anyhow::Result<u64> {
+        let Some(data) = &args.data else {
+            return Ok(0);
+        };
+        let args = ingest::Args {
+            files: vec![data.clone()],
+            format: None,
+            tenant: None,
+            send_unknown: true,
+            topic: None,
+        };
+        Ok(ingest::publish(&self.connection, &args).await?.len() as u64)
+    }
+
+    async fn what_next(&self) -> anyhow::Result<String> {
+        let queries = report::queries(|table| self.connection.names.table(table));
+        for sql in &queries {
+            self.stores
+                .clickhouse
+                .query_json(sql)
+                .await
+                .with_context(|| format!("ask ClickHouse: {sql}"))?;
+        }
+        let ports = &self.stack.config().ports;
+        let sql: String = queries.iter().map(|sql| format!("  dp sql \"{sql}\"\n")).collect();
+        Ok(format!(
+            "what to look at next\n  \
+             http://127.0.0.1:{projection}/prices/latest?instrument_id=MISO.INDIANA.HUB.RT5\n  \
+             http://127.0.0.1:{normalization}/quality-rules   …/markets   …/health   …/metrics   (also on {enrichment}, {aggregation}, {projection})\n  \
+             http://127.0.0.1:{clickhouse}/play                SQL in the browser, database {database}\n  \
+             dp tail normalized --follow --limit 10     dp tail dlq --limit 5     dp groups     dp status\n{sql}",
+            projection = ports.projection,
+            normalization = ports.normalization,
+            enrichment = ports.enrichment,
+            aggregation = ports.aggregation,
+            clickhouse = ports.clickhouse_http,
+            database = self.connection.settings.clickhouse.database,
+        ))
+    }
+}
+
+// One row for each step that either phase has seen, in the order of the first.
+fn merged(
+    calm: impl Iterator<Item = (String, figures::Quantiles)>,
+    bulk: impl Iterator<Item = (String, figures::Quantiles)>,
+) -> Vec<Step> {
+    let mut steps: Vec<Step> = calm
+        .map(|(name, calm)| Step {
+            name,
+            calm: Some(calm),
+            bulk: None,
+        })
+        .collect();
+    for (name, quantiles) in bulk {
+        match steps.iter_mut().find(|step| step.name == name) {
+            Some(step) => step.bulk = Some(quantiles),
+            None => steps.push(Step {
+                name,
+                calm: None,
+                bulk: Some(quantiles),
+            }),
+        }
+    }
+    steps
+}
+
+fn now() -> domain::Micros {
+    jiff::Timestamp::now().as_microsecond()
+}
+
+fn say(what: &str) {
+    eprintln!("» {what}");
+}

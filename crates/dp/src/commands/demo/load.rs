@@ -1,0 +1,101 @@
+//! What the processes of the stack use, and what they say of their own latency.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use localstack::{Name, Stack, Usage};
+
+use super::figures::Quantiles;
+use super::latency::{Histogram, histograms};
+use super::report::Load;
+
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// CPU and memory of every process of the stack at one moment.
+pub struct Usages(Vec<(String, i32, Usage)>);
+
+impl Usages {
+    /// Reads them from `/proc`.
+    pub fn of(stack: &Stack) -> anyhow::Result<Usages> {
+        let processes = stack.status().context("look at the processes of the stack")?;
+        let used = processes
+            .into_iter()
+            .filter_map(|process| Some((process.name.to_string(), process.pid?, process.usage?)));
+        Ok(Usages(used.collect()))
+    }
+
+    /// What was used since `before`, in all and for each of `messages`. A process that was restarted counts from its start.
+    pub fn since(&self, before: &Usages, messages: u64) -> Vec<Load> {
+        let earlier = |name: &str, pid: i32| {
+            let found = before
+                .0
+                .iter()
+                .find(|(other, other_pid, _)| other == name && *other_pid == pid);
+            found.map_or(0.0, |(_, _, usage)| usage.cpu_seconds)
+        };
+        self.0
+            .iter()
+            .map(|(name, pid, usage)| {
+                let cpu_seconds = (usage.cpu_seconds - earlier(name, *pid)).max(0.0);
+                Load {
+                    name: name.clone(),
+                    cpu_seconds,
+                    cpu_micros_per_message: cpu_seconds * 1e6 / messages.max(1) as f64,
+                    resident_bytes: usage.resident_bytes,
+                }
+            })
+            .collect()
+    }
+}
+
+/// The latency histograms of all services at one moment, by stage.
+pub struct Scrape(BTreeMap<String, Histogram>);
+
+impl Scrape {
+    /// Asks every service for its `/metrics`.
+    pub async fn of(stack: &Stack) -> anyhow::Result<Scrape> {
+        let client = reqwest::Client::builder()
+            .timeout(SCRAPE_TIMEOUT)
+            .build()
+            .context("make an HTTP client")?;
+        let mut found = BTreeMap::new();
+        for process in stack.status().context("look at the processes of the stack")? {
+            if process.pid.is_none() || !matches!(process.name, Name::Service(..)) {
+                continue;
+            }
+            let url = format!("http://127.0.0.1:{}/metrics", process.port);
+            let answer = client
+                .get(&url)
+                .send()
+                .await
+                .and_then(reqwest::Response::error_for_status);
+            let text = answer
+                .with_context(|| format!("ask {url}"))?
+                .text()
+                .await
+                .with_context(|| format!("read {url}"))?;
+            found.extend(histograms(&text, stream::metrics::END_TO_END_LATENCY, "stage"));
+        }
+        Ok(Scrape(found))
+    }
+
+    /// Quantiles of what was observed since `before`. Stages whose rows are in ClickHouse are measured there, exactly.
+    pub fn since(&self, before: &Scrape) -> Vec<(String, Quantiles)> {
+        self.0
+            .iter()
+            .filter(|(stage, _)| !stage.starts_with("clickhouse_"))
+            .filter_map(|(stage, histogram)| {
+                let new = histogram.since(before.0.get(stage));
+                let (p50, p99) = (new.quantile(0.5)?, new.quantile(0.99)?);
+                Some((
+                    format!("raw append → {stage} (histogram)"),
+                    Quantiles {
+                        p50_ms: p50 * 1e3,
+                        p99_ms: p99 * 1e3,
+                    },
+                ))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,309 @@
+//! The one table at the end of the demo, and where to go from there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::Interval;
+use serde::Serialize;
+
+use super::figures::{Figures, Quantiles, TABLES};
+use crate::commands::present::{grouped, table};
+use crate::simulation::Counts;
+
+/// What a process used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Load {
+    /// Process.
+    pub name: String,
+    /// CPU seconds while the bulk was processed.
+    pub cpu_seconds: f64,
+    /// The same for each message, in microseconds.
+    pub cpu_micros_per_message: f64,
+    /// Resident memory afterwards.
+    pub resident_bytes: u64,
+}
+
+/// The latency of one step, in the calm phase and under full load.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// From where to where.
+    pub name: String,
+    /// At the calm rate.
+    pub calm: Option<Quantiles>,
+    /// While the bulk was published as fast as it went: mostly the time in a queue.
+    pub bulk: Option<Quantiles>,
+}
+
+/// Everything that the demo measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemoReport {
+    /// What the simulation says it published, both phases.
+    pub published: Counts,
+    /// Documents that were ingested.
+    pub documents: u64,
+    /// Figures before this run.
+    pub before: Figures,
+    /// Figures after it.
+    pub after: Figures,
+    /// Messages of the bulk phase and the seconds until every store had them.
+    pub bulk_messages: u64,
+    /// Seconds from the first message of the bulk until every group was through.
+    pub bulk_seconds: f64,
+    /// Messages a second of the calm phase.
+    pub calm_rate: u64,
+    /// Latencies.
+    pub steps: Vec<Step>,
+    /// CPU and memory.
+    pub load: Vec<Load>,
+}
+
+impl DemoReport {
+    /// Raw messages a second, from the first publish until every store had everything.
+    pub fn messages_per_second(&self) -> f64 {
+        self.bulk_messages as f64 / self.bulk_seconds.max(0.001)
+    }
+
+    /// The table.
+    pub fn shown(&self) -> String {
+        let mut rows = Vec::new();
+        self.count_rows(&mut rows);
+        self.store_rows(&mut rows);
+        self.latency_rows(&mut rows);
+        self.load_rows(&mut rows);
+        table(&["", "published", "arrived now", "in all"], 1, rows)
+    }
+
+    fn count_rows(&self, rows: &mut Vec<Vec<String>>) {
+        let (before, after, published) = (&self.before, &self.after, &self.published);
+        let raw = published.messages + self.documents;
+        let ticks = |figures: &Figures| *figures.tables.get("market_ticks").unwrap_or(&0);
+        rows.extend([
+            counted("raw messages", Some(raw), before.raw_messages, after.raw_messages),
+            counted("ticks", None, ticks(before), ticks(after)),
+            counted("  from the simulation", Some(published.ticks), 0, 0),
+            counted(
+                "repeated events",
+                Some(published.duplicates),
+                before.duplicates(),
+                after.duplicates(),
+            ),
+            counted("ticks flagged late_arrival", None, before.late, after.late),
+            counted("  late by 10 min and more", Some(published.late), 0, 0),
+            counted(
+                "dead-lettered messages",
+                None,
+                before.dead_messages,
+                after.dead_messages,
+            ),
+            counted(
+                "dead-lettered rows of documents",
+                None,
+                before.rejected_rows,
+                after.rejected_rows,
+            ),
+        ]);
+        let codes: BTreeSet<&str> = after
+            .dead_letters
+            .keys()
+            .map(String::as_str)
+            .chain(published.dead_letters.keys().copied())
+            .collect();
+        for code in codes {
+            let of = |figures: &Figures| *figures.dead_letters.get(code).unwrap_or(&0);
+            let sent = published.dead_letters.get(code).copied();
+            rows.push(counted(&format!("  {code}"), sent, of(before), of(after)));
+        }
+    }
+
+    fn store_rows(&self, rows: &mut Vec<Vec<String>>) {
+        let (before, after) = (&self.before, &self.after);
+        let pair = |name: &str, key: &str, of: fn(&Figures) -> &BTreeMap<String, i64>| {
+            counted(
+                name,
+                None,
+                *of(before).get(key).unwrap_or(&0),
+                *of(after).get(key).unwrap_or(&0),
+            )
+        };
+        rows.extend(TABLES.map(|name| pair(&format!("ClickHouse rows of {name}"), name, |figures| &figures.tables)));
+        for interval in Interval::ALL {
+            rows.push(pair(
+                &format!("  {} bars", interval.name()),
+                interval.name(),
+                |figures| &figures.bars,
+            ));
+        }
+        rows.push(counted(
+            "latest prices in PostgreSQL",
+            None,
+            before.postgres_prices,
+            after.postgres_prices,
+        ));
+        rows.push(counted(
+            "latest prices in Redis",
+            None,
+            before.redis_prices,
+            after.redis_prices,
+        ));
+    }
+
+    fn latency_rows(&self, rows: &mut Vec<Vec<String>>) {
+        let calm = format!("at {}/s: p50 ms", grouped(self.calm_rate as i64));
+        rows.push(section("latency", &calm, "p99 ms", "full load: p99 ms"));
+        let shown = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
+        for step in &self.steps {
+            let (p50, p99) = (
+                step.calm.map(|quantiles| quantiles.p50_ms),
+                step.calm.map(|quantiles| quantiles.p99_ms),
+            );
+            rows.push(vec![
+                step.name.clone(),
+                shown(p50),
+                shown(p99),
+                shown(step.bulk.map(|quantiles| quantiles.p99_ms)),
+            ]);
+        }
+    }
+
+    fn load_rows(&self, rows: &mut Vec<Vec<String>>) {
+        rows.push(section(
+            "process, while the bulk passed",
+            "CPU µs a tick",
+            "CPU s",
+            "memory MB",
+        ));
+        for load in &self.load {
+            rows.push(vec![
+                load.name.clone(),
+                format!("{:.2}", load.cpu_micros_per_message),
+                format!("{:.1}", load.cpu_seconds),
+                grouped((load.resident_bytes >> 20) as i64),
+            ]);
+        }
+        let micros: f64 = self.load.iter().map(|load| load.cpu_micros_per_message).sum();
+        let seconds: f64 = self.load.iter().map(|load| load.cpu_seconds).sum();
+        let memory: u64 = self.load.iter().map(|load| load.resident_bytes >> 20).sum();
+        rows.push(vec![
+            "all".to_owned(),
+            format!("{micros:.2}"),
+            format!("{seconds:.1}"),
+            grouped(memory as i64),
+        ]);
+        rows.push(section("throughput", "messages", "seconds", "ticks/s"));
+        rows.push(vec![
+            "raw topic → every store".to_owned(),
+            grouped(self.bulk_messages as i64),
+            format!("{:.1}", self.bulk_seconds),
+            grouped(self.messages_per_second() as i64),
+        ]);
+    }
+}
+
+// "Arrived" is what changed; a row that only says what was published leaves the others empty.
+fn counted(name: &str, published: Option<u64>, before: i64, after: i64) -> Vec<String> {
+    let sent = published.map_or_else(String::new, |count| grouped(count as i64));
+    let is_note = name.starts_with("  from") || name.starts_with("  late by");
+    let (now, all) = if is_note {
+        (String::new(), String::new())
+    } else {
+        (grouped(after - before), grouped(after))
+    };
+    vec![name.to_owned(), sent, now, all]
+}
+
+fn section(name: &str, first: &str, second: &str, third: &str) -> Vec<String> {
+    vec![
+        format!("── {name}"),
+        format!("─ {first}"),
+        format!("─ {second}"),
+        format!("─ {third}"),
+    ]
+}
+
+/// SQL that an analyst may begin with; the demo runs each before it shows them.
+pub fn queries(tables: impl Fn(&str) -> String) -> [String; 3] {
+    [
+        format!(
+            "SELECT market, product, count() AS ticks, round(avg(price), 2) AS mean, min(price), max(price) FROM {} GROUP BY market, product ORDER BY market, product",
+            tables("market_ticks")
+        ),
+        format!(
+            "SELECT window_start, open, high, low, close, volume, vwap, trade_count, revision FROM {} WHERE instrument_id = 'MISO.INDIANA.HUB.RT5' AND interval = '5m' ORDER BY window_start DESC LIMIT 5",
+            tables("bars_latest")
+        ),
+        format!(
+            "SELECT commodity, region, classification_method, count() AS ticks, uniqExact(instrument_id) AS instruments FROM {} GROUP BY ALL ORDER BY ticks DESC",
+            tables("enriched_ticks")
+        ),
+    ]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_what_was_published_what_arrived_and_what_is_there() {
+        let tables = |count: i64| {
+            TABLES
+                .map(|name| (name.to_owned(), count))
+                .into_iter()
+                .collect::<BTreeMap<_, _>>()
+        };
+        let report = DemoReport {
+            published: Counts {
+                messages: 100,
+                ticks: 90,
+                duplicates: 6,
+                dead_letters: [("broken_json", 4)].into(),
+                ..Counts::default()
+            },
+            documents: 2,
+            before: Figures {
+                raw_messages: 1_000,
+                messages_with_ticks: 1_000,
+                tables: tables(1_000),
+                ..Figures::default()
+            },
+            after: Figures {
+                raw_messages: 1_102,
+                messages_with_ticks: 1_091,
+                dead_messages: 5,
+                dead_letters: [("broken_json".to_owned(), 4), ("unsupported_format".to_owned(), 1)].into(),
+                tables: tables(1_111),
+                ..Figures::default()
+            },
+            bulk_messages: 102,
+            bulk_seconds: 0.5,
+            calm_rate: 1_000,
+            steps: vec![Step {
+                name: "raw append → normalized".to_owned(),
+                calm: Some(Quantiles {
+                    p50_ms: 3.14,
+                    p99_ms: 9.0,
+                }),
+                bulk: None,
+            }],
+            load: vec![Load {
+                name: "normalization".to_owned(),
+                cpu_seconds: 1.0,
+                cpu_micros_per_message: 2.19,
+                resident_bytes: 50 << 20,
+            }],
+        };
+        let shown = report.shown();
+        let cells = |name: &str| -> Vec<String> {
+            let line = shown.lines().find(|line| line.contains(name)).unwrap();
+            line.split(['│', '┆'])
+                .map(|cell| cell.trim().to_owned())
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        };
+        assert_eq!(cells("raw messages"), ["raw messages", "102", "102", "1,102"]);
+        assert_eq!(cells("repeated events"), ["repeated events", "6", "6", "6"]);
+        assert_eq!(cells("unsupported_format"), ["unsupported_format", "1", "1"]);
+        assert_eq!(cells("rows of market_ticks")[1..], ["111", "1,111"]);
+        assert_eq!(cells("append → normalized")[1..], ["3.1", "9.0"]);
+        assert_eq!(cells("every store")[1..], ["102", "0.5", "204"]);
+    }
+}

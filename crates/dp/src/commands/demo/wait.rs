@@ -1,0 +1,109 @@
+//! Waits until every consumer group has read what there is.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use localstack::{Condition, Name, Stack};
+
+use crate::commands::groups::{Lag, LagWatch};
+use crate::commands::progress::Progress;
+use crate::connection::Connection;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// A pipeline that works makes progress every second; a rebalance may take some.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// Returns when all groups have committed everything; shows the lag on stderr.
+///
+/// # Errors
+/// A service has ended, or nothing has moved for two minutes: the message names the group and where to look.
+pub async fn until_caught_up(connection: &Connection, stack: &Stack) -> anyhow::Result<()> {
+    let (connection, stack) = (connection.clone(), stack.clone());
+    tokio::task::spawn_blocking(move || watch(&connection, &stack))
+        .await
+        .context("wait for the groups")?
+}
+
+fn watch(connection: &Connection, stack: &Stack) -> anyhow::Result<()> {
+    let watch = LagWatch::new(&connection.settings.kafka_bootstrap, &connection.names).context("read lag")?;
+    let mut progress = Progress::new("processing", 0, "messages");
+    let (mut most, mut least, mut moved_at) = (0, i64::MAX, Instant::now());
+    let mut empty_before = false;
+    loop {
+        check_services(stack)?;
+        let lags = match watch.lags() {
+            Ok(lags) => lags,
+            // Kafka may be busy for a moment; a stall ends the wait all the same.
+            Err(error) if moved_at.elapsed() < STALLED => {
+                tracing::debug!(error = %error, "lag cannot be read");
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            }
+            Err(error) => return Err(error).context("read lag"),
+        };
+        let total: i64 = lags.iter().map(Lag::total).sum();
+        if total == 0 && empty_before {
+            progress.finish();
+            return Ok(());
+        }
+        // Twice, since what the first stage sends on counts only after it was sent.
+        empty_before = total == 0;
+        if total < least {
+            (least, moved_at) = (total, Instant::now());
+        }
+        if total > most {
+            // Each message is counted again by every group behind the one that has read it.
+            (most, least) = (total, total);
+        }
+        if moved_at.elapsed() > STALLED {
+            bail!(stalled(&lags));
+        }
+        progress.set_total(most.unsigned_abs());
+        progress.set((most - total).unsigned_abs(), &slowest(&lags));
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn check_services(stack: &Stack) -> anyhow::Result<()> {
+    let processes = stack.status().context("look at the processes of the stack")?;
+    let ended = processes.iter().find(|process| {
+        process.condition == Condition::Stopped && !matches!(process.name, Name::Service(_, replica) if replica > 1)
+    });
+    match ended {
+        Some(process) => bail!(
+            "{} is not running any more: its last words are in {}",
+            process.name,
+            process.log.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+fn slowest(lags: &[Lag]) -> String {
+    lags.iter()
+        .max_by_key(|lag| lag.total())
+        .filter(|lag| lag.total() > 0)
+        .map_or_else(String::new, |lag| {
+            format!("({} left for {})", lag.total(), lag.subscription.group)
+        })
+}
+
+fn stalled(lags: &[Lag]) -> String {
+    let behind: Vec<String> = lags
+        .iter()
+        .filter(|lag| lag.total() > 0)
+        .map(|lag| {
+            format!(
+                "{} has {} messages of {} left",
+                lag.subscription.group,
+                lag.total(),
+                lag.subscription.topic
+            )
+        })
+        .collect();
+    let seconds = STALLED.as_secs();
+    format!(
+        "nothing has moved for {seconds} s: {}; see `dp status`, `dp groups --partitions` and `dp logs`",
+        behind.join(", ")
+    )
+}

@@ -1,0 +1,263 @@
+//! `dp ingest`: whole documents of market operators, each as one message with the header that names its format.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use stream::kafka::publisher::{Publisher, Record};
+
+use super::present::{grouped, print_json, print_line, table};
+use super::progress::Progress;
+use crate::connection::Connection;
+
+/// Enough of a file to tell its format.
+const HEAD_BYTES: usize = 64 * 1024;
+/// What a document that fits nothing is called when it is sent all the same: normalization refuses it by that name.
+const UNKNOWN_FORMAT: &str = "unknown";
+
+/// Publish whole documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
+///
+/// The format is found from the content and the name of each file, and travels in header dp.format. A folder is walked
+/// (hidden files and *.md are left out). A file that fits no format is skipped and listed; --as names the format by hand.
+/// Known formats without a parser yet end as dead letters with the code unsupported_format, from where they can be
+/// replayed later.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp ingest GetRealTimeFiveMinExPost_Current.json\n  \
+    dp ingest data/ --tenant acme\n  \
+    dp ingest prices.txt --as miso.rt5.expost.json")]
+pub struct Args {
+    /// Files and folders
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Format of all files, instead of finding it out
+    #[arg(long = "as", value_name = "FORMAT", value_parser = known_format)]
+    pub format: Option<String>,
+    /// Tenant of the documents (header dp.tenant_id) [default: the one normalization is configured with]
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<String>,
+    /// Send files that fit no format too; they end as dead letters
+    #[arg(long)]
+    pub send_unknown: bool,
+    /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+}
+
+fn known_format(text: &str) -> Result<String, String> {
+    if markets::FORMATS.iter().any(|format| format.name == text) {
+        return Ok(text.to_owned());
+    }
+    let known: Vec<&str> = markets::FORMATS.iter().map(|format| format.name).collect();
+    Err(format!("no such format; known are {}", known.join(", ")))
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ingested {
+    /// Path as given or found.
+    pub file: PathBuf,
+    /// Size.
+    pub bytes: u64,
+    /// Header `dp.format`; `None` where the file was skipped.
+    pub format: Option<String>,
+    /// Whether documents of that format become ticks.
+    pub has_parser: bool,
+    /// Where it is, when it was sent.
+    pub partition: Option<i32>,
+    /// Where it is, when it was sent.
+    pub offset: Option<i64>,
+}
+
+/// Runs `dp ingest`.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+    let ingested = publish(connection, args).await?;
+    if connection.json {
+        print_json(&ingested)?;
+    } else {
+        print_line(&shown(&ingested))?;
+    }
+    if ingested.iter().all(|file| file.offset.is_none()) {
+        bail!(
+            "none of {} file(s) has a known format: name it with --as FORMAT",
+            ingested.len()
+        );
+    }
+    Ok(())
+}
+
+/// Publishes the documents; shows progress on stderr.
+pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec<Ingested>> {
+    if let Some(tenant) = &args.tenant {
+        domain::instrument::check_identifier(tenant)
+            .map_err(|error| anyhow::anyhow!("--tenant {error}, got '{}'", tenant.escape_debug()))?;
+    }
+    let Some(topic) = args.topic.clone().or_else(|| connection.names.raw.first().cloned()) else {
+        bail!("no raw topic is configured: set DATA_PROC_RAW_TOPICS, or name one with --topic");
+    };
+    let mut files = Vec::new();
+    for path in &args.files {
+        collect(path, &mut files)?;
+    }
+    if files.is_empty() {
+        bail!(
+            "there is no document in {}",
+            args.files
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
+    let (bootstrap, args) = (connection.settings.kafka_bootstrap.clone(), args.clone());
+    tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &args, &files))
+        .await
+        .context("ingest")?
+}
+
+// Files in the order of their names, so that two runs publish in the same order.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
+    if !metadata.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path).with_context(|| format!("list {}", path.display()))?;
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("list {}", path.display()))?;
+    found.sort();
+    for entry in found {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        if !name.starts_with('.') && !name.ends_with(".md") {
+            collect(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn publish_files(bootstrap: &str, topic: &str, args: &Args, files: &[PathBuf]) -> anyhow::Result<Vec<Ingested>> {
+    let mut publisher = Publisher::new(bootstrap, "dp-ingest")?;
+    let mut progress = Progress::new("ingesting", files.len() as u64, "documents");
+    let mut ingested = Vec::with_capacity(files.len());
+    for (index, file) in files.iter().enumerate() {
+        let content = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        let done = send_document(&mut publisher, topic, args, file, &content)
+            .with_context(|| format!("publish {} to {topic} at {bootstrap}", file.display()))?;
+        ingested.push(done);
+        progress.set(index as u64 + 1, "");
+    }
+    publisher.finish()?;
+    progress.finish();
+    Ok(ingested)
+}
+
+fn send_document(
+    publisher: &mut Publisher,
+    topic: &str,
+    args: &Args,
+    file: &Path,
+    content: &[u8],
+) -> anyhow::Result<Ingested> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let head = content.get(..HEAD_BYTES).unwrap_or(content);
+    let detected = || markets::detect_format(&name, head).map(str::to_owned);
+    let format = args
+        .format
+        .clone()
+        .or_else(detected)
+        .or_else(|| args.send_unknown.then(|| UNKNOWN_FORMAT.to_owned()));
+    let mut done = Ingested {
+        file: file.to_owned(),
+        bytes: content.len() as u64,
+        has_parser: markets::FORMATS
+            .iter()
+            .any(|known| known.has_parser && Some(known.name) == format.as_deref()),
+        format,
+        partition: None,
+        offset: None,
+    };
+    if let Some(format) = &done.format {
+        let mut headers: Vec<(&str, &[u8])> = vec![("dp.format", format.as_bytes())];
+        headers.extend(args.tenant.as_deref().map(|tenant| ("dp.tenant_id", tenant.as_bytes())));
+        // Documents of one name restate each other: the name as key keeps their order.
+        let record = Record {
+            topic,
+            key: Some(name.as_bytes()),
+            payload: Some(content),
+            headers: &headers,
+            ..Record::default()
+        };
+        let place = publisher.publish(&record)?;
+        (done.partition, done.offset) = (Some(place.partition), Some(place.offset));
+    }
+    Ok(done)
+}
+
+fn shown(ingested: &[Ingested]) -> String {
+    let rows = ingested.iter().map(|file| {
+        let outcome = match (&file.format, file.has_parser) {
+            (None, _) => "skipped: fits no known format".to_owned(),
+            (Some(format), true) => format.clone(),
+            (Some(format), false) => format!("{format} (no parser yet: see dlq)"),
+        };
+        let place = file
+            .partition
+            .zip(file.offset)
+            .map_or_else(String::new, |(partition, offset)| format!("{partition}/{offset}"));
+        vec![
+            file.file.display().to_string(),
+            outcome,
+            place,
+            grouped(file.bytes as i64),
+        ]
+    });
+    table(&["document", "format", "partition/offset", "bytes"], 3, rows)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn an_unknown_format_is_an_argument_error_that_lists_the_known_ones() {
+        let error = Cli::try_parse_from(["ingest", "a.csv", "--as", "miso.rt5"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("miso.rt5.expost.json") && error.contains("gas.eia_daily.csv"),
+            "{error}"
+        );
+        assert!(Cli::try_parse_from(["ingest"]).is_err());
+        let args = Cli::try_parse_from(["ingest", "a.csv", "--as", "miso.da.expost.csv"])
+            .unwrap()
+            .args;
+        assert_eq!(args.format.as_deref(), Some("miso.da.expost.csv"));
+    }
+
+    #[test]
+    fn a_folder_is_walked_in_the_order_of_names_without_notes_and_hidden_files() {
+        let root = std::env::temp_dir().join(format!("dp-ingest-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("b")).unwrap();
+        for name in ["b/2.csv", "b/1.csv", "a.json", ".hidden", "SOURCES.md"] {
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        let mut files = Vec::new();
+        collect(&root, &mut files).unwrap();
+        let names: Vec<String> = files
+            .iter()
+            .map(|file| file.strip_prefix(&root).unwrap().display().to_string())
+            .collect();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(names, ["a.json", "b/1.csv", "b/2.csv"]);
+    }
+}

@@ -1,0 +1,269 @@
+//! `dp send`: one tick of one's own, or one message as it stands.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use markets::{Normalizer, NormalizerConfig, RawMessage};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use stream::kafka::publisher::{Place, Publisher, Record};
+
+use super::present::{print_json, print_line};
+use crate::connection::Connection;
+
+/// Publish one tick of one's own, and say where it went.
+///
+/// The tick is written in shape A (envelope and payload). With --raw a message is sent as it stands, for example to see
+/// what a producer's own JSON becomes. The message is also read here, by the code that normalization uses, so that a
+/// mistake is named at once; it is sent all the same.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp send --market MISO --instrument MISO.INDIANA.HUB.RT5 --price 31.55 --volume 10\n  \
+    dp send --market ERCOT --instrument ERCOT.HB_NORTH.RT15 --price=-4.2 --time 2026-10-01T00:05:00Z\n  \
+    dp send --raw '{\"oops\":1}'        # then: dp tail dlq --limit 1\n  \
+    dp send --raw @message.json")]
+pub struct Args {
+    /// Market: miso, caiso, ercot, pjm, nyiso, … in any case
+    #[arg(long, required_unless_present = "raw", conflicts_with = "raw")]
+    market: Option<String>,
+    /// Instrument id; also the Kafka key
+    #[arg(long, required_unless_present = "raw")]
+    instrument: Option<String>,
+    /// Price, exact, for example 31.55 or -4.2
+    #[arg(
+        long,
+        required_unless_present = "raw",
+        conflicts_with = "raw",
+        allow_hyphen_values = true
+    )]
+    price: Option<String>,
+    /// Volume
+    #[arg(long, conflicts_with = "raw", allow_hyphen_values = true)]
+    volume: Option<String>,
+    /// Best bid
+    #[arg(long, conflicts_with = "raw", allow_hyphen_values = true)]
+    bid: Option<String>,
+    /// Best ask
+    #[arg(long, conflicts_with = "raw", allow_hyphen_values = true)]
+    ask: Option<String>,
+    /// Pricing node
+    #[arg(long, conflicts_with = "raw")]
+    node: Option<String>,
+    /// Zone
+    #[arg(long, conflicts_with = "raw")]
+    zone: Option<String>,
+    /// Hub
+    #[arg(long, conflicts_with = "raw")]
+    hub: Option<String>,
+    /// rt5, rt15, rth, da, exante or trade
+    #[arg(long, conflicts_with = "raw")]
+    product: Option<String>,
+    /// Event time, ISO 8601 or seconds, ms or µs since 1970 [default: now]
+    #[arg(long, conflicts_with = "raw")]
+    time: Option<String>,
+    /// Event id; sending the same one again within five minutes is a repetition [default: a new one]
+    #[arg(long, conflicts_with = "raw")]
+    event_id: Option<String>,
+    /// Tenant [default: DATA_PROC_TENANT_ID]
+    #[arg(long)]
+    tenant: Option<String>,
+    /// A whole message: its text, @FILE, or - for stdin
+    #[arg(long, value_name = "TEXT|@FILE|-", allow_hyphen_values = true)]
+    raw: Option<String>,
+    /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
+    #[arg(long)]
+    topic: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sent {
+    /// `topic/partition/offset/index`: the tick's id everywhere downstream.
+    tick_id: String,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    /// Why it will end as a dead letter, where it will.
+    will_be_refused: Option<String>,
+}
+
+/// Runs `dp send`.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+    let Some(topic) = args.topic.clone().or_else(|| connection.names.raw.first().cloned()) else {
+        bail!("no raw topic is configured: set DATA_PROC_RAW_TOPICS, or name one with --topic");
+    };
+    let now = jiff::Timestamp::now();
+    let payload = match &args.raw {
+        Some(raw) => read_raw(raw)?,
+        None => envelope(args, &connection.settings.tenant_id, now),
+    };
+    let will_be_refused = refusal(&payload, now);
+    let (bootstrap, key, to) = (
+        connection.settings.kafka_bootstrap.clone(),
+        args.instrument.clone(),
+        topic.clone(),
+    );
+    let place = tokio::task::spawn_blocking(move || publish(&bootstrap, &to, key.as_deref(), &payload))
+        .await
+        .context("send")??;
+    let sent = Sent {
+        tick_id: format!("{topic}/{}/{}/0", place.partition, place.offset),
+        topic,
+        partition: place.partition,
+        offset: place.offset,
+        will_be_refused,
+    };
+    if connection.json {
+        return print_json(&sent);
+    }
+    print_line(&shown(connection, &sent))
+}
+
+fn shown(connection: &Connection, sent: &Sent) -> String {
+    let head = format!(
+        "sent to {} partition {} offset {}",
+        sent.topic, sent.partition, sent.offset
+    );
+    match &sent.will_be_refused {
+        Some(reason) => format!("{head}\nit will end as a dead letter ({reason}); see it with: dp tail dlq --limit 1"),
+        None => format!(
+            "{head}\nsee it in a moment with: dp sql \"SELECT instrument_id, price, timestamp FROM {} WHERE tick_id = '{}'\"",
+            connection.names.table("market_ticks"),
+            sent.tick_id
+        ),
+    }
+}
+
+fn publish(bootstrap: &str, topic: &str, key: Option<&str>, payload: &[u8]) -> anyhow::Result<Place> {
+    let record = Record {
+        topic,
+        key: key.map(str::as_bytes),
+        payload: Some(payload),
+        ..Record::default()
+    };
+    Publisher::new(bootstrap, "dp-send")?
+        .publish(&record)
+        .with_context(|| format!("send to {topic} at {bootstrap}"))
+}
+
+fn read_raw(raw: &str) -> anyhow::Result<Vec<u8>> {
+    if raw == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .context("read the message from stdin")?;
+        return Ok(bytes);
+    }
+    match raw.strip_prefix('@') {
+        Some(file) => std::fs::read(Path::new(file)).with_context(|| format!("read the message from {file}")),
+        None => Ok(raw.as_bytes().to_vec()),
+    }
+}
+
+fn envelope(args: &Args, default_tenant: &str, now: jiff::Timestamp) -> Vec<u8> {
+    let mut raw_data = Map::new();
+    let time = args.time.clone().unwrap_or_else(|| now.to_string());
+    raw_data.insert("timestamp".to_owned(), json!(time));
+    let texts = [
+        ("price", &args.price),
+        ("volume", &args.volume),
+        ("bid", &args.bid),
+        ("ask", &args.ask),
+        ("node", &args.node),
+        ("zone", &args.zone),
+        ("hub", &args.hub),
+        ("product", &args.product),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            // Numbers travel as texts: no binary fraction may touch them.
+            raw_data.insert(name.to_owned(), Value::String(text.clone()));
+        }
+    }
+    let event_id = args
+        .event_id
+        .clone()
+        .unwrap_or_else(|| format!("send-{}-{}", now.as_nanosecond(), std::process::id()));
+    json!({
+        "envelope": {
+            "event_type": "market.tick",
+            "event_id": event_id,
+            "timestamp": now.to_string(),
+            "tenant_id": args.tenant.as_deref().unwrap_or(default_tenant),
+            "source": "dp send",
+            "version": "1.0",
+        },
+        "payload": { "market": args.market, "instrument_id": args.instrument, "raw_data": raw_data },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn refusal(payload: &[u8], now: jiff::Timestamp) -> Option<String> {
+    let message = RawMessage {
+        feed: "dp-send",
+        partition: 0,
+        offset: 0,
+        appended_at: now.as_microsecond(),
+        key: None,
+        payload,
+        format: None,
+        tenant: None,
+        replay: None,
+    };
+    let read = Normalizer::new(NormalizerConfig::default()).normalize(&message, now.as_microsecond(), &mut |_| {});
+    read.err().map(|rejection| rejection.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Args, String> {
+        Cli::try_parse_from(std::iter::once(&"send").chain(arguments))
+            .map(|cli| cli.args)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_tick_of_ones_own_is_read_by_the_normalizer_and_keeps_its_digits() {
+        let args = parse(&[
+            "--market",
+            "miso",
+            "--instrument",
+            "MISO.A.RT5",
+            "--price",
+            "-9007199254.74099301",
+        ])
+        .unwrap();
+        let now = jiff::Timestamp::now();
+        let payload = envelope(&args, "default", now);
+        assert_eq!(refusal(&payload, now), None);
+        assert!(String::from_utf8(payload).unwrap().contains("-9007199254.74099301"));
+    }
+
+    #[test]
+    fn a_message_that_will_be_refused_is_named_before_it_is_sent() {
+        let args = parse(&["--market", "atlantis", "--instrument", "X", "--price", "1"]).unwrap();
+        let now = jiff::Timestamp::now();
+        let reason = refusal(&envelope(&args, "default", now), now).unwrap();
+        assert!(reason.starts_with("unknown_market: "), "{reason}");
+    }
+
+    #[test]
+    fn a_tick_without_a_price_and_a_raw_message_with_one_are_argument_errors() {
+        let missing = parse(&["--market", "miso", "--instrument", "X"]).unwrap_err();
+        assert!(missing.contains("--price"), "{missing}");
+        let both = parse(&["--raw", "{}", "--price", "1"]).unwrap_err();
+        assert!(both.contains("cannot be used with"), "{both}");
+        assert!(parse(&["--raw", "-"]).is_ok());
+    }
+}

@@ -1,0 +1,428 @@
+//! `dp up`, `down`, `status`, `logs`, `start`, `stop`, `restart`, `ps`, `clean-data`, `completions`: the local stack.
+//!
+//! Role: thin words around crate `localstack`, whose calls block and therefore run beside the runtime.
+//! Failure: what a failing `up` had started is stopped again; Ctrl-C counts as such a failure.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use localstack::{Condition, Name, Ports, ProcessStatus, Service, Stack, StackConfig};
+use serde_json::{Value, json};
+
+use super::present::{print_json, print_line, table};
+use super::{migrate, topics};
+use crate::cli::{Cli, Place};
+use crate::connection::Connection;
+
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Fetch and start the servers, make tables and topics, start the services
+///
+/// Brings up everything on this machine: Kafka, ClickHouse, PostgreSQL and Redis as ordinary processes on 127.0.0.1,
+/// then tables, topics and the four services. The first time it downloads Kafka and ClickHouse (232 MB) into
+/// DATA_PROC_CACHE (~/.cache/254carbon). What runs already is left alone, so running it again is harmless.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp up\n  dp up --port-offset 1000        a second stack beside the first\n  \
+                        dp up --no-services             servers, tables and topics only"
+)]
+pub struct UpArgs {
+    /// Start the servers and make tables and topics, but start no service
+    #[arg(long)]
+    pub no_services: bool,
+}
+
+/// Show the last lines of logs
+///
+/// Without a name: of every process that was ever started in this stack. Services write one JSON object per line.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp logs\n  dp logs normalization -n 100\n  dp logs aggregation --follow | jq -r .message"
+)]
+pub struct LogsArgs {
+    /// Whose log: kafka, clickhouse, postgres, redis, normalization, …, or a replica such as normalization-2
+    names: Vec<Name>,
+    /// How many lines of each
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+    lines: usize,
+    /// Keep on showing new lines until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Start services, replicas or servers
+///
+/// Without a name: the four services; servers only when they are named. A further replica of a service gets a free port.
+/// The services see the DATA_PROC_* and RUST_LOG variables of this shell, with the addresses of this stack.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp start\n  dp start normalization-2        a second replica of normalization\n  \
+                        dp restart clickhouse"
+)]
+pub struct StartArgs {
+    /// What to start: kafka, clickhouse, postgres, redis, normalization, …, or a replica such as normalization-2
+    names: Vec<Name>,
+    /// Do not wait until it answers its clients
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// Stop services, replicas or servers
+///
+/// Without a name: the four services and their replicas; servers only when they are named. Services drain and commit for
+/// up to 30 s, so that nothing has to be read twice; nothing is lost without that either.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp stop\n  dp stop redis\n  dp stop --kill aggregation      as if the machine had lost it"
+)]
+pub struct StopArgs {
+    /// What to stop
+    names: Vec<Name>,
+    /// kill -9 instead of an orderly end
+    #[arg(long)]
+    kill: bool,
+}
+
+/// Print the completion script of a shell
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  dp completions bash > ~/.local/share/bash-completion/completions/dp")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// `dp up`: servers, then tables, then topics, then services.
+pub async fn up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Result<()> {
+    let stack = bring_up(place, args, json).await?;
+    if json {
+        return print_json(&described(&stack)?);
+    }
+    show(&stack)?;
+    print_line(&format!("logs and data: {}", stack.config().dir.display()))
+}
+
+/// Does the work of `dp up` and answers the stack, for `dp demo`.
+pub async fn bring_up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Result<Stack> {
+    let interrupted = interrupt_flag();
+    let stack = blocking({
+        let place = place.clone();
+        move || {
+            let ports = Ports::with_offset(place.port_offset)
+                .with_context(|| format!("--port-offset {}: a port would be above 65535", place.port_offset))?;
+            let mut config = StackConfig::new(place.folder(), ports);
+            (config.progress, config.interrupted) = (true, interrupted);
+            let stack = Stack::new(config)?;
+            stack.up()?;
+            Ok(stack)
+        }
+    })
+    .await?;
+    prepare_stores(&Connection::to_stack(&stack, json)?).await?;
+    if !args.no_services {
+        let stack = stack.clone();
+        blocking(move || Ok(stack.start_services()?)).await?;
+    }
+    Ok(stack)
+}
+
+/// What has to exist before a service starts. Tables come first: who finds a topic finds its table, too.
+async fn prepare_stores(connection: &Connection) -> anyhow::Result<()> {
+    migrate::migrate(connection, true).await?;
+    topics::create(connection, &topics::CreateArgs::default()).await?;
+    Ok(())
+}
+
+/// `dp down`. Where there is no stack nothing runs, which is what was asked for.
+pub async fn down(place: &Place, json: bool) -> anyhow::Result<()> {
+    let folder = place.folder();
+    if !is_stack(&folder) {
+        return report("stopped", &[], json);
+    }
+    let stack = Stack::open(&folder)?;
+    let stopped = blocking(move || Ok(stack.down()?)).await?;
+    report("stopped", &stopped, json)
+}
+
+/// `dp status`.
+pub fn status(place: &Place, json: bool) -> anyhow::Result<()> {
+    let stack = Stack::open(&place.folder())?;
+    if json { print_json(&described(&stack)?) } else { show(&stack) }
+}
+
+/// `dp ps`: processes that run now, for scripts.
+pub fn ps(place: &Place, json: bool) -> anyhow::Result<()> {
+    let running = running(&Stack::open(&place.folder())?)?;
+    if json {
+        return print_json(&running.iter().map(|process| json!({ "name": process.name, "pid": process.pid, "port": process.port })).collect::<Vec<_>>());
+    }
+    let rows = running.iter().map(|process| vec![process.name.to_string(), optional(process.pid), process.port.to_string()]);
+    print_line(&table(&["name", "pid", "port"], 1, rows))
+}
+
+/// The processes of the stack that are alive (a paused one is).
+pub fn running(stack: &Stack) -> anyhow::Result<Vec<ProcessStatus>> {
+    Ok(stack.status()?.into_iter().filter(|process| process.condition != Condition::Stopped).collect())
+}
+
+/// `dp start`.
+pub async fn start(place: &Place, args: &StartArgs, json: bool) -> anyhow::Result<()> {
+    let started = start_names(Stack::open(&place.folder())?, or_services(&args.names), args.no_wait).await?;
+    report("started", &started, json)
+}
+
+/// `dp stop`.
+pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<()> {
+    let stack = Stack::open(&place.folder())?;
+    let names = if args.names.is_empty() { recorded_services(&stack)? } else { args.names.clone() };
+    let kill = args.kill;
+    let stopped = blocking(move || stop_names(&stack, names, kill)).await?;
+    report(if kill { "killed" } else { "stopped" }, &stopped, json)
+}
+
+/// `dp restart`.
+pub async fn restart(place: &Place, args: &StartArgs, json: bool) -> anyhow::Result<()> {
+    let stack = Stack::open(&place.folder())?;
+    let names = or_services(&args.names);
+    let (stopping, to_stop) = (stack.clone(), names.clone());
+    blocking(move || stop_names(&stopping, to_stop, false)).await?;
+    let restarted = start_names(stack, names, args.no_wait).await?;
+    report("restarted", &restarted, json)
+}
+
+/// `dp clean-data`.
+pub async fn clean_data(place: &Place, json: bool) -> anyhow::Result<()> {
+    let folder = place.folder();
+    let removed = is_stack(&folder).then_some(&folder);
+    if removed.is_some() {
+        let stack = Stack::open(&folder)?;
+        blocking(move || {
+            stack.down()?;
+            Ok(stack.clean()?)
+        })
+        .await?;
+    }
+    if json {
+        return print_json(&json!({ "removed": removed }));
+    }
+    let what = if removed.is_some() { "removed" } else { "there is no stack in" };
+    print_line(&format!("{what} {}", folder.display()))
+}
+
+/// `dp completions`.
+pub fn completions(args: &CompletionsArgs) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "dp", &mut script);
+    print_line(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// `dp logs`.
+pub async fn logs(place: &Place, args: &LogsArgs, json: bool) -> anyhow::Result<()> {
+    let stack = Stack::open(&place.folder())?;
+    let names = match args.names.as_slice() {
+        [] => stack.status()?.into_iter().map(|process| process.name).collect(),
+        names => names.to_vec(),
+    };
+    let labelled = names.len() > 1;
+    let mut tails: Vec<Tail> = Vec::new();
+    for name in names {
+        let mut tail = Tail { name, position: 0 };
+        let text = tail.read(&stack.log(name)).with_context(|| format!("{name} has no log in {}", stack.config().dir.display()))?;
+        let lines: Vec<&str> = text.lines().collect();
+        lines.iter().skip(lines.len().saturating_sub(args.lines)).try_for_each(|line| print_log(name, line, labelled, json))?;
+        tails.push(tail);
+    }
+    while args.follow {
+        for tail in &mut tails {
+            let text = tail.read(&stack.log(tail.name))?;
+            text.lines().try_for_each(|line| print_log(tail.name, line, labelled, json))?;
+        }
+        tokio::time::sleep(FOLLOW_EVERY).await;
+    }
+    Ok(())
+}
+
+/// A log file and how far it has been read.
+struct Tail {
+    name: Name,
+    position: u64,
+}
+
+impl Tail {
+    /// The whole lines that were added since the last time.
+    fn read(&mut self, path: &Path) -> anyhow::Result<String> {
+        let mut file = File::open(path)?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(self.position))?;
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        bytes.truncate(whole);
+        self.position += whole as u64;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+fn print_log(name: Name, line: &str, labelled: bool, json: bool) -> anyhow::Result<()> {
+    if json {
+        return super::present::print_json_line(&json!({ "name": name, "line": line }));
+    }
+    print_line(&if labelled { format!("{name:<15} {line}") } else { line.to_owned() })
+}
+
+fn is_stack(folder: &Path) -> bool {
+    folder.join("stack.json").exists()
+}
+
+async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyhow::Result<Vec<Name>> {
+    (stack.config_mut().progress, stack.config_mut().interrupted) = (true, interrupt_flag());
+    blocking(move || {
+        let started: Vec<Name> = names.iter().copied().filter(|name| stack.pid(*name).is_none()).collect();
+        for name in &started {
+            stack.start(*name)?;
+        }
+        if !no_wait {
+            names.iter().try_for_each(|name| stack.wait_ready(*name, READY_LIMIT))?;
+        }
+        Ok(started)
+    })
+    .await
+}
+
+fn stop_names(stack: &Stack, names: Vec<Name>, kill: bool) -> anyhow::Result<Vec<Name>> {
+    let mut stopped = Vec::new();
+    for name in names {
+        if kill && stack.pid(name).is_some() {
+            stack.kill9(name)?;
+            stopped.push(name);
+        } else if !kill && stack.stop(name)? {
+            stopped.push(name);
+        }
+    }
+    Ok(stopped)
+}
+
+fn or_services(names: &[Name]) -> Vec<Name> {
+    if names.is_empty() { Service::ALL.map(Name::from).to_vec() } else { names.to_vec() }
+}
+
+fn recorded_services(stack: &Stack) -> anyhow::Result<Vec<Name>> {
+    Ok(stack.status()?.into_iter().map(|process| process.name).filter(|name| matches!(name, Name::Service(..))).collect())
+}
+
+/// Set by Ctrl-C from now on, instead of ending the program.
+fn interrupt_flag() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = flag.clone();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            set.store(true, Ordering::Relaxed);
+        }
+    });
+    flag
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a thread of the command ended early")?
+}
+
+fn report(what: &str, names: &[Name], json: bool) -> anyhow::Result<()> {
+    if json {
+        return print_json(&json!({ what: names }));
+    }
+    let list: Vec<String> = names.iter().map(Name::to_string).collect();
+    print_line(&if list.is_empty() { format!("nothing {what}") } else { format!("{what}: {}", list.join(", ")) })
+}
+
+fn described(stack: &Stack) -> anyhow::Result<Value> {
+    let processes: Vec<Value> = stack
+        .status()?
+        .iter()
+        .map(|process| {
+            let mut value = serde_json::to_value(process)?;
+            if let Some(object) = value.as_object_mut() {
+                object.insert("ready".to_owned(), stack.is_answering(process.name).into());
+            }
+            Ok(value)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(json!({ "dir": stack.config().dir, "environment": stack.env(), "processes": processes }))
+}
+
+/// The table of `dp status`.
+fn show(stack: &Stack) -> anyhow::Result<()> {
+    let rows = stack.status()?.into_iter().map(|process| {
+        let state = match process.condition {
+            Condition::Stopped => "stopped",
+            Condition::Paused => "paused",
+            Condition::Running if stack.is_answering(process.name) => "ready",
+            Condition::Running => "not ready",
+        };
+        vec![
+            process.name.to_string(),
+            state.to_owned(),
+            optional(process.pid),
+            process.port.to_string(),
+            process.uptime_seconds.map(uptime).unwrap_or_default(),
+            process.usage.map(|usage| format!("{} MB", usage.resident_bytes >> 20)).unwrap_or_default(),
+            process.usage.map(|usage| format!("{:.1} s", usage.cpu_seconds)).unwrap_or_default(),
+        ]
+    });
+    print_line(&table(&["name", "state", "pid", "port", "up for", "memory", "CPU"], 2, rows))
+}
+
+fn uptime(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+fn optional(number: Option<i32>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write;
+
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn a_tail_answers_whole_lines_once() {
+        let path = std::env::temp_dir().join(format!("dp-tail-{}", std::process::id()));
+        let mut file = File::create(&path).unwrap();
+        let mut tail = Tail { name: Service::Normalization.into(), position: 0 };
+        write!(file, "one\ntw").unwrap();
+        assert_eq!(tail.read(&path).unwrap(), "one\n");
+        writeln!(file, "o").unwrap();
+        assert_eq!(tail.read(&path).unwrap(), "two\n");
+        assert_eq!(tail.read(&path).unwrap(), "");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn up_times_are_short() {
+        assert_eq!([uptime(59), uptime(119), uptime(120), uptime(7200)], ["59 s", "119 s", "2 min", "2 h"]);
+    }
+
+    #[test]
+    fn every_shell_has_a_script() {
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "dp", &mut script);
+            assert!(String::from_utf8_lossy(&script).contains("port-offset"), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `dp verify`: does everything that was published stand everywhere, exactly once?
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::present::{grouped, print_json, print_line, table};
+use crate::connection::Connection;
+use crate::verify::report::{Check, VerifyReport};
+use crate::verify::{self, VerifyOptions};
+
+/// Reconcile the whole pipeline with the raw log, and name every row that is wrong.
+///
+/// Reads the raw topics once more with normalization's own rules, and compares: dead letters, market_ticks,
+/// enriched_ticks, late_ticks, bars (recomputed in SQL), the latest prices in Postgres and Redis. A row that was lost,
+/// doubled or changed is named with both values. Nothing is mended.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit codes: 0 everything agrees; 1 something differs, or the system is not quiet; 2 a server \
+    cannot be reached.\n\nExamples:\n  \
+    dp verify\n  \
+    dp verify --wait 300                                    # after a large load\n  \
+    dp verify --json | jq '.checks[] | select(.ok | not)'")]
+pub struct Args {
+    /// Seconds to wait until nothing is under way any more
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub wait: u64,
+}
+
+/// Runs `dp verify`.
+///
+/// # Errors
+/// A server does not answer, or a topic or table is missing.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    let options = VerifyOptions { wait: Duration::from_secs(args.wait) };
+    let report = verify::run(connection, &options).await?;
+    if connection.json {
+        print_json(&report)?;
+    } else {
+        print_line(&shown(&report))?;
+    }
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The report as text: one table, the differences, the notes.
+pub fn shown(report: &VerifyReport) -> String {
+    let rows = report.checks.iter().map(|check| {
+        let ok = if check.ok { "ok" } else { "DIFFERS" };
+        vec![check.name.clone(), grouped(check.expected), grouped(check.found), ok.to_owned()]
+    });
+    let mut text = table(&["check", "expected", "found", ""], 1, rows);
+    for check in report.checks.iter().filter(|check| !check.ok) {
+        text.push_str(&named(check));
+    }
+    for note in &report.notes {
+        text.push_str(&format!("\nnote: {note}"));
+    }
+    text.push_str(match report.is_ok() {
+        true => "\nEverything agrees: nothing is lost, nothing is doubled.",
+        false if report.quiet => "\nThere are differences.",
+        false => "\nThe system was not quiet: run it again, or with a larger --wait.",
+    });
+    text
+}
+
+fn named(check: &Check) -> String {
+    let differences = &check.differences;
+    let mut text = format!("\n{}: {} difference(s)", check.name, grouped(i64::try_from(differences.total).unwrap_or(i64::MAX)));
+    for difference in &differences.named {
+        text.push_str(&format!("\n  {difference}"));
+    }
+    let unnamed = differences.total - (differences.named.len() as u64).min(differences.total);
+    if unnamed > 0 {
+        text.push_str(&format!("\n  … and {unnamed} more"));
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_shown_with_its_check_and_a_count() {
+        let differences = (0..25).map(|number| format!("row {number}")).collect();
+        let report = VerifyReport {
+            quiet: true,
+            checks: vec![Check::new("market_ticks", 1_000_000, 999_975, differences)],
+            notes: vec!["something".to_owned()],
+        };
+        let text = shown(&report);
+        for part in ["1,000,000", "DIFFERS", "25 difference(s)", "  row 19\n  … and 5 more", "note: something", "There are differences."] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! A seeded stream of raw messages: what producers send on a good day, and on a bad one.
+//!
+//! Role: the pure part of `dp simulate`, of the demo and of tests: no clock, no I/O; the caller says when "now" is.
+//! Invariants: the same [`Plan`] gives the same bytes in the same order; [`Counts`] is exact, and
+//! `messages = ticks + duplicates + poison` (the input side of INV-5).
+//! Absent on purpose: anything that looks at the pipeline. What ought to become of a message is stated here, and
+//! compared with what became of it elsewhere.
+
+mod avro;
+mod counts;
+mod instruments;
+mod poison;
+mod random;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+
+use codec::Wire;
+use domain::Micros;
+use domain::instrument::check_identifier;
+
+pub use counts::{Counts, Kind, Shape};
+pub use poison::Poison;
+
+use instruments::{Instrument, Series};
+use random::Random;
+use statement::{Statement, TimeForm};
+
+const MINUTE: Micros = 60_000_000;
+const HOUR: Micros = 60 * MINUTE;
+const DAY: Micros = 24 * HOUR;
+/// One more byte than a message with one tick may have, so over-size whatever else is in it.
+const OVERSIZE: usize = (1 << 20) + 1;
+/// A repetition comes at most this many messages after its first occurrence.
+const MEMORY: usize = 256;
+/// The earliest start: leaves room for ticks that are weeks late, and are still after 1990.
+const EARLIEST_START: Micros = 820_454_400_000_000;
+/// The latest start, in the year 2200.
+const LATEST_START: Micros = 7_258_118_400_000_000;
+
+/// What to simulate. Everything that decides about the bytes is in here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Messages in all.
+    pub messages: u64,
+    /// Seed of the random numbers.
+    pub seed: u64,
+    /// "Now" when the run begins, in microseconds since 1970.
+    pub start: Micros,
+    /// Messages a second, where somebody paces them; then event times go on from `start` at that rate. Otherwise they
+    /// are spread over the two minutes before `start`.
+    pub rate: Option<u64>,
+    /// Share of repeated events, 0 to 100.
+    pub duplicate_percent: f64,
+    /// Share of ticks that are minutes, hours or days late, 0 to 100.
+    pub late_percent: f64,
+    /// Share of messages that must end as dead letters, 0 to 100.
+    pub poison_percent: f64,
+    /// Tenant of every message.
+    pub tenant_id: String,
+}
+
+impl Plan {
+    /// What is wrong with it, in words for the command line.
+    pub fn check(&self) -> Result<(), String> {
+        let shares = [
+            ("--duplicate-percent", self.duplicate_percent),
+            ("--late-percent", self.late_percent),
+            ("--poison-percent", self.poison_percent),
+        ];
+        for (name, share) in shares {
+            if !(0.0..=100.0).contains(&share) {
+                return Err(format!("{name} must be between 0 and 100, got {share}"));
+            }
+        }
+        if self.messages == 0 {
+            return Err("--ticks must be at least 1".to_owned());
+        }
+        if self.rate == Some(0) {
+            return Err("--rate must be at least 1 message a second; leave it out for full speed".to_owned());
+        }
+        if !(EARLIEST_START..=LATEST_START).contains(&self.start) {
+            return Err("--start-time must lie between 1996 and 2200".to_owned());
+        }
+        check_identifier(&self.tenant_id)
+            .map_err(|error| format!("--tenant {error}, got '{}'", self.tenant_id.escape_debug()))
+    }
+}
+
+/// One message of the simulation, borrowed until the next one is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Simulated<'a> {
+    /// Kafka key: the instrument id.
+    pub key: &'a [u8],
+    /// The bytes.
+    pub payload: &'a [u8],
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Makes the messages of a plan one after the other.
+#[derive(Debug)]
+pub struct Generator {
+    plan: Plan,
+    wire: Wire,
+    random: Random,
+    instruments: Vec<Instrument>,
+    counts: Counts,
+    /// The last sound messages with the position of their instrument, oldest overwritten first.
+    recent: Vec<(usize, Vec<u8>)>,
+    next_recent: usize,
+    memory: usize,
+    texts: Texts,
+    payload: Vec<u8>,
+}
+
+/// Scratch space, so that no message allocates.
+#[derive(Debug, Default)]
+struct Texts {
+    event_id: String,
+    price: String,
+    volume: String,
+    bid: String,
+    ask: String,
+    inner: Vec<u8>,
+}
+
+impl Generator {
+    /// A generator at the beginning of its plan.
+    ///
+    /// # Errors
+    /// As [`Plan::check`].
+    pub fn new(plan: Plan) -> Result<Generator, String> {
+        plan.check()?;
+        // A slow stream must not repeat what the event-id window has forgotten.
+        let per_minute = plan.rate.map_or(u64::MAX, |rate| rate.saturating_mul(60));
+        let memory = usize::try_from(per_minute).unwrap_or(MEMORY).clamp(1, MEMORY);
+        Ok(Generator {
+            wire: Wire::single_object(),
+            random: Random::new(plan.seed),
+            instruments: instruments::all(),
+            counts: Counts::default(),
+            recent: Vec::with_capacity(memory),
+            next_recent: 0,
+            memory,
+            texts: Texts::default(),
+            payload: Vec::with_capacity(1024),
+            plan,
+        })
+    }
+
+    /// What was made so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The next message; `None` at the end of the plan.
+    pub fn next_message(&mut self) -> Option<Simulated<'_>> {
+        if self.counts.messages >= self.plan.messages {
+            return None;
+        }
+        let millionths = |percent: f64| (percent * 10_000.0) as u32;
+        let (instrument, kind) =
+            if !self.recent.is_empty() && self.random.chance(millionths(self.plan.duplicate_percent)) {
+                (self.repeat(), Kind::Duplicate)
+            } else if self.random.chance(millionths(self.plan.poison_percent)) {
+                self.make_poison()
+            } else {
+                let late = self.random.chance(millionths(self.plan.late_percent));
+                self.make_tick(late)
+            };
+        let market = self.instruments.get(instrument).map_or("", |found| found.market);
+        self.counts.add(kind, market);
+        Some(Simulated {
+            key: self
+                .instruments
+                .get(instrument)
+                .map_or(b"", |found| found.id.as_bytes()),
+            payload: &self.payload,
+            kind,
+        })
+    }
+
+    fn repeat(&mut self) -> usize {
+        let chosen = self.random.below(self.recent.len() as u64) as usize;
+        self.payload.clear();
+        self.recent.get(chosen).map_or(0, |(instrument, payload)| {
+            self.payload.extend_from_slice(payload);
+            *instrument
+        })
+    }
+
+    fn make_tick(&mut self, wants_late: bool) -> (usize, Kind) {
+        let position = self.choose_instrument(wants_late);
+        // Shape C has no field for the product, so interval prices do not come in it.
+        let is_traded = self
+            .instruments
+            .get(position)
+            .is_some_and(|instrument| instrument.series == Series::Trades);
+        let shape = match self.random.below(10) {
+            0..=5 if is_traded => Shape::Avro,
+            0..=5 => Shape::Envelope,
+            _ => Shape::Flat,
+        };
+        let (instrument, late) = self.write_message(position, shape, wants_late, None);
+        if self.recent.len() < self.memory {
+            self.recent.push((instrument, self.payload.clone()));
+        } else if let Some((of, payload)) = self.recent.get_mut(self.next_recent) {
+            *of = instrument;
+            payload.clear();
+            payload.extend_from_slice(&self.payload);
+            self.next_recent = (self.next_recent + 1) % self.memory;
+        }
+        (instrument, Kind::Tick { shape, late })
+    }
+
+    fn make_poison(&mut self) -> (usize, Kind) {
+        let poison = Poison::in_turn(self.counts.poison());
+        let shape = match poison {
+            Poison::BrokenAvro => Shape::Avro,
+            // The flat shape states a second time, which stands in for the missing one.
+            Poison::Oversize | Poison::MissingTime => Shape::Envelope,
+            _ if self.random.chance(500_000) => Shape::Flat,
+            _ => Shape::Envelope,
+        };
+        let position = self.choose_instrument(false);
+        let (instrument, _) = self.write_message(position, shape, false, Some(poison));
+        match poison {
+            // Without its last byte no JSON object is complete, and no datum of ours either.
+            Poison::BrokenJson | Poison::BrokenAvro => {
+                let cut = 1 + self.random.below(self.payload.len() as u64 / 2) as usize;
+                self.payload.truncate(self.payload.len() - cut);
+            }
+            Poison::NotAnObject => {
+                self.payload.insert(0, b'[');
+                self.payload.push(b']');
+            }
+            _ => {}
+        }
+        (instrument, Kind::Poison(poison))
+    }
+
+    /// Two ticks of five are trades. Day-ahead prices are rare, and never late: they are about tomorrow.
+    fn choose_instrument(&mut self, wants_late: bool) -> usize {
+        let wants_trade = self.random.chance(400_000);
+        loop {
+            let position = self.random.below(self.instruments.len() as u64) as usize;
+            let accepted = match self.instruments.get(position).map(|instrument| instrument.series) {
+                Some(Series::Trades) => wants_trade,
+                Some(Series::DayAhead) => !wants_trade && !wants_late && self.random.chance(250_000),
+                _ => !wants_trade,
+            };
+            if accepted {
+                return position;
+            }
+        }
+    }
+
+    /// Writes a message into `payload`; answers its instrument, and whether it is late.
+    fn write_message(
+        &mut self,
+        position: usize,
+        shape: Shape,
+        wants_late: bool,
+        poison: Option<Poison>,
+    ) -> (usize, bool) {
+        let now = self.now();
+        let Generator {
+            plan,
+            wire,
+            random,
+            instruments,
+            texts,
+            payload,
+            counts,
+            ..
+        } = self;
+        payload.clear();
+        let Some(instrument) = instruments.get_mut(position) else {
+            return (position, false);
+        };
+        let late = wants_late && instrument.series != Series::DayAhead;
+        let event_time = event_time(instrument.series, late, plan.start, now, random);
+        texts.fill(plan, counts.messages, instrument, random);
+        let market = match random.below(3) {
+            0 => instrument.market.to_ascii_lowercase(),
+            _ => instrument.market.to_owned(),
+        };
+        let is = |kind: Poison| poison == Some(kind);
+        let said = Statement {
+            event_id: Some(texts.event_id.as_str()).filter(|_| !is(Poison::MissingEventId)),
+            tenant_id: &plan.tenant_id,
+            market: if is(Poison::UnknownMarket) { "ATLANTIS" } else { &market },
+            instrument_id: Some(instrument.id.as_str()).filter(|_| !is(Poison::MissingInstrument)),
+            node: instrument.node,
+            zone: (!instrument.node.is_empty() && random.chance(900_000)).then_some("Z1"),
+            product: instrument.product,
+            event_time: match poison {
+                Some(Poison::MissingTime) => None,
+                Some(Poison::AncientTime) => Some(-DAY * 365),
+                _ => Some(event_time),
+            },
+            sent_at: now,
+            time_form: if is(Poison::AncientTime) {
+                TimeForm::Utc
+            } else {
+                random.one_of(&TimeForm::ALL).copied().unwrap_or(TimeForm::Utc)
+            },
+            price: match poison {
+                Some(Poison::MissingPrice) => None,
+                Some(Poison::PriceInWords) => Some("\"n/a\""),
+                _ => Some(&texts.price),
+            },
+            volume: if is(Poison::NegativeVolume) {
+                Some("-5")
+            } else {
+                Some(texts.volume.as_str()).filter(|text| !text.is_empty())
+            },
+            bid: Some(&texts.bid),
+            ask: Some(&texts.ask),
+            version: if is(Poison::WrongVersion) {
+                "2.0.0"
+            } else {
+                shape.version()
+            },
+            sequence: counts.messages,
+            padding: if is(Poison::Oversize) { OVERSIZE } else { 0 },
+        };
+        match shape {
+            Shape::Envelope => statement::write_envelope(&said, payload),
+            Shape::Flat => statement::write_flat(&said, &mut texts.inner, payload),
+            Shape::Avro => avro::write(wire, &said, payload),
+        }
+        (position, late)
+    }
+
+    /// The time at which the next message is said to be sent, to the millisecond.
+    fn now(&self) -> Micros {
+        let done = i128::from(self.counts.messages);
+        let (per_million, start) = match self.plan.rate {
+            Some(rate) => (done * 1_000_000 / i128::from(rate.max(1)), self.plan.start),
+            None => (
+                done * i128::from(2 * MINUTE) / i128::from(self.plan.messages.max(1)),
+                self.plan.start - 2 * MINUTE,
+            ),
+        };
+        let now = start.saturating_add(i64::try_from(per_million).unwrap_or(i64::MAX));
+        now - now.rem_euclid(1000)
+    }
+}
+
+fn event_time(series: Series, late: bool, start: Micros, now: Micros, random: &mut Random) -> Micros {
+    match (series, late) {
+        // This hour tomorrow: the next run goes on where this one ends, and nothing of it is late.
+        (Series::DayAhead, _) => now - now.rem_euclid(HOUR) + DAY,
+        // The youngest is ten minutes late: beyond the threshold of the flag, however fast or slow the run is.
+        (_, true) => match random.below(4) {
+            0 | 1 => start.min(now) - random.between(10 * 60_000, 55 * 60_000) * 1000,
+            2 => start.min(now) - random.between(60, 20 * 60) * MINUTE,
+            _ => start.min(now) - random.between(24, 20 * 24) * HOUR,
+        },
+        // Ticks of one instrument overtake each other a little.
+        (_, false) => now - random.between(0, 1500) * 1000,
+    }
+}
+
+impl Texts {
+    fn fill(&mut self, plan: &Plan, number: u64, instrument: &mut Instrument, random: &mut Random) {
+        let price = instrument.move_price(random);
+        let volume = random.between(1, 40_000);
+        self.event_id.clear();
+        self.price.clear();
+        self.volume.clear();
+        self.bid.clear();
+        self.ask.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(self.event_id, "sim-{:x}-{:x}-{number:x}", plan.seed, plan.start);
+        // Numbers come as JSON numbers and as texts, with two to five decimals.
+        let _ = match random.below(4) {
+            0 => write!(self.price, "\"{}\"", Cents(price)),
+            1 => write!(self.price, "{}{:03}", Cents(price), random.below(1000)),
+            _ => write!(self.price, "{}", Cents(price)),
+        };
+        if instrument.series == Series::Trades || !random.chance(50_000) {
+            let _ = write!(self.volume, "{}", Cents(volume));
+        }
+        let _ = write!(self.bid, "{}", Cents(price - 3));
+        let _ = write!(self.ask, "{}", Cents(price + 4));
+    }
+}
+
+/// Hundredths, written as a number with two decimals.
+struct Cents(i64);
+
+impl std::fmt::Display for Cents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(
+            f,
+            "{sign}{}.{:02}",
+            self.0.unsigned_abs() / 100,
+            self.0.unsigned_abs() % 100
+        )
+    }
+}

@@ -1,0 +1,225 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashSet};
+
+use markets::{Normalizer, NormalizerConfig, RawMessage};
+use serde_json::Value;
+
+use super::*;
+
+const START: Micros = 1_790_000_000_000_000;
+
+fn plan(messages: u64, seed: u64) -> Plan {
+    Plan {
+        messages,
+        seed,
+        start: START,
+        rate: None,
+        duplicate_percent: 3.0,
+        late_percent: 5.0,
+        poison_percent: 4.0,
+        tenant_id: "default".to_owned(),
+    }
+}
+
+fn messages(plan: Plan) -> (Vec<(Vec<u8>, Vec<u8>)>, Counts) {
+    let mut generator = Generator::new(plan).unwrap();
+    let mut made = Vec::new();
+    while let Some(message) = generator.next_message() {
+        made.push((message.key.to_vec(), message.payload.to_vec()));
+    }
+    (made, generator.counts().clone())
+}
+
+#[test]
+fn the_same_plan_gives_the_same_bytes_and_another_seed_others() {
+    let (first, first_counts) = messages(plan(3_000, 7));
+    let (second, second_counts) = messages(plan(3_000, 7));
+    assert!(first == second, "two runs of one plan differ");
+    assert_eq!(first_counts, second_counts);
+    assert!(first != messages(plan(3_000, 8)).0);
+}
+
+/// Counts the messages by what is in them, sharing nothing with the generator: JSON by a general parser, event ids by a
+/// set. An Avro record is told apart by its frame, its event id by being the first field.
+#[derive(Default)]
+struct Recount {
+    events: HashSet<String>,
+    ticks: u64,
+    duplicates: u64,
+    shapes: BTreeMap<&'static str, u64>,
+    not_json: u64,
+    without_price: u64,
+    of_atlantis: u64,
+    huge: u64,
+}
+
+impl Recount {
+    fn add(&mut self, payload: &[u8], is_refused: bool) {
+        self.huge += u64::from(payload.len() > 1 << 20);
+        let (shape, event_id) = if let Some(datum) = payload.strip_prefix(&[0xC3, 0x01]) {
+            // 8 bytes of fingerprint, then the length of the text, zigzag, one byte below 64 characters.
+            let length = usize::from(datum[8]) / 2;
+            ("C (avro)", String::from_utf8(datum[9..9 + length].to_vec()).unwrap())
+        } else {
+            let Ok(value) = serde_json::from_slice::<Value>(payload) else {
+                self.not_json += 1;
+                return;
+            };
+            self.add_json(&value);
+            match value["envelope"]["event_id"].as_str() {
+                Some(event_id) => ("A (envelope)", event_id.to_owned()),
+                None => ("B (flat)", value["event_id"].as_str().unwrap_or_default().to_owned()),
+            }
+        };
+        if is_refused {
+            return;
+        }
+        if self.events.insert(event_id) {
+            self.ticks += 1;
+            *self.shapes.entry(shape).or_default() += 1;
+        } else {
+            self.duplicates += 1;
+        }
+    }
+
+    fn add_json(&mut self, value: &Value) {
+        let raw = match value["payload"]["raw_payload"].as_str() {
+            Some(text) => serde_json::from_str(text).unwrap(),
+            None => value["payload"]["raw_data"].clone(),
+        };
+        self.of_atlantis += u64::from(value["payload"]["market"] == "ATLANTIS");
+        self.without_price += u64::from(raw.is_object() && raw["price"].is_null());
+    }
+}
+
+#[test]
+fn the_counts_are_what_an_independent_recount_and_the_normalizer_find() {
+    let (made, counts) = messages(plan(20_000, 254));
+    let mut normalizer = Normalizer::new(NormalizerConfig::default());
+    let mut recount = Recount::default();
+    let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut late = HashSet::new();
+    for (offset, (key, payload)) in made.iter().enumerate() {
+        let message = RawMessage {
+            feed: "raw",
+            partition: 0,
+            offset: offset as i64,
+            appended_at: START,
+            key: Some(key),
+            payload,
+            format: None,
+            tenant: None,
+            replay: None,
+        };
+        let outcome = normalizer.normalize(&message, START, &mut |tick| {
+            assert_eq!(
+                tick.instrument_id.as_bytes(),
+                key.as_slice(),
+                "the key is the instrument"
+            );
+            if tick.event_time < START - 300_000_000 {
+                late.insert(tick.source_event_id.to_owned());
+            }
+        });
+        if let Err(rejection) = &outcome {
+            *refused.entry(rejection.code.name()).or_default() += 1;
+        }
+        recount.add(payload, outcome.is_err());
+    }
+    assert_eq!(refused, counts.dead_letters);
+    assert_eq!(counts.messages, 20_000);
+    assert_eq!((recount.ticks, recount.duplicates), (counts.ticks, counts.duplicates));
+    assert_eq!(late.len() as u64, counts.late);
+    assert_eq!(recount.shapes, counts.shapes);
+    assert_eq!(recount.not_json, counts.dead_letters["broken_json"]);
+    assert_eq!(recount.without_price, counts.dead_letters["missing_price"]);
+    assert_eq!(recount.of_atlantis, counts.dead_letters["unknown_market"]);
+    assert_eq!(recount.huge, counts.dead_letters["oversize"]);
+    assert_eq!(
+        counts.ticks + counts.duplicates + refused.values().sum::<u64>(),
+        counts.messages
+    );
+}
+
+#[test]
+fn a_few_poison_messages_hold_every_kind() {
+    let mut plan = plan(Poison::ALL.len() as u64, 1);
+    plan.poison_percent = 100.0;
+    plan.duplicate_percent = 0.0;
+    let codes: HashSet<&str> = Poison::ALL.iter().map(|poison| poison.code()).collect();
+    let counts = messages(plan).1;
+    assert_eq!(counts.dead_letters.keys().copied().collect::<HashSet<_>>(), codes);
+    assert_eq!(counts.poison(), counts.messages);
+}
+
+#[test]
+fn a_clean_plan_is_all_ticks_of_five_markets_and_three_shapes() {
+    let mut plan = plan(5_000, 3);
+    (plan.duplicate_percent, plan.late_percent, plan.poison_percent) = (0.0, 0.0, 0.0);
+    let counts = messages(plan).1;
+    assert_eq!((counts.ticks, counts.late, counts.duplicates), (5_000, 0, 0));
+    assert_eq!(
+        counts.markets.keys().copied().collect::<Vec<_>>(),
+        ["CAISO", "ERCOT", "MISO", "NYISO", "PJM"]
+    );
+    assert_eq!(counts.shapes.len(), 3);
+}
+
+#[test]
+fn a_paced_run_goes_on_from_its_start_at_its_rate() {
+    let mut paced = plan(1_000, 3);
+    paced.rate = Some(100);
+    let mut generator = Generator::new(paced).unwrap();
+    for _ in 0..500 {
+        generator.next_message();
+    }
+    assert_eq!(generator.now(), START + 5_000_000);
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused_with_the_option_that_is_wrong() {
+    let wrong = [
+        (
+            Plan {
+                poison_percent: 101.0,
+                ..plan(1, 1)
+            },
+            "--poison-percent",
+        ),
+        (
+            Plan {
+                late_percent: -1.0,
+                ..plan(1, 1)
+            },
+            "--late-percent",
+        ),
+        (
+            Plan {
+                duplicate_percent: f64::NAN,
+                ..plan(1, 1)
+            },
+            "--duplicate-percent",
+        ),
+        (
+            Plan {
+                rate: Some(0),
+                ..plan(1, 1)
+            },
+            "--rate",
+        ),
+        (Plan { start: 0, ..plan(1, 1) }, "--start-time"),
+        (
+            Plan {
+                tenant_id: "a|b".to_owned(),
+                ..plan(1, 1)
+            },
+            "--tenant",
+        ),
+        (plan(0, 1), "--ticks"),
+    ];
+    for (plan, option) in wrong {
+        let error = Generator::new(plan).unwrap_err();
+        assert!(error.starts_with(option), "{error}");
+    }
+}

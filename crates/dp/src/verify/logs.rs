@@ -1,0 +1,246 @@
+//! Reads the logs: the raw topics through normalization's rules, the later topics record by record.
+//!
+//! Everything here blocks; the caller runs it on a thread of its own. Ranges are fixed once, so that messages that arrive
+//! meanwhile change nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use codec::Wire;
+use domain::{Classified, Tick};
+use markets::{Normalizer, NormalizerConfig, RawMessage};
+use normalization::stages::normalize::raw_message;
+use stream::event_window::WindowLimits;
+use stream::kafka::reader::LogReader;
+use stream::{LastOrigin, Message, Partition, Sequencer, StreamError};
+
+use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row};
+use super::canonical::Writer;
+use super::raw_walk::{Counts, ExpectedLetter, RawWalk, Unreadable};
+
+/// The part of a partition that is compared.
+#[derive(Debug, Clone)]
+pub struct Range {
+    /// Partition.
+    pub lane: Lane,
+    /// First offset about which something can be said.
+    pub first: i64,
+    /// Offset after the last one.
+    pub end: i64,
+    /// Whether retention has removed messages before it.
+    pub is_cut: bool,
+}
+
+impl Range {
+    fn partition(&self) -> Partition {
+        Partition {
+            topic: Arc::clone(&self.lane.topic),
+            number: self.lane.partition,
+        }
+    }
+}
+
+/// The ranges of all partitions of these topics as of now.
+///
+/// # Errors
+/// A topic does not exist, or Kafka does not answer.
+pub fn ranges(bootstrap: &str, topics: &[String]) -> Result<Vec<Range>, StreamError> {
+    let reader = LogReader::new(bootstrap)?;
+    let mut ranges = Vec::new();
+    for topic in topics {
+        for partition in reader.partitions(topic)? {
+            let (first, end) = reader.log_range(&partition)?;
+            ranges.push(Range {
+                lane: Lane {
+                    topic: partition.topic,
+                    partition: partition.number,
+                },
+                first,
+                end,
+                is_cut: first > 0,
+            });
+        }
+    }
+    Ok(ranges)
+}
+
+/// The raw topics, and how normalization reads them.
+pub struct RawLog {
+    /// Brokers.
+    pub bootstrap: String,
+    /// Configuration of the parser.
+    pub config: NormalizerConfig,
+    /// Limits of the event-id window.
+    pub limits: WindowLimits,
+    /// What is read; `first` moves to the first offset that is claimed.
+    pub ranges: Vec<Range>,
+}
+
+/// What the raw topics ask for.
+#[derive(Debug, Default)]
+pub struct RawExpectation {
+    /// Ticks by raw offset.
+    pub blocks: Blocks,
+    /// INV-5.
+    pub counts: Counts,
+    /// By topic, partition and offset.
+    pub letters: BTreeMap<(String, i32, i64), ExpectedLetter>,
+}
+
+impl RawLog {
+    /// Reads everything, and narrows the ranges to what can be claimed.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn expect(&mut self) -> Result<RawExpectation, StreamError> {
+        let mut expected = RawExpectation::default();
+        let mut text = String::new();
+        for index in 0..self.ranges.len() {
+            let Some(range) = self.ranges.get(index).cloned() else { continue };
+            let walk = self.walk(&range, &mut |tick| {
+                Writer::new(&mut text).tick(tick);
+                expected.blocks.add(&range.lane, tick.origin.offset, &text);
+            })?;
+            expected.counts.add(&walk.counts);
+            let (topic, partition) = (range.lane.topic.to_string(), range.lane.partition);
+            expected.letters.extend(walk.letters.into_iter().map(|(offset, letter)| ((topic.clone(), partition, offset), letter)));
+            if let (Some(range), true) = (self.ranges.get_mut(index), range.is_cut) {
+                range.first = walk.first_offset.unwrap_or(range.end);
+            }
+        }
+        Ok(expected)
+    }
+
+    /// The rows of these blocks, by a second reading.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
+        let wanted: BTreeSet<&BlockKey> = blocks.iter().collect();
+        let mut rows = Vec::new();
+        for range in self.ranges.iter().filter(|range| blocks.iter().any(|block| block.lane == range.lane)) {
+            self.walk(range, &mut |tick| {
+                let number = tick.origin.offset.div_euclid(BLOCK);
+                let is_wanted = wanted.contains(&BlockKey { lane: range.lane.clone(), number });
+                if is_wanted && tick.origin.offset >= range.first {
+                    let mut text = String::new();
+                    Writer::new(&mut text).tick(tick);
+                    rows.push(Row { id: tick.origin.to_string(), text });
+                }
+            })?;
+        }
+        Ok(rows)
+    }
+
+    fn walk(&self, range: &Range, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<RawWalk, StreamError> {
+        let mut walk = RawWalk::new(Normalizer::new(self.config.clone()), self.limits, range.is_cut);
+        let reader = LogReader::new(&self.bootstrap)?;
+        let partition = range.partition();
+        // The window has to see what lies before the claimed part too.
+        let (oldest, _) = reader.log_range(&partition)?;
+        reader.read(&partition, oldest, range.end, |message| {
+            walk.message(readable(message), emit);
+            true
+        })?;
+        Ok(walk)
+    }
+}
+
+fn readable<'m>(message: &Message<'m>) -> Result<RawMessage<'m>, Unreadable<'m>> {
+    raw_message(message).map_err(|rejection| Unreadable {
+        offset: message.offset,
+        appended_at: message.timestamp,
+        code: rejection.code(),
+        payload: message.payload.unwrap_or_default(),
+    })
+}
+
+/// Which records a later topic holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// Ticks.
+    Normalized,
+    /// Enriched ticks.
+    Enriched,
+    /// Late ticks.
+    Late,
+}
+
+/// A topic that a table is written from.
+pub struct SourceLog {
+    /// Brokers.
+    pub bootstrap: String,
+    /// Reads the records.
+    pub wire: Wire,
+    /// What they are.
+    pub records: Records,
+    /// What is read.
+    pub ranges: Vec<Range>,
+    /// By partition: what the table's rows before the log's beginning have accepted (INV-3).
+    pub accepted_before: BTreeMap<i32, Vec<LastOrigin>>,
+}
+
+impl SourceLog {
+    /// The rows that the topic asks for, by offset in the topic; and how many records cannot be read.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn expect(&self) -> Result<(Blocks, u64), StreamError> {
+        let (mut blocks, mut unreadable) = (Blocks::default(), 0);
+        for range in &self.ranges {
+            unreadable += self.read(range, &mut |offset, _, text| blocks.add(&range.lane, offset, text))?;
+        }
+        Ok((blocks, unreadable))
+    }
+
+    /// The rows of these blocks, by a second reading.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
+        let mut rows = Vec::new();
+        for range in self.ranges.iter().filter(|range| blocks.iter().any(|block| block.lane == range.lane)) {
+            self.read(range, &mut |offset, id, text| {
+                if blocks.iter().any(|block| block.lane == range.lane && block.number == offset.div_euclid(BLOCK)) {
+                    rows.push(Row { id: id.to_owned(), text: text.to_owned() });
+                }
+            })?;
+        }
+        Ok(rows)
+    }
+
+    // Shows (offset, tick id, text) of every record that becomes a row; answers how many cannot be read.
+    fn read(&self, range: &Range, show: &mut dyn FnMut(i64, &str, &str)) -> Result<u64, StreamError> {
+        let seed = self.accepted_before.get(&range.lane.partition);
+        let mut sequencer: Sequencer = seed.into_iter().flatten().collect();
+        let (mut text, mut unreadable) = (String::new(), 0);
+        LogReader::new(&self.bootstrap)?.read(&range.partition(), range.first, range.end, |message| {
+            let payload = message.payload.unwrap_or_default();
+            let offset = message.offset;
+            let writer = Writer::new(&mut text);
+            let origin = match self.records {
+                Records::Normalized => self.wire.decode_tick(payload).map(|tick| {
+                    writer.remarks(offset, &tick);
+                    tick.origin
+                }),
+                Records::Enriched => self.wire.decode_enriched(payload).map(|enriched| {
+                    writer.enrichment(offset, &enriched.tick, &enriched.enrichment);
+                    enriched.tick.origin
+                }),
+                Records::Late => self.wire.decode_late(payload).map(|late| {
+                    writer.late(offset, &late);
+                    late.origin
+                }),
+            };
+            match origin {
+                Ok(origin) if sequencer.accept(origin.feed, origin.partition, origin.position()) => {
+                    show(offset, &origin.to_string(), &text);
+                }
+                Ok(_) => {}
+                Err(_) => unreadable += 1,
+            }
+            true
+        })?;
+        Ok(unreadable)
+    }
+}

@@ -1,0 +1,225 @@
+//! What ought to have become of one raw partition: the pipeline's own rules over the log (INV-1, INV-5).
+//!
+//! Role: pure; it is shown the messages of a partition in order. Invariant: it uses the very parser and event-id window
+//! of normalization, so what it expects is what a run without any failure makes of the same bytes. (That parser and
+//! window are right is shown elsewhere, by an oracle that shares no code with them.)
+//! Where retention has cut the log's beginning, the first messages only fill the window: whether they repeat an event
+//! that is gone cannot be known, and nothing is claimed about them.
+
+use std::collections::BTreeMap;
+
+use domain::{Micros, Tick};
+use markets::{Normalizer, RawMessage};
+use serde::Serialize;
+use stream::event_window::{EventWindow, WindowLimits};
+use xxhash_rust::xxh64::xxh64;
+
+/// INV-5 in numbers, of one raw partition or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Messages read.
+    pub messages: u64,
+    /// Sound messages, repetitions included.
+    pub parsed: u64,
+    /// Messages that are dead-lettered as a whole.
+    pub dead_lettered: u64,
+    /// Ticks in sound messages.
+    pub ticks: u64,
+    /// Ticks that ought to be in the tables.
+    pub emitted: u64,
+    /// Ticks of messages that repeat an event.
+    pub duplicates: u64,
+    /// Rows of documents that are refused.
+    pub rejected_rows: u64,
+}
+
+impl Counts {
+    /// Adds the counts of another partition.
+    pub fn add(&mut self, other: &Counts) {
+        self.messages += other.messages;
+        self.parsed += other.parsed;
+        self.dead_lettered += other.dead_lettered;
+        self.ticks += other.ticks;
+        self.emitted += other.emitted;
+        self.duplicates += other.duplicates;
+        self.rejected_rows += other.rejected_rows;
+    }
+}
+
+/// A dead letter that ought to exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedLetter {
+    /// Codes that it may have: that of the message, or those of its rejected rows.
+    pub codes: Vec<&'static str>,
+    /// Rejected rows; empty means the whole message.
+    pub rows: Vec<i32>,
+    /// Hash of the original bytes.
+    pub payload: u64,
+}
+
+/// The fate of the messages of one raw partition.
+pub struct RawWalk {
+    normalizer: Normalizer,
+    window: EventWindow,
+    window_length: Micros,
+    /// Append time of the first message, where earlier ones are gone.
+    cut_at: Option<Micros>,
+    is_cut: bool,
+    /// First offset about which something is claimed.
+    pub first_offset: Option<i64>,
+    /// INV-5.
+    pub counts: Counts,
+    /// By offset.
+    pub letters: BTreeMap<i64, ExpectedLetter>,
+}
+
+impl RawWalk {
+    /// A walk from the beginning of a log; `is_cut` says that retention has removed earlier messages.
+    pub fn new(normalizer: Normalizer, limits: WindowLimits, is_cut: bool) -> RawWalk {
+        RawWalk {
+            normalizer,
+            window: EventWindow::new(limits),
+            window_length: limits.micros,
+            cut_at: None,
+            is_cut,
+            first_offset: None,
+            counts: Counts::default(),
+            letters: BTreeMap::new(),
+        }
+    }
+
+    /// Follows one message (`Err` where its headers already make it a dead letter); shows the ticks that it ought to give.
+    pub fn message(&mut self, message: Result<RawMessage<'_>, Unreadable<'_>>, emit: &mut dyn FnMut(&Tick<'_>)) {
+        let (offset, appended_at) = match &message {
+            Ok(message) => (message.offset, message.appended_at),
+            Err(unreadable) => (unreadable.offset, unreadable.appended_at),
+        };
+        let cut_at = *self.cut_at.get_or_insert(appended_at);
+        let is_claimed = !self.is_cut || appended_at > cut_at.saturating_add(self.window_length);
+        if is_claimed {
+            self.first_offset.get_or_insert(offset);
+        }
+        let mut counts = Counts { messages: 1, ..Counts::default() };
+        let letter = match message {
+            Err(unreadable) => {
+                counts.dead_lettered = 1;
+                Some(ExpectedLetter {
+                    codes: vec![unreadable.code],
+                    rows: Vec::new(),
+                    payload: xxh64(unreadable.payload, 0),
+                })
+            }
+            Ok(message) => self.sound(&message, &mut counts, &mut |tick| {
+                if is_claimed {
+                    emit(tick);
+                }
+            }),
+        };
+        if is_claimed {
+            self.counts.add(&counts);
+            self.letters.extend(letter.map(|letter| (offset, letter)));
+        }
+    }
+
+    fn sound(&mut self, message: &RawMessage<'_>, counts: &mut Counts, emit: &mut dyn FnMut(&Tick<'_>)) -> Option<ExpectedLetter> {
+        let parsed = match self.normalizer.parse(message) {
+            Ok(parsed) => parsed,
+            Err(rejection) => {
+                counts.dead_lettered = 1;
+                return Some(ExpectedLetter {
+                    codes: vec![rejection.code.name()],
+                    rows: Vec::new(),
+                    payload: xxh64(message.payload, 0),
+                });
+            }
+        };
+        counts.parsed = 1;
+        let rows = parsed.rows() as u64;
+        counts.ticks = rows;
+        if self.window.observe(message.offset, message.appended_at, parsed.event_key()) {
+            counts.duplicates = rows;
+            return None;
+        }
+        let mut emitted = 0;
+        let rejected = parsed.emit(message.appended_at, &mut |tick| {
+            emitted += 1;
+            emit(tick);
+        });
+        counts.emitted = emitted;
+        counts.rejected_rows = rejected.len() as u64;
+        (!rejected.is_empty()).then(|| ExpectedLetter {
+            codes: rejected.iter().map(|row| row.rejection.code.name()).collect(),
+            rows: rejected.iter().map(|row| row.index).collect(),
+            payload: xxh64(message.payload, 0),
+        })
+    }
+}
+
+/// A message whose headers cannot be used.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Unreadable<'a> {
+    pub offset: i64,
+    pub appended_at: Micros,
+    pub code: &'static str,
+    pub payload: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use markets::NormalizerConfig;
+
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+    const START: Micros = 1_790_000_000 * SECOND;
+    const LIMITS: WindowLimits = WindowLimits { micros: 300 * SECOND, max_ids: 1000 };
+
+    fn payload(event_id: &str) -> String {
+        format!(
+            r#"{{"envelope":{{"event_type":"t","event_id":"{event_id}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"t","source":"s","version":"1.0"}},"payload":{{"market":"miso","instrument_id":"X","raw_data":{{"timestamp":"2026-01-01T00:00:00Z","price":1}}}}}}"#
+        )
+    }
+
+    fn walk(is_cut: bool, messages: &[(Micros, String)]) -> (RawWalk, Vec<i64>) {
+        let mut walk = RawWalk::new(Normalizer::new(NormalizerConfig::default()), LIMITS, is_cut);
+        let mut emitted = Vec::new();
+        for (offset, (seconds, payload)) in (0..).zip(messages) {
+            let message = RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset,
+                appended_at: START + seconds * SECOND,
+                key: None,
+                payload: payload.as_bytes(),
+                format: None,
+                tenant: None,
+                replay: None,
+            };
+            walk.message(Ok(message), &mut |tick| emitted.push(tick.origin.offset));
+        }
+        (walk, emitted)
+    }
+
+    #[test]
+    fn each_message_has_one_fate_and_the_equations_hold() {
+        let document = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[]}"#.to_owned();
+        let messages =
+            [(0, payload("a")), (1, payload("b")), (2, payload("a")), (3, "{".to_owned()), (302, payload("b")), (303, document)];
+        let (walk, emitted) = walk(false, &messages);
+        assert_eq!(emitted, [0, 1, 4]);
+        let counts = walk.counts;
+        assert_eq!((counts.messages, counts.parsed, counts.dead_lettered), (6, 4, 2));
+        assert_eq!((counts.ticks, counts.emitted, counts.duplicates, counts.rejected_rows), (4, 3, 1, 0));
+        assert_eq!(walk.letters.keys().copied().collect::<Vec<_>>(), [3, 5]);
+        assert_eq!(walk.letters.get(&3).map(|letter| letter.codes.clone()), Some(vec!["broken_json"]));
+    }
+
+    #[test]
+    fn nothing_is_claimed_about_the_beginning_of_a_cut_log_but_it_is_remembered() {
+        let messages = [(0, payload("a")), (299, payload("b")), (301, payload("b")), (302, payload("c"))];
+        let (walk, emitted) = walk(true, &messages);
+        assert_eq!(emitted, [3]);
+        assert_eq!((walk.first_offset, walk.counts.messages, walk.counts.duplicates), (Some(2), 2, 1));
+    }
+}

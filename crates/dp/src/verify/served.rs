@@ -1,0 +1,229 @@
+//! The served prices in Postgres and Redis against the newest tick of every instrument, by event time, then origin.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use service::Names;
+use stores::{ClickHouse, Postgres, Redis};
+
+use super::report::{Check, Differences};
+use super::tables::{literal, text};
+
+/// Keys live for 3600 s; a little earlier nothing is claimed about them any more.
+const KEY_LIFE: i64 = 3_540;
+/// Keys asked for at once.
+const KEYS_AT_ONCE: usize = 1_000;
+const PREFIX: &str = "served:latest_price:";
+
+/// What is compared of a price; times in microseconds.
+const FIELDS: [&str; 8] = ["price", "volume", "event_time", "tick_id", "market", "product", "currency", "unit"];
+
+/// A price by [`FIELDS`].
+type Price = [String; 8];
+/// Tenant and instrument.
+type Key = (String, String);
+
+/// A price as Postgres serves it.
+pub struct Served {
+    price: Price,
+    /// Seconds since it was written.
+    age: i64,
+}
+
+/// The newest tick of every instrument.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn newest(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<BTreeMap<Key, Price>> {
+    let sql = format!(
+        "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, \
+         argMax((toString(price), ifNull(toString(volume), 'null'), toString(toUnixTimestamp64Micro(timestamp)), tick_id, \
+         toString(market), toString(product), toString(currency), toString(unit)), \
+         (timestamp, toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
+         [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
+         FROM {} GROUP BY tenant_id, instrument_id",
+        names.table("enriched_ticks")
+    );
+    let rows = clickhouse.query_json(&sql).await.context("find the newest ticks")?;
+    rows.iter()
+        .map(|row| {
+            let fields = row.get("fields").and_then(Value::as_array).context("ClickHouse answered no fields")?;
+            let fields: Vec<String> = fields.iter().filter_map(|field| field.as_str().map(str::to_owned)).collect();
+            let price: Price = fields.try_into().ok().context("ClickHouse answered other fields")?;
+            Ok(((text(row, "tenant")?.to_owned(), text(row, "instrument")?.to_owned()), price))
+        })
+        .collect()
+}
+
+/// What Postgres serves.
+///
+/// # Errors
+/// Postgres does not answer.
+pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<BTreeMap<Key, Served>> {
+    let sql = format!(
+        "SELECT tenant_id, instrument_id, trim_scale(price)::text, coalesce(trim_scale(volume)::text, 'null'), \
+         ((extract(epoch FROM event_time) * 1000000)::bigint)::text, \
+         feed || '/' || raw_partition || '/' || raw_offset || '/' || raw_index, market, product, currency, unit, \
+         (extract(epoch FROM now() - updated_at)::bigint)::text \
+         FROM served_latest_prices WHERE generation = {}",
+        literal(names.generation())
+    );
+    let mut served = BTreeMap::new();
+    for row in postgres.query_text(&sql).await.context("read the served prices")? {
+        let mut fields = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || fields.next().unwrap_or_default();
+        let key = (next(), next());
+        let price: Price = std::array::from_fn(|_| next());
+        served.insert(key, Served { price, age: next().parse().unwrap_or(0) });
+    }
+    Ok(served)
+}
+
+/// Compares what Postgres serves.
+pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>) -> Check {
+    let mut differences = Differences::default();
+    for (key, price) in newest {
+        match served.get(key) {
+            None => differences.add(format!("{} is not served: {}", name(key), all(price))),
+            Some(found) if found.price != *price => differences.add(format!("{} differs: {}", name(key), changes(price, &found.price))),
+            Some(_) => {}
+        }
+    }
+    let extra = served.iter().filter(|(key, _)| !newest.contains_key(*key));
+    differences.extend(extra.map(|(key, found)| format!("{} is served, and has no tick: {}", name(key), all(&found.price))));
+    Check::new("Postgres: latest price of each instrument", newest.len() as u64, served.len() as u64, differences)
+}
+
+/// Compares what Redis serves. A key may have expired; it is missed only while it ought to live.
+///
+/// # Errors
+/// Redis does not answer.
+pub async fn check_redis(redis: &Redis, newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>) -> anyhow::Result<Check> {
+    let mut keys: Vec<String> = redis.scan(&format!("{PREFIX}*")).await.context("list the keys of Redis")?;
+    keys.sort();
+    keys.dedup();
+    let mut found = BTreeMap::new();
+    for part in keys.chunks(KEYS_AT_ONCE) {
+        let values = redis.get_many(part).await.context("read the prices of Redis")?;
+        found.extend(part.iter().zip(values).filter_map(|(key, value)| Some((key.clone(), value?))));
+    }
+    let ages: BTreeMap<&Key, i64> = served.iter().map(|(key, served)| (key, served.age)).collect();
+    Ok(compare_redis(newest, &ages, &found))
+}
+
+fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, found: &BTreeMap<String, String>) -> Check {
+    let mut differences = Differences::default();
+    let mut expected = found.len() as u64;
+    let mut known: BTreeMap<String, ()> = BTreeMap::new();
+    for (key, price) in newest {
+        let name = format!("{PREFIX}{}:{}", key.0, key.1);
+        match found.get(&name).map(|value| read(value)) {
+            Some(Some(value)) if value == *price => {}
+            Some(Some(value)) => differences.add(format!("key {name} differs: {}", changes(price, &value))),
+            Some(None) => differences.add(format!("key {name} holds no price")),
+            // One that Postgres lacks too is named there; here it is missed all the same.
+            None if ages.get(key).is_none_or(|age| *age < KEY_LIFE) => {
+                expected += 1;
+                differences.add(format!("key {name} is missing: {}", all(price)));
+            }
+            None => {}
+        }
+        known.insert(name, ());
+    }
+    for name in found.keys().filter(|name| !known.contains_key(*name)) {
+        expected -= 1;
+        differences.add(format!("key {name} is there, and has no tick"));
+    }
+    Check::new("Redis: latest price of each instrument", expected, found.len() as u64, differences)
+}
+
+// The fields as texts, numbers by their digits.
+fn read(value: &str) -> Option<Price> {
+    let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(value).ok()?;
+    let mut price: Price = Default::default();
+    for (field, name) in price.iter_mut().zip(FIELDS) {
+        let raw = object.get(name)?.get();
+        *field = serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned());
+        if name == "event_time" {
+            *field = field.parse::<jiff::Timestamp>().ok()?.as_microsecond().to_string();
+        }
+    }
+    Some(price)
+}
+
+fn name(key: &Key) -> String {
+    format!("instrument {} of tenant {}", key.1, key.0)
+}
+
+fn all(price: &Price) -> String {
+    let values: Vec<String> = FIELDS.iter().zip(price).take(4).map(|(name, value)| format!("{name} {}", shown(name, value))).collect();
+    values.join(", ")
+}
+
+fn changes(expected: &Price, found: &Price) -> String {
+    let values: Vec<String> = FIELDS
+        .iter()
+        .zip(expected.iter().zip(found))
+        .filter(|(_, (expected, found))| expected != found)
+        .map(|(name, (expected, found))| format!("{name} is {} instead of {}", shown(name, found), shown(name, expected)))
+        .collect();
+    values.join(", ")
+}
+
+fn shown(name: &str, value: &str) -> String {
+    let time = (name == "event_time").then(|| value.parse().ok()).flatten();
+    time.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
+        .map_or_else(|| value.to_owned(), |time: jiff::Timestamp| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str = r#"{"rank":"x","tenant_id":"t","instrument_id":"i","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"f/0/1/2","market":"PJM","product":"rth","currency":"USD","unit":"MWh"}"#;
+
+    fn price(price: &str) -> Price {
+        [price, "null", "1000000", "f/0/1/2", "PJM", "rth", "USD", "MWh"].map(str::to_owned)
+    }
+
+    fn newest(text: &str) -> BTreeMap<Key, Price> {
+        [(("t".to_owned(), "i".to_owned()), price(text))].into()
+    }
+
+    fn redis(newest: &BTreeMap<Key, Price>, age: i64, keys: &[&str]) -> Vec<String> {
+        let ages = newest.keys().map(|key| (key, age)).collect();
+        let found = keys.iter().map(|key| ((*key).to_owned(), JSON.to_owned())).collect();
+        compare_redis(newest, &ages, &found).differences.named
+    }
+
+    #[test]
+    fn prices_in_redis_are_read_by_their_digits() {
+        assert_eq!(read(JSON), Some(price("-31.55")));
+        assert_eq!(read("{}"), None);
+        assert!(redis(&newest("-31.55"), 0, &["served:latest_price:t:i"]).is_empty());
+    }
+
+    #[test]
+    fn wrong_missing_and_foreign_keys_are_named_and_expired_ones_are_not() {
+        let key = "served:latest_price:t:i";
+        assert_eq!(redis(&newest("1"), 0, &[key]), ["key served:latest_price:t:i differs: price is -31.55 instead of 1"]);
+        assert_eq!(redis(&newest("-31.55"), 0, &[]).len(), 1);
+        assert!(redis(&newest("-31.55"), KEY_LIFE, &[]).is_empty());
+        assert_eq!(redis(&newest("-31.55"), 0, &[key, "served:latest_price:t:j"]), ["key served:latest_price:t:j is there, and has no tick"]);
+    }
+
+    #[test]
+    fn postgres_differences_name_the_instrument_and_both_values() {
+        let served = |text: &str| -> BTreeMap<Key, Served> {
+            [(("t".to_owned(), "i".to_owned()), Served { price: price(text), age: 0 })].into()
+        };
+        assert!(compare_postgres(&newest("1"), &served("1")).ok);
+        let differing = compare_postgres(&newest("1"), &served("2"));
+        assert_eq!(differing.differences.named, ["instrument i of tenant t differs: price is 2 instead of 1"]);
+        let missing = compare_postgres(&newest("1"), &BTreeMap::new()).differences.named;
+        assert_eq!(missing, ["instrument i of tenant t is not served: price 1, volume null, event_time 1970-01-01T00:00:01Z, tick_id f/0/1/2"]);
+        assert!(compare_postgres(&BTreeMap::new(), &served("2")).differences.named.iter().all(|text| text.contains("has no tick")));
+    }
+}

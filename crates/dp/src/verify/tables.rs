@@ -1,0 +1,273 @@
+//! Questions to the tables in ClickHouse: checksums of blocks, rows of blocks, positions.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value};
+use stores::ClickHouse;
+use stream::LastOrigin;
+
+use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row, Sum};
+use super::canonical::{self, Column};
+use super::logs::Range;
+use super::report::{Differences, NAMED};
+
+/// Which of a row's two places is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where the raw message lies: feed, partition, offset.
+    Raw,
+    /// Where the record lies that the row was written from; the topic is the same for all rows of a table.
+    Source,
+}
+
+impl Place {
+    fn partition(self) -> &'static str {
+        match self {
+            Place::Raw => "raw_partition",
+            Place::Source => "src_partition",
+        }
+    }
+
+    fn offset(self) -> &'static str {
+        match self {
+            Place::Raw => "raw_offset",
+            Place::Source => "src_offset",
+        }
+    }
+
+    fn is_in(self, lane: &Lane) -> String {
+        let partition = format!("{} = {}", self.partition(), lane.partition);
+        match self {
+            Place::Raw => format!("feed = {} AND {partition}", literal(&lane.topic)),
+            Place::Source => partition,
+        }
+    }
+
+    // From `first` of each range where `is_whole` does not hold, else from 0.
+    fn within(self, ranges: &[Range], is_whole: bool) -> String {
+        let offset = self.offset();
+        let parts: Vec<String> = ranges
+            .iter()
+            .map(|range| {
+                let first = if is_whole { 0 } else { range.first };
+                format!("({} AND {offset} >= {first} AND {offset} < {})", self.is_in(&range.lane), range.end)
+            })
+            .collect();
+        if parts.is_empty() { "0".to_owned() } else { format!("({})", parts.join(" OR ")) }
+    }
+}
+
+/// A table as one comparison looks at it.
+#[derive(Clone, Copy)]
+pub struct Table<'a> {
+    /// The client.
+    pub clickhouse: &'a ClickHouse,
+    /// Name with the generation's suffix.
+    pub name: &'a str,
+    /// What is compared of a row.
+    pub columns: &'a [Column],
+    /// By which place rows are assigned to blocks.
+    pub place: Place,
+    /// What is compared.
+    pub ranges: &'a [Range],
+}
+
+impl Table<'_> {
+    /// Count and checksum of each block.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer, or there is no such table.
+    pub async fn blocks(&self) -> anyhow::Result<Blocks> {
+        let (place, name) = (self.place, self.name);
+        let topic = match place {
+            Place::Raw => "toString(feed)".to_owned(),
+            Place::Source => literal(self.ranges.first().map_or("", |range| &range.lane.topic)),
+        };
+        let sql = format!(
+            "SELECT {topic} AS topic, toString({}) AS partition, toString(intDiv({}, {BLOCK})) AS block, toString(count()) AS rows, \
+             toString(sum(xxHash64({}))) AS hashes FROM {name} WHERE {} GROUP BY topic, partition, block",
+            place.partition(),
+            place.offset(),
+            canonical::sql(self.columns),
+            place.within(self.ranges, false),
+        );
+        let mut blocks = Blocks::default();
+        for row in self.clickhouse.query_json(&sql).await.with_context(|| format!("read checksums of {name}"))? {
+            let lane = Lane {
+                topic: text(&row, "topic")?.into(),
+                partition: number(&row, "partition")?,
+            };
+            let sum = Sum {
+                rows: number(&row, "rows")?,
+                hashes: number(&row, "hashes")?,
+            };
+            blocks.insert(&lane, number(&row, "block")?, sum);
+        }
+        Ok(blocks)
+    }
+
+    /// The rows of these blocks.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn rows(&self, blocks: &[BlockKey]) -> anyhow::Result<Vec<Row>> {
+        let wanted: Vec<String> = blocks
+            .iter()
+            .map(|block| {
+                let (offset, start) = (self.place.offset(), block.number * BLOCK);
+                format!("({} AND {offset} >= {start} AND {offset} < {})", self.place.is_in(&block.lane), start + BLOCK)
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT tick_id AS id, {} AS text FROM {} WHERE ({}) AND {}",
+            canonical::sql(self.columns),
+            self.name,
+            wanted.join(" OR "),
+            self.place.within(self.ranges, false),
+        );
+        let rows = self.clickhouse.query_json(&sql).await.with_context(|| format!("read rows of {}", self.name))?;
+        rows.iter()
+            .map(|row| {
+                Ok(Row {
+                    id: text(row, "id")?.to_owned(),
+                    text: text(row, "text")?.to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    /// Rows whose place no log has: beyond its end, or of a topic that is not read.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn outside(&self) -> anyhow::Result<Differences> {
+        let (name, place) = (self.name, self.place);
+        let sql = format!(
+            "SELECT concat({}, ' was written from offset ', toString(src_offset), ' of partition ', toString(src_partition)) AS row, \
+             toString(count() OVER ()) AS total FROM {name} WHERE NOT {} LIMIT {NAMED}",
+            if has_tick_id(name) { "tick_id" } else { "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start))" },
+            place.within(self.ranges, true),
+        );
+        let what = match place {
+            Place::Raw => "which no raw topic has",
+            Place::Source => "which is beyond the end of the topic",
+        };
+        named(self.clickhouse, &sql, |row| format!("{row}, {what}")).await
+    }
+
+    /// Places of the source topic that more than one row was written from (INV-6).
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn doubled(&self) -> anyhow::Result<Differences> {
+        let name = self.name;
+        let id = if has_tick_id(name) {
+            "tick_id"
+        } else {
+            "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
+        };
+        let sql = format!(
+            "SELECT concat(any({id}), ' from offset ', toString(src_offset), ' of partition ', toString(src_partition), ' is there ', \
+             toString(count()), ' times') AS row, toString(count() OVER ()) AS total \
+             FROM {name} GROUP BY src_partition, src_offset HAVING count() > 1 LIMIT {NAMED} \
+             SETTINGS max_bytes_before_external_group_by = 500000000"
+        );
+        named(self.clickhouse, &sql, str::to_owned).await
+    }
+
+    /// Number of rows.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn count(&self) -> anyhow::Result<u64> {
+        let sql = format!("SELECT toString(count()) AS rows FROM {}", self.name);
+        let rows = self.clickhouse.query_json(&sql).await.with_context(|| format!("count {}", self.name))?;
+        rows.first().map_or(Ok(0), |row| number(row, "rows"))
+    }
+
+    /// By source partition, the last origins of the rows from before the ranges: the state in which the writer was there.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn accepted_before(&self) -> anyhow::Result<BTreeMap<i32, Vec<LastOrigin>>> {
+        let mut states: BTreeMap<i32, Vec<LastOrigin>> = BTreeMap::new();
+        for range in self.ranges.iter().filter(|range| range.is_cut) {
+            let sql = format!(
+                "SELECT toString(feed) AS feed, toString(raw_partition) AS partition, max((raw_offset, raw_index)) AS last, \
+                 toString(last.1) AS raw_offset_, toString(last.2) AS raw_index_ FROM {} \
+                 WHERE {} AND src_offset < {} GROUP BY feed, partition",
+                self.name,
+                self.place.is_in(&range.lane),
+                range.first
+            );
+            for row in self.clickhouse.query_json(&sql).await.with_context(|| format!("read positions of {}", self.name))? {
+                states.entry(range.lane.partition).or_default().push(LastOrigin {
+                    feed: text(&row, "feed")?.to_owned(),
+                    raw_partition: number(&row, "partition")?,
+                    position: domain::RawPosition {
+                        offset: number(&row, "raw_offset_")?,
+                        index: number(&row, "raw_index_")?,
+                    },
+                });
+            }
+        }
+        Ok(states)
+    }
+}
+
+// Bars have no origin of their own.
+fn has_tick_id(table: &str) -> bool {
+    !table.starts_with("bars")
+}
+
+async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> String) -> anyhow::Result<Differences> {
+    let rows = clickhouse.query_json(sql).await.context("look for rows out of place")?;
+    let total = rows.first().map_or(Ok(0), |row| number(row, "total"))?;
+    let named = rows.iter().map(|row| text(row, "row").map(&say)).collect::<anyhow::Result<_>>()?;
+    Ok(Differences { total, named })
+}
+
+/// A text column of an answer.
+pub fn text<'r>(row: &'r Map<String, Value>, name: &str) -> anyhow::Result<&'r str> {
+    row.get(name).and_then(Value::as_str).with_context(|| format!("ClickHouse answered no text {name}"))
+}
+
+/// A number column of an answer, which was asked for as text.
+pub fn number<T: std::str::FromStr>(row: &Map<String, Value>, name: &str) -> anyhow::Result<T> {
+    let text = text(row, name)?;
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => bail!("ClickHouse answered {text} for {name}"),
+    }
+}
+
+/// A text as an SQL literal.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_become_conditions_and_no_range_matches_nothing() {
+        let range = Range {
+            lane: Lane { topic: "it's".into(), partition: 2 },
+            first: 5,
+            end: 9,
+            is_cut: true,
+        };
+        let ranges = [range];
+        assert_eq!(
+            Place::Raw.within(&ranges, false),
+            r"((feed = 'it\'s' AND raw_partition = 2 AND raw_offset >= 5 AND raw_offset < 9))"
+        );
+        assert_eq!(Place::Source.within(&ranges, true), "((src_partition = 2 AND src_offset >= 0 AND src_offset < 9))");
+        assert_eq!(Place::Source.within(&[], true), "0");
+    }
+}

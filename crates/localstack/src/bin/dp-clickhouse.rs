@@ -1,0 +1,88 @@
+//! Runs the ClickHouse engine out of `libchdb.so`: `dp-clickhouse LIBRARY ARGUMENTS…`.
+//!
+//! Role: the library exports the whole `clickhouse local` program as one C function; started with listen options and a
+//! query that never ends it serves the real HTTP and native protocols. This program exists because the engine ends with
+//! its process, and takes the process's signals: it cannot live inside of `dp` or of a test.
+//! Failure: the engine's error text goes to stderr, exit code 1; wrong arguments, exit code 2.
+#![allow(unsafe_code)] // A C function of a library that is loaded at run time is called: there is no safe way.
+
+use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use libloading::{Library, Symbol};
+
+/// `struct local_result_v2` of `chdb.h`.
+#[repr(C)]
+struct LocalResult {
+    buffer: *const c_char,
+    length: usize,
+    vector: *mut c_void,
+    elapsed: f64,
+    rows_read: u64,
+    bytes_read: u64,
+    error_message: *const c_char,
+}
+
+type QueryStable = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut LocalResult;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(library) = arguments.next() else {
+        eprintln!("usage: dp-clickhouse LIBRARY ARGUMENTS…");
+        return ExitCode::from(2);
+    };
+    match run(&library, arguments) {
+        Ok(output) => {
+            // The output of a query that ended; nobody may be reading it.
+            let _reader_gone = std::io::stdout().write_all(&output);
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the engine to its end and answers what its queries wrote.
+fn run(library: &OsString, arguments: impl Iterator<Item = OsString>) -> Result<Vec<u8>, String> {
+    let owned: Vec<CString> = std::iter::once(OsString::from("clickhouse"))
+        .chain(arguments)
+        .map(|argument| CString::new(argument.into_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "an argument holds a zero byte".to_owned())?;
+    let count = c_int::try_from(owned.len()).map_err(|_| "too many arguments".to_owned())?;
+    let mut pointers: Vec<*mut c_char> = owned.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
+    // As in C's `main`: the list ends with a null pointer that is not counted.
+    pointers.push(std::ptr::null_mut());
+
+    // SAFETY: the library is the checked download of a pinned version; loading it runs its initialisers, which expect
+    // nothing of the process.
+    let engine = unsafe { Library::new(library) }
+        .map_err(|error| format!("cannot load {}: {error}", library.to_string_lossy()))?;
+    // Never unloaded: threads of the engine may still run in it when the process ends.
+    let engine = ManuallyDrop::new(engine);
+    // SAFETY: `chdb.h` of this version declares the function with this type.
+    let query: Symbol<'_, QueryStable> =
+        unsafe { engine.get(b"query_stable_v2\0") }.map_err(|error| format!("not the expected library: {error}"))?;
+    // SAFETY: `pointers` holds `count` zero-terminated strings that live until after the call, and a final null pointer.
+    let result = unsafe { query(count, pointers.as_mut_ptr()) };
+    // SAFETY: the engine answers null or a pointer to a result that stays valid, since it is never freed here.
+    let Some(result) = (unsafe { result.as_ref() }) else {
+        return Ok(Vec::new());
+    };
+    if !result.error_message.is_null() {
+        // SAFETY: a message that is not null is a zero-terminated string.
+        return Err(unsafe { CStr::from_ptr(result.error_message) }
+            .to_string_lossy()
+            .into_owned());
+    }
+    if result.buffer.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: `buffer` points to `length` bytes.
+    Ok(unsafe { std::slice::from_raw_parts(result.buffer.cast::<u8>(), result.length) }.to_vec())
+}

@@ -1,0 +1,151 @@
+//! What a stack is made of: its folder, ports, programs; and where its files lie.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::unistd::geteuid;
+
+use crate::cache::Cache;
+use crate::error::StackError;
+use crate::name::{Name, Server};
+use crate::ports::Ports;
+use crate::tools::Tools;
+
+/// How to run one stack. Fields may be changed before [`crate::Stack::new`].
+#[derive(Debug, Clone)]
+pub struct StackConfig {
+    /// Folder of data, logs and `stack.json`.
+    pub dir: PathBuf,
+    /// Where everything listens.
+    pub ports: Ports,
+    /// Folder of `dp-clickhouse` and of the services' binaries; default: that of the running program.
+    pub bin_dir: PathBuf,
+    /// Folder of downloads; default: `$DATA_PROC_CACHE`, else `~/.cache/254carbon`.
+    pub cache: PathBuf,
+    /// Where programs such as `java` are looked for; default: `$PATH` and Debian's folders.
+    pub path: Option<OsString>,
+    /// Whether processes get a session of their own, and so outlive the terminal. Default true.
+    pub detached: bool,
+    /// Whether long steps are shown on stderr. Default false.
+    pub progress: bool,
+    /// Environment of the services besides [`crate::Stack::env`], which it may override.
+    pub service_env: BTreeMap<String, String>,
+    /// Set by a signal handler: what is going on ends soon, and what it had started is stopped.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+impl StackConfig {
+    /// The defaults for this folder and these ports.
+    pub fn new(dir: impl Into<PathBuf>, ports: Ports) -> StackConfig {
+        StackConfig {
+            dir: dir.into(),
+            ports,
+            bin_dir: own_bin_dir(),
+            cache: Cache::default_root(),
+            path: None,
+            detached: true,
+            progress: false,
+            service_env: BTreeMap::new(),
+            interrupted: Arc::default(),
+        }
+    }
+
+    pub(crate) fn tools(&self) -> Tools {
+        match &self.path {
+            Some(path) => Tools::new(path, false),
+            None => Tools::new(&std::env::var_os("PATH").unwrap_or_default(), true),
+        }
+    }
+
+    pub(crate) fn check_interrupted(&self) -> Result<(), StackError> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            Err(StackError::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn server_dir(&self, server: Server) -> PathBuf {
+        self.dir.join(server.name())
+    }
+
+    pub(crate) fn log(&self, name: Name) -> PathBuf {
+        self.dir.join("logs").join(format!("{name}.log"))
+    }
+}
+
+/// The folder of the stack with this port offset: `/var/tmp/254carbon-<uid>/stack[-<offset>]`.
+///
+/// Not below the home folder: PostgreSQL refuses root, and the user that it runs as instead cannot enter root's home.
+pub fn default_dir(offset: u16) -> PathBuf {
+    let name = if offset == 0 {
+        "stack".to_owned()
+    } else {
+        format!("stack-{offset}")
+    };
+    own_root().join(name)
+}
+
+fn own_root() -> PathBuf {
+    PathBuf::from(format!("/var/tmp/254carbon-{}", geteuid()))
+}
+
+/// Makes the folder of a stack, with the rights that PostgreSQL's user needs to pass through it.
+pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StackError> {
+    let root = own_root();
+    if dir.starts_with(&root) {
+        make_dir(&root)?;
+        // /var/tmp belongs to everybody: somebody else may have made the folder to look into what we write there.
+        let owner = fs::symlink_metadata(&root).map_err(StackError::io("read", &root))?;
+        if owner.uid() != geteuid().as_raw() || !owner.is_dir() {
+            return Err(StackError::Refused(format!(
+                "{} belongs to somebody else: use --dir",
+                root.display()
+            )));
+        }
+    }
+    make_dir(dir)?;
+    make_dir(&dir.join("logs"))
+}
+
+fn make_dir(dir: &Path) -> Result<(), StackError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)
+        .map_err(StackError::io("create", dir))
+}
+
+/// The folder of the running program; test programs lie one level deeper, in `deps`.
+fn own_bin_dir() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let folder = if folder.ends_with("deps") || folder.ends_with("examples") {
+        folder.parent().unwrap_or(folder)
+    } else {
+        folder
+    };
+    folder.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_with_different_offsets_have_different_folders() {
+        assert!(default_dir(0).ends_with("stack"));
+        assert!(default_dir(1000).ends_with("stack-1000"));
+        assert!(default_dir(0).starts_with("/var/tmp"));
+    }
+
+    #[test]
+    fn programs_are_found_beside_a_test_program() {
+        assert!(!own_bin_dir().ends_with("deps"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether a server answers as its clients would see it. A port that accepts connections is not enough: Kafka accepts
+//! long before it serves.
+//!
+//! Each probe is one short request by hand, so that this crate needs no client library, and no Java program is started.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks Kafka for its API versions, which it answers only once it has started fully (4.1 opens its request handlers last).
+pub(crate) fn kafka(port: u16) -> bool {
+    // Length 10, API 18 (ApiVersions) version 0, correlation id 254, no client id.
+    const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 254, 0xff, 0xff];
+    let mut answer = [0_u8; 10];
+    let answered = connect(port)
+        .is_some_and(|mut stream| stream.write_all(&REQUEST).is_ok() && stream.read_exact(&mut answer).is_ok());
+    // Behind the length: our correlation id, then error code 0.
+    answered && answer.ends_with(&[0, 0, 0, 254, 0, 0])
+}
+
+/// Status of a `GET` by HTTP/1.1.
+pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
+    let mut stream = connect(port)?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut head = [0_u8; 12];
+    stream.read_exact(&mut head).ok()?;
+    std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
+}
+
+/// Whether Redis answers a PING; while it loads its file it answers with an error.
+pub(crate) fn redis(port: u16) -> bool {
+    let mut answer = [0_u8; 5];
+    connect(port)
+        .is_some_and(|mut stream| stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut answer).is_ok())
+        && &answer == b"+PONG"
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    let stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    Some(stream)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers every connection with these bytes.
+    fn answering(answer: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 256];
+                let _length = stream.read(&mut request);
+                let _closed_early = stream.write_all(answer);
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn a_server_that_answers_something_else_is_not_ready() {
+        let port = answering(b"-LOADING Redis is loading the dataset in memory\r\n");
+        assert!(!redis(port));
+        assert!(!kafka(port));
+        assert_eq!(http_status(port, "/ping"), None);
+    }
+
+    #[test]
+    fn the_status_of_an_http_answer_is_read() {
+        assert_eq!(
+            http_status(answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), "/health/ready"),
+            Some(503)
+        );
+    }
+}

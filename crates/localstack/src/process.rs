@@ -1,0 +1,320 @@
+//! Processes of the machine, known by pid and start time: start detached, look, signal, wait.
+//!
+//! Invariant: a signal goes only to a process whose start time is the recorded one; a pid that the system has given to
+//! somebody else since then counts as ended. Zombies count as ended and are reaped when they are children of ours.
+
+use std::fs;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StackError;
+
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+/// `USER_HZ`, in which Linux gives times in `/proc`: part of its interface, always 100.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// One run of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Process id.
+    pub(crate) pid: i32,
+    /// Start time in ticks since boot, from `/proc/<pid>/stat`.
+    pub(crate) start_ticks: u64,
+}
+
+/// What a process and its descendants use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Resident memory in bytes; memory shared between several processes counts for each.
+    pub resident_bytes: u64,
+    /// CPU time spent since the start, user and system, in seconds; of ended children too.
+    pub cpu_seconds: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    pid: i32,
+    parent: i32,
+    state: char,
+    cpu_ticks: u64,
+    start_ticks: u64,
+}
+
+impl Running {
+    /// The process that has just been spawned.
+    pub(crate) fn of(child: &Child) -> Result<Running, StackError> {
+        let pid = child.id() as i32;
+        match read_stat(pid) {
+            Some(stat) => Ok(Running {
+                pid,
+                start_ticks: stat.start_ticks,
+            }),
+            None => Err(StackError::Refused(format!(
+                "process {pid} vanished from /proc while it was started"
+            ))),
+        }
+    }
+
+    fn stat(self) -> Option<Stat> {
+        read_stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks)
+    }
+
+    /// Whether it still runs (or is paused).
+    pub(crate) fn is_alive(self) -> bool {
+        match self.stat() {
+            // The first thread has ended; while others have not, files and ports are still held.
+            Some(stat) if stat.state == 'Z' && has_other_threads(self.pid) => true,
+            Some(stat) if stat.state == 'Z' => {
+                // A child of ours that ended: take its exit status, so that it leaves the process table.
+                let _not_our_child = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
+                false
+            }
+            Some(stat) => stat.state != 'X',
+            None => false,
+        }
+    }
+
+    /// Whether it is stopped by SIGSTOP.
+    pub(crate) fn is_paused(self) -> bool {
+        self.stat().is_some_and(|stat| stat.state == 'T')
+    }
+
+    /// Sends a signal; false when the process has ended.
+    pub(crate) fn signal(self, signal: Signal) -> bool {
+        self.is_alive() && signal::kill(Pid::from_raw(self.pid), signal).is_ok()
+    }
+
+    /// Waits until it has ended; false when it has not within `limit`.
+    pub(crate) fn wait_gone(self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.is_alive() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+
+    /// It and everything that descends from it, as they are now.
+    pub(crate) fn with_descendants(self) -> Vec<Running> {
+        let table: Vec<Stat> = all_stats();
+        let mut family = vec![self];
+        let mut next = 0;
+        while let Some(parent) = family.get(next).copied() {
+            let children = table.iter().filter(|stat| stat.parent == parent.pid);
+            family.extend(children.map(|stat| Running {
+                pid: stat.pid,
+                start_ticks: stat.start_ticks,
+            }));
+            next += 1;
+        }
+        family
+    }
+
+    /// SIGKILL to it and its descendants, then waits until they have ended.
+    ///
+    /// The descendants matter for PostgreSQL only: backends that outlive the postmaster keep its shared memory, and a
+    /// start would be refused until they notice.
+    pub(crate) fn kill_tree(self, limit: Duration) -> bool {
+        let family = self.with_descendants();
+        for process in &family {
+            process.signal(Signal::SIGKILL);
+        }
+        family.into_iter().all(|process| process.wait_gone(limit))
+    }
+
+    /// Seconds since it started.
+    pub(crate) fn uptime(self) -> Option<Duration> {
+        let since_boot: f64 = fs::read_to_string("/proc/uptime")
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        Duration::try_from_secs_f64(since_boot - self.start_ticks as f64 / TICKS_PER_SECOND).ok()
+    }
+}
+
+/// What a process and its descendants use now; `None` when it does not exist.
+pub fn usage(pid: i32) -> Option<Usage> {
+    let stat = read_stat(pid)?;
+    let family = Running {
+        pid,
+        start_ticks: stat.start_ticks,
+    }
+    .with_descendants();
+    Some(
+        family
+            .into_iter()
+            .filter_map(Running::stat)
+            .fold(Usage::default(), |sum, stat| Usage {
+                resident_bytes: sum.resident_bytes + resident_bytes(stat.pid),
+                cpu_seconds: sum.cpu_seconds + stat.cpu_ticks as f64 / TICKS_PER_SECOND,
+            }),
+    )
+}
+
+/// Spawns the command and forgets the handle: the stack finds its processes by their [`Running`].
+pub(crate) fn spawn(command: &mut Command) -> Result<Running, StackError> {
+    let program = command.get_program().to_owned();
+    let child = command.spawn().map_err(|error| StackError::Command {
+        program: program.to_string_lossy().into_owned(),
+        message: error.to_string(),
+    })?;
+    Running::of(&child)
+}
+
+/// Runs a helper program to its end; its output is part of the error when it fails.
+pub(crate) fn run_to_end(command: &mut Command) -> Result<String, StackError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |message: String| StackError::Command {
+        program: program.clone(),
+        message,
+    };
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout) + &text(&output.stderr));
+    }
+    let all = text(&output.stdout) + "\n" + &text(&output.stderr);
+    Err(failed(format!("{} ({})", telling_line(&all), output.status)))
+}
+
+/// The line of a log that tells most, shortened: the first error, else the last line that is no stack trace.
+pub(crate) fn telling_line(log: &str) -> String {
+    let lines = || {
+        log.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("at "))
+    };
+    let words = ["ERROR", "FATAL", "Exception", "error:", "npm error"];
+    let is_error = |line: &&str| words.iter().any(|word| line.contains(word));
+    let line = lines()
+        .find(is_error)
+        .or_else(|| lines().next_back())
+        .unwrap_or("it wrote nothing");
+    line.chars().take(300).collect()
+}
+
+fn has_other_threads(pid: i32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
+}
+
+fn all_stats() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| read_stat(entry.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+fn read_stat(pid: i32) -> Option<Stat> {
+    parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Reads `/proc/<pid>/stat`. The name in parentheses may hold spaces and parentheses: count from the last one.
+fn parse_stat(pid: i32, text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_whitespace().collect();
+    let number = |index: usize| -> Option<u64> { fields.get(index)?.parse().ok() };
+    Some(Stat {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        state: fields.first()?.chars().next()?,
+        cpu_ticks: number(11)? + number(12)? + number(13)? + number(14)?,
+        start_ticks: number(19)?,
+    })
+}
+
+fn resident_bytes(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let text = "7 (a b) (c)) S 1 7 7 0 -1 4194304 1 2 3 4 50 60 7 8 20 0 1 0 987654 1 2";
+        let stat = parse_stat(7, text).unwrap();
+        assert_eq!(
+            stat,
+            Stat {
+                pid: 7,
+                parent: 1,
+                state: 'S',
+                cpu_ticks: 125,
+                start_ticks: 987_654
+            }
+        );
+        assert_eq!(parse_stat(7, "7 (x"), None);
+    }
+
+    #[test]
+    fn a_reused_pid_counts_as_ended_and_is_never_signalled() {
+        let sleeper = spawn(Command::new("sleep").arg("60")).unwrap();
+        let earlier = Running {
+            start_ticks: sleeper.start_ticks - 1,
+            ..sleeper
+        };
+        assert!(sleeper.is_alive() && !earlier.is_alive());
+        assert!(!earlier.signal(Signal::SIGKILL));
+        assert!(sleeper.is_alive());
+        assert!(sleeper.kill_tree(LIMIT));
+        assert!(!sleeper.is_alive());
+    }
+
+    #[test]
+    fn descendants_end_with_their_ancestor() {
+        let shell = spawn(Command::new("sh").args(["-c", "sleep 60 & sleep 60; true"])).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while shell.with_descendants().len() < 3 && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+        let family = shell.with_descendants();
+        assert_eq!(family.len(), 3);
+        assert!(shell.kill_tree(LIMIT));
+        assert!(family.into_iter().all(|process| !process.is_alive()));
+    }
+
+    #[test]
+    fn a_paused_process_is_seen_as_such() {
+        let sleeper = spawn(Command::new("sleep").arg("60")).unwrap();
+        assert!(sleeper.signal(Signal::SIGSTOP));
+        let deadline = Instant::now() + LIMIT;
+        while !sleeper.is_paused() && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+        assert!(sleeper.is_paused());
+        assert!(sleeper.kill_tree(LIMIT));
+    }
+
+    #[test]
+    fn the_line_that_tells_most_is_taken_from_a_log() {
+        assert_eq!(
+            telling_line("INFO a\nERROR port taken\n\tat x.Y(Z.java)\nINFO shutting down\n"),
+            "ERROR port taken"
+        );
+        assert_eq!(telling_line("[ERROR] cause\n[ERROR] read more at"), "[ERROR] cause");
+        assert_eq!(telling_line("one\ntwo\n\n"), "two");
+        assert_eq!(telling_line(""), "it wrote nothing");
+    }
+}

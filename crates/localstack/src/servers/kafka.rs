@@ -1,0 +1,138 @@
+//! Apache Kafka, one node in KRaft mode (broker and controller in one process).
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use super::{launcher, write_config};
+use crate::config::StackConfig;
+use crate::error::StackError;
+use crate::fetch;
+use crate::ports::Ports;
+use crate::process;
+use crate::tools;
+
+/// Warnings, and the few lines that tell of start and end; Kafka's own default fills a disk in a long test.
+const LOGGING: [&str; 4] = [
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+];
+
+/// The class path of the broker; Kafka's usual tools are classes on it, such as `org.apache.kafka.tools.TopicCommand`.
+pub(crate) fn classpath(config: &StackConfig) -> Result<String, StackError> {
+    Ok(format!("{}/*", fetch::kafka(config)?.display()))
+}
+
+pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, StackError> {
+    let java = config.tools().find(tools::JAVA)?;
+    tools::require_java(&java)?;
+    let classpath = classpath(config)?;
+    let (properties, data, tmp) = (dir.join("server.properties"), dir.join("data"), dir.join("tmp"));
+    fs::create_dir_all(&tmp).map_err(StackError::io("create", &tmp))?;
+    write_config(&properties, &server_properties(&config.ports, &data))?;
+    if !data.join("meta.properties").is_file() {
+        let mut format = Command::new(&java);
+        format.arg(LOGGING[0]).args([
+            "-cp",
+            &classpath,
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+        ]);
+        format
+            .args(["--cluster-id", &new_cluster_id()?, "--config"])
+            .arg(&properties);
+        process::run_to_end(&mut format)?;
+    }
+    let mut command = launcher(config, &java)?;
+    command.args([
+        "-Xms256m",
+        "-Xmx768m",
+        "-XX:MaxGCPauseMillis=20",
+        "-XX:+ExitOnOutOfMemoryError",
+    ]);
+    // Native libraries are unpacked there and stay behind after kill -9: not in everybody's /tmp.
+    command.arg(format!("-Djava.io.tmpdir={}", tmp.display()));
+    command
+        .args(LOGGING)
+        .args(["-cp", &classpath, "kafka.Kafka"])
+        .arg(&properties);
+    Ok(command)
+}
+
+fn server_properties(ports: &Ports, data: &Path) -> String {
+    let (broker, controller, data) = (ports.kafka, ports.kafka_controller, data.display());
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         controller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\n\
+         log.dirs={data}\n\
+         # Topics are made by `dp topics create`, with the partition counts that the stages rely on.\n\
+         auto.create.topics.enable=false\n\
+         # One node: nothing can be replicated, and few partitions make start and end fast.\n\
+         offsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=8\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         transaction.state.log.num.partitions=4\n\
+         share.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\n\
+         share.coordinator.state.topic.num.partitions=1\n\
+         # Tests stop and start members often: no waiting for others to join, short sessions allowed.\n\
+         group.initial.rebalance.delay.ms=0\n\
+         group.min.session.timeout.ms=1000\n\
+         group.consumer.min.session.timeout.ms=1000\n\
+         group.consumer.min.heartbeat.interval.ms=200\n\
+         # Two cores.\n\
+         num.network.threads=2\n\
+         num.io.threads=4\n\
+         log.cleaner.dedupe.buffer.size=16777216\n"
+    )
+}
+
+/// 22 characters, as Kafka's own ids have; the last one stands for two bits only.
+fn new_cluster_id() -> Result<String, StackError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0_u8; 11];
+    fs::File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(StackError::io("read", source))?;
+    let mut id = hex::encode(bytes);
+    id.pop();
+    id.push('A');
+    Ok(id)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listener_is_on_the_loopback_address() {
+        let text = server_properties(&Ports::with_offset(0).unwrap(), Path::new("/data"));
+        let addresses: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("listeners="))
+            .flat_map(|line| line.split("://").skip(1))
+            .collect();
+        assert_eq!(addresses.len(), 3);
+        assert!(
+            addresses.iter().all(|address| address.starts_with("127.0.0.1:")),
+            "{addresses:?}"
+        );
+    }
+
+    #[test]
+    fn cluster_ids_are_22_characters_and_differ() {
+        let (one, two) = (new_cluster_id().unwrap(), new_cluster_id().unwrap());
+        assert_eq!((one.len(), two.len()), (22, 22));
+        assert_ne!(one, two);
+    }
+}

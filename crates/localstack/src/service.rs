@@ -1,0 +1,40 @@
+//! Our own services as processes of the stack.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::config::StackConfig;
+use crate::error::StackError;
+use crate::name::Service;
+use crate::servers::launcher;
+
+/// The command of one replica, which answers HTTP on this port.
+pub(crate) fn command(
+    config: &StackConfig,
+    service: Service,
+    port: u16,
+    env: &[(String, String)],
+) -> Result<Command, StackError> {
+    let program = program(config, service)?;
+    let mut command = launcher(config, &program)?;
+    command.current_dir(&config.dir);
+    command
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .envs(&config.service_env);
+    // The port belongs to this replica, whatever the environment says for all.
+    command.env("DATA_PROC_HEALTH_PORT", port.to_string());
+    Ok(command)
+}
+
+/// The service's binary.
+pub(crate) fn program(config: &StackConfig, service: Service) -> Result<PathBuf, StackError> {
+    let program = config.bin_dir.join(service.name());
+    if program.is_file() {
+        return Ok(program);
+    }
+    let message = format!(
+        "{} is missing: build it with `cargo build --release --workspace --bins`",
+        program.display()
+    );
+    Err(StackError::Refused(message))
+}

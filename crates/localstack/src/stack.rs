@@ -1,0 +1,474 @@
+//! One stack: start, look, signal, stop. The truth is in the folder's `stack.json`, so any process may do each of these.
+//!
+//! Failure: what a failing [`Stack::up`] had started is ended again; what ran before stays.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::cache;
+use crate::config::{self, StackConfig};
+use crate::error::StackError;
+use crate::name::{Name, Server, Service};
+use crate::ports;
+use crate::process::{self, POLL, Running};
+use crate::progress::Step;
+use crate::servers;
+use crate::service;
+use crate::state::{self, Condition, Entry, Lock, ProcessStatus, State};
+use crate::tools::Tool;
+
+/// Services drain for up to 30 s after SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(35);
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Ample for a machine that compiles at the same time; a healthy start takes about 6 s.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+/// Kafka and PostgreSQL reserve about 100 MB before the first message.
+const NEEDED_MB: u64 = 500;
+
+/// The processes of one folder.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    config: StackConfig,
+}
+
+impl Stack {
+    /// The stack with this configuration; makes its folder, starts nothing.
+    ///
+    /// Fails when processes of this folder run on other ports, or the folder cannot be made.
+    pub fn new(mut config: StackConfig) -> Result<Stack, StackError> {
+        config.dir = std::path::absolute(&config.dir).map_err(StackError::io("find", &config.dir))?;
+        config::prepare_dir(&config.dir)?;
+        let _lock = Lock::of(&config.dir)?;
+        let fresh = || State::new(config.ports.clone(), config.bin_dir.clone(), config.cache.clone());
+        let mut state = State::load(&config.dir)?.unwrap_or_else(fresh);
+        if state.ports != config.ports {
+            if let Some(entry) = state.processes.iter().find(|entry| state.alive(entry.name).is_some()) {
+                let (dir, name, port) = (config.dir.display(), entry.name, entry.port);
+                return Err(StackError::Refused(format!(
+                    "the stack in {dir} runs on other ports already ({name} on {port}): stop it with `dp down --dir {dir}`, or use another --dir"
+                )));
+            }
+            state.processes.clear();
+        }
+        (state.ports, state.bin_dir, state.cache) =
+            (config.ports.clone(), config.bin_dir.clone(), config.cache.clone());
+        state.save(&config.dir)?;
+        Ok(Stack { config })
+    }
+
+    /// The stack that another process made in this folder.
+    pub fn open(dir: &Path) -> Result<Stack, StackError> {
+        let dir = std::path::absolute(dir).map_err(StackError::io("find", dir))?;
+        let Some(state) = State::load(&dir)? else {
+            return Err(StackError::Refused(format!(
+                "there is no stack in {}: `dp up` makes one",
+                dir.display()
+            )));
+        };
+        let mut config = StackConfig::new(dir, state.ports);
+        (config.bin_dir, config.cache) = (state.bin_dir, state.cache);
+        Ok(Stack { config })
+    }
+
+    /// How it is run.
+    pub fn config(&self) -> &StackConfig {
+        &self.config
+    }
+
+    /// How it is run, to change what later starts use (`service_env`, `progress`, `interrupted`).
+    pub fn config_mut(&mut self) -> &mut StackConfig {
+        &mut self.config
+    }
+
+    /// Fetches, starts and awaits the four servers; those that run already are left alone. Answers what was started.
+    pub fn up(&self) -> Result<Vec<Name>, StackError> {
+        self.start_all(&Server::ALL.map(Name::from))
+    }
+
+    /// Starts and awaits one replica of each service; those that run already are left alone. Answers what was started.
+    pub fn start_services(&self) -> Result<Vec<Name>, StackError> {
+        self.start_all(&Service::ALL.map(Name::from))
+    }
+
+    /// Starts one process and does not wait until it is ready; nothing happens when it runs. Answers its pid.
+    pub fn start(&self, name: impl Into<Name>) -> Result<i32, StackError> {
+        let name = name.into();
+        self.check_before_start(&[name])?;
+        self.spawn(name).map(|(running, _)| running.pid)
+    }
+
+    /// Waits until the process answers as its clients would see it: servers their protocol's smallest request, services
+    /// `GET /health/ready`. Fails at once when it ends, with the line of its log that tells why.
+    pub fn wait_ready(&self, name: impl Into<Name>, limit: Duration) -> Result<(), StackError> {
+        let name = name.into();
+        let deadline = Instant::now() + limit;
+        loop {
+            let Some(entry) = self.entry(name)? else {
+                return Err(StackError::NotRunning(name.to_string()));
+            };
+            let alive = entry.running.is_some_and(Running::is_alive);
+            if alive && self.is_ready(&entry) {
+                return Ok(());
+            }
+            let (log, last_line) = (self.config.log(name), || {
+                process::telling_line(&self.log_since_start(&entry))
+            });
+            if !alive {
+                return Err(StackError::Died {
+                    name: name.to_string(),
+                    last_line: last_line(),
+                    log,
+                });
+            }
+            if Instant::now() >= deadline {
+                return Err(StackError::NotReady {
+                    name: name.to_string(),
+                    seconds: limit.as_secs(),
+                    last_line: last_line(),
+                    log,
+                });
+            }
+            self.config.check_interrupted()?;
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Asks the process to end in order, waits up to 35 s, then kills it. False when it did not run.
+    pub fn stop(&self, name: impl Into<Name>) -> Result<bool, StackError> {
+        Ok(!self.stop_all(&[name.into()])?.is_empty())
+    }
+
+    /// `kill -9`, then waits until the process and its children have ended.
+    pub fn kill9(&self, name: impl Into<Name>) -> Result<(), StackError> {
+        let name = name.into();
+        let running = self.running(name)?;
+        if !running.kill_tree(KILL_LIMIT) {
+            return Err(StackError::Refused(format!(
+                "{name} (pid {}) did not end after SIGKILL",
+                running.pid
+            )));
+        }
+        self.forget(&[(name, running)])
+    }
+
+    /// Freezes the process (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn pause(&self, name: impl Into<Name>) -> Result<(), StackError> {
+        self.signal(name.into(), Signal::SIGSTOP)
+    }
+
+    /// Lets a frozen process go on (SIGCONT).
+    pub fn resume(&self, name: impl Into<Name>) -> Result<(), StackError> {
+        self.signal(name.into(), Signal::SIGCONT)
+    }
+
+    /// Stops services first, then servers. Answers what ran.
+    pub fn down(&self) -> Result<Vec<Name>, StackError> {
+        let names = self.recorded()?;
+        let (servers, services): (Vec<Name>, Vec<Name>) =
+            names.into_iter().partition(|name| matches!(name, Name::Server(_)));
+        let mut stopped = self.stop_all(&services)?;
+        stopped.extend(self.stop_all(&servers)?);
+        Ok(stopped)
+    }
+
+    /// `kill -9` for everything, as after a power cut.
+    pub fn kill_all(&self) -> Result<(), StackError> {
+        self.recorded()?
+            .into_iter()
+            .filter(|name| self.pid(*name).is_some())
+            .try_for_each(|name| self.kill9(name))
+    }
+
+    /// Removes the folder with all data and logs. Refused while something runs.
+    pub fn clean(&self) -> Result<(), StackError> {
+        let dir = &self.config.dir;
+        if let Some(name) = self.recorded()?.into_iter().find(|name| self.pid(*name).is_some()) {
+            return Err(StackError::Refused(format!(
+                "{name} of {} still runs: `dp down` first",
+                dir.display()
+            )));
+        }
+        if !state::is_stack(dir) {
+            return Err(StackError::Refused(format!(
+                "{} holds no stack: nothing was removed",
+                dir.display()
+            )));
+        }
+        fs::remove_dir_all(dir).map_err(StackError::io("remove", dir))
+    }
+
+    /// The pid of a process that is alive.
+    pub fn pid(&self, name: impl Into<Name>) -> Option<i32> {
+        self.running(name.into()).ok().map(|running| running.pid)
+    }
+
+    /// The port of a process for its clients; of a further replica, once it has been started.
+    pub fn port(&self, name: impl Into<Name>) -> Option<u16> {
+        let name = name.into();
+        self.config
+            .ports
+            .of(name)
+            .or_else(|| self.entry(name).ok().flatten().map(|entry| entry.port))
+    }
+
+    /// The log file of a process; later runs append to it.
+    pub fn log(&self, name: impl Into<Name>) -> PathBuf {
+        self.config.log(name.into())
+    }
+
+    /// Whether the process runs and answers its clients now.
+    pub fn is_answering(&self, name: impl Into<Name>) -> bool {
+        let entry = self.entry(name.into()).ok().flatten();
+        entry.is_some_and(|entry| entry.running.is_some_and(Running::is_alive) && self.is_ready(&entry))
+    }
+
+    /// Every process that was ever started here, in the order of the pipeline.
+    pub fn status(&self) -> Result<Vec<ProcessStatus>, StackError> {
+        let state = State::load(&self.config.dir)?;
+        Ok(state
+            .into_iter()
+            .flat_map(|state| state.processes)
+            .map(|entry| self.status_of(&entry))
+            .collect())
+    }
+
+    /// Where clients find the servers: the `DATA_PROC_*` variables of services and `dp`.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let ports = &self.config.ports;
+        [
+            ("DATA_PROC_KAFKA_BOOTSTRAP", format!("127.0.0.1:{}", ports.kafka)),
+            (
+                "DATA_PROC_CLICKHOUSE_URL",
+                format!("http://127.0.0.1:{}", ports.clickhouse_http),
+            ),
+            (
+                "DATA_PROC_POSTGRES_DSN",
+                format!("postgresql://user:password@127.0.0.1:{}/db", ports.postgres),
+            ),
+            ("DATA_PROC_REDIS_URL", format!("redis://127.0.0.1:{}/0", ports.redis)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+
+    /// Java class path of Kafka; its usual tools are classes on it, such as `org.apache.kafka.tools.TopicCommand`.
+    pub fn kafka_classpath(&self) -> Result<String, StackError> {
+        servers::kafka_classpath(&self.config)
+    }
+
+    fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
+        let mut started = Vec::new();
+        let result = self.start_and_await(names, &mut started);
+        if result.is_err() {
+            // The first error is the one to tell; what cannot be ended either shows in `dp status`.
+            let _ended = self.stop_all(&started);
+        }
+        result.map(|()| started)
+    }
+
+    fn start_and_await(&self, names: &[Name], started: &mut Vec<Name>) -> Result<(), StackError> {
+        self.check_before_start(names)?;
+        let _step = Step::spinner(self.config.progress, format!("starting {}", list(names)));
+        for name in names {
+            self.config.check_interrupted()?;
+            let (_, is_new) = self.spawn(*name)?;
+            if is_new {
+                started.push(*name);
+            }
+        }
+        names.iter().try_for_each(|name| self.wait_ready(*name, READY_LIMIT))
+    }
+
+    /// Everything that can be known to fail is found here, before the first process is started.
+    fn check_before_start(&self, names: &[Name]) -> Result<(), StackError> {
+        let config = &self.config;
+        let absent: Vec<Name> = names.iter().copied().filter(|name| self.pid(*name).is_none()).collect();
+        let servers: Vec<Server> = absent
+            .iter()
+            .filter_map(|name| {
+                if let Name::Server(server) = name {
+                    Some(*server)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let mut tools: Vec<Tool> = servers
+            .iter()
+            .flat_map(|server| servers::required_tools(*server))
+            .copied()
+            .collect();
+        tools.dedup();
+        config.tools().require(&tools)?;
+        for name in &absent {
+            if let Name::Service(service, _) = name {
+                service::program(config, *service)?;
+            }
+            ports::check_free(&config.ports.listened_by(*name))?;
+        }
+        if !servers.is_empty() {
+            cache::require_space(&config.dir, NEEDED_MB, "--dir")?;
+        }
+        for server in servers {
+            config.check_interrupted()?;
+            // Ctrl-C ends the client that fetches, too: that is no failure of the network.
+            servers::fetch(server, config).map_err(|error| config.check_interrupted().err().unwrap_or(error))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the process unless it runs; answers it, and whether it is new.
+    fn spawn(&self, name: Name) -> Result<(Running, bool), StackError> {
+        let config = &self.config;
+        let _lock = Lock::of(&config.dir)?;
+        let mut state = self.state()?;
+        if let Some(running) = state.alive(name) {
+            return Ok((running, false));
+        }
+        let port = match (config.ports.of(name), state.entry(name)) {
+            (Some(port), _) => port,
+            (None, Some(entry)) if ports::is_free(entry.port) => entry.port,
+            _ => ports::any_free()?,
+        };
+        let mut command = match name {
+            Name::Server(server) => servers::prepare(server, config)?,
+            Name::Service(service, _) => {
+                service::command(config, service, port, &self.env().into_iter().collect::<Vec<_>>())?
+            }
+        };
+        let log = config.log(name);
+        let log_offset = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        servers::log_to_file(&mut command, &log)?;
+        let running = process::spawn(&mut command)?;
+        state.record(Entry {
+            name,
+            port,
+            running: Some(running),
+            log_offset,
+        });
+        if let Err(error) = state.save(&config.dir) {
+            // A process that is not recorded would never be found again.
+            running.kill_tree(KILL_LIMIT);
+            return Err(error);
+        }
+        Ok((running, true))
+    }
+
+    /// Asks all to end at once, waits for all, kills the rest. Answers those that ran.
+    fn stop_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
+        let running: Vec<(Name, Running)> = names
+            .iter()
+            .filter_map(|name| Some((*name, self.running(*name).ok()?)))
+            .collect();
+        for (name, process) in &running {
+            process.signal(servers::stop_signal(*name));
+            // A paused process would take the signal only later.
+            process.signal(Signal::SIGCONT);
+        }
+        let deadline = Instant::now() + STOP_LIMIT;
+        for (name, process) in &running {
+            let gone = process.wait_gone(deadline.saturating_duration_since(Instant::now()));
+            if !gone && !process.kill_tree(KILL_LIMIT) {
+                return Err(StackError::Refused(format!(
+                    "{name} (pid {}) did not end after SIGKILL",
+                    process.pid
+                )));
+            }
+        }
+        self.forget(&running)?;
+        Ok(running.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Records that these runs have ended, unless somebody has started the process again meanwhile.
+    fn forget(&self, ended: &[(Name, Running)]) -> Result<(), StackError> {
+        let _lock = Lock::of(&self.config.dir)?;
+        let mut state = self.state()?;
+        for entry in &mut state.processes {
+            if entry
+                .running
+                .is_some_and(|running| ended.contains(&(entry.name, running)))
+            {
+                entry.running = None;
+            }
+        }
+        state.save(&self.config.dir)
+    }
+
+    fn signal(&self, name: Name, signal: Signal) -> Result<(), StackError> {
+        if self.running(name)?.signal(signal) {
+            Ok(())
+        } else {
+            Err(StackError::NotRunning(name.to_string()))
+        }
+    }
+
+    fn is_ready(&self, entry: &Entry) -> bool {
+        match entry.name {
+            Name::Server(server) => servers::is_ready(server, &self.config),
+            Name::Service(..) => crate::probe::http_status(entry.port, "/health/ready") == Some(200),
+        }
+    }
+
+    fn status_of(&self, entry: &Entry) -> ProcessStatus {
+        let running = entry.running.filter(|running| running.is_alive());
+        let condition = match running {
+            None => Condition::Stopped,
+            Some(running) if running.is_paused() => Condition::Paused,
+            Some(_) => Condition::Running,
+        };
+        ProcessStatus {
+            name: entry.name,
+            condition,
+            pid: running.map(|running| running.pid),
+            port: entry.port,
+            uptime_seconds: running.and_then(Running::uptime).map(|uptime| uptime.as_secs()),
+            usage: running.and_then(|running| process::usage(running.pid)),
+            log: self.config.log(entry.name),
+        }
+    }
+
+    fn running(&self, name: Name) -> Result<Running, StackError> {
+        self.state()?
+            .alive(name)
+            .ok_or_else(|| StackError::NotRunning(name.to_string()))
+    }
+
+    fn entry(&self, name: Name) -> Result<Option<Entry>, StackError> {
+        Ok(self.state()?.entry(name).cloned())
+    }
+
+    fn recorded(&self) -> Result<Vec<Name>, StackError> {
+        Ok(self.state()?.processes.iter().map(|entry| entry.name).collect())
+    }
+
+    fn state(&self) -> Result<State, StackError> {
+        let config = &self.config;
+        let fresh = || State::new(config.ports.clone(), config.bin_dir.clone(), config.cache.clone());
+        Ok(State::load(&config.dir)?.unwrap_or_else(fresh))
+    }
+
+    /// What the process has logged since it was started, at most the last 64 KiB.
+    fn log_since_start(&self, entry: &Entry) -> String {
+        const MOST: u64 = 64 << 10;
+        let mut text = Vec::new();
+        if let Ok(mut file) = fs::File::open(self.config.log(entry.name)) {
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            let from = entry.log_offset.max(length.saturating_sub(MOST));
+            // A log that cannot be read tells nothing: the error that is being made says where it is.
+            let _unreadable = file
+                .seek(SeekFrom::Start(from))
+                .and_then(|_| file.read_to_end(&mut text));
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+fn list(names: &[Name]) -> String {
+    names.iter().map(Name::to_string).collect::<Vec<_>>().join(", ")
+}

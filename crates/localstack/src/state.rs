@@ -1,0 +1,228 @@
+//! `stack.json`: which processes the stack has, so that another process can find, stop and restart them.
+//!
+//! Invariants: written by rename, so a reader sees a whole file; changed only under the folder's lock; nothing recorded
+//! before a restart of the machine counts (boot id).
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::StackError;
+use crate::name::Name;
+use crate::ports::Ports;
+use crate::process::Running;
+
+const FILE: &str = "stack.json";
+/// Pids of everything that may still run, one per line, for programs that read no JSON.
+const PIDS: &str = "pids";
+
+/// What is recorded of a stack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) ports: Ports,
+    pub(crate) bin_dir: PathBuf,
+    pub(crate) cache: PathBuf,
+    boot_id: String,
+    pub(crate) processes: Vec<Entry>,
+}
+
+/// What is recorded of a process. It stays recorded when it is stopped, so that a restart finds the same port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) name: Name,
+    pub(crate) port: u16,
+    pub(crate) running: Option<Running>,
+    /// Length of the log when this run began: what comes before belongs to earlier runs.
+    pub(crate) log_offset: u64,
+}
+
+/// How a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Condition {
+    Running,
+    Paused,
+    Stopped,
+}
+
+/// One line of `dp ps`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProcessStatus {
+    /// Name, as `dp start` takes it.
+    pub name: Name,
+    /// How it is.
+    pub condition: Condition,
+    /// Process id while it runs.
+    pub pid: Option<i32>,
+    /// The port for its clients.
+    pub port: u16,
+    /// Seconds since it started.
+    pub uptime_seconds: Option<u64>,
+    /// Memory and CPU of it and its children.
+    pub usage: Option<crate::process::Usage>,
+    /// Its log file.
+    pub log: PathBuf,
+}
+
+impl State {
+    pub(crate) fn new(ports: Ports, bin_dir: PathBuf, cache: PathBuf) -> State {
+        State {
+            ports,
+            bin_dir,
+            cache,
+            boot_id: boot_id(),
+            processes: Vec::new(),
+        }
+    }
+
+    /// The state recorded in this folder; `None` when there is none.
+    pub(crate) fn load(dir: &Path) -> Result<Option<State>, StackError> {
+        let path = dir.join(FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StackError::io("read", &path)(error)),
+        };
+        let mut state: State = serde_json::from_str(&text).map_err(|error| {
+            StackError::Refused(format!(
+                "{} cannot be read ({error}): stop its processes and remove the folder",
+                path.display()
+            ))
+        })?;
+        if state.boot_id != boot_id() {
+            state.boot_id = boot_id();
+            state.processes.iter_mut().for_each(|entry| entry.running = None);
+        }
+        Ok(Some(state))
+    }
+
+    pub(crate) fn save(&self, dir: &Path) -> Result<(), StackError> {
+        let pids: String = self
+            .processes
+            .iter()
+            .filter_map(|entry| entry.running)
+            .map(|running| format!("{}\n", running.pid))
+            .collect();
+        replace(&dir.join(PIDS), &pids)?;
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| StackError::Refused(format!("state cannot be written: {error}")))?;
+        replace(&dir.join(FILE), &text)
+    }
+
+    pub(crate) fn entry(&self, name: Name) -> Option<&Entry> {
+        self.processes.iter().find(|entry| entry.name == name)
+    }
+
+    /// The run of this process that is alive now.
+    pub(crate) fn alive(&self, name: Name) -> Option<Running> {
+        self.entry(name)?.running.filter(|running| running.is_alive())
+    }
+
+    /// Records a process, in the order of the pipeline.
+    pub(crate) fn record(&mut self, entry: Entry) {
+        self.processes.retain(|other| other.name != entry.name);
+        self.processes.push(entry);
+        self.processes.sort_by_key(|entry| entry.name);
+    }
+}
+
+/// Holds the folder's lock while it lives.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) fn of(dir: &Path) -> Result<Lock, StackError> {
+        let path = dir.join("stack.lock");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(StackError::io("open", &path))?;
+        file.lock().map_err(StackError::io("lock", &path))?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Whether this folder was made by a stack: only such a folder is ever deleted.
+pub(crate) fn is_stack(dir: &Path) -> bool {
+    dir.join(FILE).is_file()
+}
+
+pub(crate) fn pids_file(dir: &Path) -> PathBuf {
+    dir.join(PIDS)
+}
+
+fn replace(path: &Path, text: &str) -> Result<(), StackError> {
+    let part = path.with_extension("part");
+    fs::write(&part, text).map_err(StackError::io("write", &part))?;
+    fs::rename(&part, path).map_err(StackError::io("replace", path))
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::name::{Server, Service};
+
+    fn state_with(running: Running) -> State {
+        let mut state = State::new(
+            Ports::with_offset(0).unwrap(),
+            PathBuf::from("/bin"),
+            PathBuf::from("/cache"),
+        );
+        for name in [Name::replica(Service::Normalization, 2), Name::from(Server::Kafka)] {
+            state.record(Entry {
+                name,
+                port: 1,
+                running: Some(running),
+                log_offset: 0,
+            });
+        }
+        state
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(State::load(dir.path()).unwrap().is_none());
+        let running = Running { pid: 1, start_ticks: 2 };
+        state_with(running).save(dir.path()).unwrap();
+        let loaded = State::load(dir.path()).unwrap().unwrap();
+        let names: Vec<String> = loaded.processes.iter().map(|entry| entry.name.to_string()).collect();
+        assert_eq!(names, ["kafka", "normalization-2"]);
+        assert_eq!(loaded.entry(Server::Kafka.into()).unwrap().running, Some(running));
+        assert_eq!(fs::read_to_string(pids_file(dir.path())).unwrap(), "1\n1\n");
+    }
+
+    #[test]
+    fn pids_of_an_earlier_boot_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_with(Running { pid: 1, start_ticks: 2 });
+        state.boot_id = "another".to_owned();
+        state.save(dir.path()).unwrap();
+        let loaded = State::load(dir.path()).unwrap().unwrap();
+        assert!(loaded.processes.iter().all(|entry| entry.running.is_none()));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), "{").unwrap();
+        assert!(
+            State::load(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("stack.json cannot be read")
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! The stack as tests and `dp up` use it, with the real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use localstack::{Condition, Name, Server, Service, Stack, StackError, Temporary, holder};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Sends SQL to ClickHouse over HTTP and answers the body.
+fn clickhouse(stack: &Stack, sql: &str) -> String {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stack.config().ports.clickhouse_http)).unwrap();
+    let length = sql.len();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{sql}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Bodies come in chunks: keep the lines that are neither head nor chunk sizes.
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    body.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Sends one inline command to Redis and answers the first line.
+fn redis(stack: &Stack, command: &str, patience: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stack.config().ports.redis)).ok()?;
+    stream.set_read_timeout(Some(patience)).unwrap();
+    write!(stream, "{command}\r\n").ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line.trim().to_owned())
+}
+
+fn postgres(stack: &Stack, sql: &str) -> String {
+    let output = Command::new("psql")
+        .args(["-X", "-t", "-A", "-c", sql, &stack.env()["DATA_PROC_POSTGRES_DSN"]])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn topics(stack: &Stack, arguments: &[&str]) -> String {
+    let output = Command::new("java")
+        .args([
+            "-cp",
+            &stack.kafka_classpath().unwrap(),
+            "org.apache.kafka.tools.TopicCommand",
+        ])
+        .args(["--bootstrap-server", &stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn exists(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A program in `dir` made of these shell lines.
+fn script(dir: &Path, name: &str, lines: &str) {
+    let path = dir.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn data_survive_kill_9_of_every_server_and_down_leaves_no_process() {
+    let stack = Temporary::new().unwrap();
+    let started = stack.up().unwrap();
+    assert_eq!(started, Server::ALL.map(Name::from));
+    assert!(stack.up().unwrap().is_empty(), "a second up starts nothing");
+
+    clickhouse(&stack, "CREATE DATABASE market_data");
+    clickhouse(
+        &stack,
+        "CREATE TABLE market_data.t (a UInt64) ENGINE = MergeTree ORDER BY a",
+    );
+    clickhouse(
+        &stack,
+        "INSERT INTO market_data.t SETTINGS async_insert = 0 VALUES (42)",
+    );
+    postgres(&stack, "CREATE TABLE t (a int)");
+    postgres(&stack, "INSERT INTO t VALUES (43)");
+    topics(&stack, &["--create", "--topic", "t", "--partitions", "3"]);
+    assert_eq!(redis(&stack, "SET a 44", LIMIT).as_deref(), Some("+OK"));
+
+    for server in Server::ALL {
+        let pid = stack.pid(server).unwrap();
+        stack.kill9(server).unwrap();
+        assert!(!exists(pid), "{server:?}");
+        assert_eq!(stack.pid(server), None);
+        assert_ne!(stack.start(server).unwrap(), pid);
+    }
+    for server in Server::ALL {
+        stack.wait_ready(server, LIMIT).unwrap();
+    }
+    assert_eq!(clickhouse(&stack, "SELECT a FROM market_data.t"), "42");
+    assert_eq!(postgres(&stack, "SELECT a FROM t"), "43");
+    assert!(topics(&stack, &["--describe", "--topic", "t"]).contains("PartitionCount: 3"));
+    assert_eq!(
+        redis(&stack, "GET a", LIMIT).as_deref(),
+        Some("$-1"),
+        "a cache is empty after a crash"
+    );
+
+    let found = Stack::open(&stack.config().dir).unwrap();
+    let status = found.status().unwrap();
+    assert!(
+        status.iter().all(|process| process.condition == Condition::Running),
+        "{status:?}"
+    );
+    assert!(
+        status
+            .iter()
+            .all(|process| process.usage.is_some_and(|usage| usage.resident_bytes > 1 << 20))
+    );
+    let pids: Vec<i32> = status.iter().filter_map(|process| process.pid).collect();
+    assert!(found.clean().is_err(), "data of a running stack are not removed");
+    assert_eq!(found.down().unwrap(), Server::ALL.map(Name::from));
+    assert_eq!(pids.len(), 4);
+    assert!(pids.into_iter().all(|pid| !exists(pid)));
+    let ports = &stack.config().ports;
+    for port in [
+        ports.kafka,
+        ports.kafka_controller,
+        ports.clickhouse_http,
+        ports.clickhouse_tcp,
+        ports.postgres,
+        ports.redis,
+    ] {
+        assert_eq!(holder(port), None);
+    }
+    found.clean().unwrap();
+    assert!(!stack.config().dir.exists());
+}
+
+#[test]
+fn a_busy_port_is_one_line_that_names_it_and_nothing_is_started() {
+    let stack = Temporary::new().unwrap();
+    let port = stack.config().ports.redis;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let error = stack.up().unwrap_err();
+    assert!(matches!(error, StackError::PortBusy { .. }));
+    let line = error.to_string();
+    assert!(line.starts_with(&format!("port {port} (redis) is taken by ")), "{line}");
+    assert!(
+        line.contains(&format!("pid {}", std::process::id())) && line.contains("--port-offset"),
+        "{line}"
+    );
+    assert!(!line.contains('\n'));
+    assert!(stack.status().unwrap().is_empty());
+    drop(listener);
+}
+
+#[test]
+fn missing_tools_are_one_line_that_says_what_to_install() {
+    let nothing = tempfile::tempdir().unwrap();
+    let stack = Temporary::with(|config| config.path = Some(nothing.path().as_os_str().to_owned())).unwrap();
+    let line = stack.up().unwrap_err().to_string();
+    for expected in [
+        "missing: ",
+        "java (apt-get install ",
+        "initdb (",
+        "redis-server (apt-get install redis-server)",
+    ] {
+        assert!(line.contains(expected), "{line}");
+    }
+    assert!(stack.status().unwrap().is_empty());
+}
+
+#[test]
+fn a_server_that_ends_at_start_takes_those_started_with_it_and_tells_why() {
+    let programs = tempfile::tempdir().unwrap();
+    script(
+        programs.path(),
+        "dp-clickhouse",
+        "echo 'Code: 76. DB::Exception: Cannot lock file'; exit 1",
+    );
+    let stack = Temporary::with(|config| config.bin_dir = programs.path().to_owned()).unwrap();
+    let line = stack.up().unwrap_err().to_string();
+    assert!(
+        line.starts_with("clickhouse ended while starting: Code: 76. DB::Exception: Cannot lock file"),
+        "{line}"
+    );
+    assert!(line.contains("clickhouse.log"), "{line}");
+    let status = stack.status().unwrap();
+    assert_eq!(status.len(), 4);
+    assert!(
+        status.iter().all(|process| process.condition == Condition::Stopped),
+        "{status:?}"
+    );
+}
+
+#[test]
+fn a_paused_server_answers_again_after_resume() {
+    let stack = Temporary::new().unwrap();
+    stack.start(Server::Redis).unwrap();
+    stack.wait_ready(Server::Redis, LIMIT).unwrap();
+    stack.pause(Server::Redis).unwrap();
+    eventually("redis is shown as paused", || {
+        stack.status().unwrap()[0].condition == Condition::Paused
+    });
+    assert_eq!(redis(&stack, "PING", Duration::from_millis(200)), None);
+    stack.resume(Server::Redis).unwrap();
+    assert_eq!(redis(&stack, "PING", LIMIT).as_deref(), Some("+PONG"));
+    stack.pause(Server::Redis).unwrap();
+    let began = Instant::now();
+    assert!(stack.stop(Server::Redis).unwrap());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "a paused process is woken to be stopped"
+    );
+    assert!(!stack.stop(Server::Redis).unwrap());
+}
+
+#[test]
+fn replicas_of_a_service_get_ports_and_environments_of_their_own() {
+    let programs = tempfile::tempdir().unwrap();
+    script(programs.path(), "normalization", "exec sleep 600");
+    let stack = Temporary::with(|config| {
+        config.bin_dir = programs.path().to_owned();
+        config
+            .service_env
+            .insert("DATA_PROC_WORKERS".to_owned(), "2".to_owned());
+    })
+    .unwrap();
+    let second = Name::replica(Service::Normalization, 2);
+    stack.start(Service::Normalization).unwrap();
+    stack.start(second).unwrap();
+    assert_eq!(
+        stack.port(Service::Normalization),
+        Some(stack.config().ports.normalization)
+    );
+    let port = stack.port(second).unwrap();
+    assert_ne!(port, stack.config().ports.normalization);
+    let environment = fs::read_to_string(format!("/proc/{}/environ", stack.pid(second).unwrap())).unwrap();
+    let variables: Vec<&str> = environment.split('\0').collect();
+    let kafka = format!("DATA_PROC_KAFKA_BOOTSTRAP=127.0.0.1:{}", stack.config().ports.kafka);
+    for expected in [
+        format!("DATA_PROC_HEALTH_PORT={port}"),
+        kafka,
+        "DATA_PROC_WORKERS=2".to_owned(),
+    ] {
+        assert!(variables.contains(&expected.as_str()), "{expected}");
+    }
+    stack.kill9(second).unwrap();
+    stack.start(second).unwrap();
+    assert_eq!(stack.port(second), Some(port), "a restart keeps the port");
+    let error = stack.start(Service::Projection).unwrap_err().to_string();
+    assert!(error.contains("projection is missing: build it with"), "{error}");
+    assert_eq!(stack.down().unwrap(), [Name::from(Service::Normalization), second]);
+}
+
+#[test]
+fn a_stack_that_runs_is_not_moved_to_other_ports() {
+    let stack = Temporary::new().unwrap();
+    stack.start(Server::Redis).unwrap();
+    let mut config = stack.config().clone();
+    config.ports = localstack::Ports::with_offset(2500).unwrap();
+    let error = Stack::new(config.clone()).unwrap_err().to_string();
+    assert!(error.contains("runs on other ports already (redis on "), "{error}");
+    stack.stop(Server::Redis).unwrap();
+    assert!(Stack::new(config).is_ok());
+}
+
+const VICTIM: &str = "LOCALSTACK_TEST_VICTIM";
+
+/// Run by the test below in a process of its own; does nothing in an ordinary run.
+#[test]
+fn victim_that_is_killed_while_its_stack_runs() {
+    if std::env::var_os(VICTIM).is_none() {
+        return;
+    }
+    let stack = Temporary::new().unwrap();
+    let pid = stack.start(Server::Redis).unwrap();
+    println!("\nvictim {pid} {}", stack.config().dir.display());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[test]
+fn a_killed_test_leaves_neither_processes_nor_files() {
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "victim_that_is_killed_while_its_stack_runs", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let line = lines
+        .map(Result::unwrap)
+        .find(|line| line.starts_with("victim "))
+        .unwrap();
+    let mut words = line.split(' ').skip(1);
+    let pid: i32 = words.next().unwrap().parse().unwrap();
+    let dir = Path::new(words.next().unwrap());
+    assert!(exists(pid) && dir.exists());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    eventually("the server ends with the test", || !exists(pid));
+    eventually("the folder is removed", || !dir.exists());
+}

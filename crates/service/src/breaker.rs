@@ -1,0 +1,223 @@
+//! Circuit breaker: after several failures in a row a dependency is left alone for a while, then tried carefully.
+//!
+//! Role: pure state machine, time is an argument; [`Breaker`] wraps it for several threads. Open time doubles each time
+//! it opens again without having closed, up to a maximum.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::settings::BreakerSettings;
+
+/// State, with the numbers that dashboards know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum BreakerState {
+    Closed = 0,
+    Open = 1,
+    HalfOpen = 2,
+}
+
+impl BreakerState {
+    /// `closed`, `open`, `half_open`.
+    pub fn name(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// A breaker before one dependency.
+#[derive(Debug)]
+pub struct Breaker {
+    dependency: &'static str,
+    machine: Mutex<Machine>,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(dependency: &'static str, settings: BreakerSettings) -> Breaker {
+        Breaker {
+            dependency,
+            machine: Mutex::new(Machine::new(settings)),
+        }
+    }
+
+    /// Name of what it protects.
+    pub fn dependency(&self) -> &'static str {
+        self.dependency
+    }
+
+    /// Whether a request may be made now. Half open lets one through at a time.
+    pub fn allows(&self, now: Instant) -> bool {
+        self.update(|machine| machine.allows(now))
+    }
+
+    /// A request succeeded.
+    pub fn succeeded(&self) {
+        self.update(Machine::succeeded);
+    }
+
+    /// A request failed.
+    pub fn failed(&self, now: Instant) {
+        self.update(|machine| machine.failed(now));
+    }
+
+    /// The state at this moment.
+    pub fn state(&self) -> BreakerState {
+        self.lock().state
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.lock();
+        let before = machine.state;
+        let result = change(&mut machine);
+        let after = machine.state;
+        drop(machine);
+        if before != after {
+            let dependency = self.dependency;
+            tracing::warn!(
+                event = "circuit_breaker",
+                dependency,
+                from = before.name(),
+                to = after.name(),
+                "circuit breaker changed"
+            );
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Machine {
+    settings: BreakerSettings,
+    state: BreakerState,
+    failures: u32,
+    successes: u32,
+    open_for: Duration,
+    opened_at: Option<Instant>,
+    probing: bool,
+}
+
+impl Machine {
+    fn new(settings: BreakerSettings) -> Machine {
+        Machine {
+            settings,
+            state: BreakerState::Closed,
+            failures: 0,
+            successes: 0,
+            open_for: settings.base_timeout,
+            opened_at: None,
+            probing: false,
+        }
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let waited = self
+            .opened_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= self.open_for);
+        match self.state {
+            BreakerState::Closed => true,
+            BreakerState::Open if waited => {
+                self.state = BreakerState::HalfOpen;
+                self.successes = 0;
+                self.probing = true;
+                true
+            }
+            BreakerState::Open => false,
+            BreakerState::HalfOpen => !std::mem::replace(&mut self.probing, true),
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.probing = false;
+        if self.state == BreakerState::HalfOpen {
+            self.successes += 1;
+            if self.successes >= self.settings.success_threshold {
+                self.state = BreakerState::Closed;
+                self.open_for = self.settings.base_timeout;
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.probing = false;
+        self.failures = self.failures.saturating_add(1);
+        match self.state {
+            BreakerState::Closed if self.failures >= self.settings.failure_threshold => self.open(now),
+            BreakerState::HalfOpen => {
+                self.open_for = (self.open_for * 2).min(self.settings.max_timeout);
+                self.open(now);
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.state = BreakerState::Open;
+        self.opened_at = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        failure_threshold: 3,
+        success_threshold: 2,
+        base_timeout: Duration::from_secs(30),
+        max_timeout: Duration::from_secs(100),
+    };
+
+    fn opened(start: Instant) -> Breaker {
+        let breaker = Breaker::new("redis", SETTINGS);
+        (0..3).for_each(|_| breaker.failed(start));
+        breaker
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_only() {
+        let (breaker, now) = (Breaker::new("redis", SETTINGS), Instant::now());
+        for _ in 0..5 {
+            breaker.failed(now);
+            breaker.failed(now);
+            breaker.succeeded();
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(opened(now).state(), BreakerState::Open);
+        assert!(!opened(now).allows(now));
+    }
+
+    #[test]
+    fn half_open_lets_one_request_through_at_a_time_and_closes_after_successes() {
+        let now = Instant::now();
+        let (breaker, later) = (opened(now), now + Duration::from_secs(30));
+        assert!(breaker.allows(later));
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert!(!breaker.allows(later));
+        breaker.succeeded();
+        assert!(breaker.allows(later));
+        breaker.succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn each_failed_probe_doubles_the_open_time_up_to_the_maximum() {
+        let mut now = Instant::now();
+        let breaker = opened(now);
+        for seconds in [30, 60, 100, 100] {
+            assert!(!breaker.allows(now + Duration::from_secs(seconds - 1)), "{seconds}");
+            now += Duration::from_secs(seconds);
+            assert!(breaker.allows(now), "{seconds}");
+            breaker.failed(now);
+            assert_eq!(breaker.state(), BreakerState::Open);
+        }
+    }
+}

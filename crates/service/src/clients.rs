@@ -1,0 +1,263 @@
+//! Clients of the dependencies that a service uses, and the checks that show whether those answer.
+//!
+//! Role: makes what is used and nothing else. Clients connect when they are first asked, so a dependency that is down at
+//! the start is waited for and not fatal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec::{RegistryClient, Wire};
+use metrics::gauge;
+use stores::{ClickHouse, ClickHouseConfig, Postgres, Redis, StoreError};
+use stream::kafka::describe::describe_topics;
+use tokio::sync::OnceCell;
+
+use crate::health::{Answer, Check};
+use crate::names::Names;
+use crate::run::StartError;
+use crate::settings::{Settings, mask};
+
+/// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.
+const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// Something a service needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Dependency {
+    Kafka,
+    ClickHouse,
+    Postgres,
+    Redis,
+}
+
+/// A dependency, and whether the service can do its work without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// What is used.
+    pub dependency: Dependency,
+    /// Whether the service is unhealthy without it (else degraded).
+    pub critical: bool,
+}
+
+impl Use {
+    /// Without it the service is unhealthy and not ready.
+    pub const fn required(dependency: Dependency) -> Use {
+        Use {
+            dependency,
+            critical: true,
+        }
+    }
+
+    /// Without it the service is degraded.
+    pub const fn optional(dependency: Dependency) -> Use {
+        Use {
+            dependency,
+            critical: false,
+        }
+    }
+}
+
+/// The clients of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Clients {
+    clickhouse: Option<ClickHouse>,
+    postgres: Option<Postgres>,
+    redis: Option<Redis>,
+    table_suffix: String,
+    clickhouse_migrated: Arc<OnceCell<()>>,
+    postgres_migrated: Arc<OnceCell<()>>,
+}
+
+impl Clients {
+    /// Clients for what is used; has to be called inside of the runtime on which their connections will live.
+    ///
+    /// # Errors
+    /// Where an address cannot be read; a server that is down is no error.
+    pub fn connect(uses: &[Use], settings: &Settings, names: &Names) -> Result<Clients, StartError> {
+        let uses = |wanted: Dependency| uses.iter().any(|used| used.dependency == wanted);
+        let mut clients = Clients {
+            clickhouse: uses(Dependency::ClickHouse).then(|| clickhouse(settings)),
+            postgres: None,
+            redis: None,
+            table_suffix: names.table_suffix(),
+            clickhouse_migrated: Arc::default(),
+            postgres_migrated: Arc::default(),
+        };
+        if uses(Dependency::Postgres) {
+            clients.postgres = Some(Postgres::connect(
+                settings.postgres_dsn.expose(),
+                settings.db_pool_size,
+            )?);
+        }
+        if uses(Dependency::Redis) {
+            clients.redis = Some(Redis::new(settings.redis_url.expose())?);
+        }
+        Ok(clients)
+    }
+
+    /// ClickHouse.
+    ///
+    /// # Errors
+    /// Where the service does not declare its use.
+    pub fn clickhouse(&self) -> Result<ClickHouse, StartError> {
+        declared(self.clickhouse.as_ref(), Dependency::ClickHouse)
+    }
+
+    /// Postgres.
+    ///
+    /// # Errors
+    /// Where the service does not declare its use.
+    pub fn postgres(&self) -> Result<Postgres, StartError> {
+        declared(self.postgres.as_ref(), Dependency::Postgres)
+    }
+
+    /// Redis.
+    ///
+    /// # Errors
+    /// Where the service does not declare its use.
+    pub fn redis(&self) -> Result<Redis, StartError> {
+        declared(self.redis.as_ref(), Dependency::Redis)
+    }
+
+    /// Makes the tables of ClickHouse; once it has succeeded, later calls do nothing.
+    ///
+    /// # Errors
+    /// As the server says; the next call tries again.
+    pub async fn migrate_clickhouse(&self) -> Result<(), StoreError> {
+        let migrate = async || match &self.clickhouse {
+            Some(client) => stores::clickhouse::migrate(client, &self.table_suffix)
+                .await
+                .map(|_| ()),
+            None => Ok(()),
+        };
+        self.clickhouse_migrated.get_or_try_init(migrate).await.copied()
+    }
+
+    /// Makes the tables of Postgres; once it has succeeded, later calls do nothing.
+    ///
+    /// # Errors
+    /// As the server says; the next call tries again.
+    pub async fn migrate_postgres(&self) -> Result<(), StoreError> {
+        let migrate = async || match &self.postgres {
+            Some(client) => stores::postgres::migrate(client).await.map(|_| ()),
+            None => Ok(()),
+        };
+        self.postgres_migrated.get_or_try_init(migrate).await.copied()
+    }
+
+    /// Sets the gauges of connection pools.
+    pub(crate) fn report_pools(&self) {
+        let Some(postgres) = &self.postgres else {
+            return;
+        };
+        let status = postgres.pool_status();
+        let active = status.size.saturating_sub(status.idle);
+        for (name, value) in [
+            ("connection_pool_size", status.size),
+            ("connection_pool_max", status.max),
+            ("connection_pool_idle", status.idle),
+            ("connection_pool_active", active),
+            ("connection_pool_wait", status.waiting),
+        ] {
+            gauge!(name, "store" => "postgres").set(value as f64);
+        }
+    }
+
+    /// One check for each dependency used.
+    pub(crate) fn checks(&self, uses: &[Use], settings: &Settings, names: &Names) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for Use { dependency, critical } in uses {
+            let asked = match dependency {
+                Dependency::Kafka => Some(kafka(settings, names)),
+                Dependency::ClickHouse => self.clickhouse.clone().map(|client| {
+                    let ask = asking(move || {
+                        let client = client.clone();
+                        async move { client.ping().await }
+                    });
+                    ("clickhouse", mask(&settings.clickhouse.url), ask)
+                }),
+                Dependency::Postgres => self.postgres.clone().map(|client| {
+                    let ask = asking(move || {
+                        let client = client.clone();
+                        async move { client.ping().await }
+                    });
+                    ("postgres", settings.postgres_dsn.to_string(), ask)
+                }),
+                Dependency::Redis => self.redis.clone().map(|client| {
+                    let ask = asking(move || {
+                        let client = client.clone();
+                        async move { client.ping().await }
+                    });
+                    ("redis", settings.redis_url.to_string(), ask)
+                }),
+            };
+            if let Some((name, target, ask)) = asked {
+                let critical = *critical;
+                checks.push(Check {
+                    name,
+                    critical,
+                    target,
+                    ask,
+                });
+            }
+        }
+        checks
+    }
+}
+
+type Ask = Box<dyn Fn() -> Answer + Send + Sync>;
+
+/// A check that asks a store.
+fn asking<F>(ping: impl Fn() -> F + Send + Sync + 'static) -> Ask
+where
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
+    Box::new(move || {
+        let answer = ping();
+        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
+    })
+}
+
+/// Asks the broker for the topics: that they exist is part of the answer.
+fn kafka(settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
+    let bootstrap = settings.kafka_bootstrap.clone();
+    let topics: Vec<String> = names.raw.iter().chain([&names.normalized]).cloned().collect();
+    let target = mask(&format!("kafka://{bootstrap}"));
+    let ask = move || {
+        let (bootstrap, topics) = (bootstrap.clone(), topics.clone());
+        let asked = tokio::task::spawn_blocking(move || describe_topics(&bootstrap, &topics, KAFKA_TIMEOUT));
+        let answer: Answer = Box::pin(async move {
+            let described = asked.await.map_err(|error| error.to_string())?;
+            described.map(|_| ()).map_err(|error| error.to_string())
+        });
+        answer
+    };
+    ("kafka", target, Box::new(ask))
+}
+
+fn clickhouse(settings: &Settings) -> ClickHouse {
+    ClickHouse::new(ClickHouseConfig {
+        url: settings.clickhouse.url.clone(),
+        database: settings.clickhouse.database.clone(),
+        user: settings.clickhouse.user.clone(),
+        password: settings.clickhouse.password.expose().to_owned(),
+    })
+}
+
+fn declared<T: Clone>(client: Option<&T>, dependency: Dependency) -> Result<T, StartError> {
+    client
+        .cloned()
+        .ok_or_else(|| format!("the service does not declare that it uses {dependency:?}").into())
+}
+
+/// The wire form: with a schema registry its ids, else fingerprints.
+///
+/// # Errors
+/// A registry that is configured and does not answer: nothing could be written that others can read.
+pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
+    let Some(url) = &settings.schema_registry_url else {
+        return Ok(Wire::single_object());
+    };
+    let client = RegistryClient::new(url)?;
+    Ok(Wire::with_registry(&client).await?)
+}

@@ -1,0 +1,199 @@
+//! What a service gets to build itself with: settings, names, clients, and places to register its parts.
+//!
+//! Role: [`Context`] collects workers, writers, checks, routes and statistics; nothing of it runs before HTTP has bound
+//! its port, so a port in use is found before anything is consumed.
+//! Invariants: INV-4 (partition counts are compared whenever a worker joins), one OS thread per worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use stream::kafka::describe::describe_topics;
+use stream::{Handler, Shutdown, StreamError, WorkerConfig, WorkerStatus};
+use tokio::runtime::Handle;
+
+use crate::clients::Clients;
+use crate::health::{Check, Health};
+use crate::http::{Routes, Stats};
+use crate::metrics;
+use crate::names::Names;
+use crate::settings::Settings;
+
+/// How long a drain may take, well inside of the deadline of the process.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A thread that waits for its start.
+pub(crate) struct Pending {
+    pub(crate) name: String,
+    pub(crate) body: Box<dyn FnOnce() -> Result<(), String> + Send>,
+}
+
+/// What a service builds itself with. `S` is its own settings.
+pub struct Context<S> {
+    /// Service name.
+    pub service: &'static str,
+    /// Shared settings.
+    pub settings: Settings,
+    /// The service's own settings.
+    pub own: Arc<S>,
+    /// Topics, groups, tables.
+    pub names: Names,
+    /// Where I/O runs: two threads for the whole process.
+    pub runtime: Handle,
+    /// Asked when the process ends.
+    pub shutdown: Shutdown,
+    /// Writes and reads framed records.
+    pub wire: codec::Wire,
+    /// Clients of the stores that the service uses.
+    pub clients: Clients,
+    /// Checks and workers.
+    pub health: Arc<Health>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) routes: Vec<Routes>,
+    pub(crate) stats: Vec<Stats>,
+    pub(crate) groups: Vec<Value>,
+}
+
+impl<S> Context<S> {
+    /// Runs `DATA_PROC_WORKERS` workers over these topics in the service's group; `make` builds the handler of one, again
+    /// after every transient error.
+    pub fn workers<F>(&mut self, stage: &str, topics: &[String], make: F)
+    where
+        F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + Sync + 'static,
+    {
+        let group = self.names.group(self.service);
+        let make = Arc::new(make);
+        for number in 0..self.settings.workers {
+            let make = Arc::clone(&make);
+            self.worker(
+                Member {
+                    name: format!("{stage}-{number}"),
+                    group: group.clone(),
+                    topics: topics.to_vec(),
+                    critical: true,
+                },
+                move || make(),
+            );
+        }
+    }
+
+    /// Adds HTTP routes.
+    pub fn routes(&mut self, add: impl Fn(&mut actix_web::web::ServiceConfig) + Send + Sync + 'static) {
+        self.routes.push(Arc::new(add));
+    }
+
+    /// Adds fields to `/stats`.
+    pub fn stats(&mut self, fields: impl Fn() -> Map<String, Value> + Send + Sync + 'static) {
+        self.stats.push(Arc::new(fields));
+    }
+
+    /// Adds a health check of the service's own.
+    pub fn check(&mut self, check: Check) {
+        self.health.watch(&self.runtime, check);
+    }
+
+    /// Makes dead-letter counters exist from the start for the codes of a stage.
+    pub fn dead_letter_codes(&self, stage: &str, codes: &[&str]) {
+        for code in codes {
+            let labels = [("stage", stage.to_owned()), ("error_code", (*code).to_owned())];
+            metrics::counter_exists(stream::metrics::DLQ_MESSAGES, &labels);
+        }
+    }
+
+    pub(crate) fn worker<F>(&mut self, member: Member, make: F)
+    where
+        F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + 'static,
+    {
+        let Member {
+            name,
+            group,
+            topics,
+            critical,
+        } = member;
+        let status = WorkerStatus::new(name.clone());
+        self.health.add_worker(Arc::clone(&status), critical);
+        self.groups
+            .push(json!({"worker": name, "group": group, "topics": topics}));
+        let labels = [("topic", topics.join(",")), ("status", "success".to_owned())];
+        metrics::counter_exists(stream::metrics::MESSAGES_PROCESSED, &labels);
+        let config = WorkerConfig {
+            service: self.service.to_owned(),
+            bootstrap: self.settings.kafka_bootstrap.clone(),
+            client_id: format!("{}-{name}", self.service),
+            dlq_topic: self.names.dlq.clone(),
+            drain_timeout: DRAIN_TIMEOUT,
+            group,
+            topics,
+        };
+        let aligned = Aligned {
+            bootstrap: config.bootstrap.clone(),
+            topics: self.names.aligned_topics().map(str::to_owned).to_vec(),
+            partitions: self.settings.topic_partitions,
+        };
+        let shutdown = self.shutdown.clone();
+        let body = move || {
+            let make = || aligned.check().and_then(|()| make());
+            stream::worker::run(&config, &status, &shutdown, make).map_err(|error| error.to_string())
+        };
+        self.pending.push(Pending {
+            name,
+            body: Box::new(body),
+        });
+    }
+}
+
+/// A worker as a member of a group.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) group: String,
+    pub(crate) topics: Vec<String>,
+    /// Whether the service is useless without it.
+    pub(crate) critical: bool,
+}
+
+/// Topics whose partition counts must agree (INV-4).
+struct Aligned {
+    bootstrap: String,
+    topics: Vec<String>,
+    partitions: i32,
+}
+
+impl Aligned {
+    fn check(&self) -> Result<(), StreamError> {
+        let found = describe_topics(&self.bootstrap, &self.topics, Duration::from_secs(10))?;
+        let counts: Vec<(String, i32)> = found.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        misaligned(&counts, self.partitions).map_or(Ok(()), |message| {
+            Err(StreamError::fatal("partition_count_differs", message))
+        })
+    }
+}
+
+/// Says which topics do not have `expected` partitions.
+fn misaligned(counts: &[(String, i32)], expected: i32) -> Option<String> {
+    let wrong: Vec<String> = counts
+        .iter()
+        .filter(|(_, partitions)| *partitions != expected)
+        .map(|(name, partitions)| format!("{name} has {partitions}"))
+        .collect();
+    (!wrong.is_empty()).then(|| {
+        format!(
+            "every topic after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; \
+             another number of partitions is a new generation (DATA_PROC_GENERATION)",
+            wrong.join(" and ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_with_another_partition_count_are_named_with_the_remedy() {
+        let counts = [("a".to_owned(), 4), ("b".to_owned(), 6)];
+        assert_eq!(misaligned(&counts[..1], 4), None);
+        let message = misaligned(&counts, 4).unwrap_or_default();
+        assert!(message.contains("b has 6") && !message.contains("a has"), "{message}");
+        assert!(message.contains("DATA_PROC_GENERATION"), "{message}");
+    }
+}

@@ -1,0 +1,293 @@
+//! Health from real checks: what is asked of each dependency, how often, and what the answers add up to.
+//!
+//! Role: [`Health`] holds the newest outcome of every check; background tasks refresh them, so that `/health` answers from
+//! memory at once. Workers report their own progress (`stream::WorkerStatus`), which is read when somebody asks.
+//! Levels: a failing critical check makes `unhealthy` (503), any other failing check `degraded` (200).
+//! Live means that worker threads go round; ready means that critical dependencies answer and the workers are members of
+//! their groups. At shutdown readiness goes first.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use stream::{Shutdown, WorkerState, WorkerStatus};
+
+use crate::breaker::{Breaker, BreakerState};
+
+/// Worker threads that have not gone round for this long are taken for stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(90);
+const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL_WHILE_FAILING: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What all checks add up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Level {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+/// How one check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Outcome {
+    Pass,
+    Fail,
+    Timeout,
+}
+
+/// The newest result of a check, as `/health` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct CheckRecord {
+    pub status: Outcome,
+    pub critical: bool,
+    pub duration_ms: u64,
+    /// What was asked, without secrets.
+    pub target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// RFC 3339; `null` before the first run.
+    pub last_check: Option<String>,
+}
+
+/// The level of a set of results.
+pub fn level_of<'a>(records: impl IntoIterator<Item = &'a CheckRecord>) -> Level {
+    records
+        .into_iter()
+        .map(|record| match (record.status, record.critical) {
+            (Outcome::Pass, _) => Level::Healthy,
+            (_, false) => Level::Degraded,
+            (_, true) => Level::Unhealthy,
+        })
+        .max()
+        .unwrap_or(Level::Healthy)
+}
+
+/// The answer of a check: nothing, or what is wrong, for people.
+pub type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// A check to be run in the background.
+pub struct Check {
+    /// Key in the body: `kafka`, `clickhouse`, `postgres`, `redis`, or the service's own.
+    pub name: &'static str,
+    /// Whether the service cannot do its work without it.
+    pub critical: bool,
+    /// What is asked, without secrets.
+    pub target: String,
+    /// Asks once.
+    pub ask: Box<dyn Fn() -> Answer + Send + Sync>,
+}
+
+/// The state of health of the process. Shared by HTTP, metrics and the life cycle.
+#[derive(Debug)]
+pub struct Health {
+    shutdown: Shutdown,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    checks: BTreeMap<&'static str, CheckRecord>,
+    workers: Vec<(Arc<WorkerStatus>, bool)>,
+    breakers: Vec<Arc<Breaker>>,
+}
+
+/// What `/health` and the metrics show.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Report {
+    pub level: Level,
+    pub checks: BTreeMap<&'static str, CheckRecord>,
+    pub breaker: BreakerState,
+}
+
+impl Health {
+    /// No checks yet.
+    pub fn new(shutdown: Shutdown) -> Arc<Health> {
+        Arc::new(Health {
+            shutdown,
+            inner: Mutex::default(),
+        })
+    }
+
+    /// Runs the check in the background until shutdown, beginning now.
+    pub fn watch(self: &Arc<Health>, runtime: &tokio::runtime::Handle, check: Check) {
+        let pending = CheckRecord {
+            status: Outcome::Fail,
+            critical: check.critical,
+            duration_ms: 0,
+            target: check.target.clone(),
+            error: Some("not checked yet".to_owned()),
+            last_check: None,
+        };
+        self.lock().checks.insert(check.name, pending);
+        let health = Arc::clone(self);
+        runtime.spawn(async move {
+            while !health.shutdown.is_requested() {
+                let record = run(&check).await;
+                let failing = record.status != Outcome::Pass;
+                health.store(check.name, record);
+                tokio::time::sleep(if failing { INTERVAL_WHILE_FAILING } else { INTERVAL }).await;
+            }
+        });
+    }
+
+    /// A worker whose state counts; `critical` where the service is useless without it.
+    pub fn add_worker(&self, status: Arc<WorkerStatus>, critical: bool) {
+        self.lock().workers.push((status, critical));
+    }
+
+    /// A breaker whose state is shown.
+    pub fn add_breaker(&self, breaker: Arc<Breaker>) {
+        self.lock().breakers.push(breaker);
+    }
+
+    /// The workers, for `/stats`, `/info` and metrics.
+    pub fn workers(&self) -> Vec<Arc<WorkerStatus>> {
+        self.lock()
+            .workers
+            .iter()
+            .map(|(status, _)| Arc::clone(status))
+            .collect()
+    }
+
+    /// The breakers, for metrics.
+    pub fn breakers(&self) -> Vec<Arc<Breaker>> {
+        self.lock().breakers.clone()
+    }
+
+    /// All that is known now. Takes no time: nothing is asked of anybody.
+    pub fn report(&self) -> Report {
+        let inner = self.lock();
+        let mut checks = inner.checks.clone();
+        for critical in [true, false] {
+            if inner.workers.iter().any(|(_, is_critical)| *is_critical == critical) {
+                let name = if critical { "workers" } else { "writers" };
+                checks.insert(name, workers_record(&inner.workers, critical));
+            }
+        }
+        let worst = |state: &BreakerState| match state {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        };
+        let breaker = inner.breakers.iter().map(|breaker| breaker.state()).max_by_key(worst);
+        Report {
+            level: level_of(checks.values()),
+            checks,
+            breaker: breaker.unwrap_or(BreakerState::Closed),
+        }
+    }
+
+    /// Whether every worker thread goes round. A dependency that is down does not make a process dead.
+    pub fn is_live(&self) -> Result<(), String> {
+        for (status, _) in &self.lock().workers {
+            if status.state() == WorkerState::Running && status.since_last_turn() > STUCK_AFTER {
+                let seconds = status.since_last_turn().as_secs();
+                return Err(format!("worker {} has not gone round for {seconds} s", status.name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether work should be sent here: critical checks pass, workers are members of their groups, no shutdown.
+    pub fn is_ready(&self) -> Result<(), String> {
+        if self.shutdown.is_requested() {
+            return Err("shutting down".to_owned());
+        }
+        let report = self.report();
+        let failing = report
+            .checks
+            .iter()
+            .find(|(_, record)| record.critical && record.status != Outcome::Pass);
+        match failing {
+            Some((name, record)) => Err(format!("{name}: {}", record.error.as_deref().unwrap_or("failing"))),
+            None => Ok(()),
+        }
+    }
+
+    fn store(&self, name: &'static str, record: CheckRecord) {
+        let before = self.lock().checks.insert(name, record.clone());
+        let changed = before.is_none_or(|before| before.status != record.status);
+        match (&record.error, changed) {
+            (Some(error), true) => {
+                tracing::warn!(
+                    event = "health",
+                    check = name,
+                    target_address = record.target,
+                    error,
+                    "dependency check fails"
+                );
+            }
+            (None, true) => tracing::info!(
+                event = "health",
+                check = name,
+                target_address = record.target,
+                "dependency check passes"
+            ),
+            _ => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Plain data: a thread that panicked while it held the lock left it whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(check: &Check) -> CheckRecord {
+    let started = Instant::now();
+    let (status, error) = match tokio::time::timeout(CHECK_TIMEOUT, (check.ask)()).await {
+        Ok(Ok(())) => (Outcome::Pass, None),
+        Ok(Err(error)) => (Outcome::Fail, Some(error)),
+        Err(_) => (
+            Outcome::Timeout,
+            Some(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
+        ),
+    };
+    CheckRecord {
+        status,
+        critical: check.critical,
+        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        target: check.target.clone(),
+        error,
+        last_check: Some(format!("{:.3}", jiff::Timestamp::now())),
+    }
+}
+
+fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> CheckRecord {
+    let problems: Vec<String> = workers
+        .iter()
+        .filter(|(_, is_critical)| *is_critical == critical)
+        .filter_map(|(status, _)| match status.state() {
+            WorkerState::Running => None,
+            WorkerState::Joining => Some(format!("{} is joining its group", status.name())),
+            WorkerState::BackingOff(error) => Some(format!("{} waits after: {error}", status.name())),
+            WorkerState::Failed(error) => Some(format!("{} failed: {error}", status.name())),
+            WorkerState::Stopped => Some(format!("{} has stopped", status.name())),
+        })
+        .collect();
+    CheckRecord {
+        status: if problems.is_empty() {
+            Outcome::Pass
+        } else {
+            Outcome::Fail
+        },
+        critical,
+        duration_ms: 0,
+        target: "threads of this process".to_owned(),
+        error: Some(problems.join("; ")).filter(|text| !text.is_empty()),
+        last_check: Some(format!("{:.3}", jiff::Timestamp::now())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

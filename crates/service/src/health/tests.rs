@@ -1,0 +1,133 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn record(status: Outcome, critical: bool) -> CheckRecord {
+    CheckRecord {
+        status,
+        critical,
+        duration_ms: 1,
+        target: "t".into(),
+        error: None,
+        last_check: None,
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn three_levels_follow_from_criticality() {
+    for (records, level) in [
+        (vec![], Level::Healthy),
+        (
+            vec![record(Outcome::Pass, true), record(Outcome::Pass, false)],
+            Level::Healthy,
+        ),
+        (
+            vec![record(Outcome::Pass, true), record(Outcome::Fail, false)],
+            Level::Degraded,
+        ),
+        (
+            vec![record(Outcome::Timeout, false), record(Outcome::Timeout, true)],
+            Level::Unhealthy,
+        ),
+        (
+            vec![record(Outcome::Fail, true), record(Outcome::Pass, true)],
+            Level::Unhealthy,
+        ),
+    ] {
+        assert_eq!(level_of(&records), level, "{records:?}");
+    }
+}
+
+#[test]
+fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
+    let (runtime, health) = (runtime(), Health::new(Shutdown::default()));
+    let up = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&up);
+    health.watch(
+        runtime.handle(),
+        Check {
+            name: "postgres",
+            critical: true,
+            target: "db:5432".into(),
+            ask: Box::new(move || {
+                let up = asked.load(Ordering::SeqCst);
+                Box::pin(async move {
+                    if up {
+                        Ok(())
+                    } else {
+                        Err("connection refused".to_owned())
+                    }
+                })
+            }),
+        },
+    );
+    wait_until("the failure is seen", || {
+        health.report().checks["postgres"].last_check.is_some()
+    });
+    assert_eq!(health.report().level, Level::Unhealthy);
+    assert_eq!(
+        health.report().checks["postgres"].error.as_deref(),
+        Some("connection refused")
+    );
+    assert_eq!(
+        health.is_live(),
+        Ok(()),
+        "a database that is down does not make the process dead"
+    );
+    assert!(health.is_ready().unwrap_err().contains("connection refused"));
+    up.store(true, Ordering::SeqCst);
+    wait_until("the recovery is seen", || health.report().level == Level::Healthy);
+    assert_eq!(health.is_ready(), Ok(()));
+}
+
+#[test]
+fn a_check_that_never_answers_is_a_time_out_and_not_a_failure() {
+    let runtime = runtime();
+    let check = Check {
+        name: "redis",
+        critical: false,
+        target: "r".into(),
+        ask: Box::new(|| Box::pin(std::future::pending())),
+    };
+    let record = runtime.block_on(run(&check));
+    assert_eq!(record.status, Outcome::Timeout);
+    assert!(record.error.unwrap().contains("no answer"));
+}
+
+#[test]
+fn a_worker_that_has_not_joined_is_not_ready_and_readiness_goes_first_at_shutdown() {
+    let shutdown = Shutdown::default();
+    let health = Health::new(shutdown.clone());
+    assert_eq!(health.is_ready(), Ok(()));
+    health.add_worker(WorkerStatus::new("normalize-0"), true);
+    assert!(health.is_ready().unwrap_err().contains("joining"));
+    assert_eq!(health.report().level, Level::Unhealthy);
+    shutdown.request();
+    assert_eq!(health.is_ready(), Err("shutting down".to_owned()));
+    assert_eq!(health.is_live(), Ok(()));
+}
+
+#[test]
+fn a_writer_that_waits_for_its_store_only_degrades() {
+    let health = Health::new(Shutdown::default());
+    health.add_worker(WorkerStatus::new("clickhouse-writer"), false);
+    assert_eq!(health.report().level, Level::Degraded);
+    assert_eq!(health.is_ready(), Ok(()));
+}

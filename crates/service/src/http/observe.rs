@@ -1,0 +1,111 @@
+//! What happens around every request: rate limit, deadline, request id, trace context, time, metrics.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError, web};
+use metrics::{counter, histogram};
+use uuid::Uuid;
+
+use super::{Problem, State};
+use crate::metrics::{HTTP_DURATION, HTTP_REQUESTS};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+const PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The middleware of the whole application.
+pub async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let method = method_label(request.method().as_str());
+    let request_id = request_id(request.headers());
+    let trace = trace_parent(request.headers());
+    let mut response = answer(request, next, started).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let path = response
+        .request()
+        .match_pattern()
+        .unwrap_or_else(|| "unmatched".to_owned());
+    let status = response.status().as_str().to_owned();
+    counter!(HTTP_REQUESTS, "method" => method, "path" => path.clone(), "status" => status.clone()).increment(1);
+    histogram!(HTTP_DURATION, "method" => method, "path" => path, "status" => status).record(seconds);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (REQUEST_ID, request_id),
+        (PROCESS_TIME, format!("{seconds:.6}")),
+        (TRACE_PARENT, trace),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+async fn answer(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    now: Instant,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let state = request.app_data::<web::Data<State>>().cloned();
+    let Some(state) = state else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    // Probes and scrapes come often and from one address: they are never refused.
+    let is_probe = request.path().starts_with("/health") || request.path() == "/metrics";
+    if let (false, Some(client)) = (is_probe, request.peer_addr())
+        && let Err(seconds) = state.limit.admit(client.ip(), now)
+    {
+        return Ok(request.into_response(Problem::too_many_requests(seconds).error_response()));
+    }
+    match actix_web::rt::time::timeout(state.timeout, next.call(request)).await {
+        Ok(response) => Ok(response?.map_into_boxed_body()),
+        Err(_) => Err(Problem::unavailable("the request took too long and was given up").into()),
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    text(REQUEST_ID)
+        .or_else(|| text(CORRELATION_ID))
+        .filter(|id| !id.is_empty() && id.len() <= 128)
+        .unwrap_or_else(|| Uuid::new_v4().to_string())
+}
+
+/// The caller's trace context, else a new one (W3C: version, trace id, span id, flags).
+fn trace_parent(headers: &HeaderMap) -> String {
+    let given = headers.get(TRACE_PARENT).and_then(|value| value.to_str().ok());
+    let is_valid = |text: &&str| {
+        let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+        lengths == [2, 32, 16, 2] && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    };
+    match given.filter(is_valid) {
+        Some(text) => text.to_owned(),
+        None => {
+            let span = Uuid::new_v4().as_u64_pair().0;
+            format!("00-{}-{span:016x}-00", Uuid::new_v4().simple())
+        }
+    }
+}
+
+/// Method names come from the network: only those that we serve become labels.
+fn method_label(method: &str) -> &'static str {
+    match method {
+        "GET" => "GET",
+        "POST" => "POST",
+        "HEAD" => "HEAD",
+        _ => "other",
+    }
+}

@@ -1,0 +1,133 @@
+//! Names of topics, consumer groups and tables, with the suffix of the generation (blueprint sections 2 and 3).
+//!
+//! Invariant: everything after the raw topics carries the suffix, so that two generations can live side by side;
+//! raw topics and `dlq` never do.
+
+use crate::settings::{Environment, Settings};
+
+/// The raw topic that is read where the configuration names none.
+pub const RAW_TOPIC: &str = "ingestion.market.raw.v1";
+/// Dead letters of every stage and generation.
+pub const DLQ: &str = "dlq";
+
+/// The names in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Names {
+    pub raw: Vec<String>,
+    pub normalized: String,
+    pub enriched: String,
+    pub bars: String,
+    pub curves: String,
+    pub derived: String,
+    pub late: String,
+    pub legs: String,
+    pub state: String,
+    pub invalidation: String,
+    pub dlq: String,
+    environment: Environment,
+    generation: String,
+}
+
+impl Names {
+    /// The names that these settings give.
+    pub fn new(settings: &Settings) -> Names {
+        let generation = settings.generation.clone();
+        let topic = |base: &str| suffixed(base, '-', &generation);
+        Names {
+            raw: settings.raw_topics.clone(),
+            normalized: topic("normalized.market.ticks.v1"),
+            enriched: topic("enriched.market.ticks.v1"),
+            bars: topic("aggregation.bars.v1"),
+            curves: topic("aggregation.curves.v1"),
+            derived: topic("aggregation.derived.v1"),
+            late: topic("aggregation.late.v1"),
+            legs: topic("aggregation.legs.v1"),
+            state: topic("aggregation.state.v1"),
+            invalidation: topic("projection.invalidation.v1"),
+            dlq: DLQ.to_owned(),
+            environment: settings.environment,
+            generation,
+        }
+    }
+
+    /// Consumer group of a service: `normalization-local`, `normalization-local-g2`.
+    pub fn group(&self, service: &str) -> String {
+        suffixed(&format!("{service}-{}", self.environment.name()), '-', &self.generation)
+    }
+
+    /// Consumer group of a service's ClickHouse writer: `normalization-local-clickhouse`.
+    pub fn writer_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-clickhouse", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
+    /// ClickHouse table: `market_ticks`, `market_ticks_g2`.
+    pub fn table(&self, base: &str) -> String {
+        suffixed(base, '_', &self.generation)
+    }
+
+    /// What [`Names::table`] appends: empty, or `_g2`.
+    pub fn table_suffix(&self) -> String {
+        suffixed("", '_', &self.generation)
+    }
+
+    /// The generation, empty for the first.
+    pub fn generation(&self) -> &str {
+        &self.generation
+    }
+
+    /// Every topic that is written to the partition number read from: their counts must agree (INV-4).
+    pub fn aligned_topics(&self) -> [&str; 5] {
+        [&self.normalized, &self.enriched, &self.bars, &self.late, &self.state]
+    }
+}
+
+fn suffixed(base: &str, separator: char, generation: &str) -> String {
+    if generation.is_empty() {
+        base.to_owned()
+    } else {
+        format!("{base}{separator}{generation}")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::{Env, load};
+
+    fn names(generation: &str) -> Names {
+        let env = Env::from([("DATA_PROC_GENERATION".to_owned(), generation.to_owned())]);
+        Names::new(&load(&env, 8080, |_| ()).unwrap().settings)
+    }
+
+    #[test]
+    fn the_first_generation_has_the_public_names() {
+        let names = names("");
+        assert_eq!(names.normalized, "normalized.market.ticks.v1");
+        assert_eq!(names.group("normalization"), "normalization-local");
+        assert_eq!(names.writer_group("normalization"), "normalization-local-clickhouse");
+        assert_eq!(names.table("market_ticks"), "market_ticks");
+        assert_eq!(names.table_suffix(), "");
+    }
+
+    #[test]
+    fn a_later_generation_shares_only_raw_topics_and_dead_letters() {
+        let (first, second) = (names(""), names("g2"));
+        assert_eq!(second.normalized, "normalized.market.ticks.v1-g2");
+        assert_eq!(second.group("normalization"), "normalization-local-g2");
+        assert_eq!(
+            second.writer_group("normalization"),
+            "normalization-local-clickhouse-g2"
+        );
+        assert_eq!(second.table("market_ticks"), "market_ticks_g2");
+        assert_eq!((&first.raw, &first.dlq), (&second.raw, &second.dlq));
+        for (one, other) in first.aligned_topics().iter().zip(second.aligned_topics()) {
+            assert_ne!(*one, other);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One order for every service: config → telemetry → clients → pipeline → HTTP → run until shutdown → drain → exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use stream::Shutdown;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use crate::clients::{self, Clients, Use};
+use crate::context::Context;
+use crate::health::Health;
+use crate::http::{self, Shown};
+use crate::life::{self, Exit, Threads};
+use crate::metrics::{self, Declared};
+use crate::names::Names;
+use crate::settings::{self, Env, Loaded, LogFormat, LogSettings, Reader};
+use crate::telemetry;
+
+/// Why a service cannot start, for people.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a service is.
+pub struct Definition<S> {
+    /// Name in logs, metrics and groups.
+    pub name: &'static str,
+    /// Port of HTTP where `DATA_PROC_HEALTH_PORT` is not set.
+    pub default_port: u16,
+    /// Dependencies whose clients are made and whose health is checked.
+    pub uses: &'static [Use],
+    /// Metrics besides the shared ones.
+    pub metrics: &'static [Declared],
+    /// Reads the service's own settings.
+    pub settings: fn(&mut Reader<'_>) -> S,
+    /// Registers workers, writers, routes and statistics.
+    pub build: fn(&mut Context<S>) -> Result<(), StartError>,
+}
+
+/// Runs the service with the environment of the process until a signal or a failure.
+pub fn run<S>(definition: &Definition<S>) -> ExitCode {
+    // Names or values that are no Unicode cannot be ours.
+    let env: Env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let shutdown = Shutdown::default();
+    run_with(definition, &env, &shutdown, life::listen_to_signals).into()
+}
+
+/// Runs the service with this environment until `shutdown` is requested; tests pass a `signals` that does nothing.
+pub fn run_with<S>(
+    definition: &Definition<S>,
+    env: &Env,
+    shutdown: &Shutdown,
+    signals: fn(&tokio::runtime::Handle, Shutdown) -> Result<(), String>,
+) -> Exit {
+    let run_id = Uuid::new_v4().to_string();
+    let loaded = match settings::load(env, definition.default_port, definition.settings) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let log = LogSettings {
+                filter: "info".to_owned(),
+                format: LogFormat::Json,
+            };
+            telemetry::install(definition.name, &run_id, &log);
+            for problem in &error.problems {
+                crate::fatal!(error = problem, "configuration refused");
+            }
+            return Exit::Misconfigured;
+        }
+    };
+    telemetry::install(definition.name, &run_id, &loaded.settings.log);
+    for name in &loaded.unknown {
+        tracing::warn!(
+            variable = name,
+            "unknown variable in the environment; see `dp config env` for those that are read"
+        );
+    }
+    match serve(definition, loaded, &run_id, shutdown, signals) {
+        Ok(exit) => exit,
+        Err(error) => {
+            crate::fatal!(error = %error, "service cannot start");
+            Exit::Failed
+        }
+    }
+}
+
+fn serve<S>(
+    definition: &Definition<S>,
+    loaded: Loaded<S>,
+    run_id: &str,
+    shutdown: &Shutdown,
+    signals: fn(&tokio::runtime::Handle, Shutdown) -> Result<(), String>,
+) -> Result<Exit, StartError> {
+    let started = Instant::now();
+    let runtime = runtime()?;
+    signals(runtime.handle(), shutdown.clone())?;
+    let recorder = metrics::install(definition.name, definition.metrics)?;
+    let mut info = base_info(definition, &loaded, run_id);
+    let mut context = build_context(definition, loaded, &runtime, shutdown)?;
+    (definition.build)(&mut context)?;
+
+    info.insert("workers".to_owned(), context.groups.clone().into());
+    let health = Arc::clone(&context.health);
+    let shown = Shown {
+        service: definition.name,
+        started,
+        health: Arc::clone(&health),
+        metrics: recorder.clone(),
+        info: info.into(),
+        stats: std::mem::take(&mut context.stats),
+    };
+    let routes = std::mem::take(&mut context.routes);
+    let server = http::start(
+        &context.settings.http,
+        context.settings.processing_timeout,
+        shown,
+        routes,
+    )?;
+    tracing::info!(event = "started", addresses = ?server.addresses(), version = env!("CARGO_PKG_VERSION"), run_id, "service started");
+
+    let mut threads = Threads::default();
+    for pending in std::mem::take(&mut context.pending) {
+        threads.spawn(&pending.name, pending.body)?;
+    }
+    let (ending, clients) = (shutdown.clone(), context.clients.clone());
+    runtime.spawn(async move {
+        while !ending.is_requested() {
+            metrics::upkeep(&recorder, started, &health);
+            clients.report_pools();
+            tokio::time::sleep(UPKEEP_INTERVAL).await;
+        }
+    });
+    let exit = life::wait_for_end(threads, shutdown);
+    server.stop(runtime.handle());
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
+    Ok(exit)
+}
+
+fn runtime() -> Result<Runtime, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .thread_name("io")
+        .enable_all()
+        .build();
+    runtime.map_err(|error| format!("start the async runtime: {error}").into())
+}
+
+fn build_context<S>(
+    definition: &Definition<S>,
+    loaded: Loaded<S>,
+    runtime: &Runtime,
+    shutdown: &Shutdown,
+) -> Result<Context<S>, StartError> {
+    let Loaded { settings, own, .. } = loaded;
+    let names = Names::new(&settings);
+    let clients = {
+        let _context = runtime.enter();
+        Clients::connect(definition.uses, &settings, &names)?
+    };
+    let health = Health::new(shutdown.clone());
+    for check in clients.checks(definition.uses, &settings, &names) {
+        health.watch(runtime.handle(), check);
+    }
+    let wire = runtime.block_on(clients::wire(&settings))?;
+    Ok(Context {
+        service: definition.name,
+        settings,
+        own: Arc::new(own),
+        names,
+        runtime: runtime.handle().clone(),
+        shutdown: shutdown.clone(),
+        wire,
+        clients,
+        health,
+        pending: Vec::new(),
+        routes: Vec::new(),
+        stats: Vec::new(),
+        groups: Vec::new(),
+    })
+}
+
+fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) -> Map<String, Value> {
+    let settings = &loaded.settings;
+    let configuration: Map<String, Value> = loaded
+        .variables
+        .iter()
+        .map(|variable| (variable.name.clone(), variable.value.clone().into()))
+        .collect();
+    let fields = [
+        ("service", json!(definition.name)),
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        ("environment", json!(settings.environment.name())),
+        ("generation", json!(settings.generation)),
+        ("pid", json!(std::process::id())),
+        ("run_id", json!(run_id)),
+        ("started_at", json!(format!("{:.3}", jiff::Timestamp::now()))),
+        ("configuration", configuration.into()),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! Reads typed values from the environment, and remembers everything that is wrong with it.
+//!
+//! Role: one pass over a map that `main` took from the process. A value that cannot be read is replaced by its default
+//! *and* noted as a problem: [`Reader::finish`] answers all problems at once, so nobody starts with such a default.
+//! Every variable is declared by reading it, which is what `dp config env` prints.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The environment, as read once at the start.
+pub type Env = BTreeMap<String, String>;
+
+/// One variable that the program knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Full name, for example `DATA_PROC_WORKERS`.
+    pub name: String,
+    /// Value when it is not set; empty means "none".
+    pub default: String,
+    /// What it decides, in a few words.
+    pub meaning: &'static str,
+    /// The value in effect; secrets are masked.
+    pub value: String,
+    /// Whether the environment sets it.
+    pub is_set: bool,
+}
+
+/// Everything that is wrong with the environment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} problem(s) in the environment: {}", .problems.len(), .problems.join("; "))]
+pub struct SettingsError {
+    /// One sentence for each problem, naming the variable, its value and what would be right.
+    pub problems: Vec<String>,
+}
+
+/// Reads values and collects declarations and problems.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    env: &'a Env,
+    variables: Vec<Variable>,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader over this environment.
+    pub fn new(env: &'a Env) -> Reader<'a> {
+        Reader {
+            env,
+            variables: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// A text; white space around it is removed, and an empty one counts as not set.
+    pub fn text(&mut self, name: &str, default: &str, meaning: &'static str) -> String {
+        let set = self.lookup(name);
+        let value = set.clone().unwrap_or_else(|| default.to_owned());
+        self.declare(name, default, meaning, set.is_some(), value.clone());
+        value
+    }
+
+    /// A text that must not be printed.
+    pub fn secret(&mut self, name: &str, default: &str, meaning: &'static str) -> Secret {
+        let set = self.lookup(name);
+        let value = Secret(set.clone().unwrap_or_else(|| default.to_owned()));
+        self.declare(
+            name,
+            &Secret(default.to_owned()).to_string(),
+            meaning,
+            set.is_some(),
+            value.to_string(),
+        );
+        value
+    }
+
+    /// A value that [`FromStr`] reads and `accept` allows. `expected` completes "… must be".
+    pub fn value<T>(&mut self, name: &str, default: T, meaning: &'static str, rule: Rule<T>) -> T
+    where
+        T: FromStr + Display,
+    {
+        let default_text = default.to_string();
+        let Some(text) = self.lookup(name) else {
+            self.declare(name, &default_text, meaning, false, default_text.clone());
+            return default;
+        };
+        self.declare(name, &default_text, meaning, true, text.clone());
+        match text.parse::<T>() {
+            Ok(value) if (rule.accept)(&value) => value,
+            _ => {
+                self.problem(format!("{name} must be {}, got '{text}'", rule.expected));
+                default
+            }
+        }
+    }
+
+    /// A whole number within bounds.
+    pub fn number(
+        &mut self,
+        name: &str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+        meaning: &'static str,
+    ) -> u64 {
+        let default_text = default.to_string();
+        let text = self.text(name, &default_text, meaning);
+        match text.parse::<u64>() {
+            Ok(value) if range.contains(&value) => value,
+            _ => {
+                let (low, high) = (range.start(), range.end());
+                self.problem(format!(
+                    "{name} must be a whole number from {low} to {high}, got '{text}'"
+                ));
+                default
+            }
+        }
+    }
+
+    /// `true`/`false`, `1`/`0`, `yes`/`no`, `on`/`off`.
+    pub fn flag(&mut self, name: &str, default: bool, meaning: &'static str) -> bool {
+        let text = self.text(name, if default { "true" } else { "false" }, meaning);
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                self.problem(format!("{name} must be true or false, got '{text}'"));
+                default
+            }
+        }
+    }
+
+    /// A duration such as `500ms`, `30s`, `1m`, `2h`; a bare number is in seconds.
+    pub fn duration(&mut self, name: &str, default: &str, meaning: &'static str) -> Duration {
+        let text = self.text(name, default, meaning);
+        match parse_duration(&text) {
+            Some(duration) if !duration.is_zero() => duration,
+            _ => {
+                self.problem(format!(
+                    "{name} must be a duration such as 500ms, 30s or 1m, got '{text}'"
+                ));
+                parse_duration(default).unwrap_or(Duration::from_secs(1))
+            }
+        }
+    }
+
+    /// A list separated by commas; empty items are dropped.
+    pub fn list(&mut self, name: &str, default: &str, meaning: &'static str) -> Vec<String> {
+        let text = self.text(name, default, meaning);
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The value of a variable that is declared elsewhere or is a fall-back of another name.
+    pub fn lookup(&self, name: &str) -> Option<String> {
+        self.env
+            .get(name)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    }
+
+    /// Whether the variable is present with nothing in it, which switches an optional feature off.
+    pub fn is_blank(&self, name: &str) -> bool {
+        self.env.get(name).is_some_and(|value| value.trim().is_empty())
+    }
+
+    /// Notes what is wrong.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// What was declared so far.
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// Variables with this prefix that nothing reads: probably a spelling mistake.
+    pub fn unknown(&self, prefix: &str) -> Vec<String> {
+        self.env
+            .keys()
+            .filter(|name| name.starts_with(prefix) && !self.variables.iter().any(|known| known.name == **name))
+            .cloned()
+            .collect()
+    }
+
+    /// All problems at once.
+    pub fn finish(self) -> Result<Vec<Variable>, SettingsError> {
+        if self.problems.is_empty() {
+            Ok(self.variables)
+        } else {
+            Err(SettingsError {
+                problems: self.problems,
+            })
+        }
+    }
+
+    fn declare(&mut self, name: &str, default: &str, meaning: &'static str, is_set: bool, value: String) {
+        self.variables.push(Variable {
+            name: name.to_owned(),
+            default: default.to_owned(),
+            meaning,
+            value,
+            is_set,
+        });
+    }
+}
+
+/// What a value must satisfy, and how to say so.
+pub struct Rule<T> {
+    /// Completes "NAME must be …".
+    pub expected: &'static str,
+    /// The test.
+    pub accept: fn(&T) -> bool,
+}
+
+/// A text that is never printed: `Debug` and `Display` show `***`, or for a URL everything but its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// The text itself, for the client that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&mask(&self.0))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+/// The text without what must not be seen: of a URL the password goes, of anything else everything.
+pub fn mask(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return "***".to_owned();
+    };
+    // The password may itself hold '@': the last one before the path ends the user information.
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let path = path
+        .split_once('?')
+        .map_or_else(|| path.to_owned(), |(path, _)| format!("{path}?***"));
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let name = user.split_once(':').map_or(user, |(name, _)| name);
+            format!("{scheme}://{name}:***@{host}{path}")
+        }
+        None => format!("{scheme}://{authority}{path}"),
+    }
+}
+
+/// Reads `500ms`, `30s`, `1m`, `2h`, `30` (seconds).
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit.trim() {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).map(Duration::from_millis)
+}

@@ -1,0 +1,193 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Env {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn loaded(pairs: &[(&str, &str)]) -> Settings {
+    load(&env(pairs), 8080, |_| ()).expect("settings").settings
+}
+
+fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+    load(&env(pairs), 8080, |_| ())
+        .map(|_| ())
+        .expect_err("must be refused")
+        .problems
+}
+
+#[test]
+fn an_empty_environment_gives_the_documented_defaults() {
+    let settings = loaded(&[]);
+    assert_eq!(settings.environment, Environment::Local);
+    assert_eq!(settings.kafka_bootstrap, "localhost:9092");
+    assert_eq!(settings.clickhouse.url, "http://localhost:8123");
+    assert_eq!(settings.clickhouse.database, "market_data");
+    assert_eq!(
+        settings.postgres_dsn.expose(),
+        "postgresql://user:password@localhost:5432/db"
+    );
+    assert_eq!(settings.redis_url.expose(), "redis://localhost:6379/0");
+    assert_eq!(
+        settings.log,
+        LogSettings {
+            filter: "info".into(),
+            format: LogFormat::Json
+        }
+    );
+    assert_eq!((settings.http.port, settings.http.metrics_port), (8080, None));
+    assert_eq!(settings.http.host.to_string(), "127.0.0.1");
+    assert_eq!(
+        (settings.max_batch_size, settings.db_pool_size, settings.workers),
+        (10_000, 20, 1)
+    );
+    assert_eq!(settings.processing_timeout, Duration::from_secs(30));
+    assert_eq!(settings.raw_topics, ["ingestion.market.raw.v1"]);
+    assert_eq!(settings.topic_partitions, 4);
+    assert_eq!(settings.breaker.max_timeout, Duration::from_secs(300));
+}
+
+#[test]
+fn outside_of_local_the_defaults_are_those_of_a_container() {
+    let settings = loaded(&[("DATA_PROC_ENV", "prod")]);
+    assert_eq!(settings.topic_partitions, 12);
+    assert_eq!(settings.http.host.to_string(), "0.0.0.0");
+    assert_eq!(settings.http.metrics_port, Some(9090));
+    assert_eq!(
+        loaded(&[("DATA_PROC_ENV", "prod"), ("DATA_PROC_METRICS_PORT", "")])
+            .http
+            .metrics_port,
+        None
+    );
+}
+
+#[test]
+fn older_names_are_fall_backs_and_ours_win() {
+    for (pairs, kafka, redis) in [
+        (
+            vec![("KAFKA_ADDR", "k:1"), ("REDIS_ADDR", "r:2")],
+            "k:1",
+            "redis://r:2/0",
+        ),
+        (
+            vec![
+                ("KAFKA_ADDR", "k:1"),
+                ("DATA_PROC_KAFKA_BOOTSTRAP", "b:9"),
+                ("REDIS_ADDR", "r:2"),
+                ("DATA_PROC_REDIS_URL", "redis://q:3/1"),
+            ],
+            "b:9",
+            "redis://q:3/1",
+        ),
+    ] {
+        let settings = loaded(&pairs);
+        assert_eq!(settings.kafka_bootstrap, kafka);
+        assert_eq!(settings.redis_url.expose(), redis);
+    }
+}
+
+#[test]
+fn rust_log_beats_our_level_which_beats_the_general_one() {
+    for (pairs, filter) in [
+        (vec![("LOG_LEVEL", "WARN")], "warn"),
+        (vec![("LOG_LEVEL", "warn"), ("DATA_PROC_LOG_LEVEL", "debug")], "debug"),
+        (
+            vec![("DATA_PROC_LOG_LEVEL", "debug"), ("RUST_LOG", "info,stream=trace")],
+            "info,stream=trace",
+        ),
+    ] {
+        assert_eq!(loaded(&pairs).log.filter, filter);
+    }
+}
+
+#[test]
+fn every_problem_is_listed_at_once_with_name_and_value() {
+    let found = problems(&[
+        ("DATA_PROC_ENV", "production"),
+        ("DATA_PROC_WORKERS", "0"),
+        ("DATA_PROC_MAX_BATCH_SIZE", "many"),
+        ("DATA_PROC_HTTP_HOST", "here"),
+        ("DATA_PROC_METRICS_PORT", "99999"),
+        ("DATA_PROC_PROCESSING_TIMEOUT", "soon"),
+        ("DATA_PROC_GENERATION", "-G2"),
+        ("DATA_PROC_RAW_TOPICS", "a b,"),
+        ("DATA_PROC_TENANT_ID", "a|b"),
+        ("DATA_PROC_CLICKHOUSE_URL", "localhost:8123"),
+        ("DATA_PROC_CLICKHOUSE_DATABASE", "a;b"),
+        ("DATA_PROC_LOG_FORMAT", "xml"),
+        ("DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT", "10m"),
+    ]);
+    assert_eq!(found.len(), 13, "{found:#?}");
+    for name in [
+        "ENV",
+        "WORKERS",
+        "MAX_BATCH_SIZE",
+        "HTTP_HOST",
+        "METRICS_PORT",
+        "GENERATION",
+        "RAW_TOPICS",
+        "TENANT_ID",
+    ] {
+        assert!(
+            found
+                .iter()
+                .any(|problem| problem.contains(&format!("DATA_PROC_{name}"))),
+            "{name}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_services_own_mistakes_are_listed_with_the_shared_ones() {
+    let env = env(&[("DATA_PROC_WORKERS", "x"), ("ENRICHMENT_RATIO", "x")]);
+    let error = load(&env, 8081, |r| r.number("ENRICHMENT_RATIO", 1, 0..=9, "a ratio"))
+        .map(|_| ())
+        .expect_err("both are wrong");
+    assert_eq!(error.problems.len(), 2);
+}
+
+#[test]
+fn a_misspelt_variable_is_reported_and_a_known_one_is_not() {
+    let env = env(&[("DATA_PROC_WORKER", "2"), ("DATA_PROC_WORKERS", "2"), ("HOME", "/root")]);
+    assert_eq!(
+        load(&env, 8080, |_| ()).expect("settings").unknown,
+        ["DATA_PROC_WORKER"]
+    );
+}
+
+#[test]
+fn secrets_are_masked_wherever_settings_are_printed() {
+    let env = env(&[
+        (
+            "DATA_PROC_POSTGRES_DSN",
+            "postgresql://u:h@nter2@db:5432/x?sslpassword=h@nter2",
+        ),
+        ("DATA_PROC_CLICKHOUSE_PASSWORD", "h@nter2"),
+        ("DATA_PROC_REDIS_URL", "redis://:h@nter2@r:6379/0"),
+    ]);
+    let loaded = load(&env, 8080, |_| ()).expect("settings");
+    let printed = format!("{loaded:?}");
+    assert!(!printed.contains("h@nter2"), "{printed}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+    assert!(printed.contains("postgresql://u:***@db:5432/x?***"), "{printed}");
+}
+
+#[test]
+fn durations_have_units() {
+    for (text, millis) in [
+        ("500ms", Some(500)),
+        ("30", Some(30_000)),
+        ("30s", Some(30_000)),
+        ("1m", Some(60_000)),
+        ("2h", Some(7_200_000)),
+    ] {
+        assert_eq!(parse_duration(text).map(|d| d.as_millis()), millis, "{text}");
+    }
+    for text in ["", "s", "1d", "-1s", "1.5s", "99999999999999999999s"] {
+        assert_eq!(parse_duration(text), None, "{text}");
+    }
+}

@@ -1,0 +1,137 @@
+//! `stream::table_writer::TableSink` over `stores::FencedTable`: translates types and error classes, decides nothing.
+
+use domain::{Classified, ErrorClass};
+use futures_util::future::BoxFuture;
+use stores::clickhouse::{Layout, rows};
+use stores::{FencedTable, Position, StoreError};
+use stream::table_writer::{Claim, EncodedBatch, Floor, InsertError, SinkError, TableSink, Takeover};
+
+use super::Table;
+use crate::clients::Clients;
+use crate::names::Names;
+
+/// One table behind the seam. Makes the tables of its generation at its first takeover, if nobody has.
+#[derive(Clone)]
+pub struct TableAdapter {
+    table: FencedTable,
+    clients: Clients,
+}
+
+impl TableAdapter {
+    /// The table in the generation of these names, over the ClickHouse of these clients.
+    ///
+    /// # Errors
+    /// Where the service does not use ClickHouse.
+    pub fn new(clients: &Clients, table: Table, names: &Names) -> Result<TableAdapter, crate::StartError> {
+        Ok(TableAdapter {
+            table: FencedTable::new(clients.clickhouse()?, layout(table), &names.table_suffix()),
+            clients: clients.clone(),
+        })
+    }
+}
+
+fn layout(table: Table) -> &'static Layout {
+    match table {
+        Table::MarketTicks => &rows::tick::LAYOUT,
+        Table::EnrichedTicks => &rows::enriched::LAYOUT,
+        Table::Bars => &rows::bar::LAYOUT,
+        Table::LateTicks => &rows::late::LAYOUT,
+    }
+}
+
+impl TableSink for TableAdapter {
+    fn table(&self) -> &str {
+        self.table.table()
+    }
+
+    fn check_topics(&self, ids: Vec<(String, String)>) -> BoxFuture<'static, Result<(), SinkError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            this.clients.migrate_clickhouse().await.map_err(sink_error)?;
+            this.table.check_topics(&ids).await.map_err(sink_error)
+        })
+    }
+
+    fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            this.clients.migrate_clickhouse().await.map_err(sink_error)?;
+            let (claim, position) = this.table.take_over(&topic, partition).await.map_err(sink_error)?;
+            Ok(Takeover {
+                claim: Claim {
+                    topic: claim.topic,
+                    partition: claim.partition,
+                    epoch: claim.epoch,
+                    writer: claim.writer,
+                },
+                position: position.map(floor),
+            })
+        })
+    }
+
+    fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>> {
+        let table = self.table.clone();
+        Box::pin(async move {
+            table
+                .insert(&stored(claim), batch.rows, batch.bytes.into())
+                .await
+                .map_err(|error| match error {
+                    stores::InsertError::Fenced => InsertError::Fenced,
+                    stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
+                })
+        })
+    }
+
+    fn save_floor(&self, claim: Claim, floor: Floor) -> BoxFuture<'static, Result<(), SinkError>> {
+        let table = self.table.clone();
+        Box::pin(async move {
+            table
+                .save_floor(&stored(claim), &position(floor))
+                .await
+                .map_err(sink_error)
+        })
+    }
+}
+
+fn sink_error(error: StoreError) -> SinkError {
+    match error.class() {
+        ErrorClass::Fatal => SinkError::Fatal {
+            code: error.code(),
+            message: error.to_string(),
+        },
+        ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
+    }
+}
+
+fn stored(claim: Claim) -> stores::Claim {
+    stores::Claim {
+        topic: claim.topic,
+        partition: claim.partition,
+        epoch: claim.epoch,
+        writer: claim.writer,
+    }
+}
+
+fn floor(position: Position) -> Floor {
+    let lane = |lane: stores::LastOrigin| stream::LastOrigin {
+        feed: lane.feed,
+        raw_partition: lane.raw_partition,
+        position: lane.position,
+    };
+    Floor {
+        next_offset: position.next_offset,
+        sequencer: position.sequencer.into_iter().map(lane).collect(),
+    }
+}
+
+fn position(floor: Floor) -> Position {
+    let lane = |lane: stream::LastOrigin| stores::LastOrigin {
+        feed: lane.feed,
+        raw_partition: lane.raw_partition,
+        position: lane.position,
+    };
+    Position {
+        next_offset: floor.next_offset,
+        sequencer: floor.sequencer.into_iter().map(lane).collect(),
+    }
+}

@@ -1,0 +1,367 @@
+//! A table with its fence: who may write, where he goes on, and inserts that only he can make.
+//!
+//! Role: the statements of blueprint section 2, "The ClickHouse writer"; `stream::table_writer` decides when they run.
+//! Invariants: INV-8 (a takeover is claim, drain, read back, in this order; an insert checks the fence in its own
+//! statement), INV-6 (one insert is one block in one table partition, so it lands whole or not at all).
+//! Failure: an insert that is not confirmed is [`InsertError::Unknown`], never guessed: take over again. A drain that
+//! cannot see the last insert of an earlier owner end is an error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use domain::{Classified, RawPosition};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{ClickHouse, FENCED, Layout, literal, within};
+use crate::{LastOrigin, Position, Store, StoreError};
+
+/// An earlier owner who froze in the middle of a body holds its insert until the server's receive time-out of 30 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+/// Larger batches would be cut into two blocks, and so not be atomic.
+pub const MAX_ROWS: usize = 1_000_000;
+/// A server that is up for less than this may have been stopped uncleanly: positions are then read from the rows
+/// themselves, once, since the projection's file may lag behind its part's.
+const FRESH_SERVER_SECONDS: u64 = 600;
+
+/// The settings on which atomic inserts rest, whatever the server's profile says.
+const INSERT_SETTINGS: [(&str, &str); 9] = [
+    ("async_insert", "0"),
+    ("max_insert_threads", "1"),
+    ("max_partitions_per_insert_block", "1"),
+    ("input_format_connection_handling", "0"),
+    ("min_insert_block_size_rows", "1048449"),
+    ("min_insert_block_size_bytes", "0"),
+    ("max_insert_block_size", "1048449"),
+    ("insert_deduplicate", "0"),
+    ("max_execution_time", "60"),
+];
+
+/// The right to write one source partition into one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// One more than every earlier claim's that was seen.
+    pub epoch: u64,
+    /// Fresh for each claim; decides between equal epochs.
+    pub writer: Uuid,
+}
+
+/// Why an insert is not known to have succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// Somebody else has claimed the partition: nothing was written.
+    #[error("another writer has claimed this partition")]
+    Fenced,
+    /// Anything else: the rows may be there or not. Take over again, which finds out.
+    #[error("{0}")]
+    Unknown(#[from] StoreError),
+}
+
+/// One table and the fence of the topic that it is written from. A topic has one table. Cheap to clone.
+#[derive(Clone)]
+pub struct FencedTable {
+    clickhouse: ClickHouse,
+    layout: &'static Layout,
+    table: Arc<str>,
+    /// Numbers inserts, so that each has a query id of its own.
+    inserts: Arc<AtomicU64>,
+}
+
+#[derive(Deserialize)]
+struct Uptime {
+    seconds: u64,
+}
+
+#[derive(Deserialize)]
+struct Epoch {
+    epoch: u64,
+}
+
+#[derive(Deserialize)]
+struct Running {
+    query_id: String,
+}
+
+#[derive(Deserialize)]
+struct TopicId {
+    topic: String,
+    topic_id: String,
+}
+
+#[derive(Deserialize)]
+struct StoredOrigin {
+    feed: String,
+    raw_partition: i32,
+    raw_offset: i64,
+    raw_index: i32,
+}
+
+/// Where a lane of the table ends; feed and origin stay empty for tables without origins.
+#[derive(Deserialize)]
+struct LaneEnd {
+    last_offset: i64,
+    origin: Option<StoredOrigin>,
+}
+
+#[derive(Deserialize)]
+struct StoredFloor {
+    next_offset: i64,
+    sequencer: Vec<StoredOrigin>,
+}
+
+impl From<StoredOrigin> for LastOrigin {
+    fn from(stored: StoredOrigin) -> LastOrigin {
+        LastOrigin {
+            feed: stored.feed,
+            raw_partition: stored.raw_partition,
+            position: RawPosition { offset: stored.raw_offset, index: stored.raw_index },
+        }
+    }
+}
+
+impl FencedTable {
+    /// The table of this layout in the generation with this suffix (empty, or `_g2`).
+    pub fn new(clickhouse: ClickHouse, layout: &'static Layout, suffix: &str) -> FencedTable {
+        let table = format!("{}{suffix}", layout.table).into();
+        FencedTable { clickhouse, layout, table, inserts: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// The table's name, with its suffix.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Remembers the ids of these topics, `(name, id)`, or refuses where another id is remembered.
+    ///
+    /// # Errors
+    /// `topic_id_changed`, or as the server says.
+    pub async fn check_topics(&self, ids: &[(String, String)]) -> Result<(), StoreError> {
+        let database = self.clickhouse.database();
+        let names: Vec<String> = ids.iter().map(|(topic, _)| literal(topic)).collect();
+        let sql = format!("SELECT topic, topic_id FROM {database}.writer_topics WHERE topic IN ({})", names.join(", "));
+        let known: Vec<TopicId> = self.clickhouse.rows("check topic ids", &sql).await?;
+        for (topic, id) in ids {
+            match known.iter().find(|row| row.topic == *topic) {
+                Some(row) if row.topic_id == *id => {}
+                Some(row) => return Err(StoreError::topic_id_changed(Store::ClickHouse, topic, &row.topic_id, id)),
+                None => {
+                    let (topic, id) = (literal(topic), literal(id));
+                    let sql = format!("INSERT INTO {database}.writer_topics (topic, topic_id) SELECT {topic}, {id}");
+                    self.clickhouse.exec(&sql).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims the partition, ends what earlier owners still write, and finds where to go on: `None` where nothing was
+    /// ever written. The position found is stored as a floor.
+    ///
+    /// # Errors
+    /// As the server says, or `drain_unconfirmed`; take over again.
+    pub async fn take_over(&self, topic: &str, partition: i32) -> Result<(Claim, Option<Position>), StoreError> {
+        let claim = self.claim(topic, partition).await?;
+        self.drain(topic, partition).await?;
+        let position = self.read_back(topic, partition).await?;
+        if let Some(position) = &position {
+            self.save_floor(&claim, position).await?;
+        }
+        Ok((claim, position))
+    }
+
+    /// Step 1: from now on every insert under an earlier claim is refused.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn claim(&self, topic: &str, partition: i32) -> Result<Claim, StoreError> {
+        let (database, writer) = (self.clickhouse.database(), Uuid::new_v4());
+        let named = literal(topic);
+        let sql = format!(
+            "INSERT INTO {database}.writer_fence (topic, partition, epoch, writer) \
+             SELECT {named}, {partition}, max(epoch) + 1, '{writer}' FROM {database}.writer_fence \
+             WHERE topic = {named} AND partition = {partition}"
+        );
+        self.clickhouse.exec(&sql).await?;
+        let sql = format!("SELECT epoch FROM {database}.writer_fence WHERE topic = {named} AND writer = '{writer}'");
+        let rows: Vec<Epoch> = self.clickhouse.rows("claim", &sql).await?;
+        match rows.first() {
+            Some(row) => Ok(Claim { topic: topic.to_owned(), partition, epoch: row.epoch, writer }),
+            None => Err(StoreError::unexpected(Store::ClickHouse, "claim", "the claim just stored is not there")),
+        }
+    }
+
+    /// Step 2: ends every insert that began before the claim, and sees them end.
+    ///
+    /// # Errors
+    /// `drain_unconfirmed` where one still runs after a minute; or as the server says.
+    pub async fn drain(&self, topic: &str, partition: i32) -> Result<(), StoreError> {
+        let mine = format!("startsWith(query_id, {})", literal(&format!("writer:{topic}:{partition}:")));
+        let started = Instant::now();
+        loop {
+            let kill = format!("KILL QUERY WHERE {mine} SYNC FORMAT Null");
+            within("drain", DRAIN_TIMEOUT, self.clickhouse.client().query_raw(&kill).execute()).await?;
+            let sql = format!("SELECT query_id FROM system.processes WHERE {mine}");
+            let running: Vec<Running> = self.clickhouse.rows("drain", &sql).await?;
+            let Some(query) = running.first() else {
+                return Ok(());
+            };
+            if started.elapsed() > DRAIN_TIMEOUT {
+                let message = format!("insert {} of an earlier writer does not end", query.query_id);
+                return Err(StoreError::transient(Store::ClickHouse, "drain", "drain_unconfirmed", message));
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    }
+
+    /// Step 3: max(last offset in the table + 1, floor), with the sequencer state merged pointwise.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn read_back(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
+        let table = self.table_position(partition).await?;
+        let floor = self.floor(topic, partition).await?;
+        Ok(match (table, floor) {
+            (Some(table), Some(floor)) => Some(table.merge(floor)),
+            (table, floor) => table.or(floor),
+        })
+    }
+
+    async fn table_position(&self, partition: i32) -> Result<Option<Position>, StoreError> {
+        let uptime: Vec<Uptime> = self.clickhouse.rows("read back", "SELECT toUInt64(uptime()) AS seconds").await?;
+        let fresh = uptime.first().is_none_or(|row| row.seconds < FRESH_SERVER_SECONDS);
+        let lanes: Vec<LaneEnd> = self.clickhouse.rows("read back", &self.read_back_sql(partition, !fresh)).await?;
+        let Some(last_offset) = lanes.iter().map(|lane| lane.last_offset).max() else {
+            return Ok(None);
+        };
+        let sequencer = lanes.into_iter().filter_map(|lane| lane.origin).map(LastOrigin::from).collect();
+        let position = Position { next_offset: last_offset + 1, sequencer };
+        // Merging sorts the lanes.
+        Ok(Some(Position::default().merge(position)))
+    }
+
+    /// The question whose answer the projection `pos` holds.
+    pub fn read_back_sql(&self, partition: i32, use_projection: bool) -> String {
+        let (database, table) = (self.clickhouse.database(), &self.table);
+        let projections = u8::from(use_projection);
+        let (origin, by) = if self.layout.has_origin {
+            // The tuple of the answer has the names of `StoredOrigin`.
+            let last = "max((raw_offset, raw_index))";
+            let origin = format!(
+                "CAST((feed, raw_partition, tupleElement({last}, 1), tupleElement({last}, 2)), \
+                 'Tuple(feed String, raw_partition Int32, raw_offset Int64, raw_index Int32)')"
+            );
+            (origin, "src_partition, feed, raw_partition")
+        } else {
+            ("NULL".to_owned(), "src_partition")
+        };
+        format!(
+            "SELECT max(src_offset) AS last_offset, {origin} AS origin FROM {database}.{table} \
+             WHERE src_partition = {partition} GROUP BY {by} SETTINGS optimize_use_projections = {projections}, \
+             optimize_use_implicit_projections = {projections}"
+        )
+    }
+
+    async fn floor(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
+        let sql = format!(
+            "SELECT next_offset, sequencer FROM {}.writer_floor WHERE topic = {} AND partition = {partition}",
+            self.clickhouse.database(),
+            literal(topic)
+        );
+        let rows: Vec<StoredFloor> = self.clickhouse.rows("read floor", &sql).await?;
+        let positions = rows.into_iter().map(|row| Position {
+            next_offset: row.next_offset,
+            sequencer: row.sequencer.into_iter().map(LastOrigin::from).collect(),
+        });
+        Ok(positions.reduce(Position::merge))
+    }
+
+    /// Stores a confirmed position under the claim, so that rows that expire do not take it along.
+    ///
+    /// # Errors
+    /// `fenced` where the claim is no longer the newest; or as the server says.
+    pub async fn save_floor(&self, claim: &Claim, position: &Position) -> Result<(), StoreError> {
+        let lanes: Vec<String> = position
+            .sequencer
+            .iter()
+            .map(|lane| {
+                let LastOrigin { feed, raw_partition, position } = lane;
+                format!("({}, {raw_partition}, {}, {})", literal(feed), position.offset, position.index)
+            })
+            .collect();
+        let sql = format!(
+            "INSERT INTO {}.writer_floor (topic, partition, epoch, writer, next_offset, sequencer) \
+             SELECT {}, {}, {}, '{}', {}, CAST([{}], \
+             'Array(Tuple(feed String, raw_partition Int32, raw_offset Int64, raw_index Int32))') WHERE {}",
+            self.clickhouse.database(),
+            literal(&claim.topic),
+            claim.partition,
+            claim.epoch,
+            claim.writer,
+            position.next_offset,
+            lanes.join(", "),
+            self.fence(claim)
+        );
+        self.clickhouse.exec(&sql).await
+    }
+
+    /// One atomic insert of rows in the table's layout, under the claim. Blueprint section 2: the fence is checked when
+    /// the statement begins, and whoever claims later ends the statements that began before.
+    ///
+    /// # Errors
+    /// [`InsertError`]; a batch of no rows, or of more than [`MAX_ROWS`], is not sent.
+    pub async fn insert(&self, claim: &Claim, rows: usize, bytes: Bytes) -> Result<(), InsertError> {
+        if rows == 0 || rows > MAX_ROWS {
+            let message = format!("a batch of {rows} rows is not between 1 and {MAX_ROWS}");
+            return Err(StoreError::fatal(Store::ClickHouse, "insert", "invalid_data", message).into());
+        }
+        let number = self.inserts.fetch_add(1, Ordering::Relaxed);
+        let query_id = format!("writer:{}:{}:{}:{number}", claim.topic, claim.partition, claim.writer);
+        let mut insert = self
+            .clickhouse
+            .client()
+            .insert_formatted_with(self.insert_sql(claim))
+            .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT))
+            .with_setting("query_id", query_id);
+        for (name, value) in INSERT_SETTINGS {
+            insert = insert.with_setting(name, value);
+        }
+        let sent = async {
+            insert.send(bytes).await?;
+            insert.end().await
+        };
+        sent.await.map_err(|error| match StoreError::clickhouse("insert", &error) {
+            error if error.code() == "fenced" => InsertError::Fenced,
+            error => InsertError::Unknown(error),
+        })
+    }
+
+    fn insert_sql(&self, claim: &Claim) -> String {
+        let (database, table, names) = (self.clickhouse.database(), &self.table, self.layout.names());
+        let (structure, fence) = (self.layout.structure(), self.fence(claim));
+        format!(
+            "INSERT INTO {database}.{table} ({names}, ingested_at) SELECT {names}, now64(6) \
+             FROM input('{structure}') WHERE {fence} FORMAT RowBinary"
+        )
+    }
+
+    /// Throws where the claim is not the newest of its partition.
+    fn fence(&self, claim: &Claim) -> String {
+        format!(
+            "throwIf((SELECT argMax(writer, (epoch, writer)) FROM {}.writer_fence WHERE topic = {} AND partition = {}) \
+             != toUUID('{}'), '{FENCED}') = 0",
+            self.clickhouse.database(),
+            literal(&claim.topic),
+            claim.partition,
+            claim.writer
+        )
+    }
+}

@@ -1,0 +1,62 @@
+//! Applies the files of `schemas/clickhouse`, each once per generation suffix.
+//!
+//! Invariant: every statement says IF NOT EXISTS, so that two runs at once, or a run cut short, do no harm.
+
+use serde::Deserialize;
+
+use super::{ClickHouse, literal};
+use crate::StoreError;
+use crate::migration::{CLICKHOUSE, statements};
+
+#[derive(Deserialize)]
+struct Applied {
+    version: u32,
+}
+
+/// Makes database, tables and views of the generation with this table suffix (empty, or `_g2`); answers how many files
+/// were new.
+///
+/// # Errors
+/// As the server says.
+pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, StoreError> {
+    let mut new = 0;
+    let mut applied: Vec<u32> = Vec::new();
+    for migration in CLICKHOUSE {
+        // The first file makes the table of versions, so it runs before that table can be asked.
+        if migration.version > 1 && applied.contains(&migration.version) {
+            continue;
+        }
+        for statement in statements(migration.sql) {
+            let sql = statement.replace("{db}", clickhouse.database()).replace("{suffix}", suffix);
+            clickhouse.exec(&sql).await?;
+        }
+        if migration.version == 1 {
+            applied = versions(clickhouse, suffix).await?;
+        }
+        if !applied.contains(&migration.version) {
+            record(clickhouse, migration.version, migration.name, suffix).await?;
+            new += 1;
+        }
+    }
+    Ok(new)
+}
+
+async fn versions(clickhouse: &ClickHouse, suffix: &str) -> Result<Vec<u32>, StoreError> {
+    let sql = format!(
+        "SELECT DISTINCT version FROM {}.schema_migrations WHERE suffix = {}",
+        clickhouse.database(),
+        literal(suffix)
+    );
+    let rows: Vec<Applied> = clickhouse.rows("read versions", &sql).await?;
+    Ok(rows.into_iter().map(|row| row.version).collect())
+}
+
+async fn record(clickhouse: &ClickHouse, version: u32, name: &str, suffix: &str) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO {}.schema_migrations (version, name, suffix) SELECT {version}, {}, {}",
+        clickhouse.database(),
+        literal(name),
+        literal(suffix)
+    );
+    clickhouse.exec(&sql).await
+}

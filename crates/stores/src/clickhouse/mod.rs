@@ -1,0 +1,167 @@
+//! ClickHouse over HTTP: plain access for tools, and [`FencedTable`] for the writers.
+//!
+//! Role: one client per process, cheap to clone. Statements carry every setting that decides whether rows are exact
+//! ([`fenced`]), so a server profile cannot change it.
+//! Failure: nothing is retried here. (The HTTP client underneath opens a new connection for a request of which no byte
+//! has been sent yet, which is not a repetition.)
+
+pub mod fenced;
+mod migrations;
+pub mod rows;
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use fenced::{Claim, FencedTable, InsertError};
+pub use migrations::migrate;
+pub use rows::Layout;
+
+use crate::{Store, StoreError};
+
+/// What a fenced statement throws.
+pub(crate) const FENCED: &str = "dp_fenced";
+
+/// Bounds our own questions; inserts and drains have their own bounds.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bounds the questions of people and tools.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where ClickHouse is.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct ClickHouseConfig {
+    /// `http://host:8123`.
+    pub url: String,
+    pub database: String,
+    pub user: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for ClickHouseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClickHouseConfig")
+            .field("url", &self.url)
+            .field("database", &self.database)
+            .field("user", &self.user)
+            .field("password", &"***")
+            .finish()
+    }
+}
+
+/// A client. Cheap to clone; connects when it is first used.
+#[derive(Clone)]
+pub struct ClickHouse {
+    client: clickhouse::Client,
+    database: String,
+}
+
+impl ClickHouse {
+    /// A client that has not connected yet.
+    pub fn new(config: ClickHouseConfig) -> ClickHouse {
+        let client = clickhouse::Client::default()
+            .with_url(config.url)
+            .with_user(config.user)
+            .with_password(config.password)
+            .with_compression(clickhouse::Compression::None)
+            .with_setting("wait_end_of_query", "1");
+        ClickHouse { client, database: config.database }
+    }
+
+    /// The database that tables are in.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Whether the server answers a query.
+    ///
+    /// # Errors
+    /// Where it does not, within 3 s.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        within("ping", PING_TIMEOUT, self.client.query_raw("SELECT 1 FORMAT Null").execute()).await
+    }
+
+    /// Runs a statement without a result, in no particular database (so that it can make ours).
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn exec(&self, sql: &str) -> Result<(), StoreError> {
+        within("execute", TOOL_TIMEOUT, self.client.query_raw(sql).execute()).await
+    }
+
+    /// Rows of a query as JSON objects; 64-bit integers and decimals are texts with every digit. Table names without a
+    /// database are looked up in ours.
+    ///
+    /// # Errors
+    /// As the server says, or `unexpected_answer` where the query has its own FORMAT.
+    pub async fn query_json(&self, sql: &str) -> Result<Vec<Map<String, Value>>, StoreError> {
+        let sql = sql.trim().trim_end_matches(';');
+        let body = self.query_bytes("query", sql, "JSONEachRow").await?;
+        let rows = serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>();
+        rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, "query", error))
+    }
+
+    /// A query's answer in any output format, as the server sends it.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn query_text(&self, sql: &str, format: &str) -> Result<String, StoreError> {
+        let sql = sql.trim().trim_end_matches(';');
+        let body = self.query_bytes("query", sql, format).await?;
+        String::from_utf8(body).map_err(|error| StoreError::unexpected(Store::ClickHouse, "query", error))
+    }
+
+    async fn query_bytes(&self, operation: &'static str, sql: &str, format: &str) -> Result<Vec<u8>, StoreError> {
+        let query = self
+            .client
+            .query_raw(sql)
+            .with_setting("database", self.database.as_str())
+            .with_setting("output_format_json_quote_64bit_integers", "1")
+            .with_setting("output_format_json_quote_decimals", "1");
+        fetch(operation, TOOL_TIMEOUT, query, format).await
+    }
+
+    /// Typed rows of one of our own questions.
+    async fn rows<T: DeserializeOwned>(&self, operation: &'static str, sql: &str) -> Result<Vec<T>, StoreError> {
+        let query = self.client.query_raw(sql).with_setting("output_format_json_quote_64bit_integers", "0");
+        let body = fetch(operation, QUERY_TIMEOUT, query, "JSONEachRow").await?;
+        let rows = serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>();
+        rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, operation, error))
+    }
+
+    fn client(&self) -> &clickhouse::Client {
+        &self.client
+    }
+}
+
+async fn fetch(
+    operation: &'static str,
+    limit: Duration,
+    query: clickhouse::query::Query,
+    format: &str,
+) -> Result<Vec<u8>, StoreError> {
+    let collected = async {
+        let mut cursor = query.fetch_bytes(format)?;
+        Ok(cursor.collect().await?.to_vec())
+    };
+    within(operation, limit, collected).await
+}
+
+/// Bounds a call, and makes its error ours.
+async fn within<T>(
+    operation: &'static str,
+    limit: Duration,
+    call: impl Future<Output = clickhouse::error::Result<T>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(|error| StoreError::clickhouse(operation, &error)),
+        Err(_) => Err(StoreError::timeout(Store::ClickHouse, operation, limit)),
+    }
+}
+
+/// A text as an SQL literal.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}

@@ -1,0 +1,69 @@
+//! A row of `bars`: one version of one bar.
+
+use domain::Bar;
+
+use super::{DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int32, int64, optional_decimal, origin, source, text, time};
+
+/// Rows of `bars`.
+pub const LAYOUT: Layout = Layout {
+    table: "bars",
+    columns: &[
+        ("tenant_id", "String"),
+        ("instrument_id", "String"),
+        ("interval", "String"),
+        ("window_start", TIME),
+        ("window_end", TIME),
+        ("market", "String"),
+        ("open", DECIMAL),
+        ("high", DECIMAL),
+        ("low", DECIMAL),
+        ("close", DECIMAL),
+        ("volume", "Decimal(38, 8)"),
+        ("turnover", "Decimal(38, 16)"),
+        ("vwap", OPTIONAL_DECIMAL),
+        ("trade_count", "Int64"),
+        ("open_time", TIME),
+        ("first_feed", "String"),
+        ("first_partition", "Int32"),
+        ("first_offset", "Int64"),
+        ("first_index", "Int32"),
+        ("close_time", TIME),
+        ("last_feed", "String"),
+        ("last_partition", "Int32"),
+        ("last_offset", "Int64"),
+        ("last_index", "Int32"),
+        ("revision", "Int32"),
+        ("closed", "Bool"),
+        ("version", "UInt64"),
+        ("last_appended_at", TIME),
+        ("src_partition", "Int32"),
+        ("src_offset", "Int64"),
+    ],
+    has_origin: false,
+};
+
+/// Appends the row of a bar that was read from this place of the bars topic.
+pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
+    text(bar.tenant_id, out);
+    text(bar.instrument_id, out);
+    text(bar.window.interval.name(), out);
+    time(bar.window.start, out);
+    time(bar.window.end(), out);
+    text(bar.market, out);
+    for price in [bar.open, bar.high, bar.low, bar.close] {
+        decimal(price, out);
+    }
+    out.extend_from_slice(&bar.volume.to_le_bytes());
+    out.extend_from_slice(&bar.turnover.0.to_le_bytes());
+    optional_decimal(bar.vwap, out);
+    int64(bar.trade_count, out);
+    time(bar.open_time, out);
+    origin(&bar.first_origin, out);
+    time(bar.close_time, out);
+    origin(&bar.last_origin, out);
+    int32(bar.revision, out);
+    out.push(u8::from(bar.version.closed));
+    out.extend_from_slice(&bar.version.as_u64().to_le_bytes());
+    time(bar.last_appended_at, out);
+    source(src_partition, src_offset, out);
+}

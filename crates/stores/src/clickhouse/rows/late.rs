@@ -1,0 +1,43 @@
+//! A row of `late_ticks`: a tick that some of its windows do not count.
+
+use domain::{Interval, LateTick};
+
+use super::{DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int64, length, optional_decimal, origin, source, text, time};
+
+/// Rows of `late_ticks`.
+pub const LAYOUT: Layout = Layout {
+    table: "late_ticks",
+    columns: &[
+        ("tenant_id", "String"),
+        ("instrument_id", "String"),
+        ("timestamp", TIME),
+        ("price", DECIMAL),
+        ("volume", OPTIONAL_DECIMAL),
+        ("intervals", "Array(String)"),
+        ("watermark", TIME),
+        ("enriched_offset", "Int64"),
+        ("feed", "String"),
+        ("raw_partition", "Int32"),
+        ("raw_offset", "Int64"),
+        ("raw_index", "Int32"),
+        ("src_partition", "Int32"),
+        ("src_offset", "Int64"),
+    ],
+    has_origin: true,
+};
+
+/// Appends the row of a late tick that was read from this place of the late topic.
+pub fn encode(late: &LateTick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
+    text(late.tenant_id, out);
+    text(late.instrument_id, out);
+    time(late.event_time, out);
+    decimal(late.price, out);
+    optional_decimal(late.volume, out);
+    let missed = || Interval::ALL.iter().filter(|interval| late.missed_intervals & (1 << interval.index()) != 0);
+    length(missed().count(), out);
+    missed().for_each(|interval| text(interval.name(), out));
+    time(late.watermark, out);
+    int64(late.enriched_offset, out);
+    origin(&late.origin, out);
+    source(src_partition, src_offset, out);
+}

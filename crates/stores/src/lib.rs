@@ -1,0 +1,23 @@
+//! Clients of the stores: ClickHouse with its fence, Postgres with its positions, Redis as a copy for readers.
+//!
+//! Role: the only place of the project that names the client libraries. Each operation is one that the pipeline needs,
+//! with its guarantee; generic access is for the operator tools.
+//! Invariants: INV-6 and INV-8 rest on [`clickhouse::FencedTable`]; rows and position of a projection share a transaction
+//! ([`postgres::LatestPriceStore`]); an older price never replaces a newer one, in no store.
+//! Failure: every call has a time-out and answers a [`StoreError`] that says what to do ([`domain::Classified`]). Nothing
+//! here retries: who calls decides, since only he knows whether an unknown outcome may be repeated.
+
+pub mod clickhouse;
+pub mod error;
+mod migration;
+pub mod position;
+pub mod postgres;
+pub mod price;
+pub mod redis;
+
+pub use clickhouse::{Claim, ClickHouse, ClickHouseConfig, FencedTable, InsertError};
+pub use error::{Store, StoreError};
+pub use position::{LastOrigin, Position};
+pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
+pub use price::{LatestPrice, OwnedOrigin};
+pub use redis::Redis;

@@ -1,0 +1,77 @@
+//! The numbered files of `schemas/`, compiled in.
+
+/// One file.
+pub(crate) struct Migration {
+    /// The number that its name begins with.
+    pub version: u32,
+    /// Its name without the number.
+    pub name: &'static str,
+    /// Its text, with placeholders in braces.
+    pub sql: &'static str,
+}
+
+pub(crate) const CLICKHOUSE: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "writers",
+        sql: include_str!("../../../schemas/clickhouse/001_writers.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "market_data",
+        sql: include_str!("../../../schemas/clickhouse/002_market_data.sql"),
+    },
+];
+
+pub(crate) const POSTGRES: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "reference",
+        sql: include_str!("../../../schemas/postgres/001_reference.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "projections",
+        sql: include_str!("../../../schemas/postgres/002_projections.sql"),
+    },
+];
+
+/// Seed of the reference tables; `{tenant}` stands for an SQL literal.
+pub(crate) const POSTGRES_SEED: &str = include_str!("../../../schemas/postgres/seed/reference.sql");
+
+/// The statements of a file, without comments and empty lines; a statement ends with `;` at the end of a line.
+pub(crate) fn statements(sql: &str) -> Vec<String> {
+    let mut statements = Vec::new();
+    let mut current = String::new();
+    for line in sql.lines().filter(|line| !line.trim_start().starts_with("--")) {
+        current.push_str(line);
+        current.push('\n');
+        if line.trim_end().ends_with(';') {
+            statements.push(current.trim().trim_end_matches(';').to_owned());
+            current.clear();
+        }
+    }
+    if !current.trim().is_empty() {
+        statements.push(current.trim().to_owned());
+    }
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_end_at_a_semicolon_that_ends_a_line() {
+        let sql = "-- a; comment;\nCREATE TABLE a\n(\n  b String\n);\n\nSELECT ';' AS c;\n";
+        assert_eq!(statements(sql), ["CREATE TABLE a\n(\n  b String\n)", "SELECT ';' AS c"]);
+    }
+
+    #[test]
+    fn versions_count_up_from_one() {
+        for list in [CLICKHOUSE, POSTGRES] {
+            let versions: Vec<u32> = list.iter().map(|migration| migration.version).collect();
+            assert_eq!(versions, (1..=list.len() as u32).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Latest prices with the position that they came from, in one transaction (blueprint section 2, "Projections").
+//!
+//! Invariants: rows change only together with the position, by compare-and-set: the second writer with the same old
+//! position changes nothing. A row is replaced only by a newer (event time, origin), whatever the order of arrival.
+//! Failure: a commit whose answer is lost leaves the caller with an error; it reads the position again.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use deadpool_postgres::Transaction;
+use domain::{Decimal, Micros};
+use tokio_postgres::Row;
+
+use super::{CALL_TIMEOUT, Postgres, within};
+use crate::position::{from_json, to_json};
+use crate::price::{LatestPrice, OwnedOrigin, flags_of};
+use crate::{Position, Store, StoreError};
+
+/// The projection's name in `projection_positions`.
+const PROJECTION: &str = "latest_price";
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Rows and position are stored.
+    Yes,
+    /// The stored position is another one: nothing was written; read the position again.
+    Conflict,
+}
+
+/// Rows that belong to one step of a position.
+#[derive(Debug, Clone, Copy)]
+pub struct PriceBatch<'a> {
+    /// The enriched topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// `next_offset` as it was read or stored last; `None` where there was none.
+    pub expected: Option<i64>,
+    /// The position after the batch.
+    pub position: &'a Position,
+    /// At most one for each instrument.
+    pub prices: &'a [LatestPrice],
+}
+
+/// A stored position, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPosition {
+    /// The enriched topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Next offset.
+    pub next_offset: i64,
+    /// Since it was stored.
+    pub updated_seconds_ago: f64,
+}
+
+/// The latest prices of one generation. Cheap to clone.
+#[derive(Clone)]
+pub struct LatestPriceStore {
+    postgres: Postgres,
+    generation: String,
+}
+
+const INSERT_POSITION: &str = "INSERT INTO projection_positions (projection, generation, topic, partition, next_offset, sequencer) \
+     VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT DO NOTHING";
+const UPDATE_POSITION: &str = "UPDATE projection_positions SET next_offset = $5, sequencer = $6::text::jsonb, updated_at = now() \
+     WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND next_offset = $7";
+/// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one text, since arrays of arrays
+/// cannot be unnested.
+const UPSERT: &str = "INSERT INTO served_latest_prices AS stored \
+     (generation, tenant_id, instrument_id, price, volume, event_time, feed, raw_partition, raw_offset, raw_index, \
+      src_partition, market, product, currency, unit, quality_flags, appended_at) \
+     SELECT $1, tenant_id, instrument_id, price * 0.00000001, volume * 0.00000001, event_time, feed, raw_partition, \
+            raw_offset, raw_index, $2, market, product, currency, unit, \
+            string_to_array(flags, ','), appended_at \
+     FROM UNNEST($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::text[], $9::int[], \
+                 $10::bigint[], $11::int[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], \
+                 $17::timestamptz[]) \
+          AS new (tenant_id, instrument_id, price, volume, event_time, feed, raw_partition, raw_offset, raw_index, market, \
+                  product, currency, unit, flags, appended_at) \
+     ON CONFLICT (generation, tenant_id, instrument_id) DO UPDATE SET \
+         price = excluded.price, volume = excluded.volume, event_time = excluded.event_time, feed = excluded.feed, \
+         raw_partition = excluded.raw_partition, raw_offset = excluded.raw_offset, raw_index = excluded.raw_index, \
+         src_partition = excluded.src_partition, market = excluded.market, product = excluded.product, \
+         currency = excluded.currency, unit = excluded.unit, quality_flags = excluded.quality_flags, \
+         appended_at = excluded.appended_at, updated_at = now() \
+     WHERE (excluded.event_time, excluded.feed, excluded.raw_partition, excluded.raw_offset, excluded.raw_index) \
+         > (stored.event_time, stored.feed, stored.raw_partition, stored.raw_offset, stored.raw_index)";
+const SELECT: &str = "SELECT tenant_id, instrument_id, (price * 100000000)::bigint, (volume * 100000000)::bigint, event_time, \
+     feed, raw_partition, raw_offset, raw_index, src_partition, market, product, currency, unit, quality_flags, appended_at \
+     FROM served_latest_prices WHERE generation = $1";
+
+impl LatestPriceStore {
+    /// Over this pool, for this generation (empty for the first).
+    pub fn new(postgres: Postgres, generation: &str) -> LatestPriceStore {
+        LatestPriceStore { postgres, generation: generation.to_owned() }
+    }
+
+    /// Remembers the ids of these topics, `(name, id)`, or refuses where another id is remembered.
+    ///
+    /// # Errors
+    /// `topic_id_changed`, or as the server says.
+    pub async fn check_topics(&self, ids: &[(String, String)]) -> Result<(), StoreError> {
+        let client = self.postgres.client("check topic ids").await?;
+        for (topic, id) in ids {
+            let sql = "INSERT INTO projection_topics (topic, topic_id) VALUES ($1, $2) \
+                       ON CONFLICT (topic) DO UPDATE SET topic = excluded.topic RETURNING topic_id";
+            let row = within("check topic ids", CALL_TIMEOUT, client.query_one(sql, &[topic, id])).await?;
+            let stored: String = row.try_get(0).map_err(|error| StoreError::postgres("check topic ids", &error))?;
+            if stored != *id {
+                return Err(StoreError::topic_id_changed(Store::Postgres, topic, &stored, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to go on reading a partition; `None` where nothing was ever applied.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn load_position(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
+        const OPERATION: &str = "load position";
+        let client = self.postgres.client(OPERATION).await?;
+        let sql = "SELECT next_offset, sequencer::text FROM projection_positions \
+                   WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&PROJECTION, &self.generation, &topic, &partition];
+        let Some(row) = within(OPERATION, CALL_TIMEOUT, client.query_opt(sql, &values)).await? else {
+            return Ok(None);
+        };
+        let read = || Ok((row.try_get(0)?, row.try_get(1)?));
+        let (next_offset, stored): (i64, String) = read().map_err(|error| StoreError::postgres(OPERATION, &error))?;
+        let sequencer = from_json(&stored).map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
+        Ok(Some(Position { next_offset, sequencer }))
+    }
+
+    /// The newest price of every instrument of a partition.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn load_prices(&self, partition: i32) -> Result<Vec<LatestPrice>, StoreError> {
+        let client = self.postgres.client("load prices").await?;
+        let sql = format!("{SELECT} AND src_partition = $2");
+        let rows = within("load prices", CALL_TIMEOUT, client.query(&sql, &[&self.generation, &partition])).await?;
+        rows.iter().map(price).collect()
+    }
+
+    /// Newest prices for readers, newest event time first: of a tenant, of an instrument, or of all.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn find(
+        &self,
+        tenant_id: Option<&str>,
+        instrument_id: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<LatestPrice>, StoreError> {
+        let client = self.postgres.client("find prices").await?;
+        let sql = format!(
+            "{SELECT} AND ($2::text IS NULL OR tenant_id = $2) AND ($3::text IS NULL OR instrument_id = $3) \
+             ORDER BY event_time DESC, tenant_id, instrument_id LIMIT $4"
+        );
+        let call = async {
+            let statement = client.prepare_cached(&sql).await?;
+            client.query(&statement, &[&self.generation, &tenant_id, &instrument_id, &limit]).await
+        };
+        let rows = within("find prices", CALL_TIMEOUT, call).await?;
+        rows.iter().map(price).collect()
+    }
+
+    /// The stored positions of this generation, by topic and partition.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn positions(&self) -> Result<Vec<StoredPosition>, StoreError> {
+        const OPERATION: &str = "read positions";
+        let client = self.postgres.client(OPERATION).await?;
+        let sql = "SELECT topic, partition, next_offset, extract(epoch FROM now() - updated_at)::float8 \
+                   FROM projection_positions WHERE projection = $1 AND generation = $2 ORDER BY topic, partition";
+        let rows = within(OPERATION, CALL_TIMEOUT, client.query(sql, &[&PROJECTION, &self.generation])).await?;
+        let read = |row: &Row| {
+            Ok(StoredPosition {
+                topic: row.try_get(0)?,
+                partition: row.try_get(1)?,
+                next_offset: row.try_get(2)?,
+                updated_seconds_ago: row.try_get(3)?,
+            })
+        };
+        rows.iter().map(|row| read(row).map_err(|error| StoreError::postgres(OPERATION, &error))).collect()
+    }
+
+    /// Applies a batch and moves the position, or does nothing at all.
+    ///
+    /// # Errors
+    /// As the server says; whether the batch was applied is then unknown: read the position again.
+    pub async fn apply(&self, batch: &PriceBatch<'_>) -> Result<Applied, StoreError> {
+        const OPERATION: &str = "apply prices";
+        let sequencer = to_json(&batch.position.sequencer)
+            .map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
+        let mut client = self.postgres.client(OPERATION).await?;
+        let call = async {
+            let transaction = client.transaction().await?;
+            if !self.move_position(&transaction, batch, &sequencer).await? {
+                transaction.rollback().await?;
+                return Ok(Applied::Conflict);
+            }
+            if !batch.prices.is_empty() {
+                self.upsert(&transaction, batch).await?;
+            }
+            transaction.commit().await?;
+            Ok(Applied::Yes)
+        };
+        within(OPERATION, CALL_TIMEOUT, call).await
+    }
+
+    async fn move_position(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &PriceBatch<'_>,
+        sequencer: &str,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let next_offset = batch.position.next_offset;
+        let changed = match &batch.expected {
+            Some(expected) => {
+                let statement = transaction.prepare_cached(UPDATE_POSITION).await?;
+                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+                    [&PROJECTION, &self.generation, &batch.topic, &batch.partition, &next_offset, &sequencer, expected];
+                transaction.execute(&statement, &values).await?
+            }
+            None => {
+                let statement = transaction.prepare_cached(INSERT_POSITION).await?;
+                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+                    [&PROJECTION, &self.generation, &batch.topic, &batch.partition, &next_offset, &sequencer];
+                transaction.execute(&statement, &values).await?
+            }
+        };
+        Ok(changed == 1)
+    }
+
+    async fn upsert(&self, transaction: &Transaction<'_>, batch: &PriceBatch<'_>) -> Result<(), tokio_postgres::Error> {
+        // One order of locking for all writers.
+        let mut prices: Vec<&LatestPrice> = batch.prices.iter().collect();
+        prices.sort_by(|a, b| (&a.tenant_id, &a.instrument_id).cmp(&(&b.tenant_id, &b.instrument_id)));
+        let texts = |field: fn(&LatestPrice) -> &str| -> Vec<&str> { prices.iter().map(|price| field(price)).collect() };
+        let longs = |field: fn(&LatestPrice) -> i64| -> Vec<i64> { prices.iter().map(|price| field(price)).collect() };
+        let ints = |field: fn(&LatestPrice) -> i32| -> Vec<i32> { prices.iter().map(|price| field(price)).collect() };
+        let times = |field: fn(&LatestPrice) -> Micros| -> Vec<SystemTime> {
+            prices.iter().map(|price| system_time(field(price))).collect()
+        };
+        let volumes: Vec<Option<i64>> = prices.iter().map(|price| price.volume.map(Decimal::unscaled)).collect();
+        let flags: Vec<String> = prices
+            .iter()
+            .map(|price| price.quality_flags.iter().map(|flag| flag.name()).collect::<Vec<_>>().join(","))
+            .collect();
+        let statement = transaction.prepare_cached(UPSERT).await?;
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 17] = [
+            &self.generation,
+            &batch.partition,
+            &texts(|price| &price.tenant_id),
+            &texts(|price| &price.instrument_id),
+            &longs(|price| price.price.unscaled()),
+            &volumes,
+            &times(|price| price.event_time),
+            &texts(|price| &price.origin.feed),
+            &ints(|price| price.origin.partition),
+            &longs(|price| price.origin.offset),
+            &ints(|price| price.origin.index),
+            &texts(|price| &price.market),
+            &texts(|price| &price.product),
+            &texts(|price| &price.currency),
+            &texts(|price| &price.unit),
+            &flags,
+            &times(|price| price.appended_at),
+        ];
+        transaction.execute(&statement, &values).await?;
+        Ok(())
+    }
+}
+
+fn system_time(time: Micros) -> SystemTime {
+    let distance = Duration::from_micros(time.unsigned_abs());
+    if time < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+}
+
+fn micros(time: SystemTime) -> Micros {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_micros() as Micros,
+        Err(before) => -(before.duration().as_micros() as Micros),
+    }
+}
+
+fn price(row: &Row) -> Result<LatestPrice, StoreError> {
+    const OPERATION: &str = "read prices";
+    let odd = |error: &dyn std::fmt::Display| StoreError::unexpected(Store::Postgres, OPERATION, error);
+    let decimal = |unscaled: i64| Decimal::from_unscaled(unscaled).map_err(|error| odd(&error));
+    let read = || -> Result<_, tokio_postgres::Error> {
+        let origin = OwnedOrigin {
+            feed: row.try_get(5)?,
+            partition: row.try_get(6)?,
+            offset: row.try_get(7)?,
+            index: row.try_get(8)?,
+        };
+        let price = LatestPrice {
+            tenant_id: row.try_get(0)?,
+            instrument_id: row.try_get(1)?,
+            price: Decimal::ZERO,
+            volume: None,
+            event_time: micros(row.try_get(4)?),
+            origin,
+            src_partition: row.try_get(9)?,
+            market: row.try_get(10)?,
+            product: row.try_get(11)?,
+            currency: row.try_get(12)?,
+            unit: row.try_get(13)?,
+            quality_flags: domain::QualityFlags::NONE,
+            appended_at: micros(row.try_get(15)?),
+        };
+        Ok((price, row.try_get(2)?, row.try_get(3)?, row.try_get(14)?))
+    };
+    let (price, unscaled, volume, flags): (LatestPrice, i64, Option<i64>, Vec<String>) =
+        read().map_err(|error| StoreError::postgres(OPERATION, &error))?;
+    Ok(LatestPrice {
+        price: decimal(unscaled)?,
+        volume: volume.map(decimal).transpose()?,
+        quality_flags: flags_of(&flags).ok_or_else(|| odd(&format!("unknown quality flag in {flags:?}")))?,
+        ..price
+    })
+}

@@ -1,0 +1,55 @@
+//! Applies the files of `schemas/postgres`, each once.
+//!
+//! Invariant: one run at a time (an advisory lock that ends with the transaction), and a file lands whole or not at all.
+
+use std::time::Duration;
+
+use super::{Postgres, within};
+use crate::StoreError;
+use crate::migration::{POSTGRES, POSTGRES_SEED};
+
+/// Any number, the same in every process of ours.
+const LOCK: i64 = 0x0254_CA4B_0001;
+const LIMIT: Duration = Duration::from_secs(120);
+
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())";
+
+/// Makes the tables; answers how many files were new.
+///
+/// # Errors
+/// As the server says; then nothing of the failing run remains.
+pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
+    let mut client = postgres.client("migrate").await?;
+    let run = async {
+        let transaction = client.transaction().await?;
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+        transaction.batch_execute(VERSIONS).await?;
+        let rows = transaction.query("SELECT version FROM schema_migrations", &[]).await?;
+        let applied: Vec<i32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let mut new = 0;
+        for migration in POSTGRES {
+            let version = migration.version as i32;
+            if applied.contains(&version) {
+                continue;
+            }
+            transaction.batch_execute(migration.sql).await?;
+            let insert = "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)";
+            transaction.execute(insert, &[&version, &migration.name]).await?;
+            new += 1;
+        }
+        transaction.commit().await?;
+        Ok(new)
+    };
+    within("migrate", LIMIT, run).await
+}
+
+/// Puts the real hubs and zones of `schemas/postgres/seed` into the reference tables of a tenant; rows that are there stay.
+///
+/// # Errors
+/// As the server says.
+pub async fn seed_reference(postgres: &Postgres, tenant_id: &str) -> Result<(), StoreError> {
+    let literal = format!("'{}'", tenant_id.replace('\'', "''"));
+    // The text of a simple query is one transaction.
+    postgres.exec(&POSTGRES_SEED.replace("{tenant}", &literal)).await
+}

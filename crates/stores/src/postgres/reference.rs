@@ -1,0 +1,149 @@
+//! Reference data of instruments, and the rules that tenants add to the built-in ones.
+
+use domain::Decimal;
+use tokio_postgres::Row;
+
+use super::{CALL_TIMEOUT, Postgres, within};
+use crate::{Store, StoreError};
+
+/// A row of `taxonomy_instruments`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ReferenceInstrument {
+    pub tenant_id: String,
+    pub instrument_id: String,
+    pub commodity: String,
+    pub region: String,
+    pub product_tier: String,
+    pub unit: Option<String>,
+    pub contract_size: Option<Decimal>,
+    pub tick_size: Option<Decimal>,
+    pub curve_id: Option<String>,
+}
+
+/// A row of `taxonomy_commodity_rules` or `taxonomy_region_rules`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Rule {
+    pub tenant_id: String,
+    /// The commodity or region that it names.
+    pub name: String,
+    /// Whole tokens of an instrument id.
+    pub keywords: Vec<String>,
+    /// The lowest number wins.
+    pub priority: i32,
+}
+
+/// All reference data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct ReferenceData {
+    pub instruments: Vec<ReferenceInstrument>,
+    /// By priority.
+    pub commodity_rules: Vec<Rule>,
+    /// By priority.
+    pub region_rules: Vec<Rule>,
+}
+
+/// Reads reference data. Cheap to clone.
+#[derive(Clone)]
+pub struct ReferenceStore {
+    postgres: Postgres,
+}
+
+const COLUMNS: &str = "tenant_id, instrument_id, commodity, region, product_tier, unit, \
+                       (contract_size * 100000000)::bigint, (tick_size * 100000000)::bigint, curve_id";
+
+impl ReferenceStore {
+    /// Over this pool.
+    pub fn new(postgres: Postgres) -> ReferenceStore {
+        ReferenceStore { postgres }
+    }
+
+    /// Every active instrument, under its id and its aliases, and every rule.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn load_all(&self) -> Result<ReferenceData, StoreError> {
+        let client = self.postgres.client("load reference data").await?;
+        let instruments = format!(
+            "SELECT {COLUMNS} FROM taxonomy_instruments WHERE active UNION ALL \
+             SELECT a.tenant_id, a.alias, i.commodity, i.region, i.product_tier, i.unit, \
+                    (i.contract_size * 100000000)::bigint, (i.tick_size * 100000000)::bigint, i.curve_id \
+             FROM instrument_aliases a JOIN taxonomy_instruments i USING (tenant_id, instrument_id) WHERE i.active"
+        );
+        let commodities = "SELECT tenant_id, commodity, keywords, priority FROM taxonomy_commodity_rules ORDER BY priority, commodity";
+        let regions = "SELECT tenant_id, region, keywords, priority FROM taxonomy_region_rules ORDER BY priority, region";
+        let all = async {
+            Ok((client.query(&instruments, &[]).await?, client.query(commodities, &[]).await?, client.query(regions, &[]).await?))
+        };
+        let (instruments, commodities, regions) = within("load reference data", CALL_TIMEOUT, all).await?;
+        Ok(ReferenceData {
+            instruments: instruments.iter().map(instrument).collect::<Result<_, _>>()?,
+            commodity_rules: commodities.iter().map(rule).collect::<Result<_, _>>()?,
+            region_rules: regions.iter().map(rule).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The active instruments among these `(tenant_id, instrument_id)`, found by id or alias. Those that are not known are
+    /// absent from the answer.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn lookup(&self, keys: &[(&str, &str)]) -> Result<Vec<ReferenceInstrument>, StoreError> {
+        let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
+        let client = self.postgres.client("look up reference data").await?;
+        let sql = "SELECT k.tenant_id, k.id, i.commodity, i.region, i.product_tier, i.unit, \
+                          (i.contract_size * 100000000)::bigint, (i.tick_size * 100000000)::bigint, i.curve_id \
+                   FROM UNNEST($1::text[], $2::text[]) AS k (tenant_id, id) \
+                   LEFT JOIN instrument_aliases a ON a.tenant_id = k.tenant_id AND a.alias = k.id \
+                   JOIN taxonomy_instruments i ON i.tenant_id = k.tenant_id AND i.active \
+                        AND i.instrument_id = COALESCE(a.instrument_id, k.id)";
+        let call = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, &[&tenants, &ids]).await
+        };
+        let rows = within("look up reference data", CALL_TIMEOUT, call).await?;
+        rows.iter().map(instrument).collect()
+    }
+}
+
+fn instrument(row: &Row) -> Result<ReferenceInstrument, StoreError> {
+    let read = || -> Result<ReferenceInstrument, tokio_postgres::Error> {
+        Ok(ReferenceInstrument {
+            tenant_id: row.try_get(0)?,
+            instrument_id: row.try_get(1)?,
+            commodity: row.try_get(2)?,
+            region: row.try_get(3)?,
+            product_tier: row.try_get(4)?,
+            unit: row.try_get(5)?,
+            contract_size: None,
+            tick_size: None,
+            curve_id: row.try_get(8)?,
+        })
+    };
+    let instrument = read().map_err(|error| StoreError::postgres("read reference data", &error))?;
+    Ok(ReferenceInstrument {
+        contract_size: decimal(row, 6)?,
+        tick_size: decimal(row, 7)?,
+        ..instrument
+    })
+}
+
+fn decimal(row: &Row, column: usize) -> Result<Option<Decimal>, StoreError> {
+    let unscaled: Option<i64> = row.try_get(column).map_err(|error| StoreError::postgres("read reference data", &error))?;
+    let value = unscaled.map(Decimal::from_unscaled).transpose();
+    value.map_err(|error| StoreError::unexpected(Store::Postgres, "read reference data", error))
+}
+
+fn rule(row: &Row) -> Result<Rule, StoreError> {
+    let read = || -> Result<Rule, tokio_postgres::Error> {
+        Ok(Rule {
+            tenant_id: row.try_get(0)?,
+            name: row.try_get(1)?,
+            keywords: row.try_get(2)?,
+            priority: row.try_get(3)?,
+        })
+    };
+    read().map_err(|error| StoreError::postgres("read reference rules", &error))
+}

@@ -1,0 +1,173 @@
+//! The newest price of an instrument, as stores keep and serve it.
+
+use domain::{Decimal, Micros, Origin, QualityFlag, QualityFlags};
+use serde_json::Value;
+
+/// An origin with its own copy of the feed's name. Ordered as [`Origin`] is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub struct OwnedOrigin {
+    pub feed: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub index: i32,
+}
+
+impl OwnedOrigin {
+    /// The borrowed form.
+    pub fn as_origin(&self) -> Origin<'_> {
+        Origin {
+            feed: &self.feed,
+            partition: self.partition,
+            offset: self.offset,
+            index: self.index,
+        }
+    }
+}
+
+impl From<Origin<'_>> for OwnedOrigin {
+    fn from(origin: Origin<'_>) -> OwnedOrigin {
+        OwnedOrigin {
+            feed: origin.feed.to_owned(),
+            partition: origin.partition,
+            offset: origin.offset,
+            index: origin.index,
+        }
+    }
+}
+
+/// The price of an instrument at its newest event time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LatestPrice {
+    pub tenant_id: String,
+    pub instrument_id: String,
+    pub price: Decimal,
+    pub volume: Option<Decimal>,
+    pub event_time: Micros,
+    pub origin: OwnedOrigin,
+    /// Partition of the enriched topic that the instrument belongs to (INV-4).
+    pub src_partition: i32,
+    pub market: String,
+    pub product: String,
+    pub currency: String,
+    pub unit: String,
+    pub quality_flags: QualityFlags,
+    pub appended_at: Micros,
+}
+
+impl LatestPrice {
+    /// What decides between two prices of an instrument: event time, then origin. Arrival order never does.
+    pub fn rank(&self) -> (Micros, Origin<'_>) {
+        (self.event_time, self.origin.as_origin())
+    }
+
+    /// The rank as text that compares by bytes as the rank does: the feed ends with a blank, which sorts before every
+    /// character of a topic name.
+    pub fn rank_text(&self) -> String {
+        let Origin { feed, partition, offset, index } = self.origin.as_origin();
+        let time = (self.event_time as u64) ^ (1 << 63);
+        format!("{time:020} {feed} {partition:010} {offset:020} {index:010}")
+    }
+
+    /// The value under the instrument's key in Redis. Begins with the rank, which the compare script reads; numbers are
+    /// JSON numbers with every digit, times RFC 3339 with microseconds.
+    pub fn to_json(&self) -> String {
+        use std::fmt::Write;
+        let text = |value: &str| Value::from(value).to_string();
+        let flags: Vec<String> = self.quality_flags.iter().map(|flag| text(flag.name())).collect();
+        let mut out = format!("{{\"rank\":{}", text(&self.rank_text()));
+        let mut field = |name: &str, value: &str| {
+            // Writing to a String cannot fail.
+            let _ = write!(out, ",\"{name}\":{value}");
+        };
+        field("tenant_id", &text(&self.tenant_id));
+        field("instrument_id", &text(&self.instrument_id));
+        field("price", &self.price.to_string());
+        field("volume", &self.volume.map_or("null".to_owned(), |volume| volume.to_string()));
+        field("event_time", &text(&rfc3339(self.event_time)));
+        field("tick_id", &text(&self.origin.as_origin().to_string()));
+        field("market", &text(&self.market));
+        field("product", &text(&self.product));
+        field("currency", &text(&self.currency));
+        field("unit", &text(&self.unit));
+        field("quality_flags", &format!("[{}]", flags.join(",")));
+        field("appended_at", &text(&rfc3339(self.appended_at)));
+        out.push('}');
+        out
+    }
+
+    /// The public form for HTTP: as [`LatestPrice::to_json`], without the rank.
+    pub fn to_public_json(&self) -> String {
+        let stored = self.to_json();
+        // The rank is the first field and holds no comma.
+        match stored.split_once(',') {
+            Some((_, rest)) => format!("{{{rest}"),
+            None => stored,
+        }
+    }
+}
+
+/// Flags by their names; `None` where a name is not known.
+pub(crate) fn flags_of(names: &[String]) -> Option<QualityFlags> {
+    let mut flags = QualityFlags::NONE;
+    for name in names {
+        flags.insert(QualityFlag::ALL.into_iter().find(|flag| flag.name() == name)?);
+    }
+    Some(flags)
+}
+
+/// `2026-10-01T00:05:00.000000Z`; the bare number where the time is beyond the calendar (years -9999 to 9999).
+pub fn rfc3339(time: Micros) -> String {
+    jiff::Timestamp::from_microsecond(time).map_or_else(|_| time.to_string(), |at| format!("{at:.6}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn price(event_time: Micros, origin: OwnedOrigin) -> LatestPrice {
+        LatestPrice {
+            tenant_id: "default".into(),
+            instrument_id: "PJM.WESTERN%20HUB.RTH".into(),
+            price: "-31.55".parse().unwrap(),
+            volume: None,
+            event_time,
+            origin,
+            src_partition: 1,
+            market: "PJM".into(),
+            product: "rth".into(),
+            currency: "USD".into(),
+            unit: "MWh".into(),
+            quality_flags: flags_of(&["price_negative".into(), "missing_volume".into()]).unwrap(),
+            appended_at: 1_790_812_800_000_001,
+        }
+    }
+
+    fn origins() -> impl Strategy<Value = OwnedOrigin> {
+        let feed = proptest::sample::select(vec!["a", "a.b", "a-b", "a_b", "ab", "A"]).prop_map(str::to_owned);
+        (feed, 0i32..12, 0i64..200, 0i32..12)
+            .prop_map(|(feed, partition, offset, index)| OwnedOrigin { feed, partition, offset, index })
+    }
+
+    #[test]
+    fn the_json_has_every_digit_and_the_public_form_has_no_rank() {
+        let origin = OwnedOrigin { feed: "raw.v1".into(), partition: 2, offset: 17, index: 3 };
+        let json = price(1_790_812_800_000_000, origin).to_public_json();
+        let expected = r#"{"tenant_id":"default","instrument_id":"PJM.WESTERN%20HUB.RTH","price":-31.55,"volume":null,"event_time":"2026-10-01T00:00:00.000000Z","tick_id":"raw.v1/2/17/3","market":"PJM","product":"rth","currency":"USD","unit":"MWh","quality_flags":["price_negative","missing_volume"],"appended_at":"2026-10-01T00:00:00.000001Z"}"#;
+        assert_eq!(json, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn rank_texts_compare_as_ranks_do(
+            (one_time, other_time) in (-3i64..3, -3i64..3),
+            (one, other) in (origins(), origins()),
+        ) {
+            let (one, other) = (price(one_time, one), price(other_time, other));
+            prop_assert_eq!(one.rank().cmp(&other.rank()), one.rank_text().as_bytes().cmp(other.rank_text().as_bytes()));
+        }
+    }
+}

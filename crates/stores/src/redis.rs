@@ -1,0 +1,208 @@
+//! Redis: a copy for readers, and a cache shared by replicas. Nothing of value lives here alone.
+//!
+//! Invariant: a price is replaced only by one that is not older by (event time, origin); the script compares on the
+//! server, so any number of writers in any order leave the newest.
+//! Failure: every call is bounded by a second or two; after a lost connection the next call tries a new one once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use ::redis::{AsyncCommands, Client, RedisError, Script};
+
+use tokio::sync::OnceCell;
+
+use crate::price::LatestPrice;
+use crate::{Store, StoreError};
+
+/// How long a price stays readable without an update.
+pub const PRICE_TTL: Duration = Duration::from_secs(3600);
+/// Prices that one call of the script takes: bounds how long it holds the server (about 2 µs each).
+const CHUNK: usize = 500;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Gone when Redis was emptied: then the copy has to be written again.
+const SENTINEL: &str = "served:copy:latest_price";
+
+/// Each value begins with `{"rank":"…"`, and ranks compare by bytes (not by the server's locale, as `<` would).
+const KEEP_NEWER: &str = r#"
+local function older(a, b)
+    for i = 1, math.min(#a, #b) do
+        local x, y = string.byte(a, i), string.byte(b, i)
+        if x ~= y then return x < y end
+    end
+    return #a < #b
+end
+local rank, written = '^{"rank":"([^"]*)"', 0
+for i, key in ipairs(KEYS) do
+    local stored = redis.call('GET', key)
+    local old = stored and string.match(stored, rank)
+    if not old or not older(string.match(ARGV[i + 1], rank), old) then
+        redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1])
+        written = written + 1
+    end
+end
+return written
+"#;
+
+/// A connection that is made when it is first used. Cheap to clone.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    /// Made in the first call, since it needs the async runtime.
+    manager: Arc<OnceCell<ConnectionManager>>,
+    keep_newer: Script,
+}
+
+/// The key of an instrument's latest price.
+pub fn price_key(tenant_id: &str, instrument_id: &str) -> String {
+    format!("served:latest_price:{tenant_id}:{instrument_id}")
+}
+
+impl Redis {
+    /// A client for `redis://host:port/db`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Where the address cannot be read.
+    pub fn new(url: &str) -> Result<Redis, StoreError> {
+        let refused =
+            |error: RedisError| StoreError::fatal(Store::Redis, "read address", "invalid_address", error.to_string());
+        let client = Client::open(url).map_err(refused)?;
+        Ok(Redis { client, manager: Arc::default(), keep_newer: Script::new(KEEP_NEWER) })
+    }
+
+    async fn connection(&self) -> Result<ConnectionManager, RedisError> {
+        let make = || async {
+            let config = ConnectionManagerConfig::new()
+                .set_number_of_retries(0)
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(Some(RESPONSE_TIMEOUT));
+            ConnectionManager::new_lazy_with_config(self.client.clone(), config)
+        };
+        self.manager.get_or_try_init(make).await.cloned()
+    }
+
+    /// Whether the server answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let _: String = bounded("ping", async { self.connection().await?.ping().await }).await?;
+        Ok(())
+    }
+
+    /// The values of these keys, in their order.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<String>>, StoreError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            let found: Vec<Option<String>> = bounded("get", async { self.connection().await?.mget(chunk).await }).await?;
+            values.extend(found);
+        }
+        Ok(values)
+    }
+
+    /// Stores values that live for `ttl`.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn set_many(&self, values: &[(String, String)], ttl: Duration) -> Result<(), StoreError> {
+        for chunk in values.chunks(CHUNK) {
+            let mut pipeline = ::redis::pipe();
+            for (key, value) in chunk {
+                pipeline.set_ex(key, value, ttl.as_secs().max(1)).ignore();
+            }
+            bounded::<()>("set", async { pipeline.query_async(&mut self.connection().await?).await }).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes keys; answers how many were there.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn delete(&self, keys: &[String]) -> Result<u64, StoreError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        bounded("delete", async { self.connection().await?.del(keys).await }).await
+    }
+
+    /// Keys that match a pattern.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, StoreError> {
+        let mut keys = Vec::new();
+        let mut cursor = 0u64;
+        loop {
+            let mut command = ::redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
+            let call = async { command.query_async(&mut self.connection().await?).await };
+            let (next, found): (u64, Vec<String>) = bounded("scan", call).await?;
+            keys.extend(found);
+            if next == 0 {
+                // A scan may name a key twice.
+                keys.sort();
+                keys.dedup();
+                return Ok(keys);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Stores prices that are not older than the stored ones; answers how many were written.
+    ///
+    /// # Errors
+    /// As the server says; some may be written then.
+    pub async fn put_prices<'a>(&self, prices: impl IntoIterator<Item = &'a LatestPrice>) -> Result<u64, StoreError> {
+        let prices: Vec<&LatestPrice> = prices.into_iter().collect();
+        let mut written = 0;
+        for chunk in prices.chunks(CHUNK) {
+            let mut call = self.keep_newer.prepare_invoke();
+            call.arg(PRICE_TTL.as_secs());
+            for price in chunk {
+                call.key(price_key(&price.tenant_id, &price.instrument_id)).arg(price.to_json());
+            }
+            let done = async { call.invoke_async(&mut self.connection().await?).await };
+            written += bounded::<u64>("put prices", done).await?;
+        }
+        Ok(written)
+    }
+
+    /// Which run of the server holds which copy: the server's run id, and whether the mark of `owner` is still there.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy_state(&self, owner: &str) -> Result<(String, bool), StoreError> {
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("INFO").arg("server").exists(format!("{SENTINEL}:{owner}"));
+        let call = async { pipeline.query_async(&mut self.connection().await?).await };
+        let (info, marked): (String, bool) = bounded("read copy state", call).await?;
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim);
+        match run_id {
+            Some(run_id) => Ok((run_id.to_owned(), marked)),
+            None => Err(StoreError::unexpected(Store::Redis, "read copy state", "INFO server has no run_id")),
+        }
+    }
+
+    /// Marks the copy of `owner` as written. The mark has no expiry: it goes only when Redis is emptied.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn mark_copy(&self, owner: &str) -> Result<(), StoreError> {
+        let key = format!("{SENTINEL}:{owner}");
+        bounded("mark copy", async { self.connection().await?.set(key, "1").await }).await
+    }
+}
+
+/// Bounds a call as a whole (connecting and answer), and makes its error ours.
+async fn bounded<T>(operation: &'static str, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, StoreError> {
+    let limit = CONNECT_TIMEOUT + RESPONSE_TIMEOUT;
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(|error| StoreError::redis(operation, &error)),
+        Err(_) => Err(StoreError::timeout(Store::Redis, operation, limit)),
+    }
+}

@@ -1,0 +1,242 @@
+//! The writer's protocol and the row encoders against a real ClickHouse.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{clickhouse, eventually, tick};
+use domain::{Classified, RawPosition, Tick};
+use localstack::{Server, Temporary};
+use stores::clickhouse::rows;
+use stores::{Claim, ClickHouse, FencedTable, InsertError, LastOrigin, Position};
+
+const TOPIC: &str = "normalized.market.ticks.v1";
+
+struct Setup {
+    stack: Temporary,
+    clickhouse: ClickHouse,
+    table: FencedTable,
+}
+
+async fn setup() -> Setup {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = clickhouse(&stack);
+    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
+    let table = FencedTable::new(clickhouse.clone(), &rows::tick::LAYOUT, "");
+    Setup { stack, clickhouse, table }
+}
+
+/// Rows of ticks with these source offsets; the raw offset is ten times the source offset.
+fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
+    let mut out = Vec::new();
+    for offset in offsets.clone() {
+        let mut tick: Tick<'_> = tick();
+        tick.origin.offset = offset * 10;
+        rows::tick::encode(&tick, 3, offset, &mut out);
+    }
+    (offsets.count(), out.into())
+}
+
+async fn insert(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
+    let (rows, bytes) = batch(offsets);
+    table.insert(claim, rows, bytes).await
+}
+
+async fn number(clickhouse: &ClickHouse, sql: &str) -> i64 {
+    let text = clickhouse.query_text(sql, "TabSeparated").await.unwrap();
+    text.trim().parse().unwrap_or_else(|_| panic!("{sql}: {text}"))
+}
+
+async fn count(clickhouse: &ClickHouse) -> i64 {
+    number(clickhouse, "SELECT count() FROM market_ticks").await
+}
+
+fn position(next_offset: i64, raw_offset: i64) -> Position {
+    let position = RawPosition { offset: raw_offset, index: 1 };
+    let sequencer = vec![LastOrigin { feed: "ingestion.market.raw.v1".into(), raw_partition: 2, position }];
+    Position { next_offset, sequencer }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_run_twice_and_two_at_once_and_for_each_generation() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = clickhouse(&stack);
+    let (one, other) = tokio::join!(
+        stores::clickhouse::migrate(&clickhouse, ""),
+        stores::clickhouse::migrate(&clickhouse, "")
+    );
+    assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 2);
+    for table in ["market_ticks", "enriched_ticks", "bars", "late_ticks", "bars_latest", "bars_5m", "bars_1h", "bars_1d"] {
+        for suffix in ["", "_g2"] {
+            assert_eq!(number(&clickhouse, &format!("SELECT count() FROM {table}{suffix}")).await, 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_insert_of_an_older_claim_is_refused_and_writes_nothing() {
+    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let old = table.claim(TOPIC, 3).await.unwrap();
+    insert(&table, &old, 0..10).await.unwrap();
+    let new = table.claim(TOPIC, 3).await.unwrap();
+    assert_eq!(new.epoch, old.epoch + 1);
+    for size in [1, 50_000] {
+        assert_eq!(insert(&table, &old, 10..10 + size).await, Err(InsertError::Fenced), "{size} rows");
+    }
+    let floor = table.save_floor(&old, &position(99, 99)).await.unwrap_err();
+    assert_eq!(floor.code(), "fenced");
+    assert_eq!(count(&clickhouse).await, 10);
+    insert(&table, &new, 10..20).await.unwrap();
+    // The fence of another partition is another fence.
+    let elsewhere = table.claim(TOPIC, 4).await.unwrap();
+    insert(&table, &elsewhere, 20..30).await.unwrap();
+    insert(&table, &new, 30..40).await.unwrap();
+    assert_eq!(count(&clickhouse).await, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_one_part_whatever_the_profile_says() {
+    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    clickhouse.exec("SYSTEM STOP MERGES market_data.market_ticks").await.unwrap();
+    let claim = table.claim(TOPIC, 3).await.unwrap();
+    insert(&table, &claim, 0..1).await.unwrap();
+    insert(&table, &claim, 1..200_001).await.unwrap();
+    let parts = "SELECT groupArray(rows) FROM (SELECT rows FROM system.parts WHERE table = 'market_ticks' AND active ORDER BY name)";
+    assert_eq!(clickhouse.query_text(parts, "TabSeparated").await.unwrap().trim(), "[1,200000]");
+    let distinct = "SELECT uniqExact(ingested_at) FROM market_ticks";
+    assert_eq!(number(&clickhouse, distinct).await, 2);
+    let too_many = table.insert(&claim, 1_000_001, Bytes::new()).await.unwrap_err();
+    assert!(matches!(&too_many, InsertError::Unknown(error) if error.code() == "invalid_data"), "{too_many:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_takeover_finds_position_and_sequencer_state_and_the_projection_answers_it() {
+    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
+    assert_eq!(start, None);
+    insert(&table, &claim, 0..100).await.unwrap();
+    insert(&table, &claim, 100..250).await.unwrap();
+    let (next, start) = table.take_over(TOPIC, 3).await.unwrap();
+    assert_eq!(start, Some(position(250, 2490)));
+    assert!(next.epoch > claim.epoch);
+    assert_eq!(table.read_back(TOPIC, 7).await.unwrap(), None);
+    // Refused by the server where no projection answers the question.
+    let forced = format!("{}, force_optimize_projection = 1", table.read_back_sql(3, true));
+    let answer = clickhouse.query_json(&forced).await.unwrap();
+    assert_eq!(answer[0]["last_offset"], "249");
+    let plain = clickhouse.query_json(&table.read_back_sql(3, false)).await.unwrap();
+    assert_eq!(answer, plain);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_floor_goes_on_where_rows_have_expired_and_a_later_table_wins() {
+    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
+    insert(&table, &claim, 0..100).await.unwrap();
+    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
+    clickhouse.exec("TRUNCATE TABLE market_data.market_ticks").await.unwrap();
+    assert_eq!(table.read_back(TOPIC, 3).await.unwrap(), Some(position(100, 990)));
+    table.save_floor(&claim, &position(120, 1100)).await.unwrap();
+    assert_eq!(table.read_back(TOPIC, 3).await.unwrap(), Some(position(120, 1100)));
+    insert(&table, &claim, 120..130).await.unwrap();
+    assert_eq!(table.read_back(TOPIC, 3).await.unwrap(), Some(position(130, 1290)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_an_insert_that_still_runs() {
+    let Setup { clickhouse, table, stack } = setup().await;
+    let claim = table.claim(TOPIC, 3).await.unwrap();
+    // An insert under the old claim that takes 100 s.
+    let query_id = format!("writer:{TOPIC}:3:{}:0", claim.writer);
+    let sql = "INSERT INTO market_data.writer_topics (topic) SELECT toString(sleepEachRow(0.1)) FROM numbers(1000) SETTINGS max_block_size = 1";
+    let running_insert = common::begin_statement(stack.port(Server::ClickHouse).unwrap(), &query_id, sql);
+    let running = format!("SELECT count() FROM system.processes WHERE query_id = '{query_id}'");
+    eventually("the insert runs", async || number(&clickhouse, &running).await == 1).await;
+    let _ = table.claim(TOPIC, 3).await.unwrap();
+    let began = Instant::now();
+    table.drain(TOPIC, 3).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(number(&clickhouse, &running).await, 0);
+    drop(running_insert);
+    assert_eq!(number(&clickhouse, "SELECT count() FROM writer_topics").await, 0);
+}
+
+/// Zombies that never stop inserting: after a takeover nothing of theirs may appear, and the position read back holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
+    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    for round in 0..12 {
+        let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
+        let first = start.map_or(0, |position| position.next_offset);
+        let zombies: Vec<_> = (0..3)
+            .map(|_| {
+                let (table, claim) = (table.clone(), claim.clone());
+                tokio::spawn(async move {
+                    let mut next = first;
+                    let end = Instant::now() + Duration::from_millis(400);
+                    // Ends at the first refusal, or when it was ended by the drain.
+                    while Instant::now() < end && insert(&table, &claim, next..next + 2_000).await.is_ok() {
+                        next += 2_000;
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(20 + round * 13)).await;
+        let (_, start) = table.take_over(TOPIC, 3).await.unwrap();
+        let seen = count(&clickhouse).await;
+        for zombie in zombies {
+            zombie.await.unwrap();
+        }
+        assert_eq!(count(&clickhouse).await, seen, "round {round}");
+        let end = "SELECT max(src_offset) + 1 FROM market_ticks";
+        if let Some(position) = start {
+            assert_eq!(number(&clickhouse, end).await, position.next_offset, "round {round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
+    let Setup { clickhouse, table, stack } = setup().await;
+    for round in 0..2 {
+        let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
+        let first = start.map_or(0, |position| position.next_offset);
+        let writer = {
+            let table = table.clone();
+            tokio::spawn(async move {
+                let mut acknowledged = first;
+                while insert(&table, &claim, acknowledged..acknowledged + 1_000).await.is_ok() {
+                    acknowledged += 1_000;
+                }
+                acknowledged
+            })
+        };
+        let some = first + 10_000;
+        eventually("some batches are in", async || count(&clickhouse).await >= some).await;
+        stack.kill9(Server::ClickHouse).unwrap();
+        let acknowledged = writer.await.unwrap();
+        let down = table.read_back(TOPIC, 3).await.unwrap_err();
+        assert_eq!(down.code(), "unreachable", "{down}");
+        common::start(&stack, Server::ClickHouse);
+        let (_, position) = table.take_over(TOPIC, 3).await.unwrap();
+        let next_offset = position.unwrap().next_offset;
+        assert!(next_offset == acknowledged || next_offset == acknowledged + 1_000, "{next_offset} {acknowledged}");
+        let exact = "SELECT count() = uniqExact(src_offset) AND count() = max(src_offset) + 1 FROM market_ticks";
+        assert_eq!(number(&clickhouse, exact).await, 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_anew_is_refused_with_the_remedy() {
+    let Setup { table, stack: _stack, .. } = setup().await;
+    let ids = [("raw".to_owned(), "id-1".to_owned()), (TOPIC.to_owned(), "id-2".to_owned())];
+    table.check_topics(&ids).await.unwrap();
+    table.check_topics(&ids).await.unwrap();
+    let error = table.check_topics(&[("raw".to_owned(), "id-9".to_owned())]).await.unwrap_err();
+    assert_eq!((error.class(), error.code()), (domain::ErrorClass::Fatal, "topic_id_changed"));
+    assert!(error.to_string().contains("DATA_PROC_GENERATION"), "{error}");
+}

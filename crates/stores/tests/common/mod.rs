@@ -1,0 +1,127 @@
+//! Servers, values and waiting for the tests of this crate.
+#![allow(dead_code)]
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use domain::{Decimal, Kind, Origin, QualityFlag, QualityFlags, Tick};
+use localstack::{Server, Temporary};
+use stores::{ClickHouse, ClickHouseConfig, LatestPrice, OwnedOrigin};
+
+pub fn started(servers: &[Server]) -> Temporary {
+    let stack = Temporary::new().unwrap();
+    for server in servers {
+        start(&stack, *server);
+    }
+    stack
+}
+
+pub fn start(stack: &Temporary, server: Server) {
+    stack.start(server).unwrap();
+    stack.wait_ready(server, Duration::from_secs(60)).unwrap();
+}
+
+pub fn clickhouse(stack: &Temporary) -> ClickHouse {
+    ClickHouse::new(ClickHouseConfig {
+        url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
+        database: "market_data".into(),
+        user: "default".into(),
+        password: String::new(),
+    })
+}
+
+/// Polls until the condition holds, for at most 20 s.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Sends a statement under this query id and does not wait for its end; it ends with the stream, or by itself.
+pub fn begin_statement(port: u16, query_id: &str, sql: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!("POST /?query_id={query_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", sql.len());
+    stream.write_all(format!("{head}{sql}").as_bytes()).unwrap();
+    stream
+}
+
+pub fn decimal(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+pub fn tick() -> Tick<'static> {
+    let mut quality_flags = QualityFlags::NONE;
+    quality_flags.insert(QualityFlag::PriceNegative);
+    quality_flags.insert(QualityFlag::LateArrival);
+    Tick {
+        origin: Origin { feed: "ingestion.market.raw.v1", partition: 2, offset: 17, index: 1 },
+        appended_at: 1_790_812_800_000_001,
+        source_event_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
+        correlation_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
+        causation_id: None,
+        tenant_id: "default",
+        instrument_id: "MISO.INDIANA.HUB.RT5",
+        symbol: Some("INDIANA.HUB"),
+        market: "MISO",
+        kind: Kind::Interval,
+        event_time: 1_790_812_500_000_000,
+        interval_end: Some(1_790_812_800_000_000),
+        price: decimal("-31.55"),
+        volume: Some(decimal("120.5")),
+        bid: None,
+        ask: None,
+        energy: Some(decimal("30.1")),
+        congestion: Some(decimal("-61.65")),
+        loss: Some(decimal("0")),
+        ghg: None,
+        currency: "USD",
+        unit: "MWh",
+        node: Some("INDIANA.HUB"),
+        zone: None,
+        hub: Some("INDIANA.HUB"),
+        market_status: None,
+        product: "rt5",
+        version: None,
+        source_system: "miso",
+        sequence: Some(42),
+        quality_flags,
+        normalized_at: 1_790_812_800_000_777,
+    }
+}
+
+/// A price of partition 1 whose origin's offset is given.
+pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPrice {
+    let tick = tick();
+    LatestPrice {
+        tenant_id: tick.tenant_id.into(),
+        instrument_id: instrument.into(),
+        price: tick.price,
+        volume: tick.volume,
+        event_time,
+        origin: OwnedOrigin { offset, ..tick.origin.into() },
+        src_partition: 1,
+        market: tick.market.into(),
+        product: tick.product.into(),
+        currency: tick.currency.into(),
+        unit: tick.unit.into(),
+        quality_flags: tick.quality_flags,
+        appended_at: tick.appended_at,
+    }
+}
+
+/// The same values in another order; each seed gives its own.
+pub fn shuffled<T: Clone>(values: &[T], seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut keyed: Vec<(u64, T)> = values
+        .iter()
+        .map(|value| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33, value.clone())
+        })
+        .collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, value)| value).collect()
+}

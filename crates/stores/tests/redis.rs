@@ -1,0 +1,70 @@
+//! The copy for readers against a real Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{latest_price, shuffled};
+use domain::{Classified, ErrorClass};
+use localstack::{Server, Temporary};
+use stores::redis::price_key;
+use stores::{LatestPrice, Redis};
+
+fn setup() -> (Temporary, Redis) {
+    let stack = common::started(&[Server::Redis]);
+    let redis = Redis::new(&stack.env()["DATA_PROC_REDIS_URL"]).unwrap();
+    (stack, redis)
+}
+
+#[tokio::test]
+async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
+    let (_stack, redis) = setup();
+    let mut prices: Vec<LatestPrice> = (0..30).map(|i| latest_price("A", 97 + i / 3, i % 3)).collect();
+    for feed in ["a.b", "a-b", "B", "b"] {
+        let mut price = latest_price("A", 107, 9);
+        price.origin.feed = feed.into();
+        prices.push(price);
+    }
+    let newest = prices.iter().max_by(|a, b| a.rank().cmp(&b.rank())).unwrap();
+    let key = [price_key("default", "A")];
+    for seed in 0..10 {
+        let order = shuffled(&prices, seed);
+        // One by one, and several in one call.
+        for chunk in order.chunks(1 + seed as usize % 4) {
+            redis.put_prices(chunk).await.unwrap();
+        }
+        assert_eq!(redis.get_many(&key).await.unwrap(), [Some(newest.to_json())], "seed {seed}");
+        assert_eq!(redis.delete(&key).await.unwrap(), 1);
+    }
+    assert_eq!(redis.get_many(&key).await.unwrap(), [None]);
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks() {
+    let (_stack, redis) = setup();
+    let foreign = (price_key("default", "I7"), "not json".to_owned());
+    redis.set_many(&[foreign], Duration::from_secs(60)).await.unwrap();
+    let prices: Vec<LatestPrice> = (0..1234).map(|i| latest_price(&format!("I{i}"), 100, i)).collect();
+    assert_eq!(redis.put_prices(&prices).await.unwrap(), 1234);
+    let keys = redis.scan("served:latest_price:default:*").await.unwrap();
+    assert_eq!(keys.len(), 1234);
+    let values = redis.get_many(&keys).await.unwrap();
+    assert!(values.iter().flatten().count() == 1234 && values.iter().flatten().all(|value| value.starts_with("{\"rank\":\"")));
+}
+
+#[tokio::test]
+async fn an_emptied_or_restarted_server_is_noticed_and_used_again() {
+    let (stack, redis) = setup();
+    let (first, marked) = redis.copy_state("projection").await.unwrap();
+    assert!(!marked);
+    redis.mark_copy("projection").await.unwrap();
+    assert_eq!(redis.copy_state("projection").await.unwrap(), (first.clone(), true));
+    stack.kill9(Server::Redis).unwrap();
+    let error = redis.ping().await.unwrap_err();
+    assert_eq!((error.class(), error.code()), (ErrorClass::Transient, "unreachable"), "{error}");
+    common::start(&stack, Server::Redis);
+    common::eventually("redis is used again", async || redis.ping().await.is_ok()).await;
+    let (second, _) = redis.copy_state("projection").await.unwrap();
+    assert_ne!(first, second);
+}

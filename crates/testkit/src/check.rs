@@ -1,0 +1,270 @@
+//! Compares what ought to be with what every store holds, without `FINAL` and without any view.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Context as _;
+
+use crate::bars::{self, Bar, BarKey, INTERVALS};
+use crate::expect::Expected;
+use crate::kafka::Record;
+use crate::numbers::at_scale;
+use crate::parse::Tick;
+use crate::stores::{ClickHouse, Postgres, Redis, Row};
+
+/// How one thing compares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What is compared.
+    pub name: String,
+    /// How many there ought to be.
+    pub expected: usize,
+    /// How many there are.
+    pub found: usize,
+    /// Ought to be there and are not.
+    pub lost: Vec<String>,
+    /// Are there more than once.
+    pub doubled: Vec<String>,
+    /// Are there and ought not to be, or say something else.
+    pub wrong: Vec<String>,
+}
+
+impl Comparison {
+    /// Whether everything agrees.
+    pub fn is_ok(&self) -> bool {
+        self.lost.is_empty() && self.doubled.is_empty() && self.wrong.is_empty() && self.expected == self.found
+    }
+}
+
+impl std::fmt::Display for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = |list: &[String]| list.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+        write!(f, "{}: expected {}, found {}", self.name, self.expected, self.found)?;
+        for (what, list) in [("lost", &self.lost), ("doubled", &self.doubled), ("wrong", &self.wrong)] {
+            write!(f, ", {what} {}", list.len())?;
+            if !list.is_empty() {
+                write!(f, " ({})", first(list))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Place = (String, i32, i64, i32);
+
+fn place(tick: &Tick) -> Place {
+    (tick.feed.clone(), tick.partition, tick.offset, tick.index)
+}
+
+fn cell(row: &Row, index: usize) -> anyhow::Result<&str> {
+    row.get(index).map(String::as_str).with_context(|| format!("column {index} is missing in {row:?}"))
+}
+
+/// A table of ticks against the expected ones.
+pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<Comparison> {
+    let rows = clickhouse.rows(&format!(
+        "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, source_event_id, price, \
+         if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp) FROM {table}"
+    ))?;
+    let mut missing: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
+    let known: HashMap<Place, &Tick> = missing.clone();
+    let mut comparison = Comparison {
+        name: table.to_owned(),
+        expected: expected.ticks.len(),
+        found: rows.len(),
+        ..Comparison::default()
+    };
+    for row in &rows {
+        let origin = (cell(row, 0)?.to_owned(), cell(row, 1)?.parse()?, cell(row, 2)?.parse()?, cell(row, 3)?.parse()?);
+        let Some(tick) = known.get(&origin) else {
+            comparison.wrong.push(format!("{row:?} has no tick in the log"));
+            continue;
+        };
+        if missing.remove(&origin).is_none() {
+            comparison.doubled.push(format!("{origin:?}"));
+        }
+        let volume = match cell(row, 8)? {
+            "-" => None,
+            text => Some(at_scale(text, 8).context("volume")?),
+        };
+        let same = cell(row, 4)? == tick.tenant
+            && cell(row, 5)? == tick.instrument
+            && tick.event_id.as_deref().is_none_or(|id| cell(row, 6).is_ok_and(|found| found == id))
+            && at_scale(cell(row, 7)?, 8) == Some(tick.price)
+            && volume == tick.volume
+            && cell(row, 9)?.parse() == Ok(tick.time);
+        if !same {
+            comparison.wrong.push(format!("{row:?} instead of {tick:?}"));
+        }
+    }
+    comparison.lost = missing.into_keys().map(|origin| format!("{origin:?}")).collect();
+    Ok(comparison)
+}
+
+/// Which intervals do not count which ticks, as the table says; impossible statements are findings.
+pub fn late(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<(HashMap<Place, Vec<String>>, Comparison)> {
+    let rows = clickhouse.rows(&format!(
+        "SELECT feed, raw_partition, raw_offset, raw_index, arrayStringConcat(intervals, ','), \
+         toUnixTimestamp64Micro(watermark) FROM {table}"
+    ))?;
+    let known: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
+    let latest = expected.latest();
+    let mut late = HashMap::new();
+    let mut comparison = Comparison {
+        name: table.to_owned(),
+        expected: rows.len(),
+        found: rows.len(),
+        ..Comparison::default()
+    };
+    for row in &rows {
+        let origin = (cell(row, 0)?.to_owned(), cell(row, 1)?.parse()?, cell(row, 2)?.parse()?, cell(row, 3)?.parse()?);
+        let missed: Vec<String> = cell(row, 4)?.split(',').map(str::to_owned).collect();
+        let watermark: i64 = cell(row, 5)?.parse()?;
+        let Some(tick) = known.get(&origin) else {
+            comparison.wrong.push(format!("{row:?} has no tick in the log"));
+            continue;
+        };
+        // The watermark is 30 s behind some tick of the instrument, and 300 s past the end of a window that is too late.
+        let newest = latest.get(&(tick.tenant.clone(), tick.instrument.clone())).map_or(i64::MIN, |tick| tick.time);
+        let too_late = |name: &String| {
+            INTERVALS.iter().any(|(interval, length)| {
+                interval == name && watermark >= bars::window_start(tick.time, *length) + length + 300_000_000
+            })
+        };
+        if watermark > newest - 30_000_000 || !missed.iter().all(too_late) {
+            comparison.wrong.push(format!("{row:?} was not late: {tick:?}"));
+        }
+        if late.insert(origin.clone(), missed).is_some() {
+            comparison.doubled.push(format!("{origin:?}"));
+        }
+    }
+    Ok((late, comparison))
+}
+
+/// The newest version of every bar against naive arithmetic over the expected ticks less the late ones.
+pub fn bars(clickhouse: &ClickHouse, table: &str, expected: &Expected, late: &HashMap<Place, Vec<String>>) -> anyhow::Result<Comparison> {
+    let rows = clickhouse.rows(&format!(
+        "SELECT tenant_id, instrument_id, toString(interval), toUnixTimestamp64Micro(toDateTime64(window_start, 6, 'UTC')), version, \
+         open, high, low, close, volume, turnover, if(isNull(vwap), '-', toString(vwap)), trade_count FROM {table}"
+    ))?;
+    let mut newest: BTreeMap<BarKey, (u64, Bar)> = BTreeMap::new();
+    let mut comparison = Comparison {
+        name: table.to_owned(),
+        ..Comparison::default()
+    };
+    for row in &rows {
+        let key = (cell(row, 0)?.to_owned(), cell(row, 1)?.to_owned(), cell(row, 2)?.to_owned(), cell(row, 3)?.parse()?);
+        let version: u64 = cell(row, 4)?.parse()?;
+        let number = |index: usize, scale: usize| at_scale(cell(row, index)?, scale).with_context(|| format!("number {index} of {row:?}"));
+        let bar = Bar {
+            open: number(5, 8)?,
+            high: number(6, 8)?,
+            low: number(7, 8)?,
+            close: number(8, 8)?,
+            volume: number(9, 8)?,
+            turnover: number(10, 16)?,
+            vwap: if cell(row, 11)? == "-" { None } else { Some(number(11, 8)?) },
+            count: number(12, 0)?,
+        };
+        match newest.get(&key) {
+            Some((known, other)) if *known == version && *other != bar => {
+                comparison.wrong.push(format!("{key:?}: two contents of version {version}"));
+            }
+            Some((known, _)) if *known >= version => {}
+            _ => _ = newest.insert(key, (version, bar)),
+        }
+    }
+    let is_late = |tick: &Tick, interval: &str| late.get(&place(tick)).is_some_and(|missed| missed.iter().any(|name| name == interval));
+    let mut wanted = bars::bars(&expected.ticks, is_late);
+    comparison.expected = wanted.len();
+    comparison.found = newest.len();
+    for (key, (_, bar)) in newest {
+        match wanted.remove(&key) {
+            Some(wanted) if wanted == bar => {}
+            Some(wanted) => comparison.wrong.push(format!("{key:?}: {bar:?} instead of {wanted:?}")),
+            None => comparison.wrong.push(format!("{key:?}: no tick lies in it")),
+        }
+    }
+    comparison.lost = wanted.into_keys().map(|key| format!("{key:?}")).collect();
+    Ok(comparison)
+}
+
+/// The served prices in PostgreSQL against the newest tick of every instrument.
+pub fn postgres(postgres: &Postgres, generation: &str, expected: &Expected) -> anyhow::Result<Comparison> {
+    let rows = postgres.rows(&format!(
+        "SELECT tenant_id, instrument_id, price::text, (extract(epoch FROM event_time) * 1000000)::bigint \
+         FROM served_latest_prices WHERE generation = '{generation}'"
+    ))?;
+    let mut comparison = Comparison {
+        name: "served_latest_prices".to_owned(),
+        found: rows.len(),
+        ..Comparison::default()
+    };
+    let mut latest = expected.latest();
+    comparison.expected = latest.len();
+    for row in &rows {
+        let key = (cell(row, 0)?.to_owned(), cell(row, 1)?.to_owned());
+        match latest.remove(&key) {
+            Some(tick) if at_scale(cell(row, 2)?, 8) == Some(tick.price) && cell(row, 3)?.parse() == Ok(tick.time) => {}
+            Some(tick) => comparison.wrong.push(format!("{row:?} instead of {tick:?}")),
+            None => comparison.wrong.push(format!("{row:?}: no such instrument, or twice")),
+        }
+    }
+    comparison.lost = latest.into_keys().map(|key| format!("{key:?}")).collect();
+    Ok(comparison)
+}
+
+/// The served prices in Redis: every key that is there tells the newest price, and all are there.
+pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
+    let pairs: BTreeMap<String, String> = redis.with_prefix("served:latest_price:")?.into_iter().collect();
+    let mut comparison = Comparison {
+        name: "served:latest_price:*".to_owned(),
+        found: pairs.len(),
+        ..Comparison::default()
+    };
+    let latest = expected.latest();
+    comparison.expected = latest.len();
+    for ((tenant, instrument), tick) in &latest {
+        let key = format!("served:latest_price:{tenant}:{instrument}");
+        let Some(text) = pairs.get(&key) else {
+            comparison.lost.push(key);
+            continue;
+        };
+        // The price is looked for in the text itself, so that no binary number comes in between.
+        let price = text.split("\"price\":").nth(1).and_then(|rest| rest.split([',', '}']).next());
+        if price.and_then(|price| at_scale(price.trim().trim_matches('"'), 8)) != Some(tick.price) {
+            comparison.wrong.push(format!("{key}: {text} instead of {tick:?}"));
+        }
+    }
+    Ok(comparison)
+}
+
+/// The dead letters against the expected ones: at least one for each, none for others, with the right code and all
+/// headers. (At-least-once stages may write a dead letter twice; its place tells.)
+pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<Comparison> {
+    let mut comparison = Comparison {
+        name: "dlq".to_owned(),
+        expected: expected.dead_letters.len(),
+        ..Comparison::default()
+    };
+    let mut missing = expected.dead_letters.clone();
+    let mut found = BTreeMap::new();
+    for letter in letters {
+        let header = |name: &str| letter.header(name).with_context(|| format!("header {name} is missing in dlq[{}]@{}", letter.partition, letter.offset));
+        let place =
+            (header("__connect.errors.topic")?, header("__connect.errors.partition")?.parse::<i32>()?, header("__connect.errors.offset")?.parse::<i64>()?);
+        let code = header("dp.error.code")?;
+        missing.remove(&place);
+        found.insert(place.clone(), ());
+        match expected.dead_letters.get(&place) {
+            Some(wanted) if *wanted == code || wanted == "rows" => {}
+            Some(wanted) => comparison.wrong.push(format!("{place:?} has code {code} instead of {wanted}")),
+            None => comparison.wrong.push(format!("{place:?} with code {code} ought not to be there")),
+        }
+        for name in ["__connect.errors.stage", "__connect.errors.class.name", "__connect.errors.exception.message"] {
+            header(name)?;
+        }
+    }
+    comparison.found = found.len();
+    comparison.lost = missing.into_iter().map(|(place, code)| format!("{place:?} {code}")).collect();
+    Ok(comparison)
+}

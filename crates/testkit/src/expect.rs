@@ -1,0 +1,73 @@
+//! What ought to have become of a raw log.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::kafka::Record;
+use crate::parse::{Parser, Tick};
+
+/// Length of the window in which a repeated event id is a repetition, in milliseconds of append time.
+const EVENT_WINDOW: i64 = 300_000;
+
+/// The fate of every raw message.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// All messages.
+    pub messages: u64,
+    /// Ticks that ought to exist, in log order.
+    pub ticks: Vec<Tick>,
+    /// Messages that repeat an event.
+    pub repeated: u64,
+    /// Dead letters: (topic, partition, offset) to code. A document with some bad rows has the code `rows`.
+    pub dead_letters: BTreeMap<(String, i32, i64), String>,
+    /// Rows of documents that cannot be used, in messages that are no repetition.
+    pub rejected_rows: u64,
+}
+
+impl Expected {
+    /// Follows the whole log.
+    pub fn of(records: &[Record], parser: &Parser) -> Expected {
+        let mut expected = Expected::default();
+        let mut seen: HashMap<(String, i32, Vec<u8>), i64> = HashMap::new();
+        let mut records: Vec<&Record> = records.iter().collect();
+        records.sort_by_key(|record| (record.topic.clone(), record.partition, record.offset));
+        for record in records {
+            expected.messages += 1;
+            let place = (record.topic.clone(), record.partition, record.offset);
+            let sound = match parser.parse(record) {
+                Ok(sound) => sound,
+                Err(code) => {
+                    expected.dead_letters.insert(place, code.to_owned());
+                    continue;
+                }
+            };
+            let key = (record.topic.clone(), record.partition, sound.event);
+            if seen.insert(key, record.timestamp).is_some_and(|before| before >= record.timestamp - EVENT_WINDOW) {
+                expected.repeated += 1;
+                continue;
+            }
+            if !sound.rejected.is_empty() {
+                expected.rejected_rows += sound.rejected.len() as u64;
+                expected.dead_letters.insert(place, "rows".to_owned());
+            }
+            expected.ticks.extend(sound.ticks);
+        }
+        expected
+    }
+
+    /// The newest tick of every (tenant, instrument).
+    pub fn latest(&self) -> BTreeMap<(String, String), Tick> {
+        let mut latest: BTreeMap<(String, String), Tick> = BTreeMap::new();
+        for tick in &self.ticks {
+            let key = (tick.tenant.clone(), tick.instrument.clone());
+            if latest.get(&key).is_none_or(|known| order(tick) > order(known)) {
+                latest.insert(key, tick.clone());
+            }
+        }
+        latest
+    }
+}
+
+/// Time, then origin: what decides between two ticks of an instrument.
+pub fn order(tick: &Tick) -> (i64, &str, i32, i64, i32) {
+    (tick.time, &tick.feed, tick.partition, tick.offset, tick.index)
+}

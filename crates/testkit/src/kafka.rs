@@ -1,0 +1,204 @@
+//! The raw log and the dead letters, read and written with a client of our own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A record as it lies in a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Record {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since 1970, as the broker keeps it.
+    pub timestamp: i64,
+    pub key: Option<Vec<u8>>,
+    pub payload: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Record {
+    /// The last header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let found = self.headers.iter().rev().find(|(key, _)| key == name);
+        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// A record to be published.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct Outgoing {
+    pub partition: Option<i32>,
+    pub key: Option<String>,
+    pub payload: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+}
+
+fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
+    ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .create()
+        .context("create consumer")
+}
+
+/// Numbers of the partitions of a topic.
+pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
+    let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(Some(topic), TIMEOUT)?;
+    let found = metadata.topics().iter().find(|t| t.name() == topic).context("no such topic")?;
+    if found.partitions().is_empty() {
+        bail!("topic {topic} does not exist");
+    }
+    Ok(found.partitions().iter().map(|p| p.id()).collect())
+}
+
+/// The next offset of each partition.
+pub fn ends(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+    let consumer = consumer(bootstrap, "oracle")?;
+    let mut ends = Vec::new();
+    for partition in partitions(bootstrap, topic)? {
+        ends.push((partition, consumer.fetch_watermarks(topic, partition, TIMEOUT)?.1));
+    }
+    Ok(ends)
+}
+
+/// Everything in the topic, by partition and offset.
+pub fn read_all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for partition in partitions(bootstrap, topic)? {
+        let consumer = consumer(bootstrap, "oracle")?;
+        let (start, end) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(start))?;
+        consumer.assign(&list)?;
+        let deadline = Instant::now() + TIMEOUT;
+        let mut next = start;
+        while next < end {
+            match consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    next = message.offset() + 1;
+                    records.push(owned(&message));
+                }
+                // Compaction or control records at the end of the log.
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) => return Err(error).with_context(|| format!("read {topic}[{partition}]")),
+                None if Instant::now() > deadline => bail!("{topic}[{partition}] did not come to its end {end}"),
+                None => {}
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn owned(message: &impl Message) -> Record {
+    let headers = message.headers().map_or(Vec::new(), |headers| {
+        headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
+    });
+    Record {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().unwrap_or_default().to_vec(),
+        headers,
+    }
+}
+
+/// Publishes records in order, and waits until all are acknowledged. A broker that restarts meanwhile is waited for.
+pub struct Publisher {
+    producer: BaseProducer,
+    topic: String,
+    sent: u64,
+}
+
+impl Publisher {
+    /// A publisher to this topic.
+    pub fn new(bootstrap: &str, topic: &str) -> anyhow::Result<Publisher> {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "120000")
+            .set("message.max.bytes", "8000000")
+            .set("linger.ms", "5")
+            .create()
+            .context("create producer")?;
+        Ok(Publisher {
+            producer,
+            topic: topic.to_owned(),
+            sent: 0,
+        })
+    }
+
+    /// Enters a record.
+    pub fn send(&mut self, outgoing: &Outgoing) -> anyhow::Result<()> {
+        let headers = outgoing.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        let mut record = BaseRecord::to(&self.topic).payload(&outgoing.payload).headers(headers);
+        record.partition = outgoing.partition;
+        record.key = outgoing.key.as_ref();
+        let mut pending = record;
+        loop {
+            match self.producer.send::<String, Vec<u8>>(pending) {
+                Ok(()) => break,
+                Err((rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) => {
+                    pending = back;
+                    self.producer.poll(Duration::from_millis(20));
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
+        self.sent += 1;
+        self.producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Waits for every acknowledgement.
+    pub fn finish(&self) -> anyhow::Result<()> {
+        self.producer.flush(Duration::from_secs(120)).context("not everything that was published is acknowledged")
+    }
+}
+
+/// What a group has committed for each partition of a topic, and the partition's end.
+pub fn committed(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<Vec<(i32, Option<i64>, i64)>> {
+    let consumer = consumer(bootstrap, group)?;
+    let mut list = TopicPartitionList::new();
+    for partition in partitions(bootstrap, topic)? {
+        list.add_partition(topic, partition);
+    }
+    let committed = consumer.committed_offsets(list, TIMEOUT)?;
+    let mut answer = Vec::new();
+    for element in committed.elements() {
+        let offset = match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        answer.push((element.partition(), offset, consumer.fetch_watermarks(topic, element.partition(), TIMEOUT)?.1));
+    }
+    Ok(answer)
+}
+
+/// Commits the beginning of the log for a group without members, as `ConsumerGroupCommand --reset-offsets
+/// --to-earliest` does.
+pub fn reset_to_earliest(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<()> {
+    let consumer = consumer(bootstrap, group)?;
+    let mut list = TopicPartitionList::new();
+    for partition in partitions(bootstrap, topic)? {
+        let (start, _) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        list.add_partition_offset(topic, partition, Offset::Offset(start))?;
+    }
+    consumer.commit(&list, CommitMode::Sync).with_context(|| format!("reset {group} on {topic}"))
+}

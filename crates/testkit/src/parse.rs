@@ -1,0 +1,356 @@
+//! Raw messages to ticks: shapes A, B and C, and MISO's real-time document, read field by field.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::avro::Schema;
+use crate::kafka::Record;
+use crate::numbers::at_scale_8;
+
+const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
+const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
+const WEEK: i64 = 7 * 24 * 3600 * 1_000_000;
+const MEBIBYTE: usize = 1024 * 1024;
+
+/// A tick that ought to exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Tick {
+    pub feed: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub index: i32,
+    pub tenant: String,
+    pub instrument: String,
+    /// The producer's; `None` for documents, whose id is a hash that the oracle does not compute.
+    pub event_id: Option<String>,
+    /// Scale 8.
+    pub price: i128,
+    pub volume: Option<i128>,
+    /// Microseconds since 1970.
+    pub time: i64,
+}
+
+/// What a sound message holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sound {
+    /// What makes two messages the same event.
+    pub event: Vec<u8>,
+    /// Its ticks by index.
+    pub ticks: Vec<Tick>,
+    /// Rows of a document that cannot be used.
+    pub rejected: Vec<i32>,
+}
+
+/// The code with which the whole message ought to be dead-lettered.
+pub type Refusal = &'static str;
+
+type Object = BTreeMap<String, Box<RawValue>>;
+
+/// Reads messages.
+pub struct Parser {
+    schema_c: Schema,
+    default_tenant: String,
+}
+
+impl Parser {
+    /// `schema_c` is the text of `raw_market_tick.avsc`.
+    pub fn new(schema_c: &str, default_tenant: &str) -> anyhow::Result<Parser> {
+        Ok(Parser {
+            schema_c: Schema::parse(schema_c)?,
+            default_tenant: default_tenant.to_owned(),
+        })
+    }
+
+    /// Reads one record of a raw topic.
+    pub fn parse(&self, record: &Record) -> Result<Sound, Refusal> {
+        let payload = record.payload.as_slice();
+        let avro = match payload {
+            [0xC3, 0x01, ..] => payload.get(10..).or(Some(&[])),
+            [0x00, ..] => payload.get(5..).or(Some(&[])),
+            _ => None,
+        };
+        if let (None, Some(format)) = (avro, record.header("dp.format")) {
+            return if format == MISO_DOCUMENT { self.miso(record) } else { Err("unsupported_format") };
+        }
+        if payload.len() > MEBIBYTE {
+            return Err("oversize");
+        }
+        let fields = match avro {
+            Some(datum) => from_avro(&self.schema_c.decode(datum).map_err(|_| "invalid_avro")?)?,
+            None => from_json(std::str::from_utf8(payload).map_err(|_| "broken_json")?)?,
+        };
+        let tick = fields.checked(record)?;
+        Ok(Sound {
+            event: tick.event_id.clone().unwrap_or_default().into_bytes(),
+            ticks: vec![tick],
+            rejected: Vec::new(),
+        })
+    }
+
+    fn miso(&self, record: &Record) -> Result<Sound, Refusal> {
+        let tenant = record.header("dp.tenant_id").unwrap_or_else(|| self.default_tenant.clone());
+        let document: Value = serde_json::from_slice(&record.payload).map_err(|_| "broken_json")?;
+        let headers = document["headers"].as_array().ok_or("schema_violation")?;
+        let rows = document["data"].as_array().ok_or("schema_violation")?;
+        let column = |name: &str| headers.iter().position(|header| header == name).ok_or("schema_violation");
+        let (when, node, price) = (column("INTERVAL")?, column("CPNODE")?, column("LMP")?);
+        let mut sound = Sound {
+            event: [record.payload.as_slice(), tenant.as_bytes()].concat(),
+            ticks: Vec::new(),
+            rejected: Vec::new(),
+        };
+        for (index, row) in (0..).zip(rows) {
+            // EST is five hours behind UTC all year.
+            let time = row[when].as_str().and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
+            let time = time.and_then(|time| time.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(-5))).ok());
+            let read = (time, row[node].as_str(), row[price].as_str().and_then(at_scale_8));
+            let (Some(time), Some(node), Some(price)) = read else {
+                sound.rejected.push(index);
+                continue;
+            };
+            sound.ticks.push(Tick {
+                feed: record.topic.clone(),
+                partition: record.partition,
+                offset: record.offset,
+                index,
+                tenant: tenant.clone(),
+                instrument: format!("MISO.{}.RT5", percent(node)),
+                event_id: None,
+                price,
+                volume: None,
+                time: time.timestamp().as_microsecond(),
+            });
+        }
+        Ok(sound)
+    }
+}
+
+fn percent(node: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    node.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// The fields that all three shapes have, as texts.
+#[derive(Default)]
+struct Fields {
+    event_id: String,
+    tenant: String,
+    market: String,
+    instrument: Option<String>,
+    time: Option<String>,
+    price: Option<String>,
+    volume: Option<String>,
+    /// The shape's other required fields are there, and its version is known.
+    complete: bool,
+}
+
+impl Fields {
+    fn checked(self, record: &Record) -> Result<Tick, Refusal> {
+        if !self.complete || self.market.is_empty() {
+            return Err("schema_violation");
+        }
+        if !MARKETS.contains(&self.market.trim().to_uppercase().as_str()) {
+            return Err("unknown_market");
+        }
+        let instrument = self.instrument.ok_or("missing_instrument")?;
+        let time = micros(&self.time.ok_or("missing_time")?).ok_or("invalid_time")?;
+        let price = at_scale_8(&self.price.ok_or("missing_price")?).ok_or("invalid_price")?;
+        let volume = self.volume.map(|text| at_scale_8(&text).ok_or("invalid_number")).transpose()?;
+        for name in [&self.event_id, &self.tenant, &instrument] {
+            if name.trim().is_empty() || name.len() > 256 || name.contains(|c: char| c == '|' || c.is_control()) {
+                return Err("invalid_identifier");
+            }
+        }
+        // 631152000 is 1990-01-01.
+        if time < 631_152_000_000_000 || time > record.timestamp * 1000 + WEEK {
+            return Err("time_out_of_range");
+        }
+        if volume.is_some_and(|volume| volume < 0) {
+            return Err("negative_volume");
+        }
+        Ok(Tick {
+            feed: record.topic.clone(),
+            partition: record.partition,
+            offset: record.offset,
+            index: 0,
+            tenant: self.tenant,
+            instrument,
+            event_id: Some(self.event_id),
+            price,
+            volume,
+            time,
+        })
+    }
+}
+
+fn from_avro(value: &Value) -> Result<Fields, Refusal> {
+    let text = |name: &str| match &value[name] {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    // Unscaled integers: the point is put back in by an exponent.
+    let scaled = |name: &str| text(name).map(|digits| format!("{digits}e-8"));
+    Ok(Fields {
+        event_id: text("event_id").ok_or("invalid_avro")?,
+        tenant: text("tenant_id").ok_or("invalid_avro")?,
+        market: text("market").ok_or("invalid_avro")?,
+        instrument: text("instrument_id"),
+        time: text("timestamp").map(|micros| format!("{micros}us")),
+        price: scaled("price"),
+        volume: scaled("volume"),
+        complete: true,
+    })
+}
+
+fn from_json(text: &str) -> Result<Fields, Refusal> {
+    let value: Value = serde_json::from_str(text).map_err(|_| "broken_json")?;
+    if !value.is_object() {
+        return Err("schema_violation");
+    }
+    let top = object(text)?;
+    match top.get("envelope") {
+        Some(envelope) => shape_a(&object(envelope.get())?, &inner(&top, "payload")?),
+        None => shape_b(&top),
+    }
+}
+
+fn shape_a(envelope: &Object, payload: &Object) -> Result<Fields, Refusal> {
+    let required = ["event_type", "event_id", "timestamp", "tenant_id", "source"];
+    let raw = inner(payload, "raw_data").unwrap_or_default();
+    Ok(Fields {
+        event_id: string(envelope, "event_id").unwrap_or_default(),
+        tenant: string(envelope, "tenant_id").unwrap_or_default(),
+        market: string(payload, "market").unwrap_or_default(),
+        instrument: string(payload, "instrument_id"),
+        time: any(&raw, &["timestamp", "time"]),
+        price: any(&raw, &["price", "last_price", "value"]),
+        volume: any(&raw, &["volume"]),
+        complete: required.iter().all(|name| string(envelope, name).is_some())
+            && string(envelope, "version").is_some_and(|version| version == "1" || version.starts_with("1."))
+            && payload.contains_key("raw_data"),
+    })
+}
+
+fn shape_b(top: &Object) -> Result<Fields, Refusal> {
+    let payload = inner(top, "payload")?;
+    let metadata = inner(&payload, "metadata").unwrap_or_default();
+    let raw = object(&string(&payload, "raw_payload").ok_or("schema_violation")?)?;
+    let stated = [string(&metadata, "instrument_id"), string(&raw, "instrument_id"), string(&payload, "symbol")];
+    Ok(Fields {
+        event_id: string(top, "event_id").unwrap_or_default(),
+        tenant: string(top, "tenant_id").unwrap_or_default(),
+        market: string(&payload, "market").unwrap_or_default(),
+        instrument: stated.into_iter().flatten().map(|text| text.trim().to_owned()).find(|text| !text.is_empty()),
+        time: any(&raw, &["timestamp", "time"]).or_else(|| any(top, &["occurred_at"])),
+        price: any(&raw, &["price", "last_price", "value"]),
+        volume: any(&raw, &["volume"]),
+        complete: ["event_id", "tenant_id"].iter().all(|name| string(top, name).is_some())
+            && string(top, "schema_version").is_some_and(|version| version == "1" || version.starts_with("1."))
+            && string(&payload, "source_system").is_some(),
+    })
+}
+
+fn object(text: &str) -> Result<Object, Refusal> {
+    serde_json::from_str(text).map_err(|error| if error.is_data() { "schema_violation" } else { "broken_json" })
+}
+
+fn inner(object_: &Object, name: &str) -> Result<Object, Refusal> {
+    object(object_.get(name).ok_or("schema_violation")?.get())
+}
+
+fn string(object: &Object, name: &str) -> Option<String> {
+    serde_json::from_str(object.get(name)?.get()).ok()
+}
+
+// The first that is present: a text as it is, a number by its digits.
+fn any(object: &Object, names: &[&str]) -> Option<String> {
+    let raw = names.iter().filter_map(|name| object.get(*name)).find(|raw| raw.get() != "null")?;
+    Some(serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()))
+}
+
+fn micros(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Some(micros) = text.strip_suffix("us") {
+        return micros.parse().ok();
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return match number.abs() {
+            0..=99_999_999_999 => Some(number * 1_000_000),
+            100_000_000_000..=99_999_999_999_999 => Some(number * 1000),
+            _ => Some(number),
+        };
+    }
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return Some(timestamp.as_microsecond());
+    }
+    let local = text.parse::<jiff::civil::DateTime>().ok().filter(|_| text.contains([':', 'T']))?;
+    Some(local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_microsecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA_C: &str = include_str!("../../../schemas/avro/raw_market_tick.avsc");
+
+    fn parse(payload: &str, format: Option<&str>) -> Result<Sound, Refusal> {
+        let record = Record {
+            topic: "raw".to_owned(),
+            partition: 2,
+            offset: 7,
+            timestamp: 1_790_000_000_000,
+            key: None,
+            payload: payload.as_bytes().to_vec(),
+            headers: format.map(|format| ("dp.format".to_owned(), format.as_bytes().to_vec())).into_iter().collect(),
+        };
+        Parser::new(SCHEMA_C, "default").unwrap().parse(&record)
+    }
+
+    const A: &str = r#"{"envelope":{"event_type":"t","event_id":"e1","timestamp":"2026-01-01T00:00:00Z","tenant_id":"acme","source":"s","version":"1.0"},
+        "payload":{"market":"miso","instrument_id":"X","raw_data":{"timestamp":"2026-01-01T00:00:00-05:00","price":31.55,"volume":"2.5"}}}"#;
+    const B: &str = r#"{"event_id":"e2","schema_version":"1.0.0","tenant_id":"acme","occurred_at":1767225600000000,"payload":{"source_system":"s",
+        "market":"PJM","symbol":" Y ","raw_payload":"{\"last_price\":\"-0.5\"}","encoding":"json","metadata":{}}}"#;
+
+    #[test]
+    fn both_json_shapes_are_read() {
+        let a = parse(A, None).unwrap().ticks.remove(0);
+        assert_eq!((a.price, a.volume, a.time), (3_155_000_000, Some(250_000_000), 1_767_243_600_000_000));
+        assert_eq!((a.tenant.as_str(), a.instrument.as_str(), a.event_id.as_deref()), ("acme", "X", Some("e1")));
+        let b = parse(B, None).unwrap().ticks.remove(0);
+        assert_eq!((b.price, b.volume, b.time), (-50_000_000, None, 1_767_225_600_000_000));
+        assert_eq!((b.instrument.as_str(), b.partition, b.offset, b.index), ("Y", 2, 7, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_used_has_a_code() {
+        for (from, to, code) in [
+            ("{\"envelope\"", "\"envelope\"", "broken_json"),
+            ("\"event_id\"", "\"id\"", "schema_violation"),
+            ("\"1.0\"", "\"2.0\"", "schema_violation"),
+            ("miso", "xetra", "unknown_market"),
+            ("\"instrument_id\"", "\"id\"", "missing_instrument"),
+            ("\"timestamp\":\"2026-01-01T00:00:00-05:00\",", "", "missing_time"),
+            ("2026-01-01T00:00:00-05:00", "1970-01-02T00:00:00Z", "time_out_of_range"),
+            ("\"price\":31.55,", "", "missing_price"),
+            ("31.55", "\"n/a\"", "invalid_price"),
+            ("\"2.5\"", "-1", "negative_volume"),
+        ] {
+            assert_eq!(parse(&A.replace(from, to), None), Err(code), "{from} -> {to}");
+        }
+        assert_eq!(parse("[1]", None), Err("schema_violation"));
+        assert_eq!(parse("x", Some("pjm.da_hrl_lmps.csv")), Err("unsupported_format"));
+    }
+
+    #[test]
+    fn a_miso_document_is_read_by_its_headers() {
+        let document = r#"{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[["A B","2026-01-01T00:05:00","31.55","0","0"],["C","x","1","0","0"]]}"#;
+        let sound = parse(document, Some(MISO_DOCUMENT)).unwrap();
+        assert_eq!(sound.rejected, [1]);
+        let tick = sound.ticks.first().unwrap();
+        assert_eq!((tick.instrument.as_str(), tick.price, tick.time), ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_900_000_000));
+    }
+}

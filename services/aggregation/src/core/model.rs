@@ -1,0 +1,76 @@
+//! Model of the aggregation state's life: an enriched log with repetitions, a compacted state topic, owners that crash
+//! at any step, zombies that keep writing, idle closes at any time.
+//!
+//! The code under test is the code that runs ([`super::partition_state`], [`super::checkpoint`], [`super::restore`]); the
+//! oracle recomputes every bar from the whole log and shares nothing with it. Each rule of the protocol is also taken
+//! out once, by making the simulated owner act in a wrong order, and the model must notice.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod checks;
+pub mod fixtures;
+pub mod oracle;
+mod world;
+
+use fixtures::Random;
+use world::{Mutation, run};
+
+#[test]
+fn bars_are_exact_under_any_crash_zombie_and_idle_close() {
+    for seed in 0..3000 {
+        if let Err(difference) = run(seed, Mutation::None) {
+            panic!("seed {seed}: {difference}");
+        }
+    }
+}
+
+/// Whether the model turns red in one of many lives; the first ones suffice for most rules.
+fn is_noticed(mutation: Mutation) -> bool {
+    (0..20_000).any(|seed| run(seed, mutation).is_err())
+}
+
+#[test]
+fn state_saved_before_its_bars_are_acknowledged_is_noticed() {
+    assert!(is_noticed(Mutation::StateBeforeBars));
+}
+
+#[test]
+fn windows_merged_from_all_writers_are_noticed() {
+    assert!(is_noticed(Mutation::WritersMerged));
+}
+
+#[test]
+fn a_sequencer_state_newer_than_its_position_is_noticed() {
+    assert!(is_noticed(Mutation::SequencerOfNow));
+}
+
+#[test]
+fn tombstones_before_the_copy_is_acknowledged_are_noticed() {
+    assert!(is_noticed(Mutation::TombstonesBeforeCopy));
+}
+
+#[test]
+fn tombstones_before_the_position_has_passed_their_windows_are_noticed() {
+    assert!(is_noticed(Mutation::TombstonesBeforePosition));
+}
+
+#[test]
+fn a_position_saved_before_its_windows_is_noticed() {
+    assert!(is_noticed(Mutation::SequencerBeforeState));
+}
+
+#[test]
+fn a_watermark_beyond_the_start_is_noticed() {
+    assert!(is_noticed(Mutation::NewestWatermark));
+}
+
+#[test]
+fn a_window_that_takes_again_what_it_has_is_noticed() {
+    assert!(is_noticed(Mutation::AppliedOffsetLost));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let (mut a, mut b) = (Random::new(7), Random::new(7));
+    assert!((0..100).all(|_| a.below(1000) == b.below(1000)));
+}

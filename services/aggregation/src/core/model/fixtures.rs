@@ -1,0 +1,250 @@
+//! Ticks and bars that own their data, and a seeded log with the repetitions that at-least-once stages make.
+
+use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, QualityFlags, Tick, Turnover, Window};
+
+use crate::core::watermark::WindowRules;
+
+pub const SECOND: Micros = 1_000_000;
+
+pub const RULES: WindowRules = WindowRules {
+    intervals: 0b11111,
+    watermark_delay: 30 * SECOND,
+    max_late: 300 * SECOND,
+    idle_close: 120 * SECOND,
+};
+
+/// SplitMix64: small, and the same everywhere.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct LogTick {
+    pub offset: i64,
+    pub feed: &'static str,
+    pub raw_partition: i32,
+    pub raw_offset: i64,
+    pub index: i32,
+    pub instrument_id: &'static str,
+    pub event_time: Micros,
+    pub price: i64,
+    pub volume: Option<i64>,
+}
+
+impl LogTick {
+    pub fn origin(&self) -> Origin<'_> {
+        Origin {
+            feed: self.feed,
+            partition: self.raw_partition,
+            offset: self.raw_offset,
+            index: self.index,
+        }
+    }
+
+    pub fn tick(&self) -> Tick<'_> {
+        Tick {
+            origin: self.origin(),
+            appended_at: self.event_time + SECOND,
+            source_event_id: "e",
+            correlation_id: "e",
+            causation_id: None,
+            tenant_id: "t",
+            instrument_id: self.instrument_id,
+            symbol: None,
+            market: "MISO",
+            kind: Kind::Trade,
+            event_time: self.event_time,
+            interval_end: None,
+            price: Decimal::from_unscaled(self.price).unwrap(),
+            volume: self.volume.map(|v| Decimal::from_unscaled(v).unwrap()),
+            bid: None,
+            ask: None,
+            energy: None,
+            congestion: None,
+            loss: None,
+            ghg: None,
+            currency: "USD",
+            unit: "MWh",
+            node: None,
+            zone: None,
+            hub: None,
+            market_status: None,
+            product: "trade",
+            version: None,
+            source_system: "test",
+            sequence: None,
+            quality_flags: QualityFlags::NONE,
+            normalized_at: 0,
+        }
+    }
+}
+
+/// Ticks of three raw lanes; each lane is produced by one or more owners that start again from before the newest tick
+/// and run to the end, interleaved in any order: what restarts and zombies upstream leave in the log. Offsets have gaps.
+pub fn log(random: &mut Random, ticks: usize) -> Vec<LogTick> {
+    let lanes =
+        [("a", 0), ("a", 1), ("b", 0)].map(|(feed, raw_partition)| lane(random, feed, raw_partition, ticks / 3));
+    let mut owners: Vec<(usize, usize)> = vec![(0, 0), (1, 0), (2, 0)];
+    let mut reached = [0usize; 3];
+    let (mut log, mut offset) = (Vec::new(), 0);
+    while !owners.is_empty() {
+        let chosen = random.below(owners.len());
+        let (lane, next) = owners[chosen];
+        let Some(tick) = lanes[lane].get(next) else {
+            owners.swap_remove(chosen);
+            continue;
+        };
+        log.push(LogTick { offset, ..tick.clone() });
+        offset += 1 + i64::from(random.chance(5));
+        owners[chosen].1 += 1;
+        reached[lane] = reached[lane].max(next + 1);
+        if random.chance(3) && owners.len() < 6 {
+            owners.push((lane, reached[lane] - random.below(reached[lane].min(10))));
+        }
+    }
+    log
+}
+
+fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usize) -> Vec<LogTick> {
+    let (mut time, mut raw_offset, mut index) = (1_700_000_000 * SECOND, 0, 0);
+    (0..ticks)
+        .map(|_| {
+            if random.chance(30) {
+                index += 1;
+            } else {
+                raw_offset += 1 + random.below(2) as i64;
+                index = 0;
+            }
+            time += random.below(40) as i64 * SECOND;
+            if random.chance(2) {
+                time += random.below(3600) as i64 * SECOND;
+            }
+            let late = match random.below(10) {
+                0 => random.below(1200) as i64,
+                1 | 2 => random.below(120) as i64,
+                _ => 0,
+            };
+            LogTick {
+                offset: 0,
+                feed,
+                raw_partition,
+                raw_offset,
+                index,
+                instrument_id: ["X", "Y", "Z"][random.below(3).min(random.below(3))],
+                event_time: time - late * SECOND,
+                price: random.below(2000) as i64 * 1_000_000 - 500_000_000,
+                volume: random.chance(80).then(|| random.below(50) as i64 * 10_000_000),
+            }
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedBar {
+    pub instrument_id: String,
+    pub window: Window,
+    pub market: String,
+    pub prices: [Decimal; 4],
+    pub volume: i128,
+    pub turnover: Turnover,
+    pub vwap: Option<Decimal>,
+    pub trade_count: i64,
+    pub open: (Micros, String, i32, i64, i32),
+    pub close: (Micros, String, i32, i64, i32),
+    pub revision: i32,
+    pub version: BarVersion,
+    pub last_appended_at: Micros,
+}
+
+fn edge(time: Micros, origin: &Origin<'_>) -> (Micros, String, i32, i64, i32) {
+    (
+        time,
+        origin.feed.to_owned(),
+        origin.partition,
+        origin.offset,
+        origin.index,
+    )
+}
+
+impl From<&Bar<'_>> for OwnedBar {
+    fn from(bar: &Bar<'_>) -> OwnedBar {
+        OwnedBar {
+            instrument_id: bar.instrument_id.to_owned(),
+            window: bar.window,
+            market: bar.market.to_owned(),
+            prices: [bar.open, bar.high, bar.low, bar.close],
+            volume: bar.volume,
+            turnover: bar.turnover,
+            vwap: bar.vwap,
+            trade_count: bar.trade_count,
+            open: edge(bar.open_time, &bar.first_origin),
+            close: edge(bar.close_time, &bar.last_origin),
+            revision: bar.revision,
+            version: bar.version,
+            last_appended_at: bar.last_appended_at,
+        }
+    }
+}
+
+impl OwnedBar {
+    pub fn bar(&self) -> Bar<'_> {
+        let origin = |edge: &'_ (Micros, String, i32, i64, i32)| (edge.2, edge.3, edge.4);
+        let (first, last) = (origin(&self.open), origin(&self.close));
+        let [open, high, low, close] = self.prices;
+        Bar {
+            tenant_id: "t",
+            instrument_id: &self.instrument_id,
+            market: &self.market,
+            window: self.window,
+            open,
+            high,
+            low,
+            close,
+            volume: self.volume,
+            turnover: self.turnover,
+            vwap: self.vwap,
+            trade_count: self.trade_count,
+            open_time: self.open.0,
+            first_origin: Origin {
+                feed: &self.open.1,
+                partition: first.0,
+                offset: first.1,
+                index: first.2,
+            },
+            close_time: self.close.0,
+            last_origin: Origin {
+                feed: &self.close.1,
+                partition: last.0,
+                offset: last.1,
+                index: last.2,
+            },
+            revision: self.revision,
+            version: self.version,
+            last_appended_at: self.last_appended_at,
+        }
+    }
+
+    pub fn key(&self) -> (String, Interval, Micros) {
+        (self.instrument_id.clone(), self.window.interval, self.window.start)
+    }
+}

@@ -1,0 +1,404 @@
+//! The simulated broker and the owners that come, freeze, thaw and crash.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use codec::Wire;
+use codec::state::{InstrumentWatermark, SequencerState};
+use domain::{BarVersion, Micros};
+use stream::Ticket;
+use stream::acks::AckWindow;
+
+use super::checks::{check_bars, check_late, check_state};
+use super::fixtures::{LogTick, OwnedBar, RULES, Random, SECOND, log};
+use super::oracle::{ExpectedLate, recompute};
+use crate::core::checkpoint::{Checkpoint, Step};
+use crate::core::instrument::Arrived;
+use crate::core::partition_state::{Applied, PartitionState};
+use crate::core::records::{Records, StateKey, Subject, to_lanes};
+use crate::core::restore::{NewOwner, StateLoader};
+
+/// A rule taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    None,
+    StateBeforeBars,
+    SequencerBeforeState,
+    SequencerOfNow,
+    TombstonesBeforeCopy,
+    TombstonesBeforePosition,
+    WritersMerged,
+    NewestWatermark,
+    AppliedOffsetLost,
+}
+
+#[derive(Clone)]
+enum Output {
+    Bar(Box<OwnedBar>),
+    Late(ExpectedLate),
+    State(Vec<u8>, Option<Vec<u8>>),
+}
+
+struct StateEntry {
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+    /// A tombstone outlives the first cleaning that could remove it.
+    cleaned: bool,
+}
+
+#[derive(Default)]
+pub struct Broker {
+    state: Vec<StateEntry>,
+    pub bars: Vec<OwnedBar>,
+    pub late: Vec<ExpectedLate>,
+    log_start: i64,
+}
+
+impl Broker {
+    fn append(&mut self, output: Output) {
+        match output {
+            Output::Bar(bar) => self.bars.push(*bar),
+            Output::Late(late) => self.late.push(late),
+            Output::State(key, value) => self.state.push(StateEntry {
+                key,
+                value,
+                cleaned: false,
+            }),
+        }
+    }
+
+    /// Compaction of everything before a boundary: of each key the last record there stays, a tombstone for one more time.
+    fn compact(&mut self, boundary: usize) {
+        let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        for (index, entry) in self.state.iter().take(boundary).enumerate() {
+            last.insert(entry.key.clone(), index);
+        }
+        let mut index = 0;
+        self.state.retain_mut(|entry| {
+            let here = index;
+            index += 1;
+            if here >= boundary {
+                return true;
+            }
+            let stays = last[&entry.key] == here && !(entry.value.is_none() && entry.cleaned);
+            entry.cleaned = true;
+            stays
+        });
+    }
+}
+
+/// One owner: processing state, and outputs on their way in three topics that deliver independently.
+pub struct Owner {
+    pub state: PartitionState,
+    pub next: usize,
+    checkpoint: Option<Checkpoint>,
+    pub position_saved: bool,
+    acks: AckWindow,
+    in_flight: [VecDeque<(Ticket, Output)>; 3],
+}
+
+pub struct World {
+    random: Random,
+    mutation: Mutation,
+    pub log: Vec<LogTick>,
+    broker: Broker,
+    wire: Wire,
+    wall: Micros,
+}
+
+impl Owner {
+    fn send(&mut self, output: Output) {
+        let topic = match output {
+            Output::Bar(_) => 0,
+            Output::Late(_) => 1,
+            Output::State(..) => 2,
+        };
+        self.in_flight[topic].push_back((self.acks.issue(), output));
+    }
+
+    fn deliver(&mut self, topic: usize, count: usize, broker: &mut Broker) {
+        for _ in 0..count.min(self.in_flight[topic].len()) {
+            if let Some((ticket, output)) = self.in_flight[topic].pop_front() {
+                broker.append(output);
+                self.acks.acknowledge(ticket);
+            }
+        }
+    }
+
+    fn read(&mut self, world: &World) {
+        let Some(tick) = world.log.get(self.next) else { return };
+        self.next += 1;
+        let mut bars = Vec::new();
+        let arrived = Arrived {
+            tick: &tick.tick(),
+            offset: tick.offset,
+            now: world.wall,
+        };
+        let applied = self.state.apply(&arrived, &mut |bar| bars.push(OwnedBar::from(bar)));
+        bars.into_iter().for_each(|bar| self.send(Output::Bar(Box::new(bar))));
+        if let Applied::Counted(verdict) = applied
+            && verdict.missed != 0
+        {
+            let (missed, watermark) = (verdict.missed, verdict.watermark);
+            self.send(Output::Late(ExpectedLate {
+                enriched_offset: tick.offset,
+                missed,
+                watermark,
+            }));
+        }
+    }
+
+    fn close_idle(&mut self, world: &World) {
+        let mut bars = Vec::new();
+        self.state
+            .close_idle(world.wall, &mut |bar| bars.push(OwnedBar::from(bar)));
+        bars.into_iter().for_each(|bar| self.send(Output::Bar(Box::new(bar))));
+    }
+
+    /// One step of the checkpoint, as the handler does it in a turn, or in the wrong order that the mutation asks for.
+    fn turn(&mut self, world: &World) {
+        if self.checkpoint.is_none() {
+            self.begin_checkpoint(world);
+        }
+        let Some(mut checkpoint) = self.checkpoint.take() else {
+            return;
+        };
+        match checkpoint.next(self.acks.acked_through()) {
+            Step::Wait => self.checkpoint = Some(checkpoint),
+            Step::Send(records) => {
+                self.send_records(&records, world);
+                checkpoint.sent(self.acks.last());
+                self.checkpoint = Some(checkpoint);
+            }
+            Step::Finish { tombstones, .. } => {
+                self.position_saved = true;
+                tombstones
+                    .into_iter()
+                    .for_each(|key| self.send(Output::State(key, None)));
+            }
+            Step::Done => {}
+        }
+    }
+
+    fn begin_checkpoint(&mut self, world: &World) {
+        let mut bars = Vec::new();
+        let snapshot = self
+            .state
+            .snapshot(&world.wire, &mut |bar| bars.push(OwnedBar::from(bar)));
+        bars.into_iter().for_each(|bar| self.send(Output::Bar(Box::new(bar))));
+        let Some(mut snapshot) = snapshot else { return };
+        let own = snapshot
+            .sequencer
+            .iter()
+            .find_map(|(key, _)| StateKey::parse(key))
+            .unwrap()
+            .writer;
+        for key in std::mem::take(&mut snapshot.tombstones) {
+            let is_own = StateKey::parse(&key).unwrap().writer == own;
+            match world.mutation {
+                Mutation::TombstonesBeforeCopy if !is_own => self.send(Output::State(key, None)),
+                Mutation::TombstonesBeforePosition if is_own => self.send(Output::State(key, None)),
+                _ => snapshot.tombstones.push(key),
+            }
+        }
+        if world.mutation == Mutation::SequencerBeforeState {
+            std::mem::swap(&mut snapshot.state, &mut snapshot.sequencer);
+        }
+        let outputs_through = match world.mutation {
+            Mutation::StateBeforeBars => Ticket(0),
+            _ => self.acks.last(),
+        };
+        self.checkpoint = Some(Checkpoint::begin(snapshot, outputs_through));
+    }
+
+    fn send_records(&mut self, records: &Records, world: &World) {
+        for (key, value) in records.iter() {
+            let mut value = value.to_vec();
+            if world.mutation == Mutation::SequencerOfNow
+                && let Ok(record) = world.wire.decode_sequencer(&value)
+            {
+                let lanes = to_lanes(self.state.sequencer_state());
+                value.clear();
+                world
+                    .wire
+                    .encode_sequencer(&SequencerState { lanes, ..record }, &mut value);
+            }
+            self.send(Output::State(key.to_vec(), Some(value)));
+        }
+    }
+
+    /// Its process ends: of each topic a prefix of what was on its way arrives.
+    fn crash(mut self, world: &mut World) {
+        for topic in 0..3 {
+            let waiting = self.in_flight[topic].len();
+            let arriving = if world.random.chance(40) {
+                waiting
+            } else {
+                world.random.below(waiting + 1)
+            };
+            self.deliver(topic, arriving, &mut world.broker);
+        }
+    }
+}
+
+impl World {
+    fn loader(&self) -> StateLoader {
+        let mut loader = StateLoader::default();
+        for entry in &self.broker.state {
+            loader.record(&entry.key, entry.value.as_deref()).unwrap();
+        }
+        if matches!(
+            self.mutation,
+            Mutation::WritersMerged | Mutation::NewestWatermark | Mutation::AppliedOffsetLost
+        ) && let Some((chosen, _)) = loader.chosen(&self.wire).unwrap()
+        {
+            let mut mutated = StateLoader::default();
+            for entry in &self.broker.state {
+                let mut key = StateKey::parse(&entry.key).unwrap();
+                if self.mutation == Mutation::WritersMerged
+                    && key.subject != Subject::Sequencer
+                    && entry.value.is_some()
+                {
+                    key.writer = chosen;
+                }
+                let value = entry.value.as_ref().map(|value| self.mutated(value));
+                mutated.record(key.to_string().as_bytes(), value.as_deref()).unwrap();
+            }
+            return mutated;
+        }
+        loader
+    }
+
+    fn mutated(&self, value: &[u8]) -> Vec<u8> {
+        let mut mutated = Vec::new();
+        if self.mutation == Mutation::NewestWatermark
+            && let Ok(saved) = self.wire.decode_watermark(value)
+        {
+            self.wire
+                .encode_watermark(&InstrumentWatermark { position: 0, ..saved }, &mut mutated);
+        } else if self.mutation == Mutation::AppliedOffsetLost
+            && let Ok(bar) = self.wire.decode_bar(value)
+        {
+            let version = BarVersion {
+                last_offset: 0,
+                ..bar.version
+            };
+            self.wire.encode_bar(&domain::Bar { version, ..bar }, &mut mutated);
+        } else {
+            mutated.extend_from_slice(value);
+        }
+        mutated
+    }
+
+    /// A new owner that restores what the state topic holds.
+    pub fn start_owner(&mut self) -> Owner {
+        let random = self.random.next();
+        let owner = NewOwner {
+            random,
+            topic_id: "id".to_owned(),
+            rules: RULES,
+            now: self.wall,
+        };
+        let (state, position) = self.loader().restore(&self.wire, owner).unwrap();
+        let position = position.unwrap_or(self.broker.log_start);
+        Owner {
+            state,
+            next: self.log.partition_point(|tick| tick.offset < position),
+            checkpoint: None,
+            position_saved: false,
+            acks: AckWindow::default(),
+            in_flight: Default::default(),
+        }
+    }
+
+    /// Deletes the head of the enriched log, as far as nobody alive and no restore needs it.
+    fn expire(&mut self, owners: &[Owner]) {
+        let saved = self
+            .loader()
+            .chosen(&self.wire)
+            .unwrap()
+            .map_or(0, |(_, record)| record.position);
+        let needed = owners
+            .iter()
+            .map(|owner| owner.state.position().unwrap_or(0))
+            .min()
+            .unwrap_or(0);
+        self.broker.log_start = self.broker.log_start.max(saved.min(needed));
+    }
+
+    fn act(&mut self, owners: &mut Vec<Owner>) {
+        let one = self.random.below(owners.len());
+        self.wall += self.random.below(20) as i64 * SECOND;
+        match self.random.below(100) {
+            0..=39 => (0..=self.random.below(4)).for_each(|_| owners[one].read(self)),
+            40..=64 => {
+                let (topic, count) = (self.random.below(3), self.random.below(12));
+                owners[one].deliver(topic, count, &mut self.broker);
+            }
+            65..=89 => owners[one].turn(self),
+            90..=92 => {
+                self.wall += 200 * SECOND;
+                owners[one].close_idle(self);
+            }
+            93..=94 => {
+                let boundary = self.random.below(self.broker.state.len() + 1);
+                self.broker.compact(boundary);
+            }
+            95 => self.expire(owners),
+            // The owner freezes: a new one starts beside it.
+            96..=97 if owners.len() < 3 => {
+                let owner = self.start_owner();
+                owners.push(owner);
+            }
+            _ => {
+                owners.remove(one).crash(self);
+                if owners.is_empty() || one == owners.len() {
+                    let owner = self.start_owner();
+                    owners.push(owner);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, mut owners: Vec<Owner>) -> Owner {
+        let mut owner = owners.pop().unwrap();
+        while !owners.is_empty() {
+            owners.remove(0).crash(self);
+        }
+        while owner.next < self.log.len() {
+            owner.read(self);
+        }
+        // One checkpoint may be on its way; the second one is of the end.
+        for _ in 0..12 {
+            (0..3).for_each(|topic| owner.deliver(topic, usize::MAX, &mut self.broker));
+            owner.turn(self);
+        }
+        (0..3).for_each(|topic| owner.deliver(topic, owner.in_flight[topic].len(), &mut self.broker));
+        owner
+    }
+}
+
+/// One life; the error tells the first difference from the oracle.
+pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let ticks = 60 + random.below(120);
+    let log = log(&mut random, ticks);
+    let expected = recompute(&log);
+    let mut world = World {
+        random,
+        mutation,
+        log,
+        broker: Broker::default(),
+        wire: Wire::single_object(),
+        wall: 1_700_000_000 * SECOND,
+    };
+    let mut owners = vec![world.start_owner()];
+    for _ in 0..250 + world.random.below(300) {
+        world.act(&mut owners);
+    }
+    let owner = world.finish(owners);
+    check_bars(&world.broker, &expected)?;
+    check_late(&world.broker, &expected)?;
+    // A mutated restore would differ from the owner by itself: it has to show in bars or late ticks.
+    world.mutation = Mutation::None;
+    check_state(&mut world, &owner)
+}

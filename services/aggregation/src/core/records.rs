@@ -1,0 +1,256 @@
+//! The records of the state topic: keys, encoded batches, and what their values mean to a restore.
+//!
+//! Values are the codec's: a window's state is its bar, since a bar holds everything that a further tick needs.
+//!
+//! Every key carries the id of its writer, so that a frozen old owner that wakes up cannot touch the state of its
+//! successor, and a restore takes the records of one writer only (blueprint section 2, "Aggregation state").
+
+use std::fmt;
+
+use codec::state::{InstrumentWatermark, SequencerLane};
+use domain::{Interval, Micros, Window};
+use stream::{LastOrigin, Sequencer};
+
+/// Who wrote a record. The ordinal is 1 + the highest seen when it started; the random part tells two apart that started
+/// at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WriterId {
+    /// Grows from owner to owner.
+    pub ordinal: u64,
+    /// Drawn once per start.
+    pub random: u64,
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// State of one window; the value is its bar.
+    Window {
+        /// Tenant.
+        tenant_id: &'a str,
+        /// Instrument.
+        instrument_id: &'a str,
+        /// Which window.
+        window: Window,
+    },
+    /// Watermark of one instrument.
+    Watermark {
+        /// Tenant.
+        tenant_id: &'a str,
+        /// Instrument.
+        instrument_id: &'a str,
+    },
+    /// Position and sequencer of the partition: what makes a checkpoint complete.
+    Sequencer,
+}
+
+/// Key of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateKey<'a> {
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// What it is about.
+    pub subject: Subject<'a>,
+}
+
+impl fmt::Display for StateKey<'_> {
+    /// `w|ordinal|random|tenant|instrument|interval|start`, `m|ordinal|random|tenant|instrument`, `s|ordinal|random`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WriterId { ordinal, random } = self.writer;
+        match self.subject {
+            Subject::Window {
+                tenant_id,
+                instrument_id,
+                window,
+            } => {
+                let interval = window.interval.name();
+                write!(
+                    f,
+                    "w|{ordinal}|{random:016x}|{tenant_id}|{instrument_id}|{interval}|{}",
+                    window.start
+                )
+            }
+            Subject::Watermark {
+                tenant_id,
+                instrument_id,
+            } => {
+                write!(f, "m|{ordinal}|{random:016x}|{tenant_id}|{instrument_id}")
+            }
+            Subject::Sequencer => write!(f, "s|{ordinal}|{random:016x}"),
+        }
+    }
+}
+
+impl<'a> StateKey<'a> {
+    /// Reads a key; `None` where it is none of ours.
+    pub fn parse(key: &'a [u8]) -> Option<StateKey<'a>> {
+        let mut parts = std::str::from_utf8(key).ok()?.split('|');
+        let kind = parts.next()?;
+        let writer = WriterId {
+            ordinal: parts.next()?.parse().ok()?,
+            random: u64::from_str_radix(parts.next()?, 16).ok()?,
+        };
+        let subject = match kind {
+            "w" => Subject::Window {
+                tenant_id: parts.next()?,
+                instrument_id: parts.next()?,
+                window: Window {
+                    interval: Interval::from_name(parts.next()?)?,
+                    start: parts.next()?.parse().ok()?,
+                },
+            },
+            "m" => Subject::Watermark {
+                tenant_id: parts.next()?,
+                instrument_id: parts.next()?,
+            },
+            "s" => Subject::Sequencer,
+            _ => return None,
+        };
+        parts.next().is_none().then_some(StateKey { writer, subject })
+    }
+}
+
+/// The watermark that held at the position `start`; `None` where the instrument had no tick then.
+///
+/// A crash between the watermarks of a checkpoint and its sequencer record leaves the newer watermark beyond the position
+/// that a restore starts from; the one before it belongs to an earlier, complete checkpoint of the same writer.
+pub fn watermark_as_of(saved: &InstrumentWatermark, start: i64) -> Option<Micros> {
+    [Some((saved.position, saved.max_event_time)), saved.previous]
+        .into_iter()
+        .flatten()
+        .find(|(position, _)| *position <= start)
+        .map(|(_, max_event_time)| max_event_time)
+}
+
+/// A sequencer's state in its wire form.
+pub fn to_lanes(origins: Vec<LastOrigin>) -> Vec<SequencerLane> {
+    let lane = |LastOrigin {
+                    feed,
+                    raw_partition,
+                    position,
+                }| SequencerLane {
+        feed,
+        raw_partition,
+        position,
+    };
+    origins.into_iter().map(lane).collect()
+}
+
+/// A sequencer out of its wire form.
+pub fn to_sequencer(lanes: &[SequencerLane]) -> Sequencer {
+    let origins: Vec<LastOrigin> = lanes
+        .iter()
+        .map(|lane| LastOrigin {
+            feed: lane.feed.clone(),
+            raw_partition: lane.raw_partition,
+            position: lane.position,
+        })
+        .collect();
+    origins.iter().collect()
+}
+
+/// Encoded records, one after the other in one buffer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    bytes: Vec<u8>,
+    /// Ends of key and value.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Records {
+    /// Appends a record; the value is what `encode` writes.
+    pub fn push(&mut self, key: StateKey<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
+        use std::io::Write;
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.bytes, "{key}");
+        let key_end = self.bytes.len();
+        encode(&mut self.bytes);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    /// The records as (key, value).
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.ends.iter().scan(0, |start, &(key_end, value_end)| {
+            let record = (self.bytes.get(*start..key_end)?, self.bytes.get(key_end..value_end)?);
+            *start = value_end;
+            Some(record)
+        })
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_read_back(ordinal in any::<u64>(), random in any::<u64>(), start in any::<i64>(), interval in 0usize..5,
+                              tenant_id in "[a-z%. ]{1,8}", instrument_id in "[A-Z._-]{1,12}", kind in 0..3) {
+            let (tenant_id, instrument_id) = (tenant_id.as_str(), instrument_id.as_str());
+            let window = Window { interval: Interval::ALL[interval], start };
+            let subject = match kind {
+                0 => Subject::Window { tenant_id, instrument_id, window },
+                1 => Subject::Watermark { tenant_id, instrument_id },
+                _ => Subject::Sequencer,
+            };
+            let key = StateKey { writer: WriterId { ordinal, random }, subject };
+            let text = key.to_string();
+            prop_assert_eq!(StateKey::parse(text.as_bytes()), Some(key));
+        }
+
+        #[test]
+        fn arbitrary_keys_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = StateKey::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn the_watermark_that_held_at_the_start_is_taken() {
+        let saved = InstrumentWatermark {
+            position: 20,
+            max_event_time: 200,
+            previous: Some((10, 100)),
+        };
+        assert_eq!(watermark_as_of(&saved, 20), Some(200));
+        assert_eq!(watermark_as_of(&saved, 19), Some(100));
+        assert_eq!(watermark_as_of(&saved, 9), None);
+        assert_eq!(
+            watermark_as_of(
+                &InstrumentWatermark {
+                    previous: None,
+                    ..saved
+                },
+                19
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn records_come_back_in_order() {
+        let writer = WriterId { ordinal: 1, random: 2 };
+        let mut records = Records::default();
+        for value in [b"a".as_slice(), b"", b"ccc"] {
+            records.push(
+                StateKey {
+                    writer,
+                    subject: Subject::Sequencer,
+                },
+                |out| out.extend_from_slice(value),
+            );
+        }
+        let values: Vec<&[u8]> = records.iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [b"a".as_slice(), b"", b"ccc"]);
+    }
+}

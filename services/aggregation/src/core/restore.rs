@@ -1,0 +1,199 @@
+//! Reads back what checkpoints left in one partition of the state topic, and chooses whose word counts.
+//!
+//! Rules (blueprint section 2, "Aggregation state"): of the writers that have a sequencer record, the highest ordinal,
+//! there the highest position, and only that writer's windows and watermarks. A writer without one never finished its
+//! copy. The new owner's ordinal is 1 + the highest seen, tombstones included. A watermark beyond the start is replaced
+//! by the one before it (INV-1: lateness is judged as of the position); a window ahead of the start is kept, since it
+//! knows the offset applied last.
+//! Failure: a record that cannot be read, or a state that the protocol cannot have left, is an error: guessing would
+//! make wrong bars.
+
+use std::collections::BTreeMap;
+
+use codec::state::SequencerState;
+use codec::{CodecError, Wire};
+use domain::Micros;
+
+use super::partition_state::{PartitionState, Writer, is_calendar_time};
+use super::records::{StateKey, Subject, WriterId, watermark_as_of};
+use super::watermark::WindowRules;
+
+/// Why a state cannot be restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A key that no version of this service writes.
+    #[error("the state topic holds a key that is none of ours: {0}")]
+    ForeignKey(String),
+    /// A value that cannot be decoded.
+    #[error("the value of state key {key} cannot be read: {reason}")]
+    Unreadable {
+        /// Whose value.
+        key: String,
+        /// What the decoder says.
+        reason: CodecError,
+    },
+    /// A window under the key of another.
+    #[error("state key {0} and its value name different windows")]
+    KeyMismatch(String),
+    /// The position belongs to another topic of the same name.
+    #[error(
+        "the saved state belongs to enriched topic id {saved}, but the topic now has id {actual}: it was recreated"
+    )]
+    TopicChanged {
+        /// Id in the sequencer record.
+        saved: String,
+        /// Id now.
+        actual: String,
+    },
+}
+
+/// Collects the records of a state partition, oldest first.
+#[derive(Debug, Default)]
+pub struct StateLoader {
+    live: BTreeMap<Vec<u8>, Vec<u8>>,
+    highest_ordinal: u64,
+}
+
+impl StateLoader {
+    /// Takes the next record; `None` is a tombstone.
+    pub fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), RestoreError> {
+        let parsed = parse(key)?;
+        self.highest_ordinal = self.highest_ordinal.max(parsed.writer.ordinal);
+        match value {
+            Some(value) => _ = self.live.insert(key.to_vec(), value.to_vec()),
+            None => _ = self.live.remove(key),
+        }
+        Ok(())
+    }
+
+    /// Number of live records.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// The writer whose state counts, with its sequencer record.
+    pub fn chosen(&self, wire: &Wire) -> Result<Option<(WriterId, SequencerState)>, RestoreError> {
+        let mut chosen: Option<(WriterId, SequencerState)> = None;
+        for (key, value) in &self.live {
+            let parsed = parse(key)?;
+            if parsed.subject != Subject::Sequencer {
+                continue;
+            }
+            let record = wire.decode_sequencer(value).map_err(|e| unreadable(key, e))?;
+            let better = chosen.as_ref().is_none_or(|(writer, best)| {
+                (parsed.writer.ordinal, record.position) > (writer.ordinal, best.position)
+            });
+            if better {
+                chosen = Some((parsed.writer, record));
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The state of a new owner, and the position to start from (`None`: the beginning of the log).
+    pub fn restore(&self, wire: &Wire, new_owner: NewOwner) -> Result<(PartitionState, Option<i64>), RestoreError> {
+        let chosen = self.chosen(wire)?;
+        let id = WriterId {
+            ordinal: self
+                .highest_ordinal
+                .checked_add(1)
+                .ok_or_else(|| RestoreError::ForeignKey("ordinals are used up".to_owned()))?,
+            random: new_owner.random,
+        };
+        if let Some((_, record)) = &chosen
+            && record.topic_id != new_owner.topic_id
+        {
+            return Err(RestoreError::TopicChanged {
+                saved: record.topic_id.clone(),
+                actual: new_owner.topic_id,
+            });
+        }
+        let writer = Writer {
+            id,
+            topic_id: new_owner.topic_id,
+        };
+        let mut state = PartitionState::new(new_owner.rules, writer, self.stale_keys());
+        let Some((source, record)) = chosen else {
+            return Ok((state, None));
+        };
+        state.restore_position(&record);
+        // `m|` sorts before `w|`: watermarks come before windows, which need them.
+        for (key, value) in &self.live {
+            let parsed = parse(key)?;
+            if parsed.writer != source {
+                continue;
+            }
+            match parsed.subject {
+                Subject::Watermark {
+                    tenant_id,
+                    instrument_id,
+                } => {
+                    let saved = wire.decode_watermark(value).map_err(|e| unreadable(key, e))?;
+                    if let Some(max_event_time) = watermark_as_of(&saved, record.position) {
+                        state.restore_watermark((tenant_id, instrument_id), max_event_time, new_owner.now);
+                    }
+                }
+                Subject::Window {
+                    tenant_id,
+                    instrument_id,
+                    window,
+                } => {
+                    let bar = wire.decode_bar(value).map_err(|e| unreadable(key, e))?;
+                    let named = (bar.tenant_id, bar.instrument_id, bar.window);
+                    if named != (tenant_id, instrument_id, window) || !is_calendar_time(window.start) {
+                        return Err(RestoreError::KeyMismatch(readable(key)));
+                    }
+                    state.restore_window(&bar, new_owner.now);
+                }
+                Subject::Sequencer => {}
+            }
+        }
+        Ok((state, Some(record.position)))
+    }
+
+    /// Everything seen has a lower ordinal than the new owner. Sequencer records go first: a writer that is half removed
+    /// can then not be chosen.
+    fn stale_keys(&self) -> Vec<Vec<u8>> {
+        let is_sequencer = |key: &&Vec<u8>| key.first() == Some(&b's');
+        let sequencers = self.live.keys().filter(is_sequencer);
+        let others = self.live.keys().filter(|key| !is_sequencer(key));
+        sequencers.chain(others).cloned().collect()
+    }
+}
+
+/// What a new owner brings along.
+#[derive(Debug, Clone)]
+pub struct NewOwner {
+    /// Drawn for this start.
+    pub random: u64,
+    /// Id of the enriched topic, now.
+    pub topic_id: String,
+    /// Configured times.
+    pub rules: WindowRules,
+    /// Wall clock: stands for the last arrival of every instrument.
+    pub now: Micros,
+}
+
+fn parse(key: &[u8]) -> Result<StateKey<'_>, RestoreError> {
+    StateKey::parse(key).ok_or_else(|| RestoreError::ForeignKey(readable(key)))
+}
+
+fn unreadable(key: &[u8], reason: CodecError) -> RestoreError {
+    RestoreError::Unreadable {
+        key: readable(key),
+        reason,
+    }
+}
+
+fn readable(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).into_owned()
+}
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;

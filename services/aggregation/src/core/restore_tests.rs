@@ -1,0 +1,229 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::core::model::fixtures::{OwnedBar, RULES};
+use codec::state::InstrumentWatermark;
+use domain::{BarVersion, Decimal, Interval, Turnover, Window};
+
+const A: WriterId = WriterId {
+    ordinal: 1,
+    random: 0xa,
+};
+const B: WriterId = WriterId {
+    ordinal: 2,
+    random: 0xb,
+};
+const B2: WriterId = WriterId {
+    ordinal: 2,
+    random: 0xc,
+};
+
+#[derive(Default)]
+struct Topic {
+    loader: StateLoader,
+}
+
+impl Topic {
+    fn put(&mut self, writer: WriterId, subject: Subject<'_>, encode: impl FnOnce(&Wire, &mut Vec<u8>)) {
+        let mut value = Vec::new();
+        encode(&Wire::single_object(), &mut value);
+        let key = StateKey { writer, subject }.to_string();
+        self.loader.record(key.as_bytes(), Some(&value)).unwrap();
+    }
+
+    fn sequencer(&mut self, writer: WriterId, position: i64) {
+        let state = SequencerState {
+            position,
+            topic_id: "id".to_owned(),
+            lanes: Vec::new(),
+        };
+        self.put(writer, Subject::Sequencer, |wire, out| {
+            wire.encode_sequencer(&state, out)
+        });
+    }
+
+    fn window(&mut self, writer: WriterId, start: Micros, last_offset: i64) {
+        let bar = bar(start, last_offset);
+        let subject = Subject::Window {
+            tenant_id: "t",
+            instrument_id: "X",
+            window: bar.window,
+        };
+        self.put(writer, subject, |wire, out| wire.encode_bar(&bar.bar(), out));
+    }
+
+    fn watermark(&mut self, writer: WriterId, saved: InstrumentWatermark) {
+        let subject = Subject::Watermark {
+            tenant_id: "t",
+            instrument_id: "X",
+        };
+        self.put(writer, subject, |wire, out| wire.encode_watermark(&saved, out));
+    }
+
+    fn restore(&self) -> Result<(PartitionState, Option<i64>), RestoreError> {
+        let owner = NewOwner {
+            random: 0xd,
+            topic_id: "id".to_owned(),
+            rules: RULES,
+            now: 0,
+        };
+        self.loader.restore(&Wire::single_object(), owner)
+    }
+
+    /// Offsets applied last, of the windows restored.
+    fn restored_offsets(&self) -> Vec<i64> {
+        let mut offsets = Vec::new();
+        self.restore()
+            .unwrap()
+            .0
+            .bars(None, "X", &mut |bar| offsets.push(bar.version.last_offset));
+        offsets
+    }
+}
+
+fn bar(start: Micros, last_offset: i64) -> OwnedBar {
+    let one = Decimal::from_unscaled(1).unwrap();
+    OwnedBar {
+        instrument_id: "X".to_owned(),
+        window: Window {
+            interval: Interval::OneMinute,
+            start,
+        },
+        market: "MISO".to_owned(),
+        prices: [one; 4],
+        volume: 0,
+        turnover: Turnover(0),
+        vwap: None,
+        trade_count: 1,
+        open: (start, "f".to_owned(), 0, 0, 0),
+        close: (start, "f".to_owned(), 0, 0, 0),
+        revision: 0,
+        version: BarVersion {
+            last_offset,
+            closed: false,
+        },
+        last_appended_at: start,
+    }
+}
+
+/// The id under which the new owner writes, and the keys that it will remove.
+fn first_snapshot(mut state: PartitionState) -> (WriterId, Vec<Vec<u8>>) {
+    let snapshot = state.snapshot(&Wire::single_object(), &mut |_| {}).unwrap();
+    let id = snapshot
+        .sequencer
+        .iter()
+        .find_map(|(key, _)| StateKey::parse(key))
+        .unwrap()
+        .writer;
+    (id, snapshot.tombstones)
+}
+
+#[test]
+fn an_empty_topic_starts_at_the_beginning() {
+    let (state, start) = Topic::default().restore().unwrap();
+    assert_eq!((state.instrument_count(), start), (0, None));
+}
+
+#[test]
+fn a_writer_that_never_finished_its_copy_is_not_chosen() {
+    let mut topic = Topic::default();
+    topic.window(A, 0, 5);
+    topic.sequencer(A, 10);
+    topic.window(B, 60_000_000, 20);
+    assert_eq!(topic.restore().unwrap().1, Some(10));
+    assert_eq!(topic.restored_offsets(), [5]);
+}
+
+#[test]
+fn of_one_ordinal_the_highest_position_is_chosen_with_its_windows_only() {
+    let mut topic = Topic::default();
+    topic.window(A, 0, 5);
+    topic.sequencer(A, 99);
+    topic.window(B, 0, 7);
+    topic.sequencer(B, 10);
+    topic.window(B2, 0, 8);
+    topic.window(B2, 60_000_000, 9);
+    topic.sequencer(B2, 11);
+    assert_eq!(topic.restore().unwrap().1, Some(11));
+    assert_eq!(topic.restored_offsets(), [8, 9]);
+}
+
+#[test]
+fn the_ordinal_is_above_every_one_seen_and_all_seen_keys_go_sequencers_first() {
+    let mut topic = Topic::default();
+    topic.window(A, 0, 5);
+    topic.sequencer(A, 10);
+    topic.loader.record(b"w|7|00000000000000ff|t|X|1m|0", None).unwrap();
+    let (id, tombstones) = first_snapshot(topic.restore().unwrap().0);
+    assert_eq!(
+        id,
+        WriterId {
+            ordinal: 8,
+            random: 0xd
+        }
+    );
+    let keys: Vec<&str> = tombstones.iter().map(|key| std::str::from_utf8(key).unwrap()).collect();
+    assert_eq!(keys, ["s|1|000000000000000a", "w|1|000000000000000a|t|X|1m|0"]);
+}
+
+#[test]
+fn a_window_that_the_watermark_has_forgotten_is_left_out() {
+    let mut topic = Topic::default();
+    topic.window(A, 0, 5);
+    topic.watermark(
+        A,
+        InstrumentWatermark {
+            position: 10,
+            max_event_time: 390_000_000,
+            previous: None,
+        },
+    );
+    topic.sequencer(A, 10);
+    assert_eq!(topic.restored_offsets(), [0i64; 0]);
+    // The same watermark beyond the start does not count.
+    topic.watermark(
+        A,
+        InstrumentWatermark {
+            position: 11,
+            max_event_time: 390_000_000,
+            previous: None,
+        },
+    );
+    assert_eq!(topic.restored_offsets(), [5]);
+}
+
+#[test]
+fn what_the_protocol_cannot_have_left_is_refused_with_its_key() {
+    let mut topic = Topic::default();
+    assert!(matches!(topic.loader.record(b"x|1", None), Err(RestoreError::ForeignKey(key)) if key == "x|1"));
+    topic.put(A, Subject::Sequencer, |_, out| out.extend_from_slice(b"junk"));
+    assert!(matches!(topic.restore(), Err(RestoreError::Unreadable { key, .. }) if key == "s|1|000000000000000a"));
+    topic.sequencer(A, 1);
+    let window = Window {
+        interval: Interval::OneMinute,
+        start: 60_000_000,
+    };
+    let subject = Subject::Window {
+        tenant_id: "t",
+        instrument_id: "X",
+        window,
+    };
+    topic.put(A, subject, |wire, out| wire.encode_bar(&bar(0, 1).bar(), out));
+    assert!(matches!(topic.restore(), Err(RestoreError::KeyMismatch(_))));
+}
+
+#[test]
+fn the_state_of_a_recreated_topic_is_refused() {
+    let mut topic = Topic::default();
+    topic.sequencer(A, 1);
+    let owner = NewOwner {
+        random: 0,
+        topic_id: "other".to_owned(),
+        rules: RULES,
+        now: 0,
+    };
+    let refused = topic.loader.restore(&Wire::single_object(), owner);
+    assert!(
+        matches!(refused, Err(RestoreError::TopicChanged { saved, actual }) if (saved.as_str(), actual.as_str()) == ("id", "other"))
+    );
+}

@@ -1,0 +1,113 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::core::model::fixtures::{LogTick, OwnedBar};
+use proptest::prelude::*;
+
+fn tick(offset: i64, event_time: Micros, price: i64, volume: Option<i64>) -> LogTick {
+    LogTick {
+        offset,
+        feed: if offset % 2 == 0 { "b" } else { "a" },
+        raw_partition: 0,
+        raw_offset: offset,
+        index: 0,
+        instrument_id: "X",
+        event_time,
+        price,
+        volume,
+    }
+}
+
+fn bar_of(ticks: &[LogTick]) -> OwnedBar {
+    let mut texts = Texts::default();
+    let mut window: Option<WindowState> = None;
+    for tick in ticks {
+        let contribution = Contribution::of(&tick.tick(), tick.offset, &mut texts);
+        match &mut window {
+            None => window = Some(WindowState::new(0, &contribution)),
+            Some(window) => assert_ne!(window.add(&contribution, &texts), Added::Overflow),
+        }
+    }
+    OwnedBar::from(&window.unwrap().bar(("t", "X"), Interval::OneDay, &texts))
+}
+
+proptest! {
+    #[test]
+    fn arrival_order_never_matters(
+        ticks in proptest::collection::vec((0i64..5, -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000)), 1..30),
+        seed in any::<u64>(),
+    ) {
+        let ticks: Vec<LogTick> = ticks.into_iter().enumerate().map(|(i, (time, price, volume))| tick(i as i64, time, price, volume)).collect();
+        let mut other: Vec<LogTick> = ticks.clone();
+        let mut random = crate::core::model::fixtures::Random::new(seed);
+        for i in (1..other.len()).rev() {
+            other.swap(i, random.below(i + 1));
+        }
+        // The origin stays; the place in the enriched log is that of the arrival.
+        other.iter_mut().enumerate().for_each(|(i, tick)| tick.offset = i as i64);
+        let feeds: Vec<&str> = ticks.iter().map(|t| t.feed).collect();
+        prop_assert!(other.iter().all(|t| feeds[t.raw_offset as usize] == t.feed));
+        prop_assert_eq!(bar_of(&ticks), bar_of(&other));
+    }
+}
+
+#[test]
+fn equal_times_are_ordered_by_origin() {
+    let bar = bar_of(&[tick(0, 7, 100, None), tick(1, 7, 200, None), tick(2, 7, 300, None)]);
+    // Feed `a` (offset 1) sorts before feed `b` (offsets 0 and 2).
+    assert_eq!(bar.open.3, 1);
+    assert_eq!(bar.close.3, 2);
+    assert_eq!(bar.volume, 0);
+    assert_eq!(bar.vwap, None);
+}
+
+#[test]
+fn a_tick_that_is_in_already_changes_nothing() {
+    let mut texts = Texts::default();
+    let first = Contribution::of(&tick(5, 0, 100, Some(10)).tick(), 5, &mut texts);
+    let mut window = WindowState::new(0, &first);
+    let before = window.clone();
+    assert_eq!(window.add(&first, &texts), Added::Known);
+    assert_eq!(window, before);
+}
+
+#[test]
+fn a_sum_that_does_not_fit_refuses_the_tick_and_keeps_the_window() {
+    let mut texts = Texts::default();
+    let largest = 999_999_999_999_999_999;
+    let contribution =
+        |offset, texts: &mut Texts| Contribution::of(&tick(offset, 0, largest, Some(largest)).tick(), offset, texts);
+    let mut window = WindowState::new(0, &contribution(0, &mut texts));
+    let mut counted = 1;
+    // One product is just below 10^36, so the hundredth would reach 10^38.
+    for offset in 1..200 {
+        let before = window.clone();
+        match window.add(&contribution(offset, &mut texts), &texts) {
+            Added::Counted => counted += 1,
+            added => {
+                assert_eq!(added, Added::Overflow);
+                assert_eq!(window, before);
+            }
+        }
+    }
+    assert_eq!(counted, 100);
+}
+
+#[test]
+fn a_restored_window_gives_the_same_bar() {
+    let mut texts = Texts::default();
+    let mut window = WindowState::new(0, &Contribution::of(&tick(1, 3, -100, Some(10)).tick(), 1, &mut texts));
+    assert_eq!(
+        window.add(&Contribution::of(&tick(2, 1, 200, None).tick(), 2, &mut texts), &texts),
+        Added::Counted
+    );
+    window.revise();
+    let bar = OwnedBar::from(&window.bar(("t", "X"), Interval::OneHour, &texts));
+    let mut other_texts = Texts::default();
+    other_texts.id("another feed came first here");
+    let restored = WindowState::restored(&bar.bar(), &mut other_texts);
+    assert_eq!(
+        OwnedBar::from(&restored.bar(("t", "X"), Interval::OneHour, &other_texts)),
+        bar
+    );
+}

@@ -1,0 +1,297 @@
+//! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: what this replica has in memory.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use domain::{Bar, Decimal, Interval, Micros};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use service::http::Problem;
+
+use crate::core::partition_state::WindowCounts;
+use crate::core::watermark::WindowRules;
+use crate::view::Views;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Shown {
+    /// The workers' windows.
+    pub views: Arc<Views>,
+    /// Configured times.
+    pub rules: WindowRules,
+}
+
+/// Adds the routes.
+pub fn routes(config: &mut web::ServiceConfig, shown: &Shown) {
+    config
+        .app_data(web::Data::new(shown.clone()))
+        .route("/intervals", web::get().to(intervals))
+        .route("/windows", web::get().to(windows))
+        .route("/bars/{instrument_id}", web::get().to(bars));
+}
+
+/// Fields of `/stats`.
+pub fn stats(views: &Views) -> Map<String, Value> {
+    let (totals, windows) = (views.totals(), views.windows());
+    let open: u64 = windows.iter().map(|count| count.open).sum();
+    let of_intervals = Interval::ALL
+        .into_iter()
+        .zip(windows)
+        .zip(totals.bars.into_iter().zip(totals.revisions));
+    let by_interval: Map<String, Value> = of_intervals
+        .map(|((interval, windows), (bars, revisions))| {
+            let counts = json!({"bars_generated": bars, "revisions": revisions, "windows_open": windows.open, "windows_closed": windows.closed});
+            (interval.name().to_owned(), counts)
+        })
+        .collect();
+    let fields = [
+        ("bars_generated", json!(totals.bars.iter().sum::<u64>())),
+        ("active_windows", json!(open)),
+        ("intervals", by_interval.into()),
+        ("late_ticks", json!(totals.late)),
+        ("duplicates_refused", json!(totals.duplicates)),
+        ("checkpoints", json!(totals.checkpoints)),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
+    let kept = Interval::ALL
+        .into_iter()
+        .filter(|interval| shown.rules.intervals >> interval.index() & 1 == 1);
+    let intervals: Vec<Value> = kept
+        .map(|interval| json!({"interval": interval.name(), "seconds": interval.micros() / 1_000_000}))
+        .collect();
+    HttpResponse::Ok().json(json!({
+        "intervals": intervals,
+        "alignment": "windows [start, end) in UTC, aligned to the interval itself",
+        "watermark_delay_ms": shown.rules.watermark_delay / 1000,
+        "max_late_ms": shown.rules.max_late / 1000,
+        "idle_close_ms": shown.rules.idle_close / 1000,
+    }))
+}
+
+async fn windows(shown: web::Data<Shown>) -> HttpResponse {
+    let asked = shown
+        .views
+        .ask(|state| (state.position(), state.instrument_count(), state.counts()))
+        .await;
+    let partitions: Vec<Value> = asked
+        .answers
+        .iter()
+        .map(|(number, (position, instruments, counts))| {
+            json!({"partition": number, "position": position, "instruments": instruments, "windows": by_interval(counts)})
+        })
+        .collect();
+    let mut sum = [WindowCounts::default(); Interval::ALL.len()];
+    for (_, (_, _, counts)) in &asked.answers {
+        for (sum, count) in sum.iter_mut().zip(counts) {
+            sum.open += count.open;
+            sum.closed += count.closed;
+        }
+    }
+    HttpResponse::Ok()
+        .json(json!({"windows": by_interval(&sum), "partitions": partitions, "silent_workers": asked.silent_workers}))
+}
+
+fn by_interval(counts: &[WindowCounts; Interval::ALL.len()]) -> Map<String, Value> {
+    let pairs = Interval::ALL.into_iter().zip(counts);
+    pairs
+        .map(|(interval, count)| {
+            (
+                interval.name().to_owned(),
+                json!({"open": count.open, "closed": count.closed}),
+            )
+        })
+        .collect()
+}
+
+#[derive(Debug, Deserialize)]
+struct BarsQuery {
+    tenant_id: Option<String>,
+    interval: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn bars(
+    shown: web::Data<Shown>,
+    instrument: web::Path<String>,
+    query: web::Query<BarsQuery>,
+) -> Result<HttpResponse, Problem> {
+    let instrument_id = instrument.into_inner();
+    let BarsQuery {
+        tenant_id,
+        interval,
+        limit,
+    } = query.into_inner();
+    let interval = match interval {
+        None => None,
+        Some(name) => Some(Interval::from_name(&name).ok_or_else(|| {
+            Problem::bad_request(format!("interval must be one of 1m, 5m, 15m, 1h, 1d, got '{name}'"))
+        })?),
+    };
+    let wanted = spellings(&instrument_id);
+    let asked = shown
+        .views
+        .ask(move |state| {
+            let mut bars = Vec::new();
+            for instrument_id in &wanted {
+                state.bars(tenant_id.as_deref(), instrument_id, &mut |bar| {
+                    if interval.is_none_or(|interval| interval == bar.window.interval) {
+                        bars.push((bar.window, BarBody::of(bar)));
+                    }
+                });
+            }
+            bars
+        })
+        .await;
+    let partitions: Vec<i32> = asked.answers.iter().map(|(number, _)| *number).collect();
+    let mut bars: Vec<_> = asked.answers.into_iter().flat_map(|(_, bars)| bars).collect();
+    if bars.is_empty() {
+        let message = format!(
+            "no bars of {instrument_id} in the memory of this replica; older ones are in the ClickHouse view bars_latest"
+        );
+        return Err(Problem::not_found(message)
+            .with_details(json!({"partitions": partitions, "silent_workers": asked.silent_workers})));
+    }
+    bars.sort_by_key(|(window, _)| (window.interval, std::cmp::Reverse(window.start)));
+    let bars: Vec<BarBody> = bars
+        .into_iter()
+        .map(|(_, bar)| bar)
+        .take(limit.unwrap_or(100))
+        .collect();
+    Ok(HttpResponse::Ok().json(BarsBody { instrument_id, bars }))
+}
+
+/// The id as it arrived, and as instrument ids are written: people type `/bars/PJM.WESTERN%20HUB.RTH` as they see the id,
+/// and the server has decoded it once.
+fn spellings(instrument_id: &str) -> Vec<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
+    let mut encoded = String::new();
+    for byte in instrument_id.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    let mut spellings = vec![instrument_id.to_owned()];
+    if encoded != instrument_id {
+        spellings.push(encoded);
+    }
+    spellings
+}
+
+#[derive(Serialize)]
+struct BarsBody {
+    instrument_id: String,
+    bars: Vec<BarBody>,
+}
+
+/// A bar for people. Numbers are JSON numbers with every digit, never through binary floating point.
+#[derive(Serialize)]
+struct BarBody {
+    tenant_id: String,
+    market: String,
+    interval: &'static str,
+    window_start: String,
+    window_end: String,
+    open: Option<Box<RawValue>>,
+    high: Option<Box<RawValue>>,
+    low: Option<Box<RawValue>>,
+    close: Option<Box<RawValue>>,
+    volume: Option<Box<RawValue>>,
+    turnover: Option<Box<RawValue>>,
+    vwap: Option<Box<RawValue>>,
+    trade_count: i64,
+    open_time: String,
+    close_time: String,
+    first_origin: String,
+    last_origin: String,
+    revision: i32,
+    closed: bool,
+    version: u64,
+}
+
+impl BarBody {
+    fn of(bar: &Bar<'_>) -> BarBody {
+        let price = |price: Decimal| number(i128::from(price.unscaled()), 8);
+        BarBody {
+            tenant_id: bar.tenant_id.to_owned(),
+            market: bar.market.to_owned(),
+            interval: bar.window.interval.name(),
+            window_start: time(bar.window.start),
+            window_end: time(bar.window.end()),
+            open: price(bar.open),
+            high: price(bar.high),
+            low: price(bar.low),
+            close: price(bar.close),
+            volume: number(bar.volume, 8),
+            turnover: number(bar.turnover.0, 16),
+            vwap: bar.vwap.and_then(price),
+            trade_count: bar.trade_count,
+            open_time: time(bar.open_time),
+            close_time: time(bar.close_time),
+            first_origin: bar.first_origin.to_string(),
+            last_origin: bar.last_origin.to_string(),
+            revision: bar.revision,
+            closed: bar.version.closed,
+            version: bar.version.as_u64(),
+        }
+    }
+}
+
+/// `unscaled / 10^scale` as a JSON number.
+fn number(unscaled: i128, scale: usize) -> Option<Box<RawValue>> {
+    let digits = format!("{:0width$}", unscaled.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at_checked(digits.len() - scale)?;
+    let sign = if unscaled < 0 { "-" } else { "" };
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    RawValue::from_string(format!("{sign}{whole}{point}{fraction}")).ok()
+}
+
+fn time(micros: Micros) -> String {
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| format!("{time:.6}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_every_digit() {
+        for (unscaled, scale, text) in [
+            (3_155_000_000, 8, "31.55"),
+            (-1, 8, "-0.00000001"),
+            (0, 8, "0"),
+            (700_000_000, 8, "7"),
+            (
+                99_999_999_999_999_999_999_999_999_999_999_999_999,
+                16,
+                "9999999999999999999999.9999999999999999",
+            ),
+        ] {
+            assert_eq!(number(unscaled, scale).unwrap().get(), text);
+        }
+    }
+
+    #[test]
+    fn an_id_is_found_as_people_type_it() {
+        assert_eq!(
+            spellings("PJM.WESTERN HUB.RTH"),
+            ["PJM.WESTERN HUB.RTH", "PJM.WESTERN%20HUB.RTH"]
+        );
+        assert_eq!(spellings("MISO.INDIANA.HUB.RT5"), ["MISO.INDIANA.HUB.RT5"]);
+    }
+
+    #[test]
+    fn times_are_utc_with_microseconds() {
+        assert_eq!(time(1_700_000_000_000_001), "2023-11-14T22:13:20.000001Z");
+    }
+}

@@ -1,0 +1,30 @@
+//! Aggregation: enriched ticks to bars of 1m, 5m, 15m, 1h and 1d.
+//!
+//! Role: [`crate::core`] decides (pure), [`stages`] connect it to the log, [`pipeline`] puts the service together.
+//! Invariants: INV-1, INV-3, INV-4; blueprint section 2, "Aggregation state" and "Bars".
+//! Absent for now: curves, derived series, legs; replacing the statement of a delivery interval by its restatement
+//! (every accepted tick counts, see [`core::window_state::Contribution::of`]).
+//! Failure: a transient error restores the state from the state topic; a fatal one ends the process with the remedy.
+
+pub mod core;
+pub mod http;
+pub mod metrics;
+pub mod pipeline;
+pub mod settings;
+pub mod stages;
+pub mod view;
+
+use service::Definition;
+use service::clients::{Dependency, Use};
+
+use crate::settings::AggregationSettings;
+
+/// What this service is.
+pub const DEFINITION: Definition<AggregationSettings> = Definition {
+    name: "aggregation",
+    default_port: 8082,
+    uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
+    metrics: metrics::DECLARED,
+    settings: settings::read,
+    build: pipeline::build,
+};

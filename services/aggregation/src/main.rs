@@ -1,0 +1,7 @@
+//! The aggregation service: see the library of the same name.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::run(&aggregation::DEFINITION)
+}

@@ -1,0 +1,105 @@
+//! The service's own settings (`AGGREGATION_*`).
+//!
+//! Intervals, delay and late time decide which ticks are late (INV-1 asks for the same configuration): changing them on a
+//! running system is a new generation. The checkpoint and idle times may change at any time.
+
+use std::time::Duration;
+
+use domain::{Interval, Micros};
+use service::Reader;
+
+use crate::core::watermark::WindowRules;
+
+/// What the environment decides about aggregation.
+#[derive(Debug, Clone)]
+pub struct AggregationSettings {
+    /// Windows, lateness, idle closes.
+    pub rules: WindowRules,
+    /// Time between the beginnings of two checkpoints: how often open bars are shown and state is saved.
+    pub checkpoint_interval: Duration,
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+/// Reads the settings; problems are noted in the reader.
+pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
+    let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
+    let mut intervals = 0;
+    for name in names {
+        match Interval::from_name(&name) {
+            Some(interval) => intervals |= 1 << interval.index(),
+            None => reader.problem(format!(
+                "AGGREGATION_BAR_INTERVALS must list some of 1m, 5m, 15m, 1h, 1d, got '{name}'"
+            )),
+        }
+    }
+    let delay = reader.number(
+        "AGGREGATION_WATERMARK_DELAY_MS",
+        30_000,
+        0..=DAY_MS,
+        "how far the watermark stays behind the newest event time",
+    );
+    let max_late = reader.number(
+        "AGGREGATION_MAX_LATE_MS",
+        300_000,
+        0..=7 * DAY_MS,
+        "how long after its end a window still takes ticks",
+    );
+    let idle = reader.number(
+        "AGGREGATION_IDLE_CLOSE_MS",
+        120_000,
+        1_000..=DAY_MS,
+        "time without ticks after which an instrument's ended bars are shown as closed",
+    );
+    let checkpoint = reader.number(
+        "AGGREGATION_CHECKPOINT_MS",
+        1_000,
+        10..=600_000,
+        "time between two checkpoints: open bars are shown this often",
+    );
+    AggregationSettings {
+        rules: WindowRules {
+            intervals,
+            watermark_delay: micros(delay),
+            max_late: micros(max_late),
+            idle_close: micros(idle),
+        },
+        checkpoint_interval: Duration::from_millis(checkpoint),
+    }
+}
+
+fn micros(milliseconds: u64) -> Micros {
+    i64::try_from(milliseconds)
+        .unwrap_or(i64::MAX / 1000)
+        .saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use service::Env;
+
+    #[test]
+    fn the_defaults_are_those_of_the_interfaces() {
+        let env = Env::new();
+        let settings = read(&mut Reader::new(&env));
+        assert_eq!(settings.rules.intervals, 0b11111);
+        assert_eq!(
+            (settings.rules.watermark_delay, settings.rules.max_late),
+            (30_000_000, 300_000_000)
+        );
+        assert_eq!(settings.checkpoint_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_unknown_interval_is_a_problem_with_its_name() {
+        let env = Env::from([("AGGREGATION_BAR_INTERVALS".to_owned(), "5m,2h".to_owned())]);
+        let mut reader = Reader::new(&env);
+        assert_eq!(read(&mut reader).rules.intervals, 0b00010);
+        assert!(
+            reader
+                .finish()
+                .is_err_and(|error| error.problems.iter().any(|problem| problem.contains("'2h'")))
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! One enriched partition being aggregated: ticks in, outputs out, checkpoints one after the other.
+
+use std::time::{Duration, Instant};
+
+use domain::{Bar, Classified, EnrichedTick, ErrorClass, LateTick, Micros};
+use stream::{DeadLetter, Io, Message, Partition, StreamError};
+
+use super::outbox::{Outbox, Shared};
+use crate::core::checkpoint::{Checkpoint, Step};
+use crate::core::instrument::{Arrived, Verdict};
+use crate::core::partition_state::{Applied, PartitionState};
+
+/// Stage name in dead letters and metrics.
+pub const STAGE: &str = "aggregation";
+const MISSING_PAYLOAD: &str = "missing_payload";
+const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
+const SUM_OVERFLOW: &str = "sum_overflow";
+/// Every code of a dead letter of this stage: ours, then the codec's.
+pub const CODES: [&str; 7] = [
+    MISSING_PAYLOAD,
+    TIME_OUT_OF_RANGE,
+    SUM_OVERFLOW,
+    "truncated",
+    "invalid_utf8",
+    "invalid_value",
+    "unknown_schema",
+];
+
+/// Whether a checkpoint is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for acknowledgements.
+    Waiting,
+    /// None is on its way.
+    Idle,
+}
+
+/// A partition whose state is restored.
+pub struct Lane {
+    /// Enriched partition.
+    pub partition: Partition,
+    /// Its state.
+    pub state: PartitionState,
+    checkpoint: Option<Checkpoint>,
+    last_begun: Option<Instant>,
+}
+
+impl Lane {
+    /// A partition that goes on from this state.
+    pub fn new(partition: Partition, state: PartitionState) -> Lane {
+        Lane {
+            partition,
+            state,
+            checkpoint: None,
+            last_begun: None,
+        }
+    }
+
+    /// Applies the next message. What cannot be used is dead-lettered, and the position moves on: the checkpoint that
+    /// saves the position waits for the dead letter's acknowledgement too.
+    pub fn message(
+        &mut self,
+        io: &mut Io<'_>,
+        shared: &mut Shared,
+        message: &Message<'_>,
+        now: Micros,
+    ) -> Result<(), StreamError> {
+        let Some(payload) = message.payload else {
+            self.state.pass(message.offset);
+            return dead_letter(io, message, MISSING_PAYLOAD, "an enriched tick without a value", "");
+        };
+        // The codec borrows from the payload; a clone of the handle costs nothing and leaves `shared` free for outputs.
+        let wire = shared.wire.clone();
+        match wire.decode_enriched(payload) {
+            Ok(enriched) => self.tick(io, shared, message, &enriched, now),
+            Err(error) if error.class() == ErrorClass::Poison => {
+                self.state.pass(message.offset);
+                dead_letter(io, message, error.code(), &error.to_string(), "")
+            }
+            Err(error) => Err(StreamError::transient(
+                error.code(),
+                format!("read an enriched tick: {error}"),
+            )),
+        }
+    }
+
+    fn tick(
+        &mut self,
+        io: &mut Io<'_>,
+        shared: &mut Shared,
+        message: &Message<'_>,
+        enriched: &EnrichedTick<'_>,
+        now: Micros,
+    ) -> Result<(), StreamError> {
+        let tick = &enriched.tick;
+        let arrived = Arrived {
+            tick,
+            offset: message.offset,
+            now,
+        };
+        let mut outbox = Outbox::new(io, shared, self.partition.number);
+        let applied = self.state.apply(&arrived, &mut |bar: &Bar<'_>| outbox.bar(bar));
+        match applied {
+            Applied::Duplicate => {
+                outbox.finish()?;
+                shared.tally.duplicates += 1;
+            }
+            Applied::Counted(verdict) => {
+                if verdict.missed != 0 {
+                    outbox.late(&late_tick(&arrived, &verdict))?;
+                }
+                outbox.finish()?;
+                count_revisions(&mut shared.tally.revisions, verdict.revised);
+                shared.newest_appended_at = shared.newest_appended_at.max(Some(tick.appended_at));
+                if verdict.overflowed != 0 {
+                    let reason = format!(
+                        "sums of the intervals with bits {:#07b} would no longer fit; they do not count this tick",
+                        verdict.overflowed
+                    );
+                    dead_letter(io, message, SUM_OVERFLOW, &reason, tick.correlation_id)?;
+                }
+            }
+            Applied::TimeOutOfRange => {
+                outbox.finish()?;
+                let reason = format!("event time {} µs lies outside of all calendars", tick.event_time);
+                dead_letter(io, message, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows idle instruments' ended windows as closed.
+    pub fn close_idle(&mut self, io: &mut Io<'_>, shared: &mut Shared, now: Micros) -> Result<(), StreamError> {
+        let mut outbox = Outbox::new(io, shared, self.partition.number);
+        self.state.close_idle(now, &mut |bar| outbox.bar(bar));
+        outbox.finish()
+    }
+
+    /// Begins a checkpoint when one is due and none is on its way, and takes every step that acknowledgements allow.
+    pub fn checkpoint(
+        &mut self,
+        io: &mut Io<'_>,
+        shared: &mut Shared,
+        interval: Duration,
+    ) -> Result<Progress, StreamError> {
+        if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= interval) {
+            self.begin_checkpoint(io, shared)?;
+        }
+        while let Some(checkpoint) = &mut self.checkpoint {
+            match checkpoint.next(io.acked_through()) {
+                Step::Wait => return Ok(Progress::Waiting),
+                Step::Send(records) => {
+                    Outbox::new(io, shared, self.partition.number).state(&records)?;
+                    checkpoint.sent(io.last_ticket());
+                }
+                Step::Finish { position, tombstones } => {
+                    io.commit(&self.partition, position);
+                    Outbox::new(io, shared, self.partition.number).tombstones(&tombstones)?;
+                    shared.tally.checkpoints += 1;
+                }
+                Step::Done => self.checkpoint = None,
+            }
+        }
+        Ok(Progress::Idle)
+    }
+
+    fn begin_checkpoint(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<(), StreamError> {
+        self.last_begun = Some(Instant::now());
+        let wire = shared.wire.clone();
+        let mut outbox = Outbox::new(io, shared, self.partition.number);
+        let snapshot = self.state.snapshot(&wire, &mut |bar| outbox.bar(bar));
+        outbox.finish()?;
+        self.checkpoint = snapshot.map(|snapshot| Checkpoint::begin(snapshot, io.last_ticket()));
+        Ok(())
+    }
+}
+
+fn late_tick<'a>(arrived: &Arrived<'_, 'a>, verdict: &Verdict) -> LateTick<'a> {
+    let tick = arrived.tick;
+    LateTick {
+        origin: tick.origin,
+        tenant_id: tick.tenant_id,
+        instrument_id: tick.instrument_id,
+        event_time: tick.event_time,
+        price: tick.price,
+        volume: tick.volume,
+        missed_intervals: verdict.missed,
+        watermark: verdict.watermark,
+        enriched_offset: arrived.offset,
+    }
+}
+
+fn count_revisions(counts: &mut [u64], revised: u8) {
+    for (bit, count) in counts.iter_mut().enumerate() {
+        *count += u64::from(revised >> bit & 1);
+    }
+}
+
+fn dead_letter(
+    io: &mut Io<'_>,
+    message: &Message<'_>,
+    code: &str,
+    reason: &str,
+    correlation_id: &str,
+) -> Result<(), StreamError> {
+    let service = io.config().service.clone();
+    let letter = DeadLetter {
+        service: &service,
+        stage: STAGE,
+        code,
+        message: reason,
+        rejected_rows: &[],
+        attempts: 1,
+        correlation_id,
+    };
+    io.dead_letter(message, &letter).map(drop)
+}

@@ -1,0 +1,142 @@
+//! Sends bars, late ticks and state of one partition to the partition of the same number (INV-4).
+
+use domain::instrument::KEY_SEPARATOR;
+use domain::{Bar, LateTick, Micros};
+use stream::{Io, Output, StreamError};
+
+use crate::core::records::Records;
+use crate::metrics::Tally;
+
+/// Where a worker writes.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct OutputTopics {
+    pub bars: String,
+    pub late: String,
+    pub state: String,
+}
+
+/// Buffers that all sends of a worker share.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    key: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// What the outputs of every partition of a worker share.
+pub struct Shared {
+    /// Encodes values.
+    pub wire: codec::Wire,
+    /// Where outputs go.
+    pub topics: OutputTopics,
+    /// Counts since the last turn.
+    pub tally: Tally,
+    /// Append time of the newest raw message among the ticks counted since the last turn.
+    pub newest_appended_at: Option<Micros>,
+    /// Reused buffers.
+    pub scratch: Scratch,
+}
+
+/// The outputs of one partition. A failed send of a bar is kept until [`Outbox::finish`], since bars come out of a
+/// callback.
+pub struct Outbox<'a, 'io> {
+    io: &'a mut Io<'io>,
+    shared: &'a mut Shared,
+    partition: i32,
+    failure: Option<StreamError>,
+}
+
+impl<'a, 'io> Outbox<'a, 'io> {
+    /// For outputs of this partition.
+    pub fn new(io: &'a mut Io<'io>, shared: &'a mut Shared, partition: i32) -> Outbox<'a, 'io> {
+        Outbox {
+            io,
+            shared,
+            partition,
+            failure: None,
+        }
+    }
+
+    /// Sends a bar.
+    pub fn bar(&mut self, bar: &Bar<'_>) {
+        if self.failure.is_none() {
+            self.failure = self.try_bar(bar).err();
+        }
+    }
+
+    fn try_bar(&mut self, bar: &Bar<'_>) -> Result<(), StreamError> {
+        self.shared.scratch.begin(bar.tenant_id, bar.instrument_id);
+        self.shared.wire.encode_bar(bar, &mut self.shared.scratch.payload);
+        if let Some(count) = self.shared.tally.bars.get_mut(bar.window.interval.index()) {
+            *count += 1;
+        }
+        self.send_scratch(Topic::Bars)
+    }
+
+    /// Sends a late tick.
+    pub fn late(&mut self, late: &LateTick<'_>) -> Result<(), StreamError> {
+        self.shared.scratch.begin(late.tenant_id, late.instrument_id);
+        self.shared.wire.encode_late(late, &mut self.shared.scratch.payload);
+        self.shared.tally.late += 1;
+        self.send_scratch(Topic::Late)
+    }
+
+    /// Sends records to the state topic.
+    pub fn state(&mut self, records: &Records) -> Result<(), StreamError> {
+        records
+            .iter()
+            .try_for_each(|(key, value)| self.send_state(key, Some(value)))
+    }
+
+    /// Removes records from the state topic.
+    pub fn tombstones(&mut self, keys: &[Vec<u8>]) -> Result<(), StreamError> {
+        keys.iter().try_for_each(|key| self.send_state(key, None))
+    }
+
+    /// The first failure of the bars sent since the outbox was made.
+    pub fn finish(self) -> Result<(), StreamError> {
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn send_state(&mut self, key: &[u8], payload: Option<&[u8]>) -> Result<(), StreamError> {
+        let output = Output {
+            topic: &self.shared.topics.state,
+            partition: self.partition,
+            key,
+            payload,
+            headers: &[],
+        };
+        self.io.send(&output).map(drop)
+    }
+
+    fn send_scratch(&mut self, topic: Topic) -> Result<(), StreamError> {
+        let Shared { topics, scratch, .. } = &*self.shared;
+        let output = Output {
+            topic: match topic {
+                Topic::Bars => &topics.bars,
+                Topic::Late => &topics.late,
+            },
+            partition: self.partition,
+            key: &scratch.key,
+            payload: Some(&scratch.payload),
+            headers: &[],
+        };
+        self.io.send(&output).map(drop)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Topic {
+    Bars,
+    Late,
+}
+
+impl Scratch {
+    fn begin(&mut self, tenant_id: &str, instrument_id: &str) {
+        self.key.clear();
+        self.key.extend_from_slice(tenant_id.as_bytes());
+        self.key.push(KEY_SEPARATOR as u8);
+        self.key.extend_from_slice(instrument_id.as_bytes());
+        self.payload.clear();
+    }
+}

@@ -1,0 +1,144 @@
+//! Reads the saved state of assigned partitions on a thread of its own: the poll loop never waits for it.
+//!
+//! Invariants: INV-3 (position and sequencer come from one record); a changed id of the enriched topic, or a position
+//! outside of its log, is refused with the remedy, since offsets would then mean other ticks.
+//! Failure: a transient error goes to the worker, which starts again.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use domain::Micros;
+use stream::kafka::describe::describe_topics;
+use stream::kafka::reader::LogReader;
+use stream::{Partition, StartAt, StreamError, hop};
+use uuid::Uuid;
+
+use crate::core::partition_state::PartitionState;
+use crate::core::restore::{NewOwner, RestoreError, StateLoader};
+use crate::core::watermark::WindowRules;
+
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What to restore, and from where.
+pub struct RestoreJob {
+    /// Broker addresses.
+    pub bootstrap: String,
+    /// Topic of the saved state.
+    pub state_topic: String,
+    /// Reads values.
+    pub wire: codec::Wire,
+    /// Configured times.
+    pub rules: WindowRules,
+    /// Enriched partitions.
+    pub partitions: Vec<Partition>,
+    /// Wall clock.
+    pub now: Micros,
+}
+
+/// The state of one partition, and where to go on.
+pub struct Restored {
+    /// Enriched partition.
+    pub partition: Partition,
+    /// State as of the position.
+    pub state: PartitionState,
+    /// Position.
+    pub start: StartAt,
+}
+
+/// Begins to restore; one answer per partition comes, or one error.
+pub fn begin(job: RestoreJob) -> Result<Receiver<Result<Restored, StreamError>>, StreamError> {
+    let (sender, receiver) = channel();
+    std::thread::Builder::new()
+        .name("restore-state".to_owned())
+        .spawn(move || {
+            // When the worker has gone, nobody wants the rest.
+            if let Err(error) = job.run(&mut |restored| sender.send(Ok(restored)).is_ok()) {
+                let _ = sender.send(Err(error));
+            }
+        })
+        .map_err(|error| StreamError::transient("no_thread", format!("start a thread to restore state: {error}")))?;
+    Ok(receiver)
+}
+
+impl RestoreJob {
+    fn run(&self, take: &mut dyn FnMut(Restored) -> bool) -> Result<(), StreamError> {
+        let reader = LogReader::new(&self.bootstrap)?;
+        for partition in &self.partitions {
+            if !take(self.restore(&reader, partition)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, reader: &LogReader, partition: &Partition) -> Result<Restored, StreamError> {
+        let saved = Partition {
+            topic: self.state_topic.as_str().into(),
+            number: partition.number,
+        };
+        let loader = load(reader, &saved)?;
+        let owner = NewOwner {
+            random: Uuid::new_v4().as_u64_pair().0,
+            topic_id: topic_id(&self.bootstrap, &partition.topic)?,
+            rules: self.rules,
+            now: self.now,
+        };
+        let (state, position) = loader
+            .restore(&self.wire, owner)
+            .map_err(|error| refused(partition, &saved, &error))?;
+        let (oldest, next) = reader.log_range(partition)?;
+        let start = match position {
+            Some(position) => {
+                hop::check_range(partition, position, (oldest, next))?;
+                StartAt::Offset(position)
+            }
+            None => StartAt::Beginning,
+        };
+        if position.is_none() && oldest > 0 {
+            tracing::warn!(%partition, oldest, "no saved state, and the log no longer begins at 0: bars of older ticks are not made again");
+        }
+        tracing::info!(%partition, ?start, records = loader.len(), instruments = state.instrument_count(), "state restored");
+        Ok(Restored {
+            partition: partition.clone(),
+            state,
+            start,
+        })
+    }
+}
+
+fn load(reader: &LogReader, saved: &Partition) -> Result<StateLoader, StreamError> {
+    let (oldest, next) = reader.log_range(saved)?;
+    let (mut loader, mut refusal) = (StateLoader::default(), None);
+    reader.read(saved, oldest, next, |message| {
+        // Every record of ours has a key: one without is foreign.
+        refusal = loader.record(message.key.unwrap_or_default(), message.payload).err();
+        refusal.is_none()
+    })?;
+    refusal.map_or(Ok(loader), |error| Err(refused(saved, saved, &error)))
+}
+
+fn topic_id(bootstrap: &str, topic: &str) -> Result<String, StreamError> {
+    let described = describe_topics(bootstrap, &[topic.to_owned()], DESCRIBE_TIMEOUT)?;
+    described.into_iter().next().map(|topic| topic.id).ok_or_else(|| {
+        StreamError::transient(
+            "kafka_unavailable",
+            format!("the broker says nothing about topic {topic}"),
+        )
+    })
+}
+
+fn refused(partition: &Partition, saved: &Partition, error: &RestoreError) -> StreamError {
+    let (code, remedy) = match error {
+        RestoreError::TopicChanged { .. } => (
+            "topic_recreated",
+            "rebuild from the raw log as a new generation (DATA_PROC_GENERATION)".to_owned(),
+        ),
+        RestoreError::ForeignKey(_) | RestoreError::Unreadable { .. } | RestoreError::KeyMismatch(_) => (
+            "state_unreadable",
+            format!(
+                "start the version that wrote {saved}, or rebuild from the raw log as a new generation (DATA_PROC_GENERATION)"
+            ),
+        ),
+    };
+    StreamError::fatal(code, format!("{partition}: {error}; {remedy}"))
+}

@@ -1,0 +1,208 @@
+//! How HTTP looks into the windows without a lock on the data path.
+//!
+//! Role: a question is a closure that a worker runs on its own thread between two batches, on each of its partitions;
+//! totals that need no question are written once a second.
+//! Failure: a worker that does not answer in time is left out, and the answer says how many did.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::Interval;
+use tokio::sync::oneshot;
+
+use crate::core::partition_state::{PartitionState, WindowCounts};
+use crate::metrics::{self, Tally};
+
+/// Run by a worker on its partitions.
+pub type Question = Box<dyn FnOnce(&mut dyn Iterator<Item = (i32, &PartitionState)>) + Send>;
+
+/// Questions that may wait at a worker.
+const WAITING: usize = 16;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the workers of this process show.
+#[derive(Default)]
+pub struct Views {
+    next_desk: AtomicU64,
+    desks: Mutex<BTreeMap<u64, SyncSender<Question>>>,
+    windows: Mutex<BTreeMap<u64, [WindowCounts; Interval::ALL.len()]>>,
+    totals: Mutex<Tally>,
+}
+
+/// The answers to a question.
+pub struct Answers<T> {
+    /// One per partition, with its number.
+    pub answers: Vec<(i32, T)>,
+    /// Workers that did not answer in time.
+    pub silent_workers: usize,
+}
+
+impl Views {
+    /// A worker's own end. Dropping it takes the worker out of the view.
+    pub fn open_desk(self: &Arc<Views>) -> Desk {
+        let (sender, questions) = sync_channel(WAITING);
+        let number = self.next_desk.fetch_add(1, Ordering::Relaxed);
+        lock(&self.desks).insert(number, sender);
+        Desk {
+            number,
+            views: Arc::clone(self),
+            questions,
+        }
+    }
+
+    /// Asks every partition of every worker.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl Fn(&PartitionState) -> T + Clone + Send + 'static,
+    ) -> Answers<T> {
+        let desks: Vec<SyncSender<Question>> = lock(&self.desks).values().cloned().collect();
+        let mut waiting = Vec::new();
+        let mut answers = Answers {
+            answers: Vec::new(),
+            silent_workers: 0,
+        };
+        for desk in desks {
+            let (reply, answer) = oneshot::channel::<Vec<(i32, T)>>();
+            let question = question.clone();
+            let asked = desk.try_send(Box::new(move |partitions| {
+                // Nobody waits any more when the request was given up.
+                let _ = reply.send(partitions.map(|(number, state)| (number, question(state))).collect());
+            }));
+            match asked {
+                Ok(()) => waiting.push(answer),
+                Err(_) => answers.silent_workers += 1,
+            }
+        }
+        for answer in waiting {
+            match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+                Ok(Ok(mut of_worker)) => answers.answers.append(&mut of_worker),
+                _ => answers.silent_workers += 1,
+            }
+        }
+        answers.answers.sort_by_key(|(number, _)| *number);
+        answers
+    }
+
+    /// Windows of all workers.
+    pub fn windows(&self) -> [WindowCounts; Interval::ALL.len()] {
+        let mut sum = [WindowCounts::default(); Interval::ALL.len()];
+        for counts in lock(&self.windows).values() {
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                sum.open += count.open;
+                sum.closed += count.closed;
+            }
+        }
+        sum
+    }
+
+    /// Everything counted since the process started.
+    pub fn totals(&self) -> Tally {
+        *lock(&self.totals)
+    }
+}
+
+/// A worker's end of the view.
+pub struct Desk {
+    number: u64,
+    views: Arc<Views>,
+    questions: Receiver<Question>,
+}
+
+impl Desk {
+    /// A question that waits.
+    pub fn question(&self) -> Option<Question> {
+        self.questions.try_recv().ok()
+    }
+
+    /// Shows the windows of this worker.
+    pub fn show_windows(&self, counts: [WindowCounts; Interval::ALL.len()]) {
+        lock(&self.views.windows).insert(self.number, counts);
+        metrics::show_windows(&self.views.windows());
+    }
+
+    /// Adds to the totals.
+    pub fn add(&self, tally: &Tally) {
+        let mut totals = lock(&self.views.totals);
+        totals.duplicates += tally.duplicates;
+        totals.late += tally.late;
+        totals.checkpoints += tally.checkpoints;
+        for (total, count) in totals.revisions.iter_mut().zip(tally.revisions) {
+            *total += count;
+        }
+        for (total, count) in totals.bars.iter_mut().zip(tally.bars) {
+            *total += count;
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        lock(&self.views.desks).remove(&self.number);
+        lock(&self.views.windows).remove(&self.number);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panicking holder leaves is plain numbers, still good.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::partition_state::Writer;
+    use crate::core::records::WriterId;
+    use crate::core::watermark::WindowRules;
+
+    fn state() -> PartitionState {
+        let rules = WindowRules {
+            intervals: 1,
+            watermark_delay: 0,
+            max_late: 0,
+            idle_close: 0,
+        };
+        let id = WriterId { ordinal: 1, random: 1 };
+        PartitionState::new(
+            rules,
+            Writer {
+                id,
+                topic_id: String::new(),
+            },
+            Vec::new(),
+        )
+    }
+
+    #[tokio::test]
+    async fn every_partition_answers_and_a_worker_that_ended_is_not_asked() {
+        let views = Arc::new(Views::default());
+        let (desk, gone) = (views.open_desk(), views.open_desk());
+        drop(gone);
+        let asked = views.ask(PartitionState::instrument_count);
+        let worker = async {
+            let states = [(3, state()), (1, state())];
+            loop {
+                if let Some(question) = desk.question() {
+                    return question(&mut states.iter().map(|(number, state)| (*number, state)));
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let (answers, ()) = tokio::join!(asked, worker);
+        assert_eq!(answers.answers, [(1, 0), (3, 0)]);
+        assert_eq!(answers.silent_workers, 0);
+    }
+
+    #[test]
+    fn windows_of_all_workers_are_added_up_and_go_with_their_worker() {
+        let views = Arc::new(Views::default());
+        let (one, two) = (views.open_desk(), views.open_desk());
+        one.show_windows([WindowCounts { open: 1, closed: 2 }; 5]);
+        two.show_windows([WindowCounts { open: 10, closed: 20 }; 5]);
+        assert_eq!(views.windows(), [WindowCounts { open: 11, closed: 22 }; 5]);
+        drop(two);
+        assert_eq!(views.windows(), [WindowCounts { open: 1, closed: 2 }; 5]);
+    }
+}

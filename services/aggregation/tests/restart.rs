@@ -1,0 +1,316 @@
+//! Aggregation against a real broker: two workers, one of which fails again and again in the middle of everything, and
+//! the bars of the log are exact.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use aggregation::core::watermark::WindowRules;
+use aggregation::settings::AggregationSettings;
+use aggregation::stages::aggregate::Aggregator;
+use aggregation::stages::outbox::OutputTopics;
+use aggregation::view::Views;
+use codec::Wire;
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, QualityFlags, Tick};
+use localstack::{Server, Temporary};
+use stream::kafka::admin::{TopicSpec, create_topics};
+use stream::kafka::producer::OrderedProducer;
+use stream::kafka::reader::LogReader;
+use stream::{Handler, Io, Message, Output, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus};
+
+const SECOND: Micros = 1_000_000;
+/// 2023-11-15T12:00:00Z.
+const NOON: Micros = 1_700_049_600 * SECOND;
+const PARTITIONS: i32 = 2;
+const TICKS: i64 = 4000;
+const ENRICHED: &str = "enriched";
+const BARS: &str = "bars";
+const LATE: &str = "late";
+const STATE: &str = "state";
+
+/// Count and volume, from which lost and doubled ticks show.
+type Sums = BTreeMap<BarKey, (i64, i128)>;
+type BarKey = (String, Interval, Micros);
+
+#[test]
+fn bars_are_exact_after_failures_at_any_moment_and_a_second_worker() {
+    let stack = Temporary::new().unwrap();
+    stack.start(Server::Kafka).unwrap();
+    stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
+    let bootstrap = stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"].clone();
+    make_topics(&bootstrap);
+    let expected = publish(&bootstrap);
+
+    let shutdown = Shutdown::default();
+    let failures_left = Arc::new(AtomicUsize::new(4));
+    let views = Arc::new(Views::default());
+    let workers: Vec<_> = (0..2)
+        .map(|number| {
+            let config = worker_config(&bootstrap, number);
+            let (shutdown, failures_left, views) = (shutdown.clone(), Arc::clone(&failures_left), Arc::clone(&views));
+            std::thread::spawn(move || {
+                let status = WorkerStatus::new(format!("aggregate-{number}"));
+                stream::worker::run(&config, &status, &shutdown, || {
+                    let fails_after = (number == 0).then_some(350);
+                    Ok(Box::new(Failing {
+                        inner: aggregator(&views),
+                        fails_after,
+                        failures_left: Arc::clone(&failures_left),
+                    }))
+                })
+            })
+        })
+        .collect();
+
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut newest = newest_bars(&bootstrap);
+    while newest != expected && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(200));
+        newest = newest_bars(&bootstrap);
+    }
+    shutdown.request();
+    for worker in workers {
+        worker.join().unwrap().unwrap();
+    }
+    assert_eq!(newest.len(), expected.len());
+    for (key, sums) in &expected {
+        assert_eq!(newest.get(key), Some(sums), "{key:?}");
+    }
+    assert_eq!(
+        failures_left.load(Ordering::Relaxed),
+        0,
+        "the worker was to fail four times"
+    );
+    assert_eq!(count(&bootstrap, LATE), 0);
+}
+
+/// Fails with a transient error after so many messages, wherever its checkpoint is: the worker drops it with everything
+/// that is on its way.
+struct Failing {
+    inner: Aggregator,
+    fails_after: Option<u32>,
+    failures_left: Arc<AtomicUsize>,
+}
+
+impl Handler for Failing {
+    fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.inner.assigned(io, partitions)
+    }
+
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+        self.inner.message(io, message)?;
+        self.fails_after = self.fails_after.map(|messages| messages.saturating_sub(1));
+        let takes_one = |left: usize| left.checked_sub(1);
+        if self.fails_after == Some(0)
+            && self
+                .failures_left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, takes_one)
+                .is_ok()
+        {
+            return Err(StreamError::transient("test", "made to fail"));
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        self.inner.turn(io)
+    }
+
+    fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.inner.revoked(io, partitions)
+    }
+}
+
+fn aggregator(views: &Arc<Views>) -> Aggregator {
+    let settings = AggregationSettings {
+        rules: WindowRules {
+            intervals: 0b11111,
+            watermark_delay: 30 * SECOND,
+            max_late: 300 * SECOND,
+            idle_close: 120 * SECOND,
+        },
+        checkpoint_interval: Duration::from_millis(20),
+    };
+    let topics = OutputTopics {
+        bars: BARS.to_owned(),
+        late: LATE.to_owned(),
+        state: STATE.to_owned(),
+    };
+    Aggregator::new(settings, Wire::single_object(), topics, ENRICHED, views)
+}
+
+fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
+    WorkerConfig {
+        service: "aggregation".to_owned(),
+        bootstrap: bootstrap.to_owned(),
+        group: "aggregation-test".to_owned(),
+        topics: vec![ENRICHED.to_owned()],
+        client_id: format!("aggregation-{number}"),
+        dlq_topic: "dlq".to_owned(),
+        drain_timeout: Duration::from_secs(10),
+    }
+}
+
+fn make_topics(bootstrap: &str) {
+    let compacted = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+    let specs = [
+        (ENRICHED, vec![]),
+        (BARS, vec![]),
+        (LATE, vec![]),
+        (STATE, compacted),
+        ("dlq", vec![]),
+    ]
+    .map(|(name, config)| TopicSpec {
+        name: name.to_owned(),
+        partitions: PARTITIONS,
+        replication: 1,
+        config,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(create_topics(bootstrap, &specs)).unwrap();
+}
+
+/// Every tick three seconds after the one before; each fifth is repeated a little later, as restarts upstream do.
+fn publish(bootstrap: &str) -> Sums {
+    let (producer, wire, mut sums) = (
+        OrderedProducer::new(bootstrap, "test").unwrap(),
+        Wire::single_object(),
+        Sums::new(),
+    );
+    let mut send = |number: i64| {
+        let (mut payload, instrument_id) = (Vec::new(), format!("I{}", number % 6));
+        wire.encode_enriched(&enriched(&instrument_id, number), &mut payload);
+        let partition = (number % 6) as i32 % PARTITIONS;
+        let output = Output {
+            topic: ENRICHED,
+            partition,
+            key: b"",
+            payload: Some(&payload),
+            headers: &[],
+        };
+        producer.send(&output, || true).unwrap();
+    };
+    for number in 0..TICKS {
+        send(number);
+        // A restart repeats everything since an earlier point, in order.
+        if number % 50 == 49 {
+            (number - 10..=number).for_each(&mut send);
+        }
+        for interval in Interval::ALL {
+            let start = interval.window_of(NOON + number * 3 * SECOND).start;
+            let sum = sums.entry((format!("I{}", number % 6), interval, start)).or_default();
+            sum.0 += 1;
+            sum.1 += i128::from(number);
+        }
+    }
+    let last = producer.last_ticket();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while producer.acked_through() < last {
+        assert!(Instant::now() < deadline, "the broker did not take the ticks");
+        producer.serve(Duration::from_millis(10)).unwrap();
+    }
+    sums
+}
+
+fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
+    let event_time = NOON + number * 3 * SECOND;
+    EnrichedTick {
+        tick: Tick {
+            // One raw partition for each enriched one would be too easy: both see the same lane.
+            origin: Origin {
+                feed: "raw",
+                partition: 0,
+                offset: number,
+                index: 0,
+            },
+            appended_at: event_time,
+            source_event_id: "e",
+            correlation_id: "e",
+            causation_id: None,
+            tenant_id: "t",
+            instrument_id,
+            symbol: None,
+            market: "MISO",
+            kind: Kind::Trade,
+            event_time,
+            interval_end: None,
+            price: Decimal::from_unscaled(number).unwrap(),
+            volume: Some(Decimal::from_unscaled(number).unwrap()),
+            bid: None,
+            ask: None,
+            energy: None,
+            congestion: None,
+            loss: None,
+            ghg: None,
+            currency: "USD",
+            unit: "MWh",
+            node: None,
+            zone: None,
+            hub: None,
+            market_status: None,
+            product: "trade",
+            version: None,
+            source_system: "test",
+            sequence: None,
+            quality_flags: QualityFlags::NONE,
+            normalized_at: event_time,
+        },
+        enrichment: Enrichment {
+            commodity: "electricity",
+            region: "midwest",
+            product_tier: "standard",
+            unit: None,
+            contract_size: None,
+            tick_size: None,
+            curve_id: None,
+            confidence_percent: 90,
+            method: Classification::RuleBased,
+            low_confidence: false,
+            enriched_at: event_time,
+        },
+    }
+}
+
+/// The newest version of every bar; equal versions must have equal content, whoever made them.
+fn newest_bars(bootstrap: &str) -> Sums {
+    let (reader, wire) = (LogReader::new(bootstrap).unwrap(), Wire::single_object());
+    let mut newest: BTreeMap<BarKey, (u64, (i64, i128))> = BTreeMap::new();
+    let mut contents: BTreeMap<(String, Interval, Micros, u64), Vec<u8>> = BTreeMap::new();
+    for partition in reader.partitions(BARS).unwrap() {
+        let (oldest, next) = reader.log_range(&partition).unwrap();
+        reader
+            .read(&partition, oldest, next, |message| {
+                let payload = message.payload.unwrap();
+                let bar = wire.decode_bar(payload).unwrap();
+                let (instrument_id, version) = (bar.instrument_id.to_owned(), bar.version.as_u64());
+                let key = (instrument_id.clone(), bar.window.interval, bar.window.start);
+                let other = contents.insert((key.0.clone(), key.1, key.2, version), payload.to_vec());
+                assert!(
+                    other.is_none_or(|other| other == payload),
+                    "one version, two contents: {bar:?}"
+                );
+                let best = newest.entry(key).or_default();
+                if version >= best.0 {
+                    *best = (version, (bar.trade_count, bar.volume));
+                }
+                true
+            })
+            .unwrap();
+    }
+    newest.into_iter().map(|(key, (_, sums))| (key, sums)).collect()
+}
+
+fn count(bootstrap: &str, topic: &str) -> i64 {
+    let reader = LogReader::new(bootstrap).unwrap();
+    let partitions = reader.partitions(topic).unwrap();
+    partitions
+        .iter()
+        .map(|partition| reader.log_range(partition).unwrap())
+        .map(|(oldest, next)| next - oldest)
+        .sum()
+}

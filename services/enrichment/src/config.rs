@@ -1,0 +1,36 @@
+//! Settings of enrichment alone: `ENRICHMENT_*`.
+
+use std::time::Duration;
+
+use service::Reader;
+use service::settings::Rule;
+
+/// The service's own settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Classifications below it are flagged; in hundredths.
+    pub threshold_percent: i32,
+    /// Time between complete loads, besides notifications.
+    pub refresh_interval: Duration,
+}
+
+/// Reads them.
+pub fn read(r: &mut Reader<'_>) -> Config {
+    let threshold = r.value(
+        "ENRICHMENT_CONFIDENCE_THRESHOLD",
+        0.8,
+        "classifications of less confidence are flagged, 0 to 1",
+        Rule {
+            expected: "a number from 0 to 1",
+            accept: |value: &f64| (0.0..=1.0).contains(value),
+        },
+    );
+    Config {
+        threshold_percent: (threshold * 100.0).round() as i32,
+        refresh_interval: r.duration(
+            "ENRICHMENT_REFRESH_INTERVAL",
+            "300s",
+            "time between complete loads of reference data",
+        ),
+    }
+}

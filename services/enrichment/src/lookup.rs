@@ -1,0 +1,300 @@
+//! Reference data for the hot path: an immutable snapshot, read without locks, and guesses where it knows nothing.
+//!
+//! Role: [`Directory`] holds the newest [`Snapshot`]; each worker has a [`View`] that takes it over once per turn. A miss
+//! never waits: the tick gets what the rules say, and the key goes to the background ([`refresh`]), at most once a minute,
+//! which asks Redis and then Postgres and publishes what it finds.
+//! Failure: stores that are down leave the snapshot as it is; misses stay guesses, which the classification says.
+
+pub mod refresh;
+pub mod source;
+
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use domain::instrument::KEY_SEPARATOR;
+use domain::{Decimal, Micros};
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+
+use crate::taxonomy::{Names, RuleBook, Subject};
+
+/// An unknown key is asked for again after this long.
+const ASK_AGAIN: Micros = 60_000_000;
+/// Guesses that one worker remembers; beyond, it starts over.
+const MAX_GUESSES: usize = 200_000;
+
+/// One row of reference data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Reference {
+    pub tenant_id: String,
+    pub instrument_id: String,
+    pub commodity: String,
+    pub region: String,
+    pub product_tier: String,
+    pub unit: Option<String>,
+    pub contract_size: Option<Decimal>,
+    pub tick_size: Option<Decimal>,
+    pub curve_id: Option<String>,
+}
+
+/// Tenant and instrument.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Key {
+    pub tenant_id: String,
+    pub instrument_id: String,
+}
+
+impl Key {
+    fn joined(&self) -> String {
+        let mut text = String::new();
+        join(&self.tenant_id, &self.instrument_id, &mut text);
+        text
+    }
+}
+
+fn join(tenant_id: &str, instrument_id: &str, out: &mut String) {
+    out.clear();
+    out.push_str(tenant_id);
+    out.push(KEY_SEPARATOR);
+    out.push_str(instrument_id);
+}
+
+type Rows = FxHashMap<Box<str>, Arc<Reference>>;
+
+/// Everything known at one moment. Never changed, only replaced.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// All rows, as of the last complete load.
+    rows: Arc<Rows>,
+    /// Rows found one by one since then.
+    found: Rows,
+    /// Rules for what has no row.
+    pub rules: Arc<RuleBook>,
+    /// When the last complete load ended; `None` before the first.
+    pub loaded_at: Option<Micros>,
+}
+
+impl Snapshot {
+    /// A complete load.
+    pub fn loaded(rows: Vec<Reference>, rules: RuleBook, loaded_at: Micros) -> Snapshot {
+        Snapshot {
+            rows: Arc::new(by_key(rows)),
+            found: Rows::default(),
+            rules: Arc::new(rules),
+            loaded_at: Some(loaded_at),
+        }
+    }
+
+    /// This snapshot and these rows.
+    fn with(&self, found: Vec<Reference>) -> Snapshot {
+        let mut next = self.clone();
+        next.found.extend(by_key(found));
+        next
+    }
+
+    /// The row of an instrument.
+    pub fn get(&self, key: &Key) -> Option<&Arc<Reference>> {
+        self.by_text(&key.joined())
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.found.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keys of this snapshot that the other does not have.
+    fn missing_in(&self, other: &Snapshot) -> Vec<Key> {
+        self.rows
+            .iter()
+            .filter(|(text, _)| other.by_text(text).is_none())
+            .map(|(_, row)| Key {
+                tenant_id: row.tenant_id.clone(),
+                instrument_id: row.instrument_id.clone(),
+            })
+            .collect()
+    }
+
+    fn by_text(&self, text: &str) -> Option<&Arc<Reference>> {
+        self.rows.get(text).or_else(|| self.found.get(text))
+    }
+}
+
+fn by_key(rows: Vec<Reference>) -> Rows {
+    let mut text = String::new();
+    rows.into_iter()
+        .map(|row| {
+            join(&row.tenant_id, &row.instrument_id, &mut text);
+            (Box::from(text.as_str()), Arc::new(row))
+        })
+        .collect()
+}
+
+/// The newest snapshot, and the way to ask for more.
+#[derive(Debug)]
+pub struct Directory {
+    version: AtomicU64,
+    current: RwLock<Arc<Snapshot>>,
+    misses: mpsc::Sender<Key>,
+    hits_counted: AtomicU64,
+    misses_counted: AtomicU64,
+}
+
+impl Directory {
+    /// An empty directory; keys that nobody knows are sent to `misses`.
+    pub fn new(misses: mpsc::Sender<Key>) -> Directory {
+        Directory {
+            version: AtomicU64::new(0),
+            current: RwLock::default(),
+            misses,
+            hits_counted: AtomicU64::new(0),
+            misses_counted: AtomicU64::new(0),
+        }
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the snapshot by what `change` makes of it.
+    pub fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(change(&current));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Ticks that a row described, and ticks that had to be guessed.
+    pub fn counts(&self) -> (u64, u64) {
+        (
+            self.hits_counted.load(Ordering::Relaxed),
+            self.misses_counted.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// What a view answers.
+#[derive(Debug)]
+pub enum Found<'v> {
+    /// A row.
+    Row(&'v Reference),
+    /// What the rules say.
+    Guess(&'v Names),
+}
+
+/// One worker's access to the directory.
+#[derive(Debug)]
+pub struct View {
+    directory: Arc<Directory>,
+    version: u64,
+    snapshot: Arc<Snapshot>,
+    guesses: FxHashMap<Box<str>, Guess>,
+    text: String,
+    nothing: Names,
+    hits: u64,
+    misses: u64,
+}
+
+#[derive(Debug)]
+struct Guess {
+    names: Names,
+    asked_at: Micros,
+    /// Of the market: the same instrument id may come from another one.
+    market: u64,
+}
+
+impl View {
+    /// A view of the directory as it is now.
+    pub fn new(directory: Arc<Directory>) -> View {
+        let version = directory.version.load(Ordering::Acquire);
+        let snapshot = directory.snapshot();
+        View {
+            directory,
+            version,
+            snapshot,
+            guesses: FxHashMap::default(),
+            text: String::new(),
+            nothing: Names::unknown(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// Takes over what was published since; once per turn, so that the hot path reads plain memory.
+    pub fn refresh(&mut self) {
+        self.directory
+            .hits_counted
+            .fetch_add(std::mem::take(&mut self.hits), Ordering::Relaxed);
+        self.directory
+            .misses_counted
+            .fetch_add(std::mem::take(&mut self.misses), Ordering::Relaxed);
+        let version = self.directory.version.load(Ordering::Acquire);
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        let next = self.directory.snapshot();
+        if !Arc::ptr_eq(&next.rules, &self.snapshot.rules) {
+            self.guesses.clear();
+        }
+        self.snapshot = next;
+    }
+
+    /// The row of the instrument, or a guess; a guess is asked about in the background, at most once a minute.
+    pub fn find(&mut self, tenant_id: &str, subject: &Subject<'_>, now: Micros) -> Found<'_> {
+        join(tenant_id, subject.instrument_id, &mut self.text);
+        if let Some(row) = self.snapshot.by_text(&self.text) {
+            self.hits += 1;
+            return Found::Row(row);
+        }
+        self.misses += 1;
+        let market = market_hash(subject.market);
+        if self
+            .guesses
+            .get(self.text.as_str())
+            .is_none_or(|guess| guess.market != market)
+        {
+            if self.guesses.len() >= MAX_GUESSES {
+                self.guesses.clear();
+            }
+            let names = self.snapshot.rules.of(tenant_id).classify(subject);
+            let asked_at = now - ASK_AGAIN;
+            self.guesses.insert(
+                Box::from(self.text.as_str()),
+                Guess {
+                    names,
+                    asked_at,
+                    market,
+                },
+            );
+        }
+        let Some(guess) = self.guesses.get_mut(self.text.as_str()) else {
+            return Found::Guess(&self.nothing);
+        };
+        if now - guess.asked_at >= ASK_AGAIN {
+            guess.asked_at = now;
+            // A full queue loses only the question, which is asked again in a minute.
+            _ = self.directory.misses.try_send(Key {
+                tenant_id: tenant_id.to_owned(),
+                instrument_id: subject.instrument_id.to_owned(),
+            });
+        }
+        Found::Guess(&guess.names)
+    }
+}
+
+fn market_hash(market: &str) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    market.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! Keeps the directory fresh in the background: complete loads, and single look-ups of what ticks missed.
+//!
+//! Role: a complete load at the start, on every notification, by time, and on request; misses in batches, first Redis,
+//! then Postgres, each bounded by [`LOOKUP_DEADLINE`] and behind a circuit breaker.
+//! Failure: a store that is down keeps what is known; [`Refresher::last_error`] tells health why it is not newer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use service::Breaker;
+use stream::status::wall_clock;
+use tokio::sync::{Notify, mpsc};
+
+use super::source::{Loaded, ReferenceCache, ReferenceSource};
+use super::{Directory, Key, Reference, Snapshot};
+use crate::metrics;
+use crate::taxonomy::RuleBook;
+
+/// One look-up in one store may take this long.
+const LOOKUP_DEADLINE: Duration = Duration::from_millis(200);
+/// A complete load may take this long.
+const LOAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Keys of one batch.
+const BATCH: usize = 500;
+/// How long entries stay in Redis.
+const TTL: Duration = Duration::from_secs(3600);
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Loads and looks up.
+pub struct Refresher {
+    directory: Arc<Directory>,
+    source: Arc<dyn ReferenceSource>,
+    cache: Arc<dyn ReferenceCache>,
+    source_breaker: Arc<Breaker>,
+    cache_breaker: Arc<Breaker>,
+    last_error: Mutex<Option<String>>,
+    wanted: Notify,
+}
+
+impl Refresher {
+    /// A refresher of this directory.
+    pub fn new(
+        directory: Arc<Directory>,
+        source: Arc<dyn ReferenceSource>,
+        cache: Arc<dyn ReferenceCache>,
+        (source_breaker, cache_breaker): (Arc<Breaker>, Arc<Breaker>),
+    ) -> Refresher {
+        Refresher {
+            directory,
+            source,
+            cache,
+            source_breaker,
+            cache_breaker,
+            last_error: Mutex::new(Some("not loaded yet".to_owned())),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// The directory that is kept fresh.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Why the last complete load failed.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for a complete load soon; several requests become one.
+    pub fn request(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Loads everything now. Answers the number of rows.
+    ///
+    /// # Errors
+    /// A text for people; the directory then keeps what it has.
+    pub async fn load(&self) -> Result<usize, String> {
+        let result = match tokio::time::timeout(LOAD_DEADLINE, self.source.load()).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {} s", LOAD_DEADLINE.as_secs())),
+        };
+        note(&self.source_breaker, result.is_ok());
+        metrics::refreshed(result.is_ok());
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+        let Loaded { rows, rules } = result?;
+        let count = rows.len();
+        let copies: Vec<(String, String)> = rows
+            .iter()
+            .map(|row| (cache_key(&row.tenant_id, &row.instrument_id), to_text(row)))
+            .collect();
+        let before = self.directory.snapshot();
+        let next = Snapshot::loaded(rows, RuleBook::new(&rules), wall_clock());
+        // A row that is gone must not come back from the cache.
+        let gone = before
+            .missing_in(&next)
+            .into_iter()
+            .map(|key| (cache_key(&key.tenant_id, &key.instrument_id), "null".to_owned()));
+        let writes: Vec<(String, String)> = copies.into_iter().chain(gone).collect();
+        self.directory.publish(|_| next);
+        metrics::entries(count);
+        self.copy(&writes).await;
+        Ok(count)
+    }
+
+    /// Looks these keys up in Redis, then in Postgres, and publishes what is found.
+    pub async fn look_up(&self, keys: &[Key]) -> Vec<Reference> {
+        let mut found = self.in_cache(keys).await;
+        let rest: Vec<Key> = keys
+            .iter()
+            .filter(|key| !found.iter().any(|row| is_of(row, key)))
+            .cloned()
+            .collect();
+        if !rest.is_empty() {
+            let rows = self.in_source(&rest).await;
+            let copies: Vec<(String, String)> = rows
+                .iter()
+                .map(|row| (cache_key(&row.tenant_id, &row.instrument_id), to_text(row)))
+                .collect();
+            self.copy(&copies).await;
+            found.extend(rows);
+        }
+        if !found.is_empty() {
+            self.directory.publish(|snapshot| snapshot.with(found.clone()));
+        }
+        found
+    }
+
+    /// Runs until the process ends: misses as they come, complete loads by time and on request.
+    pub async fn run(self: Arc<Refresher>, mut misses: mpsc::Receiver<Key>, interval: Duration) {
+        let mut next_load = Instant::now() + if self.last_error().is_some() { RETRY } else { interval };
+        let mut keys = Vec::with_capacity(BATCH);
+        loop {
+            keys.clear();
+            tokio::select! {
+                received = misses.recv_many(&mut keys, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.look_up(&keys).await;
+                }
+                () = self.wanted.notified() => next_load = self.load_and_plan(interval).await,
+                () = tokio::time::sleep_until(next_load.into()) => next_load = self.load_and_plan(interval).await,
+            }
+        }
+    }
+
+    async fn load_and_plan(&self, interval: Duration) -> Instant {
+        let wait = match self.load().await {
+            Ok(rows) => {
+                tracing::info!(event = "reference_loaded", rows, "reference data loaded");
+                interval
+            }
+            Err(error) => {
+                tracing::warn!(
+                    event = "reference_load_failed",
+                    error,
+                    "reference data could not be loaded; keeping what is known"
+                );
+                RETRY
+            }
+        };
+        Instant::now() + wait
+    }
+
+    async fn in_cache(&self, keys: &[Key]) -> Vec<Reference> {
+        if !self.cache_breaker.allows(Instant::now()) {
+            return Vec::new();
+        }
+        let names: Vec<String> = keys
+            .iter()
+            .map(|key| cache_key(&key.tenant_id, &key.instrument_id))
+            .collect();
+        let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.cache.get_many(&names)).await;
+        note(&self.cache_breaker, matches!(answer, Ok(Ok(_))));
+        let texts = answer.ok().and_then(Result::ok).unwrap_or_default();
+        texts.iter().flatten().filter_map(|text| from_text(text)).collect()
+    }
+
+    async fn in_source(&self, keys: &[Key]) -> Vec<Reference> {
+        if !self.source_breaker.allows(Instant::now()) {
+            return Vec::new();
+        }
+        let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.source.lookup(keys)).await;
+        note(&self.source_breaker, matches!(answer, Ok(Ok(_))));
+        answer.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    async fn copy(&self, pairs: &[(String, String)]) {
+        for chunk in pairs.chunks(BATCH) {
+            if !self.cache_breaker.allows(Instant::now()) {
+                return;
+            }
+            let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.cache.set_many(chunk, TTL)).await;
+            note(&self.cache_breaker, matches!(answer, Ok(Ok(()))));
+        }
+    }
+}
+
+fn note(breaker: &Breaker, succeeded: bool) {
+    if succeeded {
+        breaker.succeeded();
+    } else {
+        breaker.failed(Instant::now());
+    }
+}
+
+fn is_of(row: &Reference, key: &Key) -> bool {
+    row.instrument_id == key.instrument_id && row.tenant_id == key.tenant_id
+}
+
+fn cache_key(tenant_id: &str, instrument_id: &str) -> String {
+    format!("reference:{tenant_id}:{instrument_id}")
+}
+
+fn to_text(row: &Reference) -> String {
+    let decimal = |value: &Option<domain::Decimal>| value.map(|decimal| decimal.to_string());
+    json!({
+        "tenant_id": row.tenant_id,
+        "instrument_id": row.instrument_id,
+        "commodity": row.commodity,
+        "region": row.region,
+        "product_tier": row.product_tier,
+        "unit": row.unit,
+        "contract_size": decimal(&row.contract_size),
+        "tick_size": decimal(&row.tick_size),
+        "curve_id": row.curve_id,
+    })
+    .to_string()
+}
+
+/// `None` for the mark of a row that is gone, and for what another version wrote.
+fn from_text(text: &str) -> Option<Reference> {
+    let fields: HashMap<String, Value> = serde_json::from_str(text).ok()?;
+    let optional = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+    let decimal = |name: &str| optional(name).map(|text| text.parse().ok());
+    Some(Reference {
+        tenant_id: optional("tenant_id")?,
+        instrument_id: optional("instrument_id")?,
+        commodity: optional("commodity")?,
+        region: optional("region")?,
+        product_tier: optional("product_tier")?,
+        unit: optional("unit"),
+        contract_size: decimal("contract_size").flatten(),
+        tick_size: decimal("tick_size").flatten(),
+        curve_id: optional("curve_id"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

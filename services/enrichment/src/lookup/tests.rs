@@ -1,0 +1,107 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+pub(crate) fn row(tenant_id: &str, instrument_id: &str, commodity: &str) -> Reference {
+    Reference {
+        tenant_id: tenant_id.into(),
+        instrument_id: instrument_id.into(),
+        commodity: commodity.into(),
+        region: "north".into(),
+        product_tier: "premium".into(),
+        unit: Some("MWh".into()),
+        contract_size: Some("1.5".parse().unwrap()),
+        tick_size: None,
+        curve_id: None,
+    }
+}
+
+fn subject(instrument_id: &str) -> Subject<'_> {
+    Subject {
+        instrument_id,
+        market: "MISO",
+        ..Subject::default()
+    }
+}
+
+fn commodity(view: &mut View, tenant: &str, instrument: &str, now: Micros) -> (bool, String) {
+    match view.find(tenant, &subject(instrument), now) {
+        Found::Row(row) => (true, row.commodity.clone()),
+        Found::Guess(names) => (false, names.commodity.clone()),
+    }
+}
+
+fn directory() -> (Arc<Directory>, mpsc::Receiver<Key>) {
+    let (sender, receiver) = mpsc::channel(16);
+    (Arc::new(Directory::new(sender)), receiver)
+}
+
+#[test]
+fn rows_belong_to_their_tenant() {
+    let (directory, _misses) = directory();
+    directory.publish(|_| Snapshot::loaded(vec![row("a", "X", "coal")], RuleBook::default(), 1));
+    let mut view = View::new(directory);
+    assert_eq!(commodity(&mut view, "a", "X", 0), (true, "coal".into()));
+    assert_eq!(commodity(&mut view, "b", "X", 0), (false, "electricity".into()));
+}
+
+#[test]
+fn a_view_changes_only_at_its_turn_and_then_sees_the_new_row() {
+    let (directory, _misses) = directory();
+    let mut view = View::new(Arc::clone(&directory));
+    assert!(!commodity(&mut view, "a", "X", 0).0);
+    directory.publish(|snapshot| snapshot.with(vec![row("a", "X", "coal")]));
+    assert!(!commodity(&mut view, "a", "X", 0).0);
+    view.refresh();
+    assert_eq!(commodity(&mut view, "a", "X", 0), (true, "coal".into()));
+    view.refresh();
+    assert_eq!(directory.counts(), (1, 2));
+}
+
+#[test]
+fn an_unknown_key_is_asked_for_once_a_minute() {
+    let (directory, mut misses) = directory();
+    let mut view = View::new(directory);
+    let mut asked = |view: &mut View, now| {
+        commodity(view, "a", "X", now);
+        std::iter::from_fn(|| misses.try_recv().ok()).count()
+    };
+    assert_eq!(asked(&mut view, 0), 1);
+    assert_eq!(asked(&mut view, 30_000_000), 0);
+    assert_eq!(asked(&mut view, 59_999_999), 0);
+    assert_eq!(asked(&mut view, 60_000_000), 1);
+}
+
+#[test]
+fn new_rules_replace_earlier_guesses() {
+    let (directory, _misses) = directory();
+    let mut view = View::new(Arc::clone(&directory));
+    assert_eq!(commodity(&mut view, "a", "EUA_M1", 0).1, "electricity");
+    let carbon = crate::taxonomy::CustomRule {
+        name: "carbon".into(),
+        keywords: vec!["EUA".into()],
+        priority: 0,
+    };
+    let own = crate::taxonomy::TenantRules {
+        tenant_id: "a".into(),
+        commodities: vec![carbon],
+        regions: vec![],
+    };
+    directory.publish(|_| Snapshot::loaded(vec![], RuleBook::new(&[own]), 1));
+    view.refresh();
+    assert_eq!(commodity(&mut view, "a", "EUA_M1", 0).1, "carbon");
+    assert_eq!(
+        commodity(&mut view, "b", "EUA_M1", 0).1,
+        "electricity",
+        "rules belong to their tenant"
+    );
+}
+
+#[test]
+fn a_full_queue_of_questions_never_holds_up_ticks() {
+    let (directory, _misses) = directory();
+    let mut view = View::new(directory);
+    for number in 0..1000 {
+        assert!(!commodity(&mut view, "a", &format!("X{number}"), 0).0);
+    }
+}

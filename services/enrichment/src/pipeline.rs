@@ -1,0 +1,116 @@
+//! The way of a tick through enrichment, in order.
+//!
+//! ```text
+//! normalized.market.ticks.v1 ─▶ enrich ─▶ enriched.market.ticks.v1 ─▶ ClickHouse writer ─▶ enriched_ticks
+//!                                 ▲
+//!        Postgres ─▶ Redis ─▶ directory (memory)
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::health::Check;
+use service::writer::Table;
+use service::{Breaker, Context, StartError};
+use stream::Handler;
+use stream::hop::Hop;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::http::{self, Api};
+use crate::lookup::refresh::Refresher;
+use crate::lookup::{Directory, View};
+use crate::stages::enrich::{self, Enrich};
+use crate::stored::{PostgresReference, RedisCopies};
+
+/// Questions that may wait for the background.
+const MISSES: usize = 10_000;
+/// How long the start waits for reference data, so that the first ticks are not guesses.
+const FIRST_LOAD: Duration = Duration::from_secs(10);
+
+/// Builds the service.
+///
+/// # Errors
+/// Where a client cannot be made.
+pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
+    let refresher = reference_data(ctx)?;
+    let threshold_percent = ctx.own.threshold_percent;
+
+    let (wire, directory, output) = (
+        ctx.wire.clone(),
+        Arc::clone(refresher.directory()),
+        ctx.names.enriched.clone(),
+    );
+    let normalized = ctx.names.normalized.clone();
+    ctx.workers(enrich::NAME, std::slice::from_ref(&normalized), move || {
+        let stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), threshold_percent);
+        Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
+    });
+    ctx.dead_letter_codes(enrich::NAME, enrich::DEAD_LETTER_CODES);
+    ctx.writer(&[(ctx.names.enriched.clone(), Table::EnrichedTicks)])?;
+
+    ctx.routes(http::routes(Arc::new(Api {
+        refresher: Arc::clone(&refresher),
+        runtime: ctx.runtime.clone(),
+        default_tenant: ctx.settings.tenant_id.clone(),
+        threshold_percent,
+    })));
+    ctx.stats(move || {
+        let mut fields = http::cache_counts(&refresher);
+        let (hits, misses) = refresher.directory().counts();
+        fields.insert("enrichment_count".to_owned(), (hits + misses).into());
+        fields
+    });
+    Ok(())
+}
+
+/// Loads reference data and keeps it fresh.
+fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartError> {
+    let (sender, misses) = mpsc::channel(MISSES);
+    let breakers = (
+        Arc::new(Breaker::new("postgres", ctx.settings.breaker)),
+        Arc::new(Breaker::new("redis", ctx.settings.breaker)),
+    );
+    ctx.health.add_breaker(Arc::clone(&breakers.0));
+    ctx.health.add_breaker(Arc::clone(&breakers.1));
+    let source = Arc::new(PostgresReference::new(&ctx.clients)?);
+    let cache = Arc::new(RedisCopies::new(ctx.clients.redis()?));
+    let refresher = Arc::new(Refresher::new(
+        Arc::new(Directory::new(sender)),
+        Arc::clone(&source) as _,
+        cache,
+        breakers,
+    ));
+
+    let first = ctx
+        .runtime
+        .block_on(async { tokio::time::timeout(FIRST_LOAD, refresher.load()).await });
+    match first {
+        Ok(Ok(rows)) => tracing::info!(event = "reference_loaded", rows, "reference data loaded"),
+        Ok(Err(error)) => tracing::warn!(
+            event = "reference_load_failed",
+            error,
+            "starting with redis and rules only"
+        ),
+        Err(_) => tracing::warn!(
+            event = "reference_load_failed",
+            error = "time-out",
+            "starting with redis and rules only"
+        ),
+    }
+    ctx.runtime
+        .spawn(Arc::clone(&refresher).run(misses, ctx.own.refresh_interval));
+    ctx.runtime.spawn(source.follow_changes(Arc::clone(&refresher)));
+
+    let watched = Arc::clone(&refresher);
+    ctx.check(Check {
+        name: "reference_data",
+        critical: false,
+        target: "taxonomy_instruments".to_owned(),
+        ask: Box::new(move || {
+            let error = watched.last_error();
+            Box::pin(async move { error.map_or(Ok(()), Err) })
+        }),
+    });
+    Ok(refresher)
+}

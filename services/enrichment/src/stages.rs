@@ -1,0 +1,3 @@
+//! The stages of enrichment.
+
+pub mod enrich;

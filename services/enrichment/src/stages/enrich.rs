@@ -1,0 +1,322 @@
+//! Tick → tick with reference data.
+//!
+//! Role: decodes the borrowed tick, finds its row or a guess in memory, appends the enrichment to the tick's own bytes.
+//! Invariants: one output per tick, with the same key and the same partition number (INV-4), in input order (INV-7). What
+//! is known of an instrument changes with time and decides nothing about existence or route (INV-1).
+//! Failure: a message that is no tick is a dead letter.
+
+use codec::Wire;
+use domain::{Classification, Classified, Enrichment, Micros, Tick};
+use stream::hop::{Rejected, Stage, StageOutput, Verdict};
+use stream::status::wall_clock;
+use stream::{Message, StreamError};
+
+use crate::lookup::{Found, View};
+use crate::metrics::Meters;
+use crate::taxonomy::{self, Subject};
+
+/// Name in metrics and dead letters.
+pub const NAME: &str = "enrich";
+/// Codes of this stage's dead letters.
+pub const DEAD_LETTER_CODES: &[&str] = &[
+    "missing_payload",
+    "truncated",
+    "unknown_schema",
+    "invalid_utf8",
+    "invalid_value",
+];
+
+/// The stage of one worker.
+pub struct Enrich {
+    wire: Wire,
+    view: View,
+    threshold_percent: i32,
+    meters: Meters,
+}
+
+impl Enrich {
+    /// `threshold_percent`: confidence below it is flagged as low.
+    pub fn new(wire: Wire, view: View, threshold_percent: i32) -> Enrich {
+        Enrich {
+            wire,
+            view,
+            threshold_percent,
+            meters: Meters::new(),
+        }
+    }
+
+    /// One record of the normalized topic.
+    fn record(&mut self, partition: i32, key: &[u8], payload: Option<&[u8]>, out: &mut StageOutput) -> Verdict {
+        let Some(payload) = payload else {
+            return refused(
+                "missing_payload",
+                "a tick has a value; this message has none".to_owned(),
+            );
+        };
+        let (tick, datum) = match self.wire.split_tick(payload) {
+            Ok(split) => split,
+            Err(error) => return refused(error.code(), error.to_string()),
+        };
+        let enrichment = enrich(&mut self.view, &tick, self.threshold_percent, wall_clock());
+        let (method, low) = (enrichment.method, enrichment.low_confidence);
+        let Ok(()) = out.push(partition, &[key], |bytes| {
+            self.wire.encode_enrichment(datum, &enrichment, bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        self.meters.tick(method, low, tick.appended_at);
+        Verdict::Done
+    }
+}
+
+impl Stage for Enrich {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError> {
+        Ok(self.record(message.partition, message.key.unwrap_or_default(), message.payload, out))
+    }
+
+    fn turn(&mut self) -> Result<(), StreamError> {
+        self.view.refresh();
+        self.meters.flush(wall_clock());
+        Ok(())
+    }
+}
+
+/// The enrichment of one tick, from what the view knows.
+pub fn enrich<'v>(view: &'v mut View, tick: &Tick<'_>, threshold_percent: i32, now: Micros) -> Enrichment<'v> {
+    let subject = Subject {
+        instrument_id: tick.instrument_id,
+        market: tick.market,
+        node: tick.node,
+        hub: tick.hub,
+        zone: tick.zone,
+    };
+    enrich_subject(
+        view.find(tick.tenant_id, &subject, now),
+        &subject,
+        threshold_percent,
+        now,
+    )
+}
+
+/// The enrichment of a subject for which this was found.
+pub fn enrich_subject<'v>(
+    found: Found<'v>,
+    subject: &Subject<'_>,
+    threshold_percent: i32,
+    now: Micros,
+) -> Enrichment<'v> {
+    let mut enrichment = match found {
+        Found::Row(row) => Enrichment {
+            commodity: &row.commodity,
+            region: &row.region,
+            product_tier: &row.product_tier,
+            unit: row.unit.as_deref(),
+            contract_size: row.contract_size,
+            tick_size: row.tick_size,
+            curve_id: row.curve_id.as_deref(),
+            confidence_percent: taxonomy::DATABASE_CONFIDENCE,
+            method: Classification::Database,
+            low_confidence: false,
+            enriched_at: now,
+        },
+        Found::Guess(names) => Enrichment {
+            commodity: &names.commodity,
+            region: &names.region,
+            product_tier: &names.product_tier,
+            unit: None,
+            contract_size: None,
+            tick_size: None,
+            curve_id: None,
+            confidence_percent: if names.is_known() {
+                taxonomy::rule_confidence(subject)
+            } else {
+                taxonomy::FALLBACK_CONFIDENCE
+            },
+            method: if names.is_known() {
+                Classification::RuleBased
+            } else {
+                Classification::Fallback
+            },
+            low_confidence: false,
+            enriched_at: now,
+        },
+    };
+    enrichment.low_confidence = enrichment.confidence_percent < threshold_percent;
+    enrichment
+}
+
+fn refused(code: &'static str, message: String) -> Verdict {
+    Verdict::DeadLetter(Rejected {
+        code,
+        message,
+        rows: Vec::new(),
+        // What cannot be read does not say where it belongs.
+        correlation_id: String::new(),
+        attempts: 1,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::lookup::{Directory, Reference, Snapshot};
+    use crate::taxonomy::RuleBook;
+    use domain::{Kind, Origin, QualityFlags};
+    use std::sync::Arc;
+
+    fn tick<'a>(instrument_id: &'a str, market: &'a str, node: Option<&'a str>) -> Tick<'a> {
+        Tick {
+            origin: Origin {
+                feed: "raw",
+                partition: 1,
+                offset: 2,
+                index: 3,
+            },
+            appended_at: 10,
+            source_event_id: "e",
+            correlation_id: "c",
+            causation_id: None,
+            tenant_id: "t",
+            instrument_id,
+            symbol: None,
+            market,
+            kind: Kind::Trade,
+            event_time: 5,
+            interval_end: None,
+            price: "1.25".parse().unwrap(),
+            volume: None,
+            bid: None,
+            ask: None,
+            energy: None,
+            congestion: None,
+            loss: None,
+            ghg: None,
+            currency: "USD",
+            unit: "MWh",
+            node,
+            zone: None,
+            hub: None,
+            market_status: None,
+            product: "trade",
+            version: None,
+            source_system: "s",
+            sequence: None,
+            quality_flags: QualityFlags::NONE,
+            normalized_at: 11,
+        }
+    }
+
+    fn row() -> Reference {
+        Reference {
+            tenant_id: "t".into(),
+            instrument_id: "NG_HH_M1".into(),
+            commodity: "natural_gas".into(),
+            region: "southeast".into(),
+            product_tier: "standard".into(),
+            unit: Some("MMBtu".into()),
+            contract_size: Some("10000".parse().unwrap()),
+            tick_size: Some("0.001".parse().unwrap()),
+            curve_id: Some("NG".into()),
+        }
+    }
+
+    fn view() -> View {
+        let (misses, _) = tokio::sync::mpsc::channel(4);
+        let directory = Arc::new(Directory::new(misses));
+        directory.publish(|_| Snapshot::loaded(vec![row()], RuleBook::default(), 1));
+        View::new(directory)
+    }
+
+    fn enriched(tick: &Tick<'_>) -> (i32, Classification, bool, String, Option<String>) {
+        let mut view = view();
+        let e = enrich(&mut view, tick, 80, 99);
+        assert_eq!(e.enriched_at, 99);
+        (
+            e.confidence_percent,
+            e.method,
+            e.low_confidence,
+            e.commodity.to_owned(),
+            e.unit.map(str::to_owned),
+        )
+    }
+
+    #[test]
+    fn a_row_beats_rules_which_beat_the_fallback() {
+        assert_eq!(
+            enriched(&tick("NG_HH_M1", "NYMEX", None)),
+            (
+                95,
+                Classification::Database,
+                false,
+                "natural_gas".into(),
+                Some("MMBtu".into())
+            )
+        );
+        assert_eq!(
+            enriched(&tick("MISO.X.RT5", "MISO", Some("X"))),
+            (80, Classification::RuleBased, false, "electricity".into(), None)
+        );
+        assert_eq!(
+            enriched(&tick("NG_X", "NYMEX", None)),
+            (50, Classification::RuleBased, true, "natural_gas".into(), None)
+        );
+        assert_eq!(
+            enriched(&tick("ABC", "NYMEX", None)),
+            (10, Classification::Fallback, true, "unknown".into(), None)
+        );
+    }
+
+    type Outputs = Vec<(i32, Vec<u8>, Vec<u8>)>;
+
+    fn process(payload: &[u8]) -> (Verdict, Outputs) {
+        let mut stage = Enrich::new(Wire::single_object(), view(), 80);
+        let mut out = StageOutput::default();
+        let verdict = stage.record(3, b"t|NG_HH_M1", Some(payload), &mut out);
+        (
+            verdict,
+            out.iter()
+                .map(|(partition, key, value)| (partition, key.to_vec(), value.to_vec()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn the_output_is_the_tick_with_its_row_under_the_same_key_and_partition() {
+        let wire = Wire::single_object();
+        let tick = tick("NG_HH_M1", "NYMEX", None);
+        let mut payload = Vec::new();
+        wire.encode_tick(&tick, &mut payload);
+        let (verdict, outputs) = process(&payload);
+        assert_eq!(verdict, Verdict::Done);
+        let [(partition, key, value)] = outputs.as_slice() else {
+            unreachable!("one output")
+        };
+        assert_eq!((*partition, key.as_slice()), (3, &b"t|NG_HH_M1"[..]));
+        let decoded = wire.decode_enriched(value).unwrap();
+        assert_eq!(decoded.tick, tick);
+        assert_eq!(decoded.enrichment.curve_id, Some("NG"));
+    }
+
+    #[test]
+    fn what_is_no_tick_is_dead_lettered_with_a_declared_code() {
+        let mut payload = Vec::new();
+        Wire::single_object().encode_tick(&tick("X", "Y", None), &mut payload);
+        for bytes in [
+            &b""[..],
+            b"{}",
+            &payload[..payload.len() - 1],
+            &[0xC3, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        ] {
+            let (verdict, outputs) = process(bytes);
+            let Verdict::DeadLetter(rejected) = verdict else {
+                unreachable!("{bytes:?} was taken")
+            };
+            assert!(DEAD_LETTER_CODES.contains(&rejected.code), "{}", rejected.code);
+            assert!(outputs.is_empty());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The stores behind the look-up seams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use service::StartError;
+use service::clients::Clients;
+use stores::postgres::{Notices, REFERENCE_CHANGED, ReferenceInstrument, Rule};
+use stores::{Postgres, Redis, ReferenceStore};
+
+use crate::lookup::refresh::Refresher;
+use crate::lookup::source::{Loaded, ReferenceCache, ReferenceSource};
+use crate::lookup::{Key, Reference};
+use crate::taxonomy::{CustomRule, TenantRules};
+
+/// Reference data in Postgres.
+pub struct PostgresReference {
+    store: ReferenceStore,
+    postgres: Postgres,
+    clients: Clients,
+}
+
+impl PostgresReference {
+    /// Over the Postgres of these clients; its tables are made at the first load, if nobody has.
+    ///
+    /// # Errors
+    /// Where the service does not use Postgres.
+    pub fn new(clients: &Clients) -> Result<PostgresReference, StartError> {
+        let postgres = clients.postgres()?;
+        Ok(PostgresReference {
+            store: ReferenceStore::new(postgres.clone()),
+            postgres,
+            clients: clients.clone(),
+        })
+    }
+
+    /// Asks for a complete load whenever the tables change, and after every time in which that could not be heard.
+    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>) {
+        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED);
+        while notices.next().await.is_some() {
+            refresher.request();
+        }
+    }
+}
+
+impl ReferenceSource for PostgresReference {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, String>> {
+        Box::pin(async {
+            self.clients
+                .migrate_postgres()
+                .await
+                .map_err(|error| error.to_string())?;
+            let data = self.store.load_all().await.map_err(|error| error.to_string())?;
+            Ok(Loaded {
+                rows: data.instruments.into_iter().map(reference).collect(),
+                rules: by_tenant(data.commodity_rules, data.region_rules),
+            })
+        })
+    }
+
+    fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, String>> {
+        Box::pin(async {
+            let keys: Vec<(&str, &str)> = keys
+                .iter()
+                .map(|key| (key.tenant_id.as_str(), key.instrument_id.as_str()))
+                .collect();
+            let rows = self.store.lookup(&keys).await.map_err(|error| error.to_string())?;
+            Ok(rows.into_iter().map(reference).collect())
+        })
+    }
+}
+
+/// Copies of reference data in Redis.
+pub struct RedisCopies {
+    redis: Redis,
+}
+
+impl RedisCopies {
+    /// Over this client.
+    pub fn new(redis: Redis) -> RedisCopies {
+        RedisCopies { redis }
+    }
+}
+
+impl ReferenceCache for RedisCopies {
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, String>> {
+        Box::pin(async { self.redis.get_many(keys).await.map_err(|error| error.to_string()) })
+    }
+
+    fn set_many<'a>(&'a self, pairs: &'a [(String, String)], ttl: Duration) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.redis.set_many(pairs, ttl).await.map_err(|error| error.to_string()) })
+    }
+}
+
+fn reference(row: ReferenceInstrument) -> Reference {
+    Reference {
+        tenant_id: row.tenant_id,
+        instrument_id: row.instrument_id,
+        commodity: row.commodity,
+        region: row.region,
+        product_tier: row.product_tier,
+        unit: row.unit,
+        contract_size: row.contract_size,
+        tick_size: row.tick_size,
+        curve_id: row.curve_id,
+    }
+}
+
+fn by_tenant(commodities: Vec<Rule>, regions: Vec<Rule>) -> Vec<TenantRules> {
+    let mut tenants: Vec<TenantRules> = Vec::new();
+    let mut add = |rule: Rule, into: fn(&mut TenantRules) -> &mut Vec<CustomRule>| {
+        let custom = CustomRule {
+            name: rule.name,
+            keywords: rule.keywords,
+            priority: rule.priority,
+        };
+        match tenants.iter_mut().find(|known| known.tenant_id == rule.tenant_id) {
+            Some(known) => into(known).push(custom),
+            None => {
+                let mut new = TenantRules {
+                    tenant_id: rule.tenant_id,
+                    ..TenantRules::default()
+                };
+                into(&mut new).push(custom);
+                tenants.push(new);
+            }
+        }
+    };
+    commodities
+        .into_iter()
+        .for_each(|rule| add(rule, |rules| &mut rules.commodities));
+    regions
+        .into_iter()
+        .for_each(|rule| add(rule, |rules| &mut rules.regions));
+    tenants
+}

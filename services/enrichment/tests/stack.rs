@@ -1,0 +1,377 @@
+//! Enrichment on the real servers: exactly once into ClickHouse over a kill, dead letters, fresh reference data, and a
+//! Postgres that goes away.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use codec::Wire;
+use domain::{Kind, Origin, QualityFlags, Tick};
+use localstack::{Server, Temporary};
+use serde_json::Value;
+use service::clients::{Clients, Dependency, Use};
+use service::{Names, Settings};
+use stream::kafka::admin::{TopicSpec, create_topics};
+use stream::kafka::publisher::{Publisher, Record};
+
+const USES: &[Use] = &[
+    Use::required(Dependency::ClickHouse),
+    Use::required(Dependency::Postgres),
+];
+const TICKS: i64 = 20_000;
+
+struct Bench {
+    stack: Temporary,
+    runtime: tokio::runtime::Runtime,
+    env: BTreeMap<String, String>,
+    settings: Settings,
+    names: Names,
+    clients: Clients,
+}
+
+fn bench() -> Bench {
+    let stack = Temporary::new().unwrap();
+    stack.up().unwrap();
+    let mut env = stack.env();
+    env.insert("DATA_PROC_HEALTH_PORT".into(), "0".into());
+    env.insert("DATA_PROC_FLUSH_INTERVAL_MS".into(), "200".into());
+    let settings = service::settings::load(&env, 0, |_| ()).unwrap().settings;
+    let names = Names::new(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let clients = {
+        let _context = runtime.enter();
+        Clients::connect(USES, &settings, &names).unwrap()
+    };
+    let topics: Vec<TopicSpec> = [
+        &names.raw[0],
+        &names.normalized,
+        &names.enriched,
+        &names.bars,
+        &names.late,
+        &names.state,
+        &names.dlq,
+    ]
+    .into_iter()
+    .map(|name| TopicSpec {
+        name: name.clone(),
+        partitions: if *name == names.dlq { 1 } else { 4 },
+        replication: 1,
+        config: vec![],
+    })
+    .collect();
+    runtime.block_on(async {
+        create_topics(&settings.kafka_bootstrap, &topics).await.unwrap();
+        clients.migrate_postgres().await.unwrap();
+        stores::postgres::seed_reference(&clients.postgres().unwrap(), "default")
+            .await
+            .unwrap();
+    });
+    Bench {
+        stack,
+        runtime,
+        env,
+        settings,
+        names,
+        clients,
+    }
+}
+
+impl Bench {
+    fn clickhouse(&self, sql: &str) -> Vec<serde_json::Map<String, Value>> {
+        // The table does not exist before the service has made it.
+        self.runtime
+            .block_on(self.clients.clickhouse().unwrap().query_json(sql))
+            .unwrap_or_default()
+    }
+
+    fn postgres(&self, sql: &str) {
+        self.runtime
+            .block_on(self.clients.postgres().unwrap().exec(sql))
+            .unwrap();
+    }
+
+    fn wait_for_rows(&self, expected: i64, service: &Service) {
+        let sql = "SELECT count() AS n, uniqExact(feed, raw_partition, raw_offset, raw_index) AS u FROM enriched_ticks";
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let rows = self.clickhouse(sql);
+            let number = |name: &str| {
+                rows.first()
+                    .and_then(|row| row[name].as_str()?.parse::<i64>().ok())
+                    .unwrap_or(0)
+            };
+            if number("n") == expected && number("u") == expected {
+                return;
+            }
+            assert!(number("n") <= expected, "doubled: {rows:?}");
+            assert!(
+                Instant::now() < deadline,
+                "{rows:?} of {expected}; {}",
+                service.get("/stats").1
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Publishes the ticks with these raw offsets, each also a second time, as a stage that starts again does.
+    fn publish(&self, offsets: std::ops::Range<i64>) {
+        let wire = Wire::single_object();
+        let mut publisher = Publisher::new(&self.settings.kafka_bootstrap, "test").unwrap();
+        let instruments = [
+            "MISO.INDIANA.HUB.RT5",
+            "HEATING_OIL_TEST",
+            "XYZZY",
+            "MISO.SOMEWHERE.RT5",
+        ];
+        for _ in 0..2 {
+            for offset in offsets.clone() {
+                let partition = (offset % 4) as i32;
+                let instrument_id = instruments[partition as usize];
+                let market = if instrument_id.starts_with("MISO") {
+                    "MISO"
+                } else {
+                    "NYMEX"
+                };
+                let mut payload = Vec::new();
+                wire.encode_tick(&tick(&self.names.raw[0], offset, instrument_id, market), &mut payload);
+                let key = format!("default|{instrument_id}");
+                publisher
+                    .send(&Record {
+                        topic: &self.names.normalized,
+                        partition: Some(partition),
+                        key: Some(key.as_bytes()),
+                        payload: Some(&payload),
+                        ..Record::default()
+                    })
+                    .unwrap();
+            }
+        }
+        publisher.finish().unwrap();
+    }
+}
+
+fn tick<'a>(feed: &'a str, offset: i64, instrument_id: &'a str, market: &'a str) -> Tick<'a> {
+    Tick {
+        origin: Origin {
+            feed,
+            partition: 0,
+            offset,
+            index: 0,
+        },
+        appended_at: stream::status::wall_clock(),
+        source_event_id: "e",
+        correlation_id: "c",
+        causation_id: None,
+        tenant_id: "default",
+        instrument_id,
+        symbol: None,
+        market,
+        kind: Kind::Trade,
+        event_time: 1_700_000_000_000_000 + offset,
+        interval_end: None,
+        price: "31.55".parse().unwrap(),
+        volume: None,
+        bid: None,
+        ask: None,
+        energy: None,
+        congestion: None,
+        loss: None,
+        ghg: None,
+        currency: "USD",
+        unit: "MWh",
+        node: None,
+        zone: None,
+        hub: None,
+        market_status: None,
+        product: "rt5",
+        version: None,
+        source_system: "test",
+        sequence: None,
+        quality_flags: QualityFlags::NONE,
+        normalized_at: 1,
+    }
+}
+
+struct Service {
+    child: Child,
+    port: u16,
+}
+
+impl Service {
+    fn start(env: &BTreeMap<String, String>) -> Service {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_enrichment"))
+            .env_clear()
+            .envs(env)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = lines.next().expect("a line").unwrap();
+            println!("{line}");
+            let parsed: Value = serde_json::from_str(&line).unwrap();
+            if parsed["event"] == "started" {
+                let addresses = parsed["addresses"].as_str().unwrap().to_owned();
+                break addresses
+                    .trim_matches(['[', ']'])
+                    .rsplit(':')
+                    .next()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+            }
+        };
+        // The pipe must not fill up.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
+        Service { child, port }
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|_| body.into()))
+    }
+
+    fn wait_until(&self, what: &str, path: &str, condition: impl Fn(u16, &Value) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let (status, body) = self.get(path);
+            if condition(status, &body) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: {status} {body}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn signal(mut self, signal: &str) -> Option<i32> {
+        Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[test]
+fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
+    let bench = bench();
+    let service = Service::start(&bench.env);
+    service.wait_until("ready", "/health/ready", |status, _| status == 200);
+
+    bench.publish(0..TICKS);
+    let half = Instant::now() + Duration::from_secs(30);
+    while bench
+        .clickhouse("SELECT count() AS n FROM enriched_ticks HAVING n > 0")
+        .is_empty()
+    {
+        assert!(Instant::now() < half, "{:?}", service.get("/stats"));
+    }
+    service.signal("-KILL");
+    let service = Service::start(&bench.env);
+    bench.wait_for_rows(TICKS, &service);
+
+    let methods = "SELECT instrument_id, classification_method AS m, commodity AS c, count() AS n FROM enriched_ticks \
+                   GROUP BY ALL ORDER BY instrument_id";
+    let found: Vec<String> = bench
+        .clickhouse(methods)
+        .iter()
+        .map(|row| format!("{} {} {} {}", row["instrument_id"], row["m"], row["c"], row["n"]))
+        .collect();
+    let quarter = TICKS / 4;
+    let expected = [
+        ("HEATING_OIL_TEST", "rule_based", "refined_products"),
+        ("MISO.INDIANA.HUB.RT5", "database", "electricity"),
+        ("MISO.SOMEWHERE.RT5", "rule_based", "electricity"),
+        ("XYZZY", "fallback", "unknown"),
+    ]
+    .map(|(id, method, commodity)| format!("\"{id}\" \"{method}\" \"{commodity}\" \"{quarter}\""));
+    assert_eq!(found, expected);
+
+    // A row added to Postgres is used by the next tick, without a restart.
+    service.wait_until("rules first", "/taxonomy/XYZZY", |_, body| {
+        body["classification_method"] == "fallback"
+    });
+    bench.postgres(
+        "INSERT INTO taxonomy_instruments (tenant_id, instrument_id, commodity, region) VALUES ('default', 'XYZZY', 'coal', 'west')",
+    );
+    service.wait_until("the notification", "/taxonomy/XYZZY", |_, body| {
+        body["classification_method"] == "database"
+    });
+
+    // Postgres away: degraded, still ready, and ticks flow on with what is known.
+    bench.stack.kill9(Server::Postgres).unwrap();
+    service.wait_until("degraded", "/health", |status, body| {
+        status == 200 && body["status"] == "degraded" && body["postgres"] == false
+    });
+    assert_eq!(service.get("/health/ready").0, 200);
+    bench.publish(TICKS..TICKS + 400);
+    bench.wait_for_rows(TICKS + 400, &service);
+    let known = bench
+        .clickhouse("SELECT count() AS n FROM enriched_ticks WHERE instrument_id = 'XYZZY' AND commodity = 'coal'");
+    assert_eq!(known[0]["n"], "100");
+
+    let (_, stats) = service.get("/stats");
+    println!("{stats}");
+    assert!(stats["memory_usage_bytes"].as_u64().unwrap() < 150_000_000, "{stats}");
+    assert_eq!(service.signal("-TERM"), Some(0));
+}
+
+#[test]
+fn what_is_no_tick_becomes_a_dead_letter_and_the_next_tick_goes_on() {
+    let bench = bench();
+    let service = Service::start(&bench.env);
+    let mut publisher = Publisher::new(&bench.settings.kafka_bootstrap, "test").unwrap();
+    let poison = Record {
+        topic: &bench.names.normalized,
+        partition: Some(1),
+        key: Some(b"default|X"),
+        payload: Some(b"{\"no\":\"tick\"}"),
+        ..Record::default()
+    };
+    publisher.send(&poison).unwrap();
+    publisher.finish().unwrap();
+    bench.publish(0..40);
+    bench.wait_for_rows(40, &service);
+    let metrics = service.get("/metrics").1.to_string();
+    assert!(metrics.contains("error_code=\\\"unknown_schema\\\"} 1"), "{metrics}");
+    let reader = stream::kafka::reader::LogReader::new(&bench.settings.kafka_bootstrap).unwrap();
+    let partition = stream::Partition {
+        topic: bench.names.dlq.as_str().into(),
+        number: 0,
+    };
+    let mut letters = Vec::new();
+    let (first, end) = reader.log_range(&partition).unwrap();
+    reader
+        .read(&partition, first, end, |message| {
+            letters.push((
+                message.payload.map(<[u8]>::to_vec),
+                message.header("dp.error.code").map(<[u8]>::to_vec),
+            ));
+            true
+        })
+        .unwrap();
+    assert_eq!(
+        letters,
+        [(Some(b"{\"no\":\"tick\"}".to_vec()), Some(b"unknown_schema".to_vec()))]
+    );
+    assert_eq!(service.signal("-TERM"), Some(0));
+}

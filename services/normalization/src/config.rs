@@ -1,0 +1,251 @@
+//! Settings of normalization alone: `NORMALIZATION_*`. They decide which ticks exist, so `dp verify` reads them too.
+
+use codec::Wire;
+use domain::{Decimal, DecimalError};
+use markets::quality::QualitySettings;
+use markets::{NormalizerConfig, Venue, iso_venues};
+use service::Reader;
+use service::settings::Rule;
+use stream::event_window::WindowLimits;
+
+/// Ids that the window of one partition holds at most.
+const DEDUP_IDS: u32 = 1_000_000;
+const MICROS: i64 = 1_000_000;
+
+/// The service's own settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Thresholds of the quality rules.
+    pub quality: QualitySettings,
+    /// Markets besides the organised ones.
+    pub venues: Vec<Venue>,
+    /// How long an event id is remembered.
+    pub window: WindowLimits,
+    /// Largest message with one tick.
+    pub max_tick_bytes: usize,
+    /// Largest document.
+    pub max_document_bytes: usize,
+    /// Where `GET /health/projections` asks.
+    pub projection_url: String,
+}
+
+impl Config {
+    /// How messages are read with these settings.
+    pub fn normalizer(&self, default_tenant: &str, wire: Wire) -> NormalizerConfig {
+        let mut venues = iso_venues();
+        venues.extend(self.venues.iter().cloned());
+        NormalizerConfig {
+            wire,
+            default_tenant: default_tenant.to_owned(),
+            venues,
+            quality: self.quality.clone(),
+            max_tick_bytes: self.max_tick_bytes,
+            max_document_bytes: self.max_document_bytes,
+        }
+    }
+}
+
+/// Reads them.
+pub fn read(r: &mut Reader<'_>) -> Config {
+    let bytes = |r: &mut Reader<'_>, name, default, meaning| r.number(name, default, 1_024..=1 << 30, meaning) as usize;
+    Config {
+        quality: quality(r),
+        venues: venues(r),
+        window: WindowLimits {
+            micros: seconds(
+                r,
+                "NORMALIZATION_DEDUP_WINDOW_S",
+                300,
+                "seconds of append time in which a repeated event id is dropped",
+            ),
+            max_ids: DEDUP_IDS,
+        },
+        max_tick_bytes: bytes(
+            r,
+            "NORMALIZATION_MAX_MESSAGE_BYTES",
+            1 << 20,
+            "largest message with one tick",
+        ),
+        max_document_bytes: bytes(r, "NORMALIZATION_MAX_DOCUMENT_BYTES", 50 << 20, "largest document"),
+        projection_url: r.text(
+            "NORMALIZATION_PROJECTION_URL",
+            "http://localhost:8083",
+            "the projection service, which GET /health/projections asks",
+        ),
+    }
+}
+
+fn quality(r: &mut Reader<'_>) -> QualitySettings {
+    let default = QualitySettings::default();
+    QualitySettings {
+        enabled: r.flag(
+            "NORMALIZATION_VALIDATION_ENABLED",
+            default.enabled,
+            "whether quality rules set flags",
+        ),
+        price_spike: decimal(
+            r,
+            "NORMALIZATION_PRICE_SPIKE_THRESHOLD",
+            default.price_spike,
+            "change of price that is a spike, as a share of the instrument's last",
+        ),
+        volume_spike: decimal(
+            r,
+            "NORMALIZATION_VOLUME_SPIKE_THRESHOLD",
+            default.volume_spike,
+            "change of volume that is a spike, as a share of the instrument's last",
+        ),
+        max_price: decimal(
+            r,
+            "NORMALIZATION_MAX_PRICE",
+            default.max_price,
+            "price above which any tick is out of range",
+        ),
+        min_price: min_price(r),
+        max_volume: decimal(
+            r,
+            "NORMALIZATION_MAX_VOLUME",
+            default.max_volume,
+            "volume above which a tick is a volume spike",
+        ),
+        late_after: seconds(
+            r,
+            "NORMALIZATION_LATE_AFTER_S",
+            default.late_after.unsigned_abs() / MICROS.unsigned_abs(),
+            "seconds from event to append after which a tick is late",
+        ),
+        component_tolerance: decimal(
+            r,
+            "NORMALIZATION_COMPONENT_TOLERANCE",
+            default.component_tolerance,
+            "how far energy, congestion and loss may add up beside the price",
+        ),
+    }
+}
+
+fn seconds(r: &mut Reader<'_>, name: &str, default: u64, meaning: &'static str) -> i64 {
+    r.number(name, default, 1..=86_400, meaning) as i64 * MICROS
+}
+
+fn decimal(r: &mut Reader<'_>, name: &str, default: Decimal, meaning: &'static str) -> Decimal {
+    let rule = Rule {
+        expected: "a decimal number, not negative, with at most 8 decimals",
+        accept: |value: &Decimal| *value >= Decimal::ZERO,
+    };
+    r.value(name, default, meaning, rule)
+}
+
+fn min_price(r: &mut Reader<'_>) -> Option<Decimal> {
+    const NAME: &str = "NORMALIZATION_MIN_PRICE";
+    let text = r.text(
+        NAME,
+        "",
+        "price below which any tick is out of range; empty = the floor of its market",
+    );
+    if text.is_empty() {
+        return None;
+    }
+    let price: Result<Decimal, DecimalError> = text.parse();
+    if let Err(error) = price {
+        r.problem(format!(
+            "{NAME} must be a decimal number or empty, got '{text}': {error}"
+        ));
+    }
+    price.ok()
+}
+
+// `NYMEX:USD:MMBtu`: name, currency, unit.
+fn venues(r: &mut Reader<'_>) -> Vec<Venue> {
+    const NAME: &str = "NORMALIZATION_VENUES";
+    let items = r.list(
+        NAME,
+        "",
+        "markets besides the ISOs, as NAME:CURRENCY:UNIT, separated by commas",
+    );
+    let mut venues: Vec<Venue> = Vec::new();
+    for item in items {
+        let parts: Vec<&str> = item.split(':').map(str::trim).collect();
+        match parts.as_slice() {
+            [name, currency, unit] if parts.iter().all(|part| !part.is_empty()) => {
+                let venue = Venue::new(name, "configured venue", currency, unit);
+                if iso_venues().iter().chain(&venues).any(|known| known.name == venue.name) {
+                    r.problem(format!("{NAME} names '{}', which is there already", venue.name));
+                }
+                venues.push(venue);
+            }
+            _ => r.problem(format!(
+                "{NAME} holds '{item}', expected NAME:CURRENCY:UNIT such as NYMEX:USD:MMBtu"
+            )),
+        }
+    }
+    venues
+}
+
+#[cfg(test)]
+mod tests {
+    use service::Env;
+
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_set_gives_the_documented_defaults() {
+        let env = env(&[]);
+        let mut reader = Reader::new(&env);
+        let config = read(&mut reader);
+        assert!(reader.finish().is_ok());
+        assert_eq!(config.quality, QualitySettings::default());
+        assert_eq!(
+            config.window,
+            WindowLimits {
+                micros: 300_000_000,
+                max_ids: 1_000_000
+            }
+        );
+        assert_eq!(config.normalizer("t", Wire::single_object()).venues.len(), 7);
+    }
+
+    #[test]
+    fn thresholds_and_venues_are_read_exactly() {
+        let env = env(&[
+            ("NORMALIZATION_PRICE_SPIKE_THRESHOLD", "0.25"),
+            ("NORMALIZATION_MIN_PRICE", "-7.5"),
+            ("NORMALIZATION_DEDUP_WINDOW_S", "60"),
+            ("NORMALIZATION_VENUES", "nymex:USD:MMBtu, ICE:USD:bbl"),
+        ]);
+        let mut reader = Reader::new(&env);
+        let config = read(&mut reader);
+        assert!(reader.finish().is_ok());
+        assert_eq!(config.quality.price_spike.to_string(), "0.25");
+        assert_eq!(
+            config.quality.min_price.map(|price| price.to_string()).as_deref(),
+            Some("-7.5")
+        );
+        assert_eq!(config.window.micros, 60_000_000);
+        let names: Vec<&str> = config.venues.iter().map(|venue| venue.name.as_str()).collect();
+        assert_eq!(names, ["NYMEX", "ICE"]);
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let env = env(&[
+            ("NORMALIZATION_MAX_PRICE", "much"),
+            ("NORMALIZATION_MIN_PRICE", "low"),
+            ("NORMALIZATION_VENUES", "NYMEX,MISO:USD:MWh"),
+        ]);
+        let mut reader = Reader::new(&env);
+        read(&mut reader);
+        let problems = reader.finish().map(|_| ()).unwrap_err().problems;
+        for (problem, name) in problems.iter().zip(["MAX_PRICE", "MIN_PRICE", "'NYMEX'", "'MISO'"]) {
+            assert!(problem.contains(name), "{problem}");
+        }
+        // `value` notes its problem first, whatever the order of the fields.
+        assert_eq!(problems.len(), 4);
+    }
+}

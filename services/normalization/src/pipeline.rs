@@ -1,0 +1,53 @@
+//! The way of a tick through normalization, in order.
+//!
+//! ```text
+//! ingestion.market.raw.v1 ─▶ normalize ─▶ normalized.market.ticks.v1 ─▶ ClickHouse writer ─▶ market_ticks
+//!                               └─▶ dlq
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use service::writer::Table;
+use service::{Context, StartError};
+use stream::Handler;
+use stream::hop::Hop;
+
+use crate::config::Config;
+use crate::http::{self, Api};
+use crate::metrics::{self, Totals};
+use crate::stages::normalize::{self, Normalize};
+
+/// Builds the service.
+///
+/// # Errors
+/// Where a client cannot be made.
+pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
+    let config = ctx.own.normalizer(&ctx.settings.tenant_id, ctx.wire.clone());
+    let totals = Arc::new(Totals::default());
+    metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
+
+    let (stage_config, stage_totals) = (config.clone(), Arc::clone(&totals));
+    let (window, partitions, output) = (
+        ctx.own.window,
+        ctx.settings.topic_partitions,
+        ctx.names.normalized.clone(),
+    );
+    ctx.workers(normalize::NAME, &ctx.names.raw.clone(), move || {
+        let stage = Normalize::new(stage_config.clone(), window, partitions, Arc::clone(&stage_totals));
+        Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
+    });
+    ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());
+    ctx.writer(&[(ctx.names.normalized.clone(), Table::MarketTicks)])?;
+
+    ctx.routes(http::routes(Arc::new(Api {
+        config,
+        projection_url: ctx.own.projection_url.clone(),
+        client: reqwest::Client::builder()
+            .timeout(ctx.settings.processing_timeout)
+            .build()?,
+    })));
+    let started = Instant::now();
+    ctx.stats(move || totals.fields(started.elapsed()));
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! The stages of normalization.
+
+pub mod normalize;

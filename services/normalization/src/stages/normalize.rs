@@ -1,0 +1,253 @@
+//! Raw message → ticks.
+//!
+//! Role: reads the message with crate `markets`, asks the event-id window of its raw partition, and writes one record
+//! for each tick, keyed `tenant|instrument`.
+//! Invariants: INV-1 (existence, index and route follow from the log; the clock is a remark), INV-4 (the key decides the
+//! partition), INV-5 (parsed or dead-lettered; emitted, duplicate or rejected: every one is counted).
+//! Failure: a message that cannot be read is a dead letter with its code; of a document, the rows that cannot be read
+//! are one dead letter that names them, and the others are emitted. A repeated event is only counted.
+
+use std::sync::Arc;
+
+use codec::Wire;
+use domain::instrument::KEY_SEPARATOR;
+use domain::routing::partition_of;
+use domain::{Classified, Micros, Tick};
+use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRow, Rejection, Replay, header_text};
+use stream::event_window::{EventWindow, WindowLimits};
+use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
+use stream::status::wall_clock;
+use stream::{Message, Partition, StreamError};
+
+use crate::metrics::{Meters, Totals};
+
+/// Name in metrics and dead letters.
+pub const NAME: &str = "normalize";
+/// Rejected rows whose reasons a dead letter spells out.
+const SPELLED_OUT: usize = 5;
+
+/// Codes of this stage's dead letters.
+pub fn dead_letter_codes() -> Vec<&'static str> {
+    RejectCode::ALL.iter().map(|code| code.name()).collect()
+}
+
+/// The stage of one worker.
+pub struct Normalize {
+    normalizer: Normalizer,
+    windows: Windows,
+    wire: Wire,
+    partitions: i32,
+    key: Vec<u8>,
+    meters: Meters,
+    totals: Arc<Totals>,
+}
+
+impl Normalize {
+    /// `partitions` is the number of the normalized topic's.
+    pub fn new(config: NormalizerConfig, limits: WindowLimits, partitions: i32, totals: Arc<Totals>) -> Normalize {
+        Normalize {
+            windows: Windows {
+                limits,
+                open: Vec::new(),
+            },
+            wire: config.wire.clone(),
+            partitions,
+            key: Vec::new(),
+            meters: Meters::new(config.venues.iter().map(|venue| venue.name.as_str())),
+            totals,
+            normalizer: Normalizer::new(config),
+        }
+    }
+
+    /// One raw message.
+    pub fn record(&mut self, raw: &RawMessage<'_>, out: &mut StageOutput, now: Micros) -> Verdict {
+        let attempts = raw.replay.map_or(1, |replay| replay.attempt);
+        let Normalize {
+            normalizer,
+            windows,
+            wire,
+            partitions,
+            key,
+            meters,
+            ..
+        } = self;
+        let parsed = match normalizer.parse(raw) {
+            Ok(parsed) => parsed,
+            Err(rejection) => {
+                meters.batch().dead_lettered += 1;
+                return whole(rejection, attempts);
+            }
+        };
+        let rows = parsed.rows() as u64;
+        meters.batch().parsed += 1;
+        if windows.observe(raw, parsed.event_key()) {
+            meters.batch().duplicates += rows;
+            return Verdict::Done;
+        }
+        // Only documents have rows that can be refused, so only they need it afterwards.
+        let correlation_id = raw.format.map(|_| parsed.correlation_id().to_owned());
+        let rejected = parsed.emit(now, &mut |tick| {
+            write_key(tick, key);
+            let Ok(()) = out.push(partition_of(key, *partitions), &[key], |bytes| {
+                wire.encode_tick(tick, bytes);
+                Ok::<(), std::convert::Infallible>(())
+            });
+            meters.flags(tick.market, tick.quality_flags);
+        });
+        meters.batch().rejected += rejected.len() as u64;
+        meters.batch().emitted += rows - rejected.len() as u64;
+        if rejected.is_empty() {
+            Verdict::Done
+        } else {
+            some_rows(&rejected, rows, correlation_id.unwrap_or_default(), attempts)
+        }
+    }
+
+    /// A raw message that an earlier owner finished: only its event counts.
+    pub fn remember(&mut self, raw: &RawMessage<'_>) {
+        if let Ok(parsed) = self.normalizer.parse(raw) {
+            self.windows.observe(raw, parsed.event_key());
+        }
+    }
+
+    /// What was counted since the last batch ended.
+    pub fn counts(&mut self) -> crate::metrics::Counts {
+        *self.meters.batch()
+    }
+}
+
+impl Stage for Normalize {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError> {
+        self.meters.message(message.timestamp);
+        Ok(match raw_message(message) {
+            Ok(raw) => self.record(&raw, out, wall_clock()),
+            Err(rejection) => {
+                self.meters.batch().dead_lettered += 1;
+                whole(rejection, 1)
+            }
+        })
+    }
+
+    fn observe(&mut self, message: &Message<'_>) {
+        if let Ok(raw) = raw_message(message) {
+            self.remember(&raw);
+        }
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(Memory {
+            micros: self.windows.limits.micros,
+            offsets: i64::from(self.windows.limits.max_ids),
+        })
+    }
+
+    fn turn(&mut self) -> Result<(), StreamError> {
+        self.meters.flush(&self.totals, wall_clock());
+        Ok(())
+    }
+
+    fn forget(&mut self, partition: &Partition) {
+        self.windows
+            .open
+            .retain(|(topic, number, _)| *topic != *partition.topic || *number != partition.number);
+    }
+}
+
+/// The event-id windows of the raw partitions that this worker reads: a handful.
+struct Windows {
+    limits: WindowLimits,
+    open: Vec<(String, i32, EventWindow)>,
+}
+
+impl Windows {
+    /// Whether the event was there before.
+    fn observe(&mut self, raw: &RawMessage<'_>, event_key: u128) -> bool {
+        let known = self
+            .open
+            .iter()
+            .position(|(topic, number, _)| *number == raw.partition && topic == raw.feed);
+        let position = known.unwrap_or_else(|| {
+            self.open
+                .push((raw.feed.to_owned(), raw.partition, EventWindow::new(self.limits)));
+            self.open.len() - 1
+        });
+        self.open
+            .get_mut(position)
+            .is_some_and(|(_, _, window)| window.observe(raw.offset, raw.appended_at, event_key))
+    }
+}
+
+fn write_key(tick: &Tick<'_>, key: &mut Vec<u8>) {
+    key.clear();
+    key.extend_from_slice(tick.tenant_id.as_bytes());
+    key.push(KEY_SEPARATOR as u8);
+    key.extend_from_slice(tick.instrument_id.as_bytes());
+}
+
+/// A record of a raw topic as crate `markets` reads it; `dp verify` reads the log with it too.
+///
+/// # Errors
+/// `schema_violation` where the headers of a replay cannot be read.
+pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejection> {
+    let (mut format, mut tenant, mut replayed) = (None, None, false);
+    for (name, value) in message.headers() {
+        match name {
+            "dp.format" => format = value.map(header_text),
+            "dp.tenant_id" => tenant = value.map(header_text),
+            Replay::ORIGIN_HEADER => replayed = true,
+            _ => {}
+        }
+    }
+    Ok(RawMessage {
+        feed: message.topic,
+        partition: message.partition,
+        offset: message.offset,
+        appended_at: message.timestamp,
+        key: message.key,
+        payload: message.payload.unwrap_or_default(),
+        format,
+        tenant,
+        replay: if replayed {
+            Replay::from_headers(|name| message.header(name))?
+        } else {
+            None
+        },
+    })
+}
+
+fn whole(rejection: Rejection, attempts: u32) -> Verdict {
+    Verdict::DeadLetter(Rejected {
+        code: rejection.code(),
+        message: rejection.message,
+        rows: Vec::new(),
+        correlation_id: rejection.correlation_id.unwrap_or_default(),
+        attempts,
+    })
+}
+
+fn some_rows(rejected: &[RejectedRow], rows: u64, correlation_id: String, attempts: u32) -> Verdict {
+    let spelled_out: Vec<String> = rejected
+        .iter()
+        .take(SPELLED_OUT)
+        .map(|row| format!("row {}: {}", row.index, row.rejection))
+        .collect();
+    let more = if rejected.len() > SPELLED_OUT { "; …" } else { "" };
+    Verdict::DeadLetter(Rejected {
+        code: rejected.first().map_or("schema_violation", |row| row.rejection.code()),
+        message: format!(
+            "{} of {rows} rows refused: {}{more}",
+            rejected.len(),
+            spelled_out.join("; ")
+        ),
+        rows: rejected.iter().map(|row| row.index).collect(),
+        correlation_id,
+        attempts,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use serde_json::json;
+
+use super::*;
+use crate::metrics::Counts;
+
+const NOON: Micros = 1_790_942_400_000_000;
+
+fn stage() -> Normalize {
+    let limits = WindowLimits {
+        micros: 300_000_000,
+        max_ids: 1_000,
+    };
+    Normalize::new(NormalizerConfig::default(), limits, 4, Arc::new(Totals::default()))
+}
+
+fn raw(payload: &[u8], offset: i64) -> RawMessage<'_> {
+    RawMessage {
+        feed: "ingestion.market.raw.v1",
+        partition: 0,
+        offset,
+        appended_at: NOON + offset,
+        key: None,
+        payload,
+        format: None,
+        tenant: None,
+        replay: None,
+    }
+}
+
+fn tick(event_id: &str, instrument: &str) -> Vec<u8> {
+    json!({
+        "envelope": {"event_type": "t", "event_id": event_id, "timestamp": "x", "tenant_id": "acme", "source": "s", "version": "1.0"},
+        "payload": {"market": "MISO", "instrument_id": instrument, "raw_data": {"timestamp": NOON, "price": 31.55, "volume": 1}}
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn document() -> Vec<u8> {
+    let row = |node: &str, price: &str| json!(["2026-10-02T05:00:00", node, price, "0.00", "0.00"]);
+    json!({"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [row("A", "1.00"), row("B", "oops"), row("C", "2.00"), row("", "1")]})
+        .to_string()
+        .into_bytes()
+}
+
+fn outputs(out: &StageOutput) -> Vec<(i32, String, String)> {
+    let wire = Wire::single_object();
+    out.iter()
+        .map(|(partition, key, payload)| {
+            let tick = wire.decode_tick(payload).unwrap();
+            (
+                partition,
+                String::from_utf8(key.to_vec()).unwrap(),
+                format!("{} {}", tick.origin, tick.price),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_tick_goes_to_the_partition_of_its_key_with_its_origin() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    assert_eq!(
+        stage.record(&raw(&tick("e", "NG_HH"), 7), &mut out, NOON),
+        Verdict::Done
+    );
+    let partition = partition_of(b"acme|NG_HH", 4);
+    assert_eq!(
+        outputs(&out),
+        [(
+            partition,
+            "acme|NG_HH".to_owned(),
+            "ingestion.market.raw.v1/0/7/0 31.55".to_owned()
+        )]
+    );
+    assert_eq!(
+        stage.counts(),
+        Counts {
+            parsed: 1,
+            emitted: 1,
+            ..Counts::default()
+        }
+    );
+}
+
+#[test]
+fn a_repeated_event_is_counted_and_not_emitted() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    stage.record(&raw(&tick("e", "A"), 0), &mut out, NOON);
+    out.clear();
+    assert_eq!(stage.record(&raw(&tick("e", "A"), 1), &mut out, NOON), Verdict::Done);
+    assert!(out.is_empty());
+    assert_eq!(
+        stage.counts(),
+        Counts {
+            parsed: 2,
+            emitted: 1,
+            duplicates: 1,
+            ..Counts::default()
+        }
+    );
+
+    let elsewhere = RawMessage {
+        partition: 1,
+        ..raw(b"", 0)
+    };
+    let payload = tick("e", "A");
+    stage.record(
+        &RawMessage {
+            payload: &payload,
+            ..elsewhere
+        },
+        &mut out,
+        NOON,
+    );
+    assert_eq!(out.len(), 1, "another raw partition has its own window");
+}
+
+#[test]
+fn a_message_that_was_read_back_counts_as_an_earlier_one() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    stage.remember(&raw(&tick("e", "A"), 0));
+    stage.remember(&raw(b"not json", 1));
+    stage.record(&raw(&tick("e", "A"), 2), &mut out, NOON);
+    assert!(out.is_empty());
+    assert_eq!(
+        stage.counts(),
+        Counts {
+            parsed: 1,
+            duplicates: 1,
+            ..Counts::default()
+        }
+    );
+}
+
+#[test]
+fn a_dead_letter_is_no_earlier_message() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    let broken = String::from_utf8(tick("e", "A")).unwrap().replace("31.55", "\"abc\"");
+    let Verdict::DeadLetter(rejected) = stage.record(&raw(broken.as_bytes(), 0), &mut out, NOON) else {
+        panic!("not refused")
+    };
+    assert_eq!(
+        (rejected.code, rejected.correlation_id.as_str(), rejected.attempts),
+        ("invalid_price", "e", 1)
+    );
+    assert!(rejected.rows.is_empty() && out.is_empty());
+    stage.record(&raw(&tick("e", "A"), 1), &mut out, NOON);
+    assert_eq!(out.len(), 1);
+    assert_eq!(
+        stage.counts(),
+        Counts {
+            parsed: 1,
+            dead_lettered: 1,
+            emitted: 1,
+            ..Counts::default()
+        }
+    );
+}
+
+#[test]
+fn the_rows_of_a_document_that_are_refused_are_one_dead_letter_and_the_others_ticks() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    let payload = document();
+    let message = RawMessage {
+        format: Some("miso.rt5.expost.json"),
+        ..raw(&payload, 3)
+    };
+    let Verdict::DeadLetter(rejected) = stage.record(&message, &mut out, NOON) else {
+        panic!("nothing refused")
+    };
+    assert_eq!(
+        (rejected.code, rejected.rows.as_slice()),
+        ("invalid_price", [1, 3].as_slice())
+    );
+    assert!(
+        rejected
+            .message
+            .starts_with("2 of 4 rows refused: row 1: invalid_price: LMP is \"oops\""),
+        "{}",
+        rejected.message
+    );
+    let origins: Vec<String> = outputs(&out)
+        .into_iter()
+        .map(|(_, key, text)| format!("{key} {text}"))
+        .collect();
+    assert_eq!(
+        origins,
+        [
+            "default|MISO.A.RT5 ingestion.market.raw.v1/0/3/0 1",
+            "default|MISO.C.RT5 ingestion.market.raw.v1/0/3/2 2"
+        ]
+    );
+    assert_eq!(
+        stage.counts(),
+        Counts {
+            parsed: 1,
+            emitted: 2,
+            rejected: 2,
+            ..Counts::default()
+        }
+    );
+
+    out.clear();
+    stage.record(&RawMessage { offset: 4, ..message }, &mut out, NOON);
+    assert_eq!(
+        stage.counts(),
+        Counts {
+            parsed: 2,
+            emitted: 2,
+            rejected: 2,
+            duplicates: 4,
+            ..Counts::default()
+        }
+    );
+
+    let replay = Some(Replay {
+        origin: "ingestion.market.raw.v1/0/3",
+        rows: "1,3",
+        attempt: 2,
+    });
+    let Verdict::DeadLetter(again) = stage.record(
+        &RawMessage {
+            offset: 5,
+            replay,
+            ..message
+        },
+        &mut out,
+        NOON,
+    ) else {
+        panic!("nothing refused")
+    };
+    assert_eq!((again.rows.as_slice(), again.attempts), ([1, 3].as_slice(), 2));
+    assert!(out.is_empty(), "a replay emits none of the rows that were taken before");
+}

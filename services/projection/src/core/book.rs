@@ -1,0 +1,169 @@
+//! The newest price of every instrument of one partition, and which of them each store has not seen.
+
+use domain::EnrichedTick;
+use rustc_hash::FxHashMap;
+use stores::{LatestPrice, OwnedOrigin};
+
+/// A store that keeps a copy of the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copy {
+    /// For readers, within milliseconds.
+    Redis,
+    /// With the position.
+    Postgres,
+}
+
+#[derive(Debug)]
+struct Entry {
+    price: LatestPrice,
+    /// Waits for its store: by [`Copy`].
+    waiting: [bool; 2],
+}
+
+/// Newest prices by message key (`tenant|instrument`).
+#[derive(Debug, Default)]
+pub struct Book {
+    places: FxHashMap<Box<[u8]>, usize>,
+    entries: Vec<Entry>,
+    /// Entries that wait, by [`Copy`]; may hold one twice only if it was taken in between.
+    waiting: [Vec<usize>; 2],
+}
+
+impl Book {
+    /// A book with these prices, which Postgres has and Redis may not have.
+    pub fn restore(prices: Vec<LatestPrice>) -> Book {
+        let mut book = Book::default();
+        for price in prices {
+            let key = format!("{}|{}", price.tenant_id, price.instrument_id);
+            book.insert(key.as_bytes(), price);
+        }
+        book.wait_again(Copy::Redis);
+        book
+    }
+
+    /// Number of instruments.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes a tick in; true where it is its instrument's newest.
+    pub fn take_in(&mut self, key: &[u8], enriched: &EnrichedTick<'_>, src_partition: i32) -> bool {
+        let tick = &enriched.tick;
+        let place = match self.places.get(key).copied() {
+            None => self.insert(key, owned(enriched, src_partition)),
+            Some(place) => {
+                let Some(entry) = self.entries.get_mut(place) else {
+                    return false;
+                };
+                if (tick.event_time, tick.origin) <= entry.price.rank() {
+                    return false;
+                }
+                update(&mut entry.price, enriched);
+                place
+            }
+        };
+        self.wait(Copy::Redis, place);
+        self.wait(Copy::Postgres, place);
+        true
+    }
+
+    /// What waits for this store; it waits no longer.
+    pub fn take_waiting(&mut self, copy: Copy) -> Vec<LatestPrice> {
+        let places = self
+            .waiting
+            .get_mut(copy as usize)
+            .map(std::mem::take)
+            .unwrap_or_default();
+        places
+            .into_iter()
+            .filter_map(|place| {
+                let entry = self.entries.get_mut(place)?;
+                *entry.waiting.get_mut(copy as usize)? = false;
+                Some(entry.price.clone())
+            })
+            .collect()
+    }
+
+    /// Whether something waits for this store.
+    pub fn is_waiting(&self, copy: Copy) -> bool {
+        self.waiting.get(copy as usize).is_some_and(|places| !places.is_empty())
+    }
+
+    /// These prices did not reach the store: what is newest of their instruments waits again.
+    pub fn give_back(&mut self, copy: Copy, prices: &[LatestPrice]) {
+        for price in prices {
+            let key = format!("{}|{}", price.tenant_id, price.instrument_id);
+            if let Some(place) = self.places.get(key.as_bytes()).copied() {
+                self.wait(copy, place);
+            }
+        }
+    }
+
+    /// Everything waits again: the store was emptied.
+    pub fn wait_again(&mut self, copy: Copy) {
+        (0..self.entries.len()).for_each(|place| self.wait(copy, place));
+    }
+
+    fn insert(&mut self, key: &[u8], price: LatestPrice) -> usize {
+        let place = self.entries.len();
+        self.places.insert(key.into(), place);
+        self.entries.push(Entry {
+            price,
+            waiting: [false; 2],
+        });
+        place
+    }
+
+    fn wait(&mut self, copy: Copy, place: usize) {
+        let waits = self
+            .entries
+            .get_mut(place)
+            .and_then(|entry| entry.waiting.get_mut(copy as usize));
+        if let (Some(waits @ false), Some(places)) = (waits, self.waiting.get_mut(copy as usize)) {
+            *waits = true;
+            places.push(place);
+        }
+    }
+}
+
+fn owned(enriched: &EnrichedTick<'_>, src_partition: i32) -> LatestPrice {
+    let tick = &enriched.tick;
+    LatestPrice {
+        tenant_id: tick.tenant_id.to_owned(),
+        instrument_id: tick.instrument_id.to_owned(),
+        price: tick.price,
+        volume: tick.volume,
+        event_time: tick.event_time,
+        origin: OwnedOrigin::from(tick.origin),
+        src_partition,
+        market: tick.market.to_owned(),
+        product: tick.product.to_owned(),
+        currency: tick.currency.to_owned(),
+        unit: tick.unit.to_owned(),
+        quality_flags: tick.quality_flags,
+        appended_at: tick.appended_at,
+    }
+}
+
+/// Changes in place: instruments keep their texts, so the hot path allocates nothing.
+fn update(price: &mut LatestPrice, enriched: &EnrichedTick<'_>) {
+    let tick = &enriched.tick;
+    price.price = tick.price;
+    price.volume = tick.volume;
+    price.event_time = tick.event_time;
+    tick.origin.feed.clone_into(&mut price.origin.feed);
+    price.origin.partition = tick.origin.partition;
+    price.origin.offset = tick.origin.offset;
+    price.origin.index = tick.origin.index;
+    tick.market.clone_into(&mut price.market);
+    tick.product.clone_into(&mut price.product);
+    tick.currency.clone_into(&mut price.currency);
+    tick.unit.clone_into(&mut price.unit);
+    price.quality_flags = tick.quality_flags;
+    price.appended_at = tick.appended_at;
+}

@@ -1,0 +1,283 @@
+//! One enriched partition: what to write next, and what the answers of Postgres and Redis mean.
+//!
+//! ```text
+//!  Loading ──position, prices──▶ Serving ──lost compare-and-set──▶ Loading
+//!                                  │  ▲
+//!              commit unanswered   ▼  │ position read: ours before or after the commit
+//!                                 (asks)
+//! ```
+//! Invariants: a position goes to Postgres with the sequencer state as of exactly it (INV-3) and with every price up to it;
+//! Redis gets a price before Postgres gets the position that covers it, unless Redis is away; an unanswered commit is never
+//! guessed (INV-8), and memory goes on meanwhile, since it holds at most one price for each instrument.
+
+use domain::{EnrichedTick, Micros};
+use stores::{LatestPrice, Position};
+use stream::Sequencer;
+
+use super::book::{Book, Copy};
+
+/// How often things are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between writes to Redis.
+    pub redis: Micros,
+    /// Between commits to Postgres.
+    pub postgres: Micros,
+}
+
+const RETRY: Micros = 500_000;
+/// How often Redis is asked whether it still is the server that was filled.
+const COPY_CHECK: Micros = 1_000_000;
+
+/// A commit to Postgres.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The stored position that is replaced.
+    pub expected: Option<i64>,
+    /// The new one.
+    pub position: Position,
+    /// Changed prices.
+    pub prices: Vec<LatestPrice>,
+}
+
+/// What to do next; at most one at a time for each lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Prices for Redis, before anything else.
+    pub redis: Vec<LatestPrice>,
+    /// The prices are everything there is: mark the copy as complete afterwards.
+    pub refill: bool,
+    /// Ask Redis which run it is, and whether the mark is there.
+    pub check_copy: bool,
+    /// Commit to Postgres, after Redis.
+    pub commit: Option<Commit>,
+    /// Read the position instead, since the last commit was not answered.
+    pub read_position: bool,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// Stored.
+    Yes,
+    /// Another owner has moved the position: nothing was written.
+    Conflict,
+    /// No answer, or an error.
+    Unknown,
+}
+
+/// How the work ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answers {
+    /// Whether Redis took all of its part (also where there was none).
+    pub redis_ok: bool,
+    /// Redis' run id and whether the mark was there, where asked and answered.
+    pub copy: Option<(String, bool)>,
+    /// Of the commit, where there was one.
+    pub committed: Option<Committed>,
+    /// The stored position, where it was asked for and read.
+    pub stored: Option<Option<i64>>,
+}
+
+/// What the worker does about the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Continue,
+    /// This position is stored: report it for lag.
+    Stored(i64),
+    /// Stop reading, load position and prices again.
+    Reload,
+}
+
+/// A partition that is being served.
+#[derive(Debug)]
+pub struct Lane {
+    pace: Pace,
+    partition: i32,
+    book: Book,
+    sequencer: Sequencer,
+    next_offset: i64,
+    stored: Option<i64>,
+    under_way: Option<Work>,
+    unanswered: Option<Commit>,
+    redis_run: Option<String>,
+    refill: bool,
+    redis_due: Micros,
+    postgres_due: Micros,
+    copy_check_due: Micros,
+}
+
+impl Lane {
+    /// A lane at the stored position, with the stored prices.
+    pub fn new(pace: Pace, partition: i32, position: Option<Position>, prices: Vec<LatestPrice>) -> Lane {
+        let origins: Vec<stream::LastOrigin> = position
+            .iter()
+            .flat_map(|position| &position.sequencer)
+            .map(from_store)
+            .collect();
+        Lane {
+            pace,
+            partition,
+            book: Book::restore(prices),
+            sequencer: origins.iter().collect(),
+            next_offset: position.as_ref().map_or(0, |position| position.next_offset),
+            stored: position.map(|position| position.next_offset),
+            under_way: None,
+            unanswered: None,
+            redis_run: None,
+            // An earlier owner may have ended while Redis was away.
+            refill: true,
+            redis_due: 0,
+            postgres_due: 0,
+            copy_check_due: 0,
+        }
+    }
+
+    /// Takes a tick in; false where it is a repetition.
+    pub fn take_in(&mut self, offset: i64, key: &[u8], enriched: &EnrichedTick<'_>) -> bool {
+        let origin = &enriched.tick.origin;
+        if offset < self.next_offset {
+            // From before the partition was started anew.
+            return false;
+        }
+        self.next_offset = offset + 1;
+        if !self.sequencer.accept(origin.feed, origin.partition, origin.position()) {
+            return false;
+        }
+        self.book.take_in(key, enriched, self.partition);
+        true
+    }
+
+    /// A message that holds no tick was dealt with otherwise.
+    pub fn skip(&mut self, offset: i64) {
+        self.next_offset = self.next_offset.max(offset + 1);
+    }
+
+    /// The next work, where something is due (all of it with `drain`) and nothing is under way.
+    pub fn work(&mut self, now: Micros, drain: bool) -> Option<Work> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let mut work = Work::default();
+        let commits =
+            (drain || now >= self.postgres_due) && (self.unanswered.is_some() || self.stored != Some(self.next_offset));
+        if (commits || drain || now >= self.redis_due) && self.book.is_waiting(Copy::Redis) {
+            work.redis = self.book.take_waiting(Copy::Redis);
+            work.refill = std::mem::take(&mut self.refill);
+        }
+        if now >= self.copy_check_due {
+            work.check_copy = true;
+            self.copy_check_due = now + COPY_CHECK;
+        }
+        if commits {
+            if self.unanswered.is_some() {
+                work.read_position = true;
+            } else {
+                work.commit = Some(self.commit());
+            }
+        }
+        (work != Work::default()).then(|| {
+            self.under_way = Some(work.clone());
+            work
+        })
+    }
+
+    /// The work under way has ended.
+    pub fn finished(&mut self, answers: &Answers, now: Micros) -> Next {
+        let Some(work) = self.under_way.take() else {
+            return Next::Continue;
+        };
+        self.finish_redis(&work, answers, now);
+        self.postgres_due = now + self.pace.postgres;
+        match (work.commit, answers.committed) {
+            (Some(commit), Some(Committed::Yes)) => {
+                self.stored = Some(commit.position.next_offset);
+                return Next::Stored(commit.position.next_offset);
+            }
+            (Some(_), Some(Committed::Conflict)) => return Next::Reload,
+            (Some(commit), _) => {
+                self.unanswered = Some(commit);
+                self.postgres_due = now + RETRY;
+            }
+            (None, _) => {}
+        }
+        if work.read_position {
+            self.position_read(answers.stored, now)
+        } else {
+            Next::Continue
+        }
+    }
+
+    /// Whether anything waits or is under way.
+    pub fn is_busy(&self) -> bool {
+        self.under_way.is_some()
+            || self.stored != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
+    }
+
+    /// Whether the last commit found no answer.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
+    fn commit(&mut self) -> Commit {
+        Commit {
+            expected: self.stored,
+            position: Position {
+                next_offset: self.next_offset,
+                sequencer: self.sequencer.state().iter().map(to_store).collect(),
+            },
+            prices: self.book.take_waiting(Copy::Postgres),
+        }
+    }
+
+    fn finish_redis(&mut self, work: &Work, answers: &Answers, now: Micros) {
+        self.redis_due = now + self.pace.redis;
+        if !answers.redis_ok {
+            // What it missed, and whether it will be the same server, is not known: all of it again.
+            self.refill = true;
+            self.book.wait_again(Copy::Redis);
+            self.redis_due = now + RETRY;
+        }
+        if let (true, Some((run, marked))) = (work.check_copy, &answers.copy) {
+            let same = self.redis_run.replace(run.clone()).is_none_or(|known| known == *run);
+            if !same || !(*marked || work.refill) {
+                self.refill = true;
+                self.book.wait_again(Copy::Redis);
+            }
+        }
+    }
+
+    fn position_read(&mut self, stored: Option<Option<i64>>, now: Micros) -> Next {
+        let (Some(stored), Some(commit)) = (stored, self.unanswered.take_if(|_| stored.is_some())) else {
+            self.postgres_due = now + RETRY;
+            return Next::Continue;
+        };
+        if stored == Some(commit.position.next_offset) {
+            self.stored = stored;
+            Next::Stored(commit.position.next_offset)
+        } else if stored == commit.expected {
+            self.book.give_back(Copy::Postgres, &commit.prices);
+            self.postgres_due = now;
+            Next::Continue
+        } else {
+            Next::Reload
+        }
+    }
+}
+
+fn from_store(origin: &stores::LastOrigin) -> stream::LastOrigin {
+    stream::LastOrigin {
+        feed: origin.feed.clone(),
+        raw_partition: origin.raw_partition,
+        position: origin.position,
+    }
+}
+
+fn to_store(origin: &stream::LastOrigin) -> stores::LastOrigin {
+    stores::LastOrigin {
+        feed: origin.feed.clone(),
+        raw_partition: origin.raw_partition,
+        position: origin.position,
+    }
+}

@@ -1,0 +1,351 @@
+//! A simulator around the very [`Lane`] that runs: two owners, a Postgres with compare-and-set whose answers get lost, a Redis
+//! that forgets everything. In the end both stores hold the newest price of every instrument, whatever happened; and each
+//! rule that is taken out makes some seed go wrong.
+
+use std::collections::BTreeMap;
+
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, QualityFlags, Tick};
+use stores::{LatestPrice, Position};
+
+use super::lane::{Answers, Committed, Lane, Next, Pace, Work};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Nothing,
+    CompareAndSet,
+    /// An unanswered commit is taken for done.
+    ReadingThePosition,
+    /// A Redis that lost everything is not noticed.
+    CopyCheck,
+    /// Older prices overwrite newer ones in Redis.
+    RedisCompare,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+const INSTRUMENTS: [&str; 4] = ["A", "B", "C", "D"];
+const PACE: Pace = Pace {
+    redis: 10,
+    postgres: 500,
+};
+
+#[derive(Clone, Copy)]
+struct LogTick {
+    instrument: usize,
+    event_time: Micros,
+    raw_offset: i64,
+}
+
+#[derive(Default)]
+struct Postgres {
+    position: Option<Position>,
+    prices: BTreeMap<String, LatestPrice>,
+}
+
+#[derive(Default)]
+struct Redis {
+    run: u64,
+    marked: bool,
+    prices: BTreeMap<String, LatestPrice>,
+}
+
+struct Owner {
+    lane: Lane,
+    at: usize,
+}
+
+struct World {
+    without: Without,
+    random: Random,
+    now: Micros,
+    log: Vec<LogTick>,
+    postgres: Postgres,
+    redis: Redis,
+    owners: Vec<Owner>,
+    /// The stored position went back: readers of `/health/projections` would see time run backwards.
+    went_back: bool,
+}
+
+impl World {
+    fn new(without: Without, seed: u64) -> World {
+        let mut random = Random(seed.wrapping_mul(9_176) + 5);
+        let mut reached = 0i64;
+        let mut log = Vec::new();
+        while log.len() < 60 {
+            // Repetitions of at-least-once stages: runs of earlier ticks again.
+            if random.chance(15) {
+                reached -= (random.below(5) as i64).min(reached);
+            }
+            let raw = Random(reached as u64 * 31 + seed).below(1000);
+            log.push(LogTick {
+                instrument: (raw % 4) as usize,
+                event_time: (raw / 4 % 20) as i64,
+                raw_offset: reached,
+            });
+            reached += 1;
+        }
+        let mut world = World {
+            without,
+            random,
+            now: 0,
+            log,
+            postgres: Postgres::default(),
+            redis: Redis::default(),
+            owners: Vec::new(),
+            went_back: false,
+        };
+        world.join();
+        world
+    }
+
+    fn join(&mut self) {
+        let owner = self.load();
+        self.owners.push(owner);
+    }
+
+    fn load(&self) -> Owner {
+        let position = self.postgres.position.clone();
+        let at = position.as_ref().map_or(0, |position| position.next_offset as usize);
+        Owner {
+            lane: Lane::new(PACE, 0, position, self.postgres.prices.values().cloned().collect()),
+            at,
+        }
+    }
+
+    fn read(&mut self, index: usize) {
+        let owner = &mut self.owners[index];
+        let Some(tick) = self.log.get(owner.at) else {
+            return;
+        };
+        let key = format!("t|{}", INSTRUMENTS[tick.instrument]);
+        owner.lane.take_in(owner.at as i64, key.as_bytes(), &enriched(tick));
+        owner.at += 1;
+    }
+
+    fn work(&mut self, index: usize, drain: bool) {
+        self.now += 1 + self.random.below(400) as i64;
+        let now = self.now;
+        let Some(work) = self.owners[index].lane.work(now, drain) else {
+            return;
+        };
+        let answers = self.carry_out(&work);
+        // The owner may be frozen here while the other one goes on.
+        if self.random.chance(20) && self.owners.len() > 1 {
+            let other = (index + 1) % self.owners.len();
+            (0..self.random.below(6)).for_each(|_| self.read(other));
+        }
+        if self.owners[index].lane.finished(&answers, self.now) == Next::Reload {
+            self.owners[index] = self.load();
+        }
+    }
+
+    fn carry_out(&mut self, work: &Work) -> Answers {
+        let mut answers = Answers {
+            redis_ok: !self.random.chance(10),
+            ..Answers::default()
+        };
+        if answers.redis_ok {
+            for price in &work.redis {
+                let stored = self.redis.prices.get(&price.instrument_id);
+                if self.without == Without::RedisCompare || stored.is_none_or(|stored| stored.rank() <= price.rank()) {
+                    self.redis.prices.insert(price.instrument_id.clone(), price.clone());
+                }
+            }
+            self.redis.marked |= work.refill;
+            if work.check_copy && self.without != Without::CopyCheck {
+                answers.copy = Some((self.redis.run.to_string(), self.redis.marked));
+            }
+        }
+        if let Some(commit) = &work.commit {
+            let stored = self.postgres.position.as_ref().map(|position| position.next_offset);
+            let reaches = !self.random.chance(10);
+            let answered = !self.random.chance(15);
+            let wins = self.without == Without::CompareAndSet || stored == commit.expected;
+            if reaches && wins {
+                self.went_back |= stored.is_some_and(|stored| stored > commit.position.next_offset);
+                self.postgres.position = Some(commit.position.clone());
+                for price in &commit.prices {
+                    let older = self
+                        .postgres
+                        .prices
+                        .get(&price.instrument_id)
+                        .is_none_or(|stored| stored.rank() < price.rank());
+                    if older {
+                        self.postgres.prices.insert(price.instrument_id.clone(), price.clone());
+                    }
+                }
+            }
+            answers.committed = Some(match (reaches && answered, wins) {
+                (true, true) => Committed::Yes,
+                (true, false) => Committed::Conflict,
+                (false, _) if self.without == Without::ReadingThePosition => Committed::Yes,
+                (false, _) => Committed::Unknown,
+            });
+        }
+        if work.read_position && !self.random.chance(20) {
+            answers.stored = Some(self.postgres.position.as_ref().map(|position| position.next_offset));
+        }
+        answers
+    }
+
+    fn step(&mut self) {
+        let index = self.random.below(self.owners.len() as u64) as usize;
+        match self.random.below(100) {
+            0..=59 => self.read(index),
+            60..=91 => self.work(index, false),
+            92..=94 => self.owners[index] = self.load(),
+            95 if self.owners.len() < 2 => self.join(),
+            96 if self.owners.len() > 1 => {
+                self.owners.remove(index);
+            }
+            97 => {
+                self.redis = Redis {
+                    run: self.redis.run + 1,
+                    ..Redis::default()
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The last owner goes on alone; the others are gone.
+    fn verdict(mut self) -> Result<(), String> {
+        self.owners.truncate(1);
+        for _ in 0..400 {
+            self.read(0);
+            self.now += 3_000_000;
+            self.work(0, true);
+        }
+        if self.went_back {
+            return Err("the position went back".into());
+        }
+        let expected = self.expected();
+        let found = |prices: &BTreeMap<String, LatestPrice>| -> BTreeMap<String, (Micros, i64)> {
+            prices
+                .iter()
+                .map(|(id, price)| (id.clone(), (price.event_time, price.origin.offset)))
+                .collect()
+        };
+        if found(&self.postgres.prices) != expected {
+            return Err("postgres differs".into());
+        }
+        if found(&self.redis.prices) != expected {
+            return Err("redis differs".into());
+        }
+        let position = self.postgres.position.map(|position| position.next_offset);
+        if position == Some(self.log.len() as i64) {
+            Ok(())
+        } else {
+            Err(format!("position is {position:?}"))
+        }
+    }
+
+    fn expected(&self) -> BTreeMap<String, (Micros, i64)> {
+        let mut newest = BTreeMap::new();
+        for tick in &self.log {
+            let rank = (tick.event_time, tick.raw_offset);
+            let entry = newest.entry(INSTRUMENTS[tick.instrument].to_owned()).or_insert(rank);
+            *entry = (*entry).max(rank);
+        }
+        newest
+    }
+}
+
+fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
+    EnrichedTick {
+        tick: Tick {
+            origin: Origin {
+                feed: "f",
+                partition: 0,
+                offset: tick.raw_offset,
+                index: 0,
+            },
+            appended_at: 0,
+            source_event_id: "e",
+            correlation_id: "c",
+            causation_id: None,
+            tenant_id: "t",
+            instrument_id: INSTRUMENTS[tick.instrument],
+            symbol: None,
+            market: "MISO",
+            kind: Kind::Trade,
+            event_time: tick.event_time,
+            interval_end: None,
+            price: Decimal::from_integer(tick.raw_offset).unwrap(),
+            volume: None,
+            bid: None,
+            ask: None,
+            energy: None,
+            congestion: None,
+            loss: None,
+            ghg: None,
+            currency: "USD",
+            unit: "MWh",
+            node: None,
+            zone: None,
+            hub: None,
+            market_status: None,
+            product: "trade",
+            version: None,
+            source_system: "s",
+            sequence: None,
+            quality_flags: QualityFlags::NONE,
+            normalized_at: 0,
+        },
+        enrichment: Enrichment {
+            commodity: "electricity",
+            region: "midwest",
+            product_tier: "standard",
+            unit: None,
+            contract_size: None,
+            tick_size: None,
+            curve_id: None,
+            confidence_percent: 95,
+            method: Classification::Database,
+            low_confidence: false,
+            enriched_at: 0,
+        },
+    }
+}
+
+fn run(without: Without, seed: u64) -> Result<(), String> {
+    let mut world = World::new(without, seed);
+    (0..500).for_each(|_| world.step());
+    world.verdict()
+}
+
+#[test]
+fn both_stores_end_with_the_newest_price_whatever_happens() {
+    for seed in 0..2000 {
+        assert_eq!(run(Without::Nothing, seed), Ok(()), "seed {seed}");
+    }
+}
+
+#[test]
+fn each_rule_is_needed() {
+    for without in [
+        Without::CompareAndSet,
+        Without::ReadingThePosition,
+        Without::CopyCheck,
+        Without::RedisCompare,
+    ] {
+        assert!(
+            (0..2000).any(|seed| run(without, seed).is_err()),
+            "the model does not notice that {without:?} is missing"
+        );
+    }
+}

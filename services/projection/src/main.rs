@@ -1,0 +1,7 @@
+//! The projection service; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::run(&projection::DEFINITION)
+}

@@ -1,0 +1,77 @@
+//! Metrics of projection besides those that every service has.
+
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use domain::Micros;
+use service::metrics::{Declared, Kind};
+
+const UPDATED: &str = "projections_updated_total";
+const LAG: &str = "projection_lag_seconds";
+const STATUS: &str = "projection_status";
+const CONFLICTS: &str = "projection_conflicts_total";
+const REFILLS: &str = "projection_refills_total";
+const PROJECTION: (&str, &str) = ("projection", "latest_price");
+
+/// Declarations.
+pub const DECLARED: &[Declared] = &[
+    Declared::new(UPDATED, Kind::Counter, "Latest prices written, by store.")
+        .with(&[&[("store", "postgres")], &[("store", "redis")]]),
+    Declared::new(
+        LAG,
+        Kind::Gauge,
+        "Seconds from raw append to the newest price written to Redis.",
+    )
+    .with(&[&[PROJECTION]]),
+    Declared::new(STATUS, Kind::Gauge, "1 while both stores take writes, 0 otherwise.").with(&[&[PROJECTION]]),
+    Declared::new(
+        CONFLICTS,
+        Kind::Counter,
+        "Commits refused since another owner had moved the position.",
+    )
+    .with(&[&[]]),
+    Declared::new(REFILLS, Kind::Counter, "Times that Redis was filled again.").with(&[&[]]),
+];
+
+/// Handles of one worker.
+pub struct Meters {
+    /// Prices written to Redis.
+    pub redis: Counter,
+    /// Prices written to Postgres.
+    pub postgres: Counter,
+    /// Lost compare-and-sets.
+    pub conflicts: Counter,
+    /// Complete refills of Redis.
+    pub refills: Counter,
+    /// Repetitions refused by sequencers.
+    pub repetitions: Counter,
+    status: Gauge,
+    lag: Gauge,
+    latency: Histogram,
+}
+
+impl Meters {
+    /// Handles for ticks of this topic.
+    pub fn new(topic: &str) -> Meters {
+        Meters {
+            redis: counter!(UPDATED, "store" => "redis"),
+            postgres: counter!(UPDATED, "store" => "postgres"),
+            conflicts: counter!(CONFLICTS),
+            refills: counter!(REFILLS),
+            repetitions: counter!(stream::metrics::REPETITIONS_REFUSED, "service" => "projection", "topic" => topic.to_owned()),
+            status: gauge!(STATUS, "projection" => PROJECTION.1),
+            lag: gauge!(LAG, "projection" => PROJECTION.1),
+            latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "latest_price"),
+        }
+    }
+
+    /// A price whose raw message was appended at this time has reached Redis.
+    pub fn reached_redis(&self, appended_at: Micros, now: Micros) {
+        let seconds = (now - appended_at).max(0) as f64 / 1e6;
+        self.latency.record(seconds);
+        self.lag.set(seconds);
+    }
+
+    /// Whether both stores take writes.
+    pub fn healthy(&self, healthy: bool) {
+        self.status.set(f64::from(u8::from(healthy)));
+    }
+}

@@ -1,0 +1,58 @@
+//! The way of a tick through projection, in order.
+//!
+//! ```text
+//! enriched.market.ticks.v1 ─▶ sequencer ─▶ newest per instrument ─▶ Redis ─▶ Postgres (rows + position)
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::{Context, StartError};
+use stores::LatestPriceStore;
+use stream::Handler;
+
+use crate::config::Config;
+use crate::core::lane::Pace;
+use crate::http::{self, Api};
+use crate::metrics::Meters;
+use crate::stages::Stores;
+use crate::stages::project::{self, Parts, Projector};
+
+/// Builds the service.
+///
+/// # Errors
+/// Where a client cannot be made.
+pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
+    let stores = Stores {
+        prices: LatestPriceStore::new(ctx.clients.postgres()?, ctx.names.generation()),
+        redis: ctx.clients.redis()?,
+    };
+    let pace = Pace {
+        redis: micros(ctx.own.redis_interval),
+        postgres: micros(ctx.own.postgres_interval),
+    };
+    let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
+    let (enriched, served) = (ctx.names.enriched.clone(), stores.clone());
+    ctx.workers(project::NAME, std::slice::from_ref(&enriched.clone()), move || {
+        Ok(Box::new(Projector::new(Parts {
+            wire: wire.clone(),
+            stores: served.clone(),
+            pace,
+            feeds: feeds.clone(),
+            runtime: runtime.clone(),
+            meters: Meters::new(&enriched),
+        })) as Box<dyn Handler>)
+    });
+    ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
+    let api = Arc::new(Api {
+        stores,
+        runtime: ctx.runtime.clone(),
+        default_tenant: ctx.settings.tenant_id.clone(),
+    });
+    ctx.routes(http::routes(api));
+    Ok(())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,299 @@
+//! The handler: feeds lanes with ticks, and their work to the async runtime. The poll loop never waits for a store.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use codec::Wire;
+use domain::{Classified, ErrorClass, Micros};
+use stream::hop::check_range;
+use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, Ticket};
+use tokio::runtime::Handle;
+
+use super::store_work::{LoadError, Loaded, Stores};
+use crate::core::lane::{Answers, Lane, Next, Pace, Work};
+use crate::metrics::Meters;
+
+/// Name for metrics and dead letters.
+pub const NAME: &str = "project";
+/// Codes of its dead letters.
+pub const DEAD_LETTER_CODES: &[&str] = &["truncated", "unknown_schema", "invalid_utf8", "invalid_value"];
+
+const LOAD_RETRY: Micros = 1_000_000;
+
+enum State {
+    /// Position and prices are being read; `retry_at` where the last try failed.
+    Loading {
+        retry_at: Option<Micros>,
+    },
+    Serving(Box<Lane>),
+}
+
+struct Active {
+    state: State,
+    /// Tells answers of this assignment from those of an earlier one.
+    assignment: u64,
+    /// No position behind a dead letter is stored before the dead letter is acknowledged.
+    dead_letter: Ticket,
+}
+
+enum Done {
+    Loaded(Partition, u64, Result<Loaded, LoadError>),
+    Worked(Partition, u64, Box<Work>, Answers),
+}
+
+/// What a projector needs.
+pub struct Parts {
+    /// Reads ticks.
+    pub wire: Wire,
+    /// Where prices go.
+    pub stores: Stores,
+    /// How often.
+    pub pace: Pace,
+    /// Raw topics, whose ids are checked.
+    pub feeds: Vec<String>,
+    /// Where I/O runs.
+    pub runtime: Handle,
+    /// Metrics.
+    pub meters: Meters,
+}
+
+/// Latest prices as a worker's handler.
+pub struct Projector {
+    parts: Parts,
+    lanes: BTreeMap<Partition, Active>,
+    done: (Sender<Done>, Receiver<Done>),
+    assignments: u64,
+}
+
+impl Projector {
+    /// A projector without partitions.
+    pub fn new(parts: Parts) -> Projector {
+        Projector {
+            parts,
+            lanes: BTreeMap::new(),
+            done: channel(),
+            assignments: 0,
+        }
+    }
+
+    fn load(&self, partition: &Partition, assignment: u64, bootstrap: &str) {
+        let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
+        let (partition, bootstrap, feeds) = (partition.clone(), bootstrap.to_owned(), self.parts.feeds.clone());
+        self.parts.runtime.spawn(async move {
+            let result = stores.load(bootstrap, feeds, &partition).await;
+            // The receiver is gone only when the projector is: then nobody waits for the answer.
+            let _ = sender.send(Done::Loaded(partition, assignment, result));
+        });
+    }
+
+    fn begin_work(&mut self, io: &Io<'_>, drain: bool) {
+        let (now, acked_through) = (io.now(), io.acked_through());
+        for (partition, active) in &mut self.lanes {
+            let State::Serving(lane) = &mut active.state else {
+                continue;
+            };
+            if active.dead_letter > acked_through {
+                continue;
+            }
+            let Some(work) = lane.work(now, drain) else {
+                continue;
+            };
+            let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
+            let (partition, assignment) = (partition.clone(), active.assignment);
+            self.parts.runtime.spawn(async move {
+                let answers = stores.carry_out(&partition, work.clone()).await;
+                let _ = sender.send(Done::Worked(partition, assignment, Box::new(work), answers));
+            });
+        }
+    }
+
+    fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
+        match done {
+            Done::Loaded(partition, assignment, result) => {
+                let Some(active) = self
+                    .lanes
+                    .get_mut(&partition)
+                    .filter(|active| active.assignment == assignment)
+                else {
+                    return Ok(());
+                };
+                match result {
+                    Ok((position, prices)) => {
+                        let start = position
+                            .as_ref()
+                            .map_or(StartAt::Beginning, |p| StartAt::Offset(p.next_offset));
+                        if let StartAt::Offset(offset) = start {
+                            check_range(&partition, offset, io.log_range(&partition)?)?;
+                        }
+                        tracing::info!(partition = %partition, position = ?start, prices = prices.len(), "latest prices loaded");
+                        active.state =
+                            State::Serving(Box::new(Lane::new(self.parts.pace, partition.number, position, prices)));
+                        io.start(&partition, start)?;
+                    }
+                    Err(error) => active.state = refused(&partition, error, io.now())?,
+                }
+            }
+            Done::Worked(partition, assignment, work, answers) => {
+                count(&self.parts.meters, &work, &answers, io.now());
+                let Some(active) = self
+                    .lanes
+                    .get_mut(&partition)
+                    .filter(|active| active.assignment == assignment)
+                else {
+                    return Ok(());
+                };
+                let State::Serving(lane) = &mut active.state else {
+                    return Ok(());
+                };
+                match lane.finished(&answers, io.now()) {
+                    Next::Continue => {}
+                    Next::Stored(next_offset) => io.commit(&partition, next_offset),
+                    Next::Reload => {
+                        self.parts.meters.conflicts.increment(1);
+                        tracing::warn!(partition = %partition, "another owner has moved the position; reading it again");
+                        io.stop(&partition)?;
+                        active.state = State::Loading {
+                            retry_at: Some(io.now() + LOAD_RETRY),
+                        };
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn retry_loads(&mut self, io: &Io<'_>) {
+        let now = io.now();
+        let due: Vec<(Partition, u64)> = self
+            .lanes
+            .iter_mut()
+            .filter_map(|(partition, active)| match &mut active.state {
+                State::Loading { retry_at } if retry_at.is_some_and(|at| now >= at) => {
+                    *retry_at = None;
+                    Some((partition.clone(), active.assignment))
+                }
+                _ => None,
+            })
+            .collect();
+        due.iter()
+            .for_each(|(partition, assignment)| self.load(partition, *assignment, &io.config().bootstrap));
+    }
+}
+
+/// A load that failed: later again, unless only an operator can help.
+fn refused(partition: &Partition, error: LoadError, now: Micros) -> Result<State, StreamError> {
+    let message = match error {
+        LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
+            return Err(StreamError::fatal(error.code(), error.to_string()));
+        }
+        LoadError::Store(error) => error.to_string(),
+        LoadError::Topics(message) => message,
+    };
+    tracing::warn!(partition = %partition, error = message, "latest prices not loaded; tried again");
+    Ok(State::Loading {
+        retry_at: Some(now + LOAD_RETRY),
+    })
+}
+
+fn count(meters: &Meters, work: &Work, answers: &Answers, now: Micros) {
+    let postgres_ok = answers
+        .committed
+        .is_none_or(|committed| committed == crate::core::lane::Committed::Yes);
+    meters.healthy(answers.redis_ok && postgres_ok);
+    if answers.redis_ok {
+        meters.redis.increment(work.redis.len() as u64);
+        if work.refill {
+            meters.refills.increment(1);
+        } else {
+            work.redis
+                .iter()
+                .for_each(|price| meters.reached_redis(price.appended_at, now));
+        }
+    }
+    if let (Some(commit), true) = (&work.commit, postgres_ok) {
+        meters.postgres.increment(commit.prices.len() as u64);
+    }
+}
+
+impl Handler for Projector {
+    fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        for partition in partitions {
+            self.assignments += 1;
+            let active = Active {
+                state: State::Loading { retry_at: None },
+                assignment: self.assignments,
+                dead_letter: Ticket::default(),
+            };
+            self.lanes.insert(partition.clone(), active);
+            self.load(partition, self.assignments, &io.config().bootstrap);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+        let lane = self
+            .lanes
+            .iter_mut()
+            .find(|(partition, _)| partition.number == message.partition && *partition.topic == *message.topic);
+        let Some((
+            _,
+            Active {
+                state: State::Serving(lane),
+                dead_letter,
+                ..
+            },
+        )) = lane
+        else {
+            return Ok(());
+        };
+        match self.parts.wire.decode_enriched(message.payload.unwrap_or_default()) {
+            Ok(enriched) => {
+                if !lane.take_in(message.offset, message.key.unwrap_or_default(), &enriched) {
+                    self.parts.meters.repetitions.increment(1);
+                }
+            }
+            Err(error) => {
+                let (service, reason) = (io.config().service.clone(), error.to_string());
+                let letter = DeadLetter {
+                    service: &service,
+                    stage: NAME,
+                    code: error.code(),
+                    message: &reason,
+                    rejected_rows: &[],
+                    attempts: 1,
+                    correlation_id: "",
+                };
+                *dead_letter = io.dead_letter(message, &letter)?;
+                lane.skip(message.offset);
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        while let Ok(done) = self.done.1.try_recv() {
+            self.finish(io, done)?;
+        }
+        self.retry_loads(io);
+        self.begin_work(io, false);
+        Ok(())
+    }
+
+    fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        let is_busy = |lanes: &BTreeMap<Partition, Active>| {
+            partitions.iter().any(|partition| {
+                matches!(lanes.get(partition), Some(Active { state: State::Serving(lane), .. }) if lane.is_busy() && !lane.is_unanswered())
+            })
+        };
+        while is_busy(&self.lanes) && Instant::now() < io.drain_deadline() {
+            io.poll_acks(Duration::ZERO)?;
+            self.begin_work(io, true);
+            if let Ok(done) = self.done.1.recv_timeout(Duration::from_millis(20)) {
+                self.finish(io, done)?;
+            }
+        }
+        self.lanes.retain(|partition, _| !partitions.contains(partition));
+        Ok(())
+    }
+}

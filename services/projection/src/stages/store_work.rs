@@ -1,0 +1,114 @@
+//! Carries out a lane's work on the async runtime: Redis first, then Postgres. Every outcome is an answer, no error ends it.
+
+use std::time::Duration;
+
+use stores::postgres::PriceBatch;
+use stores::{Applied, LatestPrice, LatestPriceStore, Position, Redis, StoreError};
+use stream::Partition;
+use stream::kafka::describe::describe_topics;
+
+use crate::core::lane::{Answers, Committed, Work};
+
+/// The stores of a projection. Cheap to clone.
+#[derive(Clone)]
+pub struct Stores {
+    /// Prices with positions.
+    pub prices: LatestPriceStore,
+    /// The copy for readers.
+    pub redis: Redis,
+}
+
+/// What a lane begins with.
+pub type Loaded = (Option<Position>, Vec<LatestPrice>);
+
+impl Stores {
+    /// Checks the ids of the source topic and of the raw feeds, then reads position and prices of a partition.
+    pub async fn load(
+        &self,
+        bootstrap: String,
+        feeds: Vec<String>,
+        partition: &Partition,
+    ) -> Result<Loaded, LoadError> {
+        let mut topics = feeds;
+        topics.push(partition.topic.to_string());
+        let described =
+            tokio::task::spawn_blocking(move || describe_topics(&bootstrap, &topics, Duration::from_secs(10))).await;
+        let described = match described {
+            Ok(Ok(topics)) => topics,
+            Ok(Err(error)) => return Err(LoadError::Topics(error.to_string())),
+            Err(error) => return Err(LoadError::Topics(error.to_string())),
+        };
+        let ids: Vec<(String, String)> = described.into_iter().map(|topic| (topic.name, topic.id)).collect();
+        self.prices.check_topics(&ids).await?;
+        // The position first: prices that are newer than it do no harm, older ones would.
+        let position = self.prices.load_position(&partition.topic, partition.number).await?;
+        Ok((position, self.prices.load_prices(partition.number).await?))
+    }
+
+    /// Does the work.
+    pub async fn carry_out(&self, partition: &Partition, work: Work) -> Answers {
+        let owner = partition.to_string();
+        let mut answers = Answers {
+            redis_ok: true,
+            ..Answers::default()
+        };
+        if !work.redis.is_empty() {
+            answers.redis_ok = told(self.redis.put_prices(&work.redis).await.map(|_| ()));
+        }
+        if work.refill && answers.redis_ok {
+            answers.redis_ok = told(self.redis.mark_copy(&owner).await);
+        }
+        if work.check_copy && answers.redis_ok {
+            match self.redis.copy_state(&owner).await {
+                Ok(state) => answers.copy = Some(state),
+                Err(error) => answers.redis_ok = told(Err(error)),
+            }
+        }
+        if let Some(commit) = &work.commit {
+            let batch = PriceBatch {
+                topic: &partition.topic,
+                partition: partition.number,
+                expected: commit.expected,
+                position: &commit.position,
+                prices: &commit.prices,
+            };
+            answers.committed = Some(match self.prices.apply(&batch).await {
+                Ok(Applied::Yes) => Committed::Yes,
+                Ok(Applied::Conflict) => Committed::Conflict,
+                Err(error) => {
+                    tracing::warn!(partition = %partition, error = %error, "commit not answered; the position will be read");
+                    Committed::Unknown
+                }
+            });
+        }
+        if work.read_position {
+            match self.prices.load_position(&partition.topic, partition.number).await {
+                Ok(position) => answers.stored = Some(position.map(|position| position.next_offset)),
+                Err(error) => tracing::warn!(partition = %partition, error = %error, "position not read; tried again"),
+            }
+        }
+        answers
+    }
+}
+
+/// Why a lane cannot begin.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Kafka does not describe the topics.
+    Topics(String),
+    /// A store does not answer, or refuses.
+    Store(StoreError),
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> LoadError {
+        LoadError::Store(error)
+    }
+}
+
+fn told(result: Result<(), StoreError>) -> bool {
+    if let Err(error) = &result {
+        tracing::warn!(error = %error, "redis did not take prices; it is filled again when it answers");
+    }
+    result.is_ok()
+}

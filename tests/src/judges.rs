@@ -1,0 +1,100 @@
+//! The two judges: `dp verify`, and the independent oracle.
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use testkit::check::{self, Comparison};
+use testkit::expect::Expected;
+use testkit::kafka;
+use testkit::parse::Parser;
+
+use crate::{Pipeline, RAW, root};
+
+/// What `dp verify` said.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// Its exit code.
+    pub code: i32,
+    /// Its report.
+    pub report: Value,
+}
+
+impl Verified {
+    /// Names of the checks that are not fine.
+    pub fn failed(&self) -> Vec<String> {
+        let checks = self.report["checks"].as_array().into_iter().flatten();
+        checks.filter(|check| check["ok"] == false).filter_map(|check| check["name"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Every difference that it names.
+    pub fn differences(&self) -> Vec<String> {
+        let checks = self.report["checks"].as_array().into_iter().flatten();
+        checks
+            .flat_map(|check| check["differences"]["named"].as_array().into_iter().flatten())
+            .filter_map(|difference| difference.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Whether one difference holds all of these texts.
+    pub fn names(&self, texts: &[&str]) -> bool {
+        self.differences().iter().any(|difference| texts.iter().all(|text| difference.contains(text)))
+    }
+}
+
+impl Pipeline {
+    /// Asks `dp verify`, which waits until nothing is under way.
+    ///
+    /// # Errors
+    /// Where it cannot reach something.
+    pub fn verify(&self) -> anyhow::Result<Verified> {
+        let output = self.dp(&["--json", "verify", "--wait", "120"]).output().context("run dp verify")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let report = serde_json::from_str(&text)
+            .with_context(|| format!("dp verify printed no report: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+        Ok(Verified { code: output.status.code().unwrap_or(-1), report })
+    }
+
+    /// What ought to be, by the oracle's own reading of the raw topic.
+    ///
+    /// # Errors
+    /// Where Kafka does not answer.
+    pub fn expected(&self) -> anyhow::Result<Expected> {
+        let schema = std::fs::read_to_string(root().join("schemas/avro/raw_market_tick.avsc"))?;
+        let parser = Parser::new(&schema, "default")?;
+        Ok(Expected::of(&kafka::read_all(&self.bootstrap(), RAW)?, &parser))
+    }
+
+    /// What the oracle finds in every store.
+    ///
+    /// # Errors
+    /// Where a store does not answer.
+    pub fn compared(&self) -> anyhow::Result<Vec<Comparison>> {
+        let expected = self.expected()?;
+        let (late, late_ticks) = check::late(&self.clickhouse, "late_ticks", &expected)?;
+        Ok(vec![
+            check::ticks(&self.clickhouse, "market_ticks", &expected)?,
+            check::ticks(&self.clickhouse, "enriched_ticks", &expected)?,
+            late_ticks,
+            check::bars(&self.clickhouse, "bars", &expected, &late)?,
+            check::postgres(&self.postgres, "", &expected)?,
+            check::redis(&self.redis, &expected)?,
+            check::dead_letters(&kafka::read_all(&self.bootstrap(), "dlq")?, &expected)?,
+        ])
+    }
+
+    /// Both judges say that nothing is lost and nothing doubled; answers the number of ticks.
+    ///
+    /// # Errors
+    /// Where one of them does not, with what it found.
+    pub fn agree(&self) -> anyhow::Result<usize> {
+        let verified = self.verify()?;
+        if verified.code != 0 {
+            bail!("dp verify: exit code {}, {:?}, {}", verified.code, verified.differences(), verified.report);
+        }
+        let compared = self.compared()?;
+        let wrong: Vec<String> = compared.iter().filter(|one| !one.is_ok()).map(ToString::to_string).collect();
+        if !wrong.is_empty() {
+            bail!("the oracle: {}", wrong.join("\n"));
+        }
+        Ok(compared.first().map_or(0, |ticks| ticks.found))
+    }
+}

@@ -1,0 +1,205 @@
+//! The whole pipeline as a user has it: real servers, real programs, for the tests of this package.
+//!
+//! Role: builds the programs once, runs one stack for a test file, and asks the two judges: `dp verify`, and the oracle of
+//! crate `testkit`, which shares no code with the services.
+//! Failure: everything has a deadline, and every error says what was being done. Nothing is left behind
+//! (see `localstack::Temporary`).
+
+mod judges;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use localstack::{Name, Service, Stack, Temporary};
+use testkit::stores::{ClickHouse, Postgres, Redis};
+
+pub use judges::Verified;
+
+/// The raw topic.
+pub const RAW: &str = "ingestion.market.raw.v1";
+/// How long anything may take that ought to happen by itself.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A stack with the four services on it.
+pub struct Pipeline {
+    stack: Temporary,
+    /// ClickHouse, by the oracle's own client.
+    pub clickhouse: ClickHouse,
+    /// PostgreSQL, by the oracle's own client.
+    pub postgres: Postgres,
+    /// Redis, by the oracle's own client.
+    pub redis: Redis,
+}
+
+impl Pipeline {
+    /// The stack of this test program, started when it is first asked for. One test has it at a time, and leaves it in
+    /// order: every service running, every store agreeing with the log.
+    pub fn shared() -> MutexGuard<'static, Pipeline> {
+        static SHARED: OnceLock<Mutex<Pipeline>> = OnceLock::new();
+        let pipeline = SHARED.get_or_init(|| match Pipeline::start() {
+            Ok(pipeline) => Mutex::new(pipeline),
+            Err(error) => {
+                eprintln!("the stack of the end-to-end tests does not start: {error:#}");
+                std::process::exit(101);
+            }
+        });
+        pipeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start() -> anyhow::Result<Pipeline> {
+        build_programs()?;
+        let stack = Temporary::new()?;
+        stack.up()?;
+        let env = stack.env();
+        let address = |name: &str| env.get(name).map(String::as_str).with_context(|| format!("{name} is not set"));
+        let pipeline = Pipeline {
+            clickhouse: ClickHouse::new(address("DATA_PROC_CLICKHOUSE_URL")?, "market_data"),
+            postgres: Postgres { dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned() },
+            redis: Redis::new(address("DATA_PROC_REDIS_URL")?),
+            stack,
+        };
+        pipeline.dp_ok(&["migrate", "--seed"])?;
+        pipeline.dp_ok(&["topics", "create"])?;
+        pipeline.stack.start_services()?;
+        Ok(pipeline)
+    }
+
+    /// The processes.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// Address of Kafka.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.stack.config().ports.kafka)
+    }
+
+    /// `dp` with these arguments, set up for this stack.
+    pub fn dp(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.stack.config().bin_dir.join("dp"));
+        let foreign = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for name in foreign.filter(|name| name.starts_with("DATA_PROC_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.stack.env()).arg("--dir").arg(&self.stack.config().dir).args(arguments);
+        command
+    }
+
+    /// Runs `dp`; answers what it printed.
+    ///
+    /// # Errors
+    /// Where its exit code is not 0.
+    pub fn dp_ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.dp(arguments).output().context("run dp")?;
+        told(&output).with_context(|| format!("dp {}", arguments.join(" ")))
+    }
+
+    /// Begins to publish simulated ticks while the test goes on.
+    ///
+    /// # Errors
+    /// Where `dp` cannot be run.
+    pub fn publish(&self, ticks: u32, rate: u32, seed: u32) -> anyhow::Result<Publishing> {
+        let (ticks, rate, seed) = (ticks.to_string(), rate.to_string(), seed.to_string());
+        let arguments =
+            ["--json", "simulate", "--ticks", &ticks, "--rate", &rate, "--seed", &seed, "--late-percent", "4", "--duplicate-percent", "3"];
+        let child = self.dp(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("run dp simulate")?;
+        Ok(Publishing(child))
+    }
+
+    /// `kill -9`, a new start, and the wait until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not become ready.
+    pub fn kill_and_restart(&self, name: impl Into<Name>) -> anyhow::Result<()> {
+        let name = name.into();
+        self.stack.kill9(name)?;
+        self.stack.start(name)?;
+        self.stack.wait_ready(name, PATIENCE)?;
+        Ok(())
+    }
+
+    /// Number of ticks in the last table but one of the pipeline, to see that it moves.
+    ///
+    /// # Errors
+    /// Where ClickHouse does not answer.
+    pub fn enriched(&self) -> anyhow::Result<i128> {
+        self.clickhouse.number("SELECT count() FROM enriched_ticks")
+    }
+
+    /// Waits until the pipeline has taken in at least this many more ticks: the load is under way.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn wait_for_more(&self, ticks: i128) -> anyhow::Result<()> {
+        let goal = self.enriched()? + ticks;
+        eventually("ticks arrive", || Ok(self.enriched()? >= goal))
+    }
+}
+
+/// A load that is being published.
+pub struct Publishing(Child);
+
+impl Publishing {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Where not every message was acknowledged.
+    pub fn finish(self) -> anyhow::Result<()> {
+        told(&self.0.wait_with_output().context("wait for dp simulate")?).context("dp simulate").map(drop)
+    }
+}
+
+/// What a program printed, or its error.
+fn told(output: &Output) -> anyhow::Result<String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
+}
+
+/// Asks again until it is so.
+///
+/// # Errors
+/// When it is not so after [`PATIENCE`], with the last error.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = condition();
+        if matches!(answer, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            answer?;
+            bail!("{what}: not within {} s", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// `cargo test` builds no programs of other packages, so that is done here; nothing happens when they are fresh.
+fn build_programs() -> anyhow::Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--workspace", "--bins", "--quiet"]).current_dir(root());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    told(&command.output().context("run cargo build")?).context("build the programs").map(drop)
+}
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// A file of the real documents: below `DATA_PROC_SAMPLE_DATA`, else `../shared/data` beside the clone.
+pub fn sample(path: &str) -> PathBuf {
+    let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    folder.join(path)
+}
+
+/// Every service, in the order of the pipeline.
+pub const SERVICES: [Service; 4] = Service::ALL;

@@ -1,0 +1,7 @@
+//! One stack, real servers, real programs: whatever dies or joins, nothing is lost and nothing doubled; and whatever is
+//! changed by hand is found and named. The tests share the stack, one at a time, and leave it in order.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod documents;
+mod faults;
+mod tampering;
