@@ -22,7 +22,10 @@ impl Verified {
     /// Names of the checks that are not fine.
     pub fn failed(&self) -> Vec<String> {
         let checks = self.report["checks"].as_array().into_iter().flatten();
-        checks.filter(|check| check["ok"] == false).filter_map(|check| check["name"].as_str().map(str::to_owned)).collect()
+        checks
+            .filter(|check| check["ok"] == false)
+            .filter_map(|check| check["name"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Every difference that it names.
@@ -36,7 +39,9 @@ impl Verified {
 
     /// Whether one difference holds all of these texts.
     pub fn names(&self, texts: &[&str]) -> bool {
-        self.differences().iter().any(|difference| texts.iter().all(|text| difference.contains(text)))
+        self.differences()
+            .iter()
+            .any(|difference| texts.iter().all(|text| difference.contains(text)))
     }
 }
 
@@ -46,11 +51,21 @@ impl Pipeline {
     /// # Errors
     /// Where it cannot reach something.
     pub fn verify(&self) -> anyhow::Result<Verified> {
-        let output = self.dp(&["--json", "verify", "--wait", "120"]).output().context("run dp verify")?;
+        let output = self
+            .dp(&["--json", "verify", "--wait", "120"])
+            .output()
+            .context("run dp verify")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let report = serde_json::from_str(&text)
-            .with_context(|| format!("dp verify printed no report: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
-        Ok(Verified { code: output.status.code().unwrap_or(-1), report })
+        let report = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "dp verify printed no report: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })?;
+        Ok(Verified {
+            code: output.status.code().unwrap_or(-1),
+            report,
+        })
     }
 
     /// What ought to be, by the oracle's own reading of the raw topic.
@@ -88,10 +103,19 @@ impl Pipeline {
     pub fn agree(&self) -> anyhow::Result<usize> {
         let verified = self.verify()?;
         if verified.code != 0 {
-            bail!("dp verify: exit code {}, {:?}, {}", verified.code, verified.differences(), verified.report);
+            bail!(
+                "dp verify: exit code {}, {:?}, {}",
+                verified.code,
+                verified.differences(),
+                verified.report
+            );
         }
         let compared = self.compared()?;
-        let wrong: Vec<String> = compared.iter().filter(|one| !one.is_ok()).map(ToString::to_string).collect();
+        let wrong: Vec<String> = compared
+            .iter()
+            .filter(|one| !one.is_ok())
+            .map(ToString::to_string)
+            .collect();
         if !wrong.is_empty() {
             bail!("the oracle: {}", wrong.join("\n"));
         }

@@ -8,8 +8,10 @@
 mod judges;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -20,6 +22,9 @@ pub use judges::Verified;
 
 /// The raw topic.
 pub const RAW: &str = "ingestion.market.raw.v1";
+/// Messages a second of a load, and messages of one part of it: two seconds.
+const RATE: u32 = 1_000;
+const PART: u32 = 2_000;
 /// How long anything may take that ought to happen by itself.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -54,10 +59,16 @@ impl Pipeline {
         let stack = Temporary::new()?;
         stack.up()?;
         let env = stack.env();
-        let address = |name: &str| env.get(name).map(String::as_str).with_context(|| format!("{name} is not set"));
+        let address = |name: &str| {
+            env.get(name)
+                .map(String::as_str)
+                .with_context(|| format!("{name} is not set"))
+        };
         let pipeline = Pipeline {
             clickhouse: ClickHouse::new(address("DATA_PROC_CLICKHOUSE_URL")?, "market_data"),
-            postgres: Postgres { dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned() },
+            postgres: Postgres {
+                dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned(),
+            },
             redis: Redis::new(address("DATA_PROC_REDIS_URL")?),
             stack,
         };
@@ -84,7 +95,11 @@ impl Pipeline {
         for name in foreign.filter(|name| name.starts_with("DATA_PROC_")) {
             command.env_remove(name);
         }
-        command.envs(self.stack.env()).arg("--dir").arg(&self.stack.config().dir).args(arguments);
+        command
+            .envs(self.stack.env())
+            .arg("--dir")
+            .arg(&self.stack.config().dir)
+            .args(arguments);
         command
     }
 
@@ -97,16 +112,51 @@ impl Pipeline {
         told(&output).with_context(|| format!("dp {}", arguments.join(" ")))
     }
 
-    /// Begins to publish simulated ticks while the test goes on.
+    /// Publishes simulated ticks; each seed gives other events.
     ///
     /// # Errors
-    /// Where `dp` cannot be run.
-    pub fn publish(&self, ticks: u32, rate: u32, seed: u32) -> anyhow::Result<Publishing> {
-        let (ticks, rate, seed) = (ticks.to_string(), rate.to_string(), seed.to_string());
-        let arguments =
-            ["--json", "simulate", "--ticks", &ticks, "--rate", &rate, "--seed", &seed, "--late-percent", "4", "--duplicate-percent", "3"];
-        let child = self.dp(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("run dp simulate")?;
-        Ok(Publishing(child))
+    /// Where not every message was acknowledged.
+    pub fn publish_once(&self, ticks: u32, seed: u32) -> anyhow::Result<()> {
+        told(&self.simulate(ticks, seed).output().context("run dp simulate")?)
+            .context("dp simulate")
+            .map(drop)
+    }
+
+    /// Publishes simulated ticks until it is told to finish, so that whatever the test does meanwhile is in the middle of
+    /// the load.
+    pub fn publish(&self, seed: u32) -> Publishing {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let commands: Vec<Command> = (0..1_000)
+            .map(|part| self.simulate(PART, seed * 1_000 + part))
+            .collect();
+        let thread = std::thread::spawn(move || {
+            for mut command in commands {
+                told(&command.output().context("run dp simulate")?).context("dp simulate")?;
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Publishing { stop, thread }
+    }
+
+    fn simulate(&self, ticks: u32, seed: u32) -> Command {
+        let (ticks, rate, seed) = (ticks.to_string(), RATE.to_string(), seed.to_string());
+        self.dp(&[
+            "simulate",
+            "--ticks",
+            &ticks,
+            "--rate",
+            &rate,
+            "--seed",
+            &seed,
+            "--late-percent",
+            "4",
+            "--duplicate-percent",
+            "3",
+        ])
     }
 
     /// `kill -9`, a new start, and the wait until it is ready.
@@ -140,15 +190,21 @@ impl Pipeline {
 }
 
 /// A load that is being published.
-pub struct Publishing(Child);
+pub struct Publishing {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
 
 impl Publishing {
-    /// Waits for its end.
+    /// Ends the load.
     ///
     /// # Errors
     /// Where not every message was acknowledged.
     pub fn finish(self) -> anyhow::Result<()> {
-        told(&self.0.wait_with_output().context("wait for dp simulate")?).context("dp simulate").map(drop)
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+            .join()
+            .unwrap_or_else(|_| bail!("the load ended with a panic"))
     }
 }
 
@@ -183,16 +239,23 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool
 /// `cargo test` builds no programs of other packages, so that is done here; nothing happens when they are fresh.
 fn build_programs() -> anyhow::Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--workspace", "--bins", "--quiet"]).current_dir(root());
+    command
+        .args(["build", "--workspace", "--bins", "--quiet"])
+        .current_dir(root());
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    told(&command.output().context("run cargo build")?).context("build the programs").map(drop)
+    told(&command.output().context("run cargo build")?)
+        .context("build the programs")
+        .map(drop)
 }
 
 /// The folder of the workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 /// A file of the real documents: below `DATA_PROC_SAMPLE_DATA`, else `../shared/data` beside the clone.

@@ -48,6 +48,7 @@ pub fn encode(tick: &Tick<'_>, out: &mut Vec<u8>) {
 }
 
 /// Reads one datum; what follows it stays in the reader.
+#[inline(always)]
 pub fn read<'a>(from: &mut Reader<'a>) -> Result<Tick<'a>, CodecError> {
     Ok(Tick {
         origin: read_origin(from)?,
@@ -99,6 +100,7 @@ pub(crate) fn encode_origin(origin: &Origin<'_>, out: &mut Vec<u8>) {
     put::long(i64::from(origin.index), out);
 }
 
+#[inline(always)]
 pub(crate) fn read_origin<'a>(from: &mut Reader<'a>) -> Result<Origin<'a>, CodecError> {
     Ok(Origin {
         feed: from.string("origin.feed")?,
@@ -108,6 +110,7 @@ pub(crate) fn read_origin<'a>(from: &mut Reader<'a>) -> Result<Origin<'a>, Codec
     })
 }
 
+#[inline(always)]
 fn read_kind(from: &mut Reader<'_>) -> Result<Kind, CodecError> {
     let index = from.symbol("kind", KINDS.len())?;
     Ok(KINDS.get(index).copied().unwrap_or(Kind::Trade))
@@ -122,6 +125,7 @@ fn encode_flags(flags: QualityFlags, out: &mut Vec<u8>) {
     out.push(0);
 }
 
+#[inline(always)]
 fn read_flags(from: &mut Reader<'_>) -> Result<QualityFlags, CodecError> {
     let mut flags = QualityFlags::NONE;
     from.array("quality_flags", |item| {

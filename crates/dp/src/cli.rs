@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{demo, groups, ingest, migrate, send, simulate, sql, stack, tail, topics, verify};
+use crate::commands::{demo, groups, ingest, logs, migrate, send, simulate, sql, stack, tail, topics, verify};
 
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
 ///
@@ -50,7 +50,9 @@ pub struct Place {
 impl Place {
     /// The folder of the stack.
     pub fn folder(&self) -> PathBuf {
-        self.dir.clone().unwrap_or_else(|| localstack::default_dir(self.port_offset))
+        self.dir
+            .clone()
+            .unwrap_or_else(|| localstack::default_dir(self.port_offset))
     }
 
     /// Whether the user named a stack, rather than taking the usual one.
@@ -69,7 +71,7 @@ pub enum Command {
     Down,
     /// Show the processes of the stack: state, port, memory, CPU time
     Status,
-    Logs(stack::LogsArgs),
+    Logs(logs::Args),
     Start(stack::StartArgs),
     Stop(stack::StopArgs),
     /// Stop services, replicas or servers, then start them again

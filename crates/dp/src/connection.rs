@@ -10,7 +10,10 @@ use crate::cli::Place;
 /// Variables of `dp` and the local stack; services do not know them.
 const OWN_VARIABLES: [&str; 1] = ["DATA_PROC_CACHE"];
 /// Older names that a variable falls back to: where one of them is set, the user has named the server.
-const FALLBACKS: [(&str, &str); 2] = [("DATA_PROC_KAFKA_BOOTSTRAP", "KAFKA_ADDR"), ("DATA_PROC_REDIS_URL", "REDIS_ADDR")];
+const FALLBACKS: [(&str, &str); 2] = [
+    ("DATA_PROC_KAFKA_BOOTSTRAP", "KAFKA_ADDR"),
+    ("DATA_PROC_REDIS_URL", "REDIS_ADDR"),
+];
 
 /// The settings that a command works with.
 #[derive(Debug, Clone)]
@@ -44,32 +47,49 @@ impl Connection {
 
     /// The wire form: with a schema registry its ids, else fingerprints.
     pub async fn wire(&self) -> anyhow::Result<codec::Wire> {
-        service::clients::wire(&self.settings).await.map_err(|error| anyhow::anyhow!(error)).context("reach the schema registry")
+        service::clients::wire(&self.settings)
+            .await
+            .map_err(|error| anyhow::anyhow!(error))
+            .context("reach the schema registry")
     }
 
     fn from_env(env: Env, json: bool) -> anyhow::Result<Connection> {
         // `dp` listens nowhere: the default port of a service does not matter here.
         let loaded = load(&env, 8080, |_| ())?;
-        for name in loaded.unknown.iter().filter(|name| !OWN_VARIABLES.contains(&name.as_str())) {
+        for name in loaded
+            .unknown
+            .iter()
+            .filter(|name| !OWN_VARIABLES.contains(&name.as_str()))
+        {
             eprintln!("warning: nothing reads the environment variable {name}");
         }
         if loaded.settings.kafka_bootstrap.is_empty() {
             bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");
         }
-        Ok(Connection { names: Names::new(&loaded.settings), settings: loaded.settings, env, json })
+        Ok(Connection {
+            names: Names::new(&loaded.settings),
+            settings: loaded.settings,
+            env,
+            json,
+        })
     }
 }
 
 /// The environment of the process; names or values that are no Unicode cannot be ours.
 fn process_env() -> Env {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Adds what the environment does not name.
 fn fill_in(mut env: Env, stack: Env) -> Env {
     let is_set = |env: &Env, name: &str| env.get(name).is_some_and(|value| !value.trim().is_empty());
     for (name, value) in stack {
-        let fallback = FALLBACKS.iter().find(|(variable, _)| *variable == name).map(|(_, fallback)| *fallback);
+        let fallback = FALLBACKS
+            .iter()
+            .find(|(variable, _)| *variable == name)
+            .map(|(_, fallback)| *fallback);
         if !is_set(&env, &name) && !fallback.is_some_and(|fallback| is_set(&env, fallback)) {
             env.insert(name, value);
         }
@@ -82,7 +102,10 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Env {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -92,7 +115,14 @@ mod tests {
             ("DATA_PROC_REDIS_URL", "stack"),
             ("DATA_PROC_CLICKHOUSE_URL", "stack"),
         ]);
-        let filled = fill_in(env(&[("DATA_PROC_KAFKA_BOOTSTRAP", "mine"), ("REDIS_ADDR", "mine"), ("DATA_PROC_CLICKHOUSE_URL", " ")]), stack);
+        let filled = fill_in(
+            env(&[
+                ("DATA_PROC_KAFKA_BOOTSTRAP", "mine"),
+                ("REDIS_ADDR", "mine"),
+                ("DATA_PROC_CLICKHOUSE_URL", " "),
+            ]),
+            stack,
+        );
         let expected = [
             ("DATA_PROC_KAFKA_BOOTSTRAP", "mine"),
             ("REDIS_ADDR", "mine"),

@@ -23,7 +23,11 @@ use cli::Cli;
 pub fn run() -> ExitCode {
     // Wrong usage ends here with clap's own message and exit code 2.
     let cli = Cli::parse();
-    let result = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let result = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(commands::run(&cli)),
         Err(error) => Err(anyhow::anyhow!("cannot start threads: {error}")),
     };
@@ -41,7 +45,11 @@ fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !line.contains(&cause) {
-            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
+            line = if line.is_empty() {
+                cause
+            } else {
+                format!("{line}: {cause}")
+            };
         }
     }
     line.replace('\n', " ")
@@ -55,7 +63,9 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line_and_says_nothing_twice() {
-        let error = anyhow!("port\ntaken").context("cannot start: port\ntaken").context("dp up");
+        let error = anyhow!("port\ntaken")
+            .context("cannot start: port\ntaken")
+            .context("dp up");
         assert_eq!(one_line(&error), "dp up: cannot start: port taken");
     }
 }

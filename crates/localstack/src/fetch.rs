@@ -98,7 +98,7 @@ fn download_engine(config: &StackConfig, folder: &Path) -> Result<PathBuf, Stack
     let _step = Step::spinner(config.progress, format!("fetching {ENGINE_WHAT} (178 MB)"));
     let mut command = Command::new(npm);
     command
-        .args(["pack", ENGINE_PACKAGE, "--silent", "--pack-destination"])
+        .args(["pack", ENGINE_PACKAGE, "--loglevel=error", "--pack-destination"])
         .arg(folder)
         .current_dir(folder);
     process::run_to_end(&mut command).map_err(|error| fetch_failed(ENGINE_WHAT, "npm", &error))?;

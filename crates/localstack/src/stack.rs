@@ -2,6 +2,8 @@
 //!
 //! Failure: what a failing [`Stack::up`] had started is ended again; what ran before stays.
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,25 +12,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::cache;
 use crate::config::{self, StackConfig};
 use crate::error::StackError;
 use crate::name::{Name, Server, Service};
-use crate::ports;
 use crate::process::{self, POLL, Running};
-use crate::progress::Step;
 use crate::servers;
-use crate::service;
 use crate::state::{self, Condition, Entry, Lock, ProcessStatus, State};
-use crate::tools::Tool;
 
 /// Services drain for up to 30 s after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(35);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// Ample for a machine that compiles at the same time; a healthy start takes about 6 s.
-const READY_LIMIT: Duration = Duration::from_secs(120);
-/// Kafka and PostgreSQL reserve about 100 MB before the first message.
-const NEEDED_MB: u64 = 500;
 
 /// The processes of one folder.
 #[derive(Debug, Clone)]
@@ -262,104 +255,6 @@ impl Stack {
         servers::kafka_classpath(&self.config)
     }
 
-    fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
-        let mut started = Vec::new();
-        let result = self.start_and_await(names, &mut started);
-        if result.is_err() {
-            // The first error is the one to tell; what cannot be ended either shows in `dp status`.
-            let _ended = self.stop_all(&started);
-        }
-        result.map(|()| started)
-    }
-
-    fn start_and_await(&self, names: &[Name], started: &mut Vec<Name>) -> Result<(), StackError> {
-        self.check_before_start(names)?;
-        let _step = Step::spinner(self.config.progress, format!("starting {}", list(names)));
-        for name in names {
-            self.config.check_interrupted()?;
-            let (_, is_new) = self.spawn(*name)?;
-            if is_new {
-                started.push(*name);
-            }
-        }
-        names.iter().try_for_each(|name| self.wait_ready(*name, READY_LIMIT))
-    }
-
-    /// Everything that can be known to fail is found here, before the first process is started.
-    fn check_before_start(&self, names: &[Name]) -> Result<(), StackError> {
-        let config = &self.config;
-        let absent: Vec<Name> = names.iter().copied().filter(|name| self.pid(*name).is_none()).collect();
-        let servers: Vec<Server> = absent
-            .iter()
-            .filter_map(|name| {
-                if let Name::Server(server) = name {
-                    Some(*server)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let mut tools: Vec<Tool> = servers
-            .iter()
-            .flat_map(|server| servers::required_tools(*server))
-            .copied()
-            .collect();
-        tools.dedup();
-        config.tools().require(&tools)?;
-        for name in &absent {
-            if let Name::Service(service, _) = name {
-                service::program(config, *service)?;
-            }
-            ports::check_free(&config.ports.listened_by(*name))?;
-        }
-        if !servers.is_empty() {
-            cache::require_space(&config.dir, NEEDED_MB, "--dir")?;
-        }
-        for server in servers {
-            config.check_interrupted()?;
-            // Ctrl-C ends the client that fetches, too: that is no failure of the network.
-            servers::fetch(server, config).map_err(|error| config.check_interrupted().err().unwrap_or(error))?;
-        }
-        Ok(())
-    }
-
-    /// Starts the process unless it runs; answers it, and whether it is new.
-    fn spawn(&self, name: Name) -> Result<(Running, bool), StackError> {
-        let config = &self.config;
-        let _lock = Lock::of(&config.dir)?;
-        let mut state = self.state()?;
-        if let Some(running) = state.alive(name) {
-            return Ok((running, false));
-        }
-        let port = match (config.ports.of(name), state.entry(name)) {
-            (Some(port), _) => port,
-            (None, Some(entry)) if ports::is_free(entry.port) => entry.port,
-            _ => ports::any_free()?,
-        };
-        let mut command = match name {
-            Name::Server(server) => servers::prepare(server, config)?,
-            Name::Service(service, _) => {
-                service::command(config, service, port, &self.env().into_iter().collect::<Vec<_>>())?
-            }
-        };
-        let log = config.log(name);
-        let log_offset = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-        servers::log_to_file(&mut command, &log)?;
-        let running = process::spawn(&mut command)?;
-        state.record(Entry {
-            name,
-            port,
-            running: Some(running),
-            log_offset,
-        });
-        if let Err(error) = state.save(&config.dir) {
-            // A process that is not recorded would never be found again.
-            running.kill_tree(KILL_LIMIT);
-            return Err(error);
-        }
-        Ok((running, true))
-    }
-
     /// Asks all to end at once, waits for all, kills the rest. Answers those that ran.
     fn stop_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
         let running: Vec<(Name, Running)> = names
@@ -467,8 +362,4 @@ impl Stack {
         }
         String::from_utf8_lossy(&text).into_owned()
     }
-}
-
-fn list(names: &[Name]) -> String {
-    names.iter().map(Name::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use localstack::{Condition, Name, Server, Service, Stack, StackError, Temporary, holder};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Sends SQL to ClickHouse over HTTP and answers the body.
 fn clickhouse(stack: &Stack, sql: &str) -> String {

@@ -454,9 +454,10 @@ fn plain_length(bytes: &[u8]) -> usize {
 pub(crate) fn unescape(quoted: &str, out: &mut String) -> Option<()> {
     out.reserve(quoted.len());
     let mut rest = quoted;
-    while let Some(at) = rest.bytes().position(|byte| byte == b'\\') {
-        out.push_str(rest.get(..at)?);
-        let escape = rest.get(at + 1..)?;
+    // A text between quotes is plain up to its next escape.
+    while let Some((plain, [b'\\', ..])) = rest.as_bytes().split_at_checked(plain_length(rest.as_bytes())) {
+        out.push_str(rest.get(..plain.len())?);
+        let escape = rest.get(plain.len() + 1..)?;
         let mut chars = escape.chars();
         match chars.next()? {
             'b' => out.push('\u{8}'),

@@ -33,6 +33,18 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// An optional text that every store must be able to hold, as identifiers are: no control characters.
+    ///
+    /// # Errors
+    /// As [`Text::optional`], or `invalid_identifier`.
+    pub(crate) fn label(token: Option<Token<'a>>, place: &str) -> Result<Option<Text<'a>>, Rejection> {
+        let text = Text::optional(token, place)?;
+        if let Some(text) = &text {
+            crate::check::identifier(text.as_str(), place)?;
+        }
+        Ok(text)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

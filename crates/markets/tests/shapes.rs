@@ -420,6 +420,14 @@ fn a_field_given_twice_is_refused() {
 }
 
 #[test]
+fn a_unit_that_no_store_could_hold_is_refused() {
+    let odd = envelope()
+        .to_string()
+        .replace("\"price\":31.55", "\"price\":31.55,\"unit\":\"MWh\\u0000\"");
+    refused(&odd, RejectCode::InvalidIdentifier, "/payload/raw_data/unit");
+}
+
+#[test]
 fn a_refusal_keeps_the_correlation_id() {
     let rejection = refused(
         &without(envelope(), "/payload", "market"),

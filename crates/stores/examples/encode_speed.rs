@@ -10,7 +10,12 @@ fn main() -> Result<(), DecimalError> {
     let mut quality_flags = QualityFlags::NONE;
     quality_flags.insert(QualityFlag::Valid);
     let tick = Tick {
-        origin: Origin { feed: "ingestion.market.raw.v1", partition: 2, offset: 17_000_000, index: 1 },
+        origin: Origin {
+            feed: "ingestion.market.raw.v1",
+            partition: 2,
+            offset: 17_000_000,
+            index: 1,
+        },
         appended_at: 1_790_812_800_000_001,
         source_event_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
         correlation_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
@@ -54,6 +59,9 @@ fn main() -> Result<(), DecimalError> {
         }
         best = best.min(began.elapsed().as_nanos() as f64 / rows as f64);
     }
-    println!("{best:.0} ns and {} bytes a row (best of {rounds})", out.len() / rows as usize);
+    println!(
+        "{best:.0} ns and {} bytes a row (best of {rounds})",
+        out.len() / rows as usize
+    );
     Ok(())
 }

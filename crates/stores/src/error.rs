@@ -42,15 +42,32 @@ pub struct StoreError {
 
 impl StoreError {
     pub(crate) fn transient(store: Store, operation: &'static str, code: &'static str, message: String) -> StoreError {
-        StoreError { store, class: ErrorClass::Transient, code, operation, message }
+        StoreError {
+            store,
+            class: ErrorClass::Transient,
+            code,
+            operation,
+            message,
+        }
     }
 
     pub(crate) fn fatal(store: Store, operation: &'static str, code: &'static str, message: String) -> StoreError {
-        StoreError { store, class: ErrorClass::Fatal, code, operation, message }
+        StoreError {
+            store,
+            class: ErrorClass::Fatal,
+            code,
+            operation,
+            message,
+        }
     }
 
     pub(crate) fn timeout(store: Store, operation: &'static str, after: std::time::Duration) -> StoreError {
-        StoreError::transient(store, operation, "timeout", format!("no answer within {} ms", after.as_millis()))
+        StoreError::transient(
+            store,
+            operation,
+            "timeout",
+            format!("no answer within {} ms", after.as_millis()),
+        )
     }
 
     pub(crate) fn unexpected(store: Store, operation: &'static str, message: impl fmt::Display) -> StoreError {
@@ -81,28 +98,45 @@ impl StoreError {
             Error::InvalidParams(_) | Error::Unsupported(_) => (ErrorClass::Fatal, "invalid_address"),
             _ => (ErrorClass::Fatal, "unexpected_answer"),
         };
-        StoreError { store: Store::ClickHouse, class, code, operation, message: with_causes(error) }
+        StoreError {
+            store: Store::ClickHouse,
+            class,
+            code,
+            operation,
+            message: with_causes(error),
+        }
     }
 
     pub(crate) fn postgres(operation: &'static str, error: &tokio_postgres::Error) -> StoreError {
         let (class, code) = match error.code() {
             Some(state) => classify_sqlstate(state),
-            None if error.is_closed() || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) => {
+            None if error.is_closed()
+                || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) =>
+            {
                 (ErrorClass::Transient, "unreachable")
             }
             // Errors while connecting wrap the cause in text; nothing was changed, so trying again is safe.
             None if error.to_string().contains("connect") => (ErrorClass::Transient, "unreachable"),
             None => (ErrorClass::Fatal, "unexpected_answer"),
         };
-        StoreError { store: Store::Postgres, class, code, operation, message: with_causes(error) }
+        StoreError {
+            store: Store::Postgres,
+            class,
+            code,
+            operation,
+            message: with_causes(error),
+        }
     }
 
     pub(crate) fn pool(operation: &'static str, error: &deadpool_postgres::PoolError) -> StoreError {
         match error {
             deadpool_postgres::PoolError::Backend(error) => StoreError::postgres(operation, error),
-            deadpool_postgres::PoolError::Timeout(_) => {
-                StoreError::transient(Store::Postgres, operation, "timeout", format!("no connection from the pool: {error}"))
-            }
+            deadpool_postgres::PoolError::Timeout(_) => StoreError::transient(
+                Store::Postgres,
+                operation,
+                "timeout",
+                format!("no connection from the pool: {error}"),
+            ),
             _ => StoreError::transient(Store::Postgres, operation, "unreachable", with_causes(error)),
         }
     }
@@ -113,7 +147,13 @@ impl StoreError {
         } else {
             classify_redis(error.kind(), error.code())
         };
-        StoreError { store: Store::Redis, class, code, operation, message: with_causes(error) }
+        StoreError {
+            store: Store::Redis,
+            class,
+            code,
+            operation,
+            message: with_causes(error),
+        }
     }
 }
 
@@ -223,10 +263,18 @@ mod tests {
     #[test]
     fn clickhouse_codes_say_what_to_do() {
         for (text, class, code) in [
-            ("Code: 395. DB::Exception: dp_fenced: while executing…", Transient, "fenced"),
+            (
+                "Code: 395. DB::Exception: dp_fenced: while executing…",
+                Transient,
+                "fenced",
+            ),
             ("Code: 395. DB::Exception: something else", Transient, "server_error"),
             ("Code: 60. DB::Exception: Unknown table", Fatal, "schema_missing"),
-            ("Code: 516. DB::Exception: Authentication failed", Fatal, "access_denied"),
+            (
+                "Code: 516. DB::Exception: Authentication failed",
+                Fatal,
+                "access_denied",
+            ),
             ("Code: 62. DB::Exception: Syntax error", Fatal, "invalid_statement"),
             ("Code: 33. DB::Exception: Cannot read all data", Fatal, "invalid_data"),
             ("Code: 252. DB::Exception: Too many parts", Transient, "overloaded"),
@@ -264,8 +312,18 @@ mod tests {
     fn redis_errors_say_what_to_do() {
         for (kind, code_word, class, code) in [
             (ErrorKind::Io, None, Transient, "unreachable"),
-            (ErrorKind::Server(ServerErrorKind::BusyLoading), Some("LOADING"), Transient, "server_error"),
-            (ErrorKind::Server(ServerErrorKind::ReadOnly), Some("READONLY"), Transient, "read_only"),
+            (
+                ErrorKind::Server(ServerErrorKind::BusyLoading),
+                Some("LOADING"),
+                Transient,
+                "server_error",
+            ),
+            (
+                ErrorKind::Server(ServerErrorKind::ReadOnly),
+                Some("READONLY"),
+                Transient,
+                "read_only",
+            ),
             (ErrorKind::Extension, Some("OOM"), Transient, "overloaded"),
             (ErrorKind::Extension, Some("WRONGPASS"), Fatal, "access_denied"),
             (ErrorKind::AuthenticationFailed, None, Fatal, "access_denied"),

@@ -93,7 +93,11 @@ mod tests {
                 .collect();
             let sequencer = newest
                 .into_iter()
-                .map(|((feed, raw_partition), position)| LastOrigin { feed, raw_partition, position })
+                .map(|((feed, raw_partition), position)| LastOrigin {
+                    feed,
+                    raw_partition,
+                    position,
+                })
                 .collect();
             Position { next_offset, sequencer }
         })

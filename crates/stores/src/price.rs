@@ -65,7 +65,12 @@ impl LatestPrice {
     /// The rank as text that compares by bytes as the rank does: the feed ends with a blank, which sorts before every
     /// character of a topic name.
     pub fn rank_text(&self) -> String {
-        let Origin { feed, partition, offset, index } = self.origin.as_origin();
+        let Origin {
+            feed,
+            partition,
+            offset,
+            index,
+        } = self.origin.as_origin();
         let time = (self.event_time as u64) ^ (1 << 63);
         format!("{time:020} {feed} {partition:010} {offset:020} {index:010}")
     }
@@ -84,7 +89,10 @@ impl LatestPrice {
         field("tenant_id", &text(&self.tenant_id));
         field("instrument_id", &text(&self.instrument_id));
         field("price", &self.price.to_string());
-        field("volume", &self.volume.map_or("null".to_owned(), |volume| volume.to_string()));
+        field(
+            "volume",
+            &self.volume.map_or("null".to_owned(), |volume| volume.to_string()),
+        );
         field("event_time", &text(&rfc3339(self.event_time)));
         field("tick_id", &text(&self.origin.as_origin().to_string()));
         field("market", &text(&self.market));
@@ -148,13 +156,22 @@ mod tests {
 
     fn origins() -> impl Strategy<Value = OwnedOrigin> {
         let feed = proptest::sample::select(vec!["a", "a.b", "a-b", "a_b", "ab", "A"]).prop_map(str::to_owned);
-        (feed, 0i32..12, 0i64..200, 0i32..12)
-            .prop_map(|(feed, partition, offset, index)| OwnedOrigin { feed, partition, offset, index })
+        (feed, 0i32..12, 0i64..200, 0i32..12).prop_map(|(feed, partition, offset, index)| OwnedOrigin {
+            feed,
+            partition,
+            offset,
+            index,
+        })
     }
 
     #[test]
     fn the_json_has_every_digit_and_the_public_form_has_no_rank() {
-        let origin = OwnedOrigin { feed: "raw.v1".into(), partition: 2, offset: 17, index: 3 };
+        let origin = OwnedOrigin {
+            feed: "raw.v1".into(),
+            partition: 2,
+            offset: 17,
+            index: 3,
+        };
         let json = price(1_790_812_800_000_000, origin).to_public_json();
         let expected = r#"{"tenant_id":"default","instrument_id":"PJM.WESTERN%20HUB.RTH","price":-31.55,"volume":null,"event_time":"2026-10-01T00:00:00.000000Z","tick_id":"raw.v1/2/17/3","market":"PJM","product":"rth","currency":"USD","unit":"MWh","quality_flags":["price_negative","missing_volume"],"appended_at":"2026-10-01T00:00:00.000001Z"}"#;
         assert_eq!(json, expected);

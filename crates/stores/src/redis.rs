@@ -68,7 +68,11 @@ impl Redis {
         let refused =
             |error: RedisError| StoreError::fatal(Store::Redis, "read address", "invalid_address", error.to_string());
         let client = Client::open(url).map_err(refused)?;
-        Ok(Redis { client, manager: Arc::default(), keep_newer: Script::new(KEEP_NEWER) })
+        Ok(Redis {
+            client,
+            manager: Arc::default(),
+            keep_newer: Script::new(KEEP_NEWER),
+        })
     }
 
     async fn connection(&self) -> Result<ConnectionManager, RedisError> {
@@ -98,7 +102,8 @@ impl Redis {
     pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<String>>, StoreError> {
         let mut values = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {
-            let found: Vec<Option<String>> = bounded("get", async { self.connection().await?.mget(chunk).await }).await?;
+            let found: Vec<Option<String>> =
+                bounded("get", async { self.connection().await?.mget(chunk).await }).await?;
             values.extend(found);
         }
         Ok(values)
@@ -114,7 +119,10 @@ impl Redis {
             for (key, value) in chunk {
                 pipeline.set_ex(key, value, ttl.as_secs().max(1)).ignore();
             }
-            bounded::<()>("set", async { pipeline.query_async(&mut self.connection().await?).await }).await?;
+            bounded::<()>("set", async {
+                pipeline.query_async(&mut self.connection().await?).await
+            })
+            .await?;
         }
         Ok(())
     }
@@ -164,7 +172,8 @@ impl Redis {
             let mut call = self.keep_newer.prepare_invoke();
             call.arg(PRICE_TTL.as_secs());
             for price in chunk {
-                call.key(price_key(&price.tenant_id, &price.instrument_id)).arg(price.to_json());
+                call.key(price_key(&price.tenant_id, &price.instrument_id))
+                    .arg(price.to_json());
             }
             let done = async { call.invoke_async(&mut self.connection().await?).await };
             written += bounded::<u64>("put prices", done).await?;
@@ -172,34 +181,41 @@ impl Redis {
         Ok(written)
     }
 
-    /// Which run of the server holds which copy: the server's run id, and whether the mark of `owner` is still there.
+    /// Which run of the server holds the copy: the server's run id, and the mark that was left for `owner`.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn copy_state(&self, owner: &str) -> Result<(String, bool), StoreError> {
+    pub async fn copy_state(&self, owner: &str) -> Result<(String, Option<String>), StoreError> {
         let mut pipeline = ::redis::pipe();
-        pipeline.cmd("INFO").arg("server").exists(format!("{SENTINEL}:{owner}"));
+        pipeline.cmd("INFO").arg("server").get(format!("{SENTINEL}:{owner}"));
         let call = async { pipeline.query_async(&mut self.connection().await?).await };
-        let (info, marked): (String, bool) = bounded("read copy state", call).await?;
+        let (info, mark): (String, Option<String>) = bounded("read copy state", call).await?;
         let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim);
         match run_id {
-            Some(run_id) => Ok((run_id.to_owned(), marked)),
-            None => Err(StoreError::unexpected(Store::Redis, "read copy state", "INFO server has no run_id")),
+            Some(run_id) => Ok((run_id.to_owned(), mark)),
+            None => Err(StoreError::unexpected(
+                Store::Redis,
+                "read copy state",
+                "INFO server has no run_id",
+            )),
         }
     }
 
-    /// Marks the copy of `owner` as written. The mark has no expiry: it goes only when Redis is emptied.
+    /// Leaves a mark: the copy of `owner` is complete. It has no expiry: it goes only when Redis is emptied.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn mark_copy(&self, owner: &str) -> Result<(), StoreError> {
+    pub async fn mark_copy(&self, owner: &str, mark: &str) -> Result<(), StoreError> {
         let key = format!("{SENTINEL}:{owner}");
-        bounded("mark copy", async { self.connection().await?.set(key, "1").await }).await
+        bounded("mark copy", async { self.connection().await?.set(key, mark).await }).await
     }
 }
 
 /// Bounds a call as a whole (connecting and answer), and makes its error ours.
-async fn bounded<T>(operation: &'static str, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, StoreError> {
+async fn bounded<T>(
+    operation: &'static str,
+    call: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, StoreError> {
     let limit = CONNECT_TIMEOUT + RESPONSE_TIMEOUT;
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(|error| StoreError::redis(operation, &error)),

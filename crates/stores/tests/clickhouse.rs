@@ -25,7 +25,11 @@ async fn setup() -> Setup {
     let clickhouse = clickhouse(&stack);
     stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
     let table = FencedTable::new(clickhouse.clone(), &rows::tick::LAYOUT, "");
-    Setup { stack, clickhouse, table }
+    Setup {
+        stack,
+        clickhouse,
+        table,
+    }
 }
 
 /// Rows of ticks with these source offsets; the raw offset is ten times the source offset.
@@ -54,8 +58,15 @@ async fn count(clickhouse: &ClickHouse) -> i64 {
 }
 
 fn position(next_offset: i64, raw_offset: i64) -> Position {
-    let position = RawPosition { offset: raw_offset, index: 1 };
-    let sequencer = vec![LastOrigin { feed: "ingestion.market.raw.v1".into(), raw_partition: 2, position }];
+    let position = RawPosition {
+        offset: raw_offset,
+        index: 1,
+    };
+    let sequencer = vec![LastOrigin {
+        feed: "ingestion.market.raw.v1".into(),
+        raw_partition: 2,
+        position,
+    }];
     Position { next_offset, sequencer }
 }
 
@@ -70,22 +81,42 @@ async fn migrations_run_twice_and_two_at_once_and_for_each_generation() {
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
     assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 2);
-    for table in ["market_ticks", "enriched_ticks", "bars", "late_ticks", "bars_latest", "bars_5m", "bars_1h", "bars_1d"] {
+    for table in [
+        "market_ticks",
+        "enriched_ticks",
+        "bars",
+        "late_ticks",
+        "bars_latest",
+        "bars_5m",
+        "bars_1h",
+        "bars_1d",
+    ] {
         for suffix in ["", "_g2"] {
-            assert_eq!(number(&clickhouse, &format!("SELECT count() FROM {table}{suffix}")).await, 0);
+            assert_eq!(
+                number(&clickhouse, &format!("SELECT count() FROM {table}{suffix}")).await,
+                0
+            );
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_insert_of_an_older_claim_is_refused_and_writes_nothing() {
-    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack: _stack,
+    } = setup().await;
     let old = table.claim(TOPIC, 3).await.unwrap();
     insert(&table, &old, 0..10).await.unwrap();
     let new = table.claim(TOPIC, 3).await.unwrap();
     assert_eq!(new.epoch, old.epoch + 1);
     for size in [1, 50_000] {
-        assert_eq!(insert(&table, &old, 10..10 + size).await, Err(InsertError::Fenced), "{size} rows");
+        assert_eq!(
+            insert(&table, &old, 10..10 + size).await,
+            Err(InsertError::Fenced),
+            "{size} rows"
+        );
     }
     let floor = table.save_floor(&old, &position(99, 99)).await.unwrap_err();
     assert_eq!(floor.code(), "fenced");
@@ -100,22 +131,39 @@ async fn the_insert_of_an_older_claim_is_refused_and_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_one_part_whatever_the_profile_says() {
-    let Setup { clickhouse, table, stack: _stack } = setup().await;
-    clickhouse.exec("SYSTEM STOP MERGES market_data.market_ticks").await.unwrap();
+    let Setup {
+        clickhouse,
+        table,
+        stack: _stack,
+    } = setup().await;
+    clickhouse
+        .exec("SYSTEM STOP MERGES market_data.market_ticks")
+        .await
+        .unwrap();
     let claim = table.claim(TOPIC, 3).await.unwrap();
     insert(&table, &claim, 0..1).await.unwrap();
     insert(&table, &claim, 1..200_001).await.unwrap();
     let parts = "SELECT groupArray(rows) FROM (SELECT rows FROM system.parts WHERE table = 'market_ticks' AND active ORDER BY name)";
-    assert_eq!(clickhouse.query_text(parts, "TabSeparated").await.unwrap().trim(), "[1,200000]");
+    assert_eq!(
+        clickhouse.query_text(parts, "TabSeparated").await.unwrap().trim(),
+        "[1,200000]"
+    );
     let distinct = "SELECT uniqExact(ingested_at) FROM market_ticks";
     assert_eq!(number(&clickhouse, distinct).await, 2);
     let too_many = table.insert(&claim, 1_000_001, Bytes::new()).await.unwrap_err();
-    assert!(matches!(&too_many, InsertError::Unknown(error) if error.code() == "invalid_data"), "{too_many:?}");
+    assert!(
+        matches!(&too_many, InsertError::Unknown(error) if error.code() == "invalid_data"),
+        "{too_many:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_takeover_finds_position_and_sequencer_state_and_the_projection_answers_it() {
-    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack: _stack,
+    } = setup().await;
     let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
     assert_eq!(start, None);
     insert(&table, &claim, 0..100).await.unwrap();
@@ -134,11 +182,18 @@ async fn a_takeover_finds_position_and_sequencer_state_and_the_projection_answer
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_floor_goes_on_where_rows_have_expired_and_a_later_table_wins() {
-    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack: _stack,
+    } = setup().await;
     let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
     insert(&table, &claim, 0..100).await.unwrap();
     let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
-    clickhouse.exec("TRUNCATE TABLE market_data.market_ticks").await.unwrap();
+    clickhouse
+        .exec("TRUNCATE TABLE market_data.market_ticks")
+        .await
+        .unwrap();
     assert_eq!(table.read_back(TOPIC, 3).await.unwrap(), Some(position(100, 990)));
     table.save_floor(&claim, &position(120, 1100)).await.unwrap();
     assert_eq!(table.read_back(TOPIC, 3).await.unwrap(), Some(position(120, 1100)));
@@ -148,7 +203,11 @@ async fn a_floor_goes_on_where_rows_have_expired_and_a_later_table_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_ends_an_insert_that_still_runs() {
-    let Setup { clickhouse, table, stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack,
+    } = setup().await;
     let claim = table.claim(TOPIC, 3).await.unwrap();
     // An insert under the old claim that takes 100 s.
     let query_id = format!("writer:{TOPIC}:3:{}:0", claim.writer);
@@ -168,7 +227,11 @@ async fn a_drain_ends_an_insert_that_still_runs() {
 /// Zombies that never stop inserting: after a takeover nothing of theirs may appear, and the position read back holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
-    let Setup { clickhouse, table, stack: _stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack: _stack,
+    } = setup().await;
     for round in 0..12 {
         let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
         let first = start.map_or(0, |position| position.next_offset);
@@ -201,7 +264,11 @@ async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
-    let Setup { clickhouse, table, stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack,
+    } = setup().await;
     for round in 0..2 {
         let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
         let first = start.map_or(0, |position| position.next_offset);
@@ -224,7 +291,10 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
         common::start(&stack, Server::ClickHouse);
         let (_, position) = table.take_over(TOPIC, 3).await.unwrap();
         let next_offset = position.unwrap().next_offset;
-        assert!(next_offset == acknowledged || next_offset == acknowledged + 1_000, "{next_offset} {acknowledged}");
+        assert!(
+            next_offset == acknowledged || next_offset == acknowledged + 1_000,
+            "{next_offset} {acknowledged}"
+        );
         let exact = "SELECT count() = uniqExact(src_offset) AND count() = max(src_offset) + 1 FROM market_ticks";
         assert_eq!(number(&clickhouse, exact).await, 1, "round {round}");
     }
@@ -232,11 +302,22 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_made_anew_is_refused_with_the_remedy() {
-    let Setup { table, stack: _stack, .. } = setup().await;
-    let ids = [("raw".to_owned(), "id-1".to_owned()), (TOPIC.to_owned(), "id-2".to_owned())];
+    let Setup {
+        table, stack: _stack, ..
+    } = setup().await;
+    let ids = [
+        ("raw".to_owned(), "id-1".to_owned()),
+        (TOPIC.to_owned(), "id-2".to_owned()),
+    ];
     table.check_topics(&ids).await.unwrap();
     table.check_topics(&ids).await.unwrap();
-    let error = table.check_topics(&[("raw".to_owned(), "id-9".to_owned())]).await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (domain::ErrorClass::Fatal, "topic_id_changed"));
+    let error = table
+        .check_topics(&[("raw".to_owned(), "id-9".to_owned())])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (domain::ErrorClass::Fatal, "topic_id_changed")
+    );
     assert!(error.to_string().contains("DATA_PROC_GENERATION"), "{error}");
 }

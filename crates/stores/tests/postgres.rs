@@ -24,13 +24,25 @@ fn position(next_offset: i64) -> Position {
     let lane = |raw_partition| LastOrigin {
         feed: "ingestion.market.raw.v1".into(),
         raw_partition,
-        position: RawPosition { offset: next_offset * 3, index: raw_partition },
+        position: RawPosition {
+            offset: next_offset * 3,
+            index: raw_partition,
+        },
     };
-    Position { next_offset, sequencer: vec![lane(0), lane(1)] }
+    Position {
+        next_offset,
+        sequencer: vec![lane(0), lane(1)],
+    }
 }
 
 fn batch<'a>(expected: Option<i64>, position: &'a Position, prices: &'a [LatestPrice]) -> PriceBatch<'a> {
-    PriceBatch { topic: TOPIC, partition: 1, expected, position, prices }
+    PriceBatch {
+        topic: TOPIC,
+        partition: 1,
+        expected,
+        position,
+        prices,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,8 +52,17 @@ async fn migrations_run_twice_and_two_at_once() {
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
     assert_eq!(one.unwrap() + other.unwrap(), 2);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
-    let rows = postgres.query_text("SELECT name, NULL FROM schema_migrations ORDER BY version").await.unwrap();
-    assert_eq!(rows, [[Some("reference".to_owned()), None], [Some("projections".to_owned()), None]]);
+    let rows = postgres
+        .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
+        .await
+        .unwrap();
+    assert_eq!(
+        rows,
+        [
+            [Some("reference".to_owned()), None],
+            [Some("projections".to_owned()), None]
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,7 +75,10 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     assert_eq!(store.apply(&batch(None, &ten, &first)).await.unwrap(), Applied::Yes);
     assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), Some(ten.clone()));
     // Both have read position 10; one wins.
-    let (mine, theirs) = ([latest_price("A", 200, 2)], [latest_price("A", 300, 3), latest_price("B", 300, 4)]);
+    let (mine, theirs) = (
+        [latest_price("A", 200, 2)],
+        [latest_price("A", 300, 3), latest_price("B", 300, 4)],
+    );
     let (one, other) = (batch(Some(10), &twenty, &mine), batch(Some(10), &thirty, &theirs));
     let (one, other) = tokio::join!(store.apply(&one), store.apply(&other));
     let (one, other) = (one.unwrap(), other.unwrap());
@@ -88,10 +112,17 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
         for price in shuffled(&prices, seed) {
             let position = position(expected.unwrap_or(0) + 1);
             let one = [price];
-            assert_eq!(store.apply(&batch(expected, &position, &one)).await.unwrap(), Applied::Yes);
+            assert_eq!(
+                store.apply(&batch(expected, &position, &one)).await.unwrap(),
+                Applied::Yes
+            );
             expected = Some(position.next_offset);
         }
-        assert_eq!(store.load_prices(1).await.unwrap(), [newest.clone()], "seed {seed}");
+        assert_eq!(
+            store.load_prices(1).await.unwrap(),
+            std::slice::from_ref(&newest),
+            "seed {seed}"
+        );
         postgres.exec("DELETE FROM served_latest_prices").await.unwrap();
     }
 }
@@ -100,7 +131,11 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
 async fn prices_are_read_back_digit_for_digit() {
     let (_stack, postgres) = setup().await;
     let store = LatestPriceStore::new(postgres.clone(), "g2");
-    let mut prices = vec![latest_price("MIN", 0, 0), latest_price("MAX", 1_790_812_800_123_456, 1), latest_price("TINY", -1, 2)];
+    let mut prices = vec![
+        latest_price("MIN", 0, 0),
+        latest_price("MAX", 1_790_812_800_123_456, 1),
+        latest_price("TINY", -1, 2),
+    ];
     prices[0].price = "-9999999999.99999999".parse().unwrap();
     prices[1].price = "9999999999.99999999".parse().unwrap();
     prices[1].volume = Some("0.00000001".parse().unwrap());
@@ -111,12 +146,21 @@ async fn prices_are_read_back_digit_for_digit() {
     let mut found = store.load_prices(1).await.unwrap();
     found.sort_by(|a, b| a.origin.cmp(&b.origin));
     assert_eq!(found, prices);
-    assert_eq!(store.find(Some("default"), Some("MAX"), 100).await.unwrap(), [prices[1].clone()]);
+    assert_eq!(
+        store.find(Some("default"), Some("MAX"), 100).await.unwrap(),
+        [prices[1].clone()]
+    );
     assert_eq!(store.find(None, None, 1).await.unwrap(), [prices[1].clone()]);
     assert_eq!(store.find(Some("other"), None, 10).await.unwrap(), []);
     // Generations do not see each other.
     let first = LatestPriceStore::new(postgres, "");
-    assert_eq!((first.load_position(TOPIC, 1).await.unwrap(), first.load_prices(1).await.unwrap()), (None, vec![]));
+    assert_eq!(
+        (
+            first.load_position(TOPIC, 1).await.unwrap(),
+            first.load_prices(1).await.unwrap()
+        ),
+        (None, vec![])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,23 +186,51 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
     assert_eq!(tables, ["curve_metadata", "taxonomy_instruments"]);
 
     let store = ReferenceStore::new(postgres.clone());
-    postgres.exec("INSERT INTO instrument_aliases VALUES ('default', 'WTI', 'CRUDE_WTI')").await.unwrap();
+    postgres
+        .exec("INSERT INTO instrument_aliases VALUES ('default', 'WTI', 'CRUDE_WTI')")
+        .await
+        .unwrap();
     postgres
         .exec("INSERT INTO taxonomy_region_rules VALUES ('default', 'texas', '{HOUSTON,TX}', 20), ('default', 'west', '{NP15}', 10)")
         .await
         .unwrap();
     let all = store.load_all().await.unwrap();
-    let named = |id: &str| all.instruments.iter().find(|row| row.instrument_id == id).unwrap_or_else(|| panic!("{id}"));
-    for id in ["MISO.INDIANA.HUB.RT5", "PJM.WESTERN%20HUB.RTH", "NYISO.HUD%20VL.DA", "ERCOT.HB_NORTH.RT15", "CAISO.TH_SP15_GEN-APND.RT15"] {
-        assert_eq!((named(id).commodity.as_str(), named(id).unit.as_deref()), ("electricity", Some("MWh")));
+    let named = |id: &str| {
+        all.instruments
+            .iter()
+            .find(|row| row.instrument_id == id)
+            .unwrap_or_else(|| panic!("{id}"))
+    };
+    for id in [
+        "MISO.INDIANA.HUB.RT5",
+        "PJM.WESTERN%20HUB.RTH",
+        "NYISO.HUD%20VL.DA",
+        "ERCOT.HB_NORTH.RT15",
+        "CAISO.TH_SP15_GEN-APND.RT15",
+    ] {
+        assert_eq!(
+            (named(id).commodity.as_str(), named(id).unit.as_deref()),
+            ("electricity", Some("MWh"))
+        );
     }
     assert_eq!(named("WTI").curve_id.as_deref(), Some("WTI"));
     assert_eq!(named("NG_HH_BALMO").tick_size, Some("0.001".parse().unwrap()));
     let regions: Vec<&str> = all.region_rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(regions, ["west", "texas"]);
 
-    let keys = [("default", "WTI"), ("default", "BRENT_ICE"), ("default", "nothing"), ("other", "BRENT_ICE")];
-    let mut found: Vec<String> = store.lookup(&keys).await.unwrap().into_iter().map(|row| row.instrument_id).collect();
+    let keys = [
+        ("default", "WTI"),
+        ("default", "BRENT_ICE"),
+        ("default", "nothing"),
+        ("other", "BRENT_ICE"),
+    ];
+    let mut found: Vec<String> = store
+        .lookup(&keys)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.instrument_id)
+        .collect();
     found.sort();
     assert_eq!(found, ["BRENT_ICE", "WTI"]);
 
@@ -166,7 +238,10 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
     stack.kill9(Server::Postgres).unwrap();
     common::start(&stack, Server::Postgres);
     loop {
-        let notice = tokio::time::timeout(Duration::from_secs(20), notices.next()).await.unwrap().unwrap();
+        let notice = tokio::time::timeout(Duration::from_secs(20), notices.next())
+            .await
+            .unwrap()
+            .unwrap();
         if notice.is_empty() {
             break;
         }
@@ -181,7 +256,11 @@ async fn a_server_that_is_away_is_reported_quickly_and_used_again_when_it_is_bac
     stack.kill9(Server::Postgres).unwrap();
     let began = Instant::now();
     let error = store.load_position(TOPIC, 1).await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (ErrorClass::Transient, "unreachable"), "{error}");
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Transient, "unreachable"),
+        "{error}"
+    );
     assert!(began.elapsed() < Duration::from_secs(10));
     common::start(&stack, Server::Postgres);
     store.load_position(TOPIC, 1).await.unwrap();

@@ -34,7 +34,11 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
         for chunk in order.chunks(1 + seed as usize % 4) {
             redis.put_prices(chunk).await.unwrap();
         }
-        assert_eq!(redis.get_many(&key).await.unwrap(), [Some(newest.to_json())], "seed {seed}");
+        assert_eq!(
+            redis.get_many(&key).await.unwrap(),
+            [Some(newest.to_json())],
+            "seed {seed}"
+        );
         assert_eq!(redis.delete(&key).await.unwrap(), 1);
     }
     assert_eq!(redis.get_many(&key).await.unwrap(), [None]);
@@ -50,19 +54,26 @@ async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks
     let keys = redis.scan("served:latest_price:default:*").await.unwrap();
     assert_eq!(keys.len(), 1234);
     let values = redis.get_many(&keys).await.unwrap();
-    assert!(values.iter().flatten().count() == 1234 && values.iter().flatten().all(|value| value.starts_with("{\"rank\":\"")));
+    assert!(
+        values.iter().flatten().count() == 1234
+            && values.iter().flatten().all(|value| value.starts_with("{\"rank\":\""))
+    );
 }
 
 #[tokio::test]
 async fn an_emptied_or_restarted_server_is_noticed_and_used_again() {
     let (stack, redis) = setup();
     let (first, marked) = redis.copy_state("projection").await.unwrap();
-    assert!(!marked);
-    redis.mark_copy("projection").await.unwrap();
-    assert_eq!(redis.copy_state("projection").await.unwrap(), (first.clone(), true));
+    assert_eq!(marked, None);
+    redis.mark_copy("projection", "mine").await.unwrap();
+    assert_eq!(redis.copy_state("projection").await.unwrap(), (first.clone(), Some("mine".to_owned())));
     stack.kill9(Server::Redis).unwrap();
     let error = redis.ping().await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (ErrorClass::Transient, "unreachable"), "{error}");
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Transient, "unreachable"),
+        "{error}"
+    );
     common::start(&stack, Server::Redis);
     common::eventually("redis is used again", async || redis.ping().await.is_ok()).await;
     let (second, _) = redis.copy_state("projection").await.unwrap();

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use common::clickhouse;
 use domain::{
-    Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin, QualityFlags,
-    Tick, Turnover,
+    Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin,
+    QualityFlags, Tick, Turnover,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
@@ -33,15 +33,25 @@ fn server() -> &'static Shared {
     SERVER.get_or_init(|| {
         let stack = common::started(&[Server::ClickHouse]);
         let clickhouse = clickhouse(&stack);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(stores::clickhouse::migrate(&clickhouse, "")).unwrap();
-        Shared { _stack: stack, clickhouse, runtime }
+        Shared {
+            _stack: stack,
+            clickhouse,
+            runtime,
+        }
     })
 }
 
 /// Inserts the rows through the fence and reads them back in the order of their source offset.
 fn round_trip(layout: &'static Layout, rows: usize, bytes: Vec<u8>) -> Vec<Map<String, Value>> {
-    let Shared { clickhouse, runtime, .. } = server();
+    let Shared {
+        clickhouse, runtime, ..
+    } = server();
     let table = FencedTable::new(clickhouse.clone(), layout, "");
     runtime.block_on(async {
         clickhouse.exec(&format!("TRUNCATE TABLE market_data.{}", layout.table)).await.unwrap();
@@ -70,19 +80,27 @@ fn long(value: i64) -> Value {
 }
 
 fn scaled(value: i128, scale: u32) -> Value {
-    let (sign, magnitude, one) = (if value < 0 { "-" } else { "" }, value.unsigned_abs(), 10u128.pow(scale));
+    let (sign, magnitude, one) = (
+        if value < 0 { "-" } else { "" },
+        value.unsigned_abs(),
+        10u128.pow(scale),
+    );
     let fraction = format!("{:0width$}", magnitude % one, width = scale as usize);
     let text = format!("{sign}{}.{fraction}", magnitude / one);
     json!(text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn object(fields: &[(&str, Value)]) -> Map<String, Value> {
-    fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
 }
 
 fn decimals() -> impl Strategy<Value = Decimal> {
     let edge = 999_999_999_999_999_999;
-    prop_oneof![Just(0), Just(edge), Just(-edge), Just(1), -edge..=edge].prop_map(|unscaled| Decimal::from_unscaled(unscaled).unwrap())
+    prop_oneof![Just(0), Just(edge), Just(-edge), Just(1), -edge..=edge]
+        .prop_map(|unscaled| Decimal::from_unscaled(unscaled).unwrap())
 }
 
 /// DateTime64 reaches from 1900 to 2299; ours are from 1990 on.
@@ -114,10 +132,19 @@ struct AnyTick {
 
 fn ticks() -> impl Strategy<Value = AnyTick> {
     let texts = (vec(texts(), 12), vec(option::of(texts()), 10));
-    let numbers = (vec(decimals(), 1), vec(option::of(decimals()), 10), vec(times(), 4), option::of(times()));
+    let numbers = (
+        vec(decimals(), 1),
+        vec(option::of(decimals()), 10),
+        vec(times(), 4),
+        option::of(times()),
+    );
     let rest = (option::of(any::<i64>()), 0u16..1 << 12, any::<bool>(), origins());
     (texts, numbers, rest).prop_map(
-        |((texts, optional_texts), (decimals, optional_decimals, times, interval_end), (sequence, flags, is_trade, origin))| AnyTick {
+        |(
+            (texts, optional_texts),
+            (decimals, optional_decimals, times, interval_end),
+            (sequence, flags, is_trade, origin),
+        )| AnyTick {
             texts,
             optional_texts,
             decimals,
@@ -133,7 +160,12 @@ fn ticks() -> impl Strategy<Value = AnyTick> {
 }
 
 fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<'_> {
-    Origin { feed, partition: *partition, offset: *offset, index: *index }
+    Origin {
+        feed,
+        partition: *partition,
+        offset: *offset,
+        index: *index,
+    }
 }
 
 impl AnyTick {
@@ -185,17 +217,29 @@ impl AnyTick {
             tick_size: self.optional_decimals[8],
             curve_id: self.optional_texts[8].as_deref(),
             confidence_percent: i32::from(self.flags % 101),
-            method: [Classification::Database, Classification::RuleBased, Classification::Fallback][usize::from(self.flags % 3)],
+            method: [
+                Classification::Database,
+                Classification::RuleBased,
+                Classification::Fallback,
+            ][usize::from(self.flags % 3)],
             low_confidence: !self.is_trade,
             enriched_at: self.times[3],
         };
-        EnrichedTick { tick: self.tick(), enrichment }
+        EnrichedTick {
+            tick: self.tick(),
+            enrichment,
+        }
     }
 }
 
 fn expected_origin(origin: &Origin<'_>, names: [&'static str; 4]) -> [(&'static str, Value); 4] {
     let [feed, partition, offset, index] = names;
-    [(feed, json!(origin.feed)), (partition, json!(origin.partition)), (offset, long(origin.offset)), (index, json!(origin.index))]
+    [
+        (feed, json!(origin.feed)),
+        (partition, json!(origin.partition)),
+        (offset, long(origin.offset)),
+        (index, json!(origin.index)),
+    ]
 }
 
 const RAW: [&str; 4] = ["feed", "raw_partition", "raw_offset", "raw_index"];
@@ -254,7 +298,10 @@ fn expected_enriched(enriched: &EnrichedTick<'_>, src_offset: i64) -> Map<String
         ("contract_size", optional(enrichment.contract_size)),
         ("tick_size", optional(enrichment.tick_size)),
         ("curve_id", json!(enrichment.curve_id)),
-        ("classification_confidence", scaled(enrichment.confidence_percent.into(), 2)),
+        (
+            "classification_confidence",
+            scaled(enrichment.confidence_percent.into(), 2),
+        ),
         ("classification_method", json!(enrichment.method.name())),
         ("low_confidence_classification", json!(enrichment.low_confidence)),
         ("enriched_at", time(enrichment.enriched_at)),
@@ -424,7 +471,9 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
         version: BarVersion { last_offset, closed },
         last_appended_at: tick.appended_at,
     };
-    let Shared { clickhouse, runtime, .. } = server();
+    let Shared {
+        clickhouse, runtime, ..
+    } = server();
     let table = FencedTable::new(clickhouse.clone(), &rows::bar::LAYOUT, "");
     let mut bytes = Vec::new();
     for (offset, (last_offset, closed)) in (0..).zip([(7, false), (9, true), (9, false), (8, true)]) {
@@ -434,9 +483,18 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
         let claim = table.claim("views", 1).await.unwrap();
         table.insert(&claim, 4, bytes.into()).await.unwrap();
         for view in ["bars_latest", "bars_5m"] {
-            let sql = format!("SELECT version, closed, trade_count FROM {view} WHERE src_partition = 1 AND interval = '5m'");
+            let sql =
+                format!("SELECT version, closed, trade_count FROM {view} WHERE src_partition = 1 AND interval = '5m'");
             let rows = clickhouse.query_json(&sql).await.unwrap();
-            assert_eq!(rows, [object(&[("version", json!("19")), ("closed", json!(true)), ("trade_count", json!("9"))])], "{view}");
+            assert_eq!(
+                rows,
+                [object(&[
+                    ("version", json!("19")),
+                    ("closed", json!(true)),
+                    ("trade_count", json!("9"))
+                ])],
+                "{view}"
+            );
         }
         clickhouse.exec("OPTIMIZE TABLE market_data.bars FINAL").await.unwrap();
         let position = table.read_back("views", 1).await.unwrap().unwrap();
@@ -444,6 +502,9 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
         // Replaced rows may take their offset along: what is read again changes nothing, since versions decide.
         assert!((2..=4).contains(&position.next_offset), "{position:?}");
         let forced = format!("{}, force_optimize_projection = 1", table.read_back_sql(1, true));
-        assert_eq!(clickhouse.query_json(&forced).await.unwrap(), clickhouse.query_json(&table.read_back_sql(1, false)).await.unwrap());
+        assert_eq!(
+            clickhouse.query_json(&forced).await.unwrap(),
+            clickhouse.query_json(&table.read_back_sql(1, false)).await.unwrap()
+        );
     });
 }

@@ -47,7 +47,11 @@ impl Schema {
             "fixed" => {
                 let size = usize::try_from(schema["size"].as_u64().context("size")?)?;
                 let raw = take(bytes, size)?;
-                let first = if raw.first().is_some_and(|byte| byte & 0x80 != 0) { -1i128 } else { 0 };
+                let first = if raw.first().is_some_and(|byte| byte & 0x80 != 0) {
+                    -1i128
+                } else {
+                    0
+                };
                 let number = raw.iter().fold(first, |number, byte| number * 256 + i128::from(*byte));
                 Ok(json!(number.to_string()))
             }
@@ -60,7 +64,10 @@ impl Schema {
                 let mut record = Map::new();
                 for field in schema["fields"].as_array().context("fields")? {
                     let name = field["name"].as_str().context("name")?;
-                    record.insert(name.to_owned(), self.value(&field["type"], bytes).with_context(|| name.to_owned())?);
+                    record.insert(
+                        name.to_owned(),
+                        self.value(&field["type"], bytes).with_context(|| name.to_owned())?,
+                    );
                 }
                 Ok(Value::Object(record))
             }
@@ -94,7 +101,8 @@ fn collect(schema: &Value, named: &mut BTreeMap<String, Value>) {
     match schema {
         Value::Array(parts) => parts.iter().for_each(|part| collect(part, named)),
         Value::Object(object) => {
-            if let (Some(name), Some("record" | "fixed" | "enum")) = (schema["name"].as_str(), schema["type"].as_str()) {
+            if let (Some(name), Some("record" | "fixed" | "enum")) = (schema["name"].as_str(), schema["type"].as_str())
+            {
                 named.insert(name.to_owned(), schema.clone());
             }
             object.values().for_each(|part| collect(part, named));
@@ -140,7 +148,10 @@ mod tests {
         )
         .unwrap();
         let bytes = [4, b'h', b'i', 2, 0xFF, 0xFE, 0, 3, 2, 2, 0];
-        assert_eq!(schema.decode(&bytes).unwrap(), json!({"a": "hi", "b": "-2", "c": null, "d": -2, "e": ["y"]}));
+        assert_eq!(
+            schema.decode(&bytes).unwrap(),
+            json!({"a": "hi", "b": "-2", "c": null, "d": -2, "e": ["y"]})
+        );
         assert!(schema.decode(&bytes[..10]).is_err());
         assert!(schema.decode(&[&bytes[..], &[0]].concat()).is_err());
     }

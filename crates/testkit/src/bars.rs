@@ -7,8 +7,13 @@ use crate::numbers::average;
 use crate::parse::Tick;
 
 /// Names and lengths in microseconds.
-pub const INTERVALS: [(&str, i64); 5] =
-    [("1m", 60_000_000), ("5m", 300_000_000), ("15m", 900_000_000), ("1h", 3_600_000_000), ("1d", 86_400_000_000)];
+pub const INTERVALS: [(&str, i64); 5] = [
+    ("1m", 60_000_000),
+    ("5m", 300_000_000),
+    ("15m", 900_000_000),
+    ("1h", 3_600_000_000),
+    ("1d", 86_400_000_000),
+];
 
 /// (tenant, instrument, interval, start in microseconds).
 pub type BarKey = (String, String, String, i64);
@@ -45,7 +50,10 @@ pub fn bars(ticks: &[Tick], is_late: impl Fn(&Tick, &str) -> bool) -> BTreeMap<B
             }
         }
     }
-    windows.into_iter().filter_map(|(key, ticks)| Some((key, bar(ticks)?))).collect()
+    windows
+        .into_iter()
+        .filter_map(|(key, ticks)| Some((key, bar(ticks)?)))
+        .collect()
 }
 
 fn bar(mut ticks: Vec<&Tick>) -> Option<Bar> {
@@ -85,12 +93,20 @@ mod tests {
 
     #[test]
     fn open_and_close_are_by_time_and_then_by_place() {
-        let ticks = [tick(3, 59_000_000, 5, Some(2)), tick(1, 1, 7, None), tick(2, 1, 9, Some(4)), tick(4, 60_000_000, 1, None)];
+        let ticks = [
+            tick(3, 59_000_000, 5, Some(2)),
+            tick(1, 1, 7, None),
+            tick(2, 1, 9, Some(4)),
+            tick(4, 60_000_000, 1, None),
+        ];
         let bars = bars(&ticks, |tick, interval| tick.offset == 4 && interval == "1d");
         let key = |interval: &str, start| ("t".to_owned(), "i".to_owned(), interval.to_owned(), start);
         let first = &bars[&key("1m", 0)];
         assert_eq!((first.open, first.high, first.low, first.close), (7, 9, 5, 5));
-        assert_eq!((first.volume, first.turnover, first.vwap, first.count), (6, 46, Some(8), 3));
+        assert_eq!(
+            (first.volume, first.turnover, first.vwap, first.count),
+            (6, 46, Some(8), 3)
+        );
         assert_eq!(bars[&key("1m", 60_000_000)].vwap, None);
         assert_eq!((bars[&key("5m", 0)].count, bars[&key("1d", 0)].count), (4, 3));
         assert_eq!(window_start(-1, 60_000_000), -60_000_000);

@@ -56,7 +56,9 @@ fn place(tick: &Tick) -> Place {
 }
 
 fn cell(row: &Row, index: usize) -> anyhow::Result<&str> {
-    row.get(index).map(String::as_str).with_context(|| format!("column {index} is missing in {row:?}"))
+    row.get(index)
+        .map(String::as_str)
+        .with_context(|| format!("column {index} is missing in {row:?}"))
 }
 
 /// A table of ticks against the expected ones.
@@ -74,7 +76,12 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
         ..Comparison::default()
     };
     for row in &rows {
-        let origin = (cell(row, 0)?.to_owned(), cell(row, 1)?.parse()?, cell(row, 2)?.parse()?, cell(row, 3)?.parse()?);
+        let origin = (
+            cell(row, 0)?.to_owned(),
+            cell(row, 1)?.parse()?,
+            cell(row, 2)?.parse()?,
+            cell(row, 3)?.parse()?,
+        );
         let Some(tick) = known.get(&origin) else {
             comparison.wrong.push(format!("{row:?} has no tick in the log"));
             continue;
@@ -88,7 +95,10 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
         };
         let same = cell(row, 4)? == tick.tenant
             && cell(row, 5)? == tick.instrument
-            && tick.event_id.as_deref().is_none_or(|id| cell(row, 6).is_ok_and(|found| found == id))
+            && tick
+                .event_id
+                .as_deref()
+                .is_none_or(|id| cell(row, 6).is_ok_and(|found| found == id))
             && at_scale(cell(row, 7)?, 8) == Some(tick.price)
             && volume == tick.volume
             && cell(row, 9)?.parse() == Ok(tick.time);
@@ -101,7 +111,11 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
 }
 
 /// Which intervals do not count which ticks, as the table says; impossible statements are findings.
-pub fn late(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<(HashMap<Place, Vec<String>>, Comparison)> {
+pub fn late(
+    clickhouse: &ClickHouse,
+    table: &str,
+    expected: &Expected,
+) -> anyhow::Result<(HashMap<Place, Vec<String>>, Comparison)> {
     let rows = clickhouse.rows(&format!(
         "SELECT feed, raw_partition, raw_offset, raw_index, arrayStringConcat(intervals, ','), \
          toUnixTimestamp64Micro(watermark) FROM {table}"
@@ -116,7 +130,12 @@ pub fn late(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow
         ..Comparison::default()
     };
     for row in &rows {
-        let origin = (cell(row, 0)?.to_owned(), cell(row, 1)?.parse()?, cell(row, 2)?.parse()?, cell(row, 3)?.parse()?);
+        let origin = (
+            cell(row, 0)?.to_owned(),
+            cell(row, 1)?.parse()?,
+            cell(row, 2)?.parse()?,
+            cell(row, 3)?.parse()?,
+        );
         let missed: Vec<String> = cell(row, 4)?.split(',').map(str::to_owned).collect();
         let watermark: i64 = cell(row, 5)?.parse()?;
         let Some(tick) = known.get(&origin) else {
@@ -124,7 +143,9 @@ pub fn late(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow
             continue;
         };
         // The watermark is 30 s behind some tick of the instrument, and 300 s past the end of a window that is too late.
-        let newest = latest.get(&(tick.tenant.clone(), tick.instrument.clone())).map_or(i64::MIN, |tick| tick.time);
+        let newest = latest
+            .get(&(tick.tenant.clone(), tick.instrument.clone()))
+            .map_or(i64::MIN, |tick| tick.time);
         let too_late = |name: &String| {
             INTERVALS.iter().any(|(interval, length)| {
                 interval == name && watermark >= bars::window_start(tick.time, *length) + length + 300_000_000
@@ -141,7 +162,12 @@ pub fn late(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow
 }
 
 /// The newest version of every bar against naive arithmetic over the expected ticks less the late ones.
-pub fn bars(clickhouse: &ClickHouse, table: &str, expected: &Expected, late: &HashMap<Place, Vec<String>>) -> anyhow::Result<Comparison> {
+pub fn bars(
+    clickhouse: &ClickHouse,
+    table: &str,
+    expected: &Expected,
+    late: &HashMap<Place, Vec<String>>,
+) -> anyhow::Result<Comparison> {
     let rows = clickhouse.rows(&format!(
         "SELECT tenant_id, instrument_id, toString(interval), toUnixTimestamp64Micro(toDateTime64(window_start, 6, 'UTC')), version, \
          open, high, low, close, volume, turnover, if(isNull(vwap), '-', toString(vwap)), trade_count FROM {table}"
@@ -152,9 +178,16 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, expected: &Expected, late: &Ha
         ..Comparison::default()
     };
     for row in &rows {
-        let key = (cell(row, 0)?.to_owned(), cell(row, 1)?.to_owned(), cell(row, 2)?.to_owned(), cell(row, 3)?.parse()?);
+        let key = (
+            cell(row, 0)?.to_owned(),
+            cell(row, 1)?.to_owned(),
+            cell(row, 2)?.to_owned(),
+            cell(row, 3)?.parse()?,
+        );
         let version: u64 = cell(row, 4)?.parse()?;
-        let number = |index: usize, scale: usize| at_scale(cell(row, index)?, scale).with_context(|| format!("number {index} of {row:?}"));
+        let number = |index: usize, scale: usize| {
+            at_scale(cell(row, index)?, scale).with_context(|| format!("number {index} of {row:?}"))
+        };
         let bar = Bar {
             open: number(5, 8)?,
             high: number(6, 8)?,
@@ -162,18 +195,27 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, expected: &Expected, late: &Ha
             close: number(8, 8)?,
             volume: number(9, 8)?,
             turnover: number(10, 16)?,
-            vwap: if cell(row, 11)? == "-" { None } else { Some(number(11, 8)?) },
+            vwap: if cell(row, 11)? == "-" {
+                None
+            } else {
+                Some(number(11, 8)?)
+            },
             count: number(12, 0)?,
         };
         match newest.get(&key) {
             Some((known, other)) if *known == version && *other != bar => {
-                comparison.wrong.push(format!("{key:?}: two contents of version {version}"));
+                comparison
+                    .wrong
+                    .push(format!("{key:?}: two contents of version {version}"));
             }
             Some((known, _)) if *known >= version => {}
             _ => _ = newest.insert(key, (version, bar)),
         }
     }
-    let is_late = |tick: &Tick, interval: &str| late.get(&place(tick)).is_some_and(|missed| missed.iter().any(|name| name == interval));
+    let is_late = |tick: &Tick, interval: &str| {
+        late.get(&place(tick))
+            .is_some_and(|missed| missed.iter().any(|name| name == interval))
+    };
     let mut wanted = bars::bars(&expected.ticks, is_late);
     comparison.expected = wanted.len();
     comparison.found = newest.len();
@@ -230,7 +272,10 @@ pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
             continue;
         };
         // The price is looked for in the text itself, so that no binary number comes in between.
-        let price = text.split("\"price\":").nth(1).and_then(|rest| rest.split([',', '}']).next());
+        let price = text
+            .split("\"price\":")
+            .nth(1)
+            .and_then(|rest| rest.split([',', '}']).next());
         if price.and_then(|price| at_scale(price.trim().trim_matches('"'), 8)) != Some(tick.price) {
             comparison.wrong.push(format!("{key}: {text} instead of {tick:?}"));
         }
@@ -249,22 +294,43 @@ pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<C
     let mut missing = expected.dead_letters.clone();
     let mut found = BTreeMap::new();
     for letter in letters {
-        let header = |name: &str| letter.header(name).with_context(|| format!("header {name} is missing in dlq[{}]@{}", letter.partition, letter.offset));
-        let place =
-            (header("__connect.errors.topic")?, header("__connect.errors.partition")?.parse::<i32>()?, header("__connect.errors.offset")?.parse::<i64>()?);
+        let header = |name: &str| {
+            letter.header(name).with_context(|| {
+                format!(
+                    "header {name} is missing in dlq[{}]@{}",
+                    letter.partition, letter.offset
+                )
+            })
+        };
+        let place = (
+            header("__connect.errors.topic")?,
+            header("__connect.errors.partition")?.parse::<i32>()?,
+            header("__connect.errors.offset")?.parse::<i64>()?,
+        );
         let code = header("dp.error.code")?;
         missing.remove(&place);
         found.insert(place.clone(), ());
         match expected.dead_letters.get(&place) {
             Some(wanted) if *wanted == code || wanted == "rows" => {}
-            Some(wanted) => comparison.wrong.push(format!("{place:?} has code {code} instead of {wanted}")),
-            None => comparison.wrong.push(format!("{place:?} with code {code} ought not to be there")),
+            Some(wanted) => comparison
+                .wrong
+                .push(format!("{place:?} has code {code} instead of {wanted}")),
+            None => comparison
+                .wrong
+                .push(format!("{place:?} with code {code} ought not to be there")),
         }
-        for name in ["__connect.errors.stage", "__connect.errors.class.name", "__connect.errors.exception.message"] {
+        for name in [
+            "__connect.errors.stage",
+            "__connect.errors.class.name",
+            "__connect.errors.exception.message",
+        ] {
             header(name)?;
         }
     }
     comparison.found = found.len();
-    comparison.lost = missing.into_iter().map(|(place, code)| format!("{place:?} {code}")).collect();
+    comparison.lost = missing
+        .into_iter()
+        .map(|(place, code)| format!("{place:?} {code}"))
+        .collect();
     Ok(comparison)
 }

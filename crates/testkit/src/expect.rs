@@ -41,7 +41,10 @@ impl Expected {
                 }
             };
             let key = (record.topic.clone(), record.partition, sound.event);
-            if seen.insert(key, record.timestamp).is_some_and(|before| before >= record.timestamp - EVENT_WINDOW) {
+            if seen
+                .insert(key, record.timestamp)
+                .is_some_and(|before| before >= record.timestamp - EVENT_WINDOW)
+            {
                 expected.repeated += 1;
                 continue;
             }

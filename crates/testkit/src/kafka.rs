@@ -57,7 +57,11 @@ fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
 /// Numbers of the partitions of a topic.
 pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(Some(topic), TIMEOUT)?;
-    let found = metadata.topics().iter().find(|t| t.name() == topic).context("no such topic")?;
+    let found = metadata
+        .topics()
+        .iter()
+        .find(|t| t.name() == topic)
+        .context("no such topic")?;
     if found.partitions().is_empty() {
         bail!("topic {topic} does not exist");
     }
@@ -104,7 +108,10 @@ pub fn read_all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<Record>> {
 
 fn owned(message: &impl Message) -> Record {
     let headers = message.headers().map_or(Vec::new(), |headers| {
-        headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
+        headers
+            .iter()
+            .map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec()))
+            .collect()
     });
     Record {
         topic: message.topic().to_owned(),
@@ -144,9 +151,15 @@ impl Publisher {
 
     /// Enters a record.
     pub fn send(&mut self, outgoing: &Outgoing) -> anyhow::Result<()> {
-        let headers = outgoing.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value) })
-        });
+        let headers = outgoing
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
         let mut record = BaseRecord::to(&self.topic).payload(&outgoing.payload).headers(headers);
         record.partition = outgoing.partition;
         record.key = outgoing.key.as_ref();
@@ -154,7 +167,10 @@ impl Publisher {
         loop {
             match self.producer.send::<String, Vec<u8>>(pending) {
                 Ok(()) => break,
-                Err((rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) => {
+                Err((
+                    rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                    back,
+                )) => {
                     pending = back;
                     self.producer.poll(Duration::from_millis(20));
                 }
@@ -168,7 +184,9 @@ impl Publisher {
 
     /// Waits for every acknowledgement.
     pub fn finish(&self) -> anyhow::Result<()> {
-        self.producer.flush(Duration::from_secs(120)).context("not everything that was published is acknowledged")
+        self.producer
+            .flush(Duration::from_secs(120))
+            .context("not everything that was published is acknowledged")
     }
 }
 
@@ -186,7 +204,11 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<Ve
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
-        answer.push((element.partition(), offset, consumer.fetch_watermarks(topic, element.partition(), TIMEOUT)?.1));
+        answer.push((
+            element.partition(),
+            offset,
+            consumer.fetch_watermarks(topic, element.partition(), TIMEOUT)?.1,
+        ));
     }
     Ok(answer)
 }
@@ -200,5 +222,7 @@ pub fn reset_to_earliest(bootstrap: &str, group: &str, topic: &str) -> anyhow::R
         let (start, _) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
         list.add_partition_offset(topic, partition, Offset::Offset(start))?;
     }
-    consumer.commit(&list, CommitMode::Sync).with_context(|| format!("reset {group} on {topic}"))
+    consumer
+        .commit(&list, CommitMode::Sync)
+        .with_context(|| format!("reset {group} on {topic}"))
 }

@@ -91,7 +91,15 @@ mod tests {
 
     #[test]
     fn an_average_in_the_middle_goes_to_the_even_side() {
-        for (turnover, volume, expected) in [(5, 2, 2), (7, 2, 4), (-5, 2, -2), (-7, 2, -4), (8, 3, 3), (7, 3, 2), (-8, 3, -3)] {
+        for (turnover, volume, expected) in [
+            (5, 2, 2),
+            (7, 2, 4),
+            (-5, 2, -2),
+            (-7, 2, -4),
+            (8, 3, 3),
+            (7, 3, 2),
+            (-8, 3, -3),
+        ] {
             assert_eq!(average(turnover, volume), Some(expected), "{turnover}/{volume}");
         }
         assert_eq!(average(1, 0), None);

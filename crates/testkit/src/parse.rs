@@ -73,7 +73,11 @@ impl Parser {
             _ => None,
         };
         if let (None, Some(format)) = (avro, record.header("dp.format")) {
-            return if format == MISO_DOCUMENT { self.miso(record) } else { Err("unsupported_format") };
+            return if format == MISO_DOCUMENT {
+                self.miso(record)
+            } else {
+                Err("unsupported_format")
+            };
         }
         if payload.len() > MEBIBYTE {
             return Err("oversize");
@@ -91,11 +95,18 @@ impl Parser {
     }
 
     fn miso(&self, record: &Record) -> Result<Sound, Refusal> {
-        let tenant = record.header("dp.tenant_id").unwrap_or_else(|| self.default_tenant.clone());
+        let tenant = record
+            .header("dp.tenant_id")
+            .unwrap_or_else(|| self.default_tenant.clone());
         let document: Value = serde_json::from_slice(&record.payload).map_err(|_| "broken_json")?;
         let headers = document["headers"].as_array().ok_or("schema_violation")?;
         let rows = document["data"].as_array().ok_or("schema_violation")?;
-        let column = |name: &str| headers.iter().position(|header| header == name).ok_or("schema_violation");
+        let column = |name: &str| {
+            headers
+                .iter()
+                .position(|header| header == name)
+                .ok_or("schema_violation")
+        };
         let (when, node, price) = (column("INTERVAL")?, column("CPNODE")?, column("LMP")?);
         let mut sound = Sound {
             event: [record.payload.as_slice(), tenant.as_bytes()].concat(),
@@ -104,7 +115,9 @@ impl Parser {
         };
         for (index, row) in (0..).zip(rows) {
             // EST is five hours behind UTC all year.
-            let time = row[when].as_str().and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
+            let time = row[when]
+                .as_str()
+                .and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
             let time = time.and_then(|time| time.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(-5))).ok());
             let read = (time, row[node].as_str(), row[price].as_str().and_then(at_scale_8));
             let (Some(time), Some(node), Some(price)) = read else {
@@ -130,7 +143,15 @@ impl Parser {
 
 fn percent(node: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    node.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    node.bytes()
+        .map(|byte| {
+            if keep(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 /// The fields that all three shapes have, as texts.
@@ -158,7 +179,10 @@ impl Fields {
         let instrument = self.instrument.ok_or("missing_instrument")?;
         let time = micros(&self.time.ok_or("missing_time")?).ok_or("invalid_time")?;
         let price = at_scale_8(&self.price.ok_or("missing_price")?).ok_or("invalid_price")?;
-        let volume = self.volume.map(|text| at_scale_8(&text).ok_or("invalid_number")).transpose()?;
+        let volume = self
+            .volume
+            .map(|text| at_scale_8(&text).ok_or("invalid_number"))
+            .transpose()?;
         for name in [&self.event_id, &self.tenant, &instrument] {
             if name.trim().is_empty() || name.len() > 256 || name.contains(|c: char| c == '|' || c.is_control()) {
                 return Err("invalid_identifier");
@@ -239,12 +263,20 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
     let payload = inner(top, "payload")?;
     let metadata = inner(&payload, "metadata").unwrap_or_default();
     let raw = object(&string(&payload, "raw_payload").ok_or("schema_violation")?)?;
-    let stated = [string(&metadata, "instrument_id"), string(&raw, "instrument_id"), string(&payload, "symbol")];
+    let stated = [
+        string(&metadata, "instrument_id"),
+        string(&raw, "instrument_id"),
+        string(&payload, "symbol"),
+    ];
     Ok(Fields {
         event_id: string(top, "event_id").unwrap_or_default(),
         tenant: string(top, "tenant_id").unwrap_or_default(),
         market: string(&payload, "market").unwrap_or_default(),
-        instrument: stated.into_iter().flatten().map(|text| text.trim().to_owned()).find(|text| !text.is_empty()),
+        instrument: stated
+            .into_iter()
+            .flatten()
+            .map(|text| text.trim().to_owned())
+            .find(|text| !text.is_empty()),
         time: any(&raw, &["timestamp", "time"]).or_else(|| any(top, &["occurred_at"])),
         price: any(&raw, &["price", "last_price", "value"]),
         volume: any(&raw, &["volume"]),
@@ -255,7 +287,13 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
 }
 
 fn object(text: &str) -> Result<Object, Refusal> {
-    serde_json::from_str(text).map_err(|error| if error.is_data() { "schema_violation" } else { "broken_json" })
+    serde_json::from_str(text).map_err(|error| {
+        if error.is_data() {
+            "schema_violation"
+        } else {
+            "broken_json"
+        }
+    })
 }
 
 fn inner(object_: &Object, name: &str) -> Result<Object, Refusal> {
@@ -268,7 +306,10 @@ fn string(object: &Object, name: &str) -> Option<String> {
 
 // The first that is present: a text as it is, a number by its digits.
 fn any(object: &Object, names: &[&str]) -> Option<String> {
-    let raw = names.iter().filter_map(|name| object.get(*name)).find(|raw| raw.get() != "null")?;
+    let raw = names
+        .iter()
+        .filter_map(|name| object.get(*name))
+        .find(|raw| raw.get() != "null")?;
     Some(serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()))
 }
 
@@ -287,8 +328,17 @@ fn micros(text: &str) -> Option<i64> {
     if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
         return Some(timestamp.as_microsecond());
     }
-    let local = text.parse::<jiff::civil::DateTime>().ok().filter(|_| text.contains([':', 'T']))?;
-    Some(local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_microsecond())
+    let local = text
+        .parse::<jiff::civil::DateTime>()
+        .ok()
+        .filter(|_| text.contains([':', 'T']))?;
+    Some(
+        local
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()?
+            .timestamp()
+            .as_microsecond(),
+    )
 }
 
 #[cfg(test)]
@@ -305,7 +355,10 @@ mod tests {
             timestamp: 1_790_000_000_000,
             key: None,
             payload: payload.as_bytes().to_vec(),
-            headers: format.map(|format| ("dp.format".to_owned(), format.as_bytes().to_vec())).into_iter().collect(),
+            headers: format
+                .map(|format| ("dp.format".to_owned(), format.as_bytes().to_vec()))
+                .into_iter()
+                .collect(),
         };
         Parser::new(SCHEMA_C, "default").unwrap().parse(&record)
     }
@@ -318,8 +371,14 @@ mod tests {
     #[test]
     fn both_json_shapes_are_read() {
         let a = parse(A, None).unwrap().ticks.remove(0);
-        assert_eq!((a.price, a.volume, a.time), (3_155_000_000, Some(250_000_000), 1_767_243_600_000_000));
-        assert_eq!((a.tenant.as_str(), a.instrument.as_str(), a.event_id.as_deref()), ("acme", "X", Some("e1")));
+        assert_eq!(
+            (a.price, a.volume, a.time),
+            (3_155_000_000, Some(250_000_000), 1_767_243_600_000_000)
+        );
+        assert_eq!(
+            (a.tenant.as_str(), a.instrument.as_str(), a.event_id.as_deref()),
+            ("acme", "X", Some("e1"))
+        );
         let b = parse(B, None).unwrap().ticks.remove(0);
         assert_eq!((b.price, b.volume, b.time), (-50_000_000, None, 1_767_225_600_000_000));
         assert_eq!((b.instrument.as_str(), b.partition, b.offset, b.index), ("Y", 2, 7, 0));
@@ -351,6 +410,9 @@ mod tests {
         let sound = parse(document, Some(MISO_DOCUMENT)).unwrap();
         assert_eq!(sound.rejected, [1]);
         let tick = sound.ticks.first().unwrap();
-        assert_eq!((tick.instrument.as_str(), tick.price, tick.time), ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_900_000_000));
+        assert_eq!(
+            (tick.instrument.as_str(), tick.price, tick.time),
+            ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_900_000_000)
+        );
     }
 }

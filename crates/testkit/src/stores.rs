@@ -33,13 +33,19 @@ impl ClickHouse {
     /// The rows that the query answers.
     pub fn rows(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
         let text = self.run(&format!("{sql} FORMAT TabSeparatedRaw"))?;
-        Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+        Ok(text
+            .lines()
+            .map(|line| line.split('\t').map(str::to_owned).collect())
+            .collect())
     }
 
     /// The only value of the only row, as a number.
     pub fn number(&self, sql: &str) -> anyhow::Result<i128> {
         let rows = self.rows(sql)?;
-        let value = rows.first().and_then(|row| row.first()).with_context(|| format!("no row: {sql}"))?;
+        let value = rows
+            .first()
+            .and_then(|row| row.first())
+            .with_context(|| format!("no row: {sql}"))?;
         value.parse().with_context(|| format!("no number: {value}"))
     }
 
@@ -56,10 +62,17 @@ impl ClickHouse {
         )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
-        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").context("no HTTP answer")?;
+        let end = answer
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .context("no HTTP answer")?;
         let (head, body) = answer.split_at(end + 4);
         let head = String::from_utf8_lossy(head).into_owned();
-        let body = if head.to_lowercase().contains("transfer-encoding: chunked") { unchunk(body)? } else { body.to_vec() };
+        let body = if head.to_lowercase().contains("transfer-encoding: chunked") {
+            unchunk(body)?
+        } else {
+            body.to_vec()
+        };
         let body = String::from_utf8(body).context("ClickHouse did not answer UTF-8")?;
         if head.split(' ').nth(1) != Some("200") {
             bail!("ClickHouse refused: {}\nstatement: {sql}", body.trim());
@@ -94,15 +107,35 @@ impl Postgres {
     /// The rows that the statement answers.
     pub fn rows(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
         let output = Command::new("psql")
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
-            .args(["--field-separator=\t", "--pset=null=\\N", "--dbname", &self.dsn, "--command", sql])
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--set=ON_ERROR_STOP=1",
+            ])
+            .args([
+                "--field-separator=\t",
+                "--pset=null=\\N",
+                "--dbname",
+                &self.dsn,
+                "--command",
+                sql,
+            ])
             .output()
             .context("run psql")?;
         if !output.status.success() {
-            bail!("PostgreSQL refused: {}\nstatement: {sql}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "PostgreSQL refused: {}\nstatement: {sql}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         let text = String::from_utf8(output.stdout)?;
-        Ok(text.lines().filter(|line| !line.is_empty()).map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+        Ok(text
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| line.split('\t').map(str::to_owned).collect())
+            .collect())
     }
 }
 

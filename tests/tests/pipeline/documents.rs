@@ -7,17 +7,29 @@ use testkit::kafka::{self, Outgoing, Publisher, Record};
 #[test]
 fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
     let pipeline = Pipeline::shared();
-    for name in ["GetRealTimeFiveMinExPost_Current_20261002T1650_part.json", "GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json"] {
+    for name in [
+        "GetRealTimeFiveMinExPost_Current_20261002T1650_part.json",
+        "GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json",
+    ] {
         let path = sample("miso").join(name);
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}; set DATA_PROC_SAMPLE_DATA to the folder of the real documents", path.display()));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; set DATA_PROC_SAMPLE_DATA to the folder of the real documents",
+                path.display()
+            )
+        });
         // A tenant of its own tells its ticks from those of other tests.
         let tenant = format!("documents-{}", name.len());
-        pipeline.dp_ok(&["ingest", &path.to_string_lossy(), "--tenant", &tenant]).unwrap();
+        pipeline
+            .dp_ok(&["ingest", &path.to_string_lossy(), "--tenant", &tenant])
+            .unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         let rows = document["data"].as_array().unwrap();
         let count = format!("SELECT count() FROM market_ticks WHERE tenant_id = '{tenant}'");
-        eventually("the document's ticks arrive", || Ok(pipeline.clickhouse.number(&count)? >= rows.len() as i128)).unwrap();
+        eventually("the document's ticks arrive", || {
+            Ok(pipeline.clickhouse.number(&count)? >= rows.len() as i128)
+        })
+        .unwrap();
         let arrived = pipeline
             .clickhouse
             .rows(&format!(
@@ -28,7 +40,12 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
             .unwrap();
         assert_eq!(arrived.len(), rows.len());
         for (row, published) in arrived.iter().zip(rows) {
-            let published: Vec<&str> = published.as_array().unwrap().iter().map(|cell| cell.as_str().unwrap()).collect();
+            let published: Vec<&str> = published
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|cell| cell.as_str().unwrap())
+                .collect();
             // INTERVAL, CPNODE, LMP, MLC, MCC
             assert_eq!(row[..5], published[..], "{name}");
             assert_eq!(row[5], format!("MISO.{}.RT5", published[1]));
@@ -41,8 +58,12 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
 fn documents_without_a_parser_end_as_dead_letters_with_their_bytes() {
     let pipeline = Pipeline::shared();
     let path = sample("pjm/da_hrl_lmps_hubs_20250623.csv");
-    let bytes = std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; set DATA_PROC_SAMPLE_DATA to the folder of the real documents", path.display()));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; set DATA_PROC_SAMPLE_DATA to the folder of the real documents",
+            path.display()
+        )
+    });
     pipeline.dp_ok(&["ingest", &path.to_string_lossy()]).unwrap();
     let letter = dead_letter(&pipeline, |letter| letter.payload == bytes);
     assert_eq!(letter.header("dp.error.code").as_deref(), Some("unsupported_format"));
@@ -56,9 +77,17 @@ fn each_poison_message_ends_as_a_dead_letter_with_every_header() {
     let good = r#"{"envelope":{"event_type":"market.tick","event_id":"ID","timestamp":"2026-10-01T00:00:00Z","tenant_id":"poison","source":"test","version":"1.0","correlation_id":"c-ID"},"payload":{"market":"MISO","instrument_id":"POISON_TEST","raw_data":{"timestamp":"2026-10-01T00:00:00Z","price":1,"volume":2}}}"#;
     let cases = [
         ("broken_json", good.replace("}}}", "}"), ""),
-        ("schema_violation", good.replace("\"version\":\"1.0\",", ""), "/envelope/version"),
+        (
+            "schema_violation",
+            good.replace("\"version\":\"1.0\",", ""),
+            "/envelope/version",
+        ),
         ("missing_price", good.replace("\"price\":1,", ""), "price"),
-        ("invalid_price", good.replace("\"price\":1,", "\"price\":\"n/a\","), "n/a"),
+        (
+            "invalid_price",
+            good.replace("\"price\":1,", "\"price\":\"n/a\","),
+            "n/a",
+        ),
         ("unknown_market", good.replace("MISO", "ATLANTIS"), "ATLANTIS"),
         ("oversize", good.replace("POISON_TEST", &"X".repeat(1 << 20)), "bytes"),
     ];
@@ -76,8 +105,15 @@ fn each_poison_message_ends_as_a_dead_letter_with_every_header() {
     for (code, payload, place) in cases {
         let key = format!("key-{code}").into_bytes();
         let letter = dead_letter(&pipeline, |letter| letter.key.as_deref() == Some(&key));
-        let header = |name: &str| letter.header(name).unwrap_or_else(|| panic!("{code}: header {name} is missing"));
-        assert!(letter.payload == payload.replace("ID", code).into_bytes(), "{code}: other bytes");
+        let header = |name: &str| {
+            letter
+                .header(name)
+                .unwrap_or_else(|| panic!("{code}: header {name} is missing"))
+        };
+        assert!(
+            letter.payload == payload.replace("ID", code).into_bytes(),
+            "{code}: other bytes"
+        );
         assert_eq!(header("producer"), "e2e");
         assert_eq!(header("dp.error.code"), code);
         assert_eq!(header("__connect.errors.class.name"), code);
@@ -92,10 +128,16 @@ fn each_poison_message_ends_as_a_dead_letter_with_every_header() {
         // The header names the very message.
         let offset: i64 = header("__connect.errors.offset").parse().unwrap();
         let raw = kafka::read_all(&pipeline.bootstrap(), RAW).unwrap();
-        let original = raw.iter().find(|record| record.partition == 1 && record.offset == offset).unwrap();
+        let original = raw
+            .iter()
+            .find(|record| record.partition == 1 && record.offset == offset)
+            .unwrap();
         assert_eq!(original.key.as_deref(), Some(&key[..]));
         let failed_at: i64 = header("dp.failed_at").parse().unwrap();
-        assert!(failed_at / 1000 >= original.timestamp && failed_at / 1000 < original.timestamp + 120_000, "{code}: {failed_at}");
+        assert!(
+            failed_at / 1000 >= original.timestamp && failed_at / 1000 < original.timestamp + 120_000,
+            "{code}: {failed_at}"
+        );
     }
     pipeline.agree().unwrap();
 }
@@ -103,7 +145,9 @@ fn each_poison_message_ends_as_a_dead_letter_with_every_header() {
 fn dead_letter(pipeline: &Pipeline, is_it: impl Fn(&Record) -> bool) -> Record {
     let mut found = None;
     eventually("the dead letter arrives", || {
-        found = kafka::read_all(&pipeline.bootstrap(), "dlq")?.into_iter().find(|letter| is_it(letter));
+        found = kafka::read_all(&pipeline.bootstrap(), "dlq")?
+            .into_iter()
+            .find(|letter| is_it(letter));
         Ok(found.is_some())
     })
     .unwrap();

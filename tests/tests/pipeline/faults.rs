@@ -7,19 +7,19 @@ use testkit::kafka;
 #[test]
 fn each_service_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
     let pipeline = Pipeline::shared();
-    let load = pipeline.publish(24_000, 1_500, 1).unwrap();
+    let load = pipeline.publish(1);
     for service in SERVICES {
         pipeline.wait_for_more(1_000).unwrap();
         pipeline.kill_and_restart(service).unwrap();
     }
     load.finish().unwrap();
-    assert!(pipeline.agree().unwrap() > 20_000);
+    pipeline.agree().unwrap();
 }
 
 #[test]
 fn each_server_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
     let pipeline = Pipeline::shared();
-    let load = pipeline.publish(30_000, 1_500, 2).unwrap();
+    let load = pipeline.publish(2);
     for server in [Server::ClickHouse, Server::Postgres, Server::Redis, Server::Kafka] {
         pipeline.wait_for_more(1_000).unwrap();
         pipeline.kill_and_restart(server).unwrap();
@@ -34,7 +34,7 @@ fn each_server_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
 #[test]
 fn replicas_that_join_and_leave_in_the_middle_of_the_load_lose_and_double_nothing() {
     let pipeline = Pipeline::shared();
-    let load = pipeline.publish(30_000, 1_500, 3).unwrap();
+    let load = pipeline.publish(3);
     pipeline.wait_for_more(1_000).unwrap();
     let stack = pipeline.stack();
     let second = SERVICES.map(|service| Name::replica(service, 2));
@@ -61,7 +61,7 @@ fn replicas_that_join_and_leave_in_the_middle_of_the_load_lose_and_double_nothin
 #[test]
 fn groups_reset_to_the_earliest_offset_double_nothing() {
     let pipeline = Pipeline::shared();
-    pipeline.publish(5_000, 5_000, 4).unwrap().finish().unwrap();
+    pipeline.publish_once(3_000, 50_000).unwrap();
     let before = pipeline.agree().unwrap();
     let (stack, bootstrap) = (pipeline.stack(), pipeline.bootstrap());
     for service in SERVICES {
@@ -73,14 +73,23 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
         ("enrichment-local", &["normalized.market.ticks.v1"]),
         ("enrichment-local-clickhouse", &["enriched.market.ticks.v1"]),
         ("aggregation-local", &["enriched.market.ticks.v1"]),
-        ("aggregation-local-clickhouse", &["aggregation.bars.v1", "aggregation.late.v1"]),
+        (
+            "aggregation-local-clickhouse",
+            &["aggregation.bars.v1", "aggregation.late.v1"],
+        ),
         ("projection-local", &["enriched.market.ticks.v1"]),
     ];
     for (group, topics) in groups {
         for topic in topics {
-            eventually("the group is reset", || kafka::reset_to_earliest(&bootstrap, group, topic).map(|()| true)).unwrap();
+            eventually("the group is reset", || {
+                kafka::reset_to_earliest(&bootstrap, group, topic).map(|()| true)
+            })
+            .unwrap();
             let committed = kafka::committed(&bootstrap, group, topic).unwrap();
-            assert!(committed.iter().all(|(_, offset, _)| *offset == Some(0)), "{group} {topic} {committed:?}");
+            assert!(
+                committed.iter().all(|(_, offset, _)| *offset == Some(0)),
+                "{group} {topic} {committed:?}"
+            );
         }
     }
     stack.start_services().unwrap();
@@ -90,14 +99,15 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
 #[test]
 fn a_service_that_was_frozen_and_wakes_up_doubles_nothing() {
     let pipeline = Pipeline::shared();
-    let load = pipeline.publish(24_000, 1_200, 5).unwrap();
+    let load = pipeline.publish(5);
     pipeline.wait_for_more(1_000).unwrap();
     let stack = pipeline.stack();
     for service in [Service::Normalization, Service::Enrichment, Service::Aggregation] {
         stack.pause(service).unwrap();
     }
     // Their partitions move to the second replicas when the session times out.
-    let second = [Service::Normalization, Service::Enrichment, Service::Aggregation].map(|service| Name::replica(service, 2));
+    let second =
+        [Service::Normalization, Service::Enrichment, Service::Aggregation].map(|service| Name::replica(service, 2));
     for name in second {
         stack.start(name).unwrap();
     }

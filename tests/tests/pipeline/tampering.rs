@@ -7,7 +7,7 @@ use testkit::stores::Row;
 fn filled() -> std::sync::MutexGuard<'static, Pipeline> {
     let pipeline = Pipeline::shared();
     if pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap() < 3 {
-        pipeline.publish(4_000, 2_000, 6).unwrap().finish().unwrap();
+        pipeline.publish_once(4_000, 60_000).unwrap();
         pipeline.agree().unwrap();
     }
     pipeline
@@ -17,7 +17,9 @@ fn filled() -> std::sync::MutexGuard<'static, Pipeline> {
 fn tampered(pipeline: &Pipeline, table: &str, statements: &[String]) -> Verified {
     let run = |sql: &str| pipeline.clickhouse.run(sql).unwrap();
     run("DROP TABLE IF EXISTS untouched");
-    run(&format!("CREATE TABLE untouched ENGINE = MergeTree ORDER BY tuple() AS SELECT * FROM {table}"));
+    run(&format!(
+        "CREATE TABLE untouched ENGINE = MergeTree ORDER BY tuple() AS SELECT * FROM {table}"
+    ));
     for statement in statements {
         run(statement);
     }
@@ -34,10 +36,17 @@ fn tamper_with_ticks(table: &str) {
     let pipeline = filled();
     let rows = pipeline
         .clickhouse
-        .rows(&format!("SELECT tick_id, raw_partition, raw_offset, raw_index FROM {table} ORDER BY cityHash64(tick_id) LIMIT 3"))
+        .rows(&format!(
+            "SELECT tick_id, raw_partition, raw_offset, raw_index FROM {table} ORDER BY cityHash64(tick_id) LIMIT 3"
+        ))
         .unwrap();
     let [deleted, doubled, changed] = <[Row; 3]>::try_from(rows).unwrap();
-    let is = |row: &Row| format!("raw_partition = {} AND raw_offset = {} AND raw_index = {}", row[1], row[2], row[3]);
+    let is = |row: &Row| {
+        format!(
+            "raw_partition = {} AND raw_offset = {} AND raw_index = {}",
+            row[1], row[2], row[3]
+        )
+    };
     let verified = tampered(
         &pipeline,
         table,
@@ -47,9 +56,21 @@ fn tamper_with_ticks(table: &str) {
             format!("ALTER TABLE {table} UPDATE price = price + 1 WHERE {}", is(&changed)),
         ],
     );
-    assert!(verified.names(&[&deleted[0], "is missing"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&doubled[0], "is there 2 times"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&changed[0], "price is"]), "{:?}", verified.differences());
+    assert!(
+        verified.names(&[&deleted[0], "is missing"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&doubled[0], "is there 2 times"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&changed[0], "price is"]),
+        "{:?}",
+        verified.differences()
+    );
     pipeline.agree().unwrap();
 }
 
@@ -66,7 +87,10 @@ fn an_enriched_tick_deleted_doubled_or_changed_is_named() {
 #[test]
 fn what_only_enrichment_knows_is_named_when_it_is_changed() {
     let pipeline = filled();
-    let rows = pipeline.clickhouse.rows("SELECT tick_id FROM enriched_ticks ORDER BY cityHash64(tick_id, 1) LIMIT 2").unwrap();
+    let rows = pipeline
+        .clickhouse
+        .rows("SELECT tick_id FROM enriched_ticks ORDER BY cityHash64(tick_id, 1) LIMIT 2")
+        .unwrap();
     let (commodity, flags) = (&rows[0][0], &rows[1][0]);
     let verified = tampered(
         &pipeline,
@@ -76,8 +100,16 @@ fn what_only_enrichment_knows_is_named_when_it_is_changed() {
             format!("ALTER TABLE enriched_ticks UPDATE quality_flags = ['duplicate'] WHERE tick_id = '{flags}'"),
         ],
     );
-    assert!(verified.names(&[commodity, "commodity is tulips"]), "{:?}", verified.differences());
-    assert!(verified.names(&[flags, "quality_flags is duplicate"]), "{:?}", verified.differences());
+    assert!(
+        verified.names(&[commodity, "commodity is tulips"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[flags, "quality_flags is duplicate"]),
+        "{:?}",
+        verified.differences()
+    );
     pipeline.agree().unwrap();
 }
 
@@ -94,7 +126,10 @@ fn a_bar_deleted_doubled_or_changed_is_named() {
         .unwrap();
     let [deleted, doubled, changed] = <[Row; 3]>::try_from(rows).unwrap();
     let is = |row: &Row| {
-        format!("tenant_id = '{}' AND instrument_id = '{}' AND interval = '5m' AND window_start = '{}'", row[0], row[1], row[3])
+        format!(
+            "tenant_id = '{}' AND instrument_id = '{}' AND interval = '5m' AND window_start = '{}'",
+            row[0], row[1], row[3]
+        )
     };
     let name = |row: &Row| format!("{}/{}/5m/{}", row[0], row[1], row[3]);
     let verified = tampered(
@@ -102,33 +137,70 @@ fn a_bar_deleted_doubled_or_changed_is_named() {
         "bars",
         &[
             format!("ALTER TABLE bars DELETE WHERE {}", is(&deleted)),
-            format!("INSERT INTO bars SELECT * FROM bars WHERE {} AND version = {}", is(&doubled), doubled[4]),
+            format!(
+                "INSERT INTO bars SELECT * FROM bars WHERE {} AND version = {}",
+                is(&doubled),
+                doubled[4]
+            ),
             format!("ALTER TABLE bars UPDATE high = high + 1 WHERE {}", is(&changed)),
         ],
     );
-    assert!(verified.names(&[&name(&deleted), "is missing"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&name(&doubled), "2 times"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&name(&changed), "high is"]), "{:?}", verified.differences());
+    assert!(
+        verified.names(&[&name(&deleted), "is missing"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&name(&doubled), "2 times"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&name(&changed), "high is"]),
+        "{:?}",
+        verified.differences()
+    );
     pipeline.agree().unwrap();
 }
 
 #[test]
 fn a_late_tick_deleted_doubled_or_changed_is_named() {
     let pipeline = filled();
-    let rows = pipeline.clickhouse.rows("SELECT tick_id FROM late_ticks ORDER BY cityHash64(tick_id) LIMIT 3").unwrap();
+    let rows = pipeline
+        .clickhouse
+        .rows("SELECT tick_id FROM late_ticks ORDER BY cityHash64(tick_id) LIMIT 3")
+        .unwrap();
     let [deleted, doubled, changed] = <[Row; 3]>::try_from(rows).unwrap();
     let verified = tampered(
         &pipeline,
         "late_ticks",
         &[
             format!("ALTER TABLE late_ticks DELETE WHERE tick_id = '{}'", deleted[0]),
-            format!("INSERT INTO late_ticks SELECT * FROM late_ticks WHERE tick_id = '{}'", doubled[0]),
-            format!("ALTER TABLE late_ticks UPDATE price = price + 1 WHERE tick_id = '{}'", changed[0]),
+            format!(
+                "INSERT INTO late_ticks SELECT * FROM late_ticks WHERE tick_id = '{}'",
+                doubled[0]
+            ),
+            format!(
+                "ALTER TABLE late_ticks UPDATE price = price + 1 WHERE tick_id = '{}'",
+                changed[0]
+            ),
         ],
     );
-    assert!(verified.names(&[&deleted[0], "is missing"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&doubled[0], "is there 2 times"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&changed[0], "price is"]), "{:?}", verified.differences());
+    assert!(
+        verified.names(&[&deleted[0], "is missing"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&doubled[0], "is there 2 times"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&changed[0], "price is"]),
+        "{:?}",
+        verified.differences()
+    );
     pipeline.agree().unwrap();
 }
 
@@ -136,25 +208,50 @@ fn a_late_tick_deleted_doubled_or_changed_is_named() {
 fn a_served_price_in_postgres_deleted_doubled_or_changed_is_named() {
     let pipeline = filled();
     let run = |sql: &str| pipeline.postgres.rows(sql).unwrap();
-    let rows = run("SELECT tenant_id, instrument_id FROM served_latest_prices WHERE generation = '' ORDER BY md5(instrument_id) LIMIT 3");
+    let rows = run(
+        "SELECT tenant_id, instrument_id FROM served_latest_prices WHERE generation = '' ORDER BY md5(instrument_id) LIMIT 3",
+    );
     let [deleted, doubled, changed] = <[Row; 3]>::try_from(rows).unwrap();
-    let is = |row: &Row| format!("generation = '' AND tenant_id = '{}' AND instrument_id = '{}'", row[0], row[1]);
+    let is = |row: &Row| {
+        format!(
+            "generation = '' AND tenant_id = '{}' AND instrument_id = '{}'",
+            row[0], row[1]
+        )
+    };
+    run("DROP TABLE IF EXISTS untouched");
     run("CREATE TABLE untouched AS SELECT * FROM served_latest_prices");
     run(&format!("DELETE FROM served_latest_prices WHERE {}", is(&deleted)));
     // The primary key allows a second row under another name only.
+    const REST: &str = "price, volume, event_time, feed, raw_partition, raw_offset, raw_index, src_partition, market, product, \
+                        currency, unit, quality_flags, appended_at, updated_at";
     run(&format!(
-        "WITH copy AS (SELECT * FROM served_latest_prices WHERE {}) \
-         INSERT INTO served_latest_prices SELECT (jsonb_populate_record(copy, '{{\"instrument_id\": \"A_COPY\"}}')).* FROM copy",
+        "INSERT INTO served_latest_prices (generation, tenant_id, instrument_id, {REST}) \
+         SELECT generation, tenant_id, 'A_COPY', {REST} FROM served_latest_prices WHERE {}",
         is(&doubled)
     ));
-    run(&format!("UPDATE served_latest_prices SET price = price + 1 WHERE {}", is(&changed)));
+    run(&format!(
+        "UPDATE served_latest_prices SET price = price + 1 WHERE {}",
+        is(&changed)
+    ));
     let verified = pipeline.verify().unwrap();
     run("BEGIN; DELETE FROM served_latest_prices; INSERT INTO served_latest_prices SELECT * FROM untouched; COMMIT");
     run("DROP TABLE untouched");
     assert_eq!(verified.code, 1, "{}", verified.report);
-    assert!(verified.names(&[&format!("{} of tenant", deleted[1]), "is not served"]), "{:?}", verified.differences());
-    assert!(verified.names(&["A_COPY", "has no tick"]), "{:?}", verified.differences());
-    assert!(verified.names(&[&format!("{} of tenant", changed[1]), "price is"]), "{:?}", verified.differences());
+    assert!(
+        verified.names(&[&format!("{} of tenant", deleted[1]), "is not served"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&["A_COPY", "has no tick"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&format!("{} of tenant", changed[1]), "price is"]),
+        "{:?}",
+        verified.differences()
+    );
     pipeline.agree().unwrap();
 }
 
@@ -163,18 +260,36 @@ fn a_served_price_in_redis_deleted_doubled_or_changed_is_named() {
     let pipeline = filled();
     let redis = |command: &[&str]| pipeline.redis.run(command).unwrap();
     let pairs = pipeline.redis.with_prefix("served:latest_price:").unwrap();
-    let [(deleted, first), (doubled, second), (changed, third)] = &pairs[..3] else { panic!("too few keys") };
+    let [(deleted, first), (doubled, second), (changed, third)] = &pairs[..3] else {
+        panic!("too few keys")
+    };
     redis(&["DEL", deleted]);
     redis(&["SET", "served:latest_price:default:A_COPY", second]);
-    let price = third.split("\"price\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-    redis(&["SET", changed, &third.replace(&format!("\"price\":{price}"), "\"price\":123456.789")]);
+    let price = third
+        .split("\"price\":")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next())
+        .unwrap();
+    redis(&[
+        "SET",
+        changed,
+        &third.replace(&format!("\"price\":{price}"), "\"price\":123456.789"),
+    ]);
     let verified = pipeline.verify().unwrap();
     redis(&["SET", deleted, first, "EX", "3600"]);
     redis(&["SET", changed, third, "EX", "3600"]);
     redis(&["DEL", "served:latest_price:default:A_COPY"]);
     assert_eq!(verified.code, 1, "{}", verified.report);
     assert!(verified.names(&[deleted, "is missing"]), "{:?}", verified.differences());
-    assert!(verified.names(&["A_COPY", "has no tick"]), "{doubled}: {:?}", verified.differences());
-    assert!(verified.names(&[changed, "price is 123456.789 instead of"]), "{:?}", verified.differences());
+    assert!(
+        verified.names(&["A_COPY", "has no tick"]),
+        "{doubled}: {:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[changed, "price is 123456.789 instead of"]),
+        "{:?}",
+        verified.differences()
+    );
     pipeline.agree().unwrap();
 }

@@ -74,7 +74,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
         print_json(&serde_json::json!({ "demo": report, "verify": verified }))?;
     } else {
         print_line(&report.shown())?;
-        print_line(&demo.what_next().await?)?;
+        print_line(&demo.what_next(&own_command(place)).await?)?;
         print_line(&super::verify::shown(&verified))?;
     }
     if verified.is_ok() {
@@ -171,7 +171,7 @@ impl Demo {
         Ok(ingest::publish(&self.connection, &args).await?.len() as u64)
     }
 
-    async fn what_next(&self) -> anyhow::Result<String> {
+    async fn what_next(&self, dp: &str) -> anyhow::Result<String> {
         let queries = report::queries(|table| self.connection.names.table(table));
         for sql in &queries {
             self.stores
@@ -181,13 +181,13 @@ impl Demo {
                 .with_context(|| format!("ask ClickHouse: {sql}"))?;
         }
         let ports = &self.stack.config().ports;
-        let sql: String = queries.iter().map(|sql| format!("  dp sql \"{sql}\"\n")).collect();
+        let sql: String = queries.iter().map(|sql| format!("  {dp} sql \"{sql}\"\n")).collect();
         Ok(format!(
             "what to look at next\n  \
              http://127.0.0.1:{projection}/prices/latest?instrument_id=MISO.INDIANA.HUB.RT5\n  \
              http://127.0.0.1:{normalization}/quality-rules   …/markets   …/health   …/metrics   (also on {enrichment}, {aggregation}, {projection})\n  \
              http://127.0.0.1:{clickhouse}/play                SQL in the browser, database {database}\n  \
-             dp tail normalized --follow --limit 10     dp tail dlq --limit 5     dp groups     dp status\n{sql}",
+             {dp} tail normalized --follow --limit 10     {dp} tail dlq --limit 5     {dp} groups     {dp} status\n{sql}",
             projection = ports.projection,
             normalization = ports.normalization,
             enrichment = ports.enrichment,
@@ -221,6 +221,18 @@ fn merged(
         }
     }
     steps
+}
+
+/// How the user reaches this stack again.
+fn own_command(place: &Place) -> String {
+    let mut command = "dp".to_owned();
+    if place.port_offset != 0 {
+        command.push_str(&format!(" --port-offset {}", place.port_offset));
+    }
+    if let Some(dir) = &place.dir {
+        command.push_str(&format!(" --dir '{}'", dir.display()));
+    }
+    command
 }
 
 fn now() -> domain::Micros {

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod groups;
 pub mod ingest;
+pub mod logs;
 pub mod migrate;
 pub mod present;
 pub mod progress;
@@ -27,7 +28,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => stack::up(place, args, json).await,
         Command::Down => stack::down(place, json).await,
         Command::Status => stack::status(place, json),
-        Command::Logs(args) => stack::logs(place, args, json).await,
+        Command::Logs(args) => logs::run(place, args, json).await,
         Command::Start(args) => stack::start(place, args, json).await,
         Command::Stop(args) => stack::stop(place, args, json).await,
         Command::Restart(args) => stack::restart(place, args, json).await,

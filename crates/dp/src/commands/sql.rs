@@ -44,6 +44,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     let mut answer = request
         .send()
         .await
+        .map_err(reqwest::Error::without_url)
         .with_context(|| format!("ask ClickHouse at {}: is it running (`dp status`)?", settings.url))?;
     if !answer.status().is_success() {
         let text = answer.text().await.context("read the answer of ClickHouse")?;

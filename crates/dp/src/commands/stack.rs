@@ -1,10 +1,8 @@
-//! `dp up`, `down`, `status`, `logs`, `start`, `stop`, `restart`, `ps`, `clean-data`, `completions`: the local stack.
+//! `dp up`, `down`, `status`, `start`, `stop`, `restart`, `ps`, `clean-data`, `completions`: the local stack.
 //!
 //! Role: thin words around crate `localstack`, whose calls block and therefore run beside the runtime.
 //! Failure: what a failing `up` had started is stopped again; Ctrl-C counts as such a failure.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +20,6 @@ use crate::cli::{Cli, Place};
 use crate::connection::Connection;
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
-const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Fetch and start the servers, make tables and topics, start the services
 ///
@@ -38,24 +35,6 @@ pub struct UpArgs {
     /// Start the servers and make tables and topics, but start no service
     #[arg(long)]
     pub no_services: bool,
-}
-
-/// Show the last lines of logs
-///
-/// Without a name: of every process that was ever started in this stack. Services write one JSON object per line.
-#[derive(Debug, Clone, clap::Args)]
-#[command(
-    after_help = "Examples:\n  dp logs\n  dp logs normalization -n 100\n  dp logs aggregation --follow | jq -r .message"
-)]
-pub struct LogsArgs {
-    /// Whose log: kafka, clickhouse, postgres, redis, normalization, …, or a replica such as normalization-2
-    names: Vec<Name>,
-    /// How many lines of each
-    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
-    lines: usize,
-    /// Keep on showing new lines until Ctrl-C
-    #[arg(short, long)]
-    follow: bool,
 }
 
 /// Start services, replicas or servers
@@ -155,22 +134,41 @@ pub async fn down(place: &Place, json: bool) -> anyhow::Result<()> {
 /// `dp status`.
 pub fn status(place: &Place, json: bool) -> anyhow::Result<()> {
     let stack = Stack::open(&place.folder())?;
-    if json { print_json(&described(&stack)?) } else { show(&stack) }
+    if json {
+        print_json(&described(&stack)?)
+    } else {
+        show(&stack)
+    }
 }
 
 /// `dp ps`: processes that run now, for scripts.
 pub fn ps(place: &Place, json: bool) -> anyhow::Result<()> {
     let running = running(&Stack::open(&place.folder())?)?;
     if json {
-        return print_json(&running.iter().map(|process| json!({ "name": process.name, "pid": process.pid, "port": process.port })).collect::<Vec<_>>());
+        return print_json(
+            &running
+                .iter()
+                .map(|process| json!({ "name": process.name, "pid": process.pid, "port": process.port }))
+                .collect::<Vec<_>>(),
+        );
     }
-    let rows = running.iter().map(|process| vec![process.name.to_string(), optional(process.pid), process.port.to_string()]);
+    let rows = running.iter().map(|process| {
+        vec![
+            process.name.to_string(),
+            optional(process.pid),
+            process.port.to_string(),
+        ]
+    });
     print_line(&table(&["name", "pid", "port"], 1, rows))
 }
 
 /// The processes of the stack that are alive (a paused one is).
 pub fn running(stack: &Stack) -> anyhow::Result<Vec<ProcessStatus>> {
-    Ok(stack.status()?.into_iter().filter(|process| process.condition != Condition::Stopped).collect())
+    Ok(stack
+        .status()?
+        .into_iter()
+        .filter(|process| process.condition != Condition::Stopped)
+        .collect())
 }
 
 /// `dp start`.
@@ -182,7 +180,11 @@ pub async fn start(place: &Place, args: &StartArgs, json: bool) -> anyhow::Resul
 /// `dp stop`.
 pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<()> {
     let stack = Stack::open(&place.folder())?;
-    let names = if args.names.is_empty() { recorded_services(&stack)? } else { args.names.clone() };
+    let names = if args.names.is_empty() {
+        recorded_services(&stack)?
+    } else {
+        args.names.clone()
+    };
     let kill = args.kill;
     let stopped = blocking(move || stop_names(&stack, names, kill)).await?;
     report(if kill { "killed" } else { "stopped" }, &stopped, json)
@@ -213,7 +215,11 @@ pub async fn clean_data(place: &Place, json: bool) -> anyhow::Result<()> {
     if json {
         return print_json(&json!({ "removed": removed }));
     }
-    let what = if removed.is_some() { "removed" } else { "there is no stack in" };
+    let what = if removed.is_some() {
+        "removed"
+    } else {
+        "there is no stack in"
+    };
     print_line(&format!("{what} {}", folder.display()))
 }
 
@@ -224,59 +230,6 @@ pub fn completions(args: &CompletionsArgs) -> anyhow::Result<()> {
     print_line(String::from_utf8_lossy(&script).trim_end())
 }
 
-/// `dp logs`.
-pub async fn logs(place: &Place, args: &LogsArgs, json: bool) -> anyhow::Result<()> {
-    let stack = Stack::open(&place.folder())?;
-    let names = match args.names.as_slice() {
-        [] => stack.status()?.into_iter().map(|process| process.name).collect(),
-        names => names.to_vec(),
-    };
-    let labelled = names.len() > 1;
-    let mut tails: Vec<Tail> = Vec::new();
-    for name in names {
-        let mut tail = Tail { name, position: 0 };
-        let text = tail.read(&stack.log(name)).with_context(|| format!("{name} has no log in {}", stack.config().dir.display()))?;
-        let lines: Vec<&str> = text.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(args.lines)).try_for_each(|line| print_log(name, line, labelled, json))?;
-        tails.push(tail);
-    }
-    while args.follow {
-        for tail in &mut tails {
-            let text = tail.read(&stack.log(tail.name))?;
-            text.lines().try_for_each(|line| print_log(tail.name, line, labelled, json))?;
-        }
-        tokio::time::sleep(FOLLOW_EVERY).await;
-    }
-    Ok(())
-}
-
-/// A log file and how far it has been read.
-struct Tail {
-    name: Name,
-    position: u64,
-}
-
-impl Tail {
-    /// The whole lines that were added since the last time.
-    fn read(&mut self, path: &Path) -> anyhow::Result<String> {
-        let mut file = File::open(path)?;
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(self.position))?;
-        file.read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        bytes.truncate(whole);
-        self.position += whole as u64;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-}
-
-fn print_log(name: Name, line: &str, labelled: bool, json: bool) -> anyhow::Result<()> {
-    if json {
-        return super::present::print_json_line(&json!({ "name": name, "line": line }));
-    }
-    print_line(&if labelled { format!("{name:<15} {line}") } else { line.to_owned() })
-}
-
 fn is_stack(folder: &Path) -> bool {
     folder.join("stack.json").exists()
 }
@@ -284,7 +237,11 @@ fn is_stack(folder: &Path) -> bool {
 async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyhow::Result<Vec<Name>> {
     (stack.config_mut().progress, stack.config_mut().interrupted) = (true, interrupt_flag());
     blocking(move || {
-        let started: Vec<Name> = names.iter().copied().filter(|name| stack.pid(*name).is_none()).collect();
+        let started: Vec<Name> = names
+            .iter()
+            .copied()
+            .filter(|name| stack.pid(*name).is_none())
+            .collect();
         for name in &started {
             stack.start(*name)?;
         }
@@ -310,11 +267,20 @@ fn stop_names(stack: &Stack, names: Vec<Name>, kill: bool) -> anyhow::Result<Vec
 }
 
 fn or_services(names: &[Name]) -> Vec<Name> {
-    if names.is_empty() { Service::ALL.map(Name::from).to_vec() } else { names.to_vec() }
+    if names.is_empty() {
+        Service::ALL.map(Name::from).to_vec()
+    } else {
+        names.to_vec()
+    }
 }
 
 fn recorded_services(stack: &Stack) -> anyhow::Result<Vec<Name>> {
-    Ok(stack.status()?.into_iter().map(|process| process.name).filter(|name| matches!(name, Name::Service(..))).collect())
+    Ok(stack
+        .status()?
+        .into_iter()
+        .map(|process| process.name)
+        .filter(|name| matches!(name, Name::Service(..)))
+        .collect())
 }
 
 /// Set by Ctrl-C from now on, instead of ending the program.
@@ -330,7 +296,9 @@ fn interrupt_flag() -> Arc<AtomicBool> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work).await.context("a thread of the command ended early")?
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("a thread of the command ended early")?
 }
 
 fn report(what: &str, names: &[Name], json: bool) -> anyhow::Result<()> {
@@ -338,7 +306,11 @@ fn report(what: &str, names: &[Name], json: bool) -> anyhow::Result<()> {
         return print_json(&json!({ what: names }));
     }
     let list: Vec<String> = names.iter().map(Name::to_string).collect();
-    print_line(&if list.is_empty() { format!("nothing {what}") } else { format!("{what}: {}", list.join(", ")) })
+    print_line(&if list.is_empty() {
+        format!("nothing {what}")
+    } else {
+        format!("{what}: {}", list.join(", "))
+    })
 }
 
 fn described(stack: &Stack) -> anyhow::Result<Value> {
@@ -371,11 +343,21 @@ fn show(stack: &Stack) -> anyhow::Result<()> {
             optional(process.pid),
             process.port.to_string(),
             process.uptime_seconds.map(uptime).unwrap_or_default(),
-            process.usage.map(|usage| format!("{} MB", usage.resident_bytes >> 20)).unwrap_or_default(),
-            process.usage.map(|usage| format!("{:.1} s", usage.cpu_seconds)).unwrap_or_default(),
+            process
+                .usage
+                .map(|usage| format!("{} MB", usage.resident_bytes >> 20))
+                .unwrap_or_default(),
+            process
+                .usage
+                .map(|usage| format!("{:.1} s", usage.cpu_seconds))
+                .unwrap_or_default(),
         ]
     });
-    print_line(&table(&["name", "state", "pid", "port", "up for", "memory", "CPU"], 2, rows))
+    print_line(&table(
+        &["name", "state", "pid", "port", "up for", "memory", "CPU"],
+        2,
+        rows,
+    ))
 }
 
 fn uptime(seconds: u64) -> String {
@@ -393,28 +375,16 @@ fn optional(number: Option<i32>) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::io::Write;
-
     use clap::ValueEnum;
 
     use super::*;
 
     #[test]
-    fn a_tail_answers_whole_lines_once() {
-        let path = std::env::temp_dir().join(format!("dp-tail-{}", std::process::id()));
-        let mut file = File::create(&path).unwrap();
-        let mut tail = Tail { name: Service::Normalization.into(), position: 0 };
-        write!(file, "one\ntw").unwrap();
-        assert_eq!(tail.read(&path).unwrap(), "one\n");
-        writeln!(file, "o").unwrap();
-        assert_eq!(tail.read(&path).unwrap(), "two\n");
-        assert_eq!(tail.read(&path).unwrap(), "");
-        std::fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
     fn up_times_are_short() {
-        assert_eq!([uptime(59), uptime(119), uptime(120), uptime(7200)], ["59 s", "119 s", "2 min", "2 h"]);
+        assert_eq!(
+            [uptime(59), uptime(119), uptime(120), uptime(7200)],
+            ["59 s", "119 s", "2 min", "2 h"]
+        );
     }
 
     #[test]

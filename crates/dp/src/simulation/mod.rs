@@ -9,6 +9,7 @@
 mod avro;
 mod counts;
 mod instruments;
+mod plan;
 mod poison;
 mod random;
 mod statement;
@@ -19,9 +20,9 @@ use std::fmt::Write;
 
 use codec::Wire;
 use domain::Micros;
-use domain::instrument::check_identifier;
 
 pub use counts::{Counts, Kind, Shape};
+pub use plan::Plan;
 pub use poison::Poison;
 
 use instruments::{Instrument, Series};
@@ -31,63 +32,8 @@ use statement::{Statement, TimeForm};
 const MINUTE: Micros = 60_000_000;
 const HOUR: Micros = 60 * MINUTE;
 const DAY: Micros = 24 * HOUR;
-/// One more byte than a message with one tick may have, so over-size whatever else is in it.
-const OVERSIZE: usize = (1 << 20) + 1;
 /// A repetition comes at most this many messages after its first occurrence.
 const MEMORY: usize = 256;
-/// The earliest start: leaves room for ticks that are weeks late, and are still after 1990.
-const EARLIEST_START: Micros = 820_454_400_000_000;
-/// The latest start, in the year 2200.
-const LATEST_START: Micros = 7_258_118_400_000_000;
-
-/// What to simulate. Everything that decides about the bytes is in here.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    /// Messages in all.
-    pub messages: u64,
-    /// Seed of the random numbers.
-    pub seed: u64,
-    /// "Now" when the run begins, in microseconds since 1970.
-    pub start: Micros,
-    /// Messages a second, where somebody paces them; then event times go on from `start` at that rate. Otherwise they
-    /// are spread over the two minutes before `start`.
-    pub rate: Option<u64>,
-    /// Share of repeated events, 0 to 100.
-    pub duplicate_percent: f64,
-    /// Share of ticks that are minutes, hours or days late, 0 to 100.
-    pub late_percent: f64,
-    /// Share of messages that must end as dead letters, 0 to 100.
-    pub poison_percent: f64,
-    /// Tenant of every message.
-    pub tenant_id: String,
-}
-
-impl Plan {
-    /// What is wrong with it, in words for the command line.
-    pub fn check(&self) -> Result<(), String> {
-        let shares = [
-            ("--duplicate-percent", self.duplicate_percent),
-            ("--late-percent", self.late_percent),
-            ("--poison-percent", self.poison_percent),
-        ];
-        for (name, share) in shares {
-            if !(0.0..=100.0).contains(&share) {
-                return Err(format!("{name} must be between 0 and 100, got {share}"));
-            }
-        }
-        if self.messages == 0 {
-            return Err("--ticks must be at least 1".to_owned());
-        }
-        if self.rate == Some(0) {
-            return Err("--rate must be at least 1 message a second; leave it out for full speed".to_owned());
-        }
-        if !(EARLIEST_START..=LATEST_START).contains(&self.start) {
-            return Err("--start-time must lie between 1996 and 2200".to_owned());
-        }
-        check_identifier(&self.tenant_id)
-            .map_err(|error| format!("--tenant {error}, got '{}'", self.tenant_id.escape_debug()))
-    }
-}
 
 /// One message of the simulation, borrowed until the next one is made.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +66,7 @@ pub struct Generator {
 #[derive(Debug, Default)]
 struct Texts {
     event_id: String,
+    market: String,
     price: String,
     volume: String,
     bid: String,
@@ -204,16 +151,16 @@ impl Generator {
             0..=5 => Shape::Envelope,
             _ => Shape::Flat,
         };
-        let (instrument, late) = self.write_message(position, shape, wants_late, None);
+        let late = self.write_message(position, shape, wants_late, None);
         if self.recent.len() < self.memory {
-            self.recent.push((instrument, self.payload.clone()));
+            self.recent.push((position, self.payload.clone()));
         } else if let Some((of, payload)) = self.recent.get_mut(self.next_recent) {
-            *of = instrument;
+            *of = position;
             payload.clear();
             payload.extend_from_slice(&self.payload);
             self.next_recent = (self.next_recent + 1) % self.memory;
         }
-        (instrument, Kind::Tick { shape, late })
+        (position, Kind::Tick { shape, late })
     }
 
     fn make_poison(&mut self) -> (usize, Kind) {
@@ -226,20 +173,9 @@ impl Generator {
             _ => Shape::Envelope,
         };
         let position = self.choose_instrument(false);
-        let (instrument, _) = self.write_message(position, shape, false, Some(poison));
-        match poison {
-            // Without its last byte no JSON object is complete, and no datum of ours either.
-            Poison::BrokenJson | Poison::BrokenAvro => {
-                let cut = 1 + self.random.below(self.payload.len() as u64 / 2) as usize;
-                self.payload.truncate(self.payload.len() - cut);
-            }
-            Poison::NotAnObject => {
-                self.payload.insert(0, b'[');
-                self.payload.push(b']');
-            }
-            _ => {}
-        }
-        (instrument, Kind::Poison(poison))
+        self.write_message(position, shape, false, Some(poison));
+        poison.spoil_bytes(&mut self.payload, &mut self.random);
+        (position, Kind::Poison(poison))
     }
 
     /// Two ticks of five are trades. Day-ahead prices are rare, and never late: they are about tomorrow.
@@ -258,82 +194,51 @@ impl Generator {
         }
     }
 
-    /// Writes a message into `payload`; answers its instrument, and whether it is late.
-    fn write_message(
-        &mut self,
-        position: usize,
-        shape: Shape,
-        wants_late: bool,
-        poison: Option<Poison>,
-    ) -> (usize, bool) {
+    /// Writes a message of this instrument into `payload`; answers whether it is late.
+    fn write_message(&mut self, position: usize, shape: Shape, wants_late: bool, poison: Option<Poison>) -> bool {
         let now = self.now();
         let Generator {
             plan,
-            wire,
             random,
             instruments,
             texts,
-            payload,
-            counts,
             ..
         } = self;
-        payload.clear();
         let Some(instrument) = instruments.get_mut(position) else {
-            return (position, false);
+            return false;
         };
         let late = wants_late && instrument.series != Series::DayAhead;
         let event_time = event_time(instrument.series, late, plan.start, now, random);
-        texts.fill(plan, counts.messages, instrument, random);
-        let market = match random.below(3) {
-            0 => instrument.market.to_ascii_lowercase(),
-            _ => instrument.market.to_owned(),
-        };
-        let is = |kind: Poison| poison == Some(kind);
-        let said = Statement {
-            event_id: Some(texts.event_id.as_str()).filter(|_| !is(Poison::MissingEventId)),
+        texts.fill(plan, self.counts.messages, instrument, random);
+        let mut said = Statement {
+            event_id: Some(&texts.event_id),
             tenant_id: &plan.tenant_id,
-            market: if is(Poison::UnknownMarket) { "ATLANTIS" } else { &market },
-            instrument_id: Some(instrument.id.as_str()).filter(|_| !is(Poison::MissingInstrument)),
+            market: &texts.market,
+            instrument_id: Some(&instrument.id),
             node: instrument.node,
             zone: (!instrument.node.is_empty() && random.chance(900_000)).then_some("Z1"),
             product: instrument.product,
-            event_time: match poison {
-                Some(Poison::MissingTime) => None,
-                Some(Poison::AncientTime) => Some(-DAY * 365),
-                _ => Some(event_time),
-            },
+            event_time: Some(event_time),
             sent_at: now,
-            time_form: if is(Poison::AncientTime) {
-                TimeForm::Utc
-            } else {
-                random.one_of(&TimeForm::ALL).copied().unwrap_or(TimeForm::Utc)
-            },
-            price: match poison {
-                Some(Poison::MissingPrice) => None,
-                Some(Poison::PriceInWords) => Some("\"n/a\""),
-                _ => Some(&texts.price),
-            },
-            volume: if is(Poison::NegativeVolume) {
-                Some("-5")
-            } else {
-                Some(texts.volume.as_str()).filter(|text| !text.is_empty())
-            },
+            time_form: random.one_of(&TimeForm::ALL).copied().unwrap_or(TimeForm::Utc),
+            price: Some(&texts.price),
+            volume: Some(texts.volume.as_str()).filter(|text| !text.is_empty()),
             bid: Some(&texts.bid),
             ask: Some(&texts.ask),
-            version: if is(Poison::WrongVersion) {
-                "2.0.0"
-            } else {
-                shape.version()
-            },
-            sequence: counts.messages,
-            padding: if is(Poison::Oversize) { OVERSIZE } else { 0 },
+            version: shape.version(),
+            sequence: self.counts.messages,
+            padding: 0,
         };
-        match shape {
-            Shape::Envelope => statement::write_envelope(&said, payload),
-            Shape::Flat => statement::write_flat(&said, &mut texts.inner, payload),
-            Shape::Avro => avro::write(wire, &said, payload),
+        if let Some(poison) = poison {
+            poison.spoil(&mut said);
         }
-        (position, late)
+        self.payload.clear();
+        match shape {
+            Shape::Envelope => statement::write_envelope(&said, &mut self.payload),
+            Shape::Flat => statement::write_flat(&said, &mut texts.inner, &mut self.payload),
+            Shape::Avro => avro::write(&self.wire, &said, &mut self.payload),
+        }
+        late
     }
 
     /// The time at which the next message is said to be sent, to the millisecond.
@@ -371,6 +276,11 @@ impl Texts {
         let price = instrument.move_price(random);
         let volume = random.between(1, 40_000);
         self.event_id.clear();
+        self.market.clear();
+        self.market.push_str(instrument.market);
+        if random.below(3) == 0 {
+            self.market.make_ascii_lowercase();
+        }
         self.price.clear();
         self.volume.clear();
         self.bid.clear();

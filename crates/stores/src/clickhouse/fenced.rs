@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::{Classified, RawPosition};
-use serde::Deserialize;
+use domain::Classified;
 use uuid::Uuid;
 
+use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId, Uptime};
 use super::{ClickHouse, FENCED, Layout, literal, within};
 use crate::{LastOrigin, Position, Store, StoreError};
 
@@ -76,63 +76,16 @@ pub struct FencedTable {
     inserts: Arc<AtomicU64>,
 }
 
-#[derive(Deserialize)]
-struct Uptime {
-    seconds: u64,
-}
-
-#[derive(Deserialize)]
-struct Epoch {
-    epoch: u64,
-}
-
-#[derive(Deserialize)]
-struct Running {
-    query_id: String,
-}
-
-#[derive(Deserialize)]
-struct TopicId {
-    topic: String,
-    topic_id: String,
-}
-
-#[derive(Deserialize)]
-struct StoredOrigin {
-    feed: String,
-    raw_partition: i32,
-    raw_offset: i64,
-    raw_index: i32,
-}
-
-/// Where a lane of the table ends; feed and origin stay empty for tables without origins.
-#[derive(Deserialize)]
-struct LaneEnd {
-    last_offset: i64,
-    origin: Option<StoredOrigin>,
-}
-
-#[derive(Deserialize)]
-struct StoredFloor {
-    next_offset: i64,
-    sequencer: Vec<StoredOrigin>,
-}
-
-impl From<StoredOrigin> for LastOrigin {
-    fn from(stored: StoredOrigin) -> LastOrigin {
-        LastOrigin {
-            feed: stored.feed,
-            raw_partition: stored.raw_partition,
-            position: RawPosition { offset: stored.raw_offset, index: stored.raw_index },
-        }
-    }
-}
-
 impl FencedTable {
     /// The table of this layout in the generation with this suffix (empty, or `_g2`).
     pub fn new(clickhouse: ClickHouse, layout: &'static Layout, suffix: &str) -> FencedTable {
         let table = format!("{}{suffix}", layout.table).into();
-        FencedTable { clickhouse, layout, table, inserts: Arc::new(AtomicU64::new(0)) }
+        FencedTable {
+            clickhouse,
+            layout,
+            table,
+            inserts: Arc::new(AtomicU64::new(0)),
+        }
     }
 
     /// The table's name, with its suffix.
@@ -147,12 +100,22 @@ impl FencedTable {
     pub async fn check_topics(&self, ids: &[(String, String)]) -> Result<(), StoreError> {
         let database = self.clickhouse.database();
         let names: Vec<String> = ids.iter().map(|(topic, _)| literal(topic)).collect();
-        let sql = format!("SELECT topic, topic_id FROM {database}.writer_topics WHERE topic IN ({})", names.join(", "));
+        let sql = format!(
+            "SELECT topic, topic_id FROM {database}.writer_topics WHERE topic IN ({})",
+            names.join(", ")
+        );
         let known: Vec<TopicId> = self.clickhouse.rows("check topic ids", &sql).await?;
         for (topic, id) in ids {
             match known.iter().find(|row| row.topic == *topic) {
                 Some(row) if row.topic_id == *id => {}
-                Some(row) => return Err(StoreError::topic_id_changed(Store::ClickHouse, topic, &row.topic_id, id)),
+                Some(row) => {
+                    return Err(StoreError::topic_id_changed(
+                        Store::ClickHouse,
+                        topic,
+                        &row.topic_id,
+                        id,
+                    ));
+                }
                 None => {
                     let (topic, id) = (literal(topic), literal(id));
                     let sql = format!("INSERT INTO {database}.writer_topics (topic, topic_id) SELECT {topic}, {id}");
@@ -194,8 +157,17 @@ impl FencedTable {
         let sql = format!("SELECT epoch FROM {database}.writer_fence WHERE topic = {named} AND writer = '{writer}'");
         let rows: Vec<Epoch> = self.clickhouse.rows("claim", &sql).await?;
         match rows.first() {
-            Some(row) => Ok(Claim { topic: topic.to_owned(), partition, epoch: row.epoch, writer }),
-            None => Err(StoreError::unexpected(Store::ClickHouse, "claim", "the claim just stored is not there")),
+            Some(row) => Ok(Claim {
+                topic: topic.to_owned(),
+                partition,
+                epoch: row.epoch,
+                writer,
+            }),
+            None => Err(StoreError::unexpected(
+                Store::ClickHouse,
+                "claim",
+                "the claim just stored is not there",
+            )),
         }
     }
 
@@ -204,11 +176,19 @@ impl FencedTable {
     /// # Errors
     /// `drain_unconfirmed` where one still runs after a minute; or as the server says.
     pub async fn drain(&self, topic: &str, partition: i32) -> Result<(), StoreError> {
-        let mine = format!("startsWith(query_id, {})", literal(&format!("writer:{topic}:{partition}:")));
+        let mine = format!(
+            "startsWith(query_id, {})",
+            literal(&format!("writer:{topic}:{partition}:"))
+        );
         let started = Instant::now();
         loop {
             let kill = format!("KILL QUERY WHERE {mine} SYNC FORMAT Null");
-            within("drain", DRAIN_TIMEOUT, self.clickhouse.client().query_raw(&kill).execute()).await?;
+            within(
+                "drain",
+                DRAIN_TIMEOUT,
+                self.clickhouse.client().query_raw(&kill).execute(),
+            )
+            .await?;
             let sql = format!("SELECT query_id FROM system.processes WHERE {mine}");
             let running: Vec<Running> = self.clickhouse.rows("drain", &sql).await?;
             let Some(query) = running.first() else {
@@ -216,7 +196,12 @@ impl FencedTable {
             };
             if started.elapsed() > DRAIN_TIMEOUT {
                 let message = format!("insert {} of an earlier writer does not end", query.query_id);
-                return Err(StoreError::transient(Store::ClickHouse, "drain", "drain_unconfirmed", message));
+                return Err(StoreError::transient(
+                    Store::ClickHouse,
+                    "drain",
+                    "drain_unconfirmed",
+                    message,
+                ));
             }
             tokio::time::sleep(DRAIN_POLL).await;
         }
@@ -236,14 +221,27 @@ impl FencedTable {
     }
 
     async fn table_position(&self, partition: i32) -> Result<Option<Position>, StoreError> {
-        let uptime: Vec<Uptime> = self.clickhouse.rows("read back", "SELECT toUInt64(uptime()) AS seconds").await?;
+        let uptime: Vec<Uptime> = self
+            .clickhouse
+            .rows("read back", "SELECT toUInt64(uptime()) AS seconds")
+            .await?;
         let fresh = uptime.first().is_none_or(|row| row.seconds < FRESH_SERVER_SECONDS);
-        let lanes: Vec<LaneEnd> = self.clickhouse.rows("read back", &self.read_back_sql(partition, !fresh)).await?;
+        let lanes: Vec<LaneEnd> = self
+            .clickhouse
+            .rows("read back", &self.read_back_sql(partition, !fresh))
+            .await?;
         let Some(last_offset) = lanes.iter().map(|lane| lane.last_offset).max() else {
             return Ok(None);
         };
-        let sequencer = lanes.into_iter().filter_map(|lane| lane.origin).map(LastOrigin::from).collect();
-        let position = Position { next_offset: last_offset + 1, sequencer };
+        let sequencer = lanes
+            .into_iter()
+            .filter_map(|lane| lane.origin)
+            .map(LastOrigin::from)
+            .collect();
+        let position = Position {
+            next_offset: last_offset + 1,
+            sequencer,
+        };
         // Merging sorts the lanes.
         Ok(Some(Position::default().merge(position)))
     }
@@ -293,8 +291,17 @@ impl FencedTable {
             .sequencer
             .iter()
             .map(|lane| {
-                let LastOrigin { feed, raw_partition, position } = lane;
-                format!("({}, {raw_partition}, {}, {})", literal(feed), position.offset, position.index)
+                let LastOrigin {
+                    feed,
+                    raw_partition,
+                    position,
+                } = lane;
+                format!(
+                    "({}, {raw_partition}, {}, {})",
+                    literal(feed),
+                    position.offset,
+                    position.index
+                )
             })
             .collect();
         let sql = format!(
@@ -338,10 +345,11 @@ impl FencedTable {
             insert.send(bytes).await?;
             insert.end().await
         };
-        sent.await.map_err(|error| match StoreError::clickhouse("insert", &error) {
-            error if error.code() == "fenced" => InsertError::Fenced,
-            error => InsertError::Unknown(error),
-        })
+        sent.await
+            .map_err(|error| match StoreError::clickhouse("insert", &error) {
+                error if error.code() == "fenced" => InsertError::Fenced,
+                error => InsertError::Unknown(error),
+            })
     }
 
     fn insert_sql(&self, claim: &Claim) -> String {

@@ -27,7 +27,9 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
             continue;
         }
         for statement in statements(migration.sql) {
-            let sql = statement.replace("{db}", clickhouse.database()).replace("{suffix}", suffix);
+            let sql = statement
+                .replace("{db}", clickhouse.database())
+                .replace("{suffix}", suffix);
             clickhouse.exec(&sql).await?;
         }
         if migration.version == 1 {

@@ -8,6 +8,7 @@
 pub mod fenced;
 mod migrations;
 pub mod rows;
+mod stored;
 
 use std::time::Duration;
 
@@ -67,7 +68,10 @@ impl ClickHouse {
             .with_password(config.password)
             .with_compression(clickhouse::Compression::None)
             .with_setting("wait_end_of_query", "1");
-        ClickHouse { client, database: config.database }
+        ClickHouse {
+            client,
+            database: config.database,
+        }
     }
 
     /// The database that tables are in.
@@ -80,7 +84,12 @@ impl ClickHouse {
     /// # Errors
     /// Where it does not, within 3 s.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        within("ping", PING_TIMEOUT, self.client.query_raw("SELECT 1 FORMAT Null").execute()).await
+        within(
+            "ping",
+            PING_TIMEOUT,
+            self.client.query_raw("SELECT 1 FORMAT Null").execute(),
+        )
+        .await
     }
 
     /// Runs a statement without a result, in no particular database (so that it can make ours).
@@ -99,7 +108,9 @@ impl ClickHouse {
     pub async fn query_json(&self, sql: &str) -> Result<Vec<Map<String, Value>>, StoreError> {
         let sql = sql.trim().trim_end_matches(';');
         let body = self.query_bytes("query", sql, "JSONEachRow").await?;
-        let rows = serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>();
+        let rows = serde_json::Deserializer::from_slice(&body)
+            .into_iter()
+            .collect::<Result<_, _>>();
         rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, "query", error))
     }
 
@@ -125,9 +136,14 @@ impl ClickHouse {
 
     /// Typed rows of one of our own questions.
     async fn rows<T: DeserializeOwned>(&self, operation: &'static str, sql: &str) -> Result<Vec<T>, StoreError> {
-        let query = self.client.query_raw(sql).with_setting("output_format_json_quote_64bit_integers", "0");
+        let query = self
+            .client
+            .query_raw(sql)
+            .with_setting("output_format_json_quote_64bit_integers", "0");
         let body = fetch(operation, QUERY_TIMEOUT, query, "JSONEachRow").await?;
-        let rows = serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>();
+        let rows = serde_json::Deserializer::from_slice(&body)
+            .into_iter()
+            .collect::<Result<_, _>>();
         rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, operation, error))
     }
 

@@ -94,7 +94,10 @@ const SELECT: &str = "SELECT tenant_id, instrument_id, (price * 100000000)::bigi
 impl LatestPriceStore {
     /// Over this pool, for this generation (empty for the first).
     pub fn new(postgres: Postgres, generation: &str) -> LatestPriceStore {
-        LatestPriceStore { postgres, generation: generation.to_owned() }
+        LatestPriceStore {
+            postgres,
+            generation: generation.to_owned(),
+        }
     }
 
     /// Remembers the ids of these topics, `(name, id)`, or refuses where another id is remembered.
@@ -107,7 +110,9 @@ impl LatestPriceStore {
             let sql = "INSERT INTO projection_topics (topic, topic_id) VALUES ($1, $2) \
                        ON CONFLICT (topic) DO UPDATE SET topic = excluded.topic RETURNING topic_id";
             let row = within("check topic ids", CALL_TIMEOUT, client.query_one(sql, &[topic, id])).await?;
-            let stored: String = row.try_get(0).map_err(|error| StoreError::postgres("check topic ids", &error))?;
+            let stored: String = row
+                .try_get(0)
+                .map_err(|error| StoreError::postgres("check topic ids", &error))?;
             if stored != *id {
                 return Err(StoreError::topic_id_changed(Store::Postgres, topic, &stored, id));
             }
@@ -124,13 +129,15 @@ impl LatestPriceStore {
         let client = self.postgres.client(OPERATION).await?;
         let sql = "SELECT next_offset, sequencer::text FROM projection_positions \
                    WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&PROJECTION, &self.generation, &topic, &partition];
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&PROJECTION, &self.generation, &topic, &partition];
         let Some(row) = within(OPERATION, CALL_TIMEOUT, client.query_opt(sql, &values)).await? else {
             return Ok(None);
         };
         let read = || Ok((row.try_get(0)?, row.try_get(1)?));
         let (next_offset, stored): (i64, String) = read().map_err(|error| StoreError::postgres(OPERATION, &error))?;
-        let sequencer = from_json(&stored).map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
+        let sequencer =
+            from_json(&stored).map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
         Ok(Some(Position { next_offset, sequencer }))
     }
 
@@ -141,7 +148,12 @@ impl LatestPriceStore {
     pub async fn load_prices(&self, partition: i32) -> Result<Vec<LatestPrice>, StoreError> {
         let client = self.postgres.client("load prices").await?;
         let sql = format!("{SELECT} AND src_partition = $2");
-        let rows = within("load prices", CALL_TIMEOUT, client.query(&sql, &[&self.generation, &partition])).await?;
+        let rows = within(
+            "load prices",
+            CALL_TIMEOUT,
+            client.query(&sql, &[&self.generation, &partition]),
+        )
+        .await?;
         rows.iter().map(price).collect()
     }
 
@@ -162,7 +174,9 @@ impl LatestPriceStore {
         );
         let call = async {
             let statement = client.prepare_cached(&sql).await?;
-            client.query(&statement, &[&self.generation, &tenant_id, &instrument_id, &limit]).await
+            client
+                .query(&statement, &[&self.generation, &tenant_id, &instrument_id, &limit])
+                .await
         };
         let rows = within("find prices", CALL_TIMEOUT, call).await?;
         rows.iter().map(price).collect()
@@ -177,7 +191,12 @@ impl LatestPriceStore {
         let client = self.postgres.client(OPERATION).await?;
         let sql = "SELECT topic, partition, next_offset, extract(epoch FROM now() - updated_at)::float8 \
                    FROM projection_positions WHERE projection = $1 AND generation = $2 ORDER BY topic, partition";
-        let rows = within(OPERATION, CALL_TIMEOUT, client.query(sql, &[&PROJECTION, &self.generation])).await?;
+        let rows = within(
+            OPERATION,
+            CALL_TIMEOUT,
+            client.query(sql, &[&PROJECTION, &self.generation]),
+        )
+        .await?;
         let read = |row: &Row| {
             Ok(StoredPosition {
                 topic: row.try_get(0)?,
@@ -186,7 +205,9 @@ impl LatestPriceStore {
                 updated_seconds_ago: row.try_get(3)?,
             })
         };
-        rows.iter().map(|row| read(row).map_err(|error| StoreError::postgres(OPERATION, &error))).collect()
+        rows.iter()
+            .map(|row| read(row).map_err(|error| StoreError::postgres(OPERATION, &error)))
+            .collect()
     }
 
     /// Applies a batch and moves the position, or does nothing at all.
@@ -223,14 +244,27 @@ impl LatestPriceStore {
         let changed = match &batch.expected {
             Some(expected) => {
                 let statement = transaction.prepare_cached(UPDATE_POSITION).await?;
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-                    [&PROJECTION, &self.generation, &batch.topic, &batch.partition, &next_offset, &sequencer, expected];
+                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
+                    &PROJECTION,
+                    &self.generation,
+                    &batch.topic,
+                    &batch.partition,
+                    &next_offset,
+                    &sequencer,
+                    expected,
+                ];
                 transaction.execute(&statement, &values).await?
             }
             None => {
                 let statement = transaction.prepare_cached(INSERT_POSITION).await?;
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-                    [&PROJECTION, &self.generation, &batch.topic, &batch.partition, &next_offset, &sequencer];
+                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [
+                    &PROJECTION,
+                    &self.generation,
+                    &batch.topic,
+                    &batch.partition,
+                    &next_offset,
+                    &sequencer,
+                ];
                 transaction.execute(&statement, &values).await?
             }
         };
@@ -241,7 +275,8 @@ impl LatestPriceStore {
         // One order of locking for all writers.
         let mut prices: Vec<&LatestPrice> = batch.prices.iter().collect();
         prices.sort_by(|a, b| (&a.tenant_id, &a.instrument_id).cmp(&(&b.tenant_id, &b.instrument_id)));
-        let texts = |field: fn(&LatestPrice) -> &str| -> Vec<&str> { prices.iter().map(|price| field(price)).collect() };
+        let texts =
+            |field: fn(&LatestPrice) -> &str| -> Vec<&str> { prices.iter().map(|price| field(price)).collect() };
         let longs = |field: fn(&LatestPrice) -> i64| -> Vec<i64> { prices.iter().map(|price| field(price)).collect() };
         let ints = |field: fn(&LatestPrice) -> i32| -> Vec<i32> { prices.iter().map(|price| field(price)).collect() };
         let times = |field: fn(&LatestPrice) -> Micros| -> Vec<SystemTime> {
@@ -250,7 +285,14 @@ impl LatestPriceStore {
         let volumes: Vec<Option<i64>> = prices.iter().map(|price| price.volume.map(Decimal::unscaled)).collect();
         let flags: Vec<String> = prices
             .iter()
-            .map(|price| price.quality_flags.iter().map(|flag| flag.name()).collect::<Vec<_>>().join(","))
+            .map(|price| {
+                price
+                    .quality_flags
+                    .iter()
+                    .map(|flag| flag.name())
+                    .collect::<Vec<_>>()
+                    .join(",")
+            })
             .collect();
         let statement = transaction.prepare_cached(UPSERT).await?;
         let values: [&(dyn tokio_postgres::types::ToSql + Sync); 17] = [
@@ -279,7 +321,11 @@ impl LatestPriceStore {
 
 fn system_time(time: Micros) -> SystemTime {
     let distance = Duration::from_micros(time.unsigned_abs());
-    if time < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+    if time < 0 {
+        UNIX_EPOCH - distance
+    } else {
+        UNIX_EPOCH + distance
+    }
 }
 
 fn micros(time: SystemTime) -> Micros {

@@ -33,7 +33,9 @@ impl Notices {
             while !sender.is_closed() {
                 match follow(&postgres, channel_name, &sender).await {
                     Ok(()) => wait = FIRST_WAIT,
-                    Err(error) => tracing::warn!(channel = channel_name, error = %error, "not listening; connecting again"),
+                    Err(error) => {
+                        tracing::warn!(channel = channel_name, error = %error, "not listening; connecting again")
+                    }
                 }
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LAST_WAIT);
@@ -68,7 +70,12 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
             }
         }
     });
-    let listening = within("listen", super::CALL_TIMEOUT, client.batch_execute(&format!("LISTEN {channel_name}"))).await;
+    let listening = within(
+        "listen",
+        super::CALL_TIMEOUT,
+        client.batch_execute(&format!("LISTEN {channel_name}")),
+    )
+    .await;
     if let Err(error) = listening {
         driver.abort();
         return Err(error);

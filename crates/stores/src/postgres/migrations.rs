@@ -23,7 +23,9 @@ pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
     let mut client = postgres.client("migrate").await?;
     let run = async {
         let transaction = client.transaction().await?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+        transaction
+            .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
+            .await?;
         transaction.batch_execute(VERSIONS).await?;
         let rows = transaction.query("SELECT version FROM schema_migrations", &[]).await?;
         let applied: Vec<i32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;

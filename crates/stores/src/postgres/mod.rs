@@ -14,7 +14,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
 pub use latest::{Applied, LatestPriceStore, PriceBatch};
-pub use listen::{REFERENCE_CHANGED, Notices};
+pub use listen::{Notices, REFERENCE_CHANGED};
 pub use migrations::{migrate, seed_reference};
 pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
 
@@ -50,13 +50,17 @@ impl Postgres {
     /// Where the address cannot be read.
     pub fn connect(dsn: &str, pool_size: usize) -> Result<Postgres, StoreError> {
         let refused = |message: String| StoreError::fatal(Store::Postgres, "read address", "invalid_address", message);
-        let mut config: Config = dsn.parse().map_err(|error: tokio_postgres::Error| refused(error.to_string()))?;
+        let mut config: Config = dsn
+            .parse()
+            .map_err(|error: tokio_postgres::Error| refused(error.to_string()))?;
         config.connect_timeout(CONNECT_TIMEOUT);
         config.application_name("data-processing");
         let manager = Manager::from_config(
             config.clone(),
             NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Verified },
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Verified,
+            },
         );
         let timeouts = Timeouts {
             wait: Some(WAIT_TIMEOUT),
@@ -116,7 +120,10 @@ impl Postgres {
     }
 
     async fn client(&self, operation: &'static str) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| StoreError::pool(operation, &error))
+        self.pool
+            .get()
+            .await
+            .map_err(|error| StoreError::pool(operation, &error))
     }
 }
 

@@ -73,9 +73,14 @@ impl ReferenceStore {
              FROM instrument_aliases a JOIN taxonomy_instruments i USING (tenant_id, instrument_id) WHERE i.active"
         );
         let commodities = "SELECT tenant_id, commodity, keywords, priority FROM taxonomy_commodity_rules ORDER BY priority, commodity";
-        let regions = "SELECT tenant_id, region, keywords, priority FROM taxonomy_region_rules ORDER BY priority, region";
+        let regions =
+            "SELECT tenant_id, region, keywords, priority FROM taxonomy_region_rules ORDER BY priority, region";
         let all = async {
-            Ok((client.query(&instruments, &[]).await?, client.query(commodities, &[]).await?, client.query(regions, &[]).await?))
+            Ok((
+                client.query(&instruments, &[]).await?,
+                client.query(commodities, &[]).await?,
+                client.query(regions, &[]).await?,
+            ))
         };
         let (instruments, commodities, regions) = within("load reference data", CALL_TIMEOUT, all).await?;
         Ok(ReferenceData {
@@ -131,7 +136,9 @@ fn instrument(row: &Row) -> Result<ReferenceInstrument, StoreError> {
 }
 
 fn decimal(row: &Row, column: usize) -> Result<Option<Decimal>, StoreError> {
-    let unscaled: Option<i64> = row.try_get(column).map_err(|error| StoreError::postgres("read reference data", &error))?;
+    let unscaled: Option<i64> = row
+        .try_get(column)
+        .map_err(|error| StoreError::postgres("read reference data", &error))?;
     let value = unscaled.map(Decimal::from_unscaled).transpose();
     value.map_err(|error| StoreError::unexpected(Store::Postgres, "read reference data", error))
 }

@@ -43,7 +43,10 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 /// Sends a statement under this query id and does not wait for its end; it ends with the stream, or by itself.
 pub fn begin_statement(port: u16, query_id: &str, sql: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let head = format!("POST /?query_id={query_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", sql.len());
+    let head = format!(
+        "POST /?query_id={query_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        sql.len()
+    );
     stream.write_all(format!("{head}{sql}").as_bytes()).unwrap();
     stream
 }
@@ -57,7 +60,12 @@ pub fn tick() -> Tick<'static> {
     quality_flags.insert(QualityFlag::PriceNegative);
     quality_flags.insert(QualityFlag::LateArrival);
     Tick {
-        origin: Origin { feed: "ingestion.market.raw.v1", partition: 2, offset: 17, index: 1 },
+        origin: Origin {
+            feed: "ingestion.market.raw.v1",
+            partition: 2,
+            offset: 17,
+            index: 1,
+        },
         appended_at: 1_790_812_800_000_001,
         source_event_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
         correlation_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
@@ -101,7 +109,10 @@ pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPri
         price: tick.price,
         volume: tick.volume,
         event_time,
-        origin: OwnedOrigin { offset, ..tick.origin.into() },
+        origin: OwnedOrigin {
+            offset,
+            ..tick.origin.into()
+        },
         src_partition: 1,
         market: tick.market.into(),
         product: tick.product.into(),
@@ -118,7 +129,9 @@ pub fn shuffled<T: Clone>(values: &[T], seed: u64) -> Vec<T> {
     let mut keyed: Vec<(u64, T)> = values
         .iter()
         .map(|value| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33, value.clone())
         })
         .collect();

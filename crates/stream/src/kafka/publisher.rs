@@ -241,7 +241,7 @@ impl Publisher {
             .producer
             .client()
             .fetch_metadata(Some(topic), Timeout::After(CALL_TIMEOUT))
-            .map_err(|e| classify("read metadata", &e))?;
+            .map_err(|e| classify("read metadata (does Kafka run? see `dp status`)", &e))?;
         let count = metadata
             .topics()
             .iter()

@@ -43,11 +43,11 @@ pub struct Commit {
 /// What to do next; at most one at a time for each lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Work {
-    /// Prices for Redis, before anything else.
+    /// Prices for Redis, before Postgres.
     pub redis: Vec<LatestPrice>,
     /// The prices are everything there is: mark the copy as complete afterwards.
     pub refill: bool,
-    /// Ask Redis which run it is, and whether the mark is there.
+    /// Before anything else, ask Redis which run it is, and whether this lane's mark is there.
     pub check_copy: bool,
     /// Commit to Postgres, after Redis.
     pub commit: Option<Commit>,
@@ -166,7 +166,8 @@ impl Lane {
             work.redis = self.book.take_waiting(Copy::Redis);
             work.refill = std::mem::take(&mut self.refill);
         }
-        if now >= self.copy_check_due {
+        // Before the first write the run has to be known, or a restart right after it would go unnoticed.
+        if now >= self.copy_check_due || (self.redis_run.is_none() && !work.redis.is_empty()) {
             work.check_copy = true;
             self.copy_check_due = now + COPY_CHECK;
         }

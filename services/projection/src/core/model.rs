@@ -59,11 +59,13 @@ struct Postgres {
 #[derive(Default)]
 struct Redis {
     run: u64,
-    marked: bool,
+    mark: Option<u64>,
     prices: BTreeMap<String, LatestPrice>,
 }
 
 struct Owner {
+    /// Its mark in Redis.
+    id: u64,
     lane: Lane,
     at: usize,
 }
@@ -78,6 +80,8 @@ struct World {
     owners: Vec<Owner>,
     /// The stored position went back: readers of `/health/projections` would see time run backwards.
     went_back: bool,
+    calm: bool,
+    loads: u64,
 }
 
 impl World {
@@ -107,6 +111,8 @@ impl World {
             redis: Redis::default(),
             owners: Vec::new(),
             went_back: false,
+            calm: false,
+            loads: 0,
         };
         world.join();
         world
@@ -117,10 +123,12 @@ impl World {
         self.owners.push(owner);
     }
 
-    fn load(&self) -> Owner {
+    fn load(&mut self) -> Owner {
+        self.loads += 1;
         let position = self.postgres.position.clone();
         let at = position.as_ref().map_or(0, |position| position.next_offset as usize);
         Owner {
+            id: self.loads,
             lane: Lane::new(PACE, 0, position, self.postgres.prices.values().cloned().collect()),
             at,
         }
@@ -142,7 +150,7 @@ impl World {
         let Some(work) = self.owners[index].lane.work(now, drain) else {
             return;
         };
-        let answers = self.carry_out(&work);
+        let answers = self.carry_out(self.owners[index].id, &work);
         // The owner may be frozen here while the other one goes on.
         if self.random.chance(20) && self.owners.len() > 1 {
             let other = (index + 1) % self.owners.len();
@@ -153,11 +161,20 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, work: &Work) -> Answers {
+    /// Something goes wrong, with this probability in percent; nothing does any more in the end.
+    fn fails(&mut self, percent: u64) -> bool {
+        !self.calm && self.random.chance(percent)
+    }
+
+    fn carry_out(&mut self, owner: u64, work: &Work) -> Answers {
         let mut answers = Answers {
-            redis_ok: !self.random.chance(10),
+            redis_ok: !self.fails(10),
             ..Answers::default()
         };
+        if work.check_copy && self.without != Without::CopyCheck {
+            answers.copy = Some((self.redis.run.to_string(), self.redis.mark == Some(owner)));
+            self.lose_redis(2);
+        }
         if answers.redis_ok {
             for price in &work.redis {
                 let stored = self.redis.prices.get(&price.instrument_id);
@@ -165,15 +182,14 @@ impl World {
                     self.redis.prices.insert(price.instrument_id.clone(), price.clone());
                 }
             }
-            self.redis.marked |= work.refill;
-            if work.check_copy && self.without != Without::CopyCheck {
-                answers.copy = Some((self.redis.run.to_string(), self.redis.marked));
+            if work.refill {
+                self.redis.mark = Some(owner);
             }
         }
         if let Some(commit) = &work.commit {
             let stored = self.postgres.position.as_ref().map(|position| position.next_offset);
-            let reaches = !self.random.chance(10);
-            let answered = !self.random.chance(15);
+            let reaches = !self.fails(10);
+            let answered = !self.fails(15);
             let wins = self.without == Without::CompareAndSet || stored == commit.expected;
             if reaches && wins {
                 self.went_back |= stored.is_some_and(|stored| stored > commit.position.next_offset);
@@ -196,10 +212,21 @@ impl World {
                 (false, _) => Committed::Unknown,
             });
         }
-        if work.read_position && !self.random.chance(20) {
+        if work.read_position && !self.fails(20) {
             answers.stored = Some(self.postgres.position.as_ref().map(|position| position.next_offset));
         }
         answers
+    }
+
+    /// A restart, or a FLUSHALL: another run id or the same one.
+    fn lose_redis(&mut self, percent: u64) {
+        if self.fails(percent) {
+            let run = self.redis.run + self.random.below(2);
+            self.redis = Redis {
+                run,
+                ..Redis::default()
+            };
+        }
     }
 
     fn step(&mut self) {
@@ -212,12 +239,7 @@ impl World {
             96 if self.owners.len() > 1 => {
                 self.owners.remove(index);
             }
-            97 => {
-                self.redis = Redis {
-                    run: self.redis.run + 1,
-                    ..Redis::default()
-                }
-            }
+            97 => self.lose_redis(100),
             _ => {}
         }
     }
@@ -225,6 +247,7 @@ impl World {
     /// The last owner goes on alone; the others are gone.
     fn verdict(mut self) -> Result<(), String> {
         self.owners.truncate(1);
+        self.calm = true;
         for _ in 0..400 {
             self.read(0);
             self.now += 3_000_000;
@@ -324,7 +347,8 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
 
 fn run(without: Without, seed: u64) -> Result<(), String> {
     let mut world = World::new(without, seed);
-    (0..500).for_each(|_| world.step());
+    // Runs of many lengths, so that some end right after whatever went wrong.
+    (0..30 + seed % 300).for_each(|_| world.step());
     world.verdict()
 }
 

@@ -64,6 +64,8 @@ pub struct Projector {
     lanes: BTreeMap<Partition, Active>,
     done: (Sender<Done>, Receiver<Done>),
     assignments: u64,
+    /// Tells this projector's marks in Redis from those of any other.
+    id: u64,
 }
 
 impl Projector {
@@ -74,6 +76,7 @@ impl Projector {
             lanes: BTreeMap::new(),
             done: channel(),
             assignments: 0,
+            id: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id()),
         }
     }
 
@@ -101,8 +104,9 @@ impl Projector {
             };
             let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
             let (partition, assignment) = (partition.clone(), active.assignment);
+            let mark = format!("{}-{assignment}", self.id);
             self.parts.runtime.spawn(async move {
-                let answers = stores.carry_out(&partition, work.clone()).await;
+                let answers = stores.carry_out(&partition, &mark, work.clone()).await;
                 let _ = sender.send(Done::Worked(partition, assignment, Box::new(work), answers));
             });
         }

@@ -45,24 +45,24 @@ impl Stores {
         Ok((position, self.prices.load_prices(partition.number).await?))
     }
 
-    /// Does the work.
-    pub async fn carry_out(&self, partition: &Partition, work: Work) -> Answers {
+    /// Does the work. `mark` is the lane's own, so that a mark left by another owner of the partition says nothing.
+    pub async fn carry_out(&self, partition: &Partition, mark: &str, work: Work) -> Answers {
         let owner = partition.to_string();
         let mut answers = Answers {
             redis_ok: true,
             ..Answers::default()
         };
-        if !work.redis.is_empty() {
+        if work.check_copy {
+            match self.redis.copy_state(&owner).await {
+                Ok((run, left)) => answers.copy = Some((run, left.as_deref() == Some(mark))),
+                Err(error) => answers.redis_ok = told(Err(error)),
+            }
+        }
+        if !work.redis.is_empty() && answers.redis_ok {
             answers.redis_ok = told(self.redis.put_prices(&work.redis).await.map(|_| ()));
         }
         if work.refill && answers.redis_ok {
-            answers.redis_ok = told(self.redis.mark_copy(&owner).await);
-        }
-        if work.check_copy && answers.redis_ok {
-            match self.redis.copy_state(&owner).await {
-                Ok(state) => answers.copy = Some(state),
-                Err(error) => answers.redis_ok = told(Err(error)),
-            }
+            answers.redis_ok = told(self.redis.mark_copy(&owner, mark).await);
         }
         if let Some(commit) = &work.commit {
             let batch = PriceBatch {

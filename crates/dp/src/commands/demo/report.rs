@@ -242,15 +242,14 @@ pub fn queries(tables: impl Fn(&str) -> String) -> [String; 3] {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_table_names_what_was_published_what_arrived_and_what_is_there() {
+    fn report() -> DemoReport {
         let tables = |count: i64| {
             TABLES
                 .map(|name| (name.to_owned(), count))
                 .into_iter()
                 .collect::<BTreeMap<_, _>>()
         };
-        let report = DemoReport {
+        DemoReport {
             published: Counts {
                 messages: 100,
                 ticks: 90,
@@ -290,8 +289,12 @@ mod tests {
                 cpu_micros_per_message: 2.19,
                 resident_bytes: 50 << 20,
             }],
-        };
-        let shown = report.shown();
+        }
+    }
+
+    #[test]
+    fn the_table_names_what_was_published_what_arrived_and_what_is_there() {
+        let shown = report().shown();
         let cells = |name: &str| -> Vec<String> {
             let line = shown.lines().find(|line| line.contains(name)).unwrap();
             line.split(['│', '┆'])

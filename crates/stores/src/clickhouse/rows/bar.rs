@@ -2,7 +2,9 @@
 
 use domain::Bar;
 
-use super::{DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int32, int64, optional_decimal, origin, source, text, time};
+use super::{
+    DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int32, int64, optional_decimal, origin, source, text, time,
+};
 
 /// Rows of `bars`.
 pub const LAYOUT: Layout = Layout {

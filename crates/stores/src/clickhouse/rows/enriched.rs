@@ -3,8 +3,8 @@
 use domain::{Classification, EnrichedTick};
 
 use super::{
-    DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, TIME, int32, optional_decimal, optional_text, text,
-    tick, time,
+    DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, TIME, int32, optional_decimal, optional_text,
+    text, tick, time,
 };
 
 /// Rows of `enriched_ticks`.
@@ -48,7 +48,10 @@ pub const LAYOUT: Layout = Layout {
         ("tick_size", OPTIONAL_DECIMAL),
         ("curve_id", OPTIONAL_TEXT),
         ("classification_confidence", "Decimal(3, 2)"),
-        ("classification_method", "Enum8(\\'database\\' = 1, \\'rule_based\\' = 2, \\'fallback\\' = 3)"),
+        (
+            "classification_method",
+            "Enum8(\\'database\\' = 1, \\'rule_based\\' = 2, \\'fallback\\' = 3)",
+        ),
         ("low_confidence_classification", "Bool"),
         ("enriched_at", TIME),
         ("feed", "String"),

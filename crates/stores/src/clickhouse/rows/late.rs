@@ -2,7 +2,9 @@
 
 use domain::{Interval, LateTick};
 
-use super::{DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int64, length, optional_decimal, origin, source, text, time};
+use super::{
+    DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int64, length, optional_decimal, origin, source, text, time,
+};
 
 /// Rows of `late_ticks`.
 pub const LAYOUT: Layout = Layout {
@@ -33,7 +35,11 @@ pub fn encode(late: &LateTick<'_>, src_partition: i32, src_offset: i64, out: &mu
     time(late.event_time, out);
     decimal(late.price, out);
     optional_decimal(late.volume, out);
-    let missed = || Interval::ALL.iter().filter(|interval| late.missed_intervals & (1 << interval.index()) != 0);
+    let missed = || {
+        Interval::ALL
+            .iter()
+            .filter(|interval| late.missed_intervals & (1 << interval.index()) != 0)
+    };
     length(missed().count(), out);
     missed().for_each(|interval| text(interval.name(), out));
     time(late.watermark, out);

@@ -29,7 +29,11 @@ pub const ALL: [&Layout; 4] = [&tick::LAYOUT, &enriched::LAYOUT, &bar::LAYOUT, &
 impl Layout {
     /// `tenant_id String, instrument_id String, …`
     pub fn structure(&self) -> String {
-        let fields: Vec<String> = self.columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        let fields: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, kind)| format!("{name} {kind}"))
+            .collect();
         fields.join(", ")
     }
 

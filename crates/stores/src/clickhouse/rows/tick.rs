@@ -71,12 +71,27 @@ pub(super) fn values(tick: &Tick<'_>, out: &mut Vec<u8>) {
         Kind::Interval => 2,
     });
     decimal(tick.price, out);
-    for value in [tick.volume, tick.bid, tick.ask, tick.energy, tick.congestion, tick.loss, tick.ghg] {
+    for value in [
+        tick.volume,
+        tick.bid,
+        tick.ask,
+        tick.energy,
+        tick.congestion,
+        tick.loss,
+        tick.ghg,
+    ] {
         optional_decimal(value, out);
     }
     text(tick.currency, out);
     text(tick.unit, out);
-    for value in [tick.symbol, tick.node, tick.zone, tick.hub, tick.market_status, tick.version] {
+    for value in [
+        tick.symbol,
+        tick.node,
+        tick.zone,
+        tick.hub,
+        tick.market_status,
+        tick.version,
+    ] {
         optional_text(value, out);
     }
     optional_int64(tick.interval_end, out);

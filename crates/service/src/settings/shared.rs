@@ -1,0 +1,295 @@
+//! Reads the `DATA_PROC_*` variables: name, default, meaning, and what is refused, one group after the other.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::{
+    BreakerSettings, ClickHouseSettings, Environment, HttpSettings, LogFormat, LogSettings, Reader, Rule, Secret,
+    Settings, mask,
+};
+
+/// The shared settings; what is wrong is noted in the reader.
+pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
+    let environment = environment(r);
+    let local = environment == Environment::Local;
+    Settings {
+        environment,
+        tenant_id: tenant(r),
+        kafka_bootstrap: kafka_bootstrap(r),
+        clickhouse: clickhouse(r),
+        postgres_dsn: r.secret(
+            "DATA_PROC_POSTGRES_DSN",
+            "postgresql://user:password@localhost:5432/db",
+            "PostgreSQL: reference data, projections",
+        ),
+        redis_url: redis_url(r),
+        log: log(r),
+        http: http(r, local, default_port),
+        max_batch_size: r.number(
+            "DATA_PROC_MAX_BATCH_SIZE",
+            10_000,
+            1..=1_000_000,
+            "rows of one ClickHouse insert at most",
+        ) as usize,
+        flush_interval: Duration::from_millis(r.number(
+            "DATA_PROC_FLUSH_INTERVAL_MS",
+            1_000,
+            10..=600_000,
+            "longest wait in milliseconds before a smaller batch is inserted",
+        )),
+        db_pool_size: r.number(
+            "DATA_PROC_DB_POOL_SIZE",
+            20,
+            1..=1_000,
+            "connections to PostgreSQL at most",
+        ) as usize,
+        processing_timeout: r.duration("DATA_PROC_PROCESSING_TIMEOUT", "30", "deadline of one HTTP request"),
+        schema_registry_url: Some(r.text(
+            "DATA_PROC_SCHEMA_REGISTRY_URL",
+            "",
+            "schema registry; empty = single-object framing",
+        ))
+        .filter(|url| !url.is_empty()),
+        raw_topics: raw_topics(r),
+        topic_partitions: r.number(
+            "DATA_PROC_TOPIC_PARTITIONS",
+            if local { 4 } else { 12 },
+            1..=10_000,
+            "partitions of every topic after the raw ones",
+        ) as i32,
+        workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "threads of the main stage") as usize,
+        generation: generation(r),
+        breaker: breaker(r),
+    }
+}
+
+fn environment(r: &mut Reader<'_>) -> Environment {
+    let name = r.text(
+        "DATA_PROC_ENV",
+        "local",
+        "local, dev, staging or prod; part of the group names",
+    );
+    Environment::from_name(&name).unwrap_or_else(|| {
+        r.problem(format!(
+            "DATA_PROC_ENV must be local, dev, staging or prod, got '{name}'"
+        ));
+        Environment::Local
+    })
+}
+
+fn tenant(r: &mut Reader<'_>) -> String {
+    let tenant = r.text("DATA_PROC_TENANT_ID", "default", "tenant of documents that name none");
+    if let Err(error) = domain::instrument::check_identifier(&tenant) {
+        r.problem(format!("DATA_PROC_TENANT_ID {error}, got '{}'", tenant.escape_debug()));
+    }
+    tenant
+}
+
+fn kafka_bootstrap(r: &mut Reader<'_>) -> String {
+    let fallback = r.lookup("KAFKA_ADDR").unwrap_or_else(|| "localhost:9092".to_owned());
+    r.text(
+        "DATA_PROC_KAFKA_BOOTSTRAP",
+        &fallback,
+        "Kafka brokers, host:port separated by commas (falls back to KAFKA_ADDR)",
+    )
+}
+
+fn redis_url(r: &mut Reader<'_>) -> Secret {
+    let fallback = match r.lookup("REDIS_ADDR") {
+        Some(address) if address.contains("://") => address,
+        Some(address) => format!("redis://{address}/0"),
+        None => "redis://localhost:6379/0".to_owned(),
+    };
+    r.secret(
+        "DATA_PROC_REDIS_URL",
+        &fallback,
+        "Redis: served values, look-ups (falls back to REDIS_ADDR)",
+    )
+}
+
+fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
+    let url = r.text(
+        "DATA_PROC_CLICKHOUSE_URL",
+        "http://localhost:8123",
+        "ClickHouse, HTTP interface",
+    );
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        r.problem(format!(
+            "DATA_PROC_CLICKHOUSE_URL must begin with http:// or https://, got '{}'",
+            mask(&url)
+        ));
+    }
+    let database = r.text("DATA_PROC_CLICKHOUSE_DATABASE", "market_data", "ClickHouse database");
+    if database.is_empty()
+        || !database
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
+        r.problem(format!(
+            "DATA_PROC_CLICKHOUSE_DATABASE may hold letters, digits and '_', got '{database}'"
+        ));
+    }
+    ClickHouseSettings {
+        url,
+        database,
+        user: r.text("DATA_PROC_CLICKHOUSE_USER", "default", "ClickHouse user"),
+        password: r.secret("DATA_PROC_CLICKHOUSE_PASSWORD", "", "ClickHouse password"),
+    }
+}
+
+fn log(r: &mut Reader<'_>) -> LogSettings {
+    let fallback = r
+        .lookup("LOG_LEVEL")
+        .unwrap_or_else(|| "info".to_owned())
+        .to_ascii_lowercase();
+    let level = r.text(
+        "DATA_PROC_LOG_LEVEL",
+        &fallback,
+        "error, warn, info, debug or trace (RUST_LOG wins, falls back to LOG_LEVEL)",
+    );
+    let filter = r.lookup("RUST_LOG").unwrap_or_else(|| level.to_ascii_lowercase());
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+        r.problem(format!(
+            "log level '{filter}' cannot be read: {error}; use error, warn, info, debug or trace"
+        ));
+    }
+    let fallback = r.lookup("LOG_FORMAT").unwrap_or_else(|| "json".to_owned());
+    let format = match r
+        .text(
+            "DATA_PROC_LOG_FORMAT",
+            &fallback,
+            "json or pretty (falls back to LOG_FORMAT)",
+        )
+        .as_str()
+    {
+        "json" => LogFormat::Json,
+        "pretty" | "text" => LogFormat::Pretty,
+        other => {
+            r.problem(format!("DATA_PROC_LOG_FORMAT must be json or pretty, got '{other}'"));
+            LogFormat::Json
+        }
+    };
+    LogSettings { filter, format }
+}
+
+fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
+    // A developer's machine is not offered to the network by accident.
+    let host = IpAddr::V4(if local {
+        Ipv4Addr::LOCALHOST
+    } else {
+        Ipv4Addr::UNSPECIFIED
+    });
+    let any = |_: &IpAddr| true;
+    HttpSettings {
+        host: r.value(
+            "DATA_PROC_HTTP_HOST",
+            host,
+            "address that HTTP binds",
+            Rule {
+                expected: "an IP address",
+                accept: any,
+            },
+        ),
+        port: r.number(
+            "DATA_PROC_HEALTH_PORT",
+            u64::from(default_port),
+            0..=65_535,
+            "port of HTTP: health, metrics, queries",
+        ) as u16,
+        metrics_port: metrics_port(r, local),
+        rate_limit: r.number(
+            "DATA_PROC_RATE_LIMIT_MAX_REQUESTS",
+            1_000,
+            1..=1_000_000_000,
+            "HTTP requests of one client in a window",
+        ),
+        rate_limit_window: r.duration(
+            "DATA_PROC_RATE_LIMIT_WINDOW",
+            "1m",
+            "length of the window of the rate limit",
+        ),
+    }
+}
+
+fn metrics_port(r: &mut Reader<'_>, local: bool) -> Option<u16> {
+    const NAME: &str = "DATA_PROC_METRICS_PORT";
+    // Four services share one host locally, so the second listener is off there unless asked for.
+    let default = if local || r.is_blank(NAME) { "" } else { "9090" };
+    let text = r.text(NAME, default, "second port with the same routes; empty = off");
+    if text.is_empty() {
+        return None;
+    }
+    let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+    if port.is_none() {
+        r.problem(format!("{NAME} must be a port from 1 to 65535 or empty, got '{text}'"));
+    }
+    port
+}
+
+fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {
+    let topics = r.list(
+        "DATA_PROC_RAW_TOPICS",
+        crate::names::RAW_TOPIC,
+        "raw topics that normalization reads, separated by commas",
+    );
+    if topics.is_empty() {
+        r.problem("DATA_PROC_RAW_TOPICS must name at least one topic".to_owned());
+    }
+    for topic in &topics {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if topic.len() > 249 || !topic.bytes().all(legal) {
+            r.problem(format!(
+                "DATA_PROC_RAW_TOPICS holds '{topic}', which is no legal topic name"
+            ));
+        }
+    }
+    topics
+}
+
+fn generation(r: &mut Reader<'_>) -> String {
+    let generation = r.text(
+        "DATA_PROC_GENERATION",
+        "",
+        "suffix of topics, groups and tables of another generation, such as g2",
+    );
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    if generation.len() > 16 || !generation.bytes().all(legal) {
+        r.problem(format!(
+            "DATA_PROC_GENERATION may hold up to 16 lower case letters and digits, got '{generation}'"
+        ));
+    }
+    generation
+}
+
+fn breaker(r: &mut Reader<'_>) -> BreakerSettings {
+    let settings = BreakerSettings {
+        failure_threshold: r.number(
+            "DATA_PROC_CIRCUIT_BREAKER_FAILURE_THRESHOLD",
+            5,
+            1..=1_000,
+            "failures in a row that open a breaker",
+        ) as u32,
+        success_threshold: r.number(
+            "DATA_PROC_CIRCUIT_BREAKER_SUCCESS_THRESHOLD",
+            2,
+            1..=1_000,
+            "successes in a row that close it",
+        ) as u32,
+        base_timeout: r.duration(
+            "DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT",
+            "30s",
+            "how long a breaker stays open the first time",
+        ),
+        max_timeout: r.duration(
+            "DATA_PROC_CIRCUIT_BREAKER_MAX_TIMEOUT",
+            "300s",
+            "how long a breaker stays open at most",
+        ),
+    };
+    if settings.base_timeout > settings.max_timeout {
+        r.problem(
+            "DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT must not exceed DATA_PROC_CIRCUIT_BREAKER_MAX_TIMEOUT".to_owned(),
+        );
+    }
+    settings
+}
