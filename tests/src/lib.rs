@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use localstack::{Name, Service, Stack, Temporary};
+use localstack::{Condition, Name, Service, Stack, Temporary};
 use testkit::stores::{ClickHouse, Postgres, Redis};
 
 pub use judges::Verified;
@@ -40,18 +40,33 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The stack of this test program, started when it is first asked for. One test has it at a time, and leaves it in
-    /// order: every service running, every store agreeing with the log.
+    /// The stack of this test program, started when it is first asked for. One test has it at a time, and finds it in
+    /// order: one replica of each service running, whatever the test before has left.
     pub fn shared() -> MutexGuard<'static, Pipeline> {
         static SHARED: OnceLock<Mutex<Pipeline>> = OnceLock::new();
-        let pipeline = SHARED.get_or_init(|| match Pipeline::start() {
+        let shared = SHARED.get_or_init(|| match Pipeline::start() {
             Ok(pipeline) => Mutex::new(pipeline),
-            Err(error) => {
-                eprintln!("the stack of the end-to-end tests does not start: {error:#}");
-                std::process::exit(101);
-            }
+            Err(error) => give_up("the stack of the end-to-end tests does not start", &error),
         });
-        pipeline.lock().unwrap_or_else(PoisonError::into_inner)
+        let pipeline = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = pipeline.tidy() {
+            give_up("the stack of the end-to-end tests cannot be put in order", &error);
+        }
+        pipeline
+    }
+
+    /// Ends further replicas, and starts what is not running.
+    fn tidy(&self) -> anyhow::Result<()> {
+        for process in self.stack.status()? {
+            match (process.name, process.condition) {
+                (Name::Service(_, 2..), Condition::Running | Condition::Paused) => self.stack.kill9(process.name)?,
+                (name, Condition::Paused) => self.stack.resume(name)?,
+                _ => {}
+            }
+        }
+        self.stack.up()?;
+        self.stack.start_services()?;
+        Ok(())
     }
 
     fn start() -> anyhow::Result<Pipeline> {
@@ -139,7 +154,10 @@ impl Pipeline {
             }
             Ok(())
         });
-        Publishing { stop, thread }
+        Publishing {
+            stop,
+            thread: Some(thread),
+        }
     }
 
     fn simulate(&self, ticks: u32, seed: u32) -> Command {
@@ -189,10 +207,10 @@ impl Pipeline {
     }
 }
 
-/// A load that is being published.
+/// A load that is being published; it ends with the test.
 pub struct Publishing {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<anyhow::Result<()>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Publishing {
@@ -200,12 +218,29 @@ impl Publishing {
     ///
     /// # Errors
     /// Where not every message was acknowledged.
-    pub fn finish(self) -> anyhow::Result<()> {
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .join()
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended
+            .unwrap_or(Ok(Ok(())))
             .unwrap_or_else(|_| bail!("the load ended with a panic"))
     }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        // The test has failed already; what happened to its load is another matter.
+        let _ended = self.end();
+    }
+}
+
+fn give_up(what: &str, error: &anyhow::Error) -> ! {
+    eprintln!("{what}: {error:#}");
+    std::process::exit(101);
 }
 
 /// What a program printed, or its error.

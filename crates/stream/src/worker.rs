@@ -72,6 +72,9 @@ const POLL_WAIT: Duration = Duration::from_millis(2);
 /// Messages handed over before the handler takes its turn.
 const BATCH: usize = 1000;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
+/// lag until the next message comes.
+const RECOMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the worker until shutdown is requested (`Ok`) or a fatal error (`Err`).
@@ -249,6 +252,12 @@ impl Io<'_> {
         self.config
     }
 
+    fn commit_again(&mut self) {
+        for (partition, next_offset) in std::mem::take(&mut self.committed) {
+            self.commits.entry(partition).or_insert(next_offset);
+        }
+    }
+
     fn flush_commits(&mut self, wait: bool) -> Result<(), StreamError> {
         let mut commits = std::mem::take(&mut self.commits);
         self.consumer.commit(&commits, wait)?;
@@ -306,7 +315,7 @@ impl<'s> Session<'s> {
             committed: BTreeMap::new(),
             drain_deadline: Instant::now() + config.drain_timeout,
         };
-        let mut last_commit = Instant::now();
+        let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
                 serve_group(event, handler, &mut io, assigned, status)?;
@@ -315,6 +324,10 @@ impl<'s> Session<'s> {
             let count = hand_over(consumer, handler, &mut io)?;
             producer.serve(Duration::ZERO)?;
             handler.turn(&mut io)?;
+            if last_recommit.elapsed() >= RECOMMIT_INTERVAL {
+                io.commit_again();
+                last_recommit = Instant::now();
+            }
             if last_commit.elapsed() >= COMMIT_INTERVAL {
                 io.flush_commits(false)?;
                 last_commit = Instant::now();
@@ -351,6 +364,7 @@ fn serve_group(
             if let Err(error) = io.flush_commits(true) {
                 tracing::debug!(error = %error, "commit while giving up partitions");
             }
+            io.committed.retain(|partition, _| !partitions.contains(partition));
             io.consumer.give_up(&partitions)?;
             assigned.retain(|partition| !partitions.contains(partition));
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");

@@ -14,11 +14,13 @@ use crate::verify::{self, VerifyOptions};
 /// enriched_ticks, late_ticks, bars (recomputed in SQL), the latest prices in Postgres and Redis. A row that was lost,
 /// doubled or changed is named with both values. Nothing is mended.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Exit codes: 0 everything agrees; 1 something differs, or the system is not quiet; 2 a server \
+#[command(
+    after_help = "Exit codes: 0 everything agrees; 1 something differs, or the system is not quiet; 2 a server \
     cannot be reached.\n\nExamples:\n  \
     dp verify\n  \
     dp verify --wait 300                                    # after a large load\n  \
-    dp verify --json | jq '.checks[] | select(.ok | not)'")]
+    dp verify --json | jq '.checks[] | select(.ok | not)'"
+)]
 pub struct Args {
     /// Seconds to wait until nothing is under way any more
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -30,21 +32,32 @@ pub struct Args {
 /// # Errors
 /// A server does not answer, or a topic or table is missing.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
-    let options = VerifyOptions { wait: Duration::from_secs(args.wait) };
+    let options = VerifyOptions {
+        wait: Duration::from_secs(args.wait),
+    };
     let report = verify::run(connection, &options).await?;
     if connection.json {
         print_json(&report)?;
     } else {
         print_line(&shown(&report))?;
     }
-    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if report.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// The report as text: one table, the differences, the notes.
 pub fn shown(report: &VerifyReport) -> String {
     let rows = report.checks.iter().map(|check| {
         let ok = if check.ok { "ok" } else { "DIFFERS" };
-        vec![check.name.clone(), grouped(check.expected), grouped(check.found), ok.to_owned()]
+        vec![
+            check.name.clone(),
+            grouped(check.expected),
+            grouped(check.found),
+            ok.to_owned(),
+        ]
     });
     let mut text = table(&["check", "expected", "found", ""], 1, rows);
     for check in report.checks.iter().filter(|check| !check.ok) {
@@ -63,7 +76,11 @@ pub fn shown(report: &VerifyReport) -> String {
 
 fn named(check: &Check) -> String {
     let differences = &check.differences;
-    let mut text = format!("\n{}: {} difference(s)", check.name, grouped(i64::try_from(differences.total).unwrap_or(i64::MAX)));
+    let mut text = format!(
+        "\n{}: {} difference(s)",
+        check.name,
+        grouped(i64::try_from(differences.total).unwrap_or(i64::MAX))
+    );
     for difference in &differences.named {
         text.push_str(&format!("\n  {difference}"));
     }
@@ -88,7 +105,14 @@ mod tests {
             notes: vec!["something".to_owned()],
         };
         let text = shown(&report);
-        for part in ["1,000,000", "DIFFERS", "25 difference(s)", "  row 19\n  … and 5 more", "note: something", "There are differences."] {
+        for part in [
+            "1,000,000",
+            "DIFFERS",
+            "25 difference(s)",
+            "  row 19\n  … and 5 more",
+            "note: something",
+            "There are differences.",
+        ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
     }

@@ -11,15 +11,23 @@ use service::Names;
 use stores::ClickHouse;
 
 use super::report::{Check, Differences, NAMED};
-use super::tables::number;
-
-/// Rows of ticks that one question looks at.
-const ROWS_AT_ONCE: u64 = 1_000_000;
+use super::tables::{named, number};
 
 /// What is compared, in the order of the texts.
 const VALUES: [&str; 13] = [
-    "open", "high", "low", "close", "volume", "turnover", "vwap", "trade_count", "open_time", "first_tick", "close_time",
-    "last_tick", "last_offset",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "turnover",
+    "vwap",
+    "trade_count",
+    "open_time",
+    "first_tick",
+    "close_time",
+    "last_tick",
+    "last_offset",
 ];
 
 /// Turnover / volume at scale 8, half to even, as `domain::Turnover::vwap` has it; volumes are never negative.
@@ -33,60 +41,88 @@ const VWAP: &str = "abs(toInt256(reinterpretAsInt128(turnover_))) AS t_, \
 ///
 /// # Errors
 /// ClickHouse does not answer, or a table is missing.
-pub async fn check(clickhouse: &ClickHouse, names: &Names, intervals: &[Interval], ticks: u64) -> anyhow::Result<Check> {
-    let parts = 1 + ticks / ROWS_AT_ONCE;
+pub async fn check(
+    clickhouse: &ClickHouse,
+    names: &Names,
+    intervals: &[Interval],
+    parts: u64,
+) -> anyhow::Result<Check> {
     let (mut expected, mut found) = (0, 0);
     let mut differences = Differences::default();
     for part in 0..parts {
-        let sql = sql(names, intervals, &format!("cityHash64(tenant_id, instrument_id) % {parts} = {part}"));
+        let sql = sql(names, intervals, &is_in(part, parts));
         let rows = clickhouse.query_json(&sql).await.context("recompute bars")?;
         let row = rows.first().context("ClickHouse answered nothing about bars")?;
         expected += number::<u64>(row, "expected")?;
         found += number::<u64>(row, "found")?;
-        let total: u64 = number(row, "differing")?;
-        let named: Vec<String> = row
-            .get("examples")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_array)
-            .filter_map(|example| name_one(example))
-            .collect();
-        differences.total += total;
-        let room = NAMED.saturating_sub(differences.named.len());
-        differences.named.extend(named.into_iter().take(room));
+        let examples = row.get("examples").and_then(Value::as_array).into_iter().flatten();
+        differences.merge(Differences {
+            total: number(row, "differing")?,
+            named: examples
+                .filter_map(Value::as_array)
+                .filter_map(|example| name_one(example))
+                .collect(),
+        });
     }
-    Ok(Check::new("bars: newest versions by ticks less late ones", expected, found, differences))
+    Ok(Check::new(
+        "bars: newest versions by ticks less late ones",
+        expected,
+        found,
+        differences,
+    ))
+}
+
+/// One of so many parts of the instruments.
+fn is_in(part: u64, parts: u64) -> String {
+    format!("cityHash64(tenant_id, instrument_id) % {parts} = {part}")
 }
 
 /// Bars that say two things under one version, which must have one content whoever wrote it.
 ///
 /// # Errors
 /// ClickHouse does not answer.
-pub async fn check_versions(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<Differences> {
-    let sql = format!(
-        "SELECT concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ': ', toString(uniqExact(content)), \
-         ' contents of version ', toString(version)) AS row, toString(count() OVER ()) AS total FROM \
-         (SELECT *, (open, high, low, close, volume, turnover, ifNull(toString(vwap), ''), trade_count, revision) AS content FROM {}) \
-         GROUP BY tenant_id, instrument_id, interval, window_start, version HAVING uniqExact(content) > 1 LIMIT {NAMED}",
-        names.table("bars")
-    );
-    let rows = clickhouse.query_json(&sql).await.context("compare versions of bars")?;
-    let total = rows.first().map_or(Ok(0), |row| number(row, "total"))?;
-    let named = rows.iter().filter_map(|row| row.get("row")?.as_str().map(str::to_owned)).collect();
-    Ok(Differences { total, named })
+pub async fn check_versions(clickhouse: &ClickHouse, names: &Names, parts: u64) -> anyhow::Result<Differences> {
+    let mut differences = Differences::default();
+    for part in 0..parts {
+        let sql = format!(
+            "SELECT concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ': ', \
+             toString(uniqExact(content)), ' contents of version ', toString(version)) AS row, toString(count() OVER ()) AS total \
+             FROM (SELECT *, (open, high, low, close, volume, turnover, ifNull(toString(vwap), ''), trade_count, revision) AS content \
+             FROM {} WHERE {}) GROUP BY tenant_id, instrument_id, interval, window_start, version \
+             HAVING uniqExact(content) > 1 LIMIT {NAMED}",
+            names.table("bars"),
+            is_in(part, parts),
+        );
+        differences.merge(
+            named(clickhouse, &sql, str::to_owned)
+                .await
+                .context("compare versions of bars")?,
+        );
+    }
+    Ok(differences)
 }
 
 fn sql(names: &Names, intervals: &[Interval], part: &str) -> String {
     let list = |of: fn(&Interval) -> String| intervals.iter().map(of).collect::<Vec<_>>().join(", ");
-    let (labels, lengths) = (list(|interval| format!("'{}'", interval.name())), list(|interval| interval.micros().to_string()));
-    let (enriched, late, bars) = (names.table("enriched_ticks"), names.table("late_ticks"), names.table("bars"));
+    let (labels, lengths) = (
+        list(|interval| format!("'{}'", interval.name())),
+        list(|interval| interval.micros().to_string()),
+    );
+    let (enriched, late, bars) = (
+        names.table("enriched_ticks"),
+        names.table("late_ticks"),
+        names.table("bars"),
+    );
     let edge = "(toUnixTimestamp64Micro(timestamp), toString(feed), raw_partition, raw_offset, raw_index)";
     let edge_texts = |edge: &str| {
-        format!("toString({edge}.1), concat({edge}.2, '/', toString({edge}.3), '/', toString({edge}.4), '/', toString({edge}.5))")
+        format!(
+            "toString({edge}.1), concat({edge}.2, '/', toString({edge}.3), '/', toString({edge}.4), '/', toString({edge}.5))"
+        )
     };
     let place = |edge: &str| {
-        format!("concat({edge}_feed, '/', toString({edge}_partition), '/', toString({edge}_offset), '/', toString({edge}_index))")
+        format!(
+            "concat({edge}_feed, '/', toString({edge}_partition), '/', toString({edge}_offset), '/', toString({edge}_index))"
+        )
     };
     let wanted = format!(
         "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, label, start, 1 AS is_wanted, \
@@ -123,13 +159,13 @@ fn sql(names: &Names, intervals: &[Interval], part: &str) -> String {
          groupArrayIf({NAMED})([[tenant, instrument, label, toString(fromUnixTimestamp64Micro(start, 'UTC'))], wanted, newest], \
          wanted != newest) AS examples FROM (\
          SELECT tenant, instrument, label, start, anyIf(content, is_wanted = 1) AS wanted, anyIf(content, is_wanted = 0) AS newest \
-         FROM ({wanted} UNION ALL {newest}) GROUP BY tenant, instrument, label, start) \
-         SETTINGS max_bytes_before_external_group_by = 500000000, max_bytes_before_external_sort = 500000000"
+         FROM ({wanted} UNION ALL {newest}) GROUP BY tenant, instrument, label, start)"
     )
 }
 
 fn name_one(example: &[Value]) -> Option<String> {
-    let texts = |index: usize| -> Option<Vec<&str>> { example.get(index)?.as_array()?.iter().map(Value::as_str).collect() };
+    let texts =
+        |index: usize| -> Option<Vec<&str>> { example.get(index)?.as_array()?.iter().map(Value::as_str).collect() };
     let (key, wanted, newest) = (texts(0)?.join("/"), texts(1)?, texts(2)?);
     Some(match (wanted.is_empty(), newest.is_empty()) {
         (false, true) => format!("bar {key} is missing: {}", all(&wanted)),
@@ -139,7 +175,9 @@ fn name_one(example: &[Value]) -> Option<String> {
                 .iter()
                 .zip(wanted.iter().zip(&newest))
                 .filter(|(_, (wanted, newest))| wanted != newest)
-                .map(|(name, (wanted, newest))| format!("{name} is {} instead of {}", shown(name, newest), shown(name, wanted)))
+                .map(|(name, (wanted, newest))| {
+                    format!("{name} is {} instead of {}", shown(name, newest), shown(name, wanted))
+                })
                 .collect();
             format!("bar {key} differs: {}", changed.join(", "))
         }
@@ -147,7 +185,12 @@ fn name_one(example: &[Value]) -> Option<String> {
 }
 
 fn all(values: &[&str]) -> String {
-    let named: Vec<String> = VALUES.iter().zip(values).take(8).map(|(name, value)| format!("{name} {}", shown(name, value))).collect();
+    let named: Vec<String> = VALUES
+        .iter()
+        .zip(values)
+        .take(8)
+        .map(|(name, value)| format!("{name} {}", shown(name, value)))
+        .collect();
     named.join(", ")
 }
 
@@ -173,7 +216,21 @@ mod tests {
 
     #[test]
     fn a_bar_that_differs_is_named_with_both_values() {
-        let wanted = json!(["1", "2", "1", "2", "3", "4", "155000000", "2", "0", "f/0/1/0", "1", "f/0/2/0", "9"]);
+        let wanted = json!([
+            "1",
+            "2",
+            "1",
+            "2",
+            "3",
+            "4",
+            "155000000",
+            "2",
+            "0",
+            "f/0/1/0",
+            "1",
+            "f/0/2/0",
+            "9"
+        ]);
         let mut newest = wanted.clone();
         newest[1] = json!("5");
         newest[6] = json!("\\N");
@@ -181,7 +238,10 @@ mod tests {
             example(wanted.clone(), newest).as_deref(),
             Some("bar t/i/1m/2026 differs: high is 5 instead of 2, vwap is null instead of 1.55")
         );
-        assert!(example(wanted.clone(), json!([])).is_some_and(|text| text.starts_with("bar t/i/1m/2026 is missing: open 1, high 2")));
+        assert!(
+            example(wanted.clone(), json!([]))
+                .is_some_and(|text| text.starts_with("bar t/i/1m/2026 is missing: open 1, high 2"))
+        );
         assert!(example(json!([]), wanted).is_some_and(|text| text.contains("no tick lies in it")));
     }
 }

@@ -49,12 +49,22 @@ pub struct Blocks {
 impl Blocks {
     /// Adds the row with this text.
     pub fn add(&mut self, lane: &Lane, offset: i64, text: &str) {
-        self.insert(lane, offset.div_euclid(BLOCK), Sum { rows: 1, hashes: xxh64(text.as_bytes(), 0) });
+        self.insert(
+            lane,
+            offset.div_euclid(BLOCK),
+            Sum {
+                rows: 1,
+                hashes: xxh64(text.as_bytes(), 0),
+            },
+        );
     }
 
     /// Adds the rows that the sum stands for.
     pub fn insert(&mut self, lane: &Lane, number: i64, sum: Sum) {
-        let key = BlockKey { lane: lane.clone(), number };
+        let key = BlockKey {
+            lane: lane.clone(),
+            number,
+        };
         let entry = self.sums.entry(key).or_default();
         entry.rows += sum.rows;
         entry.hashes = entry.hashes.wrapping_add(sum.hashes);
@@ -70,7 +80,10 @@ impl Blocks {
         let mut keys: Vec<&BlockKey> = self.sums.keys().chain(other.sums.keys()).collect();
         keys.sort_unstable();
         keys.dedup();
-        keys.into_iter().filter(|key| self.sums.get(*key) != other.sums.get(*key)).cloned().collect()
+        keys.into_iter()
+            .filter(|key| self.sums.get(*key) != other.sums.get(*key))
+            .cloned()
+            .collect()
     }
 }
 
@@ -92,20 +105,31 @@ pub fn compare_rows(columns: &[Column], expected: &[Row], found: &[Row]) -> Vec<
     for row in found {
         sides.entry(&row.id).or_default().1.push(&row.text);
     }
-    sides.into_iter().flat_map(|(id, (expected, found))| compare_row(columns, id, &expected, &found)).collect()
+    sides
+        .into_iter()
+        .flat_map(|(id, (expected, found))| compare_row(columns, id, &expected, &found))
+        .collect()
 }
 
 fn compare_row(columns: &[Column], id: &str, expected: &[&str], found: &[&str]) -> Vec<String> {
     let (Some(wanted), Some(first)) = (expected.first(), found.first()) else {
         return match (expected.first(), found.first()) {
             (Some(wanted), None) => vec![format!("{id} is missing ({})", summary(columns, wanted))],
-            (None, Some(first)) => vec![format!("{id} is there, and the log has no such row ({})", summary(columns, first))],
+            (None, Some(first)) => vec![format!(
+                "{id} is there, and the log has no such row ({})",
+                summary(columns, first)
+            )],
             _ => Vec::new(),
         };
     };
     let mut differences = Vec::new();
     if found.len() != expected.len() {
-        differences.push(format!("{id} is there {} times instead of {} ({})", found.len(), expected.len(), summary(columns, first)));
+        differences.push(format!(
+            "{id} is there {} times instead of {} ({})",
+            found.len(),
+            expected.len(),
+            summary(columns, first)
+        ));
     }
     for text in found.iter().filter(|text| !expected.contains(*text)) {
         differences.push(format!("{id} differs: {}", changes(columns, wanted, text)));
@@ -114,10 +138,19 @@ fn compare_row(columns: &[Column], id: &str, expected: &[&str], found: &[&str]) 
 }
 
 fn changes(columns: &[Column], expected: &str, found: &str) -> String {
-    let pairs = columns.iter().zip(expected.split(SEPARATOR).zip(found.split(SEPARATOR)));
+    let pairs = columns
+        .iter()
+        .zip(expected.split(SEPARATOR).zip(found.split(SEPARATOR)));
     let changed: Vec<String> = pairs
         .filter(|(_, (expected, found))| expected != found)
-        .map(|(column, (expected, found))| format!("{} is {} instead of {}", column.name, shown(column, found), shown(column, expected)))
+        .map(|(column, (expected, found))| {
+            format!(
+                "{} is {} instead of {}",
+                column.name,
+                shown(column, found),
+                shown(column, expected)
+            )
+        })
         .collect();
     changed.join(", ")
 }
@@ -141,17 +174,24 @@ mod tests {
     use super::*;
 
     fn lane() -> Lane {
-        Lane { topic: "t".into(), partition: 0 }
+        Lane {
+            topic: "t".into(),
+            partition: 0,
+        }
     }
 
     fn blocks(rows: &[(i64, String)]) -> Blocks {
         let mut blocks = Blocks::default();
-        rows.iter().for_each(|(offset, text)| blocks.add(&lane(), *offset, text));
+        rows.iter()
+            .for_each(|(offset, text)| blocks.add(&lane(), *offset, text));
         blocks
     }
 
     fn row(id: &str, price: &str) -> Row {
-        Row { id: id.to_owned(), text: ["1", "t", "i", "0", price].join("\x1f") }
+        Row {
+            id: id.to_owned(),
+            text: ["1", "t", "i", "0", price].join("\x1f"),
+        }
     }
 
     #[test]
@@ -175,7 +215,11 @@ mod tests {
     fn a_doubled_row_whose_copy_was_changed_is_named_twice() {
         let differences = compare_rows(LATE, &[row("a", "1")], &[row("a", "1"), row("a", "9")]);
         assert_eq!(differences.len(), 2, "{differences:?}");
-        assert!(differences.iter().any(|difference| difference == "a differs: price is 9 instead of 1"));
+        assert!(
+            differences
+                .iter()
+                .any(|difference| difference == "a differs: price is 9 instead of 1")
+        );
     }
 
     proptest! {

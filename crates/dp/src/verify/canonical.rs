@@ -30,11 +30,17 @@ pub struct Column {
 }
 
 const fn plain(name: &'static str) -> Column {
-    Column { name, form: Form::Plain }
+    Column {
+        name,
+        form: Form::Plain,
+    }
 }
 
 const fn optional(name: &'static str) -> Column {
-    Column { name, form: Form::Optional }
+    Column {
+        name,
+        form: Form::Optional,
+    }
 }
 
 const fn time(name: &'static str) -> Column {
@@ -80,7 +86,10 @@ pub const TICK: &[Column] = &[
     optional("hub"),
     optional("market_status"),
     optional("version"),
-    Column { name: "interval_end", form: Form::OptionalTime },
+    Column {
+        name: "interval_end",
+        form: Form::OptionalTime,
+    },
     plain("source_system"),
     optional("sequence"),
     plain("source_event_id"),
@@ -92,14 +101,20 @@ pub const TICK: &[Column] = &[
 /// What normalization remarked about a tick: known from its record only.
 pub const REMARKS: &[Column] = &[
     plain("src_offset"),
-    Column { name: "quality_flags", form: Form::List },
+    Column {
+        name: "quality_flags",
+        form: Form::List,
+    },
     time("normalized_at"),
 ];
 
 /// The remarks of an enriched tick, and what enrichment added.
 pub const ENRICHMENT: &[Column] = &[
     plain("src_offset"),
-    Column { name: "quality_flags", form: Form::List },
+    Column {
+        name: "quality_flags",
+        form: Form::List,
+    },
     time("normalized_at"),
     plain("commodity"),
     plain("region"),
@@ -122,7 +137,10 @@ pub const LATE: &[Column] = &[
     time("timestamp"),
     plain("price"),
     optional("volume"),
-    Column { name: "intervals", form: Form::List },
+    Column {
+        name: "intervals",
+        form: Form::List,
+    },
     time("watermark"),
     plain("enriched_offset"),
 ];
@@ -185,13 +203,28 @@ impl<'a> Writer<'a> {
             .value(tick.instrument_id)
             .value(tick.event_time)
             .value(tick.price);
-        for number in [tick.volume, tick.bid, tick.ask, tick.energy, tick.congestion, tick.loss, tick.ghg] {
+        for number in [
+            tick.volume,
+            tick.bid,
+            tick.ask,
+            tick.energy,
+            tick.congestion,
+            tick.loss,
+            tick.ghg,
+        ] {
             self.optional(number);
         }
         for text in [tick.market, tick.product, tick.kind.name(), tick.currency, tick.unit] {
             self.value(text);
         }
-        for text in [tick.symbol, tick.node, tick.zone, tick.hub, tick.market_status, tick.version] {
+        for text in [
+            tick.symbol,
+            tick.node,
+            tick.zone,
+            tick.hub,
+            tick.market_status,
+            tick.version,
+        ] {
             self.optional(text);
         }
         self.optional(tick.interval_end)
@@ -205,7 +238,9 @@ impl<'a> Writer<'a> {
 
     /// [`REMARKS`].
     pub fn remarks(mut self, src_offset: i64, tick: &Tick<'_>) {
-        self.value(src_offset).flags(tick.quality_flags).value(tick.normalized_at);
+        self.value(src_offset)
+            .flags(tick.quality_flags)
+            .value(tick.normalized_at);
     }
 
     /// [`ENRICHMENT`].
@@ -247,7 +282,12 @@ fn hundredths(percent: i32) -> Decimal {
 
 /// How a value reads to a person: times as ISO 8601.
 pub fn shown(column: &Column, value: &str) -> String {
-    let micros = || value.parse::<Micros>().ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    let micros = || {
+        value
+            .parse::<Micros>()
+            .ok()
+            .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
+    };
     match (column.form, value) {
         (_, NULL) => "null".to_owned(),
         (Form::Time | Form::OptionalTime, _) => micros().map_or_else(|| value.to_owned(), |time| time.to_string()),
@@ -263,7 +303,12 @@ mod tests {
 
     fn tick() -> Tick<'static> {
         Tick {
-            origin: Origin { feed: "raw", partition: 1, offset: 7, index: 2 },
+            origin: Origin {
+                feed: "raw",
+                partition: 1,
+                offset: 7,
+                index: 2,
+            },
             appended_at: 1_790_000_000_001_000,
             source_event_id: "e",
             correlation_id: "c",
@@ -328,7 +373,11 @@ mod tests {
         };
         Writer::new(&mut out).enrichment(11, &tick(), &enrichment);
         assert_eq!(count(&out), ENRICHMENT.len());
-        assert!(out.replace(SEPARATOR, "|").ends_with("|\\N|0.01|\\N|0.9|rule_based|false|4"), "{out}");
+        assert!(
+            out.replace(SEPARATOR, "|")
+                .ends_with("|\\N|0.01|\\N|0.9|rule_based|false|4"),
+            "{out}"
+        );
         let late = LateTick {
             origin: tick().origin,
             tenant_id: "t",

@@ -64,7 +64,11 @@ fn text<'m>(message: &Message<'m>, name: &str) -> Option<&'m str> {
 
 fn place(message: &Message<'_>) -> Option<Place> {
     let number = |name| text(message, name)?.parse().ok();
-    Some((text(message, header::TOPIC)?.to_owned(), i32::try_from(number(header::PARTITION)?).ok()?, number(header::OFFSET)?))
+    Some((
+        text(message, header::TOPIC)?.to_owned(),
+        i32::try_from(number(header::PARTITION)?).ok()?,
+        number(header::OFFSET)?,
+    ))
 }
 
 fn letter(message: &Message<'_>) -> Letter {
@@ -78,10 +82,20 @@ fn letter(message: &Message<'_>) -> Letter {
 
 /// Compares; `claimed` says of which places of the raw topics something can be said. Dead letters of later topics are a
 /// check of their own: there must be none.
-pub fn compare(expected: &BTreeMap<Place, ExpectedLetter>, found: &Letters, raw: &[String], claimed: impl Fn(&Place) -> bool) -> Vec<Check> {
+pub fn compare(
+    expected: &BTreeMap<Place, ExpectedLetter>,
+    found: &Letters,
+    raw: &[String],
+    claimed: impl Fn(&Place) -> bool,
+) -> Vec<Check> {
     let mut differences = Differences::default();
     let mut places: BTreeSet<&Place> = expected.keys().collect();
-    places.extend(found.by_place.keys().filter(|place| raw.contains(&place.0) && claimed(place)));
+    places.extend(
+        found
+            .by_place
+            .keys()
+            .filter(|place| raw.contains(&place.0) && claimed(place)),
+    );
     let mut present = 0;
     for place in places {
         let name = format!("{}/{}/{}", place.0, place.1, place.2);
@@ -90,27 +104,48 @@ pub fn compare(expected: &BTreeMap<Place, ExpectedLetter>, found: &Letters, raw:
                 // It may have expired.
                 present += u64::from(!letter.codes.is_empty());
             }
-            (Some(letter), None) => differences.add(format!("the dead letter of {name} is missing ({})", letter.codes.join(", "))),
+            (Some(letter), None) => differences.add(format!(
+                "the dead letter of {name} is missing ({})",
+                letter.codes.join(", ")
+            )),
             (None, Some(copies)) => {
                 let code = copies.first().map_or("", |letter| letter.code.as_str());
                 differences.add(format!("{name} is dead-lettered ({code}), and the message is sound"));
             }
             (Some(letter), Some(copies)) => {
                 present += 1;
-                differences.extend(copies.iter().filter_map(|copy| contradiction(&name, letter, copy)).take(1));
+                differences.extend(
+                    copies
+                        .iter()
+                        .filter_map(|copy| contradiction(&name, letter, copy))
+                        .take(1),
+                );
             }
             (None, None) => {}
         }
     }
-    differences.extend(found.nameless.iter().map(|place| format!("{place} holds a record without the headers of a dead letter")));
-    let mut checks = vec![Check::new("dead letters of raw messages", expected.len() as u64, present, differences)];
+    differences.extend(
+        found
+            .nameless
+            .iter()
+            .map(|place| format!("{place} holds a record without the headers of a dead letter")),
+    );
+    let mut checks = vec![Check::new(
+        "dead letters of raw messages",
+        expected.len() as u64,
+        present,
+        differences,
+    )];
     let later: Differences = found
         .by_place
         .iter()
         .filter(|(place, _)| !raw.contains(&place.0))
         .map(|(place, copies)| {
             let code = copies.first().map_or("", |letter| letter.code.as_str());
-            format!("{}/{}/{} was dead-lettered ({code}): its tick is in no later store", place.0, place.1, place.2)
+            format!(
+                "{}/{}/{} was dead-lettered ({code}): its tick is in no later store",
+                place.0, place.1, place.2
+            )
         })
         .collect();
     checks.push(Check::new("dead letters of later stages", 0, later.total, later));
@@ -119,9 +154,16 @@ pub fn compare(expected: &BTreeMap<Place, ExpectedLetter>, found: &Letters, raw:
 
 fn contradiction(name: &str, expected: &ExpectedLetter, found: &Letter) -> Option<String> {
     if !expected.codes.contains(&found.code.as_str()) {
-        Some(format!("the dead letter of {name} has code {} instead of {}", found.code, expected.codes.join(" or ")))
+        Some(format!(
+            "the dead letter of {name} has code {} instead of {}",
+            found.code,
+            expected.codes.join(" or ")
+        ))
     } else if expected.rows != found.rows {
-        Some(format!("the dead letter of {name} names the rows {:?} instead of {:?}", found.rows, expected.rows))
+        Some(format!(
+            "the dead letter of {name} names the rows {:?} instead of {:?}",
+            found.rows, expected.rows
+        ))
     } else if expected.payload != found.payload {
         Some(format!("the dead letter of {name} does not hold the original bytes"))
     } else {
@@ -141,7 +183,10 @@ mod tests {
         };
         [
             (("raw".to_owned(), 0, 1), letter(&["broken_json"], &[])),
-            (("raw".to_owned(), 0, 2), letter(&["invalid_price", "invalid_time"], &[3, 9])),
+            (
+                ("raw".to_owned(), 0, 2),
+                letter(&["invalid_price", "invalid_time"], &[3, 9]),
+            ),
         ]
         .into()
     }
@@ -149,11 +194,15 @@ mod tests {
     fn found(letters: &[(&str, i64, &str, &[i32], u64)]) -> Letters {
         let mut found = Letters::default();
         for (topic, offset, code, rows, payload) in letters {
-            found.by_place.entry(((*topic).to_owned(), 0, *offset)).or_default().push(Letter {
-                code: (*code).to_owned(),
-                rows: rows.to_vec(),
-                payload: *payload,
-            });
+            found
+                .by_place
+                .entry(((*topic).to_owned(), 0, *offset))
+                .or_default()
+                .push(Letter {
+                    code: (*code).to_owned(),
+                    rows: rows.to_vec(),
+                    payload: *payload,
+                });
         }
         found
     }
@@ -163,7 +212,10 @@ mod tests {
         checks.into_iter().flat_map(|check| check.differences.named).collect()
     }
 
-    const BOTH: [(&str, i64, &str, &[i32], u64); 2] = [("raw", 1, "broken_json", &[], 7), ("raw", 2, "invalid_time", &[3, 9], 7)];
+    const BOTH: [(&str, i64, &str, &[i32], u64); 2] = [
+        ("raw", 1, "broken_json", &[], 7),
+        ("raw", 2, "invalid_time", &[3, 9], 7),
+    ];
 
     #[test]
     fn repeated_dead_letters_are_fine() {
@@ -173,12 +225,30 @@ mod tests {
     #[test]
     fn each_difference_names_the_message() {
         for (letters, difference) in [
-            (vec![BOTH[0]], "the dead letter of raw/0/2 is missing (invalid_price, invalid_time)"),
-            (vec![BOTH[0], BOTH[1], ("raw", 5, "oversize", &[], 7)], "raw/0/5 is dead-lettered (oversize), and the message is sound"),
-            (vec![("raw", 1, "oversize", &[], 7), BOTH[1]], "the dead letter of raw/0/1 has code oversize instead of broken_json"),
-            (vec![("raw", 1, "broken_json", &[], 8), BOTH[1]], "the dead letter of raw/0/1 does not hold the original bytes"),
-            (vec![BOTH[0], ("raw", 2, "invalid_time", &[3], 7)], "the dead letter of raw/0/2 names the rows [3] instead of [3, 9]"),
-            (vec![BOTH[0], BOTH[1], ("later", 1, "truncated", &[], 7)], "later/0/1 was dead-lettered (truncated): its tick is in no later store"),
+            (
+                vec![BOTH[0]],
+                "the dead letter of raw/0/2 is missing (invalid_price, invalid_time)",
+            ),
+            (
+                vec![BOTH[0], BOTH[1], ("raw", 5, "oversize", &[], 7)],
+                "raw/0/5 is dead-lettered (oversize), and the message is sound",
+            ),
+            (
+                vec![("raw", 1, "oversize", &[], 7), BOTH[1]],
+                "the dead letter of raw/0/1 has code oversize instead of broken_json",
+            ),
+            (
+                vec![("raw", 1, "broken_json", &[], 8), BOTH[1]],
+                "the dead letter of raw/0/1 does not hold the original bytes",
+            ),
+            (
+                vec![BOTH[0], ("raw", 2, "invalid_time", &[3], 7)],
+                "the dead letter of raw/0/2 names the rows [3] instead of [3, 9]",
+            ),
+            (
+                vec![BOTH[0], BOTH[1], ("later", 1, "truncated", &[], 7)],
+                "later/0/1 was dead-lettered (truncated): its tick is in no later store",
+            ),
         ] {
             assert_eq!(differences(&found(&letters)), [difference]);
         }
@@ -188,6 +258,10 @@ mod tests {
     fn what_retention_may_have_removed_is_no_difference() {
         let mut letters = found(&[BOTH[0]]);
         letters.is_cut = true;
-        assert!(compare(&expected(), &letters, &["raw".to_owned()], |_| true).iter().all(|check| check.ok));
+        assert!(
+            compare(&expected(), &letters, &["raw".to_owned()], |_| true)
+                .iter()
+                .all(|check| check.ok)
+        );
     }
 }

@@ -96,14 +96,20 @@ impl RawLog {
         let mut expected = RawExpectation::default();
         let mut text = String::new();
         for index in 0..self.ranges.len() {
-            let Some(range) = self.ranges.get(index).cloned() else { continue };
+            let Some(range) = self.ranges.get(index).cloned() else {
+                continue;
+            };
             let walk = self.walk(&range, &mut |tick| {
                 Writer::new(&mut text).tick(tick);
                 expected.blocks.add(&range.lane, tick.origin.offset, &text);
             })?;
             expected.counts.add(&walk.counts);
             let (topic, partition) = (range.lane.topic.to_string(), range.lane.partition);
-            expected.letters.extend(walk.letters.into_iter().map(|(offset, letter)| ((topic.clone(), partition, offset), letter)));
+            expected.letters.extend(
+                walk.letters
+                    .into_iter()
+                    .map(|(offset, letter)| ((topic.clone(), partition, offset), letter)),
+            );
             if let (Some(range), true) = (self.ranges.get_mut(index), range.is_cut) {
                 range.first = walk.first_offset.unwrap_or(range.end);
             }
@@ -118,14 +124,24 @@ impl RawLog {
     pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
         let wanted: BTreeSet<&BlockKey> = blocks.iter().collect();
         let mut rows = Vec::new();
-        for range in self.ranges.iter().filter(|range| blocks.iter().any(|block| block.lane == range.lane)) {
+        for range in self
+            .ranges
+            .iter()
+            .filter(|range| blocks.iter().any(|block| block.lane == range.lane))
+        {
             self.walk(range, &mut |tick| {
                 let number = tick.origin.offset.div_euclid(BLOCK);
-                let is_wanted = wanted.contains(&BlockKey { lane: range.lane.clone(), number });
+                let is_wanted = wanted.contains(&BlockKey {
+                    lane: range.lane.clone(),
+                    number,
+                });
                 if is_wanted && tick.origin.offset >= range.first {
                     let mut text = String::new();
                     Writer::new(&mut text).tick(tick);
-                    rows.push(Row { id: tick.origin.to_string(), text });
+                    rows.push(Row {
+                        id: tick.origin.to_string(),
+                        text,
+                    });
                 }
             })?;
         }
@@ -199,10 +215,20 @@ impl SourceLog {
     /// Kafka does not answer.
     pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
         let mut rows = Vec::new();
-        for range in self.ranges.iter().filter(|range| blocks.iter().any(|block| block.lane == range.lane)) {
+        for range in self
+            .ranges
+            .iter()
+            .filter(|range| blocks.iter().any(|block| block.lane == range.lane))
+        {
             self.read(range, &mut |offset, id, text| {
-                if blocks.iter().any(|block| block.lane == range.lane && block.number == offset.div_euclid(BLOCK)) {
-                    rows.push(Row { id: id.to_owned(), text: text.to_owned() });
+                if blocks
+                    .iter()
+                    .any(|block| block.lane == range.lane && block.number == offset.div_euclid(BLOCK))
+                {
+                    rows.push(Row {
+                        id: id.to_owned(),
+                        text: text.to_owned(),
+                    });
                 }
             })?;
         }

@@ -15,30 +15,23 @@ pub mod quiet;
 pub mod raw_walk;
 pub mod report;
 pub mod served;
+pub mod table_checks;
 pub mod tables;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use codec::Wire;
-use domain::Interval;
+use anyhow::Context as _;
 use normalization::config::Config;
+use service::Reader;
 use service::clients::{Clients, Dependency, Use};
-use service::{Names, Reader};
-use stores::ClickHouse;
 use stream::StreamError;
 
 pub use report::{Check, Differences, VerifyReport};
 
 use crate::connection::Connection;
-use blocks::{BlockKey, Blocks, Row};
-use canonical::Column;
-use logs::{RawExpectation, RawLog, Records, SourceLog};
+use logs::{RawExpectation, RawLog, Records};
 use quiet::Quiet;
-use tables::{Place, Table};
-
-/// Blocks that are looked into row by row, for each comparison.
-const BLOCKS_IN_DETAIL: usize = 64;
+use table_checks::TableChecks;
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +42,9 @@ pub struct VerifyOptions {
 
 impl Default for VerifyOptions {
     fn default() -> VerifyOptions {
-        VerifyOptions { wait: Duration::from_secs(60) }
+        VerifyOptions {
+            wait: Duration::from_secs(60),
+        }
     }
 }
 
@@ -68,40 +63,69 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     equations(&expected, &mut report);
     letters(connection, &raw, &expected, &mut report).await?;
 
-    let verification = Verification { connection, clickhouse: &clickhouse };
+    let checks = TableChecks {
+        connection,
+        clickhouse: &clickhouse,
+    };
     let raw = std::sync::Arc::new(raw);
-    let tick_tables = [("market_ticks", Records::Normalized), ("enriched_ticks", Records::Enriched)];
+    let tick_tables = [
+        ("market_ticks", Records::Normalized),
+        ("enriched_ticks", Records::Enriched),
+    ];
     for (base, records) in tick_tables {
-        verification.by_raw_log(base, &raw, &expected, &mut report).await?;
-        verification.by_source(base, records, &mut report).await?;
+        checks.by_raw_log(base, &raw, &expected, &mut report).await?;
+        checks.by_source(base, records, &mut report).await?;
     }
-    verification.by_source("late_ticks", Records::Late, &mut report).await?;
-    verification.bars(&mut report).await?;
+    checks.by_source("late_ticks", Records::Late, &mut report).await?;
+    checks.bars(&mut report).await?;
 
     let newest = served::newest(&clickhouse, names).await?;
     let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
     let in_postgres = served::in_postgres(&postgres, names).await?;
     report.checks.push(served::compare_postgres(&newest, &in_postgres));
     let redis = clients.redis().map_err(|error| anyhow::anyhow!(error))?;
-    report.checks.push(served::check_redis(&redis, &newest, &in_postgres).await?);
+    report
+        .checks
+        .push(served::check_redis(&redis, &newest, &in_postgres).await?);
     still_quiet(connection, &raw, &mut report).await?;
     Ok(report)
 }
 
 fn clients(connection: &Connection) -> anyhow::Result<Clients> {
     let uses = [Dependency::ClickHouse, Dependency::Postgres, Dependency::Redis].map(Use::required);
-    Clients::connect(&uses, &connection.settings, &connection.names).map_err(|error| anyhow::anyhow!(error)).context("connect to the stores")
+    Clients::connect(&uses, &connection.settings, &connection.names)
+        .map_err(|error| anyhow::anyhow!(error))
+        .context("connect to the stores")
 }
 
 /// Runs what blocks on a thread of its own.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StreamError> + Send + 'static) -> anyhow::Result<T> {
-    Ok(tokio::task::spawn_blocking(work).await.context("a reader of the log has ended early")??)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
+) -> anyhow::Result<T> {
+    Ok(tokio::task::spawn_blocking(work)
+        .await
+        .context("a reader of the log has ended early")??)
 }
 
-async fn wait_until_quiet(connection: &Connection, options: &VerifyOptions, report: &mut VerifyReport) -> anyhow::Result<()> {
-    let (bootstrap, names, wait) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone(), options.wait);
+async fn wait_until_quiet(
+    connection: &Connection,
+    options: &VerifyOptions,
+    report: &mut VerifyReport,
+) -> anyhow::Result<()> {
+    let (bootstrap, names, wait) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.clone(),
+        options.wait,
+    );
     match blocking(move || quiet::wait(&bootstrap, &names, wait)).await? {
         Quiet::Yes => report.quiet = true,
+        Quiet::Stalled(lag) => {
+            report.quiet = true;
+            report.notes.push(format!(
+                "nothing moves any more, but {lag}: a service is down, or a member that had lost its partitions set the \
+                 committed offset back"
+            ));
+        }
         Quiet::No(why) => report.notes.push(format!(
             "the system is not quiet after {} s: {why}; what is under way shows as missing below",
             wait.as_secs()
@@ -112,12 +136,17 @@ async fn wait_until_quiet(connection: &Connection, options: &VerifyOptions, repo
 
 // What arrived meanwhile was not compared with the raw log, but it may be in bars and prices.
 async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyReport) -> anyhow::Result<()> {
-    let (bootstrap, topics) = (connection.settings.kafka_bootstrap.clone(), connection.names.raw.clone());
+    let (bootstrap, topics) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.raw.clone(),
+    );
     let now = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
     let ends = |ranges: &[logs::Range]| ranges.iter().map(|range| range.end).collect::<Vec<_>>();
     if ends(&now) != ends(&raw.ranges) {
         report.quiet = false;
-        report.notes.push("messages arrived while it was compared: differences may be theirs".to_owned());
+        report
+            .notes
+            .push("messages arrived while it was compared: differences may be theirs".to_owned());
     }
     Ok(())
 }
@@ -127,10 +156,18 @@ async fn read_raw(connection: &Connection) -> anyhow::Result<(RawLog, RawExpecta
     let config: Config = normalization::config::read(&mut reader);
     reader.finish()?;
     let normalizer = config.normalizer(&connection.settings.tenant_id, connection.wire().await?);
-    let (bootstrap, topics) = (connection.settings.kafka_bootstrap.clone(), connection.names.raw.clone());
+    let (bootstrap, topics) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.raw.clone(),
+    );
     blocking(move || {
         let ranges = logs::ranges(&bootstrap, &topics)?;
-        let mut raw = RawLog { bootstrap, config: normalizer, limits: config.window, ranges };
+        let mut raw = RawLog {
+            bootstrap,
+            config: normalizer,
+            limits: config.window,
+            ranges,
+        };
         let expected = raw.expect()?;
         Ok((raw, expected))
     })
@@ -164,18 +201,37 @@ fn equations(expected: &RawExpectation, report: &mut VerifyReport) {
     ));
 }
 
-async fn letters(connection: &Connection, raw: &RawLog, expected: &RawExpectation, report: &mut VerifyReport) -> anyhow::Result<()> {
-    let (bootstrap, dlq) = (connection.settings.kafka_bootstrap.clone(), connection.names.dlq.clone());
-    let found = blocking(move || dead_letters::read(&bootstrap, &dlq)).await.context("read the dead letters")?;
+async fn letters(
+    connection: &Connection,
+    raw: &RawLog,
+    expected: &RawExpectation,
+    report: &mut VerifyReport,
+) -> anyhow::Result<()> {
+    let (bootstrap, dlq) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.dlq.clone(),
+    );
+    let found = blocking(move || dead_letters::read(&bootstrap, &dlq))
+        .await
+        .context("read the dead letters")?;
     if found.is_cut {
-        report.notes.push("retention has removed dead letters: missing ones are not counted as differences".to_owned());
+        report
+            .notes
+            .push("retention has removed dead letters: missing ones are not counted as differences".to_owned());
     }
     let claimed = |place: &dead_letters::Place| {
         raw.ranges.iter().any(|range| {
-            *range.lane.topic == *place.0 && range.lane.partition == place.1 && (range.first..range.end).contains(&place.2)
+            *range.lane.topic == *place.0
+                && range.lane.partition == place.1
+                && (range.first..range.end).contains(&place.2)
         })
     };
-    report.checks.extend(dead_letters::compare(&expected.letters, &found, &connection.names.raw, claimed));
+    report.checks.extend(dead_letters::compare(
+        &expected.letters,
+        &found,
+        &connection.names.raw,
+        claimed,
+    ));
     if let Some(range) = raw.ranges.iter().find(|range| range.is_cut) {
         report.notes.push(format!(
             "retention has removed raw messages: {}[{}] is compared from offset {}",
@@ -183,128 +239,4 @@ async fn letters(connection: &Connection, raw: &RawLog, expected: &RawExpectatio
         ));
     }
     Ok(())
-}
-
-/// The checks of the tables.
-struct Verification<'a> {
-    connection: &'a Connection,
-    clickhouse: &'a ClickHouse,
-}
-
-impl Verification<'_> {
-    fn names(&self) -> &Names {
-        &self.connection.names
-    }
-
-    fn source_topic(&self, base: &str) -> anyhow::Result<&String> {
-        let names = self.names();
-        match base {
-            "market_ticks" => Ok(&names.normalized),
-            "enriched_ticks" => Ok(&names.enriched),
-            "late_ticks" => Ok(&names.late),
-            "bars" => Ok(&names.bars),
-            other => bail!("{other} is written from no topic"),
-        }
-    }
-
-    /// Origins and contents of a table of ticks against the raw log.
-    async fn by_raw_log(
-        &self,
-        base: &str,
-        raw: &std::sync::Arc<RawLog>,
-        expected: &RawExpectation,
-        report: &mut VerifyReport,
-    ) -> anyhow::Result<()> {
-        let name = self.names().table(base);
-        let table = self.table(&name, canonical::TICK, Place::Raw, &raw.ranges);
-        let found = table.blocks().await?;
-        let log = std::sync::Arc::clone(raw);
-        let differences = compare(&table, &expected.blocks, &found, move |blocks| log.rows(&blocks)).await?;
-        report.checks.push(Check::new(format!("{name}: ticks by the raw log"), expected.blocks.rows(), found.rows(), differences));
-        let outside = table.outside().await?;
-        report.checks.push(Check::new(format!("{name}: rows of no raw message"), 0, outside.total, outside));
-        Ok(())
-    }
-
-    /// A table against the topic that it is written from: positions, and what only the records know.
-    async fn by_source(&self, base: &str, records: Records, report: &mut VerifyReport) -> anyhow::Result<()> {
-        let name = self.names().table(base);
-        let (bootstrap, topic) = (self.connection.settings.kafka_bootstrap.clone(), self.source_topic(base)?.clone());
-        let wire: Wire = self.connection.wire().await?;
-        let asked = (bootstrap.clone(), vec![topic.clone()]);
-        let ranges = blocking(move || logs::ranges(&asked.0, &asked.1)).await?;
-        let columns = match records {
-            Records::Normalized => canonical::REMARKS,
-            Records::Enriched => canonical::ENRICHMENT,
-            Records::Late => canonical::LATE,
-        };
-        let table = self.table(&name, columns, Place::Source, &ranges);
-        let accepted_before = table.accepted_before().await?;
-        let log = SourceLog { bootstrap, wire, records, ranges: ranges.clone(), accepted_before };
-        let (log, (expected, unreadable)) = blocking(move || {
-            let expected = log.expect()?;
-            Ok((log, expected))
-        })
-        .await
-        .with_context(|| format!("read {topic}"))?;
-        let found = table.blocks().await?;
-        let differences = compare(&table, &expected, &found, move |blocks| log.rows(&blocks)).await?;
-        report.checks.push(Check::new(format!("{name}: rows by the records of {topic}"), expected.rows(), found.rows(), differences));
-        report.checks.push(Check::new(format!("{topic}: records that cannot be read"), 0, unreadable, Differences::default()));
-        positions(&table, report).await
-    }
-
-    async fn bars(&self, report: &mut VerifyReport) -> anyhow::Result<()> {
-        let names = self.names();
-        let name = names.table("bars");
-        let (bootstrap, topics) = (self.connection.settings.kafka_bootstrap.clone(), vec![self.source_topic("bars")?.clone()]);
-        let ranges = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
-        positions(&self.table(&name, &[], Place::Source, &ranges), report).await?;
-        let enriched = names.table("enriched_ticks");
-        let ticks = self.table(&enriched, &[], Place::Source, &ranges).count().await?;
-        let intervals = intervals(self.connection)?;
-        report.checks.push(bars::check(self.clickhouse, names, &intervals, ticks).await?);
-        let versions = bars::check_versions(self.clickhouse, names).await?;
-        report.checks.push(Check::new(format!("{name}: versions with two contents"), 0, versions.total, versions));
-        Ok(())
-    }
-
-    fn table<'t>(&'t self, name: &'t str, columns: &'t [Column], place: Place, ranges: &'t [logs::Range]) -> Table<'t> {
-        Table { clickhouse: self.clickhouse, name, columns, place, ranges }
-    }
-}
-
-async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
-    let doubled = table.doubled().await?;
-    report.checks.push(Check::new(format!("{}: positions with two rows", table.name), 0, doubled.total, doubled));
-    let outside = table.outside().await?;
-    report.checks.push(Check::new(format!("{}: rows beyond the topic's end", table.name), 0, outside.total, outside));
-    Ok(())
-}
-
-/// The differences between two sides: blocks first, then the rows of those that differ.
-async fn compare(
-    table: &Table<'_>,
-    expected: &Blocks,
-    found: &Blocks,
-    rows: impl FnOnce(Vec<BlockKey>) -> Result<Vec<Row>, StreamError> + Send + 'static,
-) -> anyhow::Result<Differences> {
-    let mut differing = expected.differing(found);
-    let mut differences = Differences::default();
-    if differing.is_empty() {
-        return Ok(differences);
-    }
-    let rest = differing.split_off(differing.len().min(BLOCKS_IN_DETAIL));
-    let in_table = table.rows(&differing).await?;
-    let in_log = blocking(move || rows(differing)).await?;
-    differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
-    // At least one in each; a table that lacks most of its rows need not be listed.
-    differences.total += rest.len() as u64;
-    Ok(differences)
-}
-
-fn intervals(connection: &Connection) -> anyhow::Result<Vec<Interval>> {
-    let mut reader = Reader::new(&connection.env);
-    let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
-    names.iter().map(|name| Interval::from_name(name).with_context(|| format!("AGGREGATION_BAR_INTERVALS holds '{name}'"))).collect()
 }

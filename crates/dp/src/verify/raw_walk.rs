@@ -99,7 +99,10 @@ impl RawWalk {
         if is_claimed {
             self.first_offset.get_or_insert(offset);
         }
-        let mut counts = Counts { messages: 1, ..Counts::default() };
+        let mut counts = Counts {
+            messages: 1,
+            ..Counts::default()
+        };
         let letter = match message {
             Err(unreadable) => {
                 counts.dead_lettered = 1;
@@ -121,7 +124,12 @@ impl RawWalk {
         }
     }
 
-    fn sound(&mut self, message: &RawMessage<'_>, counts: &mut Counts, emit: &mut dyn FnMut(&Tick<'_>)) -> Option<ExpectedLetter> {
+    fn sound(
+        &mut self,
+        message: &RawMessage<'_>,
+        counts: &mut Counts,
+        emit: &mut dyn FnMut(&Tick<'_>),
+    ) -> Option<ExpectedLetter> {
         let parsed = match self.normalizer.parse(message) {
             Ok(parsed) => parsed,
             Err(rejection) => {
@@ -136,7 +144,10 @@ impl RawWalk {
         counts.parsed = 1;
         let rows = parsed.rows() as u64;
         counts.ticks = rows;
-        if self.window.observe(message.offset, message.appended_at, parsed.event_key()) {
+        if self
+            .window
+            .observe(message.offset, message.appended_at, parsed.event_key())
+        {
             counts.duplicates = rows;
             return None;
         }
@@ -173,7 +184,10 @@ mod tests {
 
     const SECOND: Micros = 1_000_000;
     const START: Micros = 1_790_000_000 * SECOND;
-    const LIMITS: WindowLimits = WindowLimits { micros: 300 * SECOND, max_ids: 1000 };
+    const LIMITS: WindowLimits = WindowLimits {
+        micros: 300 * SECOND,
+        max_ids: 1000,
+    };
 
     fn payload(event_id: &str) -> String {
         format!(
@@ -204,22 +218,42 @@ mod tests {
     #[test]
     fn each_message_has_one_fate_and_the_equations_hold() {
         let document = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[]}"#.to_owned();
-        let messages =
-            [(0, payload("a")), (1, payload("b")), (2, payload("a")), (3, "{".to_owned()), (302, payload("b")), (303, document)];
+        let messages = [
+            (0, payload("a")),
+            (1, payload("b")),
+            (2, payload("a")),
+            (3, "{".to_owned()),
+            (302, payload("b")),
+            (303, document),
+        ];
         let (walk, emitted) = walk(false, &messages);
         assert_eq!(emitted, [0, 1, 4]);
         let counts = walk.counts;
         assert_eq!((counts.messages, counts.parsed, counts.dead_lettered), (6, 4, 2));
-        assert_eq!((counts.ticks, counts.emitted, counts.duplicates, counts.rejected_rows), (4, 3, 1, 0));
+        assert_eq!(
+            (counts.ticks, counts.emitted, counts.duplicates, counts.rejected_rows),
+            (4, 3, 1, 0)
+        );
         assert_eq!(walk.letters.keys().copied().collect::<Vec<_>>(), [3, 5]);
-        assert_eq!(walk.letters.get(&3).map(|letter| letter.codes.clone()), Some(vec!["broken_json"]));
+        assert_eq!(
+            walk.letters.get(&3).map(|letter| letter.codes.clone()),
+            Some(vec!["broken_json"])
+        );
     }
 
     #[test]
     fn nothing_is_claimed_about_the_beginning_of_a_cut_log_but_it_is_remembered() {
-        let messages = [(0, payload("a")), (299, payload("b")), (301, payload("b")), (302, payload("c"))];
+        let messages = [
+            (0, payload("a")),
+            (299, payload("b")),
+            (301, payload("b")),
+            (302, payload("c")),
+        ];
         let (walk, emitted) = walk(true, &messages);
         assert_eq!(emitted, [3]);
-        assert_eq!((walk.first_offset, walk.counts.messages, walk.counts.duplicates), (Some(2), 2, 1));
+        assert_eq!(
+            (walk.first_offset, walk.counts.messages, walk.counts.duplicates),
+            (Some(2), 2, 1)
+        );
     }
 }

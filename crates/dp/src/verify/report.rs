@@ -22,6 +22,13 @@ impl Differences {
             self.named.push(difference);
         }
     }
+
+    /// Adds those of another look.
+    pub fn merge(&mut self, other: Differences) {
+        self.total += other.total;
+        let room = NAMED.saturating_sub(self.named.len());
+        self.named.extend(other.named.into_iter().take(room));
+    }
 }
 
 impl Extend<String> for Differences {

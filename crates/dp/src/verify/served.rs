@@ -9,7 +9,7 @@ use service::Names;
 use stores::{ClickHouse, Postgres, Redis};
 
 use super::report::{Check, Differences};
-use super::tables::{literal, text};
+use super::tables::{count, literal, parts, text};
 
 /// Keys live for 3600 s; a little earlier nothing is claimed about them any more.
 const KEY_LIFE: i64 = 3_540;
@@ -18,7 +18,16 @@ const KEYS_AT_ONCE: usize = 1_000;
 const PREFIX: &str = "served:latest_price:";
 
 /// What is compared of a price; times in microseconds.
-const FIELDS: [&str; 8] = ["price", "volume", "event_time", "tick_id", "market", "product", "currency", "unit"];
+const FIELDS: [&str; 8] = [
+    "price",
+    "volume",
+    "event_time",
+    "tick_id",
+    "market",
+    "product",
+    "currency",
+    "unit",
+];
 
 /// A price by [`FIELDS`].
 type Price = [String; 8];
@@ -37,24 +46,35 @@ pub struct Served {
 /// # Errors
 /// ClickHouse does not answer.
 pub async fn newest(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<BTreeMap<Key, Price>> {
-    let sql = format!(
-        "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, \
-         argMax((toString(price), ifNull(toString(volume), 'null'), toString(toUnixTimestamp64Micro(timestamp)), tick_id, \
-         toString(market), toString(product), toString(currency), toString(unit)), \
-         (timestamp, toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
-         [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
-         FROM {} GROUP BY tenant_id, instrument_id",
-        names.table("enriched_ticks")
-    );
-    let rows = clickhouse.query_json(&sql).await.context("find the newest ticks")?;
-    rows.iter()
-        .map(|row| {
-            let fields = row.get("fields").and_then(Value::as_array).context("ClickHouse answered no fields")?;
-            let fields: Vec<String> = fields.iter().filter_map(|field| field.as_str().map(str::to_owned)).collect();
+    let table = names.table("enriched_ticks");
+    let parts = parts(count(clickhouse, &table).await?);
+    let mut newest = BTreeMap::new();
+    for part in 0..parts {
+        let sql = format!(
+            "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, \
+             argMax((toString(price), ifNull(toString(volume), 'null'), toString(toUnixTimestamp64Micro(timestamp)), tick_id, \
+             toString(market), toString(product), toString(currency), toString(unit)), \
+             (timestamp, toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
+             [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
+             FROM {table} WHERE cityHash64(tenant_id, instrument_id) % {parts} = {part} GROUP BY tenant_id, instrument_id"
+        );
+        for row in clickhouse.query_json(&sql).await.context("find the newest ticks")? {
+            let fields = row
+                .get("fields")
+                .and_then(Value::as_array)
+                .context("ClickHouse answered no fields")?;
+            let fields: Vec<String> = fields
+                .iter()
+                .filter_map(|field| field.as_str().map(str::to_owned))
+                .collect();
             let price: Price = fields.try_into().ok().context("ClickHouse answered other fields")?;
-            Ok(((text(row, "tenant")?.to_owned(), text(row, "instrument")?.to_owned()), price))
-        })
-        .collect()
+            newest.insert(
+                (text(&row, "tenant")?.to_owned(), text(&row, "instrument")?.to_owned()),
+                price,
+            );
+        }
+    }
+    Ok(newest)
 }
 
 /// What Postgres serves.
@@ -76,7 +96,13 @@ pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<B
         let mut next = || fields.next().unwrap_or_default();
         let key = (next(), next());
         let price: Price = std::array::from_fn(|_| next());
-        served.insert(key, Served { price, age: next().parse().unwrap_or(0) });
+        served.insert(
+            key,
+            Served {
+                price,
+                age: next().parse().unwrap_or(0),
+            },
+        );
     }
     Ok(served)
 }
@@ -87,27 +113,46 @@ pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Se
     for (key, price) in newest {
         match served.get(key) {
             None => differences.add(format!("{} is not served: {}", name(key), all(price))),
-            Some(found) if found.price != *price => differences.add(format!("{} differs: {}", name(key), changes(price, &found.price))),
+            Some(found) if found.price != *price => {
+                differences.add(format!("{} differs: {}", name(key), changes(price, &found.price)))
+            }
             Some(_) => {}
         }
     }
     let extra = served.iter().filter(|(key, _)| !newest.contains_key(*key));
-    differences.extend(extra.map(|(key, found)| format!("{} is served, and has no tick: {}", name(key), all(&found.price))));
-    Check::new("Postgres: latest price of each instrument", newest.len() as u64, served.len() as u64, differences)
+    differences
+        .extend(extra.map(|(key, found)| format!("{} is served, and has no tick: {}", name(key), all(&found.price))));
+    Check::new(
+        "Postgres: latest price of each instrument",
+        newest.len() as u64,
+        served.len() as u64,
+        differences,
+    )
 }
 
 /// Compares what Redis serves. A key may have expired; it is missed only while it ought to live.
 ///
 /// # Errors
 /// Redis does not answer.
-pub async fn check_redis(redis: &Redis, newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>) -> anyhow::Result<Check> {
-    let mut keys: Vec<String> = redis.scan(&format!("{PREFIX}*")).await.context("list the keys of Redis")?;
+pub async fn check_redis(
+    redis: &Redis,
+    newest: &BTreeMap<Key, Price>,
+    served: &BTreeMap<Key, Served>,
+) -> anyhow::Result<Check> {
+    let mut keys: Vec<String> = redis
+        .scan(&format!("{PREFIX}*"))
+        .await
+        .context("list the keys of Redis")?;
     keys.sort();
     keys.dedup();
     let mut found = BTreeMap::new();
     for part in keys.chunks(KEYS_AT_ONCE) {
         let values = redis.get_many(part).await.context("read the prices of Redis")?;
-        found.extend(part.iter().zip(values).filter_map(|(key, value)| Some((key.clone(), value?))));
+        found.extend(
+            part.iter()
+                .zip(values)
+                .filter_map(|(key, value)| Some((key.clone(), value?))),
+        );
     }
     let ages: BTreeMap<&Key, i64> = served.iter().map(|(key, served)| (key, served.age)).collect();
     Ok(compare_redis(newest, &ages, &found))
@@ -136,7 +181,12 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
         expected -= 1;
         differences.add(format!("key {name} is there, and has no tick"));
     }
-    Check::new("Redis: latest price of each instrument", expected, found.len() as u64, differences)
+    Check::new(
+        "Redis: latest price of each instrument",
+        expected,
+        found.len() as u64,
+        differences,
+    )
 }
 
 // The fields as texts, numbers by their digits.
@@ -158,7 +208,12 @@ fn name(key: &Key) -> String {
 }
 
 fn all(price: &Price) -> String {
-    let values: Vec<String> = FIELDS.iter().zip(price).take(4).map(|(name, value)| format!("{name} {}", shown(name, value))).collect();
+    let values: Vec<String> = FIELDS
+        .iter()
+        .zip(price)
+        .take(4)
+        .map(|(name, value)| format!("{name} {}", shown(name, value)))
+        .collect();
     values.join(", ")
 }
 
@@ -167,7 +222,9 @@ fn changes(expected: &Price, found: &Price) -> String {
         .iter()
         .zip(expected.iter().zip(found))
         .filter(|(_, (expected, found))| expected != found)
-        .map(|(name, (expected, found))| format!("{name} is {} instead of {}", shown(name, found), shown(name, expected)))
+        .map(|(name, (expected, found))| {
+            format!("{name} is {} instead of {}", shown(name, found), shown(name, expected))
+        })
         .collect();
     values.join(", ")
 }
@@ -208,22 +265,49 @@ mod tests {
     #[test]
     fn wrong_missing_and_foreign_keys_are_named_and_expired_ones_are_not() {
         let key = "served:latest_price:t:i";
-        assert_eq!(redis(&newest("1"), 0, &[key]), ["key served:latest_price:t:i differs: price is -31.55 instead of 1"]);
+        assert_eq!(
+            redis(&newest("1"), 0, &[key]),
+            ["key served:latest_price:t:i differs: price is -31.55 instead of 1"]
+        );
         assert_eq!(redis(&newest("-31.55"), 0, &[]).len(), 1);
         assert!(redis(&newest("-31.55"), KEY_LIFE, &[]).is_empty());
-        assert_eq!(redis(&newest("-31.55"), 0, &[key, "served:latest_price:t:j"]), ["key served:latest_price:t:j is there, and has no tick"]);
+        assert_eq!(
+            redis(&newest("-31.55"), 0, &[key, "served:latest_price:t:j"]),
+            ["key served:latest_price:t:j is there, and has no tick"]
+        );
     }
 
     #[test]
     fn postgres_differences_name_the_instrument_and_both_values() {
         let served = |text: &str| -> BTreeMap<Key, Served> {
-            [(("t".to_owned(), "i".to_owned()), Served { price: price(text), age: 0 })].into()
+            [(
+                ("t".to_owned(), "i".to_owned()),
+                Served {
+                    price: price(text),
+                    age: 0,
+                },
+            )]
+            .into()
         };
         assert!(compare_postgres(&newest("1"), &served("1")).ok);
         let differing = compare_postgres(&newest("1"), &served("2"));
-        assert_eq!(differing.differences.named, ["instrument i of tenant t differs: price is 2 instead of 1"]);
+        assert_eq!(
+            differing.differences.named,
+            ["instrument i of tenant t differs: price is 2 instead of 1"]
+        );
         let missing = compare_postgres(&newest("1"), &BTreeMap::new()).differences.named;
-        assert_eq!(missing, ["instrument i of tenant t is not served: price 1, volume null, event_time 1970-01-01T00:00:01Z, tick_id f/0/1/2"]);
-        assert!(compare_postgres(&BTreeMap::new(), &served("2")).differences.named.iter().all(|text| text.contains("has no tick")));
+        assert_eq!(
+            missing,
+            [
+                "instrument i of tenant t is not served: price 1, volume null, event_time 1970-01-01T00:00:01Z, tick_id f/0/1/2"
+            ]
+        );
+        assert!(
+            compare_postgres(&BTreeMap::new(), &served("2"))
+                .differences
+                .named
+                .iter()
+                .all(|text| text.contains("has no tick"))
+        );
     }
 }

@@ -51,10 +51,18 @@ impl Place {
             .iter()
             .map(|range| {
                 let first = if is_whole { 0 } else { range.first };
-                format!("({} AND {offset} >= {first} AND {offset} < {})", self.is_in(&range.lane), range.end)
+                format!(
+                    "({} AND {offset} >= {first} AND {offset} < {})",
+                    self.is_in(&range.lane),
+                    range.end
+                )
             })
             .collect();
-        if parts.is_empty() { "0".to_owned() } else { format!("({})", parts.join(" OR ")) }
+        if parts.is_empty() {
+            "0".to_owned()
+        } else {
+            format!("({})", parts.join(" OR "))
+        }
     }
 }
 
@@ -71,6 +79,16 @@ pub struct Table<'a> {
     pub place: Place,
     /// What is compared.
     pub ranges: &'a [Range],
+    /// Questions over all rows are asked in this many parts (see [`parts`]).
+    pub parts: u64,
+}
+
+/// Rows that one question looks at in detail: a few seconds of ClickHouse on two cores.
+const ROWS_AT_ONCE: u64 = 1_000_000;
+
+/// In how many parts so many rows are looked at, so that no question outlasts its deadline or fills the server's memory.
+pub fn parts(rows: u64) -> u64 {
+    1 + rows / ROWS_AT_ONCE
 }
 
 impl Table<'_> {
@@ -84,16 +102,26 @@ impl Table<'_> {
             Place::Raw => "toString(feed)".to_owned(),
             Place::Source => literal(self.ranges.first().map_or("", |range| &range.lane.topic)),
         };
-        let sql = format!(
-            "SELECT {topic} AS topic, toString({}) AS partition, toString(intDiv({}, {BLOCK})) AS block, toString(count()) AS rows, \
-             toString(sum(xxHash64({}))) AS hashes FROM {name} WHERE {} GROUP BY topic, partition, block",
-            place.partition(),
-            place.offset(),
-            canonical::sql(self.columns),
-            place.within(self.ranges, false),
-        );
         let mut blocks = Blocks::default();
-        for row in self.clickhouse.query_json(&sql).await.with_context(|| format!("read checksums of {name}"))? {
+        for part in 0..self.parts {
+            let sql = format!(
+                "SELECT {topic} AS topic, toString({partition}) AS partition, toString(intDiv({offset}, {BLOCK})) AS block, \
+                 toString(count()) AS rows, toString(sum(xxHash64({text}))) AS hashes FROM {name} \
+                 WHERE {within} AND intDiv({offset}, {BLOCK}) % {parts} = {part} GROUP BY topic, partition, block",
+                partition = place.partition(),
+                offset = place.offset(),
+                text = canonical::sql(self.columns),
+                within = place.within(self.ranges, false),
+                parts = self.parts,
+            );
+            self.read_blocks(&sql, &mut blocks).await?;
+        }
+        Ok(blocks)
+    }
+
+    async fn read_blocks(&self, sql: &str, blocks: &mut Blocks) -> anyhow::Result<()> {
+        let rows = self.clickhouse.query_json(sql).await;
+        for row in rows.with_context(|| format!("read checksums of {}", self.name))? {
             let lane = Lane {
                 topic: text(&row, "topic")?.into(),
                 partition: number(&row, "partition")?,
@@ -104,7 +132,7 @@ impl Table<'_> {
             };
             blocks.insert(&lane, number(&row, "block")?, sum);
         }
-        Ok(blocks)
+        Ok(())
     }
 
     /// The rows of these blocks.
@@ -116,7 +144,11 @@ impl Table<'_> {
             .iter()
             .map(|block| {
                 let (offset, start) = (self.place.offset(), block.number * BLOCK);
-                format!("({} AND {offset} >= {start} AND {offset} < {})", self.place.is_in(&block.lane), start + BLOCK)
+                format!(
+                    "({} AND {offset} >= {start} AND {offset} < {})",
+                    self.place.is_in(&block.lane),
+                    start + BLOCK
+                )
             })
             .collect();
         if wanted.is_empty() {
@@ -129,7 +161,11 @@ impl Table<'_> {
             wanted.join(" OR "),
             self.place.within(self.ranges, false),
         );
-        let rows = self.clickhouse.query_json(&sql).await.with_context(|| format!("read rows of {}", self.name))?;
+        let rows = self
+            .clickhouse
+            .query_json(&sql)
+            .await
+            .with_context(|| format!("read rows of {}", self.name))?;
         rows.iter()
             .map(|row| {
                 Ok(Row {
@@ -149,7 +185,11 @@ impl Table<'_> {
         let sql = format!(
             "SELECT concat({}, ' was written from offset ', toString(src_offset), ' of partition ', toString(src_partition)) AS row, \
              toString(count() OVER ()) AS total FROM {name} WHERE NOT {} LIMIT {NAMED}",
-            if has_tick_id(name) { "tick_id" } else { "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start))" },
+            if has_tick_id(name) {
+                "tick_id"
+            } else {
+                "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start))"
+            },
             place.within(self.ranges, true),
         );
         let what = match place {
@@ -170,23 +210,17 @@ impl Table<'_> {
         } else {
             "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
         };
-        let sql = format!(
-            "SELECT concat(any({id}), ' from offset ', toString(src_offset), ' of partition ', toString(src_partition), ' is there ', \
-             toString(count()), ' times') AS row, toString(count() OVER ()) AS total \
-             FROM {name} GROUP BY src_partition, src_offset HAVING count() > 1 LIMIT {NAMED} \
-             SETTINGS max_bytes_before_external_group_by = 500000000"
-        );
-        named(self.clickhouse, &sql, str::to_owned).await
-    }
-
-    /// Number of rows.
-    ///
-    /// # Errors
-    /// ClickHouse does not answer.
-    pub async fn count(&self) -> anyhow::Result<u64> {
-        let sql = format!("SELECT toString(count()) AS rows FROM {}", self.name);
-        let rows = self.clickhouse.query_json(&sql).await.with_context(|| format!("count {}", self.name))?;
-        rows.first().map_or(Ok(0), |row| number(row, "rows"))
+        let mut doubled = Differences::default();
+        for part in 0..self.parts {
+            let sql = format!(
+                "SELECT concat(any({id}), ' from offset ', toString(src_offset), ' of partition ', toString(src_partition), \
+                 ' is there ', toString(count()), ' times') AS row, toString(count() OVER ()) AS total FROM {name} \
+                 WHERE src_offset % {} = {part} GROUP BY src_partition, src_offset HAVING count() > 1 LIMIT {NAMED}",
+                self.parts
+            );
+            doubled.merge(named(self.clickhouse, &sql, str::to_owned).await?);
+        }
+        Ok(doubled)
     }
 
     /// By source partition, the last origins of the rows from before the ranges: the state in which the writer was there.
@@ -204,7 +238,12 @@ impl Table<'_> {
                 self.place.is_in(&range.lane),
                 range.first
             );
-            for row in self.clickhouse.query_json(&sql).await.with_context(|| format!("read positions of {}", self.name))? {
+            for row in self
+                .clickhouse
+                .query_json(&sql)
+                .await
+                .with_context(|| format!("read positions of {}", self.name))?
+            {
                 states.entry(range.lane.partition).or_default().push(LastOrigin {
                     feed: text(&row, "feed")?.to_owned(),
                     raw_partition: number(&row, "partition")?,
@@ -224,16 +263,38 @@ fn has_tick_id(table: &str) -> bool {
     !table.starts_with("bars")
 }
 
-async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> String) -> anyhow::Result<Differences> {
+/// Number of rows of a table.
+///
+/// # Errors
+/// ClickHouse does not answer, or there is no such table.
+pub async fn count(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<u64> {
+    let sql = format!("SELECT toString(count()) AS rows FROM {table}");
+    let rows = clickhouse
+        .query_json(&sql)
+        .await
+        .with_context(|| format!("count {table}"))?;
+    rows.first().map_or(Ok(0), |row| number(row, "rows"))
+}
+
+/// Runs a query with the columns `row` (what to name) and `total` (how many there are).
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> String) -> anyhow::Result<Differences> {
     let rows = clickhouse.query_json(sql).await.context("look for rows out of place")?;
     let total = rows.first().map_or(Ok(0), |row| number(row, "total"))?;
-    let named = rows.iter().map(|row| text(row, "row").map(&say)).collect::<anyhow::Result<_>>()?;
+    let named = rows
+        .iter()
+        .map(|row| text(row, "row").map(&say))
+        .collect::<anyhow::Result<_>>()?;
     Ok(Differences { total, named })
 }
 
 /// A text column of an answer.
 pub fn text<'r>(row: &'r Map<String, Value>, name: &str) -> anyhow::Result<&'r str> {
-    row.get(name).and_then(Value::as_str).with_context(|| format!("ClickHouse answered no text {name}"))
+    row.get(name)
+        .and_then(Value::as_str)
+        .with_context(|| format!("ClickHouse answered no text {name}"))
 }
 
 /// A number column of an answer, which was asked for as text.
@@ -257,7 +318,10 @@ mod tests {
     #[test]
     fn ranges_become_conditions_and_no_range_matches_nothing() {
         let range = Range {
-            lane: Lane { topic: "it's".into(), partition: 2 },
+            lane: Lane {
+                topic: "it's".into(),
+                partition: 2,
+            },
             first: 5,
             end: 9,
             is_cut: true,
@@ -267,7 +331,10 @@ mod tests {
             Place::Raw.within(&ranges, false),
             r"((feed = 'it\'s' AND raw_partition = 2 AND raw_offset >= 5 AND raw_offset < 9))"
         );
-        assert_eq!(Place::Source.within(&ranges, true), "((src_partition = 2 AND src_offset >= 0 AND src_offset < 9))");
+        assert_eq!(
+            Place::Source.within(&ranges, true),
+            "((src_partition = 2 AND src_offset >= 0 AND src_offset < 9))"
+        );
         assert_eq!(Place::Source.within(&[], true), "0");
     }
 }

@@ -1,0 +1,211 @@
+//! The tables of ClickHouse, each against the raw log and against the topic that it is written from (INV-5, INV-6).
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use codec::Wire;
+use domain::Interval;
+use service::{Names, Reader};
+use stores::ClickHouse;
+use stream::StreamError;
+
+use super::blocks::{self, BlockKey, Blocks, Row};
+use super::canonical::{self, Column};
+use super::logs::{self, RawExpectation, RawLog, Records, SourceLog};
+use super::report::{Check, Differences, VerifyReport};
+use super::tables::{self, Place, Table};
+use super::{bars, blocking};
+use crate::connection::Connection;
+
+/// Blocks that are looked into row by row, for each comparison.
+const BLOCKS_IN_DETAIL: usize = 64;
+
+/// The checks of the tables.
+pub(super) struct TableChecks<'a> {
+    pub connection: &'a Connection,
+    pub clickhouse: &'a ClickHouse,
+}
+
+impl TableChecks<'_> {
+    fn names(&self) -> &Names {
+        &self.connection.names
+    }
+
+    fn source_topic(&self, base: &str) -> anyhow::Result<&String> {
+        let names = self.names();
+        match base {
+            "market_ticks" => Ok(&names.normalized),
+            "enriched_ticks" => Ok(&names.enriched),
+            "late_ticks" => Ok(&names.late),
+            "bars" => Ok(&names.bars),
+            other => bail!("{other} is written from no topic"),
+        }
+    }
+
+    /// Origins and contents of a table of ticks against the raw log.
+    pub async fn by_raw_log(
+        &self,
+        base: &str,
+        raw: &Arc<RawLog>,
+        expected: &RawExpectation,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        let name = self.names().table(base);
+        let table = self.table(&name, canonical::TICK, Place::Raw, &raw.ranges).await?;
+        let found = table.blocks().await?;
+        let log = Arc::clone(raw);
+        let differences = compare(&table, &expected.blocks, &found, move |blocks| log.rows(&blocks)).await?;
+        report.checks.push(Check::new(
+            format!("{name}: ticks by the raw log"),
+            expected.blocks.rows(),
+            found.rows(),
+            differences,
+        ));
+        let outside = table.outside().await?;
+        report.checks.push(Check::new(
+            format!("{name}: rows of no raw message"),
+            0,
+            outside.total,
+            outside,
+        ));
+        Ok(())
+    }
+
+    /// A table against the topic that it is written from: positions, and what only the records know.
+    pub async fn by_source(&self, base: &str, records: Records, report: &mut VerifyReport) -> anyhow::Result<()> {
+        let name = self.names().table(base);
+        let (bootstrap, topic) = (
+            self.connection.settings.kafka_bootstrap.clone(),
+            self.source_topic(base)?.clone(),
+        );
+        let wire: Wire = self.connection.wire().await?;
+        let asked = (bootstrap.clone(), vec![topic.clone()]);
+        let ranges = blocking(move || logs::ranges(&asked.0, &asked.1)).await?;
+        let columns = match records {
+            Records::Normalized => canonical::REMARKS,
+            Records::Enriched => canonical::ENRICHMENT,
+            Records::Late => canonical::LATE,
+        };
+        let table = self.table(&name, columns, Place::Source, &ranges).await?;
+        let accepted_before = table.accepted_before().await?;
+        let log = SourceLog {
+            bootstrap,
+            wire,
+            records,
+            ranges: ranges.clone(),
+            accepted_before,
+        };
+        let (log, (expected, unreadable)) = blocking(move || {
+            let expected = log.expect()?;
+            Ok((log, expected))
+        })
+        .await
+        .with_context(|| format!("read {topic}"))?;
+        let found = table.blocks().await?;
+        let differences = compare(&table, &expected, &found, move |blocks| log.rows(&blocks)).await?;
+        report.checks.push(Check::new(
+            format!("{name}: rows by the records of {topic}"),
+            expected.rows(),
+            found.rows(),
+            differences,
+        ));
+        report.checks.push(Check::new(
+            format!("{topic}: records that cannot be read"),
+            0,
+            unreadable,
+            Differences::default(),
+        ));
+        positions(&table, report).await
+    }
+
+    /// Bars against their ticks, and their positions.
+    pub async fn bars(&self, report: &mut VerifyReport) -> anyhow::Result<()> {
+        let names = self.names();
+        let name = names.table("bars");
+        let (bootstrap, topics) = (
+            self.connection.settings.kafka_bootstrap.clone(),
+            vec![self.source_topic("bars")?.clone()],
+        );
+        let ranges = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
+        let table = self.table(&name, &[], Place::Source, &ranges).await?;
+        positions(&table, report).await?;
+        let parts = tables::parts(tables::count(self.clickhouse, &names.table("enriched_ticks")).await?);
+        report
+            .checks
+            .push(bars::check(self.clickhouse, names, &intervals(self.connection)?, parts).await?);
+        let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
+        report.checks.push(Check::new(
+            format!("{name}: versions with two contents"),
+            0,
+            versions.total,
+            versions,
+        ));
+        Ok(())
+    }
+
+    async fn table<'t>(
+        &'t self,
+        name: &'t str,
+        columns: &'t [Column],
+        place: Place,
+        ranges: &'t [logs::Range],
+    ) -> anyhow::Result<Table<'t>> {
+        let parts = tables::parts(tables::count(self.clickhouse, name).await?);
+        Ok(Table {
+            clickhouse: self.clickhouse,
+            name,
+            columns,
+            place,
+            ranges,
+            parts,
+        })
+    }
+}
+
+async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
+    let doubled = table.doubled().await?;
+    report.checks.push(Check::new(
+        format!("{}: positions with two rows", table.name),
+        0,
+        doubled.total,
+        doubled,
+    ));
+    let outside = table.outside().await?;
+    report.checks.push(Check::new(
+        format!("{}: rows beyond the topic's end", table.name),
+        0,
+        outside.total,
+        outside,
+    ));
+    Ok(())
+}
+
+/// The differences between two sides: blocks first, then the rows of those that differ.
+async fn compare(
+    table: &Table<'_>,
+    expected: &Blocks,
+    found: &Blocks,
+    rows: impl FnOnce(Vec<BlockKey>) -> Result<Vec<Row>, StreamError> + Send + 'static,
+) -> anyhow::Result<Differences> {
+    let mut differing = expected.differing(found);
+    let mut differences = Differences::default();
+    if differing.is_empty() {
+        return Ok(differences);
+    }
+    let rest = differing.split_off(differing.len().min(BLOCKS_IN_DETAIL));
+    let in_table = table.rows(&differing).await?;
+    let in_log = blocking(move || rows(differing)).await?;
+    differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
+    // At least one in each; a table that lacks most of its rows need not be listed.
+    differences.total += rest.len() as u64;
+    Ok(differences)
+}
+
+fn intervals(connection: &Connection) -> anyhow::Result<Vec<Interval>> {
+    let mut reader = Reader::new(&connection.env);
+    let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
+    names
+        .iter()
+        .map(|name| Interval::from_name(name).with_context(|| format!("AGGREGATION_BAR_INTERVALS holds '{name}'")))
+        .collect()
+}
