@@ -216,9 +216,6 @@ fn number(text: String) -> Value {
         Ok(whole) => Value::from(whole),
         Err(_) => text.parse::<f64>().map_or(Value::Null, Value::from),
     };
-    if number.to_string() == text {
-        number
-    } else {
-        Value::String(text)
-    }
+    let printed = number.to_string();
+    if printed == text { number } else { Value::String(text) }
 }

@@ -190,7 +190,10 @@ impl Redis {
         pipeline.cmd("INFO").arg("server").get(format!("{SENTINEL}:{owner}"));
         let call = async { pipeline.query_async(&mut self.connection().await?).await };
         let (info, mark): (String, Option<String>) = bounded("read copy state", call).await?;
-        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim);
+        let run_id = info
+            .lines()
+            .find_map(|line| line.strip_prefix("run_id:"))
+            .map(str::trim);
         match run_id {
             Some(run_id) => Ok((run_id.to_owned(), mark)),
             None => Err(StoreError::unexpected(

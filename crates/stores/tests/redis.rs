@@ -66,7 +66,10 @@ async fn an_emptied_or_restarted_server_is_noticed_and_used_again() {
     let (first, marked) = redis.copy_state("projection").await.unwrap();
     assert_eq!(marked, None);
     redis.mark_copy("projection", "mine").await.unwrap();
-    assert_eq!(redis.copy_state("projection").await.unwrap(), (first.clone(), Some("mine".to_owned())));
+    assert_eq!(
+        redis.copy_state("projection").await.unwrap(),
+        (first.clone(), Some("mine".to_owned()))
+    );
     stack.kill9(Server::Redis).unwrap();
     let error = redis.ping().await.unwrap_err();
     assert_eq!(

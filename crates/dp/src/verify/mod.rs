@@ -117,7 +117,9 @@ async fn wait_until_quiet(
         connection.names.clone(),
         options.wait,
     );
-    match blocking(move || quiet::wait(&bootstrap, &names, wait)).await? {
+    let waited = blocking(move || quiet::wait(&bootstrap, &names, wait)).await;
+    let address = &connection.settings.kafka_bootstrap;
+    match waited.with_context(|| format!("ask Kafka at {address}: is it running (`dp status`)?"))? {
         Quiet::Yes => report.quiet = true,
         Quiet::Stalled(lag) => {
             report.quiet = true;
