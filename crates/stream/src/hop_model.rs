@@ -8,6 +8,7 @@ use domain::{Micros, RawPosition};
 use crate::acks::AckWindow;
 use crate::event_window::{EventWindow, WindowLimits};
 use crate::frontier::Frontier;
+use crate::model_random::Random;
 use crate::{Sequencer, Ticket};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,22 +25,6 @@ enum Without {
     ReadBack,
     /// A repeated event is not remembered as an earlier message.
     DuplicatesIncluded,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
 }
 
 #[derive(Clone, Copy)]

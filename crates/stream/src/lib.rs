@@ -17,6 +17,8 @@ pub mod hop;
 mod hop_model;
 pub mod kafka;
 pub mod metrics;
+#[cfg(test)]
+mod model_random;
 pub mod partition;
 pub mod sequencer;
 pub mod status;

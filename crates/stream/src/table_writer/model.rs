@@ -6,6 +6,7 @@ use domain::{Micros, RawPosition};
 
 use super::lane::{BatchLimits, Lane, Step};
 use super::{Claim, Floor, InsertError, SinkError, Takeover};
+use crate::model_random::Random;
 use crate::{LastOrigin, Sequencer, StartAt};
 
 /// A rule that is taken out.
@@ -19,22 +20,6 @@ enum Without {
     ClaimAfterUnknown,
     Floor,
     FloorOfItsPosition,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
