@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages bench check down clean-data bootstrap
 
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
 
@@ -17,10 +17,23 @@ test: bootstrap ## Set everything up and run every test, on the real servers
 	cargo build --release --workspace --bins
 	cargo test --release --workspace
 
-check: ## Formatting, lints, documentation; warnings are errors
+bench: bootstrap ## Measure speed, latency, recovery and memory here (ARGS="hop --ticks 1000000" for a part)
+	cargo build --release --workspace --bins
+	$(BIN)/dp bench $(ARGS)
+
+test-faults: bootstrap ## Kill everything at random while ticks flow: KILLS=n, SEED=s (the same seed goes on), RATE=r
+	cargo build --release --workspace --bins
+	$(BIN)/faults $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) $(if $(DIR),--dir "$(DIR)")
+
+test-outages: bootstrap ## Each server away for SECONDS_DOWN (180) under load, a slow ClickHouse, a full disk
+	cargo build --release --workspace --bins
+	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
+
+check: ## Formatting, lints, documentation, licences and sources of dependencies; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+	@scripts/check_dependencies.sh
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck is not installed: scripts were not checked"; fi
 
 down: ## Stop the local stack; its data stay

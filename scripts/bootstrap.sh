@@ -56,6 +56,8 @@ has_postgres() {
 missing_packages() {
   has_postgres || echo postgresql
   command -v redis-server >/dev/null 2>&1 || echo redis-server
+  # Counts the instructions of the hot path in `make test`.
+  command -v valgrind >/dev/null 2>&1 || echo valgrind
   # librdkafka's own build makes its C++ part, too.
   command -v c++ >/dev/null 2>&1 || echo g++
 }

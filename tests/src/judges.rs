@@ -45,6 +45,12 @@ impl Verified {
     }
 }
 
+/// The oracle's reader of raw messages.
+pub(crate) fn parser() -> anyhow::Result<Parser> {
+    let schema = std::fs::read_to_string(root().join("schemas/avro/raw_market_tick.avsc"))?;
+    Parser::new(&schema, "default")
+}
+
 impl Pipeline {
     /// Asks `dp verify`, which waits until nothing is under way.
     ///
@@ -73,26 +79,23 @@ impl Pipeline {
     /// # Errors
     /// Where Kafka does not answer.
     pub fn expected(&self) -> anyhow::Result<Expected> {
-        let schema = std::fs::read_to_string(root().join("schemas/avro/raw_market_tick.avsc"))?;
-        let parser = Parser::new(&schema, "default")?;
-        Ok(Expected::of(&kafka::read_all(&self.bootstrap(), RAW)?, &parser))
+        Ok(Expected::of(&kafka::read_all(&self.bootstrap(), RAW)?, &parser()?))
     }
 
     /// What the oracle finds in every store.
     ///
     /// # Errors
     /// Where a store does not answer.
-    pub fn compared(&self) -> anyhow::Result<Vec<Comparison>> {
-        let expected = self.expected()?;
-        let (late, late_ticks) = check::late(&self.clickhouse, "late_ticks", &expected)?;
+    pub fn compared_with(&self, expected: &Expected) -> anyhow::Result<Vec<Comparison>> {
+        let (late, late_ticks) = check::late(&self.clickhouse, "late_ticks", expected)?;
         Ok(vec![
-            check::ticks(&self.clickhouse, "market_ticks", &expected)?,
-            check::ticks(&self.clickhouse, "enriched_ticks", &expected)?,
+            check::ticks(&self.clickhouse, "market_ticks", expected)?,
+            check::ticks(&self.clickhouse, "enriched_ticks", expected)?,
             late_ticks,
-            check::bars(&self.clickhouse, "bars", &expected, &late)?,
-            check::postgres(&self.postgres, "", &expected)?,
-            check::redis(&self.redis, &expected)?,
-            check::dead_letters(&kafka::read_all(&self.bootstrap(), "dlq")?, &expected)?,
+            check::bars(&self.clickhouse, check::BARS, expected, &late)?,
+            check::postgres(&self.postgres, "", expected)?,
+            check::redis(&self.redis, expected)?,
+            check::dead_letters(&kafka::read_all(&self.bootstrap(), "dlq")?, expected)?,
         ])
     }
 
@@ -110,7 +113,7 @@ impl Pipeline {
                 verified.report
             );
         }
-        let compared = self.compared()?;
+        let compared = self.compared_with(&self.expected()?)?;
         let wrong: Vec<String> = compared
             .iter()
             .filter(|one| !one.is_ok())

@@ -5,8 +5,13 @@
 //! Failure: everything has a deadline, and every error says what was being done. Nothing is left behind
 //! (see `localstack::Temporary`).
 
+pub mod fault_plan;
+pub mod fault_run;
 mod judges;
+mod kept;
+pub mod outages;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +21,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Service, Stack, Temporary};
+use testkit::load::{Load, LoadPlan};
 use testkit::stores::{ClickHouse, Postgres, Redis};
 
 pub use judges::Verified;
+pub use kept::Kept;
 
 /// The raw topic.
 pub const RAW: &str = "ingestion.market.raw.v1";
@@ -30,7 +37,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A stack with the four services on it.
 pub struct Pipeline {
-    stack: Temporary,
+    stack: Box<dyn Deref<Target = Stack> + Send + Sync>,
     /// ClickHouse, by the oracle's own client.
     pub clickhouse: ClickHouse,
     /// PostgreSQL, by the oracle's own client.
@@ -69,9 +76,20 @@ impl Pipeline {
         Ok(())
     }
 
-    fn start() -> anyhow::Result<Pipeline> {
+    /// Builds the programs, and starts everything on a stack that ends with the test.
+    ///
+    /// # Errors
+    /// Where something cannot be built or does not start.
+    pub fn start() -> anyhow::Result<Pipeline> {
         build_programs()?;
-        let stack = Temporary::new()?;
+        Pipeline::on(Temporary::new()?)
+    }
+
+    /// Starts everything on this stack.
+    ///
+    /// # Errors
+    /// Where something does not start.
+    pub fn on(stack: impl Deref<Target = Stack> + Send + Sync + 'static) -> anyhow::Result<Pipeline> {
         stack.up()?;
         let env = stack.env();
         let address = |name: &str| {
@@ -85,7 +103,7 @@ impl Pipeline {
                 dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned(),
             },
             redis: Redis::new(address("DATA_PROC_REDIS_URL")?),
-            stack,
+            stack: Box::new(stack),
         };
         pipeline.dp_ok(&["migrate", "--seed"])?;
         pipeline.dp_ok(&["topics", "create"])?;
@@ -158,6 +176,20 @@ impl Pipeline {
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// Publishes the oracle's own ticks until it is paused or dropped, through any outage of Kafka.
+    ///
+    /// # Errors
+    /// Where no client can be made.
+    pub fn load(&self, seed: u64) -> anyhow::Result<Load> {
+        let plan = LoadPlan {
+            topic: RAW.to_owned(),
+            seed,
+            session: 1,
+            rate: RATE,
+        };
+        Load::start(&self.bootstrap(), plan)
     }
 
     fn simulate(&self, ticks: u32, seed: u32) -> Command {
@@ -272,7 +304,10 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool
 }
 
 /// `cargo test` builds no programs of other packages, so that is done here; nothing happens when they are fresh.
-fn build_programs() -> anyhow::Result<()> {
+///
+/// # Errors
+/// Where something does not compile.
+pub fn build_programs() -> anyhow::Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(["build", "--workspace", "--bins", "--quiet"])

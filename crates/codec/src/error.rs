@@ -34,6 +34,9 @@ pub enum CodecError {
     /// Neither of our framings, or a schema that this build does not know.
     #[error("{0}")]
     UnknownSchema(String),
+    /// A schema that the registry is being asked for: reading again a moment later finds it.
+    #[error("the schema with registry id {0} is being looked up; the message is read again")]
+    SchemaPending(u32),
     /// The schema registry does not answer.
     #[error("{0}")]
     RegistryUnavailable(String),
@@ -45,7 +48,7 @@ pub enum CodecError {
 impl Classified for CodecError {
     fn class(&self) -> ErrorClass {
         match self {
-            CodecError::RegistryUnavailable(_) => ErrorClass::Transient,
+            CodecError::RegistryUnavailable(_) | CodecError::SchemaPending(_) => ErrorClass::Transient,
             CodecError::RegistryRefused(_) => ErrorClass::Fatal,
             _ => ErrorClass::Poison,
         }
@@ -57,6 +60,7 @@ impl Classified for CodecError {
             CodecError::InvalidUtf8 { .. } => "invalid_utf8",
             CodecError::InvalidValue { .. } => "invalid_value",
             CodecError::UnknownSchema(_) => "unknown_schema",
+            CodecError::SchemaPending(_) => "schema_pending",
             CodecError::RegistryUnavailable(_) => "registry_unavailable",
             CodecError::RegistryRefused(_) => "registry_refused",
         }

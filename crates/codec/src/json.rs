@@ -10,6 +10,7 @@ use crate::{CodecError, RawTick};
 /// What record the bytes hold, and its content.
 pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError> {
     let (record, _) = wire.open(bytes)?;
+    let bytes = &*wire.current(record, bytes);
     let value = match record {
         Record::Tick => tick(&wire.decode_tick(bytes)?),
         Record::EnrichedTick => enriched(&wire.decode_enriched(bytes)?),

@@ -7,11 +7,14 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod bar;
+pub mod compatibility;
 pub mod enriched;
 pub mod error;
 pub mod framing;
 pub mod json;
 pub mod late;
+mod lookups;
+pub mod older;
 pub mod raw_tick;
 pub mod reader;
 pub mod registry;

@@ -1,9 +1,11 @@
 //! Client of a schema registry with the Confluent HTTP API (`DATA_PROC_SCHEMA_REGISTRY_URL`, a base path is allowed).
 //!
-//! Used at start only: our schemas are registered, their ids kept; no message ever waits for the registry.
+//! At start our schemas are registered and their ids kept. Later only ids that others registered are asked for, beside the
+//! stream ([`crate::Wire`]): no message ever waits for the registry.
 
 use std::time::Duration;
 
+use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 
 use crate::CodecError;
@@ -20,8 +22,13 @@ struct Registered {
     id: u32,
 }
 
+#[derive(Deserialize)]
+struct Stored {
+    schema: String,
+}
+
 impl RegistryClient {
-    /// A client for the registry at `url`, such as `http://localhost:8081` or `http://host/apis/ccompat/v7`.
+    /// A client for the registry at `url`, such as `http://localhost:8081` or `https://host/apis/ccompat/v7`.
     pub fn new(url: &str) -> Result<RegistryClient, CodecError> {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
@@ -36,24 +43,12 @@ impl RegistryClient {
     /// Registers a schema (or finds it) under the subject and returns its id.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, CodecError> {
         let url = format!("{}/subjects/{subject}/versions", self.base);
-        let unavailable = |why: String| {
-            CodecError::RegistryUnavailable(format!(
-                "schema registry {url}: {why}; start it, or unset DATA_PROC_SCHEMA_REGISTRY_URL to use single-object encoding"
-            ))
-        };
-        let response = self
+        let request = self
             .http
             .post(&url)
             .header("content-type", "application/vnd.schemaregistry.v1+json")
-            .body(serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string())
-            .send()
-            .await
-            .map_err(|e| unavailable(e.to_string()))?;
-        let status = response.status();
-        let body = response.text().await.map_err(|e| unavailable(e.to_string()))?;
-        if status.is_server_error() {
-            return Err(unavailable(format!("status {status}: {body}")));
-        }
+            .body(serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string());
+        let (status, body) = answer(&url, request).await?;
         if !status.is_success() {
             let remedy = match status.as_u16() {
                 409 => "a change must be compatible with every registered version",
@@ -67,4 +62,41 @@ impl RegistryClient {
             .map(|registered| registered.id)
             .map_err(|e| CodecError::RegistryRefused(format!("schema registry {url} answers no id: {e}: {body}")))
     }
+
+    /// The text of the schema with this id.
+    ///
+    /// # Errors
+    /// [`CodecError::UnknownSchema`] when the registry has no such id, or answers something else than a schema.
+    pub async fn schema(&self, id: u32) -> Result<String, CodecError> {
+        let url = format!("{}/schemas/ids/{id}", self.base);
+        let (status, body) = answer(&url, self.http.get(&url)).await?;
+        match status {
+            StatusCode::OK => serde_json::from_str::<Stored>(&body)
+                .map(|stored| stored.schema)
+                .map_err(|e| {
+                    CodecError::UnknownSchema(format!("schema registry {url} answers no schema: {e}: {body}"))
+                }),
+            StatusCode::NOT_FOUND => Err(CodecError::UnknownSchema(format!(
+                "the schema registry has no schema with registry id {id}: {body}"
+            ))),
+            // Such as a missing permission: an operator mends it, so the message must not be given up.
+            _ => Err(unavailable(&url, &format!("status {status}: {body}"))),
+        }
+    }
+}
+
+async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, String), CodecError> {
+    let response = request.send().await.map_err(|e| unavailable(url, &e.to_string()))?;
+    let status = response.status();
+    let body = response.text().await.map_err(|e| unavailable(url, &e.to_string()))?;
+    if status.is_server_error() {
+        return Err(unavailable(url, &format!("status {status}: {body}")));
+    }
+    Ok((status, body))
+}
+
+fn unavailable(url: &str, why: &str) -> CodecError {
+    CodecError::RegistryUnavailable(format!(
+        "schema registry {url}: {why}; start it, or unset DATA_PROC_SCHEMA_REGISTRY_URL to use single-object encoding"
+    ))
 }

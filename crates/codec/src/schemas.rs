@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
+
+use crate::older;
 
 /// A record that crosses a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,9 +80,7 @@ static FINGERPRINTS: LazyLock<Vec<(Record, u64)>> = LazyLock::new(|| {
         .into_iter()
         .filter_map(|record| {
             let schema = Schema::parse_str(record.schema_text()).ok()?;
-            let bytes = schema.fingerprint::<Rabin>().bytes;
-            let fingerprint = u64::from_le_bytes(bytes.try_into().ok()?);
-            Some((record, fingerprint))
+            Some((record, older::fingerprint(&schema)))
         })
         .collect()
 });

@@ -1,11 +1,18 @@
 //! Records with their frames: what services put into topics and read from them.
+//!
+//! `decode_*` reads the current schemas and borrows from the message. A record of another version has to be written again
+//! first, so a reader asks [`Wire::current`] before: `wire.decode_tick(&wire.current(Record::Tick, payload))`. That costs
+//! one comparison where the record is current already.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::{Bar, EnrichedTick, Enrichment, LateTick, Tick};
 
 use crate::framing::{self, SchemaRef};
+use crate::lookups::{Lookups, Version};
+use crate::older::{self, Older};
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
 use crate::state::{InstrumentWatermark, SequencerState};
@@ -17,11 +24,14 @@ pub struct Wire {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     headers: BTreeMap<Record, Vec<u8>>,
     /// Registry ids of our current schemas.
     ids: BTreeMap<u32, Record>,
+    /// Versions that are read, and no longer written.
+    older: Vec<Arc<Older>>,
+    lookups: Option<Lookups>,
 }
 
 impl Wire {
@@ -31,15 +41,11 @@ impl Wire {
             .into_iter()
             .map(|r| (r, framing::single_object_header(r.fingerprint())))
             .collect();
-        Wire {
-            inner: Arc::new(Inner {
-                headers,
-                ids: BTreeMap::new(),
-            }),
-        }
+        Wire::new(headers, BTreeMap::new(), None)
     }
 
-    /// The registry's wire format: registers our schemas and remembers their ids.
+    /// The registry's wire format: registers our schemas and remembers their ids. Ids that others registered are looked up
+    /// on the runtime that this is called on.
     pub async fn with_registry(client: &RegistryClient) -> Result<Wire, CodecError> {
         let (mut headers, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for record in Record::ALL {
@@ -47,49 +53,132 @@ impl Wire {
             headers.insert(record, framing::registry_header(id));
             ids.insert(id, record);
         }
-        Ok(Wire {
-            inner: Arc::new(Inner { headers, ids }),
-        })
+        Ok(Wire::new(headers, ids, Some(Lookups::new(client.clone()))))
     }
 
-    /// What record the frame holds, and its datum.
+    fn new(headers: BTreeMap<Record, Vec<u8>>, ids: BTreeMap<u32, Record>, lookups: Option<Lookups>) -> Wire {
+        // A file that cannot be read with the current schema is caught by the tests: it is part of the program.
+        let older = older::FILES
+            .iter()
+            .filter_map(|(_, text)| Older::new(text).ok().map(Arc::new))
+            .collect();
+        Wire {
+            inner: Arc::new(Inner {
+                headers,
+                ids,
+                older,
+                lookups,
+            }),
+        }
+    }
+
+    /// The same, reading one more version of a schema than those of `schemas/avro/old/`.
+    ///
+    /// # Errors
+    /// [`CodecError::UnknownSchema`]: see [`Older::new`].
+    pub fn also_reading(&self, schema: &str) -> Result<Wire, CodecError> {
+        let mut inner = Inner::clone(&self.inner);
+        inner.older.push(Arc::new(Older::new(schema)?));
+        Ok(Wire { inner: Arc::new(inner) })
+    }
+
+    /// The bytes with the current schema: as they are where they have it already, else written again. What cannot be
+    /// written again stays as it is, so that the `decode_*` that follows answers why.
+    #[inline]
+    pub fn current<'a>(&self, expected: Record, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.own_datum(expected, bytes) {
+            Some(_) => Cow::Borrowed(bytes),
+            None => self.rewritten(bytes),
+        }
+    }
+
+    #[cold]
+    fn rewritten<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if framing::is_framed(bytes)
+            && let Ok((schema, datum)) = framing::split(bytes)
+            && let Ok(Version::Older(older)) = self.version(schema)
+        {
+            let mut out = Vec::with_capacity(bytes.len() + 64);
+            self.begin(older.record(), &mut out);
+            if older.rewrite(datum, &mut out).is_ok() {
+                return Cow::Owned(out);
+            }
+        }
+        Cow::Borrowed(bytes)
+    }
+
+    fn version(&self, schema: SchemaRef) -> Result<Version, CodecError> {
+        match schema {
+            SchemaRef::Fingerprint(fingerprint) => {
+                if let Some(record) = Record::from_fingerprint(fingerprint) {
+                    return Ok(Version::Current(record));
+                }
+                let older = self.inner.older.iter().find(|older| older.fingerprint() == fingerprint);
+                older.map(|older| Version::Older(Arc::clone(older))).ok_or_else(|| {
+                    CodecError::UnknownSchema(format!(
+                        "no schema of this build has the fingerprint {fingerprint:016x} (is it newer than this build?)"
+                    ))
+                })
+            }
+            SchemaRef::RegistryId(id) => match (self.inner.ids.get(&id), &self.inner.lookups) {
+                (Some(record), _) => Ok(Version::Current(*record)),
+                (None, Some(lookups)) => lookups.version(id),
+                (None, None) => Err(CodecError::UnknownSchema(format!(
+                    "no schema of this build has the registry id {id} (is DATA_PROC_SCHEMA_REGISTRY_URL set?)"
+                ))),
+            },
+        }
+    }
+
+    /// What record the frame holds, of whichever version, and its datum.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<(Record, &'a [u8]), CodecError> {
         let (schema, datum) = framing::split(bytes)?;
-        let record = match schema {
-            SchemaRef::Fingerprint(fingerprint) => Record::from_fingerprint(fingerprint),
-            SchemaRef::RegistryId(id) => self.inner.ids.get(&id).copied(),
-        };
-        match record {
-            Some(record) => Ok((record, datum)),
-            None => Err(CodecError::UnknownSchema(format!(
-                "no schema of this build has the {}",
-                match schema {
-                    SchemaRef::Fingerprint(fingerprint) => format!("fingerprint {fingerprint:016x}"),
-                    SchemaRef::RegistryId(id) => format!("registry id {id} (is DATA_PROC_SCHEMA_REGISTRY_URL set?)"),
-                }
-            ))),
+        match self.version(schema)? {
+            Version::Current(record) => Ok((record, datum)),
+            Version::Older(older) => Ok((older.record(), datum)),
         }
+    }
+
+    // The common case: our own current header.
+    #[inline]
+    fn own_datum<'a>(&self, expected: Record, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let header = self.inner.headers.get(&expected)?;
+        bytes.strip_prefix(header.as_slice())
     }
 
     fn datum<'a>(&self, expected: Record, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
-        // The common case: our own current header.
-        if let Some(datum) = self
-            .inner
-            .headers
-            .get(&expected)
-            .and_then(|header| bytes.strip_prefix(header.as_slice()))
-        {
-            return Ok(datum);
+        match self.own_datum(expected, bytes) {
+            Some(datum) => Ok(datum),
+            None => self.foreign_datum(expected, bytes),
         }
-        let (record, datum) = self.open(bytes)?;
-        if record == expected {
-            return Ok(datum);
+    }
+
+    #[cold]
+    fn foreign_datum<'a>(&self, expected: Record, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        let (schema, datum) = framing::split(bytes)?;
+        let version = self.version(schema)?;
+        let record = match &version {
+            Version::Current(record) => *record,
+            Version::Older(older) => older.record(),
+        };
+        if record != expected {
+            return Err(CodecError::UnknownSchema(format!(
+                "holds a record {}, expected {}",
+                record.name(),
+                expected.name()
+            )));
         }
-        Err(CodecError::UnknownSchema(format!(
-            "holds a record {}, expected {}",
-            record.name(),
-            expected.name()
-        )))
+        match version {
+            Version::Current(_) => Ok(datum),
+            // Either its bytes are broken, which this says, or nobody has asked for the current form.
+            Version::Older(older) => {
+                older.rewrite(datum, &mut Vec::new())?;
+                Err(CodecError::UnknownSchema(format!(
+                    "holds an older version of {} that was not brought up to date before it was read",
+                    record.name()
+                )))
+            }
+        }
     }
 
     fn begin(&self, record: Record, out: &mut Vec<u8>) {

@@ -1,14 +1,20 @@
 //! Our codec against the reference implementation, byte for byte, and against bytes that nobody wrote.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+use std::borrow::Cow;
+
+use apache_avro::Schema;
+use apache_avro::rabin::Rabin;
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
-use apache_avro::{Schema, from_avro_datum, to_avro_datum};
+use apache_avro::writer::datum::GenericDatumWriter;
 use codec::{Record, Wire};
 use domain::{
-    Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Origin, QualityFlags,
-    Tick, Turnover, Window,
+    Bar, BarVersion, Classification, Classified, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Origin,
+    QualityFlags, Tick, Turnover, Window,
 };
 use proptest::prelude::*;
+use serde_json::Value as Json;
 
 fn schema(record: Record) -> Schema {
     Schema::parse_str(record.schema_text()).unwrap()
@@ -176,9 +182,11 @@ impl Parts {
 fn agrees(record: Record, framed: &[u8]) -> Value {
     let schema = schema(record);
     let mut datum = &framed[10..];
-    let value = from_avro_datum(&schema, &mut datum, None).unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
+    let value = reader.read_value(&mut datum).unwrap();
     assert!(datum.is_empty(), "the reference left {} bytes", datum.len());
-    assert_eq!(to_avro_datum(&schema, value.clone()).unwrap(), &framed[10..]);
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    assert_eq!(writer.write_value_to_vec(value.clone()).unwrap(), &framed[10..]);
     value
 }
 
@@ -253,4 +261,56 @@ proptest! {
         }
         let _ = codec::json::describe(&wire, &datum);
     }
+
+    /// An honest older version: the schema as it was before two fields, one of them inside the tick, were added.
+    #[test]
+    fn records_of_an_older_version_decode_as_they_were_written(parts in parts()) {
+        let older_text = without(without(serde_json::from_str(Record::EnrichedTick.schema_text()).unwrap(), "curve_id"), "ghg").to_string();
+        let (old, current) = (Schema::parse_str(&older_text).unwrap(), schema(Record::EnrichedTick));
+        let (wire, mut now) = (Wire::single_object(), Vec::new());
+        wire.encode_enriched(&parts.enriched(), &mut now);
+        // Written by the reference alone, from the values that the current record holds.
+        let reader = GenericDatumReader::builder(&current).build().unwrap();
+        let value = dropped(dropped(reader.read_value(&mut &now[10..]).unwrap(), "curve_id"), "ghg");
+        let datum = GenericDatumWriter::builder(&old).build().unwrap().write_value_to_vec(value).unwrap();
+        let fingerprint: [u8; 8] = old.fingerprint::<Rabin>().bytes.try_into().unwrap();
+        let framed = [&[0xC3, 0x01][..], &fingerprint, &datum].concat();
+
+        let mut expected = parts.enriched();
+        (expected.tick.ghg, expected.enrichment.curve_id) = (None, None);
+        let knowing = wire.also_reading(&older_text).unwrap();
+        let rewritten = knowing.current(Record::EnrichedTick, &framed);
+        prop_assert_eq!(knowing.decode_enriched(&rewritten), Ok(expected));
+        // What is current already is not copied.
+        prop_assert!(matches!(knowing.current(Record::EnrichedTick, &now), Cow::Borrowed(_)));
+        // Cut short, and unknown: errors that name themselves.
+        let cut = &framed[..framed.len() - 1];
+        prop_assert_eq!(knowing.decode_enriched(&knowing.current(Record::EnrichedTick, cut)).unwrap_err().code(), "invalid_value");
+        prop_assert_eq!(wire.decode_enriched(&wire.current(Record::EnrichedTick, &framed)).unwrap_err().code(), "unknown_schema");
+    }
+}
+
+/// The schema without one field, wherever it is.
+fn without(schema: Json, field: &str) -> Json {
+    match schema {
+        Json::Object(object) => object
+            .into_iter()
+            .map(|(key, value)| (key, without(value, field)))
+            .collect(),
+        Json::Array(items) => items
+            .into_iter()
+            .filter(|item| !(item["name"] == field && item.get("type").is_some()))
+            .map(|item| without(item, field))
+            .collect(),
+        other => other,
+    }
+}
+
+/// The value without that field.
+fn dropped(value: Value, name: &str) -> Value {
+    let Value::Record(fields) = value else {
+        return value;
+    };
+    let kept = fields.into_iter().filter(|(field, _)| field != name);
+    Value::Record(kept.map(|(field, value)| (field, dropped(value, name))).collect())
 }

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use codec::state::InstrumentWatermark;
 use codec::{CodecError, Record, RegistryClient, Wire};
@@ -19,6 +20,11 @@ struct Request {
 
 /// A server that answers the n-th request with `answer(n)` = (status, body) as long as the test runs.
 fn serve(answer: impl Fn(usize) -> (u16, String) + Send + 'static) -> (String, Receiver<Request>) {
+    serve_asked(move |count, _| answer(count))
+}
+
+/// The same, where the answer depends on what is asked too.
+fn serve_asked(answer: impl Fn(usize, &Request) -> (u16, String) + Send + 'static) -> (String, Receiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let (sender, requests) = channel();
@@ -27,10 +33,10 @@ fn serve(answer: impl Fn(usize) -> (u16, String) + Send + 'static) -> (String, R
         for stream in listener.incoming().map_while(Result::ok) {
             let mut reader = BufReader::new(stream);
             while let Some(request) = read_request(&mut reader) {
+                write_answer(reader.get_mut(), &answer(count, &request));
+                count += 1;
                 // The test may have ended without reading them all.
                 let _ = sender.send(request);
-                write_answer(reader.get_mut(), &answer(count));
-                count += 1;
             }
         }
     });
@@ -111,22 +117,122 @@ async fn every_schema_is_registered_under_its_name_and_frames_carry_the_ids() {
 }
 
 #[tokio::test]
-async fn a_reader_with_a_registry_reads_both_framings_and_no_id_that_it_does_not_know() {
+async fn a_reader_with_a_registry_reads_both_framings_and_without_one_an_id_says_nothing() {
     let (base, _requests) = serve(|count| (200, format!(r#"{{"id":{}}}"#, count + 1)));
     let wire = connect(&base).await.unwrap();
     let mut bytes = Vec::new();
     Wire::single_object().encode_watermark(&WATERMARK, &mut bytes);
     assert_eq!(wire.decode_watermark(&bytes), Ok(WATERMARK));
 
-    let mut unknown = Vec::new();
-    wire.encode_watermark(&WATERMARK, &mut unknown);
-    unknown.splice(1..5, 99_u32.to_be_bytes());
-    let error = wire.decode_watermark(&unknown).unwrap_err();
+    let error = Wire::single_object().decode_watermark(&with_id(&wire, 99)).unwrap_err();
     assert_eq!((error.code(), error.class()), ("unknown_schema", ErrorClass::Poison));
-    assert!(error.to_string().contains("99"), "{error}");
-    // Without a registry an id says nothing, and the message says what to set.
-    let error = Wire::single_object().decode_watermark(&unknown).unwrap_err();
-    assert!(error.to_string().contains("DATA_PROC_SCHEMA_REGISTRY_URL"), "{error}");
+    assert!(
+        error.to_string().contains("99") && error.to_string().contains("DATA_PROC_SCHEMA_REGISTRY_URL"),
+        "{error}"
+    );
+}
+
+/// The watermark with another schema id in its frame.
+fn with_id(wire: &Wire, id: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire.encode_watermark(&WATERMARK, &mut bytes);
+    bytes.splice(1..5, id.to_be_bytes());
+    bytes
+}
+
+/// What reading comes to when it is repeated, as a worker does, until no look-up is under way.
+async fn settled(wire: &Wire, bytes: &[u8]) -> Result<InstrumentWatermark, CodecError> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let current = wire.current(Record::InstrumentWatermark, bytes);
+        match wire.decode_watermark(&current) {
+            Err(error @ CodecError::SchemaPending(_)) => {
+                assert_eq!((error.code(), error.class()), ("schema_pending", ErrorClass::Transient));
+                assert!(Instant::now() < deadline, "{error}");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A registry with one other schema, number 77, that answers ids of its own to whoever registers.
+fn with_schema(schema: Json) -> (String, Receiver<Request>) {
+    serve_asked(move |count, request| match request.line.split(' ').nth(1) {
+        Some("/schemas/ids/77") => (200, serde_json::json!({ "schema": schema.to_string() }).to_string()),
+        Some(path) if path.starts_with("/schemas") => (404, r#"{"error_code":40403}"#.to_owned()),
+        _ => (200, format!(r#"{{"id":{}}}"#, count + 1)),
+    })
+}
+
+#[tokio::test]
+async fn an_id_that_others_registered_is_looked_up_once() {
+    let (base, requests) = with_schema(serde_json::from_str(Record::InstrumentWatermark.schema_text()).unwrap());
+    let wire = connect(&base).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(settled(&wire, &with_id(&wire, 77)).await, Ok(WATERMARK));
+    }
+    let asked = requests
+        .try_iter()
+        .filter(|request| request.line.starts_with("GET"))
+        .count();
+    assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_by_its_own_schema() {
+    // One field less, and another order.
+    let mut schema: Json = serde_json::from_str(Record::InstrumentWatermark.schema_text()).unwrap();
+    let fields = schema["fields"].as_array_mut().unwrap();
+    fields.retain(|field| field["name"] != "previous");
+    fields.reverse();
+    let (base, _requests) = with_schema(schema);
+    let wire = connect(&base).await.unwrap();
+    let datum = [1 /* max_event_time -1 */, 14 /* position 7 */];
+    let framed = [&[0, 0, 0, 0, 77][..], &datum].concat();
+    let expected = InstrumentWatermark {
+        previous: None,
+        ..WATERMARK
+    };
+    assert_eq!(settled(&wire, &framed).await, Ok(expected));
+}
+
+#[tokio::test]
+async fn an_id_that_nobody_registered_and_a_schema_that_is_not_ours_are_poison() {
+    let (base, _requests) = with_schema(serde_json::json!({ "type": "record", "name": "other", "fields": [] }));
+    let wire = connect(&base).await.unwrap();
+    for (id, why) in [
+        (99, "has no schema with registry id 99"),
+        (77, "none of this pipeline's records"),
+    ] {
+        let error = settled(&wire, &with_id(&wire, id)).await.unwrap_err();
+        assert_eq!((error.code(), error.class()), ("unknown_schema", ErrorClass::Poison));
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_fails_a_look_up_is_asked_again() {
+    let own = Record::ALL.len();
+    let (base, _requests) = serve(move |count| match count.checked_sub(own) {
+        None => (200, format!(r#"{{"id":{}}}"#, count + 1)),
+        Some(0) => (500, "starting".to_owned()),
+        Some(_) => (
+            200,
+            serde_json::json!({ "schema": Record::InstrumentWatermark.schema_text() }).to_string(),
+        ),
+    });
+    let wire = connect(&base).await.unwrap();
+    let error = settled(&wire, &with_id(&wire, 77)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.class()),
+        ("registry_unavailable", ErrorClass::Transient)
+    );
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while settled(&wire, &with_id(&wire, 77)).await != Ok(WATERMARK) {
+        assert!(Instant::now() < deadline, "the registry is not asked again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{demo, groups, ingest, logs, migrate, send, simulate, sql, stack, tail, topics, verify};
+use crate::commands::{
+    bench, demo, explain, groups, ingest, logs, migrate, send, simulate, sql, stack, tail, topics, verify,
+};
 
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
 ///
@@ -91,6 +93,8 @@ pub enum Command {
     Sql(sql::Args),
     Groups(groups::Args),
     Verify(verify::Args),
+    Explain(explain::Args),
+    Bench(bench::Args),
     Demo(demo::Args),
     Completions(stack::CompletionsArgs),
 }

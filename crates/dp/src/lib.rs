@@ -6,9 +6,11 @@
 //! Failure: one line that says what happened and what to do. Exit codes: 0 done; 1 it ran and found something wrong
 //! (`verify`, `demo`); 2 wrong usage, or something that is needed cannot be reached; 130 interrupted.
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod connection;
+pub mod explain;
 pub mod simulation;
 pub mod verify;
 

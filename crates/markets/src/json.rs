@@ -4,58 +4,13 @@
 //! `serde_json`. Beside its speed, it knows the JSON pointer of every error, and refuses a field that occurs twice.
 //! Failure: [`JsonError`], built only when something is wrong.
 
-use std::borrow::Cow;
+mod token;
 
 use crate::rejection::{RejectCode, Rejection};
 
+pub(crate) use token::{Kind, Token, unescape};
+
 const DEEPEST: u32 = 128;
-
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Null,
-    Bool,
-    Number,
-    Text,
-    /// A text with escapes.
-    EscapedText,
-    Array,
-    Object,
-}
-
-/// A value as it is written; of a text, what stands between the quotes, escapes not undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token<'a> {
-    pub kind: Kind,
-    pub raw: &'a str,
-}
-
-impl<'a> Token<'a> {
-    /// Whether it is a text.
-    pub(crate) fn is_text(self) -> bool {
-        matches!(self.kind, Kind::Text | Kind::EscapedText)
-    }
-
-    /// The text, allocated only where it has escapes; `None` where it is no text, or holds half a surrogate pair.
-    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
-        match self.kind {
-            Kind::Text => Some(Cow::Borrowed(self.raw)),
-            Kind::EscapedText => {
-                let mut text = String::new();
-                unescape(self.raw, &mut text)?;
-                Some(Cow::Owned(text))
-            }
-            _ => None,
-        }
-    }
-
-    /// The beginning of the value, for a message.
-    pub(crate) fn shown(self) -> String {
-        let quote = if self.is_text() { "\"" } else { "" };
-        let cut: String = self.raw.chars().take(60).collect();
-        format!("{quote}{cut}{quote}")
-    }
-}
 
 /// Why a text is not the JSON that was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -222,15 +177,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips white space.
-    #[inline]
+    /// Skips white space, which machines hardly write.
+    #[inline(always)]
     pub(crate) fn space(&mut self) {
-        while let [byte, rest @ ..] = self.rest
-            && *byte <= b' '
-            && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
-        {
-            self.rest = rest;
+        if let [0..=b' ', ..] = self.rest {
+            self.some_space();
         }
+    }
+
+    #[inline(never)]
+    fn some_space(&mut self) {
+        self.pass(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
     }
 
     #[inline]
@@ -255,6 +212,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    // Reads the bytes at the beginning that are such; how many there were.
+    #[inline]
+    fn pass(&mut self, is_such: impl Fn(&u8) -> bool) -> usize {
+        let rest = self.rest;
+        let count = rest.iter().position(|byte| !is_such(byte)).unwrap_or(rest.len());
+        self.rest = rest.get(count..).unwrap_or_default();
+        count
+    }
+
     // The bracket is there.
     fn open(&mut self) -> Read<()> {
         self.rest = self.rest.get(1..).unwrap_or_default();
@@ -277,13 +243,17 @@ impl<'a> Reader<'a> {
     #[inline]
     fn ends_after(&mut self, close: u8) -> Read<bool> {
         self.space();
-        if self.eat(b',') {
-            Ok(false)
-        } else if self.eat(close) {
-            self.depth -= 1;
-            Ok(true)
-        } else {
-            Err(self.syntax("a comma or the end of the object or array is expected"))
+        match self.rest {
+            [b',', rest @ ..] => {
+                self.rest = rest;
+                Ok(false)
+            }
+            [byte, rest @ ..] if *byte == close => {
+                self.rest = rest;
+                self.depth -= 1;
+                Ok(true)
+            }
+            _ => Err(self.syntax("a comma or the end of the object or array is expected")),
         }
     }
 
@@ -294,9 +264,12 @@ impl<'a> Reader<'a> {
             return Err(self.syntax("a key is expected"));
         };
         let key = self.string(inner)?;
-        self.space();
+        // Nearly always the colon follows at once.
         if !self.eat(b':') {
-            return Err(self.syntax("a colon is expected"));
+            self.space();
+            if !self.eat(b':') {
+                return Err(self.syntax("a colon is expected"));
+            }
         }
         self.space();
         Ok(key)
@@ -306,7 +279,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn string(&mut self, inner: &'a [u8]) -> Read<Token<'a>> {
         let start = self.whole.len() - inner.len();
-        let length = plain_length(inner);
+        let length = token::plain_length(inner);
         match (inner.get(length..), self.whole.get(start..start + length)) {
             (Some([b'"', after @ ..]), Some(raw)) => {
                 self.rest = after;
@@ -321,7 +294,7 @@ impl<'a> Reader<'a> {
         let start = self.whole.len() - inner.len();
         self.rest = inner;
         loop {
-            self.rest = self.rest.get(plain_length(self.rest)..).unwrap_or_default();
+            self.rest = self.rest.get(token::plain_length(self.rest)..).unwrap_or_default();
             match self.rest {
                 [b'"', after @ ..] => {
                     let raw = self.whole.get(start..self.at()).unwrap_or_default();
@@ -363,11 +336,7 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self) -> Read<usize> {
-        let before = self.rest.len();
-        while let [b'0'..=b'9', rest @ ..] = self.rest {
-            self.rest = rest;
-        }
-        match before - self.rest.len() {
+        match self.pass(|byte| byte.is_ascii_digit()) {
             0 => Err(self.syntax("a digit is expected")),
             count => Ok(count),
         }
@@ -423,76 +392,6 @@ fn inside(mut error: Box<JsonError>, key: &str) -> Box<JsonError> {
     let key: String = key.chars().take(60).collect();
     error.path = format!("/{}{}", key.replace('~', "~0").replace('/', "~1"), error.path);
     error
-}
-
-/// Length of the beginning without quote, backslash and control characters, eight bytes at a time.
-#[inline]
-fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut length = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // The lowest marked byte is exact; borrows can only mark bytes above it.
-        let below = |byte: u64, limit: u64| byte.wrapping_sub(ONES * limit) & !byte & HIGH;
-        let marks = below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5C), 1);
-        if marks != 0 {
-            return length + (marks.trailing_zeros() / 8) as usize;
-        }
-        length += 8;
-    }
-    let rest = bytes.get(length..).unwrap_or_default();
-    length
-        + rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
-            .unwrap_or(rest.len())
-}
-
-/// Appends what stands between the quotes of a text, with its escapes undone. `None` for half a surrogate pair.
-pub(crate) fn unescape(quoted: &str, out: &mut String) -> Option<()> {
-    out.reserve(quoted.len());
-    let mut rest = quoted;
-    // A text between quotes is plain up to its next escape.
-    while let Some((plain, [b'\\', ..])) = rest.as_bytes().split_at_checked(plain_length(rest.as_bytes())) {
-        out.push_str(rest.get(..plain.len())?);
-        let escape = rest.get(plain.len() + 1..)?;
-        let mut chars = escape.chars();
-        match chars.next()? {
-            'b' => out.push('\u{8}'),
-            'f' => out.push('\u{c}'),
-            'n' => out.push('\n'),
-            'r' => out.push('\r'),
-            't' => out.push('\t'),
-            'u' => {
-                let (character, after) = unicode(chars.as_str())?;
-                out.push(character);
-                rest = after;
-                continue;
-            }
-            other => out.push(other),
-        }
-        rest = chars.as_str();
-    }
-    out.push_str(rest);
-    Some(())
-}
-
-// After `\u`: the character, and what follows it.
-fn unicode(text: &str) -> Option<(char, &str)> {
-    let unit = |text: &str| text.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    let first = unit(text)?;
-    let rest = text.get(4..)?;
-    if !(0xD800..0xDC00).contains(&first) {
-        return Some((char::from_u32(first)?, rest));
-    }
-    let low = rest.strip_prefix("\\u")?;
-    let second = unit(low).filter(|second| (0xDC00..0xE000).contains(second))?;
-    Some((
-        char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))?,
-        low.get(4..)?,
-    ))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use stream::kafka::describe::describe_topics;
-use stream::{Handler, Shutdown, StreamError, WorkerConfig, WorkerStatus};
+use stream::{Handler, Pace, Shutdown, StreamError, WorkerConfig, WorkerStatus};
 use tokio::runtime::Handle;
 
 use crate::clients::Clients;
@@ -70,6 +70,7 @@ impl<S> Context<S> {
                     name: format!("{stage}-{number}"),
                     group: group.clone(),
                     topics: topics.to_vec(),
+                    pace: Pace::Prompt,
                     critical: true,
                 },
                 move || make(),
@@ -108,6 +109,7 @@ impl<S> Context<S> {
             name,
             group,
             topics,
+            pace,
             critical,
         } = member;
         let status = WorkerStatus::new(name.clone());
@@ -124,6 +126,7 @@ impl<S> Context<S> {
             drain_timeout: DRAIN_TIMEOUT,
             group,
             topics,
+            pace,
         };
         let aligned = Aligned {
             bootstrap: config.bootstrap.clone(),
@@ -147,6 +150,7 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
+    pub(crate) pace: Pace,
     /// Whether the service is useless without it.
     pub(crate) critical: bool,
 }

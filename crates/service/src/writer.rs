@@ -10,6 +10,7 @@ mod rows;
 
 use std::sync::Arc;
 
+use stream::Pace;
 use stream::table_writer::TableSink;
 use stream::table_writer::handler::{TableRoute, TableWriter, WriterConfig};
 use stream::table_writer::lane::BatchLimits;
@@ -69,6 +70,7 @@ impl<S> Context<S> {
             name: "clickhouse-writer".to_owned(),
             group: self.names.writer_group(self.service),
             topics: routes.iter().map(|(topic, _)| topic.clone()).collect(),
+            pace: Pace::Bulk,
             critical: false,
         };
         self.dead_letter_codes("clickhouse", rows::DEAD_LETTER_CODES);

@@ -2,7 +2,8 @@
 //!
 //! Codes are a closed set: `unreachable`, `timeout`, `overloaded`, `disk_full`, `read_only`, `cancelled`, `conflict`,
 //! `server_error`, `fenced`, `drain_unconfirmed` (all transient), `access_denied`, `schema_missing`,
-//! `invalid_statement`, `invalid_data`, `invalid_address`, `unexpected_answer`, `topic_id_changed` (all fatal).
+//! `invalid_statement`, `invalid_data`, `invalid_address`, `topic_id_changed` (all fatal); `unexpected_answer` is transient
+//! where it may be the rest of an answer that was cut.
 
 use std::fmt;
 
@@ -96,7 +97,8 @@ impl StoreError {
             Error::TimedOut => (ErrorClass::Transient, "timeout"),
             Error::BadResponse(text) => classify_clickhouse(clickhouse_code(text), text),
             Error::InvalidParams(_) | Error::Unsupported(_) => (ErrorClass::Fatal, "invalid_address"),
-            _ => (ErrorClass::Fatal, "unexpected_answer"),
+            // A server that is killed in the middle of an answer leaves one that cannot be read.
+            _ => (ErrorClass::Transient, "unexpected_answer"),
         };
         StoreError {
             store: Store::ClickHouse,

@@ -21,6 +21,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "market_data",
         sql: include_str!("../../../schemas/clickhouse/002_market_data.sql"),
     },
+    Migration {
+        version: 3,
+        name: "merges",
+        sql: include_str!("../../../schemas/clickhouse/003_merges.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -31,4 +31,4 @@ pub use error::StreamError;
 pub use partition::{Message, Partition, StartAt};
 pub use sequencer::{LastOrigin, Sequencer};
 pub use status::{Shutdown, WorkerState, WorkerStatus};
-pub use worker::{Handler, Io, Output, WorkerConfig};
+pub use worker::{Handler, Io, Output, Pace, WorkerConfig};

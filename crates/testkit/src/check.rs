@@ -11,6 +11,9 @@ use crate::numbers::at_scale;
 use crate::parse::Tick;
 use crate::stores::{ClickHouse, Postgres, Redis, Row};
 
+/// The table of bars.
+pub const BARS: &str = "bars";
+
 /// How one thing compares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -63,51 +66,58 @@ fn cell(row: &Row, index: usize) -> anyhow::Result<&str> {
 
 /// A table of ticks against the expected ones.
 pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<Comparison> {
-    let rows = clickhouse.rows(&format!(
-        "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, source_event_id, price, \
-         if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp) FROM {table}"
-    ))?;
     let mut missing: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
     let known: HashMap<Place, &Tick> = missing.clone();
     let mut comparison = Comparison {
         name: table.to_owned(),
         expected: expected.ticks.len(),
-        found: rows.len(),
         ..Comparison::default()
     };
-    for row in &rows {
-        let origin = (
-            cell(row, 0)?.to_owned(),
-            cell(row, 1)?.parse()?,
-            cell(row, 2)?.parse()?,
-            cell(row, 3)?.parse()?,
-        );
-        let Some(tick) = known.get(&origin) else {
-            comparison.wrong.push(format!("{row:?} has no tick in the log"));
-            continue;
-        };
-        if missing.remove(&origin).is_none() {
-            comparison.doubled.push(format!("{origin:?}"));
-        }
-        let volume = match cell(row, 8)? {
-            "-" => None,
-            text => Some(at_scale(text, 8).context("volume")?),
-        };
-        let same = cell(row, 4)? == tick.tenant
-            && cell(row, 5)? == tick.instrument
-            && tick
-                .event_id
-                .as_deref()
-                .is_none_or(|id| cell(row, 6).is_ok_and(|found| found == id))
-            && at_scale(cell(row, 7)?, 8) == Some(tick.price)
-            && volume == tick.volume
-            && cell(row, 9)?.parse() == Ok(tick.time);
-        if !same {
-            comparison.wrong.push(format!("{row:?} instead of {tick:?}"));
+    // One raw partition after the other, so that never the whole table is in memory.
+    for partition in clickhouse.rows(&format!("SELECT DISTINCT raw_partition FROM {table}"))? {
+        let rows = clickhouse.rows(&format!(
+            "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, source_event_id, price, \
+             if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp) FROM {table} \
+             WHERE raw_partition = {}",
+            cell(&partition, 0)?
+        ))?;
+        comparison.found += rows.len();
+        for row in &rows {
+            let origin = (
+                cell(row, 0)?.to_owned(),
+                cell(row, 1)?.parse()?,
+                cell(row, 2)?.parse()?,
+                cell(row, 3)?.parse()?,
+            );
+            let Some(tick) = known.get(&origin) else {
+                comparison.wrong.push(format!("{row:?} has no tick in the log"));
+                continue;
+            };
+            if missing.remove(&origin).is_none() {
+                comparison.doubled.push(format!("{origin:?}"));
+            }
+            if !says(row, tick)? {
+                comparison.wrong.push(format!("{row:?} instead of {tick:?}"));
+            }
         }
     }
     comparison.lost = missing.into_keys().map(|origin| format!("{origin:?}")).collect();
     Ok(comparison)
+}
+
+/// Whether the row of a table of ticks says what the tick says.
+fn says(row: &Row, tick: &Tick) -> anyhow::Result<bool> {
+    let volume = match cell(row, 8)? {
+        "-" => None,
+        text => Some(at_scale(text, 8).context("volume")?),
+    };
+    let event = cell(row, 6)?;
+    Ok(cell(row, 4)? == tick.tenant
+        && cell(row, 5)? == tick.instrument
+        && tick.event_id.as_deref().is_none_or(|id| event == id)
+        && at_scale(cell(row, 7)?, 8) == Some(tick.price)
+        && volume == tick.volume
+        && cell(row, 9)?.parse() == Ok(tick.time))
 }
 
 /// Which intervals do not count which ticks, as the table says; impossible statements are findings.

@@ -23,38 +23,52 @@ pub struct Expected {
     pub rejected_rows: u64,
 }
 
+/// Follows a log from its beginning, as far as it has been read.
+#[derive(Debug, Default)]
+pub struct Follower {
+    /// The fate of what was read.
+    pub expected: Expected,
+    /// Append time of each event, by topic and partition.
+    seen: HashMap<(String, i32, Vec<u8>), i64>,
+}
+
+impl Follower {
+    /// Takes the next record of its partition.
+    pub fn follow(&mut self, record: &Record, parser: &Parser) {
+        let expected = &mut self.expected;
+        expected.messages += 1;
+        let place = (record.topic.clone(), record.partition, record.offset);
+        let sound = match parser.parse(record) {
+            Ok(sound) => sound,
+            Err(code) => {
+                expected.dead_letters.insert(place, code.to_owned());
+                return;
+            }
+        };
+        let key = (record.topic.clone(), record.partition, sound.event);
+        let before = self.seen.insert(key, record.timestamp);
+        if before.is_some_and(|before| before >= record.timestamp - EVENT_WINDOW) {
+            expected.repeated += 1;
+            return;
+        }
+        if !sound.rejected.is_empty() {
+            expected.rejected_rows += sound.rejected.len() as u64;
+            expected.dead_letters.insert(place, "rows".to_owned());
+        }
+        expected.ticks.extend(sound.ticks);
+    }
+}
+
 impl Expected {
     /// Follows the whole log.
     pub fn of(records: &[Record], parser: &Parser) -> Expected {
-        let mut expected = Expected::default();
-        let mut seen: HashMap<(String, i32, Vec<u8>), i64> = HashMap::new();
+        let mut follower = Follower::default();
         let mut records: Vec<&Record> = records.iter().collect();
         records.sort_by_key(|record| (record.topic.clone(), record.partition, record.offset));
         for record in records {
-            expected.messages += 1;
-            let place = (record.topic.clone(), record.partition, record.offset);
-            let sound = match parser.parse(record) {
-                Ok(sound) => sound,
-                Err(code) => {
-                    expected.dead_letters.insert(place, code.to_owned());
-                    continue;
-                }
-            };
-            let key = (record.topic.clone(), record.partition, sound.event);
-            if seen
-                .insert(key, record.timestamp)
-                .is_some_and(|before| before >= record.timestamp - EVENT_WINDOW)
-            {
-                expected.repeated += 1;
-                continue;
-            }
-            if !sound.rejected.is_empty() {
-                expected.rejected_rows += sound.rejected.len() as u64;
-                expected.dead_letters.insert(place, "rows".to_owned());
-            }
-            expected.ticks.extend(sound.ticks);
+            follower.follow(record, parser);
         }
-        expected
+        follower.expected
     }
 
     /// The newest tick of every (tenant, instrument).

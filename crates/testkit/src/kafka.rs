@@ -1,12 +1,18 @@
 //! The raw log and the dead letters, read and written with a client of our own.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +56,8 @@ fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
+        // The default of 10 s would be taken for the recovery time of what is tested.
+        .set("reconnect.backoff.max.ms", "500")
         .create()
         .context("create consumer")
 }
@@ -81,19 +89,32 @@ pub fn ends(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
 /// Everything in the topic, by partition and offset.
 pub fn read_all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<Record>> {
     let mut records = Vec::new();
+    read_on(bootstrap, topic, &mut BTreeMap::new(), |record| records.push(record))?;
+    Ok(records)
+}
+
+/// Everything from these positions to the end, by partition and offset; the positions move on. A partition without one is
+/// read from its beginning.
+pub fn read_on(
+    bootstrap: &str,
+    topic: &str,
+    positions: &mut BTreeMap<i32, i64>,
+    mut take: impl FnMut(Record),
+) -> anyhow::Result<()> {
     for partition in partitions(bootstrap, topic)? {
         let consumer = consumer(bootstrap, "oracle")?;
         let (start, end) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        let next = positions.entry(partition).or_insert(start);
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(start))?;
+        list.add_partition_offset(topic, partition, Offset::Offset(*next))?;
         consumer.assign(&list)?;
-        let deadline = Instant::now() + TIMEOUT;
-        let mut next = start;
-        while next < end {
+        let mut deadline = Instant::now() + TIMEOUT;
+        while *next < end {
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => {
-                    next = message.offset() + 1;
-                    records.push(owned(&message));
+                    *next = message.offset() + 1;
+                    deadline = Instant::now() + TIMEOUT;
+                    take(owned(&message));
                 }
                 // Compaction or control records at the end of the log.
                 Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => break,
@@ -103,7 +124,37 @@ pub fn read_all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<Record>> {
             }
         }
     }
-    Ok(records)
+    Ok(())
+}
+
+/// Sums of the next offsets of topics, asked again and again over one connection.
+pub struct Ends {
+    consumer: BaseConsumer,
+    partitions: BTreeMap<String, Vec<i32>>,
+}
+
+impl Ends {
+    /// For these topics, which exist.
+    pub fn new(bootstrap: &str, topics: &[&str]) -> anyhow::Result<Ends> {
+        let mut known = BTreeMap::new();
+        for topic in topics {
+            known.insert((*topic).to_owned(), partitions(bootstrap, topic)?);
+        }
+        Ok(Ends {
+            consumer: consumer(bootstrap, "oracle")?,
+            partitions: known,
+        })
+    }
+
+    /// The sum over the partitions of a topic.
+    pub fn sum(&self, topic: &str, limit: Duration) -> anyhow::Result<i64> {
+        let partitions = self.partitions.get(topic).context("no such topic")?;
+        let mut sum = 0;
+        for partition in partitions {
+            sum += self.consumer.fetch_watermarks(topic, *partition, limit)?.1;
+        }
+        Ok(sum)
+    }
 }
 
 fn owned(message: &impl Message) -> Record {
@@ -225,4 +276,39 @@ pub fn reset_to_earliest(bootstrap: &str, group: &str, topic: &str) -> anyhow::R
     consumer
         .commit(&list, CommitMode::Sync)
         .with_context(|| format!("reset {group} on {topic}"))
+}
+
+/// Deletes groups without members, as `ConsumerGroupCommand --delete` does. A group that does not exist is fine.
+pub fn delete_groups(bootstrap: &str, groups: &[&str]) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()
+        .context("create admin client")?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    for deleted in block_on(admin.delete_groups(groups, &options))? {
+        match deleted {
+            Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
+            Err((group, code)) => bail!("delete group {group}: {code}"),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a future that other threads complete.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = std::pin::pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::park();
+    }
 }

@@ -18,7 +18,7 @@ use localstack::{Server, Temporary};
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::producer::OrderedProducer;
 use stream::kafka::reader::LogReader;
-use stream::{Handler, Io, Message, Output, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus};
+use stream::{Handler, Io, Message, Output, Pace, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus};
 
 const SECOND: Micros = 1_000_000;
 /// 2023-11-15T12:00:00Z.
@@ -150,6 +150,7 @@ fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
         client_id: format!("aggregation-{number}"),
         dlq_topic: "dlq".to_owned(),
         drain_timeout: Duration::from_secs(10),
+        pace: Pace::Prompt,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kills, restarts, replicas, resets: in the middle of a load, and both judges agree afterwards.
 
-use e2e::{PATIENCE, Pipeline, RAW, SERVICES, eventually};
+use e2e::fault_run::groups_of;
+use e2e::{PATIENCE, Pipeline, SERVICES, eventually};
 use localstack::{Name, Server, Service};
 use testkit::kafka;
 
@@ -67,20 +68,8 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
     for service in SERVICES {
         assert!(stack.stop(service).unwrap());
     }
-    let groups: [(&str, &[&str]); 7] = [
-        ("normalization-local", &[RAW]),
-        ("normalization-local-clickhouse", &["normalized.market.ticks.v1"]),
-        ("enrichment-local", &["normalized.market.ticks.v1"]),
-        ("enrichment-local-clickhouse", &["enriched.market.ticks.v1"]),
-        ("aggregation-local", &["enriched.market.ticks.v1"]),
-        (
-            "aggregation-local-clickhouse",
-            &["aggregation.bars.v1", "aggregation.late.v1"],
-        ),
-        ("projection-local", &["enriched.market.ticks.v1"]),
-    ];
-    for (group, topics) in groups {
-        for topic in topics {
+    for (group, topics) in SERVICES.into_iter().flat_map(groups_of) {
+        for topic in *topics {
             eventually("the group is reset", || {
                 kafka::reset_to_earliest(&bootstrap, group, topic).map(|()| true)
             })

@@ -6,9 +6,8 @@
 use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, RecordSchema, UnionSchema};
 use apache_avro::types::Value;
+use codec::compatibility::full_name;
 use serde_json::{Map, Value as Json};
-
-use crate::inline::full_name;
 
 /// Where a JSON value does not fit the schema, and why.
 #[derive(Debug)]

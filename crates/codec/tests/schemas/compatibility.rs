@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use apache_avro::rabin::Rabin;
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::schema::{Schema, SchemaKind};
-use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
+use apache_avro::schema::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
-use codec::{Record, tick};
+use codec::compatibility::{self, kinds, parse_whole};
+use codec::{Record, Wire, framing, older};
+use domain::Classified;
 use serde_json::{Value as Json, json};
 
-use crate::{avro_json, entries, folder, inline, stem};
+use crate::{avro_json, entries, folder, stem};
 
 /// What is wrong with the versions in a folder like `schemas/avro/`, each with its remedy.
 fn problems(folder: &Path) -> Vec<String> {
@@ -87,25 +87,8 @@ fn versions(folder: &Path) -> BTreeMap<String, Vec<String>> {
 
 /// Why records of the old schema could not all be read with the new one, meaning the same.
 fn unreadable(old: &str, new: &str) -> Option<String> {
-    let (old, new) = (inline::parse(old), inline::parse(new));
-    match SchemaCompatibility::can_read(&old, &new) {
-        Err(e) => return Some(e.to_string()),
-        // Partial: some records could not be read, for example those with a removed enum symbol.
-        Ok(Compatibility::Partial) => return Some("some records could not be read".to_owned()),
-        Ok(Compatibility::Full) => {}
-    }
-    let new = kinds(&new);
-    // The reference compares milliseconds with microseconds as two longs.
-    kinds(&old).into_iter().find_map(|(path, kinds)| {
-        let now = new.get(&path)?;
-        let lost = kinds
-            .iter()
-            .find(|kind| kind.contains(LOGICAL) && !now.contains(*kind))?;
-        Some(format!("{path} was a {lost}, and is {now:?}"))
-    })
+    compatibility::unreadable(&parse_whole(old).unwrap(), &parse_whole(new).unwrap())
 }
-
-const LOGICAL: &str = "logical ";
 
 /// `fingerprint meaning`, both as sixteen hexadecimal digits.
 fn checksums(text: &str) -> String {
@@ -115,7 +98,7 @@ fn checksums(text: &str) -> String {
         .bytes
         .try_into()
         .unwrap();
-    let meaning = format!("{:?}", kinds(&inline::parse(text)));
+    let meaning = format!("{:?}", kinds(&parse_whole(text).unwrap()));
     format!(
         "{:016x} {:016x}",
         u64::from_le_bytes(fingerprint),
@@ -123,50 +106,26 @@ fn checksums(text: &str) -> String {
     )
 }
 
-/// What each field is, by its path; the branches of a union share the path of the field.
-fn kinds(schema: &Schema) -> BTreeMap<String, BTreeSet<String>> {
-    let mut kinds = BTreeMap::new();
-    collect(schema, String::new(), &mut kinds);
-    kinds
-}
-
-fn collect(schema: &Schema, path: String, kinds: &mut BTreeMap<String, BTreeSet<String>>) {
-    let kind = match schema {
-        Schema::Decimal(decimal) => format!("{LOGICAL}decimal({},{})", decimal.precision, decimal.scale),
-        Schema::Enum(known) => format!("enum {}", known.symbols.join(",")),
-        Schema::Fixed(fixed) => format!("fixed {}", fixed.size),
-        Schema::Date
-        | Schema::TimeMillis
-        | Schema::TimeMicros
-        | Schema::TimestampMillis
-        | Schema::TimestampMicros
-        | Schema::TimestampNanos
-        | Schema::LocalTimestampMillis
-        | Schema::LocalTimestampMicros
-        | Schema::LocalTimestampNanos => format!("{LOGICAL}{:?}", SchemaKind::from(schema)),
-        _ => format!("{:?}", SchemaKind::from(schema)),
-    };
-    match schema {
-        Schema::Record(record) => {
-            record
-                .fields
-                .iter()
-                .for_each(|field| collect(&field.schema, format!("{path}.{}", field.name), kinds));
-        }
-        Schema::Array(array) => collect(&array.items, format!("{path}[]"), kinds),
-        Schema::Union(union) => union
-            .variants()
-            .iter()
-            .for_each(|variant| collect(variant, path.clone(), kinds)),
-        _ => {}
-    }
-    kinds.entry(path).or_default().insert(kind);
-}
-
 #[test]
 fn every_version_that_was_used_stays_readable() {
     let problems = problems(&folder());
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_old_version_is_compiled_in_and_can_become_the_current_one() {
+    let there: Vec<(String, String)> = entries(&folder().join("old"))
+        .iter()
+        .map(|path| (format!("{}.avsc", stem(path)), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    let compiled_in = older::FILES
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    assert_eq!(compiled_in.collect::<Vec<_>>(), there);
+    for (name, text) in there {
+        let version = older::Older::new(&text).unwrap_or_else(|error| panic!("old/{name}: {error}"));
+        assert!(name.starts_with(&format!("{}.v", version.record().name())), "{name}");
+    }
 }
 
 /// A schema with one field edited.
@@ -300,32 +259,33 @@ fn a_folder_is_right_only_with_every_used_version_kept_named_and_readable() {
 
 #[test]
 fn an_old_record_becomes_a_current_one_that_our_codec_reads() {
-    let current = Schema::parse_str(Record::Tick.schema_text()).unwrap();
-    let older = with_fields(Record::Tick, |fields| fields.retain(|field| field["name"] != "ghg"));
+    let older_text = with_fields(Record::Tick, |fields| fields.retain(|field| field["name"] != "ghg"));
     let text =
         std::fs::read_to_string(folder().join("examples/tick/valid/every_field_of_an_interval_price.json")).unwrap();
     let mut example: Json = serde_json::from_str(&text).unwrap();
     example.as_object_mut().unwrap().remove("ghg");
-    let value = avro_json::read(&inline::parse(&older), &example, "").unwrap();
-    let older = Schema::parse_str(&older).unwrap();
+    let value = avro_json::read(&parse_whole(&older_text).unwrap(), &example, "").unwrap();
+    let older = Schema::parse_str(&older_text).unwrap();
     let datum = GenericDatumWriter::builder(&older)
         .build()
         .unwrap()
         .write_value_to_vec(value)
         .unwrap();
+    let fingerprint: [u8; 8] = older.fingerprint::<Rabin>().bytes.try_into().unwrap();
+    let framed = [
+        &framing::single_object_header(u64::from_le_bytes(fingerprint))[..],
+        &datum,
+    ]
+    .concat();
 
-    let reader = GenericDatumReader::builder(&older)
-        .reader_schema(&current)
-        .build()
-        .unwrap();
-    let resolved = reader.read_value(&mut datum.as_slice()).unwrap();
-    let datum = GenericDatumWriter::builder(&current)
-        .build()
-        .unwrap()
-        .write_value_to_vec(resolved)
-        .unwrap();
-    let (tick, read) = tick::decode(&datum).unwrap();
-    assert_eq!((tick.ghg, read), (None, datum.len()));
+    // A build that does not know the version says so; one that knows it reads its records.
+    let wire = Wire::single_object();
+    let error = wire.decode_tick(&wire.current(Record::Tick, &framed)).unwrap_err();
+    assert_eq!(error.code(), "unknown_schema");
+    let wire = wire.also_reading(&older_text).unwrap();
+    let current = wire.current(Record::Tick, &framed);
+    let tick = wire.decode_tick(&current).unwrap();
+    assert_eq!(tick.ghg, None);
     assert_eq!(tick.price.to_string(), "31.55");
     assert_eq!(tick.loss.map(|loss| loss.to_string()).as_deref(), Some("1.67"));
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
+use codec::compatibility::parse_whole;
 use codec::{CodecError, Record, Wire, framing, json};
 use serde_json::Value as Json;
 
-use crate::{avro_json, entries, folder, inline, stem};
+use crate::{avro_json, entries, folder, stem};
 
 fn example(path: &Path) -> Json {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -24,7 +25,7 @@ fn examples(kind: &str) -> Vec<(Record, std::path::PathBuf)> {
 
 /// The framed record of a valid example, as the reference implementation writes it.
 fn framed(record: Record, path: &Path) -> Vec<u8> {
-    let value = avro_json::read(&inline::parse(record.schema_text()), &example(path), "")
+    let value = avro_json::read(&parse_whole(record.schema_text()).unwrap(), &example(path), "")
         .unwrap_or_else(|refused| panic!("{}: {refused:?}", path.display()));
     let schema = Schema::parse_str(record.schema_text()).unwrap();
     let writer = GenericDatumWriter::builder(&schema).build().unwrap();
@@ -85,7 +86,7 @@ fn invalid_examples_are_refused_at_the_field_that_their_name_begins_with() {
         let (place, _) = stem(&path)
             .split_once("__")
             .expect("named <field>__<what is wrong>.json");
-        match avro_json::read(&inline::parse(record.schema_text()), &example(&path), "") {
+        match avro_json::read(&parse_whole(record.schema_text()).unwrap(), &example(&path), "") {
             Ok(_) => panic!("{} is a valid {}", path.display(), record.name()),
             Err(refused) => assert_eq!(refused.place, place, "{}: {}", path.display(), refused.why),
         }

@@ -10,7 +10,6 @@
 mod avro_json;
 mod compatibility;
 mod examples;
-mod inline;
 
 use std::path::{Path, PathBuf};
 

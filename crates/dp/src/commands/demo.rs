@@ -4,9 +4,9 @@
 //! `dp verify` decide the exit code. A second run goes on with the data of the first.
 //! Failure: one line; the stack stays up, so that one can look.
 
-mod figures;
+pub(super) mod figures;
 mod latency;
-mod load;
+pub(super) mod load;
 mod report;
 mod wait;
 

@@ -1,6 +1,8 @@
 //! One file for each group of commands. A new command is a variant in [`crate::cli::Command`] and a line in [`run`].
 
+pub mod bench;
 pub mod demo;
+pub mod explain;
 pub mod groups;
 pub mod ingest;
 pub mod logs;
@@ -43,6 +45,8 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Sql(args) => sql::run(&connect()?, args).await,
         Command::Groups(args) => groups::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
+        Command::Explain(args) => return explain::run(place, &connect()?, args).await,
+        Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,
         Command::Completions(args) => stack::completions(args),
     }?;

@@ -22,7 +22,10 @@ fn plan(messages: u64, seed: u64) -> Plan {
     }
 }
 
-fn messages(plan: Plan) -> (Vec<(Vec<u8>, Vec<u8>)>, Counts) {
+/// Key and payload.
+type Published = (Vec<u8>, Vec<u8>);
+
+fn messages(plan: Plan) -> (Vec<Published>, Counts) {
     let mut generator = Generator::new(plan).unwrap();
     let mut made = Vec::new();
     while let Some(message) = generator.next_message() {

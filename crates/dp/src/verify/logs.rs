@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codec::Wire;
+use codec::{Record, Wire};
 use domain::{Classified, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use normalization::stages::normalize::raw_message;
@@ -182,6 +182,16 @@ pub enum Records {
     Late,
 }
 
+impl Records {
+    fn schema(self) -> Record {
+        match self {
+            Records::Normalized => Record::Tick,
+            Records::Enriched => Record::EnrichedTick,
+            Records::Late => Record::LateTick,
+        }
+    }
+}
+
 /// A topic that a table is written from.
 pub struct SourceLog {
     /// Brokers.
@@ -241,7 +251,10 @@ impl SourceLog {
         let mut sequencer: Sequencer = seed.into_iter().flatten().collect();
         let (mut text, mut unreadable) = (String::new(), 0);
         LogReader::new(&self.bootstrap)?.read(&range.partition(), range.first, range.end, |message| {
-            let payload = message.payload.unwrap_or_default();
+            let payload = self
+                .wire
+                .current(self.records.schema(), message.payload.unwrap_or_default());
+            let payload = payload.as_ref();
             let offset = message.offset;
             let writer = Writer::new(&mut text);
             let origin = match self.records {

@@ -1,10 +1,10 @@
 //! Messages → rows: decodes Avro where it lies, asks the sequencer, appends RowBinary.
 
-use codec::{CodecError, Wire};
-use domain::{Classified, Origin};
+use codec::{CodecError, Record, Wire};
+use domain::{Classified, ErrorClass, Origin};
 use stores::clickhouse::rows;
-use stream::Message;
-use stream::table_writer::{Accept, BadRow, RowEncoder, RowOutcome};
+use stream::table_writer::{Accept, BadRow, RowEncoder, RowError, RowOutcome};
+use stream::{Message, StreamError};
 
 use super::Table;
 
@@ -36,13 +36,15 @@ impl RowEncoder for Rows {
         message: &Message<'_>,
         accept: &mut Accept<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<RowOutcome, BadRow> {
+    ) -> Result<RowOutcome, RowError> {
         let Some(payload) = message.payload else {
-            return Err(BadRow {
+            return Err(RowError::Bad(BadRow {
                 code: "missing_payload",
                 message: format!("a row of {} has a value; this message has none", self.table.base_name()),
-            });
+            }));
         };
+        let payload = self.wire.current(record(self.table), payload);
+        let payload = payload.as_ref();
         let (partition, offset) = (message.partition, message.offset);
         let mut is_new = |origin: &Origin<'_>| accept(origin.feed, origin.partition, origin.position());
         let appended_at = match self.table {
@@ -81,9 +83,20 @@ impl RowEncoder for Rows {
     }
 }
 
-fn bad(error: CodecError) -> BadRow {
-    BadRow {
-        code: error.code(),
-        message: error.to_string(),
+/// What the rows of a table are made from.
+fn record(table: Table) -> Record {
+    match table {
+        Table::MarketTicks => Record::Tick,
+        Table::EnrichedTicks => Record::EnrichedTick,
+        Table::Bars => Record::Bar,
+        Table::LateTicks => Record::LateTick,
+    }
+}
+
+fn bad(error: CodecError) -> RowError {
+    let (code, message) = (error.code(), error.to_string());
+    match error.class() {
+        ErrorClass::Poison => RowError::Bad(BadRow { code, message }),
+        _ => RowError::Later(StreamError::transient(code, format!("read a record: {message}"))),
     }
 }

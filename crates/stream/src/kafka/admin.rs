@@ -1,13 +1,18 @@
 //! Makes topics (for `dp topics create` and tests), and publishes records for operators.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::reader::LogReader;
 use super::{classify, settings};
 use crate::StreamError;
+
+/// How long made topics may take until every partition has a leader.
+const LEADERS_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A topic to be made.
 #[derive(Debug, Clone)]
@@ -22,7 +27,7 @@ pub struct TopicSpec {
     pub config: Vec<(String, String)>,
 }
 
-/// Makes the topics that do not exist yet; returns the names of those it made.
+/// Makes the topics that do not exist yet, and waits until they can be used; returns the names of those it made.
 pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
     let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin")
         .create()
@@ -56,5 +61,32 @@ pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<S
             }
         }
     }
+    if !created.is_empty() {
+        let (bootstrap, topics) = (bootstrap.to_owned(), created.clone());
+        tokio::task::spawn_blocking(move || wait_for_leaders(&bootstrap, &topics))
+            .await
+            .map_err(|e| StreamError::transient("kafka_unavailable", format!("wait for leaders: {e}")))??;
+    }
     Ok(created)
+}
+
+/// The broker answers before all of it knows of a topic and its leaders.
+fn wait_for_leaders(bootstrap: &str, topics: &[String]) -> Result<(), StreamError> {
+    let (reader, started) = (LogReader::new(bootstrap)?, Instant::now());
+    for topic in topics {
+        while let Err(error) = is_led(&reader, topic) {
+            if started.elapsed() > LEADERS_WITHIN {
+                return Err(error);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+    Ok(())
+}
+
+fn is_led(reader: &LogReader, topic: &str) -> Result<(), StreamError> {
+    let partitions = reader.partitions(topic)?;
+    partitions
+        .iter()
+        .try_for_each(|partition| reader.log_range(partition).map(|_| ()))
 }

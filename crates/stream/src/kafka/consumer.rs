@@ -20,7 +20,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::{classify, settings};
-use crate::{Message, Partition, StartAt, StreamError};
+use crate::{Message, Partition, StartAt, StreamError, WorkerConfig};
 
 /// What the group asks of this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,17 +100,13 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
-    /// Joins the group for these topics.
-    pub fn subscribe(
-        bootstrap: &str,
-        group: &str,
-        client_id: &str,
-        topics: &[String],
-    ) -> Result<GroupConsumer, StreamError> {
-        let consumer: BaseConsumer<Context> = settings::consumer(bootstrap, group, client_id)
-            .create_with_context(Context::default())
-            .map_err(|e| classify("create consumer", &e))?;
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    /// Joins the worker's group for its topics.
+    pub fn subscribe(config: &WorkerConfig) -> Result<GroupConsumer, StreamError> {
+        let consumer: BaseConsumer<Context> =
+            settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace)
+                .create_with_context(Context::default())
+                .map_err(|e| classify("create consumer", &e))?;
+        let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|e| classify("subscribe", &e))?;
         Ok(GroupConsumer {
             consumer,

@@ -4,8 +4,10 @@ pub mod admin;
 pub mod consumer;
 pub mod describe;
 pub mod groups;
+pub mod passthrough;
 pub mod producer;
 pub mod publisher;
+mod push;
 pub mod reader;
 pub mod settings;
 

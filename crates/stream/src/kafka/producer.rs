@@ -15,7 +15,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::{classify, settings};
+use super::{classify, push, settings};
 use crate::StreamError;
 use crate::acks::{AckWindow, Ticket};
 use crate::worker::Output;
@@ -124,6 +124,11 @@ impl OrderedProducer {
             self.producer.poll(Duration::ZERO);
         }
         self.reports().failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Sends what still lingers.
+    pub fn push(&self) {
+        push::push(&self.producer);
     }
 
     /// Every output up to this one is acknowledged.

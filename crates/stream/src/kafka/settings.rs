@@ -2,8 +2,10 @@
 
 use rdkafka::ClientConfig;
 
+use crate::worker::Pace;
+
 /// Settings of a group consumer.
-pub fn consumer(bootstrap: &str, group: &str, client_id: &str) -> ClientConfig {
+pub fn consumer(bootstrap: &str, group: &str, client_id: &str, pace: Pace) -> ClientConfig {
     let mut config = base(bootstrap, client_id);
     config
         .set("group.id", group)
@@ -16,7 +18,7 @@ pub fn consumer(bootstrap: &str, group: &str, client_id: &str) -> ClientConfig {
         .set("heartbeat.interval.ms", "2000")
         .set("max.poll.interval.ms", "300000")
         .set("statistics.interval.ms", "5000");
-    fetch(&mut config);
+    fetch(&mut config, pace);
     config
 }
 
@@ -29,19 +31,26 @@ pub fn reader(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true");
-    fetch(&mut config);
+    fetch(&mut config, Pace::Prompt);
     config
 }
 
-fn fetch(config: &mut ClientConfig) {
+fn fetch(config: &mut ClientConfig, pace: Pace) {
+    // Prompt answers as soon as a batch is there: how many there are is the business of whoever produced them, whose
+    // linger makes them large under load; an idle topic is asked twenty times a second. Rows of a table are visible after
+    // a batch anyway, so bulk waits for more, which spares the broker and this client most of the fetches.
+    let (min_bytes, wait_ms) = match pace {
+        Pace::Prompt => ("1", "50"),
+        Pace::Bulk => ("1048576", "100"),
+    };
     config
+        .set("fetch.min.bytes", min_bytes)
+        .set("fetch.wait.max.ms", wait_ms)
         // The default of 1000 ms stalls a partition for a second whenever its queue was full.
         .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.wait.max.ms", "20")
-        .set("fetch.min.bytes", "1")
         .set("fetch.error.backoff.ms", "100")
         // Bounds memory: what is fetched ahead, of all partitions together.
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "8192")
         .set("queued.min.messages", "20000");
 }
 
@@ -54,10 +63,11 @@ pub fn producer(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("enable.gapless.guarantee", "true")
         // An outage is waited out; a record is never given up by time.
         .set("message.timeout.ms", "0")
-        .set("linger.ms", "2")
+        // Large batches under load; where little comes, the worker pushes at the end of its round (`kafka::push`).
+        .set("linger.ms", "10")
         .set("batch.num.messages", "10000")
         .set("batch.size", "524288")
-        .set("queue.buffering.max.messages", "200000")
+        .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", "65536")
         .set("message.max.bytes", MAX_MESSAGE_BYTES_TEXT)
         .set("compression.type", "lz4");

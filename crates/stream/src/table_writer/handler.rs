@@ -11,7 +11,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tokio::runtime::Handle;
 
 use super::lane::{BatchLimits, Lane, Step, accept};
-use super::{BadRow, InsertError, RowEncoder, RowOutcome, SinkError, TableSink, Takeover};
+use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
 use crate::dead_letter::DeadLetter;
 use crate::hop::check_range;
 use crate::kafka::describe::describe_topics;
@@ -51,6 +51,7 @@ struct Active {
     route: usize,
     /// Tells results of this assignment from those of an earlier one.
     assignment: u64,
+    full_since: Option<Micros>,
     paused: bool,
     newest_appended_at: Micros,
     inserting_appended_at: Micros,
@@ -73,7 +74,11 @@ pub struct TableWriter {
     assignments: u64,
     /// The clock as of this turn: one reading serves a whole batch.
     now: Micros,
+    has_room: bool,
 }
+
+/// How long fetched messages wait for a batch under way before their partition is paused.
+const PAUSE_AFTER: Micros = 300_000;
 
 impl TableWriter {
     /// A writer for these routes.
@@ -99,6 +104,7 @@ impl TableWriter {
             done: channel(),
             assignments: 0,
             now: 0,
+            has_room: true,
         }
     }
 
@@ -213,16 +219,24 @@ impl TableWriter {
         }
     }
 
+    /// A full batch waits for the one under way. For a moment nothing is polled then, since pausing throws away what was
+    /// fetched; after it the partition is paused, so that the others and the group go on.
     fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        self.has_room = true;
         for (partition, active) in &mut self.lanes {
-            let full = active.lane.is_full();
-            if full != active.paused && active.lane.is_writing() {
-                if full {
-                    io.pause(partition)?;
-                } else {
+            if !active.lane.is_full() {
+                active.full_since = None;
+                if std::mem::take(&mut active.paused) {
                     io.resume(partition)?;
                 }
-                active.paused = full;
+            } else if !active.paused {
+                let since = *active.full_since.get_or_insert(self.now);
+                if self.now - since >= PAUSE_AFTER {
+                    io.pause(partition)?;
+                    active.paused = true;
+                } else {
+                    self.has_room = false;
+                }
             }
         }
         Ok(())
@@ -238,6 +252,9 @@ fn report_insert(route: &Route, partition: &Partition, rows: usize, result: &Res
         Err(InsertError::Fenced) => {
             route.fenced.increment(1);
             tracing::warn!(partition = %partition, rows, event = "write_fenced", "insert refused: another writer owns the partition");
+        }
+        Err(InsertError::Refused(error)) => {
+            tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, nothing is lost; mend what the error names, it is tried again");
         }
         Err(InsertError::Unknown(error)) => {
             tracing::warn!(partition = %partition, rows, error, "insert outcome unknown; claiming again and reading back");
@@ -286,6 +303,7 @@ impl Handler for TableWriter {
                     lane: Lane::new(self.config.limits),
                     route,
                     assignment: self.assignments,
+                    full_since: None,
                     paused: false,
                     newest_appended_at: 0,
                     inserting_appended_at: 0,
@@ -321,12 +339,19 @@ impl Handler for TableWriter {
                 route.repetitions.increment(1);
                 active.lane.took(message.offset, false, self.now);
             }
-            Err(bad_row) => {
+            Err(RowError::Later(error)) => return Err(error),
+            Err(RowError::Bad(bad_row)) => {
                 active.dead_letter = dead_letter(io, message, &bad_row)?;
                 active.lane.took(message.offset, false, self.now);
             }
         }
+        // Full: the turn that follows cuts it, or holds fetching back.
+        self.has_room = !active.lane.is_full() || active.paused;
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.has_room
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {

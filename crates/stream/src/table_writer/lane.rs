@@ -25,6 +25,12 @@ pub struct BatchLimits {
     pub linger: Micros,
 }
 
+impl BatchLimits {
+    fn reached(&self, batch: &EncodedBatch) -> bool {
+        batch.rows >= self.rows || batch.bytes.len() >= self.bytes
+    }
+}
+
 /// Waits between tries to take over.
 const FIRST_RETRY: Micros = 200_000;
 const LAST_RETRY: Micros = 5_000_000;
@@ -163,15 +169,9 @@ impl Lane {
         }
     }
 
-    /// Whether fetching should be held back: a full batch waits behind one under way.
+    /// Whether the batch can take no more rows: it has to be cut, or waits behind the one under way.
     pub fn is_full(&self) -> bool {
-        match &self.phase {
-            Phase::Writing(w) => {
-                w.inserting.is_some()
-                    && (w.filling.rows >= self.limits.rows || w.filling.bytes.len() >= self.limits.bytes)
-            }
-            _ => false,
-        }
+        matches!(&self.phase, Phase::Writing(writing) if self.limits.reached(&writing.filling))
     }
 
     /// Cuts the next batch where it is due (or `drain` asks for it) and none is under way.
@@ -180,10 +180,7 @@ impl Lane {
             return None;
         };
         let batch = &writing.filling;
-        let due = batch.rows >= self.limits.rows
-            || batch.bytes.len() >= self.limits.bytes
-            || now - writing.filling_since >= self.limits.linger
-            || drain;
+        let due = self.limits.reached(batch) || now - writing.filling_since >= self.limits.linger || drain;
         if batch.rows == 0 || writing.inserting.is_some() || !due {
             return None;
         }
@@ -215,7 +212,7 @@ impl Lane {
                 };
                 Step::Stop
             }
-            Err(InsertError::Unknown(_)) => {
+            Err(InsertError::Refused(_) | InsertError::Unknown(_)) => {
                 self.wait(now);
                 Step::Stop
             }

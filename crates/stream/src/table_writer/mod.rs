@@ -16,8 +16,8 @@ mod model;
 use domain::{Micros, RawPosition};
 use futures_util::future::BoxFuture;
 
-use crate::Message;
 use crate::sequencer::LastOrigin;
+use crate::{Message, StreamError};
 
 /// The right to write one source partition into one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,10 @@ pub enum InsertError {
     /// Somebody else has claimed the partition: nothing was written.
     #[error("another writer has claimed this partition")]
     Fenced,
+    /// The server said why it took none of the rows, and trying again alone will not help: a column changed by hand, a
+    /// user without rights. The lane goes on trying, so that it heals when somebody has mended it.
+    #[error("{0}")]
+    Refused(String),
     /// Anything else: the rows may be there or not.
     #[error("{0}")]
     Unknown(String),
@@ -112,6 +116,15 @@ pub enum RowOutcome {
     Repeated,
 }
 
+/// Why a message did not become a row.
+#[derive(Debug, Clone)]
+pub enum RowError {
+    /// It never will: a dead letter.
+    Bad(BadRow),
+    /// It cannot be read now (its schema is still being looked up): the worker starts again and reads it again.
+    Later(StreamError),
+}
+
 /// A message that holds no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
@@ -132,5 +145,5 @@ pub trait RowEncoder {
         message: &Message<'_>,
         accept: &mut Accept<'_>,
         rows: &mut Vec<u8>,
-    ) -> Result<RowOutcome, BadRow>;
+    ) -> Result<RowOutcome, RowError>;
 }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use codec::state::SequencerState;
-use codec::{CodecError, Wire};
+use codec::{CodecError, Record, Wire};
 use domain::Micros;
 
 use super::partition_state::{PartitionState, Writer, is_calendar_time};
@@ -84,7 +84,8 @@ impl StateLoader {
             if parsed.subject != Subject::Sequencer {
                 continue;
             }
-            let record = wire.decode_sequencer(value).map_err(|e| unreadable(key, e))?;
+            let value = wire.current(Record::SequencerState, value);
+            let record = wire.decode_sequencer(&value).map_err(|e| unreadable(key, e))?;
             let better = chosen.as_ref().is_none_or(|(writer, best)| {
                 (parsed.writer.ordinal, record.position) > (writer.ordinal, best.position)
             });
@@ -133,7 +134,8 @@ impl StateLoader {
                     tenant_id,
                     instrument_id,
                 } => {
-                    let saved = wire.decode_watermark(value).map_err(|e| unreadable(key, e))?;
+                    let value = wire.current(Record::InstrumentWatermark, value);
+                    let saved = wire.decode_watermark(&value).map_err(|e| unreadable(key, e))?;
                     if let Some(max_event_time) = watermark_as_of(&saved, record.position) {
                         state.restore_watermark((tenant_id, instrument_id), max_event_time, new_owner.now);
                     }
@@ -143,7 +145,8 @@ impl StateLoader {
                     instrument_id,
                     window,
                 } => {
-                    let bar = wire.decode_bar(value).map_err(|e| unreadable(key, e))?;
+                    let value = wire.current(Record::Bar, value);
+                    let bar = wire.decode_bar(&value).map_err(|e| unreadable(key, e))?;
                     let named = (bar.tenant_id, bar.instrument_id, bar.window);
                     if named != (tenant_id, instrument_id, window) || !is_calendar_time(window.start) {
                         return Err(RestoreError::KeyMismatch(readable(key)));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use codec::Record;
 use domain::{Bar, Classified, EnrichedTick, ErrorClass, LateTick, Micros};
 use stream::{DeadLetter, Io, Message, Partition, StreamError};
 
@@ -71,7 +72,8 @@ impl Lane {
         };
         // The codec borrows from the payload; a clone of the handle costs nothing and leaves `shared` free for outputs.
         let wire = shared.wire.clone();
-        match wire.decode_enriched(payload) {
+        let payload = wire.current(Record::EnrichedTick, payload);
+        match wire.decode_enriched(&payload) {
             Ok(enriched) => self.tick(io, shared, message, &enriched, now),
             Err(error) if error.class() == ErrorClass::Poison => {
                 self.state.pass(message.offset);

@@ -86,23 +86,33 @@ impl RestoreJob {
         let (state, position) = loader
             .restore(&self.wire, owner)
             .map_err(|error| refused(partition, &saved, &error))?;
-        let (oldest, next) = reader.log_range(partition)?;
-        let start = match position {
-            Some(position) => {
-                hop::check_range(partition, position, (oldest, next))?;
-                StartAt::Offset(position)
-            }
-            None => StartAt::Beginning,
-        };
-        if position.is_none() && oldest > 0 {
-            tracing::warn!(%partition, oldest, "no saved state, and the log no longer begins at 0: bars of older ticks are not made again");
-        }
+        let start = start_at(partition, position, reader.log_range(partition)?)?;
         tracing::info!(%partition, ?start, records = loader.len(), instruments = state.instrument_count(), "state restored");
         Ok(Restored {
             partition: partition.clone(),
             state,
             start,
         })
+    }
+}
+
+/// Where consumption goes on. Without saved state only a log that is still whole will do: bars made from the rest of it
+/// would look right and be wrong.
+fn start_at(partition: &Partition, position: Option<i64>, (oldest, next): (i64, i64)) -> Result<StartAt, StreamError> {
+    match position {
+        Some(position) => {
+            hop::check_range(partition, position, (oldest, next))?;
+            Ok(StartAt::Offset(position))
+        }
+        None if oldest > 0 => Err(StreamError::fatal(
+            "state_missing",
+            format!(
+                "there is no saved state for {partition}, and the log begins at offset {oldest} instead of 0, so the bars \
+                 of older ticks cannot be made again: restore the state topic, or rebuild from the raw log as a new \
+                 generation (DATA_PROC_GENERATION)"
+            ),
+        )),
+        None => Ok(StartAt::Beginning),
     }
 }
 
@@ -141,4 +151,33 @@ fn refused(partition: &Partition, saved: &Partition, error: &RestoreError) -> St
         ),
     };
     StreamError::fatal(code, format!("{partition}: {error}; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Classified;
+
+    use super::*;
+
+    fn partition() -> Partition {
+        Partition {
+            topic: "enriched.market.ticks.v1".into(),
+            number: 2,
+        }
+    }
+
+    #[test]
+    fn without_state_only_a_whole_log_is_read() {
+        assert_eq!(start_at(&partition(), None, (0, 9)).unwrap(), StartAt::Beginning);
+        let refusal = start_at(&partition(), None, (4, 9)).unwrap_err();
+        assert_eq!(refusal.code(), "state_missing");
+        assert!(refusal.to_string().contains("begins at offset 4"), "{refusal}");
+    }
+
+    #[test]
+    fn with_state_the_saved_position_counts_while_the_log_holds_it() {
+        assert_eq!(start_at(&partition(), Some(4), (4, 9)).unwrap(), StartAt::Offset(4));
+        assert!(start_at(&partition(), Some(3), (4, 9)).is_err());
+        assert!(start_at(&partition(), Some(10), (4, 9)).is_err());
+    }
 }

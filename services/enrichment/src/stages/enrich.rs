@@ -5,8 +5,8 @@
 //! is known of an instrument changes with time and decides nothing about existence or route (INV-1).
 //! Failure: a message that is no tick is a dead letter.
 
-use codec::Wire;
-use domain::{Classification, Classified, Enrichment, Micros, Tick};
+use codec::{Record, Wire};
+use domain::{Classification, Classified, Enrichment, ErrorClass, Micros, Tick};
 use stream::hop::{Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, StreamError};
@@ -46,16 +46,25 @@ impl Enrich {
     }
 
     /// One record of the normalized topic.
-    fn record(&mut self, partition: i32, key: &[u8], payload: Option<&[u8]>, out: &mut StageOutput) -> Verdict {
+    fn record(
+        &mut self,
+        partition: i32,
+        key: &[u8],
+        payload: Option<&[u8]>,
+        out: &mut StageOutput,
+    ) -> Result<Verdict, StreamError> {
         let Some(payload) = payload else {
-            return refused(
-                "missing_payload",
-                "a tick has a value; this message has none".to_owned(),
-            );
+            let reason = "a tick has a value; this message has none".to_owned();
+            return Ok(refused("missing_payload", reason));
         };
-        let (tick, datum) = match self.wire.split_tick(payload) {
+        let payload = self.wire.current(Record::Tick, payload);
+        let (tick, datum) = match self.wire.split_tick(&payload) {
             Ok(split) => split,
-            Err(error) => return refused(error.code(), error.to_string()),
+            Err(error) if error.class() == ErrorClass::Poison => return Ok(refused(error.code(), error.to_string())),
+            Err(error) => {
+                let reason = format!("read a normalized tick: {error}");
+                return Err(StreamError::transient(error.code(), reason));
+            }
         };
         let enrichment = enrich(&mut self.view, &tick, self.threshold_percent, wall_clock());
         let (method, low) = (enrichment.method, enrichment.low_confidence);
@@ -64,7 +73,7 @@ impl Enrich {
             Ok::<(), std::convert::Infallible>(())
         });
         self.meters.tick(method, low, tick.appended_at);
-        Verdict::Done
+        Ok(Verdict::Done)
     }
 }
 
@@ -74,7 +83,7 @@ impl Stage for Enrich {
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError> {
-        Ok(self.record(message.partition, message.key.unwrap_or_default(), message.payload, out))
+        self.record(message.partition, message.key.unwrap_or_default(), message.payload, out)
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {
@@ -275,7 +284,7 @@ mod tests {
     fn process(payload: &[u8]) -> (Verdict, Outputs) {
         let mut stage = Enrich::new(Wire::single_object(), view(), 80);
         let mut out = StageOutput::default();
-        let verdict = stage.record(3, b"t|NG_HH_M1", Some(payload), &mut out);
+        let verdict = stage.record(3, b"t|NG_HH_M1", Some(payload), &mut out).unwrap();
         (
             verdict,
             out.iter()

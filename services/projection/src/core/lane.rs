@@ -190,7 +190,10 @@ impl Lane {
             return Next::Continue;
         };
         self.finish_redis(&work, answers, now);
-        self.postgres_due = now + self.pace.postgres;
+        if work.commit.is_some() || work.read_position {
+            // Only after its own work: Redis has some every few milliseconds, and would put the commit off for ever.
+            self.postgres_due = now + self.pace.postgres;
+        }
         match (work.commit, answers.committed) {
             (Some(commit), Some(Committed::Yes)) => {
                 self.stored = Some(commit.position.next_offset);

@@ -145,7 +145,9 @@ impl World {
     }
 
     fn work(&mut self, index: usize, drain: bool) {
-        self.now += 1 + self.random.below(400) as i64;
+        // Redis is written many times between two commits, as in life.
+        let most = if self.random.chance(70) { 30 } else { 400 };
+        self.now += 1 + self.random.below(most) as i64;
         let now = self.now;
         let Some(work) = self.owners[index].lane.work(now, drain) else {
             return;
@@ -372,4 +374,31 @@ fn each_rule_is_needed() {
             "the model does not notice that {without:?} is missing"
         );
     }
+}
+
+#[test]
+fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
+    let mut lane = Lane::new(PACE, 0, None, Vec::new());
+    let mut commits = Vec::new();
+    for now in 0..3_000 {
+        let tick = LogTick {
+            instrument: 0,
+            event_time: now,
+            raw_offset: now,
+        };
+        lane.take_in(now, b"t|A", &enriched(&tick));
+        let Some(work) = lane.work(now, false) else { continue };
+        let committed = work.commit.is_some().then_some(Committed::Yes);
+        if committed.is_some() {
+            commits.push(now);
+        }
+        let answers = Answers {
+            redis_ok: true,
+            committed,
+            ..Answers::default()
+        };
+        lane.finished(&answers, now);
+    }
+    let longest = commits.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(commits.len() >= 5 && longest <= Some(2 * PACE.postgres), "{commits:?}");
 }

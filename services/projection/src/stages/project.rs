@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use codec::Wire;
+use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros};
 use stream::hop::check_range;
 use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, Ticket};
@@ -251,11 +251,17 @@ impl Handler for Projector {
         else {
             return Ok(());
         };
-        match self.parts.wire.decode_enriched(message.payload.unwrap_or_default()) {
+        let payload = message.payload.unwrap_or_default();
+        let payload = self.parts.wire.current(Record::EnrichedTick, payload);
+        match self.parts.wire.decode_enriched(&payload) {
             Ok(enriched) => {
                 if !lane.take_in(message.offset, message.key.unwrap_or_default(), &enriched) {
                     self.parts.meters.repetitions.increment(1);
                 }
+            }
+            Err(error) if error.class() != ErrorClass::Poison => {
+                let reason = format!("read an enriched tick: {error}");
+                return Err(StreamError::transient(error.code(), reason));
             }
             Err(error) => {
                 let (service, reason) = (io.config().service.clone(), error.to_string());

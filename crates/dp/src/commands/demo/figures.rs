@@ -141,13 +141,15 @@ async fn log_figures(connection: &Connection) -> anyhow::Result<Figures> {
     .context("read the log")
 }
 
-/// Median and 99th percentile of a step, in milliseconds.
+/// Quantiles of a step, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantiles {
     /// Median.
     pub p50_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
+    /// 99.9th percentile.
+    pub p999_ms: f64,
 }
 
 /// The steps that can be read from columns: name, table, from, to.
@@ -206,7 +208,7 @@ pub async fn latencies(
             "appended_at"
         };
         let sql = format!(
-            "SELECT count() AS rows, quantiles(0.5, 0.99)(toUnixTimestamp64Micro({end}) - toUnixTimestamp64Micro({begin})) AS micros \
+            "SELECT count() AS rows, quantilesExact(0.5, 0.99, 0.999)(toFloat64(toUnixTimestamp64Micro({end}) - toUnixTimestamp64Micro({begin}))) AS micros \
              FROM {} WHERE toUnixTimestamp64Micro(ingested_at) BETWEEN {from} AND {to} AND toUnixTimestamp64Micro({first}) >= {from}",
             connection.names.table(table)
         );
@@ -222,12 +224,13 @@ pub async fn latencies(
             .flatten()
             .filter_map(Value::as_f64)
             .collect();
-        if let [p50, p99] = micros.as_slice() {
+        if let [p50, p99, p999] = micros.as_slice() {
             all.push((
                 name.to_owned(),
                 Quantiles {
                     p50_ms: p50 / 1000.0,
                     p99_ms: p99 / 1000.0,
+                    p999_ms: p999 / 1000.0,
                 },
             ));
         }

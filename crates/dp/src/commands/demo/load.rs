@@ -87,12 +87,13 @@ impl Scrape {
             .filter(|(stage, _)| !stage.starts_with("clickhouse_"))
             .filter_map(|(stage, histogram)| {
                 let new = histogram.since(before.0.get(stage));
-                let (p50, p99) = (new.quantile(0.5)?, new.quantile(0.99)?);
+                let (p50, p99, p999) = (new.quantile(0.5)?, new.quantile(0.99)?, new.quantile(0.999)?);
                 Some((
                     format!("raw append → {stage} (histogram)"),
                     Quantiles {
                         p50_ms: p50 * 1e3,
                         p99_ms: p99 * 1e3,
+                        p999_ms: p999 * 1e3,
                     },
                 ))
             })

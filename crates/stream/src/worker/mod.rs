@@ -7,19 +7,21 @@
 //! Failure: a transient error drops consumer, producer and handler, waits, and builds them anew; positions are then read
 //! again from where they live. A fatal error ends the worker.
 
-use std::collections::BTreeMap;
+mod io;
+mod meters;
+
 use std::time::{Duration, Instant};
 
-use domain::{Classified, ErrorClass, Micros};
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use domain::{Classified, ErrorClass};
+use metrics::counter;
 
-use crate::acks::Ticket;
-use crate::dead_letter::{self, DeadLetter};
+pub use crate::worker::io::{Io, Output};
+
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, borrow};
 use crate::kafka::producer::OrderedProducer;
 use crate::metrics as names;
-use crate::status::wall_clock;
-use crate::{Message, Partition, Shutdown, StartAt, StreamError, WorkerState, WorkerStatus};
+use crate::worker::meters::Meters;
+use crate::{Message, Partition, Shutdown, StreamError, WorkerState, WorkerStatus};
 
 /// What a stage does with its partitions. All calls come from the worker's thread.
 pub trait Handler {
@@ -27,25 +29,24 @@ pub trait Handler {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
     /// The next message of a started partition.
     fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError>;
+    /// Whether it can take messages now. While it cannot, none is polled, and what is fetched stays where it is (pausing a
+    /// partition throws it away). Only for moments: the group is served by polling, too.
+    fn has_room(&self) -> bool {
+        true
+    }
     /// After each batch of messages, at least every few milliseconds: timers, acknowledgements, results of I/O.
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError>;
     /// These partitions go away (also at shutdown): finish what can be finished before [`Io::drain_deadline`].
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
 }
 
-/// An output record.
-#[derive(Debug, Clone, Copy)]
-pub struct Output<'a> {
-    /// Topic.
-    pub topic: &'a str,
-    /// Partition: always explicit (INV-4).
-    pub partition: i32,
-    /// Key.
-    pub key: &'a [u8],
-    /// Value; `None` is a tombstone.
-    pub payload: Option<&'a [u8]>,
-    /// Headers.
-    pub headers: &'a [(String, Vec<u8>)],
+/// How fetches are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Latency counts: whatever is there is fetched at once.
+    Prompt,
+    /// Throughput counts, rows are visible after a batch anyway: large fetches.
+    Bulk,
 }
 
 /// What a worker needs to know.
@@ -59,6 +60,8 @@ pub struct WorkerConfig {
     pub group: String,
     /// Topics to read.
     pub topics: Vec<String>,
+    /// How fetches are cut.
+    pub pace: Pace,
     /// Name towards the broker, and in logs.
     pub client_id: String,
     /// Topic for dead letters.
@@ -67,15 +70,18 @@ pub struct WorkerConfig {
     pub drain_timeout: Duration,
 }
 
-/// How long a poll waits for the first message: bounds the age of acknowledgements and timers when idle.
+/// How long a poll waits for the first message while acknowledgements are due, which are served between polls.
 const POLL_WAIT: Duration = Duration::from_millis(2);
+/// And while nothing is: bounds the age of timers and of results of I/O.
+const IDLE_POLL_WAIT: Duration = Duration::from_millis(10);
 /// Messages handed over before the handler takes its turn.
 const BATCH: usize = 1000;
+/// A round of fewer messages is a quiet market: its outputs leave at once instead of lingering for company.
+const PUSH_BELOW: u64 = 64;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
 /// lag until the next message comes.
 const RECOMMIT_INTERVAL: Duration = Duration::from_secs(5);
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the worker until shutdown is requested (`Ok`) or a fatal error (`Err`).
 pub fn run(
@@ -136,136 +142,6 @@ fn wait_for(wait: Duration, status: &WorkerStatus, shutdown: &Shutdown) {
     }
 }
 
-/// The handler's access to the log.
-pub struct Io<'s> {
-    consumer: &'s GroupConsumer,
-    producer: &'s OrderedProducer,
-    config: &'s WorkerConfig,
-    shutdown: &'s Shutdown,
-    /// To be committed next, and what was committed last (so that an idle worker does not commit again and again).
-    commits: BTreeMap<Partition, i64>,
-    committed: BTreeMap<Partition, i64>,
-    drain_deadline: Instant,
-}
-
-impl Io<'_> {
-    /// Begins to consume a partition.
-    pub fn start(&mut self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
-        self.consumer.start(partition, at)
-    }
-
-    /// Stops consuming a partition that the group still gives us, to start it again from another position.
-    pub fn stop(&mut self, partition: &Partition) -> Result<(), StreamError> {
-        self.commits.remove(partition);
-        self.committed.remove(partition);
-        self.consumer.stop(partition)
-    }
-
-    /// Holds fetching back while a dependency is slow.
-    pub fn pause(&mut self, partition: &Partition) -> Result<(), StreamError> {
-        self.consumer.pause(partition)
-    }
-
-    /// Lets fetching go on.
-    pub fn resume(&mut self, partition: &Partition) -> Result<(), StreamError> {
-        self.consumer.resume(partition)
-    }
-
-    /// Enters an output, in order (INV-7).
-    pub fn send(&mut self, output: &Output<'_>) -> Result<Ticket, StreamError> {
-        let deadline = self.drain_deadline;
-        let shutdown = self.shutdown;
-        self.producer
-            .send(output, || !shutdown.is_requested() || Instant::now() < deadline)
-    }
-
-    /// Sends the message to the dead letter topic with its original bytes. Counted by stage and code.
-    pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
-        let headers = dead_letter::headers(message, letter, wall_clock());
-        counter!(names::DLQ_MESSAGES, "stage" => letter.stage.to_owned(), "error_code" => letter.code.to_owned())
-            .increment(1);
-        tracing::error!(
-            event = "dlq",
-            topic = message.topic,
-            partition = message.partition,
-            offset = message.offset,
-            code = letter.code,
-            reason = letter.message,
-            correlation_id = letter.correlation_id,
-            "message sent to the dlq"
-        );
-        let dlq = self.config.dlq_topic.clone();
-        self.send(&Output {
-            topic: &dlq,
-            // One partition keeps dead letters in the order of their failure.
-            partition: 0,
-            key: message.key.unwrap_or_default(),
-            payload: message.payload,
-            headers: &headers,
-        })
-    }
-
-    /// Every output up to this one is acknowledged by the broker.
-    pub fn acked_through(&self) -> Ticket {
-        self.producer.acked_through()
-    }
-
-    /// The newest output.
-    pub fn last_ticket(&self) -> Ticket {
-        self.producer.last_ticket()
-    }
-
-    /// Serves acknowledgements while draining.
-    pub fn poll_acks(&mut self, timeout: Duration) -> Result<(), StreamError> {
-        self.producer.serve(timeout)
-    }
-
-    /// Commits soon. For lag tools and the stateless stages only (blueprint section 2).
-    pub fn commit(&mut self, partition: &Partition, next_offset: i64) {
-        if self.committed.get(partition) != Some(&next_offset) {
-            self.commits.insert(partition.clone(), next_offset);
-        }
-    }
-
-    /// Offsets committed for the group; `None` where there is none.
-    pub fn committed(&self, partitions: &[Partition]) -> Result<Vec<(Partition, Option<i64>)>, StreamError> {
-        self.consumer.committed(partitions, Duration::from_secs(10))
-    }
-
-    /// Oldest offset and the one after the newest.
-    pub fn log_range(&self, partition: &Partition) -> Result<(i64, i64), StreamError> {
-        self.consumer.log_range(partition, Duration::from_secs(10))
-    }
-
-    /// The wall clock.
-    pub fn now(&self) -> Micros {
-        wall_clock()
-    }
-
-    /// When a drain has to be over.
-    pub fn drain_deadline(&self) -> Instant {
-        self.drain_deadline
-    }
-
-    /// Settings of this worker.
-    pub fn config(&self) -> &WorkerConfig {
-        self.config
-    }
-
-    fn commit_again(&mut self) {
-        for (partition, next_offset) in std::mem::take(&mut self.committed) {
-            self.commits.entry(partition).or_insert(next_offset);
-        }
-    }
-
-    fn flush_commits(&mut self, wait: bool) -> Result<(), StreamError> {
-        let mut commits = std::mem::take(&mut self.commits);
-        self.consumer.commit(&commits, wait)?;
-        self.committed.append(&mut commits);
-        Ok(())
-    }
-}
-
 /// One membership in the group, from joining to the first error or the end.
 struct Session<'s> {
     config: &'s WorkerConfig,
@@ -285,7 +161,7 @@ impl<'s> Session<'s> {
     ) -> Result<Session<'s>, StreamError> {
         status.set_state(WorkerState::Joining);
         Ok(Session {
-            consumer: GroupConsumer::subscribe(&config.bootstrap, &config.group, &config.client_id, &config.topics)?,
+            consumer: GroupConsumer::subscribe(config)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id)?,
             meters: Meters::new(config),
             assigned: Vec::new(),
@@ -306,16 +182,9 @@ impl<'s> Session<'s> {
             meters,
         } = &mut self;
         let (consumer, producer) = (&*consumer, &*producer);
-        let mut io = Io {
-            consumer,
-            producer,
-            config,
-            shutdown,
-            commits: BTreeMap::new(),
-            committed: BTreeMap::new(),
-            drain_deadline: Instant::now() + config.drain_timeout,
-        };
+        let mut io = Io::new(config, consumer, producer, shutdown);
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
+        let mut pushed = producer.last_ticket();
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
                 serve_group(event, handler, &mut io, assigned, status)?;
@@ -324,6 +193,10 @@ impl<'s> Session<'s> {
             let count = hand_over(consumer, handler, &mut io)?;
             producer.serve(Duration::ZERO)?;
             handler.turn(&mut io)?;
+            if count < PUSH_BELOW && producer.last_ticket() > pushed {
+                producer.push();
+                pushed = producer.last_ticket();
+            }
             if last_recommit.elapsed() >= RECOMMIT_INTERVAL {
                 io.commit_again();
                 last_recommit = Instant::now();
@@ -386,8 +259,15 @@ fn names_of(partitions: &[Partition]) -> String {
 /// Hands over what is there, up to a batch; waits only for the first message.
 fn hand_over(consumer: &GroupConsumer, handler: &mut dyn Handler, io: &mut Io<'_>) -> Result<u64, StreamError> {
     let mut count = 0;
-    let mut wait = POLL_WAIT;
-    while count < BATCH as u64 {
+    let mut wait = if io.acked_through() < io.last_ticket() {
+        POLL_WAIT
+    } else {
+        IDLE_POLL_WAIT
+    };
+    if !handler.has_room() {
+        std::thread::sleep(POLL_WAIT);
+    }
+    while count < BATCH as u64 && handler.has_room() {
         let Some(message) = consumer.poll(wait)? else {
             break;
         };
@@ -396,49 +276,4 @@ fn hand_over(consumer: &GroupConsumer, handler: &mut dyn Handler, io: &mut Io<'_
         wait = Duration::ZERO;
     }
     Ok(count)
-}
-
-/// Metric handles, made once.
-struct Meters {
-    processed: Counter,
-    duration: Histogram,
-    lag: BTreeMap<Partition, Gauge>,
-    last_lag: Instant,
-}
-
-impl Meters {
-    fn new(config: &WorkerConfig) -> Meters {
-        let topic = config.topics.join(",");
-        Meters {
-            processed: counter!(names::MESSAGES_PROCESSED, "service" => config.service.clone(), "topic" => topic.clone(), "status" => "success"),
-            duration: histogram!(names::PROCESSING_DURATION, "service" => config.service.clone(), "topic" => topic),
-            lag: BTreeMap::new(),
-            last_lag: Instant::now(),
-        }
-    }
-
-    fn batch(&self, count: u64, began: Instant) {
-        if count > 0 {
-            self.processed.increment(count);
-            self.duration.record(began.elapsed().as_secs_f64());
-        }
-    }
-
-    fn lag(&mut self, consumer: &GroupConsumer, assigned: &[Partition], status: &WorkerStatus, config: &WorkerConfig) {
-        if self.last_lag.elapsed() < LAG_INTERVAL {
-            return;
-        }
-        self.last_lag = Instant::now();
-        for (partition, lag) in consumer
-            .lag()
-            .into_iter()
-            .filter(|(partition, _)| assigned.contains(partition))
-        {
-            let gauge = self.lag.entry(partition.clone()).or_insert_with(|| {
-                gauge!(names::CONSUMER_LAG, "group" => config.group.clone(), "topic" => partition.topic.to_string(), "partition" => partition.number.to_string())
-            });
-            gauge.set(lag as f64);
-            status.set_lag(partition, lag);
-        }
-    }
 }

@@ -1,0 +1,263 @@
+//! The pieces of the hot path.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use aggregation::core::instrument::Arrived;
+use aggregation::core::partition_state::{PartitionState, Writer};
+use aggregation::core::records::WriterId;
+use aggregation::core::watermark::WindowRules;
+use codec::Wire;
+use domain::{Micros, Tick};
+use dp::simulation::Shape;
+use enrichment::lookup::{Directory, Reference, Snapshot, View};
+use enrichment::stages::enrich::enrich;
+use enrichment::taxonomy::RuleBook;
+use stores::clickhouse::rows;
+use stream::Sequencer;
+use stream::hop::StageOutput;
+
+use crate::inputs::{self, START};
+
+const SECOND: Micros = 1_000_000;
+/// Rows are sent in blocks of this size at most; the buffer is used again.
+const BLOCK_BYTES: usize = 8 << 20;
+const THRESHOLD_PERCENT: i32 = 80;
+
+/// One piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// JSON of shape A to a framed tick: parse, rules, event-id window, route, encode.
+    NormalizeEnvelope,
+    /// JSON of shape B to a framed tick.
+    NormalizeFlat,
+    /// A framed tick to its fields.
+    DecodeTick,
+    /// The fields to a framed tick.
+    EncodeTick,
+    /// A framed tick of an instrument with reference data to a framed enriched tick.
+    Enrich,
+    /// A framed enriched tick into the windows of five intervals.
+    Aggregate,
+    /// A framed tick to a row of `market_ticks`: decode, sequencer, RowBinary.
+    Row,
+}
+
+impl Path {
+    /// All of them, in the order of the pipeline.
+    pub const ALL: [Path; 7] = [
+        Path::NormalizeEnvelope,
+        Path::NormalizeFlat,
+        Path::DecodeTick,
+        Path::EncodeTick,
+        Path::Enrich,
+        Path::Aggregate,
+        Path::Row,
+    ];
+
+    /// Name in reports and in `instructions.txt`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::NormalizeEnvelope => "normalize_shape_a",
+            Path::NormalizeFlat => "normalize_shape_b",
+            Path::DecodeTick => "decode_tick",
+            Path::EncodeTick => "encode_tick",
+            Path::Enrich => "enrich_known_instrument",
+            Path::Aggregate => "aggregate_five_intervals",
+            Path::Row => "clickhouse_row",
+        }
+    }
+
+    /// The piece with this name.
+    pub fn from_name(name: &str) -> Option<Path> {
+        Path::ALL.into_iter().find(|path| path.name() == name)
+    }
+}
+
+/// A piece with its state and inputs.
+pub struct Work {
+    step: Box<dyn FnMut(usize)>,
+}
+
+impl Work {
+    /// Does the work of tick number `number`; numbers must ascend.
+    #[inline(never)]
+    pub fn one(&mut self, number: usize) {
+        (self.step)(number);
+    }
+}
+
+/// Builds a piece over so many distinct inputs, which are used in turns.
+///
+/// # Errors
+/// The simulation does not give what the piece needs.
+pub fn prepare(path: Path, inputs: usize) -> anyhow::Result<Work> {
+    let step: Box<dyn FnMut(usize)> = match path {
+        Path::NormalizeEnvelope => Box::new(normalize(Shape::Envelope, inputs)?),
+        Path::NormalizeFlat => Box::new(normalize(Shape::Flat, inputs)?),
+        Path::DecodeTick => Box::new(decode(inputs)?),
+        Path::EncodeTick => Box::new(encode(inputs)?),
+        Path::Enrich => Box::new(enrichment(inputs)?),
+        Path::Aggregate => Box::new(aggregate(inputs)?),
+        Path::Row => Box::new(row(inputs)?),
+    };
+    Ok(Work { step })
+}
+
+fn normalize(shape: Shape, inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let (mut stage, mut out) = (inputs::normalizer()?, StageOutput::default());
+    let messages = inputs::messages(shape, inputs)?;
+    Ok(move |number: usize| {
+        out.clear();
+        if let Some(payload) = messages.get(number % messages.len()) {
+            let raw = inputs::raw(black_box(payload), number);
+            black_box(stage.record(&raw, &mut out, raw.appended_at));
+            assert_eq!(out.len(), 1, "message {number} is taken for a repetition");
+        }
+    })
+}
+
+fn decode(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
+    Ok(move |number: usize| {
+        if let Some(bytes) = ticks.get(number % ticks.len()) {
+            let _ = black_box(wire.decode_tick(black_box(bytes)));
+        }
+    })
+}
+
+/// What [`Path::EncodeTick`] costs includes a decode, since a tick borrows its texts: subtract [`Path::DecodeTick`].
+fn encode(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
+    let mut out = Vec::with_capacity(1024);
+    Ok(move |number: usize| {
+        if let Some(Ok(tick)) = ticks.get(number % ticks.len()).map(|bytes| wire.decode_tick(bytes)) {
+            out.clear();
+            wire.encode_tick(black_box(&tick), &mut out);
+            black_box(&out);
+        }
+    })
+}
+
+fn enrichment(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
+    let mut view = known_instruments(&wire, &ticks)?;
+    let mut out = StageOutput::default();
+    Ok(move |number: usize| {
+        out.clear();
+        let bytes = ticks.get(number % ticks.len()).map(Vec::as_slice).unwrap_or_default();
+        if let Ok((tick, datum)) = wire.split_tick(black_box(bytes)) {
+            let enrichment = enrich(&mut view, &tick, THRESHOLD_PERCENT, START);
+            let Ok(()) = out.push(0, &[b"key"], |buffer| {
+                wire.encode_enrichment(datum, &enrichment, buffer);
+                Ok::<(), std::convert::Infallible>(())
+            });
+        }
+        black_box(&out);
+    })
+}
+
+/// A view that has a row for every instrument of these ticks.
+fn known_instruments(wire: &Wire, ticks: &[Vec<u8>]) -> anyhow::Result<View> {
+    let mut known: Vec<Reference> = Vec::new();
+    for bytes in ticks {
+        let tick = wire.decode_tick(bytes)?;
+        if !known.iter().any(|row| row.instrument_id == tick.instrument_id) {
+            known.push(reference(&tick)?);
+        }
+    }
+    let (misses, _) = tokio::sync::mpsc::channel(1);
+    let directory = Arc::new(Directory::new(misses));
+    directory.publish(|_| Snapshot::loaded(known.clone(), RuleBook::default(), 1));
+    Ok(View::new(directory))
+}
+
+fn reference(tick: &Tick<'_>) -> anyhow::Result<Reference> {
+    Ok(Reference {
+        tenant_id: tick.tenant_id.to_owned(),
+        instrument_id: tick.instrument_id.to_owned(),
+        commodity: "electricity".to_owned(),
+        region: "midwest".to_owned(),
+        product_tier: "standard".to_owned(),
+        unit: Some(tick.unit.to_owned()),
+        contract_size: Some("1".parse()?),
+        tick_size: Some("0.01".parse()?),
+        curve_id: Some(tick.instrument_id.to_owned()),
+    })
+}
+
+fn aggregate(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let wire = Wire::single_object();
+    let enriched = enriched(&wire, inputs)?;
+    let rules = WindowRules {
+        intervals: 0b11111,
+        watermark_delay: 30 * SECOND,
+        max_late: 300 * SECOND,
+        idle_close: 120 * SECOND,
+    };
+    let writer = Writer {
+        id: WriterId { ordinal: 1, random: 1 },
+        topic_id: "id".to_owned(),
+    };
+    let (mut state, mut bars) = (PartitionState::new(rules, writer, Vec::new()), 0_u64);
+    Ok(move |number: usize| {
+        let bytes = enriched
+            .get(number % enriched.len())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if let Ok(mut record) = wire.decode_enriched(black_box(bytes)) {
+            // The inputs come round again later: as later ticks.
+            record.tick.origin.offset = number as i64;
+            record.tick.event_time = START + number as Micros * 1_000;
+            let arrived = Arrived {
+                tick: &record.tick,
+                offset: number as i64,
+                now: record.tick.event_time,
+            };
+            black_box(state.apply(&arrived, &mut |_| bars += 1));
+        }
+    })
+}
+
+fn enriched(wire: &Wire, inputs: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+    let ticks = inputs::normalized(inputs)?;
+    let mut view = known_instruments(wire, &ticks)?;
+    let one = |bytes: &Vec<u8>| {
+        let (tick, datum) = wire.split_tick(bytes)?;
+        let mut out = Vec::new();
+        wire.encode_enrichment(datum, &enrich(&mut view, &tick, THRESHOLD_PERCENT, START), &mut out);
+        Ok(out)
+    };
+    ticks.iter().map(one).collect()
+}
+
+fn row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
+    let mut sequencer = Sequencer::default();
+    let mut block: Vec<u8> = Vec::with_capacity(BLOCK_BYTES + 4096);
+    Ok(move |number: usize| {
+        if block.len() > BLOCK_BYTES {
+            block.clear();
+        }
+        let bytes = ticks.get(number % ticks.len()).map(Vec::as_slice).unwrap_or_default();
+        if let Ok(mut tick) = wire.decode_tick(black_box(bytes)) {
+            tick.origin.offset = number as i64;
+            if sequencer.accept(tick.origin.feed, tick.origin.partition, tick.origin.position()) {
+                rows::tick::encode(&tick, 0, number as i64, &mut block);
+            }
+        }
+        black_box(&block);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_is_found_by_its_name() {
+        for path in Path::ALL {
+            assert_eq!(Path::from_name(path.name()), Some(path));
+        }
+    }
+}

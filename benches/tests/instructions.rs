@@ -1,0 +1,90 @@
+//! Gate: instructions per tick of every piece of the hot path, counted by valgrind. The same program gives the same
+//! count on every machine, so a change of more than a tenth is a change of the code.
+//!
+//! The agreed counts are in `instructions.txt`. `RENEW=1 cargo test --release -p hot-paths --test instructions` writes them anew.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use hot_paths::Path;
+
+const TOLERANCE: f64 = 0.10;
+const INPUTS: usize = 3_000;
+/// What the second run does more than the first is the work of the ticks between; preparation cancels out.
+const TICKS: (usize, usize) = (1_000, 3_000);
+const RENEW: &str = "RENEW=1 cargo test --release -p hot-paths --test instructions";
+
+fn instructions(path: Path, ticks: usize) -> f64 {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    command.arg(env!("CARGO_BIN_EXE_hot-path"));
+    command.args([path.name(), &INPUTS.to_string(), &ticks.to_string()]);
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("valgrind cannot be started ({error}): scripts/bootstrap.sh installs it"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "valgrind of {}: {log}", path.name());
+    // ==123== Collected : 456
+    let collected = log.lines().find_map(|line| line.split_once("Collected :"));
+    let count = collected.and_then(|(_, count)| count.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("valgrind says nothing of instructions: {log}"))
+}
+
+fn agreed_file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("instructions.txt")
+}
+
+fn agreed() -> BTreeMap<String, f64> {
+    let text = std::fs::read_to_string(agreed_file()).unwrap_or_default();
+    let pair = |line: &str| {
+        let (name, count) = line.split_once(' ')?;
+        Some((name.to_owned(), count.trim().parse().ok()?))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+#[test]
+fn no_piece_of_the_hot_path_needs_other_instructions_than_agreed() {
+    let found: Vec<(Path, f64)> = std::thread::scope(|scope| {
+        let count = |path: Path| {
+            let (few, many) = TICKS;
+            (
+                path,
+                (instructions(path, many) - instructions(path, few)) / (many - few) as f64,
+            )
+        };
+        let threads: Vec<_> = Path::ALL.map(|path| scope.spawn(move || count(path))).into();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (path, count) in &found {
+        println!("{} {count:.0}", path.name());
+    }
+    if std::env::var_os("RENEW").is_some() {
+        let text: String = found
+            .iter()
+            .map(|(path, count)| format!("{} {count:.0}\n", path.name()))
+            .collect();
+        std::fs::write(agreed_file(), text).unwrap();
+        return;
+    }
+    let agreed = agreed();
+    let mut problems = Vec::new();
+    for (path, count) in found {
+        let name = path.name();
+        match agreed.get(name) {
+            None => problems.push(format!("{name} has no agreed count")),
+            Some(agreed) if (count / agreed - 1.0).abs() > TOLERANCE => problems.push(format!(
+                "{name} takes {count:.0} instructions a tick, agreed are {agreed:.0} ({:+.0} %)",
+                (count / agreed - 1.0) * 100.0
+            )),
+            Some(_) => {}
+        }
+    }
+    assert!(
+        problems.is_empty(),
+        "{}\nFewer is good news, more wants a reason. Where the change is meant: {RENEW}",
+        problems.join("\n")
+    );
+}

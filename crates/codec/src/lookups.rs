@@ -1,0 +1,102 @@
+//! Schemas that others registered: looked up beside the stream, so that reading a message never waits for the registry.
+//!
+//! Role: the first message with an unknown id starts a look-up on the runtime and is answered [`CodecError::SchemaPending`],
+//! which is transient: the worker comes back to the same message after its back-off, and finds the answer.
+//! Failure: an answer that is no help (no such id, no version of ours) is kept; a registry that does not answer is asked
+//! again by the first message after [`ASK_AGAIN`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::compatibility::{kinds, parse_whole};
+use crate::older::{self, Older};
+use crate::{CodecError, Record, RegistryClient};
+
+/// Beyond this many ids (bytes that nobody registered can look like any id), all are forgotten.
+const KEPT: usize = 4096;
+/// How long a registry that does not answer is left alone.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a schema is to us.
+#[derive(Debug, Clone)]
+pub(crate) enum Version {
+    /// The schema that this build writes.
+    Current(Record),
+    /// Another one that can become it.
+    Older(Arc<Older>),
+}
+
+#[derive(Debug)]
+enum Answer {
+    Pending,
+    Known(Version),
+    Refused(CodecError),
+    Unanswered(CodecError, Instant),
+}
+
+/// Ids and what they stand for.
+#[derive(Debug, Clone)]
+pub(crate) struct Lookups {
+    client: RegistryClient,
+    runtime: Handle,
+    answers: Arc<Mutex<HashMap<u32, Answer>>>,
+}
+
+impl Lookups {
+    /// Looks up on the runtime that it is called on.
+    pub(crate) fn new(client: RegistryClient) -> Lookups {
+        Lookups {
+            client,
+            runtime: Handle::current(),
+            answers: Arc::default(),
+        }
+    }
+
+    /// The version of that id, if it is known by now.
+    pub(crate) fn version(&self, id: u32) -> Result<Version, CodecError> {
+        let mut answers = self.answers();
+        match answers.get(&id) {
+            Some(Answer::Known(version)) => return Ok(version.clone()),
+            Some(Answer::Pending) => return Err(CodecError::SchemaPending(id)),
+            Some(Answer::Refused(error)) => return Err(error.clone()),
+            Some(Answer::Unanswered(error, at)) if at.elapsed() < ASK_AGAIN => return Err(error.clone()),
+            Some(Answer::Unanswered(..)) | None => {}
+        }
+        if answers.len() >= KEPT {
+            answers.clear();
+        }
+        answers.insert(id, Answer::Pending);
+        let lookups = self.clone();
+        self.runtime.spawn(async move {
+            let answer = match lookups.client.schema(id).await.and_then(|text| classify(id, &text)) {
+                Ok(version) => Answer::Known(version),
+                Err(error @ CodecError::RegistryUnavailable(_)) => Answer::Unanswered(error, Instant::now()),
+                Err(error) => Answer::Refused(error),
+            };
+            lookups.answers().insert(id, answer);
+        });
+        Err(CodecError::SchemaPending(id))
+    }
+
+    // The map is whole between any two statements: a panic elsewhere cannot have left it half changed.
+    fn answers(&self) -> MutexGuard<'_, HashMap<u32, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn classify(id: u32, text: &str) -> Result<Version, CodecError> {
+    let named = |why: String| CodecError::UnknownSchema(format!("the schema with registry id {id}: {why}"));
+    let schema = parse_whole(text).map_err(|error| named(format!("no Avro schema: {error}")))?;
+    // The same fingerprint is not enough: it knows nothing of precision and scale.
+    if let Some(record) = Record::from_fingerprint(older::fingerprint(&schema))
+        && parse_whole(record.schema_text()).is_ok_and(|current| kinds(&current) == kinds(&schema))
+    {
+        return Ok(Version::Current(record));
+    }
+    Older::new(text)
+        .map(|older| Version::Older(Arc::new(older)))
+        .map_err(|error| named(error.to_string()))
+}

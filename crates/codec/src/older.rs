@@ -1,0 +1,120 @@
+//! Records of other schema versions: read by the reference implementation, written again with the current schema.
+//!
+//! Role: the slow path of [`crate::Wire::current`]. The versions come from `schemas/avro/old/` (compiled in) and, with a
+//! registry, from there. Invariant: a version whose records could be misread is refused when it becomes known, not record
+//! by record.
+//! Failure: [`CodecError::UnknownSchema`] names the version and why it cannot be used; a datum that does not fit its own
+//! schema is [`CodecError::InvalidValue`].
+
+use std::sync::LazyLock;
+
+use apache_avro::Schema;
+use apache_avro::rabin::Rabin;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::writer::datum::GenericDatumWriter;
+
+use crate::compatibility::{full_name, parse_whole, unreadable};
+use crate::{CodecError, Record};
+
+/// File name and text of every file in `schemas/avro/old/`.
+pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/old_schemas.rs"));
+
+/// Our record of that schema, if its name is one of ours.
+pub fn record_of(schema: &Schema) -> Option<Record> {
+    let name = full_name(schema)?;
+    let ours = CURRENT
+        .iter()
+        .find(|(_, current)| full_name(current).as_ref() == Some(&name))?;
+    Some(ours.0)
+}
+
+static CURRENT: LazyLock<Vec<(Record, Schema)>> = LazyLock::new(|| {
+    let parsed = Record::ALL
+        .into_iter()
+        .map(|record| Some((record, parse_whole(record.schema_text()).ok()?)));
+    parsed.flatten().collect()
+});
+
+/// Another version of one of our schemas than the current one.
+#[derive(Debug)]
+pub struct Older {
+    record: Record,
+    fingerprint: u64,
+    writer: Schema,
+    reader: Schema,
+}
+
+impl Older {
+    /// The version with this schema text.
+    ///
+    /// # Errors
+    /// [`CodecError::UnknownSchema`]: it is no schema, none of our records, or its records would not keep their meaning.
+    pub fn new(text: &str) -> Result<Older, CodecError> {
+        let unknown = |why: String| CodecError::UnknownSchema(why);
+        let broken = |error: apache_avro::Error| CodecError::UnknownSchema(format!("no Avro schema: {error}"));
+        let whole = parse_whole(text).map_err(broken)?;
+        let writer = Schema::parse_str(text).map_err(broken)?;
+        let Some(record) = record_of(&whole) else {
+            let name = full_name(&whole).unwrap_or_else(|| "without a name".to_owned());
+            return Err(unknown(format!("the schema {name} is none of this pipeline's records")));
+        };
+        let current = CURRENT.iter().find(|(known, _)| *known == record);
+        if let Some(why) = current.and_then(|(_, current)| unreadable(&whole, current)) {
+            let name = record.name();
+            return Err(unknown(format!(
+                "this version of {name} cannot become the current one: {why}"
+            )));
+        }
+        let reader = Schema::parse_str(record.schema_text()).map_err(broken)?;
+        Ok(Older {
+            record,
+            fingerprint: fingerprint(&writer),
+            writer,
+            reader,
+        })
+    }
+
+    /// Whose version it is.
+    pub fn record(&self) -> Record {
+        self.record
+    }
+
+    /// CRC-64-AVRO of the version's parsing canonical form.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Appends the datum as the current schema writes it.
+    ///
+    /// # Errors
+    /// The bytes are no record of this version, or a value has no place in the current one.
+    pub fn rewrite(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let mut rest = datum;
+        let value = GenericDatumReader::builder(&self.writer)
+            .reader_schema(&self.reader)
+            .build()
+            .and_then(|reader| reader.read_value(&mut rest));
+        let at = datum.len() - rest.len();
+        let invalid = |why| CodecError::InvalidValue {
+            field: "record of another schema version",
+            at,
+            why,
+        };
+        let value = value.map_err(|_| invalid("is no record of its own schema"))?;
+        if !rest.is_empty() {
+            return Err(invalid("bytes follow the last field"));
+        }
+        let written = GenericDatumWriter::builder(&self.reader)
+            .build()
+            .and_then(|writer| writer.write_value(out, value));
+        written
+            .map(|_| ())
+            .map_err(|_| invalid("has no place in the current schema"))
+    }
+}
+
+/// CRC-64-AVRO of the parsing canonical form.
+pub(crate) fn fingerprint(schema: &Schema) -> u64 {
+    let bytes = schema.fingerprint::<Rabin>().bytes;
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}

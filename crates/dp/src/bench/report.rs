@@ -1,0 +1,198 @@
+//! How a benchmark is shown: tables for people, one JSON document for programs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::figures::{Figures, Row, Section};
+use super::machine::Machine;
+use crate::commands::present::{grouped, table};
+
+/// Settings of the two clients of a hop, by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClientSettings {
+    /// Of the consumer.
+    pub consumer: BTreeMap<String, String>,
+    /// Of the producer.
+    pub producer: BTreeMap<String, String>,
+}
+
+/// Everything that one run found.
+#[derive(Debug)]
+pub struct Report {
+    /// Where.
+    pub machine: Machine,
+    /// With what: both the bare client and the services use exactly these.
+    pub clients: ClientSettings,
+    /// In the order in which they were run.
+    pub sections: Vec<Section>,
+}
+
+impl Report {
+    /// One document. The figures of a single benchmark are at its top, those of several below their names.
+    pub fn to_json(&self) -> serde_json::Result<Value> {
+        let mut document = Map::new();
+        document.insert("machine".to_owned(), serde_json::to_value(&self.machine)?);
+        let clients = json!({ "consumer": self.clients.consumer, "producer": self.clients.producer });
+        document.insert("client_settings".to_owned(), clients);
+        for section in &self.sections {
+            let value = serde_json::to_value(section)?;
+            match value {
+                Value::Object(fields) if self.sections.len() == 1 => document.extend(fields),
+                value => {
+                    document.insert(section.bench.to_owned(), value);
+                }
+            }
+        }
+        Ok(Value::Object(document))
+    }
+
+    /// Whether any tick was lost or doubled.
+    pub fn is_wrong(&self) -> bool {
+        let wrong = |figures: &Figures| figures.lost.unwrap_or(0) + figures.doubled.unwrap_or(0) > 0;
+        self.sections
+            .iter()
+            .any(|section| wrong(&section.figures) || section.rows.iter().any(|row| wrong(&row.figures)))
+    }
+
+    /// Tables and notes.
+    pub fn shown(&self) -> String {
+        let mut text = self.machine.shown();
+        for section in &self.sections {
+            text.push_str(&format!("\n\n{}\n{}", section.bench, rows_shown(&section.rows)));
+            for note in &section.notes {
+                text.push_str(&format!("\n· {note}"));
+            }
+        }
+        let settings = |settings: &BTreeMap<String, String>| {
+            let pairs: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            pairs.join(" ")
+        };
+        text.push_str(&format!(
+            "\n\nclients of the passthrough and of every service\n· consumer: {}\n· producer: {}",
+            settings(&self.clients.consumer),
+            settings(&self.clients.producer)
+        ));
+        text
+    }
+}
+
+type Column = (&'static str, fn(&Figures) -> Option<String>);
+
+const COLUMNS: [Column; 10] = [
+    ("ticks", |f| f.ticks.map(whole)),
+    ("seconds", |f| f.seconds.map(|v| format!("{v:.2}"))),
+    ("ticks/s", |f| f.ticks_per_second.map(|v| whole(v as u64))),
+    ("bare client/s", |f| f.passthrough_per_second.map(|v| whole(v as u64))),
+    ("ratio", |f| f.ratio.map(|v| format!("{v:.2}"))),
+    ("lost", |f| f.lost.map(whole)),
+    ("doubled", |f| f.doubled.map(whole)),
+    ("p50 ms", |f| f.p50_ms.map(|v| format!("{v:.1}"))),
+    ("p99 ms", |f| f.p99_ms.map(|v| format!("{v:.1}"))),
+    ("p99.9 ms", |f| f.p999_ms.map(|v| format!("{v:.1}"))),
+];
+
+/// One table of the rows with the columns that any of them has, and one of the processes where they were looked at.
+fn rows_shown(rows: &[Row]) -> String {
+    let columns: Vec<&Column> = COLUMNS
+        .iter()
+        .filter(|(_, cell)| rows.iter().any(|row| cell(&row.figures).is_some()))
+        .collect();
+    let mut headers = vec![""];
+    headers.extend(columns.iter().map(|(name, _)| *name));
+    let lines = rows.iter().map(|row| {
+        let cells = columns.iter().map(|(_, cell)| cell(&row.figures).unwrap_or_default());
+        std::iter::once(row.name.clone()).chain(cells).collect()
+    });
+    let mut text = table(&headers, 1, lines);
+    let processes: Vec<Vec<String>> = rows.iter().flat_map(processes_of).collect();
+    if !processes.is_empty() {
+        let headers = ["", "process", "CPU µs/tick", "peak MB"];
+        text.push_str(&format!("\n{}", table(&headers, 2, processes)));
+    }
+    text
+}
+
+fn processes_of(row: &Row) -> Vec<Vec<String>> {
+    let (cpu, memory) = (&row.figures.cpu_us_per_tick, &row.figures.peak_rss_mb);
+    let mut names: Vec<&String> = cpu.keys().chain(memory.keys()).collect();
+    names.sort();
+    names.dedup();
+    let line = |name: &String| {
+        vec![
+            row.name.clone(),
+            name.clone(),
+            cpu.get(name).map(|v| format!("{v:.2}")).unwrap_or_default(),
+            memory.get(name).map(|v| format!("{v:.0}")).unwrap_or_default(),
+        ]
+    };
+    names.into_iter().map(line).collect()
+}
+
+fn whole(value: u64) -> String {
+    grouped(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn section(bench: &'static str) -> Section {
+        let mut figures = Figures::moved(1_000_000, 4.0).against(500_000.0);
+        figures.cpu_us_per_tick.insert("normalization".to_owned(), 2.345);
+        Section {
+            bench,
+            figures: figures.clone(),
+            rows: vec![Row::new("one worker", figures), Row::new("empty", Figures::lasted(1.0))],
+            notes: vec!["a note".to_owned()],
+        }
+    }
+
+    fn report(sections: Vec<Section>) -> Report {
+        let consumer = BTreeMap::from([("fetch.min.bytes".to_owned(), "1".to_owned())]);
+        Report {
+            machine: Machine::read(),
+            clients: ClientSettings {
+                consumer,
+                producer: BTreeMap::new(),
+            },
+            sections,
+        }
+    }
+
+    #[test]
+    fn one_benchmark_has_its_figures_at_the_top() {
+        let value = report(vec![section("hop")]).to_json().unwrap();
+        assert_eq!(
+            (value["ratio"].as_f64(), value["bench"].as_str()),
+            (Some(0.5), Some("hop"))
+        );
+        assert_eq!(value["cpu_us_per_tick"]["normalization"].as_f64(), Some(2.345));
+        assert!(value["machine"]["cores"].as_u64().is_some());
+    }
+
+    #[test]
+    fn several_benchmarks_are_below_their_names() {
+        let value = report(vec![section("hop"), section("pipeline")]).to_json().unwrap();
+        assert_eq!(value["pipeline"]["ticks"].as_u64(), Some(1_000_000));
+        assert!(value.get("ratio").is_none());
+    }
+
+    #[test]
+    fn only_columns_with_a_value_are_shown() {
+        let text = report(vec![section("hop")]).shown();
+        for part in [
+            "1,000,000",
+            "250,000",
+            "0.50",
+            "normalization",
+            "2.35",
+            "· a note",
+            "fetch.min.bytes=1",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("p99"), "{text}");
+    }
+}

@@ -1,0 +1,230 @@
+//! What benchmarks publish: sound JSON messages of shape A, about 420 bytes each, with distinct event ids, at once or at a
+//! steady rate.
+//!
+//! The rate is an open loop: every message has its time, and a late one is sent at once, so that a pipeline that stalls
+//! cannot slow its own load down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use localstack::Stack;
+use stream::kafka::publisher::{Publisher, Record};
+
+use super::stage::check_interrupted;
+use crate::commands::progress::Progress;
+use crate::simulation::{Generator, Kind, Plan, Shape};
+
+const SHOW_EVERY: u64 = 4096;
+/// Two simulated messages of three are of other shapes, and skipped: enough are planned.
+const PLANNED_FOR_EACH: u64 = 4;
+/// How many are made for each that is published, about.
+const MADE_FOR_EACH: u64 = 3;
+
+/// What to publish.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Broker addresses.
+    pub bootstrap: String,
+    /// Raw topic.
+    pub topic: String,
+    /// Messages.
+    pub messages: u64,
+    /// Messages a second; `None` is as fast as it goes.
+    pub rate: Option<u64>,
+    /// Makes event ids distinct between loads of one topic, too.
+    pub seed: u64,
+}
+
+/// What was published.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Published {
+    /// Messages, all acknowledged.
+    pub messages: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// From the first to the last acknowledgement.
+    pub seconds: f64,
+    /// The longest time that a message was sent behind its time.
+    pub behind: Duration,
+}
+
+impl Published {
+    /// Mean size of a message in bytes.
+    pub fn mean_bytes(&self) -> f64 {
+        self.bytes as f64 / self.messages.max(1) as f64
+    }
+}
+
+impl Load {
+    /// Publishes it; blocks until everything is acknowledged.
+    ///
+    /// # Errors
+    /// Kafka does not take a record, or Ctrl-C.
+    pub fn publish(&self, stack: &Stack) -> anyhow::Result<Published> {
+        let progress = Progress::new("publishing", self.messages, "messages");
+        self.publish_until(stack, &AtomicBool::new(false), Some(progress))
+    }
+
+    /// Publishes it beside what else is done, until it is finished or told to stop.
+    pub fn in_background(self, stack: &Stack) -> Background {
+        let (stop, stack) = (Arc::new(AtomicBool::new(false)), stack.clone());
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || self.publish_until(&stack, &told, None));
+        Background {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn publish_until(
+        &self,
+        stack: &Stack,
+        stop: &AtomicBool,
+        mut progress: Option<Progress>,
+    ) -> anyhow::Result<Published> {
+        let mut generator = Generator::new(self.plan()).map_err(anyhow::Error::msg)?;
+        let mut publisher = Publisher::new(&self.bootstrap, "dp-bench")?;
+        let mut published = Published::default();
+        let began = Instant::now();
+        while published.messages < self.messages && !stop.load(Ordering::Relaxed) {
+            let message = generator.next_message().context("the simulation ended early")?;
+            if !is_wanted(message.kind) {
+                continue;
+            }
+            let record = Record {
+                topic: &self.topic,
+                key: Some(message.key),
+                payload: Some(message.payload),
+                ..Record::default()
+            };
+            if let Some(rate) = self.rate {
+                published.behind = published.behind.max(wait_for_its_time(began, published.messages, rate));
+            }
+            publisher
+                .send(&record)
+                .with_context(|| format!("publish to {}", self.topic))?;
+            published.messages += 1;
+            published.bytes += message.payload.len() as u64;
+            if published.messages.is_multiple_of(SHOW_EVERY) {
+                if let Some(progress) = &mut progress {
+                    progress.set(published.messages, "");
+                }
+                check_interrupted(stack)?;
+            }
+        }
+        publisher
+            .finish()
+            .with_context(|| format!("publish to {}", self.topic))?;
+        if let Some(progress) = progress {
+            progress.finish();
+        }
+        published.seconds = began.elapsed().as_secs_f64();
+        Ok(published)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            messages: self.messages.saturating_mul(PLANNED_FOR_EACH) + SHOW_EVERY,
+            seed: self.seed,
+            start: jiff::Timestamp::now().as_microsecond(),
+            // The generator's clock goes on with every message, also with those that are skipped.
+            rate: self.rate.map(|rate| rate.saturating_mul(MADE_FOR_EACH)),
+            duplicate_percent: 0.0,
+            late_percent: 0.0,
+            poison_percent: 0.0,
+            tenant_id: "default".to_owned(),
+        }
+    }
+}
+
+fn is_wanted(kind: Kind) -> bool {
+    let shape = Shape::Envelope;
+    matches!(kind, Kind::Tick { shape: of, .. } if of == shape)
+}
+
+/// A load that is being published.
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<anyhow::Result<Published>>>,
+}
+
+impl Background {
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops it, and answers what was published.
+    ///
+    /// # Errors
+    /// As [`Load::publish`].
+    pub fn finish(mut self) -> anyhow::Result<Published> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("the load was finished already")?;
+        thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the thread of the load ended early"))?
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sleeps until message number `sent` is due; answers how late it is.
+fn wait_for_its_time(began: Instant, sent: u64, rate: u64) -> Duration {
+    let due = Duration::from_secs_f64(sent as f64 / rate as f64);
+    match due.checked_sub(began.elapsed()) {
+        Some(ahead) => {
+            if ahead > Duration::from_millis(1) {
+                std::thread::sleep(ahead);
+            }
+            Duration::ZERO
+        }
+        None => began.elapsed().saturating_sub(due),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_simulation_holds_enough_messages_and_repeats_none() {
+        let load = Load {
+            bootstrap: String::new(),
+            topic: String::new(),
+            messages: 20_000,
+            rate: None,
+            seed: 1,
+        };
+        let mut generator = Generator::new(load.plan()).unwrap();
+        let mut seen = HashSet::new();
+        while let Some(message) = generator.next_message() {
+            if is_wanted(message.kind) {
+                assert!(seen.insert(message.payload.to_vec()));
+            }
+        }
+        assert!(seen.len() as u64 >= load.messages);
+        let bytes: usize = seen.iter().map(Vec::len).sum();
+        assert!(
+            (380..=460).contains(&(bytes / seen.len())),
+            "the size that other systems were measured with"
+        );
+    }
+
+    #[test]
+    fn a_message_that_is_due_is_not_held_back() {
+        let began = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        assert!(wait_for_its_time(began, 1, 1) >= Duration::from_millis(900));
+        assert_eq!(wait_for_its_time(Instant::now(), 10, 1_000), Duration::ZERO);
+    }
+}

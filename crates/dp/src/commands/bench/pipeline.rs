@@ -1,0 +1,301 @@
+//! The whole pipeline over a backlog: `dp bench pipeline`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use localstack::{Name, Service, Stack};
+use serde_json::{Map, Value};
+
+use super::bare;
+use super::hop;
+use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
+use super::watch::Ends;
+use crate::bench::figures::{Figures, Row, Section};
+use crate::bench::usage::{Usages, forget_peaks};
+use crate::commands::migrate::Stores;
+use crate::commands::progress::Progress;
+
+const RAW: &str = "bench.pipeline.raw";
+/// Between two looks into the stores.
+const LOOK: Duration = Duration::from_millis(100);
+const STALLED: Duration = Duration::from_secs(90);
+
+/// Options of `dp bench pipeline`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Messages of the backlog
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    ticks: u64,
+}
+
+impl Args {
+    /// For a run of everything.
+    pub fn modest() -> Args {
+        Args { ticks: 500_000 }
+    }
+}
+
+/// Publishes the backlog, measures the bare client over it, then the pipeline.
+pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
+    let plan = ScenePlan {
+        generation: "pipe",
+        raw: RAW,
+        ..ScenePlan::default()
+    };
+    let scene = stage.scene(&plan).await?;
+    let published = hop::publish(&scene, args.ticks)?;
+    say("the bare client over the same topic");
+    bare::warm_up(&scene, args.ticks).await?;
+    let bare = bare::measure(&scene, "bench.pipeline.bare", args.ticks, None).await?;
+    say("starting all services on the backlog");
+    let run = drain(&scene, args.ticks, &Services::ONE_EACH).await?;
+    let figures = run.figures.against(bare.ticks_per_second.unwrap_or_default());
+    let mut rows = vec![Row::new("bare client", bare)];
+    rows.extend(run.steps);
+    rows.push(Row::new("everything is everywhere", figures.clone()));
+    let notes = vec![
+        hop::size_note(&published),
+        "seconds count from the first normalized tick to the moment named, seen from outside every 100 ms; lost and doubled \
+         add up market_ticks and enriched_ticks"
+            .to_owned(),
+        format!(
+            "the first normalized tick came {:.2} s after the services were started",
+            run.start_up
+        ),
+    ];
+    Ok(Section {
+        bench: "pipeline",
+        figures,
+        rows,
+        notes,
+    })
+}
+
+/// How the services run.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Processes of each service.
+    pub processes: u16,
+    /// The only core of each service's first, second, … process; empty for all cores.
+    pub cores: Vec<usize>,
+}
+
+impl Services {
+    /// One process each, on all cores.
+    pub const ONE_EACH: Services = Services {
+        processes: 1,
+        cores: Vec::new(),
+    };
+
+    fn names(&self) -> impl Iterator<Item = Name> {
+        (1..=self.processes).flat_map(|number| Service::ALL.map(|service| Name::replica(service, number)))
+    }
+
+    fn start(&self, stack: &Stack) -> anyhow::Result<()> {
+        for name in self.names() {
+            stack.start(name)?;
+            let number = match name {
+                Name::Service(_, number) => usize::from(number),
+                Name::Server(_) => 1,
+            };
+            if let Some(core) = self.cores.get(number - 1) {
+                bare::pin(stack, name, *core)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a drained backlog told.
+pub struct Drained {
+    /// Everything until the slowest store had everything.
+    pub figures: Figures,
+    /// When each store had everything.
+    pub steps: Vec<Row>,
+    /// Seconds from the start of the services to the first normalized tick.
+    pub start_up: f64,
+}
+
+/// Starts the services on a backlog of `ticks` messages, waits until every store has it, and stops them.
+pub async fn drain(scene: &Scene, ticks: u64, services: &Services) -> anyhow::Result<Drained> {
+    let ends = blocking(|| Ends::new(scene.bootstrap(), &scene.connection.names.normalized))?;
+    let before = blocking(|| {
+        forget_peaks(&scene.stack)?;
+        Usages::of(&scene.stack)
+    })?;
+    let started = Instant::now();
+    blocking(|| services.start(&scene.stack))?;
+    blocking(|| ends.until(&scene.stack, 1, || ()))?;
+    let (first, start_up) = (Instant::now(), started.elapsed().as_secs_f64());
+    let mut steps = Vec::new();
+    let mut progress = Progress::new("processing", ticks, "ticks");
+    let mut newest = (0, Instant::now());
+    let mut open: Vec<Step> = Step::ALL.to_vec();
+    while !open.is_empty() {
+        check_interrupted(&scene.stack)?;
+        check_services(scene)?;
+        let mut sum = 0;
+        let mut still_open = Vec::new();
+        for step in open {
+            let count = step.count(scene).await?;
+            sum += count;
+            if count >= ticks {
+                let seconds = first.elapsed().as_secs_f64();
+                steps.push(Row::new(step.name(), Figures::moved(ticks, seconds)));
+                newest.1 = Instant::now();
+            } else {
+                still_open.push(step);
+            }
+        }
+        open = still_open;
+        if sum > newest.0 {
+            newest = (sum, Instant::now());
+        }
+        if newest.1.elapsed() > STALLED && !open.is_empty() {
+            let missing: Vec<&str> = open.iter().map(|step| step.name()).collect();
+            bail!(
+                "nothing has moved for {} s: missing {}",
+                STALLED.as_secs(),
+                missing.join(", ")
+            );
+        }
+        progress.set(ticks.saturating_sub(ticks * open.len() as u64 / 4), "");
+        tokio::time::sleep(LOOK).await;
+    }
+    progress.finish();
+    let seconds = steps.iter().filter_map(|row| row.figures.seconds).fold(0.0, f64::max);
+    let after = blocking(|| Usages::of(&scene.stack))?;
+    scene.stop_services()?;
+    let (lost, doubled) = tables_checked(scene, ticks).await?;
+    let mut figures = Figures::moved(ticks, seconds).with_counts(lost, doubled);
+    after.since(&before, ticks, &mut figures);
+    Ok(Drained {
+        figures,
+        steps,
+        start_up,
+    })
+}
+
+/// What has to be somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    MarketTicks,
+    EnrichedTicks,
+    Bars,
+    LatestPrices,
+}
+
+impl Step {
+    const ALL: [Step; 4] = [Step::MarketTicks, Step::EnrichedTicks, Step::Bars, Step::LatestPrices];
+
+    fn name(self) -> &'static str {
+        match self {
+            Step::MarketTicks => "rows in market_ticks",
+            Step::EnrichedTicks => "rows in enriched_ticks",
+            Step::Bars => "counted in bars of every interval",
+            Step::LatestPrices => "latest prices in Redis and PostgreSQL",
+        }
+    }
+
+    /// Ticks that have arrived there.
+    async fn count(self, scene: &Scene) -> anyhow::Result<u64> {
+        let names = &scene.connection.names;
+        match self {
+            Step::MarketTicks => rows(scene, "market_ticks").await,
+            Step::EnrichedTicks => rows(scene, "enriched_ticks").await,
+            Step::Bars => {
+                let sql = format!(
+                    "SELECT min(ticks) + (SELECT count() FROM {late}) AS value FROM \
+                     (SELECT sum(trade_count) AS ticks FROM {bars} GROUP BY interval)",
+                    bars = names.table("bars_latest"),
+                    late = names.table("late_ticks"),
+                );
+                number(&scene.stores, &sql).await
+            }
+            Step::LatestPrices => {
+                let sql = format!(
+                    "SELECT coalesce(sum(next_offset), 0) FROM projection_positions WHERE generation = '{}'",
+                    names.generation()
+                );
+                let rows = scene.stores.postgres.query_text(&sql).await.context("ask PostgreSQL")?;
+                let value = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
+                Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
+            }
+        }
+    }
+}
+
+/// Waits until the table has as many rows; answers the seconds that it took.
+pub async fn until_rows(scene: &Scene, stores: &Stores, table: &str, wanted: u64) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let mut newest = (0, Instant::now());
+    let sql = format!("SELECT count() AS value FROM {}", scene.connection.names.table(table));
+    loop {
+        check_interrupted(&scene.stack)?;
+        let count = number(stores, &sql).await?;
+        if count >= wanted {
+            return Ok(began.elapsed().as_secs_f64());
+        }
+        if count > newest.0 {
+            newest = (count, Instant::now());
+        }
+        if newest.1.elapsed() > STALLED {
+            bail!(
+                "{table} has {count} of {wanted} rows, and nothing came for {} s",
+                STALLED.as_secs()
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Lost and doubled rows of both tables of ticks.
+pub async fn tables_checked(scene: &Scene, ticks: u64) -> anyhow::Result<(u64, u64)> {
+    let (mut lost, mut doubled) = (0, 0);
+    for table in ["market_ticks", "enriched_ticks"] {
+        let all = rows(scene, table).await?;
+        let sql = format!(
+            "SELECT uniqExact(feed, raw_partition, raw_offset, raw_index) AS value FROM {}",
+            scene.connection.names.table(table)
+        );
+        let distinct = number(&scene.stores, &sql).await?;
+        lost += ticks.saturating_sub(distinct);
+        doubled += all - distinct;
+    }
+    Ok((lost, doubled))
+}
+
+async fn rows(scene: &Scene, table: &str) -> anyhow::Result<u64> {
+    let sql = format!("SELECT count() AS value FROM {}", scene.connection.names.table(table));
+    number(&scene.stores, &sql).await
+}
+
+/// The column `value` of the only row.
+pub async fn number(stores: &Stores, sql: &str) -> anyhow::Result<u64> {
+    let asked = || format!("ask ClickHouse: {sql}");
+    let rows = stores.clickhouse.query_json(sql).await.with_context(asked)?;
+    let value = rows.first().and_then(as_number);
+    value.with_context(|| format!("ClickHouse answers no number: {sql}"))
+}
+
+fn as_number(row: &Map<String, Value>) -> Option<u64> {
+    match row.get("value")? {
+        Value::String(text) => text.parse().ok(),
+        value => value.as_u64(),
+    }
+}
+
+/// A service that has ended will not finish.
+fn check_services(scene: &Scene) -> anyhow::Result<()> {
+    let ended = Service::ALL
+        .into_iter()
+        .find(|service| scene.stack.pid(*service).is_none());
+    match ended {
+        Some(service) => bail!(
+            "{} has ended: its last words are in {} (run again with --keep)",
+            service.name(),
+            scene.stack.log(service).display()
+        ),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,199 @@
+//! How long nothing comes when services start, die or are replaced: `dp bench recovery`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use localstack::{Name, Service};
+
+use super::load::{Background, Load};
+use super::observe::{Observer, Output};
+use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
+use crate::bench::figures::{Figures, Row, Section};
+use crate::bench::statistics::{longest_gap, until_growth};
+
+const RAW: &str = "bench.recovery.raw";
+/// Nothing may take longer than this.
+const PATIENCE: Duration = Duration::from_secs(90);
+const READY: Duration = Duration::from_secs(60);
+/// What the broker or ClickHouse had received before a kill still shows for so long; no service starts faster.
+const AFTERGLOW_SECONDS: f64 = 0.2;
+/// Quiet time between two interventions, so that one is not measured with the other.
+const SETTLE: Duration = Duration::from_secs(2);
+/// The load ends by itself at last.
+const LOAD_SECONDS: u64 = 1_800;
+
+/// Options of `dp bench recovery`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Messages a second while services come and go
+    #[arg(long, value_name = "R", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=100_000))]
+    rate: u64,
+}
+
+impl Args {
+    /// For a run of everything.
+    pub fn modest() -> Args {
+        Args { rate: 2_000 }
+    }
+}
+
+/// Start-up, kill -9 of each service, rolling restart of each service.
+pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
+    let plan = ScenePlan {
+        generation: "rec",
+        raw: RAW,
+        ..ScenePlan::default()
+    };
+    let scene = stage.scene(&plan).await?;
+    let load = Load {
+        bootstrap: scene.bootstrap().to_owned(),
+        topic: scene.raw().to_owned(),
+        messages: args.rate * LOAD_SECONDS,
+        rate: Some(args.rate),
+        seed: 254,
+    };
+    let measured = blocking(|| {
+        let load = load.in_background(&scene.stack);
+        let observer = Observer::start(&scene)?;
+        let watched = Watched {
+            scene: &scene,
+            observer,
+            load,
+        };
+        let mut rows = watched.start_up()?;
+        for service in Service::ALL {
+            rows.extend(watched.kill(service)?);
+        }
+        for service in Service::ALL {
+            rows.push(watched.roll(service)?);
+        }
+        watched.load.finish()?;
+        Ok(rows)
+    });
+    scene.stop_services()?;
+    let rows = measured?;
+    let slowest = rows.iter().filter_map(|row| row.figures.seconds).fold(0.0, f64::max);
+    Ok(Section {
+        bench: "recovery",
+        figures: Figures::lasted(slowest),
+        rows,
+        notes: vec![
+            format!("{} messages a second are published all the while", args.rate),
+            "kill -9 is followed by a start at once, of the only process of the service; until its session has ended (10 s) the \
+             group may still count on the dead one"
+                .to_owned(),
+            "bars that are open leave at most once a second, so that a gap of a second is none".to_owned(),
+            "rolling: a second process joins, the first is replaced, the second leaves; the longest time without an output"
+                .to_owned(),
+        ],
+    })
+}
+
+struct Watched<'s> {
+    scene: &'s Scene,
+    observer: Observer,
+    load: Background,
+}
+
+impl Watched<'_> {
+    /// From the start of all services to the first of each output.
+    fn start_up(&self) -> anyhow::Result<Vec<Row>> {
+        say("starting all services");
+        let from = self.observer.now();
+        for service in Service::ALL {
+            self.scene.stack.start(service)?;
+        }
+        let mut rows = Vec::new();
+        for output in Output::ALL {
+            let seconds = self.until_grown(output, from)?;
+            let name = format!("start of all services → first {}", output.name());
+            rows.push(Row::new(name, Figures::lasted(seconds)));
+        }
+        for service in Service::ALL {
+            self.scene.stack.wait_ready(service, READY)?;
+        }
+        self.settle()?;
+        Ok(rows)
+    }
+
+    /// From kill -9 of a service to its next output.
+    fn kill(&self, service: Service) -> anyhow::Result<Vec<Row>> {
+        say(&format!("kill -9 of {}", service.name()));
+        let from = self.observer.now();
+        self.scene.stack.kill9(service)?;
+        let after = self.observer.now() + AFTERGLOW_SECONDS;
+        self.scene.stack.start(service)?;
+        let mut rows = Vec::new();
+        for output in outputs_of(service) {
+            let seconds = self.until_grown(*output, after)? + (after - from);
+            let name = format!("kill -9 of {} → next {}", service.name(), output.name());
+            rows.push(Row::new(name, Figures::lasted(seconds)));
+        }
+        self.scene.stack.wait_ready(service, READY)?;
+        self.settle()?;
+        Ok(rows)
+    }
+
+    /// The longest time without an output while a service is replaced process by process.
+    fn roll(&self, service: Service) -> anyhow::Result<Row> {
+        say(&format!("rolling restart of {}", service.name()));
+        let (first, second) = (Name::from(service), Name::replica(service, 2));
+        let from = self.observer.now();
+        let stack = &self.scene.stack;
+        stack.start(second)?;
+        stack.wait_ready(second, READY)?;
+        stack.stop(first)?;
+        stack.start(first)?;
+        stack.wait_ready(first, READY)?;
+        stack.stop(second)?;
+        self.settle()?;
+        let gaps = outputs_of(service).iter().take(1).map(|output| {
+            let looks = self.observer.looks(*output);
+            longest_gap(&looks, from, self.observer.now())
+        });
+        let name = format!("rolling restart of {}: longest gap", service.name());
+        Ok(Row::new(name, Figures::lasted(gaps.fold(0.0, f64::max))))
+    }
+
+    fn until_grown(&self, output: Output, from: f64) -> anyhow::Result<f64> {
+        let began = Instant::now();
+        loop {
+            self.check()?;
+            if let Some(seconds) = until_growth(&self.observer.looks(output), from) {
+                return Ok(seconds);
+            }
+            if began.elapsed() > PATIENCE {
+                bail!(
+                    "no {} came for {} s: see the logs in {} (run again with --keep)",
+                    output.name(),
+                    PATIENCE.as_secs(),
+                    self.scene.stack.config().dir.join("logs").display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn settle(&self) -> anyhow::Result<()> {
+        std::thread::sleep(SETTLE);
+        self.check()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        check_interrupted(&self.scene.stack)?;
+        if self.load.has_ended() {
+            bail!("the load ended early: is Kafka gone? (run again with --keep)");
+        }
+        Ok(())
+    }
+}
+
+/// What shows that a service works; first what its main stage makes.
+fn outputs_of(service: Service) -> &'static [Output] {
+    match service {
+        Service::Normalization => &[Output::Normalized, Output::Rows],
+        Service::Enrichment => &[Output::Enriched],
+        Service::Aggregation => &[Output::Bars],
+        Service::Projection => &[Output::Prices],
+    }
+}

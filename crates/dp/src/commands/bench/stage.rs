@@ -1,0 +1,263 @@
+//! The stack that benchmarks run on: their own ports and folder, made anew each time and removed at the end.
+//!
+//! Role: [`Stage`] is the stack, [`Scene`] one measurement on it, with a generation and a raw topic of its own, so that no
+//! measurement sees what another has left.
+//! Failure: a folder that the user names and that holds a stack is refused, since it would be removed; whatever fails
+//! later, the stack is ended and removed all the same, unless it is to be kept.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context as _, bail};
+use localstack::{Name, Server, Stack, StackError, default_dir};
+use service::Names;
+use stream::kafka::admin::{TopicSpec, create_topics};
+
+use crate::cli::Place;
+use crate::commands::migrate::{self, Stores};
+use crate::commands::stack::{self, UpArgs};
+use crate::commands::topics::{self, CreateArgs};
+use crate::connection::Connection;
+
+/// Keeps clear of a stack of `dp up` on the usual ports.
+const PORT_OFFSET: u16 = 2000;
+
+/// The stack of one run of `dp bench`.
+pub struct Stage {
+    stack: Stack,
+    keep: bool,
+    /// Held while the benchmark runs: two at once would measure each other.
+    _lock: File,
+}
+
+impl Stage {
+    /// Brings the four servers up in an empty folder.
+    pub async fn open(place: &Place, keep: bool) -> anyhow::Result<Stage> {
+        let place = own_place(place);
+        let folder = place.folder();
+        let lock = lock_of(&folder)?;
+        if folder.join("stack.json").exists() {
+            if place.dir != Some(own_folder(place.port_offset)) {
+                bail!(
+                    "{} holds a stack already, and a benchmark empties its folder: name another one with --dir",
+                    folder.display()
+                );
+            }
+            remove(&Stack::open(&folder)?).context("remove what an earlier benchmark has left")?;
+        }
+        let servers_only = UpArgs { no_services: true };
+        match stack::bring_up(&place, &servers_only, true).await {
+            Ok(stack) => Ok(Stage {
+                stack,
+                keep,
+                _lock: lock,
+            }),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _removed = Stack::open(&folder).map(|stack| remove(&stack));
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends everything, and removes the folder unless it is to be kept.
+    pub fn close(self) -> anyhow::Result<()> {
+        if self.keep {
+            let dir = self.stack.config().dir.display();
+            eprintln!("» the stack of the benchmark still runs: dp --dir {dir} status, dp --dir {dir} clean-data");
+            return Ok(());
+        }
+        blocking(|| remove(&self.stack))
+    }
+
+    /// A measurement with names of its own: topics, groups and tables end in `generation`, raw messages are in `raw`.
+    pub async fn scene(&self, plan: &ScenePlan<'_>) -> anyhow::Result<Scene> {
+        let mut stack = self.stack.clone();
+        let mut env: BTreeMap<String, String> = BTreeMap::from([
+            ("DATA_PROC_GENERATION".to_owned(), plan.generation.to_owned()),
+            ("DATA_PROC_RAW_TOPICS".to_owned(), plan.raw.to_owned()),
+            // What is measured is the pipeline, not a disk that fills with lines about it.
+            ("DATA_PROC_LOG_LEVEL".to_owned(), "warn".to_owned()),
+        ]);
+        let more = plan.env.iter();
+        env.extend(more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        stack.config_mut().service_env = env.clone();
+        let mut connection = Connection::to_stack(&stack, true)?;
+        connection.env.extend(env);
+        connection.settings = service::settings::load(&connection.env, 8080, |_| ())?.settings;
+        connection.names = Names::new(&connection.settings);
+        if plan.append_time {
+            create_with_append_time(&connection).await?;
+        }
+        topics::create(&connection, &CreateArgs::default()).await?;
+        if stack.pid(Server::ClickHouse).is_some() {
+            migrate::migrate(&connection, false).await?;
+        }
+        Ok(Scene {
+            stores: migrate::stores(&connection)?,
+            stack,
+            connection,
+        })
+    }
+
+    /// The stack itself.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+/// What makes a measurement different from the others.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ScenePlan<'a> {
+    /// Suffix of everything after the raw topic: lower case letters and digits.
+    pub generation: &'a str,
+    /// Raw topic.
+    pub raw: &'a str,
+    /// Further variables of the services.
+    pub env: &'a [(&'a str, &'a str)],
+    /// Whether the topics between the stages keep the broker's append time: then a record's time is when it could be seen.
+    pub append_time: bool,
+}
+
+/// One measurement.
+pub struct Scene {
+    /// The stack, whose services are started with the scene's names.
+    pub stack: Stack,
+    /// The scene's names and addresses.
+    pub connection: Connection,
+    /// Clients of the stores.
+    pub stores: Stores,
+}
+
+impl Scene {
+    /// Addresses of Kafka.
+    pub fn bootstrap(&self) -> &str {
+        &self.connection.settings.kafka_bootstrap
+    }
+
+    /// Starts one process of every service, and waits until all are ready.
+    pub fn start_services(&self) -> anyhow::Result<()> {
+        blocking(|| {
+            self.stack.start_services()?;
+            Ok(())
+        })
+    }
+
+    /// Stops every service and replica.
+    pub fn stop_services(&self) -> anyhow::Result<()> {
+        blocking(|| {
+            for process in self.stack.status()? {
+                if matches!(process.name, Name::Service(..)) {
+                    self.stack.stop(process.name)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The raw topic.
+    pub fn raw(&self) -> &str {
+        self.connection.names.raw.first().map_or("", String::as_str)
+    }
+}
+
+/// Ends the benchmark when Ctrl-C was pressed.
+pub fn check_interrupted(stack: &Stack) -> anyhow::Result<()> {
+    if stack.config().interrupted.load(Ordering::Relaxed) {
+        return Err(StackError::Interrupted.into());
+    }
+    Ok(())
+}
+
+/// Runs what blocks without holding up the runtime's other tasks.
+pub fn blocking<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    tokio::task::block_in_place(work)
+}
+
+/// Says what is being done, for whoever waits.
+pub fn say(what: &str) {
+    eprintln!("» {what}");
+}
+
+async fn create_with_append_time(connection: &Connection) -> anyhow::Result<()> {
+    let names = &connection.names;
+    let specs: Vec<TopicSpec> = topics::specs(names, &connection.settings, None)
+        .into_iter()
+        .filter(|spec| spec.name == names.normalized || spec.name == names.enriched)
+        .map(|mut spec| {
+            let append_time = ("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
+            spec.config.push(append_time);
+            spec
+        })
+        .collect();
+    create_topics(&connection.settings.kafka_bootstrap, &specs)
+        .await
+        .context("make topics with append time")?;
+    Ok(())
+}
+
+fn own_place(place: &Place) -> Place {
+    let port_offset = if place.port_offset == 0 {
+        PORT_OFFSET
+    } else {
+        place.port_offset
+    };
+    let dir = place.dir.clone().unwrap_or_else(|| own_folder(port_offset));
+    Place {
+        port_offset,
+        dir: Some(dir),
+    }
+}
+
+fn own_folder(port_offset: u16) -> PathBuf {
+    let name = if port_offset == PORT_OFFSET {
+        "bench".to_owned()
+    } else {
+        format!("bench-{port_offset}")
+    };
+    default_dir(0).with_file_name(name)
+}
+
+fn lock_of(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.with_extension("lock");
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    }
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!(
+            "another benchmark runs in {}: wait for it, or use --port-offset",
+            folder.display()
+        );
+    }
+    Ok(file)
+}
+
+fn remove(stack: &Stack) -> anyhow::Result<()> {
+    stack.kill_all()?;
+    Ok(stack.clean()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_benchmark_never_takes_the_stack_of_dp_up() {
+        let place = own_place(&Place::default());
+        assert_eq!(place.port_offset, PORT_OFFSET);
+        assert!(place.folder().ends_with("bench"), "{}", place.folder().display());
+        let other = own_place(&Place {
+            port_offset: 3000,
+            dir: None,
+        });
+        assert!(other.folder().ends_with("bench-3000"));
+        assert!(default_dir(2000) != place.folder() && default_dir(0) != place.folder());
+    }
+}

@@ -1,0 +1,116 @@
+//! Looks at a topic from outside while a stage fills it: how much is there, since when, and which origins.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use codec::Wire;
+use localstack::Stack;
+use stream::Partition;
+use stream::kafka::reader::LogReader;
+
+use super::stage::check_interrupted;
+use crate::bench::statistics::lost_and_doubled;
+use crate::commands::progress::Progress;
+
+/// Between two looks. Each costs the broker a few requests; both yardstick and hop are looked at in the same way.
+pub const LOOK: Duration = Duration::from_millis(10);
+const STALLED: Duration = Duration::from_secs(60);
+const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+
+/// The ends of a topic.
+pub struct Ends {
+    reader: LogReader,
+    partitions: Vec<Partition>,
+    topic: String,
+}
+
+impl Ends {
+    /// Looks up its partitions. A topic that has just been made may take a moment until every broker knows it.
+    pub fn new(bootstrap: &str, topic: &str) -> anyhow::Result<Ends> {
+        let deadline = Instant::now() + KNOWN_WITHIN;
+        loop {
+            match Ends::of_known(bootstrap, topic) {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK),
+                result => return result,
+            }
+        }
+    }
+
+    fn of_known(bootstrap: &str, topic: &str) -> anyhow::Result<Ends> {
+        let reader = LogReader::new(bootstrap)?;
+        let ends = Ends {
+            partitions: reader.partitions(topic)?,
+            reader,
+            topic: topic.to_owned(),
+        };
+        ends.total()?;
+        Ok(ends)
+    }
+
+    /// Messages ever appended.
+    pub fn total(&self) -> anyhow::Result<u64> {
+        let mut total = 0;
+        for partition in &self.partitions {
+            total += self.reader.log_range(partition)?.1.unsigned_abs();
+        }
+        Ok(total)
+    }
+
+    /// Waits until the topic holds `wanted` messages; `on_first` is called when the first is there. Answers the seconds from
+    /// the last look that found nothing new to the first that found all.
+    ///
+    /// # Errors
+    /// Nothing came for a minute, Kafka does not answer, or Ctrl-C.
+    pub fn until(&self, stack: &Stack, wanted: u64, mut on_first: impl FnMut()) -> anyhow::Result<f64> {
+        let mut progress = Progress::new("processing", wanted, "messages");
+        let (mut nothing_at, mut seen, mut grown_at) = (Instant::now(), 0, Instant::now());
+        loop {
+            check_interrupted(stack)?;
+            let now = Instant::now();
+            let total = self.total()?;
+            if total == 0 {
+                nothing_at = now;
+            } else if seen == 0 {
+                on_first();
+            }
+            if total >= wanted {
+                progress.finish();
+                return Ok(nothing_at.elapsed().as_secs_f64());
+            }
+            if total > seen {
+                (seen, grown_at) = (total, Instant::now());
+                progress.set(total, "");
+            }
+            if grown_at.elapsed() > STALLED {
+                bail!(
+                    "{} holds {total} of {wanted} messages, and nothing came for {} s: see the logs in {}/logs (run again with --keep)",
+                    self.topic,
+                    STALLED.as_secs(),
+                    stack.config().dir.display()
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Reads everything in the topic of normalized ticks, and says what is lost and doubled.
+    pub fn check_origins(&self, published: u64) -> anyhow::Result<(u64, u64)> {
+        let wire = Wire::single_object();
+        let mut found = Vec::with_capacity(published as usize);
+        let mut unreadable = None;
+        for partition in &self.partitions {
+            let (start, end) = self.reader.log_range(partition)?;
+            self.reader.read(partition, start, end, |message| {
+                match wire.decode_tick(message.payload.unwrap_or_default()) {
+                    Ok(tick) => found.push((tick.origin.partition, tick.origin.offset, tick.origin.index)),
+                    Err(error) => unreadable = Some(error),
+                }
+                unreadable.is_none()
+            })?;
+        }
+        match unreadable {
+            Some(error) => Err(error).with_context(|| format!("read {}", self.topic)),
+            None => Ok(lost_and_doubled(published, found)),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `dp explain`: traces a number back to its raw messages through every store.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use domain::Interval;
+use localstack::Stack;
+use serde::Serialize;
+
+use super::present::{print_json, print_line};
+use crate::cli::Place as StackPlace;
+use crate::connection::Connection;
+use crate::explain::content::SHOWN;
+use crate::explain::session::{Session, own_settings};
+use crate::explain::tables::Instrument;
+use crate::explain::{Place, served, text};
+
+/// Trace a number back to its raw messages, through every store.
+///
+/// Shows how a bar follows from its ticks (recomputed digit for digit), which tick a served price is, or what was made of a
+/// raw message: ticks, rows, bars, dead letters, repetitions; with topic, partition, offset and the original bytes.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 what is stored follows from its ticks; 1 it does not, or stores disagree; 2 there is no \
+    such thing, or a server cannot be reached.\n\nExamples:\n  \
+    dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
+    dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
+    dp explain row --table bars --origin ingestion.market.raw.v1/2/17/0\n  \
+    dp explain row --topic ingestion.market.raw.v1 --partition 2 --offset 17\n  \
+    dp explain price --instrument MISO.INDIANA.HUB.RT5 --json | jq '.quotes'"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// Show messages with all their bytes
+    #[arg(long, global = true)]
+    bytes: bool,
+    /// Ticks of a bar or message whose raw messages and bars are shown
+    #[arg(long, global = true, value_name = "N", default_value_t = 20)]
+    limit: usize,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Bar(BarArgs),
+    Price(PriceArgs),
+    Row(RowArgs),
+}
+
+/// A bar: its versions, the ticks that it counts or not, and their raw messages
+///
+/// The numbers are recomputed from the ticks and compared digit for digit. A tick that came after the end of the bar made a
+/// revision; one that came too late stands in late_ticks; a repeated event has no row, and is named at the message it repeats.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
+    dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1d --start 2026-10-01T00:00Z --limit 500 --bytes\n\n\
+    Which bars there are: dp sql \"SELECT interval, window_start FROM bars_latest WHERE instrument_id = '…'\"")]
+struct BarArgs {
+    /// Instrument id
+    #[arg(long)]
+    instrument: String,
+    /// 1m, 5m, 15m, 1h or 1d
+    #[arg(long)]
+    interval: String,
+    /// Start of the bar in UTC; any time inside it will do
+    #[arg(long, value_name = "TIME")]
+    start: jiff::Timestamp,
+    /// Tenant [default: DATA_PROC_TENANT_ID]
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
+/// The latest price in each store, its tick, and its raw message
+///
+/// Asks ClickHouse, Postgres, Redis and projection's HTTP API, and says where they disagree (exit code 1).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
+    dp explain price --instrument MISO.INDIANA.HUB.RT5 --api http://projection:8083 --json | jq '.disagreements'")]
+struct PriceArgs {
+    /// Instrument id
+    #[arg(long)]
+    instrument: String,
+    /// Tenant [default: DATA_PROC_TENANT_ID]
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Address of projection [default: that of the local stack, else NORMALIZATION_PROJECTION_URL]
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+}
+
+/// A raw message: its ticks, rows, bars, repetitions and dead letters
+///
+/// Follows it forward (parsed to which ticks, their rows and bars, dead letters) and backward (a repetition names the message
+/// that was emitted for the event).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp explain row --partition 2 --offset 17\n  \
+    dp explain row --table late_ticks --origin ingestion.market.raw.v1/2/17/0\n  \
+    dp explain row --origin ingestion.market.raw.v1/2/17 --limit 5000      # all ticks of a document\n\n\
+    An origin of a row: dp sql 'SELECT tick_id FROM market_ticks LIMIT 5'")]
+struct RowArgs {
+    /// Show this table's row with every column
+    #[arg(long, value_parser = ["market_ticks", "enriched_ticks", "late_ticks", "bars"])]
+    table: Option<String>,
+    /// Origin (tick_id of any table): feed/partition/offset/index; without the index, all ticks of the message
+    #[arg(long, value_name = "FEED/PARTITION/OFFSET/INDEX", conflicts_with_all = ["topic", "partition", "offset"], required_unless_present = "offset")]
+    origin: Option<String>,
+    /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
+    #[arg(long)]
+    topic: Option<String>,
+    /// Partition of the raw message
+    #[arg(long, requires = "offset")]
+    partition: Option<i32>,
+    /// Offset of the raw message
+    #[arg(long, requires = "partition")]
+    offset: Option<i64>,
+}
+
+/// Runs `dp explain`.
+///
+/// # Errors
+/// A server does not answer, or there is nothing to explain.
+pub async fn run(place: &StackPlace, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    let shown = if args.bytes { usize::MAX } else { SHOWN };
+    let session = Session::open(connection, shown, args.limit).await?;
+    let is_right = match &args.what {
+        What::Bar(bar) => {
+            let Some(interval) = Interval::from_name(&bar.interval) else {
+                bail!("there is no interval {}: take one of 1m, 5m, 15m, 1h, 1d", bar.interval);
+            };
+            let instrument = instrument(connection, &bar.instrument, &bar.tenant);
+            let trace = session.bar(instrument, interval, bar.start.as_microsecond()).await?;
+            print(connection, &trace, || text::bar(&trace))?;
+            trace.agrees
+        }
+        What::Price(price) => {
+            let instrument = instrument(connection, &price.instrument, &price.tenant);
+            let trace = session
+                .price(instrument, &api_address(place, connection, price)?)
+                .await?;
+            print(connection, &trace, || text::price(&trace))?;
+            trace.disagreements.is_empty()
+        }
+        What::Row(row) => {
+            let (message, index) = asked(connection, row)?;
+            let trace = session.row(&message, index, row.table.as_deref()).await?;
+            print(connection, &trace, || text::row(&trace))?;
+            trace.agrees
+        }
+    };
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn instrument<'a>(connection: &'a Connection, id: &'a str, tenant: &'a Option<String>) -> Instrument<'a> {
+    Instrument {
+        tenant_id: tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
+        id,
+    }
+}
+
+fn print(connection: &Connection, trace: &impl Serialize, words: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match connection.json {
+        true => print_json(trace),
+        false => print_line(&words()),
+    }
+}
+
+fn api_address(place: &StackPlace, connection: &Connection, args: &PriceArgs) -> anyhow::Result<String> {
+    if let Some(address) = &args.api {
+        return Ok(address.clone());
+    }
+    let folder = place.folder();
+    if folder.join("stack.json").exists() {
+        return Ok(format!(
+            "http://127.0.0.1:{}",
+            Stack::open(&folder)?.config().ports.projection
+        ));
+    }
+    Ok(own_settings(connection)?.0.projection_url)
+}
+
+fn asked(connection: &Connection, args: &RowArgs) -> anyhow::Result<(Place, Option<i32>)> {
+    if let (Some(partition), Some(offset)) = (args.partition, args.offset) {
+        let topic = args.topic.clone().or_else(|| connection.names.raw.first().cloned());
+        let topic = topic.context("no raw topic is configured: name one with --topic")?;
+        let place = Place {
+            topic,
+            partition,
+            offset,
+        };
+        return Ok((place, None));
+    }
+    let origin = args.origin.as_deref().unwrap_or_default();
+    let is_raw = |place: &Place| connection.names.raw.contains(&place.topic);
+    let with_index = served::place_of(origin).filter(|(place, _)| is_raw(place));
+    let whole = || served::place_of(&format!("{origin}/0")).filter(|(place, _)| is_raw(place));
+    match (with_index, whole()) {
+        (Some((place, index)), _) => Ok((place, Some(index))),
+        (None, Some((place, _))) => Ok((place, None)),
+        (None, None) => bail!(
+            "{origin} is no origin of a raw message: it looks like {}/2/17/0, the tick_id of every table",
+            connection.names.raw.first().map_or("feed", String::as_str)
+        ),
+    }
+}

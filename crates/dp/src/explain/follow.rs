@@ -1,0 +1,258 @@
+//! What normalization decided about single messages of a raw partition. Pure: it is shown the messages in order.
+//!
+//! Invariant: parser and event-id window are normalization's own (INV-1). A message is a repetition by what lies within the
+//! window before it, so being shown one window's length before the first message of interest is enough.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use domain::Tick;
+use markets::{Normalizer, RawMessage};
+use serde::Serialize;
+use stream::event_window::{EventWindow, WindowLimits};
+
+use super::At;
+use crate::verify::raw_walk::Unreadable;
+
+/// Ticks of one message that are told apart.
+const TICKS: usize = 10_000;
+
+/// What became of a message at normalization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "fate")]
+pub enum Fate {
+    /// Its ticks were emitted, but for the rejected rows.
+    Emitted {
+        /// Rows that were refused.
+        rejected: Vec<RejectedTick>,
+    },
+    /// It repeats an event: dropped, and only counted.
+    Repetition {
+        /// Offset of the message that was emitted for this event, where it is known.
+        of_offset: Option<i64>,
+    },
+    /// Dead-lettered as a whole.
+    Refused {
+        /// From the closed set of codes.
+        code: String,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A row of a message that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct RejectedTick {
+    pub index: i32,
+    pub code: String,
+    pub message: String,
+}
+
+/// A tick as the parser reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct ParsedTick {
+    pub index: i32,
+    pub event_id: String,
+    pub tenant_id: String,
+    pub instrument_id: String,
+    pub event_time: At,
+    pub price: String,
+    pub volume: Option<String>,
+}
+
+/// A later message with the same event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Repetition {
+    pub offset: i64,
+    pub appended_at: At,
+}
+
+/// A message of interest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Followed {
+    /// What became of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+    /// What the parser reads in it, also where it is a repetition.
+    pub ticks: Vec<ParsedTick>,
+    /// Messages that repeat it, as far as the log was looked through.
+    pub repeated_by: Vec<Repetition>,
+}
+
+/// Follows some messages of one partition.
+pub struct Follow {
+    normalizer: Normalizer,
+    window: EventWindow,
+    wanted: BTreeSet<i64>,
+    // Event → the offset that was emitted for it last.
+    emitted: HashMap<u128, i64>,
+    /// By offset.
+    pub found: BTreeMap<i64, Followed>,
+}
+
+impl Follow {
+    /// Follows the messages at these offsets.
+    pub fn new(normalizer: Normalizer, limits: WindowLimits, wanted: BTreeSet<i64>) -> Follow {
+        Follow {
+            normalizer,
+            window: EventWindow::new(limits),
+            wanted,
+            emitted: HashMap::new(),
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next message of the partition.
+    pub fn message(&mut self, message: Result<RawMessage<'_>, Unreadable<'_>>) {
+        let message = match message {
+            Ok(message) => message,
+            Err(unreadable) => {
+                let fate = refused(unreadable.code, "its headers cannot be used".to_owned());
+                return self.find(unreadable.offset, fate, Vec::new());
+            }
+        };
+        let (offset, appended_at) = (message.offset, message.appended_at);
+        let is_wanted = self.wanted.contains(&offset);
+        let parsed = match self.normalizer.parse(&message) {
+            Ok(parsed) => parsed,
+            Err(rejection) => {
+                let fate = refused(rejection.code.name(), rejection.message);
+                return self.find(offset, fate, Vec::new());
+            }
+        };
+        let key = parsed.event_key();
+        let is_repetition = self.window.observe(offset, appended_at, key);
+        let (mut ticks, mut rejected) = (Vec::new(), Vec::new());
+        if is_wanted {
+            let rows = parsed.emit(appended_at, &mut |tick| {
+                if ticks.len() < TICKS {
+                    ticks.push(parsed_tick(tick));
+                }
+            });
+            rejected.extend(rows.into_iter().map(|row| RejectedTick {
+                index: row.index,
+                code: row.rejection.code.name().to_owned(),
+                message: row.rejection.message,
+            }));
+        } else {
+            drop(parsed);
+        }
+        if !is_repetition {
+            self.emitted.insert(key, offset);
+            return self.find(offset, Fate::Emitted { rejected }, ticks);
+        }
+        let of_offset = self.emitted.get(&key).copied();
+        if let Some(original) = of_offset.and_then(|of| self.found.get_mut(&of)) {
+            original.repeated_by.push(Repetition {
+                offset,
+                appended_at: At(appended_at),
+            });
+        }
+        self.find(offset, Fate::Repetition { of_offset }, ticks);
+    }
+
+    fn find(&mut self, offset: i64, fate: Fate, ticks: Vec<ParsedTick>) {
+        if self.wanted.contains(&offset) {
+            let followed = Followed {
+                fate,
+                ticks,
+                repeated_by: Vec::new(),
+            };
+            self.found.insert(offset, followed);
+        }
+    }
+}
+
+fn refused(code: &str, message: String) -> Fate {
+    Fate::Refused {
+        code: code.to_owned(),
+        message,
+    }
+}
+
+fn parsed_tick(tick: &Tick<'_>) -> ParsedTick {
+    ParsedTick {
+        index: tick.origin.index,
+        event_id: tick.source_event_id.to_owned(),
+        tenant_id: tick.tenant_id.to_owned(),
+        instrument_id: tick.instrument_id.to_owned(),
+        event_time: At(tick.event_time),
+        price: tick.price.to_string(),
+        volume: tick.volume.map(|volume| volume.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use markets::NormalizerConfig;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const START: i64 = 1_790_000_000 * SECOND;
+    const LIMITS: WindowLimits = WindowLimits {
+        micros: 300 * SECOND,
+        max_ids: 1000,
+    };
+
+    fn event(id: &str, price: &str) -> String {
+        format!(
+            r#"{{"envelope":{{"event_type":"t","event_id":"{id}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"t","source":"s","version":"1.0"}},"payload":{{"market":"miso","instrument_id":"X","raw_data":{{"timestamp":"2026-01-01T00:00:00Z","price":{price}}}}}}}"#
+        )
+    }
+
+    fn follow(wanted: &[i64], messages: &[(i64, String)]) -> BTreeMap<i64, Followed> {
+        let normalizer = Normalizer::new(NormalizerConfig::default());
+        let mut follow = Follow::new(normalizer, LIMITS, wanted.iter().copied().collect());
+        for (offset, (seconds, payload)) in (0..).zip(messages) {
+            follow.message(Ok(RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset,
+                appended_at: START + seconds * SECOND,
+                key: None,
+                payload: payload.as_bytes(),
+                format: None,
+                tenant: None,
+                replay: None,
+            }));
+        }
+        follow.found
+    }
+
+    #[test]
+    fn a_repetition_names_the_message_that_was_emitted_and_is_named_by_it() {
+        let messages = [
+            (0, event("a", "1.50")),
+            (1, event("b", "2")),
+            (200, event("a", "9")),
+            (400, event("a", "9")),
+            (701, event("a", "3")),
+        ];
+        let found = follow(&[0, 2, 3, 4], &messages);
+        let offsets: Vec<i64> = found[&0]
+            .repeated_by
+            .iter()
+            .map(|repetition| repetition.offset)
+            .collect();
+        // The last one comes a whole window after the repetition before it: a new event again.
+        assert_eq!(offsets, [2, 3]);
+        assert_eq!(found[&3].fate, Fate::Repetition { of_offset: Some(0) });
+        assert_eq!(found[&4].fate, Fate::Emitted { rejected: Vec::new() });
+        let tick = &found[&0].ticks[0];
+        assert_eq!((&*tick.price, &*tick.event_id, &*tick.instrument_id), ("1.5", "a", "X"));
+        assert!(!found.contains_key(&1));
+    }
+
+    #[test]
+    fn a_refused_message_has_its_code_and_why() {
+        let found = follow(&[0], &[(0, "{".to_owned())]);
+        match &found[&0].fate {
+            Fate::Refused { code, message } => assert!(code == "broken_json" && !message.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Reads raw messages with what became of them, and dead letters. Everything here blocks: the caller gives it a thread.
+//!
+//! Invariant: a repetition is decided with the whole event-id window before the message in sight. Where that would be too
+//! much to read for a mere look ([`Search::UpTo`]), single messages are read and no repetition is claimed or denied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use domain::{Classified, Micros};
+use markets::{Normalizer, NormalizerConfig};
+use normalization::stages::normalize::raw_message;
+use serde::Serialize;
+use stream::dead_letter::header;
+use stream::event_window::WindowLimits;
+use stream::kafka::reader::LogReader;
+use stream::{Message, Partition};
+
+use super::content::Content;
+use super::follow::{Follow, Followed};
+use super::{At, Place};
+use crate::verify::raw_walk::Unreadable;
+
+/// How raw messages are read.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct RawReading {
+    pub bootstrap: String,
+    /// Normalization's parser.
+    pub config: NormalizerConfig,
+    /// Normalization's event-id window.
+    pub limits: WindowLimits,
+    /// Bytes of a message that are shown.
+    pub shown: usize,
+}
+
+/// How much of the log is looked through for repetitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// All that matters.
+    Whole,
+    /// All that matters if it is at most so many messages of a partition, else none.
+    UpTo(i64),
+}
+
+/// A raw message, or that it is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RawRecord {
+    /// Where it lies.
+    pub place: Place,
+    /// Oldest offset that the partition still holds.
+    pub oldest: i64,
+    /// The message, unless retention has removed it.
+    pub kept: Option<Kept>,
+}
+
+/// A raw message as it lies in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Kept {
+    pub appended_at: At,
+    pub key: Option<Content>,
+    pub headers: Vec<(String, String)>,
+    pub content: Content,
+    /// What normalization made of it.
+    pub decided: Option<Followed>,
+    /// Whether the log was looked through for repetitions.
+    pub is_searched: bool,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct LetterRow {
+    /// The message that was refused.
+    pub of: Place,
+    /// Where the letter lies.
+    pub place: Place,
+    pub stage: String,
+    pub code: String,
+    pub message: String,
+    /// Rows of the message that it is about; empty means the whole message.
+    pub rows: String,
+    pub written_at: At,
+}
+
+/// The messages at these places.
+///
+/// # Errors
+/// Kafka does not answer, or a topic or an offset has never existed.
+pub fn read(
+    reading: &RawReading,
+    wanted: &BTreeSet<Place>,
+    search: Search,
+) -> anyhow::Result<BTreeMap<Place, RawRecord>> {
+    let mut partitions: BTreeMap<(&str, i32), BTreeSet<i64>> = BTreeMap::new();
+    for place in wanted {
+        let offsets = partitions.entry((place.topic.as_str(), place.partition)).or_default();
+        offsets.insert(place.offset);
+    }
+    let mut records = BTreeMap::new();
+    for ((topic, number), offsets) in partitions {
+        let partition = Partition {
+            topic: Arc::from(topic),
+            number,
+        };
+        let found = read_partition(reading, &partition, &offsets, search);
+        for record in found.with_context(|| format!("read {topic}[{number}]"))? {
+            records.insert(record.place.clone(), record);
+        }
+    }
+    Ok(records)
+}
+
+fn read_partition(
+    reading: &RawReading,
+    partition: &Partition,
+    offsets: &BTreeSet<i64>,
+    search: Search,
+) -> anyhow::Result<Vec<RawRecord>> {
+    let log = LogReader::new(&reading.bootstrap)?;
+    let known = log.partitions(&partition.topic)?;
+    anyhow::ensure!(
+        known.contains(partition),
+        "there is no such partition: it has {} of them",
+        known.len()
+    );
+    let (oldest, end) = log.log_range(partition)?;
+    if let Some(beyond) = offsets.iter().find(|offset| **offset >= end) {
+        anyhow::bail!(
+            "offset {beyond} is beyond the end: the newest message has offset {}",
+            end - 1
+        );
+    }
+    let kept: BTreeSet<i64> = offsets.range(oldest..).copied().collect();
+    let mut found = BTreeMap::new();
+    if let (Some(first), Some(last)) = (kept.first(), kept.last()) {
+        let (from, to) = window_around(&log, partition, reading.limits, (*first, *last), (oldest, end))?;
+        if matches!(search, Search::UpTo(most) if to - from > most) {
+            for offset in &kept {
+                walk(
+                    reading,
+                    &log,
+                    partition,
+                    (*offset, *offset + 1),
+                    &BTreeSet::from([*offset]),
+                    &mut found,
+                )?;
+            }
+            found.values_mut().for_each(|kept| kept.is_searched = false);
+        } else {
+            walk(reading, &log, partition, (from, to), &kept, &mut found)?;
+        }
+    }
+    let records = offsets.iter().map(|offset| RawRecord {
+        place: Place {
+            topic: partition.topic.to_string(),
+            partition: partition.number,
+            offset: *offset,
+        },
+        oldest,
+        kept: found.remove(offset),
+    });
+    Ok(records.collect())
+}
+
+/// Offsets from a window's length before the first message to a window's length after the last one.
+fn window_around(
+    log: &LogReader,
+    partition: &Partition,
+    limits: WindowLimits,
+    (first, last): (i64, i64),
+    (oldest, end): (i64, i64),
+) -> anyhow::Result<(i64, i64)> {
+    let (mut begins, mut ends): (Micros, Micros) = (0, 0);
+    log.read(partition, first, first + 1, |message| {
+        begins = message.timestamp.saturating_sub(limits.micros);
+        false
+    })?;
+    log.read(partition, last, last + 1, |message| {
+        ends = message.timestamp.saturating_add(limits.micros);
+        false
+    })?;
+    let most = i64::from(limits.max_ids);
+    let from = log.offset_at(partition, begins)?.unwrap_or(first);
+    let to = log.offset_at(partition, ends)?.unwrap_or(end);
+    Ok((
+        from.clamp(first.saturating_sub(most).max(oldest), first),
+        to.clamp(last + 1, last.saturating_add(most).min(end)),
+    ))
+}
+
+fn walk(
+    reading: &RawReading,
+    log: &LogReader,
+    partition: &Partition,
+    (from, to): (i64, i64),
+    wanted: &BTreeSet<i64>,
+    found: &mut BTreeMap<i64, Kept>,
+) -> anyhow::Result<()> {
+    let mut follow = Follow::new(Normalizer::new(reading.config.clone()), reading.limits, wanted.clone());
+    log.read(partition, from, to, |message| {
+        if wanted.contains(&message.offset) {
+            found.insert(message.offset, kept(message, reading.shown));
+        }
+        follow.message(raw_message(message).map_err(|rejection| Unreadable {
+            offset: message.offset,
+            appended_at: message.timestamp,
+            code: rejection.code(),
+            payload: message.payload.unwrap_or_default(),
+        }));
+        true
+    })?;
+    for (offset, decided) in std::mem::take(&mut follow.found) {
+        if let Some(kept) = found.get_mut(&offset) {
+            kept.decided = Some(decided);
+        }
+    }
+    Ok(())
+}
+
+fn kept(message: &Message<'_>, shown: usize) -> Kept {
+    let headers = message.headers().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.unwrap_or_default());
+        (name.to_owned(), value.into_owned())
+    });
+    Kept {
+        appended_at: At(message.timestamp),
+        key: message.key.map(|key| Content::new(key, 200)),
+        headers: headers.collect(),
+        content: Content::new(message.payload.unwrap_or_default(), shown),
+        decided: None,
+        is_searched: true,
+    }
+}
+
+/// The dead letters of these messages, from those that were written since.
+///
+/// # Errors
+/// Kafka does not answer, or there is no such topic.
+pub fn letters(bootstrap: &str, dlq: &str, of: &BTreeSet<Place>, since: Micros) -> anyhow::Result<Vec<LetterRow>> {
+    let log = LogReader::new(bootstrap)?;
+    let mut letters = Vec::new();
+    for partition in log.partitions(dlq)? {
+        let (oldest, end) = log.log_range(&partition)?;
+        // The dead letters' own clock is the broker's or the service's: some leeway.
+        let from = log
+            .offset_at(&partition, since.saturating_sub(60_000_000))?
+            .unwrap_or(end);
+        log.read(&partition, from.max(oldest), end, |message| {
+            letters.extend(letter(message).filter(|letter| of.contains(&letter.of)));
+            true
+        })?;
+    }
+    Ok(letters)
+}
+
+fn letter(message: &Message<'_>) -> Option<LetterRow> {
+    let text = |name| std::str::from_utf8(message.header(name)?).ok().map(str::to_owned);
+    Some(LetterRow {
+        of: Place {
+            topic: text(header::TOPIC)?,
+            partition: text(header::PARTITION)?.parse().ok()?,
+            offset: text(header::OFFSET)?.parse().ok()?,
+        },
+        place: Place {
+            topic: message.topic.to_owned(),
+            partition: message.partition,
+            offset: message.offset,
+        },
+        stage: text(header::STAGE).unwrap_or_default(),
+        code: text(header::CODE).unwrap_or_default(),
+        message: text(header::MESSAGE).unwrap_or_default(),
+        rows: text(header::REJECTED_ROWS).unwrap_or_default(),
+        written_at: At(message.timestamp),
+    })
+}

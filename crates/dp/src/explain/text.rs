@@ -1,0 +1,443 @@
+//! Traces in words, at most [`WIDTH`] characters a line where names allow it. Pure.
+
+use super::bar::{BarTrace, Counted, TracedTick};
+use super::follow::{Fate, Followed};
+use super::logs::{LetterRow, RawRecord};
+use super::row::{PriceTrace, RowTrace, TickAndBars};
+use super::{BarRow, Place, TickRow};
+use crate::commands::present::table;
+
+/// Characters of a line.
+pub const WIDTH: usize = 100;
+
+/// A bar and where it comes from.
+pub fn bar(trace: &BarTrace) -> String {
+    let mut out = Lines::default();
+    out.line(
+        0,
+        &format!(
+            "Bar {} of {}, tenant {}",
+            trace.interval, trace.instrument_id, trace.tenant_id
+        ),
+    );
+    out.line(0, &format!("from {} to {}", trace.window_start, trace.window_end));
+    out.title("Versions in table bars, newest first");
+    trace.versions.iter().for_each(|version| out.version(version));
+    out.title("Numbers of the newest version, stored and recomputed from its ticks");
+    let rows = trace.numbers.iter().map(|number| match number.agrees {
+        true => vec![number.name.to_owned(), number.stored.clone(), "the same".to_owned()],
+        false => vec![
+            number.name.to_owned(),
+            number.stored.clone(),
+            format!("DIFFERS: {}", number.recomputed),
+        ],
+    });
+    out.block(&table(&["number", "stored", "recomputed"], 3, rows));
+    let count = |of: Counted| trace.ticks.iter().filter(|tick| tick.counted == of).count();
+    out.title(&format!(
+        "Ticks of the window, by event time: {} counted, {} too late",
+        count(Counted::Yes),
+        count(Counted::TooLate)
+    ));
+    for (number, tick) in (1..).zip(trace.ticks.iter().take(trace.shown)) {
+        out.traced(number, tick);
+    }
+    out.title("Raw messages");
+    trace.raw.iter().for_each(|raw| out.raw(raw));
+    out.notes(&trace.notes);
+    out.text
+}
+
+/// A served price and where it comes from.
+pub fn price(trace: &PriceTrace) -> String {
+    let mut out = Lines::default();
+    out.line(
+        0,
+        &format!("Latest price of {}, tenant {}", trace.instrument_id, trace.tenant_id),
+    );
+    let rows = trace.quotes.iter().map(|quote| {
+        let words = quote
+            .price
+            .as_ref()
+            .map(|price| [price.price.clone(), price.event_time.to_string(), price.tick_id.clone()]);
+        let [price, time, tick] = words.unwrap_or_else(|| ["none", "", ""].map(str::to_owned));
+        vec![quote.source.to_owned(), price, time, tick]
+    });
+    out.block(&table(&["store", "price", "event time", "tick"], 4, rows));
+    for quote in &trace.quotes {
+        if let Some(note) = &quote.note {
+            out.line(0, &format!("{}: {note}", quote.source));
+        }
+    }
+    match trace.disagreements.is_empty() {
+        true => out.line(0, "The stores that have a price agree."),
+        false => trace
+            .disagreements
+            .iter()
+            .for_each(|words| out.line(0, &format!("DISAGREE: {words}"))),
+    }
+    if let Some(tick) = &trace.tick {
+        out.title("The tick");
+        out.tick(tick);
+    }
+    if let Some(raw) = &trace.raw {
+        out.title("Its raw message");
+        out.raw(raw);
+    }
+    out.text
+}
+
+/// A raw message and what was made of it.
+pub fn row(trace: &RowTrace) -> String {
+    let mut out = Lines::default();
+    out.line(0, "Raw message");
+    out.raw(&trace.raw);
+    if let Some(original) = &trace.original {
+        out.title("The message that was emitted for the same event");
+        out.raw(original);
+    }
+    let late = trace.ticks.iter().filter(|tick| tick.tick.late.is_some()).count();
+    out.title(&format!(
+        "Rows in the tables: {}, {late} of them too late for some bar",
+        many(trace.ticks.len() as i64, "tick")
+    ));
+    trace.ticks.iter().for_each(|tick| out.tick_and_bars(tick));
+    if trace.ticks.is_empty() {
+        out.line(2, "none");
+    }
+    out.title(&format!("Dead letters: {}", trace.dead_letters.len()));
+    trace.dead_letters.iter().for_each(|letter| out.letter(letter));
+    for row in &trace.table_rows {
+        out.title("The row, every column");
+        for (name, value) in row {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            out.line(2, &format!("{name:<30} {value}"));
+        }
+    }
+    out.notes(&trace.notes);
+    out.text
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn line(&mut self, indent: usize, words: &str) {
+        let room = WIDTH.saturating_sub(indent);
+        for (number, part) in wrapped(words, room.saturating_sub(2)).iter().enumerate() {
+            let indent = if number == 0 { indent } else { indent + 2 };
+            self.block(&format!("{}{part}", " ".repeat(indent)));
+        }
+    }
+
+    fn block(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(text);
+    }
+
+    fn title(&mut self, words: &str) {
+        self.block("");
+        self.line(0, words);
+    }
+
+    fn notes(&mut self, notes: &[String]) {
+        for note in notes {
+            self.block("");
+            self.line(0, &format!("note: {note}"));
+        }
+    }
+
+    fn version(&mut self, bar: &BarRow) {
+        let state = if bar.closed { "closed" } else { "open" };
+        let revised = match bar.revision {
+            0 => String::new(),
+            ticks => format!(", revised by {} after its end", many(i64::from(ticks), "tick")),
+        };
+        let numbers = &bar.numbers;
+        self.line(
+            2,
+            &format!(
+                "version {} ({state}{revised}), {}",
+                bar.version,
+                many(numbers.trade_count, "tick")
+            ),
+        );
+        self.line(
+            4,
+            &format!(
+                "open {} high {} low {} close {}",
+                numbers.open, numbers.high, numbers.low, numbers.close
+            ),
+        );
+        self.line(
+            4,
+            &format!(
+                "last tick at enriched offset {}; bars topic {}; ingested {}",
+                bar.last_enriched_offset, bar.place, bar.ingested_at
+            ),
+        );
+    }
+
+    fn traced(&mut self, number: usize, traced: &TracedTick) {
+        let tick = &traced.tick;
+        let volume = tick.volume.as_deref().unwrap_or("none");
+        self.line(
+            2,
+            &format!("{number}. {}  price {}  volume {volume}", tick.event_time, tick.price),
+        );
+        let mut words = match traced.counted {
+            Counted::Yes => "counted".to_owned(),
+            Counted::TooLate => {
+                let watermark = tick
+                    .late
+                    .as_ref()
+                    .map_or_else(String::new, |late| late.watermark.to_string());
+                format!("NOT counted: too late, the watermark was {watermark} already; it stands in late_ticks")
+            }
+            Counted::AfterThisVersion => {
+                "NOT in this version: read after its last tick; look again in a moment".to_owned()
+            }
+            Counted::NotEnriched => "NOT counted: enriched_ticks has no row of it (yet)".to_owned(),
+        };
+        if !traced.gives.is_empty() {
+            words.push_str(&format!("; the bar's {}", traced.gives.join(", ")));
+        }
+        if traced.after_close && traced.counted == Counted::Yes {
+            words.push_str("; came after the window's end: a REVISION");
+        }
+        self.line(5, &words);
+        self.places(5, tick);
+    }
+
+    fn places(&mut self, indent: usize, tick: &TickRow) {
+        let place = |place: &Option<Place>| place.as_ref().map_or_else(|| "(no row)".to_owned(), Place::to_string);
+        self.line(indent, &format!("raw {}, event {}", tick.tick_id, tick.event_id));
+        self.line(indent, &format!("→ {}", place(&tick.normalized)));
+        self.line(indent, &format!("→ {}", place(&tick.enriched)));
+        if let Some(late) = &tick.late {
+            self.line(
+                indent,
+                &format!("→ {} (too late for {})", late.place, late.intervals.join(", ")),
+            );
+        }
+    }
+
+    fn tick(&mut self, tick: &TickRow) {
+        let volume = tick.volume.as_deref().unwrap_or("none");
+        self.line(
+            2,
+            &format!("#{} {} (tenant {})", tick.index, tick.instrument_id, tick.tenant_id),
+        );
+        self.line(
+            4,
+            &format!("{}  price {}  volume {volume}", tick.event_time, tick.price),
+        );
+        self.places(4, tick);
+    }
+
+    fn tick_and_bars(&mut self, tick: &TickAndBars) {
+        self.tick(&tick.tick);
+        for bar in &tick.bars {
+            let state = if bar.closed { "closed" } else { "open" };
+            self.line(
+                4,
+                &format!(
+                    "counts in bar {} of {} ({state}, version {}, revision {}) → {}",
+                    bar.interval, bar.window_start, bar.version, bar.revision, bar.place
+                ),
+            );
+        }
+    }
+
+    fn letter(&mut self, letter: &LetterRow) {
+        self.line(
+            2,
+            &format!("{} at stage {}: code {}", letter.place, letter.stage, letter.code),
+        );
+        if !letter.rows.is_empty() {
+            self.line(4, &format!("rows {}", letter.rows));
+        }
+        self.line(4, &letter.message);
+    }
+
+    fn raw(&mut self, raw: &RawRecord) {
+        let Some(kept) = &raw.kept else {
+            return self.line(
+                2,
+                &format!(
+                    "{}: EXPIRED, retention has removed it (the oldest offset is {}); the tables are all that is left of it",
+                    raw.place, raw.oldest
+                ),
+            );
+        };
+        let key = kept
+            .key
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |key| key.bytes.clone());
+        let size = kept.content.size;
+        self.line(
+            2,
+            &format!("{}: appended {}, {size} bytes, key {key}", raw.place, kept.appended_at),
+        );
+        for (name, value) in &kept.headers {
+            self.line(4, &format!("header {name}: {value}"));
+        }
+        if let Some(decided) = &kept.decided {
+            self.decided(decided, kept.is_searched);
+        }
+        for line in kept.content.lines(WIDTH - 6) {
+            self.block(&format!("    | {line}"));
+        }
+        if kept.content.is_cut {
+            self.line(4, "… and more: --bytes shows all of it");
+        }
+    }
+
+    fn decided(&mut self, decided: &Followed, is_searched: bool) {
+        let words = match &decided.fate {
+            Fate::Emitted { rejected } => {
+                let emitted = many(decided.ticks.len() as i64, "tick");
+                match rejected.len() {
+                    0 => format!("emitted {emitted}"),
+                    rows => format!("emitted {emitted}, rejected {}", many(rows as i64, "row")),
+                }
+            }
+            Fate::Repetition { of_offset: Some(of) } => {
+                format!("DROPPED: it repeats the event of offset {of} of its partition; it has no rows")
+            }
+            Fate::Repetition { of_offset: None } => "DROPPED: it repeats an event; it has no rows".to_owned(),
+            Fate::Refused { code, message } => format!("DEAD-LETTERED ({code}): {message}"),
+        };
+        self.line(4, &words);
+        for repetition in &decided.repeated_by {
+            self.line(
+                4,
+                &format!(
+                    "repeated at offset {} ({}): the same event, dropped, without a row",
+                    repetition.offset, repetition.appended_at
+                ),
+            );
+        }
+        if !is_searched {
+            self.line(
+                4,
+                "(too many messages around it to look for repetitions: `dp explain row` does)",
+            );
+        }
+    }
+}
+
+/// `1 tick`, `2 ticks`.
+fn many(number: i64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// The words on lines of at most so many characters; a longer word has a line of its own.
+fn wrapped(words: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in words.split(' ') {
+        if let Some(line) = lines.last_mut()
+            && (line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width)
+        {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+            continue;
+        }
+        lines.push(word.to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::At;
+    use super::super::bar::tests::traced;
+    use super::super::content::Content;
+    use super::super::follow::Repetition;
+    use super::super::logs::Kept;
+    use super::*;
+
+    fn raw(kept: Option<Kept>) -> RawRecord {
+        RawRecord {
+            place: Place {
+                topic: "ingestion.market.raw.v1".to_owned(),
+                partition: 2,
+                offset: 17,
+            },
+            oldest: 40,
+            kept,
+        }
+    }
+
+    #[test]
+    fn a_bar_s_text_says_what_counts_what_not_and_why_within_the_width() {
+        let (bar_row, ticks, numbers) = traced();
+        let kept = Kept {
+            appended_at: At(1),
+            key: Some(Content::new(b"X", 10)),
+            headers: vec![("dp.format".to_owned(), "miso-lmp".to_owned())],
+            content: Content::new(&[b'x'; 400], 1_000),
+            decided: Some(Followed {
+                fate: Fate::Emitted { rejected: Vec::new() },
+                ticks: Vec::new(),
+                repeated_by: vec![Repetition {
+                    offset: 19,
+                    appended_at: At(2),
+                }],
+            }),
+            is_searched: true,
+        };
+        let trace = BarTrace {
+            tenant_id: "t".to_owned(),
+            instrument_id: "i".to_owned(),
+            interval: "1m".to_owned(),
+            window_start: At(0),
+            window_end: At(60_000_000),
+            versions: vec![bar_row],
+            numbers,
+            agrees: true,
+            ticks,
+            shown: 20,
+            raw: vec![raw(Some(kept)), raw(None)],
+            notes: vec!["n".repeat(30)],
+        };
+        let text = bar(&trace);
+        for part in [
+            "revised by 1 tick after its end",
+            "2 counted, 1 too late",
+            "came after the window's end: a REVISION",
+            "NOT counted: too late",
+            "NOT in this version",
+            "repeated at offset 19",
+            "EXPIRED, retention has removed it",
+            "header dp.format: miso-lmp",
+            "→ enriched/0/101",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(WIDTH), "{text}");
+        let mut wrong = trace;
+        wrong
+            .numbers
+            .iter_mut()
+            .take(1)
+            .for_each(|number| number.agrees = false);
+        assert!(bar(&wrong).contains("DIFFERS"));
+    }
+
+    #[test]
+    fn words_are_wrapped_between_words() {
+        assert_eq!(wrapped("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrapped("aaaaaaaa b", 5), ["aaaaaaaa", "b"]);
+    }
+}

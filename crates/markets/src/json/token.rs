@@ -1,0 +1,136 @@
+//! The values of a JSON text as they are written, and texts with their escapes undone.
+//!
+//! Failure: a text with half a surrogate pair has no characters to answer (`None`).
+
+use std::borrow::Cow;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    Bool,
+    Number,
+    Text,
+    /// A text with escapes.
+    EscapedText,
+    Array,
+    Object,
+}
+
+/// A value as it is written; of a text, what stands between the quotes, escapes not undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token<'a> {
+    pub kind: Kind,
+    pub raw: &'a str,
+}
+
+impl<'a> Token<'a> {
+    /// Whether it is a text.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self.kind, Kind::Text | Kind::EscapedText)
+    }
+
+    /// The text, allocated only where it has escapes; `None` where it is no text, or holds half a surrogate pair.
+    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        match self.kind {
+            Kind::Text => Some(Cow::Borrowed(self.raw)),
+            Kind::EscapedText => {
+                let mut text = String::new();
+                unescape(self.raw, &mut text)?;
+                Some(Cow::Owned(text))
+            }
+            _ => None,
+        }
+    }
+
+    /// The beginning of the value, for a message.
+    pub(crate) fn shown(self) -> String {
+        let quote = if self.is_text() { "\"" } else { "" };
+        let cut: String = self.raw.chars().take(60).collect();
+        format!("{quote}{cut}{quote}")
+    }
+}
+
+/// Length of the beginning without quote, backslash and control characters, eight bytes at a time.
+#[inline]
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // Below 0x20, or 0 once the quote or the backslash is taken away. The lowest marked byte is exact; borrows can
+        // only mark bytes above it. What is not ASCII has its high bit before and after, and is never marked.
+        let controls = word.wrapping_sub(const { ONES * 0x20 });
+        let quotes = (word ^ const { ONES * 0x22 }).wrapping_sub(ONES);
+        let backslashes = (word ^ const { ONES * 0x5C }).wrapping_sub(ONES);
+        let marks = (controls | quotes | backslashes) & !word & HIGH;
+        if marks != 0 {
+            return length + (marks.trailing_zeros() / 8) as usize;
+        }
+        length += 8;
+    }
+    let rest = bytes.get(length..).unwrap_or_default();
+    length
+        + rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+            .unwrap_or(rest.len())
+}
+
+/// Appends what stands between the quotes of a text, with its escapes undone. `None` for half a surrogate pair.
+pub(crate) fn unescape(quoted: &str, out: &mut String) -> Option<()> {
+    out.reserve(quoted.len());
+    let mut rest = quoted;
+    // How much of `rest` is known to be plain: 1 after an escape that stands for its own second character.
+    let mut known = 0;
+    while let Some(length) = rest.as_bytes().get(known..).map(plain_length)
+        && let Some((plain, escape)) = rest.split_at_checked(known + length)
+        && let Some(escape) = escape.strip_prefix('\\')
+    {
+        out.push_str(plain);
+        (rest, known) = match escape.as_bytes() {
+            [b'"' | b'\\' | b'/', ..] => (escape, 1),
+            [b'u', ..] => {
+                let (character, after) = unicode(escape.get(1..)?)?;
+                out.push(character);
+                (after, 0)
+            }
+            [letter, ..] => {
+                out.push(control(*letter)?);
+                (escape.get(1..)?, 0)
+            }
+            [] => return None,
+        };
+    }
+    out.push_str(rest);
+    Some(())
+}
+
+fn control(letter: u8) -> Option<char> {
+    match letter {
+        b'b' => Some('\u{8}'),
+        b'f' => Some('\u{c}'),
+        b'n' => Some('\n'),
+        b'r' => Some('\r'),
+        b't' => Some('\t'),
+        _ => None,
+    }
+}
+
+// After `\u`: the character, and what follows it.
+fn unicode(text: &str) -> Option<(char, &str)> {
+    let unit = |text: &str| text.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let first = unit(text)?;
+    let rest = text.get(4..)?;
+    if !(0xD800..0xDC00).contains(&first) {
+        return Some((char::from_u32(first)?, rest));
+    }
+    let low = rest.strip_prefix("\\u")?;
+    let second = unit(low).filter(|second| (0xDC00..0xE000).contains(second))?;
+    Some((
+        char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))?,
+        low.get(4..)?,
+    ))
+}

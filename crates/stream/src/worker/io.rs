@@ -1,0 +1,179 @@
+//! What a handler reaches of the log: start and stop partitions, send in order, see acknowledgements, commit.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use domain::Micros;
+use metrics::counter;
+
+use super::WorkerConfig;
+use crate::acks::Ticket;
+use crate::dead_letter::{self, DeadLetter};
+use crate::kafka::consumer::GroupConsumer;
+use crate::kafka::producer::OrderedProducer;
+use crate::metrics as names;
+use crate::status::wall_clock;
+use crate::{Message, Partition, Shutdown, StartAt, StreamError};
+
+/// An output record.
+#[derive(Debug, Clone, Copy)]
+pub struct Output<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition: always explicit (INV-4).
+    pub partition: i32,
+    /// Key.
+    pub key: &'a [u8],
+    /// Value; `None` is a tombstone.
+    pub payload: Option<&'a [u8]>,
+    /// Headers.
+    pub headers: &'a [(String, Vec<u8>)],
+}
+
+/// The handler's access to the log.
+pub struct Io<'s> {
+    pub(super) consumer: &'s GroupConsumer,
+    producer: &'s OrderedProducer,
+    pub(super) config: &'s WorkerConfig,
+    shutdown: &'s Shutdown,
+    /// To be committed next, and what was committed last (so that an idle worker does not commit again and again).
+    commits: BTreeMap<Partition, i64>,
+    pub(super) committed: BTreeMap<Partition, i64>,
+    pub(super) drain_deadline: Instant,
+}
+
+impl<'s> Io<'s> {
+    pub(super) fn new(
+        config: &'s WorkerConfig,
+        consumer: &'s GroupConsumer,
+        producer: &'s OrderedProducer,
+        shutdown: &'s Shutdown,
+    ) -> Io<'s> {
+        Io {
+            consumer,
+            producer,
+            config,
+            shutdown,
+            commits: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            drain_deadline: Instant::now() + config.drain_timeout,
+        }
+    }
+
+    /// Begins to consume a partition.
+    pub fn start(&mut self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
+        self.consumer.start(partition, at)
+    }
+
+    /// Stops consuming a partition that the group still gives us, to start it again from another position.
+    pub fn stop(&mut self, partition: &Partition) -> Result<(), StreamError> {
+        self.commits.remove(partition);
+        self.committed.remove(partition);
+        self.consumer.stop(partition)
+    }
+
+    /// Holds fetching back while a dependency is slow.
+    pub fn pause(&mut self, partition: &Partition) -> Result<(), StreamError> {
+        self.consumer.pause(partition)
+    }
+
+    /// Lets fetching go on.
+    pub fn resume(&mut self, partition: &Partition) -> Result<(), StreamError> {
+        self.consumer.resume(partition)
+    }
+
+    /// Enters an output, in order (INV-7).
+    pub fn send(&mut self, output: &Output<'_>) -> Result<Ticket, StreamError> {
+        let deadline = self.drain_deadline;
+        let shutdown = self.shutdown;
+        self.producer
+            .send(output, || !shutdown.is_requested() || Instant::now() < deadline)
+    }
+
+    /// Sends the message to the dead letter topic with its original bytes. Counted by stage and code.
+    pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
+        let headers = dead_letter::headers(message, letter, wall_clock());
+        counter!(names::DLQ_MESSAGES, "stage" => letter.stage.to_owned(), "error_code" => letter.code.to_owned())
+            .increment(1);
+        tracing::error!(
+            event = "dlq",
+            topic = message.topic,
+            partition = message.partition,
+            offset = message.offset,
+            code = letter.code,
+            reason = letter.message,
+            correlation_id = letter.correlation_id,
+            "message sent to the dlq"
+        );
+        let dlq = self.config.dlq_topic.clone();
+        self.send(&Output {
+            topic: &dlq,
+            // One partition keeps dead letters in the order of their failure.
+            partition: 0,
+            key: message.key.unwrap_or_default(),
+            payload: message.payload,
+            headers: &headers,
+        })
+    }
+
+    /// Every output up to this one is acknowledged by the broker.
+    pub fn acked_through(&self) -> Ticket {
+        self.producer.acked_through()
+    }
+
+    /// The newest output.
+    pub fn last_ticket(&self) -> Ticket {
+        self.producer.last_ticket()
+    }
+
+    /// Serves acknowledgements while draining.
+    pub fn poll_acks(&mut self, timeout: Duration) -> Result<(), StreamError> {
+        self.producer.serve(timeout)
+    }
+
+    /// Commits soon. For lag tools and the stateless stages only (blueprint section 2).
+    pub fn commit(&mut self, partition: &Partition, next_offset: i64) {
+        if self.committed.get(partition) != Some(&next_offset) {
+            self.commits.insert(partition.clone(), next_offset);
+        }
+    }
+
+    /// Offsets committed for the group; `None` where there is none.
+    pub fn committed(&self, partitions: &[Partition]) -> Result<Vec<(Partition, Option<i64>)>, StreamError> {
+        self.consumer.committed(partitions, Duration::from_secs(10))
+    }
+
+    /// Oldest offset and the one after the newest.
+    pub fn log_range(&self, partition: &Partition) -> Result<(i64, i64), StreamError> {
+        self.consumer.log_range(partition, Duration::from_secs(10))
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Micros {
+        wall_clock()
+    }
+
+    /// When a drain has to be over.
+    pub fn drain_deadline(&self) -> Instant {
+        self.drain_deadline
+    }
+
+    /// Settings of this worker.
+    pub fn config(&self) -> &WorkerConfig {
+        self.config
+    }
+
+    /// Commits what was committed last once more, with the next flush.
+    pub(super) fn commit_again(&mut self) {
+        for (partition, next_offset) in std::mem::take(&mut self.committed) {
+            self.commits.entry(partition).or_insert(next_offset);
+        }
+    }
+
+    pub(super) fn flush_commits(&mut self, wait: bool) -> Result<(), StreamError> {
+        let mut commits = std::mem::take(&mut self.commits);
+        self.consumer.commit(&commits, wait)?;
+        self.committed.append(&mut commits);
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Licences, banned crates, sources and advisories of all dependencies (cargo-deny, deny.toml), and dependencies that
+# nobody uses (cargo-machete). Both tools are built once, into the cache folder, at pinned versions.
+# Failure: what the tool found, exit code 1. Without the advisory database (no network) that check is left out, and said so.
+set -euo pipefail
+
+DENY=0.20.2
+MACHETE=0.9.2
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+tools="${DATA_PROC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/254carbon}/tools"
+bin="$tools/bin"
+
+need() { # need NAME VERSION
+  if [ "$("$bin/$1" --version 2>/dev/null | grep -o '[0-9][0-9.]*' | head -n 1)" != "$2" ]; then
+    echo "building $1 $2 (once, some minutes)" >&2
+    cargo install --quiet --locked --root "$tools" "$1@$2"
+  fi
+}
+
+need cargo-machete "$MACHETE"
+need cargo-deny "$DENY"
+
+"$bin/cargo-machete" --with-metadata
+"$bin/cargo-deny" --all-features check --hide-inclusion-graph licenses bans sources
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if "$bin/cargo-deny" --all-features check advisories >"$log" 2>&1; then
+  cat "$log"
+elif grep -qi 'advisory database' "$log"; then
+  echo "advisories were not checked: their database cannot be reached from here" >&2
+else
+  cat "$log" >&2
+  exit 1
+fi

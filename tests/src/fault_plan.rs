@@ -1,0 +1,171 @@
+//! The plan of a fault run: which fault comes when. A pure function of the seed.
+//!
+//! Invariants: a longer plan of the same seed begins with the shorter one, so an interrupted run goes on where it was;
+//! every block of [`DECK`] faults, counted from the first, holds every kind for every process (a shuffled deck).
+
+use std::fmt;
+
+use localstack::{Name, Server, Service};
+use testkit::random::Random;
+
+/// Faults in a block.
+pub const DECK: usize = 40;
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `kill -9`, and a new start.
+    Kill,
+    /// SIGSTOP beyond the session time-out, then SIGCONT.
+    Freeze,
+    /// The same, while a second replica has taken over; then the second one is killed.
+    FreezeAndTakeOver,
+    /// A second replica joins; then one of the two leaves in order.
+    JoinAndLeave,
+    /// A second replica joins; then one of the two is killed.
+    JoinAndKill,
+    /// Both groups of the service are set to the beginning of the log.
+    ResetGroups,
+    /// Both groups of the service are deleted.
+    DeleteGroups,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 7] = [
+        Kind::Kill,
+        Kind::Freeze,
+        Kind::FreezeAndTakeOver,
+        Kind::JoinAndLeave,
+        Kind::JoinAndKill,
+        Kind::ResetGroups,
+        Kind::DeleteGroups,
+    ];
+
+    /// Words for the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Kill => "kill -9",
+            Kind::Freeze => "freeze",
+            Kind::FreezeAndTakeOver => "freeze, other takes over",
+            Kind::JoinAndLeave => "replica joins, one leaves",
+            Kind::JoinAndKill => "replica joins, one is killed",
+            Kind::ResetGroups => "groups to earliest",
+            Kind::DeleteGroups => "groups deleted",
+        }
+    }
+}
+
+/// One fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Its place in the plan, from 1.
+    pub number: u32,
+    /// What happens.
+    pub kind: Kind,
+    /// To whom.
+    pub target: Name,
+    /// Milliseconds between the end of the actor's fault before and this one.
+    pub after_ms: u64,
+    /// Milliseconds for which it is down, frozen, or two.
+    pub hold_ms: u64,
+    /// Of two replicas, whether the first one is the one to leave.
+    pub first_leaves: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.target, self.kind.name())
+    }
+}
+
+/// The faults `from..=to` of a seed's plan, numbered from 1.
+pub fn plan(seed: u64, from: u32, to: u32) -> Vec<Fault> {
+    let numbers = from.max(1)..=to;
+    let decks = (numbers.start() - 1) / DECK as u32..=to.saturating_sub(1) / DECK as u32;
+    decks
+        .flat_map(|number| deck(seed, number))
+        .filter(|fault| numbers.contains(&fault.number))
+        .collect()
+}
+
+fn deck(seed: u64, number: u32) -> Vec<Fault> {
+    let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001) ^ (u64::from(number) << 48));
+    let mut cards: Vec<(Kind, Name)> = Vec::with_capacity(DECK);
+    for service in Service::ALL.map(Name::from) {
+        cards.extend([Kind::Kill; 2].map(|kind| (kind, service)));
+        cards.extend(Kind::ALL.into_iter().skip(1).map(|kind| (kind, service)));
+    }
+    for server in Server::ALL.map(Name::from) {
+        cards.extend([Kind::Kill; 2].map(|kind| (kind, server)));
+    }
+    random.shuffle(&mut cards);
+    let first = number * DECK as u32 + 1;
+    (first..)
+        .zip(cards)
+        .map(|(number, (kind, target))| Fault {
+            number,
+            kind,
+            target,
+            after_ms: random.below(2_500),
+            hold_ms: hold_ms(kind, &mut random),
+            first_leaves: random.below(2) == 0,
+        })
+        .collect()
+}
+
+fn hold_ms(kind: Kind, random: &mut Random) -> u64 {
+    match kind {
+        // The session time-out is 10 s.
+        Kind::Freeze | Kind::FreezeAndTakeOver => 11_000 + random.below(4_000),
+        Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.below(4_000),
+        // Some come back at once, into the middle of what the dead one had begun.
+        _ => random.below(3) * random.below(2_000),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_block_of_forty_holds_every_kind_for_every_process(seed: u64, deck in 0_u32..50) {
+            let first = deck * DECK as u32 + 1;
+            let block = plan(seed, first, first + DECK as u32 - 1);
+            prop_assert_eq!(block.len(), DECK);
+            let found: BTreeSet<(Kind, Name)> = block.iter().map(|fault| (fault.kind, fault.target)).collect();
+            for service in Service::ALL {
+                for kind in Kind::ALL {
+                    prop_assert!(found.contains(&(kind, service.into())), "{:?} {}", kind, service.name());
+                }
+            }
+            for server in Server::ALL {
+                prop_assert!(found.contains(&(Kind::Kill, server.into())), "{}", server.name());
+            }
+        }
+
+        #[test]
+        fn a_plan_that_goes_on_is_the_rest_of_the_whole(seed: u64, done in 0_u32..300, more in 0_u32..300) {
+            let whole = plan(seed, 1, done + more);
+            let numbers: Vec<u32> = whole.iter().map(|fault| fault.number).collect();
+            prop_assert_eq!(numbers, (1..=done + more).collect::<Vec<_>>());
+            let mut parts = plan(seed, 1, done);
+            parts.extend(plan(seed, done + 1, done + more));
+            prop_assert_eq!(parts, whole);
+        }
+
+        #[test]
+        fn who_is_frozen_loses_its_session(seed: u64) {
+            for fault in plan(seed, 1, 120) {
+                let frozen = matches!(fault.kind, Kind::Freeze | Kind::FreezeAndTakeOver);
+                prop_assert_eq!(frozen, fault.hold_ms > 10_000);
+            }
+        }
+    }
+}

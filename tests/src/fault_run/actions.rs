@@ -1,0 +1,169 @@
+//! How each fault is done: down, hold, back, and the wait until its process puts out again.
+//!
+//! Invariant: an action leaves one running replica of its service, or its server running.
+//! Failure: what does not come back within [`RECOVERY_LIMIT`] ends the run with an error that names it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use localstack::{Name, Service, Stack};
+use testkit::kafka;
+
+use super::pulse::{Output, Pulse, RECOVERY_LIMIT};
+use crate::Pipeline;
+use crate::fault_plan::{Fault, Kind};
+
+/// What one actor needs.
+pub(super) struct Actor<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) pulse: &'a Pulse,
+}
+
+impl Actor<'_> {
+    /// Does it; answers how long it took until its process was back at work.
+    pub(super) fn perform(&self, fault: &Fault) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let outputs = Output::of(fault.target);
+        let still = match (fault.kind, fault.target) {
+            (Kind::Kill, name) => self.kill(name, fault)?,
+            (Kind::Freeze, name) => self.freeze(name, fault)?,
+            (Kind::FreezeAndTakeOver, Name::Service(service, _)) => self.freeze_and_take_over(service, fault)?,
+            (Kind::JoinAndLeave | Kind::JoinAndKill, Name::Service(service, _)) => self.join(service, fault)?,
+            (Kind::ResetGroups | Kind::DeleteGroups, Name::Service(service, _)) => self.groups(service, fault)?,
+            (kind, Name::Server(server)) => bail!("{} cannot happen to {}", kind.name(), server.name()),
+        };
+        debug_assert_eq!(still.len(), outputs.len());
+        self.pulse
+            .wait_until_it_moves(&still)
+            .with_context(|| format!("after {fault}"))?;
+        Ok(begun.elapsed())
+    }
+
+    fn stack(&self) -> &Stack {
+        self.pipeline.stack()
+    }
+
+    fn start(&self, name: Name) -> anyhow::Result<()> {
+        self.stack().start(name)?;
+        self.stack().wait_ready(name, RECOVERY_LIMIT)?;
+        Ok(())
+    }
+
+    fn kill(&self, name: Name, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        self.stack().kill9(name)?;
+        let down = Instant::now();
+        hold(fault);
+        let still = self.pulse.values_since(Output::of(name), down);
+        self.start(name)?;
+        Ok(still)
+    }
+
+    fn freeze(&self, name: Name, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        self.stack().pause(name)?;
+        let down = Instant::now();
+        hold(fault);
+        let still = self.pulse.values_since(Output::of(name), down);
+        self.stack().resume(name)?;
+        Ok(still)
+    }
+
+    fn freeze_and_take_over(&self, service: Service, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        let (first, second) = (Name::from(service), Name::replica(service, 2));
+        self.stack().pause(first)?;
+        let down = Instant::now();
+        self.stack().start(second)?;
+        hold(fault);
+        let still = self.pulse.values_since(Output::of(first), down);
+        // The second one has the partitions now, or is about to get them; the first one believes that it has them.
+        self.stack().resume(first)?;
+        self.pulse.wait_until_it_moves(&still)?;
+        self.stack().kill9(second)?;
+        let down = Instant::now();
+        Ok(self.pulse.values_since(Output::of(first), down))
+    }
+
+    fn join(&self, service: Service, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        let (first, second) = (Name::from(service), Name::replica(service, 2));
+        self.start(second)?;
+        hold(fault);
+        let leaves = if fault.first_leaves { first } else { second };
+        if fault.kind == Kind::JoinAndKill {
+            self.stack().kill9(leaves)?;
+        } else {
+            self.stop(leaves)?;
+        }
+        let gone = Instant::now();
+        if fault.first_leaves {
+            self.pulse
+                .wait_until_it_moves(&self.pulse.values_since(Output::of(first), gone))?;
+            self.start(first)?;
+            self.stop(second)?;
+        }
+        Ok(self.pulse.values_since(Output::of(first), Instant::now()))
+    }
+
+    fn stop(&self, name: Name) -> anyhow::Result<()> {
+        if self.stack().stop(name)? {
+            return Ok(());
+        }
+        bail!("{name} had ended by itself: {}", self.stack().log(name).display())
+    }
+
+    fn groups(&self, service: Service, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        let name = Name::from(service);
+        self.stop(name)?;
+        let down = Instant::now();
+        let bootstrap = self.pipeline.bootstrap();
+        // While Kafka is away, or the members' leaving is under way, it is tried again.
+        for (group, topics) in groups_of(service) {
+            let deadline = Instant::now() + RECOVERY_LIMIT;
+            while let Err(error) = change_group(&bootstrap, group, topics, fault.kind) {
+                if Instant::now() > deadline {
+                    return Err(error.context(format!("{fault}: {group}")));
+                }
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
+        hold(fault);
+        let still = self.pulse.values_since(Output::of(name), down);
+        self.start(name)?;
+        Ok(still)
+    }
+}
+
+fn change_group(bootstrap: &str, group: &str, topics: &[&str], kind: Kind) -> anyhow::Result<()> {
+    if kind == Kind::DeleteGroups {
+        return kafka::delete_groups(bootstrap, &[group]);
+    }
+    topics
+        .iter()
+        .try_for_each(|topic| kafka::reset_to_earliest(bootstrap, group, topic))
+}
+
+fn hold(fault: &Fault) {
+    std::thread::sleep(Duration::from_millis(fault.hold_ms));
+}
+
+/// The groups of a service and the topics that each reads.
+pub fn groups_of(service: Service) -> &'static [(&'static str, &'static [&'static str])] {
+    const NORMALIZED: &str = "normalized.market.ticks.v1";
+    const ENRICHED: &str = "enriched.market.ticks.v1";
+    match service {
+        Service::Normalization => &[
+            ("normalization-local", &[crate::RAW]),
+            ("normalization-local-clickhouse", &[NORMALIZED]),
+        ],
+        Service::Enrichment => &[
+            ("enrichment-local", &[NORMALIZED]),
+            ("enrichment-local-clickhouse", &[ENRICHED]),
+        ],
+        Service::Aggregation => &[
+            ("aggregation-local", &[ENRICHED]),
+            (
+                "aggregation-local-clickhouse",
+                &["aggregation.bars.v1", "aggregation.late.v1"],
+            ),
+        ],
+        Service::Projection => &[("projection-local", &[ENRICHED])],
+    }
+}

@@ -1,0 +1,251 @@
+//! The fault run: while ticks flow, several actors do the faults of a plan at the same time; at check points, and at the
+//! end, the load pauses and both judges look at everything.
+//!
+//! Invariants: one fault at a time for one process, so that "it is back" can be told; the report is saved after each
+//! fault and each check.
+//! Failure: lost, doubled or wrong is a finding in the report, and the run goes on to tell how much; a process that does
+//! not come back ends the run with an error.
+
+mod actions;
+pub(crate) mod check;
+pub(crate) mod pulse;
+mod report;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use localstack::Name;
+use testkit::load::{Load, LoadPlan};
+
+pub use actions::groups_of;
+pub use pulse::Peaks;
+pub use report::{Check, Done, Report};
+
+use crate::fault_plan::{Fault, plan};
+use crate::{Pipeline, RAW};
+use actions::Actor;
+use check::Judge;
+use pulse::Pulse;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Faults in all.
+    pub kills: u32,
+    /// Seed of plan and load.
+    pub seed: u64,
+    /// Messages a second.
+    pub rate: u32,
+    /// Actors that do faults at the same time.
+    pub actors: u32,
+    /// Faults between two checks.
+    pub check_every: u32,
+    /// The report's file. A report that is there is gone on with.
+    pub report: PathBuf,
+    /// The run ends with an error when the stack's folder is larger.
+    pub disk_limit_mb: u64,
+}
+
+/// What the actors share.
+struct Field {
+    waiting: Vec<Fault>,
+    busy: BTreeSet<Name>,
+    report: Report,
+    failed: Option<anyhow::Error>,
+}
+
+/// Runs, or goes on; answers the report, which is also in its file.
+///
+/// # Errors
+/// Where a process does not come back, or something cannot be asked. Findings are no errors: see [`Report::is_ok`].
+pub fn run(pipeline: &Pipeline, options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report::load(&options.report)?;
+    if report.sessions > 0 && (report.seed, report.rate) != (options.seed, options.rate) {
+        bail!(
+            "{} is of seed {} at {} messages a second: use these, or another file",
+            options.report.display(),
+            report.seed,
+            report.rate
+        );
+    }
+    report.publisher_interrupted |= report.sessions > 0 && !report.finished;
+    (report.seed, report.rate, report.kills) = (options.seed, options.rate, options.kills);
+    report.sessions += 1;
+    report.finished = false;
+    report.save(&options.report)?;
+    let load = Load::start(
+        &pipeline.bootstrap(),
+        LoadPlan {
+            topic: RAW.to_owned(),
+            seed: options.seed,
+            session: report.sessions,
+            rate: options.rate,
+        },
+    )?;
+    let pulse = Pulse::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| pulse.watch(pipeline));
+        let result = drive(pipeline, options, &load, &pulse, report);
+        pulse.end();
+        result
+    })
+}
+
+fn drive(
+    pipeline: &Pipeline,
+    options: &Options,
+    load: &Load,
+    pulse: &Pulse,
+    mut report: Report,
+) -> anyhow::Result<Report> {
+    let (begun, before) = (Instant::now(), report.seconds);
+    let published_before = report.published_ticks;
+    let mut judge = Judge::new(options.disk_limit_mb)?;
+    loop {
+        let next = (1..=options.kills).find(|number| !report.has_done(*number));
+        if let Some(next) = next {
+            let last = (next - 1) / options.check_every * options.check_every + options.check_every;
+            let mut part = plan(options.seed, 1, last.min(options.kills));
+            part.retain(|fault| !report.has_done(fault.number));
+            load.resume();
+            report = faults(pipeline, options, pulse, part, report)?;
+        }
+        let ledger = load.pause()?;
+        report.published_ticks = published_before + ledger.ticks;
+        say(&format!("checking after {} faults", report.done.len()));
+        let published = (!report.publisher_interrupted).then_some(report.published_ticks);
+        let check = judge.check(pipeline, report.done.len() as u32, published)?;
+        say(&format!(
+            "checked {} ticks: lost {}, doubled {}, wrong bars {}, otherwise wrong {}, dp verify {}, {:.0} s",
+            check.ticks,
+            check.lost,
+            check.doubled,
+            check.wrong_bars,
+            check.wrong,
+            if check.dp_verify_ok { "ok" } else { "NOT OK" },
+            check.seconds
+        ));
+        report.checks.push(check);
+        report.refused = pulse::refused(pipeline)?;
+        merge(&mut report.peaks, pulse.peaks());
+        report.seconds = before + begun.elapsed().as_secs_f64();
+        report.finished = report.done.len() as u32 >= options.kills;
+        report.save(&options.report)?;
+        if report.finished {
+            return Ok(report);
+        }
+    }
+}
+
+/// Does these faults, with several actors.
+fn faults(
+    pipeline: &Pipeline,
+    options: &Options,
+    pulse: &Pulse,
+    part: Vec<Fault>,
+    report: Report,
+) -> anyhow::Result<Report> {
+    let field = Mutex::new(Field {
+        waiting: part,
+        busy: BTreeSet::new(),
+        report,
+        failed: None,
+    });
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..options.actors.max(1) {
+            scope.spawn(|| {
+                if let Err(error) = act(pipeline, options, pulse, &field, &stop) {
+                    stop.store(true, Ordering::Relaxed);
+                    lock(&field).failed.get_or_insert(error);
+                }
+            });
+        }
+    });
+    let field = field.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match field.failed {
+        Some(error) => Err(error),
+        None => Ok(field.report),
+    }
+}
+
+fn act(
+    pipeline: &Pipeline,
+    options: &Options,
+    pulse: &Pulse,
+    field: &Mutex<Field>,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let actor = Actor { pipeline, pulse };
+    while !stop.load(Ordering::Relaxed) {
+        let Some(fault) = take(field) else { return Ok(()) };
+        let Some(fault) = fault else {
+            std::thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        std::thread::sleep(Duration::from_millis(fault.after_ms));
+        let recovery = actor
+            .perform(&fault)
+            .with_context(|| format!("fault {} of seed {}: {fault}", fault.number, options.seed))?;
+        let mut field = lock(field);
+        field.busy.remove(&fault.target);
+        field.report.done.push(Done {
+            number: fault.number,
+            kind: fault.kind.name().to_owned(),
+            target: fault.target.to_string(),
+            recovery_seconds: recovery.as_secs_f64(),
+            hold_seconds: fault.hold_ms as f64 / 1000.0,
+        });
+        field.report.save(&options.report)?;
+        say(&format!(
+            "{:>4}/{} [{}] {fault}: back after {:.1} s",
+            field.report.done.len(),
+            options.kills,
+            bar(field.report.done.len(), options.kills),
+            recovery.as_secs_f64()
+        ));
+    }
+    Ok(())
+}
+
+/// The next fault whose process is not busy: outer `None` when none is left, inner when all of them have to wait.
+fn take(field: &Mutex<Field>) -> Option<Option<Fault>> {
+    let mut field = lock(field);
+    if field.waiting.is_empty() {
+        return None;
+    }
+    let free = field
+        .waiting
+        .iter()
+        .position(|fault| !field.busy.contains(&fault.target));
+    Some(free.map(|position| {
+        let fault = field.waiting.remove(position);
+        field.busy.insert(fault.target);
+        fault
+    }))
+}
+
+fn merge(known: &mut Peaks, seen: Peaks) {
+    for (name, megabytes) in seen.resident_mb {
+        let peak = known.resident_mb.entry(name).or_default();
+        *peak = (*peak).max(megabytes);
+    }
+}
+
+fn bar(done: usize, all: u32) -> String {
+    let filled = done * 20 / (all as usize).max(1);
+    format!("{}{}", "#".repeat(filled), ".".repeat(20 - filled.min(20)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A line for who watches the run.
+fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,223 @@
+//! What a fault run has done and found so far: a JSON file that is replaced whole after each fault, so that an
+//! interrupted run goes on with its totals kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::pulse::Peaks;
+
+/// One fault that has been done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Its number in the plan.
+    pub number: u32,
+    /// Kind, in words.
+    pub kind: String,
+    /// Process.
+    pub target: String,
+    /// Seconds from the fault to the first new output of the process after it had come back. Those for which it was
+    /// down or frozen on purpose are part of it.
+    pub recovery_seconds: f64,
+    /// Seconds for which it was down, frozen or two on purpose.
+    pub hold_seconds: f64,
+}
+
+/// One look at everything, with nothing under way.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Check {
+    pub after_kills: u32,
+    /// Ticks that the raw log holds, repetitions left out.
+    pub ticks: u64,
+    /// Ticks that the publishers know to have published; `None` where a publisher was interrupted.
+    pub published: Option<u64>,
+    pub lost: u64,
+    pub doubled: u64,
+    pub wrong_bars: u64,
+    /// Wrong in another way: contents of rows, served prices, dead letters.
+    pub wrong: u64,
+    pub bars: u64,
+    pub dp_verify_ok: bool,
+    /// Seconds from the end of the load until every consumer was at its end and `dp verify` had compared everything.
+    pub seconds: f64,
+    pub disk_mb: u64,
+    /// Findings in words, the first of each.
+    pub findings: Vec<String>,
+}
+
+impl Check {
+    /// Whether nothing was found.
+    pub fn is_ok(&self) -> bool {
+        self.dp_verify_ok && self.lost + self.doubled + self.wrong_bars + self.wrong == 0 && self.findings.is_empty()
+    }
+}
+
+/// The report of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Report {
+    pub seed: u64,
+    /// Faults wanted.
+    pub kills: u32,
+    /// Messages a second.
+    pub rate: u32,
+    /// How often the run was begun; more than one: it was interrupted.
+    pub sessions: u32,
+    pub finished: bool,
+    pub done: Vec<Done>,
+    pub checks: Vec<Check>,
+    /// What services wrote to their logs: inserts refused by the fence, positions moved by another owner, unknown
+    /// outcomes of inserts, and workers that began again.
+    pub refused: BTreeMap<String, u64>,
+    /// Highest values seen.
+    pub peaks: Peaks,
+    pub seconds: f64,
+    /// Messages, ticks, repetitions and poison of publishers that ended in order.
+    pub published_ticks: u64,
+    /// A publisher was interrupted: what it had under way is known from the log only.
+    pub publisher_interrupted: bool,
+}
+
+impl Report {
+    /// The report of an earlier run with this seed, or an empty one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn load(path: &Path) -> anyhow::Result<Report> {
+        match fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| format!("read {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Report::default()),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Replaces the file.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+        let failed = || format!("write {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(failed)?;
+        }
+        let part = path.with_extension("part");
+        fs::write(&part, serde_json::to_string_pretty(self)?).with_context(failed)?;
+        fs::rename(&part, path).with_context(failed)
+    }
+
+    /// Whether this fault has been done.
+    pub fn has_done(&self, number: u32) -> bool {
+        self.done.iter().any(|done| done.number == number)
+    }
+
+    /// Whether every check so far was clean.
+    pub fn is_ok(&self) -> bool {
+        self.checks.iter().all(Check::is_ok)
+    }
+
+    fn by_kind(&self) -> BTreeMap<(&str, &str), (u32, f64)> {
+        let mut kinds: BTreeMap<(&str, &str), (u32, f64)> = BTreeMap::new();
+        for done in &self.done {
+            let entry = kinds.entry((&done.kind, &done.target)).or_default();
+            *entry = (entry.0 + 1, entry.1.max(done.recovery_seconds));
+        }
+        kinds
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<30} {:<15} {:>6} {:>18}",
+            "kind", "process", "times", "longest recovery"
+        )?;
+        for ((kind, target), (times, longest)) in self.by_kind() {
+            writeln!(f, "{kind:<30} {target:<15} {times:>6} {longest:>16.1} s")?;
+        }
+        for (what, times) in &self.refused {
+            writeln!(f, "{what:<46} {times:>6}")?;
+        }
+        let longest = self.done.iter().map(|done| done.recovery_seconds).fold(0.0, f64::max);
+        let last = self.checks.last().cloned().unwrap_or_default();
+        writeln!(
+            f,
+            "kills {} of {}   ticks {}   lost {}   doubled {}   wrong bars {}   otherwise wrong {}   dp verify {}",
+            self.done.len(),
+            self.kills,
+            last.ticks,
+            last.lost,
+            last.doubled,
+            last.wrong_bars,
+            last.wrong,
+            if last.dp_verify_ok { "ok" } else { "NOT OK" },
+        )?;
+        let published = last
+            .published
+            .map_or("unknown, a publisher was interrupted".to_owned(), |n| n.to_string());
+        writeln!(
+            f,
+            "published ticks {published}   bars {}   checks {} ({} clean)   longest recovery {longest:.1} s",
+            last.bars,
+            self.checks.len(),
+            self.checks.iter().filter(|check| check.is_ok()).count(),
+        )?;
+        let services = self
+            .peaks
+            .resident_mb
+            .iter()
+            .map(|(name, mb)| format!("{name} {mb} MB"));
+        writeln!(f, "memory at most: {}", services.collect::<Vec<_>>().join(", "))?;
+        writeln!(
+            f,
+            "hours {:.2}   sessions {}   disk {} MB   seed {}",
+            self.seconds / 3600.0,
+            self.sessions,
+            last.disk_mb,
+            self.seed
+        )?;
+        for finding in self.checks.iter().flat_map(|check| &check.findings) {
+            writeln!(f, "FOUND {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded_and_the_totals_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs/7.json");
+        assert_eq!(Report::load(&path).unwrap().sessions, 0);
+        let mut report = Report {
+            seed: 7,
+            ..Report::default()
+        };
+        for (number, recovery_seconds) in [(1, 3.5), (3, 9.25)] {
+            report.done.push(Done {
+                number,
+                kind: "kill -9".to_owned(),
+                target: "kafka".to_owned(),
+                recovery_seconds,
+                hold_seconds: 1.0,
+            });
+        }
+        report.save(&path).unwrap();
+        let loaded = Report::load(&path).unwrap();
+        assert!(loaded.has_done(3) && !loaded.has_done(2));
+        let shown = loaded.to_string();
+        assert!(
+            shown.contains("longest recovery 9.2") && shown.contains("seed 7"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! A stack whose data outlive the program: for a run that is interrupted and goes on.
+//!
+//! Invariant: its processes do not outlive the program, however it ends (a shell waits on a pipe from it); the folder
+//! stays until [`Kept::remove`]. The programs are copied into it at first, so a run ends with those that it began with.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::Context as _;
+use localstack::{Ports, Stack, StackConfig};
+
+const PROGRAMS: [&str; 6] = [
+    "dp",
+    "dp-clickhouse",
+    "normalization",
+    "enrichment",
+    "aggregation",
+    "projection",
+];
+const WATCH: &str = "cat >/dev/null; while read -r pid; do kill -9 \"$pid\"; done <\"$1\"";
+
+/// A stack in a folder of its own, on free ports.
+pub struct Kept {
+    stack: Stack,
+    /// Closed when the program ends.
+    _watch: (ChildStdin, Child),
+}
+
+impl Kept {
+    /// The stack of this folder, made where there is none. Nothing of it runs.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made, or the programs have not been built.
+    pub fn open(folder: &Path) -> anyhow::Result<Kept> {
+        let programs = folder.join("bin");
+        if !programs.is_dir() {
+            let part = folder.join("bin.part");
+            std::fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
+            let own = own_folder()?;
+            for program in PROGRAMS {
+                let from = own.join(program);
+                std::fs::copy(&from, part.join(program)).with_context(|| {
+                    format!(
+                        "copy {}: build it with `cargo build --release --workspace --bins`",
+                        from.display()
+                    )
+                })?;
+            }
+            std::fs::rename(&part, &programs).context("keep the programs")?;
+        }
+        if let Ok(earlier) = Stack::open(folder) {
+            earlier.kill_all()?;
+        }
+        let mut config = StackConfig::new(folder, Ports::free()?);
+        config.detached = false;
+        config.bin_dir = programs;
+        let stack = Stack::new(config)?;
+        let watch = watch(folder).context("start the shell that ends the stack with this program")?;
+        Ok(Kept { stack, _watch: watch })
+    }
+
+    /// Ends everything and removes the folder.
+    ///
+    /// # Errors
+    /// Where something does not end.
+    pub fn remove(folder: &Path) -> anyhow::Result<()> {
+        let stack = Stack::open(folder)?;
+        stack.kill_all()?;
+        stack.clean()?;
+        Ok(())
+    }
+}
+
+impl Deref for Kept {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+fn own_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("find this program")?;
+    Ok(program.parent().map(Path::to_owned).unwrap_or_default())
+}
+
+fn watch(folder: &Path) -> anyhow::Result<(ChildStdin, Child)> {
+    let mut child = Command::new("setsid")
+        .args(["sh", "-c", WATCH, "watch"])
+        .arg(folder.join("pids"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let input = child.stdin.take().context("it has no input")?;
+    Ok((input, child))
+}

@@ -1,0 +1,437 @@
+//! Longer outages under load: each server away for minutes, a slow ClickHouse, a full disk.
+//!
+//! What has to hold: the stream goes on where it can, memory stays bounded, the lag is gone within a minute after the
+//! return, and nothing is lost or doubled.
+//! Failure: what does not hold is a finding of its outage; the others still take place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use localstack::{Name, Server, Service, Temporary};
+use serde::Serialize;
+use testkit::kafka;
+use testkit::load::{Load, LoadPlan};
+use testkit::proxy::Proxy;
+
+use crate::fault_run::check::Judge;
+use crate::fault_run::groups_of;
+use crate::fault_run::pulse::{Output, Pulse, TOPICS};
+use crate::{PATIENCE, Pipeline, RAW, SERVICES};
+
+/// Within this time after the return every consumer has to be at its end again.
+pub const LAG_LIMIT: Duration = Duration::from_secs(60);
+/// Resident memory that no service may exceed, in MB.
+pub const MEMORY_LIMIT_MB: u64 = 300;
+/// A lag that the load itself makes within some seconds is none.
+const LAG_SECONDS: i64 = 5;
+const SLOW: Duration = Duration::from_secs(2);
+
+/// What is wrong for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// The server is killed, and started again at the end.
+    Down(Server),
+    /// Each request to ClickHouse takes two seconds more.
+    SlowClickHouse,
+    /// The disk of ClickHouse is full.
+    FullDisk,
+}
+
+impl Outage {
+    /// Every outage.
+    pub const ALL: [Outage; 6] = [
+        Outage::Down(Server::Kafka),
+        Outage::Down(Server::ClickHouse),
+        Outage::Down(Server::Postgres),
+        Outage::Down(Server::Redis),
+        Outage::SlowClickHouse,
+        Outage::FullDisk,
+    ];
+
+    /// What has to go on moving meanwhile.
+    fn goes_on(self) -> &'static [Output] {
+        const TABLES: [Output; 2] = [Output::Table("market_ticks"), Output::Table("enriched_ticks")];
+        const STREAM: [Output; 3] = [
+            Output::Topic(TOPICS[0]),
+            Output::Topic(TOPICS[1]),
+            Output::Topic(TOPICS[2]),
+        ];
+        const ALL: [Output; 7] = [
+            STREAM[0],
+            STREAM[1],
+            STREAM[2],
+            TABLES[0],
+            TABLES[1],
+            Output::Positions,
+            Output::NewestPrice,
+        ];
+        match self {
+            Outage::Down(Server::Kafka) => &[],
+            Outage::Down(Server::ClickHouse) | Outage::FullDisk => {
+                &[STREAM[0], STREAM[1], STREAM[2], Output::Positions, Output::NewestPrice]
+            }
+            Outage::Down(Server::Postgres) => &[
+                STREAM[0],
+                STREAM[1],
+                STREAM[2],
+                TABLES[0],
+                TABLES[1],
+                Output::NewestPrice,
+            ],
+            Outage::Down(Server::Redis) => &[STREAM[0], STREAM[1], STREAM[2], TABLES[0], TABLES[1], Output::Positions],
+            Outage::SlowClickHouse => &ALL,
+        }
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outage::Down(server) => f.pad(&format!("{} down", server.name())),
+            Outage::SlowClickHouse => f.pad("clickhouse slow"),
+            Outage::FullDisk => f.pad("clickhouse disk full"),
+        }
+    }
+}
+
+/// How one outage went.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Passed {
+    pub outage: String,
+    pub seconds: f64,
+    /// Outputs that had to go on, each with the longest time in seconds that it stood still.
+    pub stood_still_seconds: BTreeMap<String, f64>,
+    /// Seconds after the return until the server was ready.
+    pub ready_seconds: f64,
+    /// Seconds after the return until no consumer had a lag.
+    pub lag_gone_seconds: f64,
+    /// Highest resident memory of each service, in MB.
+    pub resident_mb: BTreeMap<String, u64>,
+    pub ticks: u64,
+    pub lost: u64,
+    pub doubled: u64,
+    pub findings: Vec<String>,
+}
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<21} {:>4.0} s  lag gone after {:>4.1} s  ticks {}  lost {}  doubled {}  memory {:?}",
+            self.outage, self.seconds, self.lag_gone_seconds, self.ticks, self.lost, self.doubled, self.resident_mb
+        )?;
+        write!(
+            f,
+            "\n    longest standstill of what goes on, s: {:?}",
+            self.stood_still_seconds
+        )?;
+        for finding in &self.findings {
+            write!(f, "\n    FOUND {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything needed for a row of outages.
+pub struct Outages<'a> {
+    pipeline: &'a Pipeline,
+    proxy: &'a Proxy,
+    /// Where ClickHouse keeps its files, when that is a file system of its own.
+    disk: Option<&'a SmallDisk>,
+    rate: u32,
+}
+
+impl<'a> Outages<'a> {
+    /// `proxy` has to stand between the services and ClickHouse.
+    pub fn new(pipeline: &'a Pipeline, proxy: &'a Proxy, disk: Option<&'a SmallDisk>, rate: u32) -> Outages<'a> {
+        Outages {
+            pipeline,
+            proxy,
+            disk,
+            rate,
+        }
+    }
+
+    /// Lets these outages happen one after the other, `length` each; tells of each as soon as it has passed.
+    ///
+    /// # Errors
+    /// Where a server does not come back, or something cannot be asked.
+    pub fn pass(
+        &self,
+        outages: &[Outage],
+        length: Duration,
+        seed: u64,
+        mut tell: impl FnMut(&Passed),
+    ) -> anyhow::Result<Vec<Passed>> {
+        let plan = LoadPlan {
+            topic: RAW.to_owned(),
+            seed,
+            session: 1,
+            rate: self.rate,
+        };
+        let load = Load::start(&self.pipeline.bootstrap(), plan)?;
+        let mut judge = Judge::new(u64::MAX)?;
+        let mut all = Vec::new();
+        for outage in outages {
+            load.resume();
+            let passed = self.pass_one(*outage, length, &load, &mut judge)?;
+            tell(&passed);
+            all.push(passed);
+        }
+        Ok(all)
+    }
+
+    fn pass_one(&self, outage: Outage, length: Duration, load: &Load, judge: &mut Judge) -> anyhow::Result<Passed> {
+        let pulse = Pulse::default();
+        let mut passed = std::thread::scope(|scope| {
+            scope.spawn(|| pulse.watch(self.pipeline));
+            let passed = self.under_load(outage, length, &pulse);
+            pulse.end();
+            passed
+        })?;
+        let ledger = load.pause()?;
+        let check = judge.check(self.pipeline, 0, Some(ledger.ticks))?;
+        (passed.ticks, passed.lost, passed.doubled) = (check.ticks, check.lost, check.doubled);
+        passed.findings.extend(check.findings);
+        let services = pulse.peaks().resident_mb;
+        passed.resident_mb = SERVICES
+            .iter()
+            .filter_map(|service| Some((service.name().to_owned(), *services.get(service.name())?)))
+            .collect();
+        for (name, megabytes) in passed.resident_mb.iter().filter(|(_, mb)| **mb > MEMORY_LIMIT_MB) {
+            let finding = format!("{name} took {megabytes} MB, the limit is {MEMORY_LIMIT_MB}");
+            passed.findings.push(finding);
+        }
+        Ok(passed)
+    }
+
+    fn under_load(&self, outage: Outage, length: Duration, pulse: &Pulse) -> anyhow::Result<Passed> {
+        let going = Instant::now();
+        let moves = Output::of(Name::from(Service::Normalization));
+        pulse.wait_until_it_moves(&pulse.values_since(moves, going))?;
+        let was = self.pids();
+        self.begin(outage)?;
+        let begun = Instant::now();
+        let (still, tables_stood) = self.watch(outage, begun, length, pulse);
+        let seconds = begun.elapsed().as_secs_f64();
+        let back = Instant::now();
+        self.end(outage)?;
+        let ready_seconds = back.elapsed().as_secs_f64();
+        let lag_gone_seconds = self.await_no_lag(back)?.as_secs_f64();
+        let mut findings: Vec<String> = still
+            .iter()
+            .filter(|(_, longest)| **longest > standstill_limit(length).as_secs_f64())
+            .map(|(output, longest)| format!("{output} stood still for {longest:.0} s"))
+            .collect();
+        if outage == Outage::FullDisk && tables_stood < standstill_limit(length).as_secs_f64() {
+            findings.push("rows were still written: the disk was not full".to_owned());
+        }
+        if lag_gone_seconds > LAG_LIMIT.as_secs_f64() {
+            findings.push(format!("the lag was gone only after {lag_gone_seconds:.0} s"));
+        }
+        if was != self.pids() {
+            findings.push(format!(
+                "services ended by themselves: pids {was:?}, then {:?}",
+                self.pids()
+            ));
+        }
+        Ok(Passed {
+            outage: outage.to_string(),
+            seconds,
+            stood_still_seconds: still,
+            ready_seconds,
+            lag_gone_seconds,
+            resident_mb: BTreeMap::new(),
+            ticks: 0,
+            lost: 0,
+            doubled: 0,
+            findings,
+        })
+    }
+
+    fn pids(&self) -> Vec<(Service, Option<i32>)> {
+        let stack = self.pipeline.stack();
+        SERVICES.map(|service| (service, stack.pid(service))).to_vec()
+    }
+
+    fn begin(&self, outage: Outage) -> anyhow::Result<()> {
+        match outage {
+            Outage::Down(server) => self.pipeline.stack().kill9(server)?,
+            Outage::SlowClickHouse => self.proxy.delay(SLOW),
+            Outage::FullDisk => self.disk.context("no small disk was given")?.fill()?,
+        }
+        Ok(())
+    }
+
+    fn end(&self, outage: Outage) -> anyhow::Result<()> {
+        let stack = self.pipeline.stack();
+        match outage {
+            Outage::Down(server) => {
+                stack.start(server)?;
+                stack.wait_ready(server, PATIENCE)?;
+            }
+            Outage::SlowClickHouse => self.proxy.delay(Duration::ZERO),
+            Outage::FullDisk => self.disk.context("no small disk was given")?.empty()?,
+        }
+        Ok(())
+    }
+
+    /// Looks on for the length of the outage; answers for how long each output that goes on has stood still at most, and
+    /// for how long the tables have.
+    fn watch(&self, outage: Outage, begun: Instant, length: Duration, pulse: &Pulse) -> (BTreeMap<String, f64>, f64) {
+        let table = Output::Table("market_ticks");
+        let (mut rows, mut written, mut longest_written) = (pulse.latest(table), Instant::now(), 0.0_f64);
+        let mut last: BTreeMap<Output, (i64, Instant)> = BTreeMap::new();
+        let mut longest: BTreeMap<String, f64> = BTreeMap::new();
+        while begun.elapsed() < length {
+            for output in outage.goes_on() {
+                let value = pulse.latest(*output).unwrap_or(i64::MIN);
+                let (known, since) = last.entry(*output).or_insert((value, Instant::now()));
+                if value != *known {
+                    (*known, *since) = (value, Instant::now());
+                }
+                let stood = longest.entry(output.to_string()).or_default();
+                *stood = stood.max(since.elapsed().as_secs_f64());
+            }
+            if pulse.latest(table) != rows {
+                (rows, written) = (pulse.latest(table), Instant::now());
+            }
+            longest_written = longest_written.max(written.elapsed().as_secs_f64());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        (longest, longest_written)
+    }
+
+    fn await_no_lag(&self, since: Instant) -> anyhow::Result<Duration> {
+        let limit = i64::from(self.rate) * LAG_SECONDS;
+        loop {
+            let lag = self.lag();
+            if lag.as_ref().is_ok_and(|lag| *lag <= limit) {
+                return Ok(since.elapsed());
+            }
+            if since.elapsed() > 5 * LAG_LIMIT {
+                bail!("the lag is not gone: {lag:?}");
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    }
+
+    /// The largest lag of a group on a topic. A group without a position lags by everything.
+    fn lag(&self) -> anyhow::Result<i64> {
+        let mut largest = 0;
+        for (group, topics) in SERVICES.into_iter().flat_map(groups_of) {
+            for topic in *topics {
+                let partitions = kafka::committed(&self.pipeline.bootstrap(), group, topic)?;
+                let lag: i64 = partitions
+                    .iter()
+                    .map(|(_, committed, end)| end - committed.unwrap_or(0))
+                    .sum();
+                largest = largest.max(lag);
+            }
+        }
+        Ok(largest)
+    }
+}
+
+/// An output may stand still while clients notice the outage: that is bounded, and far below the outage itself.
+fn standstill_limit(length: Duration) -> Duration {
+    Duration::from_secs(30).min(length * 2 / 3).max(Duration::from_secs(15))
+}
+
+/// A small file system of its own, in memory.
+pub struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts it there. Only root may: everybody else gets `None` and a line that says so.
+    ///
+    /// # Errors
+    /// Where root cannot mount either.
+    pub fn mount(folder: &Path, megabytes: u32) -> anyhow::Result<Option<SmallDisk>> {
+        let user = Command::new("id").arg("-u").output().context("run id")?;
+        if String::from_utf8_lossy(&user.stdout).trim() != "0" {
+            eprintln!("SKIPPED: a full disk needs a small file system, and only root may mount one");
+            return Ok(None);
+        }
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let size = format!("size={megabytes}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(folder)
+            .output()?;
+        if !mounted.status.success() {
+            let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
+            bail!("mount a small disk on {}: {}", folder.display(), why.trim());
+        }
+        Ok(Some(SmallDisk {
+            folder: folder.to_owned(),
+        }))
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) -> anyhow::Result<()> {
+        let filler = self.folder.join("filler");
+        let mut file = std::fs::File::create(&filler).context("create the filler")?;
+        let zeros = vec![0; 64 << 10];
+        for size in [zeros.len(), 4096] {
+            while std::io::Write::write_all(&mut file, zeros.get(..size).unwrap_or_default()).is_ok() {}
+        }
+        Ok(())
+    }
+
+    fn empty(&self) -> anyhow::Result<()> {
+        std::fs::remove_file(self.folder.join("filler")).context("remove the filler")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: whoever still has a file open there keeps it until it ends.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} could not be unmounted", self.folder.display());
+        }
+    }
+}
+
+/// Room for what the small disk has to hold before it is filled.
+const DISK_MB: u32 = 2_000;
+
+/// Starts everything on a stack of its own, with the proxy and the small disk, and lets all outages happen; tells of each
+/// as soon as it has passed. Without the right to mount, the full disk is left out with a line that says so.
+///
+/// # Errors
+/// As [`Outages::pass`].
+pub fn on_own_stack(
+    outages: &[Outage],
+    length: Duration,
+    seed: u64,
+    rate: u32,
+    tell: impl FnMut(&Passed),
+) -> anyhow::Result<Vec<Passed>> {
+    let mut stack = Temporary::new()?;
+    let proxy = Proxy::start(&format!("127.0.0.1:{}", stack.config().ports.clickhouse_http))?;
+    let url = format!("http://127.0.0.1:{}", proxy.port());
+    let service_env = &mut stack.config_mut().service_env;
+    service_env.insert("DATA_PROC_CLICKHOUSE_URL".to_owned(), url);
+    let mut outages = outages.to_vec();
+    let disk = if outages.contains(&Outage::FullDisk) {
+        SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), DISK_MB)?
+    } else {
+        None
+    };
+    if disk.is_none() {
+        outages.retain(|outage| *outage != Outage::FullDisk);
+    }
+    let pipeline = Pipeline::on(stack)?;
+    let passed = Outages::new(&pipeline, &proxy, disk.as_ref(), rate).pass(&outages, length, seed, tell);
+    // Before the stack, whose folder it lies in; the server keeps it until it ends.
+    drop(disk);
+    passed
+}

@@ -1,0 +1,32 @@
+//! The fault run, short: every kind of fault for every process, several at a time, while ticks flow.
+//! The long one is `make test-faults KILLS=500`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use e2e::fault_plan::DECK;
+use e2e::fault_run::{self, Options};
+use e2e::{Pipeline, root};
+
+#[test]
+fn forty_faults_of_every_kind_lose_and_double_nothing() {
+    let seed = std::env::var("SEED").map_or(254, |seed| seed.parse().expect("SEED is a number"));
+    let report = root().join("target/test-faults").join(format!("short-{seed}.json"));
+    // The stack of an earlier test is gone, and so is what could be gone on with.
+    let _absent = std::fs::remove_file(&report);
+    let pipeline = Pipeline::start().unwrap();
+    let report = fault_run::run(
+        &pipeline,
+        &Options {
+            kills: DECK as u32,
+            seed,
+            rate: 300,
+            actors: 4,
+            check_every: DECK as u32,
+            report,
+            disk_limit_mb: 10_000,
+        },
+    )
+    .unwrap();
+    println!("{report}");
+    assert!(report.is_ok(), "{report}");
+    assert_eq!(report.done.len(), DECK);
+}

@@ -1,0 +1,80 @@
+//! SIGTERM while a server is away: every service ends in order within its 30 s, and nothing is lost by it.
+
+use std::time::{Duration, Instant};
+
+use e2e::{PATIENCE, Pipeline, SERVICES};
+use localstack::Server;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// The services' own deadline is 30 s; beyond it they give up with exit code 1.
+const STOP_LIMIT: Duration = Duration::from_secs(31);
+
+/// Asks all services to end, and waits for each; answers name, exit and seconds.
+fn stop_all(pipeline: &Pipeline) -> Vec<(&'static str, WaitStatus, f64)> {
+    let pids = SERVICES.map(|service| {
+        let pid = Pid::from_raw(pipeline.stack().pid(service).expect("the service runs"));
+        kill(pid, Signal::SIGTERM).unwrap();
+        (service.name(), pid)
+    });
+    let asked = Instant::now();
+    let mut ended = Vec::new();
+    for (name, pid) in pids {
+        loop {
+            match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::StillAlive if asked.elapsed() < STOP_LIMIT => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                status => {
+                    ended.push((name, status, asked.elapsed().as_secs_f64()));
+                    break;
+                }
+            }
+        }
+    }
+    ended
+}
+
+fn stops_in_order_without(server: Server, seed: u64) {
+    let pipeline = Pipeline::shared();
+    let load = pipeline.load(seed).unwrap();
+    pipeline.wait_for_more(500).unwrap();
+    pipeline.stack().kill9(server).unwrap();
+    // Everybody has something in hand that this server was to take.
+    load.go_on_for(3_000);
+    let ended = stop_all(&pipeline);
+    println!("without {}: {ended:?}", server.name());
+    pipeline.stack().start(server).unwrap();
+    pipeline.stack().wait_ready(server, PATIENCE).unwrap();
+    for (name, status, seconds) in &ended {
+        assert!(
+            matches!(status, WaitStatus::Exited(_, 0)),
+            "{name} without {}: {status:?} after {seconds:.1} s",
+            server.name()
+        );
+    }
+    load.pause().unwrap();
+    pipeline.stack().start_services().unwrap();
+    pipeline.agree().unwrap();
+}
+
+#[test]
+fn services_stop_in_order_while_clickhouse_is_away() {
+    stops_in_order_without(Server::ClickHouse, 71);
+}
+
+#[test]
+fn services_stop_in_order_while_postgres_is_away() {
+    stops_in_order_without(Server::Postgres, 72);
+}
+
+#[test]
+fn services_stop_in_order_while_redis_is_away() {
+    stops_in_order_without(Server::Redis, 73);
+}
+
+#[test]
+fn services_stop_in_order_while_kafka_is_away() {
+    stops_in_order_without(Server::Kafka, 74);
+}
