@@ -4,10 +4,10 @@
 //! return, and nothing is lost or doubled.
 //! Failure: what does not hold is a finding of its outage; the others still take place.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -20,7 +20,8 @@ use testkit::proxy::Proxy;
 use crate::fault_run::check::Judge;
 use crate::fault_run::groups_of;
 use crate::fault_run::pulse::{Output, Pulse, TOPICS};
-use crate::{PATIENCE, Pipeline, RAW, SERVICES};
+use crate::{PATIENCE, Pipeline, RAW, SERVICES, root};
+pub use disk::SmallDisk;
 
 /// Within this time after the return every consumer has to be at its end again.
 pub const LAG_LIMIT: Duration = Duration::from_secs(60);
@@ -228,7 +229,7 @@ impl<'a> Outages<'a> {
             .filter(|(_, longest)| **longest > standstill_limit(length).as_secs_f64())
             .map(|(output, longest)| format!("{output} stood still for {longest:.0} s"))
             .collect();
-        if outage == Outage::FullDisk && tables_stood < standstill_limit(length).as_secs_f64() {
+        if outage == Outage::FullDisk && tables_stood < length.as_secs_f64() / 2.0 {
             findings.push("rows were still written: the disk was not full".to_owned());
         }
         if lag_gone_seconds > LAG_LIMIT.as_secs_f64() {
@@ -343,63 +344,6 @@ fn standstill_limit(length: Duration) -> Duration {
     Duration::from_secs(30).min(length * 2 / 3).max(Duration::from_secs(15))
 }
 
-/// A small file system of its own, in memory.
-pub struct SmallDisk {
-    folder: PathBuf,
-}
-
-impl SmallDisk {
-    /// Mounts it there. Only root may: everybody else gets `None` and a line that says so.
-    ///
-    /// # Errors
-    /// Where root cannot mount either.
-    pub fn mount(folder: &Path, megabytes: u32) -> anyhow::Result<Option<SmallDisk>> {
-        let user = Command::new("id").arg("-u").output().context("run id")?;
-        if String::from_utf8_lossy(&user.stdout).trim() != "0" {
-            eprintln!("SKIPPED: a full disk needs a small file system, and only root may mount one");
-            return Ok(None);
-        }
-        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(folder)
-            .output()?;
-        if !mounted.status.success() {
-            let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
-            bail!("mount a small disk on {}: {}", folder.display(), why.trim());
-        }
-        Ok(Some(SmallDisk {
-            folder: folder.to_owned(),
-        }))
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) -> anyhow::Result<()> {
-        let filler = self.folder.join("filler");
-        let mut file = std::fs::File::create(&filler).context("create the filler")?;
-        let zeros = vec![0; 64 << 10];
-        for size in [zeros.len(), 4096] {
-            while std::io::Write::write_all(&mut file, zeros.get(..size).unwrap_or_default()).is_ok() {}
-        }
-        Ok(())
-    }
-
-    fn empty(&self) -> anyhow::Result<()> {
-        std::fs::remove_file(self.folder.join("filler")).context("remove the filler")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: whoever still has a file open there keeps it until it ends.
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.folder).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} could not be unmounted", self.folder.display());
-        }
-    }
-}
-
 /// Room for what the small disk has to hold before it is filled.
 const DISK_MB: u32 = 2_000;
 
@@ -431,7 +375,24 @@ pub fn on_own_stack(
     }
     let pipeline = Pipeline::on(stack)?;
     let passed = Outages::new(&pipeline, &proxy, disk.as_ref(), rate).pass(&outages, length, seed, tell);
+    let clean = passed
+        .as_ref()
+        .is_ok_and(|passed| passed.iter().all(|passed| passed.findings.is_empty()));
+    if !clean {
+        keep_logs(&pipeline)?;
+    }
     // Before the stack, whose folder it lies in; the server keeps it until it ends.
     drop(disk);
     passed
+}
+
+fn keep_logs(pipeline: &Pipeline) -> anyhow::Result<()> {
+    let kept = root().join("target/test-outages-logs");
+    std::fs::create_dir_all(&kept).with_context(|| format!("create {}", kept.display()))?;
+    for process in pipeline.stack().status()? {
+        let log = kept.join(format!("{}.log", process.name));
+        std::fs::copy(&process.log, &log).with_context(|| format!("copy {}", process.log.display()))?;
+    }
+    eprintln!("logs: {}", kept.display());
+    Ok(())
 }

@@ -156,7 +156,6 @@ impl Maker {
 
 #[derive(Default)]
 struct Deliveries {
-    acknowledged: Arc<AtomicU64>,
     refused: Arc<Mutex<Option<String>>>,
 }
 
@@ -166,9 +165,8 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => _ = self.acknowledged.fetch_add(1, Ordering::SeqCst),
-            Err((error, _)) => *lock(&self.refused) = Some(error.to_string()),
+        if let Err((error, _)) = result {
+            *lock(&self.refused) = Some(error.to_string());
         }
     }
 }
@@ -191,7 +189,6 @@ struct Shared {
 /// A load under way.
 pub struct Load {
     shared: Arc<Shared>,
-    acknowledged: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -204,7 +201,7 @@ impl Load {
     /// Begins at once.
     pub fn start(bootstrap: &str, plan: LoadPlan) -> anyhow::Result<Load> {
         let context = Deliveries::default();
-        let (acknowledged, refused) = (Arc::clone(&context.acknowledged), Arc::clone(&context.refused));
+        let refused = Arc::clone(&context.refused);
         let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("enable.idempotence", "true")
@@ -231,15 +228,9 @@ impl Load {
         let thread = std::thread::spawn(move || publishing.run());
         Ok(Load {
             shared,
-            acknowledged,
             sent,
             thread: Some(thread),
         })
-    }
-
-    /// Messages that the broker has acknowledged so far.
-    pub fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::SeqCst)
     }
 
     /// Waits until so many more messages have been made, whether the broker takes them or not.

@@ -55,6 +55,8 @@ struct Field {
     waiting: Vec<Fault>,
     busy: BTreeSet<Name>,
     report: Report,
+    /// When these faults began, and the seconds of the run until then.
+    begun: (Instant, f64),
     failed: Option<anyhow::Error>,
 }
 
@@ -102,7 +104,6 @@ fn drive(
     pulse: &Pulse,
     mut report: Report,
 ) -> anyhow::Result<Report> {
-    let (begun, before) = (Instant::now(), report.seconds);
     let published_before = report.published_ticks;
     let mut judge = Judge::new(options.disk_limit_mb)?;
     loop {
@@ -114,6 +115,7 @@ fn drive(
             load.resume();
             report = faults(pipeline, options, pulse, part, report)?;
         }
+        let begun = Instant::now();
         let ledger = load.pause()?;
         report.published_ticks = published_before + ledger.ticks;
         say(&format!("checking after {} faults", report.done.len()));
@@ -132,7 +134,7 @@ fn drive(
         report.checks.push(check);
         report.refused = pulse::refused(pipeline)?;
         merge(&mut report.peaks, pulse.peaks());
-        report.seconds = before + begun.elapsed().as_secs_f64();
+        report.seconds += begun.elapsed().as_secs_f64();
         report.finished = report.done.len() as u32 >= options.kills;
         report.save(&options.report)?;
         if report.finished {
@@ -152,6 +154,7 @@ fn faults(
     let field = Mutex::new(Field {
         waiting: part,
         busy: BTreeSet::new(),
+        begun: (Instant::now(), report.seconds),
         report,
         failed: None,
     });
@@ -200,6 +203,7 @@ fn act(
             recovery_seconds: recovery.as_secs_f64(),
             hold_seconds: fault.hold_ms as f64 / 1000.0,
         });
+        field.report.seconds = field.begun.1 + field.begun.0.elapsed().as_secs_f64();
         field.report.save(&options.report)?;
         say(&format!(
             "{:>4}/{} [{}] {fault}: back after {:.1} s",

@@ -15,6 +15,9 @@ use crate::metrics as names;
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StartAt, StreamError};
 
+/// How long the group's coordinator may take to answer before a commit is waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
 /// An output record.
 #[derive(Debug, Clone, Copy)]
 pub struct Output<'a> {
@@ -172,6 +175,11 @@ impl<'s> Io<'s> {
 
     pub(super) fn flush_commits(&mut self, wait: bool) -> Result<(), StreamError> {
         let mut commits = std::mem::take(&mut self.commits);
+        if wait && !commits.is_empty() {
+            // A commit that waits has no time limit of its own: first see that somebody answers.
+            let partitions: Vec<Partition> = commits.keys().cloned().collect();
+            self.consumer.committed(&partitions, ANSWER_WITHIN)?;
+        }
         self.consumer.commit(&commits, wait)?;
         self.committed.append(&mut commits);
         Ok(())

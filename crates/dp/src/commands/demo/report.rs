@@ -278,7 +278,7 @@ mod tests {
             steps: vec![Step {
                 name: "raw append → normalized".to_owned(),
                 calm: Some(Quantiles {
-                    p50_ms: 3.25,
+                    p50_ms: 3.1,
                     p99_ms: 9.0,
                     p999_ms: 12.0,
                 }),
