@@ -259,6 +259,17 @@ impl GroupConsumer {
             .map_err(|e| classify("read log range", &e))
     }
 
+    /// Whether a broker answers within this time.
+    pub fn answers(&self, within: Duration) -> bool {
+        self.consumer.fetch_metadata(None, within).is_ok()
+    }
+
+    /// Ends without leaving the group, which then misses this member after its session time-out. For a process that is
+    /// about to end while Kafka is away: leaving in order waits for an answer, without limit.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+
     /// Messages between the position and the end of the log, as of the last statistics.
     pub fn lag(&self) -> Vec<(Partition, i64)> {
         let lag = self

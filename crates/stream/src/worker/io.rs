@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use domain::Micros;
 use metrics::counter;
 
-use super::WorkerConfig;
+use super::{ANSWER_WITHIN, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::GroupConsumer;
@@ -14,9 +14,6 @@ use crate::kafka::producer::OrderedProducer;
 use crate::metrics as names;
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StartAt, StreamError};
-
-/// How long the group's coordinator may take to answer before a commit is waited for.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// An output record.
 #[derive(Debug, Clone, Copy)]
@@ -175,10 +172,12 @@ impl<'s> Io<'s> {
 
     pub(super) fn flush_commits(&mut self, wait: bool) -> Result<(), StreamError> {
         let mut commits = std::mem::take(&mut self.commits);
-        if wait && !commits.is_empty() {
-            // A commit that waits has no time limit of its own: first see that somebody answers.
-            let partitions: Vec<Partition> = commits.keys().cloned().collect();
-            self.consumer.committed(&partitions, ANSWER_WITHIN)?;
+        // A commit that waits has no time limit of its own.
+        if wait && !commits.is_empty() && !self.consumer.answers(ANSWER_WITHIN) {
+            return Err(StreamError::transient(
+                "kafka_unavailable",
+                "kafka does not answer, so the last offsets were not committed",
+            ));
         }
         self.consumer.commit(&commits, wait)?;
         self.committed.append(&mut commits);

@@ -82,6 +82,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
 /// lag until the next message comes.
 const RECOMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long Kafka may take to answer before we wait for it without limit, or do not.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the worker until shutdown is requested (`Ok`) or a fatal error (`Err`).
 pub fn run(
@@ -172,6 +174,14 @@ impl<'s> Session<'s> {
     }
 
     fn run(mut self, handler: &mut dyn Handler) -> Result<(), StreamError> {
+        let result = self.serve(handler);
+        if self.shutdown.is_requested() && !self.consumer.answers(ANSWER_WITHIN) {
+            self.consumer.abandon();
+        }
+        result
+    }
+
+    fn serve(&mut self, handler: &mut dyn Handler) -> Result<(), StreamError> {
         let Session {
             config,
             status,
@@ -180,7 +190,7 @@ impl<'s> Session<'s> {
             producer,
             assigned,
             meters,
-        } = &mut self;
+        } = self;
         let (consumer, producer) = (&*consumer, &*producer);
         let mut io = Io::new(config, consumer, producer, shutdown);
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
