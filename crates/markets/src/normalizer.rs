@@ -51,6 +51,7 @@ impl Default for NormalizerConfig {
 pub struct Normalizer {
     config: NormalizerConfig,
     raw_text: String,
+    avro: Vec<u8>,
     last: LastTicks,
 }
 
@@ -97,6 +98,7 @@ impl Normalizer {
         Normalizer {
             config,
             raw_text: String::new(),
+            avro: Vec::new(),
             last: LastTicks::new(),
         }
     }
@@ -111,7 +113,12 @@ impl Normalizer {
     /// # Errors
     /// The [`Rejection`] that sends the whole message to the dead letters.
     pub fn parse<'s>(&'s mut self, message: &RawMessage<'s>) -> Result<Parsed<'s>, Rejection> {
-        let Normalizer { config, raw_text, last } = self;
+        let Normalizer {
+            config,
+            raw_text,
+            avro,
+            last,
+        } = self;
         let config: &'s NormalizerConfig = config;
         let (attempt, selected) = match &message.replay {
             Some(replay) => (replay.attempt, replay.selected_rows()?),
@@ -123,7 +130,7 @@ impl Normalizer {
             None => {
                 check_size(message, config.max_tick_bytes)?;
                 let event = if is_avro {
-                    shapes::read_avro(message, &config.venues, &config.wire)?
+                    shapes::read_avro(message, &config.venues, &config.wire, avro)?
                 } else {
                     shapes::read_json(message, &config.venues, raw_text)?
                 };

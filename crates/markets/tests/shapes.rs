@@ -4,8 +4,8 @@
 mod common;
 
 use common::{APPENDED_AT, flags, message, normalizer, one, refused, run};
-use domain::{Decimal, Kind};
-use markets::{RejectCode, Replay};
+use domain::{Decimal, Kind, Tick};
+use markets::{Normalizer, NormalizerConfig, RejectCode, Replay};
 use serde_json::{Value, json};
 
 fn envelope() -> Value {
@@ -164,6 +164,31 @@ fn a_typed_message_becomes_the_tick_that_it_states() {
     };
     normalizer().normalize(&message(&payload), 5, emit).unwrap();
     assert_eq!(count, 1);
+}
+
+#[test]
+fn a_typed_message_of_an_older_schema_is_read_by_a_build_that_knows_it() {
+    let mut schema: Value = serde_json::from_str(codec::Record::RawMarketTick.schema_text()).unwrap();
+    let dropped = schema["fields"].as_array_mut().unwrap().pop().unwrap();
+    assert_eq!(dropped["name"], "sequence");
+    let older = codec::older::Older::new(&schema.to_string()).unwrap();
+    // A sequence that is not there is the last byte of the current form.
+    let current = framed(&codec::RawTick {
+        sequence: None,
+        ..avro()
+    });
+    let header = codec::framing::single_object_header(older.fingerprint());
+    let payload = [&header[..], &current[header.len()..current.len() - 1]].concat();
+
+    assert_eq!(run(&message(&payload)).unwrap_err().code, RejectCode::InvalidAvro);
+    let mut knowing = Normalizer::new(NormalizerConfig {
+        wire: codec::Wire::single_object().also_reading(&schema.to_string()).unwrap(),
+        ..NormalizerConfig::default()
+    });
+    let mut prices = Vec::new();
+    let emit = &mut |tick: &Tick<'_>| prices.push((tick.price, tick.sequence, tick.symbol.map(str::to_owned)));
+    knowing.normalize(&message(&payload), 5, emit).unwrap();
+    assert_eq!(prices, [(decimal("-3.25"), None, Some("WH".to_owned()))]);
 }
 
 #[test]

@@ -25,8 +25,9 @@ pub trait Stage {
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError>;
 
     /// Shows a message that was finished by an earlier owner, so that memory (an event-id window) can be rebuilt.
-    fn observe(&mut self, message: &Message<'_>) {
+    fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
         let _ = message;
+        Ok(())
     }
 
     /// How far back [`Stage::observe`] needs to see; `None` where the stage remembers nothing.
@@ -248,8 +249,7 @@ impl<S: Stage> Handler for Hop<S> {
             .get(index)
             .is_some_and(|lane| message.offset < lane.process_from)
         {
-            self.stage.observe(message);
-            return Ok(());
+            return self.stage.observe(message);
         }
         self.process(io, message)?;
         if let Some(lane) = self.lanes.get_mut(index) {

@@ -1,6 +1,8 @@
-//! Shape C: `RawMarketTick`, the same fields typed.
+//! Shape C: `RawMarketTick`, the same fields typed, in any version of its schema.
 
-use codec::{RawTick, Wire};
+use std::borrow::Cow;
+
+use codec::{RawTick, Record, Wire};
 
 use crate::event::{Event, venue_of};
 use crate::message::RawMessage;
@@ -8,10 +10,22 @@ use crate::rejection::{RejectCode, Rejection};
 use crate::text::Text;
 use crate::venue::Venue;
 
-/// Reads a framed `RawMarketTick`.
-pub(crate) fn read<'s>(message: &RawMessage<'s>, venues: &'s [Venue], wire: &Wire) -> Result<Event<'s>, Rejection> {
+/// Reads a framed `RawMarketTick`; `rewritten` takes the current form of an older version.
+pub(crate) fn read<'s>(
+    message: &RawMessage<'s>,
+    venues: &'s [Venue],
+    wire: &Wire,
+    rewritten: &'s mut Vec<u8>,
+) -> Result<Event<'s>, Rejection> {
+    let payload = match wire.current(Record::RawMarketTick, message.payload) {
+        Cow::Borrowed(payload) => payload,
+        Cow::Owned(payload) => {
+            *rewritten = payload;
+            rewritten.as_slice()
+        }
+    };
     let raw = wire
-        .decode_raw(message.payload)
+        .decode_raw(payload)
         .map_err(|error| Rejection::new(RejectCode::InvalidAvro, error.to_string()))?;
     let checked = event(&raw, venues).and_then(|event| event.check(message).map(|()| event));
     checked.map_err(|rejection| Rejection {

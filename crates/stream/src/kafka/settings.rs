@@ -67,7 +67,8 @@ pub fn producer(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("linger.ms", "10")
         .set("batch.num.messages", "10000")
         .set("batch.size", "524288")
-        .set("queue.buffering.max.messages", "100000")
+        // Some hundred milliseconds of a full load; more is memory without speed.
+        .set("queue.buffering.max.messages", "20000")
         .set("queue.buffering.max.kbytes", "65536")
         .set("message.max.bytes", MAX_MESSAGE_BYTES_TEXT)
         .set("compression.type", "lz4");

@@ -5,14 +5,15 @@
 //! Invariants: INV-1 (existence, index and route follow from the log; the clock is a remark), INV-4 (the key decides the
 //! partition), INV-5 (parsed or dead-lettered; emitted, duplicate or rejected: every one is counted).
 //! Failure: a message that cannot be read is a dead letter with its code; of a document, the rows that cannot be read
-//! are one dead letter that names them, and the others are emitted. A repeated event is only counted.
+//! are one dead letter that names them, and the others are emitted. A repeated event is only counted. A schema that the
+//! registry cannot tell now is waited for.
 
 use std::sync::Arc;
 
-use codec::Wire;
+use codec::{Wire, framing};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Classified, Micros, Tick};
+use domain::{Classified, ErrorClass, Micros, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRow, Rejection, Replay, header_text};
 use stream::event_window::{EventWindow, WindowLimits};
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
@@ -103,6 +104,20 @@ impl Normalize {
         }
     }
 
+    /// Waits for a schema that the registry was not asked for yet, or cannot tell now: such a message is not poison.
+    fn await_schema(&self, raw: &RawMessage<'_>) -> Result<(), StreamError> {
+        if !framing::is_framed(raw.payload) {
+            return Ok(());
+        }
+        match self.wire.open(raw.payload) {
+            Err(error) if error.class() == ErrorClass::Transient => {
+                let reason = format!("read a raw tick: {error}");
+                Err(StreamError::transient(error.code(), reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A raw message that an earlier owner finished: only its event counts.
     pub fn remember(&mut self, raw: &RawMessage<'_>) {
         if let Ok(parsed) = self.normalizer.parse(raw) {
@@ -124,7 +139,10 @@ impl Stage for Normalize {
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError> {
         self.meters.message(message.timestamp);
         Ok(match raw_message(message) {
-            Ok(raw) => self.record(&raw, out, wall_clock()),
+            Ok(raw) => {
+                self.await_schema(&raw)?;
+                self.record(&raw, out, wall_clock())
+            }
             Err(rejection) => {
                 self.meters.batch().dead_lettered += 1;
                 whole(rejection, 1)
@@ -132,10 +150,12 @@ impl Stage for Normalize {
         })
     }
 
-    fn observe(&mut self, message: &Message<'_>) {
+    fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
         if let Ok(raw) = raw_message(message) {
+            self.await_schema(&raw)?;
             self.remember(&raw);
         }
+        Ok(())
     }
 
     fn memory(&self) -> Option<Memory> {
