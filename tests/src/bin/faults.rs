@@ -28,10 +28,10 @@ struct Args {
     /// Faults between two checks of everything
     #[arg(long, default_value_t = 50)]
     check_every: u32,
-    /// Folder of the reports, <seed>.json each [default: target/test-faults]
+    /// Folder of the reports, SEED.json each [default: target/test-faults]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Folder of the stack's data [default: /var/tmp/254carbon-faults-<seed>]
+    /// Folder of the stack's data [default: /var/tmp/254carbon-faults-SEED]
     #[arg(long)]
     data: Option<PathBuf>,
     /// Keep the stack's data when the run has ended well

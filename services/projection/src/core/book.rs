@@ -16,7 +16,7 @@ pub enum Copy {
 #[derive(Debug)]
 struct Entry {
     price: LatestPrice,
-    /// Waits for its store: by [`Copy`].
+    /// Waits for its store: by [`enum@Copy`].
     waiting: [bool; 2],
 }
 
@@ -25,7 +25,7 @@ struct Entry {
 pub struct Book {
     places: FxHashMap<Box<[u8]>, usize>,
     entries: Vec<Entry>,
-    /// Entries that wait, by [`Copy`]; may hold one twice only if it was taken in between.
+    /// Entries that wait, by [`enum@Copy`]; may hold one twice only if it was taken in between.
     waiting: [Vec<usize>; 2],
 }
 

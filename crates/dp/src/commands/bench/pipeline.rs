@@ -218,7 +218,7 @@ impl Step {
     }
 
     fn is_due(self, look: u32) -> bool {
-        self != Step::Bars || look % LOOKS_BETWEEN_BARS == 0
+        self != Step::Bars || look.is_multiple_of(LOOKS_BETWEEN_BARS)
     }
 
     /// Ticks that have arrived there.
