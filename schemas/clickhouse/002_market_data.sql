@@ -1,6 +1,6 @@
 -- Ticks, bars and late ticks. Rows come only from the writers: one atomic insert into one table partition per batch, so
 -- `count()` without FINAL is exact (INV-6). Partitions and expiry go by ingestion, since documents may be years old.
--- The projection `pos` answers "where did the writer stop" without a scan.
+-- The projection `pos` went with 004_positions.
 
 -- Normalized ticks.
 CREATE TABLE IF NOT EXISTS {db}.market_ticks{suffix}

@@ -57,7 +57,7 @@ pub struct Context<S> {
 impl<S> Context<S> {
     /// Runs `DATA_PROC_WORKERS` workers over these topics in the service's group; `make` builds the handler of one, again
     /// after every transient error.
-    pub fn workers<F>(&mut self, stage: &str, topics: &[String], make: F)
+    pub fn workers<F>(&mut self, stage: &str, topics: &[String], pace: Pace, make: F)
     where
         F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + Sync + 'static,
     {
@@ -70,7 +70,7 @@ impl<S> Context<S> {
                     name: format!("{stage}-{number}"),
                     group: group.clone(),
                     topics: topics.to_vec(),
-                    pace: Pace::Prompt,
+                    pace,
                     critical: true,
                 },
                 move || make(),
@@ -123,6 +123,7 @@ impl<S> Context<S> {
             bootstrap: self.settings.kafka_bootstrap.clone(),
             client_id: format!("{}-{name}", self.service),
             dlq_topic: self.names.dlq.clone(),
+            compression: self.settings.kafka_compression,
             drain_timeout: DRAIN_TIMEOUT,
             group,
             topics,

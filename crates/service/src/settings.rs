@@ -10,6 +10,8 @@ mod shared;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use stream::kafka::settings::Compression;
+
 pub use reader::{Env, Reader, Rule, Secret, SettingsError, Variable, mask, parse_duration};
 
 /// Where the process runs.
@@ -108,6 +110,8 @@ pub struct Settings {
     pub environment: Environment,
     pub tenant_id: String,
     pub kafka_bootstrap: String,
+    /// How what the stages produce is packed.
+    pub kafka_compression: Compression,
     pub clickhouse: ClickHouseSettings,
     pub postgres_dsn: Secret,
     pub redis_url: Secret,

@@ -9,6 +9,7 @@ mod adapter;
 mod rows;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stream::Pace;
 use stream::table_writer::TableSink;
@@ -23,6 +24,8 @@ pub use rows::Rows;
 
 /// Bytes that make a batch full, whatever its rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;
+/// Rows are visible after a batch, so a fetch may wait for this long.
+const FETCH_WAIT: Duration = Duration::from_millis(100);
 
 /// A table that a writer fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +73,7 @@ impl<S> Context<S> {
             name: "clickhouse-writer".to_owned(),
             group: self.names.writer_group(self.service),
             topics: routes.iter().map(|(topic, _)| topic.clone()).collect(),
-            pace: Pace::Bulk,
+            pace: Pace::Within(FETCH_WAIT),
             critical: false,
         };
         self.dead_letter_codes("clickhouse", rows::DEAD_LETTER_CODES);

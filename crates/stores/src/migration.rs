@@ -26,6 +26,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "merges",
         sql: include_str!("../../../schemas/clickhouse/003_merges.sql"),
     },
+    Migration {
+        version: 4,
+        name: "positions",
+        sql: include_str!("../../../schemas/clickhouse/004_positions.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

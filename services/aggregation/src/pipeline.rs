@@ -7,9 +7,11 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use service::writer::Table;
 use service::{Context, StartError};
+use stream::Pace;
 
 use crate::http::{self, Shown};
 use crate::settings::AggregationSettings;
@@ -17,6 +19,9 @@ use crate::stages::aggregate::Aggregator;
 use crate::stages::lane;
 use crate::stages::outbox::OutputTopics;
 use crate::view::Views;
+
+/// The shortest bar lasts a minute: it may wait for company, in and out.
+const WAIT: Duration = Duration::from_millis(20);
 
 /// Registers the workers, the ClickHouse writer, the routes and the statistics.
 ///
@@ -37,7 +42,8 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
         state: names.state.clone(),
     };
     let (wire, enriched, workers_views) = (context.wire.clone(), names.enriched.clone(), Arc::clone(&views));
-    context.workers(lane::STAGE, std::slice::from_ref(&names.enriched), move || {
+    let topics_read = std::slice::from_ref(&names.enriched);
+    context.workers(lane::STAGE, topics_read, Pace::Within(WAIT), move || {
         let aggregator = Aggregator::new(
             settings.clone(),
             wire.clone(),

@@ -18,6 +18,7 @@ use localstack::{Server, Temporary};
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::producer::OrderedProducer;
 use stream::kafka::reader::LogReader;
+use stream::kafka::settings::Compression;
 use stream::{Handler, Io, Message, Output, Pace, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus};
 
 const SECOND: Micros = 1_000_000;
@@ -149,6 +150,7 @@ fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
         topics: vec![ENRICHED.to_owned()],
         client_id: format!("aggregation-{number}"),
         dlq_topic: "dlq".to_owned(),
+        compression: Compression::Lz4,
         drain_timeout: Duration::from_secs(10),
         pace: Pace::Prompt,
     }
@@ -179,7 +181,7 @@ fn make_topics(bootstrap: &str) {
 /// Every tick three seconds after the one before; each fifth is repeated a little later, as restarts upstream do.
 fn publish(bootstrap: &str) -> Sums {
     let (producer, wire, mut sums) = (
-        OrderedProducer::new(bootstrap, "test").unwrap(),
+        OrderedProducer::new(bootstrap, "test", Compression::Lz4).unwrap(),
         Wire::single_object(),
         Sums::new(),
     );

@@ -12,8 +12,8 @@ use std::time::Duration;
 use service::health::Check;
 use service::writer::Table;
 use service::{Breaker, Context, StartError};
-use stream::Handler;
 use stream::hop::Hop;
+use stream::{Handler, Pace};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -42,10 +42,15 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         ctx.names.enriched.clone(),
     );
     let normalized = ctx.names.normalized.clone();
-    ctx.workers(enrich::NAME, std::slice::from_ref(&normalized), move || {
-        let stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), threshold_percent);
-        Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
-    });
+    ctx.workers(
+        enrich::NAME,
+        std::slice::from_ref(&normalized),
+        Pace::Prompt,
+        move || {
+            let stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), threshold_percent);
+            Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
+        },
+    );
     ctx.dead_letter_codes(enrich::NAME, enrich::DEAD_LETTER_CODES);
     ctx.writer(&[(ctx.names.enriched.clone(), Table::EnrichedTicks)])?;
 

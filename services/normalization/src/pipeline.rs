@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use service::writer::Table;
 use service::{Context, StartError};
-use stream::Handler;
 use stream::hop::Hop;
+use stream::{Handler, Pace};
 
 use crate::config::Config;
 use crate::http::{self, Api};
@@ -33,7 +33,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         ctx.settings.topic_partitions,
         ctx.names.normalized.clone(),
     );
-    ctx.workers(normalize::NAME, &ctx.names.raw.clone(), move || {
+    ctx.workers(normalize::NAME, &ctx.names.raw.clone(), Pace::Prompt, move || {
         let stage = Normalize::new(stage_config.clone(), window, partitions, Arc::clone(&stage_totals));
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use service::{Context, StartError};
 use stores::LatestPriceStore;
-use stream::Handler;
+use stream::{Handler, Pace};
 
 use crate::config::Config;
-use crate::core::lane::Pace;
+use crate::core::lane;
 use crate::http::{self, Api};
 use crate::metrics::Meters;
 use crate::stages::Stores;
 use crate::stages::project::{self, Parts, Projector};
+
+/// Prices go to Redis by the batch of some milliseconds, so a fetch may wait for as long.
+const WAIT: Duration = Duration::from_millis(5);
 
 /// Builds the service.
 ///
@@ -27,13 +30,14 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         prices: LatestPriceStore::new(ctx.clients.postgres()?, ctx.names.generation()),
         redis: ctx.clients.redis()?,
     };
-    let pace = Pace {
+    let pace = lane::Pace {
         redis: micros(ctx.own.redis_interval),
         postgres: micros(ctx.own.postgres_interval),
     };
     let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
     let (enriched, served) = (ctx.names.enriched.clone(), stores.clone());
-    ctx.workers(project::NAME, std::slice::from_ref(&enriched.clone()), move || {
+    let topics = [enriched.clone()];
+    ctx.workers(project::NAME, &topics, Pace::Within(WAIT), move || {
         Ok(Box::new(Projector::new(Parts {
             wire: wire.clone(),
             stores: served.clone(),

@@ -29,6 +29,10 @@ const CONFIG: &str = "<clickhouse>
     <max_outdated_parts_loading_thread_pool_size>2</max_outdated_parts_loading_thread_pool_size>
     <max_parts_cleaning_thread_pool_size>2</max_parts_cleaning_thread_pool_size>
     <asynchronous_metrics_update_period_s>30</asynchronous_metrics_update_period_s>
+    <merge_tree>
+        <!-- Statistics of columns are a tenth of the work of an insert, and no query here asks for them. -->
+        <auto_statistics_types></auto_statistics_types>
+    </merge_tree>
 </clickhouse>
 ";
 

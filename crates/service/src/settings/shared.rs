@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use stream::kafka::settings::Compression;
+
 use super::{
     BreakerSettings, ClickHouseSettings, Environment, HttpSettings, LogFormat, LogSettings, Reader, Rule, Secret,
     Settings, mask,
@@ -16,6 +18,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         environment,
         tenant_id: tenant(r),
         kafka_bootstrap: kafka_bootstrap(r),
+        kafka_compression: kafka_compression(r, local),
         clickhouse: clickhouse(r),
         postgres_dsn: r.secret(
             "DATA_PROC_POSTGRES_DSN",
@@ -92,6 +95,22 @@ fn kafka_bootstrap(r: &mut Reader<'_>) -> String {
         &fallback,
         "Kafka brokers, host:port separated by commas (falls back to KAFKA_ADDR)",
     )
+}
+
+fn kafka_compression(r: &mut Reader<'_>, local: bool) -> Compression {
+    let default = if local { Compression::None } else { Compression::Lz4 };
+    let name = r.text(
+        "DATA_PROC_KAFKA_COMPRESSION",
+        default.name(),
+        "how outputs are packed: none, lz4 or zstd; none costs disk and network, lz4 and zstd cost CPU",
+    );
+    let named = Compression::ALL.into_iter().find(|one| one.name() == name);
+    named.unwrap_or_else(|| {
+        r.problem(format!(
+            "DATA_PROC_KAFKA_COMPRESSION must be none, lz4 or zstd, got '{name}'"
+        ));
+        default
+    })
 }
 
 fn redis_url(r: &mut Reader<'_>) -> Secret {

@@ -119,9 +119,10 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
         ("DATA_PROC_CLICKHOUSE_URL", "localhost:8123"),
         ("DATA_PROC_CLICKHOUSE_DATABASE", "a;b"),
         ("DATA_PROC_LOG_FORMAT", "xml"),
+        ("DATA_PROC_KAFKA_COMPRESSION", "zip"),
         ("DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT", "10m"),
     ]);
-    assert_eq!(found.len(), 13, "{found:#?}");
+    assert_eq!(found.len(), 14, "{found:#?}");
     for name in [
         "ENV",
         "WORKERS",

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use domain::Classified;
 use uuid::Uuid;
 
-use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId, Uptime};
+use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
 use super::{ClickHouse, FENCED, Layout, literal, within};
 use crate::{LastOrigin, Position, Store, StoreError};
 
@@ -25,9 +25,6 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 /// Larger batches would be cut into two blocks, and so not be atomic.
 pub const MAX_ROWS: usize = 1_000_000;
-/// A server that is up for less than this may have been stopped uncleanly: positions are then read from the rows
-/// themselves, once, since the projection's file may lag behind its part's.
-const FRESH_SERVER_SECONDS: u64 = 600;
 
 /// The settings on which atomic inserts rest, whatever the server's profile says.
 const INSERT_SETTINGS: [(&str, &str); 9] = [
@@ -207,49 +204,34 @@ impl FencedTable {
         }
     }
 
-    /// Step 3: max(last offset in the table + 1, floor), with the sequencer state merged pointwise.
+    /// Step 3: max(last offset in the table + 1, floor), with the sequencer state merged pointwise. A floor is a position
+    /// with the state that belongs to it, so only rows from there on are asked for.
     ///
     /// # Errors
     /// As the server says.
     pub async fn read_back(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
-        let table = self.table_position(partition).await?;
         let floor = self.floor(topic, partition).await?;
+        let from = floor.as_ref().map_or(0, |floor| floor.next_offset);
+        let sql = self.read_back_sql(partition, from);
+        let lanes: Vec<LaneEnd> = self.clickhouse.rows("read back", &sql).await?;
+        let table = lanes.iter().map(|lane| lane.last_offset).max().map(|last| Position {
+            next_offset: last + 1,
+            sequencer: lanes
+                .into_iter()
+                .filter_map(|lane| lane.origin)
+                .map(LastOrigin::from)
+                .collect(),
+        });
+        // Merging sorts the lanes.
         Ok(match (table, floor) {
-            (Some(table), Some(floor)) => Some(table.merge(floor)),
-            (table, floor) => table.or(floor),
+            (Some(table), floor) => Some(floor.unwrap_or_default().merge(table)),
+            (None, floor) => floor,
         })
     }
 
-    async fn table_position(&self, partition: i32) -> Result<Option<Position>, StoreError> {
-        let uptime: Vec<Uptime> = self
-            .clickhouse
-            .rows("read back", "SELECT toUInt64(uptime()) AS seconds")
-            .await?;
-        let fresh = uptime.first().is_none_or(|row| row.seconds < FRESH_SERVER_SECONDS);
-        let lanes: Vec<LaneEnd> = self
-            .clickhouse
-            .rows("read back", &self.read_back_sql(partition, !fresh))
-            .await?;
-        let Some(last_offset) = lanes.iter().map(|lane| lane.last_offset).max() else {
-            return Ok(None);
-        };
-        let sequencer = lanes
-            .into_iter()
-            .filter_map(|lane| lane.origin)
-            .map(LastOrigin::from)
-            .collect();
-        let position = Position {
-            next_offset: last_offset + 1,
-            sequencer,
-        };
-        // Merging sorts the lanes.
-        Ok(Some(Position::default().merge(position)))
-    }
-
-    /// The question whose answer the projection `pos` holds.
-    pub fn read_back_sql(&self, partition: i32, use_projection: bool) -> String {
+    /// The question for what the table holds from this source offset on; the index `src_offsets` skips older parts.
+    pub fn read_back_sql(&self, partition: i32, from: i64) -> String {
         let (database, table) = (self.clickhouse.database(), &self.table);
-        let projections = u8::from(use_projection);
         let (origin, by) = if self.layout.has_origin {
             // The tuple of the answer has the names of `StoredOrigin`.
             let last = "max((raw_offset, raw_index))";
@@ -263,8 +245,7 @@ impl FencedTable {
         };
         format!(
             "SELECT max(src_offset) AS last_offset, {origin} AS origin FROM {database}.{table} \
-             WHERE src_partition = {partition} GROUP BY {by} SETTINGS optimize_use_projections = {projections}, \
-             optimize_use_implicit_projections = {projections}"
+             WHERE src_partition = {partition} AND src_offset >= {from} GROUP BY {by}"
         )
     }
 

@@ -6,11 +6,6 @@ use serde::Deserialize;
 use crate::LastOrigin;
 
 #[derive(Deserialize)]
-pub(super) struct Uptime {
-    pub(super) seconds: u64,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Epoch {
     pub(super) epoch: u64,
 }

@@ -6,8 +6,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::classify;
 use super::reader::LogReader;
-use super::{classify, settings};
+use super::settings::{self, Compression};
 use crate::StreamError;
 
 /// How long made topics may take until every partition has a leader.
@@ -29,7 +30,7 @@ pub struct TopicSpec {
 
 /// Makes the topics that do not exist yet, and waits until they can be used; returns the names of those it made.
 pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
-    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin")
+    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
         .create()
         .map_err(|e| classify("create admin client", &e))?;
     let topics: Vec<NewTopic<'_>> = specs

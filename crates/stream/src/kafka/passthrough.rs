@@ -17,8 +17,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
+use super::classify;
 use super::reader::LogReader;
-use super::{classify, settings};
+use super::settings::{self, Compression};
 use crate::StreamError;
 use crate::worker::Pace;
 
@@ -36,6 +37,9 @@ pub struct Moved {
     /// From the first message in the client's hands to the last acknowledgement.
     pub elapsed: Duration,
 }
+
+/// What the services do on a local stack, where this runs.
+const COMPRESSION: Compression = Compression::None;
 
 #[derive(Default)]
 struct Context {
@@ -72,7 +76,7 @@ pub fn client_settings() -> (BTreeMap<String, String>, BTreeMap<String, String>)
     };
     (
         named(&settings::consumer("", "", "", Pace::Prompt)),
-        named(&settings::producer("", "")),
+        named(&settings::producer("", "", COMPRESSION)),
     )
 }
 
@@ -89,7 +93,7 @@ pub fn run(
     mut began: impl FnMut(),
 ) -> Result<Moved, StreamError> {
     let consumer = assigned(bootstrap, from)?;
-    let producer: BaseProducer<Context> = settings::producer(bootstrap, "dp-passthrough")
+    let producer: BaseProducer<Context> = settings::producer(bootstrap, "dp-passthrough", COMPRESSION)
         .create_with_context(Context::default())
         .map_err(|e| classify("create producer", &e))?;
     let (mut moved, mut bytes, mut start, mut last) = (0, 0, None, Instant::now());

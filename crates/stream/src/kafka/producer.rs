@@ -15,7 +15,8 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::{classify, push, settings};
+use super::settings::{self, Compression};
+use super::{classify, push};
 use crate::StreamError;
 use crate::acks::{AckWindow, Ticket};
 use crate::worker::Output;
@@ -64,8 +65,8 @@ pub struct OrderedProducer {
 
 impl OrderedProducer {
     /// A new one, with nothing open.
-    pub fn new(bootstrap: &str, client_id: &str) -> Result<OrderedProducer, StreamError> {
-        let producer = settings::producer(bootstrap, client_id)
+    pub fn new(bootstrap: &str, client_id: &str, compression: Compression) -> Result<OrderedProducer, StreamError> {
+        let producer = settings::producer(bootstrap, client_id, compression)
             .create_with_context(Context::default())
             .map_err(|e| classify("create producer", &e))?;
         Ok(OrderedProducer { producer })

@@ -21,7 +21,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, util::Timeout};
 use rustc_hash::FxHashMap;
 
-use super::{classify, settings};
+use super::classify;
+use super::settings::{self, Compression};
 use crate::StreamError;
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -121,7 +122,7 @@ impl Publisher {
     /// # Errors
     /// Settings that the client refuses.
     pub fn new(bootstrap: &str, client_id: &str) -> Result<Publisher, StreamError> {
-        let mut config = settings::producer(bootstrap, client_id);
+        let mut config = settings::producer(bootstrap, client_id, Compression::Lz4);
         config
             // A person waits here: an outage has to end in a message, not in silence.
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())

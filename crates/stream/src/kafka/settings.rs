@@ -1,5 +1,7 @@
 //! Client settings, each with the reason for it. `dp bench` uses the same ones.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 
 use crate::worker::Pace;
@@ -37,25 +39,51 @@ pub fn reader(bootstrap: &str, client_id: &str) -> ClientConfig {
 
 fn fetch(config: &mut ClientConfig, pace: Pace) {
     // Prompt answers as soon as a batch is there: how many there are is the business of whoever produced them, whose
-    // linger makes them large under load; an idle topic is asked twenty times a second. Rows of a table are visible after
-    // a batch anyway, so bulk waits for more, which spares the broker and this client most of the fetches.
-    let (min_bytes, wait_ms) = match pace {
-        Pace::Prompt => ("1", "50"),
-        Pace::Bulk => ("1048576", "100"),
+    // linger makes them large under load; an idle topic is asked twenty times a second. Who can wait spares the broker
+    // and this client most of the fetches.
+    let (min_bytes, wait) = match pace {
+        Pace::Prompt => ("1", Duration::from_millis(50)),
+        // Half of what a fetch may bring of one partition: else every one of them would wait for its time.
+        Pace::Within(wait) => ("524288", wait),
     };
     config
         .set("fetch.min.bytes", min_bytes)
-        .set("fetch.wait.max.ms", wait_ms)
+        .set("fetch.wait.max.ms", wait.as_millis().to_string())
         // The default of 1000 ms stalls a partition for a second whenever its queue was full.
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100")
-        // Bounds memory: what is fetched ahead, of all partitions together.
-        .set("queued.max.messages.kbytes", "8192")
-        .set("queued.min.messages", "20000");
+        // Bounds memory: what is fetched ahead, of all partitions together. The client keeps as much again for each small
+        // message.
+        .set("queued.max.messages.kbytes", "2048")
+        .set("queued.min.messages", "5000");
+}
+
+/// How records are packed on their way and in the log. The broker unpacks every batch once, and so does each reader: it
+/// costs a third of a whole pipeline where disk and network are not what is short (docs/performance.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Compression {
+    None,
+    Lz4,
+    Zstd,
+}
+
+impl Compression {
+    /// All of them.
+    pub const ALL: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
+
+    /// Kafka's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
 }
 
 /// Settings of the ordered producer (INV-7).
-pub fn producer(bootstrap: &str, client_id: &str) -> ClientConfig {
+pub fn producer(bootstrap: &str, client_id: &str, compression: Compression) -> ClientConfig {
     let mut config = base(bootstrap, client_id);
     config
         .set("enable.idempotence", "true")
@@ -63,7 +91,7 @@ pub fn producer(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("enable.gapless.guarantee", "true")
         // An outage is waited out; a record is never given up by time.
         .set("message.timeout.ms", "0")
-        // Large batches under load; where little comes, the worker pushes at the end of its round (`kafka::push`).
+        // Large batches under load; where little comes, the worker pushes after some milliseconds (`kafka::push`).
         .set("linger.ms", "10")
         .set("batch.num.messages", "10000")
         .set("batch.size", "524288")
@@ -71,7 +99,7 @@ pub fn producer(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("queue.buffering.max.messages", "20000")
         .set("queue.buffering.max.kbytes", "65536")
         .set("message.max.bytes", MAX_MESSAGE_BYTES_TEXT)
-        .set("compression.type", "lz4");
+        .set("compression.type", compression.name());
     config
 }
 

@@ -36,8 +36,8 @@ const FIRST_RETRY: Micros = 200_000;
 const LAST_RETRY: Micros = 5_000_000;
 /// A fenced lane waits this long for the group to take its partition away before it claims again.
 const FENCED_WAIT: Micros = 10_000_000;
-/// How often a floor is stored while writing; far below half of any retention.
-const FLOOR_INTERVAL: Micros = 3_600_000_000;
+/// How often a floor is stored while writing: a takeover reads what the table holds from it on.
+const FLOOR_INTERVAL: Micros = 600_000_000;
 
 #[derive(Debug)]
 enum Phase {

@@ -64,16 +64,19 @@ impl Table {
     }
 
     fn read_back(&self, floors: bool) -> Option<Floor> {
-        let table = self.rows.iter().map(|row| row.source_offset + 1).max();
         let floor = self
             .floors
             .iter()
             .max_by_key(|(epoch, floor)| (floor.next_offset, *epoch))
             .map(|(_, floor)| floor)
             .filter(|_| floors);
+        // Rows before the floor are in its state.
+        let from = floor.map_or(0, |floor| floor.next_offset);
+        let rows = || self.rows.iter().filter(|row| row.source_offset >= from);
+        let table = rows().map(|row| row.source_offset + 1).max();
         let next_offset = table.max(floor.map(|floor| floor.next_offset))?;
         let mut sequencer = Sequencer::default();
-        self.rows.iter().for_each(|row| sequencer.merge(&last_origin(row)));
+        rows().for_each(|row| sequencer.merge(&last_origin(row)));
         floor
             .into_iter()
             .flat_map(|floor| &floor.sequencer)

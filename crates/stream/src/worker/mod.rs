@@ -19,6 +19,7 @@ pub use crate::worker::io::{Io, Output};
 
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, borrow};
 use crate::kafka::producer::OrderedProducer;
+use crate::kafka::settings::Compression;
 use crate::metrics as names;
 use crate::worker::meters::Meters;
 use crate::{Message, Partition, Shutdown, StreamError, WorkerState, WorkerStatus};
@@ -40,13 +41,14 @@ pub trait Handler {
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
 }
 
-/// How fetches are cut.
+/// How long messages may wait for company. Every fetch and every batch that is sent has a price for the broker, which a
+/// quiet market pays for a tick or two at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Latency counts: whatever is there is fetched at once.
+    /// Latency counts: whatever is there is fetched at once, and sent soon.
     Prompt,
-    /// Throughput counts, rows are visible after a batch anyway: large fetches.
-    Bulk,
+    /// Fetches wait this long for a large one, and outputs linger.
+    Within(Duration),
 }
 
 /// What a worker needs to know.
@@ -60,8 +62,10 @@ pub struct WorkerConfig {
     pub group: String,
     /// Topics to read.
     pub topics: Vec<String>,
-    /// How fetches are cut.
+    /// How long messages may wait for company.
     pub pace: Pace,
+    /// How outputs are packed.
+    pub compression: Compression,
     /// Name towards the broker, and in logs.
     pub client_id: String,
     /// Topic for dead letters.
@@ -76,8 +80,11 @@ const POLL_WAIT: Duration = Duration::from_millis(2);
 const IDLE_POLL_WAIT: Duration = Duration::from_millis(10);
 /// Messages handed over before the handler takes its turn.
 const BATCH: usize = 1000;
-/// A round of fewer messages is a quiet market: its outputs leave at once instead of lingering for company.
+/// A round of fewer messages is a quiet market: its outputs do not linger as those of a full load do.
 const PUSH_BELOW: u64 = 64;
+/// But they leave together with those of some milliseconds: a produce request for each tick would cost the broker more
+/// than the tick costs everybody else.
+const PUSH_INTERVAL: Duration = Duration::from_millis(4);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
 /// lag until the next message comes.
@@ -164,7 +171,7 @@ impl<'s> Session<'s> {
         status.set_state(WorkerState::Joining);
         Ok(Session {
             consumer: GroupConsumer::subscribe(config)?,
-            producer: OrderedProducer::new(&config.bootstrap, &config.client_id)?,
+            producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
             meters: Meters::new(config),
             assigned: Vec::new(),
             config,
@@ -194,7 +201,7 @@ impl<'s> Session<'s> {
         let (consumer, producer) = (&*consumer, &*producer);
         let mut io = Io::new(config, consumer, producer, shutdown);
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
-        let mut pushed = producer.last_ticket();
+        let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
                 serve_group(event, handler, &mut io, assigned, status)?;
@@ -203,9 +210,10 @@ impl<'s> Session<'s> {
             let count = hand_over(consumer, handler, &mut io)?;
             producer.serve(Duration::ZERO)?;
             handler.turn(&mut io)?;
-            if count < PUSH_BELOW && producer.last_ticket() > pushed {
+            let is_quiet = config.pace == Pace::Prompt && count < PUSH_BELOW;
+            if is_quiet && producer.last_ticket() > pushed && last_push.elapsed() >= PUSH_INTERVAL {
                 producer.push();
-                pushed = producer.last_ticket();
+                (pushed, last_push) = (producer.last_ticket(), Instant::now());
             }
             if last_recommit.elapsed() >= RECOMMIT_INTERVAL {
                 io.commit_again();

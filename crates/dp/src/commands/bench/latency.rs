@@ -19,8 +19,8 @@ use crate::bench::usage::{Usages, forget_peaks};
 use crate::commands::demo::figures::{Quantiles, latencies};
 use crate::commands::demo::load::Scrape;
 
-/// Before anything is measured: connections, caches, the first batches.
-const WARM_UP_SECONDS: u64 = 3;
+/// Before anything is measured: connections, caches, and the broker, whose virtual machine still compiles itself.
+const WARM_UP_SECONDS: u64 = 20;
 /// Where a goal is about.
 const LATEST_PRICE: &str = "latest_price";
 /// What the topics and the column tell otherwise or better.
