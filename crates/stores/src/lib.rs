@@ -10,14 +10,13 @@
 pub mod clickhouse;
 pub mod error;
 mod migration;
-pub mod position;
 pub mod postgres;
 pub mod price;
 pub mod redis;
+pub mod sequencer_json;
 
 pub use clickhouse::{Claim, ClickHouse, ClickHouseConfig, FencedTable, InsertError};
 pub use error::{Store, StoreError};
-pub use position::{LastOrigin, Position};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
 pub use price::{LatestPrice, OwnedOrigin};
 pub use redis::Redis;

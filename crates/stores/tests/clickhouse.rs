@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{clickhouse, eventually, tick};
-use domain::{Classified, RawPosition, Tick};
+use domain::{Classified, LastOrigin, Position, RawPosition, Tick};
 use localstack::{Server, Temporary};
 use stores::clickhouse::rows;
-use stores::{Claim, ClickHouse, FencedTable, InsertError, LastOrigin, Position};
+use stores::{Claim, ClickHouse, FencedTable, InsertError};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
 

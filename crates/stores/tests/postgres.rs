@@ -6,10 +6,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{latest_price, shuffled};
-use domain::{Classified, ErrorClass, RawPosition};
+use domain::{Classified, ErrorClass, LastOrigin, Position, RawPosition};
 use localstack::{Server, Temporary};
 use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate, seed_reference};
-use stores::{Applied, LastOrigin, LatestPrice, LatestPriceStore, Position, Postgres, ReferenceStore};
+use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
 

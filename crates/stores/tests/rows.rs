@@ -57,7 +57,7 @@ fn round_trip(layout: &'static Layout, rows: usize, bytes: Vec<u8>) -> Vec<Map<S
         clickhouse.exec(&format!("TRUNCATE TABLE market_data.{}", layout.table)).await.unwrap();
         let claim = table.claim(layout.table, 0).await.unwrap();
         table.insert(&claim, rows, bytes.into()).await.unwrap();
-        let names: Vec<&str> = layout.columns.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = layout.columns.iter().copied().flatten().map(|(name, _)| *name).collect();
         let sql = format!(
             "SELECT {} FROM {} ORDER BY src_offset SETTINGS date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0",
             names.join(", "),

@@ -29,6 +29,6 @@ pub use acks::Ticket;
 pub use dead_letter::DeadLetter;
 pub use error::StreamError;
 pub use partition::{Message, Partition, StartAt};
-pub use sequencer::{LastOrigin, Sequencer};
+pub use sequencer::Sequencer;
 pub use status::{Shutdown, WorkerState, WorkerStatus};
 pub use worker::{Handler, Io, Output, Pace, WorkerConfig};

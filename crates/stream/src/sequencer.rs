@@ -5,19 +5,8 @@
 //! the position saved with them (the caller's duty); two states merge pointwise to the larger position.
 //! Failure: none; this is arithmetic.
 
-use domain::RawPosition;
+use domain::{LastOrigin, RawPosition};
 use rustc_hash::FxHashMap;
-
-/// The last accepted origin of one (feed, raw partition): how a sequencer's state is stored.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LastOrigin {
-    /// Raw topic.
-    pub feed: String,
-    /// Partition of the raw topic.
-    pub raw_partition: i32,
-    /// Last position accepted there.
-    pub position: RawPosition,
-}
 
 /// The sequencer of one downstream partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -96,10 +96,12 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     let machine = Machine::read();
     stage::say("starting a stack for the benchmark");
     let stage = Stage::open(place, args.keep).await?;
-    let measured = measure(&stage, args.which.as_ref()).await;
+    let mut sections = Vec::new();
+    let measured = measure(&stage, args.which.as_ref(), &mut sections).await;
     let closed = stage.close();
-    let sections = measured?;
-    closed?;
+    if sections.is_empty() {
+        return measured.and(closed).map(|()| ExitCode::SUCCESS);
+    }
     let (consumer, producer) = client_settings();
     let report = Report {
         machine,
@@ -111,11 +113,13 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     } else {
         print_line(&report.shown())?;
     }
+    // What was measured before an error is shown all the same.
+    measured.and(closed)?;
     Ok(ExitCode::from(u8::from(report.is_wrong())))
 }
 
-async fn measure(stage: &Stage, which: Option<&Which>) -> anyhow::Result<Vec<Section>> {
-    let section = match which {
+async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Section>) -> anyhow::Result<()> {
+    sections.push(match which {
         Some(Which::Passthrough(args)) => hop::passthrough(stage, args).await?,
         Some(Which::Hop(args)) => hop::run(stage, args).await?,
         Some(Which::Pipeline(args)) => pipeline::run(stage, args).await?,
@@ -123,9 +127,9 @@ async fn measure(stage: &Stage, which: Option<&Which>) -> anyhow::Result<Vec<Sec
         Some(Which::Recovery(args)) => with_baseline(stage, recovery::run(stage, args).await?).await?,
         Some(Which::Scaling(args)) => scaling::run(stage, args).await?,
         Some(Which::Memory(args)) => with_baseline(stage, memory::run(stage, args).await?).await?,
-        Some(Which::BareClient(_)) | None => return everything(stage).await,
-    };
-    Ok(vec![section])
+        Some(Which::BareClient(_)) | None => return everything(stage, sections).await,
+    });
+    Ok(())
 }
 
 /// Adds what the bare client does on this machine, for benchmarks that do not run it themselves.
@@ -137,13 +141,12 @@ async fn with_baseline(stage: &Stage, mut section: Section) -> anyhow::Result<Se
 }
 
 /// Everything with modest sizes. The bare client is in the hop's rounds.
-async fn everything(stage: &Stage) -> anyhow::Result<Vec<Section>> {
-    Ok(vec![
-        hop::run(stage, &hop::Args::modest()).await?,
-        pipeline::run(stage, &pipeline::Args::modest()).await?,
-        latency::run(stage, &latency::Args::modest()).await?,
-        recovery::run(stage, &recovery::Args::modest()).await?,
-        scaling::run(stage, &scaling::Args::modest()).await?,
-        memory::run(stage, &memory::Args::modest()).await?,
-    ])
+async fn everything(stage: &Stage, sections: &mut Vec<Section>) -> anyhow::Result<()> {
+    sections.push(hop::run(stage, &hop::Args::modest()).await?);
+    sections.push(pipeline::run(stage, &pipeline::Args::modest()).await?);
+    sections.push(latency::run(stage, &latency::Args::modest()).await?);
+    sections.push(recovery::run(stage, &recovery::Args::modest()).await?);
+    sections.push(scaling::run(stage, &scaling::Args::modest()).await?);
+    sections.push(memory::run(stage, &memory::Args::modest()).await?);
+    Ok(())
 }

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codec::{Record, Wire};
-use domain::{Classified, Tick};
+use domain::{Classified, LastOrigin, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use normalization::stages::normalize::raw_message;
 use stream::event_window::WindowLimits;
 use stream::kafka::reader::LogReader;
-use stream::{LastOrigin, Message, Partition, Sequencer, StreamError};
+use stream::{Message, Partition, Sequencer, StreamError};
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row};
 use super::canonical::Writer;

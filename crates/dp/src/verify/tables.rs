@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use domain::LastOrigin;
 use serde_json::{Map, Value};
 use stores::ClickHouse;
-use stream::LastOrigin;
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row, Sum};
 use super::canonical::{self, Column};

@@ -1,10 +1,10 @@
 //! `stream::table_writer::TableSink` over `stores::FencedTable`: translates types and error classes, decides nothing.
 
-use domain::{Classified, ErrorClass};
+use domain::{Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
 use stores::clickhouse::{Layout, rows};
-use stores::{FencedTable, Position, StoreError};
-use stream::table_writer::{Claim, EncodedBatch, Floor, InsertError, SinkError, TableSink, Takeover};
+use stores::{FencedTable, StoreError};
+use stream::table_writer::{Claim, EncodedBatch, InsertError, SinkError, TableSink, Takeover};
 
 use super::Table;
 use crate::clients::Clients;
@@ -64,7 +64,7 @@ impl TableSink for TableAdapter {
                     epoch: claim.epoch,
                     writer: claim.writer,
                 },
-                position: position.map(floor),
+                position,
             })
         })
     }
@@ -82,14 +82,9 @@ impl TableSink for TableAdapter {
         })
     }
 
-    fn save_floor(&self, claim: Claim, floor: Floor) -> BoxFuture<'static, Result<(), SinkError>> {
+    fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>> {
         let table = self.table.clone();
-        Box::pin(async move {
-            table
-                .save_floor(&stored(claim), &position(floor))
-                .await
-                .map_err(sink_error)
-        })
+        Box::pin(async move { table.save_floor(&stored(claim), &floor).await.map_err(sink_error) })
     }
 }
 
@@ -109,29 +104,5 @@ fn stored(claim: Claim) -> stores::Claim {
         partition: claim.partition,
         epoch: claim.epoch,
         writer: claim.writer,
-    }
-}
-
-fn floor(position: Position) -> Floor {
-    let lane = |lane: stores::LastOrigin| stream::LastOrigin {
-        feed: lane.feed,
-        raw_partition: lane.raw_partition,
-        position: lane.position,
-    };
-    Floor {
-        next_offset: position.next_offset,
-        sequencer: position.sequencer.into_iter().map(lane).collect(),
-    }
-}
-
-fn position(floor: Floor) -> Position {
-    let lane = |lane: stream::LastOrigin| stores::LastOrigin {
-        feed: lane.feed,
-        raw_partition: lane.raw_partition,
-        position: lane.position,
-    };
-    Position {
-        next_offset: floor.next_offset,
-        sequencer: floor.sequencer.into_iter().map(lane).collect(),
     }
 }

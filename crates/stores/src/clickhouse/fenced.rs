@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::Classified;
+use domain::{Classified, LastOrigin, Position};
 use uuid::Uuid;
 
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
 use super::{ClickHouse, FENCED, Layout, literal, within};
-use crate::{LastOrigin, Position, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// An earlier owner who froze in the middle of a body holds its insert until the server's receive time-out of 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,9 +1,7 @@
 //! Rows of the writers' own tables, as the server answers them.
 
-use domain::RawPosition;
+use domain::{LastOrigin, RawPosition};
 use serde::Deserialize;
-
-use crate::LastOrigin;
 
 #[derive(Deserialize)]
 pub(super) struct Epoch {

@@ -7,13 +7,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_postgres::Transaction;
-use domain::{Decimal, Micros};
+use domain::{Decimal, Micros, Position};
 use tokio_postgres::Row;
 
 use super::{CALL_TIMEOUT, Postgres, within};
-use crate::position::{from_json, to_json};
 use crate::price::{LatestPrice, OwnedOrigin, flags_of};
-use crate::{Position, Store, StoreError};
+use crate::sequencer_json::{from_json, to_json};
+use crate::{Store, StoreError};
 
 /// The projection's name in `projection_positions`.
 const PROJECTION: &str = "latest_price";

@@ -9,9 +9,9 @@
 //! confirmed is dropped with the claim and read again from the log (INV-6, INV-8); `confirmed` is a position with the
 //! sequencer state as of exactly it (INV-3).
 
-use domain::{Micros, RawPosition};
+use domain::{Micros, Position, RawPosition};
 
-use super::{Claim, EncodedBatch, Floor, InsertError, SinkError, Takeover};
+use super::{Claim, EncodedBatch, InsertError, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
 
 /// When a batch is cut and how much may wait.
@@ -58,8 +58,8 @@ struct Writing {
     /// Position behind the last message taken in.
     next_offset: i64,
     /// What the batch under way will confirm.
-    inserting: Option<Floor>,
-    confirmed: Option<Floor>,
+    inserting: Option<Position>,
+    confirmed: Option<Position>,
     floor_saved_at: Micros,
 }
 
@@ -184,7 +184,7 @@ impl Lane {
         if batch.rows == 0 || writing.inserting.is_some() || !due {
             return None;
         }
-        writing.inserting = Some(Floor {
+        writing.inserting = Some(Position {
             next_offset: writing.next_offset,
             sequencer: writing.sequencer.state(),
         });
@@ -228,7 +228,7 @@ impl Lane {
     }
 
     /// The floor to store, where one is due.
-    pub fn floor_due(&mut self, now: Micros) -> Option<(Claim, Floor)> {
+    pub fn floor_due(&mut self, now: Micros) -> Option<(Claim, Position)> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;
         };

@@ -13,10 +13,9 @@ pub mod lane;
 #[allow(clippy::unwrap_used)]
 mod model;
 
-use domain::{Micros, RawPosition};
+use domain::{Micros, Position, RawPosition};
 use futures_util::future::BoxFuture;
 
-use crate::sequencer::LastOrigin;
 use crate::{Message, StreamError};
 
 /// The right to write one source partition into one table.
@@ -32,22 +31,13 @@ pub struct Claim {
     pub writer: uuid::Uuid,
 }
 
-/// A position with the sequencer state that belongs to exactly it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Floor {
-    /// Next source offset.
-    pub next_offset: i64,
-    /// State as of that offset.
-    pub sequencer: Vec<LastOrigin>,
-}
-
 /// What claim, drain and read-back have found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Takeover {
     /// The claim.
     pub claim: Claim,
     /// Where to go on: max(table + 1, floor). `None` where nothing was ever written.
-    pub position: Option<Floor>,
+    pub position: Option<Position>,
 }
 
 /// Rows for one atomic insert.
@@ -101,7 +91,7 @@ pub trait TableSink: Send + Sync + 'static {
     /// One atomic insert under the claim.
     fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>>;
     /// Stores a floor under the claim, so that expired rows do not take the position along.
-    fn save_floor(&self, claim: Claim, floor: Floor) -> BoxFuture<'static, Result<(), SinkError>>;
+    fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>>;
 }
 
 /// What became of a message on its way to a row.

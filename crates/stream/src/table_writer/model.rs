@@ -2,12 +2,12 @@
 //! zombies, late inserts, unknown outcomes, expired rows. Each rule of the protocol can be taken out, and then the table
 //! must go wrong for some seed: a rule that can be removed unnoticed is not tested.
 
-use domain::{Micros, RawPosition};
+use domain::{LastOrigin, Micros, Position, RawPosition};
 
 use super::lane::{BatchLimits, Lane, Step};
-use super::{Claim, Floor, InsertError, SinkError, Takeover};
+use super::{Claim, InsertError, SinkError, Takeover};
 use crate::model_random::Random;
-use crate::{LastOrigin, Sequencer, StartAt};
+use crate::{Sequencer, StartAt};
 
 /// A rule that is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Table {
     /// Rows that expired: gone from the table, but they count as written.
     expired: Vec<Row>,
     fence: Vec<Claim>,
-    floors: Vec<(u64, Floor)>,
+    floors: Vec<(u64, Position)>,
     in_flight: Vec<InFlight>,
 }
 
@@ -63,7 +63,7 @@ impl Table {
         claim
     }
 
-    fn read_back(&self, floors: bool) -> Option<Floor> {
+    fn read_back(&self, floors: bool) -> Option<Position> {
         let floor = self
             .floors
             .iter()
@@ -81,7 +81,7 @@ impl Table {
             .into_iter()
             .flat_map(|floor| &floor.sequencer)
             .for_each(|origin| sequencer.merge(origin));
-        Some(Floor {
+        Some(Position {
             next_offset,
             sequencer: sequencer.state(),
         })
@@ -303,7 +303,7 @@ impl World {
             // The state reached since, with the position of before.
             let (writer, epoch) = (&mut self.writers[index], self.table.fence.len() as u64);
             if let (Some(next_offset), Some((sequencer, _))) = (position, writer.lane.intake(i64::MAX - 1)) {
-                let floor = Floor {
+                let floor = Position {
                     next_offset,
                     sequencer: sequencer.state(),
                 };

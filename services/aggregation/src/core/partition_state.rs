@@ -8,9 +8,9 @@
 use codec::Wire;
 use codec::state::{InstrumentWatermark, SequencerState};
 use domain::instrument::KEY_SEPARATOR;
-use domain::{Bar, Interval, Micros, Window};
+use domain::{Bar, Interval, LastOrigin, Micros, Window};
 use rustc_hash::FxHashMap;
-use stream::{LastOrigin, Sequencer};
+use stream::Sequencer;
 
 use super::checkpoint::Snapshot;
 use super::instrument::{Arrived, Effects, Instrument, Verdict};

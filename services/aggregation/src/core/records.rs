@@ -8,8 +8,8 @@
 use std::fmt;
 
 use codec::state::{InstrumentWatermark, SequencerLane};
-use domain::{Interval, Micros, Window};
-use stream::{LastOrigin, Sequencer};
+use domain::{Interval, LastOrigin, Micros, Window};
+use stream::Sequencer;
 
 /// Who wrote a record. The ordinal is 1 + the highest seen when it started; the random part tells two apart that started
 /// at the same time.

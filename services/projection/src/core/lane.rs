@@ -10,8 +10,8 @@
 //! Redis gets a price before Postgres gets the position that covers it, unless Redis is away; an unanswered commit is never
 //! guessed (INV-8), and memory goes on meanwhile, since it holds at most one price for each instrument.
 
-use domain::{EnrichedTick, Micros};
-use stores::{LatestPrice, Position};
+use domain::{EnrichedTick, Micros, Position};
+use stores::LatestPrice;
 use stream::Sequencer;
 
 use super::book::{Book, Copy};
@@ -111,16 +111,11 @@ pub struct Lane {
 impl Lane {
     /// A lane at the stored position, with the stored prices.
     pub fn new(pace: Pace, partition: i32, position: Option<Position>, prices: Vec<LatestPrice>) -> Lane {
-        let origins: Vec<stream::LastOrigin> = position
-            .iter()
-            .flat_map(|position| &position.sequencer)
-            .map(from_store)
-            .collect();
         Lane {
             pace,
             partition,
             book: Book::restore(prices),
-            sequencer: origins.iter().collect(),
+            sequencer: position.iter().flat_map(|position| &position.sequencer).collect(),
             next_offset: position.as_ref().map_or(0, |position| position.next_offset),
             stored: position.map(|position| position.next_offset),
             under_way: None,
@@ -229,7 +224,7 @@ impl Lane {
             expected: self.stored,
             position: Position {
                 next_offset: self.next_offset,
-                sequencer: self.sequencer.state().iter().map(to_store).collect(),
+                sequencer: self.sequencer.state(),
             },
             prices: self.book.take_waiting(Copy::Postgres),
         }
@@ -267,21 +262,5 @@ impl Lane {
         } else {
             Next::Reload
         }
-    }
-}
-
-fn from_store(origin: &stores::LastOrigin) -> stream::LastOrigin {
-    stream::LastOrigin {
-        feed: origin.feed.clone(),
-        raw_partition: origin.raw_partition,
-        position: origin.position,
-    }
-}
-
-fn to_store(origin: &stream::LastOrigin) -> stores::LastOrigin {
-    stores::LastOrigin {
-        feed: origin.feed.clone(),
-        raw_partition: origin.raw_partition,
-        position: origin.position,
     }
 }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, QualityFlags, Tick};
-use stores::{LatestPrice, Position};
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
+use stores::LatestPrice;
 
 use super::lane::{Answers, Committed, Lane, Next, Pace, Work};
 

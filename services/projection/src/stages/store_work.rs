@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use domain::Position;
 use stores::postgres::PriceBatch;
-use stores::{Applied, LatestPrice, LatestPriceStore, Position, Redis, StoreError};
+use stores::{Applied, LatestPrice, LatestPriceStore, Redis, StoreError};
 use stream::Partition;
 use stream::kafka::describe::describe_topics;
 

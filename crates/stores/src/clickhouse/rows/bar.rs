@@ -9,7 +9,7 @@ use super::{
 /// Rows of `bars`.
 pub const LAYOUT: Layout = Layout {
     table: "bars",
-    columns: &[
+    columns: &[&[
         ("tenant_id", "String"),
         ("instrument_id", "String"),
         ("interval", "String"),
@@ -40,7 +40,7 @@ pub const LAYOUT: Layout = Layout {
         ("last_appended_at", TIME),
         ("src_partition", "Int32"),
         ("src_offset", "Int64"),
-    ],
+    ]],
     has_origin: false,
 };
 

@@ -9,7 +9,7 @@ use super::{
 /// Rows of `late_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "late_ticks",
-    columns: &[
+    columns: &[&[
         ("tenant_id", "String"),
         ("instrument_id", "String"),
         ("timestamp", TIME),
@@ -24,7 +24,7 @@ pub const LAYOUT: Layout = Layout {
         ("raw_index", "Int32"),
         ("src_partition", "Int32"),
         ("src_offset", "Int64"),
-    ],
+    ]],
     has_origin: true,
 };
 

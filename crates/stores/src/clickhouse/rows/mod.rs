@@ -12,13 +12,16 @@ pub mod tick;
 
 use domain::{Decimal, Micros, Origin};
 
+/// Names and types of columns.
+pub type Columns = &'static [(&'static str, &'static str)];
+
 /// How rows of a table look in `input()`.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
     /// Base name of the table, without the suffix of a generation.
     pub table: &'static str,
-    /// Names of the columns, in the order of the row.
-    pub columns: &'static [(&'static str, &'static str)],
+    /// The columns in the order of the row, in runs that tables share.
+    pub columns: &'static [Columns],
     /// Whether rows carry an origin, so that the table knows its sequencer state too.
     pub has_origin: bool,
 }
@@ -29,17 +32,14 @@ pub const ALL: [&Layout; 4] = [&tick::LAYOUT, &enriched::LAYOUT, &bar::LAYOUT, &
 impl Layout {
     /// `tenant_id String, instrument_id String, …`
     pub fn structure(&self) -> String {
-        let fields: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(name, kind)| format!("{name} {kind}"))
-            .collect();
+        let columns = self.columns.iter().copied().flatten();
+        let fields: Vec<String> = columns.map(|(name, kind)| format!("{name} {kind}")).collect();
         fields.join(", ")
     }
 
     /// `tenant_id, instrument_id, …`
     pub fn names(&self) -> String {
-        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = self.columns.iter().copied().flatten().map(|(name, _)| *name).collect();
         names.join(", ")
     }
 }

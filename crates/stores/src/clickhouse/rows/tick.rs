@@ -3,54 +3,61 @@
 use domain::{Kind, QualityFlags, Tick};
 
 use super::{
-    DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, TIME, decimal, length, optional_decimal,
+    Columns, DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, TIME, decimal, length, optional_decimal,
     optional_int64, optional_text, origin, source, text, time,
 };
 
 /// Rows of `market_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "market_ticks",
-    columns: &[
-        ("tenant_id", "String"),
-        ("instrument_id", "String"),
-        ("timestamp", TIME),
-        ("market", "String"),
-        ("product", "String"),
-        ("kind", "Enum8(\\'trade\\' = 1, \\'interval\\' = 2)"),
-        ("price", DECIMAL),
-        ("volume", OPTIONAL_DECIMAL),
-        ("bid", OPTIONAL_DECIMAL),
-        ("ask", OPTIONAL_DECIMAL),
-        ("energy", OPTIONAL_DECIMAL),
-        ("congestion", OPTIONAL_DECIMAL),
-        ("loss", OPTIONAL_DECIMAL),
-        ("ghg", OPTIONAL_DECIMAL),
-        ("currency", "String"),
-        ("unit", "String"),
-        ("symbol", OPTIONAL_TEXT),
-        ("node", OPTIONAL_TEXT),
-        ("zone", OPTIONAL_TEXT),
-        ("hub", OPTIONAL_TEXT),
-        ("market_status", OPTIONAL_TEXT),
-        ("version", OPTIONAL_TEXT),
-        ("interval_end", OPTIONAL_TIME),
-        ("quality_flags", "Array(String)"),
-        ("source_system", "String"),
-        ("sequence", "Nullable(Int64)"),
-        ("source_event_id", "String"),
-        ("correlation_id", "String"),
-        ("causation_id", OPTIONAL_TEXT),
-        ("feed", "String"),
-        ("raw_partition", "Int32"),
-        ("raw_offset", "Int64"),
-        ("raw_index", "Int32"),
-        ("src_partition", "Int32"),
-        ("src_offset", "Int64"),
-        ("appended_at", TIME),
-        ("normalized_at", TIME),
-    ],
+    columns: &[VALUES, PLACE],
     has_origin: true,
 };
+
+/// What [`values`] writes.
+pub(super) const VALUES: Columns = &[
+    ("tenant_id", "String"),
+    ("instrument_id", "String"),
+    ("timestamp", TIME),
+    ("market", "String"),
+    ("product", "String"),
+    ("kind", "Enum8(\\'trade\\' = 1, \\'interval\\' = 2)"),
+    ("price", DECIMAL),
+    ("volume", OPTIONAL_DECIMAL),
+    ("bid", OPTIONAL_DECIMAL),
+    ("ask", OPTIONAL_DECIMAL),
+    ("energy", OPTIONAL_DECIMAL),
+    ("congestion", OPTIONAL_DECIMAL),
+    ("loss", OPTIONAL_DECIMAL),
+    ("ghg", OPTIONAL_DECIMAL),
+    ("currency", "String"),
+    ("unit", "String"),
+    ("symbol", OPTIONAL_TEXT),
+    ("node", OPTIONAL_TEXT),
+    ("zone", OPTIONAL_TEXT),
+    ("hub", OPTIONAL_TEXT),
+    ("market_status", OPTIONAL_TEXT),
+    ("version", OPTIONAL_TEXT),
+    ("interval_end", OPTIONAL_TIME),
+    ("quality_flags", "Array(String)"),
+    ("source_system", "String"),
+    ("sequence", "Nullable(Int64)"),
+    ("source_event_id", "String"),
+    ("correlation_id", "String"),
+    ("causation_id", OPTIONAL_TEXT),
+];
+
+/// What [`place`] writes.
+pub(super) const PLACE: Columns = &[
+    ("feed", "String"),
+    ("raw_partition", "Int32"),
+    ("raw_offset", "Int64"),
+    ("raw_index", "Int32"),
+    ("src_partition", "Int32"),
+    ("src_offset", "Int64"),
+    ("appended_at", TIME),
+    ("normalized_at", TIME),
+];
 
 /// Appends the row of a tick that was read from this place of the normalized topic.
 pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {

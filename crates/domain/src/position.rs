@@ -1,7 +1,8 @@
 //! A position in a source partition with the sequencer state that belongs to exactly it (INV-3).
+//!
+//! Role: what every sink stores beside its results, so that whoever takes over goes on where they end.
 
-use domain::RawPosition;
-use serde::{Deserialize, Serialize};
+use crate::RawPosition;
 
 /// The last accepted origin of one (feed, raw partition).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,47 +39,7 @@ impl Position {
     }
 }
 
-/// How a lane is stored in JSON: `{"feed","raw_partition","raw_offset","raw_index"}`.
-#[derive(Serialize, Deserialize)]
-struct StoredLane {
-    feed: String,
-    raw_partition: i32,
-    raw_offset: i64,
-    raw_index: i32,
-}
-
-/// The state as JSON text.
-pub(crate) fn to_json(sequencer: &[LastOrigin]) -> serde_json::Result<String> {
-    let lanes: Vec<StoredLane> = sequencer
-        .iter()
-        .map(|lane| StoredLane {
-            feed: lane.feed.clone(),
-            raw_partition: lane.raw_partition,
-            raw_offset: lane.position.offset,
-            raw_index: lane.position.index,
-        })
-        .collect();
-    serde_json::to_string(&lanes)
-}
-
-/// The state of that JSON text.
-pub(crate) fn from_json(text: &str) -> serde_json::Result<Vec<LastOrigin>> {
-    let lanes: Vec<StoredLane> = serde_json::from_str(text)?;
-    Ok(lanes
-        .into_iter()
-        .map(|lane| LastOrigin {
-            feed: lane.feed,
-            raw_partition: lane.raw_partition,
-            position: RawPosition {
-                offset: lane.raw_offset,
-                index: lane.raw_index,
-            },
-        })
-        .collect())
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -115,12 +76,6 @@ mod tests {
                 prop_assert_eq!(kept.len(), 1);
                 prop_assert!(kept[0].position >= lane.position);
             }
-        }
-
-        #[test]
-        fn a_stored_state_is_read_back_as_it_was(position in positions()) {
-            let text = to_json(&position.sequencer).unwrap();
-            prop_assert_eq!(from_json(&text).unwrap(), position.sequencer);
         }
     }
 }
