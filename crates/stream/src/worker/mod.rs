@@ -80,11 +80,11 @@ const POLL_WAIT: Duration = Duration::from_millis(2);
 const IDLE_POLL_WAIT: Duration = Duration::from_millis(10);
 /// Messages handed over before the handler takes its turn.
 const BATCH: usize = 1000;
-/// A round of fewer messages is a quiet market: its outputs do not linger as those of a full load do.
-const PUSH_BELOW: u64 = 64;
-/// But they leave together with those of some milliseconds: a produce request for each tick would cost the broker more
-/// than the tick costs everybody else.
+/// The outputs of a quiet market do not linger as those of a full load do. But they leave together with those of some
+/// milliseconds: a produce request for each tick would cost the broker more than the tick costs everybody else.
 const PUSH_INTERVAL: Duration = Duration::from_millis(4);
+/// Fewer outputs in that time make a market quiet.
+const PUSH_BELOW: u64 = 64;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
 /// lag until the next message comes.
@@ -210,9 +210,11 @@ impl<'s> Session<'s> {
             let count = hand_over(consumer, handler, &mut io)?;
             producer.serve(Duration::ZERO)?;
             handler.turn(&mut io)?;
-            let is_quiet = config.pace == Pace::Prompt && count < PUSH_BELOW;
-            if is_quiet && producer.last_ticket() > pushed && last_push.elapsed() >= PUSH_INTERVAL {
-                producer.push();
+            let waiting = producer.last_ticket().0.saturating_sub(pushed.0);
+            if config.pace == Pace::Prompt && waiting > 0 && last_push.elapsed() >= PUSH_INTERVAL {
+                if waiting < PUSH_BELOW {
+                    producer.push();
+                }
                 (pushed, last_push) = (producer.last_ticket(), Instant::now());
             }
             if last_recommit.elapsed() >= RECOMMIT_INTERVAL {

@@ -140,16 +140,23 @@ fn spawn(scene: &Scene, to: &str, messages: u64, core: Option<usize>) -> anyhow:
         .context("start the bare client")
 }
 
+const PIN_TRIES: u32 = 20;
+
 /// Lets a process of the stack, and every thread that it will start, run on this core alone.
 pub fn pin(stack: &Stack, name: localstack::Name, core: usize) -> anyhow::Result<()> {
     let pid = stack.pid(name).with_context(|| format!("{name} does not run"))?;
-    let mut command = Command::new("taskset");
-    command.args(["-a", "-c", "-p", &core.to_string(), &pid.to_string()]);
-    let status = command.stdout(Stdio::null()).status().context("run taskset")?;
-    if !status.success() {
-        bail!("taskset cannot bind {name} to core {core} ({status})");
+    let mut said = String::new();
+    // It goes from thread to thread, and gives up at one that has ended meanwhile.
+    for _ in 0..PIN_TRIES {
+        let mut command = Command::new("taskset");
+        command.args(["-a", "-c", "-p", &core.to_string(), &pid.to_string()]);
+        let output = command.output().context("run taskset")?;
+        if output.status.success() {
+            return Ok(());
+        }
+        said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     }
-    Ok(())
+    bail!("taskset cannot bind {name} to core {core}: {said}");
 }
 
 /// Ends the child when the benchmark ends early.

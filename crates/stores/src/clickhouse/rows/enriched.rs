@@ -3,13 +3,14 @@
 use domain::{Classification, EnrichedTick};
 
 use super::{
-    Columns, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, TIME, int32, optional_decimal, optional_text, text, tick, time,
+    Columns, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, ORIGIN, TIME, int32, optional_decimal, optional_text, text, tick,
+    time,
 };
 
 /// Rows of `enriched_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "enriched_ticks",
-    columns: &[tick::VALUES, ENRICHMENT, tick::PLACE],
+    columns: &[tick::VALUES, ENRICHMENT, ORIGIN, tick::TIMES],
     has_origin: true,
 };
 

@@ -3,28 +3,26 @@
 use domain::{Interval, LateTick};
 
 use super::{
-    DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int64, length, optional_decimal, origin, source, text, time,
+    DECIMAL, Layout, OPTIONAL_DECIMAL, ORIGIN, TIME, decimal, int64, length, optional_decimal, origin, source, text,
+    time,
 };
 
 /// Rows of `late_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "late_ticks",
-    columns: &[&[
-        ("tenant_id", "String"),
-        ("instrument_id", "String"),
-        ("timestamp", TIME),
-        ("price", DECIMAL),
-        ("volume", OPTIONAL_DECIMAL),
-        ("intervals", "Array(String)"),
-        ("watermark", TIME),
-        ("enriched_offset", "Int64"),
-        ("feed", "String"),
-        ("raw_partition", "Int32"),
-        ("raw_offset", "Int64"),
-        ("raw_index", "Int32"),
-        ("src_partition", "Int32"),
-        ("src_offset", "Int64"),
-    ]],
+    columns: &[
+        &[
+            ("tenant_id", "String"),
+            ("instrument_id", "String"),
+            ("timestamp", TIME),
+            ("price", DECIMAL),
+            ("volume", OPTIONAL_DECIMAL),
+            ("intervals", "Array(String)"),
+            ("watermark", TIME),
+            ("enriched_offset", "Int64"),
+        ],
+        ORIGIN,
+    ],
     has_origin: true,
 };
 

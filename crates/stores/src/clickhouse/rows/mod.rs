@@ -114,6 +114,16 @@ pub(crate) fn time(value: Micros, out: &mut Vec<u8>) {
     int64(value, out);
 }
 
+/// What [`origin`] and [`source`] write.
+pub(crate) const ORIGIN: Columns = &[
+    ("feed", "String"),
+    ("raw_partition", "Int32"),
+    ("raw_offset", "Int64"),
+    ("raw_index", "Int32"),
+    ("src_partition", "Int32"),
+    ("src_offset", "Int64"),
+];
+
 #[inline]
 pub(crate) fn origin(value: &Origin<'_>, out: &mut Vec<u8>) {
     text(value.feed, out);

@@ -3,14 +3,14 @@
 use domain::{Kind, QualityFlags, Tick};
 
 use super::{
-    Columns, DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, TIME, decimal, length, optional_decimal,
-    optional_int64, optional_text, origin, source, text, time,
+    Columns, DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, ORIGIN, TIME, decimal, length,
+    optional_decimal, optional_int64, optional_text, origin, source, text, time,
 };
 
 /// Rows of `market_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "market_ticks",
-    columns: &[VALUES, PLACE],
+    columns: &[VALUES, ORIGIN, TIMES],
     has_origin: true,
 };
 
@@ -47,17 +47,8 @@ pub(super) const VALUES: Columns = &[
     ("causation_id", OPTIONAL_TEXT),
 ];
 
-/// What [`place`] writes.
-pub(super) const PLACE: Columns = &[
-    ("feed", "String"),
-    ("raw_partition", "Int32"),
-    ("raw_offset", "Int64"),
-    ("raw_index", "Int32"),
-    ("src_partition", "Int32"),
-    ("src_offset", "Int64"),
-    ("appended_at", TIME),
-    ("normalized_at", TIME),
-];
+/// What [`place`] writes after the origin.
+pub(super) const TIMES: Columns = &[("appended_at", TIME), ("normalized_at", TIME)];
 
 /// Appends the row of a tick that was read from this place of the normalized topic.
 pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
