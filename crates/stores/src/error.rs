@@ -90,6 +90,9 @@ impl StoreError {
         self.store
     }
 
+    /// Code where a part of a table cannot be read.
+    pub(crate) const CORRUPTED_DATA: &str = "corrupted_data";
+
     pub(crate) fn clickhouse(operation: &'static str, error: &clickhouse::error::Error) -> StoreError {
         use clickhouse::error::Error;
         let (class, code) = match error {
@@ -216,6 +219,7 @@ fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass, &'static s
         Some(210 | 279) => (Transient, "unreachable"),
         Some(242) => (Transient, "read_only"),
         Some(243) => (Transient, "disk_full"),
+        Some(246) => (Transient, StoreError::CORRUPTED_DATA),
         Some(236 | 394) => (Transient, "cancelled"),
         _ => (Transient, "server_error"),
     }

@@ -39,6 +39,9 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("max_execution_time", "60"),
 ];
 
+/// Has the server ask the index `src_offsets`.
+pub const BY_INDEX: &str = " SETTINGS use_skip_indexes = 1";
+
 /// The right to write one source partition into one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -213,7 +216,11 @@ impl FencedTable {
         let floor = self.floor(topic, partition).await?;
         let from = floor.as_ref().map_or(0, |floor| floor.next_offset);
         let sql = self.read_back_sql(partition, from);
-        let lanes: Vec<LaneEnd> = self.clickhouse.rows("read back", &sql).await?;
+        let by_index = self.clickhouse.rows("read back", &format!("{sql}{BY_INDEX}")).await;
+        let lanes: Vec<LaneEnd> = match by_index {
+            Err(error) if error.code() == StoreError::CORRUPTED_DATA => self.clickhouse.rows("read back", &sql).await?,
+            lanes => lanes?,
+        };
         let table = lanes.iter().map(|lane| lane.last_offset).max().map(|last| Position {
             next_offset: last + 1,
             sequencer: lanes
@@ -229,7 +236,8 @@ impl FencedTable {
         })
     }
 
-    /// The question for what the table holds from this source offset on; the index `src_offsets` skips older parts.
+    /// The question for what the table holds from this source offset on. With [`BY_INDEX`] behind it, older parts are
+    /// skipped.
     pub fn read_back_sql(&self, partition: i32, from: i64) -> String {
         let (database, table) = (self.clickhouse.database(), &self.table);
         let (origin, by) = if self.layout.has_origin {
