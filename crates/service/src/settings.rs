@@ -10,7 +10,7 @@ mod shared;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use stream::kafka::settings::Compression;
+use stream::Compression;
 
 pub use reader::{Env, Reader, Rule, Secret, SettingsError, Variable, mask, parse_duration};
 

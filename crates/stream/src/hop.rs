@@ -12,8 +12,9 @@ use domain::Micros;
 
 use crate::dead_letter::DeadLetter;
 use crate::frontier::Frontier;
+use crate::kafka::producer::Output;
 use crate::kafka::reader::LogReader;
-use crate::worker::{Handler, Io, Output};
+use crate::worker::{Handler, Io};
 use crate::{Message, Partition, StartAt, StreamError};
 
 /// The decisions of a stateless stage: a function of the message and of what it remembers.

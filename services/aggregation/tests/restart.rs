@@ -18,8 +18,9 @@ use localstack::{Server, Temporary};
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::producer::OrderedProducer;
 use stream::kafka::reader::LogReader;
-use stream::kafka::settings::Compression;
-use stream::{Handler, Io, Message, Output, Pace, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus};
+use stream::{
+    Compression, Handler, Io, Message, Output, Pace, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus,
+};
 
 const SECOND: Micros = 1_000_000;
 /// 2023-11-15T12:00:00Z.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use stream::kafka::settings::Compression;
+use stream::Compression;
 
 use super::{
     BreakerSettings, ClickHouseSettings, Environment, HttpSettings, LogFormat, LogSettings, Reader, Rule, Secret,

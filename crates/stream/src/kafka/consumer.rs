@@ -17,10 +17,10 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
-use super::{classify, settings};
-use crate::{Message, Partition, StartAt, StreamError, WorkerConfig};
+use super::classify;
+use crate::{Message, Partition, StartAt, StreamError};
 
 /// What the group asks of this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,13 +100,12 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
-    /// Joins the worker's group for its topics.
-    pub fn subscribe(config: &WorkerConfig) -> Result<GroupConsumer, StreamError> {
-        let consumer: BaseConsumer<Context> =
-            settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace)
-                .create_with_context(Context::default())
-                .map_err(|e| classify("create consumer", &e))?;
-        let names: Vec<&str> = config.topics.iter().map(String::as_str).collect();
+    /// Joins the group of these settings for these topics.
+    pub fn subscribe(client: &ClientConfig, topics: &[String]) -> Result<GroupConsumer, StreamError> {
+        let consumer: BaseConsumer<Context> = client
+            .create_with_context(Context::default())
+            .map_err(|e| classify("create consumer", &e))?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|e| classify("subscribe", &e))?;
         Ok(GroupConsumer {
             consumer,

@@ -19,9 +19,8 @@ use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::classify;
 use super::reader::LogReader;
-use super::settings::{self, Compression};
+use super::settings::{self, Compression, Pace};
 use crate::StreamError;
-use crate::worker::Pace;
 
 /// Reports are served once per this many messages, as by a worker.
 const SERVE_EVERY: u64 = 1000;

@@ -19,7 +19,6 @@ use super::settings::{self, Compression};
 use super::{classify, push};
 use crate::StreamError;
 use crate::acks::{AckWindow, Ticket};
-use crate::worker::Output;
 
 #[derive(Default)]
 struct Context {
@@ -56,6 +55,21 @@ impl ProducerContext for Context {
             }
         }
     }
+}
+
+/// An output record.
+#[derive(Debug, Clone, Copy)]
+pub struct Output<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition: always explicit (INV-4).
+    pub partition: i32,
+    /// Key.
+    pub key: &'a [u8],
+    /// Value; `None` is a tombstone.
+    pub payload: Option<&'a [u8]>,
+    /// Headers.
+    pub headers: &'a [(String, Vec<u8>)],
 }
 
 /// A producer whose outputs are acknowledged in any order but entered in one.

@@ -4,7 +4,15 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use crate::worker::Pace;
+/// How long messages may wait for company. Every fetch and every batch that is sent has a price for the broker, which a
+/// quiet market pays for a tick or two at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Latency counts: whatever is there is fetched at once, and sent soon.
+    Prompt,
+    /// Fetches wait this long for a large one, and outputs linger.
+    Within(Duration),
+}
 
 /// Settings of a group consumer.
 pub fn consumer(bootstrap: &str, group: &str, client_id: &str, pace: Pace) -> ClientConfig {

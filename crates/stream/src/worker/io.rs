@@ -10,25 +10,10 @@ use super::{ANSWER_WITHIN, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::GroupConsumer;
-use crate::kafka::producer::OrderedProducer;
+use crate::kafka::producer::{OrderedProducer, Output};
 use crate::metrics as names;
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StartAt, StreamError};
-
-/// An output record.
-#[derive(Debug, Clone, Copy)]
-pub struct Output<'a> {
-    /// Topic.
-    pub topic: &'a str,
-    /// Partition: always explicit (INV-4).
-    pub partition: i32,
-    /// Key.
-    pub key: &'a [u8],
-    /// Value; `None` is a tombstone.
-    pub payload: Option<&'a [u8]>,
-    /// Headers.
-    pub headers: &'a [(String, Vec<u8>)],
-}
 
 /// The handler's access to the log.
 pub struct Io<'s> {

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use domain::{Classified, ErrorClass};
 use metrics::counter;
 
-pub use crate::worker::io::{Io, Output};
+pub use crate::worker::io::Io;
 
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, borrow};
 use crate::kafka::producer::OrderedProducer;
-use crate::kafka::settings::Compression;
+use crate::kafka::settings::{self, Compression, Pace};
 use crate::metrics as names;
 use crate::worker::meters::Meters;
 use crate::{Message, Partition, Shutdown, StreamError, WorkerState, WorkerStatus};
@@ -39,16 +39,6 @@ pub trait Handler {
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError>;
     /// These partitions go away (also at shutdown): finish what can be finished before [`Io::drain_deadline`].
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
-}
-
-/// How long messages may wait for company. Every fetch and every batch that is sent has a price for the broker, which a
-/// quiet market pays for a tick or two at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// Latency counts: whatever is there is fetched at once, and sent soon.
-    Prompt,
-    /// Fetches wait this long for a large one, and outputs linger.
-    Within(Duration),
 }
 
 /// What a worker needs to know.
@@ -169,8 +159,9 @@ impl<'s> Session<'s> {
         shutdown: &'s Shutdown,
     ) -> Result<Session<'s>, StreamError> {
         status.set_state(WorkerState::Joining);
+        let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
         Ok(Session {
-            consumer: GroupConsumer::subscribe(config)?,
+            consumer: GroupConsumer::subscribe(&client, &config.topics)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
             meters: Meters::new(config),
             assigned: Vec::new(),
