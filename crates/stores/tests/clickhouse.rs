@@ -189,19 +189,29 @@ async fn a_takeover_finds_position_and_sequencer_state_and_reads_no_part_from_be
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_takeover_finds_its_position_where_a_full_disk_has_left_an_index_empty() {
-    let Setup { clickhouse, table, stack } = setup().await;
+    let Setup {
+        clickhouse,
+        table,
+        stack,
+    } = setup().await;
     let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
     insert(&table, &claim, 0..100).await.unwrap();
     let sql = "SELECT path FROM system.parts WHERE active AND table = 'market_ticks'";
     let part = clickhouse.query_json(sql).await.unwrap().remove(0);
-    let part = stack.config().dir.join("clickhouse").join(part["path"].as_str().unwrap());
+    let part = stack
+        .config()
+        .dir
+        .join("clickhouse")
+        .join(part["path"].as_str().unwrap());
     let files = std::fs::read_dir(&part).unwrap().map(|file| file.unwrap().path());
     let marks: Vec<_> = files
         .filter(|path| path.to_string_lossy().contains("skp_idx_src_offsets.cmrk"))
         .collect();
     assert_eq!(marks.len(), 1, "{}", part.display());
     std::fs::write(&marks[0], "").unwrap();
-    let broken = clickhouse.query_json(&format!("{}{BY_INDEX}", table.read_back_sql(3, 0))).await;
+    let broken = clickhouse
+        .query_json(&format!("{}{BY_INDEX}", table.read_back_sql(3, 0)))
+        .await;
     assert_eq!(broken.unwrap_err().code(), "corrupted_data");
     assert_eq!(table.take_over(TOPIC, 3).await.unwrap().1, Some(position(100, 990)));
 }
