@@ -13,7 +13,7 @@ mod migration;
 pub mod postgres;
 pub mod price;
 pub mod redis;
-mod sequencer_json;
+mod stored_origin;
 
 pub use clickhouse::{Claim, ClickHouse, ClickHouseConfig, FencedTable, InsertError};
 pub use error::{Store, StoreError};

@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use super::{CALL_TIMEOUT, Postgres, within};
 use crate::price::{LatestPrice, OwnedOrigin, flags_of};
-use crate::sequencer_json::{from_json, to_json};
+use crate::stored_origin::{from_json, to_json};
 use crate::{Store, StoreError};
 
 /// The projection's name in `projection_positions`.

@@ -1,45 +1,51 @@
-//! How sequencer states are stored as JSON.
+//! How the origins of a sequencer's state are stored: as tuples in ClickHouse, as JSON in PostgreSQL, under the same names.
 
 use domain::{LastOrigin, RawPosition};
 use serde::{Deserialize, Serialize};
 
-/// How a lane is stored in JSON: `{"feed","raw_partition","raw_offset","raw_index"}`.
+/// `{"feed","raw_partition","raw_offset","raw_index"}`.
 #[derive(Serialize, Deserialize)]
-struct StoredLane {
+pub(crate) struct StoredOrigin {
     feed: String,
     raw_partition: i32,
     raw_offset: i64,
     raw_index: i32,
 }
 
+impl From<&LastOrigin> for StoredOrigin {
+    fn from(origin: &LastOrigin) -> StoredOrigin {
+        StoredOrigin {
+            feed: origin.feed.clone(),
+            raw_partition: origin.raw_partition,
+            raw_offset: origin.position.offset,
+            raw_index: origin.position.index,
+        }
+    }
+}
+
+impl From<StoredOrigin> for LastOrigin {
+    fn from(stored: StoredOrigin) -> LastOrigin {
+        LastOrigin {
+            feed: stored.feed,
+            raw_partition: stored.raw_partition,
+            position: RawPosition {
+                offset: stored.raw_offset,
+                index: stored.raw_index,
+            },
+        }
+    }
+}
+
 /// The state as JSON text.
 pub(crate) fn to_json(sequencer: &[LastOrigin]) -> serde_json::Result<String> {
-    let lanes: Vec<StoredLane> = sequencer
-        .iter()
-        .map(|lane| StoredLane {
-            feed: lane.feed.clone(),
-            raw_partition: lane.raw_partition,
-            raw_offset: lane.position.offset,
-            raw_index: lane.position.index,
-        })
-        .collect();
-    serde_json::to_string(&lanes)
+    let stored: Vec<StoredOrigin> = sequencer.iter().map(StoredOrigin::from).collect();
+    serde_json::to_string(&stored)
 }
 
 /// The state of that JSON text.
 pub(crate) fn from_json(text: &str) -> serde_json::Result<Vec<LastOrigin>> {
-    let lanes: Vec<StoredLane> = serde_json::from_str(text)?;
-    Ok(lanes
-        .into_iter()
-        .map(|lane| LastOrigin {
-            feed: lane.feed,
-            raw_partition: lane.raw_partition,
-            position: RawPosition {
-                offset: lane.raw_offset,
-                index: lane.raw_index,
-            },
-        })
-        .collect())
+    let stored: Vec<StoredOrigin> = serde_json::from_str(text)?;
+    Ok(stored.into_iter().map(LastOrigin::from).collect())
 }
 
 #[cfg(test)]
