@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use domain::Micros;
+use domain::{Classified as _, ErrorClass, Micros};
 use domain::routing::partition_of;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -27,6 +27,8 @@ use crate::StreamError;
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first record of a topic waits this long for a broker, so that a load may begin while Kafka starts again.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// Reports are served once per this many records, since each call has a price.
 const SERVE_EVERY: u64 = 512;
 /// Opaque of a record whose place somebody waits for.
@@ -238,11 +240,21 @@ impl Publisher {
     }
 
     fn count_partitions(&self, topic: &str) -> Result<i32, StreamError> {
-        let metadata = self
-            .producer
-            .client()
-            .fetch_metadata(Some(topic), Timeout::After(CALL_TIMEOUT))
-            .map_err(|e| classify("read metadata (does Kafka run? see `dp status`)", &e))?;
+        let deadline = Instant::now() + FIRST_ANSWER;
+        let metadata = loop {
+            let answer = self
+                .producer
+                .client()
+                .fetch_metadata(Some(topic), Timeout::After(CALL_TIMEOUT))
+                .map_err(|e| classify("read metadata (does Kafka run? see `dp status`)", &e));
+            match answer {
+                // A connection that breaks amid the question is answered at once, long before the time is up.
+                Err(error) if error.class() == ErrorClass::Transient && Instant::now() < deadline => {
+                    self.producer.poll(Duration::from_millis(100));
+                }
+                answer => break answer?,
+            }
+        };
         let count = metadata
             .topics()
             .iter()
