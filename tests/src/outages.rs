@@ -218,7 +218,7 @@ impl<'a> Outages<'a> {
         let was = self.pids();
         self.begin(outage)?;
         let begun = Instant::now();
-        let (still, tables_stood) = self.watch(outage, begun, length, pulse);
+        let (still, tables_stood) = self.watch(outage, begun, length, pulse)?;
         let seconds = begun.elapsed().as_secs_f64();
         let back = Instant::now();
         self.end(outage)?;
@@ -284,12 +284,22 @@ impl<'a> Outages<'a> {
 
     /// Looks on for the length of the outage; answers for how long each output that goes on has stood still at most, and
     /// for how long the tables have.
-    fn watch(&self, outage: Outage, begun: Instant, length: Duration, pulse: &Pulse) -> (BTreeMap<String, f64>, f64) {
+    fn watch(
+        &self,
+        outage: Outage,
+        begun: Instant,
+        length: Duration,
+        pulse: &Pulse,
+    ) -> anyhow::Result<(BTreeMap<String, f64>, f64)> {
         let table = Output::Table("market_ticks");
         let (mut rows, mut written, mut longest_written) = (pulse.latest(table), Instant::now(), 0.0_f64);
         let mut last: BTreeMap<Output, (i64, Instant)> = BTreeMap::new();
         let mut longest: BTreeMap<String, f64> = BTreeMap::new();
         while begun.elapsed() < length {
+            if let (Outage::FullDisk, Some(disk)) = (outage, self.disk) {
+                // Parts that a merge has replaced are removed some time later.
+                disk.fill()?;
+            }
             for output in outage.goes_on() {
                 let value = pulse.latest(*output).unwrap_or(i64::MIN);
                 let (known, since) = last.entry(*output).or_insert((value, Instant::now()));
@@ -305,7 +315,7 @@ impl<'a> Outages<'a> {
             longest_written = longest_written.max(written.elapsed().as_secs_f64());
             std::thread::sleep(Duration::from_millis(200));
         }
-        (longest, longest_written)
+        Ok((longest, longest_written))
     }
 
     fn await_no_lag(&self, since: Instant) -> anyhow::Result<Duration> {

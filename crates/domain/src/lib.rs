@@ -6,6 +6,7 @@
 //! Failure: arithmetic and parsing return errors; nothing panics, nothing saturates silently.
 
 pub mod bar;
+pub mod claim;
 pub mod decimal;
 pub mod error;
 pub mod instrument;
@@ -17,6 +18,7 @@ pub mod tick;
 pub mod window;
 
 pub use bar::{Bar, BarVersion};
+pub use claim::Claim;
 pub use decimal::{Decimal, DecimalError, Turnover};
 pub use error::{Classified, ErrorClass};
 pub use origin::{Origin, RawPosition};

@@ -90,9 +90,6 @@ impl StoreError {
         self.store
     }
 
-    /// Code where a part of a table cannot be read.
-    pub(crate) const CORRUPTED_DATA: &str = "corrupted_data";
-
     pub(crate) fn clickhouse(operation: &'static str, error: &clickhouse::error::Error) -> StoreError {
         use clickhouse::error::Error;
         let (class, code) = match error {
@@ -219,7 +216,8 @@ fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass, &'static s
         Some(210 | 279) => (Transient, "unreachable"),
         Some(242) => (Transient, "read_only"),
         Some(243) => (Transient, "disk_full"),
-        Some(246) => (Transient, StoreError::CORRUPTED_DATA),
+        Some(75) if text.contains("No space left") => (Transient, "disk_full"),
+        Some(246) => (Transient, "corrupted_data"),
         Some(236 | 394) => (Transient, "cancelled"),
         _ => (Transient, "server_error"),
     }
@@ -286,6 +284,16 @@ mod tests {
             ("Code: 252. DB::Exception: Too many parts", Transient, "overloaded"),
             ("Code: 394. DB::Exception: Query was cancelled", Transient, "cancelled"),
             ("Code: 243. DB::Exception: Not enough space", Transient, "disk_full"),
+            (
+                "Code: 75. DB::ErrnoException: Cannot write to file: , errno: 28, strerror: No space left on device",
+                Transient,
+                "disk_full",
+            ),
+            (
+                "Code: 246. DB::Exception: Empty marks file",
+                Transient,
+                "corrupted_data",
+            ),
             ("Code: 99999. DB::Exception: new", Transient, "server_error"),
             ("a proxy's page", Transient, "server_error"),
         ] {

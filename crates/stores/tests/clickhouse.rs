@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{clickhouse, eventually, tick};
-use domain::{Classified, LastOrigin, Position, RawPosition, Tick};
+use domain::{Claim, Classified, LastOrigin, Position, RawPosition, Tick};
 use localstack::{Server, Temporary};
-use stores::clickhouse::fenced::BY_INDEX;
 use stores::clickhouse::rows;
-use stores::{Claim, ClickHouse, FencedTable, InsertError};
+use stores::{ClickHouse, FencedTable, InsertError};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
 
@@ -175,7 +174,7 @@ async fn a_takeover_finds_position_and_sequencer_state_and_reads_no_part_from_be
     assert_eq!(table.read_back(TOPIC, 7).await.unwrap(), None);
     // The takeover has stored 250 as the floor: neither part holds anything from there on, one of them from 100 on.
     let parts_read = async |from: i64| {
-        let sql = format!("EXPLAIN ESTIMATE {}{BY_INDEX}", table.read_back_sql(3, from));
+        let sql = format!("EXPLAIN ESTIMATE {}", table.read_back_sql(3, from));
         let estimate = clickhouse.query_json(&sql).await.unwrap();
         estimate
             .first()
@@ -185,35 +184,6 @@ async fn a_takeover_finds_position_and_sequencer_state_and_reads_no_part_from_be
         [parts_read(0).await, parts_read(100).await, parts_read(250).await],
         ["2", "1", "0"]
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_takeover_finds_its_position_where_a_full_disk_has_left_an_index_empty() {
-    let Setup {
-        clickhouse,
-        table,
-        stack,
-    } = setup().await;
-    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
-    insert(&table, &claim, 0..100).await.unwrap();
-    let sql = "SELECT path FROM system.parts WHERE active AND table = 'market_ticks'";
-    let part = clickhouse.query_json(sql).await.unwrap().remove(0);
-    let part = stack
-        .config()
-        .dir
-        .join("clickhouse")
-        .join(part["path"].as_str().unwrap());
-    let files = std::fs::read_dir(&part).unwrap().map(|file| file.unwrap().path());
-    let marks: Vec<_> = files
-        .filter(|path| path.to_string_lossy().contains("skp_idx_src_offsets.cmrk"))
-        .collect();
-    assert_eq!(marks.len(), 1, "{}", part.display());
-    std::fs::write(&marks[0], "").unwrap();
-    let broken = clickhouse
-        .query_json(&format!("{}{BY_INDEX}", table.read_back_sql(3, 0)))
-        .await;
-    assert_eq!(broken.unwrap_err().code(), "corrupted_data");
-    assert_eq!(table.take_over(TOPIC, 3).await.unwrap().1, Some(position(100, 990)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         prices: LatestPriceStore::new(ctx.clients.postgres()?, ctx.names.generation()),
         redis: ctx.clients.redis()?,
     };
-    let pace = lane::Pace {
+    let cadence = lane::Cadence {
         redis: micros(ctx.own.redis_interval),
         postgres: micros(ctx.own.postgres_interval),
     };
@@ -41,7 +41,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         Ok(Box::new(Projector::new(Parts {
             wire: wire.clone(),
             stores: served.clone(),
-            pace,
+            cadence,
             feeds: feeds.clone(),
             runtime: runtime.clone(),
             meters: Meters::new(&enriched),

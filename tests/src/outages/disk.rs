@@ -43,10 +43,17 @@ impl SmallDisk {
         }))
     }
 
-    /// Takes all the room that is left.
-    pub(super) fn fill(&self) -> anyhow::Result<()> {
+    /// Takes all the room that is left; again and again, whoever removes files meanwhile gains nothing.
+    ///
+    /// # Errors
+    /// Where the file that takes it cannot be made.
+    pub fn fill(&self) -> anyhow::Result<()> {
         let filler = self.folder.join("filler");
-        let mut file = std::fs::File::create(&filler).context("create the filler")?;
+        let mut file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(&filler)
+            .context("create the filler")?;
         let zeros = vec![0; 64 << 10];
         for size in [zeros.len(), 4096] {
             while std::io::Write::write_all(&mut file, zeros.get(..size).unwrap_or_default()).is_ok() {}
@@ -55,7 +62,10 @@ impl SmallDisk {
     }
 
     /// Gives the room back.
-    pub(super) fn empty(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// Where the file that took it cannot be removed.
+    pub fn empty(&self) -> anyhow::Result<()> {
         std::fs::remove_file(self.folder.join("filler")).context("remove the filler")
     }
 }

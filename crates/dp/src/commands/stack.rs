@@ -13,6 +13,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use localstack::{Condition, Name, Ports, ProcessStatus, Service, Stack, StackConfig};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::present::{print_json, print_line, table};
 use super::{migrate, topics};
@@ -283,16 +284,24 @@ fn recorded_services(stack: &Stack) -> anyhow::Result<Vec<Name>> {
         .collect())
 }
 
-/// Set by Ctrl-C from now on, instead of ending the program.
+/// Set by Ctrl-C and SIGTERM from now on, instead of ending the program.
 fn interrupt_flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        while terminated().await.is_ok() {
             set.store(true, Ordering::Relaxed);
         }
     });
     flag
+}
+
+async fn terminated() -> std::io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = term.recv() => Ok(()),
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {

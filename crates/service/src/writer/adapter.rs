@@ -1,10 +1,10 @@
 //! `stream::table_writer::TableSink` over `stores::FencedTable`: translates types and error classes, decides nothing.
 
-use domain::{Classified, ErrorClass, Position};
+use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
 use stores::clickhouse::{Layout, rows};
 use stores::{FencedTable, StoreError};
-use stream::table_writer::{Claim, EncodedBatch, InsertError, SinkError, TableSink, Takeover};
+use stream::table_writer::{EncodedBatch, InsertError, SinkError, TableSink, Takeover};
 
 use super::Table;
 use crate::clients::Clients;
@@ -57,15 +57,7 @@ impl TableSink for TableAdapter {
         Box::pin(async move {
             this.clients.migrate_clickhouse().await.map_err(sink_error)?;
             let (claim, position) = this.table.take_over(&topic, partition).await.map_err(sink_error)?;
-            Ok(Takeover {
-                claim: Claim {
-                    topic: claim.topic,
-                    partition: claim.partition,
-                    epoch: claim.epoch,
-                    writer: claim.writer,
-                },
-                position,
-            })
+            Ok(Takeover { claim, position })
         })
     }
 
@@ -73,10 +65,13 @@ impl TableSink for TableAdapter {
         let table = self.table.clone();
         Box::pin(async move {
             table
-                .insert(&stored(claim), batch.rows, batch.bytes.into())
+                .insert(&claim, batch.rows, batch.bytes.into())
                 .await
                 .map_err(|error| match error {
                     stores::InsertError::Fenced => InsertError::Fenced,
+                    stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {
+                        InsertError::Refused(error.to_string())
+                    }
                     stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
                 })
         })
@@ -84,7 +79,7 @@ impl TableSink for TableAdapter {
 
     fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>> {
         let table = self.table.clone();
-        Box::pin(async move { table.save_floor(&stored(claim), &floor).await.map_err(sink_error) })
+        Box::pin(async move { table.save_floor(&claim, &floor).await.map_err(sink_error) })
     }
 }
 
@@ -95,14 +90,5 @@ fn sink_error(error: StoreError) -> SinkError {
             message: error.to_string(),
         },
         ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
-    }
-}
-
-fn stored(claim: Claim) -> stores::Claim {
-    stores::Claim {
-        topic: claim.topic,
-        partition: claim.partition,
-        epoch: claim.epoch,
-        writer: claim.writer,
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::{Classified, LastOrigin, Position};
+use domain::{Claim, Classified, LastOrigin, Position};
 use uuid::Uuid;
 
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
@@ -38,22 +38,6 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("insert_deduplicate", "0"),
     ("max_execution_time", "60"),
 ];
-
-/// Has the server ask the index `src_offsets`.
-pub const BY_INDEX: &str = " SETTINGS use_skip_indexes = 1";
-
-/// The right to write one source partition into one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Source topic.
-    pub topic: String,
-    /// Source partition.
-    pub partition: i32,
-    /// One more than every earlier claim's that was seen.
-    pub epoch: u64,
-    /// Fresh for each claim; decides between equal epochs.
-    pub writer: Uuid,
-}
 
 /// Why an insert is not known to have succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -216,11 +200,7 @@ impl FencedTable {
         let floor = self.floor(topic, partition).await?;
         let from = floor.as_ref().map_or(0, |floor| floor.next_offset);
         let sql = self.read_back_sql(partition, from);
-        let by_index = self.clickhouse.rows("read back", &format!("{sql}{BY_INDEX}")).await;
-        let lanes: Vec<LaneEnd> = match by_index {
-            Err(error) if error.code() == StoreError::CORRUPTED_DATA => self.clickhouse.rows("read back", &sql).await?,
-            lanes => lanes?,
-        };
+        let lanes: Vec<LaneEnd> = self.clickhouse.rows("read back", &sql).await?;
         let table = lanes.iter().map(|lane| lane.last_offset).max().map(|last| Position {
             next_offset: last + 1,
             sequencer: lanes
@@ -236,8 +216,7 @@ impl FencedTable {
         })
     }
 
-    /// The question for what the table holds from this source offset on. With [`BY_INDEX`] behind it, older parts are
-    /// skipped.
+    /// The question for what the table holds from this source offset on; the index `src_offsets` skips older parts.
     pub fn read_back_sql(&self, partition: i32, from: i64) -> String {
         let (database, table) = (self.clickhouse.database(), &self.table);
         let (origin, by) = if self.layout.has_origin {

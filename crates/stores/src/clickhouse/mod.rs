@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use fenced::{Claim, FencedTable, InsertError};
+pub use fenced::{FencedTable, InsertError};
 pub use migrations::migrate;
 pub use rows::Layout;
 
@@ -67,9 +67,7 @@ impl ClickHouse {
             .with_user(config.user)
             .with_password(config.password)
             .with_compression(clickhouse::Compression::None)
-            .with_setting("wait_end_of_query", "1")
-            // A merge on a full disk can leave an index of a part empty, and whoever asks it fails. Who gains by one says so.
-            .with_setting("use_skip_indexes", "0");
+            .with_setting("wait_end_of_query", "1");
         ClickHouse {
             client,
             database: config.database,

@@ -9,9 +9,9 @@
 //! confirmed is dropped with the claim and read again from the log (INV-6, INV-8); `confirmed` is a position with the
 //! sequencer state as of exactly it (INV-3).
 
-use domain::{Micros, Position, RawPosition};
+use domain::{Claim, Micros, Position, RawPosition};
 
-use super::{Claim, EncodedBatch, InsertError, SinkError, Takeover};
+use super::{EncodedBatch, InsertError, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
 
 /// When a batch is cut and how much may wait.

@@ -13,23 +13,10 @@ pub mod lane;
 #[allow(clippy::unwrap_used)]
 mod model;
 
-use domain::{Micros, Position, RawPosition};
+use domain::{Claim, Micros, Position, RawPosition};
 use futures_util::future::BoxFuture;
 
 use crate::{Message, StreamError};
-
-/// The right to write one source partition into one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Source topic.
-    pub topic: String,
-    /// Source partition.
-    pub partition: i32,
-    /// Larger than every earlier claim's.
-    pub epoch: u64,
-    /// Fresh for each claim.
-    pub writer: uuid::Uuid,
-}
 
 /// What claim, drain and read-back have found.
 #[derive(Debug, Clone, PartialEq, Eq)]

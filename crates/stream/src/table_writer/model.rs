@@ -2,10 +2,10 @@
 //! zombies, late inserts, unknown outcomes, expired rows. Each rule of the protocol can be taken out, and then the table
 //! must go wrong for some seed: a rule that can be removed unnoticed is not tested.
 
-use domain::{LastOrigin, Micros, Position, RawPosition};
+use domain::{Claim, LastOrigin, Micros, Position, RawPosition};
 
 use super::lane::{BatchLimits, Lane, Step};
-use super::{Claim, InsertError, SinkError, Takeover};
+use super::{InsertError, SinkError, Takeover};
 use crate::model_random::Random;
 use crate::{Sequencer, StartAt};
 

@@ -18,7 +18,7 @@ use super::book::{Book, Copy};
 
 /// How often things are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct Cadence {
     /// Between writes to Redis.
     pub redis: Micros,
     /// Between commits to Postgres.
@@ -93,7 +93,7 @@ pub enum Next {
 /// A partition that is being served.
 #[derive(Debug)]
 pub struct Lane {
-    pace: Pace,
+    cadence: Cadence,
     partition: i32,
     book: Book,
     sequencer: Sequencer,
@@ -110,9 +110,9 @@ pub struct Lane {
 
 impl Lane {
     /// A lane at the stored position, with the stored prices.
-    pub fn new(pace: Pace, partition: i32, position: Option<Position>, prices: Vec<LatestPrice>) -> Lane {
+    pub fn new(cadence: Cadence, partition: i32, position: Option<Position>, prices: Vec<LatestPrice>) -> Lane {
         Lane {
-            pace,
+            cadence,
             partition,
             book: Book::restore(prices),
             sequencer: position.iter().flat_map(|position| &position.sequencer).collect(),
@@ -187,7 +187,7 @@ impl Lane {
         self.finish_redis(&work, answers, now);
         if work.commit.is_some() || work.read_position {
             // Only after its own work: Redis has some every few milliseconds, and would put the commit off for ever.
-            self.postgres_due = now + self.pace.postgres;
+            self.postgres_due = now + self.cadence.postgres;
         }
         match (work.commit, answers.committed) {
             (Some(commit), Some(Committed::Yes)) => {
@@ -231,7 +231,7 @@ impl Lane {
     }
 
     fn finish_redis(&mut self, work: &Work, answers: &Answers, now: Micros) {
-        self.redis_due = now + self.pace.redis;
+        self.redis_due = now + self.cadence.redis;
         if !answers.redis_ok {
             // What it missed, and whether it will be the same server, is not known: all of it again.
             self.refill = true;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
 use stores::LatestPrice;
 
-use super::lane::{Answers, Committed, Lane, Next, Pace, Work};
+use super::lane::{Answers, Cadence, Committed, Lane, Next, Work};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
@@ -38,7 +38,7 @@ impl Random {
 }
 
 const INSTRUMENTS: [&str; 4] = ["A", "B", "C", "D"];
-const PACE: Pace = Pace {
+const CADENCE: Cadence = Cadence {
     redis: 10,
     postgres: 500,
 };
@@ -129,7 +129,7 @@ impl World {
         let at = position.as_ref().map_or(0, |position| position.next_offset as usize);
         Owner {
             id: self.loads,
-            lane: Lane::new(PACE, 0, position, self.postgres.prices.values().cloned().collect()),
+            lane: Lane::new(CADENCE, 0, position, self.postgres.prices.values().cloned().collect()),
             at,
         }
     }
@@ -378,7 +378,7 @@ fn each_rule_is_needed() {
 
 #[test]
 fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
-    let mut lane = Lane::new(PACE, 0, None, Vec::new());
+    let mut lane = Lane::new(CADENCE, 0, None, Vec::new());
     let mut commits = Vec::new();
     for now in 0..3_000 {
         let tick = LogTick {
@@ -400,5 +400,8 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
         lane.finished(&answers, now);
     }
     let longest = commits.windows(2).map(|pair| pair[1] - pair[0]).max();
-    assert!(commits.len() >= 5 && longest <= Some(2 * PACE.postgres), "{commits:?}");
+    assert!(
+        commits.len() >= 5 && longest <= Some(2 * CADENCE.postgres),
+        "{commits:?}"
+    );
 }

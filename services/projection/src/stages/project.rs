@@ -11,7 +11,7 @@ use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, 
 use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};
-use crate::core::lane::{Answers, Lane, Next, Pace, Work};
+use crate::core::lane::{Answers, Cadence, Lane, Next, Work};
 use crate::metrics::Meters;
 
 /// Name for metrics and dead letters.
@@ -49,7 +49,7 @@ pub struct Parts {
     /// Where prices go.
     pub stores: Stores,
     /// How often.
-    pub pace: Pace,
+    pub cadence: Cadence,
     /// Raw topics, whose ids are checked.
     pub feeds: Vec<String>,
     /// Where I/O runs.
@@ -131,8 +131,12 @@ impl Projector {
                             check_range(&partition, offset, io.log_range(&partition)?)?;
                         }
                         tracing::info!(partition = %partition, position = ?start, prices = prices.len(), "latest prices loaded");
-                        active.state =
-                            State::Serving(Box::new(Lane::new(self.parts.pace, partition.number, position, prices)));
+                        active.state = State::Serving(Box::new(Lane::new(
+                            self.parts.cadence,
+                            partition.number,
+                            position,
+                            prices,
+                        )));
                         io.start(&partition, start)?;
                     }
                     Err(error) => active.state = refused(&partition, error, io.now())?,

@@ -6,6 +6,8 @@
 //! Failure: the engine's error text goes to stderr, exit code 1; wrong arguments, exit code 2.
 #![allow(unsafe_code)] // A C function of a library that is loaded at run time is called: there is no safe way.
 
+mod full_disk;
+
 use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
 use std::io::Write;
 use std::mem::ManuallyDrop;
