@@ -55,7 +55,7 @@ impl ClickHouse {
         stream.set_read_timeout(Some(TIMEOUT))?;
         write!(
             stream,
-            "POST /?database={}&mutations_sync=2&wait_end_of_query=1 HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{sql}",
+            "POST /?database={}&mutations_sync=2&wait_end_of_query=1&http_response_buffer_size=1048576 HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{sql}",
             self.database,
             self.address,
             sql.len()

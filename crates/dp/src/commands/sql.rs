@@ -69,6 +69,8 @@ fn query_settings(database: &str, json: bool) -> Vec<(&'static str, String)> {
         ("output_format_pretty_row_numbers", "0".to_owned()),
         // An error in the middle of an answer must not look like its end.
         ("wait_end_of_query", "1".to_owned()),
+        // Longer answers wait in a file of the server.
+        ("http_response_buffer_size", "1048576".to_owned()),
     ];
     if json {
         settings.push(("default_format", "JSONEachRow".to_owned()));

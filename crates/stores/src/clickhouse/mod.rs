@@ -67,7 +67,9 @@ impl ClickHouse {
             .with_user(config.user)
             .with_password(config.password)
             .with_compression(clickhouse::Compression::None)
-            .with_setting("wait_end_of_query", "1");
+            .with_setting("wait_end_of_query", "1")
+            // Without it the server puts every answer into a file first.
+            .with_setting("http_response_buffer_size", "1048576");
         ClickHouse {
             client,
             database: config.database,
