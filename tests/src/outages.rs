@@ -5,13 +5,14 @@
 //! Failure: what does not hold is a finding of its outage; the others still take place.
 
 mod disk;
+mod kind;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use localstack::{Name, Server, Service, Temporary};
+use localstack::{Name, Service, Temporary};
 use serde::Serialize;
 use testkit::kafka;
 use testkit::load::{Load, LoadPlan};
@@ -19,9 +20,10 @@ use testkit::proxy::Proxy;
 
 use crate::fault_run::check::Judge;
 use crate::fault_run::groups_of;
-use crate::fault_run::pulse::{Output, Pulse, TOPICS};
+use crate::fault_run::pulse::{Output, Pulse};
 use crate::{PATIENCE, Pipeline, RAW, SERVICES, root};
 pub use disk::SmallDisk;
+pub use kind::Outage;
 
 /// Within this time after the return every consumer has to be at its end again.
 pub const LAG_LIMIT: Duration = Duration::from_secs(60);
@@ -30,74 +32,6 @@ pub const MEMORY_LIMIT_MB: u64 = 300;
 /// A lag that the load itself makes within some seconds is none.
 const LAG_SECONDS: i64 = 5;
 const SLOW: Duration = Duration::from_secs(2);
-
-/// What is wrong for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outage {
-    /// The server is killed, and started again at the end.
-    Down(Server),
-    /// Each request to ClickHouse takes two seconds more.
-    SlowClickHouse,
-    /// The disk of ClickHouse is full.
-    FullDisk,
-}
-
-impl Outage {
-    /// Every outage.
-    pub const ALL: [Outage; 6] = [
-        Outage::Down(Server::Kafka),
-        Outage::Down(Server::ClickHouse),
-        Outage::Down(Server::Postgres),
-        Outage::Down(Server::Redis),
-        Outage::SlowClickHouse,
-        Outage::FullDisk,
-    ];
-
-    /// What has to go on moving meanwhile.
-    fn goes_on(self) -> &'static [Output] {
-        const TABLES: [Output; 2] = [Output::Table("market_ticks"), Output::Table("enriched_ticks")];
-        const STREAM: [Output; 3] = [
-            Output::Topic(TOPICS[0]),
-            Output::Topic(TOPICS[1]),
-            Output::Topic(TOPICS[2]),
-        ];
-        const ALL: [Output; 7] = [
-            STREAM[0],
-            STREAM[1],
-            STREAM[2],
-            TABLES[0],
-            TABLES[1],
-            Output::Positions,
-            Output::NewestPrice,
-        ];
-        match self {
-            Outage::Down(Server::Kafka) => &[],
-            Outage::Down(Server::ClickHouse) | Outage::FullDisk => {
-                &[STREAM[0], STREAM[1], STREAM[2], Output::Positions, Output::NewestPrice]
-            }
-            Outage::Down(Server::Postgres) => &[
-                STREAM[0],
-                STREAM[1],
-                STREAM[2],
-                TABLES[0],
-                TABLES[1],
-                Output::NewestPrice,
-            ],
-            Outage::Down(Server::Redis) => &[STREAM[0], STREAM[1], STREAM[2], TABLES[0], TABLES[1], Output::Positions],
-            Outage::SlowClickHouse => &ALL,
-        }
-    }
-}
-
-impl fmt::Display for Outage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outage::Down(server) => f.pad(&format!("{} down", server.name())),
-            Outage::SlowClickHouse => f.pad("clickhouse slow"),
-            Outage::FullDisk => f.pad("clickhouse disk full"),
-        }
-    }
-}
 
 /// How one outage went.
 #[derive(Debug, Clone, Serialize)]

@@ -13,8 +13,8 @@ use stream::kafka::describe::describe_topics;
 use tokio::sync::OnceCell;
 
 use crate::health::{Answer, Check};
+use crate::life::StartError;
 use crate::names::Names;
-use crate::run::StartError;
 use crate::settings::{Settings, mask};
 
 /// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.

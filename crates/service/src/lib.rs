@@ -20,6 +20,7 @@ pub mod writer;
 
 pub use breaker::{Breaker, BreakerState};
 pub use context::Context;
+pub use life::StartError;
 pub use names::Names;
-pub use run::{Definition, StartError, run};
+pub use run::{Definition, run};
 pub use settings::{Env, Reader, Settings};

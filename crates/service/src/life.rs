@@ -14,6 +14,9 @@ use stream::Shutdown;
 /// How long draining may take after shutdown was asked for.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Why a service cannot start, for people.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
 /// How the process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

@@ -5,8 +5,6 @@
 
 use crate::settings::{Environment, Settings};
 
-/// The raw topic that is read where the configuration names none.
-pub const RAW_TOPIC: &str = "ingestion.market.raw.v1";
 /// Dead letters of every stage and generation.
 pub const DLQ: &str = "dlq";
 

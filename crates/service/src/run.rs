@@ -13,14 +13,11 @@ use crate::clients::{self, Clients, Use};
 use crate::context::Context;
 use crate::health::Health;
 use crate::http::{self, Shown};
-use crate::life::{self, Exit, Threads};
+use crate::life::{self, Exit, StartError, Threads};
 use crate::metrics::{self, Declared};
 use crate::names::Names;
 use crate::settings::{self, Env, Loaded, LogFormat, LogSettings, Reader};
 use crate::telemetry;
-
-/// Why a service cannot start, for people.
-pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -17,7 +17,7 @@ use stream::table_writer::handler::{TableRoute, TableWriter, WriterConfig};
 use stream::table_writer::lane::BatchLimits;
 
 use crate::context::{Context, Member};
-use crate::run::StartError;
+use crate::life::StartError;
 
 pub use adapter::TableAdapter;
 pub use rows::Rows;

@@ -10,6 +10,9 @@ use super::{
     Settings, mask,
 };
 
+/// The raw topic that is read where the configuration names none.
+const RAW_TOPIC: &str = "ingestion.market.raw.v1";
+
 /// The shared settings; what is wrong is noted in the reader.
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     let environment = environment(r);
@@ -248,7 +251,7 @@ fn metrics_port(r: &mut Reader<'_>, local: bool) -> Option<u16> {
 fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {
     let topics = r.list(
         "DATA_PROC_RAW_TOPICS",
-        crate::names::RAW_TOPIC,
+        RAW_TOPIC,
         "raw topics that normalization reads, separated by commas",
     );
     if topics.is_empty() {

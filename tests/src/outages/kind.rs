@@ -1,0 +1,75 @@
+//! What can be away, slow or full, and what has to go on meanwhile.
+
+use std::fmt;
+
+use localstack::Server;
+
+use crate::fault_run::pulse::{Output, TOPICS};
+
+/// What is wrong for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// The server is killed, and started again at the end.
+    Down(Server),
+    /// Each request to ClickHouse takes two seconds more.
+    SlowClickHouse,
+    /// The disk of ClickHouse is full.
+    FullDisk,
+}
+
+impl Outage {
+    /// Every outage.
+    pub const ALL: [Outage; 6] = [
+        Outage::Down(Server::Kafka),
+        Outage::Down(Server::ClickHouse),
+        Outage::Down(Server::Postgres),
+        Outage::Down(Server::Redis),
+        Outage::SlowClickHouse,
+        Outage::FullDisk,
+    ];
+
+    /// What has to go on moving meanwhile.
+    pub(super) fn goes_on(self) -> &'static [Output] {
+        const TABLES: [Output; 2] = [Output::Table("market_ticks"), Output::Table("enriched_ticks")];
+        const STREAM: [Output; 3] = [
+            Output::Topic(TOPICS[0]),
+            Output::Topic(TOPICS[1]),
+            Output::Topic(TOPICS[2]),
+        ];
+        const ALL: [Output; 7] = [
+            STREAM[0],
+            STREAM[1],
+            STREAM[2],
+            TABLES[0],
+            TABLES[1],
+            Output::Positions,
+            Output::NewestPrice,
+        ];
+        match self {
+            Outage::Down(Server::Kafka) => &[],
+            Outage::Down(Server::ClickHouse) | Outage::FullDisk => {
+                &[STREAM[0], STREAM[1], STREAM[2], Output::Positions, Output::NewestPrice]
+            }
+            Outage::Down(Server::Postgres) => &[
+                STREAM[0],
+                STREAM[1],
+                STREAM[2],
+                TABLES[0],
+                TABLES[1],
+                Output::NewestPrice,
+            ],
+            Outage::Down(Server::Redis) => &[STREAM[0], STREAM[1], STREAM[2], TABLES[0], TABLES[1], Output::Positions],
+            Outage::SlowClickHouse => &ALL,
+        }
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outage::Down(server) => f.pad(&format!("{} down", server.name())),
+            Outage::SlowClickHouse => f.pad("clickhouse slow"),
+            Outage::FullDisk => f.pad("clickhouse disk full"),
+        }
+    }
+}
