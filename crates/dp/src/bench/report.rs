@@ -1,6 +1,6 @@
 //! How a benchmark is shown: tables for people, one JSON document for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -92,7 +92,8 @@ const COLUMNS: [Column; 10] = [
     ("p99.9 ms", |f| f.p999_ms.map(|v| format!("{v:.1}"))),
 ];
 
-/// One table of the rows with the columns that any of them has, and one of the processes where they were looked at.
+/// One table of the rows with the columns that any of them has, one of the processes where they were looked at, and one of
+/// memory alone with a column for each process.
 fn rows_shown(rows: &[Row]) -> String {
     let columns: Vec<&Column> = COLUMNS
         .iter()
@@ -100,17 +101,43 @@ fn rows_shown(rows: &[Row]) -> String {
         .collect();
     let mut headers = vec![""];
     headers.extend(columns.iter().map(|(name, _)| *name));
+    let lines = rows.iter().filter_map(|row| {
+        let cells: Vec<_> = columns.iter().map(|(_, cell)| cell(&row.figures)).collect();
+        let cells = cells
+            .iter()
+            .any(Option::is_some)
+            .then(|| cells.into_iter().map(Option::unwrap_or_default));
+        Some(std::iter::once(row.name.clone()).chain(cells?).collect())
+    });
+    let lines: Vec<Vec<String>> = lines.collect();
+    let memory_alone = |row: &&Row| row.figures.cpu_us_per_tick.is_empty() && !row.figures.peak_rss_mb.is_empty();
+    let (memory, looked_at): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(memory_alone);
+    let processes: Vec<Vec<String>> = looked_at.into_iter().flat_map(processes_of).collect();
+    let mut tables = Vec::new();
+    if !memory.is_empty() {
+        tables.push(memory_shown(&memory));
+    }
+    if !lines.is_empty() {
+        tables.push(table(&headers, 1, lines));
+    }
+    if !processes.is_empty() {
+        tables.push(table(&["", "process", "CPU µs/tick", "peak MB"], 2, processes));
+    }
+    tables.join("\n")
+}
+
+fn memory_shown(rows: &[&Row]) -> String {
+    let names: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| row.figures.peak_rss_mb.keys().map(String::as_str))
+        .collect();
+    let headers: Vec<&str> = std::iter::once("MB").chain(names.iter().copied()).collect();
     let lines = rows.iter().map(|row| {
-        let cells = columns.iter().map(|(_, cell)| cell(&row.figures).unwrap_or_default());
+        let megabytes = names.iter().map(|name| row.figures.peak_rss_mb.get(*name));
+        let cells = megabytes.map(|mb| mb.map(|mb| format!("{mb:.0}")).unwrap_or_default());
         std::iter::once(row.name.clone()).chain(cells).collect()
     });
-    let mut text = table(&headers, 1, lines);
-    let processes: Vec<Vec<String>> = rows.iter().flat_map(processes_of).collect();
-    if !processes.is_empty() {
-        let headers = ["", "process", "CPU µs/tick", "peak MB"];
-        text.push_str(&format!("\n{}", table(&headers, 2, processes)));
-    }
-    text
+    table(&headers, 1, lines)
 }
 
 fn processes_of(row: &Row) -> Vec<Vec<String>> {
@@ -177,6 +204,31 @@ mod tests {
         let value = report(vec![section("hop"), section("pipeline")]).to_json().unwrap();
         assert_eq!(value["pipeline"]["ticks"].as_u64(), Some(1_000_000));
         assert!(value.get("ratio").is_none());
+    }
+
+    #[test]
+    fn memory_alone_has_a_line_for_each_row_and_a_column_for_each_process() {
+        let memory = |name: &str, mb: f64| {
+            let peak_rss_mb = BTreeMap::from([("redis".to_owned(), 12.4), ("projection".to_owned(), mb)]);
+            Row::new(
+                name,
+                Figures {
+                    peak_rss_mb,
+                    ..Figures::default()
+                },
+            )
+        };
+        let text = rows_shown(&[memory("minute 1", 17.0), memory("minute 2", 18.0)]);
+        let cells = |line: &str| line.split(['│', '┆']).map(str::trim).map(str::to_owned).collect::<Vec<_>>();
+        let lines: Vec<_> = text.lines().map(cells).filter(|cells| cells.len() == 5).collect();
+        assert_eq!(
+            lines,
+            [
+                ["", "MB", "projection", "redis", ""],
+                ["", "minute 1", "17", "12", ""],
+                ["", "minute 2", "18", "12", ""]
+            ]
+        );
     }
 
     #[test]
