@@ -219,7 +219,12 @@ mod tests {
             )
         };
         let text = rows_shown(&[memory("minute 1", 17.0), memory("minute 2", 18.0)]);
-        let cells = |line: &str| line.split(['│', '┆']).map(str::trim).map(str::to_owned).collect::<Vec<_>>();
+        let cells = |line: &str| {
+            line.split(['│', '┆'])
+                .map(str::trim)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let lines: Vec<_> = text.lines().map(cells).filter(|cells| cells.len() == 5).collect();
         assert_eq!(
             lines,
