@@ -71,5 +71,4 @@ fn a_merge_during_which_the_disk_fills_waits_for_room_and_ends_whole() {
         ["1"],
         "{checked:?}"
     );
-    drop(disk);
 }

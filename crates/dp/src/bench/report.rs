@@ -101,15 +101,12 @@ fn rows_shown(rows: &[Row]) -> String {
         .collect();
     let mut headers = vec![""];
     headers.extend(columns.iter().map(|(name, _)| *name));
-    let lines = rows.iter().filter_map(|row| {
-        let cells: Vec<_> = columns.iter().map(|(_, cell)| cell(&row.figures)).collect();
-        let cells = cells
-            .iter()
-            .any(Option::is_some)
-            .then(|| cells.into_iter().map(Option::unwrap_or_default));
-        Some(std::iter::once(row.name.clone()).chain(cells?).collect())
-    });
-    let lines: Vec<Vec<String>> = lines.collect();
+    let has_any = |row: &&Row| columns.iter().any(|(_, cell)| cell(&row.figures).is_some());
+    let line = |row: &Row| {
+        let cells = columns.iter().map(|(_, cell)| cell(&row.figures).unwrap_or_default());
+        std::iter::once(row.name.clone()).chain(cells).collect()
+    };
+    let lines: Vec<Vec<String>> = rows.iter().filter(has_any).map(line).collect();
     let memory_alone = |row: &&Row| row.figures.cpu_us_per_tick.is_empty() && !row.figures.peak_rss_mb.is_empty();
     let (memory, looked_at): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(memory_alone);
     let processes: Vec<Vec<String>> = looked_at.into_iter().flat_map(processes_of).collect();

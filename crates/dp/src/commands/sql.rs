@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use anyhow::{Context as _, bail};
+use stores::clickhouse::WHOLE_ANSWERS;
 
 use crate::connection::Connection;
 
@@ -67,11 +68,8 @@ fn query_settings(database: &str, json: bool) -> Vec<(&'static str, String)> {
         ("output_format_json_quote_decimals", "1".to_owned()),
         ("output_format_pretty_color", "0".to_owned()),
         ("output_format_pretty_row_numbers", "0".to_owned()),
-        // An error in the middle of an answer must not look like its end.
-        ("wait_end_of_query", "1".to_owned()),
-        // Longer answers wait in a file of the server.
-        ("http_response_buffer_size", "1048576".to_owned()),
     ];
+    settings.extend(WHOLE_ANSWERS.map(|(name, value)| (name, value.to_owned())));
     if json {
         settings.push(("default_format", "JSONEachRow".to_owned()));
         settings.push(("output_format_json_array_of_rows", "1".to_owned()));

@@ -52,6 +52,10 @@ impl std::fmt::Debug for ClickHouseConfig {
     }
 }
 
+/// Settings with which an answer is whole or an error: an error in the middle of one must not look like its end. The
+/// server keeps answers up to a megabyte in memory meanwhile, and longer ones in a file.
+pub const WHOLE_ANSWERS: [(&str, &str); 2] = [("wait_end_of_query", "1"), ("http_response_buffer_size", "1048576")];
+
 /// A client. Cheap to clone; connects when it is first used.
 #[derive(Clone)]
 pub struct ClickHouse {
@@ -66,10 +70,10 @@ impl ClickHouse {
             .with_url(config.url)
             .with_user(config.user)
             .with_password(config.password)
-            .with_compression(clickhouse::Compression::None)
-            .with_setting("wait_end_of_query", "1")
-            // Without it the server puts every answer into a file first.
-            .with_setting("http_response_buffer_size", "1048576");
+            .with_compression(clickhouse::Compression::None);
+        let client = WHOLE_ANSWERS
+            .into_iter()
+            .fold(client, |client, (name, value)| client.with_setting(name, value));
         ClickHouse {
             client,
             database: config.database,
