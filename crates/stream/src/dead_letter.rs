@@ -1,6 +1,10 @@
-//! What a dead letter says about itself: the headers of blueprint section 3.
+//! What a dead letter is: the refused record and what is said of it (blueprint section 3), within the size that can be sent.
+//!
+//! Invariants: INV-9: a letter never has more bytes than its limit, whatever the record holds. What is left out is the
+//! end of the value, then headers, then the end of the key; a header says so, and the origin tells where the whole is.
 
 use crate::Message;
+use crate::record_size;
 
 /// Why a message could not be used. The original key, bytes and headers go along.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,54 +40,165 @@ pub mod header {
     pub const ATTEMPTS: &str = "dp.attempts";
     pub const FAILED_AT: &str = "dp.failed_at";
     pub const REJECTED_ROWS: &str = "dp.rejected_rows";
+    /// Number of refused rows; only where the list of them had to be cut.
+    pub const REJECTED_ROWS_COUNT: &str = "dp.rejected_rows_count";
+    /// `true` where the letter holds less than the record.
+    pub const TRUNCATED: &str = "dp.truncated";
+    /// Bytes of the record's value; like the next two only where the letter is truncated.
+    pub const ORIGINAL_SIZE: &str = "dp.original_size";
+    pub const ORIGINAL_KEY_SIZE: &str = "dp.original_key_size";
+    pub const ORIGINAL_HEADERS: &str = "dp.original_headers";
+
+    pub(super) const OURS: [&str; 11] = [
+        CODE,
+        SERVICE,
+        CORRELATION_ID,
+        ATTEMPTS,
+        FAILED_AT,
+        REJECTED_ROWS,
+        REJECTED_ROWS_COUNT,
+        TRUNCATED,
+        ORIGINAL_SIZE,
+        ORIGINAL_KEY_SIZE,
+        ORIGINAL_HEADERS,
+    ];
 }
 
-/// The headers of the dead letter, after the original ones. `failed_at` is the wall clock in microseconds.
-pub fn headers(message: &Message<'_>, letter: &DeadLetter<'_>, failed_at: i64) -> Vec<(String, Vec<u8>)> {
-    let mut headers: Vec<(String, Vec<u8>)> = message
+/// Bytes of the value that a truncated letter holds, and at most as many of the headers and of the key.
+pub const TRUNCATED_TO: usize = 1 << 20;
+/// For the statements about what was left out.
+const STATEMENTS: usize = 512;
+
+/// A dead letter as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed<'a> {
+    /// Key, null where the record's was.
+    pub key: Option<&'a [u8]>,
+    /// Value, null where the record's was.
+    pub payload: Option<&'a [u8]>,
+    /// The record's own headers, then ours.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// The dead letter of a message, at most `limit` bytes large. `failed_at` is the wall clock in microseconds.
+pub fn seal<'a>(message: &Message<'a>, letter: &DeadLetter<'_>, failed_at: i64, limit: usize) -> Sealed<'a> {
+    // A replayed dead letter that fails again must describe the new failure, not both.
+    let original = message
         .headers()
-        .filter(|(name, _)| !is_ours(name))
-        .map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_vec()))
+        .filter(|(name, _)| !name.starts_with("__connect.errors.") && !header::OURS.contains(&name.as_ref()))
+        .map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec)))
         .collect();
-    let rows: Vec<String> = letter.rejected_rows.iter().map(i32::to_string).collect();
-    let ours = [
+    let record = Sealed {
+        key: message.key,
+        payload: message.payload,
+        headers: original,
+    };
+    bounded(record, statements(message, letter, failed_at, limit), limit)
+}
+
+/// What we say: never more than half of the limit.
+fn statements(
+    message: &Message<'_>,
+    letter: &DeadLetter<'_>,
+    failed_at: i64,
+    limit: usize,
+) -> Vec<(String, Option<Vec<u8>>)> {
+    let (rows, all_rows) = rows(letter.rejected_rows, limit / 4);
+    let reason = start_of(letter.message, (limit / 16).min(8 << 10)).to_owned();
+    let correlation_id = start_of(letter.correlation_id, (limit / 16).min(1 << 10)).to_owned();
+    let mut ours = vec![
         (header::TOPIC, message.topic.to_owned()),
         (header::PARTITION, message.partition.to_string()),
         (header::OFFSET, message.offset.to_string()),
         (header::STAGE, letter.stage.to_owned()),
         (header::CLASS, letter.code.to_owned()),
-        (header::MESSAGE, letter.message.to_owned()),
+        (header::MESSAGE, reason),
         (header::CODE, letter.code.to_owned()),
         (header::SERVICE, letter.service.to_owned()),
-        (header::CORRELATION_ID, letter.correlation_id.to_owned()),
+        (header::CORRELATION_ID, correlation_id),
         (header::ATTEMPTS, letter.attempts.to_string()),
         (header::FAILED_AT, failed_at.to_string()),
-        (header::REJECTED_ROWS, rows.join(",")),
+        (header::REJECTED_ROWS, rows),
     ];
-    headers.extend(
-        ours.into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into_bytes())),
-    );
-    headers
+    if !all_rows {
+        ours.push((header::REJECTED_ROWS_COUNT, letter.rejected_rows.len().to_string()));
+    }
+    ours.into_iter().map(stated).collect()
 }
 
-// A replayed dead letter that fails again must describe the new failure, not both.
-fn is_ours(name: &str) -> bool {
-    name.starts_with("__connect.errors.")
-        || [
-            header::CODE,
-            header::SERVICE,
-            header::CORRELATION_ID,
-            header::ATTEMPTS,
-            header::FAILED_AT,
-            header::REJECTED_ROWS,
-        ]
-        .contains(&name)
+fn stated((name, value): (&str, String)) -> (String, Option<Vec<u8>>) {
+    (name.to_owned(), Some(value.into_bytes()))
+}
+
+/// The rows with commas between, and whether these are all.
+fn rows(rows: &[i32], limit: usize) -> (String, bool) {
+    let mut list = String::new();
+    for row in rows {
+        let number = row.to_string();
+        if list.len() + number.len() >= limit {
+            return (list, false);
+        }
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(&number);
+    }
+    (list, true)
+}
+
+/// Adds what we say to the record, and leaves out what does not fit.
+fn bounded<'a>(record: Sealed<'a>, ours: Vec<(String, Option<Vec<u8>>)>, limit: usize) -> Sealed<'a> {
+    let Sealed { key, payload, headers } = record;
+    let spoken = record_size::headers(&ours) + STATEMENTS;
+    let size = |key, payload, headers| record_size::record(key, payload, spoken + headers);
+    let all_headers = record_size::headers(&headers);
+    if size(key, payload, all_headers) <= limit {
+        let headers = headers.into_iter().chain(ours).collect();
+        return Sealed { key, payload, headers };
+    }
+    let kept = TRUNCATED_TO.min(limit / 8);
+    let (key_size, header_count) = (key.map_or(0, <[u8]>::len), headers.len());
+    let mut sealed = Sealed {
+        key,
+        payload: payload.map(|bytes| first(bytes, kept)),
+        headers,
+    };
+    if size(sealed.key, sealed.payload, all_headers) > limit {
+        let mut room = kept;
+        sealed.headers.retain(|(name, value)| {
+            let left = room.checked_sub(record_size::header(name, value.as_deref()));
+            room = left.unwrap_or(room);
+            left.is_some()
+        });
+    }
+    if size(sealed.key, sealed.payload, record_size::headers(&sealed.headers)) > limit {
+        sealed.key = key.map(|bytes| first(bytes, kept));
+    }
+    let missing = [
+        (header::TRUNCATED, "true".to_owned()),
+        (header::ORIGINAL_SIZE, payload.map_or(0, <[u8]>::len).to_string()),
+        (header::ORIGINAL_KEY_SIZE, key_size.to_string()),
+        (header::ORIGINAL_HEADERS, header_count.to_string()),
+    ];
+    sealed.headers.extend(ours);
+    sealed.headers.extend(missing.into_iter().map(stated));
+    sealed
+}
+
+fn first(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
+}
+
+fn start_of(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use rdkafka::message::{Header, OwnedHeaders};
 
     #[test]
     fn every_header_says_what_its_name_promises() {
@@ -105,9 +220,11 @@ mod tests {
             attempts: 2,
             correlation_id: "c-7",
         };
-        let headers: Vec<(String, String)> = headers(&message, &letter, 1_700_000_000_000_000)
+        let sealed = seal(&message, &letter, 1_700_000_000_000_000, 1 << 20);
+        let headers: Vec<(String, String)> = sealed
+            .headers
             .into_iter()
-            .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
+            .map(|(name, value)| (name, String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()))
             .collect();
         let expected = [
             ("__connect.errors.topic", "ingestion.market.raw.v1"),
@@ -125,5 +242,86 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(headers, expected);
+    }
+
+    const LETTER: DeadLetter<'_> = DeadLetter {
+        service: "normalization",
+        stage: "normalize",
+        code: "oversize",
+        message: "",
+        rejected_rows: &[],
+        attempts: 1,
+        correlation_id: "",
+    };
+
+    fn text(sealed: &Sealed<'_>, name: &str) -> Option<String> {
+        let found = sealed.headers.iter().rev().find(|(key, _)| key == name);
+        found.map(|(_, value)| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn a_letter_keeps_within_its_limit_and_says_what_it_leaves_out(
+            (limit, key, payload) in (16_384usize..200_000, 0usize..300_000, 0usize..300_000),
+            sizes in proptest::collection::vec(0usize..2_000, 0..300),
+            (rows, reason) in (0usize..40_000, 0usize..300_000),
+        ) {
+            let mut headers = OwnedHeaders::new();
+            for size in &sizes {
+                headers = headers.insert(Header { key: "h", value: Some(&vec![7; *size]) });
+            }
+            let (key, payload) = (vec![1; key], vec![2; payload]);
+            let message = Message {
+                topic: "raw",
+                partition: 3,
+                offset: 42,
+                timestamp: 0,
+                key: Some(&key),
+                payload: Some(&payload),
+                headers: Some(headers.as_borrowed()),
+            };
+            let (rows, reason): (Vec<i32>, String) = ((0..rows as i32).collect(), "é".repeat(reason));
+            let letter = DeadLetter { message: &reason, correlation_id: &reason, rejected_rows: &rows, ..LETTER };
+            let sealed = seal(&message, &letter, 0, limit);
+            let size = |sealed: &Sealed<'_>| {
+                record_size::record(sealed.key, sealed.payload, record_size::headers(&sealed.headers))
+            };
+            prop_assert!(size(&sealed) <= limit);
+            prop_assert_eq!(text(&sealed, header::OFFSET).unwrap(), "42");
+            let listed: Vec<i32> = text(&sealed, header::REJECTED_ROWS).unwrap()
+                .split(',').filter(|row| !row.is_empty()).map(|row| row.parse().unwrap()).collect();
+            prop_assert_eq!(&rows[..listed.len()], &listed);
+            let counted = text(&sealed, header::REJECTED_ROWS_COUNT);
+            prop_assert_eq!(counted.map_or(listed.len(), |count| count.parse().unwrap()), rows.len());
+            let own = sealed.headers.iter().filter(|(name, _)| name == "h").count();
+            if text(&sealed, header::TRUNCATED).is_some() {
+                prop_assert_eq!(text(&sealed, header::ORIGINAL_SIZE).unwrap(), payload.len().to_string());
+                prop_assert_eq!(text(&sealed, header::ORIGINAL_KEY_SIZE).unwrap(), key.len().to_string());
+                prop_assert_eq!(text(&sealed, header::ORIGINAL_HEADERS).unwrap(), sizes.len().to_string());
+                prop_assert!(payload.starts_with(sealed.payload.unwrap()) && key.starts_with(sealed.key.unwrap()));
+            } else {
+                prop_assert_eq!((sealed.key, sealed.payload, own), (Some(&key[..]), Some(&payload[..]), sizes.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn null_key_value_and_header_value_stay_null() {
+        let headers = OwnedHeaders::new().insert(Header::<&[u8]> {
+            key: "nothing",
+            value: None,
+        });
+        let message = Message {
+            topic: "raw",
+            partition: 0,
+            offset: 0,
+            timestamp: 0,
+            key: None,
+            payload: None,
+            headers: Some(headers.as_borrowed()),
+        };
+        let sealed = seal(&message, &LETTER, 0, 1 << 20);
+        assert_eq!((sealed.key, sealed.payload), (None, None));
+        assert_eq!(sealed.headers[0], ("nothing".to_owned(), None));
     }
 }

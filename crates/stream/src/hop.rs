@@ -14,6 +14,8 @@ use crate::dead_letter::DeadLetter;
 use crate::frontier::Frontier;
 use crate::kafka::producer::Output;
 use crate::kafka::reader::LogReader;
+use crate::kafka::settings::MAX_SENT_BYTES;
+use crate::record_size;
 use crate::worker::{Handler, Io};
 use crate::{Message, Partition, StartAt, StreamError};
 
@@ -78,6 +80,21 @@ pub struct Rejected {
     pub correlation_id: String,
     /// How often it has been tried.
     pub attempts: u32,
+}
+
+impl Rejected {
+    /// Code of a message with an output that no topic takes.
+    pub const OVERSIZE: &str = "oversize";
+
+    fn too_large(size: usize) -> Rejected {
+        Rejected {
+            code: Rejected::OVERSIZE,
+            message: format!("an output of it has {size} bytes where a topic takes {MAX_SENT_BYTES}"),
+            rows: Vec::new(),
+            correlation_id: String::new(),
+            attempts: 1,
+        }
+    }
 }
 
 /// The outputs of one message, encoded into one reused buffer.
@@ -190,12 +207,16 @@ impl<S: Stage> Hop<S> {
 
     fn process(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
         self.out.clear();
-        let verdict = self.stage.process(message, &mut self.out)?;
+        let mut verdict = self.stage.process(message, &mut self.out)?;
+        if let Some(size) = self.largest_output().filter(|size| *size > MAX_SENT_BYTES) {
+            self.out.clear();
+            verdict = Verdict::DeadLetter(Rejected::too_large(size));
+        }
         for (partition, key, payload) in self.out.iter() {
             io.send(&Output {
                 topic: &self.output_topic,
                 partition,
-                key,
+                key: Some(key),
                 payload: Some(payload),
                 headers: &[],
             })?;
@@ -216,6 +237,14 @@ impl<S: Stage> Hop<S> {
             )?;
         }
         Ok(())
+    }
+
+    fn largest_output(&self) -> Option<usize> {
+        let sizes = self
+            .out
+            .iter()
+            .map(|(_, key, payload)| record_size::record(Some(key), Some(payload), 0));
+        sizes.max()
     }
 
     fn commit_frontiers(&mut self, io: &mut Io<'_>) {

@@ -20,6 +20,7 @@ pub mod metrics;
 #[cfg(test)]
 mod model_random;
 pub mod partition;
+pub mod record_size;
 pub mod sequencer;
 pub mod status;
 pub mod table_writer;

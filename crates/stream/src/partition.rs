@@ -1,8 +1,11 @@
 //! The names of things in a log: a partition, a place to start, a message.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::Micros;
+
+use crate::kafka::headers;
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,13 +58,9 @@ impl<'a> Message<'a> {
             .and_then(|(_, value)| value)
     }
 
-    /// The headers in order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
-        use rdkafka::message::Headers;
-        self.headers
-            .into_iter()
-            .flat_map(|headers| headers.iter())
-            .map(|header| (header.key, header.value))
+    /// The headers in order. What is not UTF-8 in a name is replaced.
+    pub fn headers(&self) -> impl Iterator<Item = (Cow<'a, str>, Option<&'a [u8]>)> + use<'a> {
+        self.headers.into_iter().flat_map(headers::iter)
     }
 
     /// The partition that it came from (allocates: not for the hot path).

@@ -193,7 +193,7 @@ fn publish(bootstrap: &str) -> Sums {
         let output = Output {
             topic: ENRICHED,
             partition,
-            key: b"",
+            key: None,
             payload: Some(&payload),
             headers: &[],
         };

@@ -240,7 +240,7 @@ impl Tail {
                 .headers()
                 .map(|(name, value)| {
                     (
-                        name.to_owned(),
+                        name.into_owned(),
                         String::from_utf8_lossy(value.unwrap_or_default()).into_owned(),
                     )
                 })

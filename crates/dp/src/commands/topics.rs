@@ -11,7 +11,8 @@ use stream::StreamError;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::describe::{TopicDescription, describe_topics};
 use stream::kafka::reader::LogReader;
-use stream::kafka::settings::MAX_MESSAGE_BYTES;
+use stream::kafka::settings::{MAX_RAW_BYTES, MAX_SENT_BYTES};
+use stream::kafka::topic_settings::{Changed, MAX_MESSAGE_BYTES, set_where_different};
 
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
@@ -32,7 +33,7 @@ enum Command {
     ///
     /// Raw topics keep the broker's append time (lateness and repeated events are decided by it), the state topic is
     /// compacted, and all topics that the stages share get DATA_PROC_TOPIC_PARTITIONS partitions. When an existing topic
-    /// has another number, the command says which, and fails.
+    /// has another number, the command says which, and fails. The largest record that a topic takes is set where it differs.
     Create(CreateArgs),
     /// Show every topic with its id, partitions and the range of offsets in each.
     List,
@@ -50,27 +51,43 @@ pub struct CreateArgs {
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Create(args) => {
-            let created = create(connection, args).await?;
+            let Outcome { created, resized } = create(connection, args).await?;
             if connection.json {
-                return print_json(&serde_json::json!({ "created": created }));
+                return print_json(&serde_json::json!({ "created": created, "resized": resized }));
             }
             print_line(&match created.len() {
                 0 => "all topics exist already, with the partitions that they need".to_owned(),
                 count => format!("created {count} topic(s): {}", created.join(", ")),
-            })
+            })?;
+            resized.iter().try_for_each(|line| print_line(line))
         }
         Command::List => list(connection).await,
     }
 }
 
-/// Makes the missing topics, and checks the partition counts of all of them; answers the names of those made.
-pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Result<Vec<String>> {
+/// What `dp topics create` has changed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Topics that were made.
+    pub created: Vec<String>,
+    /// A sentence for each topic whose largest record was another.
+    pub resized: Vec<String>,
+}
+
+/// Makes the missing topics, gives all of them the largest record that they need (INV-9), and checks their partitions.
+pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Result<Outcome> {
     let settings = &connection.settings;
     let specs = specs(&connection.names, settings, args.replication);
     let bootstrap = &settings.kafka_bootstrap;
     let created = create_topics(bootstrap, &specs)
         .await
         .with_context(|| format!("make topics at {bootstrap}: is Kafka running (`dp status`)?"))?;
+    let resized = set_where_different(bootstrap, &specs, MAX_MESSAGE_BYTES)
+        .await
+        .context("give the topics the largest record that they need")?
+        .into_iter()
+        .map(|Changed { topic, from, to }| format!("set {MAX_MESSAGE_BYTES} of topic {topic} from {from} to {to}"))
+        .collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let found = describe(bootstrap.clone(), names).await?;
     let problems = differing(&connection.names, &specs, &found);
@@ -81,7 +98,16 @@ pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Resul
             problems.join("; ")
         );
     }
-    Ok(created)
+    Ok(Outcome { created, resized })
+}
+
+/// A raw topic takes what fits into a dead letter, every other one what a stage can send.
+fn largest(names: &Names, topic: &str) -> usize {
+    if names.raw.iter().any(|raw| raw == topic) {
+        MAX_RAW_BYTES
+    } else {
+        MAX_SENT_BYTES
+    }
 }
 
 /// Every topic of blueprint section 3 with its settings.
@@ -93,16 +119,15 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
     };
     let replication = replication.unwrap_or(default);
     // What one stage can send, the next topic must take: a record that a broker refuses for its size would stop a
-    // partition for ever. The room above the limit is for headers and the framing of a batch.
-    let largest = (MAX_MESSAGE_BYTES + (1 << 20)).to_string();
+    // partition for ever (INV-9).
     let spec = |name: &str, partitions: i32, config: &[(&str, &str)]| TopicSpec {
         name: name.to_owned(),
         partitions,
         replication,
         config: config
             .iter()
-            .chain(&[("max.message.bytes", largest.as_str())])
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .chain([(MAX_MESSAGE_BYTES.to_owned(), largest(names, name).to_string())])
             .collect(),
     };
     let week = ("retention.ms", "604800000");
@@ -307,14 +332,14 @@ mod tests {
             .map(|spec| spec.name.as_str())
             .collect();
         assert_eq!(compacted, ["aggregation.state.v1"]);
-        let all_take_the_largest = specs.iter().all(|spec| {
-            setting(&specs, &spec.name, "max.message.bytes")
-                .unwrap()
-                .parse::<usize>()
-                .unwrap()
-                > MAX_MESSAGE_BYTES
-        });
-        assert!(all_take_the_largest);
+        let largest = |topic| setting(&specs, topic, MAX_MESSAGE_BYTES);
+        assert_eq!(largest("other.raw"), Some("67108864"));
+        let written = specs.iter().filter(|spec| !spec.name.contains("raw"));
+        assert!(
+            written
+                .map(|spec| largest(&spec.name))
+                .all(|size| size == Some("75497472"))
+        );
     }
 
     #[test]

@@ -222,7 +222,7 @@ fn walk(
 fn kept(message: &Message<'_>, shown: usize) -> Kept {
     let headers = message.headers().map(|(name, value)| {
         let value = String::from_utf8_lossy(value.unwrap_or_default());
-        (name.to_owned(), value.into_owned())
+        (name.into_owned(), value.into_owned())
     });
     Kept {
         appended_at: At(message.timestamp),

@@ -12,7 +12,8 @@ use domain::{Micros, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
 use stream::event_window::{EventWindow, WindowLimits};
-use xxhash_rust::xxh64::xxh64;
+
+use super::dead_letters::Digest;
 
 /// INV-5 in numbers, of one raw partition or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -53,8 +54,8 @@ pub struct ExpectedLetter {
     pub codes: Vec<&'static str>,
     /// Rejected rows; empty means the whole message.
     pub rows: Vec<i32>,
-    /// Hash of the original bytes.
-    pub payload: u64,
+    /// The original bytes.
+    pub payload: Digest,
 }
 
 /// The fate of the messages of one raw partition.
@@ -109,7 +110,7 @@ impl RawWalk {
                 Some(ExpectedLetter {
                     codes: vec![unreadable.code],
                     rows: Vec::new(),
-                    payload: xxh64(unreadable.payload, 0),
+                    payload: Digest::of(unreadable.payload),
                 })
             }
             Ok(message) => self.sound(&message, &mut counts, &mut |tick| {
@@ -137,7 +138,7 @@ impl RawWalk {
                 return Some(ExpectedLetter {
                     codes: vec![rejection.code.name()],
                     rows: Vec::new(),
-                    payload: xxh64(message.payload, 0),
+                    payload: Digest::of(message.payload),
                 });
             }
         };
@@ -161,7 +162,7 @@ impl RawWalk {
         (!rejected.is_empty()).then(|| ExpectedLetter {
             codes: rejected.iter().map(|row| row.rejection.code.name()).collect(),
             rows: rejected.iter().map(|row| row.index).collect(),
-            payload: xxh64(message.payload, 0),
+            payload: Digest::of(message.payload),
         })
     }
 }

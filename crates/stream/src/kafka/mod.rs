@@ -4,12 +4,14 @@ pub mod admin;
 pub mod consumer;
 pub mod describe;
 pub mod groups;
+pub(crate) mod headers;
 pub mod passthrough;
 pub mod producer;
 pub mod publisher;
 mod push;
 pub mod reader;
 pub mod settings;
+pub mod topic_settings;
 
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;

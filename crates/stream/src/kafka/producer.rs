@@ -11,14 +11,15 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::settings::{self, Compression};
-use super::{classify, push};
+use super::{classify, headers, push};
 use crate::StreamError;
 use crate::acks::{AckWindow, Ticket};
+use crate::record_size::{self, Headers};
 
 #[derive(Default)]
 struct Context {
@@ -29,6 +30,8 @@ struct Context {
 struct Reports {
     window: AckWindow,
     failure: Option<StreamError>,
+    /// Size of a record that a topic does not take.
+    refused_size: Option<usize>,
 }
 
 impl ClientContext for Context {
@@ -48,9 +51,16 @@ impl ProducerContext for Context {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(_) => reports.window.acknowledge(Ticket(ticket as u64)),
-            Err((error, _)) => {
+            Err((error, message)) => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                    let headers = message.headers().into_iter().flat_map(headers::iter);
+                    let headers = headers.map(|(name, value)| record_size::header(&name, value)).sum();
+                    let size = record_size::record(message.key(), message.payload(), headers);
+                    reports.refused_size.get_or_insert(size);
+                }
                 reports.failure.get_or_insert_with(|| {
-                    StreamError::transient("delivery_failed", format!("deliver output: {error}"))
+                    let topic = message.topic();
+                    StreamError::transient("delivery_failed", format!("deliver an output to {topic}: {error}"))
                 });
             }
         }
@@ -64,12 +74,19 @@ pub struct Output<'a> {
     pub topic: &'a str,
     /// Partition: always explicit (INV-4).
     pub partition: i32,
-    /// Key.
-    pub key: &'a [u8],
+    /// Key, or null.
+    pub key: Option<&'a [u8]>,
     /// Value; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
     /// Headers.
-    pub headers: &'a [(String, Vec<u8>)],
+    pub headers: &'a Headers,
+}
+
+impl Output<'_> {
+    /// Bytes that it takes in the log, at most.
+    pub fn size(&self) -> usize {
+        record_size::record(self.key, self.payload, record_size::headers(self.headers))
+    }
 }
 
 /// A producer whose outputs are acknowledged in any order but entered in one.
@@ -88,22 +105,22 @@ impl OrderedProducer {
 
     /// Enters an output. Waits while the queue is full, serving reports; `keep_waiting` may end the wait.
     pub fn send(&self, output: &Output<'_>, keep_waiting: impl Fn() -> bool) -> Result<Ticket, StreamError> {
-        let size = output.key.len() + output.payload.map_or(0, <[u8]>::len);
-        if size > settings::MAX_MESSAGE_BYTES {
+        let size = output.size();
+        if size > settings::MAX_SENT_BYTES {
             return Err(StreamError::fatal(
                 "output_too_large",
                 format!(
                     "an output for {} has {size} bytes; at most {} can be sent",
                     output.topic,
-                    settings::MAX_MESSAGE_BYTES
+                    settings::MAX_SENT_BYTES
                 ),
             ));
         }
         let ticket = self.reports().window.issue();
         loop {
             let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(output.topic, ticket.0 as usize)
-                .partition(output.partition)
-                .key(output.key);
+                .partition(output.partition);
+            record.key = output.key;
             record.payload = output.payload;
             if !output.headers.is_empty() {
                 record = record.headers(owned_headers(output.headers));
@@ -141,6 +158,11 @@ impl OrderedProducer {
         self.reports().failure.clone().map_or(Ok(()), Err)
     }
 
+    /// Size of a record that its topic did not take.
+    pub fn refused_size(&self) -> Option<usize> {
+        self.reports().refused_size
+    }
+
     /// Sends what still lingers.
     pub fn push(&self) {
         push::push(&self.producer);
@@ -165,13 +187,13 @@ impl OrderedProducer {
     }
 }
 
-fn owned_headers(headers: &[(String, Vec<u8>)]) -> OwnedHeaders {
+fn owned_headers(headers: &Headers) -> OwnedHeaders {
     headers
         .iter()
         .fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
             owned.insert(Header {
                 key,
-                value: Some(value.as_slice()),
+                value: value.as_deref(),
             })
         })
 }

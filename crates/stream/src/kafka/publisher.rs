@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 
 use super::classify;
 use super::settings::{self, Compression};
-use crate::StreamError;
+use crate::{StreamError, record_size};
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -197,12 +197,16 @@ impl Publisher {
     }
 
     fn enter(&mut self, record: &Record<'_>, opaque: usize) -> Result<(), StreamError> {
-        let size = record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len);
-        if size > settings::MAX_MESSAGE_BYTES {
-            let limit = settings::MAX_MESSAGE_BYTES;
+        let headers = record.headers.iter();
+        let headers = headers
+            .map(|(name, value)| record_size::header(name, Some(value)))
+            .sum();
+        let size = record_size::record(record.key, record.payload, headers);
+        if size > settings::MAX_RAW_BYTES {
             let message = format!(
-                "a record for {} has {size} bytes; at most {limit} can be sent",
-                record.topic
+                "a record for {} has {size} bytes, headers included; a topic takes at most {}",
+                record.topic,
+                settings::MAX_RAW_BYTES
             );
             return Err(StreamError::fatal("record_too_large", message));
         }

@@ -25,6 +25,8 @@ pub struct Io<'s> {
     commits: BTreeMap<Partition, i64>,
     pub(super) committed: BTreeMap<Partition, i64>,
     pub(super) drain_deadline: Instant,
+    /// Bytes that the dead letter topic is known to take.
+    largest_letter: usize,
 }
 
 impl<'s> Io<'s> {
@@ -33,6 +35,7 @@ impl<'s> Io<'s> {
         consumer: &'s GroupConsumer,
         producer: &'s OrderedProducer,
         shutdown: &'s Shutdown,
+        largest_letter: usize,
     ) -> Io<'s> {
         Io {
             consumer,
@@ -42,6 +45,7 @@ impl<'s> Io<'s> {
             commits: BTreeMap::new(),
             committed: BTreeMap::new(),
             drain_deadline: Instant::now() + config.drain_timeout,
+            largest_letter,
         }
     }
 
@@ -75,9 +79,9 @@ impl<'s> Io<'s> {
             .send(output, || !shutdown.is_requested() || Instant::now() < deadline)
     }
 
-    /// Sends the message to the dead letter topic with its original bytes. Counted by stage and code.
+    /// Sends the message to the dead letter topic with its original bytes, as far as they fit. Counted by stage and code.
     pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
-        let headers = dead_letter::headers(message, letter, wall_clock());
+        let sealed = dead_letter::seal(message, letter, wall_clock(), self.largest_letter);
         counter!(names::DLQ_MESSAGES, "stage" => letter.stage.to_owned(), "error_code" => letter.code.to_owned())
             .increment(1);
         tracing::error!(
@@ -95,9 +99,9 @@ impl<'s> Io<'s> {
             topic: &dlq,
             // One partition keeps dead letters in the order of their failure.
             partition: 0,
-            key: message.key.unwrap_or_default(),
-            payload: message.payload,
-            headers: &headers,
+            key: sealed.key,
+            payload: sealed.payload,
+            headers: &sealed.headers,
         })
     }
 

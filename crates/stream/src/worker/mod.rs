@@ -79,6 +79,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
 /// lag until the next message comes.
 const RECOMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Dead letters are never cut below this, whatever the topic refuses.
+const SMALLEST_LETTER: usize = 16 << 10;
 /// How long Kafka may take to answer before we wait for it without limit, or do not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -90,9 +92,11 @@ pub fn run(
     mut make: impl FnMut() -> Result<Box<dyn Handler>, StreamError>,
 ) -> Result<(), StreamError> {
     let mut backoff = Backoff::default();
+    let mut largest_letter = settings::MAX_SENT_BYTES;
     while !shutdown.is_requested() {
         let started = Instant::now();
-        let result = make().and_then(|mut handler| Session::new(config, status, shutdown)?.run(handler.as_mut()));
+        let result = make()
+            .and_then(|mut handler| Session::new(config, status, shutdown, &mut largest_letter)?.run(handler.as_mut()));
         let Err(error) = result else {
             break;
         };
@@ -150,6 +154,7 @@ struct Session<'s> {
     producer: OrderedProducer,
     assigned: Vec<Partition>,
     meters: Meters,
+    largest_letter: &'s mut usize,
 }
 
 impl<'s> Session<'s> {
@@ -157,6 +162,7 @@ impl<'s> Session<'s> {
         config: &'s WorkerConfig,
         status: &'s WorkerStatus,
         shutdown: &'s Shutdown,
+        largest_letter: &'s mut usize,
     ) -> Result<Session<'s>, StreamError> {
         status.set_state(WorkerState::Joining);
         let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
@@ -168,11 +174,23 @@ impl<'s> Session<'s> {
             config,
             status,
             shutdown,
+            largest_letter,
         })
     }
 
     fn run(mut self, handler: &mut dyn Handler) -> Result<(), StreamError> {
         let result = self.serve(handler);
+        if let Some(size) = self.producer.refused_size() {
+            // A topic made by hand, or by an older build, takes less than `dp topics create` gives it. The stage goes on
+            // with shorter dead letters; every other output is far below what any topic takes.
+            *self.largest_letter = (size / 2).clamp(SMALLEST_LETTER, *self.largest_letter);
+            tracing::warn!(
+                worker = self.status.name(),
+                bytes = *self.largest_letter,
+                topic = self.config.dlq_topic,
+                "a topic refused a record for its size; dead letters are cut to this size: run `dp topics create`, which sets max.message.bytes"
+            );
+        }
         if self.shutdown.is_requested() && !self.consumer.answers(ANSWER_WITHIN) {
             self.consumer.abandon();
         }
@@ -188,9 +206,10 @@ impl<'s> Session<'s> {
             producer,
             assigned,
             meters,
+            largest_letter,
         } = self;
         let (consumer, producer) = (&*consumer, &*producer);
-        let mut io = Io::new(config, consumer, producer, shutdown);
+        let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter);
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
         while !shutdown.is_requested() {

@@ -102,7 +102,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
         let output = Output {
             topic: &self.shared.topics.state,
             partition: self.partition,
-            key,
+            key: Some(key),
             payload,
             headers: &[],
         };
@@ -117,7 +117,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
                 Topic::Late => &topics.late,
             },
             partition: self.partition,
-            key: &scratch.key,
+            key: Some(&scratch.key),
             payload: Some(&scratch.payload),
             headers: &[],
         };

@@ -24,6 +24,7 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
     "unknown_schema",
     "invalid_utf8",
     "invalid_value",
+    stream::hop::Rejected::OVERSIZE,
 ];
 
 /// The stage of one worker.

@@ -215,7 +215,7 @@ fn write_key(tick: &Tick<'_>, key: &mut Vec<u8>) {
 pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejection> {
     let (mut format, mut tenant, mut replayed) = (None, None, false);
     for (name, value) in message.headers() {
-        match name {
+        match name.as_ref() {
             "dp.format" => format = value.map(header_text),
             "dp.tenant_id" => tenant = value.map(header_text),
             Replay::ORIGIN_HEADER => replayed = true,

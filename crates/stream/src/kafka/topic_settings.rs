@@ -1,0 +1,106 @@
+//! Reads and changes the settings of topics that exist (for `dp topics create`).
+//!
+//! Failure: a broker that does not let us look or change is an error that names the topic.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+
+use super::admin::TopicSpec;
+use super::classify;
+use super::settings::{self, Compression};
+use crate::StreamError;
+
+/// Kafka's name for the most bytes that a record of a topic may take.
+pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+
+/// A setting that was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Topic.
+    pub topic: String,
+    /// Value before.
+    pub from: String,
+    /// Value now.
+    pub to: String,
+}
+
+/// Gives this setting of each topic the value that its specification says; other settings stay as they are.
+///
+/// # Errors
+/// Kafka does not answer, or refuses.
+pub async fn set_where_different(
+    bootstrap: &str,
+    specs: &[TopicSpec],
+    name: &str,
+) -> Result<Vec<Changed>, StreamError> {
+    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
+        .create()
+        .map_err(|e| classify("create admin client", &e))?;
+    let asked: Vec<(&TopicSpec, &str)> = specs
+        .iter()
+        .filter_map(|spec| Some((spec, spec.config.iter().find(|(key, _)| key == name)?.1.as_str())))
+        .collect();
+    let resources: Vec<ResourceSpecifier<'_>> = asked
+        .iter()
+        .map(|(spec, _)| ResourceSpecifier::Topic(&spec.name))
+        .collect();
+    let found = admin
+        .describe_configs(&resources, &options())
+        .await
+        .map_err(|e| classify("read topic settings", &e))?;
+    let mut changed = Vec::new();
+    for ((spec, wanted), resource) in asked.into_iter().zip(found) {
+        let resource = resource.map_err(|code| refused("read the settings of", &spec.name, &code.to_string()))?;
+        let now = resource.entries.iter().find(|entry| entry.name == name);
+        let now = now.and_then(|entry| entry.value.clone()).unwrap_or_default();
+        if now == wanted {
+            continue;
+        }
+        set(&admin, &spec.name, &resource, name, wanted).await?;
+        changed.push(Changed {
+            topic: spec.name.clone(),
+            from: now,
+            to: wanted.to_owned(),
+        });
+    }
+    Ok(changed)
+}
+
+/// The call resets whatever it does not name, so what was set for the topic goes along.
+async fn set(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    now: &ConfigResource,
+    name: &str,
+    value: &str,
+) -> Result<(), StreamError> {
+    let kept = now
+        .entries
+        .iter()
+        .filter(|entry| entry.source == ConfigSource::DynamicTopic && entry.name != name);
+    let change = kept
+        .filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
+        .fold(
+            AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value),
+            |change, (name, value)| change.set(name, value),
+        );
+    let answers = admin
+        .alter_configs(&[change], &options())
+        .await
+        .map_err(|e: KafkaError| classify("change topic settings", &e))?;
+    match answers.into_iter().next() {
+        Some(Err((_, code))) => Err(refused(&format!("set {name} of"), topic, &code.to_string())),
+        _ => Ok(()),
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(Duration::from_secs(30)))
+}
+
+fn refused(what: &str, topic: &str, code: &str) -> StreamError {
+    StreamError::fatal("topic_setting_refused", format!("{what} topic {topic}: {code}"))
+}
