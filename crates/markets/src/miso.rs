@@ -1,8 +1,9 @@
 //! MISO's real-time five-minute ex-post prices: `miso.rt5.expost.json` (domain.md section 2).
 //!
 //! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values texts. The order of the
-//! columns is what `headers` says. `INTERVAL` is the start of the interval in EST all year. The energy component is not
-//! sent: it is LMP - MLC - MCC, and the same for every node of an interval, which is checked.
+//! columns is what `headers` says. `INTERVAL` is the end of the interval in EST all year, so the row stamped 00:00 is the
+//! last interval of the day before. The energy component is not sent: it is LMP - MLC - MCC, and the same for every node
+//! of an interval, which is checked.
 
 use std::collections::HashMap;
 
@@ -31,11 +32,18 @@ pub(crate) struct Document<'a> {
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     pub node: Text<'a>,
-    pub event_time: Micros,
+    pub interval_end: Micros,
     pub price: Decimal,
     pub energy: Decimal,
     pub loss: Decimal,
     pub congestion: Decimal,
+}
+
+impl Row<'_> {
+    /// When the interval begins, which is what the price is stored under.
+    pub(crate) fn event_time(&self) -> Micros {
+        self.interval_end - Interval::FiveMinutes.micros()
+    }
 }
 
 impl<'a> Document<'a> {
@@ -113,7 +121,7 @@ impl<'a> Document<'a> {
             .map_err(|error| Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}")))?;
         Ok(Row {
             node: node(cell(1)?)?,
-            event_time: interval_start(cell(0)?)?,
+            interval_end: interval_end(cell(0)?)?,
             price,
             energy,
             loss,
@@ -140,7 +148,7 @@ fn node(token: Token<'_>) -> Result<Text<'_>, Rejection> {
     Text::optional(Some(token), "CPNODE")?.ok_or_else(missing)
 }
 
-fn interval_start(token: Token<'_>) -> Result<Micros, Rejection> {
+fn interval_end(token: Token<'_>) -> Result<Micros, Rejection> {
     match time::iso(token.raw.as_bytes().trim_ascii()) {
         Some(stamp) if stamp.offset.is_none() => Ok(stamp.wall + EST_TO_UTC),
         _ => {
@@ -163,10 +171,10 @@ impl Energies {
     /// What is remarkable about this row beside the others.
     pub(crate) fn remarks(&mut self, row: &Row<'_>, tolerance: Decimal) -> QualityFlags {
         let mut flags = QualityFlags::NONE;
-        if row.event_time.rem_euclid(Interval::FiveMinutes.micros()) != 0 {
+        if row.interval_end.rem_euclid(Interval::FiveMinutes.micros()) != 0 {
             flags.insert(QualityFlag::OffGrid);
         }
-        let first = self.first.entry(row.event_time).or_insert(row.energy);
+        let first = self.first.entry(row.interval_end).or_insert(row.energy);
         if (row.energy.unscaled() - first.unscaled()).unsigned_abs() > tolerance.unscaled().unsigned_abs() {
             flags.insert(QualityFlag::ComponentMismatch);
         }

@@ -3,7 +3,7 @@
 //! repeated event emits nothing.
 
 use codec::{Wire, framing};
-use domain::{Interval, Kind, Micros, Origin, QualityFlags, Tick};
+use domain::{Kind, Micros, Origin, QualityFlags, Tick};
 use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::check;
@@ -297,7 +297,7 @@ impl Rows<'_, '_> {
             let Ok(number) = i32::try_from(index) else { break };
             let is_selected = selected.is_none_or(|rows| rows.binary_search(&number).is_ok());
             let emitted = document.row(index).and_then(|row| {
-                check::event_time(row.event_time, self.message.appended_at, "INTERVAL")?;
+                check::event_time(row.event_time(), self.message.appended_at, "INTERVAL")?;
                 miso::instrument_id(row.node.as_str(), &mut instrument_id);
                 check::identifier(&instrument_id, "CPNODE as an instrument id")?;
                 let remarks = energies.remarks(&row, self.config.quality.component_tolerance);
@@ -335,8 +335,8 @@ impl Rows<'_, '_> {
             symbol: None,
             market: &self.opened.venue.name,
             kind: Kind::Interval,
-            event_time: row.event_time,
-            interval_end: Some(row.event_time + Interval::FiveMinutes.micros()),
+            event_time: row.event_time(),
+            interval_end: Some(row.interval_end),
             price: row.price,
             volume: None,
             bid: None,

@@ -67,8 +67,9 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
                     (cents(lmp) - cents(mlc) - cents(mcc)) * 1_000_000
                 );
                 let utc: jiff::Timestamp = format!("{interval}-05:00").parse().unwrap();
-                assert_eq!(tick.event_time, utc.as_microsecond());
-                assert_eq!(tick.interval_end, Some(tick.event_time + 300_000_000));
+                // The stamp is the end of the five minutes.
+                assert_eq!(tick.interval_end, Some(utc.as_microsecond()));
+                assert_eq!(tick.event_time, utc.as_microsecond() - 300_000_000);
                 assert_eq!(
                     (tick.kind, tick.product, tick.market, tick.volume),
                     (Kind::Interval, "rt5", "MISO", None)
@@ -88,6 +89,24 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
             .unwrap();
         assert_eq!((outcome.ticks as usize, outcome.rejected.len()), (count, 0));
     }
+}
+
+#[test]
+fn the_row_stamped_midnight_is_the_last_interval_of_the_day_before() {
+    let payload =
+        br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2026-10-02T00:00:00","A","1","0","0"]]}"#;
+    let mut times = Vec::new();
+    normalizer()
+        .normalize(&document(payload, MISO), 5, &mut |tick| {
+            times.push((tick.event_time, tick.interval_end));
+        })
+        .unwrap();
+    // 23:55 and 24:00 EST on 1 October.
+    let utc = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    assert_eq!(
+        times,
+        [(utc("2026-10-02T04:55:00Z"), Some(utc("2026-10-02T05:00:00Z")))]
+    );
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Parser {
             rejected: Vec::new(),
         };
         for (index, row) in (0..).zip(rows) {
-            // EST is five hours behind UTC all year.
+            // EST is five hours behind UTC all year; the stamp is the end of the five minutes.
             let time = row[when]
                 .as_str()
                 .and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
@@ -134,7 +134,7 @@ impl Parser {
                 event_id: None,
                 price,
                 volume: None,
-                time: time.timestamp().as_microsecond(),
+                time: time.timestamp().as_microsecond() - 300_000_000,
             });
         }
         Ok(sound)
@@ -412,7 +412,7 @@ mod tests {
         let tick = sound.ticks.first().unwrap();
         assert_eq!(
             (tick.instrument.as_str(), tick.price, tick.time),
-            ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_900_000_000)
+            ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_600_000_000)
         );
     }
 }

@@ -33,7 +33,7 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
         let arrived = pipeline
             .clickhouse
             .rows(&format!(
-                "SELECT formatDateTime(timestamp - INTERVAL 5 HOUR, '%Y-%m-%dT%H:%i:%S'), node, toDecimalString(price, 2), \
+                "SELECT formatDateTime(timestamp + INTERVAL 5 MINUTE - INTERVAL 5 HOUR, '%Y-%m-%dT%H:%i:%S'), node, toDecimalString(price, 2), \
                  toDecimalString(loss, 2), toDecimalString(congestion, 2), instrument_id FROM market_ticks \
                  WHERE tenant_id = '{tenant}' ORDER BY raw_index"
             ))
