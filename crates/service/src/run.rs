@@ -76,13 +76,12 @@ pub fn run_with<S>(
             "unknown variable in the environment; see `dp config env` for those that are read"
         );
     }
-    match serve(definition, loaded, &run_id, shutdown, signals) {
-        Ok(exit) => exit,
-        Err(error) => {
-            crate::fatal!(error = %error, "service cannot start");
-            Exit::Failed
-        }
-    }
+    let exit = serve(definition, loaded, &run_id, shutdown, signals).unwrap_or_else(|error| {
+        crate::fatal!(error = %error, "service cannot start");
+        Exit::Failed
+    });
+    telemetry::report_suppressed(true);
+    exit
 }
 
 fn serve<S>(
@@ -128,6 +127,7 @@ fn serve<S>(
         while !ending.is_requested() {
             metrics::upkeep(&recorder, started, &health);
             clients.report_pools();
+            telemetry::report_suppressed(false);
             tokio::time::sleep(UPKEEP_INTERVAL).await;
         }
     });

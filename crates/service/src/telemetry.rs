@@ -3,20 +3,31 @@
 //! Role: installs the one subscriber of the process and a panic hook, so that a process never ends without a line that
 //! says why. Level words are those that operators grep: ERROR, WARN, INFO, DEBUG, TRACE, and FATAL for what ends the
 //! process (an ERROR event with the field `fatal = true`).
-//! Invariant: every WARN, ERROR and FATAL line carries a `correlation_id`; where no message is concerned, it is the id of
-//! this run of the process.
+//! Invariants: every WARN, ERROR and FATAL line carries a `correlation_id`: that of the message, else the message's place
+//! in the log, else the id of this run of the process. A flood of one kind is a few lines and a count, and no value is
+//! longer than its limit: no producer decides how much is written.
+
+mod fields;
+mod throttle;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::fields::Fields;
+use self::throttle::{Admission, Sample, Throttle};
 use crate::settings::{LogFormat, LogSettings};
+
+/// The lines of this process, for the summaries of what was left out.
+static INSTALLED: OnceLock<Arc<Lines>> = OnceLock::new();
 
 /// Logs what ends the process: level word FATAL, and what to do next in `error`.
 #[macro_export]
@@ -29,16 +40,18 @@ macro_rules! fatal {
 /// `run_id` stands in for the correlation id where a line concerns no message.
 pub fn install(service: &str, run_id: &str, log: &LogSettings) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let format = LineFormat {
+    let lines = Arc::new(Lines {
         service: service.to_owned(),
         run_id: run_id.to_owned(),
         format: log.format,
-    };
+        throttle: Throttle::default(),
+    });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .event_format(format)
+        .event_format(LineFormat(Arc::clone(&lines)))
         .finish();
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        _ = INSTALLED.set(lines);
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(fatal = true, place, error = %panic, "a thread panicked");
@@ -46,12 +59,27 @@ pub fn install(service: &str, run_id: &str, log: &LogSettings) {
     }
 }
 
-/// Formats one event as one line.
-struct LineFormat {
+/// Writes one line for each kind of which lines were left out and no further one came. Called every few seconds, and with
+/// `ending` once at the end, for the intervals that are not over yet.
+pub fn report_suppressed(ending: bool) {
+    let Some(lines) = INSTALLED.get() else { return };
+    let now = Instant::now();
+    let until = if ending { now + throttle::INTERVAL } else { now };
+    for line in lines.summaries(until) {
+        // A log that nobody takes any more is no reason to fail.
+        _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// Formats events as lines.
+struct Lines {
     service: String,
     run_id: String,
     format: LogFormat,
+    throttle: Throttle,
 }
+
+struct LineFormat(Arc<Lines>);
 
 impl<S, N> FormatEvent<S, N> for LineFormat
 where
@@ -61,24 +89,52 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let metadata = event.metadata();
-        let level = if fields.fatal {
-            "FATAL"
-        } else {
-            level_word(*metadata.level())
-        };
-        match self.format {
-            LogFormat::Json => {
-                let line = self.json(level, metadata.target(), fields);
-                writeln!(writer, "{line}")
+        match self.0.throttle.admit(event, &fields, Instant::now()) {
+            Admission::Suppress => Ok(()),
+            Admission::Write { suppressed } => {
+                if suppressed > 0 {
+                    fields.values.insert("suppressed".to_owned(), suppressed.into());
+                }
+                let metadata = event.metadata();
+                writeln!(writer, "{}", self.0.line(*metadata.level(), metadata.target(), fields))
             }
-            LogFormat::Pretty => writeln!(writer, "{}", self.pretty(level, metadata.target(), &fields)),
         }
     }
 }
 
-impl LineFormat {
-    fn json(&self, level: &str, target: &str, fields: Fields) -> Value {
+impl Lines {
+    fn line(&self, level: Level, target: &str, mut fields: Fields) -> String {
+        let word = if fields.fatal { "FATAL" } else { level_word(level) };
+        if level <= Level::WARN && fields.text("correlation_id").is_none() {
+            let made = place(&fields).unwrap_or_else(|| self.run_id.clone());
+            fields.values.insert("correlation_id".to_owned(), made.into());
+        }
+        match self.format {
+            LogFormat::Json => self.json(word, target, fields),
+            LogFormat::Pretty => self.pretty(word, target, &fields),
+        }
+    }
+
+    /// What was left out in the intervals that are over at `now`.
+    fn summaries(&self, now: Instant) -> Vec<String> {
+        let summary = |(sample, suppressed): (Sample, u64)| {
+            let is_dlq = sample.keys.get("event").is_some_and(|event| event == "dlq");
+            let mut values = sample.keys;
+            values.insert("suppressed".to_owned(), suppressed.into());
+            if is_dlq {
+                values.insert("see".to_owned(), "dp tail dlq".into());
+            }
+            let fields = Fields {
+                message: format!("{}: {suppressed} more like this were not written", sample.message),
+                fatal: false,
+                values,
+            };
+            self.line(sample.level, sample.target, fields)
+        };
+        self.throttle.due(now).into_iter().map(summary).collect()
+    }
+
+    fn json(&self, level: &str, target: &str, fields: Fields) -> String {
         let mut line = Map::new();
         line.insert("timestamp".into(), timestamp().into());
         line.insert("level".into(), level.into());
@@ -86,10 +142,7 @@ impl LineFormat {
         line.insert("service".into(), self.service.clone().into());
         line.insert("target".into(), target.into());
         line.extend(fields.values);
-        if matches!(level, "WARN" | "ERROR" | "FATAL") && !line.contains_key("correlation_id") {
-            line.insert("correlation_id".into(), self.run_id.clone().into());
-        }
-        Value::Object(line)
+        Value::Object(line).to_string()
     }
 
     fn pretty(&self, level: &str, target: &str, fields: &Fields) -> String {
@@ -101,12 +154,22 @@ impl LineFormat {
             fields.message
         );
         for (name, value) in &fields.values {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            // Only what a producer sent can hold line ends or terminal controls: `\u{1b}` instead.
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
             // Writing to a String cannot fail.
-            _ = write!(line, " {name}={text}");
+            _ = write!(line, " {name}={value}");
         }
         line
     }
+}
+
+/// The place of the message that the line is about, `topic/partition/offset`, when its fields tell.
+fn place(fields: &Fields) -> Option<String> {
+    let topic = fields.text("topic")?;
+    let number = |name: &str| fields.values.get(name)?.as_i64();
+    Some(format!("{topic}/{}/{}", number("partition")?, number("offset")?))
 }
 
 fn timestamp() -> String {
@@ -123,64 +186,12 @@ fn level_word(level: Level) -> &'static str {
     }
 }
 
-/// The fields of one event.
-#[derive(Default)]
-struct Fields {
-    message: String,
-    fatal: bool,
-    values: Map<String, Value>,
-}
-
-impl Fields {
-    fn set(&mut self, field: &Field, value: Value) {
-        self.values.insert(field.name().to_owned(), value);
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.message = format!("{value:?}");
-        } else {
-            self.set(field, format!("{value:?}").into());
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            value.clone_into(&mut self.message);
-        } else {
-            self.set(field, value.into());
-        }
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        if field.name() == "fatal" {
-            self.fatal = value;
-        } else {
-            self.set(field, value.into());
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, value.into());
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, value.into());
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, value.into());
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -197,11 +208,12 @@ mod tests {
     fn lines(format: LogFormat, log: impl FnOnce()) -> Vec<String> {
         let captured = Captured::default();
         let sink = captured.clone();
-        let format = LineFormat {
+        let format = LineFormat(Arc::new(Lines {
             service: "normalization".into(),
             run_id: "run-1".into(),
             format,
-        };
+            throttle: Throttle::default(),
+        }));
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new("debug"))
             .event_format(format)
@@ -259,6 +271,76 @@ mod tests {
     fn the_readable_form_has_the_level_at_a_fixed_column() {
         let lines = lines(LogFormat::Pretty, || tracing::warn!(offset = 7, "waiting"));
         assert_eq!(lines[0].split_whitespace().nth(2), Some("WARN"));
-        assert!(lines[0].ends_with("waiting offset=7"), "{}", lines[0]);
+        assert!(lines[0].ends_with("waiting correlation_id=run-1 offset=7"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_message_without_a_correlation_id_is_known_by_its_place() {
+        let lines = lines(LogFormat::Json, || {
+            tracing::error!(topic = "raw", partition = 3, offset = 42, correlation_id = "", "refused");
+            tracing::error!(topic = "raw", correlation_id = "", "no place");
+        });
+        let ids: Vec<Value> = lines
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["correlation_id"].clone())
+            .collect();
+        assert_eq!(ids, ["raw/3/42", "run-1"]);
+    }
+
+    #[test]
+    fn a_value_that_a_producer_made_long_is_cut_in_the_line() {
+        let id = "x".repeat(900_000);
+        let lines = lines(LogFormat::Json, || {
+            tracing::error!(correlation_id = id, error = %id, "refused");
+        });
+        assert!(lines[0].len() < 3_000, "{} bytes", lines[0].len());
+        assert!(lines[0].contains("… (900000 bytes)"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_is_its_first_lines_and_every_one_is_counted() {
+        let captured = Captured::default();
+        let sink = captured.clone();
+        let shared = Arc::new(Lines {
+            service: "normalization".into(),
+            run_id: "run-1".into(),
+            format: LogFormat::Json,
+            throttle: Throttle::default(),
+        });
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(LineFormat(Arc::clone(&shared)))
+            .with_writer(move || sink.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for offset in 0..100_000 {
+                let code = if offset % 4 == 0 { "invalid_time" } else { "broken_json" };
+                tracing::error!(event = "dlq", topic = "raw", partition = 0, offset, code, "sent to the dlq");
+                tracing::warn!(error = %format!("no broker answers ({offset})"), "kafka client reports a problem");
+            }
+        });
+        let bytes = captured.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.len() < 20_000, "{} bytes", text.len());
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let written = lines.len();
+        assert_eq!(shared.summaries(Instant::now()), Vec::<String>::new(), "the interval is not over");
+        lines.extend(shared.summaries(Instant::now() + throttle::INTERVAL));
+        let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (name, value, events) in [
+            ("code", "invalid_time", 25_000),
+            ("code", "broken_json", 75_000),
+            ("level", "WARN", 100_000),
+        ] {
+            let of_kind = lines.iter().filter(|line| line[name] == value);
+            let (lines, left_out) = of_kind.fold((0, 0), |(lines, left_out), line| {
+                (lines + 1, left_out + line["suppressed"].as_u64().unwrap_or(0))
+            });
+            // The summary stands for those that it counts.
+            assert_eq!(lines - 1 + left_out, events, "{name}={value}");
+        }
+        assert_eq!((written, lines.len()), (41, 44));
+        let summary = lines.iter().rfind(|line| line["code"] == "broken_json").unwrap();
+        assert_eq!((&summary["see"], &summary["level"]), (&"dp tail dlq".into(), &"ERROR".into()));
+        assert_eq!(shared.summaries(Instant::now() + throttle::INTERVAL * 2), Vec::<String>::new());
     }
 }

@@ -1,0 +1,154 @@
+//! Which lines are written: a flood of one kind becomes its first lines and a count.
+//!
+//! Role: an event is of a kind by its place in the code and by those of its fields whose values come from a closed set.
+//! Of each kind, some lines are written in an interval; the next line of the kind, or a summary when none comes, carries
+//! the number of those that were left out.
+//! Invariants: lines written + counts of those left out = events; the memory is bounded, whatever values fields have.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use tracing::callsite::Identifier;
+use tracing::{Event, Level};
+
+use super::fields::Fields;
+
+/// How long the lines of one kind are counted together.
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+/// Further kinds share one entry for each place in the code.
+const MOST_KINDS: usize = 1_000;
+/// Fields that tell kinds apart: their values come from closed sets.
+const KEYS: [&str; 8] = [
+    "event",
+    "code",
+    "dependency",
+    "check",
+    "to",
+    "thread",
+    "variable",
+    "stage",
+];
+
+/// Lines of one kind within an interval. A refused message is worth a line; what repeats itself while a server is away is
+/// not. Details that somebody switched on, and what ends the process, are written in full.
+fn allowance(level: Level, fields: &Fields) -> u32 {
+    match level {
+        _ if fields.fatal => u32::MAX,
+        Level::ERROR if fields.text("event") == Some("dlq") => 20,
+        Level::ERROR | Level::WARN => 1,
+        Level::INFO => 50,
+        Level::DEBUG | Level::TRACE => u32::MAX,
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Kind {
+    place: Identifier,
+    key: String,
+}
+
+/// What a line of this kind looks like, for the summary.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sample {
+    pub(super) level: Level,
+    pub(super) target: &'static str,
+    pub(super) message: String,
+    pub(super) keys: Map<String, Value>,
+}
+
+struct Counted {
+    until: Instant,
+    written: u32,
+    suppressed: u64,
+    sample: Option<Sample>,
+}
+
+/// Whether a line is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Yes; so many of its kind were left out since the last one.
+    Write { suppressed: u64 },
+    /// No; it was counted.
+    Suppress,
+}
+
+/// Counts lines by kind.
+#[derive(Default)]
+pub(super) struct Throttle {
+    kinds: Mutex<HashMap<Kind, Counted>>,
+}
+
+impl Throttle {
+    /// Decides about one line.
+    pub(super) fn admit(&self, event: &Event<'_>, fields: &Fields, now: Instant) -> Admission {
+        let metadata = event.metadata();
+        let allowance = allowance(*metadata.level(), fields);
+        if allowance == u32::MAX {
+            return Admission::Write { suppressed: 0 };
+        }
+        let mut kinds = self.lock();
+        let mut kind = Kind {
+            place: metadata.callsite(),
+            key: key(fields),
+        };
+        if kinds.len() >= MOST_KINDS && !kinds.contains_key(&kind) {
+            kind.key.clear();
+        }
+        let counted = kinds.entry(kind).or_insert(Counted {
+            until: now + INTERVAL,
+            written: 0,
+            suppressed: 0,
+            sample: None,
+        });
+        if now >= counted.until {
+            (counted.until, counted.written) = (now + INTERVAL, 0);
+        }
+        if counted.written < allowance {
+            counted.written += 1;
+            let suppressed = std::mem::take(&mut counted.suppressed);
+            return Admission::Write { suppressed };
+        }
+        counted.suppressed += 1;
+        counted.sample.get_or_insert_with(|| Sample {
+            level: *metadata.level(),
+            target: metadata.target(),
+            message: fields.message.clone(),
+            keys: keys(fields),
+        });
+        Admission::Suppress
+    }
+
+    /// The counts of intervals that are over by now, each once; kinds that were quiet since are forgotten.
+    pub(super) fn due(&self, now: Instant) -> Vec<(Sample, u64)> {
+        let mut due = Vec::new();
+        self.lock().retain(|_, counted| {
+            if now < counted.until {
+                return true;
+            }
+            let suppressed = std::mem::take(&mut counted.suppressed);
+            if let (Some(sample), true) = (counted.sample.take(), suppressed > 0) {
+                due.push((sample, suppressed));
+            }
+            false
+        });
+        due
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Counted>> {
+        // Plain counts: a thread that panicked while it held the lock left them whole.
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keys(fields: &Fields) -> Map<String, Value> {
+    KEYS.into_iter()
+        .filter_map(|name| Some((name.to_owned(), fields.values.get(name)?.clone())))
+        .collect()
+}
+
+fn key(fields: &Fields) -> String {
+    let texts: Vec<&str> = KEYS.into_iter().filter_map(|name| fields.text(name)).collect();
+    texts.join("\n")
+}
