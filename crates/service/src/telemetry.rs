@@ -271,13 +271,23 @@ mod tests {
     fn the_readable_form_has_the_level_at_a_fixed_column() {
         let lines = lines(LogFormat::Pretty, || tracing::warn!(offset = 7, "waiting"));
         assert_eq!(lines[0].split_whitespace().nth(2), Some("WARN"));
-        assert!(lines[0].ends_with("waiting correlation_id=run-1 offset=7"), "{}", lines[0]);
+        assert!(
+            lines[0].ends_with("waiting correlation_id=run-1 offset=7"),
+            "{}",
+            lines[0]
+        );
     }
 
     #[test]
     fn a_message_without_a_correlation_id_is_known_by_its_place() {
         let lines = lines(LogFormat::Json, || {
-            tracing::error!(topic = "raw", partition = 3, offset = 42, correlation_id = "", "refused");
+            tracing::error!(
+                topic = "raw",
+                partition = 3,
+                offset = 42,
+                correlation_id = "",
+                "refused"
+            );
             tracing::error!(topic = "raw", correlation_id = "", "no place");
         });
         let ids: Vec<Value> = lines
@@ -314,7 +324,14 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             for offset in 0..100_000 {
                 let code = if offset % 4 == 0 { "invalid_time" } else { "broken_json" };
-                tracing::error!(event = "dlq", topic = "raw", partition = 0, offset, code, "sent to the dlq");
+                tracing::error!(
+                    event = "dlq",
+                    topic = "raw",
+                    partition = 0,
+                    offset,
+                    code,
+                    "sent to the dlq"
+                );
                 tracing::warn!(error = %format!("no broker answers ({offset})"), "kafka client reports a problem");
             }
         });
@@ -323,7 +340,11 @@ mod tests {
         assert!(text.len() < 20_000, "{} bytes", text.len());
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let written = lines.len();
-        assert_eq!(shared.summaries(Instant::now()), Vec::<String>::new(), "the interval is not over");
+        assert_eq!(
+            shared.summaries(Instant::now()),
+            Vec::<String>::new(),
+            "the interval is not over"
+        );
         lines.extend(shared.summaries(Instant::now() + throttle::INTERVAL));
         let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         for (name, value, events) in [
@@ -340,7 +361,13 @@ mod tests {
         }
         assert_eq!((written, lines.len()), (41, 44));
         let summary = lines.iter().rfind(|line| line["code"] == "broken_json").unwrap();
-        assert_eq!((&summary["see"], &summary["level"]), (&"dp tail dlq".into(), &"ERROR".into()));
-        assert_eq!(shared.summaries(Instant::now() + throttle::INTERVAL * 2), Vec::<String>::new());
+        assert_eq!(
+            (&summary["see"], &summary["level"]),
+            (&"dp tail dlq".into(), &"ERROR".into())
+        );
+        assert_eq!(
+            shared.summaries(Instant::now() + throttle::INTERVAL * 2),
+            Vec::<String>::new()
+        );
     }
 }
