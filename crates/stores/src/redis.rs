@@ -4,13 +4,18 @@
 //! server, so any number of writers in any order leave the newest.
 //! Failure: every call is bounded by a second or two; after a lost connection the next call tries a new one once.
 
+pub mod key;
+
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{AsyncCommands, Client, RedisError, Script};
 
 use tokio::sync::OnceCell;
+
+pub use key::Key;
 
 use crate::price::LatestPrice;
 use crate::{Store, StoreError};
@@ -21,8 +26,6 @@ pub const PRICE_TTL: Duration = Duration::from_secs(3600);
 const CHUNK: usize = 500;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Gone when Redis was emptied: then the copy has to be written again.
-const SENTINEL: &str = "served:copy:latest_price";
 
 /// Each value begins with `{"rank":"…"`, and ranks compare by bytes (not by the server's locale, as `<` would).
 const KEEP_NEWER: &str = r#"
@@ -45,6 +48,15 @@ end
 return written
 "#;
 
+/// What was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Keys seen.
+    pub keys: usize,
+    /// Whether that is all of them.
+    pub all: bool,
+}
+
 /// A connection that is made when it is first used. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
@@ -52,11 +64,6 @@ pub struct Redis {
     /// Made in the first call, since it needs the async runtime.
     manager: Arc<OnceCell<ConnectionManager>>,
     keep_newer: Script,
-}
-
-/// The key of an instrument's latest price.
-pub fn price_key(tenant_id: &str, instrument_id: &str) -> String {
-    format!("served:latest_price:{tenant_id}:{instrument_id}")
 }
 
 impl Redis {
@@ -161,6 +168,32 @@ impl Redis {
         }
     }
 
+    /// Counts the keys that match a pattern, for at most `limit`: keys come in thousands, and the server answers others
+    /// in between.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn count(&self, pattern: &str, limit: Duration) -> Result<Counted, StoreError> {
+        let began = Instant::now();
+        // A scan may name a key twice.
+        let mut seen = HashSet::new();
+        let mut cursor = 0u64;
+        loop {
+            let mut command = ::redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(5_000);
+            let call = async { command.query_async(&mut self.connection().await?).await };
+            let (next, found): (u64, Vec<String>) = bounded("count", call).await?;
+            seen.extend(found);
+            if next == 0 || began.elapsed() >= limit {
+                return Ok(Counted {
+                    keys: seen.len(),
+                    all: next == 0,
+                });
+            }
+            cursor = next;
+        }
+    }
+
     /// Stores prices that are not older than the stored ones; answers how many were written.
     ///
     /// # Errors
@@ -172,7 +205,7 @@ impl Redis {
             let mut call = self.keep_newer.prepare_invoke();
             call.arg(PRICE_TTL.as_secs());
             for price in chunk {
-                call.key(price_key(&price.tenant_id, &price.instrument_id))
+                call.key(Key::latest_price(&price.tenant_id, &price.instrument_id).to_string())
                     .arg(price.to_json());
             }
             let done = async { call.invoke_async(&mut self.connection().await?).await };
@@ -187,7 +220,10 @@ impl Redis {
     /// As the server says.
     pub async fn copy_state(&self, owner: &str) -> Result<(String, Option<String>), StoreError> {
         let mut pipeline = ::redis::pipe();
-        pipeline.cmd("INFO").arg("server").get(format!("{SENTINEL}:{owner}"));
+        pipeline
+            .cmd("INFO")
+            .arg("server")
+            .get(Key::copy_mark(owner).to_string());
         let call = async { pipeline.query_async(&mut self.connection().await?).await };
         let (info, mark): (String, Option<String>) = bounded("read copy state", call).await?;
         let run_id = info
@@ -209,7 +245,7 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn mark_copy(&self, owner: &str, mark: &str) -> Result<(), StoreError> {
-        let key = format!("{SENTINEL}:{owner}");
+        let key = Key::copy_mark(owner).to_string();
         bounded("mark copy", async { self.connection().await?.set(key, mark).await }).await
     }
 }

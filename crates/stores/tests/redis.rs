@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{latest_price, shuffled};
 use domain::{Classified, ErrorClass};
 use localstack::{Server, Temporary};
-use stores::redis::price_key;
+use stores::redis::{Key, key};
 use stores::{LatestPrice, Redis};
 
 fn setup() -> (Temporary, Redis) {
@@ -27,7 +27,7 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
         prices.push(price);
     }
     let newest = prices.iter().max_by(|a, b| a.rank().cmp(&b.rank())).unwrap();
-    let key = [price_key("default", "A")];
+    let key = [Key::latest_price("default", "A").to_string()];
     for seed in 0..10 {
         let order = shuffled(&prices, seed);
         // One by one, and several in one call.
@@ -47,11 +47,11 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
 #[tokio::test]
 async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks() {
     let (_stack, redis) = setup();
-    let foreign = (price_key("default", "I7"), "not json".to_owned());
+    let foreign = (Key::latest_price("default", "I7").to_string(), "not json".to_owned());
     redis.set_many(&[foreign], Duration::from_secs(60)).await.unwrap();
     let prices: Vec<LatestPrice> = (0..1234).map(|i| latest_price(&format!("I{i}"), 100, i)).collect();
     assert_eq!(redis.put_prices(&prices).await.unwrap(), 1234);
-    let keys = redis.scan("served:latest_price:default:*").await.unwrap();
+    let keys = redis.scan(&key::latest_prices_of("default")).await.unwrap();
     assert_eq!(keys.len(), 1234);
     let values = redis.get_many(&keys).await.unwrap();
     assert!(

@@ -276,6 +276,7 @@ pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
     let latest = expected.latest();
     comparison.expected = latest.len();
     for ((tenant, instrument), tick) in &latest {
+        let [tenant, instrument] = [tenant, instrument].map(|part| part.replace('%', "%25").replace(':', "%3A"));
         let key = format!("served:latest_price:{tenant}:{instrument}");
         let Some(text) = pairs.get(&key) else {
             comparison.lost.push(key);

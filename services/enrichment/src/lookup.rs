@@ -5,6 +5,7 @@
 //! which asks Redis and then Postgres and publishes what it finds.
 //! Failure: stores that are down leave the snapshot as it is; misses stay guesses, which the classification says.
 
+mod by_tenant;
 pub mod refresh;
 pub mod source;
 
@@ -12,11 +13,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use domain::instrument::KEY_SEPARATOR;
 use domain::{Decimal, Micros};
-use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
+use self::by_tenant::ByTenant;
 use crate::taxonomy::{Names, RuleBook, Subject};
 
 /// An unknown key is asked for again after this long.
@@ -47,22 +47,7 @@ pub struct Key {
     pub instrument_id: String,
 }
 
-impl Key {
-    fn joined(&self) -> String {
-        let mut text = String::new();
-        join(&self.tenant_id, &self.instrument_id, &mut text);
-        text
-    }
-}
-
-fn join(tenant_id: &str, instrument_id: &str, out: &mut String) {
-    out.clear();
-    out.push_str(tenant_id);
-    out.push(KEY_SEPARATOR);
-    out.push_str(instrument_id);
-}
-
-type Rows = FxHashMap<Box<str>, Arc<Reference>>;
+type Rows = ByTenant<Arc<Reference>>;
 
 /// Everything known at one moment. Never changed, only replaced.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +66,7 @@ impl Snapshot {
     /// A complete load.
     pub fn loaded(rows: Vec<Reference>, rules: RuleBook, loaded_at: Micros) -> Snapshot {
         Snapshot {
-            rows: Arc::new(by_key(rows)),
+            rows: Arc::new(rows_of(rows)),
             found: Rows::default(),
             rules: Arc::new(rules),
             loaded_at: Some(loaded_at),
@@ -91,18 +76,25 @@ impl Snapshot {
     /// This snapshot and these rows.
     fn with(&self, found: Vec<Reference>) -> Snapshot {
         let mut next = self.clone();
-        next.found.extend(by_key(found));
+        for row in found {
+            next.found.add(row);
+        }
         next
     }
 
     /// The row of an instrument.
     pub fn get(&self, key: &Key) -> Option<&Arc<Reference>> {
-        self.by_text(&key.joined())
+        self.row(&key.tenant_id, &key.instrument_id)
     }
 
-    /// Number of rows.
+    /// Number of rows of all tenants.
     pub fn len(&self) -> usize {
         self.rows.len() + self.found.len()
+    }
+
+    /// Number of rows of one tenant.
+    pub fn len_of(&self, tenant_id: &str) -> usize {
+        self.rows.len_of(tenant_id) + self.found.len_of(tenant_id)
     }
 
     /// Whether there are no rows.
@@ -113,28 +105,33 @@ impl Snapshot {
     /// Keys of this snapshot that the other does not have.
     fn missing_in(&self, other: &Snapshot) -> Vec<Key> {
         self.rows
-            .iter()
-            .filter(|(text, _)| other.by_text(text).is_none())
-            .map(|(_, row)| Key {
+            .values()
+            .filter(|row| other.row(&row.tenant_id, &row.instrument_id).is_none())
+            .map(|row| Key {
                 tenant_id: row.tenant_id.clone(),
                 instrument_id: row.instrument_id.clone(),
             })
             .collect()
     }
 
-    fn by_text(&self, text: &str) -> Option<&Arc<Reference>> {
-        self.rows.get(text).or_else(|| self.found.get(text))
+    fn row(&self, tenant_id: &str, instrument_id: &str) -> Option<&Arc<Reference>> {
+        self.rows
+            .get(tenant_id, instrument_id)
+            .or_else(|| self.found.get(tenant_id, instrument_id))
     }
 }
 
-fn by_key(rows: Vec<Reference>) -> Rows {
-    let mut text = String::new();
-    rows.into_iter()
-        .map(|row| {
-            join(&row.tenant_id, &row.instrument_id, &mut text);
-            (Box::from(text.as_str()), Arc::new(row))
-        })
-        .collect()
+impl Rows {
+    fn add(&mut self, row: Reference) {
+        let (tenant_id, instrument_id) = (row.tenant_id.clone(), row.instrument_id.clone());
+        self.insert(&tenant_id, &instrument_id, Arc::new(row));
+    }
+}
+
+fn rows_of(rows: Vec<Reference>) -> Rows {
+    let mut by_tenant = Rows::default();
+    rows.into_iter().for_each(|row| by_tenant.add(row));
+    by_tenant
 }
 
 /// The newest snapshot, and the way to ask for more.
@@ -195,8 +192,7 @@ pub struct View {
     directory: Arc<Directory>,
     version: u64,
     snapshot: Arc<Snapshot>,
-    guesses: FxHashMap<Box<str>, Guess>,
-    text: String,
+    guesses: ByTenant<Guess>,
     nothing: Names,
     hits: u64,
     misses: u64,
@@ -219,8 +215,7 @@ impl View {
             directory,
             version,
             snapshot,
-            guesses: FxHashMap::default(),
-            text: String::new(),
+            guesses: ByTenant::default(),
             nothing: Names::unknown(),
             hits: 0,
             misses: 0,
@@ -249,8 +244,8 @@ impl View {
 
     /// The row of the instrument, or a guess; a guess is asked about in the background, at most once a minute.
     pub fn find(&mut self, tenant_id: &str, subject: &Subject<'_>, now: Micros) -> Found<'_> {
-        join(tenant_id, subject.instrument_id, &mut self.text);
-        if let Some(row) = self.snapshot.by_text(&self.text) {
+        let instrument_id = subject.instrument_id;
+        if let Some(row) = self.snapshot.row(tenant_id, instrument_id) {
             self.hits += 1;
             return Found::Row(row);
         }
@@ -258,7 +253,7 @@ impl View {
         let market = market_hash(subject.market);
         if self
             .guesses
-            .get(self.text.as_str())
+            .get(tenant_id, instrument_id)
             .is_none_or(|guess| guess.market != market)
         {
             if self.guesses.len() >= MAX_GUESSES {
@@ -266,16 +261,14 @@ impl View {
             }
             let names = self.snapshot.rules.of(tenant_id).classify(subject);
             let asked_at = now - ASK_AGAIN;
-            self.guesses.insert(
-                Box::from(self.text.as_str()),
-                Guess {
-                    names,
-                    asked_at,
-                    market,
-                },
-            );
+            let guess = Guess {
+                names,
+                asked_at,
+                market,
+            };
+            self.guesses.insert(tenant_id, instrument_id, guess);
         }
-        let Some(guess) = self.guesses.get_mut(self.text.as_str()) else {
+        let Some(guess) = self.guesses.get_mut(tenant_id, instrument_id) else {
             return Found::Guess(&self.nothing);
         };
         if now - guess.asked_at >= ASK_AGAIN {

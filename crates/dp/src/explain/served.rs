@@ -129,7 +129,7 @@ pub async fn postgres(postgres: &Postgres, generation: &str, of: Instrument<'_>)
 /// # Errors
 /// Redis does not answer, or holds something else than a price.
 pub async fn redis(redis: &Redis, of: Instrument<'_>) -> anyhow::Result<Option<Price>> {
-    let key = stores::redis::price_key(of.tenant_id, of.id);
+    let key = stores::redis::Key::latest_price(of.tenant_id, of.id).to_string();
     let values = redis.get_many(std::slice::from_ref(&key)).await.context("ask Redis")?;
     match values.into_iter().next().flatten() {
         None => Ok(None),

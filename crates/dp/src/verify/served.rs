@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use service::Names;
-use stores::{ClickHouse, Postgres, Redis};
+use stores::{ClickHouse, Postgres, Redis, redis};
 
 use super::report::{Check, Differences};
 use super::tables::{count, literal, parts, text};
@@ -15,7 +15,6 @@ use super::tables::{count, literal, parts, text};
 const KEY_LIFE: i64 = 3_540;
 /// Keys asked for at once.
 const KEYS_AT_ONCE: usize = 1_000;
-const PREFIX: &str = "served:latest_price:";
 
 /// What is compared of a price; times in microseconds.
 const FIELDS: [&str; 8] = [
@@ -140,7 +139,7 @@ pub async fn check_redis(
     served: &BTreeMap<Key, Served>,
 ) -> anyhow::Result<Check> {
     let mut keys: Vec<String> = redis
-        .scan(&format!("{PREFIX}*"))
+        .scan(&redis::key::every_latest_price())
         .await
         .context("list the keys of Redis")?;
     keys.sort();
@@ -163,7 +162,7 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
     let mut expected = found.len() as u64;
     let mut known: BTreeMap<String, ()> = BTreeMap::new();
     for (key, price) in newest {
-        let name = format!("{PREFIX}{}:{}", key.0, key.1);
+        let name = redis::Key::latest_price(&key.0, &key.1).to_string();
         match found.get(&name).map(|value| read(value)) {
             Some(Some(value)) if value == *price => {}
             Some(Some(value)) => differences.add(format!("key {name} differs: {}", changes(price, &value))),

@@ -176,7 +176,11 @@ impl Refresher {
         let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.cache.get_many(&names)).await;
         note(&self.cache_breaker, matches!(answer, Ok(Ok(_))));
         let texts = answer.ok().and_then(Result::ok).unwrap_or_default();
-        texts.iter().flatten().filter_map(|text| from_text(text)).collect()
+        let rows = keys
+            .iter()
+            .zip(&texts)
+            .filter_map(|(key, text)| from_text(text.as_deref()?).filter(|row| is_of(row, key)));
+        rows.collect()
     }
 
     async fn in_source(&self, keys: &[Key]) -> Vec<Reference> {
@@ -185,7 +189,10 @@ impl Refresher {
         }
         let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.source.lookup(keys)).await;
         note(&self.source_breaker, matches!(answer, Ok(Ok(_))));
-        answer.ok().and_then(Result::ok).unwrap_or_default()
+        let rows = answer.ok().and_then(Result::ok).unwrap_or_default();
+        rows.into_iter()
+            .filter(|row| keys.iter().any(|key| is_of(row, key)))
+            .collect()
     }
 
     async fn copy(&self, pairs: &[(String, String)]) {
@@ -212,7 +219,7 @@ fn is_of(row: &Reference, key: &Key) -> bool {
 }
 
 fn cache_key(tenant_id: &str, instrument_id: &str) -> String {
-    format!("reference:{tenant_id}:{instrument_id}")
+    stores::redis::Key::reference(tenant_id, instrument_id).to_string()
 }
 
 fn to_text(row: &Reference) -> String {

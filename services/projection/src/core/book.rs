@@ -1,6 +1,7 @@
 //! The newest price of every instrument of one partition, and which of them each store has not seen.
 
 use domain::EnrichedTick;
+use domain::instrument::KEY_SEPARATOR;
 use rustc_hash::FxHashMap;
 use stores::{LatestPrice, OwnedOrigin};
 
@@ -20,13 +21,14 @@ struct Entry {
     waiting: [bool; 2],
 }
 
-/// Newest prices by message key (`tenant|instrument`).
+/// Newest prices by `tenant|instrument` as the ticks themselves say, whatever the key of their message is.
 #[derive(Debug, Default)]
 pub struct Book {
-    places: FxHashMap<Box<[u8]>, usize>,
+    places: FxHashMap<Box<str>, usize>,
     entries: Vec<Entry>,
     /// Entries that wait, by [`enum@Copy`]; may hold one twice only if it was taken in between.
     waiting: [Vec<usize>; 2],
+    key: String,
 }
 
 impl Book {
@@ -34,8 +36,8 @@ impl Book {
     pub fn restore(prices: Vec<LatestPrice>) -> Book {
         let mut book = Book::default();
         for price in prices {
-            let key = format!("{}|{}", price.tenant_id, price.instrument_id);
-            book.insert(key.as_bytes(), price);
+            book.name(&price.tenant_id, &price.instrument_id);
+            book.insert(price);
         }
         book.wait_again(Copy::Redis);
         book
@@ -52,10 +54,11 @@ impl Book {
     }
 
     /// Takes a tick in; true where it is its instrument's newest.
-    pub fn take_in(&mut self, key: &[u8], enriched: &EnrichedTick<'_>, src_partition: i32) -> bool {
+    pub fn take_in(&mut self, enriched: &EnrichedTick<'_>, src_partition: i32) -> bool {
         let tick = &enriched.tick;
-        let place = match self.places.get(key).copied() {
-            None => self.insert(key, owned(enriched, src_partition)),
+        self.name(tick.tenant_id, tick.instrument_id);
+        let place = match self.places.get(self.key.as_str()).copied() {
+            None => self.insert(owned(enriched, src_partition)),
             Some(place) => {
                 let Some(entry) = self.entries.get_mut(place) else {
                     return false;
@@ -97,8 +100,8 @@ impl Book {
     /// These prices did not reach the store: what is newest of their instruments waits again.
     pub fn give_back(&mut self, copy: Copy, prices: &[LatestPrice]) {
         for price in prices {
-            let key = format!("{}|{}", price.tenant_id, price.instrument_id);
-            if let Some(place) = self.places.get(key.as_bytes()).copied() {
+            self.name(&price.tenant_id, &price.instrument_id);
+            if let Some(place) = self.places.get(self.key.as_str()).copied() {
                 self.wait(copy, place);
             }
         }
@@ -109,9 +112,18 @@ impl Book {
         (0..self.entries.len()).for_each(|place| self.wait(copy, place));
     }
 
-    fn insert(&mut self, key: &[u8], price: LatestPrice) -> usize {
+    /// Writes the name of a pair into `key`.
+    fn name(&mut self, tenant_id: &str, instrument_id: &str) {
+        self.key.clear();
+        self.key.push_str(tenant_id);
+        self.key.push(KEY_SEPARATOR);
+        self.key.push_str(instrument_id);
+    }
+
+    /// Enters a price under the name that `key` holds.
+    fn insert(&mut self, price: LatestPrice) -> usize {
         let place = self.entries.len();
-        self.places.insert(key.into(), place);
+        self.places.insert(self.key.as_str().into(), place);
         self.entries.push(Entry {
             price,
             waiting: [false; 2],

@@ -130,7 +130,7 @@ impl Lane {
     }
 
     /// Takes a tick in; false where it is a repetition.
-    pub fn take_in(&mut self, offset: i64, key: &[u8], enriched: &EnrichedTick<'_>) -> bool {
+    pub fn take_in(&mut self, offset: i64, enriched: &EnrichedTick<'_>) -> bool {
         let origin = &enriched.tick.origin;
         if offset < self.next_offset {
             // From before the partition was started anew.
@@ -140,7 +140,7 @@ impl Lane {
         if !self.sequencer.accept(origin.feed, origin.partition, origin.position()) {
             return false;
         }
-        self.book.take_in(key, enriched, self.partition);
+        self.book.take_in(enriched, self.partition);
         true
     }
 

@@ -139,8 +139,7 @@ impl World {
         let Some(tick) = self.log.get(owner.at) else {
             return;
         };
-        let key = format!("t|{}", INSTRUMENTS[tick.instrument]);
-        owner.lane.take_in(owner.at as i64, key.as_bytes(), &enriched(tick));
+        owner.lane.take_in(owner.at as i64, &enriched(tick));
         owner.at += 1;
     }
 
@@ -386,7 +385,7 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
             event_time: now,
             raw_offset: now,
         };
-        lane.take_in(now, b"t|A", &enriched(&tick));
+        lane.take_in(now, &enriched(&tick));
         let Some(work) = lane.work(now, false) else { continue };
         let committed = work.commit.is_some().then_some(Committed::Yes);
         if committed.is_some() {

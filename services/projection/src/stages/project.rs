@@ -259,7 +259,7 @@ impl Handler for Projector {
         let payload = self.parts.wire.current(Record::EnrichedTick, payload);
         match self.parts.wire.decode_enriched(&payload) {
             Ok(enriched) => {
-                if !lane.take_in(message.offset, message.key.unwrap_or_default(), &enriched) {
+                if !lane.take_in(message.offset, &enriched) {
                     self.parts.meters.repetitions.increment(1);
                 }
             }

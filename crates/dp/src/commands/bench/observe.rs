@@ -141,7 +141,7 @@ fn prices(scene: &Scene) -> anyhow::Result<impl FnMut() -> Option<u64> + Send + 
     Ok(move || {
         runtime.block_on(async {
             if keys.is_empty() {
-                keys = redis.scan("served:latest_price:*").await.ok()?;
+                keys = redis.scan(&stores::redis::key::every_latest_price()).await.ok()?;
             }
             let values = redis.get_many(&keys).await.ok()?;
             let mut hasher = DefaultHasher::new();

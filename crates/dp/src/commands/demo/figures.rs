@@ -97,7 +97,7 @@ pub async fn read(connection: &Connection, stores: &Stores) -> anyhow::Result<Fi
         .context("PostgreSQL answers no number")?;
     let keys = stores
         .redis
-        .scan("served:latest_price:*")
+        .scan(&stores::redis::key::every_latest_price())
         .await
         .context("count latest prices in Redis")?;
     figures.redis_prices = keys.len() as i64;

@@ -163,6 +163,23 @@ async fn a_row_that_was_removed_does_not_come_back_from_the_cache() {
     assert!(!known(&fixture, "X"));
 }
 
+#[tokio::test]
+async fn a_cached_row_answers_for_its_own_tenant_and_instrument_only() {
+    let fixture = fixture();
+    *fixture.source.rows.lock().unwrap() = vec![row("p", "q:rX", "coal")];
+    fixture.refresher.load().await.unwrap();
+    let pair = |tenant_id: &str, instrument_id: &str| Key {
+        tenant_id: tenant_id.into(),
+        instrument_id: instrument_id.into(),
+    };
+    assert_eq!(fixture.refresher.look_up(&[pair("p:q", "rX")]).await, []);
+    // A value that another build or another program left under the name of this pair.
+    let foreign = (cache_key("p:q", "rX"), to_text(&row("p", "q:rX", "coal")));
+    fixture.cache.texts.lock().unwrap().extend([foreign]);
+    assert_eq!(fixture.refresher.look_up(&[pair("p:q", "rX")]).await, []);
+    assert_eq!(fixture.refresher.look_up(&[pair("p", "q:rX")]).await.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_redis_costs_a_bounded_wait_and_then_none() {
     let fixture = fixture();

@@ -1,0 +1,193 @@
+//! Names of every key that the project makes in Redis.
+//!
+//! Invariant (INV-10): a key names its tenant and its id as two parts. `:` separates parts, so each part percent-encodes
+//! `:` and `%`; two different pairs never share a key, and [`Key::parse`] gives the pair back.
+//! Upgrade: a build from before this encoding wrote ids that hold `:` or `%` under other names. Those keys expire within
+//! an hour, and the projection writes every price again under the new name when it starts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+const LATEST_PRICE: &str = "served:latest_price";
+const REFERENCE: &str = "reference";
+const COPY_MARK: &str = "served:copy:latest_price";
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Key<'a> {
+    /// The newest price of an instrument: `served:latest_price:<tenant>:<instrument>`.
+    LatestPrice {
+        tenant_id: Cow<'a, str>,
+        instrument_id: Cow<'a, str>,
+    },
+    /// A copy of an instrument's reference data: `reference:<tenant>:<instrument>`.
+    Reference {
+        tenant_id: Cow<'a, str>,
+        instrument_id: Cow<'a, str>,
+    },
+    /// A lane of the projection left it when its copy was complete: `served:copy:latest_price:<lane>`.
+    CopyMark { lane: Cow<'a, str> },
+}
+
+impl<'a> Key<'a> {
+    /// The key of an instrument's newest price.
+    pub fn latest_price(tenant_id: &'a str, instrument_id: &'a str) -> Key<'a> {
+        Key::LatestPrice {
+            tenant_id: tenant_id.into(),
+            instrument_id: instrument_id.into(),
+        }
+    }
+
+    /// The key of an instrument's reference data.
+    pub fn reference(tenant_id: &'a str, instrument_id: &'a str) -> Key<'a> {
+        Key::Reference {
+            tenant_id: tenant_id.into(),
+            instrument_id: instrument_id.into(),
+        }
+    }
+
+    /// The key of a lane's mark.
+    pub fn copy_mark(lane: &'a str) -> Key<'a> {
+        Key::CopyMark { lane: lane.into() }
+    }
+
+    /// Reads a key; `None` where it is none of ours.
+    pub fn parse(key: &str) -> Option<Key<'static>> {
+        let (before, last) = key.rsplit_once(':')?;
+        if before == COPY_MARK {
+            return Some(Key::CopyMark {
+                lane: decoded(last)?.into(),
+            });
+        }
+        let (prefix, first) = before.rsplit_once(':')?;
+        let (tenant_id, instrument_id) = (decoded(first)?.into(), decoded(last)?.into());
+        match prefix {
+            LATEST_PRICE => Some(Key::LatestPrice {
+                tenant_id,
+                instrument_id,
+            }),
+            REFERENCE => Some(Key::Reference {
+                tenant_id,
+                instrument_id,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::LatestPrice {
+                tenant_id,
+                instrument_id,
+            } => write!(f, "{LATEST_PRICE}:{}:{}", encoded(tenant_id), encoded(instrument_id)),
+            Key::Reference {
+                tenant_id,
+                instrument_id,
+            } => write!(f, "{REFERENCE}:{}:{}", encoded(tenant_id), encoded(instrument_id)),
+            Key::CopyMark { lane } => write!(f, "{COPY_MARK}:{}", encoded(lane)),
+        }
+    }
+}
+
+/// The pattern (as `SCAN` takes it) that matches the newest prices of every tenant.
+pub fn every_latest_price() -> String {
+    format!("{LATEST_PRICE}:*")
+}
+
+/// The pattern (as `SCAN` takes it) that matches the newest prices of one tenant and of no other.
+pub fn latest_prices_of(tenant_id: &str) -> String {
+    let mut pattern = format!("{LATEST_PRICE}:");
+    for character in encoded(tenant_id).chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push_str(":*");
+    pattern
+}
+
+fn encoded(part: &str) -> Cow<'_, str> {
+    if part.contains(['%', ':']) {
+        part.replace('%', "%25").replace(':', "%3A").into()
+    } else {
+        part.into()
+    }
+}
+
+fn decoded(part: &str) -> Option<String> {
+    let mut text = String::with_capacity(part.len());
+    let mut pieces = part.split('%');
+    text.push_str(pieces.next()?);
+    for piece in pieces {
+        let (code, rest) = piece.split_at_checked(2)?;
+        text.push(match code {
+            "25" => '%',
+            "3A" => ':',
+            _ => return None,
+        });
+        text.push_str(rest);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Ids made of what separates, encodes and matches, so that parts and their borders look alike.
+    fn id() -> impl Strategy<Value = String> {
+        prop_oneof!["[ab:%3A25.*?\\[\\]\\\\/ü'\" ]{1,8}", "\\PC{1,12}"]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_gives_its_tenant_and_its_id_back(tenant in id(), instrument in id()) {
+            for key in [
+                Key::latest_price(&tenant, &instrument),
+                Key::reference(&tenant, &instrument),
+                Key::copy_mark(&tenant),
+            ] {
+                prop_assert_eq!(Key::parse(&key.to_string()), Some(key));
+            }
+        }
+
+        #[test]
+        fn two_pairs_have_two_keys(one in (id(), id()), other in (id(), id())) {
+            let keys = [&one, &other].map(|(tenant, instrument)| Key::latest_price(tenant, instrument).to_string());
+            prop_assert_eq!(keys[0] == keys[1], one == other);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,40}", rest in "[a:%35A]{0,20}") {
+            let _ = Key::parse(&text);
+            let ours = format!("reference:{rest}");
+            if let Some(key) = Key::parse(&ours) {
+                prop_assert_eq!(key.to_string(), ours);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_named_as_readers_know_them() {
+        let names = [
+            (
+                Key::latest_price("default", "MISO.INDIANA.HUB.RT5"),
+                "served:latest_price:default:MISO.INDIANA.HUB.RT5",
+            ),
+            (Key::latest_price("a:b", "c%20d"), "served:latest_price:a%3Ab:c%2520d"),
+            (Key::latest_price("a", "b:c"), "served:latest_price:a:b%3Ac"),
+            (Key::reference("p", "q:rX"), "reference:p:q%3ArX"),
+            (Key::copy_mark("enriched/3"), "served:copy:latest_price:enriched/3"),
+        ];
+        for (key, name) in names {
+            assert_eq!(key.to_string(), name);
+        }
+        assert_eq!(latest_prices_of("a:*"), "served:latest_price:a%3A\\*:*");
+    }
+}
