@@ -214,7 +214,7 @@ where
 {
     Box::new(move || {
         let answer = ping();
-        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
+        Box::pin(async move { answer.await.map_err(|error| error.summary()) })
     })
 }
 

@@ -49,7 +49,7 @@ pub struct Context<S> {
     /// Checks and workers.
     pub health: Arc<Health>,
     pub(crate) pending: Vec<Pending>,
-    pub(crate) routes: Vec<Routes>,
+    pub(crate) routes: Routes,
     pub(crate) stats: Vec<Stats>,
     pub(crate) groups: Vec<Value>,
 }
@@ -79,8 +79,8 @@ impl<S> Context<S> {
     }
 
     /// Adds HTTP routes.
-    pub fn routes(&mut self, add: impl Fn(&mut actix_web::web::ServiceConfig) + Send + Sync + 'static) {
-        self.routes.push(Arc::new(add));
+    pub fn routes(&mut self, routes: Routes) {
+        self.routes = std::mem::take(&mut self.routes).and(routes);
     }
 
     /// Adds fields to `/stats`.

@@ -2,12 +2,14 @@
 //!
 //! Role: actix-web on its own thread and runtime, so that a busy or blocked pipeline can still be observed. Health is
 //! answered from memory. Every answer carries a request id, its processing time and a trace context; every error is a
-//! [`Problem`].
+//! [`Problem`]. Routes are declared in [`Routes`]; whose data they answer with is the [`Tenant`]'s.
 //! Failure: a port that cannot be bound is an error before anything is consumed, naming the port and the variable.
 
 mod limit;
 mod observe;
 mod problem;
+mod routes;
+mod tenant;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
@@ -15,19 +17,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
+use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpResponse, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
 pub use problem::Problem;
+pub use routes::{OfTenant, Routes, Scope};
+pub use tenant::{InstrumentId, Tenant};
 
 use crate::health::{Health, Level, Outcome};
 use crate::metrics;
 use crate::settings::HttpSettings;
 use limit::RateLimit;
 
-/// Adds routes to the application; called once per server thread.
-pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 /// Answers a part of `/stats`.
 pub type Stats = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
@@ -45,12 +49,15 @@ pub struct Shown {
     pub info: Value,
     /// Parts of `/stats`.
     pub stats: Vec<Stats>,
+    /// Tenant of requests that name none.
+    pub default_tenant: String,
 }
 
 struct State {
     shown: Shown,
     limit: RateLimit,
     timeout: Duration,
+    routes: Routes,
 }
 
 /// A server that runs.
@@ -79,13 +86,15 @@ impl Server {
 ///
 /// # Errors
 /// A text for people: which port, and how to change it.
-pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: Vec<Routes>) -> Result<Server, String> {
+pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: Routes) -> Result<Server, String> {
     let listeners = bind_all(settings)?;
     let addresses = listeners
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
+    let routes = shared_routes().and(routes);
     let state = web::Data::new(State {
+        routes: routes.clone(),
         shown,
         limit: RateLimit::new(settings.rate_limit, settings.rate_limit_window),
         timeout,
@@ -121,7 +130,7 @@ fn bind(host: IpAddr, port: u16, variable: &str) -> Result<TcpListener, String> 
 fn serve(
     listeners: Vec<TcpListener>,
     state: web::Data<State>,
-    routes: Vec<Routes>,
+    routes: Routes,
     started: &mpsc::Sender<Result<ServerHandle, String>>,
 ) {
     actix_web::rt::System::new().block_on(async move {
@@ -129,20 +138,11 @@ fn serve(
             let routes = routes.clone();
             App::new()
                 .app_data(state.clone())
-                .app_data(
-                    web::JsonConfig::default()
-                        .error_handler(|error, _| Problem::unprocessable(error.to_string()).into()),
-                )
-                .app_data(
-                    web::QueryConfig::default()
-                        .error_handler(|error, _| Problem::bad_request(error.to_string()).into()),
-                )
-                .app_data(
-                    web::PathConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into()),
-                )
+                .app_data(web::JsonConfig::default().error_handler(|error, _| unreadable_json(&error).into()))
+                .app_data(web::QueryConfig::default().error_handler(|error, _| unreadable_query(&error).into()))
+                .app_data(web::PathConfig::default().error_handler(|error, _| unreadable_path(&error).into()))
                 .wrap(middleware::from_fn(observe::observe))
-                .configure(shared_routes)
-                .configure(move |config| routes.iter().for_each(|add| add(config)))
+                .configure(|config| routes.configure(config))
                 .default_service(web::to(unknown_route))
         })
         .workers(1)
@@ -166,14 +166,54 @@ fn serve(
     });
 }
 
-fn shared_routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/health", web::get().to(health))
-        .route("/health/live", web::get().to(live))
-        .route("/health/ready", web::get().to(ready))
-        .route("/metrics", web::get().to(scrape))
-        .route("/info", web::get().to(info))
-        .route("/stats", web::get().to(stats));
+fn unreadable_json(error: &JsonPayloadError) -> Problem {
+    match error {
+        JsonPayloadError::Deserialize(error) => Problem::unprocessable(error.to_string()),
+        JsonPayloadError::ContentType => Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+            Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        _ => Problem::of_status(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn unreadable_query(error: &QueryPayloadError) -> Problem {
+    match error {
+        QueryPayloadError::Deserialize(error) => Problem::bad_request(format!("the query string: {error}")),
+        _ => Problem::of_status(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn unreadable_path(error: &PathError) -> Problem {
+    match error {
+        PathError::Deserialize(error) => Problem::bad_request(format!("the path: {error}")),
+        _ => Problem::of_status(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// Asks a store on the runtime where its connections live.
+///
+/// # Errors
+/// A problem that says which store did not answer.
+pub async fn ask<T: Send + 'static>(
+    runtime: &tokio::runtime::Handle,
+    question: impl Future<Output = Result<T, stores::StoreError>> + Send + 'static,
+) -> Result<T, Problem> {
+    match runtime.spawn(question).await {
+        Ok(answer) => answer.map_err(|error| Problem::store(&error)),
+        // The runtime ends with the process.
+        Err(_) => Err(Problem::unavailable("the service is stopping")),
+    }
+}
+
+fn shared_routes() -> Routes {
+    Routes::default()
+        .of_service(Method::GET, "/health", health)
+        .of_service(Method::GET, "/health/live", live)
+        .of_service(Method::GET, "/health/ready", ready)
+        .of_service(Method::GET, "/metrics", scrape)
+        .of_service(Method::GET, "/info", info)
+        .of_service(Method::GET, "/stats", stats)
 }
 
 async fn unknown_route(request: actix_web::HttpRequest) -> Result<HttpResponse, Problem> {
@@ -235,7 +275,11 @@ async fn scrape(state: web::Data<State>) -> HttpResponse {
 }
 
 async fn info(state: web::Data<State>) -> HttpResponse {
-    HttpResponse::Ok().json(&state.shown.info)
+    let mut body = state.shown.info.clone();
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("routes".to_owned(), json!(state.routes.declared()));
+    }
+    HttpResponse::Ok().json(body)
 }
 
 async fn stats(state: web::Data<State>) -> HttpResponse {

@@ -108,6 +108,7 @@ fn serve<S>(
         metrics: recorder.clone(),
         info: info.into(),
         stats: std::mem::take(&mut context.stats),
+        default_tenant: context.settings.tenant_id.clone(),
     };
     let routes = std::mem::take(&mut context.routes);
     let server = http::start(
@@ -176,7 +177,7 @@ fn build_context<S>(
         clients,
         health,
         pending: Vec::new(),
-        routes: Vec::new(),
+        routes: http::Routes::default(),
         stats: Vec::new(),
         groups: Vec::new(),
     })

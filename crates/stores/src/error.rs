@@ -90,6 +90,22 @@ impl StoreError {
         self.store
     }
 
+    /// What happened, without a word of the server's or the network's: for answers to clients.
+    pub fn summary(&self) -> String {
+        let what = match self.code {
+            "unreachable" => "cannot be reached",
+            "timeout" => "does not answer in time",
+            "cancelled" => "took too long and was stopped",
+            "overloaded" => "has too much to do",
+            "disk_full" => "has no room left",
+            "read_only" => "takes no changes",
+            "access_denied" => "refuses the configured user",
+            "schema_missing" => "lacks its tables: run `dp migrate`",
+            _ => "did not do what it was asked",
+        };
+        format!("{} {what}", self.store.name())
+    }
+
     pub(crate) fn clickhouse(operation: &'static str, error: &clickhouse::error::Error) -> StoreError {
         use clickhouse::error::Error;
         let (class, code) = match error {

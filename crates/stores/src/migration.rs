@@ -44,6 +44,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "projections",
         sql: include_str!("../../../schemas/postgres/002_projections.sql"),
     },
+    Migration {
+        version: 3,
+        name: "latest_prices_by_time",
+        sql: include_str!("../../../schemas/postgres/003_latest_prices_by_time.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` stands for an SQL literal.

@@ -146,12 +146,9 @@ async fn prices_are_read_back_digit_for_digit() {
     let mut found = store.load_prices(1).await.unwrap();
     found.sort_by(|a, b| a.origin.cmp(&b.origin));
     assert_eq!(found, prices);
-    assert_eq!(
-        store.find(Some("default"), Some("MAX"), 100).await.unwrap(),
-        [prices[1].clone()]
-    );
-    assert_eq!(store.find(None, None, 1).await.unwrap(), [prices[1].clone()]);
-    assert_eq!(store.find(Some("other"), None, 10).await.unwrap(), []);
+    assert_eq!(store.find_one("default", "MAX").await.unwrap(), Some(prices[1].clone()));
+    assert_eq!(store.newest_of("default", 1).await.unwrap(), [prices[1].clone()]);
+    assert_eq!(store.newest_of("other", 10).await.unwrap(), []);
     // Generations do not see each other.
     let first = LatestPriceStore::new(postgres, "");
     assert_eq!(

@@ -1,17 +1,22 @@
-//! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: what this replica has in memory.
+//! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: what this replica has in memory, of one tenant.
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
 use domain::{Bar, Decimal, Interval, Micros};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use service::http::Problem;
+use service::http::{InstrumentId, Problem, Routes, Tenant};
 
 use crate::core::partition_state::WindowCounts;
 use crate::core::watermark::WindowRules;
 use crate::view::Views;
+
+/// Bars of an answer where `limit` says nothing, and at most.
+const USUAL_BARS: usize = 100;
+const MOST_BARS: usize = 1_000;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -22,13 +27,21 @@ pub struct Shown {
     pub rules: WindowRules,
 }
 
-/// Adds the routes.
-pub fn routes(config: &mut web::ServiceConfig, shown: &Shown) {
-    config
-        .app_data(web::Data::new(shown.clone()))
-        .route("/intervals", web::get().to(intervals))
-        .route("/windows", web::get().to(windows))
-        .route("/bars/{instrument_id}", web::get().to(bars));
+/// The routes.
+pub fn routes(shown: Shown) -> Routes {
+    let shown = web::Data::new(shown);
+    Routes::default()
+        .of_service(Method::GET, "/intervals", intervals)
+        .of_tenant(Method::GET, "/windows", &[], windows)
+        .of_tenant(
+            Method::GET,
+            "/bars/{instrument_id}",
+            &["interval", "from", "to", "limit"],
+            bars,
+        )
+        .sharing(move |config| {
+            config.app_data(shown.clone());
+        })
 }
 
 /// Fields of `/stats`.
@@ -75,27 +88,32 @@ async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
     }))
 }
 
-async fn windows(shown: web::Data<Shown>) -> HttpResponse {
+async fn windows(tenant: Tenant, shown: web::Data<Shown>) -> HttpResponse {
+    let tenant_id = tenant.id().to_owned();
     let asked = shown
         .views
-        .ask(|state| (state.position(), state.instrument_count(), state.counts()))
+        .ask(move |state| (state.position(), state.counts_of_tenant(&tenant_id)))
         .await;
     let partitions: Vec<Value> = asked
         .answers
         .iter()
-        .map(|(number, (position, instruments, counts))| {
+        .map(|(number, (position, (instruments, counts)))| {
             json!({"partition": number, "position": position, "instruments": instruments, "windows": by_interval(counts)})
         })
         .collect();
     let mut sum = [WindowCounts::default(); Interval::ALL.len()];
-    for (_, (_, _, counts)) in &asked.answers {
+    for (_, (_, (_, counts))) in &asked.answers {
         for (sum, count) in sum.iter_mut().zip(counts) {
             sum.open += count.open;
             sum.closed += count.closed;
         }
     }
-    HttpResponse::Ok()
-        .json(json!({"windows": by_interval(&sum), "partitions": partitions, "silent_workers": asked.silent_workers}))
+    HttpResponse::Ok().json(json!({
+        "tenant_id": tenant.id(),
+        "windows": by_interval(&sum),
+        "partitions": partitions,
+        "silent_workers": asked.silent_workers,
+    }))
 }
 
 fn by_interval(counts: &[WindowCounts; Interval::ALL.len()]) -> Map<String, Value> {
@@ -112,63 +130,127 @@ fn by_interval(counts: &[WindowCounts; Interval::ALL.len()]) -> Map<String, Valu
 
 #[derive(Debug, Deserialize)]
 struct BarsQuery {
-    tenant_id: Option<String>,
     interval: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
     limit: Option<usize>,
 }
 
+/// Which bars of an instrument are wanted.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    interval: Option<Interval>,
+    /// Windows that start from here on.
+    from: Micros,
+    /// Windows that start before this.
+    to: Micros,
+    limit: usize,
+}
+
+impl Wanted {
+    fn read(query: BarsQuery) -> Result<Wanted, Problem> {
+        let interval = match query.interval {
+            None => None,
+            Some(name) => Some(Interval::from_name(&name).ok_or_else(|| {
+                Problem::bad_request(format!("interval must be one of 1m, 5m, 15m, 1h, 1d, got '{name}'"))
+            })?),
+        };
+        let time_of = |name: &str, text: Option<String>, otherwise: Micros| match text {
+            None => Ok(otherwise),
+            Some(text) => instant(&text).ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC where it has no offset)"
+                ))
+            }),
+        };
+        let (from, to) = (
+            time_of("from", query.from, Micros::MIN)?,
+            time_of("to", query.to, Micros::MAX)?,
+        );
+        if from >= to {
+            return Err(Problem::bad_request(
+                "from must be before to; to itself is not included",
+            ));
+        }
+        let limit = query.limit.unwrap_or(USUAL_BARS);
+        if !(1..=MOST_BARS).contains(&limit) {
+            return Err(Problem::unprocessable(format!(
+                "limit is {limit}; it must be from 1 to {MOST_BARS}"
+            )));
+        }
+        Ok(Wanted {
+            interval,
+            from,
+            to,
+            limit,
+        })
+    }
+
+    fn holds(&self, bar: &Bar<'_>) -> bool {
+        self.interval.is_none_or(|interval| interval == bar.window.interval)
+            && (self.from..self.to).contains(&bar.window.start)
+    }
+}
+
+/// ISO 8601; UTC where there is no offset.
+fn instant(text: &str) -> Option<Micros> {
+    let with_offset = || text.parse::<jiff::Timestamp>().ok();
+    let in_utc = || {
+        let time: jiff::civil::DateTime = text.parse().ok()?;
+        time.to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
+    };
+    with_offset().or_else(in_utc).map(jiff::Timestamp::as_microsecond)
+}
+
 async fn bars(
+    tenant: Tenant,
     shown: web::Data<Shown>,
-    instrument: web::Path<String>,
+    instrument: web::Path<InstrumentId>,
     query: web::Query<BarsQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let instrument_id = instrument.into_inner();
-    let BarsQuery {
-        tenant_id,
-        interval,
-        limit,
-    } = query.into_inner();
-    let interval = match interval {
-        None => None,
-        Some(name) => Some(Interval::from_name(&name).ok_or_else(|| {
-            Problem::bad_request(format!("interval must be one of 1m, 5m, 15m, 1h, 1d, got '{name}'"))
-        })?),
-    };
-    let wanted = spellings(&instrument_id);
-    let asked = shown
-        .views
-        .ask(move |state| {
-            let mut bars = Vec::new();
-            for instrument_id in &wanted {
-                state.bars(tenant_id.as_deref(), instrument_id, &mut |bar| {
-                    if interval.is_none_or(|interval| interval == bar.window.interval) {
+    let wanted = Wanted::read(query.into_inner())?;
+    let asked_id = instrument.into_inner().into_inner();
+    let (mut partitions, mut silent_workers) = (Vec::new(), 0);
+    for instrument_id in spellings(&asked_id) {
+        let (tenant_id, id) = (tenant.id().to_owned(), instrument_id.clone());
+        let asked = shown
+            .views
+            .ask(move |state| {
+                let (mut known, mut bars) = (false, Vec::new());
+                state.bars(&tenant_id, &id, &mut |bar| {
+                    known = true;
+                    if wanted.holds(bar) {
                         bars.push((bar.window, BarBody::of(bar)));
                     }
                 });
-            }
-            bars
-        })
-        .await;
-    let partitions: Vec<i32> = asked.answers.iter().map(|(number, _)| *number).collect();
-    let mut bars: Vec<_> = asked.answers.into_iter().flat_map(|(_, bars)| bars).collect();
-    if bars.is_empty() {
-        let message = format!(
-            "no bars of {instrument_id} in the memory of this replica; older ones are in the ClickHouse view bars_latest"
-        );
-        return Err(Problem::not_found(message)
-            .with_details(json!({"partitions": partitions, "silent_workers": asked.silent_workers})));
+                (known, bars)
+            })
+            .await;
+        if asked.answers.iter().any(|(_, (known, _))| *known) {
+            let mut bars: Vec<_> = asked.answers.into_iter().flat_map(|(_, (_, bars))| bars).collect();
+            bars.sort_by_key(|(window, _)| (window.interval, std::cmp::Reverse(window.start)));
+            let bars = bars.into_iter().map(|(_, bar)| bar).take(wanted.limit).collect();
+            return Ok(HttpResponse::Ok().json(BarsBody {
+                tenant_id: tenant.id().to_owned(),
+                instrument_id,
+                bars,
+            }));
+        }
+        partitions = asked.answers.iter().map(|(number, _)| *number).collect();
+        silent_workers = asked.silent_workers;
     }
-    bars.sort_by_key(|(window, _)| (window.interval, std::cmp::Reverse(window.start)));
-    let bars: Vec<BarBody> = bars
-        .into_iter()
-        .map(|(_, bar)| bar)
-        .take(limit.unwrap_or(100))
-        .collect();
-    Ok(HttpResponse::Ok().json(BarsBody { instrument_id, bars }))
+    let message = format!(
+        "no bars of {asked_id} of tenant {} in the memory of this replica; older ones are in the ClickHouse view \
+         bars_latest",
+        tenant.id()
+    );
+    Err(Problem::not_found(message).with_details(json!({"partitions": partitions, "silent_workers": silent_workers})))
 }
 
 /// The id as it arrived, and as instrument ids are written: people type `/bars/PJM.WESTERN%20HUB.RTH` as they see the id,
-/// and the server has decoded it once.
+/// and the server has decoded it once. The first that is an instrument is meant, so that two are never mixed.
 fn spellings(instrument_id: &str) -> Vec<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
     let mut encoded = String::new();
@@ -188,6 +270,7 @@ fn spellings(instrument_id: &str) -> Vec<String> {
 
 #[derive(Serialize)]
 struct BarsBody {
+    tenant_id: String,
     instrument_id: String,
     bars: Vec<BarBody>,
 }
@@ -288,6 +371,28 @@ mod tests {
             ["PJM.WESTERN HUB.RTH", "PJM.WESTERN%20HUB.RTH"]
         );
         assert_eq!(spellings("MISO.INDIANA.HUB.RT5"), ["MISO.INDIANA.HUB.RT5"]);
+    }
+
+    #[test]
+    fn bars_are_wanted_by_interval_and_by_the_start_of_their_window() {
+        let query = |interval: &str, from: &str, to: &str, limit: usize| BarsQuery {
+            interval: Some(interval.to_owned()),
+            from: Some(from.to_owned()),
+            to: Some(to.to_owned()),
+            limit: Some(limit),
+        };
+        let wanted = Wanted::read(query("1h", "2026-10-01T01:00:00+01:00", "2026-10-01", 5));
+        assert!(wanted.is_err(), "from is to");
+        let wanted = Wanted::read(query("1h", "2026-10-01T01:00", "2026-10-01T02:00:00Z", 5)).unwrap();
+        assert_eq!((wanted.from, wanted.to), (1_790_816_400_000_000, 1_790_820_000_000_000));
+        for refused in [
+            query("4h", "2026-10-01", "2026-10-02", 5),
+            query("1h", "yesterday", "2026-10-02", 5),
+            query("1h", "2026-10-01", "2026-10-02", 0),
+            query("1h", "2026-10-01", "2026-10-02", 1_001),
+        ] {
+            assert!(Wanted::read(refused).is_err());
+        }
     }
 
     #[test]

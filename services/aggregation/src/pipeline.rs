@@ -56,7 +56,7 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
 
     context.writer(&[(names.bars, Table::Bars), (names.late, Table::LateTicks)])?;
     context.dead_letter_codes(lane::STAGE, &lane::CODES);
-    context.routes(move |config| http::routes(config, &shown));
+    context.routes(http::routes(shown));
     context.stats(move || http::stats(&views));
     Ok(())
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::Method;
+use actix_web::{HttpResponse, web};
 use domain::{Decimal, Enrichment};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use service::http::Problem;
+use service::http::{InstrumentId, Problem, Routes, Tenant};
 use stream::status::wall_clock;
 
 use crate::lookup::refresh::Refresher;
@@ -15,36 +16,38 @@ use crate::lookup::{Found, Key};
 use crate::stages::enrich::enrich_subject;
 use crate::taxonomy::Subject;
 
+/// Clients get no words of the store's: the log has those.
+const NOT_LOADED: &str =
+    "reference data could not be loaded; the cache keeps what it has, and loading is tried again every few seconds";
+
 /// What the routes need.
 pub struct Api {
     /// Look-ups.
     pub refresher: Arc<Refresher>,
     /// Where store requests run, since their connections live there.
     pub runtime: tokio::runtime::Handle,
-    /// Tenant of requests that name none.
-    pub default_tenant: String,
     /// See `ENRICHMENT_CONFIDENCE_THRESHOLD`.
     pub threshold_percent: i32,
 }
 
-/// Adds the routes.
-pub fn routes(api: Arc<Api>) -> impl Fn(&mut web::ServiceConfig) + Send + Sync {
+/// The routes.
+pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
-    move |config| {
-        config
-            .app_data(api.clone())
-            .route("/taxonomy/{instrument_id}", web::get().to(taxonomy))
-            .route("/enrich", web::post().to(enrich))
-            .route("/cache/status", web::get().to(cache_status))
-            .route("/cache/refresh", web::post().to(cache_refresh));
-    }
+    Routes::default()
+        .of_tenant(Method::GET, "/taxonomy/{instrument_id}", &["market"], taxonomy)
+        .of_tenant(Method::POST, "/enrich", &[], enrich)
+        .of_tenant(Method::GET, "/cache/status", &[], cache_status)
+        .of_tenant(Method::POST, "/cache/refresh", &[], cache_refresh)
+        .sharing(move |config| {
+            config.app_data(api.clone());
+        })
 }
 
 /// An instrument as a client describes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    instrument_id: String,
+    instrument_id: InstrumentId,
     tenant_id: Option<String>,
     #[serde(default)]
     market: String,
@@ -55,74 +58,56 @@ struct Asked {
 
 #[derive(Debug, Deserialize)]
 struct TaxonomyQuery {
-    tenant_id: Option<String>,
     market: Option<String>,
 }
 
 async fn taxonomy(
+    tenant: Tenant,
     api: web::Data<Api>,
-    request: HttpRequest,
-    path: web::Path<String>,
+    path: web::Path<InstrumentId>,
     query: web::Query<TaxonomyQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let query = query.into_inner();
-    let instrument_id = path.into_inner();
+    let instrument_id = path.into_inner().into_inner();
     // `MISO.INDIANA.HUB.RT5` names its market itself.
-    let market = query
-        .market
-        .unwrap_or_else(|| instrument_id.split('.').next().unwrap_or_default().to_owned());
-    let asked = Asked {
-        instrument_id,
-        tenant_id: query.tenant_id,
-        market,
-        node: None,
-        hub: None,
-        zone: None,
-    };
-    answer(&api, &request, asked).await
-}
-
-async fn enrich(api: web::Data<Api>, request: HttpRequest, asked: web::Json<Asked>) -> Result<HttpResponse, Problem> {
-    answer(&api, &request, asked.into_inner()).await
-}
-
-async fn answer(api: &Api, request: &HttpRequest, asked: Asked) -> Result<HttpResponse, Problem> {
-    if let Err(error) = domain::instrument::check_identifier(&asked.instrument_id) {
-        return Err(Problem::unprocessable(format!("instrument_id {error}")));
-    }
-    let from_header = || {
-        request
-            .headers()
-            .get("x-tenant-id")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    let tenant_id = asked
-        .tenant_id
-        .clone()
-        .or_else(from_header)
-        .unwrap_or_else(|| api.default_tenant.clone());
-    let key = Key {
-        tenant_id,
-        instrument_id: asked.instrument_id.clone(),
-    };
-    let row = find(api, &key).await?;
+    let from_id = || instrument_id.split('.').next().unwrap_or_default().to_owned();
+    let market = query.into_inner().market.unwrap_or_else(from_id);
     let subject = Subject {
-        instrument_id: &asked.instrument_id,
+        instrument_id: &instrument_id,
+        market: &market,
+        ..Subject::default()
+    };
+    answer(&api, &tenant, &subject).await
+}
+
+async fn enrich(tenant: Tenant, api: web::Data<Api>, asked: web::Json<Asked>) -> Result<HttpResponse, Problem> {
+    let asked = asked.into_inner();
+    let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
+    let instrument_id = asked.instrument_id.into_inner();
+    let subject = Subject {
+        instrument_id: &instrument_id,
         market: &asked.market,
         node: asked.node.as_deref(),
         hub: asked.hub.as_deref(),
         zone: asked.zone.as_deref(),
     };
+    answer(&api, &tenant, &subject).await
+}
+
+async fn answer(api: &Api, tenant: &Tenant, subject: &Subject<'_>) -> Result<HttpResponse, Problem> {
+    let key = Key {
+        tenant_id: tenant.id().to_owned(),
+        instrument_id: subject.instrument_id.to_owned(),
+    };
+    let row = find(api, &key).await?;
     let guess = api
         .refresher
         .directory()
         .snapshot()
         .rules
         .of(&key.tenant_id)
-        .classify(&subject);
+        .classify(subject);
     let found = row.as_deref().map_or(Found::Guess(&guess), Found::Row);
-    let enrichment = enrich_subject(found, &subject, api.threshold_percent, wall_clock());
+    let enrichment = enrich_subject(found, subject, api.threshold_percent, wall_clock());
     Ok(HttpResponse::Ok().json(body(&key, &enrichment)))
 }
 
@@ -138,7 +123,7 @@ async fn find(api: &Api, key: &Key) -> Result<Option<Arc<crate::lookup::Referenc
         .spawn(async move { refresher.look_up(std::slice::from_ref(&wanted)).await });
     let rows = look_up
         .await
-        .map_err(|error| Problem::unavailable(format!("the look-up ended early: {error}")))?;
+        .map_err(|_| Problem::unavailable("the service is stopping"))?;
     Ok(rows.into_iter().next().map(Arc::new))
 }
 
@@ -162,14 +147,18 @@ fn body(key: &Key, enrichment: &Enrichment<'_>) -> Value {
     })
 }
 
-async fn cache_status(api: web::Data<Api>) -> HttpResponse {
+async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> HttpResponse {
     let snapshot = api.refresher.directory().snapshot();
     let age = snapshot.loaded_at.map(|at| (wall_clock() - at) / 1_000_000);
     let mut body = Map::from_iter([
-        ("entries".to_owned(), json!(snapshot.len())),
+        ("tenant_id".to_owned(), json!(tenant.id())),
+        ("entries".to_owned(), json!(snapshot.len_of(tenant.id()))),
         ("loaded".to_owned(), json!(snapshot.loaded_at.is_some())),
         ("age_seconds".to_owned(), json!(age)),
-        ("last_error".to_owned(), json!(api.refresher.last_error())),
+        (
+            "last_error".to_owned(),
+            json!(api.refresher.last_error().map(|_| NOT_LOADED)),
+        ),
     ]);
     body.extend(cache_counts(&api.refresher));
     HttpResponse::Ok().json(body)
@@ -191,21 +180,25 @@ pub fn cache_counts(refresher: &Refresher) -> Map<String, Value> {
     ])
 }
 
-async fn cache_refresh(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+async fn cache_refresh(tenant: Tenant, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let began = Instant::now();
     let refresher = Arc::clone(&api.refresher);
     let load = api.runtime.spawn(async move { refresher.load().await });
-    let entries = load
+    let loaded = load
         .await
-        .map_err(|error| error.to_string())
-        .and_then(|result| result)
-        .map_err(|error| {
-            Problem::unavailable(format!(
-                "reference data could not be loaded: {error}; the cache keeps what it has"
-            ))
-        })?;
+        .map_err(|_| Problem::unavailable("the service is stopping"))?;
+    if let Err(error) = loaded {
+        tracing::warn!(
+            event = "reference_load_failed",
+            error,
+            "reference data was not loaded on request"
+        );
+        return Err(Problem::unavailable(NOT_LOADED));
+    }
+    let entries = api.refresher.directory().snapshot().len_of(tenant.id());
     Ok(HttpResponse::Ok().json(json!({
         "success": true,
+        "tenant_id": tenant.id(),
         "entries": entries,
         "duration_ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })))

@@ -57,7 +57,6 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     ctx.routes(http::routes(Arc::new(Api {
         refresher: Arc::clone(&refresher),
         runtime: ctx.runtime.clone(),
-        default_tenant: ctx.settings.tenant_id.clone(),
         threshold_percent,
     })));
     ctx.stats(move || {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::QualityFlag;
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRow, Rejection, describe};
 use serde::Serialize;
-use serde_json::{Value, json};
-use service::http::Problem;
+use serde_json::Value;
+use service::http::{Problem, Routes, Tenant};
 use stream::status::wall_clock;
 
 /// What the routes need.
@@ -21,19 +21,20 @@ pub struct Api {
     pub client: reqwest::Client,
 }
 
-/// Adds the routes.
-pub fn routes(api: Arc<Api>) -> impl Fn(&mut web::ServiceConfig) + Send + Sync {
+/// The routes.
+pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
-    move |config| {
-        let largest = api.config.max_tick_bytes.max(api.config.max_document_bytes);
-        config
-            .app_data(api.clone())
-            .app_data(web::PayloadConfig::new(largest.saturating_add(1)))
-            .route("/markets", web::get().to(markets))
-            .route("/quality-rules", web::get().to(quality_rules))
-            .route("/validate", web::post().to(validate))
-            .route("/health/projections", web::get().to(projections));
-    }
+    Routes::default()
+        .of_service(Method::GET, "/markets", markets)
+        .of_service(Method::GET, "/quality-rules", quality_rules)
+        .of_tenant(Method::POST, "/validate", &[], validate)
+        .of_service(Method::GET, "/health/projections", projections)
+        .sharing(move |config| {
+            let largest = api.config.max_tick_bytes.max(api.config.max_document_bytes);
+            config
+                .app_data(api.clone())
+                .app_data(web::PayloadConfig::new(largest.saturating_add(1)));
+        })
 }
 
 async fn markets(api: web::Data<Api>) -> HttpResponse {
@@ -66,19 +67,21 @@ struct ValidationError {
 }
 
 // The body is a message as it would be published, its headers dp.format and dp.tenant_id included; nothing is published.
-async fn validate(api: web::Data<Api>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+async fn validate(
+    tenant: Tenant,
+    api: web::Data<Api>,
+    request: HttpRequest,
+    body: web::Bytes,
+) -> Result<HttpResponse, Problem> {
     let header = |name: &str| {
         request
             .headers()
             .get(name)
             .map(|value| markets::header_text(value.as_bytes()))
     };
-    HttpResponse::Ok().json(validation(
-        &api.config,
-        &body,
-        header("dp.format"),
-        header("dp.tenant_id"),
-    ))
+    let tenant = tenant.also_named("dp.tenant_id", header("dp.tenant_id"))?;
+    let (config, format) = (&api.config, header("dp.format"));
+    Ok(HttpResponse::Ok().json(validation(config, &body, format, Some(tenant.id()))))
 }
 
 fn validation(config: &NormalizerConfig, payload: &[u8], format: Option<&str>, tenant: Option<&str>) -> Validation {
@@ -131,8 +134,10 @@ fn error(rejection: Rejection, row: Option<i32>) -> ValidationError {
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let url = format!("{}/health/projections", api.projection_url.trim_end_matches('/'));
     let unreachable = |error: reqwest::Error| {
-        Problem::unavailable("the projection service does not answer")
-            .with_details(json!({"url": url, "error": error.to_string()}))
+        tracing::warn!(error = %error.without_url(), "the projection service does not answer");
+        Problem::unavailable(
+            "the projection service does not answer; NORMALIZATION_PROJECTION_URL says where it is asked",
+        )
     };
     let answer = api.client.get(&url).send().await.map_err(unreachable)?;
     let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -143,6 +148,7 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_message_is_judged_as_the_stage_would_and_every_reason_is_told() {

@@ -1,43 +1,45 @@
 //! HTTP of projection: latest prices from Postgres, so that every replica answers for all partitions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::Method;
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::http::Problem;
-
-use crate::stages::Stores;
+use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
+use stores::redis::key;
+use stores::{LatestPriceStore, Redis};
 
 const MOST: i64 = 1000;
+/// How long keys are counted for one answer.
+const COUNTING: Duration = Duration::from_secs(1);
 
 /// What the routes need.
 pub struct Api {
-    /// Where prices are.
-    pub stores: Stores,
+    /// Prices and positions, over the readers' own connections.
+    pub prices: LatestPriceStore,
+    /// The copy.
+    pub redis: Redis,
     /// Where store requests run, since their connections live there.
     pub runtime: tokio::runtime::Handle,
-    /// Tenant of requests that name none.
-    pub default_tenant: String,
 }
 
-/// Adds the routes.
-pub fn routes(api: Arc<Api>) -> impl Fn(&mut web::ServiceConfig) + Send + Sync {
+/// The routes.
+pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
-    move |config| {
-        config
-            .app_data(api.clone())
-            .route("/prices/latest", web::get().to(latest))
-            .route("/health/projections", web::get().to(projections))
-            .route("/cache/status", web::get().to(cache_status));
-    }
+    Routes::default()
+        .of_tenant(Method::GET, "/prices/latest", &["instrument_id", "limit"], latest)
+        .of_service(Method::GET, "/health/projections", projections)
+        .of_tenant(Method::GET, "/cache/status", &[], cache_status)
+        .sharing(move |config| {
+            config.app_data(api.clone());
+        })
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Query {
-    instrument_id: Option<String>,
-    tenant_id: Option<String>,
+    instrument_id: Option<InstrumentId>,
     #[serde(default = "usual_limit")]
     limit: i64,
 }
@@ -46,7 +48,7 @@ fn usual_limit() -> i64 {
     100
 }
 
-async fn latest(api: web::Data<Api>, request: HttpRequest, query: web::Query<Query>) -> Result<HttpResponse, Problem> {
+async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -> Result<HttpResponse, Problem> {
     let query = query.into_inner();
     if !(1..=MOST).contains(&query.limit) {
         return Err(Problem::unprocessable(format!(
@@ -54,23 +56,19 @@ async fn latest(api: web::Data<Api>, request: HttpRequest, query: web::Query<Que
             query.limit
         )));
     }
-    let header = request
-        .headers()
-        .get("x-tenant-id")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
-    let tenant = query.tenant_id.or(header).unwrap_or_else(|| api.default_tenant.clone());
-    let (stores, instrument, limit) = (api.stores.clone(), query.instrument_id.clone(), query.limit);
-    let asked = tenant.clone();
-    let found = api
-        .runtime
-        .spawn(async move { stores.prices.find(Some(&asked), instrument.as_deref(), limit).await })
-        .await
-        .map_err(|error| Problem::unavailable(format!("the look-up ended early: {error}")))?
-        .map_err(|error| Problem::unavailable(error.to_string()))?;
-    if let (Some(instrument), true) = (&query.instrument_id, found.is_empty()) {
+    let instrument = query.instrument_id.map(InstrumentId::into_inner);
+    let (prices, of_tenant, of_instrument) = (api.prices.clone(), tenant.id().to_owned(), instrument.clone());
+    let found = ask(&api.runtime, async move {
+        match of_instrument {
+            Some(id) => prices.find_one(&of_tenant, &id).await.map(Vec::from_iter),
+            None => prices.newest_of(&of_tenant, query.limit).await,
+        }
+    })
+    .await?;
+    if let (Some(instrument), true) = (&instrument, found.is_empty()) {
         return Err(Problem::not_found(format!(
-            "no price of instrument {instrument} for tenant {tenant}"
+            "no price of instrument {instrument} for tenant {}",
+            tenant.id()
         )));
     }
     let prices: Vec<String> = found.iter().map(stores::LatestPrice::to_public_json).collect();
@@ -81,13 +79,8 @@ async fn latest(api: web::Data<Api>, request: HttpRequest, query: web::Query<Que
 
 /// Every projection with its positions, as stored.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let stores = api.stores.clone();
-    let positions = api
-        .runtime
-        .spawn(async move { stores.prices.positions().await })
-        .await
-        .map_err(|error| Problem::unavailable(format!("the look-up ended early: {error}")))?
-        .map_err(|error| Problem::unavailable(error.to_string()))?;
+    let prices = api.prices.clone();
+    let positions = ask(&api.runtime, async move { prices.positions().await }).await?;
     let partitions: Vec<Value> = positions
         .iter()
         .map(|stored| {
@@ -100,13 +93,14 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({ "projections": [{ "name": "latest_price", "partitions": partitions }] })))
 }
 
-async fn cache_status(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let redis = api.stores.redis.clone();
-    let keys = api
-        .runtime
-        .spawn(async move { redis.scan("served:latest_price:*").await })
-        .await
-        .map_err(|error| Problem::unavailable(format!("the look-up ended early: {error}")))?
-        .map_err(|error| Problem::unavailable(error.to_string()))?;
-    Ok(HttpResponse::Ok().json(json!({ "redis": true, "latest_prices": keys.len() })))
+/// How many prices of the tenant the copy holds; of very many, those that were counted within a second.
+async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let (redis, pattern) = (api.redis.clone(), key::latest_prices_of(tenant.id()));
+    let counted = ask(&api.runtime, async move { redis.count(&pattern, COUNTING).await }).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "redis": true,
+        "tenant_id": tenant.id(),
+        "latest_prices": counted.keys,
+        "counted_all": counted.all,
+    })))
 }

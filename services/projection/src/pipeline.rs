@@ -20,6 +20,9 @@ use crate::stages::project::{self, Parts, Projector};
 
 /// Prices go to Redis by the batch of some milliseconds, so a fetch may wait for as long.
 const WAIT: Duration = Duration::from_millis(5);
+/// HTTP has connections of its own, and Postgres ends what it asks for too long: however many ask, commits go on.
+const READERS: usize = 4;
+const READ_LIMIT: Duration = Duration::from_secs(2);
 
 /// Builds the service.
 ///
@@ -48,10 +51,11 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         })) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
+    let readers = ctx.clients.postgres()?.for_readers(READERS, READ_LIMIT)?;
     let api = Arc::new(Api {
-        stores,
+        prices: LatestPriceStore::new(readers, ctx.names.generation()),
+        redis: stores.redis,
         runtime: ctx.runtime.clone(),
-        default_tenant: ctx.settings.tenant_id.clone(),
     });
     ctx.routes(http::routes(api));
     Ok(())

@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use metrics::{counter, histogram};
 use uuid::Uuid;
 
+use super::routes::decoded;
 use super::{Problem, State};
 use crate::metrics::{HTTP_DURATION, HTTP_REQUESTS};
 
@@ -17,6 +19,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Bytes of all header names and values together.
+const MAX_HEADERS: usize = 16 << 10;
 
 /// The middleware of the whole application.
 pub async fn observe(
@@ -65,10 +70,43 @@ async fn answer(
     {
         return Ok(request.into_response(Problem::too_many_requests(seconds).error_response()));
     }
+    if let Err(problem) = readable(&request, &state) {
+        return Ok(request.into_response(problem.error_response()));
+    }
     match actix_web::rt::time::timeout(state.timeout, next.call(request)).await {
-        Ok(response) => Ok(response?.map_into_boxed_body()),
+        Ok(response) => Ok(as_problem(response?.map_into_boxed_body())),
         Err(_) => Err(Problem::unavailable("the request took too long and was given up").into()),
     }
+}
+
+/// Refuses what would be misread: oversized headers, bytes that are no text, parameters that the route does not have.
+fn readable(request: &ServiceRequest, state: &State) -> Result<(), Problem> {
+    let headers = request.headers().iter();
+    let bytes: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > MAX_HEADERS {
+        return Err(Problem::of_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    decoded(request.uri().path())?;
+    decoded(request.query_string())?;
+    let pattern = request.match_pattern().unwrap_or_default();
+    state
+        .routes
+        .check_parameters(request.method(), &pattern, request.query_string())
+}
+
+/// Errors that the server made itself (a body that is too large, say) are plain text: they become problem documents too.
+fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let is_json = content_type.is_some_and(|text| text.contains("json"));
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, Problem::of_status(status).error_response())
 }
 
 fn request_id(headers: &HeaderMap) -> String {

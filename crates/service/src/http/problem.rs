@@ -1,9 +1,11 @@
-//! Errors of HTTP as RFC 9457 problem documents, with the fields that existing clients read.
+//! Errors of HTTP as RFC 9457 problem documents, with the fields that existing clients read (`message` is the detail).
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
+use domain::Classified;
 use serde_json::{Value, json};
+use stores::StoreError;
 
 /// An error answer: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +16,7 @@ pub struct Problem {
     message: String,
     details: Value,
     retry_after: Option<u64>,
+    allow: Option<String>,
 }
 
 impl Problem {
@@ -24,6 +27,7 @@ impl Problem {
             message: message.into(),
             details: Value::Null,
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -37,9 +41,12 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// 405: the route exists, with another method.
-    pub fn method_not_allowed(message: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    /// 405: the route exists, with the methods `allowed` (as the header writes them).
+    pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Problem {
+        let message = format!("{path} does not take {method}; it takes {allowed}");
+        let mut problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+        problem.allow = Some(allowed.to_owned());
+        problem
     }
 
     /// 409: the state does not allow it.
@@ -65,6 +72,33 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
+    /// 503: a store does not answer, or refuses. The log has the store's own words; clients get none of them.
+    pub fn store(error: &StoreError) -> Problem {
+        tracing::warn!(error = %error, code = error.code(), "a request could not be answered");
+        Problem::unavailable(format!("{}; try again, and see GET /health", error.summary()))
+            .with_details(json!({"dependency": error.store().name(), "code": error.code()}))
+    }
+
+    /// The problem document of a status that the server set itself.
+    pub(super) fn of_status(status: StatusCode) -> Problem {
+        let (error, message) = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the body is larger than this route takes"),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+                "headers_too_large",
+                "the headers of the request are larger than 16 KiB together",
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "unsupported_media_type",
+                "the body must be JSON, with the header Content-Type: application/json",
+            ),
+            StatusCode::BAD_REQUEST => ("bad_request", "the request cannot be read"),
+            StatusCode::NOT_FOUND => ("not_found", "there is nothing of that name"),
+            status if status.is_server_error() => ("internal", "the request failed; the log of the service says why"),
+            _ => ("refused", "the request is refused"),
+        };
+        Problem::new(status, error, message)
+    }
+
     /// The same with machine-readable details.
     pub fn with_details(mut self, details: Value) -> Problem {
         self.details = details;
@@ -82,7 +116,6 @@ impl ResponseError for Problem {
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("error"),
             "status": self.status.as_u16(),
-            "detail": self.message,
             "error": self.error,
             "message": self.message,
             "details": self.details,
@@ -92,6 +125,9 @@ impl ResponseError for Problem {
         response.content_type("application/problem+json");
         if let Some(seconds) = self.retry_after {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(allow) = &self.allow {
+            response.insert_header((ALLOW, allow.as_str()));
         }
         response.body(body.to_string())
     }

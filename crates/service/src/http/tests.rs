@@ -32,16 +32,20 @@ fn started(rate_limit: u64) -> Running {
         metrics: metrics::install("tested", &[]).unwrap(),
         info: json!({"service": "tested", "generation": ""}),
         stats: vec![Arc::new(|| Map::from_iter([("cache_hits".to_owned(), 3.into())]))],
+        default_tenant: "default".to_owned(),
     };
-    let routes: Routes = Arc::new(|config| {
-        config.route(
-            "/things/{id}",
-            web::get().to(|path: web::Path<u32>| async move { HttpResponse::Ok().json(*path) }),
-        );
-        config.route("/slow", web::get().to(std::future::pending::<HttpResponse>));
-    });
+    let routes = Routes::default()
+        .of_service(Method::GET, "/things/{id}", |path: web::Path<u32>| async move {
+            HttpResponse::Ok().json(*path)
+        })
+        .of_service(Method::GET, "/slow", std::future::pending::<HttpResponse>)
+        .of_service(Method::POST, "/bytes", |body: web::Bytes| async move {
+            body.len().to_string()
+        })
+        .of_tenant(Method::GET, "/of/{id}", &["limit"], of)
+        .of_tenant(Method::POST, "/of", &[], of_body);
     Running {
-        server: start(&settings(rate_limit), Duration::from_millis(500), shown, vec![routes]).unwrap(),
+        server: start(&settings(rate_limit), Duration::from_millis(500), shown, routes).unwrap(),
         health,
         runtime: tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -51,16 +55,45 @@ fn started(rate_limit: u64) -> Running {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct Asked {
+    instrument_id: InstrumentId,
+    tenant_id: Option<String>,
+}
+
+async fn of(tenant: Tenant, id: web::Path<InstrumentId>) -> HttpResponse {
+    HttpResponse::Ok().json((tenant.id(), id.into_inner().into_inner()))
+}
+
+async fn of_body(tenant: Tenant, asked: web::Json<Asked>) -> Result<HttpResponse, Problem> {
+    let Asked {
+        instrument_id,
+        tenant_id,
+    } = asked.into_inner();
+    let tenant = tenant.also_named("the body", tenant_id.as_deref())?;
+    Ok(HttpResponse::Ok().json((tenant.id(), instrument_id.into_inner())))
+}
+
 /// Status and headers, and the body.
 fn get(running: &Running, path: &str, headers: &str) -> (String, String) {
+    send(running, &format!("GET {path}"), headers, "")
+}
+
+/// The same with any method and body.
+fn send(running: &Running, line: &str, headers: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(running.server.addresses()[0]).unwrap();
-    write!(
+    let length = match body.len() {
+        0 => String::new(),
+        length => format!("content-length: {length}\r\n"),
+    };
+    // A server that refuses early need not read the rest.
+    let _ = write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+        "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}{headers}\r\n{body}"
+    );
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_ascii_lowercase(), body.to_owned())
 }
@@ -183,4 +216,140 @@ fn a_port_in_use_is_named_with_the_variable_that_changes_it() {
         error.contains(&settings.port.to_string()) && error.contains("DATA_PROC_HEALTH_PORT"),
         "{error}"
     );
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+#[test]
+fn a_request_is_for_the_tenant_that_it_names_else_for_the_default() {
+    let running = started(1000);
+    for (path, headers, tenant) in [
+        ("/of/I", "", "default"),
+        ("/of/I?tenant_id=a%3Ab", "", "a:b"),
+        ("/of/I", "X-Tenant-Id: a:b\r\n", "a:b"),
+        ("/of/I", "X-Tenant-Id: z\u{fc}rich\r\n", "z\u{fc}rich"),
+        ("/of/I?limit=1&tenant_id=a", "X-Tenant-Id: a\r\n", "a"),
+    ] {
+        let (head, body) = get(&running, path, headers);
+        assert!(head.starts_with("http/1.1 200"), "{path} {headers}: {head}\n{body}");
+        assert_eq!(json_of(&body), json!([tenant, "I"]), "{path} {headers}");
+    }
+    let (_, body) = send(&running, "POST /of", JSON, r#"{"instrument_id":"a/b","tenant_id":"t"}"#);
+    assert_eq!(json_of(&body), json!(["t", "a/b"]));
+}
+
+#[test]
+fn tenants_that_disagree_are_refused_with_both_names() {
+    let running = started(1000);
+    let body = r#"{"instrument_id":"I","tenant_id":"beta"}"#;
+    for (line, headers, body) in [
+        ("GET /of/I?tenant_id=beta", "X-Tenant-Id: alpha\r\n".to_owned(), ""),
+        ("GET /of/I?tenant_id=alpha&tenant_id=beta", String::new(), ""),
+        (
+            "GET /of/I",
+            "X-Tenant-Id: alpha\r\nX-Tenant-Id: beta\r\n".to_owned(),
+            "",
+        ),
+        ("POST /of", format!("{JSON}X-Tenant-Id: alpha\r\n"), body),
+        ("POST /of?tenant_id=alpha", JSON.to_owned(), body),
+    ] {
+        let (head, answer) = send(&running, line, &headers, body);
+        assert!(head.starts_with("http/1.1 400"), "{line} {headers}: {head}\n{answer}");
+        let problem = json_of(&answer);
+        let message = problem["message"].as_str().unwrap();
+        assert!(message.contains("alpha") && message.contains("beta"), "{message}");
+    }
+}
+
+#[test]
+fn ids_that_no_tick_can_have_are_refused_with_the_reason() {
+    let running = started(1000);
+    let long = "x".repeat(257);
+    for (path, reason) in [
+        ("/of/I?tenant_id=%00", "control character"),
+        ("/of/I?tenant_id=a%7Cb", "'|'"),
+        ("/of/I?tenant_id=", "is empty"),
+        ("/of/%00", "instrument_id holds '|' or a control character"),
+        ("/of/a%7Cb", "instrument_id holds"),
+        ("/of/%20", "instrument_id is empty"),
+        (&format!("/of/{long}"), "instrument_id is longer than 256 bytes"),
+        (&format!("/of/I?tenant_id={long}"), "is longer than 256 bytes"),
+        ("/of/%FF", "not UTF-8"),
+        ("/of/I?tenant_id=%FF", "not UTF-8"),
+        ("/of/I?tenant=a", "no parameter 'tenant'; it takes limit, tenant_id"),
+        ("/of/I?limit=1&limit=2", "limit is given twice"),
+        ("/info?tenant_id=a", "it takes none"),
+    ] {
+        let (head, body) = get(&running, path, "");
+        assert!(head.starts_with("http/1.1 400"), "{path}: {head}\n{body}");
+        let problem = json_of(&body);
+        assert!(
+            problem["message"].as_str().unwrap().contains(reason),
+            "{path}: {problem}"
+        );
+    }
+    let (head, body) = send(&running, "POST /of", JSON, r#"{"instrument_id":"a\u0000"}"#);
+    assert!(
+        head.starts_with("http/1.1 422") && body.contains("control character"),
+        "{head}\n{body}"
+    );
+}
+
+#[test]
+fn every_refusal_of_the_server_is_a_problem_document() {
+    let running = started(1000);
+    let large = "x".repeat(300_000);
+    let long_header = format!("x-long: {}\r\n", "x".repeat(20_000));
+    for (line, headers, body, status) in [
+        ("DELETE /of/I", "", "", "405"),
+        ("POST /health", "", "", "405"),
+        ("GET /of", "", "", "405"),
+        ("POST /bytes", "", large.as_str(), "413"),
+        ("POST /of", "", "{}", "415"),
+        ("POST /of", JSON, "{", "422"),
+        ("GET /info", long_header.as_str(), "", "431"),
+        ("GET /nothing", "", "", "404"),
+    ] {
+        let (head, answer) = send(&running, line, headers, body);
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")),
+            "{line}: {head}\n{answer}"
+        );
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{line}: {head}"
+        );
+        let problem = json_of(&answer);
+        assert_eq!(problem["status"].to_string(), status, "{problem}");
+        assert!(
+            problem["detail"].is_null() && problem["message"].is_string(),
+            "{problem}"
+        );
+    }
+    let (head, _) = send(&running, "PUT /of/I", "", "");
+    assert!(head.contains("allow: get, head"), "{head}");
+}
+
+#[test]
+fn what_answers_get_answers_head_without_a_body() {
+    let running = started(1000);
+    for path in ["/health", "/metrics", "/of/I"] {
+        let (head, body) = send(&running, &format!("HEAD {path}"), "", "");
+        assert!(
+            head.starts_with("http/1.1 200") && body.is_empty(),
+            "{path}: {head}\n{body}"
+        );
+    }
+}
+
+#[test]
+fn info_lists_every_route_with_whose_data_it_answers() {
+    let running = started(1000);
+    let info = json_of(&get(&running, "/info", "").1);
+    let routes = info["routes"].as_array().unwrap();
+    let expected =
+        json!({"method": "GET", "path": "/of/{id}", "scope": "tenant", "parameters": ["limit", "tenant_id"]});
+    assert!(routes.contains(&expected), "{info}");
+    let expected = json!({"method": "GET", "path": "/info", "scope": "service", "parameters": []});
+    assert!(routes.contains(&expected), "{info}");
 }

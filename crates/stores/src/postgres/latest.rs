@@ -157,26 +157,35 @@ impl LatestPriceStore {
         rows.iter().map(price).collect()
     }
 
-    /// Newest prices for readers, newest event time first: of a tenant, of an instrument, or of all.
+    /// The prices of a tenant for readers, newest event time first.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn find(
+    pub async fn newest_of(&self, tenant_id: &str, limit: i64) -> Result<Vec<LatestPrice>, StoreError> {
+        // In the order of the index `served_latest_prices_by_time`, so that only `limit` rows are read.
+        let sql = format!("{SELECT} AND tenant_id = $2 ORDER BY event_time DESC, instrument_id LIMIT $3");
+        self.find(&sql, &[&self.generation, &tenant_id, &limit]).await
+    }
+
+    /// The price of an instrument for readers.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn find_one(&self, tenant_id: &str, instrument_id: &str) -> Result<Option<LatestPrice>, StoreError> {
+        let sql = format!("{SELECT} AND tenant_id = $2 AND instrument_id = $3");
+        let found = self.find(&sql, &[&self.generation, &tenant_id, &instrument_id]).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn find(
         &self,
-        tenant_id: Option<&str>,
-        instrument_id: Option<&str>,
-        limit: i64,
+        sql: &str,
+        values: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<Vec<LatestPrice>, StoreError> {
         let client = self.postgres.client("find prices").await?;
-        let sql = format!(
-            "{SELECT} AND ($2::text IS NULL OR tenant_id = $2) AND ($3::text IS NULL OR instrument_id = $3) \
-             ORDER BY event_time DESC, tenant_id, instrument_id LIMIT $4"
-        );
         let call = async {
-            let statement = client.prepare_cached(&sql).await?;
-            client
-                .query(&statement, &[&self.generation, &tenant_id, &instrument_id, &limit])
-                .await
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, values).await
         };
         let rows = within("find prices", CALL_TIMEOUT, call).await?;
         rows.iter().map(price).collect()

@@ -43,18 +43,38 @@ pub struct PoolStatus {
     pub waiting: usize,
 }
 
+fn refused(message: String) -> StoreError {
+    StoreError::fatal(Store::Postgres, "read address", "invalid_address", message)
+}
+
 impl Postgres {
     /// A pool of at most `pool_size` connections to `postgresql://user:password@host:port/database`. Nothing is sent yet.
     ///
     /// # Errors
     /// Where the address cannot be read.
     pub fn connect(dsn: &str, pool_size: usize) -> Result<Postgres, StoreError> {
-        let refused = |message: String| StoreError::fatal(Store::Postgres, "read address", "invalid_address", message);
         let mut config: Config = dsn
             .parse()
             .map_err(|error: tokio_postgres::Error| refused(error.to_string()))?;
         config.connect_timeout(CONNECT_TIMEOUT);
         config.application_name("data-processing");
+        Postgres::with_pool(config, pool_size)
+    }
+
+    /// A second pool to the same database, for readers: the server ends their statements after `limit`, and however many
+    /// they are, the connections of this one are left to the writers.
+    ///
+    /// # Errors
+    /// Where the address cannot be used.
+    pub fn for_readers(&self, pool_size: usize, limit: Duration) -> Result<Postgres, StoreError> {
+        let mut config = self.config.clone();
+        let given = config.get_options().unwrap_or_default();
+        let options = format!("{given} -c statement_timeout={}", limit.as_millis());
+        config.options(options.trim_start());
+        Postgres::with_pool(config, pool_size)
+    }
+
+    fn with_pool(config: Config, pool_size: usize) -> Result<Postgres, StoreError> {
         let manager = Manager::from_config(
             config.clone(),
             NoTls,

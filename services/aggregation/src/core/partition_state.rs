@@ -218,16 +218,17 @@ impl PartitionState {
 
     /// Windows in memory, by interval.
     pub fn counts(&self) -> [WindowCounts; Interval::ALL.len()] {
-        let mut counts = [WindowCounts::default(); Interval::ALL.len()];
-        for instrument in &self.instruments {
-            for (count, interval) in counts.iter_mut().zip(Interval::ALL) {
-                let windows = instrument.windows(interval);
-                let closed = windows.iter().filter(|window| window.closed).count() as u64;
-                count.closed += closed;
-                count.open += windows.len() as u64 - closed;
-            }
-        }
-        counts
+        counts_of(self.instruments.iter())
+    }
+
+    /// Instruments and windows in memory of one tenant.
+    pub fn counts_of_tenant(&self, tenant_id: &str) -> (usize, [WindowCounts; Interval::ALL.len()]) {
+        let of_tenant = || {
+            self.instruments
+                .iter()
+                .filter(|instrument| instrument.ids().0 == tenant_id)
+        };
+        (of_tenant().count(), counts_of(of_tenant()))
     }
 
     /// Number of instruments seen.
@@ -235,17 +236,20 @@ impl PartitionState {
         self.instruments.len()
     }
 
-    /// Shows the bars in memory of an instrument (of every tenant, or of one), oldest first within an interval.
-    pub fn bars(&self, tenant_id: Option<&str>, instrument_id: &str, show: &mut dyn FnMut(&Bar<'_>)) {
-        for instrument in &self.instruments {
-            let (tenant, id) = instrument.ids();
-            if id != instrument_id || tenant_id.is_some_and(|wanted| wanted != tenant) {
-                continue;
-            }
-            for interval in Interval::ALL {
-                for window in instrument.windows(interval) {
-                    show(&window.bar((tenant, id), interval, &self.texts));
-                }
+    /// Shows the bars in memory of an instrument, oldest first within an interval.
+    pub fn bars(&self, tenant_id: &str, instrument_id: &str, show: &mut dyn FnMut(&Bar<'_>)) {
+        let key = format!("{tenant_id}{KEY_SEPARATOR}{instrument_id}");
+        let index = self.index.get(key.as_str());
+        let Some(instrument) = index.and_then(|index| self.instruments.get(*index)) else {
+            return;
+        };
+        // Ids of ticks hold no separator; an id that does could still spell the key of another pair.
+        if instrument.ids() != (tenant_id, instrument_id) {
+            return;
+        }
+        for interval in Interval::ALL {
+            for window in instrument.windows(interval) {
+                show(&window.bar((tenant_id, instrument_id), interval, &self.texts));
             }
         }
     }
@@ -272,6 +276,19 @@ impl PartitionState {
             self.changed.push(index);
         }
     }
+}
+
+fn counts_of<'i>(instruments: impl Iterator<Item = &'i Instrument>) -> [WindowCounts; Interval::ALL.len()] {
+    let mut counts = [WindowCounts::default(); Interval::ALL.len()];
+    for instrument in instruments {
+        for (count, interval) in counts.iter_mut().zip(Interval::ALL) {
+            let windows = instrument.windows(interval);
+            let closed = windows.iter().filter(|window| window.closed).count() as u64;
+            count.closed += closed;
+            count.open += windows.len() as u64 - closed;
+        }
+    }
+    counts
 }
 
 /// One checkpoint being encoded.

@@ -76,7 +76,7 @@ impl Topic {
         self.restore()
             .unwrap()
             .0
-            .bars(None, "X", &mut |bar| offsets.push(bar.version.last_offset));
+            .bars("t", "X", &mut |bar| offsets.push(bar.version.last_offset));
         offsets
     }
 }

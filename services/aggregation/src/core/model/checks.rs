@@ -54,7 +54,7 @@ pub fn check_state(world: &mut World, owner: &Owner) -> Result<(), String> {
         for instrument_id in ["X", "Y", "Z"] {
             owner
                 .state
-                .bars(Some("t"), instrument_id, &mut |bar| bars.push(OwnedBar::from(bar)));
+                .bars("t", instrument_id, &mut |bar| bars.push(OwnedBar::from(bar)));
         }
         bars
     };

@@ -1,0 +1,199 @@
+//! The routes of a service: declared once, served, shown in `GET /info`, and enumerated by tests.
+//!
+//! Invariants: a route of a tenant gets its [`Tenant`] as the first argument, so it cannot be written without one
+//! (INV-10). A parameter that a route does not declare is refused, on every route alike. A path that exists answers another
+//! method with 405 and `Allow`; what answers GET answers HEAD.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::{FromRequest, Handler, Responder, Route, web};
+use serde::Serialize;
+
+use super::Problem;
+use super::tenant::{TENANT_PARAMETER, Tenant};
+
+/// Whose data a route answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// That of exactly one tenant.
+    Tenant,
+    /// Nothing of any tenant: the process, its configuration, its progress.
+    Service,
+}
+
+/// One route, as `GET /info` shows it.
+#[derive(Clone, Serialize)]
+pub struct Declared {
+    #[serde(serialize_with = "name")]
+    method: Method,
+    path: &'static str,
+    scope: Scope,
+    /// Names in the query string, `tenant_id` of tenant routes included.
+    parameters: Vec<&'static str>,
+    #[serde(skip)]
+    make: Arc<dyn Fn(Method) -> Route + Send + Sync>,
+}
+
+fn name<S: serde::Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(method.as_str())
+}
+
+type Add = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// Arguments of a handler that begin with the tenant.
+pub trait OfTenant {}
+impl OfTenant for (Tenant,) {}
+impl<A> OfTenant for (Tenant, A) {}
+impl<A, B> OfTenant for (Tenant, A, B) {}
+impl<A, B, C> OfTenant for (Tenant, A, B, C) {}
+
+/// Routes, and what their handlers share.
+#[derive(Clone, Default)]
+pub struct Routes {
+    declared: Vec<Declared>,
+    shared: Vec<Add>,
+}
+
+impl Routes {
+    /// A route that answers with the data of one tenant.
+    #[must_use]
+    pub fn of_tenant<F, Args>(
+        self,
+        method: Method,
+        path: &'static str,
+        parameters: &[&'static str],
+        handler: F,
+    ) -> Routes
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + OfTenant + 'static,
+        F::Output: Responder + 'static,
+    {
+        let mut parameters = parameters.to_vec();
+        parameters.push(TENANT_PARAMETER);
+        self.add(method, path, Scope::Tenant, parameters, handler)
+    }
+
+    /// A route that answers nothing of any tenant.
+    #[must_use]
+    pub fn of_service<F, Args>(self, method: Method, path: &'static str, handler: F) -> Routes
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(method, path, Scope::Service, Vec::new(), handler)
+    }
+
+    /// What the handlers take as `web::Data` or read as configuration.
+    #[must_use]
+    pub fn sharing(mut self, add: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Routes {
+        self.shared.push(Arc::new(add));
+        self
+    }
+
+    fn add<F, Args>(
+        mut self,
+        method: Method,
+        path: &'static str,
+        scope: Scope,
+        parameters: Vec<&'static str>,
+        handler: F,
+    ) -> Routes
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.declared.push(Declared {
+            method,
+            path,
+            scope,
+            parameters,
+            make: Arc::new(move |method| web::method(method).to(handler.clone())),
+        });
+        self
+    }
+
+    pub(super) fn declared(&self) -> &[Declared] {
+        &self.declared
+    }
+
+    /// These and others.
+    #[must_use]
+    pub(crate) fn and(mut self, others: Routes) -> Routes {
+        self.declared.extend(others.declared);
+        self.shared.extend(others.shared);
+        self
+    }
+
+    pub(super) fn configure(&self, config: &mut web::ServiceConfig) {
+        self.shared.iter().for_each(|add| add(config));
+        let mut paths: Vec<&'static str> = self.declared.iter().map(|route| route.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        for path in paths {
+            let mut resource = web::resource(path);
+            let mut allowed = Vec::new();
+            for route in self.declared.iter().filter(|route| route.path == path) {
+                for method in methods(&route.method) {
+                    allowed.push(method.to_string());
+                    resource = resource.route((route.make)(method));
+                }
+            }
+            let allowed = allowed.join(", ");
+            config.service(
+                resource.default_service(web::to(move |request: actix_web::HttpRequest| {
+                    let problem = Problem::method_not_allowed(request.method().as_str(), request.path(), &allowed);
+                    std::future::ready(Err::<actix_web::HttpResponse, Problem>(problem))
+                })),
+            );
+        }
+    }
+
+    /// Refuses what no handler would look at: parameters that the route does not declare, or declares once and gets twice.
+    pub(super) fn check_parameters(&self, method: &Method, pattern: &str, query: &str) -> Result<(), Problem> {
+        let route = |route: &&Declared| route.path == pattern && methods(&route.method).contains(method);
+        let Some(route) = self.declared.iter().find(route) else {
+            return Ok(());
+        };
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name))?;
+            if !route.parameters.contains(&name.as_ref()) {
+                let known = match route.parameters.as_slice() {
+                    [] => "it takes none".to_owned(),
+                    names => format!("it takes {}", names.join(", ")),
+                };
+                let shown: String = name.chars().take(64).collect();
+                return Err(Problem::bad_request(format!(
+                    "{method} {pattern} has no parameter '{shown}'; {known}"
+                )));
+            }
+            // A tenant may be named twice: whoever disagrees with oneself is refused by the tenant's own check.
+            if name != TENANT_PARAMETER && seen.contains(&name) {
+                return Err(Problem::bad_request(format!("parameter {name} is given twice")));
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+}
+
+fn methods(method: &Method) -> Vec<Method> {
+    if method == Method::GET {
+        vec![Method::GET, Method::HEAD]
+    } else {
+        vec![method.clone()]
+    }
+}
+
+/// A part of a path or a query; refused where it is no UTF-8, since a replacement character would name something else.
+pub(super) fn decoded(part: &str) -> Result<Cow<'_, str>, Problem> {
+    percent_encoding::percent_decode_str(part)
+        .decode_utf8()
+        .map_err(|_| Problem::bad_request("the address holds percent-encoded bytes that are not UTF-8"))
+}
