@@ -22,7 +22,7 @@ pub use claim::Claim;
 pub use decimal::{Decimal, DecimalError, Turnover};
 pub use error::{Classified, ErrorClass};
 pub use origin::{Origin, RawPosition};
-pub use position::{LastOrigin, Position};
+pub use position::{LastOrigin, Position, is_known_topic_id};
 pub use quality::{QualityFlag, QualityFlags};
 pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, Tick};
 pub use window::{Interval, Window};

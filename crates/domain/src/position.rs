@@ -39,6 +39,11 @@ impl Position {
     }
 }
 
+/// Whether this is an id of a topic: brokers without ids, and clients that ask older ones, answer with zeros.
+pub fn is_known_topic_id(id: &str) -> bool {
+    !id.chars().all(|letter| letter == 'A')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, demo, explain, groups, ingest, logs, migrate, send, simulate, sql, stack, tail, topics, verify,
+    bench, demo, explain, groups, ingest, logs, migrate, position, send, simulate, sql, stack, tail, topics, verify,
 };
 
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
@@ -92,6 +92,7 @@ pub enum Command {
     Tail(tail::Args),
     Sql(sql::Args),
     Groups(groups::Args),
+    Position(position::Args),
     Verify(verify::Args),
     Explain(explain::Args),
     Bench(bench::Args),

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 pub mod connection;
 pub mod explain;
+pub mod positions;
 pub mod simulation;
 pub mod verify;
 

@@ -41,6 +41,8 @@ reject_codes! {
     InvalidTime => "invalid_time",
     /// A local time that occurs twice, and nothing says which.
     AmbiguousTime => "ambiguous_time",
+    /// A record of a raw topic that carries the producer's time: nothing says when it was appended.
+    NoAppendTime => "no_append_time",
     /// Before 1990, or more than 7 days after the message was appended.
     TimeOutOfRange => "time_out_of_range",
     /// A tenant, instrument or event id that keys cannot carry.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use stream::kafka::describe::describe_topics;
+use stream::positions::{self, Reader};
 use stream::{Handler, Pace, Shutdown, StreamError, WorkerConfig, WorkerStatus};
 use tokio::runtime::Handle;
 
@@ -120,6 +121,7 @@ impl<S> Context<S> {
         metrics::counter_exists(stream::metrics::MESSAGES_PROCESSED, &labels);
         let config = WorkerConfig {
             service: self.service.to_owned(),
+            generation: self.names.generation().to_owned(),
             bootstrap: self.settings.kafka_bootstrap.clone(),
             client_id: format!("{}-{name}", self.service),
             dlq_topic: self.names.dlq.clone(),
@@ -130,6 +132,7 @@ impl<S> Context<S> {
             pace,
         };
         let aligned = Aligned {
+            reader: config.reader(),
             bootstrap: config.bootstrap.clone(),
             topics: self.names.aligned_topics().map(str::to_owned).to_vec(),
             partitions: self.settings.topic_partitions,
@@ -158,6 +161,7 @@ pub(crate) struct Member {
 
 /// Topics whose partition counts must agree (INV-4).
 struct Aligned {
+    reader: Reader,
     bootstrap: String,
     topics: Vec<String>,
     partitions: i32,
@@ -168,7 +172,11 @@ impl Aligned {
         let found = describe_topics(&self.bootstrap, &self.topics, Duration::from_secs(10))?;
         let counts: Vec<(String, i32)> = found.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         misaligned(&counts, self.partitions).map_or(Ok(()), |message| {
-            Err(StreamError::fatal("partition_count_differs", message))
+            let remedy = positions::in_a_new_generation(&self.reader);
+            Err(StreamError::fatal(
+                "partition_count_differs",
+                format!("{message}. {remedy}"),
+            ))
         })
     }
 }
@@ -182,8 +190,9 @@ fn misaligned(counts: &[(String, i32)], expected: i32) -> Option<String> {
         .collect();
     (!wrong.is_empty()).then(|| {
         format!(
-            "every topic after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; \
-             another number of partitions is a new generation (DATA_PROC_GENERATION)",
+            "every topic after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; the offsets \
+             read so far stay as they are, but keys would go to other partitions. Where all of these topics have one number, \
+             set DATA_PROC_TOPIC_PARTITIONS to it; another number than before is a new generation (DATA_PROC_GENERATION)",
             wrong.join(" and ")
         )
     })

@@ -15,7 +15,7 @@ pub mod price;
 pub mod redis;
 mod stored_origin;
 
-pub use clickhouse::{ClickHouse, ClickHouseConfig, FencedTable, InsertError};
+pub use clickhouse::{AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, InsertError};
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
 pub use price::{LatestPrice, OwnedOrigin};

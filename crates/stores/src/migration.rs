@@ -31,6 +31,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "positions",
         sql: include_str!("../../../schemas/clickhouse/004_positions.sql"),
     },
+    Migration {
+        version: 5,
+        name: "accepted_gaps",
+        sql: include_str!("../../../schemas/clickhouse/005_accepted_gaps.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

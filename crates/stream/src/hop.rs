@@ -15,6 +15,7 @@ use crate::frontier::Frontier;
 use crate::kafka::producer::Output;
 use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
+use crate::positions::check_range;
 use crate::record_size;
 use crate::worker::{Handler, Io};
 use crate::{Message, Partition, StartAt, StreamError};
@@ -190,7 +191,7 @@ impl<S: Stage> Hop<S> {
         let start = match committed {
             None => StartAt::Beginning,
             Some(offset) => {
-                check_range(partition, offset, io.log_range(partition)?)?;
+                check_range(&io.config().reader(), partition, offset, io.log_range(partition)?)?;
                 StartAt::Offset(match self.stage.memory() {
                     Some(memory) => memory_start(&io.config().bootstrap, partition, offset, memory)?,
                     None => offset,
@@ -308,25 +309,6 @@ impl<S: Stage> Handler for Hop<S> {
         partitions.iter().for_each(|partition| self.stage.forget(partition));
         Ok(())
     }
-}
-
-/// Refuses a stored position that the log does not hold any more, or not yet.
-pub fn check_range(partition: &Partition, position: i64, (oldest, next): (i64, i64)) -> Result<(), StreamError> {
-    if (oldest..=next).contains(&position) {
-        return Ok(());
-    }
-    let why = if position < oldest {
-        "retention has removed messages that were not processed"
-    } else {
-        "the log is shorter than what was processed: the topic was recreated or Kafka lost data"
-    };
-    Err(StreamError::fatal(
-        "position_out_of_range",
-        format!(
-            "{partition}: the stored position {position} lies outside of the log [{oldest}, {next}]; {why}; \
-             rebuild from the raw log as a new generation (DATA_PROC_GENERATION)"
-        ),
-    ))
 }
 
 /// The first offset that a memory reaching back from `committed` can need.

@@ -16,10 +16,12 @@ pub mod hop;
 #[cfg(test)]
 mod hop_model;
 pub mod kafka;
+pub mod log_mark;
 pub mod metrics;
 #[cfg(test)]
 mod model_random;
 pub mod partition;
+pub mod positions;
 pub mod record_size;
 pub mod sequencer;
 pub mod status;

@@ -42,6 +42,8 @@ pub struct Message<'a> {
     pub offset: i64,
     /// The broker's append time where the topic has `LogAppendTime`, else the producer's time.
     pub timestamp: Micros,
+    /// Whether the time is the broker's.
+    pub has_append_time: bool,
     /// Key.
     pub key: Option<&'a [u8]>,
     /// Value; `None` is a tombstone.

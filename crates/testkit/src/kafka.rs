@@ -6,7 +6,7 @@ use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -292,6 +292,63 @@ pub fn delete_groups(bootstrap: &str, groups: &[&str]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What an operator, or retention, does to topics: for tests of what the services say then.
+pub struct Topics {
+    admin: AdminClient<DefaultClientContext>,
+    options: AdminOptions,
+}
+
+impl Topics {
+    /// Of this broker.
+    pub fn new(bootstrap: &str) -> anyhow::Result<Topics> {
+        Ok(Topics {
+            admin: ClientConfig::new()
+                .set("bootstrap.servers", bootstrap)
+                .create()
+                .context("create admin client")?,
+            options: AdminOptions::new()
+                .request_timeout(Some(TIMEOUT))
+                .operation_timeout(Some(TIMEOUT)),
+        })
+    }
+
+    /// Removes the records before this offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) -> anyhow::Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before))?;
+        let answer = block_on(self.admin.delete_records(&list, &self.options))?;
+        answer.elements().iter().try_for_each(|element| Ok(element.error()?))
+    }
+
+    /// Gives a topic so many partitions.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) -> anyhow::Result<()> {
+        let wanted = [NewPartitions::new(topic, partitions)];
+        done(block_on(self.admin.create_partitions(&wanted, &self.options))?)
+    }
+
+    /// Deletes a topic.
+    pub fn delete(&self, topic: &str) -> anyhow::Result<()> {
+        done(block_on(self.admin.delete_topics(&[topic], &self.options))?)
+    }
+
+    /// Sets one setting of a topic, and resets its others.
+    pub fn set(&self, topic: &str, name: &str, value: &str) -> anyhow::Result<()> {
+        let change = [AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value)];
+        match block_on(self.admin.alter_configs(&change, &self.options))?.pop() {
+            Some(Err((_, code))) => bail!("set {name} of {topic}: {code}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn done(results: Vec<Result<String, (String, RDKafkaErrorCode)>>) -> anyhow::Result<()> {
+    results.into_iter().try_for_each(|result| {
+        result
+            .map(drop)
+            .map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))
+    })
 }
 
 /// Waits for a future that other threads complete.

@@ -146,6 +146,7 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
 fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
     WorkerConfig {
         service: "aggregation".to_owned(),
+        generation: String::new(),
         bootstrap: bootstrap.to_owned(),
         group: "aggregation-test".to_owned(),
         topics: vec![ENRICHED.to_owned()],

@@ -11,6 +11,7 @@ use std::time::Instant;
 use service::writer::Table;
 use service::{Context, StartError};
 use stream::hop::Hop;
+use stream::kafka::topic_settings::check_append_time;
 use stream::{Handler, Pace};
 
 use crate::config::Config;
@@ -33,7 +34,13 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         ctx.settings.topic_partitions,
         ctx.names.normalized.clone(),
     );
+    let (runtime, bootstrap, feeds) = (
+        ctx.runtime.clone(),
+        ctx.settings.kafka_bootstrap.clone(),
+        ctx.names.raw.clone(),
+    );
     ctx.workers(normalize::NAME, &ctx.names.raw.clone(), Pace::Prompt, move || {
+        runtime.block_on(check_append_time(&bootstrap, &feeds))?;
         let stage = Normalize::new(stage_config.clone(), window, partitions, Arc::clone(&stage_totals));
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });

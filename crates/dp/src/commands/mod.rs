@@ -7,6 +7,7 @@ pub mod groups;
 pub mod ingest;
 pub mod logs;
 pub mod migrate;
+pub mod position;
 pub mod present;
 pub mod progress;
 pub mod send;
@@ -44,6 +45,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail::run(&connect()?, args).await,
         Command::Sql(args) => sql::run(&connect()?, args).await,
         Command::Groups(args) => groups::run(&connect()?, args).await,
+        Command::Position(args) => return position::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &connect()?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,

@@ -12,7 +12,7 @@ use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::describe::{TopicDescription, describe_topics};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings::{MAX_RAW_BYTES, MAX_SENT_BYTES};
-use stream::kafka::topic_settings::{Changed, MAX_MESSAGE_BYTES, set_where_different};
+use stream::kafka::topic_settings::{APPEND_TIME, Changed, MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, set_where_different};
 
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
@@ -51,15 +51,15 @@ pub struct CreateArgs {
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Create(args) => {
-            let Outcome { created, resized } = create(connection, args).await?;
+            let Outcome { created, changed } = create(connection, args).await?;
             if connection.json {
-                return print_json(&serde_json::json!({ "created": created, "resized": resized }));
+                return print_json(&serde_json::json!({ "created": created, "changed": changed }));
             }
             print_line(&match created.len() {
                 0 => "all topics exist already, with the partitions that they need".to_owned(),
                 count => format!("created {count} topic(s): {}", created.join(", ")),
             })?;
-            resized.iter().try_for_each(|line| print_line(line))
+            changed.iter().try_for_each(|line| print_line(line))
         }
         Command::List => list(connection).await,
     }
@@ -70,8 +70,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
 pub struct Outcome {
     /// Topics that were made.
     pub created: Vec<String>,
-    /// A sentence for each topic whose largest record was another.
-    pub resized: Vec<String>,
+    /// A sentence for each setting of a topic that was another: its largest record, or whose clock stamps its records.
+    pub changed: Vec<String>,
 }
 
 /// Makes the missing topics, gives all of them the largest record that they need (INV-9), and checks their partitions.
@@ -84,10 +84,15 @@ pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Resul
         .with_context(|| format!("make topics at {bootstrap}: is Kafka running (`dp status`)?"))?;
     let resized = set_where_different(bootstrap, &specs, MAX_MESSAGE_BYTES)
         .await
-        .context("give the topics the largest record that they need")?
-        .into_iter()
-        .map(|Changed { topic, from, to }| format!("set {MAX_MESSAGE_BYTES} of topic {topic} from {from} to {to}"))
-        .collect();
+        .context("give the topics the largest record that they need")?;
+    let restamped = set_where_different(bootstrap, &specs, TIMESTAMP_TYPE)
+        .await
+        .context("give the raw topics the broker's append time")?;
+    let told = |name: &'static str| {
+        move |Changed { topic, from, to }: Changed| format!("set {name} of topic {topic} from {from} to {to}")
+    };
+    let resized = resized.into_iter().map(told(MAX_MESSAGE_BYTES));
+    let changed = resized.chain(restamped.into_iter().map(told(TIMESTAMP_TYPE))).collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let found = describe(bootstrap.clone(), names).await?;
     let problems = differing(&connection.names, &specs, &found);
@@ -98,7 +103,7 @@ pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Resul
             problems.join("; ")
         );
     }
-    Ok(Outcome { created, resized })
+    Ok(Outcome { created, changed })
 }
 
 /// A raw topic takes what fits into a dead letter, every other one what a stage can send.
@@ -144,7 +149,7 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
     let mut specs: Vec<TopicSpec> = names
         .raw
         .iter()
-        .map(|name| spec(name, partitions, &[("message.timestamp.type", "LogAppendTime"), week]))
+        .map(|name| spec(name, partitions, &[(TIMESTAMP_TYPE, APPEND_TIME), week]))
         .collect();
     let keyed = [
         &names.normalized,

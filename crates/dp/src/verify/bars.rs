@@ -10,6 +10,7 @@ use serde_json::Value;
 use service::Names;
 use stores::ClickHouse;
 
+use super::gaps::Gaps;
 use super::report::{Check, Differences, NAMED};
 use super::tables::{named, number};
 
@@ -44,13 +45,15 @@ const VWAP: &str = "abs(toInt256(reinterpretAsInt128(turnover_))) AS t_, \
 pub async fn check(
     clickhouse: &ClickHouse,
     names: &Names,
+    gaps: &Gaps,
     intervals: &[Interval],
     parts: u64,
 ) -> anyhow::Result<Check> {
     let (mut expected, mut found) = (0, 0);
     let mut differences = Differences::default();
     for part in 0..parts {
-        let sql = sql(names, intervals, &is_in(part, parts));
+        let passed = gaps.condition(&names.group("aggregation"), &names.enriched);
+        let sql = sql(names, intervals, &is_in(part, parts), &passed);
         let rows = clickhouse.query_json(&sql).await.context("recompute bars")?;
         let row = rows.first().context("ClickHouse answered nothing about bars")?;
         expected += number::<u64>(row, "expected")?;
@@ -102,7 +105,7 @@ pub async fn check_versions(clickhouse: &ClickHouse, names: &Names, parts: u64) 
     Ok(differences)
 }
 
-fn sql(names: &Names, intervals: &[Interval], part: &str) -> String {
+fn sql(names: &Names, intervals: &[Interval], part: &str, passed: &str) -> String {
     let list = |of: fn(&Interval) -> String| intervals.iter().map(of).collect::<Vec<_>>().join(", ");
     let (labels, lengths) = (
         list(|interval| format!("'{}'", interval.name())),
@@ -133,7 +136,7 @@ fn sql(names: &Names, intervals: &[Interval], part: &str) -> String {
          sum(toDecimal128(ifNull(volume, 0), 8)) AS volume_, \
          sum(toDecimal128(price, 8) * toDecimal128(ifNull(volume, 0), 8)) AS turnover_, \
          count() AS count_, min({edge}) AS first_, max({edge}) AS last_, max(src_offset) AS last_offset_ FROM (\
-         SELECT *, toUnixTimestamp64Micro(timestamp) AS micros FROM {enriched} WHERE {part}) AS ticks \
+         SELECT *, toUnixTimestamp64Micro(timestamp) AS micros FROM {enriched} WHERE {part}{passed}) AS ticks \
          LEFT JOIN (SELECT feed, raw_partition, raw_offset, raw_index, groupUniqArrayArray(intervals) AS missed FROM {late} \
          GROUP BY feed, raw_partition, raw_offset, raw_index) AS late USING (feed, raw_partition, raw_offset, raw_index) \
          ARRAY JOIN arrayFilter(i -> NOT has(missed, i.1), arrayZip([{labels}], [{lengths}])) AS kept \

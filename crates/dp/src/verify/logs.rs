@@ -16,6 +16,7 @@ use stream::{Message, Partition, Sequencer, StreamError};
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row};
 use super::canonical::Writer;
+use super::gaps::{self, Hole};
 use super::raw_walk::{Counts, ExpectedLetter, RawWalk, Unreadable};
 
 /// The part of a partition that is compared.
@@ -29,9 +30,38 @@ pub struct Range {
     pub end: i64,
     /// Whether retention has removed messages before it.
     pub is_cut: bool,
+    /// Offsets that a consumer has passed, `[from, to)`: nothing is said about them.
+    pub gaps: Vec<(i64, i64)>,
 }
 
 impl Range {
+    /// Whether something is said about this offset.
+    pub fn counts(&self, offset: i64) -> bool {
+        (self.first..self.end).contains(&offset) && !self.is_passed(offset)
+    }
+
+    fn is_passed(&self, offset: i64) -> bool {
+        self.gaps.iter().any(|(from, to)| (*from..*to).contains(&offset))
+    }
+
+    /// Shows every record from `from` on. What is in a gap may be unreadable, which is why it was passed.
+    fn read(&self, bootstrap: &str, mut from: i64, mut each: impl FnMut(&Message<'_>)) -> Result<(), StreamError> {
+        let (reader, partition) = (LogReader::new(bootstrap)?, self.partition());
+        let mut show = |message: &Message<'_>| {
+            each(message);
+            true
+        };
+        for (gap, behind) in &self.gaps {
+            reader.read(&partition, from, (*gap).min(self.end), &mut show)?;
+            from = from.max(*gap);
+            if let Err(error) = reader.read(&partition, from, (*behind).min(self.end), &mut show) {
+                tracing::debug!(error = %error, "records of an accepted gap cannot be read");
+            }
+            from = from.max(*behind);
+        }
+        reader.read(&partition, from, self.end, &mut show)
+    }
+
     fn partition(&self) -> Partition {
         Partition {
             topic: Arc::clone(&self.lane.topic),
@@ -58,6 +88,7 @@ pub fn ranges(bootstrap: &str, topics: &[String]) -> Result<Vec<Range>, StreamEr
                 first,
                 end,
                 is_cut: first > 0,
+                gaps: Vec::new(),
             });
         }
     }
@@ -74,6 +105,8 @@ pub struct RawLog {
     pub limits: WindowLimits,
     /// What is read; `first` moves to the first offset that is claimed.
     pub ranges: Vec<Range>,
+    /// Partitions of the later topics.
+    pub partitions: i32,
 }
 
 /// What the raw topics ask for.
@@ -117,11 +150,28 @@ impl RawLog {
         Ok(expected)
     }
 
-    /// The rows of these blocks, by a second reading.
+    /// Ticks by raw offset, less those in the holes.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
+    pub fn outside(&self, holes: &[Hole]) -> Result<Blocks, StreamError> {
+        let (mut blocks, mut text) = (Blocks::default(), String::new());
+        for range in &self.ranges {
+            self.walk(range, &mut |tick| {
+                if range.counts(tick.origin.offset) && !gaps::swallows(holes, tick, self.partitions) {
+                    Writer::new(&mut text).tick(tick);
+                    blocks.add(&range.lane, tick.origin.offset, &text);
+                }
+            })?;
+        }
+        Ok(blocks)
+    }
+
+    /// The rows of these blocks less those in the holes, by a second reading.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn rows(&self, blocks: &[BlockKey], holes: &[Hole]) -> Result<Vec<Row>, StreamError> {
         let wanted: BTreeSet<&BlockKey> = blocks.iter().collect();
         let mut rows = Vec::new();
         for range in self
@@ -135,7 +185,8 @@ impl RawLog {
                     lane: range.lane.clone(),
                     number,
                 });
-                if is_wanted && tick.origin.offset >= range.first {
+                let is_expected = range.counts(tick.origin.offset) && !gaps::swallows(holes, tick, self.partitions);
+                if is_wanted && is_expected {
                     let mut text = String::new();
                     Writer::new(&mut text).tick(tick);
                     rows.push(Row {
@@ -150,14 +201,10 @@ impl RawLog {
 
     fn walk(&self, range: &Range, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<RawWalk, StreamError> {
         let mut walk = RawWalk::new(Normalizer::new(self.config.clone()), self.limits, range.is_cut);
-        let reader = LogReader::new(&self.bootstrap)?;
-        let partition = range.partition();
+        walk.passed.clone_from(&range.gaps);
         // The window has to see what lies before the claimed part too.
-        let (oldest, _) = reader.log_range(&partition)?;
-        reader.read(&partition, oldest, range.end, |message| {
-            walk.message(readable(message), emit);
-            true
-        })?;
+        let (oldest, _) = LogReader::new(&self.bootstrap)?.log_range(&range.partition())?;
+        range.read(&self.bootstrap, oldest, |message| walk.message(readable(message), emit))?;
         Ok(walk)
     }
 }
@@ -250,7 +297,10 @@ impl SourceLog {
         let seed = self.accepted_before.get(&range.lane.partition);
         let mut sequencer: Sequencer = seed.into_iter().flatten().collect();
         let (mut text, mut unreadable) = (String::new(), 0);
-        LogReader::new(&self.bootstrap)?.read(&range.partition(), range.first, range.end, |message| {
+        range.read(&self.bootstrap, range.first, |message| {
+            if range.is_passed(message.offset) {
+                return;
+            }
             let payload = self
                 .wire
                 .current(self.records.schema(), message.payload.unwrap_or_default());
@@ -278,7 +328,6 @@ impl SourceLog {
                 Ok(_) => {}
                 Err(_) => unreadable += 1,
             }
-            true
         })?;
         Ok(unreadable)
     }

@@ -10,6 +10,7 @@ pub mod bars;
 pub mod blocks;
 pub mod canonical;
 pub mod dead_letters;
+pub mod gaps;
 pub mod logs;
 pub mod quiet;
 pub mod raw_walk;
@@ -29,6 +30,7 @@ use stream::StreamError;
 pub use report::{Check, Differences, VerifyReport};
 
 use crate::connection::Connection;
+use gaps::Gaps;
 use logs::{RawExpectation, RawLog, Records};
 use quiet::Quiet;
 use table_checks::TableChecks;
@@ -59,13 +61,15 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     let mut report = VerifyReport::default();
     wait_until_quiet(connection, options, &mut report).await?;
 
-    let (raw, expected) = read_raw(connection).await?;
+    let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
+    let (raw, expected) = read_raw(connection, &gaps).await?;
     equations(&expected, &mut report);
     letters(connection, &raw, &expected, &mut report).await?;
 
     let checks = TableChecks {
         connection,
         clickhouse: &clickhouse,
+        gaps: &gaps,
     };
     let raw = std::sync::Arc::new(raw);
     let tick_tables = [
@@ -79,7 +83,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     checks.by_source("late_ticks", Records::Late, &mut report).await?;
     checks.bars(&mut report).await?;
 
-    let newest = served::newest(&clickhouse, names).await?;
+    let newest = served::newest(&clickhouse, names, &gaps).await?;
     let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
     let in_postgres = served::in_postgres(&postgres, names).await?;
     report.checks.push(served::compare_postgres(&newest, &in_postgres));
@@ -87,6 +91,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     report
         .checks
         .push(served::check_redis(&redis, &newest, &in_postgres).await?);
+    gaps.report(&mut report);
     still_quiet(connection, &raw, &mut report).await?;
     Ok(report)
 }
@@ -153,7 +158,7 @@ async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyR
     Ok(())
 }
 
-async fn read_raw(connection: &Connection) -> anyhow::Result<(RawLog, RawExpectation)> {
+async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLog, RawExpectation)> {
     let mut reader = Reader::new(&connection.env);
     let config: Config = normalization::config::read(&mut reader);
     reader.finish()?;
@@ -162,9 +167,13 @@ async fn read_raw(connection: &Connection) -> anyhow::Result<(RawLog, RawExpecta
         connection.settings.kafka_bootstrap.clone(),
         connection.names.raw.clone(),
     );
+    let (gaps, group) = (gaps.clone(), connection.names.group("normalization"));
+    let partitions = connection.settings.topic_partitions;
     blocking(move || {
-        let ranges = logs::ranges(&bootstrap, &topics)?;
+        let mut ranges = logs::ranges(&bootstrap, &topics)?;
+        gaps.leave_out(&group, &mut ranges);
         let mut raw = RawLog {
+            partitions,
             bootstrap,
             config: normalizer,
             limits: config.window,
@@ -222,11 +231,9 @@ async fn letters(
             .push("retention has removed dead letters: missing ones are not counted as differences".to_owned());
     }
     let claimed = |place: &dead_letters::Place| {
-        raw.ranges.iter().any(|range| {
-            *range.lane.topic == *place.0
-                && range.lane.partition == place.1
-                && (range.first..range.end).contains(&place.2)
-        })
+        raw.ranges
+            .iter()
+            .any(|range| *range.lane.topic == *place.0 && range.lane.partition == place.1 && range.counts(place.2))
     };
     report.checks.extend(dead_letters::compare(
         &expected.letters,

@@ -66,6 +66,8 @@ pub struct RawWalk {
     /// Append time of the first message, where earlier ones are gone.
     cut_at: Option<Micros>,
     is_cut: bool,
+    /// Offsets that normalization has passed, `[from, to)`: they count as seen, and nothing is claimed about them.
+    pub passed: Vec<(i64, i64)>,
     /// First offset about which something is claimed.
     pub first_offset: Option<i64>,
     /// INV-5.
@@ -83,6 +85,7 @@ impl RawWalk {
             window_length: limits.micros,
             cut_at: None,
             is_cut,
+            passed: Vec::new(),
             first_offset: None,
             counts: Counts::default(),
             letters: BTreeMap::new(),
@@ -96,8 +99,9 @@ impl RawWalk {
             Err(unreadable) => (unreadable.offset, unreadable.appended_at),
         };
         let cut_at = *self.cut_at.get_or_insert(appended_at);
-        let is_claimed = !self.is_cut || appended_at > cut_at.saturating_add(self.window_length);
-        if is_claimed {
+        let is_known = !self.is_cut || appended_at > cut_at.saturating_add(self.window_length);
+        let is_claimed = is_known && !self.passed.iter().any(|(from, to)| (*from..*to).contains(&offset));
+        if is_known {
             self.first_offset.get_or_insert(offset);
         }
         let mut counts = Counts {

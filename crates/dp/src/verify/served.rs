@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use service::Names;
 use stores::{ClickHouse, Postgres, Redis, redis};
 
+use super::gaps::Gaps;
 use super::report::{Check, Differences};
 use super::tables::{count, literal, parts, text};
 
@@ -44,9 +45,10 @@ pub struct Served {
 ///
 /// # Errors
 /// ClickHouse does not answer.
-pub async fn newest(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<BTreeMap<Key, Price>> {
+pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyhow::Result<BTreeMap<Key, Price>> {
     let table = names.table("enriched_ticks");
     let parts = parts(count(clickhouse, &table).await?);
+    let passed = gaps.condition(&names.group("projection"), &names.enriched);
     let mut newest = BTreeMap::new();
     for part in 0..parts {
         let sql = format!(
@@ -55,7 +57,7 @@ pub async fn newest(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<BT
              toString(market), toString(product), toString(currency), toString(unit)), \
              (timestamp, toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
              [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
-             FROM {table} WHERE cityHash64(tenant_id, instrument_id) % {parts} = {part} GROUP BY tenant_id, instrument_id"
+             FROM {table} WHERE cityHash64(tenant_id, instrument_id) % {parts} = {part}{passed} GROUP BY tenant_id, instrument_id"
         );
         for row in clickhouse.query_json(&sql).await.context("find the newest ticks")? {
             let fields = row

@@ -11,6 +11,7 @@ use stream::StreamError;
 
 use super::blocks::{self, BlockKey, Blocks, Row};
 use super::canonical::{self, Column};
+use super::gaps::{Gaps, Hole};
 use super::logs::{self, RawExpectation, RawLog, Records, SourceLog};
 use super::report::{Check, Differences, VerifyReport};
 use super::tables::{self, Place, Table};
@@ -24,6 +25,7 @@ const BLOCKS_IN_DETAIL: usize = 64;
 pub(super) struct TableChecks<'a> {
     pub connection: &'a Connection,
     pub clickhouse: &'a ClickHouse,
+    pub gaps: &'a Gaps,
 }
 
 impl TableChecks<'_> {
@@ -51,13 +53,27 @@ impl TableChecks<'_> {
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
         let name = self.names().table(base);
-        let table = self.table(&name, canonical::TICK, Place::Raw, &raw.ranges).await?;
+        let holes = self.holes(base).await?;
+        let table = Table {
+            holes: &holes,
+            ..self.table(&name, canonical::TICK, Place::Raw, &raw.ranges).await?
+        };
         let found = table.blocks().await?;
-        let log = Arc::clone(raw);
-        let differences = compare(&table, &expected.blocks, &found, move |blocks| log.rows(&blocks)).await?;
+        let without_holes;
+        let expected = if holes.is_empty() {
+            &expected.blocks
+        } else {
+            let (log, holes) = (Arc::clone(raw), holes.clone());
+            without_holes = blocking(move || log.outside(&holes))
+                .await
+                .context("read the raw log")?;
+            &without_holes
+        };
+        let (log, in_holes) = (Arc::clone(raw), holes.clone());
+        let differences = compare(&table, expected, &found, move |blocks| log.rows(&blocks, &in_holes)).await?;
         report.checks.push(Check::new(
             format!("{name}: ticks by the raw log"),
-            expected.blocks.rows(),
+            expected.rows(),
             found.rows(),
             differences,
         ));
@@ -80,7 +96,8 @@ impl TableChecks<'_> {
         );
         let wire: Wire = self.connection.wire().await?;
         let asked = (bootstrap.clone(), vec![topic.clone()]);
-        let ranges = blocking(move || logs::ranges(&asked.0, &asked.1)).await?;
+        let mut ranges = blocking(move || logs::ranges(&asked.0, &asked.1)).await?;
+        self.gaps.leave_out(&self.writer_group(base)?, &mut ranges);
         let columns = match records {
             Records::Normalized => canonical::REMARKS,
             Records::Enriched => canonical::ENRICHMENT,
@@ -118,6 +135,30 @@ impl TableChecks<'_> {
         positions(&table, report).await
     }
 
+    fn writer_group(&self, base: &str) -> anyhow::Result<String> {
+        let service = match base {
+            "market_ticks" => "normalization",
+            "enriched_ticks" => "enrichment",
+            "late_ticks" | "bars" => "aggregation",
+            other => bail!("nobody writes {other}"),
+        };
+        Ok(self.names().writer_group(service))
+    }
+
+    /// What accepted gaps on the way to a table of ticks have kept from it.
+    async fn holes(&self, base: &str) -> anyhow::Result<Vec<Hole>> {
+        let names = self.names();
+        let (market, enriched) = (names.table("market_ticks"), names.table("enriched_ticks"));
+        let passed = match base {
+            "market_ticks" => vec![(names.writer_group("normalization"), names.normalized.clone(), market)],
+            _ => vec![
+                (names.group("enrichment"), names.normalized.clone(), market),
+                (names.writer_group("enrichment"), names.enriched.clone(), enriched),
+            ],
+        };
+        self.gaps.holes(self.clickhouse, &passed).await
+    }
+
     /// Bars against their ticks, and their positions.
     pub async fn bars(&self, report: &mut VerifyReport) -> anyhow::Result<()> {
         let names = self.names();
@@ -132,7 +173,7 @@ impl TableChecks<'_> {
         let parts = tables::parts(tables::count(self.clickhouse, &names.table("enriched_ticks")).await?);
         report
             .checks
-            .push(bars::check(self.clickhouse, names, &intervals(self.connection)?, parts).await?);
+            .push(bars::check(self.clickhouse, names, self.gaps, &intervals(self.connection)?, parts).await?);
         let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
         report.checks.push(Check::new(
             format!("{name}: versions with two contents"),
@@ -157,6 +198,7 @@ impl TableChecks<'_> {
             columns,
             place,
             ranges,
+            holes: &[],
             parts,
         })
     }

@@ -9,6 +9,7 @@ use stores::ClickHouse;
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row, Sum};
 use super::canonical::{self, Column};
+use super::gaps::{self, Hole};
 use super::logs::Range;
 use super::report::{Differences, NAMED};
 
@@ -51,10 +52,17 @@ impl Place {
             .iter()
             .map(|range| {
                 let first = if is_whole { 0 } else { range.first };
+                let gaps: Vec<String> = range
+                    .gaps
+                    .iter()
+                    .filter(|_| !is_whole)
+                    .map(|(from, to)| format!(" AND NOT ({offset} >= {from} AND {offset} < {to})"))
+                    .collect();
                 format!(
-                    "({} AND {offset} >= {first} AND {offset} < {})",
+                    "({} AND {offset} >= {first} AND {offset} < {}{})",
                     self.is_in(&range.lane),
-                    range.end
+                    range.end,
+                    gaps.concat()
                 )
             })
             .collect();
@@ -79,6 +87,8 @@ pub struct Table<'a> {
     pub place: Place,
     /// What is compared.
     pub ranges: &'a [Range],
+    /// What accepted gaps have kept from it.
+    pub holes: &'a [Hole],
     /// Questions over all rows are asked in this many parts (see [`parts`]).
     pub parts: u64,
 }
@@ -107,7 +117,8 @@ impl Table<'_> {
             let sql = format!(
                 "SELECT {topic} AS topic, toString({partition}) AS partition, toString(intDiv({offset}, {BLOCK})) AS block, \
                  toString(count()) AS rows, toString(sum(xxHash64({text}))) AS hashes FROM {name} \
-                 WHERE {within} AND intDiv({offset}, {BLOCK}) % {parts} = {part} GROUP BY topic, partition, block",
+                 WHERE {within}{outside} AND intDiv({offset}, {BLOCK}) % {parts} = {part} GROUP BY topic, partition, block",
+                outside = gaps::outside(self.holes),
                 partition = place.partition(),
                 offset = place.offset(),
                 text = canonical::sql(self.columns),
@@ -155,11 +166,12 @@ impl Table<'_> {
             return Ok(Vec::new());
         }
         let sql = format!(
-            "SELECT tick_id AS id, {} AS text FROM {} WHERE ({}) AND {}",
+            "SELECT tick_id AS id, {} AS text FROM {} WHERE ({}) AND {}{}",
             canonical::sql(self.columns),
             self.name,
             wanted.join(" OR "),
             self.place.within(self.ranges, false),
+            gaps::outside(self.holes),
         );
         let rows = self
             .clickhouse
@@ -325,11 +337,12 @@ mod tests {
             first: 5,
             end: 9,
             is_cut: true,
+            gaps: vec![(6, 7)],
         };
         let ranges = [range];
         assert_eq!(
             Place::Raw.within(&ranges, false),
-            r"((feed = 'it\'s' AND raw_partition = 2 AND raw_offset >= 5 AND raw_offset < 9))"
+            r"((feed = 'it\'s' AND raw_partition = 2 AND raw_offset >= 5 AND raw_offset < 9 AND NOT (raw_offset >= 6 AND raw_offset < 7)))"
         );
         assert_eq!(
             Place::Source.within(&ranges, true),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::{Claim, Classified, LastOrigin, Position};
+use domain::{Claim, Classified, LastOrigin, Position, is_known_topic_id};
 use uuid::Uuid;
 
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
@@ -90,7 +90,9 @@ impl FencedTable {
         );
         let known: Vec<TopicId> = self.clickhouse.rows("check topic ids", &sql).await?;
         for (topic, id) in ids {
-            match known.iter().find(|row| row.topic == *topic) {
+            // Ids of zeros are of brokers that have none.
+            let is_its = |row: &&TopicId| row.topic == *topic && is_known_topic_id(&row.topic_id);
+            match known.iter().find(is_its) {
                 Some(row) if row.topic_id == *id => {}
                 Some(row) => {
                     return Err(StoreError::topic_id_changed(

@@ -6,6 +6,7 @@
 //! has been sent yet, which is not a repetition.)
 
 pub mod fenced;
+pub mod gaps;
 mod migrations;
 pub mod rows;
 mod stored;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use fenced::{FencedTable, InsertError};
+pub use gaps::AcceptedGap;
 pub use migrations::migrate;
 pub use rows::Layout;
 

@@ -108,7 +108,8 @@ impl LatestPriceStore {
         let client = self.postgres.client("check topic ids").await?;
         for (topic, id) in ids {
             let sql = "INSERT INTO projection_topics (topic, topic_id) VALUES ($1, $2) \
-                       ON CONFLICT (topic) DO UPDATE SET topic = excluded.topic RETURNING topic_id";
+                       ON CONFLICT (topic) DO UPDATE SET topic_id = CASE WHEN ltrim(projection_topics.topic_id, 'A') = '' \
+                       THEN excluded.topic_id ELSE projection_topics.topic_id END RETURNING topic_id";
             let row = within("check topic ids", CALL_TIMEOUT, client.query_one(sql, &[topic, id])).await?;
             let stored: String = row
                 .try_get(0)

@@ -17,10 +17,51 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, Timestamp, TopicPartitionList};
 
 use super::classify;
+use crate::log_mark::LogMark;
 use crate::{Message, Partition, StartAt, StreamError};
+
+/// The broker has no record at the position that is read from.
+pub(crate) const POSITION_LOST: &str = "position_lost";
+
+/// An offset to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Where.
+    pub partition: Partition,
+    /// Next offset to read.
+    pub next_offset: i64,
+    /// A [`crate::log_mark::LogMark`].
+    pub metadata: String,
+}
+
+/// What a group has committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Where.
+    pub partition: Partition,
+    /// Next offset to read; `None` where nothing was committed.
+    pub next_offset: Option<i64>,
+    /// What the committer has remembered of the log.
+    pub mark: Option<LogMark>,
+}
+
+impl Committed {
+    pub(crate) fn of(partition: &Partition, answer: &TopicPartitionList) -> Committed {
+        let element = answer.find_partition(&partition.topic, partition.number);
+        let next_offset = element.as_ref().and_then(|element| match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        });
+        Committed {
+            partition: partition.clone(),
+            next_offset,
+            mark: element.and_then(|element| LogMark::from_metadata(element.metadata())),
+        }
+    }
+}
 
 /// What the group asks of this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,11 +159,9 @@ impl GroupConsumer {
         match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => Err(StreamError::fatal(
-                "position_out_of_range",
-                "a stored position lies outside of the log (retention has passed it, or the topic was recreated): \
-                 rebuild this stage as a new generation (DATA_PROC_GENERATION)",
-            )),
+            Some(Err(KafkaError::MessageConsumption(code @ RDKafkaErrorCode::AutoOffsetReset))) => {
+                Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")))
+            }
             Some(Err(KafkaError::MessageConsumption(
                 code @ (RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
@@ -210,27 +249,18 @@ impl GroupConsumer {
     }
 
     /// Commits next offsets. A failed asynchronous commit is repaired by the next one.
-    pub fn commit(&self, offsets: &BTreeMap<Partition, i64>, wait: bool) -> Result<(), StreamError> {
-        if offsets.is_empty() {
+    pub fn commit(&self, commits: &[Commit], wait: bool) -> Result<(), StreamError> {
+        if commits.is_empty() {
             return Ok(());
         }
-        let list = list(
-            offsets
-                .iter()
-                .map(|(partition, offset)| (partition, Offset::Offset(*offset))),
-        )?;
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
         self.consumer
-            .commit(&list, mode)
+            .commit(&commit_list(commits)?, mode)
             .map_err(|e| classify("commit offsets", &e))
     }
 
-    /// The group's committed offsets of these partitions; `None` where there is none.
-    pub fn committed(
-        &self,
-        partitions: &[Partition],
-        timeout: Duration,
-    ) -> Result<Vec<(Partition, Option<i64>)>, StreamError> {
+    /// What the group has committed for these partitions.
+    pub fn committed(&self, partitions: &[Partition], timeout: Duration) -> Result<Vec<Committed>, StreamError> {
         let asked = list(partitions.iter().map(|partition| (partition, Offset::Invalid)))?;
         let answer = self
             .consumer
@@ -238,16 +268,7 @@ impl GroupConsumer {
             .map_err(|e| classify("read committed offsets", &e))?;
         Ok(partitions
             .iter()
-            .map(|partition| {
-                let offset =
-                    answer
-                        .find_partition(&partition.topic, partition.number)
-                        .and_then(|element| match element.offset() {
-                            Offset::Offset(offset) => Some(offset),
-                            _ => None,
-                        });
-                (partition.clone(), offset)
-            })
+            .map(|partition| Committed::of(partition, &answer))
             .collect())
     }
 
@@ -308,10 +329,24 @@ pub(crate) fn borrow<'a>(message: &'a BorrowedMessage<'_>) -> Message<'a> {
         partition: message.partition(),
         offset: message.offset(),
         timestamp: message.timestamp().to_millis().unwrap_or(0) * 1000,
+        has_append_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
         key: message.key(),
         payload: message.payload(),
         headers: message.headers(),
     }
+}
+
+pub(crate) fn commit_list(commits: &[Commit]) -> Result<TopicPartitionList, StreamError> {
+    let mut list = TopicPartitionList::new();
+    for commit in commits {
+        let Partition { topic, number } = &commit.partition;
+        let mut element = list.add_partition(topic, *number);
+        element
+            .set_offset(Offset::Offset(commit.next_offset))
+            .map_err(|e| classify("make partition list", &e))?;
+        element.set_metadata(&commit.metadata);
+    }
+    Ok(list)
 }
 
 fn list<'p>(partitions: impl IntoIterator<Item = (&'p Partition, Offset)>) -> Result<TopicPartitionList, StreamError> {

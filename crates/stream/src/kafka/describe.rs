@@ -9,11 +9,14 @@ use std::os::raw::c_char;
 use std::ptr;
 use std::time::Duration;
 
+use domain::is_known_topic_id;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::{classify, settings};
 use crate::StreamError;
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a broker says of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,35 @@ pub fn describe_topics(
         sys::rd_kafka_queue_destroy(queue);
         result
     }
+}
+
+/// The names under which a sink remembers topics, each with its id: the topic that it is written from, and the raw feeds
+/// that origins name. A raw feed belongs to all generations, and each remembers the one that it was built from. Blocks.
+///
+/// # Errors
+/// As [`describe_topics`].
+pub fn remembered_ids(
+    bootstrap: &str,
+    source: &str,
+    feeds: &[String],
+    generation: &str,
+) -> Result<Vec<(String, String)>, StreamError> {
+    let mut names = feeds.to_vec();
+    names.push(source.to_owned());
+    let mut ids = Vec::new();
+    for topic in describe_topics(bootstrap, &names, ANSWER_WITHIN)? {
+        if !is_known_topic_id(&topic.id) {
+            tracing::warn!(
+                topic = topic.name,
+                "the broker has no topic ids: a topic that is deleted and made again cannot be told from the old one"
+            );
+        } else if generation.is_empty() || topic.name == source {
+            ids.push((topic.name, topic.id));
+        } else {
+            ids.push((format!("{}@{generation}", topic.name), topic.id));
+        }
+    }
+    Ok(ids)
 }
 
 /// SAFETY: `event` is null or a live event of a DescribeTopics call.

@@ -1,12 +1,14 @@
 //! What a consumer group has committed, without ever joining it: lag for operators (`dp groups`, `dp demo`).
 //!
-//! Committed offsets serve lag tools and the stateless stages only (blueprint section 2): nothing here is a position.
+//! Committed offsets serve lag tools and the stateless stages only (blueprint section 2): of the others nothing here is a
+//! position. [`GroupReader::commit`] moves the position of a stateless stage whose service is stopped (`dp position`).
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::consumer::{Commit, Committed, commit_list};
 use super::{classify, settings};
 use crate::{Partition, StreamError};
 
@@ -98,6 +100,35 @@ impl GroupReader {
             });
         }
         Ok(lags)
+    }
+
+    /// What the group has committed, with what it remembers of the log.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn committed(&self, partitions: &[Partition]) -> Result<Vec<Committed>, StreamError> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            asked.add_partition(&partition.topic, partition.number);
+        }
+        let answer = self
+            .consumer
+            .committed_offsets(asked, CALL_TIMEOUT)
+            .map_err(|e| classify(&format!("read committed offsets of {}", self.group), &e))?;
+        Ok(partitions
+            .iter()
+            .map(|partition| Committed::of(partition, &answer))
+            .collect())
+    }
+
+    /// Commits for the group, which must have no members.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses since the group has members.
+    pub fn commit(&self, commit: &Commit) -> Result<(), StreamError> {
+        self.consumer
+            .commit(&commit_list(std::slice::from_ref(commit))?, CommitMode::Sync)
+            .map_err(|e| classify(&format!("commit offsets of {}", self.group), &e))
     }
 
     /// State and members; `None` where the broker does not know the group.

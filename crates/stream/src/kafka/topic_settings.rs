@@ -16,6 +16,46 @@ use crate::StreamError;
 /// Kafka's name for the most bytes that a record of a topic may take.
 pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
+/// Kafka's name for whose clock stamps the records of a topic.
+pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+/// Of raw topics: the broker's.
+pub const APPEND_TIME: &str = "LogAppendTime";
+
+/// Refuses raw topics whose records carry the producer's time: repeated events, lateness and every clock after them are
+/// decided by the append time (INV-1).
+///
+/// # Errors
+/// `raw_topic_without_append_time` with the command; or Kafka does not answer.
+pub async fn check_append_time(bootstrap: &str, topics: &[String]) -> Result<(), StreamError> {
+    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
+        .create()
+        .map_err(|e| classify("create admin client", &e))?;
+    let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let found = admin
+        .describe_configs(&resources, &options())
+        .await
+        .map_err(|e| classify("read topic settings", &e))?;
+    for (topic, resource) in topics.iter().zip(found) {
+        // A user without the right to look sees it in the records: those without append time become dead letters.
+        let Ok(resource) = resource else { continue };
+        let entry = resource.entries.iter().find(|entry| entry.name == TIMESTAMP_TYPE);
+        let Some(value) = entry.and_then(|entry| entry.value.as_deref()) else {
+            continue;
+        };
+        if value != APPEND_TIME {
+            return Err(StreamError::fatal(
+                "raw_topic_without_append_time",
+                format!(
+                    "raw topic {topic} has {TIMESTAMP_TYPE}={value}: its records carry the producer's time, and what is late \
+                     or repeated is decided by the time at which the broker appended them. Run `dp topics create`, which sets \
+                     {TIMESTAMP_TYPE}={APPEND_TIME}, then start the service again"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A setting that was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {

@@ -13,11 +13,11 @@ use tokio::runtime::Handle;
 use super::lane::{BatchLimits, Lane, Step, accept};
 use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
 use crate::dead_letter::DeadLetter;
-use crate::hop::check_range;
-use crate::kafka::describe::describe_topics;
+use crate::kafka::describe::remembered_ids;
 use crate::metrics as names;
+use crate::positions::{self, check_range};
 use crate::worker::{Handler, Io};
-use crate::{Message, Partition, StartAt, StreamError, Ticket};
+use crate::{Message, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 
 /// A topic and the table that its messages become rows of.
 pub struct TableRoute {
@@ -108,7 +108,7 @@ impl TableWriter {
         }
     }
 
-    fn take_over(&self, partition: &Partition, bootstrap: &str) {
+    fn take_over(&self, partition: &Partition, config: &WorkerConfig) {
         let Some(active) = self.lanes.get(partition) else {
             return;
         };
@@ -117,10 +117,11 @@ impl TableWriter {
         };
         let (sink, sender) = (Arc::clone(&route.route.sink), self.done.0.clone());
         let (partition, assignment) = (partition.clone(), active.assignment);
-        let (bootstrap, mut topics) = (bootstrap.to_owned(), self.config.feeds.clone());
-        topics.push(partition.topic.to_string());
+        let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
+        let (source, feeds) = (partition.topic.to_string(), self.config.feeds.clone());
         self.runtime.spawn(async move {
-            let result = match topic_ids(bootstrap, topics).await {
+            let ids = move || remembered_ids(&bootstrap, &source, &feeds, &generation);
+            let result = match in_background(ids).await {
                 Ok(ids) => match sink.check_topics(ids).await {
                     Ok(()) => sink.take_over(partition.topic.to_string(), partition.number).await,
                     Err(error) => Err(error),
@@ -200,7 +201,7 @@ impl TableWriter {
             Step::None => Ok(()),
             Step::Start(at) => {
                 if let StartAt::Offset(position) = at {
-                    check_range(partition, position, io.log_range(partition)?)?;
+                    check_range(&io.config().reader(), partition, position, io.log_range(partition)?)?;
                 }
                 tracing::info!(partition = %partition, position = ?at, "clickhouse writer owns its partition");
                 io.start(partition, at)
@@ -214,6 +215,16 @@ impl TableWriter {
             Step::Confirmed(next_offset) => {
                 io.commit(partition, next_offset);
                 Ok(())
+            }
+            Step::Fatal {
+                code: positions::TOPIC_ID_CHANGED,
+                message,
+            } => {
+                let remedy = positions::in_a_new_generation(&io.config().reader());
+                Err(StreamError::fatal(
+                    positions::TOPIC_ID_CHANGED,
+                    format!("{message}. {remedy}"),
+                ))
             }
             Step::Fatal { code, message } => Err(StreamError::fatal(code, message)),
         }
@@ -276,12 +287,12 @@ fn dead_letter(io: &mut Io<'_>, message: &Message<'_>, bad_row: &BadRow) -> Resu
     io.dead_letter(message, &letter)
 }
 
-async fn topic_ids(bootstrap: String, topics: Vec<String>) -> Result<Vec<(String, String)>, SinkError> {
-    let described = tokio::task::spawn_blocking(move || describe_topics(&bootstrap, &topics, Duration::from_secs(10)))
-        .await
-        .map_err(|e| SinkError::Transient(e.to_string()))?;
-    match described {
-        Ok(topics) => Ok(topics.into_iter().map(|topic| (topic.name, topic.id)).collect()),
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
+) -> Result<T, SinkError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(SinkError::Transient(error.to_string())),
         Err(error) => Err(SinkError::Transient(error.to_string())),
     }
 }
@@ -310,7 +321,7 @@ impl Handler for TableWriter {
                     dead_letter: Ticket::default(),
                 },
             );
-            self.take_over(partition, &io.config().bootstrap);
+            self.take_over(partition, io.config());
         }
         Ok(())
     }
@@ -365,8 +376,7 @@ impl Handler for TableWriter {
             .iter_mut()
             .filter_map(|(partition, active)| active.lane.takeover_due(now).then(|| partition.clone()))
             .collect();
-        due.iter()
-            .for_each(|partition| self.take_over(partition, &io.config().bootstrap));
+        due.iter().for_each(|partition| self.take_over(partition, io.config()));
         self.begin_due_inserts(io.acked_through(), false);
         for (partition, active) in &self.lanes {
             if let Some(position) = active.lane.idle_position() {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use domain::Micros;
 use metrics::counter;
 
-use super::{ANSWER_WITHIN, WorkerConfig};
+use super::identity::Identity;
+use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
-use crate::kafka::consumer::GroupConsumer;
+use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
 use crate::metrics as names;
 use crate::status::wall_clock;
@@ -27,6 +28,7 @@ pub struct Io<'s> {
     pub(super) drain_deadline: Instant,
     /// Bytes that the dead letter topic is known to take.
     largest_letter: usize,
+    identity: &'s mut Identity,
 }
 
 impl<'s> Io<'s> {
@@ -36,12 +38,14 @@ impl<'s> Io<'s> {
         producer: &'s OrderedProducer,
         shutdown: &'s Shutdown,
         largest_letter: usize,
+        identity: &'s mut Identity,
     ) -> Io<'s> {
         Io {
             consumer,
             producer,
             config,
             shutdown,
+            identity,
             commits: BTreeMap::new(),
             committed: BTreeMap::new(),
             drain_deadline: Instant::now() + config.drain_timeout,
@@ -129,12 +133,16 @@ impl<'s> Io<'s> {
 
     /// Offsets committed for the group; `None` where there is none.
     pub fn committed(&self, partitions: &[Partition]) -> Result<Vec<(Partition, Option<i64>)>, StreamError> {
-        self.consumer.committed(partitions, Duration::from_secs(10))
+        let committed = self.consumer.committed(partitions, CALL_TIMEOUT)?;
+        Ok(committed
+            .into_iter()
+            .map(|found| (found.partition, found.next_offset))
+            .collect())
     }
 
     /// Oldest offset and the one after the newest.
     pub fn log_range(&self, partition: &Partition) -> Result<(i64, i64), StreamError> {
-        self.consumer.log_range(partition, Duration::from_secs(10))
+        self.consumer.log_range(partition, CALL_TIMEOUT)
     }
 
     /// The wall clock.
@@ -168,8 +176,35 @@ impl<'s> Io<'s> {
                 "kafka does not answer, so the last offsets were not committed",
             ));
         }
-        self.consumer.commit(&commits, wait)?;
+        let marked: Vec<Commit> = commits
+            .iter()
+            .map(|(partition, next_offset)| Commit {
+                partition: partition.clone(),
+                next_offset: *next_offset,
+                metadata: self.identity.mark(partition).to_metadata(),
+            })
+            .collect();
+        self.consumer.commit(&marked, wait)?;
         self.committed.append(&mut commits);
         Ok(())
+    }
+
+    /// Refuses a topic or a log that is not the one read before.
+    pub(super) fn recognise(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.identity.recognise(self.consumer, partitions)
+    }
+
+    /// Remembers the newest message read.
+    pub(super) fn saw(&mut self, message: &Message<'_>) {
+        self.identity.saw(message);
+    }
+
+    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        self.identity.forget(partitions);
+    }
+
+    /// The broker has refused a position: says which one, and what is lost.
+    pub(super) fn position_lost(&mut self, assigned: &[Partition], reported: StreamError) -> StreamError {
+        self.identity.position_lost(self.consumer, assigned, reported)
     }
 }

@@ -7,6 +7,7 @@
 //! Failure: a transient error drops consumer, producer and handler, waits, and builds them anew; positions are then read
 //! again from where they live. A fatal error ends the worker.
 
+mod identity;
 mod io;
 mod meters;
 
@@ -17,12 +18,13 @@ use metrics::counter;
 
 pub use crate::worker::io::Io;
 
-use crate::kafka::consumer::{GroupConsumer, GroupEvent, borrow};
+use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
 use crate::metrics as names;
+use crate::worker::identity::{Identity, KnownTopics};
 use crate::worker::meters::Meters;
-use crate::{Message, Partition, Shutdown, StreamError, WorkerState, WorkerStatus};
+use crate::{Message, Partition, Shutdown, StreamError, WorkerState, WorkerStatus, positions};
 
 /// What a stage does with its partitions. All calls come from the worker's thread.
 pub trait Handler {
@@ -46,6 +48,8 @@ pub trait Handler {
 pub struct WorkerConfig {
     /// Service name, for metric labels and dead letters.
     pub service: String,
+    /// Generation, empty for the first: for the commands that messages name.
+    pub generation: String,
     /// Broker addresses.
     pub bootstrap: String,
     /// Consumer group.
@@ -62,6 +66,16 @@ pub struct WorkerConfig {
     pub dlq_topic: String,
     /// How long a drain may take when partitions are revoked or the process stops.
     pub drain_timeout: Duration,
+}
+
+impl WorkerConfig {
+    /// Who reads, as the operator's commands name it.
+    pub fn reader(&self) -> positions::Reader {
+        positions::Reader {
+            service: self.service.clone(),
+            generation: self.generation.clone(),
+        }
+    }
 }
 
 /// How long a poll waits for the first message while acknowledgements are due, which are served between polls.
@@ -84,6 +98,9 @@ const SMALLEST_LETTER: usize = 16 << 10;
 /// How long Kafka may take to answer before we wait for it without limit, or do not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a question to Kafka may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Runs the worker until shutdown is requested (`Ok`) or a fatal error (`Err`).
 pub fn run(
     config: &WorkerConfig,
@@ -93,10 +110,13 @@ pub fn run(
 ) -> Result<(), StreamError> {
     let mut backoff = Backoff::default();
     let mut largest_letter = settings::MAX_SENT_BYTES;
+    let known_topics = KnownTopics::default();
     while !shutdown.is_requested() {
         let started = Instant::now();
-        let result = make()
-            .and_then(|mut handler| Session::new(config, status, shutdown, &mut largest_letter)?.run(handler.as_mut()));
+        let result = make().and_then(|mut handler| {
+            let session = Session::new(config, status, shutdown, &mut largest_letter, &known_topics)?;
+            session.run(handler.as_mut())
+        });
         let Err(error) = result else {
             break;
         };
@@ -152,6 +172,7 @@ struct Session<'s> {
     shutdown: &'s Shutdown,
     consumer: GroupConsumer,
     producer: OrderedProducer,
+    identity: Identity,
     assigned: Vec<Partition>,
     meters: Meters,
     largest_letter: &'s mut usize,
@@ -163,12 +184,14 @@ impl<'s> Session<'s> {
         status: &'s WorkerStatus,
         shutdown: &'s Shutdown,
         largest_letter: &'s mut usize,
+        known_topics: &KnownTopics,
     ) -> Result<Session<'s>, StreamError> {
         status.set_state(WorkerState::Joining);
         let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
         Ok(Session {
             consumer: GroupConsumer::subscribe(&client, &config.topics)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
+            identity: Identity::new(config, known_topics),
             meters: Meters::new(config),
             assigned: Vec::new(),
             config,
@@ -204,12 +227,13 @@ impl<'s> Session<'s> {
             shutdown,
             consumer,
             producer,
+            identity,
             assigned,
             meters,
             largest_letter,
         } = self;
         let (consumer, producer) = (&*consumer, &*producer);
-        let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter);
+        let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
         while !shutdown.is_requested() {
@@ -217,7 +241,10 @@ impl<'s> Session<'s> {
                 serve_group(event, handler, &mut io, assigned, status)?;
             }
             let began = Instant::now();
-            let count = hand_over(consumer, handler, &mut io)?;
+            let count = match hand_over(consumer, handler, &mut io) {
+                Err(error) if error.code() == POSITION_LOST => return Err(io.position_lost(assigned, error)),
+                count => count?,
+            };
             producer.serve(Duration::ZERO)?;
             handler.turn(&mut io)?;
             let waiting = producer.last_ticket().0.saturating_sub(pushed.0);
@@ -258,6 +285,7 @@ fn serve_group(
             io.consumer.acknowledge_assignment()?;
             assigned.extend(partitions.iter().cloned());
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions assigned");
+            io.recognise(&partitions)?;
             handler.assigned(io, &partitions)?;
         }
         GroupEvent::Revoked(partitions) => {
@@ -268,6 +296,7 @@ fn serve_group(
                 tracing::debug!(error = %error, "commit while giving up partitions");
             }
             io.committed.retain(|partition, _| !partitions.contains(partition));
+            io.forget(&partitions);
             io.consumer.give_up(&partitions)?;
             assigned.retain(|partition| !partitions.contains(partition));
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");
@@ -301,7 +330,9 @@ fn hand_over(consumer: &GroupConsumer, handler: &mut dyn Handler, io: &mut Io<'_
         let Some(message) = consumer.poll(wait)? else {
             break;
         };
-        handler.message(io, &borrow(&message))?;
+        let message = borrow(&message);
+        io.saw(&message);
+        handler.message(io, &message)?;
         count += 1;
         wait = Duration::ZERO;
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use codec::state::SequencerState;
 use codec::{CodecError, Record, Wire};
-use domain::Micros;
+use domain::{Micros, is_known_topic_id};
 
 use super::partition_state::{PartitionState, Writer, is_calendar_time};
 use super::records::{StateKey, Subject, WriterId, watermark_as_of};
@@ -108,6 +108,8 @@ impl StateLoader {
         };
         if let Some((_, record)) = &chosen
             && record.topic_id != new_owner.topic_id
+            && is_known_topic_id(&record.topic_id)
+            && is_known_topic_id(&new_owner.topic_id)
         {
             return Err(RestoreError::TopicChanged {
                 saved: record.topic_id.clone(),

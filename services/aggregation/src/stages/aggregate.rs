@@ -165,6 +165,7 @@ impl Handler for Aggregator {
         }
         let job = RestoreJob {
             bootstrap: io.config().bootstrap.clone(),
+            reader: io.config().reader(),
             state_topic: self.shared.topics.state.clone(),
             wire: self.shared.wire.clone(),
             rules: self.settings.rules,

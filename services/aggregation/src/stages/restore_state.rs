@@ -10,7 +10,8 @@ use std::time::Duration;
 use domain::Micros;
 use stream::kafka::describe::describe_topics;
 use stream::kafka::reader::LogReader;
-use stream::{Partition, StartAt, StreamError, hop};
+use stream::positions::{self, Reader};
+use stream::{Partition, StartAt, StreamError};
 use uuid::Uuid;
 
 use crate::core::partition_state::PartitionState;
@@ -23,6 +24,8 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RestoreJob {
     /// Broker addresses.
     pub bootstrap: String,
+    /// Names the commands that an operator needs.
+    pub reader: Reader,
     /// Topic of the saved state.
     pub state_topic: String,
     /// Reads values.
@@ -76,7 +79,7 @@ impl RestoreJob {
             topic: self.state_topic.as_str().into(),
             number: partition.number,
         };
-        let loader = load(reader, &saved)?;
+        let loader = load(&self.reader, reader, &saved)?;
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
             topic_id: topic_id(&self.bootstrap, &partition.topic)?,
@@ -85,8 +88,8 @@ impl RestoreJob {
         };
         let (state, position) = loader
             .restore(&self.wire, owner)
-            .map_err(|error| refused(partition, &saved, &error))?;
-        let start = start_at(partition, position, reader.log_range(partition)?)?;
+            .map_err(|error| refused(&self.reader, partition, &saved, &error))?;
+        let start = start_at(&self.reader, partition, position, reader.log_range(partition)?)?;
         tracing::info!(%partition, ?start, records = loader.len(), instruments = state.instrument_count(), "state restored");
         Ok(Restored {
             partition: partition.clone(),
@@ -98,25 +101,30 @@ impl RestoreJob {
 
 /// Where consumption goes on. Without saved state only a log that is still whole will do: bars made from the rest of it
 /// would look right and be wrong.
-fn start_at(partition: &Partition, position: Option<i64>, (oldest, next): (i64, i64)) -> Result<StartAt, StreamError> {
+fn start_at(
+    reader: &Reader,
+    partition: &Partition,
+    position: Option<i64>,
+    (oldest, next): (i64, i64),
+) -> Result<StartAt, StreamError> {
     match position {
         Some(position) => {
-            hop::check_range(partition, position, (oldest, next))?;
+            positions::check_range(reader, partition, position, (oldest, next))?;
             Ok(StartAt::Offset(position))
         }
         None if oldest > 0 => Err(StreamError::fatal(
             "state_missing",
             format!(
                 "there is no saved state for {partition}, and the log begins at offset {oldest} instead of 0, so the bars \
-                 of older ticks cannot be made again: restore the state topic, or rebuild from the raw log as a new \
-                 generation (DATA_PROC_GENERATION)"
+                 of older ticks cannot be made again: restore the state topic, or accept that. {}",
+                positions::in_a_new_generation(reader)
             ),
         )),
         None => Ok(StartAt::Beginning),
     }
 }
 
-fn load(reader: &LogReader, saved: &Partition) -> Result<StateLoader, StreamError> {
+fn load(operator: &Reader, reader: &LogReader, saved: &Partition) -> Result<StateLoader, StreamError> {
     let (oldest, next) = reader.log_range(saved)?;
     let (mut loader, mut refusal) = (StateLoader::default(), None);
     reader.read(saved, oldest, next, |message| {
@@ -124,7 +132,7 @@ fn load(reader: &LogReader, saved: &Partition) -> Result<StateLoader, StreamErro
         refusal = loader.record(message.key.unwrap_or_default(), message.payload).err();
         refusal.is_none()
     })?;
-    refusal.map_or(Ok(loader), |error| Err(refused(saved, saved, &error)))
+    refusal.map_or(Ok(loader), |error| Err(refused(operator, saved, saved, &error)))
 }
 
 fn topic_id(bootstrap: &str, topic: &str) -> Result<String, StreamError> {
@@ -137,20 +145,18 @@ fn topic_id(bootstrap: &str, topic: &str) -> Result<String, StreamError> {
     })
 }
 
-fn refused(partition: &Partition, saved: &Partition, error: &RestoreError) -> StreamError {
+fn refused(reader: &Reader, partition: &Partition, saved: &Partition, error: &RestoreError) -> StreamError {
     let (code, remedy) = match error {
-        RestoreError::TopicChanged { .. } => (
-            "topic_recreated",
-            "rebuild from the raw log as a new generation (DATA_PROC_GENERATION)".to_owned(),
-        ),
+        RestoreError::TopicChanged { .. } => (positions::TOPIC_ID_CHANGED, positions::in_a_new_generation(reader)),
         RestoreError::ForeignKey(_) | RestoreError::Unreadable { .. } | RestoreError::KeyMismatch(_) => (
             "state_unreadable",
             format!(
-                "start the version that wrote {saved}, or rebuild from the raw log as a new generation (DATA_PROC_GENERATION)"
+                "Start the version that wrote {saved}, or: {}",
+                positions::in_a_new_generation(reader)
             ),
         ),
     };
-    StreamError::fatal(code, format!("{partition}: {error}; {remedy}"))
+    StreamError::fatal(code, format!("{partition}: {error}. {remedy}"))
 }
 
 #[cfg(test)]
@@ -168,16 +174,22 @@ mod tests {
 
     #[test]
     fn without_state_only_a_whole_log_is_read() {
-        assert_eq!(start_at(&partition(), None, (0, 9)).unwrap(), StartAt::Beginning);
-        let refusal = start_at(&partition(), None, (4, 9)).unwrap_err();
+        assert_eq!(
+            start_at(&Reader::default(), &partition(), None, (0, 9)).unwrap(),
+            StartAt::Beginning
+        );
+        let refusal = start_at(&Reader::default(), &partition(), None, (4, 9)).unwrap_err();
         assert_eq!(refusal.code(), "state_missing");
         assert!(refusal.to_string().contains("begins at offset 4"), "{refusal}");
     }
 
     #[test]
     fn with_state_the_saved_position_counts_while_the_log_holds_it() {
-        assert_eq!(start_at(&partition(), Some(4), (4, 9)).unwrap(), StartAt::Offset(4));
-        assert!(start_at(&partition(), Some(3), (4, 9)).is_err());
-        assert!(start_at(&partition(), Some(10), (4, 9)).is_err());
+        assert_eq!(
+            start_at(&Reader::default(), &partition(), Some(4), (4, 9)).unwrap(),
+            StartAt::Offset(4)
+        );
+        assert!(start_at(&Reader::default(), &partition(), Some(3), (4, 9)).is_err());
+        assert!(start_at(&Reader::default(), &partition(), Some(10), (4, 9)).is_err());
     }
 }

@@ -211,8 +211,11 @@ fn write_key(tick: &Tick<'_>, key: &mut Vec<u8>) {
 /// A record of a raw topic as crate `markets` reads it; `dp verify` reads the log with it too.
 ///
 /// # Errors
-/// `schema_violation` where the headers of a replay cannot be read.
+/// `schema_violation` where the headers of a replay cannot be read, `no_append_time` in a topic with the producer's time.
 pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejection> {
+    if !message.has_append_time {
+        return Err(without_append_time());
+    }
     let (mut format, mut tenant, mut replayed) = (None, None, false);
     for (name, value) in message.headers() {
         match name.as_ref() {
@@ -237,6 +240,19 @@ pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejectio
             None
         },
     })
+}
+
+/// The producer's clock is not believed: it could make anything late, or a repetition.
+fn without_append_time() -> Rejection {
+    Rejection {
+        code: RejectCode::NoAppendTime,
+        message:
+            "the record carries the producer's time (CreateTime), not the time at which the broker appended it, which \
+                  decides what is late and what is repeated; run `dp topics create`, which sets \
+                  message.timestamp.type=LogAppendTime for raw topics, then publish it again"
+                .to_owned(),
+        correlation_id: None,
+    }
 }
 
 fn whole(rejection: Rejection, attempts: u32) -> Verdict {

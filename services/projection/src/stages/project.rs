@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros};
-use stream::hop::check_range;
-use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, Ticket};
+use stream::positions::{self, check_range};
+use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};
@@ -80,11 +80,12 @@ impl Projector {
         }
     }
 
-    fn load(&self, partition: &Partition, assignment: u64, bootstrap: &str) {
+    fn load(&self, partition: &Partition, assignment: u64, config: &WorkerConfig) {
         let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
-        let (partition, bootstrap, feeds) = (partition.clone(), bootstrap.to_owned(), self.parts.feeds.clone());
+        let (partition, feeds) = (partition.clone(), self.parts.feeds.clone());
+        let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
         self.parts.runtime.spawn(async move {
-            let result = stores.load(bootstrap, feeds, &partition).await;
+            let result = stores.load(bootstrap, feeds, generation, &partition).await;
             // The receiver is gone only when the projector is: then nobody waits for the answer.
             let _ = sender.send(Done::Loaded(partition, assignment, result));
         });
@@ -128,7 +129,7 @@ impl Projector {
                             .as_ref()
                             .map_or(StartAt::Beginning, |p| StartAt::Offset(p.next_offset));
                         if let StartAt::Offset(offset) = start {
-                            check_range(&partition, offset, io.log_range(&partition)?)?;
+                            check_range(&io.config().reader(), &partition, offset, io.log_range(&partition)?)?;
                         }
                         tracing::info!(partition = %partition, position = ?start, prices = prices.len(), "latest prices loaded");
                         active.state = State::Serving(Box::new(Lane::new(
@@ -139,7 +140,7 @@ impl Projector {
                         )));
                         io.start(&partition, start)?;
                     }
-                    Err(error) => active.state = refused(&partition, error, io.now())?,
+                    Err(error) => active.state = refused(io, &partition, error)?,
                 }
             }
             Done::Worked(partition, assignment, work, answers) => {
@@ -185,13 +186,17 @@ impl Projector {
             })
             .collect();
         due.iter()
-            .for_each(|(partition, assignment)| self.load(partition, *assignment, &io.config().bootstrap));
+            .for_each(|(partition, assignment)| self.load(partition, *assignment, io.config()));
     }
 }
 
 /// A load that failed: later again, unless only an operator can help.
-fn refused(partition: &Partition, error: LoadError, now: Micros) -> Result<State, StreamError> {
+fn refused(io: &Io<'_>, partition: &Partition, error: LoadError) -> Result<State, StreamError> {
     let message = match error {
+        LoadError::Store(error) if error.code() == positions::TOPIC_ID_CHANGED => {
+            let remedy = positions::in_a_new_generation(&io.config().reader());
+            return Err(StreamError::fatal(error.code(), format!("{error}. {remedy}")));
+        }
         LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
             return Err(StreamError::fatal(error.code(), error.to_string()));
         }
@@ -200,7 +205,7 @@ fn refused(partition: &Partition, error: LoadError, now: Micros) -> Result<State
     };
     tracing::warn!(partition = %partition, error = message, "latest prices not loaded; tried again");
     Ok(State::Loading {
-        retry_at: Some(now + LOAD_RETRY),
+        retry_at: Some(io.now() + LOAD_RETRY),
     })
 }
 
@@ -234,7 +239,7 @@ impl Handler for Projector {
                 dead_letter: Ticket::default(),
             };
             self.lanes.insert(partition.clone(), active);
-            self.load(partition, self.assignments, &io.config().bootstrap);
+            self.load(partition, self.assignments, io.config());
         }
         Ok(())
     }

@@ -1,12 +1,10 @@
 //! Carries out a lane's work on the async runtime: Redis first, then Postgres. Every outcome is an answer, no error ends it.
 
-use std::time::Duration;
-
 use domain::Position;
 use stores::postgres::PriceBatch;
 use stores::{Applied, LatestPrice, LatestPriceStore, Redis, StoreError};
 use stream::Partition;
-use stream::kafka::describe::describe_topics;
+use stream::kafka::describe::remembered_ids;
 
 use crate::core::lane::{Answers, Committed, Work};
 
@@ -28,18 +26,16 @@ impl Stores {
         &self,
         bootstrap: String,
         feeds: Vec<String>,
+        generation: String,
         partition: &Partition,
     ) -> Result<Loaded, LoadError> {
-        let mut topics = feeds;
-        topics.push(partition.topic.to_string());
-        let described =
-            tokio::task::spawn_blocking(move || describe_topics(&bootstrap, &topics, Duration::from_secs(10))).await;
-        let described = match described {
-            Ok(Ok(topics)) => topics,
+        let source = partition.topic.to_string();
+        let asked = move || remembered_ids(&bootstrap, &source, &feeds, &generation);
+        let ids = match tokio::task::spawn_blocking(asked).await {
+            Ok(Ok(ids)) => ids,
             Ok(Err(error)) => return Err(LoadError::Topics(error.to_string())),
             Err(error) => return Err(LoadError::Topics(error.to_string())),
         };
-        let ids: Vec<(String, String)> = described.into_iter().map(|topic| (topic.name, topic.id)).collect();
         self.prices.check_topics(&ids).await?;
         // The position first: prices that are newer than it do no harm, older ones would.
         let position = self.prices.load_position(&partition.topic, partition.number).await?;

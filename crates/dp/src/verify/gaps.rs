@@ -1,0 +1,271 @@
+//! Gaps that an operator has accepted (`dp position`): what is not expected any more, in every comparison.
+//!
+//! Role: a gap is a range of offsets of one topic that one consumer has passed. Where both sides of a comparison know these
+//! offsets they are left out of both ([`Range::gaps`]). A table that is compared with the raw log does not know them: there
+//! the gap is a [`Hole`] between the last origin before it and the first one after it, for each raw partition.
+//! Invariant: origins of a raw partition grow along a later one (INV-3), so what the gap held lies strictly between two origins
+//! that are in the table. A raw partition without a row behind the gap has an open hole until its next one.
+
+use std::fmt::Write as _;
+
+use domain::routing::partition_of;
+use domain::{Origin, RawPosition, Tick, instrument::KEY_SEPARATOR};
+use service::Names;
+use stores::{AcceptedGap, ClickHouse};
+
+use super::logs::Range;
+use super::report::{Check, Differences, VerifyReport};
+use super::tables::{literal, number, text};
+
+/// The gaps of this generation.
+#[derive(Debug, Clone, Default)]
+pub struct Gaps(Vec<AcceptedGap>);
+
+impl Gaps {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn load(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<Gaps> {
+        let mut groups: Vec<String> = crate::positions::consumers(names)
+            .into_iter()
+            .map(|consumer| consumer.group)
+            .collect();
+        groups.sort();
+        groups.dedup();
+        Ok(Gaps(clickhouse.accepted_gaps(&groups).await?))
+    }
+
+    /// One line for each, with as many offsets expected as were passed.
+    pub fn report(&self, report: &mut VerifyReport) {
+        for gap in &self.0 {
+            let AcceptedGap {
+                consumer_group,
+                topic,
+                partition,
+                from_offset,
+                to_offset,
+                ..
+            } = gap;
+            let passed = (to_offset - from_offset).unsigned_abs();
+            let name = format!(
+                "accepted gap: {consumer_group} has passed {topic}[{partition}] {from_offset} to {}",
+                to_offset - 1
+            );
+            report
+                .checks
+                .push(Check::new(name, passed, passed, Differences::default()));
+            report.notes.push(format!(
+                "{} of {topic}[{partition}] {from_offset} to {} by {}{}{}: these offsets are left out above",
+                gap.action,
+                to_offset - 1,
+                if gap.accepted_by.is_empty() {
+                    "somebody"
+                } else {
+                    &gap.accepted_by
+                },
+                if gap.reason.is_empty() { "" } else { ", because: " },
+                gap.reason
+            ));
+        }
+    }
+
+    fn of<'g>(&'g self, group: &'g str, topic: &'g str) -> impl Iterator<Item = &'g AcceptedGap> {
+        self.0
+            .iter()
+            .filter(move |gap| gap.consumer_group == group && gap.topic == topic)
+    }
+
+    /// Leaves out of these ranges what the group has passed.
+    pub fn leave_out(&self, group: &str, ranges: &mut [Range]) {
+        for range in ranges {
+            let topic = range.lane.topic.to_string();
+            range.gaps = self
+                .of(group, &topic)
+                .filter(|gap| gap.partition == range.lane.partition)
+                .map(|gap| (gap.from_offset, gap.to_offset))
+                .collect();
+            range.gaps.sort_unstable();
+        }
+    }
+
+    /// ` AND NOT (…)` for a table whose source is this topic: what the group has passed of it.
+    pub fn condition(&self, group: &str, topic: &str) -> String {
+        let mut sql = String::new();
+        for gap in self.of(group, topic) {
+            let _infallible = write!(
+                sql,
+                " AND NOT (src_partition = {} AND src_offset >= {} AND src_offset < {})",
+                gap.partition, gap.from_offset, gap.to_offset
+            );
+        }
+        sql
+    }
+
+    /// What these gaps have kept from a table of ticks, as origins. `passed` names (group, topic, the table that is written
+    /// from the topic).
+    ///
+    /// # Errors
+    /// ClickHouse does not answer.
+    pub async fn holes(
+        &self,
+        clickhouse: &ClickHouse,
+        passed: &[(String, String, String)],
+    ) -> anyhow::Result<Vec<Hole>> {
+        let mut holes = Vec::new();
+        for (group, topic, table) in passed {
+            for gap in self.of(group, topic) {
+                holes.push(hole(clickhouse, table, gap).await?);
+            }
+        }
+        Ok(holes)
+    }
+}
+
+/// What one gap held: by raw partition, the origins strictly between two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// The later partition.
+    partition: i32,
+    lanes: Vec<LaneHole>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LaneHole {
+    feed: String,
+    raw_partition: i32,
+    after: Option<RawPosition>,
+    before: Option<RawPosition>,
+}
+
+async fn hole(clickhouse: &ClickHouse, table: &str, gap: &AcceptedGap) -> anyhow::Result<Hole> {
+    let (from, to, partition) = (gap.from_offset, gap.to_offset, gap.partition);
+    let sql = format!(
+        "SELECT toString(feed) AS feed, toString(raw_partition) AS raw, \
+         toString(countIf(src_offset < {from})) AS earlier, toString(countIf(src_offset >= {to})) AS later, \
+         maxIf((raw_offset, raw_index), src_offset < {from}) AS last, minIf((raw_offset, raw_index), src_offset >= {to}) AS first, \
+         toString(last.1) AS last_offset, toString(last.2) AS last_index, \
+         toString(first.1) AS first_offset, toString(first.2) AS first_index \
+         FROM {table} WHERE src_partition = {partition} GROUP BY feed, raw"
+    );
+    let mut lanes = Vec::new();
+    for row in clickhouse.query_json(&sql).await? {
+        let position = |rows: &str, side: &str| -> anyhow::Result<Option<RawPosition>> {
+            if number::<u64>(&row, rows)? == 0 {
+                return Ok(None);
+            }
+            Ok(Some(RawPosition {
+                offset: number(&row, &format!("{side}_offset"))?,
+                index: number(&row, &format!("{side}_index"))?,
+            }))
+        };
+        lanes.push(LaneHole {
+            feed: text(&row, "feed")?.to_owned(),
+            raw_partition: number(&row, "raw")?,
+            after: position("earlier", "last")?,
+            before: position("later", "first")?,
+        });
+    }
+    Ok(Hole { partition, lanes })
+}
+
+/// ` AND NOT (…)` for a table of ticks.
+pub fn outside(holes: &[Hole]) -> String {
+    let mut sql = String::new();
+    for (hole, lane) in holes
+        .iter()
+        .flat_map(|hole| hole.lanes.iter().map(move |lane| (hole, lane)))
+    {
+        let side = |sign: &str, position: Option<RawPosition>| {
+            position.map_or_else(String::new, |position| {
+                format!(
+                    " AND (raw_offset, raw_index) {sign} ({}, {})",
+                    position.offset, position.index
+                )
+            })
+        };
+        let _infallible = write!(
+            sql,
+            " AND NOT (src_partition = {} AND feed = {} AND raw_partition = {}{}{})",
+            hole.partition,
+            literal(&lane.feed),
+            lane.raw_partition,
+            side(">", lane.after),
+            side("<", lane.before)
+        );
+    }
+    sql
+}
+
+/// Whether a tick of the raw log fell into one of the holes; `partitions` is the number of the later topics'.
+pub fn swallows(holes: &[Hole], tick: &Tick<'_>, partitions: i32) -> bool {
+    if holes.is_empty() {
+        return false;
+    }
+    let key = format!("{}{KEY_SEPARATOR}{}", tick.tenant_id, tick.instrument_id);
+    let partition = partition_of(key.as_bytes(), partitions);
+    holes
+        .iter()
+        .any(|hole| hole.partition == partition && hole.holds(&tick.origin))
+}
+
+impl Hole {
+    fn holds(&self, origin: &Origin<'_>) -> bool {
+        let lane = self
+            .lanes
+            .iter()
+            .find(|lane| lane.feed == origin.feed && lane.raw_partition == origin.partition);
+        let position = origin.position();
+        // All that there was of a raw partition without a row fell into the gap.
+        lane.is_none_or(|lane| {
+            lane.after.is_none_or(|after| position > after) && lane.before.is_none_or(|before| position < before)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hole(before: Option<(i64, i32)>) -> Hole {
+        Hole {
+            partition: 1,
+            lanes: vec![LaneHole {
+                feed: "raw".to_owned(),
+                raw_partition: 0,
+                after: Some(RawPosition { offset: 4, index: 1 }),
+                before: before.map(|(offset, index)| RawPosition { offset, index }),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_hole_ends_before_the_rows_around_it() {
+        let origin = |offset, index| Origin {
+            feed: "raw",
+            partition: 0,
+            offset,
+            index,
+        };
+        let closed = hole(Some((9, 0)));
+        let held: Vec<i64> = (0..12).filter(|offset| closed.holds(&origin(*offset, 0))).collect();
+        assert_eq!(held, [5, 6, 7, 8]);
+        assert!(!closed.holds(&origin(4, 1)) && closed.holds(&origin(4, 2)));
+        assert!(hole(None).holds(&origin(1_000, 0)));
+        let of_an_unknown_partition = Origin {
+            partition: 7,
+            ..origin(0, 0)
+        };
+        assert!(closed.holds(&of_an_unknown_partition));
+    }
+
+    #[test]
+    fn a_hole_is_a_condition_on_rows() {
+        assert_eq!(
+            outside(&[hole(Some((9, 0)))]),
+            " AND NOT (src_partition = 1 AND feed = 'raw' AND raw_partition = 0 AND (raw_offset, raw_index) > (4, 1) \
+             AND (raw_offset, raw_index) < (9, 0))"
+        );
+        assert_eq!(outside(&[]), "");
+    }
+}

@@ -1,0 +1,192 @@
+//! Whether the log is still the one that was read before: checked whenever partitions are assigned, for every handler.
+//!
+//! Role: compares the topics' ids and one record of each log with what this process and the committed offsets remember
+//! ([`LogMark`]). Nothing here decides a position; it only refuses to read on where offsets mean other records.
+//! Failure: fatal with the command that accepts it; a log that cannot be read now is transient.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use domain::{Micros, is_known_topic_id};
+
+use super::{CALL_TIMEOUT, WorkerConfig};
+use crate::kafka::consumer::GroupConsumer;
+use crate::kafka::describe::describe_topics;
+use crate::kafka::reader::LogReader;
+use crate::log_mark::LogMark;
+use crate::{Message, Partition, StreamError, positions};
+
+/// Ids of the topics that this process has read, by name. A topic that is deleted takes the group's offsets, and with them
+/// the marks, along.
+pub(super) type KnownTopics = Rc<RefCell<BTreeMap<String, String>>>;
+
+struct Seen {
+    partition: Partition,
+    /// Newest record read by this or an earlier owner.
+    record: Option<(i64, Micros)>,
+}
+
+/// What one session remembers of its logs.
+pub(super) struct Identity {
+    bootstrap: String,
+    reader: positions::Reader,
+    topics: KnownTopics,
+    seen: Vec<Seen>,
+    /// Messages come in runs: the index of the last one.
+    last: usize,
+}
+
+impl Identity {
+    pub(super) fn new(config: &WorkerConfig, topics: &KnownTopics) -> Identity {
+        Identity {
+            bootstrap: config.bootstrap.clone(),
+            reader: config.reader(),
+            topics: Rc::clone(topics),
+            seen: Vec::new(),
+            last: 0,
+        }
+    }
+
+    pub(super) fn saw(&mut self, message: &Message<'_>) {
+        let is_its =
+            |seen: &Seen| seen.partition.number == message.partition && *seen.partition.topic == *message.topic;
+        if !self.seen.get(self.last).is_some_and(is_its) {
+            match self.seen.iter().position(is_its) {
+                Some(index) => self.last = index,
+                None => return,
+            }
+        }
+        if let Some(seen) = self.seen.get_mut(self.last)
+            && seen.record.is_none_or(|(offset, _)| offset < message.offset)
+        {
+            seen.record = Some((message.offset, message.timestamp));
+        }
+    }
+
+    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        self.seen.retain(|seen| !partitions.contains(&seen.partition));
+    }
+
+    pub(super) fn mark(&self, partition: &Partition) -> LogMark {
+        let seen = self.seen.iter().find(|seen| seen.partition == *partition);
+        LogMark {
+            topic_id: self.known_id(&partition.topic).unwrap_or_default(),
+            record: seen.and_then(|seen| seen.record),
+        }
+    }
+
+    /// Refuses topics and logs that are not those read before, and takes over what earlier owners remember.
+    pub(super) fn recognise(&mut self, consumer: &GroupConsumer, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.check_ids(partitions)?;
+        self.forget(partitions);
+        let mut marked = Vec::new();
+        for committed in consumer.committed(partitions, CALL_TIMEOUT)? {
+            let record = match &committed.mark {
+                Some(mark) => {
+                    let topic = &committed.partition.topic;
+                    if let Some(id) = self.known_id(topic) {
+                        self.same_id(topic, &mark.topic_id, &id)?;
+                    }
+                    mark.record
+                }
+                None => None,
+            };
+            if let Some((offset, timestamp)) = record {
+                marked.push((committed.partition.clone(), offset, timestamp));
+            }
+            self.seen.push(Seen {
+                partition: committed.partition,
+                record,
+            });
+        }
+        self.check_records(consumer, &marked)
+    }
+
+    /// The consumer's position is not in the log any more.
+    pub(super) fn position_lost(
+        &mut self,
+        consumer: &GroupConsumer,
+        assigned: &[Partition],
+        reported: StreamError,
+    ) -> StreamError {
+        let look = || {
+            self.check_ids(assigned)?;
+            for seen in &self.seen {
+                let Some((offset, _)) = seen.record else { continue };
+                let range = consumer.log_range(&seen.partition, CALL_TIMEOUT)?;
+                positions::check_range(&self.reader, &seen.partition, offset + 1, range)?;
+            }
+            // The handlers find out where they are when they begin again.
+            Ok(())
+        };
+        look().err().unwrap_or(reported)
+    }
+
+    fn check_ids(&self, partitions: &[Partition]) -> Result<(), StreamError> {
+        let mut names: Vec<String> = partitions.iter().map(|partition| partition.topic.to_string()).collect();
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            return Ok(());
+        }
+        for topic in describe_topics(&self.bootstrap, &names, CALL_TIMEOUT)? {
+            if !is_known_topic_id(&topic.id) {
+                tracing::warn!(
+                    topic = topic.name,
+                    "the broker has no topic ids: a topic that is deleted and made again is noticed by its records only"
+                );
+                continue;
+            }
+            if let Some(known) = self.known_id(&topic.name) {
+                self.same_id(&topic.name, &known, &topic.id)?;
+            }
+            self.topics.borrow_mut().insert(topic.name, topic.id);
+        }
+        Ok(())
+    }
+
+    fn known_id(&self, topic: &str) -> Option<String> {
+        self.topics.borrow().get(topic).cloned()
+    }
+
+    fn same_id(&self, topic: &str, known: &str, found: &str) -> Result<(), StreamError> {
+        if is_known_topic_id(known) && known != found {
+            return Err(positions::topic_changed(&self.reader, topic, known, found));
+        }
+        Ok(())
+    }
+
+    fn check_records(&self, consumer: &GroupConsumer, marked: &[(Partition, i64, Micros)]) -> Result<(), StreamError> {
+        let mut readable = Vec::new();
+        for (partition, offset, timestamp) in marked {
+            let (oldest, next) = consumer.log_range(partition, CALL_TIMEOUT)?;
+            if *offset >= next {
+                return Err(positions::cut(&self.reader, partition, next, offset + 1));
+            }
+            if *offset >= oldest {
+                readable.push((partition, *offset, *timestamp));
+            }
+        }
+        if readable.is_empty() {
+            return Ok(());
+        }
+        let reader = LogReader::new(&self.bootstrap)?;
+        for (partition, offset, timestamp) in readable {
+            let mut found = None;
+            reader.read(partition, offset, offset + 1, |message| {
+                found = Some(message.timestamp);
+                false
+            })?;
+            if found != Some(timestamp) {
+                // What took the place of lost records was appended after everything that had been read.
+                let from = reader
+                    .offset_at(partition, timestamp + 1_000)?
+                    .unwrap_or(offset)
+                    .min(offset);
+                return Err(positions::refilled(&self.reader, partition, from, offset + 1));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! Positions that no longer fit their logs, on a real broker: each stop says topic, partition, the offsets and a command, the
+//! command is run as it stands, and then everything goes on and `dp verify` agrees. The tests share a stack, one at a time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod generations;
+mod passed;
+mod raw_topics;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::sync::MutexGuard;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use e2e::{PATIENCE, Pipeline, RAW, SERVICES, eventually};
+use localstack::Service;
+use testkit::kafka::{self, Outgoing, Publisher, Topics};
+
+const NORMALIZED: &str = "normalized.market.ticks.v1";
+const ENRICHED: &str = "enriched.market.ticks.v1";
+
+/// The shared stack, with some ticks in every partition.
+fn filled() -> MutexGuard<'static, Pipeline> {
+    let pipeline = Pipeline::shared();
+    if pipeline.enriched().unwrap() == 0 {
+        pipeline.publish_once(600, 1).unwrap();
+        eventually("ticks arrive", || Ok(pipeline.enriched()? > 500)).unwrap();
+    }
+    pipeline
+}
+
+fn stop(pipeline: &Pipeline, services: &[Service]) {
+    services.iter().for_each(|service| {
+        pipeline.stack().stop(*service).unwrap();
+    });
+}
+
+fn start(pipeline: &Pipeline, services: &[Service]) {
+    services.iter().for_each(|service| {
+        pipeline.stack().start(*service).unwrap();
+    });
+    services
+        .iter()
+        .for_each(|service| pipeline.stack().wait_ready(*service, PATIENCE).unwrap());
+}
+
+fn log_length(pipeline: &Pipeline, service: Service) -> usize {
+    std::fs::read(pipeline.stack().log(service)).map_or(0, |log| log.len())
+}
+
+/// Waits until the service has ended by itself; answers the line that says why.
+fn ended(pipeline: &Pipeline, service: Service, log_from: usize) -> String {
+    eventually(&format!("{service:?} ends"), || {
+        Ok(pipeline.stack().pid(service).is_none())
+    })
+    .unwrap();
+    let log = std::fs::read(pipeline.stack().log(service)).unwrap();
+    let text = String::from_utf8_lossy(&log[log_from..]).into_owned();
+    let line = text.lines().find(|line| line.contains("thread failed"));
+    line.unwrap_or_else(|| panic!("no line says why: {text}")).to_owned()
+}
+
+/// Starts a service that is to end by itself.
+fn refuses_to_run(pipeline: &Pipeline, service: Service) -> String {
+    let log_from = log_length(pipeline, service);
+    pipeline.stack().start(service).unwrap();
+    ended(pipeline, service, log_from)
+}
+
+/// The command that a message names.
+fn command_in(message: &str) -> String {
+    message
+        .split('`')
+        .nth(1)
+        .unwrap_or_else(|| panic!("no command: {message}"))
+        .to_owned()
+}
+
+/// Runs a command as an operator would type it; the shell knows the servers, and `dp` knows the folder.
+fn run_as_typed(pipeline: &Pipeline, command: &str) -> String {
+    let dir = &pipeline.stack().config().dir;
+    let bin = dir.join("typed");
+    std::fs::create_dir_all(&bin).unwrap();
+    let program = pipeline.stack().config().bin_dir.join("dp");
+    let script = format!("#!/bin/sh\nexec {} --dir {} \"$@\"\n", program.display(), dir.display());
+    std::fs::write(bin.join("dp"), script).unwrap();
+    std::fs::set_permissions(bin.join("dp"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .envs(pipeline.stack().env())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{command}: {text}");
+    text
+}
+
+/// `dp verify` agrees; answers the names of its checks.
+fn agrees(pipeline: &Pipeline) -> Vec<String> {
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(verified.code, 0, "{:?} {:?}", verified.failed(), verified.differences());
+    let checks = verified.report["checks"].as_array().unwrap();
+    checks
+        .iter()
+        .map(|check| check["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn end(pipeline: &Pipeline, topic: &str, partition: i32) -> i64 {
+    let ends = kafka::ends(&pipeline.bootstrap(), topic).unwrap();
+    ends.into_iter().find(|(number, _)| *number == partition).unwrap().1
+}
+
+/// Publishes good ticks to one raw partition.
+fn publish_to(pipeline: &Pipeline, partition: i32, ticks: usize, name: &str) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for number in 0..ticks {
+        let (instrument, event) = (format!("MISO.{name}.HUB{number}"), format!("{name}-{number}"));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let tick = format!(r#"{{"timestamp":{now},"price":{number}.25,"volume":1}}"#);
+        let envelope = format!(
+            r#"{{"event_type":"market.tick","event_id":"{event}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"default","source":"positions","version":"1.0"}}"#
+        );
+        let payload = format!(
+            r#"{{"envelope":{envelope},"payload":{{"market":"MISO","instrument_id":"{instrument}","raw_data":{tick}}}}}"#
+        );
+        let outgoing = Outgoing {
+            partition: Some(partition),
+            key: Some(instrument),
+            payload: payload.into_bytes(),
+            ..Outgoing::default()
+        };
+        publisher.send(&outgoing).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+fn topics(pipeline: &Pipeline) -> Topics {
+    Topics::new(&pipeline.bootstrap()).unwrap()
+}
+
+fn all_hold(message: &str, parts: &[String]) {
+    parts
+        .iter()
+        .for_each(|part| assert!(message.contains(part.as_str()), "{part} is not in: {message}"));
+}

@@ -1,0 +1,156 @@
+//! Records that were removed before they were processed, and records that an operator passes.
+
+use super::*;
+
+/// `message` names the place and the offsets; its command is run; the service is started again.
+fn accept(pipeline: &Pipeline, service: Service, (topic, partition): (&str, i32), (from, to): (i64, i64)) {
+    let message = refuses_to_run(pipeline, service);
+    all_hold(
+        &message,
+        &[
+            format!("{topic}[{partition}]"),
+            format!("from {from} to {}", to - 1),
+            format!(
+                "`dp position accept {} --topic {topic} --partition {partition}`",
+                service.name()
+            ),
+        ],
+    );
+    let answer = run_as_typed(pipeline, &command_in(&message));
+    assert!(answer.contains(&format!("offsets {from} to {}", to - 1)), "{answer}");
+    start(pipeline, &[service]);
+}
+
+fn shows_gap(checks: &[String], group: &str, topic: &str, partition: i32, (from, to): (i64, i64)) {
+    let gap = format!(
+        "accepted gap: {group} has passed {topic}[{partition}] {from} to {}",
+        to - 1
+    );
+    assert!(checks.contains(&gap), "{gap} is not among {checks:?}");
+}
+
+#[test]
+fn raw_records_removed_unread_are_accepted_by_the_named_command() {
+    let pipeline = filled();
+    agrees(&pipeline);
+    stop(&pipeline, &[Service::Normalization]);
+    let from = end(&pipeline, RAW, 0);
+    publish_to(&pipeline, 0, 20, "REMOVED");
+    let to = from + 15;
+    topics(&pipeline).delete_records(RAW, 0, to).unwrap();
+    accept(&pipeline, Service::Normalization, (RAW, 0), (from, to));
+    shows_gap(&agrees(&pipeline), "normalization-local", RAW, 0, (from, to));
+}
+
+/// One removal, three homes of a position: the state topic, PostgreSQL, and a table's floor.
+#[test]
+fn enriched_records_removed_unread_are_accepted_for_stage_writer_and_projection() {
+    let pipeline = filled();
+    agrees(&pipeline);
+    stop(&pipeline, &[Service::Aggregation, Service::Projection]);
+    // The writer of this topic lives in the service that fills it: it must not write while the stage goes on.
+    pipeline.stack().kill9(localstack::Server::ClickHouse).unwrap();
+    let from = end(&pipeline, ENRICHED, 1);
+    publish_to(&pipeline, 1, 60, "UNREAD");
+    eventually("records arrive", || Ok(end(&pipeline, ENRICHED, 1) > from + 2)).unwrap();
+    stop(&pipeline, &[Service::Enrichment]);
+    let to = end(&pipeline, ENRICHED, 1);
+    topics(&pipeline).delete_records(ENRICHED, 1, to).unwrap();
+    pipeline.stack().start(localstack::Server::ClickHouse).unwrap();
+    pipeline
+        .stack()
+        .wait_ready(localstack::Server::ClickHouse, PATIENCE)
+        .unwrap();
+    for service in [Service::Enrichment, Service::Aggregation, Service::Projection] {
+        accept(&pipeline, service, (ENRICHED, 1), (from, to));
+    }
+    publish_to(&pipeline, 1, 20, "AFTERWARDS");
+    let checks = agrees(&pipeline);
+    for group in ["enrichment-local-clickhouse", "aggregation-local", "projection-local"] {
+        shows_gap(&checks, group, ENRICHED, 1, (from, to));
+    }
+}
+
+#[test]
+fn normalized_records_removed_unread_are_accepted_for_the_next_stage() {
+    let pipeline = filled();
+    agrees(&pipeline);
+    stop(&pipeline, &[Service::Enrichment]);
+    let from = end(&pipeline, NORMALIZED, 2);
+    publish_to(&pipeline, 2, 60, "LOST");
+    eventually("records arrive", || Ok(end(&pipeline, NORMALIZED, 2) > from + 2)).unwrap();
+    let to = end(&pipeline, NORMALIZED, 2);
+    eventually("the writer has them", || {
+        let sql = format!(
+            "SELECT count() FROM market_ticks WHERE src_partition = 2 AND src_offset = {}",
+            to - 1
+        );
+        Ok(pipeline.clickhouse.number(&sql)? == 1)
+    })
+    .unwrap();
+    topics(&pipeline).delete_records(NORMALIZED, 2, to).unwrap();
+    accept(&pipeline, Service::Enrichment, (NORMALIZED, 2), (from, to));
+    shows_gap(&agrees(&pipeline), "enrichment-local", NORMALIZED, 2, (from, to));
+}
+
+#[test]
+fn what_an_operator_passes_is_missing_without_its_record_and_shown_with_it() {
+    let pipeline = filled();
+    agrees(&pipeline);
+    let (from, command) = (end(&pipeline, RAW, 1), |to: i64| {
+        format!("dp position skip normalization --topic {RAW} --partition 1 --to {to} --reason 'a test'")
+    });
+    for (to, why) in [
+        (from + 1, "between"),
+        (from - 1, "nothing behind a position is read again"),
+    ] {
+        let refused = pipeline
+            .dp(&[
+                "position",
+                "skip",
+                "normalization",
+                "--topic",
+                RAW,
+                "--partition",
+                "1",
+                "--to",
+                &to.to_string(),
+            ])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains(why), "{told}");
+    }
+    stop(&pipeline, &[Service::Normalization]);
+    publish_to(&pipeline, 1, 12, "PASSED");
+    run_as_typed(&pipeline, &format!("{} --dry-run", command(from + 5)));
+    assert_eq!(
+        pipeline
+            .clickhouse
+            .number("SELECT count() FROM accepted_gaps WHERE reason = 'a test'")
+            .unwrap(),
+        0
+    );
+    run_as_typed(&pipeline, &command(from + 5));
+    start(&pipeline, &[Service::Normalization]);
+    shows_gap(&agrees(&pipeline), "normalization-local", RAW, 1, (from, from + 5));
+
+    pipeline
+        .clickhouse
+        .run("CREATE TABLE kept ENGINE = Memory AS SELECT * FROM accepted_gaps")
+        .unwrap();
+    pipeline.clickhouse.run("TRUNCATE TABLE accepted_gaps").unwrap();
+    let verified = pipeline.verify().unwrap();
+    pipeline
+        .clickhouse
+        .run("INSERT INTO accepted_gaps SELECT * FROM kept")
+        .unwrap();
+    pipeline.clickhouse.run("DROP TABLE kept").unwrap();
+    assert_eq!(verified.code, 1, "{:?}", verified.failed());
+    assert!(
+        verified.names(&[&format!("{RAW}/1/{from}/0"), "is missing"]),
+        "{:?}",
+        verified.differences()
+    );
+    agrees(&pipeline);
+}
