@@ -32,6 +32,8 @@ pub(crate) struct Event<'a> {
     pub hub: Option<Text<'a>>,
     pub market_status: Option<Text<'a>>,
     pub source_system: Text<'a>,
+    /// Who sent it, where the message says so beside its source system.
+    pub producer: Option<Text<'a>>,
     pub sequence: Option<i64>,
 }
 
@@ -40,6 +42,11 @@ impl Event<'_> {
         self.correlation_id
             .as_ref()
             .map_or(self.event_id.as_str(), Text::as_str)
+    }
+
+    /// Whose event ids they are.
+    pub(crate) fn source(&self) -> &str {
+        self.producer.as_ref().unwrap_or(&self.source_system).as_str()
     }
 
     /// The checks that need more than one field, or the log.

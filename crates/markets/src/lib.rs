@@ -11,6 +11,7 @@ mod check;
 mod document;
 mod event;
 mod format;
+mod identity;
 mod json;
 mod message;
 mod miso;

@@ -3,12 +3,12 @@
 //! repeated event emits nothing.
 
 use codec::{Wire, framing};
-use domain::{Kind, Micros, Origin, QualityFlags, Tick};
-use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+use domain::{EventKey, Kind, Micros, Origin, QualityFlags, Tick};
 
 use crate::check;
 use crate::document::Document;
 use crate::event::{Event, venue_of};
+use crate::identity;
 use crate::message::RawMessage;
 use crate::miso;
 use crate::quality::{self, LastTicks, QualitySettings};
@@ -52,6 +52,7 @@ pub struct Normalizer {
     config: NormalizerConfig,
     raw_text: String,
     avro: Vec<u8>,
+    hashed: Vec<u8>,
     last: LastTicks,
 }
 
@@ -60,7 +61,7 @@ pub struct Parsed<'s> {
     message: RawMessage<'s>,
     config: &'s NormalizerConfig,
     last: &'s mut LastTicks,
-    event_key: u128,
+    event_key: EventKey,
     selected: Option<Vec<i32>>,
     content: Content<'s>,
 }
@@ -85,7 +86,7 @@ struct Opened<'s> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// [`Parsed::event_key`].
-    pub event_key: u128,
+    pub event_key: EventKey,
     /// Ticks emitted.
     pub ticks: u32,
     /// Rows refused; with `ticks` they are all rows.
@@ -99,6 +100,7 @@ impl Normalizer {
             config,
             raw_text: String::new(),
             avro: Vec::new(),
+            hashed: Vec::new(),
             last: LastTicks::new(),
         }
     }
@@ -117,6 +119,7 @@ impl Normalizer {
             config,
             raw_text,
             avro,
+            hashed,
             last,
         } = self;
         let config: &'s NormalizerConfig = config;
@@ -126,7 +129,7 @@ impl Normalizer {
         };
         let is_avro = framing::is_framed(message.payload);
         let (content, event_key) = match message.format.filter(|_| !is_avro) {
-            Some(format) => open_document(message, format, config, attempt)?,
+            Some(format) => open_document(message, format, config, attempt, hashed)?,
             None => {
                 check_size(message, config.max_tick_bytes)?;
                 let event = if is_avro {
@@ -134,7 +137,7 @@ impl Normalizer {
                 } else {
                     shapes::read_json(message, &config.venues, raw_text)?
                 };
-                let key = xxh3_128_with_seed(event.event_id.as_str().as_bytes(), u64::from(attempt));
+                let key = identity::of_tick(&event, attempt, hashed);
                 (Content::Tick(event), key)
             }
         };
@@ -161,7 +164,7 @@ impl Normalizer {
         let parsed = self.parse(message)?;
         let event_key = parsed.event_key();
         let mut ticks = 0;
-        let rejected = parsed.emit(now, &mut |tick| {
+        let rejected = parsed.emit(now, QualityFlags::NONE, &mut |tick| {
             ticks += 1;
             emit(tick);
         });
@@ -174,9 +177,8 @@ impl Normalizer {
 }
 
 impl Parsed<'_> {
-    /// What the event-id window knows the message by: a hash of event id and attempt. The event of a document is known
-    /// by its bytes and its tenant, since one document may be meant for two.
-    pub fn event_key(&self) -> u128 {
+    /// What the event window knows the message by.
+    pub fn event_key(&self) -> EventKey {
         self.event_key
     }
 
@@ -203,8 +205,8 @@ impl Parsed<'_> {
     }
 
     /// Makes the ticks, in the order of their index; answers the rows that are refused. `now` is the wall clock, a
-    /// remark on each tick.
-    pub fn emit(self, now: Micros, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
+    /// remark on each tick; `remarks` is what the caller knows of the message, such as a reused event id.
+    pub fn emit(self, now: Micros, remarks: QualityFlags, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
         let Parsed {
             message,
             config,
@@ -216,7 +218,7 @@ impl Parsed<'_> {
         match content {
             Content::Tick(event) => {
                 let mut tick = event.tick(&message, now);
-                tick.quality_flags = quality::flags(&config.quality, event.venue, &tick, QualityFlags::NONE, last);
+                tick.quality_flags = quality::flags(&config.quality, event.venue, &tick, remarks, last);
                 emit(&tick);
                 Vec::new()
             }
@@ -238,17 +240,14 @@ fn open_document<'s>(
     format: &'s str,
     config: &'s NormalizerConfig,
     attempt: u32,
-) -> Result<(Content<'s>, u128), Rejection> {
+    hashed: &mut Vec<u8>,
+) -> Result<(Content<'s>, EventKey), Rejection> {
     check_size(message, config.max_document_bytes)?;
     let tenant_id = message.tenant.unwrap_or(&config.default_tenant);
     check::identifier(tenant_id, "header dp.tenant_id")?;
     let document = Document::read(format, message.payload)?;
     let venue = venue_of(&config.venues, document.market(), "the market of the format")?;
-    let hash = xxh3_128(message.payload);
-    let event_key = xxh3_128_with_seed(
-        &[&hash.to_le_bytes(), tenant_id.as_bytes()].concat(),
-        u64::from(attempt),
-    );
+    let (event_key, hash) = identity::of_document(tenant_id, format, message.payload, attempt, hashed);
     let opened = Opened {
         document,
         event_id: format!("{hash:032x}"),

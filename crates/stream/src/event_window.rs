@@ -1,19 +1,22 @@
-//! The event-id window of one raw partition (blueprint section 2, "Repeated events").
+//! The event window of one raw partition (blueprint section 2, "Repeated events").
 //!
-//! A message is a duplicate iff an earlier message of the partition carried the same event id within the last
-//! `micros` of append time and the last `max_ids` offsets. Duplicates count as earlier messages; dead-lettered ones are
-//! never shown to the window. So the answer is a function of the log (INV-1), and a window that has read back far enough
-//! answers like one that never stopped.
+//! A message repeats an event iff an earlier message of the partition carried the same event (the same id and the same
+//! facts) within the last `micros` of append time and the last `max_ids` offsets. Repetitions count as earlier messages;
+//! dead-lettered messages are never shown to the window. The same id with other facts is another event: [`Seen::IdReused`].
+//! So every answer is a function of the log (INV-1), and a window that has read back far enough answers like one that
+//! never stopped.
 //!
 //! Shape: a ring of one slot per offset, chained by hash bucket from newest to oldest. A chain needs no deletion: it ends
 //! at the first slot that is too old. Ring and buckets start small and double whenever more offsets are within the window,
-//! up to the largest number of ids. An id is known by 80 bits of its 128-bit hash, the tag and the bucket of the smallest
-//! window: a false match then has a probability below 10^-18 a message.
-//! Memory: 12 bytes a slot and 4 to 8 a slot for buckets, for the most offsets that ever were within the window at a time.
+//! up to the largest number of ids. Id and facts are known by 64 bits of hash each: a message is taken for a repetition by
+//! mistake with a probability below 10^-32 for each event in the window, and for a reused id below 10^-13 in all.
+//! Memory: 20 bytes a slot and 4 to 8 a slot for buckets, for the most offsets that ever were within the window at a
+//! time: 24 MB at 1,000,000. Where more messages than that come within `micros`, the oldest offsets leave before their
+//! time; [`EventWindow::take_forgotten_early`] counts them.
 
 use std::collections::VecDeque;
 
-use domain::Micros;
+use domain::{EventKey, Micros};
 
 /// Limits of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,25 +27,38 @@ pub struct WindowLimits {
     pub max_ids: u32,
 }
 
+/// What the window says about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// No earlier message in the window has its id.
+    New,
+    /// An earlier message in the window carried the same event.
+    Repeated,
+    /// Earlier messages in the window have its id, and none of them its facts.
+    IdReused,
+}
+
 /// Slots to begin with; as many buckets.
 const FEWEST_SLOTS: u32 = 1 << 16;
 
 /// Offsets are kept modulo this (not 2^32), so that 0 can stand for "none".
 const OFFSET_MODULUS: i64 = u32::MAX as i64;
 
-/// The window of one raw partition. Offsets must be shown in increasing order.
+/// The window of one raw partition. Offsets must be shown in increasing order; any other increasing number does where
+/// messages have no offsets.
 #[derive(Debug)]
 pub struct EventWindow {
     limits: WindowLimits,
-    tags: Vec<u64>,
+    keys: Vec<EventKey>,
     older: Vec<u32>,
+    /// Their number is a power of two.
     buckets: Vec<u32>,
-    /// A power of two, as is the number of buckets.
-    fewest_buckets: usize,
     /// (first offset, append time) of each run of equal append times, oldest first.
     times: VecDeque<(i64, Micros)>,
     first_offset: Option<i64>,
+    last_offset: i64,
     newest_time: Micros,
+    forgotten_early: u64,
 }
 
 impl EventWindow {
@@ -53,37 +69,67 @@ impl EventWindow {
 
     fn of_slots(limits: WindowLimits, slots: u32) -> EventWindow {
         let slots = slots.min(limits.max_ids).max(1) as usize;
-        let buckets = slots.next_power_of_two();
         EventWindow {
             limits,
-            tags: vec![0; slots],
+            keys: vec![EventKey::default(); slots],
             older: vec![0; slots],
-            buckets: vec![0; buckets],
-            fewest_buckets: buckets,
+            buckets: vec![0; slots.next_power_of_two()],
             times: VecDeque::new(),
             first_offset: None,
+            last_offset: 0,
             newest_time: Micros::MIN,
+            forgotten_early: 0,
         }
     }
 
-    /// Remembers the event of this message; true where an earlier one in the window had the same id.
-    pub fn observe(&mut self, offset: i64, appended_at: Micros, key: u128) -> bool {
-        self.first_offset.get_or_insert(offset);
+    /// Remembers the event of this message; answers what earlier messages in the window say about it.
+    pub fn observe(&mut self, offset: i64, appended_at: Micros, key: EventKey) -> Seen {
+        if self.first_offset.is_none() {
+            (self.first_offset, self.last_offset) = (Some(offset), offset);
+        }
         // A broker clock that steps back must not make an expired id live again.
         self.newest_time = self.newest_time.max(appended_at);
         self.remember_time(offset);
         let oldest = self.oldest_live(offset);
+        self.count_forgotten(offset);
         let live = usize::try_from(offset - oldest).unwrap_or(0) + 1;
-        while self.tags.len() < live.min(self.limits.max_ids as usize) {
+        while self.keys.len() < live.min(self.limits.max_ids as usize) {
             self.grow(offset, oldest);
         }
 
-        let (base, tag) = ((key >> 64) as usize & (self.fewest_buckets - 1), key as u64);
-        let duplicate = self
-            .chain(self.bucket(base, tag), offset, oldest)
-            .any(|(_, known)| known == tag);
-        self.link(base, tag, offset);
-        duplicate
+        let mut seen = Seen::New;
+        for (_, known) in self.chain(self.bucket(key), offset, oldest) {
+            if known == key {
+                seen = Seen::Repeated;
+                break;
+            }
+            if known.id == key.id {
+                seen = Seen::IdReused;
+            }
+        }
+        self.link(key, offset);
+        seen
+    }
+
+    /// How many offsets have left the window before their time since this was asked last: more messages than `max_ids`
+    /// came within `micros`, and whether they are repeated is not known any more.
+    pub fn take_forgotten_early(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten_early)
+    }
+
+    /// The append time that the window reaches back now.
+    pub fn covered(&self) -> Micros {
+        let by_count = self.last_offset - i64::from(self.limits.max_ids) + 1;
+        let after = self.times.partition_point(|(first, _)| *first <= by_count);
+        let oldest = self.times.get(after.saturating_sub(1));
+        oldest.map_or(0, |(_, time)| self.newest_time - time)
+    }
+
+    fn count_forgotten(&mut self, offset: i64) {
+        let max_ids = i64::from(self.limits.max_ids);
+        let in_time = self.by_time(offset).max(self.last_offset - max_ids + 1);
+        self.forgotten_early += u64::try_from(offset - max_ids + 1 - in_time).unwrap_or(0);
+        self.last_offset = offset;
     }
 
     fn remember_time(&mut self, offset: i64) {
@@ -100,14 +146,18 @@ impl EventWindow {
         }
     }
 
-    fn oldest_live(&self, offset: i64) -> i64 {
-        let by_time = self.times.front().map_or(offset, |(first, _)| *first);
-        let by_count = offset - i64::from(self.limits.max_ids) + 1;
-        by_time.max(by_count).max(self.first_offset.unwrap_or(offset))
+    /// The oldest offset that is not too old by its append time.
+    fn by_time(&self, offset: i64) -> i64 {
+        let in_time = self.times.front().map_or(offset, |(first, _)| *first);
+        in_time.max(self.first_offset.unwrap_or(offset))
     }
 
-    /// Offsets and tags of a bucket that are not older than `oldest`, newest first, as seen from `offset`.
-    fn chain(&self, bucket: usize, offset: i64, oldest: i64) -> impl Iterator<Item = (i64, u64)> {
+    fn oldest_live(&self, offset: i64) -> i64 {
+        self.by_time(offset).max(offset - i64::from(self.limits.max_ids) + 1)
+    }
+
+    /// Offsets and events of a bucket that are not older than `oldest`, newest first, as seen from `offset`.
+    fn chain(&self, bucket: usize, offset: i64, oldest: i64) -> impl Iterator<Item = (i64, EventKey)> {
         let (mut link, mut from) = (self.buckets.get(bucket).copied().unwrap_or(0), offset);
         std::iter::from_fn(move || {
             let at = if link == 0 { return None } else { long(link, from) };
@@ -116,27 +166,27 @@ impl EventWindow {
             }
             let slot = self.slot(at);
             (link, from) = (self.older.get(slot).copied().unwrap_or(0), at);
-            Some((at, self.tags.get(slot).copied().unwrap_or(0)))
+            Some((at, self.keys.get(slot).copied().unwrap_or_default()))
         })
     }
 
     /// Makes this offset the newest of its bucket.
-    fn link(&mut self, base: usize, tag: u64, offset: i64) {
-        let (bucket, slot) = (self.bucket(base, tag), self.slot(offset));
-        if let (Some(t), Some(o), Some(b)) = (
-            self.tags.get_mut(slot),
+    fn link(&mut self, key: EventKey, offset: i64) {
+        let (bucket, slot) = (self.bucket(key), self.slot(offset));
+        if let (Some(k), Some(o), Some(b)) = (
+            self.keys.get_mut(slot),
             self.older.get_mut(slot),
             self.buckets.get_mut(bucket),
         ) {
-            (*t, *o, *b) = (tag, *b, short(offset));
+            (*k, *o, *b) = (key, *b, short(offset));
         }
     }
 
     /// Twice the slots and buckets, with everything that is not older than `oldest`, as seen from `offset`.
     fn grow(&mut self, offset: i64, oldest: i64) {
-        let slots = (self.tags.len() * 2).min(self.limits.max_ids as usize);
+        let slots = (self.keys.len() * 2).min(self.limits.max_ids as usize);
         let mut grown = EventWindow {
-            tags: vec![0; slots],
+            keys: vec![EventKey::default(); slots],
             older: vec![0; slots],
             buckets: vec![0; slots.next_power_of_two()],
             times: std::mem::take(&mut self.times),
@@ -145,21 +195,20 @@ impl EventWindow {
         let mut chain = Vec::new();
         for bucket in 0..self.buckets.len() {
             chain.extend(self.chain(bucket, offset, oldest));
-            // A bucket of the larger window gets its ids from this one only, so their order stays.
-            for (at, tag) in chain.drain(..).rev() {
-                grown.link(bucket & (self.fewest_buckets - 1), tag, at);
+            // A bucket of the larger window gets its events from this one only, so their order stays.
+            for (at, key) in chain.drain(..).rev() {
+                grown.link(key, at);
             }
         }
         *self = grown;
     }
 
-    /// The bucket of an id: the larger the window, the more bits of the tag are added to its base.
-    fn bucket(&self, base: usize, tag: u64) -> usize {
-        base | (tag as usize).wrapping_mul(self.fewest_buckets) & (self.buckets.len() - 1)
+    fn bucket(&self, key: EventKey) -> usize {
+        key.id as usize & (self.buckets.len() - 1)
     }
 
     fn slot(&self, offset: i64) -> usize {
-        offset.rem_euclid(self.tags.len() as i64) as usize
+        offset.rem_euclid(self.keys.len() as i64) as usize
     }
 }
 
@@ -177,25 +226,38 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn key(id: u64) -> u128 {
-        // Few buckets on purpose, so that chains are long.
-        (u128::from(id % 3) << 64) | u128::from(id)
+    fn key(id: u64, facts: u64) -> EventKey {
+        EventKey {
+            // Few buckets on purpose, so that chains are long.
+            id: (id << 32) | (id % 3),
+            facts,
+        }
     }
 
-    fn naive(log: &[(i64, Micros, u64)], at: usize, limits: WindowLimits) -> bool {
-        let (offset, time, id) = log[at];
-        log[..at]
+    /// The definition: (offset, append time, id, facts) in order.
+    type Log = Vec<(i64, Micros, u64, u64)>;
+
+    fn naive(log: &Log, at: usize, limits: WindowLimits) -> Seen {
+        let (offset, time, id, facts) = log[at];
+        let earlier: Vec<u64> = log[..at]
             .iter()
-            .any(|(o, t, i)| *i == id && *o > offset - i64::from(limits.max_ids) && *t >= time - limits.micros)
+            .filter(|(o, t, i, _)| *i == id && *o > offset - i64::from(limits.max_ids) && *t >= time - limits.micros)
+            .map(|(_, _, _, facts)| *facts)
+            .collect();
+        match (earlier.is_empty(), earlier.contains(&facts)) {
+            (true, _) => Seen::New,
+            (false, true) => Seen::Repeated,
+            (false, false) => Seen::IdReused,
+        }
     }
 
     prop_compose! {
-        fn logs()(steps in proptest::collection::vec((1i64..3, 0i64..40, 0u64..12), 1..300), start in 0i64..5_000_000_000) -> Vec<(i64, Micros, u64)> {
+        fn logs()(steps in proptest::collection::vec((1i64..3, 0i64..40, 0u64..8, 0u64..3), 1..300), start in 0i64..5_000_000_000) -> Log {
             let (mut offset, mut time) = (start, 1_000);
-            steps.into_iter().map(|(gap, wait, id)| {
+            steps.into_iter().map(|(gap, wait, id, facts)| {
                 offset += gap;
                 time += wait / 10 * 10;
-                (offset, time, id)
+                (offset, time, id, facts)
             }).collect()
         }
     }
@@ -209,9 +271,57 @@ mod tests {
         let mut window = EventWindow::of_slots(limits, 16);
         // One message a microsecond: 101 are within the window.
         for offset in 0..100_000 {
-            assert!(!window.observe(offset, offset, u128::from(offset as u64)));
+            let event = key(offset as u64, 0);
+            assert_eq!(window.observe(offset, offset, event), Seen::New);
         }
-        assert_eq!((window.tags.len(), window.buckets.len()), (128, 128));
+        assert_eq!((window.keys.len(), window.buckets.len()), (128, 128));
+        assert_eq!((window.take_forgotten_early(), window.covered()), (0, 100));
+    }
+
+    #[test]
+    fn facts_that_were_seen_before_are_repeated_however_often_the_id_was_reused_between() {
+        let limits = WindowLimits {
+            micros: 100,
+            max_ids: 1_000,
+        };
+        let mut window = EventWindow::new(limits);
+        let answers: Vec<Seen> = [1, 2, 1, 2, 3]
+            .into_iter()
+            .zip(0..)
+            .map(|(facts, offset)| window.observe(offset, offset, key(7, facts)))
+            .collect();
+        let expected = [
+            Seen::New,
+            Seen::IdReused,
+            Seen::Repeated,
+            Seen::Repeated,
+            Seen::IdReused,
+        ];
+        assert_eq!(answers, expected);
+    }
+
+    #[test]
+    fn a_flood_shortens_the_window_and_is_counted() {
+        let limits = WindowLimits {
+            micros: 1_000,
+            max_ids: 10,
+        };
+        let mut window = EventWindow::new(limits);
+        for offset in 0..25 {
+            window.observe(offset, offset, key(offset as u64, 0));
+        }
+        assert_eq!((window.take_forgotten_early(), window.covered()), (15, 9));
+        assert_eq!(
+            window.observe(25, 25, key(10, 0)),
+            Seen::New,
+            "forgotten before its time"
+        );
+        // After a quiet time they leave in time, and nothing is counted.
+        window.take_forgotten_early();
+        for offset in 26..40 {
+            window.observe(offset, 5_000, key(offset as u64, 0));
+        }
+        assert_eq!((window.take_forgotten_early(), window.covered()), (4, 0));
     }
 
     proptest! {
@@ -219,9 +329,25 @@ mod tests {
         fn agrees_with_the_definition(log in logs(), max_ids in 1u32..40, slots in 1u32..40) {
             let limits = WindowLimits { micros: 100, max_ids };
             let mut window = EventWindow::of_slots(limits, slots);
-            for (at, (offset, time, id)) in log.iter().copied().enumerate() {
-                prop_assert_eq!(window.observe(offset, time, key(id)), naive(&log, at, limits), "at {}", at);
+            for (at, (offset, time, id, facts)) in log.iter().copied().enumerate() {
+                prop_assert_eq!(window.observe(offset, time, key(id, facts)), naive(&log, at, limits), "at {}", at);
             }
+        }
+
+        /// Whatever is within `micros` and beyond `max_ids` was counted, once.
+        #[test]
+        fn what_leaves_before_its_time_is_counted(waits in proptest::collection::vec(0i64..40, 1..300), max_ids in 1u32..40) {
+            let limits = WindowLimits { micros: 100, max_ids };
+            let mut window = EventWindow::of_slots(limits, 4);
+            let (mut time, mut times, mut forgotten) = (1_000, Vec::new(), 0);
+            for (offset, wait) in (0_i64..).zip(waits) {
+                time += wait / 10;
+                times.push(time);
+                window.observe(offset, time, key(offset as u64, 0));
+                let pushed = usize::try_from(offset - i64::from(max_ids)).ok().and_then(|leaves| times.get(leaves));
+                forgotten += u64::from(pushed.is_some_and(|appended_at| *appended_at >= time - limits.micros));
+            }
+            prop_assert_eq!(window.take_forgotten_early(), forgotten);
         }
 
         /// A window rebuilt by reading back answers like one that never stopped.
@@ -229,14 +355,14 @@ mod tests {
         fn reading_back_restores_it(log in logs(), cut in 0usize..300, max_ids in 1u32..40, slots in 1u32..40) {
             let limits = WindowLimits { micros: 100, max_ids };
             let cut = cut.min(log.len() - 1);
-            let (cut_offset, cut_time, _) = log[cut];
-            let back = log.iter().position(|(o, t, _)| *o > cut_offset - i64::from(max_ids) && *t >= cut_time - limits.micros).unwrap_or(cut);
+            let (cut_offset, cut_time, ..) = log[cut];
+            let back = log.iter().position(|(o, t, ..)| *o > cut_offset - i64::from(max_ids) && *t >= cut_time - limits.micros).unwrap_or(cut);
             let mut whole = EventWindow::of_slots(limits, slots);
             let mut rebuilt = EventWindow::of_slots(limits, slots);
-            for (at, (offset, time, id)) in log.iter().copied().enumerate() {
-                let expected = whole.observe(offset, time, key(id));
+            for (at, (offset, time, id, facts)) in log.iter().copied().enumerate() {
+                let expected = whole.observe(offset, time, key(id, facts));
                 if at >= back {
-                    let answer = rebuilt.observe(offset, time, key(id));
+                    let answer = rebuilt.observe(offset, time, key(id, facts));
                     if at >= cut {
                         prop_assert_eq!(answer, expected, "at {}", at);
                     }

@@ -1,12 +1,13 @@
 //! A simulator of stateless stages around the very pieces that run ([`AckWindow`], [`Frontier`], [`EventWindow`],
 //! [`Sequencer`]): owners that crash, zombies that go on, delivery errors, delayed and reordered commits, group resets.
-//! Downstream, a sequencer must accept exactly the first occurrence of every event. Each rule can be taken out, and then
-//! some seed must go wrong.
+//! Tenants share event ids, and producers use one id for several facts. Downstream, a sequencer must accept exactly the
+//! first occurrence of every event, with the flag of a reused id where it belongs. Each rule can be taken out, and then some
+//! seed must go wrong.
 
-use domain::{Micros, RawPosition};
+use domain::{EventKey, Micros, RawPosition};
 
 use crate::acks::AckWindow;
-use crate::event_window::{EventWindow, WindowLimits};
+use crate::event_window::{EventWindow, Seen, WindowLimits};
 use crate::frontier::Frontier;
 use crate::model_random::Random;
 use crate::{Sequencer, Ticket};
@@ -25,11 +26,20 @@ enum Without {
     ReadBack,
     /// A repeated event is not remembered as an earlier message.
     DuplicatesIncluded,
+    /// An event is known by its id, whoever the tenant is.
+    TenantOfAnEvent,
+    /// An event is known by its id, whatever it says.
+    FactsOfAnEvent,
 }
+
+/// An output: its place, and whether it carries the flag of a reused id.
+type Output = (RawPosition, bool);
 
 #[derive(Clone, Copy)]
 struct Raw {
-    event: u128,
+    tenant: u64,
+    id: u64,
+    facts: u64,
     appended_at: Micros,
     rows: i32,
 }
@@ -46,7 +56,7 @@ struct Owner {
     acks: AckWindow,
     frontier: Frontier,
     /// Sent, not yet landed: (ticket, output).
-    in_flight: Vec<(Ticket, RawPosition)>,
+    in_flight: Vec<(Ticket, Output)>,
     alive: bool,
 }
 
@@ -55,7 +65,7 @@ struct World {
     random: Random,
     raw: Vec<Raw>,
     owners: Vec<Owner>,
-    downstream: Vec<RawPosition>,
+    downstream: Vec<Output>,
     committed: usize,
     /// Commits on their way: they may arrive late and in any order.
     commits: Vec<usize>,
@@ -69,7 +79,9 @@ impl World {
             .map(|_| {
                 time += random.below(12) as i64;
                 Raw {
-                    event: u128::from(random.below(14)),
+                    tenant: random.below(2),
+                    id: random.below(5),
+                    facts: random.below(2),
                     appended_at: time,
                     rows: 1 + random.below(3) as i32,
                 }
@@ -123,16 +135,16 @@ impl World {
             return;
         };
         let offset = owner.at as i64;
-        let duplicate = if self.without == Without::DuplicatesIncluded {
+        let seen = if self.without == Without::DuplicatesIncluded {
             only_first_occurrences_count(&self.raw, owner.at)
         } else {
-            owner.window.observe(offset, raw.appended_at, raw.event)
+            owner.window.observe(offset, raw.appended_at, raw.key(self.without))
         };
         if owner.at >= owner.emit_from {
-            if !duplicate {
-                for row in 0..raw.rows {
-                    let ticket = owner.acks.issue();
-                    owner.in_flight.push((ticket, RawPosition { offset, index: row }));
+            if seen != Seen::Repeated {
+                for index in 0..raw.rows {
+                    let output = (RawPosition { offset, index }, seen == Seen::IdReused);
+                    owner.in_flight.push((owner.acks.issue(), output));
                 }
             }
             owner.frontier.handled(offset + 1, owner.acks.last());
@@ -216,17 +228,17 @@ impl World {
         while self.owners[last].at < self.raw.len() {
             self.read(last);
         }
-        let rest: Vec<RawPosition> = self.owners[last]
+        let rest: Vec<Output> = self.owners[last]
             .in_flight
             .drain(..)
             .map(|(_, output)| output)
             .collect();
         self.downstream.extend(rest);
         let mut sequencer = Sequencer::default();
-        let accepted: Vec<RawPosition> = self
+        let accepted: Vec<Output> = self
             .downstream
             .iter()
-            .filter(|output| sequencer.accept("f", 0, **output) || self.without == Without::Sequencer)
+            .filter(|(place, _)| sequencer.accept("f", 0, *place) || self.without == Without::Sequencer)
             .copied()
             .collect();
         if accepted == self.expected() {
@@ -237,44 +249,72 @@ impl World {
     }
 
     /// The definition, written without any of the pieces.
-    fn expected(&self) -> Vec<RawPosition> {
-        let is_first = |at: usize| {
+    fn expected(&self) -> Vec<Output> {
+        let seen_before = |at: usize| {
             let raw = self.raw[at];
-            !self.raw[..at].iter().enumerate().any(|(before, earlier)| {
-                earlier.event == raw.event
-                    && at - before < LIMITS.max_ids as usize
-                    && earlier.appended_at >= raw.appended_at - LIMITS.micros
-            })
-        };
-        (0..self.raw.len())
-            .filter(|at| is_first(*at))
-            .flat_map(|at| {
-                (0..self.raw[at].rows).map(move |index| RawPosition {
-                    offset: at as i64,
-                    index,
+            let earlier: Vec<u64> = self.raw[..at]
+                .iter()
+                .enumerate()
+                .filter(|(before, earlier)| {
+                    (earlier.tenant, earlier.id) == (raw.tenant, raw.id)
+                        && at - before < LIMITS.max_ids as usize
+                        && earlier.appended_at >= raw.appended_at - LIMITS.micros
                 })
-            })
-            .collect()
+                .map(|(_, earlier)| earlier.facts)
+                .collect();
+            (earlier.contains(&raw.facts), !earlier.is_empty())
+        };
+        let mut expected = Vec::new();
+        for (at, raw) in self.raw.iter().enumerate() {
+            let (is_repeated, is_reused) = seen_before(at);
+            let rows = if is_repeated { 0 } else { raw.rows };
+            let offset = at as i64;
+            expected.extend((0..rows).map(|index| (RawPosition { offset, index }, is_reused)));
+        }
+        expected
+    }
+}
+
+impl Raw {
+    fn key(&self, without: Without) -> EventKey {
+        let (mut tenant, mut facts) = (self.tenant, self.facts);
+        match without {
+            Without::TenantOfAnEvent => tenant = 0,
+            Without::FactsOfAnEvent => facts = 0,
+            _ => {}
+        }
+        EventKey {
+            id: (tenant << 32) | self.id,
+            facts,
+        }
     }
 }
 
 /// The rule with the mistake: a repeated event does not prolong the memory of its id.
-fn only_first_occurrences_count(raw: &[Raw], at: usize) -> bool {
+fn only_first_occurrences_count(raw: &[Raw], at: usize) -> Seen {
     let mut first: Vec<usize> = Vec::new();
     for now in 0..=at {
-        let duplicate = first.iter().any(|before| {
-            raw[*before].event == raw[now].event
-                && now - before < LIMITS.max_ids as usize
-                && raw[*before].appended_at >= raw[now].appended_at - LIMITS.micros
-        });
+        let event = raw[now].key(Without::Nothing);
+        let is_live = |before: usize| {
+            now - before < LIMITS.max_ids as usize && raw[before].appended_at >= raw[now].appended_at - LIMITS.micros
+        };
+        let live = first.iter().filter(|before| is_live(**before));
+        let known: Vec<EventKey> = live.map(|before| raw[*before].key(Without::Nothing)).collect();
+        let seen = if known.contains(&event) {
+            Seen::Repeated
+        } else if known.iter().any(|earlier| earlier.id == event.id) {
+            Seen::IdReused
+        } else {
+            Seen::New
+        };
         if now == at {
-            return duplicate;
+            return seen;
         }
-        if !duplicate {
+        if seen != Seen::Repeated {
             first.push(now);
         }
     }
-    false
+    Seen::New
 }
 
 fn run(without: Without, seed: u64) -> Result<(), String> {
@@ -301,6 +341,8 @@ fn each_rule_is_needed() {
         Without::Sequencer,
         Without::ReadBack,
         Without::DuplicatesIncluded,
+        Without::TenantOfAnEvent,
+        Without::FactsOfAnEvent,
     ] {
         assert!(
             (0..5000).any(|seed| run(without, seed).is_err()),

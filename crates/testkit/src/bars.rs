@@ -88,6 +88,7 @@ mod tests {
             price,
             volume,
             time,
+            reused_id: false,
         }
     }
 

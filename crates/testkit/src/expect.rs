@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::kafka::Record;
 use crate::parse::{Parser, Tick};
 
-/// Length of the window in which a repeated event id is a repetition, in milliseconds of append time.
+/// Length of the window in which the same event is a repetition, in milliseconds of append time.
 const EVENT_WINDOW: i64 = 300_000;
 
 /// The fate of every raw message.
@@ -23,13 +23,16 @@ pub struct Expected {
     pub rejected_rows: u64,
 }
 
+/// Topic, partition, and whose id it is.
+type Id = (String, i32, [Vec<u8>; 3]);
+
 /// Follows a log from its beginning, as far as it has been read.
 #[derive(Debug, Default)]
 pub struct Follower {
     /// The fate of what was read.
     pub expected: Expected,
-    /// Append time of each event, by topic and partition.
-    seen: HashMap<(String, i32, Vec<u8>), i64>,
+    /// What was said under each id, and when last, by topic and partition.
+    seen: HashMap<Id, Vec<(String, i64)>>,
 }
 
 impl Follower {
@@ -38,19 +41,24 @@ impl Follower {
         let expected = &mut self.expected;
         expected.messages += 1;
         let place = (record.topic.clone(), record.partition, record.offset);
-        let sound = match parser.parse(record) {
+        let mut sound = match parser.parse(record) {
             Ok(sound) => sound,
             Err(code) => {
                 expected.dead_letters.insert(place, code.to_owned());
                 return;
             }
         };
-        let key = (record.topic.clone(), record.partition, sound.event);
-        let before = self.seen.insert(key, record.timestamp);
-        if before.is_some_and(|before| before >= record.timestamp - EVENT_WINDOW) {
+        let key = (record.topic.clone(), record.partition, sound.id);
+        let said = self.seen.entry(key).or_default();
+        said.retain(|(_, at)| *at >= record.timestamp - EVENT_WINDOW);
+        let reused_id = !said.is_empty();
+        if let Some((_, at)) = said.iter_mut().find(|(facts, _)| *facts == sound.facts) {
+            *at = record.timestamp;
             expected.repeated += 1;
             return;
         }
+        said.push((sound.facts, record.timestamp));
+        sound.ticks.iter_mut().for_each(|tick| tick.reused_id = reused_id);
         if !sound.rejected.is_empty() {
             expected.rejected_rows += sound.rejected.len() as u64;
             expected.dead_letters.insert(place, "rows".to_owned());

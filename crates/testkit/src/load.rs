@@ -1,11 +1,13 @@
 //! A load of raw messages with a ledger: what was published is known from the publishing, not from the log.
 //!
-//! Role: ticks of made-up instruments in message shapes A and B, some late, some repeated, some poison, at a steady rate
-//! from a thread of its own, through restarts of the broker. Every event id is unique within seed and session, so that the
-//! ledger can be compared with what a reader of the log counts.
+//! Role: ticks of made-up instruments in message shapes A and B, some late, some repeated (as bytes, and as a producer's
+//! retry with other transport fields), some under an id that another tenant or another price has, some poison, at a steady
+//! rate from a thread of its own, through restarts of the broker. Otherwise every event id is unique within seed and
+//! session, so that the ledger can be compared with what a reader of the log counts.
 //! Failure: a message that the broker refuses for good ends the load with an error at the next [`Load::pause`].
 
-use std::collections::VecDeque;
+mod messages;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,13 +19,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::random::Random;
+use messages::Maker;
 
-/// Markets and the instruments of each.
-const MARKETS: [&str; 4] = ["MISO", "CAISO", "PJM", "ERCOT"];
-const INSTRUMENTS: u64 = 12;
-/// A repetition repeats one of so many messages, so within a second or two: far inside the event-id window.
-const RECENT: usize = 200;
 const FLUSH_LIMIT: Duration = Duration::from_secs(300);
 
 /// What to publish.
@@ -48,110 +45,10 @@ pub struct Ledger {
     pub ticks: u64,
     /// Messages that repeat an event.
     pub repeated: u64,
+    /// Of the ticks: those under an id that their tenant has used for another price.
+    pub reused_ids: u64,
     /// Messages that nobody can use.
     pub poison: u64,
-}
-
-/// One message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Made {
-    key: String,
-    payload: String,
-}
-
-/// Makes messages; pure.
-#[derive(Debug)]
-struct Maker {
-    plan: LoadPlan,
-    random: Random,
-    ledger: Ledger,
-    recent: VecDeque<Made>,
-}
-
-impl Maker {
-    fn new(plan: LoadPlan) -> Maker {
-        Maker {
-            random: Random::new(plan.seed ^ (u64::from(plan.session) << 40)),
-            plan,
-            ledger: Ledger::default(),
-            recent: VecDeque::new(),
-        }
-    }
-
-    /// The next message; `now` in milliseconds since 1970.
-    fn next(&mut self, now: i64) -> Made {
-        self.ledger.messages += 1;
-        let chance = self.random.below(1000);
-        if chance < 30 && !self.recent.is_empty() {
-            let chosen = self.random.below(self.recent.len() as u64) as usize;
-            if let Some(made) = self.recent.get(chosen) {
-                self.ledger.repeated += 1;
-                return made.clone();
-            }
-        }
-        if chance < 35 {
-            self.ledger.poison += 1;
-            return self.make(now, true);
-        }
-        self.ledger.ticks += 1;
-        let made = self.make(now, false);
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(made.clone());
-        made
-    }
-
-    fn make(&mut self, now: i64, poison: bool) -> Made {
-        let number = self.random.below(INSTRUMENTS * MARKETS.len() as u64);
-        let market = MARKETS
-            .get((number % MARKETS.len() as u64) as usize)
-            .copied()
-            .unwrap_or("MISO");
-        let instrument = format!("{market}.FAULT.HUB{:02}", number / MARKETS.len() as u64);
-        let event = format!("f-{:x}-{}-{}", self.plan.seed, self.plan.session, self.ledger.messages);
-        let (price, volume) = (self.random.below(20_000) as i64 - 1_000, self.random.below(50_000));
-        let price = format!(
-            "{}{}.{:02}",
-            if price < 0 { "-" } else { "" },
-            price.abs() / 100,
-            price.abs() % 100
-        );
-        let price = if poison { "\"n/a\"".to_owned() } else { price };
-        let late = match self.random.below(100) {
-            0 | 1 => 60_000 * self.random.below(50) as i64 + 600_000,
-            2 => 3_600_000 * self.random.below(30) as i64 + 3_600_000,
-            _ => self.random.below(1_500) as i64,
-        };
-        // Milliseconds since 1970 are one of the forms of a time.
-        let time = now - late;
-        let tick = format!(
-            "{{\"timestamp\":{time},\"price\":{price},\"volume\":{}.{:02}}}",
-            volume / 100,
-            volume % 100
-        );
-        let payload = if self.random.below(2) == 0 {
-            format!(
-                "{{\"envelope\":{{\"event_type\":\"market.tick\",\"event_id\":\"{event}\",\"timestamp\":\"2026-01-01T00:00:00Z\",\
-                 \"tenant_id\":\"default\",\"source\":\"load\",\"version\":\"1.0\"}},\"payload\":{{\"market\":\"{market}\",\
-                 \"instrument_id\":\"{instrument}\",\"raw_data\":{tick}}}}}"
-            )
-        } else {
-            let raw = tick.replace('"', "\\\"");
-            format!(
-                "{{\"event_id\":\"{event}\",\"trace_id\":null,\"schema_version\":\"1.0.0\",\"tenant_id\":\"default\",\
-                 \"producer\":\"load\",\"published_at\":{now}000,\"occurred_at\":{now}000,\"ingested_at\":{now}000,\
-                 \"payload\":{{\"source_system\":\"load\",\"market\":\"{market}\",\"symbol\":\"{instrument}\",\
-                 \"sequence\":{},\"received_at\":{now}000,\"raw_payload\":\"{raw}\",\
-                 \"metadata\":{{\"instrument_id\":\"{instrument}\"}}}}}}",
-                self.ledger.messages
-            )
-        };
-        Made {
-            key: instrument,
-            payload,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -289,7 +186,7 @@ struct Publishing {
 impl Publishing {
     fn run(mut self) {
         let mut due = Instant::now();
-        let step = Duration::from_secs(1) / self.maker.plan.rate.max(1);
+        let step = Duration::from_secs(1) / self.maker.plan().rate.max(1);
         loop {
             let wish = *lock(&self.shared.wish);
             match wish {
@@ -305,7 +202,7 @@ impl Publishing {
                     *lock(&self.shared.paused) = Some(ledger);
                     self.shared.answered.notify_all();
                     // A repetition after a long pause would be a new event: the window has forgotten it.
-                    self.maker.recent.clear();
+                    self.maker.forget_recent();
                     self.await_other(Wish::Pause);
                     due = Instant::now();
                 }
@@ -328,7 +225,7 @@ impl Publishing {
     fn publish(&mut self) {
         let made = self.maker.next(now_ms());
         self.sent.fetch_add(1, Ordering::SeqCst);
-        let topic = self.maker.plan.topic.clone();
+        let topic = self.maker.plan().topic.clone();
         let mut record = BaseRecord::to(&topic).key(&made.key).payload(&made.payload);
         // A full queue: the broker has been away for long. The message stays the next one.
         while let Err((error, back)) = self.producer.send(record) {
@@ -350,54 +247,11 @@ impl Publishing {
             .context("not everything that was published is acknowledged")?;
         match lock(&self.refused).take() {
             Some(error) => bail!("a message of the load was refused: {error}"),
-            None => Ok(self.maker.ledger),
+            None => Ok(self.maker.ledger()),
         }
     }
 }
 
 fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::expect::Expected;
-    use crate::kafka::Record;
-    use crate::parse::Parser;
-
-    #[test]
-    fn the_ledger_agrees_with_what_a_reader_of_the_log_counts() {
-        let schema = include_str!("../../../schemas/avro/raw_market_tick.avsc");
-        let parser = Parser::new(schema, "default").unwrap();
-        let mut maker = Maker::new(LoadPlan {
-            topic: "raw".to_owned(),
-            seed: 7,
-            session: 1,
-            rate: 1,
-        });
-        let now = 1_790_000_000_000;
-        let records: Vec<Record> = (0..5_000)
-            .map(|offset| {
-                let made = maker.next(now + offset);
-                Record {
-                    topic: "raw".to_owned(),
-                    partition: 0,
-                    offset,
-                    timestamp: now + offset,
-                    key: Some(made.key.into_bytes()),
-                    payload: made.payload.into_bytes(),
-                    headers: Vec::new(),
-                }
-            })
-            .collect();
-        let expected = Expected::of(&records, &parser);
-        let ledger = maker.ledger;
-        assert_eq!(expected.messages, ledger.messages);
-        assert_eq!(expected.ticks.len() as u64, ledger.ticks);
-        assert_eq!(expected.repeated, ledger.repeated);
-        assert_eq!(expected.dead_letters.len() as u64, ledger.poison);
-        assert!(ledger.repeated > 50 && ledger.poison > 5, "{ledger:?}");
-    }
 }

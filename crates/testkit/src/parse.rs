@@ -31,13 +31,17 @@ pub struct Tick {
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
+    /// Its message has the id of another event; whoever follows the log knows.
+    pub reused_id: bool,
 }
 
 /// What a sound message holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sound {
-    /// What makes two messages the same event.
-    pub event: Vec<u8>,
+    /// Whose id it is: tenant, source (or format) and id (or bytes).
+    pub id: [Vec<u8>; 3],
+    /// What it says, as far as it makes two messages with one id the same event.
+    pub facts: String,
     /// Its ticks by index.
     pub ticks: Vec<Tick>,
     /// Rows of a document that cannot be used.
@@ -86,9 +90,15 @@ impl Parser {
             Some(datum) => from_avro(&self.schema_c.decode(datum).map_err(|_| "invalid_avro")?)?,
             None => from_json(std::str::from_utf8(payload).map_err(|_| "broken_json")?)?,
         };
+        let (source, quote) = (fields.source.clone(), fields.quote());
         let tick = fields.checked(record)?;
+        let event_id = tick.event_id.clone().unwrap_or_default();
         Ok(Sound {
-            event: tick.event_id.clone().unwrap_or_default().into_bytes(),
+            id: [tick.tenant.clone(), source, event_id].map(String::into_bytes),
+            facts: format!(
+                "{:?} {} {} {:?} {quote}",
+                tick.instrument, tick.time, tick.price, tick.volume
+            ),
             ticks: vec![tick],
             rejected: Vec::new(),
         })
@@ -109,7 +119,12 @@ impl Parser {
         };
         let (when, node, price) = (column("INTERVAL")?, column("CPNODE")?, column("LMP")?);
         let mut sound = Sound {
-            event: [record.payload.as_slice(), tenant.as_bytes()].concat(),
+            id: [
+                tenant.clone().into_bytes(),
+                MISO_DOCUMENT.into(),
+                record.payload.clone(),
+            ],
+            facts: String::new(),
             ticks: Vec::new(),
             rejected: Vec::new(),
         };
@@ -135,6 +150,7 @@ impl Parser {
                 price,
                 volume: None,
                 time: time.timestamp().as_microsecond() - 300_000_000,
+                reused_id: false,
             });
         }
         Ok(sound)
@@ -164,11 +180,21 @@ struct Fields {
     time: Option<String>,
     price: Option<String>,
     volume: Option<String>,
+    source: String,
+    bid: Option<String>,
+    ask: Option<String>,
+    sequence: Option<String>,
     /// The shape's other required fields are there, and its version is known.
     complete: bool,
 }
 
 impl Fields {
+    /// Bid, ask and sequence.
+    fn quote(&self) -> String {
+        let number = |text: &Option<String>| text.as_deref().and_then(at_scale_8);
+        format!("{:?} {:?} {:?}", number(&self.bid), number(&self.ask), self.sequence)
+    }
+
     fn checked(self, record: &Record) -> Result<Tick, Refusal> {
         if !self.complete || self.market.is_empty() {
             return Err("schema_violation");
@@ -206,6 +232,7 @@ impl Fields {
             price,
             volume,
             time,
+            reused_id: false,
         })
     }
 }
@@ -226,6 +253,10 @@ fn from_avro(value: &Value) -> Result<Fields, Refusal> {
         time: text("timestamp").map(|micros| format!("{micros}us")),
         price: scaled("price"),
         volume: scaled("volume"),
+        source: text("source").ok_or("invalid_avro")?,
+        bid: scaled("bid"),
+        ask: scaled("ask"),
+        sequence: text("sequence"),
         complete: true,
     })
 }
@@ -253,6 +284,10 @@ fn shape_a(envelope: &Object, payload: &Object) -> Result<Fields, Refusal> {
         time: any(&raw, &["timestamp", "time"]),
         price: any(&raw, &["price", "last_price", "value"]),
         volume: any(&raw, &["volume"]),
+        source: string(envelope, "source").unwrap_or_default(),
+        bid: any(&raw, &["bid_price", "bid"]),
+        ask: any(&raw, &["ask_price", "ask"]),
+        sequence: None,
         complete: required.iter().all(|name| string(envelope, name).is_some())
             && string(envelope, "version").is_some_and(|version| version == "1" || version.starts_with("1."))
             && payload.contains_key("raw_data"),
@@ -280,6 +315,14 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
         time: any(&raw, &["timestamp", "time"]).or_else(|| any(top, &["occurred_at"])),
         price: any(&raw, &["price", "last_price", "value"]),
         volume: any(&raw, &["volume"]),
+        source: string(top, "producer")
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+            .or_else(|| string(&payload, "source_system"))
+            .unwrap_or_default(),
+        bid: any(&raw, &["bid_price", "bid"]),
+        ask: any(&raw, &["ask_price", "ask"]),
+        sequence: any(&payload, &["sequence"]),
         complete: ["event_id", "tenant_id"].iter().all(|name| string(top, name).is_some())
             && string(top, "schema_version").is_some_and(|version| version == "1" || version.starts_with("1."))
             && string(&payload, "source_system").is_some(),

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use domain::Tick;
+use domain::{EventKey, QualityFlags, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
-use stream::event_window::{EventWindow, WindowLimits};
+use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 use super::At;
 use crate::verify::raw_walk::Unreadable;
@@ -87,7 +87,7 @@ pub struct Follow {
     window: EventWindow,
     wanted: BTreeSet<i64>,
     // Event → the offset that was emitted for it last.
-    emitted: HashMap<u128, i64>,
+    emitted: HashMap<EventKey, i64>,
     /// By offset.
     pub found: BTreeMap<i64, Followed>,
 }
@@ -123,10 +123,10 @@ impl Follow {
             }
         };
         let key = parsed.event_key();
-        let is_repetition = self.window.observe(offset, appended_at, key);
+        let is_repetition = self.window.observe(offset, appended_at, key) == Seen::Repeated;
         let (mut ticks, mut rejected) = (Vec::new(), Vec::new());
         if is_wanted {
-            let rows = parsed.emit(appended_at, &mut |tick| {
+            let rows = parsed.emit(appended_at, QualityFlags::NONE, &mut |tick| {
                 if ticks.len() < TICKS {
                     ticks.push(parsed_tick(tick));
                 }
@@ -228,9 +228,9 @@ mod tests {
         let messages = [
             (0, event("a", "1.50")),
             (1, event("b", "2")),
-            (200, event("a", "9")),
-            (400, event("a", "9")),
-            (701, event("a", "3")),
+            (200, event("a", "1.5")),
+            (400, event("a", "1.500")),
+            (701, event("a", "1.5")),
         ];
         let found = follow(&[0, 2, 3, 4], &messages);
         let offsets: Vec<i64> = found[&0]

@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Micros, Tick};
+use domain::{Micros, QualityFlags, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
-use stream::event_window::{EventWindow, WindowLimits};
+use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 use super::dead_letters::Digest;
 
@@ -149,15 +149,15 @@ impl RawWalk {
         counts.parsed = 1;
         let rows = parsed.rows() as u64;
         counts.ticks = rows;
-        if self
+        let seen = self
             .window
-            .observe(message.offset, message.appended_at, parsed.event_key())
-        {
+            .observe(message.offset, message.appended_at, parsed.event_key());
+        if seen == Seen::Repeated {
             counts.duplicates = rows;
             return None;
         }
         let mut emitted = 0;
-        let rejected = parsed.emit(message.appended_at, &mut |tick| {
+        let rejected = parsed.emit(message.appended_at, QualityFlags::NONE, &mut |tick| {
             emitted += 1;
             emit(tick);
         });

@@ -60,6 +60,7 @@ fn event<'s>(raw: &RawTick<'s>, venues: &'s [Venue]) -> Result<Event<'s>, Reject
         hub: some(raw.hub),
         market_status: some(raw.market_status),
         source_system: raw.source.into(),
+        producer: None,
         sequence: raw.sequence,
     })
 }

@@ -84,6 +84,7 @@ pub(super) fn read<'s>(fields: &Fields<'s>, venues: &'s [Venue]) -> Result<Event
         hub: Text::optional(raw.hub, "/payload/raw_data/hub")?,
         market_status: Text::optional(raw.market_status, "/payload/raw_data/market_status")?,
         source_system: Text::required(envelope.source, "/envelope/source")?,
+        producer: None,
         sequence: None,
     })
 }

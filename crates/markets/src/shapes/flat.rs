@@ -52,6 +52,7 @@ pub(super) fn read<'s>(
         hub: Text::optional(raw.hub, "hub in /payload/raw_payload")?,
         market_status: Text::optional(raw.market_status, "market_status in /payload/raw_payload")?,
         source_system: Text::required(payload.source_system, "/payload/source_system")?,
+        producer: Text::optional(fields.producer, "/producer")?,
         sequence: payload.sequence.map(sequence).transpose()?,
     })
 }

@@ -25,6 +25,7 @@ struct Fields<'a> {
     trace_id: Option<Token<'a>>,
     schema_version: Option<Token<'a>>,
     tenant_id: Option<Token<'a>>,
+    producer: Option<Token<'a>>,
     occurred_at: Option<Token<'a>>,
     has_payload: bool,
     payload: Payload<'a>,
@@ -57,6 +58,7 @@ impl<'a> Fields<'a> {
             "trace_id" => reader.put(&mut self.trace_id),
             "schema_version" => reader.put(&mut self.schema_version),
             "tenant_id" => reader.put(&mut self.tenant_id),
+            "producer" => reader.put(&mut self.producer),
             "occurred_at" => reader.put(&mut self.occurred_at),
             _ => reader.skip(),
         })

@@ -1,6 +1,6 @@
 //! Raw message → ticks.
 //!
-//! Role: reads the message with crate `markets`, asks the event-id window of its raw partition, and writes one record
+//! Role: reads the message with crate `markets`, asks the event window of its raw partition, and writes one record
 //! for each tick, keyed `tenant|instrument`.
 //! Invariants: INV-1 (existence, index and route follow from the log; the clock is a remark), INV-4 (the key decides the
 //! partition), INV-5 (parsed or dead-lettered; emitted, duplicate or rejected: every one is counted).
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use codec::{Wire, framing};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Classified, ErrorClass, Micros, Tick};
+use domain::{Classified, ErrorClass, EventKey, Micros, QualityFlags, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRow, Rejection, Replay, header_text};
-use stream::event_window::{EventWindow, WindowLimits};
+use stream::event_window::{EventWindow, Seen, WindowLimits};
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
@@ -81,13 +81,13 @@ impl Normalize {
         };
         let rows = parsed.rows() as u64;
         meters.batch().parsed += 1;
-        if windows.observe(raw, parsed.event_key()) {
+        if windows.observe(raw, parsed.event_key()) == Seen::Repeated {
             meters.batch().duplicates += rows;
             return Verdict::Done;
         }
         // Only documents have rows that can be refused, so only they need it afterwards.
         let correlation_id = raw.format.map(|_| parsed.correlation_id().to_owned());
-        let rejected = parsed.emit(now, &mut |tick| {
+        let rejected = parsed.emit(now, QualityFlags::NONE, &mut |tick| {
             write_key(tick, key);
             let Ok(()) = out.push(partition_of(key, *partitions), &[key], |bytes| {
                 wire.encode_tick(tick, bytes);
@@ -177,15 +177,15 @@ impl Stage for Normalize {
     }
 }
 
-/// The event-id windows of the raw partitions that this worker reads: a handful.
+/// The event windows of the raw partitions that this worker reads: a handful.
 struct Windows {
     limits: WindowLimits,
     open: Vec<(String, i32, EventWindow)>,
 }
 
 impl Windows {
-    /// Whether the event was there before.
-    fn observe(&mut self, raw: &RawMessage<'_>, event_key: u128) -> bool {
+    /// What earlier messages of the partition say about the event.
+    fn observe(&mut self, raw: &RawMessage<'_>, event_key: EventKey) -> Seen {
         let known = self
             .open
             .iter()
@@ -195,9 +195,9 @@ impl Windows {
                 .push((raw.feed.to_owned(), raw.partition, EventWindow::new(self.limits)));
             self.open.len() - 1
         });
-        self.open
-            .get_mut(position)
-            .is_some_and(|(_, _, window)| window.observe(raw.offset, raw.appended_at, event_key))
+        self.open.get_mut(position).map_or(Seen::New, |(_, _, window)| {
+            window.observe(raw.offset, raw.appended_at, event_key)
+        })
     }
 }
 
