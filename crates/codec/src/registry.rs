@@ -48,6 +48,7 @@ impl RegistryClient {
             .post(&url)
             .header("content-type", "application/vnd.schemaregistry.v1+json")
             .body(serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string());
+        let url = without_password(&url);
         let (status, body) = answer(&url, request).await?;
         if !status.is_success() {
             let remedy = match status.as_u16() {
@@ -69,7 +70,9 @@ impl RegistryClient {
     /// [`CodecError::UnknownSchema`] when the registry has no such id, or answers something else than a schema.
     pub async fn schema(&self, id: u32) -> Result<String, CodecError> {
         let url = format!("{}/schemas/ids/{id}", self.base);
-        let (status, body) = answer(&url, self.http.get(&url)).await?;
+        let request = self.http.get(&url);
+        let url = without_password(&url);
+        let (status, body) = answer(&url, request).await?;
         match status {
             StatusCode::OK => serde_json::from_str::<Stored>(&body)
                 .map(|stored| stored.schema)
@@ -93,6 +96,18 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, Strin
         return Err(unavailable(url, &format!("status {status}: {body}")));
     }
     Ok((status, body))
+}
+
+/// The address as errors may show it.
+fn without_password(url: &str) -> String {
+    match reqwest::Url::parse(url) {
+        Ok(mut shown) if shown.password().is_some() => {
+            // An address that cannot have a password has none.
+            _ = shown.set_password(Some("***"));
+            shown.to_string()
+        }
+        _ => url.to_owned(),
+    }
 }
 
 fn unavailable(url: &str, why: &str) -> CodecError {

@@ -7,8 +7,6 @@ use service::{Env, Names, Settings};
 
 use crate::cli::Place;
 
-/// Variables of `dp` and the local stack; services do not know them.
-const OWN_VARIABLES: [&str; 1] = ["DATA_PROC_CACHE"];
 /// Older names that a variable falls back to: where one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
     ("DATA_PROC_KAFKA_BOOTSTRAP", "KAFKA_ADDR"),
@@ -56,12 +54,13 @@ impl Connection {
     fn from_env(env: Env, json: bool) -> anyhow::Result<Connection> {
         // `dp` listens nowhere: the default port of a service does not matter here.
         let loaded = load(&env, 8080, |_| ())?;
-        for name in loaded
-            .unknown
-            .iter()
-            .filter(|name| !OWN_VARIABLES.contains(&name.as_str()))
-        {
-            eprintln!("warning: nothing reads the environment variable {name}");
+        for unknown in &loaded.unknown {
+            let meant = unknown.nearest.as_ref();
+            let meant = meant.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+            eprintln!(
+                "warning: nothing reads the environment variable {}{meant}",
+                unknown.name
+            );
         }
         if loaded.settings.kafka_bootstrap.is_empty() {
             bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");

@@ -189,20 +189,52 @@ pub(crate) fn run_to_end(command: &mut Command) -> Result<String, StackError> {
     Err(failed(format!("{} ({})", telling_line(&all), output.status)))
 }
 
-/// The line of a log that tells most, shortened: the first error, else the last line that is no stack trace.
+/// What a log tells about the end of its process: everything that our services call fatal, else the first error, else the
+/// last line that is no stack trace.
 pub(crate) fn telling_line(log: &str) -> String {
     let lines = || {
         log.lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with("at "))
     };
+    let entries = || lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
+    let fatal: Vec<String> = entries()
+        .filter(|entry| entry.level == "FATAL")
+        .map(Entry::told)
+        .collect();
+    if !fatal.is_empty() {
+        return fatal.join("; ");
+    }
     let words = ["ERROR", "FATAL", "Exception", "error:", "npm error"];
     let is_error = |line: &&str| words.iter().any(|word| line.contains(word));
     let line = lines()
         .find(is_error)
         .or_else(|| lines().next_back())
         .unwrap_or("it wrote nothing");
-    line.chars().take(300).collect()
+    match serde_json::from_str::<Entry>(line) {
+        Ok(entry) => entry.told(),
+        Err(_) => line.chars().take(300).collect(),
+    }
+}
+
+/// A log line of one of our services.
+#[derive(Deserialize)]
+struct Entry {
+    level: String,
+    message: String,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl Entry {
+    fn told(self) -> String {
+        match self.error.or(self.reason) {
+            Some(why) => format!("{}: {why}", self.message),
+            None => self.message,
+        }
+    }
 }
 
 fn has_other_threads(pid: i32) -> bool {
@@ -316,5 +348,19 @@ mod tests {
         assert_eq!(telling_line("[ERROR] cause\n[ERROR] read more at"), "[ERROR] cause");
         assert_eq!(telling_line("one\ntwo\n\n"), "two");
         assert_eq!(telling_line(""), "it wrote nothing");
+    }
+
+    #[test]
+    fn of_our_services_every_fatal_line_is_told_in_words() {
+        let log = r#"{"level":"INFO","message":"hello"}
+{"level":"ERROR","message":"refused","reason":"no price"}
+"#;
+        assert_eq!(telling_line(log), "refused: no price");
+        let fatal = r#"{"level":"FATAL","message":"configuration refused","error":"A must be 1"}
+{"level":"FATAL","message":"configuration refused","error":"B must be 2"}"#;
+        assert_eq!(
+            telling_line(&format!("{log}{fatal}")),
+            "configuration refused: A must be 1; configuration refused: B must be 2"
+        );
     }
 }

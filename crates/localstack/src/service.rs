@@ -22,8 +22,9 @@ pub(crate) fn command(
     let program = program(config, service)?;
     let mut command = launcher(config, &program)?;
     command.current_dir(&config.dir);
+    // What the user has set wins.
+    command.envs(TUNING.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
     command
-        .envs(TUNING)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .envs(&config.service_env);
     // The port belongs to this replica, whatever the environment says for all.

@@ -230,7 +230,7 @@ impl Stack {
             .collect())
     }
 
-    /// Where clients find the servers: the `DATA_PROC_*` variables of services and `dp`.
+    /// Where the servers are, and the one service that another one asks: variables of services and `dp`.
     pub fn env(&self) -> BTreeMap<String, String> {
         let ports = &self.config.ports;
         [
@@ -244,6 +244,10 @@ impl Stack {
                 format!("postgresql://user:password@127.0.0.1:{}/db", ports.postgres),
             ),
             ("DATA_PROC_REDIS_URL", format!("redis://127.0.0.1:{}/0", ports.redis)),
+            (
+                "NORMALIZATION_PROJECTION_URL",
+                format!("http://127.0.0.1:{}", ports.projection),
+            ),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

@@ -174,7 +174,7 @@ impl Clients {
                         let client = client.clone();
                         async move { client.ping().await }
                     });
-                    ("clickhouse", mask(&settings.clickhouse.url), ask)
+                    ("clickhouse", settings.clickhouse.url.to_string(), ask)
                 }),
                 Dependency::Postgres => self.postgres.clone().map(|client| {
                     let ask = asking(move || {
@@ -237,7 +237,7 @@ fn kafka(settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
 
 fn clickhouse(settings: &Settings) -> ClickHouse {
     ClickHouse::new(ClickHouseConfig {
-        url: settings.clickhouse.url.clone(),
+        url: settings.clickhouse.url.expose().to_owned(),
         database: settings.clickhouse.database.clone(),
         user: settings.clickhouse.user.clone(),
         password: settings.clickhouse.password.expose().to_owned(),
@@ -258,6 +258,6 @@ pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
     let Some(url) = &settings.schema_registry_url else {
         return Ok(Wire::single_object());
     };
-    let client = RegistryClient::new(url)?;
+    let client = RegistryClient::new(url.expose())?;
     Ok(Wire::with_registry(&client).await?)
 }

@@ -8,7 +8,9 @@
 pub mod breaker;
 pub mod clients;
 pub mod context;
+mod dump;
 pub mod health;
+mod help;
 pub mod http;
 pub mod life;
 pub mod metrics;

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::clients::{self, Clients, Use};
 use crate::context::Context;
+use crate::dump;
 use crate::health::Health;
+use crate::help;
 use crate::http::{self, Shown};
 use crate::life::{self, Exit, StartError, Threads};
 use crate::metrics::{self, Declared};
@@ -25,6 +27,10 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Definition<S> {
     /// Name in logs, metrics and groups.
     pub name: &'static str,
+    /// What it does, in a sentence for `--help`.
+    pub about: &'static str,
+    /// Its own routes, for `--help`.
+    pub routes: &'static [&'static str],
     /// Port of HTTP where `DATA_PROC_HEALTH_PORT` is not set.
     pub default_port: u16,
     /// Dependencies whose clients are made and whose health is checked.
@@ -39,6 +45,9 @@ pub struct Definition<S> {
 
 /// Runs the service with the environment of the process until a signal or a failure.
 pub fn run<S>(definition: &Definition<S>) -> ExitCode {
+    if let Some(code) = help::answer(definition, std::env::args_os()) {
+        return code;
+    }
     // Names or values that are no Unicode cannot be ours.
     let env: Env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -70,9 +79,10 @@ pub fn run_with<S>(
         }
     };
     telemetry::install(definition.name, &run_id, &loaded.settings.log);
-    for name in &loaded.unknown {
+    for unknown in &loaded.unknown {
         tracing::warn!(
-            variable = name,
+            variable = unknown.name,
+            nearest = unknown.nearest,
             "unknown variable in the environment; see `dp config env` for those that are read"
         );
     }
@@ -94,6 +104,7 @@ fn serve<S>(
     let started = Instant::now();
     let runtime = runtime()?;
     signals(runtime.handle(), shutdown.clone())?;
+    let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
     let mut info = base_info(definition, &loaded, run_id);
     let mut context = build_context(definition, loaded, &runtime, shutdown)?;
@@ -110,6 +121,14 @@ fn serve<S>(
         stats: std::mem::take(&mut context.stats),
         default_tenant: context.settings.tenant_id.clone(),
     };
+    let sources = dump::Sources {
+        service: definition.name,
+        info: shown.info.clone(),
+        health: Arc::clone(&health),
+        stats: shown.stats.clone(),
+        metrics: recorder.clone(),
+    };
+    runtime.spawn(dump::on_signal(dump_signal, sources));
     let routes = std::mem::take(&mut context.routes);
     let server = http::start(
         &context.settings.http,

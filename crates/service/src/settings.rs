@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use stream::Compression;
 
-pub use reader::{Env, Reader, Rule, Secret, SettingsError, Variable, mask, parse_duration};
+pub use reader::{Env, Reader, Rule, Secret, SettingsError, Unknown, Variable, mask, parse_duration};
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,8 @@ pub struct LogSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ClickHouseSettings {
-    pub url: String,
+    /// A secret because it may hold a password.
+    pub url: Secret,
     pub database: String,
     pub user: String,
     pub password: Secret,
@@ -125,7 +126,7 @@ pub struct Settings {
     /// Deadline of one HTTP request.
     pub processing_timeout: Duration,
     /// Base URL of a Confluent schema registry; without one, single-object framing.
-    pub schema_registry_url: Option<String>,
+    pub schema_registry_url: Option<Secret>,
     pub raw_topics: Vec<String>,
     /// Partitions that every topic after the raw ones must have (INV-4).
     pub topic_partitions: i32,
@@ -145,8 +146,23 @@ pub struct Loaded<S> {
     pub own: S,
     /// Every variable that was read, with its value in effect.
     pub variables: Vec<Variable>,
-    /// `DATA_PROC_*` variables that nothing reads.
-    pub unknown: Vec<String>,
+    /// Variables with a prefix of ours that nothing reads.
+    pub unknown: Vec<Unknown>,
+}
+
+/// What the program reads of an environment, whether or not it can be used.
+#[derive(Debug, Clone)]
+pub struct Declared<S> {
+    /// Shared by all services.
+    pub settings: Settings,
+    /// The service's own.
+    pub own: S,
+    /// Every variable that is read, with its value in effect.
+    pub variables: Vec<Variable>,
+    /// One sentence for each value that cannot be used; its default stands in `settings`.
+    pub problems: Vec<String>,
+    /// Variables with a prefix of ours that nothing reads.
+    pub unknown: Vec<Unknown>,
 }
 
 /// Reads the shared settings and, with `own`, the service's. `default_port` is the port of `DATA_PROC_HEALTH_PORT`.
@@ -158,17 +174,39 @@ pub fn load<S>(
     default_port: u16,
     own: impl FnOnce(&mut Reader<'_>) -> S,
 ) -> Result<Loaded<S>, SettingsError> {
-    let mut reader = Reader::new(env);
-    let settings = shared::read(&mut reader, default_port);
-    let own = own(&mut reader);
-    let unknown = reader.unknown("DATA_PROC_");
-    let variables = reader.finish()?;
-    Ok(Loaded {
+    let Declared {
         settings,
         own,
         variables,
+        problems,
         unknown,
-    })
+    } = declare(env, default_port, own);
+    if problems.is_empty() {
+        Ok(Loaded {
+            settings,
+            own,
+            variables,
+            unknown,
+        })
+    } else {
+        Err(SettingsError { problems })
+    }
+}
+
+/// As [`load`], for those who show the variables: nothing is refused.
+pub fn declare<S>(env: &Env, default_port: u16, own: impl FnOnce(&mut Reader<'_>) -> S) -> Declared<S> {
+    let mut reader = Reader::new(env);
+    let settings = shared::read(&mut reader, default_port);
+    let own = own(&mut reader);
+    let unknown = reader.unknown();
+    let (variables, problems) = reader.into_parts();
+    Declared {
+        settings,
+        own,
+        variables,
+        problems,
+        unknown,
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use crate::settings::AggregationSettings;
 /// What this service is.
 pub const DEFINITION: Definition<AggregationSettings> = Definition {
     name: "aggregation",
+    about: "Makes bars of enriched ticks, and writes them to Kafka and ClickHouse.",
+    routes: &["GET /windows", "GET /intervals", "GET /bars/{instrument_id}"],
     default_port: 8082,
     uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
     metrics: metrics::DECLARED,

@@ -19,6 +19,13 @@ use service::run::Definition;
 /// The service.
 pub const DEFINITION: Definition<config::Config> = Definition {
     name: "enrichment",
+    about: "Adds commodity, region, tier, unit and sizes to normalized ticks, and writes them to Kafka and ClickHouse.",
+    routes: &[
+        "GET /taxonomy/{instrument_id}",
+        "POST /enrich",
+        "GET /cache/status",
+        "POST /cache/refresh",
+    ],
     default_port: 8081,
     uses: &[
         Use::required(Dependency::Kafka),

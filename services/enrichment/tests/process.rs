@@ -64,6 +64,11 @@ impl Service {
         };
         let unknown = seen.iter().find(|line| line["variable"] == "DATA_PROC_WORKER");
         assert_eq!(unknown.map(|line| &line["level"]), Some(&"WARN".into()), "{seen:?}");
+        assert_eq!(
+            unknown.map(|line| &line["nearest"]),
+            Some(&"DATA_PROC_WORKERS".into()),
+            "{seen:?}"
+        );
         Service { child, lines, port }
     }
 
@@ -188,4 +193,59 @@ fn with_every_dependency_away_it_is_alive_unhealthy_answers_by_rules_and_stops_c
     assert_eq!(status.code(), Some(0), "{rest}");
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     assert!(rest.contains("\"event\":\"stopped\""), "{rest}");
+}
+
+#[test]
+fn help_and_version_are_answered_and_other_arguments_refused_without_a_start() {
+    let run = |argument: &str| {
+        let output = command(&[]).arg(argument).stderr(Stdio::piped()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, help, _) = run("--help");
+    assert_eq!(code, Some(0), "{help}");
+    for part in [
+        "commodity",
+        "DATA_PROC_KAFKA_BOOTSTRAP",
+        "ENRICHMENT_REFRESH_INTERVAL",
+        "GET /taxonomy/{instrument_id}",
+        "Exit codes: 0",
+    ] {
+        assert!(help.contains(part), "{part} is missing in\n{help}");
+    }
+    assert!(!help.contains("user:password"), "{help}");
+    let (code, version, _) = run("--version");
+    assert_eq!(
+        (code, version.trim()),
+        (Some(0), concat!("enrichment ", env!("CARGO_PKG_VERSION")))
+    );
+    let (code, _, error) = run("--port=1");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("--port"), "{error}");
+}
+
+#[test]
+fn sigusr1_writes_the_state_into_a_file_and_the_service_goes_on() {
+    let mut service = Service::start();
+    for _ in 0..2 {
+        let pid = service.child.id().to_string();
+        assert!(Command::new("kill").args(["-USR1", &pid]).status().unwrap().success());
+        let path = loop {
+            let mut line = String::new();
+            assert!(service.lines.read_line(&mut line).unwrap() > 0, "the service ended");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["event"] == "state_dump" {
+                break line["path"].as_str().unwrap().to_owned();
+            }
+        };
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let state: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(state["info"]["pid"], service.child.id());
+        assert!(state["health"]["checks"]["kafka"]["status"].is_string(), "{state}");
+        assert_eq!(state["workers"][0]["name"], "enrich-0");
+        assert!(state["memory"]["VmRSS"].is_string(), "{state}");
+        assert!(!text.contains("u:p@"), "the password is shown: {text}");
+    }
+    assert_eq!(service.get("/health/live").0, 200);
 }

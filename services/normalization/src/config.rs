@@ -5,7 +5,7 @@ use domain::{Decimal, DecimalError};
 use markets::quality::QualitySettings;
 use markets::{NormalizerConfig, Venue, iso_venues};
 use service::Reader;
-use service::settings::Rule;
+use service::settings::{Rule, Secret};
 use stream::event_window::WindowLimits;
 
 /// Ids that the window of one partition holds at most.
@@ -26,7 +26,7 @@ pub struct Config {
     /// Largest document.
     pub max_document_bytes: usize,
     /// Where `GET /health/projections` asks.
-    pub projection_url: String,
+    pub projection_url: Secret,
 }
 
 impl Config {
@@ -67,7 +67,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
             "largest message with one tick",
         ),
         max_document_bytes: bytes(r, "NORMALIZATION_MAX_DOCUMENT_BYTES", 50 << 20, "largest document"),
-        projection_url: r.text(
+        projection_url: r.secret(
             "NORMALIZATION_PROJECTION_URL",
             "http://localhost:8083",
             "the projection service, which GET /health/projections asks",

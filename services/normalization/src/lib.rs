@@ -18,6 +18,13 @@ use crate::config::Config;
 /// The service, as `main` runs it.
 pub const DEFINITION: Definition<Config> = Definition {
     name: "normalization",
+    about: "Reads raw messages of every market, and writes ticks of one form to Kafka and ClickHouse.",
+    routes: &[
+        "GET /markets",
+        "GET /quality-rules",
+        "POST /validate",
+        "GET /health/projections",
+    ],
     default_port: 8080,
     uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
     metrics: metrics::DECLARED,

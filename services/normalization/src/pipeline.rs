@@ -49,7 +49,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
 
     ctx.routes(http::routes(Arc::new(Api {
         config,
-        projection_url: ctx.own.projection_url.clone(),
+        projection_url: ctx.own.projection_url.expose().to_owned(),
         client: reqwest::Client::builder()
             .timeout(ctx.settings.processing_timeout)
             .build()?,

@@ -19,6 +19,8 @@ use service::run::Definition;
 /// The service.
 pub const DEFINITION: Definition<config::Config> = Definition {
     name: "projection",
+    about: "Keeps the newest price of every instrument in PostgreSQL and Redis, and serves it.",
+    routes: &["GET /prices/latest", "GET /health/projections", "GET /cache/status"],
     default_port: 8083,
     uses: &[
         Use::required(Dependency::Kafka),

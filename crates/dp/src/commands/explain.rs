@@ -178,7 +178,7 @@ fn api_address(place: &StackPlace, connection: &Connection, args: &PriceArgs) ->
             Stack::open(&folder)?.config().ports.projection
         ));
     }
-    Ok(own_settings(connection)?.0.projection_url)
+    Ok(own_settings(connection)?.0.projection_url.expose().to_owned())
 }
 
 fn asked(connection: &Connection, args: &RowArgs) -> anyhow::Result<(Place, Option<i32>)> {

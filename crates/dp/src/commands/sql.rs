@@ -37,7 +37,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     }
     let settings = &connection.settings.clickhouse;
     let request = reqwest::Client::new()
-        .post(&settings.url)
+        .post(settings.url.expose())
         .query(&query_settings(&settings.database, connection.json))
         .header("X-ClickHouse-User", &settings.user)
         .header("X-ClickHouse-Key", settings.password.expose())

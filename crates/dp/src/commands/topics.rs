@@ -355,7 +355,15 @@ mod tests {
                 .iter()
                 .all(|spec| spec.replication == 1 && (spec.partitions == 4 || spec.name == "dlq"))
         );
-        let staging = specs_for(&[("DATA_PROC_ENV", "staging"), ("DATA_PROC_TOPIC_PARTITIONS", "24")]);
+        let staging = specs_for(&[
+            ("DATA_PROC_ENV", "staging"),
+            ("DATA_PROC_TOPIC_PARTITIONS", "24"),
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
+            ("DATA_PROC_CLICKHOUSE_URL", "http://clickhouse:8123"),
+            ("DATA_PROC_CLICKHOUSE_PASSWORD", "secret"),
+            ("DATA_PROC_POSTGRES_DSN", "postgresql://pipeline:secret@postgres/db"),
+            ("DATA_PROC_REDIS_URL", "redis://redis:6379/0"),
+        ]);
         assert!(
             staging
                 .iter()

@@ -1,7 +1,7 @@
 //! Reads typed values from the environment, and remembers everything that is wrong with it.
 //!
 //! Role: one pass over a map that `main` took from the process. A value that cannot be read is replaced by its default
-//! *and* noted as a problem: [`Reader::finish`] answers all problems at once, so nobody starts with such a default.
+//! *and* noted as a problem: [`Reader::finish`] answers all problems at once, so no service starts with such a default.
 //! Every variable is declared by reading it, which is what `dp config env` prints.
 
 use std::collections::BTreeMap;
@@ -26,6 +26,18 @@ pub struct Variable {
     /// Whether the environment sets it.
     pub is_set: bool,
 }
+
+/// A variable that nothing reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// As it is spelt in the environment.
+    pub name: String,
+    /// The known name that is spelt most alike.
+    pub nearest: Option<String>,
+}
+
+/// Variables with our prefix that only other programs of the project read: the local stack's, and a test's.
+const OTHER_PROGRAMS: [&str; 2] = ["DATA_PROC_CACHE", "DATA_PROC_SAMPLE_DATA"];
 
 /// Everything that is wrong with the environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -178,16 +190,31 @@ impl<'a> Reader<'a> {
         &self.variables
     }
 
-    /// Variables with this prefix that nothing reads: probably a spelling mistake.
-    pub fn unknown(&self, prefix: &str) -> Vec<String> {
+    /// Whether a variable that was declared before is set.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.variables
+            .iter()
+            .any(|variable| variable.name == name && variable.is_set)
+    }
+
+    /// Variables with the prefix of one that was declared, and that nothing reads: probably spelling mistakes.
+    pub(super) fn unknown(&self) -> Vec<Unknown> {
+        let known: Vec<&str> = self.variables.iter().map(|variable| variable.name.as_str()).collect();
+        let is_ours = |name: &str| {
+            OTHER_PROGRAMS.iter().all(|other| *other != name)
+                && known.iter().any(|known| name.starts_with(prefix(known)))
+        };
         self.env
             .keys()
-            .filter(|name| name.starts_with(prefix) && !self.variables.iter().any(|known| known.name == **name))
-            .cloned()
+            .filter(|name| is_ours(name) && !known.contains(&name.as_str()))
+            .map(|name| Unknown {
+                nearest: nearest(name, &known).map(str::to_owned),
+                name: name.clone(),
+            })
             .collect()
     }
 
-    /// All problems at once.
+    /// What was declared; all problems at once where there are some.
     pub fn finish(self) -> Result<Vec<Variable>, SettingsError> {
         if self.problems.is_empty() {
             Ok(self.variables)
@@ -196,6 +223,11 @@ impl<'a> Reader<'a> {
                 problems: self.problems,
             })
         }
+    }
+
+    /// What was declared, and what is wrong with it.
+    pub(super) fn into_parts(self) -> (Vec<Variable>, Vec<String>) {
+        (self.variables, self.problems)
     }
 
     fn declare(&mut self, name: &str, default: &str, meaning: &'static str, is_set: bool, value: String) {
@@ -207,6 +239,24 @@ impl<'a> Reader<'a> {
             is_set,
         });
     }
+}
+
+/// `DATA_PROC_` of `DATA_PROC_WORKERS`, `ENRICHMENT_` of `ENRICHMENT_REFRESH_INTERVAL`.
+fn prefix(name: &str) -> &str {
+    if name.starts_with("DATA_PROC_") {
+        return "DATA_PROC_";
+    }
+    name.find('_').and_then(|end| name.get(..=end)).unwrap_or(name)
+}
+
+/// The known name that was probably meant.
+fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    known
+        .iter()
+        .copied()
+        .min_by_key(|known| distance(known))
+        .filter(|known| distance(known) <= 4)
 }
 
 /// What a value must satisfy, and how to say so.

@@ -7,7 +7,7 @@ use stream::Compression;
 
 use super::{
     BreakerSettings, ClickHouseSettings, Environment, HttpSettings, LogFormat, LogSettings, Reader, Rule, Secret,
-    Settings, mask,
+    Settings,
 };
 
 /// The raw topic that is read where the configuration names none.
@@ -17,7 +17,7 @@ const RAW_TOPIC: &str = "ingestion.market.raw.v1";
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     let environment = environment(r);
     let local = environment == Environment::Local;
-    Settings {
+    let settings = Settings {
         environment,
         tenant_id: tenant(r),
         kafka_bootstrap: kafka_bootstrap(r),
@@ -50,12 +50,12 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             "connections to PostgreSQL at most",
         ) as usize,
         processing_timeout: r.duration("DATA_PROC_PROCESSING_TIMEOUT", "30", "deadline of one HTTP request"),
-        schema_registry_url: Some(r.text(
+        schema_registry_url: Some(r.secret(
             "DATA_PROC_SCHEMA_REGISTRY_URL",
             "",
             "schema registry; empty = single-object framing",
         ))
-        .filter(|url| !url.is_empty()),
+        .filter(|url| !url.expose().is_empty()),
         raw_topics: raw_topics(r),
         topic_partitions: r.number(
             "DATA_PROC_TOPIC_PARTITIONS",
@@ -66,6 +66,34 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "threads of the main stage") as usize,
         generation: generation(r),
         breaker: breaker(r),
+    };
+    if !local {
+        refuse_local_defaults(r, &settings);
+    }
+    settings
+}
+
+/// What is right for one machine is a wrong server or an open door elsewhere.
+fn refuse_local_defaults(r: &mut Reader<'_>, settings: &Settings) {
+    let environment = settings.environment.name();
+    for (name, fallback) in [
+        ("DATA_PROC_KAFKA_BOOTSTRAP", Some("KAFKA_ADDR")),
+        ("DATA_PROC_CLICKHOUSE_URL", None),
+        ("DATA_PROC_CLICKHOUSE_PASSWORD", None),
+        ("DATA_PROC_POSTGRES_DSN", None),
+        ("DATA_PROC_REDIS_URL", Some("REDIS_ADDR")),
+    ] {
+        if !r.is_set(name) && fallback.is_none_or(|fallback| r.lookup(fallback).is_none()) {
+            r.problem(format!(
+                "{name} must be set where DATA_PROC_ENV is {environment}: its default is for one machine only"
+            ));
+        }
+    }
+    if settings.postgres_dsn.expose().contains("://user:password@") && r.is_set("DATA_PROC_POSTGRES_DSN") {
+        r.problem(format!(
+            "DATA_PROC_POSTGRES_DSN holds the local stack's user:password, which is refused where DATA_PROC_ENV is \
+             {environment}"
+        ));
     }
 }
 
@@ -130,15 +158,14 @@ fn redis_url(r: &mut Reader<'_>) -> Secret {
 }
 
 fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
-    let url = r.text(
+    let url = r.secret(
         "DATA_PROC_CLICKHOUSE_URL",
         "http://localhost:8123",
         "ClickHouse, HTTP interface",
     );
-    if !url.starts_with("http://") && !url.starts_with("https://") {
+    if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
         r.problem(format!(
-            "DATA_PROC_CLICKHOUSE_URL must begin with http:// or https://, got '{}'",
-            mask(&url)
+            "DATA_PROC_CLICKHOUSE_URL must begin with http:// or https://, got '{url}'"
         ));
     }
     let database = r.text("DATA_PROC_CLICKHOUSE_DATABASE", "market_data", "ClickHouse database");

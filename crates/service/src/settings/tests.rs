@@ -13,6 +13,20 @@ fn loaded(pairs: &[(&str, &str)]) -> Settings {
     load(&env(pairs), 8080, |_| ()).expect("settings").settings
 }
 
+/// What a service that runs outside of one machine must be told.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("DATA_PROC_ENV", "prod"),
+    ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
+    ("DATA_PROC_CLICKHOUSE_URL", "http://clickhouse:8123"),
+    ("DATA_PROC_CLICKHOUSE_PASSWORD", "s3cret"),
+    ("DATA_PROC_POSTGRES_DSN", "postgresql://pipeline:s3cret@postgres/db"),
+    ("REDIS_ADDR", "redis:6379"),
+];
+
+fn elsewhere(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    ELSEWHERE.into_iter().chain(more.iter().copied()).collect()
+}
+
 fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
     load(&env(pairs), 8080, |_| ())
         .map(|_| ())
@@ -25,7 +39,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     let settings = loaded(&[]);
     assert_eq!(settings.environment, Environment::Local);
     assert_eq!(settings.kafka_bootstrap, "localhost:9092");
-    assert_eq!(settings.clickhouse.url, "http://localhost:8123");
+    assert_eq!(settings.clickhouse.url.expose(), "http://localhost:8123");
     assert_eq!(settings.clickhouse.database, "market_data");
     assert_eq!(
         settings.postgres_dsn.expose(),
@@ -53,14 +67,12 @@ fn an_empty_environment_gives_the_documented_defaults() {
 
 #[test]
 fn outside_of_local_the_defaults_are_those_of_a_container() {
-    let settings = loaded(&[("DATA_PROC_ENV", "prod")]);
+    let settings = loaded(&elsewhere(&[]));
     assert_eq!(settings.topic_partitions, 12);
     assert_eq!(settings.http.host.to_string(), "0.0.0.0");
     assert_eq!(settings.http.metrics_port, Some(9090));
     assert_eq!(
-        loaded(&[("DATA_PROC_ENV", "prod"), ("DATA_PROC_METRICS_PORT", "")])
-            .http
-            .metrics_port,
+        loaded(&elsewhere(&[("DATA_PROC_METRICS_PORT", "")])).http.metrics_port,
         None
     );
 }
@@ -152,12 +164,56 @@ fn a_services_own_mistakes_are_listed_with_the_shared_ones() {
 }
 
 #[test]
-fn a_misspelt_variable_is_reported_and_a_known_one_is_not() {
-    let env = env(&[("DATA_PROC_WORKER", "2"), ("DATA_PROC_WORKERS", "2"), ("HOME", "/root")]);
+fn a_misspelt_variable_of_any_prefix_is_reported_with_the_name_that_was_meant() {
+    let env = env(&[
+        ("DATA_PROC_WORKER", "2"),
+        ("DATA_PROC_WORKERS", "2"),
+        ("DATA_PROC_CACHE", "/cache"),
+        ("ENRICHMENT_RATOI", "1"),
+        ("ENRICHMENT_COLOUR_OF_THE_SKY", "1"),
+        ("PROJECTION_OF_ANOTHER_SERVICE", "1"),
+        ("HOME", "/root"),
+    ]);
+    let unknown = load(&env, 8080, |r| r.number("ENRICHMENT_RATIO", 1, 0..=9, "a ratio"))
+        .expect("settings")
+        .unknown;
+    let pairs: Vec<(&str, Option<&str>)> = unknown
+        .iter()
+        .map(|unknown| (unknown.name.as_str(), unknown.nearest.as_deref()))
+        .collect();
     assert_eq!(
-        load(&env, 8080, |_| ()).expect("settings").unknown,
-        ["DATA_PROC_WORKER"]
+        pairs,
+        [
+            ("DATA_PROC_WORKER", Some("DATA_PROC_WORKERS")),
+            ("ENRICHMENT_COLOUR_OF_THE_SKY", None),
+            ("ENRICHMENT_RATOI", Some("ENRICHMENT_RATIO")),
+        ]
     );
+}
+
+#[test]
+fn outside_of_local_neither_addresses_nor_credentials_of_one_machine_are_taken() {
+    let found = problems(&[("DATA_PROC_ENV", "staging")]);
+    for name in [
+        "KAFKA_BOOTSTRAP",
+        "CLICKHOUSE_URL",
+        "CLICKHOUSE_PASSWORD",
+        "POSTGRES_DSN",
+        "REDIS_URL",
+    ] {
+        let about = format!("DATA_PROC_{name} must be set where DATA_PROC_ENV is staging");
+        assert_eq!(
+            found.iter().filter(|problem| problem.starts_with(&about)).count(),
+            1,
+            "{found:#?}"
+        );
+    }
+    let found = problems(&elsewhere(&[(
+        "DATA_PROC_POSTGRES_DSN",
+        "postgresql://user:password@db.internal:5432/db",
+    )]));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("user:password"), "{found:#?}");
 }
 
 #[test]
@@ -169,6 +225,8 @@ fn secrets_are_masked_wherever_settings_are_printed() {
         ),
         ("DATA_PROC_CLICKHOUSE_PASSWORD", "h@nter2"),
         ("DATA_PROC_REDIS_URL", "redis://:h@nter2@r:6379/0"),
+        ("DATA_PROC_CLICKHOUSE_URL", "http://u:h@nter2@c:8123"),
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "http://u:h@nter2@s:8081"),
     ]);
     let loaded = load(&env, 8080, |_| ()).expect("settings");
     let printed = format!("{loaded:?}");
