@@ -15,6 +15,7 @@ pub mod origin;
 pub mod position;
 pub mod quality;
 pub mod routing;
+pub mod row_ranges;
 pub mod tick;
 pub mod window;
 
@@ -26,6 +27,7 @@ pub use event::EventKey;
 pub use origin::{Origin, RawPosition};
 pub use position::{LastOrigin, Position, is_known_topic_id};
 pub use quality::{QualityFlag, QualityFlags};
+pub use row_ranges::{RowRanges, RowRangesError};
 pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, Tick};
 pub use window::{Interval, Window};
 

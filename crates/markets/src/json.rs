@@ -110,20 +110,35 @@ impl<'a> Reader<'a> {
 
     /// Reads an array; `visit` gets each element.
     pub(crate) fn array(&mut self, mut visit: impl FnMut(Token<'a>)) -> Read<()> {
+        self.elements(|reader| {
+            visit(reader.value()?);
+            Ok(())
+        })
+        .map(|_| ())
+    }
+
+    /// Reads an array and answers how it is written; `visit` is called at each element and has to read it.
+    pub(crate) fn elements(&mut self, mut visit: impl FnMut(&mut Reader<'a>) -> Read<()>) -> Read<&'a str> {
+        let start = self.at();
         if self.peek() != Some(b'[') {
-            return self.other_than("must be an array");
+            self.other_than("must be an array")?;
         }
         self.open()?;
-        if self.closes(b']') {
-            return Ok(());
-        }
-        loop {
-            self.space();
-            visit(self.value()?);
-            if self.ends_after(b']')? {
-                return Ok(());
+        if !self.closes(b']') {
+            loop {
+                self.space();
+                visit(self)?;
+                if self.ends_after(b']')? {
+                    break;
+                }
             }
         }
+        Ok(self.whole.get(start..self.at()).unwrap_or_default())
+    }
+
+    /// Whether the next value is an array.
+    pub(crate) fn is_at_array(&self) -> bool {
+        self.peek() == Some(b'[')
     }
 
     /// Reads a value into its slot; null leaves it empty.

@@ -27,5 +27,5 @@ mod venue;
 pub use format::{FORMATS, Format, detect_format};
 pub use message::{RawMessage, Replay, header_text};
 pub use normalizer::{Normalizer, NormalizerConfig, Outcome, Parsed};
-pub use rejection::{RejectCode, RejectedRow, Rejection};
+pub use rejection::{RejectCode, RejectedRow, RejectedRows, Rejection};
 pub use venue::{MarketDescription, PriceBounds, Scope, Venue, describe, iso_venues};

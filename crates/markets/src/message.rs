@@ -1,6 +1,6 @@
 //! A message of a raw topic, as far as parsing needs to know it.
 
-use domain::Micros;
+use domain::{Micros, RowRanges};
 
 use crate::rejection::{RejectCode, Rejection};
 
@@ -29,7 +29,7 @@ pub struct RawMessage<'a> {
 pub struct Replay<'a> {
     /// `feed/partition/offset` of the message that was refused.
     pub origin: &'a str,
-    /// Indexes of the rows to emit, separated by commas; empty means all.
+    /// The rows to emit, as [`RowRanges`] writes them; empty means all.
     pub rows: &'a str,
     /// How often it has been tried, this time included (2 is the first replay); part of the event id's key.
     pub attempt: u32,
@@ -70,26 +70,16 @@ impl<'a> Replay<'a> {
         }))
     }
 
-    /// The rows to emit, sorted; `None` means all.
-    pub(crate) fn selected_rows(&self) -> Result<Option<Vec<i32>>, Rejection> {
+    /// The rows to emit; `None` means all.
+    pub(crate) fn selected_rows(&self) -> Result<Option<RowRanges>, Rejection> {
         if self.rows.is_empty() {
             return Ok(None);
         }
-        let mut rows = self
-            .rows
-            .split(',')
-            .map(str::parse)
-            .collect::<Result<Vec<i32>, _>>()
-            .map_err(|_| {
-                let message = format!(
-                    "header {} must hold row numbers separated by commas, got '{}'",
-                    Self::ROWS_HEADER,
-                    self.rows
-                );
-                Rejection::new(RejectCode::SchemaViolation, message)
-            })?;
-        rows.sort_unstable();
-        Ok(Some(rows))
+        self.rows.parse().map(Some).map_err(|error| {
+            let shown: String = self.rows.chars().take(60).collect();
+            let message = format!("header {} is '{shown}': {error}", Self::ROWS_HEADER);
+            Rejection::new(RejectCode::SchemaViolation, message)
+        })
     }
 }
 

@@ -22,10 +22,16 @@ const COLUMNS: [&str; 5] = ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"];
 /// What EST lacks to UTC, all year.
 const EST_TO_UTC: Micros = 5 * 3_600 * 1_000_000;
 
-/// A document whose frame has been read.
+/// Intervals of one document whose energy prices are compared. A day has 288.
+const INTERVALS: usize = 4096;
+
+/// A document whose frame has been read: that it is sound JSON to its end, and how many rows it has. The rows themselves
+/// are read one by one when they are emitted, so that memory does not grow with their number.
 pub(crate) struct Document<'a> {
-    columns: [usize; 5],
-    rows: Vec<Token<'a>>,
+    columns: [usize; COLUMNS.len()],
+    /// The array of the rows, as it is written.
+    data: &'a str,
+    rows: usize,
 }
 
 /// What one row says.
@@ -50,57 +56,57 @@ impl<'a> Document<'a> {
     pub(crate) fn read(payload: &'a [u8]) -> Result<Document<'a>, Rejection> {
         let (mut headers, mut data) = (None, None);
         Reader::whole_object(json_text(payload)?, |reader, key| match key {
-            "headers" => read_array(reader, &mut headers),
-            "data" => read_array(reader, &mut data),
+            "headers" => read_headers(reader, &mut headers),
+            "data" => count_rows(reader, &mut data),
             _ => reader.skip(),
         })
         .map_err(|error| error.rejection(""))?;
         let headers = headers.ok_or_else(|| Rejection::missing("/headers"))?;
-        let rows = data.ok_or_else(|| Rejection::missing("/data"))?;
-        let mut columns = [0; 5];
-        for (column, name) in columns.iter_mut().zip(COLUMNS) {
-            *column = headers
-                .iter()
-                .position(|header| header.is_text() && header.raw == name)
-                .ok_or_else(|| Rejection::new(RejectCode::SchemaViolation, format!("/headers has no column {name}")))?;
-        }
-        // A column more, or one twice, may change what the others mean.
-        if headers.len() != COLUMNS.len() {
-            let message = format!(
-                "/headers has {} columns where {} are known: {}",
-                headers.len(),
-                COLUMNS.len(),
-                COLUMNS.join(", ")
-            );
-            return Err(Rejection::new(RejectCode::SchemaViolation, message));
-        }
-        Ok(Document { columns, rows })
+        let (data, rows) = data.ok_or_else(|| Rejection::missing("/data"))?;
+        Ok(Document {
+            columns: columns(&headers)?,
+            data,
+            rows,
+        })
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.rows.len()
+        self.rows
     }
 
-    /// Reads row `index`.
-    pub(crate) fn row(&self, index: usize) -> Result<Row<'a>, Rejection> {
-        let row = self
-            .rows
-            .get(index)
-            .copied()
-            .ok_or_else(|| Rejection::missing("the row"))?;
-        let mut cells = [None; COLUMNS.len()];
-        let mut count = 0;
-        let place = || format!("/data/{index}");
-        Reader::new(row.raw)
-            .array(|cell| {
-                if let Some(slot) = cells.get_mut(count) {
-                    *slot = Some(cell);
-                }
-                count += 1;
-            })
-            .map_err(|error| error.rejection(&place()))?;
+    /// Shows every row, in order, with its index.
+    ///
+    /// # Errors
+    /// The rows cannot be read on, which `read` has ruled out.
+    pub(crate) fn for_each_row(
+        &self,
+        mut visit: impl FnMut(usize, Result<Row<'a>, Rejection>),
+    ) -> Result<(), Rejection> {
+        let mut index = 0;
+        let read = Reader::new(self.data).elements(|reader| {
+            let row = if reader.is_at_array() {
+                let (mut cells, mut count) = ([None; COLUMNS.len()], 0);
+                reader.array(|cell| {
+                    if let Some(slot) = cells.get_mut(count) {
+                        *slot = Some(cell);
+                    }
+                    count += 1;
+                })?;
+                self.row(index, cells, count)
+            } else {
+                let message = format!("/data/{index} must be an array, got {}", reader.value()?.shown());
+                Err(Rejection::new(RejectCode::SchemaViolation, message))
+            };
+            visit(index, row);
+            index += 1;
+            Ok(())
+        });
+        read.map(|_| ()).map_err(|error| error.rejection("/data"))
+    }
+
+    fn row(&self, index: usize, cells: [Option<Token<'a>>; COLUMNS.len()], count: usize) -> Result<Row<'a>, Rejection> {
         if count != COLUMNS.len() {
-            let message = format!("{} has {count} cells where /headers has {}", place(), COLUMNS.len());
+            let message = format!("/data/{index} has {count} cells where /headers has {}", COLUMNS.len());
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
         }
         let cell = |at: usize| -> Result<Token<'a>, Rejection> {
@@ -130,14 +136,56 @@ impl<'a> Document<'a> {
     }
 }
 
-fn read_array<'a>(reader: &mut Reader<'a>, slot: &mut Option<Vec<Token<'a>>>) -> Read<()> {
+/// The header's columns: the first ones, and how many there are.
+type Headers<'a> = ([Option<Token<'a>>; COLUMNS.len()], usize);
+
+fn read_headers<'a>(reader: &mut Reader<'a>, slot: &mut Option<Headers<'a>>) -> Read<()> {
     if slot.is_some() {
         return Err(reader.twice());
     }
-    let mut tokens = Vec::new();
-    reader.array(|token| tokens.push(token))?;
-    *slot = Some(tokens);
+    let (mut first, mut count) = ([None; COLUMNS.len()], 0);
+    reader.array(|header| {
+        if let Some(slot) = first.get_mut(count) {
+            *slot = Some(header);
+        }
+        count += 1;
+    })?;
+    *slot = Some((first, count));
     Ok(())
+}
+
+fn count_rows<'a>(reader: &mut Reader<'a>, slot: &mut Option<(&'a str, usize)>) -> Read<()> {
+    if slot.is_some() {
+        return Err(reader.twice());
+    }
+    let mut rows = 0;
+    let data = reader.elements(|reader| {
+        rows += 1;
+        reader.skip()
+    })?;
+    *slot = Some((data, rows));
+    Ok(())
+}
+
+/// Where each of [`COLUMNS`] stands.
+fn columns((headers, count): &Headers<'_>) -> Result<[usize; COLUMNS.len()], Rejection> {
+    // A column more, or one twice, may change what the others mean.
+    if *count > COLUMNS.len() {
+        let message = format!(
+            "/headers has {count} columns where {} are known: {}",
+            COLUMNS.len(),
+            COLUMNS.join(", ")
+        );
+        return Err(Rejection::new(RejectCode::SchemaViolation, message));
+    }
+    let mut columns = [0; COLUMNS.len()];
+    for (column, name) in columns.iter_mut().zip(COLUMNS) {
+        *column = headers
+            .iter()
+            .position(|header| header.is_some_and(|header| header.is_text() && header.raw == name))
+            .ok_or_else(|| Rejection::new(RejectCode::SchemaViolation, format!("/headers has no column {name}")))?;
+    }
+    Ok(columns)
 }
 
 fn node(token: Token<'_>) -> Result<Text<'_>, Rejection> {
@@ -161,7 +209,7 @@ fn interval_end(token: Token<'_>) -> Result<Micros, Rejection> {
     }
 }
 
-/// The energy price of each interval of one document, as its first row has it.
+/// The energy price of each interval of one document, as its first row has it; of the first [`INTERVALS`] intervals.
 #[derive(Debug, Default)]
 pub(crate) struct Energies {
     first: HashMap<Micros, Decimal>,
@@ -174,7 +222,15 @@ impl Energies {
         if row.interval_end.rem_euclid(Interval::FiveMinutes.micros()) != 0 {
             flags.insert(QualityFlag::OffGrid);
         }
-        let first = self.first.entry(row.interval_end).or_insert(row.energy);
+        let first = match self.first.get(&row.interval_end) {
+            Some(first) => *first,
+            None => {
+                if self.first.len() < INTERVALS {
+                    self.first.insert(row.interval_end, row.energy);
+                }
+                row.energy
+            }
+        };
         if (row.energy.unscaled() - first.unscaled()).unsigned_abs() > tolerance.unscaled().unsigned_abs() {
             flags.insert(QualityFlag::ComponentMismatch);
         }

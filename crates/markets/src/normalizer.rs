@@ -3,7 +3,7 @@
 //! repeated event emits nothing.
 
 use codec::{Wire, framing};
-use domain::{EventKey, Kind, Micros, Origin, QualityFlags, Tick};
+use domain::{EventKey, Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
 
 use crate::check;
 use crate::document::Document;
@@ -12,7 +12,7 @@ use crate::identity;
 use crate::message::RawMessage;
 use crate::miso;
 use crate::quality::{self, LastTicks, QualitySettings};
-use crate::rejection::{RejectCode, RejectedRow, Rejection};
+use crate::rejection::{RejectCode, RejectedRows, Rejection};
 use crate::shapes;
 use crate::venue::{Venue, iso_venues};
 
@@ -62,7 +62,7 @@ pub struct Parsed<'s> {
     config: &'s NormalizerConfig,
     last: &'s mut LastTicks,
     event_key: EventKey,
-    selected: Option<Vec<i32>>,
+    selected: Option<RowRanges>,
     content: Content<'s>,
 }
 
@@ -90,7 +90,7 @@ pub struct Outcome {
     /// Ticks emitted.
     pub ticks: u32,
     /// Rows refused; with `ticks` they are all rows.
-    pub rejected: Vec<RejectedRow>,
+    pub rejected: RejectedRows,
 }
 
 impl Normalizer {
@@ -196,17 +196,15 @@ impl Parsed<'_> {
             (_, Content::Tick(_)) => 1,
             (None, Content::Document(opened)) => opened.document.rows(),
             (Some(rows), Content::Document(opened)) => {
-                let all = opened.document.rows();
-                rows.iter()
-                    .filter(|row| usize::try_from(**row).is_ok_and(|row| row < all))
-                    .count()
+                let all = i32::try_from(opened.document.rows()).unwrap_or(i32::MAX);
+                rows.below(all) as usize
             }
         }
     }
 
     /// Makes the ticks, in the order of their index; answers the rows that are refused. `now` is the wall clock, a
     /// remark on each tick; `remarks` is what the caller knows of the message, such as a reused event id.
-    pub fn emit(self, now: Micros, remarks: QualityFlags, emit: &mut dyn FnMut(&Tick<'_>)) -> Vec<RejectedRow> {
+    pub fn emit(self, now: Micros, remarks: QualityFlags, emit: &mut dyn FnMut(&Tick<'_>)) -> RejectedRows {
         let Parsed {
             message,
             config,
@@ -220,7 +218,7 @@ impl Parsed<'_> {
                 let mut tick = event.tick(&message, now);
                 tick.quality_flags = quality::flags(&config.quality, event.venue, &tick, remarks, last);
                 emit(&tick);
-                Vec::new()
+                RejectedRows::default()
             }
             Content::Document(opened) => {
                 let rows = Rows {
@@ -229,7 +227,7 @@ impl Parsed<'_> {
                     opened: &opened,
                     now,
                 };
-                rows.emit(selected.as_deref(), last, emit)
+                rows.emit(selected.as_ref(), last, emit)
             }
         }
     }
@@ -283,36 +281,42 @@ struct Rows<'s, 'd> {
 impl Rows<'_, '_> {
     fn emit(
         &self,
-        selected: Option<&[i32]>,
+        selected: Option<&RowRanges>,
         last: &mut LastTicks,
         emit: &mut dyn FnMut(&Tick<'_>),
-    ) -> Vec<RejectedRow> {
+    ) -> RejectedRows {
         let Document::MisoRt5(document) = &self.opened.document;
-        let mut rejected = Vec::new();
+        let mut rejected = RejectedRows::default();
         let mut energies = miso::Energies::default();
         let mut instrument_id = String::new();
+        let is_selected = |number| selected.is_none_or(|rows| rows.contains(number));
+        let mut next = 0;
         // Every row is read, also of a replay, since the first of an interval decides about remarks on the others.
-        for index in 0..document.rows() {
-            let Ok(number) = i32::try_from(index) else { break };
-            let is_selected = selected.is_none_or(|rows| rows.binary_search(&number).is_ok());
-            let emitted = document.row(index).and_then(|row| {
+        let read = document.for_each_row(|index, row| {
+            let Ok(number) = i32::try_from(index) else { return };
+            next = number.saturating_add(1);
+            let emitted = row.and_then(|row| {
                 check::event_time(row.event_time(), self.message.appended_at, "INTERVAL")?;
                 miso::instrument_id(row.node.as_str(), &mut instrument_id);
                 check::identifier(&instrument_id, "CPNODE as an instrument id")?;
                 let remarks = energies.remarks(&row, self.config.quality.component_tolerance);
-                if is_selected {
+                if is_selected(number) {
                     let mut tick = self.tick(&row, &instrument_id, number);
                     tick.quality_flags = quality::flags(&self.config.quality, self.opened.venue, &tick, remarks, last);
                     emit(&tick);
                 }
                 Ok(())
             });
-            if let (Err(rejection), true) = (emitted, is_selected) {
-                rejected.push(RejectedRow {
-                    index: number,
-                    rejection,
-                });
+            if let (Err(rejection), true) = (emitted, is_selected(number)) {
+                rejected.push(number, rejection);
             }
+        });
+        // Ruled out when the document was opened; rows that nobody could read count as refused all the same (INV-5).
+        if let Err(rejection) = read {
+            let all = i32::try_from(document.rows()).unwrap_or(i32::MAX);
+            (next..all)
+                .filter(|number| is_selected(*number))
+                .for_each(|number| rejected.push(number, rejection.clone()));
         }
         rejected
     }

@@ -1,6 +1,6 @@
 //! Why bytes did not become a tick: a closed set of codes, and a message that names the place.
 
-use domain::{Classified, ErrorClass};
+use domain::{Classified, ErrorClass, RowRanges};
 
 macro_rules! reject_codes {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)+) => {
@@ -102,4 +102,43 @@ pub struct RejectedRow {
     pub index: i32,
     /// Why.
     pub rejection: Rejection,
+}
+
+/// The rows of a document that are refused: which, with which codes, and why the first of them. Of bounded size, whatever
+/// the document holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RejectedRows {
+    /// Which.
+    pub rows: RowRanges,
+    /// The first of them with their reasons.
+    pub first: Vec<RejectedRow>,
+    /// Each code once, in the order in which they occur first.
+    pub codes: Vec<RejectCode>,
+    count: u64,
+}
+
+impl RejectedRows {
+    /// Rows whose reasons are kept.
+    pub const REASONS: usize = 100;
+
+    /// Number of rows.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether every row was taken.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn push(&mut self, index: i32, rejection: Rejection) {
+        self.count += 1;
+        self.rows.push(index);
+        if !self.codes.contains(&rejection.code) {
+            self.codes.push(rejection.code);
+        }
+        if self.first.len() < RejectedRows::REASONS {
+            self.first.push(RejectedRow { index, rejection });
+        }
+    }
 }

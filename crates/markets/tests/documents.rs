@@ -87,7 +87,7 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
                 index += 1;
             })
             .unwrap();
-        assert_eq!((outcome.ticks as usize, outcome.rejected.len()), (count, 0));
+        assert_eq!((outcome.ticks as usize, outcome.rejected.count()), (count, 0));
     }
 }
 
@@ -194,6 +194,7 @@ fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
     assert_eq!(seen, expected);
     let rejected: Vec<(i32, RejectCode)> = outcome
         .rejected
+        .first
         .iter()
         .map(|row| (row.index, row.rejection.code))
         .collect();
@@ -207,6 +208,8 @@ fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
             (5, RejectCode::SchemaViolation),
         ]
     );
+    assert_eq!(outcome.rejected.rows.text(100), "1-5");
+    assert_eq!(outcome.rejected.count(), 5);
     assert_eq!(outcome.ticks, 3);
 }
 
@@ -214,18 +217,34 @@ fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
 fn a_replay_emits_only_the_rows_that_were_refused() {
     let payload = sample(CURRENT);
     let mut replayed = document(&payload, MISO);
-    replayed.replay = Some(Replay {
-        origin: "raw/0/5",
-        rows: "7,3,99",
-        attempt: 2,
-    });
-    let mut indexes = Vec::new();
     let mut normalizer = normalizer();
-    assert_eq!(normalizer.parse(&replayed).unwrap().rows(), 2);
-    normalizer
-        .normalize(&replayed, 5, &mut |tick| indexes.push(tick.origin.index))
-        .unwrap();
-    assert_eq!(indexes, [3, 7]);
+    for (rows, expected) in [
+        ("7,3,99", &[3, 7][..]),
+        ("25-30", &[25, 26]),
+        ("0,2-4,9", &[0, 2, 3, 4, 9]),
+    ] {
+        replayed.replay = Some(Replay {
+            origin: "raw/0/5",
+            rows,
+            attempt: 2,
+        });
+        let mut indexes = Vec::new();
+        assert_eq!(normalizer.parse(&replayed).unwrap().rows(), expected.len(), "{rows}");
+        normalizer
+            .normalize(&replayed, 5, &mut |tick| indexes.push(tick.origin.index))
+            .unwrap();
+        assert_eq!(indexes, expected, "{rows}");
+    }
+    for (rows, why) in [("3,x", "separated by commas"), ("3,...", "was cut"), ("9-7", "ranges")] {
+        replayed.replay = Some(Replay {
+            origin: "raw/0/5",
+            rows,
+            attempt: 2,
+        });
+        let rejection = run(&replayed).unwrap_err();
+        assert_eq!(rejection.code, RejectCode::SchemaViolation);
+        assert!(rejection.message.contains(why), "{rejection}");
+    }
 }
 
 #[test]

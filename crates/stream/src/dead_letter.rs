@@ -3,6 +3,8 @@
 //! Invariants: INV-9: a letter never has more bytes than its limit, whatever the record holds. What is left out is the
 //! end of the value, then headers, then the end of the key; a header says so, and the origin tells where the whole is.
 
+use domain::RowRanges;
+
 use crate::Message;
 use crate::record_size;
 
@@ -18,7 +20,7 @@ pub struct DeadLetter<'a> {
     /// For people: what is wrong and where.
     pub message: &'a str,
     /// Rows of a document that were refused while others were taken; empty means the whole message.
-    pub rejected_rows: &'a [i32],
+    pub rejected_rows: &'a RowRanges,
     /// How often it has been tried (1 = first time).
     pub attempts: u32,
     /// Carried from the message, where it could be read.
@@ -103,7 +105,8 @@ fn statements(
     failed_at: i64,
     limit: usize,
 ) -> Vec<(String, Option<Vec<u8>>)> {
-    let (rows, all_rows) = rows(letter.rejected_rows, limit / 4);
+    let rows = letter.rejected_rows.text(limit / 4);
+    let is_cut = rows.ends_with(RowRanges::CUT);
     let reason = start_of(letter.message, (limit / 16).min(8 << 10)).to_owned();
     let correlation_id = start_of(letter.correlation_id, (limit / 16).min(1 << 10)).to_owned();
     let mut ours = vec![
@@ -120,7 +123,7 @@ fn statements(
         (header::FAILED_AT, failed_at.to_string()),
         (header::REJECTED_ROWS, rows),
     ];
-    if !all_rows {
+    if is_cut {
         ours.push((header::REJECTED_ROWS_COUNT, letter.rejected_rows.len().to_string()));
     }
     ours.into_iter().map(stated).collect()
@@ -128,22 +131,6 @@ fn statements(
 
 fn stated((name, value): (&str, String)) -> (String, Option<Vec<u8>>) {
     (name.to_owned(), Some(value.into_bytes()))
-}
-
-/// The rows with commas between, and whether these are all.
-fn rows(rows: &[i32], limit: usize) -> (String, bool) {
-    let mut list = String::new();
-    for row in rows {
-        let number = row.to_string();
-        if list.len() + number.len() >= limit {
-            return (list, false);
-        }
-        if !list.is_empty() {
-            list.push(',');
-        }
-        list.push_str(&number);
-    }
-    (list, true)
 }
 
 /// Adds what we say to the record, and leaves out what does not fit.
@@ -217,7 +204,7 @@ mod tests {
             stage: "normalize",
             code: "broken_json",
             message: "line 1 column 2: end of input",
-            rejected_rows: &[1, 5],
+            rejected_rows: &[1, 5].into_iter().collect(),
             attempts: 2,
             correlation_id: "c-7",
         };
@@ -250,7 +237,7 @@ mod tests {
         stage: "normalize",
         code: "oversize",
         message: "",
-        rejected_rows: &[],
+        rejected_rows: RowRanges::NONE,
         attempts: 1,
         correlation_id: "",
     };
@@ -282,7 +269,8 @@ mod tests {
                 payload: Some(&payload),
                 headers: Some(headers.as_borrowed()),
             };
-            let (rows, reason): (Vec<i32>, String) = ((0..rows as i32).collect(), "é".repeat(reason));
+            // Every other row: the longest list.
+            let (rows, reason): (RowRanges, String) = ((0..rows as i32).map(|row| 2 * row).collect(), "é".repeat(reason));
             let letter = DeadLetter { message: &reason, correlation_id: &reason, rejected_rows: &rows, ..LETTER };
             let sealed = seal(&message, &letter, 0, limit);
             let size = |sealed: &Sealed<'_>| {
@@ -290,10 +278,10 @@ mod tests {
             };
             prop_assert!(size(&sealed) <= limit);
             prop_assert_eq!(text(&sealed, header::OFFSET).unwrap(), "42");
-            let listed: Vec<i32> = text(&sealed, header::REJECTED_ROWS).unwrap()
-                .split(',').filter(|row| !row.is_empty()).map(|row| row.parse().unwrap()).collect();
-            prop_assert_eq!(&rows[..listed.len()], &listed);
+            let (listed, is_cut) = RowRanges::read(&text(&sealed, header::REJECTED_ROWS).unwrap()).unwrap();
+            prop_assert!(rows.starts_with(&listed));
             let counted = text(&sealed, header::REJECTED_ROWS_COUNT);
+            prop_assert_eq!(counted.is_some(), is_cut);
             prop_assert_eq!(counted.map_or(listed.len(), |count| count.parse().unwrap()), rows.len());
             let own = sealed.headers.iter().filter(|(name, _)| name == "h").count();
             if text(&sealed, header::TRUNCATED).is_some() {

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use domain::Micros;
+use domain::{Micros, RowRanges};
 
 use crate::dead_letter::DeadLetter;
 use crate::frontier::Frontier;
@@ -25,8 +25,9 @@ pub trait Stage {
     /// Name for metrics and dead letters.
     fn name(&self) -> &'static str;
 
-    /// Decides about one message and writes its outputs into `out`, in order.
-    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError>;
+    /// Decides about one message and writes its outputs into `out`, in order. Some of them may be sent before it returns, so
+    /// an error means that the message is processed again from its beginning.
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError>;
 
     /// Shows a message that was finished by an earlier owner, so that memory (an event-id window) can be rebuilt.
     fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
@@ -76,7 +77,7 @@ pub struct Rejected {
     /// For people: what and where.
     pub message: String,
     /// The refused rows of a document whose other rows were emitted; empty means the whole message.
-    pub rows: Vec<i32>,
+    pub rows: RowRanges,
     /// Of the message, where it could be read.
     pub correlation_id: String,
     /// How often it has been tried.
@@ -91,16 +92,31 @@ impl Rejected {
         Rejected {
             code: Rejected::OVERSIZE,
             message: format!("an output of it has {size} bytes where a topic takes {MAX_SENT_BYTES}"),
-            rows: Vec::new(),
+            rows: RowRanges::default(),
             correlation_id: String::new(),
             attempts: 1,
         }
     }
 }
 
-/// The outputs of one message, encoded into one reused buffer.
+/// Encoded outputs of one message that are held before they are sent: one message may be a document of a million ticks.
+const HELD_BYTES: usize = 1 << 18;
+
+type Send<'s> = dyn FnMut(i32, &[u8], &[u8]) -> Result<(), StreamError> + 's;
+
+/// The outputs of one message, encoded into one reused buffer. Where there is somebody to send them, the buffer is emptied
+/// whenever it is full; else (in tests) it holds them all.
+#[derive(Default)]
+pub struct StageOutput<'s> {
+    held: Held,
+    send: Option<&'s mut Send<'s>>,
+    failed: Option<StreamError>,
+    /// Size of an output that no topic takes. Nothing is sent after it: the message is a dead letter.
+    too_large: Option<usize>,
+}
+
 #[derive(Debug, Default)]
-pub struct StageOutput {
+struct Held {
     bytes: Vec<u8>,
     records: Vec<Record>,
 }
@@ -112,7 +128,17 @@ struct Record {
     payload: (usize, usize),
 }
 
-impl StageOutput {
+impl<'s> StageOutput<'s> {
+    /// Outputs for `send`, in memory that was used before.
+    fn new(held: Held, send: &'s mut Send<'s>) -> StageOutput<'s> {
+        StageOutput {
+            held,
+            send: Some(send),
+            failed: None,
+            too_large: None,
+        }
+    }
+
     /// Adds a record; `write` appends its value to the buffer.
     pub fn push<E>(
         &mut self,
@@ -120,43 +146,85 @@ impl StageOutput {
         key: &[&[u8]],
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = self.bytes.len();
-        key.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        let middle = self.bytes.len();
-        write(&mut self.bytes)?;
-        self.records.push(Record {
+        let bytes = &mut self.held.bytes;
+        let start = bytes.len();
+        key.iter().for_each(|part| bytes.extend_from_slice(part));
+        let middle = bytes.len();
+        write(bytes)?;
+        let end = bytes.len();
+        let part = |from, to| bytes.get(from..to);
+        let size = record_size::record(part(start, middle), part(middle, end), 0);
+        if size > MAX_SENT_BYTES {
+            self.too_large.get_or_insert(size);
+        }
+        self.held.records.push(Record {
             partition,
             key: (start, middle),
-            payload: (middle, self.bytes.len()),
+            payload: (middle, end),
         });
+        if end >= HELD_BYTES {
+            self.flush();
+        }
         Ok(())
     }
 
-    /// Number of records.
+    /// Number of records that are held.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.held.records.len()
     }
 
-    /// Whether there is none.
+    /// Whether none is held.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.held.records.is_empty()
     }
 
-    /// The records: partition, key, value.
+    /// The records that are held: partition, key, value.
     pub fn iter(&self) -> impl Iterator<Item = (i32, &[u8], &[u8])> {
+        self.held.iter()
+    }
+
+    /// Removes all records, keeps the memory.
+    pub fn clear(&mut self) {
+        self.held.clear();
+    }
+
+    /// Sends what is held. After an error nothing more is sent: the order has no gaps (INV-7).
+    fn flush(&mut self) {
+        let Some(send) = &mut self.send else { return };
+        if self.failed.is_none() && self.too_large.is_none() {
+            self.failed = self
+                .held
+                .iter()
+                .try_for_each(|(partition, key, value)| send(partition, key, value))
+                .err();
+        }
+        self.held.clear();
+    }
+
+    /// Sends the rest; answers the memory, and the size of an output that is too large.
+    fn finish(mut self) -> Result<(Held, Option<usize>), StreamError> {
+        self.flush();
+        match self.failed {
+            None => Ok((self.held, self.too_large)),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+impl Held {
+    fn iter(&self) -> impl Iterator<Item = (i32, &[u8], &[u8])> {
         self.records
             .iter()
             .map(|record| (record.partition, self.part(record.key), self.part(record.payload)))
     }
 
-    /// Removes all records, keeps the memory.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.records.clear();
-    }
-
     fn part(&self, (start, end): (usize, usize)) -> &[u8] {
         self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
     }
 }
 
@@ -172,7 +240,7 @@ pub struct Hop<S> {
     stage: S,
     output_topic: String,
     lanes: Vec<Lane>,
-    out: StageOutput,
+    held: Held,
 }
 
 impl<S: Stage> Hop<S> {
@@ -182,7 +250,7 @@ impl<S: Stage> Hop<S> {
             stage,
             output_topic,
             lanes: Vec::new(),
-            out: StageOutput::default(),
+            held: Held::default(),
         }
     }
 
@@ -207,20 +275,23 @@ impl<S: Stage> Hop<S> {
     }
 
     fn process(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
-        self.out.clear();
-        let mut verdict = self.stage.process(message, &mut self.out)?;
-        if let Some(size) = self.largest_output().filter(|size| *size > MAX_SENT_BYTES) {
-            self.out.clear();
-            verdict = Verdict::DeadLetter(Rejected::too_large(size));
-        }
-        for (partition, key, payload) in self.out.iter() {
-            io.send(&Output {
-                topic: &self.output_topic,
+        let topic = &self.output_topic;
+        let mut send = |partition: i32, key: &[u8], value: &[u8]| {
+            let output = Output {
+                topic,
                 partition,
                 key: Some(key),
-                payload: Some(payload),
+                payload: Some(value),
                 headers: &[],
-            })?;
+            };
+            io.send(&output).map(|_| ())
+        };
+        let mut out = StageOutput::new(std::mem::take(&mut self.held), &mut send);
+        let mut verdict = self.stage.process(message, &mut out)?;
+        let too_large;
+        (self.held, too_large) = out.finish()?;
+        if let Some(size) = too_large {
+            verdict = Verdict::DeadLetter(Rejected::too_large(size));
         }
         if let Verdict::DeadLetter(rejected) = verdict {
             let service = io.config().service.clone();
@@ -238,14 +309,6 @@ impl<S: Stage> Hop<S> {
             )?;
         }
         Ok(())
-    }
-
-    fn largest_output(&self) -> Option<usize> {
-        let sizes = self
-            .out
-            .iter()
-            .map(|(_, key, payload)| record_size::record(Some(key), Some(payload), 0));
-        sizes.max()
     }
 
     fn commit_frontiers(&mut self, io: &mut Io<'_>) {
@@ -328,4 +391,52 @@ fn memory_start(bootstrap: &str, partition: &Partition, committed: i64, memory: 
         .offset_at(partition, last_time - memory.micros)?
         .unwrap_or(committed);
     Ok(by_time.max(by_count).min(committed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(out: &mut StageOutput<'_>, number: u32) {
+        let Ok(()) = out.push(1, &[b"key"], |bytes| {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.resize(bytes.len() + 100, 0);
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+
+    #[test]
+    fn the_outputs_of_a_large_document_are_sent_in_order_and_few_of_them_are_held() {
+        let mut sent = Vec::new();
+        let mut send = |partition: i32, key: &[u8], value: &[u8]| {
+            assert_eq!((partition, key), (1, &b"key"[..]));
+            sent.extend(value.first_chunk::<4>().map(|number| u32::from_le_bytes(*number)));
+            Ok(())
+        };
+        let mut out = StageOutput::new(Held::default(), &mut send);
+        for number in 0..100_000 {
+            push(&mut out, number);
+            assert!(out.held.bytes.len() < HELD_BYTES);
+        }
+        let held = out.finish().map(|(held, _)| held.bytes.capacity());
+        assert!(held.is_ok_and(|capacity| capacity <= 4 * HELD_BYTES));
+        assert!(sent.iter().copied().eq(0..100_000));
+    }
+
+    #[test]
+    fn nothing_is_sent_after_an_output_that_failed() {
+        let mut sent = 0;
+        let mut send = |_: i32, _: &[u8], _: &[u8]| {
+            sent += 1;
+            match sent {
+                5 => Err(StreamError::transient("shutdown", "stopped")),
+                _ => Ok(()),
+            }
+        };
+        let mut out = StageOutput::new(Held::default(), &mut send);
+        (0..10_000).for_each(|number| push(&mut out, number));
+        let error = out.finish().err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("stopped")));
+        assert_eq!(sent, 5);
+    }
 }

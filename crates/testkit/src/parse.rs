@@ -77,7 +77,9 @@ impl Parser {
             _ => None,
         };
         if let (None, Some(format)) = (avro, record.header("dp.format")) {
-            return if format == MISO_DOCUMENT {
+            return if payload.len() > 50 * MEBIBYTE {
+                Err("oversize")
+            } else if format == MISO_DOCUMENT {
                 self.miso(record)
             } else {
                 Err("unsupported_format")

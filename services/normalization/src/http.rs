@@ -103,7 +103,7 @@ fn validation(config: &NormalizerConfig, payload: &[u8], format: Option<&str>, t
         flags |= tick.quality_flags.bits();
     });
     let errors: Vec<ValidationError> = match outcome {
-        Ok(outcome) => outcome.rejected.into_iter().map(row_error).collect(),
+        Ok(outcome) => outcome.rejected.first.into_iter().map(row_error).collect(),
         Err(rejection) => vec![error(rejection, None)],
     };
     Validation {

@@ -22,7 +22,9 @@ const TICKS: usize = 10_000;
 pub enum Fate {
     /// Its ticks were emitted, but for the rejected rows.
     Emitted {
-        /// Rows that were refused.
+        /// Number of rows that were refused.
+        rejected_rows: u64,
+        /// The first of them.
         rejected: Vec<RejectedTick>,
     },
     /// It repeats an event: dropped, and only counted.
@@ -124,14 +126,15 @@ impl Follow {
         };
         let key = parsed.event_key();
         let is_repetition = self.window.observe(offset, appended_at, key) == Seen::Repeated;
-        let (mut ticks, mut rejected) = (Vec::new(), Vec::new());
+        let (mut ticks, mut rejected, mut rejected_rows) = (Vec::new(), Vec::new(), 0);
         if is_wanted {
             let rows = parsed.emit(appended_at, QualityFlags::NONE, &mut |tick| {
                 if ticks.len() < TICKS {
                     ticks.push(parsed_tick(tick));
                 }
             });
-            rejected.extend(rows.into_iter().map(|row| RejectedTick {
+            rejected_rows = rows.count();
+            rejected.extend(rows.first.into_iter().map(|row| RejectedTick {
                 index: row.index,
                 code: row.rejection.code.name().to_owned(),
                 message: row.rejection.message,
@@ -141,7 +144,11 @@ impl Follow {
         }
         if !is_repetition {
             self.emitted.insert(key, offset);
-            return self.find(offset, Fate::Emitted { rejected }, ticks);
+            let fate = Fate::Emitted {
+                rejected_rows,
+                rejected,
+            };
+            return self.find(offset, fate, ticks);
         }
         let of_offset = self.emitted.get(&key).copied();
         if let Some(original) = of_offset.and_then(|of| self.found.get_mut(&of)) {
@@ -241,7 +248,13 @@ mod tests {
         // The last one comes a whole window after the repetition before it: a new event again.
         assert_eq!(offsets, [2, 3]);
         assert_eq!(found[&3].fate, Fate::Repetition { of_offset: Some(0) });
-        assert_eq!(found[&4].fate, Fate::Emitted { rejected: Vec::new() });
+        assert_eq!(
+            found[&4].fate,
+            Fate::Emitted {
+                rejected_rows: 0,
+                rejected: Vec::new()
+            }
+        );
         let tick = &found[&0].ticks[0];
         assert_eq!((&*tick.price, &*tick.event_id, &*tick.instrument_id), ("1.5", "a", "X"));
         assert!(!found.contains_key(&1));

@@ -299,9 +299,9 @@ impl Lines {
 
     fn decided(&mut self, decided: &Followed, is_searched: bool) {
         let words = match &decided.fate {
-            Fate::Emitted { rejected } => {
+            Fate::Emitted { rejected_rows, .. } => {
                 let emitted = many(decided.ticks.len() as i64, "tick");
-                match rejected.len() {
+                match *rejected_rows {
                     0 => format!("emitted {emitted}"),
                     rows => format!("emitted {emitted}, rejected {}", many(rows as i64, "row")),
                 }
@@ -387,7 +387,10 @@ mod tests {
             headers: vec![("dp.format".to_owned(), "miso-lmp".to_owned())],
             content: Content::new(&[b'x'; 400], 1_000),
             decided: Some(Followed {
-                fate: Fate::Emitted { rejected: Vec::new() },
+                fate: Fate::Emitted {
+                    rejected_rows: 0,
+                    rejected: Vec::new(),
+                },
                 ticks: Vec::new(),
                 repeated_by: vec![Repetition {
                     offset: 19,

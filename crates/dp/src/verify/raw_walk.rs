@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Micros, QualityFlags, Tick};
+use domain::{Micros, QualityFlags, RowRanges, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
 use stream::event_window::{EventWindow, Seen, WindowLimits};
@@ -53,7 +53,7 @@ pub struct ExpectedLetter {
     /// Codes that it may have: that of the message, or those of its rejected rows.
     pub codes: Vec<&'static str>,
     /// Rejected rows; empty means the whole message.
-    pub rows: Vec<i32>,
+    pub rows: RowRanges,
     /// The original bytes.
     pub payload: Digest,
 }
@@ -113,7 +113,7 @@ impl RawWalk {
                 counts.dead_lettered = 1;
                 Some(ExpectedLetter {
                     codes: vec![unreadable.code],
-                    rows: Vec::new(),
+                    rows: RowRanges::default(),
                     payload: Digest::of(unreadable.payload),
                 })
             }
@@ -141,7 +141,7 @@ impl RawWalk {
                 counts.dead_lettered = 1;
                 return Some(ExpectedLetter {
                     codes: vec![rejection.code.name()],
-                    rows: Vec::new(),
+                    rows: RowRanges::default(),
                     payload: Digest::of(message.payload),
                 });
             }
@@ -162,10 +162,10 @@ impl RawWalk {
             emit(tick);
         });
         counts.emitted = emitted;
-        counts.rejected_rows = rejected.len() as u64;
+        counts.rejected_rows = rejected.count();
         (!rejected.is_empty()).then(|| ExpectedLetter {
-            codes: rejected.iter().map(|row| row.rejection.code.name()).collect(),
-            rows: rejected.iter().map(|row| row.index).collect(),
+            codes: rejected.codes.iter().map(|code| code.name()).collect(),
+            rows: rejected.rows,
             payload: Digest::of(message.payload),
         })
     }

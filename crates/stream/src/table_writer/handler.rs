@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use domain::Micros;
+use domain::{Micros, RowRanges};
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::runtime::Handle;
 
@@ -280,7 +280,7 @@ fn dead_letter(io: &mut Io<'_>, message: &Message<'_>, bad_row: &BadRow) -> Resu
         stage: "clickhouse",
         code: bad_row.code,
         message: &bad_row.message,
-        rejected_rows: &[],
+        rejected_rows: RowRanges::NONE,
         attempts: 1,
         correlation_id: "",
     };

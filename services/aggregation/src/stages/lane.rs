@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use codec::Record;
-use domain::{Bar, Classified, EnrichedTick, ErrorClass, LateTick, Micros};
+use domain::{Bar, Classified, EnrichedTick, ErrorClass, LateTick, Micros, RowRanges};
 use stream::{DeadLetter, Io, Message, Partition, StreamError};
 
 use super::outbox::{Outbox, Shared};
@@ -211,7 +211,7 @@ fn dead_letter(
         stage: STAGE,
         code,
         message: reason,
-        rejected_rows: &[],
+        rejected_rows: RowRanges::NONE,
         attempts: 1,
         correlation_id,
     };

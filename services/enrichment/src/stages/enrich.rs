@@ -6,7 +6,7 @@
 //! Failure: a message that is no tick is a dead letter.
 
 use codec::{Record, Wire};
-use domain::{Classification, Classified, Enrichment, ErrorClass, Micros, Tick};
+use domain::{Classification, Classified, Enrichment, ErrorClass, Micros, RowRanges, Tick};
 use stream::hop::{Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, StreamError};
@@ -52,7 +52,7 @@ impl Enrich {
         partition: i32,
         key: &[u8],
         payload: Option<&[u8]>,
-        out: &mut StageOutput,
+        out: &mut StageOutput<'_>,
     ) -> Result<Verdict, StreamError> {
         let Some(payload) = payload else {
             let reason = "a tick has a value; this message has none".to_owned();
@@ -83,7 +83,7 @@ impl Stage for Enrich {
         NAME
     }
 
-    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError> {
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError> {
         self.record(message.partition, message.key.unwrap_or_default(), message.payload, out)
     }
 
@@ -162,7 +162,7 @@ fn refused(code: &'static str, message: String) -> Verdict {
     Verdict::DeadLetter(Rejected {
         code,
         message,
-        rows: Vec::new(),
+        rows: RowRanges::default(),
         // What cannot be read does not say where it belongs.
         correlation_id: String::new(),
         attempts: 1,

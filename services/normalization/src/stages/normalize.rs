@@ -13,8 +13,8 @@ use std::sync::Arc;
 use codec::{Wire, framing};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Classified, ErrorClass, EventKey, Micros, QualityFlags, Tick};
-use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRow, Rejection, Replay, header_text};
+use domain::{Classified, ErrorClass, EventKey, Micros, QualityFlags, RowRanges, Tick};
+use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text};
 use stream::event_window::{EventWindow, Seen, WindowLimits};
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
@@ -61,7 +61,7 @@ impl Normalize {
     }
 
     /// One raw message.
-    pub fn record(&mut self, raw: &RawMessage<'_>, out: &mut StageOutput, now: Micros) -> Verdict {
+    pub fn record(&mut self, raw: &RawMessage<'_>, out: &mut StageOutput<'_>, now: Micros) -> Verdict {
         let attempts = raw.replay.map_or(1, |replay| replay.attempt);
         let Normalize {
             normalizer,
@@ -95,12 +95,12 @@ impl Normalize {
             });
             meters.flags(tick.market, tick.quality_flags);
         });
-        meters.batch().rejected += rejected.len() as u64;
-        meters.batch().emitted += rows - rejected.len() as u64;
+        meters.batch().rejected += rejected.count();
+        meters.batch().emitted += rows.saturating_sub(rejected.count());
         if rejected.is_empty() {
             Verdict::Done
         } else {
-            some_rows(&rejected, rows, correlation_id.unwrap_or_default(), attempts)
+            some_rows(rejected, rows, correlation_id.unwrap_or_default(), attempts)
         }
     }
 
@@ -136,7 +136,7 @@ impl Stage for Normalize {
         NAME
     }
 
-    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput) -> Result<Verdict, StreamError> {
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError> {
         self.meters.message(message.timestamp);
         Ok(match raw_message(message) {
             Ok(raw) => {
@@ -259,27 +259,32 @@ fn whole(rejection: Rejection, attempts: u32) -> Verdict {
     Verdict::DeadLetter(Rejected {
         code: rejection.code(),
         message: rejection.message,
-        rows: Vec::new(),
+        rows: RowRanges::default(),
         correlation_id: rejection.correlation_id.unwrap_or_default(),
         attempts,
     })
 }
 
-fn some_rows(rejected: &[RejectedRow], rows: u64, correlation_id: String, attempts: u32) -> Verdict {
+fn some_rows(rejected: RejectedRows, rows: u64, correlation_id: String, attempts: u32) -> Verdict {
     let spelled_out: Vec<String> = rejected
+        .first
         .iter()
         .take(SPELLED_OUT)
         .map(|row| format!("row {}: {}", row.index, row.rejection))
         .collect();
-    let more = if rejected.len() > SPELLED_OUT { "; …" } else { "" };
+    let more = if rejected.count() > SPELLED_OUT as u64 {
+        "; …"
+    } else {
+        ""
+    };
     Verdict::DeadLetter(Rejected {
-        code: rejected.first().map_or("schema_violation", |row| row.rejection.code()),
+        code: rejected.codes.first().map_or("schema_violation", |code| code.name()),
         message: format!(
             "{} of {rows} rows refused: {}{more}",
-            rejected.len(),
+            rejected.count(),
             spelled_out.join("; ")
         ),
-        rows: rejected.iter().map(|row| row.index).collect(),
+        rows: rejected.rows,
         correlation_id,
         attempts,
     })

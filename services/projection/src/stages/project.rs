@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
-use domain::{Classified, ErrorClass, Micros};
+use domain::{Classified, ErrorClass, Micros, RowRanges};
 use stream::positions::{self, check_range};
 use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 use tokio::runtime::Handle;
@@ -279,7 +279,7 @@ impl Handler for Projector {
                     stage: NAME,
                     code: error.code(),
                     message: &reason,
-                    rejected_rows: &[],
+                    rejected_rows: RowRanges::NONE,
                     attempts: 1,
                     correlation_id: "",
                 };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use domain::Micros;
+use domain::{Micros, RowRanges};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stores::ClickHouse;
@@ -128,7 +128,7 @@ async fn log_figures(connection: &Connection) -> anyhow::Result<Figures> {
                     if rows.is_empty() {
                         figures.dead_messages += 1;
                     } else {
-                        figures.rejected_rows += rows.split(',').count() as i64;
+                        figures.rejected_rows += RowRanges::read(&rows).map_or(0, |(rows, _)| rows.len() as i64);
                     }
                 }
                 true
