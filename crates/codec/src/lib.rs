@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod bar;
+pub mod canonical;
 pub mod compatibility;
 pub mod enriched;
 pub mod error;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use crate::canonical;
 use crate::compatibility::{kinds, parse_whole};
-use crate::older::{self, Older};
+use crate::older::Older;
 use crate::{CodecError, Record, RegistryClient};
 
 /// Beyond this many ids (bytes that nobody registered can look like any id), all are forgotten.
@@ -91,7 +92,7 @@ fn classify(id: u32, text: &str) -> Result<Version, CodecError> {
     let named = |why: String| CodecError::UnknownSchema(format!("the schema with registry id {id}: {why}"));
     let schema = parse_whole(text).map_err(|error| named(format!("no Avro schema: {error}")))?;
     // The same fingerprint is not enough: it knows nothing of precision and scale.
-    if let Some(record) = Record::from_fingerprint(older::fingerprint(&schema))
+    if let Some(record) = canonical::fingerprint(text).and_then(Record::from_fingerprint)
         && parse_whole(record.schema_text()).is_ok_and(|current| kinds(&current) == kinds(&schema))
     {
         return Ok(Version::Current(record));

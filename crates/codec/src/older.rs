@@ -13,6 +13,7 @@ use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 
+use crate::canonical;
 use crate::compatibility::{full_name, parse_whole, unreadable};
 use crate::{CodecError, Record};
 
@@ -39,7 +40,7 @@ static CURRENT: LazyLock<Vec<(Record, Schema)>> = LazyLock::new(|| {
 #[derive(Debug)]
 pub struct Older {
     record: Record,
-    fingerprint: u64,
+    fingerprints: Fingerprints,
     writer: Schema,
     reader: Schema,
 }
@@ -68,7 +69,8 @@ impl Older {
         let reader = Schema::parse_str(record.schema_text()).map_err(broken)?;
         Ok(Older {
             record,
-            fingerprint: fingerprint(&writer),
+            fingerprints: Fingerprints::of(text)
+                .ok_or_else(|| unknown("the schema has no canonical form".to_owned()))?,
             writer,
             reader,
         })
@@ -79,9 +81,14 @@ impl Older {
         self.record
     }
 
-    /// CRC-64-AVRO of the version's parsing canonical form.
+    /// By which frames name it.
     pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
+        self.fingerprints.specified
+    }
+
+    /// Whether frames name it by this fingerprint, or did so once.
+    pub fn is_named(&self, fingerprint: u64) -> bool {
+        self.fingerprints.contain(fingerprint)
     }
 
     /// Appends the datum as the current schema writes it.
@@ -113,8 +120,27 @@ impl Older {
     }
 }
 
-/// CRC-64-AVRO of the parsing canonical form.
-pub(crate) fn fingerprint(schema: &Schema) -> u64 {
-    let bytes = schema.fingerprint::<Rabin>().bytes;
-    bytes.try_into().map_or(0, u64::from_le_bytes)
+/// By what frames name a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// CRC-64-AVRO of the specification's parsing canonical form; it is what we write.
+    pub specified: u64,
+    /// Of the canonical form of `apache-avro`, which earlier builds wrote; only read.
+    pub former: u64,
+}
+
+impl Fingerprints {
+    /// Of the schema with this text; `None` where it is no schema.
+    pub fn of(text: &str) -> Option<Fingerprints> {
+        let former = Schema::parse_str(text).ok()?.fingerprint::<Rabin>().bytes;
+        Some(Fingerprints {
+            specified: canonical::fingerprint(text)?,
+            former: former.try_into().map(u64::from_le_bytes).ok()?,
+        })
+    }
+
+    /// Whether it is one of them.
+    pub fn contain(self, fingerprint: u64) -> bool {
+        [self.specified, self.former].contains(&fingerprint)
+    }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::LazyLock;
 
-use apache_avro::Schema;
-
-use crate::older;
+use crate::older::Fingerprints;
 
 /// A record that crosses a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,26 +60,23 @@ impl Record {
         FINGERPRINTS
             .iter()
             .find(|(record, _)| *record == self)
-            .map_or(0, |(_, fingerprint)| *fingerprint)
+            .map_or(0, |(_, fingerprints)| fingerprints.specified)
     }
 
-    /// The record with that fingerprint.
+    /// The record with that fingerprint, be it the specification's or the one that older builds wrote.
     pub fn from_fingerprint(fingerprint: u64) -> Option<Record> {
         FINGERPRINTS
             .iter()
-            .find(|(_, known)| *known == fingerprint)
+            .find(|(_, known)| known.contain(fingerprint))
             .map(|(record, _)| *record)
     }
 }
 
 // A schema file that does not parse is caught by the tests below: it is part of the program, not of its input.
-static FINGERPRINTS: LazyLock<Vec<(Record, u64)>> = LazyLock::new(|| {
+static FINGERPRINTS: LazyLock<Vec<(Record, Fingerprints)>> = LazyLock::new(|| {
     Record::ALL
         .into_iter()
-        .filter_map(|record| {
-            let schema = Schema::parse_str(record.schema_text()).ok()?;
-            Some((record, older::fingerprint(&schema)))
-        })
+        .filter_map(|record| Some((record, Fingerprints::of(record.schema_text())?)))
         .collect()
 });
 
@@ -96,5 +91,13 @@ mod tests {
         fingerprints.sort_unstable();
         fingerprints.dedup();
         assert_eq!(fingerprints.len(), Record::ALL.len());
+    }
+
+    #[test]
+    fn a_record_is_found_by_the_fingerprint_of_the_specification_and_by_that_of_older_builds() {
+        for fingerprint in [0xb262_cf99_ebc8_8933, 0x1b4e_92a9_4b57_f28c] {
+            assert_eq!(Record::from_fingerprint(fingerprint), Some(Record::RawMarketTick));
+        }
+        assert_eq!(Record::RawMarketTick.fingerprint(), 0xb262_cf99_ebc8_8933);
     }
 }

@@ -113,7 +113,7 @@ impl Wire {
                 if let Some(record) = Record::from_fingerprint(fingerprint) {
                     return Ok(Version::Current(record));
                 }
-                let older = self.inner.older.iter().find(|older| older.fingerprint() == fingerprint);
+                let older = self.inner.older.iter().find(|older| older.is_named(fingerprint));
                 older.map(|older| Version::Older(Arc::clone(older))).ok_or_else(|| {
                     CodecError::UnknownSchema(format!(
                         "no schema of this build has the fingerprint {fingerprint:016x} (is it newer than this build?)"
