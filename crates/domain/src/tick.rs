@@ -31,6 +31,7 @@ pub struct Tick<'a> {
     /// The producer's id of the event; of a document, a hash of its bytes.
     pub source_event_id: &'a str,
     pub correlation_id: &'a str,
+    /// The event that caused the tick: the raw one, so normalization writes its `source_event_id`.
     pub causation_id: Option<&'a str>,
     pub tenant_id: &'a str,
     pub instrument_id: &'a str,
@@ -115,6 +116,13 @@ pub struct Enrichment<'a> {
 pub struct EnrichedTick<'a> {
     pub tick: Tick<'a>,
     pub enrichment: Enrichment<'a>,
+}
+
+impl<'a> EnrichedTick<'a> {
+    /// What its price is per: as the instrument's reference data says, else as the producer or the market does.
+    pub fn unit(&self) -> &'a str {
+        self.enrichment.unit.unwrap_or(self.tick.unit)
+    }
 }
 
 /// A tick that came too late for some of its windows: those intervals do not count it, and `dp verify` knows it.

@@ -14,7 +14,6 @@ use crate::venue::Venue;
 pub(crate) struct Event<'a> {
     pub event_id: Text<'a>,
     pub correlation_id: Option<Text<'a>>,
-    pub causation_id: Option<Text<'a>>,
     pub tenant_id: Text<'a>,
     pub instrument_id: Text<'a>,
     pub symbol: Option<Text<'a>>,
@@ -71,7 +70,8 @@ impl Event<'_> {
             appended_at: message.appended_at,
             source_event_id: self.event_id.as_str(),
             correlation_id: self.correlation_id(),
-            causation_id: text(&self.causation_id),
+            // The tick is caused by the raw event; what caused that one stays in the raw log.
+            causation_id: Some(self.event_id.as_str()),
             tenant_id: self.tenant_id.as_str(),
             instrument_id: self.instrument_id.as_str(),
             symbol: text(&self.symbol),

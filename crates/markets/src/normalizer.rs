@@ -332,7 +332,7 @@ impl Rows<'_, '_> {
             appended_at: self.message.appended_at,
             source_event_id: &self.opened.event_id,
             correlation_id: &self.opened.event_id,
-            causation_id: None,
+            causation_id: Some(&self.opened.event_id),
             tenant_id: self.opened.tenant_id,
             instrument_id,
             symbol: None,

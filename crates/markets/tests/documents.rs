@@ -76,6 +76,7 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
                 );
                 assert_eq!((tick.currency, tick.unit, tick.tenant_id), ("USD", "MWh", "default"));
                 assert_eq!(tick.source_event_id, tick.correlation_id);
+                assert_eq!(tick.causation_id, Some(tick.source_event_id));
                 for flag in [
                     QualityFlag::MissingVolume,
                     QualityFlag::MissingMetadata,

@@ -95,7 +95,7 @@ fn an_envelope_becomes_the_tick_that_it_states() {
         assert_eq!((tick.appended_at, tick.normalized_at), (APPENDED_AT, 5));
         assert_eq!(
             (tick.source_event_id, tick.correlation_id, tick.causation_id),
-            ("e-1", "c-1", Some("k-1"))
+            ("e-1", "c-1", Some("e-1"))
         );
         assert_eq!(
             (tick.tenant_id, tick.instrument_id, tick.symbol),
@@ -123,7 +123,7 @@ fn a_flat_message_becomes_the_tick_inside_its_text() {
     one(&flat().to_string(), |tick| {
         assert_eq!(
             (tick.source_event_id, tick.correlation_id, tick.causation_id),
-            ("e-2", "t-2", None)
+            ("e-2", "t-2", Some("e-2"))
         );
         assert_eq!(
             (tick.instrument_id, tick.symbol, tick.market),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use stream::kafka::publisher::{Publisher, Record};
+use stream::kafka::settings::MAX_RAW_BYTES;
 
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
@@ -18,9 +19,10 @@ const UNKNOWN_FORMAT: &str = "unknown";
 /// Publish whole documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
 ///
 /// The format is found from the content and the name of each file, and travels in header dp.format. A folder is walked
-/// (hidden files and *.md are left out). A file that fits no format is skipped and listed; --as names the format by hand.
-/// Known formats without a parser yet end as dead letters with the code unsupported_format, from where they can be
-/// replayed later.
+/// (hidden files and *.md are left out). A file that fits no format, or cannot be read, is skipped and listed; --as names the
+/// format by hand.
+/// Known formats without a parser yet end as dead letters with the code unsupported_format; they stay in topic dlq for as
+/// long as it keeps them.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp ingest GetRealTimeFiveMinExPost_Current.json\n  \
@@ -61,6 +63,8 @@ pub struct Ingested {
     pub bytes: u64,
     /// Header `dp.format`; `None` where the file was skipped.
     pub format: Option<String>,
+    /// Why it was skipped, where the file itself is the reason.
+    pub problem: Option<String>,
     /// Whether documents of that format become ticks.
     pub has_parser: bool,
     /// Where it is, when it was sent.
@@ -100,14 +104,8 @@ pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec
         collect(path, &mut files)?;
     }
     if files.is_empty() {
-        bail!(
-            "there is no document in {}",
-            args.files
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
+        let named: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
+        bail!("there is no document in {}", named.join(", "));
     }
     let (bootstrap, args) = (connection.settings.kafka_bootstrap.clone(), args.clone());
     tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &args, &files))
@@ -115,37 +113,72 @@ pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec
         .context("ingest")?
 }
 
-// Files in the order of their names, so that two runs publish in the same order.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let metadata = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
-    if !metadata.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
+/// A file below one of the arguments, or why it is none that can be published.
+struct Found {
+    path: PathBuf,
+    problem: Option<String>,
+}
+
+// Files in the order of their names, so that two runs publish in the same order. What an argument names must be there;
+// what is odd inside a folder (a link that leads nowhere or in a circle, a pipe) is listed and does not stop the others.
+fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(argument).with_context(|| format!("read {}", argument.display()))?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        bail!("{} is neither a file nor a folder", argument.display());
     }
-    let entries = std::fs::read_dir(path).with_context(|| format!("list {}", path.display()))?;
-    let mut found: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("list {}", path.display()))?;
-    found.sort();
-    for entry in found {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        if !name.starts_with('.') && !name.ends_with(".md") {
-            collect(&entry, files)?;
+    let is_wanted = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name().to_string_lossy().to_lowercase();
+        entry.depth() == 0 || !name.starts_with('.') && !name.ends_with(".md")
+    };
+    let walk = walkdir::WalkDir::new(argument).follow_links(true).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(is_wanted) {
+        match entry {
+            Ok(entry) if entry.file_type().is_dir() => {}
+            Ok(entry) => files.push(Found {
+                problem: (!entry.file_type().is_file()).then(|| "is no regular file".to_owned()),
+                path: entry.into_path(),
+            }),
+            Err(error) => files.push(Found {
+                path: error.path().unwrap_or(argument).to_owned(),
+                problem: Some(match error.loop_ancestor() {
+                    Some(above) => format!("leads back to {}", above.display()),
+                    None => error.io_error().map_or_else(|| error.to_string(), ToString::to_string),
+                }),
+            }),
         }
     }
     Ok(())
 }
 
-fn publish_files(bootstrap: &str, topic: &str, args: &Args, files: &[PathBuf]) -> anyhow::Result<Vec<Ingested>> {
+/// Reads the file, unless it is more than a raw topic takes.
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
+    if size > MAX_RAW_BYTES as u64 {
+        return Err(format!("{size} bytes where a raw topic takes {MAX_RAW_BYTES}"));
+    }
+    std::fs::read(file).map_err(|error| error.to_string())
+}
+
+fn publish_files(bootstrap: &str, topic: &str, args: &Args, files: &[Found]) -> anyhow::Result<Vec<Ingested>> {
     let mut publisher = Publisher::new(bootstrap, "dp-ingest")?;
     let mut progress = Progress::new("ingesting", files.len() as u64, "documents");
     let mut ingested = Vec::with_capacity(files.len());
-    for (index, file) in files.iter().enumerate() {
-        let content = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        let done = send_document(&mut publisher, topic, args, file, &content)
-            .with_context(|| format!("publish {} to {topic} at {bootstrap}", file.display()))?;
-        ingested.push(done);
+    for (index, found) in files.iter().enumerate() {
+        let file = &found.path;
+        let content = found.problem.clone().map_or_else(|| read(file), Err);
+        ingested.push(match content {
+            Ok(content) => send_document(&mut publisher, topic, args, file, &content)
+                .with_context(|| format!("publish {} to {topic} at {bootstrap}", file.display()))?,
+            Err(problem) => Ingested {
+                file: file.clone(),
+                bytes: 0,
+                format: None,
+                problem: Some(problem),
+                has_parser: false,
+                partition: None,
+                offset: None,
+            },
+        });
         progress.set(index as u64 + 1, "");
     }
     publisher.finish()?;
@@ -175,6 +208,7 @@ fn send_document(
             .iter()
             .any(|known| known.has_parser && Some(known.name) == format.as_deref()),
         format,
+        problem: None,
         partition: None,
         offset: None,
     };
@@ -198,6 +232,7 @@ fn send_document(
 fn shown(ingested: &[Ingested]) -> String {
     let rows = ingested.iter().map(|file| {
         let outcome = match (&file.format, file.has_parser) {
+            _ if file.problem.is_some() => format!("skipped: {}", file.problem.as_deref().unwrap_or_default()),
             (None, _) => "skipped: fits no known format".to_owned(),
             (Some(format), true) => format.clone(),
             (Some(format), false) => format!("{format} (no parser yet: see dlq)"),
@@ -253,11 +288,34 @@ mod tests {
         }
         let mut files = Vec::new();
         collect(&root, &mut files).unwrap();
-        let names: Vec<String> = files
-            .iter()
-            .map(|file| file.strip_prefix(&root).unwrap().display().to_string())
-            .collect();
         std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(names, ["a.json", "b/1.csv", "b/2.csv"]);
+        assert_eq!(names(&root, &files), ["a.json", "b/1.csv", "b/2.csv"]);
+        assert!(files.iter().all(|file| file.problem.is_none()));
+    }
+
+    fn names(root: &Path, files: &[Found]) -> Vec<String> {
+        let inside = files.iter().map(|file| file.path.strip_prefix(root).unwrap());
+        inside.map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_or_back_and_pipes_are_listed_and_the_others_are_found() {
+        let root = std::env::temp_dir().join(format!("dp-ingest-odd-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::write(root.join("z.csv"), "x").unwrap();
+        std::os::unix::fs::symlink("missing", root.join("dangling")).unwrap();
+        std::os::unix::fs::symlink("circle", root.join("circle")).unwrap();
+        std::os::unix::fs::symlink("..", root.join("sub/up")).unwrap();
+        std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        let mut files = Vec::new();
+        collect(&root, &mut files).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        let found = names(&root, &files);
+        for name in ["dangling", "circle", "sub/up", "socket", "z.csv"] {
+            let file = &files[found.iter().position(|found| found == name).unwrap()];
+            assert_eq!(file.problem.is_none(), name == "z.csv", "{name}: {:?}", file.problem);
+        }
+        assert_eq!(files.len(), 5);
+        assert!(collect(Path::new("/dev/null"), &mut files).is_err());
     }
 }

@@ -8,9 +8,11 @@ use markets::{Normalizer, NormalizerConfig, RawMessage};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use stream::kafka::publisher::{Place, Publisher, Record};
+use stream::kafka::settings::MAX_RAW_BYTES;
 
 use super::present::{print_json, print_line};
 use crate::connection::Connection;
+use crate::simulation::{EVENT_TYPE, source};
 
 /// Publish one tick of one's own, and say where it went.
 ///
@@ -148,16 +150,28 @@ fn publish(bootstrap: &str, topic: &str, key: Option<&str>, payload: &[u8]) -> a
 
 fn read_raw(raw: &str) -> anyhow::Result<Vec<u8>> {
     if raw == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut bytes)
-            .context("read the message from stdin")?;
-        return Ok(bytes);
+        return bounded(std::io::stdin().lock(), "stdin");
     }
     match raw.strip_prefix('@') {
-        Some(file) => std::fs::read(Path::new(file)).with_context(|| format!("read the message from {file}")),
+        Some(file) => {
+            let opened = std::fs::File::open(Path::new(file));
+            bounded(opened.with_context(|| format!("read the message from {file}"))?, file)
+        }
         None => Ok(raw.as_bytes().to_vec()),
     }
+}
+
+/// Reads all of it, unless it is more than a raw topic takes.
+fn bounded(input: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input
+        .take(MAX_RAW_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("read the message from {name}"))?;
+    if bytes.len() > MAX_RAW_BYTES {
+        bail!("{name} holds more than the {MAX_RAW_BYTES} bytes that a raw topic takes; nothing was sent");
+    }
+    Ok(bytes)
 }
 
 fn envelope(args: &Args, default_tenant: &str, now: jiff::Timestamp) -> Vec<u8> {
@@ -186,11 +200,11 @@ fn envelope(args: &Args, default_tenant: &str, now: jiff::Timestamp) -> Vec<u8> 
         .unwrap_or_else(|| format!("send-{}-{}", now.as_nanosecond(), std::process::id()));
     json!({
         "envelope": {
-            "event_type": "market.tick",
+            "event_type": EVENT_TYPE,
             "event_id": event_id,
             "timestamp": now.to_string(),
             "tenant_id": args.tenant.as_deref().unwrap_or(default_tenant),
-            "source": "dp send",
+            "source": source(args.market.as_deref().unwrap_or_default()),
             "version": "1.0",
         },
         "payload": { "market": args.market, "instrument_id": args.instrument, "raw_data": raw_data },
@@ -247,7 +261,11 @@ mod tests {
         let now = jiff::Timestamp::now();
         let payload = envelope(&args, "default", now);
         assert_eq!(refusal(&payload, now), None);
-        assert!(String::from_utf8(payload).unwrap().contains("-9007199254.74099301"));
+        let sent: Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(sent["payload"]["raw_data"]["price"], "-9007199254.74099301");
+        // As the ingestion of that market names its events.
+        assert_eq!(sent["envelope"]["event_type"], "ingestion.market.raw.v1");
+        assert_eq!(sent["envelope"]["source"], "ingestion.miso");
     }
 
     #[test]
@@ -256,6 +274,16 @@ mod tests {
         let now = jiff::Timestamp::now();
         let reason = refusal(&envelope(&args, "default", now), now).unwrap();
         assert!(reason.starts_with("unknown_market: "), "{reason}");
+    }
+
+    #[test]
+    fn an_endless_file_is_refused_instead_of_read() {
+        let error = bounded(std::io::repeat(b'0'), "/dev/zero").unwrap_err().to_string();
+        assert!(
+            error.contains("/dev/zero holds more than the 67108864 bytes"),
+            "{error}"
+        );
+        assert_eq!(bounded(&b"{}"[..], "x").unwrap(), b"{}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use codec::{RawTick, Wire};
 use domain::Decimal;
 
-use super::statement::Statement;
+use super::statement::{Statement, source};
 
 /// Appends the framed record. Single-object framing always: every reader accepts it, with or without a registry.
 pub(super) fn write(wire: &Wire, said: &Statement<'_>, out: &mut Vec<u8>) {
@@ -14,7 +14,7 @@ pub(super) fn write(wire: &Wire, said: &Statement<'_>, out: &mut Vec<u8>) {
         correlation_id: None,
         causation_id: None,
         tenant_id: said.tenant_id,
-        source: "simulator",
+        source: &source(said.market),
         market: said.market,
         instrument_id: said.instrument_id.unwrap_or_default(),
         symbol: said.instrument_id,

@@ -27,6 +27,7 @@ pub use poison::Poison;
 
 use instruments::{Instrument, Series};
 use random::Random;
+pub use statement::{EVENT_TYPE, source};
 use statement::{Statement, TimeForm};
 
 const MINUTE: Micros = 60_000_000;

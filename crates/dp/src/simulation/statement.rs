@@ -29,6 +29,14 @@ pub(super) struct Statement<'a> {
     pub padding: usize,
 }
 
+/// Event type of raw ticks; producers name it after the topic.
+pub const EVENT_TYPE: &str = "ingestion.market.raw.v1";
+
+/// By what name the ingestion of a market is known: `ingestion.miso`.
+pub fn source(market: &str) -> String {
+    format!("ingestion.{}", market.to_ascii_lowercase())
+}
+
 /// How a time is written; producers do all of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeForm {
@@ -50,13 +58,14 @@ impl TimeForm {
 
 /// Shape A, an envelope and a payload.
 pub(super) fn write_envelope(said: &Statement<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"envelope":{"event_type":"market.tick""#);
+    write_text("{\"envelope\":{", "event_type", Some(EVENT_TYPE), out);
     write_text(",", "event_id", said.event_id, out);
     out.extend_from_slice(br#","timestamp":"#);
     write_time(said.sent_at, TimeForm::Utc, out);
     out.extend_from_slice(br#","tenant_id":""#);
     out.extend_from_slice(said.tenant_id.as_bytes());
-    out.extend_from_slice(br#"","source":"simulator","version":""#);
+    write_text("\",", "source", Some(&source(said.market)), out);
+    out.extend_from_slice(br#","version":""#);
     out.extend_from_slice(said.version.as_bytes());
     if said.padding > 0 {
         out.extend_from_slice(br#"","metadata":{"ballast":""#);
@@ -85,7 +94,8 @@ pub(super) fn write_flat(said: &Statement<'_>, inner: &mut Vec<u8>, out: &mut Ve
     write_integer(said.sent_at, out);
     out.extend_from_slice(br#","ingested_at":"#);
     write_integer(said.sent_at, out);
-    out.extend_from_slice(br#","payload":{"source_system":"simulator","market":""#);
+    write_text(",\"payload\":{", "source_system", Some(&source(said.market)), out);
+    out.extend_from_slice(br#","market":""#);
     out.extend_from_slice(said.market.as_bytes());
     out.push(b'"');
     write_text(",", "symbol", said.instrument_id, out);

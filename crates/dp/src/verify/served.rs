@@ -54,7 +54,7 @@ pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyh
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, \
              argMax((toString(price), ifNull(toString(volume), 'null'), toString(toUnixTimestamp64Micro(timestamp)), tick_id, \
-             toString(market), toString(product), toString(currency), toString(unit)), \
+             toString(market), toString(product), toString(currency), toString(ifNull(instrument_unit, unit))), \
              (timestamp, toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
              [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
              FROM {table} WHERE cityHash64(tenant_id, instrument_id) % {parts} = {part}{passed} GROUP BY tenant_id, instrument_id"

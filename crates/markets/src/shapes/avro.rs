@@ -42,7 +42,6 @@ fn event<'s>(raw: &RawTick<'s>, venues: &'s [Venue]) -> Result<Event<'s>, Reject
     Ok(Event {
         event_id: raw.event_id.into(),
         correlation_id: some(raw.correlation_id),
-        causation_id: some(raw.causation_id),
         tenant_id: raw.tenant_id.into(),
         instrument_id: raw.instrument_id.into(),
         symbol: some(raw.symbol),

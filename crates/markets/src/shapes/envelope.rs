@@ -18,7 +18,6 @@ pub(super) struct Envelope<'a> {
     source: Option<Token<'a>>,
     version: Option<Token<'a>>,
     pub correlation_id: Option<Token<'a>>,
-    causation_id: Option<Token<'a>>,
 }
 
 impl<'a> Envelope<'a> {
@@ -31,7 +30,6 @@ impl<'a> Envelope<'a> {
             "source" => &mut self.source,
             "version" => &mut self.version,
             "correlation_id" => &mut self.correlation_id,
-            "causation_id" => &mut self.causation_id,
             _ => return reader.skip(),
         };
         reader.put(slot)
@@ -66,7 +64,6 @@ pub(super) fn read<'s>(fields: &Fields<'s>, venues: &'s [Venue]) -> Result<Event
     Ok(Event {
         event_id,
         correlation_id: Text::optional(envelope.correlation_id, "/envelope/correlation_id")?,
-        causation_id: Text::optional(envelope.causation_id, "/envelope/causation_id")?,
         tenant_id: Text::required(envelope.tenant_id, "/envelope/tenant_id")?,
         instrument_id: Text::required(payload.instrument_id, "/payload/instrument_id")?,
         symbol: None,

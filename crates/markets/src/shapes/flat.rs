@@ -34,7 +34,6 @@ pub(super) fn read<'s>(
     Ok(Event {
         event_id,
         correlation_id: Text::optional(fields.trace_id, "/trace_id")?,
-        causation_id: None,
         tenant_id,
         instrument_id: instrument_id(payload.stated_instrument_id, &raw, symbol.as_ref())?,
         symbol,

@@ -156,7 +156,7 @@ fn owned(enriched: &EnrichedTick<'_>, src_partition: i32) -> LatestPrice {
         market: tick.market.to_owned(),
         product: tick.product.to_owned(),
         currency: tick.currency.to_owned(),
-        unit: tick.unit.to_owned(),
+        unit: enriched.unit().to_owned(),
         quality_flags: tick.quality_flags,
         appended_at: tick.appended_at,
     }
@@ -175,7 +175,7 @@ fn update(price: &mut LatestPrice, enriched: &EnrichedTick<'_>) {
     tick.market.clone_into(&mut price.market);
     tick.product.clone_into(&mut price.product);
     tick.currency.clone_into(&mut price.currency);
-    tick.unit.clone_into(&mut price.unit);
+    enriched.unit().clone_into(&mut price.unit);
     price.quality_flags = tick.quality_flags;
     price.appended_at = tick.appended_at;
 }

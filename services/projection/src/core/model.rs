@@ -404,3 +404,26 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
         "{commits:?}"
     );
 }
+
+#[test]
+fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
+    let mut book = super::book::Book::default();
+    let mut gas = enriched(&LogTick {
+        instrument: 0,
+        event_time: 1,
+        raw_offset: 1,
+    });
+    let mut units = Vec::new();
+    // Known from the start, lost again, and known again.
+    for unit in [Some("MMBtu"), None, Some("MMBtu")] {
+        gas.enrichment.unit = unit;
+        gas.tick.event_time += 1;
+        assert!(book.take_in(b"t|i", &gas, 0));
+        units.extend(
+            book.take_waiting(super::book::Copy::Redis)
+                .into_iter()
+                .map(|price| price.unit),
+        );
+    }
+    assert_eq!(units, ["MMBtu", "MWh", "MMBtu"]);
+}
