@@ -5,6 +5,7 @@
 //! [`Problem`]. Routes are declared in [`Routes`]; whose data they answer with is the [`Tenant`]'s.
 //! Failure: a port that cannot be bound is an error before anything is consumed, naming the port and the variable.
 
+pub mod body;
 mod limit;
 mod observe;
 mod problem;

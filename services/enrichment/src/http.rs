@@ -79,8 +79,8 @@ async fn taxonomy(
     answer(&api, &tenant, &subject).await
 }
 
-async fn enrich(tenant: Tenant, api: web::Data<Api>, asked: web::Json<Asked>) -> Result<HttpResponse, Problem> {
-    let asked = asked.into_inner();
+async fn enrich(tenant: Tenant, api: web::Data<Api>, body: web::Payload) -> Result<HttpResponse, Problem> {
+    let asked: Asked = service::http::body::json(body).await?;
     let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
     let instrument_id = asked.instrument_id.into_inner();
     let subject = Subject {

@@ -9,6 +9,7 @@ pub mod http;
 pub mod metrics;
 pub mod pipeline;
 pub mod stages;
+pub mod validation;
 
 use service::Definition;
 use service::clients::{Dependency, Use};

@@ -13,11 +13,13 @@ use service::{Context, StartError};
 use stream::hop::Hop;
 use stream::kafka::topic_settings::check_append_time;
 use stream::{Handler, Pace};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::http::{self, Api};
 use crate::metrics::{self, Totals};
 use crate::stages::normalize::{self, Normalize};
+use crate::validation::Validator;
 
 /// Builds the service.
 ///
@@ -48,7 +50,8 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     ctx.writer(&[(ctx.names.normalized.clone(), Table::MarketTicks)])?;
 
     ctx.routes(http::routes(Arc::new(Api {
-        config,
+        validator: Validator::new(config, ctx.own.window),
+        large_bodies: Arc::new(Semaphore::new(1)),
         projection_url: ctx.own.projection_url.expose().to_owned(),
         client: reqwest::Client::builder()
             .timeout(ctx.settings.processing_timeout)

@@ -54,6 +54,12 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    /// 413: the body has more bytes than are taken.
+    pub fn too_large(limit: usize) -> Problem {
+        let message = format!("the body has more than the {limit} bytes that are taken here");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
+    }
+
     /// 422: the request can be read, and its content is refused.
     pub fn unprocessable(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", message)

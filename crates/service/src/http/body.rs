@@ -1,0 +1,32 @@
+//! Bodies of requests: read whole, within a limit, whatever content type they claim.
+//!
+//! Failure: a [`Problem`] that says what to change: 400, 413 or 422.
+
+use actix_web::web::{Bytes, Payload};
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+
+/// Largest body of a request that is one small object.
+const SMALL: usize = 1 << 20;
+
+/// Reads the body.
+///
+/// # Errors
+/// 413 where it has more than `limit` bytes, 400 where it breaks off.
+pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    match payload.to_bytes_limited(limit).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(Problem::bad_request(format!("the body cannot be read: {error}"))),
+        Err(_) => Err(Problem::too_large(limit)),
+    }
+}
+
+/// Reads a body of JSON.
+///
+/// # Errors
+/// As [`read`], and 422 where it is no JSON or not the object that is asked for.
+pub async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Problem> {
+    let bytes = read(payload, SMALL).await?;
+    serde_json::from_slice(&bytes).map_err(|error| Problem::unprocessable(format!("the body: {error}")))
+}

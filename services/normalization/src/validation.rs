@@ -1,0 +1,229 @@
+//! What would become of a message: the answer of `POST /validate`. Nothing is published.
+//!
+//! Invariants: the answer and the memory are of bounded size, whatever the message holds. The event ids that are remembered
+//! are those that this process was asked about within the window of repeated events, [`REMEMBERED`] at most; the log is not
+//! asked, so a repetition of a published message is not known here.
+
+use std::sync::{Mutex, PoisonError};
+
+use domain::{Micros, QualityFlag, QualityFlags};
+use markets::{Normalizer, NormalizerConfig, RawMessage, RejectedRow, RejectedRows, Rejection};
+use serde::Serialize;
+use stream::event_window::{EventWindow, WindowLimits};
+
+/// Event ids that are remembered at most.
+const REMEMBERED: u32 = 65_536;
+/// Longest list of refused rows in an answer.
+const ROWS_TEXT: usize = 1_000;
+
+/// Judges messages as the stage does.
+pub struct Validator {
+    config: NormalizerConfig,
+    seen: Mutex<Seen>,
+}
+
+/// The messages that were asked about, as a partition of their own.
+struct Seen {
+    window: EventWindow,
+    next_offset: i64,
+}
+
+/// What would become of a message.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Validation {
+    /// Whether the whole message would be taken.
+    pub valid: bool,
+    /// Flags of its ticks, each once; `duplicate` where the same event was asked about before, which a stage drops.
+    pub quality_flags: Vec<&'static str>,
+    /// The first errors.
+    pub errors: Vec<ValidationError>,
+    /// All errors, those included that are not listed.
+    pub error_count: u64,
+    /// Ticks that it would become.
+    pub ticks: u64,
+    /// Of a document, the rows that would be refused: `0-17,20`; `...` at the end where there are more.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rejected_rows: String,
+}
+
+/// One reason.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct ValidationError {
+    /// From the closed set of dead letters.
+    pub code: &'static str,
+    /// What is wrong and where.
+    pub message: String,
+    /// Of a document, the row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<i32>,
+}
+
+impl Validator {
+    /// One that reads messages in this way, and knows a repetition as the stage does.
+    pub fn new(config: NormalizerConfig, window: WindowLimits) -> Validator {
+        let window = EventWindow::new(WindowLimits {
+            max_ids: window.max_ids.min(REMEMBERED),
+            ..window
+        });
+        Validator {
+            config,
+            seen: Mutex::new(Seen { window, next_offset: 0 }),
+        }
+    }
+
+    /// How it reads.
+    pub fn config(&self) -> &NormalizerConfig {
+        &self.config
+    }
+
+    /// Judges one message; `now` is the wall clock, and counts as the time at which it is appended.
+    pub fn validate(&self, payload: &[u8], format: Option<&str>, tenant: Option<&str>, now: Micros) -> Validation {
+        let message = RawMessage {
+            feed: "validate",
+            partition: 0,
+            offset: 0,
+            appended_at: now,
+            key: None,
+            payload,
+            format,
+            tenant,
+            replay: None,
+        };
+        let mut normalizer = Normalizer::new(self.config.clone());
+        let parsed = match normalizer.parse(&message) {
+            Ok(parsed) => parsed,
+            Err(rejection) => return refused(rejection),
+        };
+        let is_repetition = self.is_repetition(parsed.event_key(), now);
+        let (mut ticks, mut flags) = (0, QualityFlags::NONE);
+        let rejected = parsed.emit(now, &mut |tick| {
+            ticks += 1;
+            tick.quality_flags.iter().for_each(|flag| flags.insert(flag));
+        });
+        if is_repetition {
+            flags.insert(QualityFlag::Duplicate);
+        }
+        judged(if is_repetition { 0 } else { ticks }, flags, rejected)
+    }
+
+    // As with the stage, what is refused as a whole is no earlier message.
+    fn is_repetition(&self, event_key: u128, now: Micros) -> bool {
+        // The window is whole between any two statements: a panic elsewhere cannot have left it half changed.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = seen.next_offset;
+        seen.next_offset += 1;
+        seen.window.observe(offset, now, event_key)
+    }
+}
+
+fn judged(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Validation {
+    // `valid` says that there is nothing to remark, of one tick or of all.
+    let is_remarkable = flags.iter().any(|flag| flag != QualityFlag::Valid);
+    Validation {
+        valid: rejected.is_empty(),
+        quality_flags: flags
+            .iter()
+            .filter(|flag| !is_remarkable || *flag != QualityFlag::Valid)
+            .map(QualityFlag::name)
+            .collect(),
+        error_count: rejected.count(),
+        ticks,
+        rejected_rows: rejected.rows.text(ROWS_TEXT),
+        errors: rejected.first.into_iter().map(row_error).collect(),
+    }
+}
+
+fn refused(rejection: Rejection) -> Validation {
+    Validation {
+        valid: false,
+        quality_flags: Vec::new(),
+        errors: vec![error(rejection, None)],
+        error_count: 1,
+        ticks: 0,
+        rejected_rows: String::new(),
+    }
+}
+
+fn row_error(row: RejectedRow) -> ValidationError {
+    error(row.rejection, Some(row.index))
+}
+
+fn error(rejection: Rejection, row: Option<i32>) -> ValidationError {
+    ValidationError {
+        code: rejection.code.name(),
+        message: rejection.message,
+        row,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stream::status::wall_clock;
+
+    use super::*;
+
+    const MISO: Option<&str> = Some("miso.rt5.expost.json");
+
+    fn validator() -> Validator {
+        let window = WindowLimits {
+            micros: 300_000_000,
+            max_ids: 1_000_000,
+        };
+        Validator::new(NormalizerConfig::default(), window)
+    }
+
+    fn envelope(event_id: &str, price: Value) -> String {
+        json!({
+            "envelope": {"event_type": "t", "event_id": event_id, "timestamp": "x", "tenant_id": "t", "source": "s", "version": "1.0"},
+            "payload": {"market": "MISO", "instrument_id": "I", "raw_data": {"timestamp": wall_clock(), "price": price, "node": "N", "zone": "Z"}}
+        })
+        .to_string()
+    }
+
+    fn codes(validation: &Validation) -> Vec<&'static str> {
+        validation.errors.iter().map(|error| error.code).collect()
+    }
+
+    #[test]
+    fn a_message_is_judged_as_the_stage_would_and_every_reason_is_told() {
+        let validator = validator();
+        let good = validator.validate(envelope("e", json!(-1)).as_bytes(), None, None, wall_clock());
+        assert_eq!(
+            (good.valid, good.ticks, good.quality_flags),
+            (true, 1, vec!["price_negative", "missing_volume"])
+        );
+        let bad = validator.validate(envelope("f", json!("x")).as_bytes(), None, None, wall_clock());
+        assert_eq!((bad.valid, bad.ticks, codes(&bad)), (false, 0, vec!["invalid_price"]));
+        let document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2024-10-02T05:00:00","A","1","0","0"],[]]}"#;
+        let part = validator.validate(document, MISO, None, wall_clock());
+        assert_eq!((part.valid, part.ticks, part.rejected_rows.as_str()), (false, 1, "1"));
+        assert_eq!(part.errors.first().and_then(|error| error.row), Some(1));
+    }
+
+    #[test]
+    fn the_same_tick_twice_within_the_window_is_a_duplicate_and_a_refused_one_is_not_remembered() {
+        let (validator, now) = (validator(), wall_clock());
+        let flags = |price: Value, at: Micros| {
+            let answer = validator.validate(envelope("twice", price).as_bytes(), None, None, at);
+            (answer.quality_flags, answer.ticks)
+        };
+        assert_eq!(flags(json!("x"), now), (vec![], 0));
+        assert_eq!(flags(json!(1), now + 1), (vec!["missing_volume"], 1));
+        assert_eq!(flags(json!(1), now + 2), (vec!["missing_volume", "duplicate"], 0));
+        // Repetitions count as earlier messages; after the window the event is new.
+        assert_eq!(flags(json!(1), now + 301_000_000).1, 1);
+    }
+
+    #[test]
+    fn the_answer_stays_small_however_many_rows_are_refused() {
+        let mut document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#.to_vec();
+        document.extend(b"[],".repeat(200_000));
+        document.extend(b"7]}");
+        let answer = validator().validate(&document, MISO, None, wall_clock());
+        assert_eq!((answer.valid, answer.ticks, answer.error_count), (false, 0, 200_001));
+        assert_eq!((answer.errors.len(), answer.rejected_rows.as_str()), (100, "0-200000"));
+        let size = serde_json::to_string(&answer).map(|text| text.len());
+        assert!(size.is_ok_and(|size| size < 20_000));
+    }
+}
