@@ -418,7 +418,7 @@ fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
     for unit in [Some("MMBtu"), None, Some("MMBtu")] {
         gas.enrichment.unit = unit;
         gas.tick.event_time += 1;
-        assert!(book.take_in(b"t|i", &gas, 0));
+        assert!(book.take_in(&gas, 0));
         units.extend(
             book.take_waiting(super::book::Copy::Redis)
                 .into_iter()
