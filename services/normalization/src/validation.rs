@@ -6,10 +6,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use domain::{Micros, QualityFlag, QualityFlags};
+use domain::{EventKey, Micros, QualityFlag, QualityFlags};
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectedRow, RejectedRows, Rejection};
 use serde::Serialize;
-use stream::event_window::{EventWindow, WindowLimits};
+use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 /// Event ids that are remembered at most.
 const REMEMBERED: u32 = 65_536;
@@ -19,11 +19,11 @@ const ROWS_TEXT: usize = 1_000;
 /// Judges messages as the stage does.
 pub struct Validator {
     config: NormalizerConfig,
-    seen: Mutex<Seen>,
+    asked: Mutex<Asked>,
 }
 
 /// The messages that were asked about, as a partition of their own.
-struct Seen {
+struct Asked {
     window: EventWindow,
     next_offset: i64,
 }
@@ -67,7 +67,7 @@ impl Validator {
         });
         Validator {
             config,
-            seen: Mutex::new(Seen { window, next_offset: 0 }),
+            asked: Mutex::new(Asked { window, next_offset: 0 }),
         }
     }
 
@@ -96,7 +96,7 @@ impl Validator {
         };
         let is_repetition = self.is_repetition(parsed.event_key(), now);
         let (mut ticks, mut flags) = (0, QualityFlags::NONE);
-        let rejected = parsed.emit(now, &mut |tick| {
+        let rejected = parsed.emit(now, QualityFlags::NONE, &mut |tick| {
             ticks += 1;
             tick.quality_flags.iter().for_each(|flag| flags.insert(flag));
         });
@@ -107,12 +107,12 @@ impl Validator {
     }
 
     // As with the stage, what is refused as a whole is no earlier message.
-    fn is_repetition(&self, event_key: u128, now: Micros) -> bool {
+    fn is_repetition(&self, event_key: EventKey, now: Micros) -> bool {
         // The window is whole between any two statements: a panic elsewhere cannot have left it half changed.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let offset = seen.next_offset;
-        seen.next_offset += 1;
-        seen.window.observe(offset, now, event_key)
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = asked.next_offset;
+        asked.next_offset += 1;
+        asked.window.observe(offset, now, event_key) == Seen::Repeated
     }
 }
 
