@@ -1,14 +1,11 @@
 //! Simulated messages, and the ticks that normalization makes of them.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use codec::Wire;
 use domain::Micros;
 use dp::simulation::{Generator, Kind, Plan, Shape};
 use markets::RawMessage;
 use normalization::config;
-use normalization::metrics::Totals;
 use normalization::stages::normalize::Normalize;
 use service::{Env, Reader};
 use stream::hop::StageOutput;
@@ -51,12 +48,7 @@ pub fn normalizer() -> anyhow::Result<Normalize> {
     let own = config::read(&mut reader);
     reader.finish()?;
     let config = own.normalizer(TENANT, Wire::single_object());
-    Ok(Normalize::new(
-        config,
-        own.window,
-        PARTITIONS,
-        Arc::new(Totals::default()),
-    ))
+    Ok(Normalize::new(config, own.window, PARTITIONS))
 }
 
 /// Message number `number` as the stage gets it.

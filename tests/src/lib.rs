@@ -7,6 +7,7 @@
 
 pub mod fault_plan;
 pub mod fault_run;
+mod http;
 mod judges;
 mod kept;
 pub mod outages;
@@ -134,6 +135,16 @@ impl Pipeline {
             .arg(&self.stack.config().dir)
             .args(arguments);
         command
+    }
+
+    /// Status and body of `GET path` of a service.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn get(&self, service: impl Into<Name>, path: &str) -> anyhow::Result<(u16, String)> {
+        let name = service.into();
+        let port = self.stack.port(name).with_context(|| format!("{name} has no port"))?;
+        http::get(port, path).with_context(|| format!("ask {name}"))
     }
 
     /// Runs `dp`; answers what it printed.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::{RegistryClient, Wire};
-use metrics::gauge;
 use stores::{ClickHouse, ClickHouseConfig, Postgres, Redis, StoreError};
 use stream::kafka::describe::describe_topics;
 use tokio::sync::OnceCell;
 
 use crate::health::{Answer, Check};
 use crate::life::StartError;
+use crate::metrics;
 use crate::names::Names;
 use crate::settings::{Settings, mask};
 
@@ -152,15 +152,10 @@ impl Clients {
         };
         let status = postgres.pool_status();
         let active = status.size.saturating_sub(status.idle);
-        for (name, value) in [
-            ("connection_pool_size", status.size),
-            ("connection_pool_max", status.max),
-            ("connection_pool_idle", status.idle),
-            ("connection_pool_active", active),
-            ("connection_pool_wait", status.waiting),
-        ] {
-            gauge!(name, "store" => "postgres").set(value as f64);
-        }
+        metrics::pool(
+            "postgres",
+            [status.size, status.max, status.idle, active, status.waiting],
+        );
     }
 
     /// One check for each dependency used.

@@ -97,8 +97,7 @@ impl<S> Context<S> {
     /// Makes dead-letter counters exist from the start for the codes of a stage.
     pub fn dead_letter_codes(&self, stage: &str, codes: &[&str]) {
         for code in codes {
-            let labels = [("stage", stage.to_owned()), ("error_code", (*code).to_owned())];
-            metrics::counter_exists(stream::metrics::DLQ_MESSAGES, &labels);
+            metrics::dead_letter_exists(stage, code);
         }
     }
 
@@ -117,8 +116,7 @@ impl<S> Context<S> {
         self.health.add_worker(Arc::clone(&status), critical);
         self.groups
             .push(json!({"worker": name, "group": group, "topics": topics}));
-        let labels = [("topic", topics.join(",")), ("status", "success".to_owned())];
-        metrics::counter_exists(stream::metrics::MESSAGES_PROCESSED, &labels);
+        topics.iter().for_each(|topic| metrics::topic_exists(topic));
         let config = WorkerConfig {
             service: self.service.to_owned(),
             generation: self.names.generation().to_owned(),

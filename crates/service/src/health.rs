@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use stream::status::Progress;
 use stream::{Shutdown, WorkerState, WorkerStatus};
 
 use crate::breaker::{Breaker, BreakerState};
@@ -157,6 +158,13 @@ impl Health {
             .iter()
             .map(|(status, _)| Arc::clone(status))
             .collect()
+    }
+
+    /// What the workers of the stage itself have done, its ClickHouse writer left out.
+    pub fn stage_progress(&self) -> Vec<Progress> {
+        let inner = self.lock();
+        let of_stage = inner.workers.iter().filter(|(_, critical)| *critical);
+        of_stage.map(|(status, _)| status.progress()).collect()
     }
 
     /// The breakers, for metrics.

@@ -29,8 +29,8 @@ pub use routes::{OfTenant, Routes, Scope};
 pub use tenant::{InstrumentId, Tenant};
 
 use crate::health::{Health, Level, Outcome};
-use crate::metrics;
 use crate::settings::HttpSettings;
+use crate::{metrics, stats};
 use limit::RateLimit;
 
 /// Answers a part of `/stats`.
@@ -214,7 +214,7 @@ fn shared_routes() -> Routes {
         .of_service(Method::GET, "/health/ready", ready)
         .of_service(Method::GET, "/metrics", scrape)
         .of_service(Method::GET, "/info", info)
-        .of_service(Method::GET, "/stats", stats)
+        .of_service(Method::GET, "/stats", statistics)
 }
 
 async fn unknown_route(request: actix_web::HttpRequest) -> Result<HttpResponse, Problem> {
@@ -283,7 +283,7 @@ async fn info(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(body)
 }
 
-async fn stats(state: web::Data<State>) -> HttpResponse {
+async fn statistics(state: web::Data<State>) -> HttpResponse {
     let shown = &state.shown;
     let mut body = Map::new();
     body.insert("service".into(), shown.service.into());
@@ -291,6 +291,10 @@ async fn stats(state: web::Data<State>) -> HttpResponse {
     body.insert("memory_usage_bytes".into(), json!(metrics::resident_bytes()));
     let workers: Vec<Value> = shown.health.workers().iter().map(|status| worker(status)).collect();
     body.insert("workers".into(), workers.into());
+    body.extend(stats::of_stage(
+        &shown.health.stage_progress(),
+        stream::status::wall_clock(),
+    ));
     for part in &shown.stats {
         body.extend(part());
     }
@@ -304,11 +308,13 @@ fn worker(status: &stream::WorkerStatus) -> Value {
         .iter()
         .map(|(partition, lag)| (partition.to_string(), (*lag).into()))
         .collect();
+    let progress = status.progress();
     let assigned: Vec<String> = status.assigned().iter().map(ToString::to_string).collect();
     json!({
         "name": status.name(),
         "state": format!("{:?}", status.state()),
         "messages": status.messages(),
+        "messages_by_status": stats::by_status(&progress.messages),
         "rebuilds": status.rebuilds(),
         "assigned": assigned,
         "lag": lag,

@@ -8,6 +8,7 @@
 pub mod breaker;
 pub mod clients;
 pub mod context;
+pub mod declared;
 mod dump;
 pub mod health;
 mod help;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod names;
 pub mod run;
 pub mod settings;
+mod stats;
 pub mod telemetry;
 pub mod writer;
 

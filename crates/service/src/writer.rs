@@ -77,7 +77,7 @@ impl<S> Context<S> {
             critical: false,
         };
         self.dead_letter_codes("clickhouse", rows::DEAD_LETTER_CODES);
-        let (wire, runtime, service) = (self.wire.clone(), self.runtime.clone(), self.service);
+        let (wire, runtime) = (self.wire.clone(), self.runtime.clone());
         self.worker(member, move || {
             let route = |(topic, sink, table): &(String, Arc<TableAdapter>, Table)| TableRoute {
                 topic: topic.clone(),
@@ -85,12 +85,7 @@ impl<S> Context<S> {
                 encoder: Box::new(Rows::new(*table, wire.clone())),
             };
             let routes = sinks.iter().map(route).collect();
-            Ok(Box::new(TableWriter::new(
-                config.clone(),
-                service,
-                routes,
-                runtime.clone(),
-            )))
+            Ok(Box::new(TableWriter::new(config.clone(), routes, runtime.clone())))
         });
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::positions::check_range;
 use crate::record_size;
 use crate::worker::{Handler, Io};
-use crate::{Message, Partition, StartAt, StreamError};
+use crate::{Message, Outcome, Partition, StartAt, StreamError};
 
 /// The decisions of a stateless stage: a function of the message and of what it remembers.
 pub trait Stage {
@@ -63,8 +63,10 @@ pub struct Memory {
 /// What became of a message besides its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Finished; it may have no outputs (a repeated event).
+    /// Finished.
     Done,
+    /// Seen before; it has no outputs.
+    Duplicate,
     /// All of it, or some rows of it, cannot be used.
     DeadLetter(Rejected),
 }
@@ -274,7 +276,7 @@ impl<S: Stage> Hop<S> {
         io.start(partition, start)
     }
 
-    fn process(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+    fn process(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
         let topic = &self.output_topic;
         let mut send = |partition: i32, key: &[u8], value: &[u8]| {
             let output = Output {
@@ -293,6 +295,12 @@ impl<S: Stage> Hop<S> {
         if let Some(size) = too_large {
             verdict = Verdict::DeadLetter(Rejected::too_large(size));
         }
+        let outcome = match &verdict {
+            Verdict::Done => Outcome::Success,
+            Verdict::Duplicate => Outcome::Duplicate,
+            Verdict::DeadLetter(rejected) if rejected.rows.is_empty() => Outcome::DeadLettered,
+            Verdict::DeadLetter(_) => Outcome::Partial,
+        };
         if let Verdict::DeadLetter(rejected) = verdict {
             let service = io.config().service.clone();
             io.dead_letter(
@@ -308,7 +316,7 @@ impl<S: Stage> Hop<S> {
                 },
             )?;
         }
-        Ok(())
+        Ok(outcome)
     }
 
     fn commit_frontiers(&mut self, io: &mut Io<'_>) {
@@ -329,27 +337,27 @@ impl<S: Stage> Handler for Hop<S> {
         Ok(())
     }
 
-    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
         let Some(index) = self
             .lanes
             .iter()
             .position(|lane| lane.partition.number == message.partition && *lane.partition.topic == *message.topic)
         else {
-            // Fetched before the partition was given up; its new owner reads it.
-            return Ok(());
+            return Ok(Outcome::NotOurs);
         };
         if self
             .lanes
             .get(index)
             .is_some_and(|lane| message.offset < lane.process_from)
         {
-            return self.stage.observe(message);
+            self.stage.observe(message)?;
+            return Ok(Outcome::Observed);
         }
-        self.process(io, message)?;
+        let outcome = self.process(io, message)?;
         if let Some(lane) = self.lanes.get_mut(index) {
             lane.frontier.handled(message.offset + 1, io.last_ticket());
         }
-        Ok(())
+        Ok(outcome)
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {

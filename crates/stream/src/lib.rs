@@ -20,8 +20,10 @@ pub mod log_mark;
 pub mod metrics;
 #[cfg(test)]
 mod model_random;
+pub mod outcome;
 pub mod partition;
 pub mod positions;
+pub mod recent;
 pub mod record_size;
 pub mod sequencer;
 pub mod status;
@@ -33,6 +35,7 @@ pub use dead_letter::DeadLetter;
 pub use error::StreamError;
 pub use kafka::producer::Output;
 pub use kafka::settings::{Compression, Pace};
+pub use outcome::{Outcome, OutcomeCounts};
 pub use partition::{Message, Partition, StartAt};
 pub use sequencer::Sequencer;
 pub use status::{Shutdown, WorkerState, WorkerStatus};

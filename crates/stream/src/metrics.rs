@@ -1,11 +1,29 @@
-//! Names of the metrics that workers emit. Handles are made once per worker and added to once per batch.
-//! Their help texts and buckets are declared with all others in the `service` crate.
+//! The metrics that workers emit: names, and handles that are made once and added to once per batch.
+//!
+//! Role: the five signals of every stage (messages by outcome, duration, batch size, event-time lag, in flight) come from
+//! the worker's loop through [`StageSignals`], so a stage cannot forget one. Help, unit and buckets are declared with all
+//! others in the `service` crate, and the recorder adds label `service` to every series: nobody else may.
+#![allow(clippy::disallowed_macros)]
 
-/// Counter `{service,topic,status}`.
+use std::time::Duration;
+
+use domain::Micros;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::outcome::{Outcome, OutcomeCounts};
+use crate::{Message, Partition};
+
+/// Counter `{topic,status}`.
 pub const MESSAGES_PROCESSED: &str = "messages_processed_total";
-/// Histogram `{service,topic}`: seconds per poll batch.
+/// Histogram `{topic}`: seconds per poll batch.
 pub const PROCESSING_DURATION: &str = "processing_duration_seconds";
-/// Counter `{service,error_type,component}`.
+/// Histogram `{topic}`: messages per poll batch.
+pub const BATCH_MESSAGES: &str = "batch_messages";
+/// Histogram `{topic}`: seconds between a batch's newest message and its end.
+pub const EVENT_TIME_LAG: &str = "event_time_lag_seconds";
+/// Gauge `{topic}`: handled, but not yet behind the committed position.
+pub const IN_FLIGHT: &str = "messages_in_flight";
+/// Counter `{error_type,component}`.
 pub const ERRORS: &str = "errors_total";
 /// Gauge `{group,topic,partition}`.
 pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
@@ -13,9 +31,176 @@ pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
 pub const DLQ_MESSAGES: &str = "dlq_messages_total";
 /// Histogram `{stage}`: seconds from raw append to the stage.
 pub const END_TO_END_LATENCY: &str = "end_to_end_latency_seconds";
-/// Counter `{service,topic}`: repetitions that a sequencer refused.
+/// Counter `{topic}`: repetitions that a sequencer refused.
 pub const REPETITIONS_REFUSED: &str = "repetitions_refused_total";
-/// Counter `{service,table}`: rows written to ClickHouse.
+/// Counter `{table}`: rows written to ClickHouse.
 pub const ROWS_WRITTEN: &str = "clickhouse_rows_written_total";
-/// Counter `{service,table}`: inserts refused by the fence.
+/// Counter `{table}`: inserts refused by the fence.
 pub const WRITES_FENCED: &str = "clickhouse_writes_fenced_total";
+
+/// Counts an error; both labels are of closed sets.
+pub fn error(error_type: &'static str, component: &'static str) {
+    counter!(ERRORS, "error_type" => error_type, "component" => component).increment(1);
+}
+
+/// Counts a dead letter, which is an error of its stage as well.
+pub(crate) fn dead_letter(stage: &str, code: &str) {
+    counter!(DLQ_MESSAGES, "stage" => stage.to_owned(), "error_code" => code.to_owned()).increment(1);
+    counter!(ERRORS, "error_type" => code.to_owned(), "component" => stage.to_owned()).increment(1);
+}
+
+/// The five signals of one worker, for each of its topics.
+pub(crate) struct StageSignals {
+    topics: Vec<TopicSignals>,
+    /// The topic of the last message: the next one is mostly of the same.
+    current: usize,
+}
+
+struct TopicSignals {
+    topic: String,
+    batch: OutcomeCounts,
+    newest: Micros,
+    processed: [Counter; Outcome::COUNTED.len()],
+    duration: Histogram,
+    size: Histogram,
+    lag: Histogram,
+    in_flight: Level,
+    /// Partitions with the first offset handled and the one after the last: a handful.
+    positions: Vec<(Partition, i64, i64)>,
+}
+
+impl StageSignals {
+    pub(crate) fn new(topics: &[String]) -> StageSignals {
+        StageSignals {
+            topics: topics.iter().map(|topic| TopicSignals::new(topic)).collect(),
+            current: 0,
+        }
+    }
+
+    /// A message has been handled.
+    pub(crate) fn message(&mut self, message: &Message<'_>, outcome: Outcome) {
+        let is_its = |signals: &TopicSignals| signals.topic == message.topic;
+        if !self.topics.get(self.current).is_some_and(is_its) {
+            self.current = self.topics.iter().position(is_its).unwrap_or(0);
+        }
+        if let (Some(signals), true) = (self.topics.get_mut(self.current), outcome != Outcome::NotOurs) {
+            signals.batch.add(outcome);
+            signals.newest = message.timestamp;
+            signals.reached(message);
+        }
+    }
+
+    /// A batch has ended; answers what it held. `confirmed` tells the position of a partition that is
+    /// committed or about to be.
+    pub(crate) fn batch(
+        &mut self,
+        took: Duration,
+        now: Micros,
+        confirmed: impl Fn(&Partition) -> Option<i64>,
+    ) -> OutcomeCounts {
+        let mut all = OutcomeCounts::default();
+        for signals in &mut self.topics {
+            let counts = std::mem::take(&mut signals.batch);
+            let total = counts.total();
+            if total > 0 {
+                for (counter, (_, count)) in signals.processed.iter().zip(counts.iter()) {
+                    counter.increment(count);
+                }
+                signals.duration.record(took.as_secs_f64());
+                signals.size.record(total as f64);
+                signals.lag.record((now - signals.newest).max(0) as f64 / 1e6);
+                all.merge(&counts);
+            }
+            let open = |(partition, first, next): &(Partition, i64, i64)| {
+                (next - confirmed(partition).unwrap_or(*first).max(*first)).max(0)
+            };
+            let in_flight: i64 = signals.positions.iter().map(open).sum();
+            signals.in_flight.set(in_flight as f64);
+        }
+        all
+    }
+
+    /// These partitions are no longer ours.
+    pub(crate) fn forget(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            for signals in self.topics.iter_mut().filter(|known| known.topic == *partition.topic) {
+                signals.positions.retain(|(known, _, _)| known != partition);
+            }
+        }
+    }
+}
+
+impl TopicSignals {
+    fn new(topic: &str) -> TopicSignals {
+        let labels = [("topic", topic.to_owned())];
+        TopicSignals {
+            topic: topic.to_owned(),
+            batch: OutcomeCounts::default(),
+            newest: 0,
+            processed: Outcome::COUNTED
+                .map(|outcome| counter!(MESSAGES_PROCESSED, "topic" => topic.to_owned(), "status" => outcome.name())),
+            duration: histogram!(PROCESSING_DURATION, &labels),
+            size: histogram!(BATCH_MESSAGES, &labels),
+            lag: histogram!(EVENT_TIME_LAG, &labels),
+            in_flight: Level::new(gauge!(IN_FLIGHT, &labels)),
+            positions: Vec::new(),
+        }
+    }
+
+    fn reached(&mut self, message: &Message<'_>) {
+        let next = message.offset + 1;
+        match self
+            .positions
+            .iter_mut()
+            .find(|(known, _, _)| known.number == message.partition)
+        {
+            Some((_, _, reached)) => *reached = next,
+            None => self.positions.push((message.source(), message.offset, next)),
+        }
+    }
+}
+
+/// The share of one worker in a gauge that several add up to; it goes with its worker.
+struct Level {
+    gauge: Gauge,
+    value: f64,
+}
+
+impl Level {
+    fn new(gauge: Gauge) -> Level {
+        gauge.increment(0.0);
+        Level { gauge, value: 0.0 }
+    }
+
+    fn set(&mut self, value: f64) {
+        if value != self.value {
+            self.gauge.increment(value - self.value);
+            self.value = value;
+        }
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        self.set(0.0);
+    }
+}
+
+/// What a ClickHouse writer counts besides: for one table.
+pub(crate) struct TableMeters {
+    pub(crate) rows_written: Counter,
+    pub(crate) fenced: Counter,
+    pub(crate) repetitions: Counter,
+    pub(crate) latency: Histogram,
+}
+
+impl TableMeters {
+    pub(crate) fn new(topic: &str, table: &str) -> TableMeters {
+        TableMeters {
+            rows_written: counter!(ROWS_WRITTEN, "table" => table.to_owned()),
+            fenced: counter!(WRITES_FENCED, "table" => table.to_owned()),
+            repetitions: counter!(REPETITIONS_REFUSED, "topic" => topic.to_owned()),
+            latency: histogram!(END_TO_END_LATENCY, "stage" => format!("clickhouse_{table}")),
+        }
+    }
+}

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::Micros;
 
-use crate::Partition;
+use crate::recent::Recent;
+use crate::{OutcomeCounts, Partition};
 
 /// Asks workers to drain and end. Cheap to clone; setting it is final.
 #[derive(Debug, Clone, Default)]
@@ -45,9 +46,28 @@ pub enum WorkerState {
 pub struct WorkerStatus {
     name: String,
     last_turn: AtomicI64,
-    messages: AtomicU64,
     rebuilds: AtomicU64,
+    progress: Mutex<Progress>,
     inner: Mutex<Inner>,
+}
+
+/// What a worker has done since the process started.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Messages by outcome.
+    pub messages: OutcomeCounts,
+    /// Time in which batches were handled.
+    pub busy: Duration,
+    /// End of the last batch.
+    pub last: Option<Micros>,
+    recent: Recent,
+}
+
+impl Progress {
+    /// Messages by outcome, of the last [`Recent::SECONDS`] seconds.
+    pub fn recent(&self, now: Micros) -> OutcomeCounts {
+        self.recent.counts(now.div_euclid(1_000_000))
+    }
 }
 
 #[derive(Debug)]
@@ -63,8 +83,8 @@ impl WorkerStatus {
         Arc::new(WorkerStatus {
             name: name.into(),
             last_turn: AtomicI64::new(wall_clock()),
-            messages: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
+            progress: Mutex::default(),
             inner: Mutex::new(Inner {
                 state: WorkerState::Joining,
                 assigned: Vec::new(),
@@ -89,7 +109,13 @@ impl WorkerStatus {
 
     /// Messages handled since the start of the process.
     pub fn messages(&self) -> u64 {
-        self.messages.load(Ordering::Relaxed)
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.messages.total()
+    }
+
+    /// What it has done since the start of the process.
+    pub fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often it was rebuilt after a transient error.
@@ -112,9 +138,16 @@ impl WorkerStatus {
         self.lock().lag.clone()
     }
 
-    pub(crate) fn turned(&self, messages: u64) {
-        self.last_turn.store(wall_clock(), Ordering::Relaxed);
-        self.messages.fetch_add(messages, Ordering::Relaxed);
+    pub(crate) fn turned(&self, counts: &OutcomeCounts, took: Duration) {
+        let now = wall_clock();
+        self.last_turn.store(now, Ordering::Relaxed);
+        if counts.total() > 0 {
+            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.messages.merge(counts);
+            progress.busy += took;
+            progress.last = Some(now);
+            progress.recent.add(now.div_euclid(1_000_000), counts);
+        }
     }
 
     pub(crate) fn rebuilt(&self) {

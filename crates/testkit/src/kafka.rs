@@ -1,6 +1,6 @@
 //! The raw log and the dead letters, read and written with a client of our own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
@@ -74,6 +74,12 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
         bail!("topic {topic} does not exist");
     }
     Ok(found.partitions().iter().map(|p| p.id()).collect())
+}
+
+/// Names of all topics.
+pub fn topics(bootstrap: &str) -> anyhow::Result<BTreeSet<String>> {
+    let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(None, TIMEOUT)?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
 /// The next offset of each partition.

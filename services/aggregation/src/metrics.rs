@@ -1,5 +1,7 @@
 //! Metrics of aggregation, declared once; handles are made once per worker and added to once per turn.
 
+#![allow(clippy::disallowed_macros)]
+
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::Interval;
 use service::metrics::{Declared, Kind};
@@ -13,6 +15,7 @@ const CHECKPOINTS: &str = "aggregation_checkpoints_total";
 const OPEN: &str = "bar_windows_open";
 const BY_STATE: &str = "bar_windows_by_state";
 
+const INTERVAL: &[&str] = &["interval"];
 const INTERVALS: &[&[(&str, &str)]] = &[
     &[("interval", "1m")],
     &[("interval", "5m")],
@@ -26,38 +29,48 @@ pub const DECLARED: &[Declared] = &[
     Declared::new(
         LATE,
         Kind::Counter,
+        "ticks",
         "Ticks that came too late for at least one of their windows.",
     )
     .with(&[&[]]),
     Declared::new(
         REVISIONS,
         Kind::Counter,
+        "ticks",
         "Ticks counted in a window after the watermark had passed its end, by interval.",
     )
+    .labels(INTERVAL)
     .with(INTERVALS),
     Declared::new(
         BARS,
         Kind::Counter,
+        "bars",
         "Bars sent, open ones and revisions included, by interval.",
     )
+    .labels(INTERVAL)
     .with(INTERVALS),
     Declared::new(
         CHECKPOINTS,
         Kind::Counter,
+        "checkpoints",
         "Checkpoints of the aggregation state that became durable.",
     )
     .with(&[&[]]),
     Declared::new(
         OPEN,
         Kind::Gauge,
+        "windows",
         "Windows in memory whose end has not passed, by interval.",
     )
+    .labels(INTERVAL)
     .with(INTERVALS),
     Declared::new(
         BY_STATE,
         Kind::Gauge,
+        "windows",
         "Windows in memory, by interval and state (open, closed).",
-    ),
+    )
+    .labels(&["interval", "state"]),
 ];
 
 /// What happened since the last turn.

@@ -19,7 +19,8 @@ use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::producer::OrderedProducer;
 use stream::kafka::reader::LogReader;
 use stream::{
-    Compression, Handler, Io, Message, Output, Pace, Partition, Shutdown, StreamError, WorkerConfig, WorkerStatus,
+    Compression, Handler, Io, Message, Outcome, Output, Pace, Partition, Shutdown, StreamError, WorkerConfig,
+    WorkerStatus,
 };
 
 const SECOND: Micros = 1_000_000;
@@ -101,8 +102,8 @@ impl Handler for Failing {
         self.inner.assigned(io, partitions)
     }
 
-    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
-        self.inner.message(io, message)?;
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
+        let outcome = self.inner.message(io, message)?;
         self.fails_after = self.fails_after.map(|messages| messages.saturating_sub(1));
         let takes_one = |left: usize| left.checked_sub(1);
         if self.fails_after == Some(0)
@@ -113,7 +114,7 @@ impl Handler for Failing {
         {
             return Err(StreamError::transient("test", "made to fail"));
         }
-        Ok(())
+        Ok(outcome)
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {

@@ -1,5 +1,7 @@
 //! Metrics of enrichment besides those that every service has, and handles that the hot path adds to once per batch.
 
+#![allow(clippy::disallowed_macros)]
+
 use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 use domain::{Classification, Micros};
 use service::metrics::{Declared, Kind};
@@ -14,8 +16,10 @@ pub const DECLARED: &[Declared] = &[
     Declared::new(
         CLASSIFICATIONS,
         Kind::Counter,
+        "ticks",
         "Ticks enriched, by the way their reference data was found.",
     )
+    .labels(&["method"])
     .with(&[
         &[("method", "database")],
         &[("method", "rule_based")],
@@ -24,15 +28,18 @@ pub const DECLARED: &[Declared] = &[
     Declared::new(
         LOW_CONFIDENCE,
         Kind::Counter,
+        "ticks",
         "Ticks whose classification is below the configured confidence.",
     )
     .with(&[&[]]),
-    Declared::new(ENTRIES, Kind::Gauge, "Rows of reference data in memory.").with(&[&[]]),
+    Declared::new(ENTRIES, Kind::Gauge, "rows", "Rows of reference data in memory.").with(&[&[]]),
     Declared::new(
         REFRESHES,
         Kind::Counter,
+        "loads",
         "Complete loads of reference data, by outcome.",
     )
+    .labels(&["outcome"])
     .with(&[&[("outcome", "success")], &[("outcome", "failure")]]),
 ];
 

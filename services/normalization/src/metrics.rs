@@ -2,13 +2,10 @@
 //!
 //! `messages = parsed + dead_lettered`, `ticks parsed = emitted + duplicate + rejected`. Workers add once per batch.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+#![allow(clippy::disallowed_macros)]
 
 use ::metrics::{Counter, Histogram, counter, histogram};
 use domain::{Micros, QualityFlag, QualityFlags};
-use serde_json::{Map, Value, json};
 use service::metrics::{Declared, Kind, counter_exists};
 
 const MESSAGES: &str = "normalization_messages_total";
@@ -20,23 +17,27 @@ pub const DECLARED: &[Declared] = &[
     Declared::new(
         MESSAGES,
         Kind::Counter,
+        "messages",
         "Raw messages, by what became of them as a whole.",
     )
+    .labels(&["outcome"])
     .with(&[&[("outcome", "parsed")], &[("outcome", "dead_lettered")]]),
     Declared::new(
         TICKS,
         Kind::Counter,
+        "ticks",
         "Ticks of parsed messages, by what became of them.",
     )
+    .labels(&["outcome"])
     .with(&[
         &[("outcome", "emitted")],
         &[("outcome", "duplicate")],
         &[("outcome", "rejected")],
     ]),
-    Declared::new(FLAGS, Kind::Counter, "Quality flags set on emitted ticks."),
+    Declared::new(FLAGS, Kind::Counter, "flags", "Quality flags set on emitted ticks.").labels(&["flag", "market"]),
 ];
 
-/// Counts of a batch or of the process.
+/// Counts of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Counts {
@@ -45,51 +46,6 @@ pub struct Counts {
     pub emitted: u64,
     pub duplicates: u64,
     pub rejected: u64,
-}
-
-/// What `/stats` shows: the sums of all workers.
-#[derive(Debug, Default)]
-pub struct Totals {
-    messages: AtomicU64,
-    failed: AtomicU64,
-    busy_nanos: AtomicU64,
-    last: Mutex<Option<Micros>>,
-}
-
-impl Totals {
-    fn add(&self, counts: &Counts, busy: Duration, now: Micros) {
-        self.messages
-            .fetch_add(counts.parsed + counts.dead_lettered, Ordering::Relaxed);
-        self.failed.fetch_add(counts.dead_lettered, Ordering::Relaxed);
-        self.busy_nanos
-            .fetch_add(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if let Ok(mut last) = self.last.lock() {
-            *last = Some(now);
-        }
-    }
-
-    /// The fields of `/stats`. `uptime` is that of the process.
-    pub fn fields(&self, uptime: Duration) -> Map<String, Value> {
-        let messages = self.messages.load(Ordering::Relaxed);
-        let failed = self.failed.load(Ordering::Relaxed);
-        let busy_ms = self.busy_nanos.load(Ordering::Relaxed) as f64 / 1e6;
-        let per_message = |value: f64| if messages == 0 { 0.0 } else { value / messages as f64 };
-        let last = self.last.lock().ok().and_then(|last| *last);
-        [
-            ("messages_processed", json!(messages)),
-            ("messages_failed", json!(failed)),
-            (
-                "processing_rate_per_second",
-                json!(messages as f64 / uptime.as_secs_f64().max(1.0)),
-            ),
-            ("average_processing_time_ms", json!(per_message(busy_ms))),
-            ("error_rate_percent", json!(per_message(failed as f64 * 100.0))),
-            ("last_processing_time", last.map_or(Value::Null, codec::json::time)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-    }
 }
 
 /// Makes the flag counters of these markets exist.
@@ -109,7 +65,6 @@ pub struct Meters {
     batch: Counts,
     flags: Vec<MarketFlags>,
     newest_appended_at: Option<Micros>,
-    began: Option<Instant>,
     counters: [Counter; 5],
     latency: Histogram,
 }
@@ -133,7 +88,6 @@ impl Meters {
             batch: Counts::default(),
             flags: flags.collect(),
             newest_appended_at: None,
-            began: None,
             counters: [
                 counter!(MESSAGES, "outcome" => "parsed"),
                 counter!(MESSAGES, "outcome" => "dead_lettered"),
@@ -145,9 +99,8 @@ impl Meters {
         }
     }
 
-    /// A message begins; the first one of a batch starts its clock.
+    /// A message begins.
     pub fn message(&mut self, appended_at: Micros) {
-        self.began.get_or_insert_with(Instant::now);
         self.newest_appended_at = Some(appended_at);
     }
 
@@ -170,12 +123,11 @@ impl Meters {
     }
 
     /// Adds up the batch; its newest message stands for the latency.
-    pub fn flush(&mut self, totals: &Totals, now: Micros) {
-        let Some(began) = self.began.take() else {
+    pub fn flush(&mut self, now: Micros) {
+        let Some(appended_at) = self.newest_appended_at.take() else {
             return;
         };
         let counts = std::mem::take(&mut self.batch);
-        totals.add(&counts, began.elapsed(), now);
         let values = [
             counts.parsed,
             counts.dead_lettered,
@@ -193,8 +145,6 @@ impl Meters {
                 }
             }
         }
-        if let Some(appended_at) = self.newest_appended_at.take() {
-            self.latency.record((now - appended_at).max(0) as f64 / 1e6);
-        }
+        self.latency.record((now - appended_at).max(0) as f64 / 1e6);
     }
 }

@@ -6,7 +6,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use service::writer::Table;
 use service::{Context, StartError};
@@ -17,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::http::{self, Api};
-use crate::metrics::{self, Totals};
+use crate::metrics;
 use crate::stages::normalize::{self, Normalize};
 use crate::validation::Validator;
 
@@ -27,10 +26,9 @@ use crate::validation::Validator;
 /// Where a client cannot be made.
 pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let config = ctx.own.normalizer(&ctx.settings.tenant_id, ctx.wire.clone());
-    let totals = Arc::new(Totals::default());
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
 
-    let (stage_config, stage_totals) = (config.clone(), Arc::clone(&totals));
+    let stage_config = config.clone();
     let (window, partitions, output) = (
         ctx.own.window,
         ctx.settings.topic_partitions,
@@ -43,7 +41,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     );
     ctx.workers(normalize::NAME, &ctx.names.raw.clone(), Pace::Prompt, move || {
         runtime.block_on(check_append_time(&bootstrap, &feeds))?;
-        let stage = Normalize::new(stage_config.clone(), window, partitions, Arc::clone(&stage_totals));
+        let stage = Normalize::new(stage_config.clone(), window, partitions);
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());
@@ -57,7 +55,5 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             .timeout(ctx.settings.processing_timeout)
             .build()?,
     })));
-    let started = Instant::now();
-    ctx.stats(move || totals.fields(started.elapsed()));
     Ok(())
 }

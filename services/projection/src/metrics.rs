@@ -1,5 +1,7 @@
 //! Metrics of projection besides those that every service has.
 
+#![allow(clippy::disallowed_macros)]
+
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::Micros;
 use service::metrics::{Declared, Kind};
@@ -13,22 +15,33 @@ const PROJECTION: (&str, &str) = ("projection", "latest_price");
 
 /// Declarations.
 pub const DECLARED: &[Declared] = &[
-    Declared::new(UPDATED, Kind::Counter, "Latest prices written, by store.")
+    Declared::new(UPDATED, Kind::Counter, "prices", "Latest prices written, by store.")
+        .labels(&["store"])
         .with(&[&[("store", "postgres")], &[("store", "redis")]]),
     Declared::new(
         LAG,
         Kind::Gauge,
+        "seconds",
         "Seconds from raw append to the newest price written to Redis.",
     )
+    .labels(&["projection"])
     .with(&[&[PROJECTION]]),
-    Declared::new(STATUS, Kind::Gauge, "1 while both stores take writes, 0 otherwise.").with(&[&[PROJECTION]]),
+    Declared::new(
+        STATUS,
+        Kind::Gauge,
+        "state",
+        "1 while both stores take writes, 0 otherwise.",
+    )
+    .labels(&["projection"])
+    .with(&[&[PROJECTION]]),
     Declared::new(
         CONFLICTS,
         Kind::Counter,
+        "commits",
         "Commits refused since another owner had moved the position.",
     )
     .with(&[&[]]),
-    Declared::new(REFILLS, Kind::Counter, "Times that Redis was filled again.").with(&[&[]]),
+    Declared::new(REFILLS, Kind::Counter, "refills", "Times that Redis was filled again.").with(&[&[]]),
 ];
 
 /// Handles of one worker.
@@ -56,7 +69,7 @@ impl Meters {
             postgres: counter!(UPDATED, "store" => "postgres"),
             conflicts: counter!(CONFLICTS),
             refills: counter!(REFILLS),
-            repetitions: counter!(stream::metrics::REPETITIONS_REFUSED, "service" => "projection", "topic" => topic.to_owned()),
+            repetitions: counter!(stream::metrics::REPETITIONS_REFUSED, "topic" => topic.to_owned()),
             status: gauge!(STATUS, "projection" => PROJECTION.1),
             lag: gauge!(LAG, "projection" => PROJECTION.1),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "latest_price"),

@@ -5,5 +5,6 @@
 mod documents;
 mod explain;
 mod faults;
+mod signals;
 mod stopping;
 mod tampering;

@@ -8,12 +8,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
-use metrics::{counter, histogram};
 use uuid::Uuid;
 
 use super::routes::decoded;
 use super::{Problem, State};
-use crate::metrics::{HTTP_DURATION, HTTP_REQUESTS};
+use crate::metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -38,9 +37,7 @@ pub async fn observe(
         .request()
         .match_pattern()
         .unwrap_or_else(|| "unmatched".to_owned());
-    let status = response.status().as_str().to_owned();
-    counter!(HTTP_REQUESTS, "method" => method, "path" => path.clone(), "status" => status.clone()).increment(1);
-    histogram!(HTTP_DURATION, "method" => method, "path" => path, "status" => status).record(seconds);
+    metrics::http_request(method, &path, response.status().as_str(), seconds);
     let headers = response.headers_mut();
     for (name, value) in [
         (REQUEST_ID, request_id),

@@ -7,17 +7,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use domain::{Micros, RowRanges};
-use metrics::{Counter, Histogram, counter, histogram};
 use tokio::runtime::Handle;
 
 use super::lane::{BatchLimits, Lane, Step, accept};
 use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
 use crate::dead_letter::DeadLetter;
 use crate::kafka::describe::remembered_ids;
-use crate::metrics as names;
+use crate::metrics::{self, TableMeters};
 use crate::positions::{self, check_range};
 use crate::worker::{Handler, Io};
-use crate::{Message, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 
 /// A topic and the table that its messages become rows of.
 pub struct TableRoute {
@@ -40,10 +39,7 @@ pub struct WriterConfig {
 
 struct Route {
     route: TableRoute,
-    rows_written: Counter,
-    repetitions: Counter,
-    fenced: Counter,
-    latency: Histogram,
+    meters: TableMeters,
 }
 
 struct Active {
@@ -82,18 +78,12 @@ const PAUSE_AFTER: Micros = 300_000;
 
 impl TableWriter {
     /// A writer for these routes.
-    pub fn new(config: WriterConfig, service: &str, routes: Vec<TableRoute>, runtime: Handle) -> TableWriter {
+    pub fn new(config: WriterConfig, routes: Vec<TableRoute>, runtime: Handle) -> TableWriter {
         let routes = routes
             .into_iter()
-            .map(|route| {
-                let labels = [("service", service.to_owned()), ("table", route.sink.table().to_owned())];
-                Route {
-                    rows_written: counter!(names::ROWS_WRITTEN, &labels),
-                    fenced: counter!(names::WRITES_FENCED, &labels),
-                    repetitions: counter!(names::REPETITIONS_REFUSED, "service" => service.to_owned(), "topic" => route.topic.clone()),
-                    latency: histogram!(names::END_TO_END_LATENCY, "stage" => format!("clickhouse_{}", route.sink.table())),
-                    route,
-                }
+            .map(|route| Route {
+                meters: TableMeters::new(&route.topic, route.sink.table()),
+                route,
             })
             .collect();
         TableWriter {
@@ -175,6 +165,7 @@ impl TableWriter {
                     return Ok(());
                 };
                 if let Err(error) = &result {
+                    metrics::error("takeover_failed", "clickhouse");
                     tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; tried again");
                 }
                 (partition, active.lane.taken_over(result, now))
@@ -257,17 +248,19 @@ impl TableWriter {
 fn report_insert(route: &Route, partition: &Partition, rows: usize, result: &Result<(), InsertError>, latency: Micros) {
     match result {
         Ok(()) => {
-            route.rows_written.increment(rows as u64);
-            route.latency.record(latency.max(0) as f64 / 1e6);
+            route.meters.rows_written.increment(rows as u64);
+            route.meters.latency.record(latency.max(0) as f64 / 1e6);
         }
         Err(InsertError::Fenced) => {
-            route.fenced.increment(1);
+            route.meters.fenced.increment(1);
             tracing::warn!(partition = %partition, rows, event = "write_fenced", "insert refused: another writer owns the partition");
         }
         Err(InsertError::Refused(error)) => {
+            metrics::error("insert_refused", "clickhouse");
             tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, nothing is lost; mend what the error names, it is tried again");
         }
         Err(InsertError::Unknown(error)) => {
+            metrics::error("insert_unanswered", "clickhouse");
             tracing::warn!(partition = %partition, rows, error, "insert outcome unknown; claiming again and reading back");
         }
     }
@@ -326,39 +319,42 @@ impl Handler for TableWriter {
         Ok(())
     }
 
-    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
         let Some((_, active)) = self
             .lanes
             .iter_mut()
             .find(|(partition, _)| partition.number == message.partition && *partition.topic == *message.topic)
         else {
-            return Ok(());
+            return Ok(Outcome::NotOurs);
         };
         let Some(route) = self.routes.get_mut(active.route) else {
-            return Ok(());
+            return Ok(Outcome::NotOurs);
         };
         let Some((sequencer, rows)) = active.lane.intake(message.offset) else {
-            return Ok(());
+            return Ok(Outcome::NotOurs);
         };
-        let outcome = route.route.encoder.encode(message, &mut accept(sequencer), rows);
-        match outcome {
+        let encoded = route.route.encoder.encode(message, &mut accept(sequencer), rows);
+        let outcome = match encoded {
             Ok(RowOutcome::Written { appended_at }) => {
                 active.newest_appended_at = appended_at;
                 active.lane.took(message.offset, true, self.now);
+                Outcome::Success
             }
             Ok(RowOutcome::Repeated) => {
-                route.repetitions.increment(1);
+                route.meters.repetitions.increment(1);
                 active.lane.took(message.offset, false, self.now);
+                Outcome::Duplicate
             }
             Err(RowError::Later(error)) => return Err(error),
             Err(RowError::Bad(bad_row)) => {
                 active.dead_letter = dead_letter(io, message, &bad_row)?;
                 active.lane.took(message.offset, false, self.now);
+                Outcome::DeadLettered
             }
-        }
+        };
         // Full: the turn that follows cuts it, or holds fetching back.
         self.has_room = !active.lane.is_full() || active.paused;
-        Ok(())
+        Ok(outcome)
     }
 
     fn has_room(&self) -> bool {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domain::Micros;
-use metrics::counter;
 
 use super::identity::Identity;
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
@@ -12,7 +11,7 @@ use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
-use crate::metrics as names;
+use crate::metrics;
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StartAt, StreamError};
 
@@ -86,8 +85,7 @@ impl<'s> Io<'s> {
     /// Sends the message to the dead letter topic with its original bytes, as far as they fit. Counted by stage and code.
     pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
         let sealed = dead_letter::seal(message, letter, wall_clock(), self.largest_letter);
-        counter!(names::DLQ_MESSAGES, "stage" => letter.stage.to_owned(), "error_code" => letter.code.to_owned())
-            .increment(1);
+        metrics::dead_letter(letter.stage, letter.code);
         tracing::error!(
             event = "dlq",
             topic = message.topic,
@@ -158,6 +156,14 @@ impl<'s> Io<'s> {
     /// Settings of this worker.
     pub fn config(&self) -> &WorkerConfig {
         self.config
+    }
+
+    /// The position that is confirmed: committed, or about to be.
+    pub(super) fn confirmed(&self, partition: &Partition) -> Option<i64> {
+        self.commits
+            .get(partition)
+            .or_else(|| self.committed.get(partition))
+            .copied()
     }
 
     /// Commits what was committed last once more, with the next flush.

@@ -9,29 +9,29 @@
 
 mod identity;
 mod io;
-mod meters;
+mod lag;
 
 use std::time::{Duration, Instant};
 
 use domain::{Classified, ErrorClass};
-use metrics::counter;
 
 pub use crate::worker::io::Io;
 
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
-use crate::metrics as names;
+use crate::metrics::{self, StageSignals};
+use crate::status::wall_clock;
 use crate::worker::identity::{Identity, KnownTopics};
-use crate::worker::meters::Meters;
-use crate::{Message, Partition, Shutdown, StreamError, WorkerState, WorkerStatus, positions};
+use crate::worker::lag::Lag;
+use crate::{Message, Outcome, OutcomeCounts, Partition, Shutdown, StreamError, WorkerState, WorkerStatus, positions};
 
 /// What a stage does with its partitions. All calls come from the worker's thread.
 pub trait Handler {
     /// These partitions are ours: find their positions and call [`Io::start`] for each, now or in a later turn.
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
-    /// The next message of a started partition.
-    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError>;
+    /// The next message of a started partition; answers what became of it.
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError>;
     /// Whether it can take messages now. While it cannot, none is polled, and what is fetched stays where it is (pausing a
     /// partition throws it away). Only for moments: the group is served by polling, too.
     fn has_room(&self) -> bool {
@@ -124,7 +124,7 @@ pub fn run(
             tracing::warn!(worker = status.name(), error = %error, "drain was cut short; the rest is read again at the next start");
             break;
         }
-        counter!(names::ERRORS, "service" => config.service.clone(), "error_type" => error.code(), "component" => "worker").increment(1);
+        metrics::error(error.code(), "worker");
         if error.class() == ErrorClass::Fatal {
             status.set_state(WorkerState::Failed(error.to_string()));
             return Err(error);
@@ -161,7 +161,7 @@ fn wait_for(wait: Duration, status: &WorkerStatus, shutdown: &Shutdown) {
     let end = Instant::now() + wait;
     while Instant::now() < end && !shutdown.is_requested() {
         std::thread::sleep(Duration::from_millis(20));
-        status.turned(0);
+        status.turned(&OutcomeCounts::default(), Duration::ZERO);
     }
 }
 
@@ -174,7 +174,8 @@ struct Session<'s> {
     producer: OrderedProducer,
     identity: Identity,
     assigned: Vec<Partition>,
-    meters: Meters,
+    signals: StageSignals,
+    lag: Lag,
     largest_letter: &'s mut usize,
 }
 
@@ -192,7 +193,8 @@ impl<'s> Session<'s> {
             consumer: GroupConsumer::subscribe(&client, &config.topics)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
             identity: Identity::new(config, known_topics),
-            meters: Meters::new(config),
+            signals: StageSignals::new(&config.topics),
+            lag: Lag::default(),
             assigned: Vec::new(),
             config,
             status,
@@ -229,7 +231,8 @@ impl<'s> Session<'s> {
             producer,
             identity,
             assigned,
-            meters,
+            signals,
+            lag,
             largest_letter,
         } = self;
         let (consumer, producer) = (&*consumer, &*producer);
@@ -238,13 +241,13 @@ impl<'s> Session<'s> {
         let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
-                serve_group(event, handler, &mut io, assigned, status)?;
+                serve_group(event, handler, &mut io, (&mut *assigned, &mut *signals), status)?;
             }
             let began = Instant::now();
-            let count = match hand_over(consumer, handler, &mut io) {
-                Err(error) if error.code() == POSITION_LOST => return Err(io.position_lost(assigned, error)),
-                count => count?,
-            };
+            hand_over(consumer, handler, &mut io, signals).map_err(|error| match error.code() {
+                POSITION_LOST => io.position_lost(assigned, error),
+                _ => error,
+            })?;
             producer.serve(Duration::ZERO)?;
             handler.turn(&mut io)?;
             let waiting = producer.last_ticket().0.saturating_sub(pushed.0);
@@ -262,9 +265,10 @@ impl<'s> Session<'s> {
                 io.flush_commits(false)?;
                 last_commit = Instant::now();
             }
-            meters.batch(count, began);
-            meters.lag(consumer, assigned, status, config);
-            status.turned(count);
+            let took = began.elapsed();
+            let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
+            lag.refresh(consumer, assigned, status);
+            status.turned(&counts, took);
         }
         io.drain_deadline = Instant::now() + config.drain_timeout;
         let all = std::mem::take(assigned);
@@ -277,7 +281,7 @@ fn serve_group(
     event: GroupEvent,
     handler: &mut dyn Handler,
     io: &mut Io<'_>,
-    assigned: &mut Vec<Partition>,
+    (assigned, signals): (&mut Vec<Partition>, &mut StageSignals),
     status: &WorkerStatus,
 ) -> Result<(), StreamError> {
     match event {
@@ -299,6 +303,7 @@ fn serve_group(
             io.forget(&partitions);
             io.consumer.give_up(&partitions)?;
             assigned.retain(|partition| !partitions.contains(partition));
+            signals.forget(&partitions);
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");
         }
     }
@@ -316,7 +321,12 @@ fn names_of(partitions: &[Partition]) -> String {
 }
 
 /// Hands over what is there, up to a batch; waits only for the first message.
-fn hand_over(consumer: &GroupConsumer, handler: &mut dyn Handler, io: &mut Io<'_>) -> Result<u64, StreamError> {
+fn hand_over(
+    consumer: &GroupConsumer,
+    handler: &mut dyn Handler,
+    io: &mut Io<'_>,
+    signals: &mut StageSignals,
+) -> Result<(), StreamError> {
     let mut count = 0;
     let mut wait = if io.acked_through() < io.last_ticket() {
         POLL_WAIT
@@ -332,9 +342,10 @@ fn hand_over(consumer: &GroupConsumer, handler: &mut dyn Handler, io: &mut Io<'_
         };
         let message = borrow(&message);
         io.saw(&message);
-        handler.message(io, &message)?;
+        let outcome = handler.message(io, &message)?;
+        signals.message(&message, outcome);
         count += 1;
         wait = Duration::ZERO;
     }
-    Ok(count)
+    Ok(())
 }

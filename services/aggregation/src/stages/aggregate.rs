@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use domain::{Interval, Micros};
-use stream::{Handler, Io, Message, Partition, StreamError};
+use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 
 use super::lane::{Lane, Progress};
 use super::outbox::{OutputTopics, Scratch, Shared};
@@ -179,14 +179,13 @@ impl Handler for Aggregator {
         Ok(())
     }
 
-    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
         let lane = self
             .lanes
             .iter_mut()
             .find(|lane| lane.partition.number == message.partition && *lane.partition.topic == *message.topic);
         let Some(lane) = lane else {
-            // Fetched before the partition was given up; its new owner reads it.
-            return Ok(());
+            return Ok(Outcome::NotOurs);
         };
         lane.message(io, &mut self.shared, message, self.now)
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codec::Record;
 use domain::{Bar, Classified, EnrichedTick, ErrorClass, LateTick, Micros, RowRanges};
-use stream::{DeadLetter, Io, Message, Partition, StreamError};
+use stream::{DeadLetter, Io, Message, Outcome, Partition, StreamError};
 
 use super::outbox::{Outbox, Shared};
 use crate::core::checkpoint::{Checkpoint, Step};
@@ -65,10 +65,11 @@ impl Lane {
         shared: &mut Shared,
         message: &Message<'_>,
         now: Micros,
-    ) -> Result<(), StreamError> {
+    ) -> Result<Outcome, StreamError> {
         let Some(payload) = message.payload else {
             self.state.pass(message.offset);
-            return dead_letter(io, message, MISSING_PAYLOAD, "an enriched tick without a value", "");
+            dead_letter(io, message, MISSING_PAYLOAD, "an enriched tick without a value", "")?;
+            return Ok(Outcome::DeadLettered);
         };
         // The codec borrows from the payload; a clone of the handle costs nothing and leaves `shared` free for outputs.
         let wire = shared.wire.clone();
@@ -77,7 +78,8 @@ impl Lane {
             Ok(enriched) => self.tick(io, shared, message, &enriched, now),
             Err(error) if error.class() == ErrorClass::Poison => {
                 self.state.pass(message.offset);
-                dead_letter(io, message, error.code(), &error.to_string(), "")
+                dead_letter(io, message, error.code(), &error.to_string(), "")?;
+                Ok(Outcome::DeadLettered)
             }
             Err(error) => Err(StreamError::transient(
                 error.code(),
@@ -93,7 +95,7 @@ impl Lane {
         message: &Message<'_>,
         enriched: &EnrichedTick<'_>,
         now: Micros,
-    ) -> Result<(), StreamError> {
+    ) -> Result<Outcome, StreamError> {
         let tick = &enriched.tick;
         let arrived = Arrived {
             tick,
@@ -106,6 +108,7 @@ impl Lane {
             Applied::Duplicate => {
                 outbox.finish()?;
                 shared.tally.duplicates += 1;
+                Ok(Outcome::Duplicate)
             }
             Applied::Counted(verdict) => {
                 if verdict.missed != 0 {
@@ -114,21 +117,24 @@ impl Lane {
                 outbox.finish()?;
                 count_revisions(&mut shared.tally.revisions, verdict.revised);
                 shared.newest_appended_at = shared.newest_appended_at.max(Some(tick.appended_at));
-                if verdict.overflowed != 0 {
+                if verdict.overflowed == 0 {
+                    Ok(Outcome::Success)
+                } else {
                     let reason = format!(
                         "sums of the intervals with bits {:#07b} would no longer fit; they do not count this tick",
                         verdict.overflowed
                     );
                     dead_letter(io, message, SUM_OVERFLOW, &reason, tick.correlation_id)?;
+                    Ok(Outcome::Partial)
                 }
             }
             Applied::TimeOutOfRange => {
                 outbox.finish()?;
                 let reason = format!("event time {} µs lies outside of all calendars", tick.event_time);
                 dead_letter(io, message, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
+                Ok(Outcome::DeadLettered)
             }
         }
-        Ok(())
     }
 
     /// Shows idle instruments' ended windows as closed.

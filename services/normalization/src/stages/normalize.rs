@@ -8,8 +8,6 @@
 //! are one dead letter that names them, and the others are emitted. A repeated event is only counted. A schema that the
 //! registry cannot tell now is waited for.
 
-use std::sync::Arc;
-
 use codec::{Wire, framing};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
@@ -20,7 +18,7 @@ use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
 
-use crate::metrics::{Meters, Totals};
+use crate::metrics::Meters;
 
 /// Name in metrics and dead letters.
 pub const NAME: &str = "normalize";
@@ -40,12 +38,11 @@ pub struct Normalize {
     partitions: i32,
     key: Vec<u8>,
     meters: Meters,
-    totals: Arc<Totals>,
 }
 
 impl Normalize {
     /// `partitions` is the number of the normalized topic's.
-    pub fn new(config: NormalizerConfig, limits: WindowLimits, partitions: i32, totals: Arc<Totals>) -> Normalize {
+    pub fn new(config: NormalizerConfig, limits: WindowLimits, partitions: i32) -> Normalize {
         Normalize {
             windows: Windows {
                 limits,
@@ -55,7 +52,6 @@ impl Normalize {
             partitions,
             key: Vec::new(),
             meters: Meters::new(config.venues.iter().map(|venue| venue.name.as_str())),
-            totals,
             normalizer: Normalizer::new(config),
         }
     }
@@ -83,7 +79,7 @@ impl Normalize {
         meters.batch().parsed += 1;
         if windows.observe(raw, parsed.event_key()) == Seen::Repeated {
             meters.batch().duplicates += rows;
-            return Verdict::Done;
+            return Verdict::Duplicate;
         }
         // Only documents have rows that can be refused, so only they need it afterwards.
         let correlation_id = raw.format.map(|_| parsed.correlation_id().to_owned());
@@ -166,7 +162,7 @@ impl Stage for Normalize {
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {
-        self.meters.flush(&self.totals, wall_clock());
+        self.meters.flush(wall_clock());
         Ok(())
     }
 

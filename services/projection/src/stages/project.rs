@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros, RowRanges};
 use stream::positions::{self, check_range};
-use stream::{DeadLetter, Handler, Io, Message, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use stream::{DeadLetter, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};
@@ -244,7 +244,7 @@ impl Handler for Projector {
         Ok(())
     }
 
-    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<(), StreamError> {
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
         let lane = self
             .lanes
             .iter_mut()
@@ -258,19 +258,22 @@ impl Handler for Projector {
             },
         )) = lane
         else {
-            return Ok(());
+            return Ok(Outcome::NotOurs);
         };
         let payload = message.payload.unwrap_or_default();
         let payload = self.parts.wire.current(Record::EnrichedTick, payload);
         match self.parts.wire.decode_enriched(&payload) {
             Ok(enriched) => {
-                if !lane.take_in(message.offset, &enriched) {
+                if lane.take_in(message.offset, &enriched) {
+                    Ok(Outcome::Success)
+                } else {
                     self.parts.meters.repetitions.increment(1);
+                    Ok(Outcome::Duplicate)
                 }
             }
             Err(error) if error.class() != ErrorClass::Poison => {
                 let reason = format!("read an enriched tick: {error}");
-                return Err(StreamError::transient(error.code(), reason));
+                Err(StreamError::transient(error.code(), reason))
             }
             Err(error) => {
                 let (service, reason) = (io.config().service.clone(), error.to_string());
@@ -285,9 +288,9 @@ impl Handler for Projector {
                 };
                 *dead_letter = io.dead_letter(message, &letter)?;
                 lane.skip(message.offset);
+                Ok(Outcome::DeadLettered)
             }
         }
-        Ok(())
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {

@@ -12,7 +12,7 @@ fn stage() -> Normalize {
         micros: 300_000_000,
         max_ids: 1_000,
     };
-    Normalize::new(NormalizerConfig::default(), limits, 4, Arc::new(Totals::default()))
+    Normalize::new(NormalizerConfig::default(), limits, 4)
 }
 
 fn raw(payload: &[u8], offset: i64) -> RawMessage<'_> {

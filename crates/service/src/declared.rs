@@ -1,0 +1,343 @@
+//! Every metric that all services share, declared once: name, kind, unit, help, labels, and the series that exist from the
+//! start. Services declare their own in the same form (`Definition::metrics`).
+//!
+//! Names that dashboards use are fixed; units are seconds and bytes, or the thing that is counted; label values come from
+//! closed sets only. `docs/metrics.md` is made from these declarations ([`document`]).
+
+use std::fmt::Write as _;
+
+use stream::metrics as stage;
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows; the name ends in `_total`.
+    Counter,
+    /// A level.
+    Gauge,
+    /// A distribution with these upper bounds, in the metric's unit.
+    Histogram(&'static [f64]),
+}
+
+impl Kind {
+    /// As the exposition format names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// Label sets of series.
+pub type Series = &'static [&'static [(&'static str, &'static str)]];
+
+/// The declaration of one metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    /// Public name.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// `seconds`, `bytes`, or the plural of what is counted.
+    pub unit: &'static str,
+    /// One sentence for people.
+    pub help: &'static str,
+    /// Its labels; every series carries `service` besides.
+    pub labels: &'static [&'static str],
+    /// Label sets that exist from the start.
+    pub series: Series,
+}
+
+impl Declared {
+    /// A metric without labels. Its series is made when it is first set.
+    pub const fn new(name: &'static str, kind: Kind, unit: &'static str, help: &'static str) -> Declared {
+        Declared {
+            name,
+            kind,
+            unit,
+            help,
+            labels: &[],
+            series: &[],
+        }
+    }
+
+    /// The same with these labels, whose values are known only at run time.
+    pub const fn labels(mut self, labels: &'static [&'static str]) -> Declared {
+        self.labels = labels;
+        self
+    }
+
+    /// The same with series that exist from the start.
+    pub const fn with(mut self, series: Series) -> Declared {
+        self.series = series;
+        self
+    }
+}
+
+/// Seconds, from a tenth of a millisecond to half a minute.
+pub const DURATION_SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Seconds from the append of a raw message to a stage: fine below 250 ms, where the goal lies.
+pub const LATENCY_SECONDS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+    60.0, 300.0,
+];
+/// Messages of a batch.
+const BATCH_SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+
+/// Counter `{method,path,status}`.
+pub const HTTP_REQUESTS: &str = "http_requests_total";
+/// Histogram `{method,path,status}`.
+pub const HTTP_DURATION: &str = "http_request_duration_seconds";
+/// Gauge `{dependency}`.
+pub const BREAKER_STATE: &str = "circuit_breaker_state";
+/// Gauge.
+pub const HEALTH_STATUS: &str = "health_status";
+/// Gauge.
+pub const UPTIME: &str = "uptime_seconds";
+/// Gauge.
+pub const MEMORY: &str = "memory_usage_bytes";
+/// Gauge `{version}`.
+pub const BUILD_INFO: &str = "build_info";
+/// Gauges `{store}`.
+pub const POOL: [&str; 5] = [
+    "connection_pool_size",
+    "connection_pool_max",
+    "connection_pool_idle",
+    "connection_pool_active",
+    "connection_pool_wait",
+];
+
+const NO_LABELS: Series = &[&[]];
+const HTTP_LABELS: &[&str] = &["method", "path", "status"];
+const TOPIC: &[&str] = &["topic"];
+
+/// What every service exports.
+pub const SHARED: &[Declared] = &[
+    Declared::new(
+        stage::MESSAGES_PROCESSED,
+        Kind::Counter,
+        "messages",
+        "Messages handled, by input topic and outcome: success, partial (some rows are dead letters), dead_lettered, \
+         duplicate (seen before), observed (read again to rebuild memory).",
+    )
+    .labels(&["topic", "status"]),
+    Declared::new(
+        stage::PROCESSING_DURATION,
+        Kind::Histogram(DURATION_SECONDS),
+        "seconds",
+        "Time that one batch of polled messages took.",
+    )
+    .labels(TOPIC),
+    Declared::new(
+        stage::BATCH_MESSAGES,
+        Kind::Histogram(BATCH_SIZES),
+        "messages",
+        "Messages of one polled batch.",
+    )
+    .labels(TOPIC),
+    Declared::new(
+        stage::EVENT_TIME_LAG,
+        Kind::Histogram(LATENCY_SECONDS),
+        "seconds",
+        "Time from the log's timestamp of a batch's newest message to the end of that batch.",
+    )
+    .labels(TOPIC),
+    Declared::new(
+        stage::IN_FLIGHT,
+        Kind::Gauge,
+        "messages",
+        "Messages handled whose outputs are not yet confirmed: between the handled and the committed position.",
+    )
+    .labels(TOPIC),
+    Declared::new(
+        stage::ERRORS,
+        Kind::Counter,
+        "errors",
+        "Errors by type and component: dead letters by code and stage, failures of dependencies, restarts of workers.",
+    )
+    .labels(&["error_type", "component"])
+    .with(&[&[("error_type", "kafka_unavailable"), ("component", "worker")]]),
+    Declared::new(
+        stage::CONSUMER_LAG,
+        Kind::Gauge,
+        "messages",
+        "Messages between the position and the end of the log.",
+    )
+    .labels(&["group", "topic", "partition"]),
+    Declared::new(
+        stage::DLQ_MESSAGES,
+        Kind::Counter,
+        "messages",
+        "Messages sent to the dead letter topic, by stage and code.",
+    )
+    .labels(&["stage", "error_code"]),
+    Declared::new(
+        stage::END_TO_END_LATENCY,
+        Kind::Histogram(LATENCY_SECONDS),
+        "seconds",
+        "Time from the append of the raw message to this stage.",
+    )
+    .labels(&["stage"]),
+    Declared::new(
+        stage::REPETITIONS_REFUSED,
+        Kind::Counter,
+        "records",
+        "Records that a sequencer had seen before, by input topic.",
+    )
+    .labels(TOPIC),
+    Declared::new(
+        stage::ROWS_WRITTEN,
+        Kind::Counter,
+        "rows",
+        "Rows inserted into ClickHouse, by table.",
+    )
+    .labels(&["table"]),
+    Declared::new(
+        stage::WRITES_FENCED,
+        Kind::Counter,
+        "inserts",
+        "Inserts that ClickHouse refused because another writer owns the partition.",
+    )
+    .labels(&["table"]),
+    Declared::new(
+        HTTP_REQUESTS,
+        Kind::Counter,
+        "requests",
+        "HTTP requests by method, route and status.",
+    )
+    .labels(HTTP_LABELS)
+    .with(&[&[("method", "GET"), ("path", "/health"), ("status", "200")]]),
+    Declared::new(
+        HTTP_DURATION,
+        Kind::Histogram(DURATION_SECONDS),
+        "seconds",
+        "Time until an HTTP request was answered.",
+    )
+    .labels(HTTP_LABELS),
+    Declared::new(
+        BREAKER_STATE,
+        Kind::Gauge,
+        "state",
+        "Circuit breaker of a dependency: 0 closed, 1 open, 2 half-open.",
+    )
+    .labels(&["dependency"]),
+    pool(POOL[0], "Open connections."),
+    pool(POOL[1], "Connections that the pool may open."),
+    pool(POOL[2], "Open connections that are not in use."),
+    pool(POOL[3], "Open connections in use."),
+    Declared::new(POOL[4], Kind::Gauge, "requests", "Requests that wait for a connection.").labels(&["store"]),
+    Declared::new(
+        HEALTH_STATUS,
+        Kind::Gauge,
+        "state",
+        "1 healthy, 0.5 degraded, 0 unhealthy.",
+    )
+    .with(NO_LABELS),
+    Declared::new(UPTIME, Kind::Gauge, "seconds", "Time since the process started.").with(NO_LABELS),
+    Declared::new(MEMORY, Kind::Gauge, "bytes", "Resident memory of the process.").with(NO_LABELS),
+    Declared::new(BUILD_INFO, Kind::Gauge, "state", "Always 1; the version is a label.")
+        .labels(&["version"])
+        .with(&[&[("version", env!("CARGO_PKG_VERSION"))]]),
+];
+
+const fn pool(name: &'static str, help: &'static str) -> Declared {
+    Declared::new(name, Kind::Gauge, "connections", help).labels(&["store"])
+}
+
+/// The page `docs/metrics.md` for these services and their own metrics.
+pub fn document(services: &[(&str, &[Declared])]) -> String {
+    let mut page = "# Metrics\n\n\
+        `GET /metrics` of every service, in the Prometheus text format. Every series carries label `service` besides those \
+        listed. Counters exist from the start with value 0. Histograms give `_bucket`, `_sum` and `_count`.\n\n\
+        This page is made from the declarations in the code: \
+        `cargo run -p e2e --example metrics-page > docs/metrics.md`; a test compares it.\n"
+        .to_owned();
+    section(&mut page, "Every service", SHARED);
+    for (service, own) in services {
+        section(&mut page, service, own);
+    }
+    page
+}
+
+fn section(page: &mut String, title: &str, metrics: &[Declared]) {
+    // Writing to a string cannot fail.
+    _ = write!(
+        page,
+        "\n## {title}\n\n| name | kind | unit | labels | meaning |\n|---|---|---|---|---|\n"
+    );
+    for declared in metrics {
+        let labels: Vec<String> = declared.labels.iter().map(|label| format!("`{label}`")).collect();
+        _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} |",
+            declared.name,
+            declared.kind.name(),
+            declared.unit,
+            labels.join(", "),
+            declared.help
+        );
+    }
+}
+
+/// What is wrong with these declarations, for people; the tests of the services ask.
+pub fn flaws(metrics: &[Declared]) -> Vec<String> {
+    let mut flaws = Vec::new();
+    for declared in metrics {
+        let name = declared.name;
+        let mut flaw = |is_wrong: bool, text: &str| {
+            if is_wrong {
+                flaws.push(format!("{name}: {text}"));
+            }
+        };
+        let is_counter = declared.kind == Kind::Counter;
+        flaw(
+            declared.help.is_empty() || declared.unit.is_empty(),
+            "help and unit are needed",
+        );
+        flaw(
+            is_counter != name.ends_with("_total"),
+            "counters, and only they, end in _total",
+        );
+        flaw(
+            (declared.unit == "seconds") != name.ends_with("_seconds"),
+            "what is in seconds, and nothing else, ends in _seconds",
+        );
+        flaw(
+            (declared.unit == "bytes") != name.ends_with("_bytes"),
+            "what is in bytes ends in _bytes",
+        );
+        flaw(
+            declared.labels.contains(&"service"),
+            "label service belongs to the recorder",
+        );
+        let labels_differ = |series: &&[(&str, &str)]| !series.iter().map(|(label, _)| label).eq(declared.labels);
+        flaw(
+            declared.series.iter().any(labels_differ),
+            "a series has other labels than declared",
+        );
+        if let Kind::Histogram(buckets) = declared.kind {
+            flaw(!buckets.is_sorted_by(|a, b| a < b), "buckets must grow");
+        }
+    }
+    flaws
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_units_and_labels_agree() {
+        assert_eq!(flaws(SHARED), Vec::<String>::new());
+        let bad = [
+            Declared::new("a", Kind::Counter, "things", "A."),
+            Declared::new("b_seconds", Kind::Gauge, "things", "B."),
+            Declared::new("c", Kind::Gauge, "things", "").with(&[&[("x", "1")]]),
+        ];
+        assert_eq!(flaws(&bad).len(), 4, "{:?}", flaws(&bad));
+    }
+}

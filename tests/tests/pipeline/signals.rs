@@ -1,0 +1,243 @@
+//! What the services export about themselves, read as Prometheus reads it: every series once, declared, with help, with
+//! labels of closed sets; and counters that only grow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use e2e::{Pipeline, SERVICES, eventually};
+use localstack::Service;
+use prometheus_parse::{Scrape, Value};
+use service::metrics::{Declared, Kind, SHARED};
+use testkit::kafka::{self, Outgoing, Publisher};
+
+/// One scrape of one service: its samples by series (name and sorted labels).
+struct Exported {
+    service: Service,
+    help: BTreeSet<String>,
+    series: BTreeMap<(String, BTreeMap<String, String>), Value>,
+    twice: Vec<String>,
+}
+
+impl Exported {
+    fn of(pipeline: &Pipeline, service: Service) -> anyhow::Result<Exported> {
+        let text = pipeline.get(service, "/metrics")?.1;
+        // The text itself is asked for repetitions: the parser joins the parts of a histogram.
+        let mut lines = BTreeSet::new();
+        let twice = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(series, _)| !lines.insert(canonical(series)))
+            .map(|(series, _)| series.to_owned())
+            .collect();
+        let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned())))?;
+        let help = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP "))
+            .filter_map(|rest| rest.split_once(' '));
+        let help = help
+            .filter(|(_, text)| !text.trim().is_empty())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let series = scrape.samples.into_iter().map(|sample| {
+            let labels = sample
+                .labels
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            ((sample.metric, labels), sample.value)
+        });
+        Ok(Exported {
+            service,
+            help,
+            series: series.collect(),
+            twice,
+        })
+    }
+
+    /// The sum of a counter's series with these labels.
+    fn counter(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let has = |found: &BTreeMap<String, String>| {
+            labels
+                .iter()
+                .all(|(label, value)| found.get(*label).is_some_and(|known| known == value))
+        };
+        let values = self
+            .series
+            .iter()
+            .filter(|((known, found), _)| known == name && has(found));
+        values.map(|(_, value)| number(value).unwrap_or(0.0)).sum()
+    }
+}
+
+/// A series as written, with its labels in order: their order says nothing.
+fn canonical(series: &str) -> String {
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let mut labels: Vec<&str> = labels.trim_end_matches('}').split("\",").collect();
+    labels.sort_unstable();
+    format!("{name} {labels:?}")
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Counter(number) | Value::Gauge(number) | Value::Untyped(number) => Some(*number),
+        Value::Histogram(_) | Value::Summary(_) => None,
+    }
+}
+
+fn own(service: Service) -> &'static [Declared] {
+    match service {
+        Service::Normalization => normalization::metrics::DECLARED,
+        Service::Enrichment => enrichment::metrics::DECLARED,
+        Service::Aggregation => aggregation::metrics::DECLARED,
+        Service::Projection => projection::metrics::DECLARED,
+    }
+}
+
+fn declared(service: Service) -> impl Iterator<Item = &'static Declared> {
+    SHARED.iter().chain(own(service))
+}
+
+/// The declaration of a name, and whether the name is that of a histogram's sum or count.
+fn declaration(service: Service, name: &str) -> Option<(&'static Declared, bool)> {
+    let whole = declared(service).find(|known| known.name == name);
+    let part = ["_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
+    whole.map(|known| (known, false)).or_else(|| {
+        let of = declared(service).find(|known| Some(known.name) == part && matches!(known.kind, Kind::Histogram(_)));
+        of.map(|known| (known, true))
+    })
+}
+
+/// What is wrong with a scrape by itself.
+fn flaws(exported: &Exported, topics: &BTreeSet<String>) -> Vec<String> {
+    let service = exported.service;
+    let mut flaws: Vec<String> = exported
+        .twice
+        .iter()
+        .map(|series| format!("{service:?}: twice {series}"))
+        .collect();
+    for ((name, labels), value) in &exported.series {
+        let Some((known, is_part)) = declaration(service, name) else {
+            flaws.push(format!("{service:?}: {name} is not declared"));
+            continue;
+        };
+        let is_kind = match (known.kind, value) {
+            (Kind::Counter, Value::Counter(_)) | (Kind::Gauge, Value::Gauge(_)) => true,
+            (Kind::Histogram(_), Value::Histogram(_)) => !is_part,
+            (Kind::Histogram(_), Value::Untyped(_)) => is_part,
+            _ => false,
+        };
+        let mut expected: BTreeSet<&str> = known.labels.iter().copied().collect();
+        expected.insert("service");
+        let found: BTreeSet<&str> = labels.keys().map(String::as_str).collect();
+        if !is_kind || expected != found {
+            flaws.push(format!(
+                "{service:?}: {name} has labels {found:?} and value {value:?}, declared is {known:?}"
+            ));
+        }
+        if !exported.help.contains(known.name) {
+            flaws.push(format!("{service:?}: {name} has no help"));
+        }
+        if labels.get("service").map(String::as_str) != Some(service.name()) {
+            flaws.push(format!("{service:?}: {name} carries {labels:?}"));
+        }
+        if let Some(topic) = labels.get("topic").filter(|topic| !topics.contains(*topic)) {
+            flaws.push(format!("{service:?}: {name} has topic=\"{topic}\", which is no topic"));
+        }
+    }
+    flaws
+}
+
+/// Counters (those of histograms included) that are smaller than before, or gone.
+fn decreased(before: &Exported, after: &Exported) -> Vec<String> {
+    let flaw = |series: &(String, BTreeMap<String, String>), then: f64, now: Option<f64>| {
+        let fell = now.is_none_or(|now| now < then);
+        fell.then(|| format!("{:?}: {series:?} fell from {then} to {now:?}", before.service))
+    };
+    let buckets = |value: &Value| match value {
+        Value::Histogram(buckets) => Some(buckets.iter().map(|bucket| bucket.count).sum::<f64>()),
+        Value::Counter(count) => Some(*count),
+        _ => None,
+    };
+    let counters = before
+        .series
+        .iter()
+        .filter_map(|(series, value)| Some((series, buckets(value)?)));
+    counters
+        .filter_map(|(series, then)| flaw(series, then, after.series.get(series).and_then(buckets)))
+        .collect()
+}
+
+#[test]
+fn every_series_is_declared_whole_there_once_and_counters_never_fall_under_load() {
+    let pipeline = Pipeline::shared();
+    let topics = kafka::topics(&pipeline.bootstrap()).unwrap();
+    let load = pipeline.publish(31);
+    pipeline.wait_for_more(1_000).unwrap();
+    let mut before: Vec<Exported> = SERVICES.map(|service| Exported::of(&pipeline, service).unwrap()).into();
+    for _ in 0..5 {
+        pipeline.wait_for_more(500).unwrap();
+        let after: Vec<Exported> = SERVICES.map(|service| Exported::of(&pipeline, service).unwrap()).into();
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(flaws(after, &topics), Vec::<String>::new());
+            assert_eq!(decreased(before, after), Vec::<String>::new());
+        }
+        before = after;
+    }
+    load.finish().unwrap();
+    // Declared, and set by somebody: after a load none is missing.
+    for exported in &before {
+        let missing: Vec<&str> = declared(exported.service)
+            .map(|known| known.name)
+            .filter(|name| !exported.series.keys().any(|(found, _)| found == name) && !only_sometimes(exported, name))
+            .collect();
+        assert_eq!(
+            missing,
+            Vec::<&str>::new(),
+            "{:?}: declared, never set",
+            exported.service
+        );
+    }
+}
+
+/// Metrics of what a service does not have: pools of Postgres, tables of ClickHouse.
+fn only_sometimes(exported: &Exported, name: &str) -> bool {
+    let has_pool = matches!(exported.service, Service::Enrichment | Service::Projection);
+    let has_tables = exported.service != Service::Projection;
+    let is_new = ["kafka_consumer_lag", "circuit_breaker_state"].contains(&name);
+    is_new || (name.starts_with("connection_pool_") && !has_pool) || (name.starts_with("clickhouse_") && !has_tables)
+}
+
+#[test]
+fn a_dead_letter_counts_as_one_and_as_an_error_and_not_as_success() {
+    let pipeline = Pipeline::shared();
+    let normalization = || Exported::of(&pipeline, Service::Normalization);
+    let handled = |exported: &Exported, status: &str| {
+        exported.counter("messages_processed_total", &[("topic", e2e::RAW), ("status", status)])
+    };
+    let (before, mut after) = (normalization().unwrap(), None);
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), e2e::RAW).unwrap();
+    let payload = b"no tick at all".to_vec();
+    publisher
+        .send(&Outgoing {
+            payload,
+            ..Outgoing::default()
+        })
+        .unwrap();
+    publisher.finish().unwrap();
+    eventually("the dead letter is counted", || {
+        let now = normalization()?;
+        let counted = handled(&now, "dead_lettered") > handled(&before, "dead_lettered");
+        after = Some(now);
+        Ok(counted)
+    })
+    .unwrap();
+    let after = after.unwrap();
+    let grown = |name: &str, labels: &[(&str, &str)]| after.counter(name, labels) - before.counter(name, labels);
+    assert_eq!(
+        handled(&after, "dead_lettered") - handled(&before, "dead_lettered"),
+        1.0
+    );
+    assert_eq!(handled(&after, "success") - handled(&before, "success"), 0.0);
+    assert_eq!(grown("dlq_messages_total", &[("stage", "normalize")]), 1.0);
+    assert_eq!(grown("errors_total", &[("component", "normalize")]), 1.0);
+}
