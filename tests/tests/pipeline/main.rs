@@ -8,3 +8,4 @@ mod faults;
 mod signals;
 mod stopping;
 mod tampering;
+mod tenants;

@@ -1,0 +1,54 @@
+//! One HTTP request by hand.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Status and body of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// Sends a request to `127.0.0.1:port`. `target` is sent as it is, so it has to be encoded already.
+pub fn request(port: u16, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> anyhow::Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("connect to port {port}"))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    // Version 1.0 has no chunks, and the connection ends with the answer.
+    write!(
+        stream,
+        "{method} {target} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head.split(' ').nth(1).context("no status line")?;
+    Ok(Answer {
+        status: status.parse().with_context(|| format!("no status: {status}"))?,
+        body: body.to_owned(),
+    })
+}
+
+/// Percent-encodes every byte that is neither letter nor digit, for any place of an address.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,518 @@
+//! Tenants never meet (INV-10): pairs of tenant and instrument that look alike once they are joined, split or decoded go
+//! through every table, every key and every route.
+//!
+//! The tables are those that the stores list and the routes those that the services declare (`GET /info`), so what is new
+//! and not covered here fails the test with a sentence that says what to add.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use e2e::{Pipeline, RAW, eventually};
+use localstack::Service;
+use serde_json::{Value, json};
+use testkit::http::{Answer, encoded, request};
+use testkit::kafka::{Outgoing, Publisher};
+use testkit::random::Random;
+
+/// Every tenant and every instrument of this test begins so, and nothing else does.
+const MARK: &str = "Zq";
+
+/// Tenant and instrument, and the number that belongs to the pair alone: price of all its ticks, size of its contract.
+type Pairs = BTreeMap<(String, String), u32>;
+
+/// Pairs that one separator, one encoding or one cut would make equal, and some at random.
+fn pairs() -> Pairs {
+    let mut all = BTreeSet::new();
+    let mut add = |tenant: &str, instrument: &str| {
+        all.insert((format!("{MARK}{tenant}"), format!("{MARK}{instrument}")));
+    };
+    for separator in [
+        ":", "%", "%3A", "%253A", ".", "/", "\\", "-", "_", " ", "'", "\"", "*", "ü", "{}",
+    ] {
+        let (one, other) = (format!("a{separator}{MARK}b"), format!("b{separator}{MARK}c"));
+        add("a", &other);
+        add(&one, "c");
+    }
+    for (tenant, instrument) in [
+        ("a", "same"),
+        ("b", "same"),
+        ("aa", "same"),
+        ("a", "sam"),
+        ("A", "same"),
+    ] {
+        add(tenant, instrument);
+    }
+    let mut random = Random::new(10);
+    for _ in 0..6 {
+        let mut id = || -> String {
+            let letters = ["a", "b", ":", "%", "25", "3A", "/", ".", "ü", "?", "#", "&", "="];
+            let length = 1 + random.below(5);
+            let picked = (0..length).map(|_| letters[random.below(letters.len() as u64) as usize]);
+            picked.collect()
+        };
+        add(&id(), &id());
+    }
+    (0..).zip(all).map(|(number, pair)| (pair, 101 + number)).collect()
+}
+
+fn count_of(pairs: &Pairs, tenant: &str) -> usize {
+    pairs.keys().filter(|(of, _)| of == tenant).count()
+}
+
+fn postgres_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Reference data for every pair; its contract size tells the row.
+fn describe(pipeline: &Pipeline, pairs: &Pairs) {
+    let rows: Vec<String> = pairs
+        .iter()
+        .map(|((tenant, instrument), number)| {
+            format!(
+                "({}, {}, (SELECT min(commodity) FROM taxonomy_commodities), (SELECT min(region) FROM taxonomy_regions), {number})",
+                postgres_literal(tenant),
+                postgres_literal(instrument)
+            )
+        })
+        .collect();
+    let sql = format!(
+        "INSERT INTO taxonomy_instruments (tenant_id, instrument_id, commodity, region, contract_size) VALUES {} \
+         ON CONFLICT DO NOTHING",
+        rows.join(", ")
+    );
+    pipeline.postgres.rows(&sql).unwrap();
+    eventually("enrichment knows the instruments", || {
+        let told = request(port(pipeline, Service::Enrichment), "POST", "/cache/refresh", &[], "")?;
+        let ((tenant, _), _) = pairs.iter().next().unwrap();
+        let known = ask(
+            pipeline,
+            Service::Enrichment,
+            ("GET", "/cache/status"),
+            tenant,
+            "",
+            true,
+        )?;
+        Ok(told.status == 200 && json_of(&known)["entries"] == count_of(pairs, tenant))
+    })
+    .unwrap();
+}
+
+/// A tick of now and one that is too late for every window, at the price of the pair.
+fn publish(pipeline: &Pipeline, pairs: &Pairs) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for days_ago in [0, 3] {
+        for ((tenant, instrument), number) in pairs {
+            let message = json!({
+                "envelope": {
+                    "event_type": "ingestion.market.raw.v1", "event_id": format!("tenants-{number}-{days_ago}"),
+                    "timestamp": "2026-10-01T00:00:00Z", "tenant_id": tenant, "source": "tenants", "version": "1.0",
+                },
+                "payload": {
+                    "market": "MISO", "instrument_id": instrument,
+                    "raw_data": {"timestamp": format!("2026-10-0{}T12:00:30Z", 5 - days_ago), "price": number, "volume": 1},
+                },
+            });
+            let outgoing = Outgoing {
+                partition: Some(0),
+                payload: message.to_string().into_bytes(),
+                ..Outgoing::default()
+            };
+            publisher.send(&outgoing).unwrap();
+        }
+    }
+    publisher.finish().unwrap();
+}
+
+type Found = BTreeSet<(String, String, String)>;
+
+fn expected(pairs: &Pairs) -> Found {
+    let one = |((tenant, instrument), number): (&(String, String), &u32)| {
+        (tenant.clone(), instrument.clone(), number.to_string())
+    };
+    pairs.iter().map(one).collect()
+}
+
+/// Rows of tenant, instrument and number, those of this test.
+fn found(rows: Vec<Vec<String>>) -> Found {
+    rows.into_iter()
+        .filter(|row| row[0].starts_with(MARK))
+        .map(|row| (row[0].clone(), row[1].clone(), row[2].clone()))
+        .collect()
+}
+
+const CLICKHOUSE_WITHOUT_TENANTS: [&str; 5] = [
+    "accepted_gaps",
+    "schema_migrations",
+    "writer_fence",
+    "writer_floor",
+    "writer_topics",
+];
+
+fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
+    let tables = pipeline
+        .clickhouse
+        .rows("SELECT name, sorting_key, engine FROM system.tables WHERE database = currentDatabase() ORDER BY name")
+        .unwrap();
+    assert!(tables.len() > CLICKHOUSE_WITHOUT_TENANTS.len(), "{tables:?}");
+    for table in tables {
+        let (name, sorting_key, engine) = (&table[0], &table[1], &table[2]);
+        let columns = pipeline
+            .clickhouse
+            .rows(&format!(
+                "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{name}'"
+            ))
+            .unwrap();
+        let has = |column: &str| columns.iter().any(|row| row[0] == column);
+        if !has("tenant_id") {
+            assert!(
+                CLICKHOUSE_WITHOUT_TENANTS.contains(&name.as_str()),
+                "ClickHouse table {name} has no column tenant_id: key it by tenant, or, if it holds nothing of a tenant, name \
+                 it in CLICKHOUSE_WITHOUT_TENANTS of {}",
+                file!()
+            );
+            continue;
+        }
+        assert!(
+            engine == "View" || sorting_key.starts_with("tenant_id, instrument_id"),
+            "ClickHouse table {name} is ordered by {sorting_key}; it must begin with tenant_id, instrument_id"
+        );
+        let numbers: Vec<&str> = ["price", "open", "contract_size"]
+            .into_iter()
+            .filter(|column| has(column))
+            .collect();
+        assert!(
+            !numbers.is_empty(),
+            "ClickHouse table {name} has none of the columns whose value tells its pair: add one of its columns in {}",
+            file!()
+        );
+        for column in numbers {
+            let sql = format!("SELECT DISTINCT tenant_id, instrument_id, toString(toInt64({column})) FROM {name}");
+            let rows = found(pipeline.clickhouse.rows(&sql).unwrap());
+            assert_eq!(rows, expected(pairs), "ClickHouse: {name}.{column}");
+        }
+    }
+}
+
+const POSTGRES_WITHOUT_TENANTS: [&str; 5] = [
+    "projection_positions",
+    "projection_topics",
+    "schema_migrations",
+    "taxonomy_commodities",
+    "taxonomy_regions",
+];
+/// Tables with a number that tells the pair.
+const POSTGRES_NUMBERS: [(&str, &str); 2] = [
+    ("served_latest_prices", "price"),
+    ("taxonomy_instruments", "contract_size"),
+];
+/// Tables whose key holds the tenant, written by people only.
+const POSTGRES_KEYED: [&str; 4] = [
+    "curve_metadata",
+    "instrument_aliases",
+    "taxonomy_commodity_rules",
+    "taxonomy_region_rules",
+];
+/// Ids of these are unique among all tenants, and each row names its tenant.
+const POSTGRES_OWN_IDS: [&str; 1] = ["api_keys"];
+
+fn check_postgres(pipeline: &Pipeline, pairs: &Pairs) {
+    let sql = "SELECT t.table_name, \
+                 EXISTS (SELECT 1 FROM information_schema.columns c WHERE c.table_schema = 'public' \
+                         AND c.table_name = t.table_name AND c.column_name = 'tenant_id'), \
+                 EXISTS (SELECT 1 FROM information_schema.table_constraints k JOIN information_schema.key_column_usage u \
+                         USING (constraint_schema, constraint_name) WHERE k.table_schema = 'public' \
+                         AND k.table_name = t.table_name AND k.constraint_type = 'PRIMARY KEY' AND u.column_name = 'tenant_id') \
+               FROM information_schema.tables t WHERE t.table_schema = 'public' ORDER BY 1";
+    let tables = pipeline.postgres.rows(sql).unwrap();
+    assert!(tables.len() > POSTGRES_WITHOUT_TENANTS.len(), "{tables:?}");
+    for table in tables {
+        let (name, has_tenant, is_keyed) = (table[0].as_str(), table[1] == "t", table[2] == "t");
+        let number = POSTGRES_NUMBERS.iter().find(|(known, _)| *known == name);
+        let known = match has_tenant {
+            false => POSTGRES_WITHOUT_TENANTS.contains(&name),
+            true => number.is_some() || POSTGRES_KEYED.contains(&name) || POSTGRES_OWN_IDS.contains(&name),
+        };
+        assert!(
+            known,
+            "Postgres table {name} is new: key it by tenant and say in {} (POSTGRES_…) how this test sees whose rows it holds",
+            file!()
+        );
+        assert!(
+            is_keyed == (has_tenant && !POSTGRES_OWN_IDS.contains(&name)),
+            "Postgres table {name}: tenant_id must be part of the primary key"
+        );
+        if let Some((_, column)) = number {
+            let sql = format!("SELECT DISTINCT tenant_id, instrument_id, trunc({column})::bigint FROM {name}");
+            assert_eq!(
+                found(pipeline.postgres.rows(&sql).unwrap()),
+                expected(pairs),
+                "Postgres: {name}.{column}"
+            );
+        }
+    }
+}
+
+fn check_redis(pipeline: &Pipeline, pairs: &Pairs) {
+    let plain = |part: &str| part.replace("%3A", ":").replace("%25", "%");
+    let mut kinds: BTreeMap<&str, Found> = BTreeMap::new();
+    for (key, value) in pipeline.redis.with_prefix("").unwrap() {
+        let parts: Vec<&str> = key.split(':').collect();
+        let (kind, tenant, instrument, number) = match parts.as_slice() {
+            ["served", "copy", "latest_price", _] => continue,
+            ["served", "latest_price", tenant, instrument] => ("served", *tenant, *instrument, "price"),
+            ["reference", tenant, instrument] => ("reference", *tenant, *instrument, "contract_size"),
+            _ => panic!(
+                "Redis holds a key of a new kind, {key}: encode its parts (stores::redis::Key) and read it in {}",
+                file!()
+            ),
+        };
+        let pair = (plain(tenant), plain(instrument));
+        if !pair.0.starts_with(MARK) {
+            continue;
+        }
+        let value: Value = serde_json::from_str(&value).unwrap_or_else(|error| panic!("{key} holds {value}: {error}"));
+        assert_eq!(
+            (&value["tenant_id"], &value["instrument_id"]),
+            (&json!(pair.0), &json!(pair.1)),
+            "{key}"
+        );
+        let number = value[number]
+            .as_str()
+            .map_or_else(|| value[number].to_string(), str::to_owned);
+        kinds.entry(kind).or_default().insert((pair.0, pair.1, number));
+    }
+    for kind in ["served", "reference"] {
+        assert_eq!(kinds.get(kind), Some(&expected(pairs)), "Redis keys of kind {kind}");
+    }
+}
+
+fn port(pipeline: &Pipeline, service: Service) -> u16 {
+    let ports = &pipeline.stack().config().ports;
+    match service {
+        Service::Normalization => ports.normalization,
+        Service::Enrichment => ports.enrichment,
+        Service::Aggregation => ports.aggregation,
+        Service::Projection => ports.projection,
+    }
+}
+
+fn json_of(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+/// Asks a route for a pair, with the tenant in the header or in the query.
+fn ask(
+    pipeline: &Pipeline,
+    service: Service,
+    (method, path): (&str, &str),
+    tenant: &str,
+    instrument: &str,
+    in_header: bool,
+) -> anyhow::Result<Answer> {
+    let target = path.replace("{instrument_id}", &encoded(instrument));
+    let query = match path {
+        "/prices/latest" if !instrument.is_empty() => format!("instrument_id={}&", encoded(instrument)),
+        _ => String::new(),
+    };
+    let body = match path {
+        "/enrich" => json!({"instrument_id": instrument, "market": "MISO"}).to_string(),
+        "/validate" => json!({"market": "MISO", "instrument_id": instrument}).to_string(),
+        _ => String::new(),
+    };
+    let json = ("Content-Type", "application/json");
+    let port = port(pipeline, service);
+    match in_header {
+        true => request(
+            port,
+            method,
+            &format!("{target}?{query}"),
+            &[json, ("X-Tenant-Id", tenant)],
+            &body,
+        ),
+        false => {
+            let target = format!("{target}?{query}tenant_id={}", encoded(tenant));
+            request(port, method, &target, &[json], &body)
+        }
+    }
+}
+
+/// What a route of a tenant answers, as the part that is of the pair: `None` where the route is not known here.
+fn is_own(
+    path: &str,
+    service: Service,
+    answer: &Value,
+    pairs: &Pairs,
+    pair: &(String, String),
+    number: u32,
+) -> Option<bool> {
+    let (tenant, instrument) = pair;
+    let count = count_of(pairs, tenant);
+    Some(match (service, path) {
+        (Service::Projection, "/prices/latest") => {
+            answer["count"] == 1
+                && answer["prices"][0]["tenant_id"] == *tenant
+                && answer["prices"][0]["instrument_id"] == *instrument
+                && answer["prices"][0]["price"] == number
+        }
+        (Service::Aggregation, "/bars/{instrument_id}") => {
+            let bars = answer["bars"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let own = |bar: &Value| bar["tenant_id"] == *tenant && bar["open"] == number && bar["trade_count"] == 1;
+            answer["instrument_id"] == *instrument && !bars.is_empty() && bars.iter().all(own)
+        }
+        (Service::Aggregation, "/windows") => {
+            let partitions = answer["partitions"].as_array().into_iter().flatten();
+            let instruments = partitions.filter_map(|partition| partition["instruments"].as_u64());
+            instruments.sum::<u64>() == count as u64
+        }
+        (Service::Enrichment, "/taxonomy/{instrument_id}" | "/enrich") => {
+            answer["tenant_id"] == *tenant
+                && answer["instrument_id"] == *instrument
+                && answer["contract_size"].as_str() == Some(&*number.to_string())
+        }
+        (Service::Enrichment, "/cache/status" | "/cache/refresh") => answer["entries"] == count,
+        (Service::Projection, "/cache/status") => answer["latest_prices"] == count,
+        // It says what would become of a message, and knows of no other.
+        (Service::Normalization, "/validate") => !answer.to_string().contains(MARK),
+        _ => return None,
+    })
+}
+
+fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str), pairs: &Pairs) {
+    let (method, path) = route;
+    for (place, (pair, number)) in pairs.iter().enumerate() {
+        // A complete load for each pair would be many.
+        if path == "/cache/refresh" && place > 1 {
+            break;
+        }
+        let answer = ask(pipeline, service, route, &pair.0, &pair.1, place % 2 == 0).unwrap();
+        assert_eq!(answer.status, 200, "{method} {path} of {pair:?}: {answer:?}");
+        let own = is_own(path, service, &json_of(&answer), pairs, pair, *number).unwrap_or_else(|| {
+            panic!(
+                "{} has a new route {method} {path} of a tenant: say in {} (ask, is_own) how it is asked and what is a \
+                 tenant's own in its answer",
+                service.name(),
+                file!()
+            )
+        });
+        assert!(
+            own,
+            "{method} {path} of {pair:?}, whose number is {number}: {}",
+            answer.body
+        );
+    }
+    // Two tenants in one request, and a tenant that cannot be, are refused before any store is asked.
+    let ((tenant, instrument), _) = pairs.iter().next().unwrap();
+    let target = path.replace("{instrument_id}", &encoded(instrument));
+    let header = [("X-Tenant-Id", tenant.as_str())];
+    let both = request(
+        port(pipeline, service),
+        method,
+        &format!("{target}?tenant_id=other"),
+        &header,
+        "",
+    )
+    .unwrap();
+    assert_eq!(both.status, 400, "{method} {path}: {both:?}");
+    assert!(both.body.contains("other") && both.body.contains(MARK), "{both:?}");
+    for impossible in ["%00", "a%7Cb", "", &"x".repeat(257)] {
+        let target = format!("{target}?tenant_id={impossible}");
+        let refused = request(port(pipeline, service), method, &target, &[], "").unwrap();
+        assert_eq!(refused.status, 400, "{method} {target}: {refused:?}");
+    }
+    // The default tenant has nothing of theirs.
+    let default = ask(pipeline, service, route, "default", "NO_SUCH_THING", true).unwrap();
+    assert!(!default.body.contains(MARK), "{method} {path}: {default:?}");
+}
+
+fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
+    for service in e2e::SERVICES {
+        let info = json_of(&request(port(pipeline, service), "GET", "/info", &[], "").unwrap());
+        let routes = info["routes"].as_array().unwrap();
+        assert!(!routes.is_empty());
+        for route in routes {
+            let (method, path) = (route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
+            let unknown = request(
+                port(pipeline, service),
+                method,
+                &format!("{}?no_such=1", path.replace("{instrument_id}", "x")),
+                &[],
+                "",
+            )
+            .unwrap();
+            assert!(
+                unknown.status == 400 && unknown.body.contains("no_such"),
+                "{path}: {unknown:?}"
+            );
+            if route["scope"] == "tenant" {
+                check_tenant_route(pipeline, service, (method, path), pairs);
+                continue;
+            }
+            assert!(
+                method == "GET" && !path.contains('{'),
+                "{} has a new route {method} {path} that is of no tenant: say in {} how it is asked",
+                service.name(),
+                file!()
+            );
+            let answer = request(port(pipeline, service), method, path, &[], "").unwrap();
+            assert!(
+                !answer.body.contains(MARK),
+                "{method} {path} shows data of a tenant: {}",
+                answer.body
+            );
+        }
+    }
+}
+
+/// `from`, `to`, `interval` and `limit` of the bars' route: the only tick that counts is of 12:00:30 on 5 October.
+fn check_bar_filters(pipeline: &Pipeline, pairs: &Pairs) {
+    let ((tenant, instrument), _) = pairs.iter().next().unwrap();
+    for (filter, bars) in [
+        ("", 5),
+        ("interval=1h", 1),
+        ("limit=2", 2),
+        ("from=2026-10-05T12:00:00Z&to=2026-10-05T12:00:01Z", 4),
+        ("from=2026-10-05T00:00:00&to=2026-10-05T12:00", 1),
+        ("from=2026-10-06", 0),
+    ] {
+        let target = format!("/bars/{}?tenant_id={}&{filter}", encoded(instrument), encoded(tenant));
+        let answer = request(port(pipeline, Service::Aggregation), "GET", &target, &[], "").unwrap();
+        let found = json_of(&answer)["bars"].as_array().map(Vec::len);
+        assert_eq!((answer.status, found), (200, Some(bars)), "{filter}: {}", answer.body);
+    }
+}
+
+#[test]
+fn tenants_and_instruments_that_look_alike_never_meet_in_any_table_key_or_route() {
+    let pipeline = Pipeline::shared();
+    let pairs = pairs();
+    describe(&pipeline, &pairs);
+    publish(&pipeline, &pairs);
+    let arrived = |table: &str| {
+        let rows = pipeline
+            .clickhouse
+            .rows(&format!("SELECT DISTINCT tenant_id, instrument_id, '' FROM {table}"))?;
+        anyhow::Ok(found(rows).len() == pairs.len())
+    };
+    eventually("the ticks arrive", || Ok(arrived("late_ticks")? && arrived("bars")?)).unwrap();
+    pipeline.agree().unwrap();
+    check_clickhouse(&pipeline, &pairs);
+    check_postgres(&pipeline, &pairs);
+    check_redis(&pipeline, &pairs);
+    check_routes(&pipeline, &pairs);
+    check_bar_filters(&pipeline, &pairs);
+    let ((tenant, instrument), number) = pairs.iter().find(|((tenant, _), _)| tenant.contains(':')).unwrap();
+    let explained = pipeline
+        .dp_ok(&[
+            "--json",
+            "explain",
+            "price",
+            "--tenant",
+            tenant,
+            "--instrument",
+            instrument,
+        ])
+        .unwrap();
+    let explained: Value = serde_json::from_str(&explained).unwrap();
+    for quote in explained["quotes"].as_array().unwrap() {
+        assert_eq!(quote["price"]["price"], number.to_string(), "{quote}");
+    }
+}
