@@ -28,7 +28,7 @@ struct Parts {
     decimals: Vec<Option<i64>>,
     numbers: Vec<i64>,
     small: (i32, i32),
-    flags: u16,
+    flags: u32,
     interval: bool,
     sequence: Option<i64>,
 }
@@ -41,7 +41,7 @@ fn parts() -> impl Strategy<Value = Parts> {
         proptest::collection::vec(proptest::option::of(decimal), 10),
         proptest::collection::vec(any::<i64>(), 8),
         any::<(i32, i32)>(),
-        0u16..4096,
+        0u32..1 << domain::QualityFlag::ALL.len(),
         any::<bool>(),
         any::<Option<i64>>(),
     )

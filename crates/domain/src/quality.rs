@@ -17,11 +17,19 @@ pub enum QualityFlag {
     ComponentMismatch,
     UnknownNode,
     OffGrid,
+    /// Binary-float noise beyond 8 decimals was rounded.
+    Rounded,
+    /// The event id came before, with other facts.
+    EventIdReused,
+    /// The bid is above the ask.
+    CrossedMarket,
+    /// A bid or ask that could not be read was dropped.
+    MissingQuote,
 }
 
 impl QualityFlag {
     /// Every flag, in the order of its discriminant.
-    pub const ALL: [QualityFlag; 12] = [
+    pub const ALL: [QualityFlag; 16] = [
         QualityFlag::Valid,
         QualityFlag::PriceNegative,
         QualityFlag::OutOfRange,
@@ -34,6 +42,10 @@ impl QualityFlag {
         QualityFlag::ComponentMismatch,
         QualityFlag::UnknownNode,
         QualityFlag::OffGrid,
+        QualityFlag::Rounded,
+        QualityFlag::EventIdReused,
+        QualityFlag::CrossedMarket,
+        QualityFlag::MissingQuote,
     ];
 
     /// The public name, as in metrics, tables and Avro.
@@ -51,13 +63,17 @@ impl QualityFlag {
             QualityFlag::ComponentMismatch => "component_mismatch",
             QualityFlag::UnknownNode => "unknown_node",
             QualityFlag::OffGrid => "off_grid",
+            QualityFlag::Rounded => "rounded",
+            QualityFlag::EventIdReused => "event_id_reused",
+            QualityFlag::CrossedMarket => "crossed_market",
+            QualityFlag::MissingQuote => "missing_quote",
         }
     }
 }
 
 /// A set of flags. Empty stands for nothing checked yet; a checked tick without remarks carries `valid` alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct QualityFlags(u16);
+pub struct QualityFlags(u32);
 
 impl QualityFlags {
     /// No flag.
@@ -79,13 +95,13 @@ impl QualityFlags {
     }
 
     /// The bits, one per discriminant.
-    pub fn bits(self) -> u16 {
+    pub fn bits(self) -> u32 {
         self.0
     }
 
     /// The set with these bits; `None` where a bit has no flag.
-    pub fn from_bits(bits: u16) -> Option<QualityFlags> {
-        (u32::from(bits) < 1 << QualityFlag::ALL.len()).then_some(QualityFlags(bits))
+    pub fn from_bits(bits: u32) -> Option<QualityFlags> {
+        (bits < 1 << QualityFlag::ALL.len()).then_some(QualityFlags(bits))
     }
 
     /// The flags in the order of their discriminants.

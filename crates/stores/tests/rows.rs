@@ -125,7 +125,7 @@ struct AnyTick {
     times: Vec<Micros>,
     interval_end: Option<Micros>,
     sequence: Option<i64>,
-    flags: u16,
+    flags: u32,
     is_trade: bool,
     origin: (String, i32, i64, i32),
 }
@@ -138,7 +138,7 @@ fn ticks() -> impl Strategy<Value = AnyTick> {
         vec(times(), 4),
         option::of(times()),
     );
-    let rest = (option::of(any::<i64>()), 0u16..1 << 12, any::<bool>(), origins());
+    let rest = (option::of(any::<i64>()), 0u32..1 << domain::QualityFlag::ALL.len(), any::<bool>(), origins());
     (texts, numbers, rest).prop_map(
         |(
             (texts, optional_texts),
@@ -216,12 +216,12 @@ impl AnyTick {
             contract_size: self.optional_decimals[7],
             tick_size: self.optional_decimals[8],
             curve_id: self.optional_texts[8].as_deref(),
-            confidence_percent: i32::from(self.flags % 101),
+            confidence_percent: (self.flags % 101) as i32,
             method: [
                 Classification::Database,
                 Classification::RuleBased,
                 Classification::Fallback,
-            ][usize::from(self.flags % 3)],
+            ][(self.flags % 3) as usize],
             low_confidence: !self.is_trade,
             enriched_at: self.times[3],
         };
