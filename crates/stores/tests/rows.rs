@@ -138,7 +138,12 @@ fn ticks() -> impl Strategy<Value = AnyTick> {
         vec(times(), 4),
         option::of(times()),
     );
-    let rest = (option::of(any::<i64>()), 0u32..1 << domain::QualityFlag::ALL.len(), any::<bool>(), origins());
+    let rest = (
+        option::of(any::<i64>()),
+        0u32..1 << domain::QualityFlag::ALL.len(),
+        any::<bool>(),
+        origins(),
+    );
     (texts, numbers, rest).prop_map(
         |(
             (texts, optional_texts),
