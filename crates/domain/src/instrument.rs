@@ -67,6 +67,9 @@ mod tests {
     #[test]
     fn identifiers_that_keys_cannot_carry_are_refused() {
         assert_eq!(check_identifier("NG_HH_M1"), Ok(()));
+        // Traded symbols are short.
+        assert_eq!(check_identifier("AB"), Ok(()));
+        assert_eq!(check_identifier("C"), Ok(()));
         assert_eq!(check_identifier(" "), Err(IdentifierError::Empty));
         assert_eq!(check_identifier("a|b"), Err(IdentifierError::ForbiddenCharacter));
         assert_eq!(check_identifier("a\nb"), Err(IdentifierError::ForbiddenCharacter));

@@ -55,6 +55,38 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
 }
 
 #[test]
+fn a_tick_of_the_readme_is_caused_by_its_event_and_served_in_the_unit_of_the_taxonomy() {
+    let pipeline = Pipeline::shared();
+    let send = [
+        "send",
+        "--market",
+        "miso",
+        "--instrument",
+        "NG_HH_M1",
+        "--price",
+        "3.25",
+    ];
+    pipeline.dp_ok(&send).unwrap();
+    let served = "SELECT unit, market FROM served_latest_prices WHERE instrument_id = 'NG_HH_M1'";
+    let mut rows = Vec::new();
+    eventually("the price is served", || {
+        rows = pipeline.postgres.rows(served)?;
+        Ok(!rows.is_empty())
+    })
+    .unwrap();
+    assert_eq!(rows, [["MMBtu", "MISO"]]);
+    let ticks = "SELECT DISTINCT ifNull(instrument_unit, ''), source_system, causation_id = source_event_id \
+                 FROM enriched_ticks WHERE instrument_id = 'NG_HH_M1'";
+    eventually("the tick is in ClickHouse", || {
+        rows = pipeline.clickhouse.rows(ticks)?;
+        Ok(!rows.is_empty())
+    })
+    .unwrap();
+    assert_eq!(rows, [["MMBtu", "ingestion.miso", "1"]]);
+    pipeline.agree().unwrap();
+}
+
+#[test]
 fn documents_without_a_parser_end_as_dead_letters_with_their_bytes() {
     let pipeline = Pipeline::shared();
     let path = sample("pjm/da_hrl_lmps_hubs_20250623.csv");
