@@ -64,6 +64,15 @@ impl RegistryClient {
             .map_err(|e| CodecError::RegistryRefused(format!("schema registry {url} answers no id: {e}: {body}")))
     }
 
+    /// Whether the registry is there.
+    ///
+    /// # Errors
+    /// [`CodecError::RegistryUnavailable`] where it is not.
+    pub async fn ping(&self) -> Result<(), CodecError> {
+        let url = format!("{}/subjects", self.base);
+        answer(&url, self.http.get(&url)).await.map(drop)
+    }
+
     /// The text of the schema with this id.
     ///
     /// # Errors

@@ -149,12 +149,12 @@ impl Stack {
         self.forget(&[(name, running)])
     }
 
-    /// Freezes the process (SIGSTOP): it keeps its connections and answers nothing.
+    /// Freezes the process and its children (SIGSTOP): it keeps its connections and answers nothing.
     pub fn pause(&self, name: impl Into<Name>) -> Result<(), StackError> {
         self.signal(name.into(), Signal::SIGSTOP)
     }
 
-    /// Lets a frozen process go on (SIGCONT).
+    /// Lets a frozen process and its children go on (SIGCONT).
     pub fn resume(&self, name: impl Into<Name>) -> Result<(), StackError> {
         self.signal(name.into(), Signal::SIGCONT)
     }
@@ -300,10 +300,12 @@ impl Stack {
     }
 
     fn signal(&self, name: Name, signal: Signal) -> Result<(), StackError> {
-        if self.running(name)?.signal(signal) {
-            Ok(())
-        } else {
-            Err(StackError::NotRunning(name.to_string()))
+        let family = self.running(name)?.with_descendants();
+        // PostgreSQL answers by its children.
+        let reached = family.into_iter().map(|process| process.signal(signal));
+        match reached.reduce(|first, _| first) {
+            Some(true) => Ok(()),
+            _ => Err(StackError::NotRunning(name.to_string())),
         }
     }
 

@@ -1,10 +1,22 @@
-//! Circuit breaker: after several failures in a row a dependency is left alone for a while, then tried carefully.
+//! Circuit breaker: a dependency that fails is left alone, until it is seen to answer again.
 //!
-//! Role: pure state machine, time is an argument; [`Breaker`] wraps it for several threads. Open time doubles each time
+//! ```text
+//!            failures in a row, or a failed probe
+//!   closed ────────────────────────────────────────▶ open ◀───────────┐
+//!     ▲                                               │                │ a failure
+//!     │ successes in a row                            ▼                │
+//!     └────────────────────────────────────────── half-open ──────────┘
+//! ```
+//! Role: pure state machine, time is an argument; [`Breaker`] wraps it for several threads. The health check of the
+//! dependency is its probe: it opens the breaker when it fails, and closes it again without any request of a user.
+//! Where the dependency answers the probe but not the requests, the breaker stays open for a time, which doubles each time
 //! it opens again without having closed, up to a maximum.
+//! Invariant: only failures of the dependency itself count, never an answer to a bad request ([`Breaker::call`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use stores::StoreError;
 
 use crate::settings::BreakerSettings;
 
@@ -64,6 +76,31 @@ impl Breaker {
         self.update(|machine| machine.failed(now));
     }
 
+    /// The dependency has been asked whether it is there.
+    pub fn probed(&self, answered: bool, now: Instant) {
+        self.update(|machine| machine.probed(answered, now));
+    }
+
+    /// Makes a call of a store, unless the breaker is open, and takes note of how it ended.
+    ///
+    /// # Errors
+    /// [`Denied::Open`] at once, else as the call.
+    pub async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Denied> {
+        if !self.allows(Instant::now()) {
+            return Err(Denied::Open(self.dependency));
+        }
+        let result = call.await;
+        match &result {
+            Err(error) if error.is_outage() => {
+                stream::metrics::error(domain::Classified::code(error), self.dependency);
+                self.failed(Instant::now());
+            }
+            // Whatever else it says, it is there.
+            _ => self.succeeded(),
+        }
+        result.map_err(Denied::Failed)
+    }
+
     /// The state at this moment.
     pub fn state(&self) -> BreakerState {
         self.lock().state
@@ -93,6 +130,27 @@ impl Breaker {
     }
 }
 
+/// Why a call did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It was not made.
+    #[error("{0} is away: its circuit breaker is open; it is tried again in the background")]
+    Open(&'static str),
+    /// It failed.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+impl Denied {
+    /// Whether the dependency is away, as far as this call tells.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Denied::Open(_) => true,
+            Denied::Failed(error) => error.is_outage(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Machine {
     settings: BreakerSettings,
@@ -102,6 +160,8 @@ struct Machine {
     open_for: Duration,
     opened_at: Option<Instant>,
     probing: bool,
+    /// The last probe failed: only the next one that passes ends that, no request is spent on it.
+    away: bool,
 }
 
 impl Machine {
@@ -114,18 +174,30 @@ impl Machine {
             open_for: settings.base_timeout,
             opened_at: None,
             probing: false,
+            away: false,
+        }
+    }
+
+    fn probed(&mut self, answered: bool, now: Instant) {
+        let was_away = std::mem::replace(&mut self.away, !answered);
+        match (self.state, answered) {
+            (BreakerState::Closed, true) => {}
+            (BreakerState::Closed | BreakerState::HalfOpen, false) => self.open(now),
+            (BreakerState::Open, false) => {}
+            (BreakerState::HalfOpen, true) => self.succeeded(),
+            (BreakerState::Open, true) if was_away || self.has_waited(now) => {
+                self.half_open();
+                self.succeeded();
+            }
+            (BreakerState::Open, true) => {}
         }
     }
 
     fn allows(&mut self, now: Instant) -> bool {
-        let waited = self
-            .opened_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= self.open_for);
         match self.state {
             BreakerState::Closed => true,
-            BreakerState::Open if waited => {
-                self.state = BreakerState::HalfOpen;
-                self.successes = 0;
+            BreakerState::Open if !self.away && self.has_waited(now) => {
+                self.half_open();
                 self.probing = true;
                 true
             }
@@ -157,6 +229,17 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    fn has_waited(&self, now: Instant) -> bool {
+        self.opened_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= self.open_for)
+    }
+
+    fn half_open(&mut self) {
+        self.state = BreakerState::HalfOpen;
+        self.successes = 0;
+        self.probing = false;
     }
 
     fn open(&mut self, now: Instant) {
@@ -205,6 +288,34 @@ mod tests {
         breaker.succeeded();
         assert!(breaker.allows(later));
         breaker.succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_probe_opens_and_closes_it_without_any_request() {
+        let (breaker, now) = (Breaker::new("postgres", SETTINGS), Instant::now());
+        breaker.probed(false, now);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        let long_after = now + Duration::from_secs(1_000);
+        assert!(
+            !breaker.allows(long_after),
+            "no request is spent on a dependency that is away"
+        );
+        breaker.probed(true, now);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.probed(true, now);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_dependency_that_answers_probes_only_is_left_alone_for_its_time_and_then_closed_by_probes() {
+        let now = Instant::now();
+        let breaker = opened(now);
+        breaker.probed(true, now);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        let later = now + Duration::from_secs(30);
+        breaker.probed(true, later);
+        breaker.probed(true, later);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 

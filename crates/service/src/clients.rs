@@ -3,22 +3,29 @@
 //! Role: makes what is used and nothing else. Clients connect when they are first asked, so a dependency that is down at
 //! the start is waited for and not fatal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codec::{RegistryClient, Wire};
+use domain::Classified;
 use stores::{ClickHouse, ClickHouseConfig, Postgres, Redis, StoreError};
-use stream::kafka::describe::describe_topics;
+use stream::StreamError;
+use stream::kafka::probe::{self, Probe};
 use tokio::sync::OnceCell;
 
-use crate::health::{Answer, Check};
+use crate::breaker::Breaker;
+use crate::health::{Answer, Check, Wrong};
 use crate::life::StartError;
 use crate::metrics;
 use crate::names::Names;
 use crate::settings::{Settings, mask};
 
 /// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.
-const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_500);
+const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
+
+/// Name of the schema registry in health and metrics, where one is configured.
+const REGISTRY: &str = "schema_registry";
 
 /// Something a service needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,18 @@ pub struct Use {
     pub dependency: Dependency,
     /// Whether the service is unhealthy without it (else degraded).
     pub critical: bool,
+}
+
+impl Dependency {
+    /// Its name in health, metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dependency::Kafka => "kafka",
+            Dependency::ClickHouse => "clickhouse",
+            Dependency::Postgres => "postgres",
+            Dependency::Redis => "redis",
+        }
+    }
 }
 
 impl Use {
@@ -63,6 +82,10 @@ pub struct Clients {
     clickhouse: Option<ClickHouse>,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
+    breakers: BTreeMap<&'static str, Arc<Breaker>>,
+    /// Asks the broker about topics and groups.
+    pub(crate) probe: Arc<Probe>,
+    registry: Option<RegistryClient>,
     table_suffix: String,
     clickhouse_migrated: Arc<OnceCell<()>>,
     postgres_migrated: Arc<OnceCell<()>>,
@@ -74,11 +97,29 @@ impl Clients {
     /// # Errors
     /// Where an address cannot be read; a server that is down is no error.
     pub fn connect(uses: &[Use], settings: &Settings, names: &Names) -> Result<Clients, StartError> {
+        let uses_breakers = || {
+            let breaker = |used: &Use| {
+                let name = used.dependency.name();
+                (name, Arc::new(Breaker::new(name, settings.breaker)))
+            };
+            let registry = settings.schema_registry_url.iter().map(|_| {
+                let breaker = Breaker::new(REGISTRY, settings.breaker);
+                (REGISTRY, Arc::new(breaker))
+            });
+            uses.iter().map(breaker).chain(registry).collect()
+        };
         let uses = |wanted: Dependency| uses.iter().any(|used| used.dependency == wanted);
         let mut clients = Clients {
             clickhouse: uses(Dependency::ClickHouse).then(|| clickhouse(settings)),
             postgres: None,
             redis: None,
+            breakers: uses_breakers(),
+            probe: Arc::new(Probe::new(&settings.kafka_bootstrap)?),
+            registry: settings
+                .schema_registry_url
+                .as_ref()
+                .map(|url| RegistryClient::new(url.expose()))
+                .transpose()?,
             table_suffix: names.table_suffix(),
             clickhouse_migrated: Arc::default(),
             postgres_migrated: Arc::default(),
@@ -93,6 +134,14 @@ impl Clients {
             clients.redis = Some(Redis::new(settings.redis_url.expose())?);
         }
         Ok(clients)
+    }
+
+    /// The breaker of a dependency.
+    ///
+    /// # Errors
+    /// Where the service does not declare its use.
+    pub fn breaker(&self, dependency: Dependency) -> Result<Arc<Breaker>, StartError> {
+        declared(self.breakers.get(dependency.name()), dependency)
     }
 
     /// ClickHouse.
@@ -163,7 +212,7 @@ impl Clients {
         let mut checks = Vec::new();
         for Use { dependency, critical } in uses {
             let asked = match dependency {
-                Dependency::Kafka => Some(kafka(settings, names)),
+                Dependency::Kafka => Some(kafka(&self.probe, settings, names)),
                 Dependency::ClickHouse => self.clickhouse.clone().map(|client| {
                     let ask = asking(move || {
                         let client = client.clone();
@@ -193,10 +242,30 @@ impl Clients {
                     critical,
                     target,
                     ask,
+                    breaker: self.breakers.get(name).cloned(),
                 });
             }
         }
+        checks.extend(self.registry_check(settings));
         checks
+    }
+
+    /// The registry is asked only for ids that others made, and such messages wait: without it the service goes on.
+    fn registry_check(&self, settings: &Settings) -> Option<Check> {
+        let (client, url) = (self.registry.clone()?, settings.schema_registry_url.as_ref()?);
+        let ask = move || {
+            let client = client.clone();
+            let answer: Answer =
+                Box::pin(async move { client.ping().await.map_err(|error| Wrong::Failed(error.to_string())) });
+            answer
+        };
+        Some(Check {
+            name: REGISTRY,
+            critical: false,
+            target: url.to_string(),
+            ask: Box::new(ask),
+            breaker: self.breakers.get(REGISTRY).cloned(),
+        })
     }
 }
 
@@ -209,25 +278,37 @@ where
 {
     Box::new(move || {
         let answer = ping();
-        Box::pin(async move { answer.await.map_err(|error| error.summary()) })
+        Box::pin(async move {
+            answer.await.map_err(|error| match error.is_timeout() {
+                true => Wrong::Silent(error.summary()),
+                false => Wrong::Failed(error.summary()),
+            })
+        })
     })
 }
 
 /// Asks the broker for the topics: that they exist is part of the answer.
-fn kafka(settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
-    let bootstrap = settings.kafka_bootstrap.clone();
+fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
+    let probe = Arc::clone(probe);
     let topics: Vec<String> = names.raw.iter().chain([&names.normalized]).cloned().collect();
-    let target = mask(&format!("kafka://{bootstrap}"));
+    let target = mask(&format!("kafka://{}", settings.kafka_bootstrap));
     let ask = move || {
-        let (bootstrap, topics) = (bootstrap.clone(), topics.clone());
-        let asked = tokio::task::spawn_blocking(move || describe_topics(&bootstrap, &topics, KAFKA_TIMEOUT));
+        let (probe, topics) = (Arc::clone(&probe), topics.clone());
+        let asked = tokio::task::spawn_blocking(move || probe.describe(&topics, KAFKA_TIMEOUT));
         let answer: Answer = Box::pin(async move {
             let described = asked.await.map_err(|error| error.to_string())?;
-            described.map(|_| ()).map_err(|error| error.to_string())
+            described.map(|_| ()).map_err(|error| wrong(&error))
         });
         answer
     };
     ("kafka", target, Box::new(ask))
+}
+
+fn wrong(error: &StreamError) -> Wrong {
+    match error.code() {
+        probe::TIMEOUT => Wrong::Silent(error.to_string()),
+        _ => Wrong::Failed(error.to_string()),
+    }
 }
 
 fn clickhouse(settings: &Settings) -> ClickHouse {
@@ -255,4 +336,34 @@ pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
     };
     let client = RegistryClient::new(url.expose())?;
     Ok(Wire::with_registry(&client).await?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::{Env, load};
+
+    #[tokio::test]
+    async fn a_configured_schema_registry_is_checked_and_has_a_breaker() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let url = format!("http://user:secret@{free}");
+        let env = Env::from([("DATA_PROC_SCHEMA_REGISTRY_URL".to_owned(), url)]);
+        let settings = load(&env, 8080, |_| ()).unwrap().settings;
+        let names = Names::new(&settings);
+        let clients = Clients::connect(&[], &settings, &names).unwrap();
+        let checks = clients.checks(&[], &settings, &names);
+        let [check] = checks.as_slice() else {
+            unreachable!("one check")
+        };
+        assert_eq!(
+            (check.name, check.critical, check.breaker.is_some()),
+            ("schema_registry", false, true)
+        );
+        assert!(!check.target.contains("secret"), "{}", check.target);
+        assert!(matches!((check.ask)().await, Err(Wrong::Failed(_))));
+    }
 }

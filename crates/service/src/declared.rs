@@ -165,7 +165,8 @@ pub const SHARED: &[Declared] = &[
         stage::CONSUMER_LAG,
         Kind::Gauge,
         "messages",
-        "Messages between the position and the end of the log.",
+        "Messages that a group has not committed, of every group of the pipeline, as the broker tells (NaN while it does \
+         not). Each service exports all of them: use max by (group, topic, partition).",
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(

@@ -1,7 +1,7 @@
 //! Health from real checks: what is asked of each dependency, how often, and what the answers add up to.
 //!
 //! Role: [`Health`] holds the newest outcome of every check; background tasks refresh them, so that `/health` answers from
-//! memory at once. Workers report their own progress (`stream::WorkerStatus`), which is read when somebody asks.
+//! memory at once. The check of a dependency is the probe of its circuit breaker. Workers report their own progress (`stream::WorkerStatus`), which is read when somebody asks.
 //! Levels: a failing critical check makes `unhealthy` (503), any other failing check `degraded` (200).
 //! Live means that worker threads go round; ready means that critical dependencies answer and the workers are members of
 //! their groups. At shutdown readiness goes first.
@@ -17,12 +17,14 @@ use stream::status::Progress;
 use stream::{Shutdown, WorkerState, WorkerStatus};
 
 use crate::breaker::{Breaker, BreakerState};
+use crate::metrics;
 
 /// Worker threads that have not gone round for this long are taken for stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(90);
-const INTERVAL: Duration = Duration::from_secs(5);
-const INTERVAL_WHILE_FAILING: Duration = Duration::from_secs(2);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// With the time-out of a check: a dependency that goes away or comes back is seen within five seconds.
+const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL_WHILE_FAILING: Duration = Duration::from_millis(500);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// What all checks add up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,6 +44,17 @@ pub enum Outcome {
     Pass,
     Fail,
     Timeout,
+}
+
+impl Outcome {
+    /// `pass`, `fail`, `timeout`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "fail",
+            Outcome::Timeout => "timeout",
+        }
+    }
 }
 
 /// The newest result of a check, as `/health` shows it.
@@ -72,8 +85,23 @@ pub fn level_of<'a>(records: impl IntoIterator<Item = &'a CheckRecord>) -> Level
         .unwrap_or(Level::Healthy)
 }
 
-/// The answer of a check: nothing, or what is wrong, for people.
-pub type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+/// What a check has found wrong, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// It refuses, or nobody is there.
+    Failed(String),
+    /// It is there, but does not answer in time.
+    Silent(String),
+}
+
+impl From<String> for Wrong {
+    fn from(reason: String) -> Wrong {
+        Wrong::Failed(reason)
+    }
+}
+
+/// The answer of a check: nothing, or what is wrong.
+pub type Answer = Pin<Box<dyn Future<Output = Result<(), Wrong>> + Send>>;
 
 /// A check to be run in the background.
 pub struct Check {
@@ -85,13 +113,23 @@ pub struct Check {
     pub target: String,
     /// Asks once.
     pub ask: Box<dyn Fn() -> Answer + Send + Sync>,
+    /// What the answers open and close.
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 /// The state of health of the process. Shared by HTTP, metrics and the life cycle.
-#[derive(Debug)]
 pub struct Health {
     shutdown: Shutdown,
     inner: Mutex<Inner>,
+    gauges: Mutex<Vec<Gauges>>,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -101,13 +139,18 @@ struct Inner {
     breakers: Vec<Arc<Breaker>>,
 }
 
+/// Sets gauges of a service from what is known of its health.
+type Gauges = Box<dyn Fn(&Report) + Send + Sync>;
+
 /// What `/health` and the metrics show.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct Report {
     pub level: Level,
     pub checks: BTreeMap<&'static str, CheckRecord>,
+    /// The worst of all breakers.
     pub breaker: BreakerState,
+    pub breakers: BTreeMap<&'static str, BreakerState>,
 }
 
 impl Health {
@@ -116,6 +159,7 @@ impl Health {
         Arc::new(Health {
             shutdown,
             inner: Mutex::default(),
+            gauges: Mutex::default(),
         })
     }
 
@@ -129,14 +173,24 @@ impl Health {
             error: Some("not checked yet".to_owned()),
             last_check: None,
         };
-        self.lock().checks.insert(check.name, pending);
+        {
+            let mut inner = self.lock();
+            inner.checks.insert(check.name, pending);
+            inner.breakers.extend(check.breaker.clone());
+        }
+        metrics::error_exists(Outcome::Fail.name(), check.name);
+        metrics::error_exists(Outcome::Timeout.name(), check.name);
         let health = Arc::clone(self);
         runtime.spawn(async move {
             while !health.shutdown.is_requested() {
                 let record = run(&check).await;
-                let failing = record.status != Outcome::Pass;
+                let mut settled = record.status == Outcome::Pass;
+                if let Some(breaker) = &check.breaker {
+                    breaker.probed(settled, Instant::now());
+                    settled &= breaker.state() != BreakerState::HalfOpen;
+                }
                 health.store(check.name, record);
-                tokio::time::sleep(if failing { INTERVAL_WHILE_FAILING } else { INTERVAL }).await;
+                tokio::time::sleep(if settled { INTERVAL } else { INTERVAL_WHILE_FAILING }).await;
             }
         });
     }
@@ -146,11 +200,6 @@ impl Health {
         self.lock().workers.push((status, critical));
     }
 
-    /// A breaker whose state is shown.
-    pub fn add_breaker(&self, breaker: Arc<Breaker>) {
-        self.lock().breakers.push(breaker);
-    }
-
     /// The workers, for `/stats`, `/info` and metrics.
     pub fn workers(&self) -> Vec<Arc<WorkerStatus>> {
         self.lock()
@@ -158,6 +207,18 @@ impl Health {
             .iter()
             .map(|(status, _)| Arc::clone(status))
             .collect()
+    }
+
+    /// Sets these gauges before every scrape.
+    pub fn add_gauges(&self, gauges: impl Fn(&Report) + Send + Sync + 'static) {
+        let mut all = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Box::new(gauges));
+    }
+
+    /// Sets the gauges of the service.
+    pub(crate) fn refresh(&self, report: &Report) {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.iter().for_each(|set| set(report));
     }
 
     /// What the workers of the stage itself have done, its ClickHouse writer left out.
@@ -187,11 +248,17 @@ impl Health {
             BreakerState::HalfOpen => 1,
             BreakerState::Open => 2,
         };
-        let breaker = inner.breakers.iter().map(|breaker| breaker.state()).max_by_key(worst);
+        let breakers: BTreeMap<&'static str, BreakerState> = inner
+            .breakers
+            .iter()
+            .map(|breaker| (breaker.dependency(), breaker.state()))
+            .collect();
+        let breaker = breakers.values().copied().max_by_key(worst);
         Report {
             level: level_of(checks.values()),
             checks,
             breaker: breaker.unwrap_or(BreakerState::Closed),
+            breakers,
         }
     }
 
@@ -224,6 +291,9 @@ impl Health {
 
     fn store(&self, name: &'static str, record: CheckRecord) {
         let before = self.lock().checks.insert(name, record.clone());
+        if record.status != Outcome::Pass {
+            stream::metrics::error(record.status.name(), name);
+        }
         let changed = before.is_none_or(|before| before.status != record.status);
         match (&record.error, changed) {
             (Some(error), true) => {
@@ -255,10 +325,11 @@ async fn run(check: &Check) -> CheckRecord {
     let started = Instant::now();
     let (status, error) = match tokio::time::timeout(CHECK_TIMEOUT, (check.ask)()).await {
         Ok(Ok(())) => (Outcome::Pass, None),
-        Ok(Err(error)) => (Outcome::Fail, Some(error)),
+        Ok(Err(Wrong::Failed(error))) => (Outcome::Fail, Some(error)),
+        Ok(Err(Wrong::Silent(error))) => (Outcome::Timeout, Some(error)),
         Err(_) => (
             Outcome::Timeout,
-            Some(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
+            Some(format!("no answer within {} ms", CHECK_TIMEOUT.as_millis())),
         ),
     };
     CheckRecord {

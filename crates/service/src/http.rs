@@ -28,6 +28,7 @@ pub use problem::Problem;
 pub use routes::{OfTenant, Routes, Scope};
 pub use tenant::{InstrumentId, Tenant};
 
+use crate::breaker::{Breaker, Denied};
 use crate::health::{Health, Level, Outcome};
 use crate::settings::HttpSettings;
 use crate::{metrics, stats};
@@ -192,16 +193,21 @@ fn unreadable_path(error: &PathError) -> Problem {
     }
 }
 
-/// Asks a store on the runtime where its connections live.
+/// Asks a store on the runtime where its connections live, unless its breaker is open.
 ///
 /// # Errors
 /// A problem that says which store did not answer.
 pub async fn ask<T: Send + 'static>(
     runtime: &tokio::runtime::Handle,
+    breaker: &Arc<Breaker>,
     question: impl Future<Output = Result<T, stores::StoreError>> + Send + 'static,
 ) -> Result<T, Problem> {
-    match runtime.spawn(question).await {
-        Ok(answer) => answer.map_err(|error| Problem::store(&error)),
+    let breaker = Arc::clone(breaker);
+    match runtime.spawn(async move { breaker.call(question).await }).await {
+        Ok(answer) => answer.map_err(|denied| match denied {
+            Denied::Failed(error) => Problem::store(&error),
+            open @ Denied::Open(_) => Problem::unavailable(open.to_string()),
+        }),
         // The runtime ends with the process.
         Err(_) => Err(Problem::unavailable("the service is stopping")),
     }
@@ -241,6 +247,12 @@ async fn health(state: web::Data<State>) -> HttpResponse {
         }
     }
     body.insert("circuit_breaker_state".into(), report.breaker.name().into());
+    let breakers: Map<String, Value> = report
+        .breakers
+        .iter()
+        .map(|(dependency, state)| ((*dependency).to_owned(), state.name().into()))
+        .collect();
+    body.insert("circuit_breakers".into(), breakers.into());
     body.insert("checks".into(), json!(report.checks));
     body.insert("timestamp".into(), now().into());
     let mut response = match report.level {

@@ -13,6 +13,7 @@ mod dump;
 pub mod health;
 mod help;
 pub mod http;
+mod lag;
 pub mod life;
 pub mod metrics;
 pub mod names;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use ::metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use stream::Outcome;
+use stream::kafka::groups::PartitionLag;
 
 pub use crate::declared::{Declared, Kind, SHARED, Series, document, flaws};
 
@@ -107,7 +108,23 @@ pub(crate) fn dead_letter_exists(stage: &str, code: &str) {
     let (stage, code) = (stage.to_owned(), code.to_owned());
     let labels = [("stage", stage.clone()), ("error_code", code.clone())];
     counter_exists(stream::metrics::DLQ_MESSAGES, &labels);
-    counter_exists(stream::metrics::ERRORS, &[("error_type", code), ("component", stage)]);
+    error_exists(&code, &stage);
+}
+
+/// Makes the counter of this kind of error exist.
+pub(crate) fn error_exists(error_type: &str, component: &str) {
+    let labels = [
+        ("error_type", error_type.to_owned()),
+        ("component", component.to_owned()),
+    ];
+    counter_exists(stream::metrics::ERRORS, &labels);
+}
+
+/// The lag of a group in one partition.
+pub(crate) fn consumer_lag(group: &str, lag: &PartitionLag, value: f64) {
+    let (topic, partition) = (lag.partition.topic.to_string(), lag.partition.number.to_string());
+    let group = group.to_owned();
+    gauge!(stream::metrics::CONSUMER_LAG, "group" => group, "topic" => topic, "partition" => partition).set(value);
 }
 
 /// An HTTP request was answered.
@@ -136,6 +153,7 @@ pub fn upkeep(handle: &PrometheusHandle, started: Instant, health: &Health) {
         Level::Degraded => 0.5,
         Level::Unhealthy => 0.0,
     });
+    health.refresh(&report);
     for breaker in health.breakers() {
         gauge!(BREAKER_STATE, "dependency" => breaker.dependency()).set(f64::from(breaker.state() as u8));
     }

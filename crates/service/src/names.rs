@@ -63,6 +63,23 @@ impl Names {
         )
     }
 
+    /// Every group of the pipeline, with the topics that it reads.
+    pub fn groups(&self) -> Vec<(String, Vec<String>)> {
+        let one = |topic: &String| vec![topic.clone()];
+        vec![
+            (self.group("normalization"), self.raw.clone()),
+            (self.writer_group("normalization"), one(&self.normalized)),
+            (self.group("enrichment"), one(&self.normalized)),
+            (self.writer_group("enrichment"), one(&self.enriched)),
+            (self.group("aggregation"), one(&self.enriched)),
+            (
+                self.writer_group("aggregation"),
+                vec![self.bars.clone(), self.late.clone()],
+            ),
+            (self.group("projection"), one(&self.enriched)),
+        ]
+    }
+
     /// ClickHouse table: `market_ticks`, `market_ticks_g2`.
     pub fn table(&self, base: &str) -> String {
         suffixed(base, '_', &self.generation)

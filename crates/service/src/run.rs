@@ -15,6 +15,7 @@ use crate::dump;
 use crate::health::Health;
 use crate::help;
 use crate::http::{self, Shown};
+use crate::lag;
 use crate::life::{self, Exit, StartError, Threads};
 use crate::metrics::{self, Declared};
 use crate::names::Names;
@@ -143,6 +144,8 @@ fn serve<S>(
         threads.spawn(&pending.name, pending.body)?;
     }
     let (ending, clients) = (shutdown.clone(), context.clients.clone());
+    let groups = context.names.groups();
+    runtime.spawn(lag::watch(Arc::clone(&clients.probe), groups, shutdown.clone()));
     runtime.spawn(async move {
         while !ending.is_requested() {
             metrics::upkeep(&recorder, started, &health);

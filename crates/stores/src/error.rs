@@ -85,6 +85,20 @@ impl StoreError {
         StoreError::fatal(store, "check topic ids", "topic_id_changed", message)
     }
 
+    /// Whether the store itself is to blame: away, silent, overloaded, full or read-only. What it refuses for its contents
+    /// (bad data, a conflict, a fence) shows that it is there.
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self.code,
+            "unreachable" | "timeout" | "overloaded" | "disk_full" | "read_only"
+        )
+    }
+
+    /// Whether it took too long to answer.
+    pub fn is_timeout(&self) -> bool {
+        self.code == "timeout"
+    }
+
     /// Which store it was.
     pub fn store(&self) -> Store {
         self.store

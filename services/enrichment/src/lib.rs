@@ -29,7 +29,7 @@ pub const DEFINITION: Definition<config::Config> = Definition {
     default_port: 8081,
     uses: &[
         Use::required(Dependency::Kafka),
-        Use::required(Dependency::ClickHouse),
+        Use::optional(Dependency::ClickHouse),
         Use::optional(Dependency::Postgres),
         Use::optional(Dependency::Redis),
     ],

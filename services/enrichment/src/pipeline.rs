@@ -9,11 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use service::clients::Dependency;
 use service::health::Check;
 use service::writer::Table;
-use service::{Breaker, Context, StartError};
+use service::{Context, StartError};
 use stream::hop::Hop;
-use stream::{Handler, Pace};
+use stream::{Handler, Outcome, Pace};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -59,10 +60,18 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         runtime: ctx.runtime.clone(),
         threshold_percent,
     })));
+    let health = Arc::clone(&ctx.health);
     ctx.stats(move || {
         let mut fields = http::cache_counts(&refresher);
-        let (hits, misses) = refresher.directory().counts();
-        fields.insert("enrichment_count".to_owned(), (hits + misses).into());
+        let count = |outcome| -> u64 {
+            health
+                .stage_progress()
+                .iter()
+                .map(|progress| progress.messages.of(outcome))
+                .sum()
+        };
+        fields.insert("enrichment_count".to_owned(), count(Outcome::Success).into());
+        fields.insert("enrichment_failures".to_owned(), count(Outcome::DeadLettered).into());
         fields
     });
     Ok(())
@@ -72,11 +81,9 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
 fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartError> {
     let (sender, misses) = mpsc::channel(MISSES);
     let breakers = (
-        Arc::new(Breaker::new("postgres", ctx.settings.breaker)),
-        Arc::new(Breaker::new("redis", ctx.settings.breaker)),
+        ctx.clients.breaker(Dependency::Postgres)?,
+        ctx.clients.breaker(Dependency::Redis)?,
     );
-    ctx.health.add_breaker(Arc::clone(&breakers.0));
-    ctx.health.add_breaker(Arc::clone(&breakers.1));
     let source = Arc::new(PostgresReference::new(&ctx.clients)?);
     let cache = Arc::new(RedisCopies::new(ctx.clients.redis()?));
     let refresher = Arc::new(Refresher::new(
@@ -113,8 +120,9 @@ fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartErro
         target: "taxonomy_instruments".to_owned(),
         ask: Box::new(move || {
             let error = watched.last_error();
-            Box::pin(async move { error.map_or(Ok(()), Err) })
+            Box::pin(async move { error.map_or(Ok(()), |error| Err(error.into())) })
         }),
+        breaker: None,
     });
     Ok(refresher)
 }

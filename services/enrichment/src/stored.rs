@@ -10,7 +10,7 @@ use stores::postgres::{Notices, REFERENCE_CHANGED, ReferenceInstrument, Rule};
 use stores::{Postgres, Redis, ReferenceStore};
 
 use crate::lookup::refresh::Refresher;
-use crate::lookup::source::{Loaded, ReferenceCache, ReferenceSource};
+use crate::lookup::source::{Loaded, LookupError, ReferenceCache, ReferenceSource};
 use crate::lookup::{Key, Reference};
 use crate::taxonomy::{CustomRule, TenantRules};
 
@@ -45,13 +45,10 @@ impl PostgresReference {
 }
 
 impl ReferenceSource for PostgresReference {
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, String>> {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, LookupError>> {
         Box::pin(async {
-            self.clients
-                .migrate_postgres()
-                .await
-                .map_err(|error| error.to_string())?;
-            let data = self.store.load_all().await.map_err(|error| error.to_string())?;
+            self.clients.migrate_postgres().await?;
+            let data = self.store.load_all().await?;
             Ok(Loaded {
                 rows: data.instruments.into_iter().map(reference).collect(),
                 rules: by_tenant(data.commodity_rules, data.region_rules),
@@ -59,13 +56,13 @@ impl ReferenceSource for PostgresReference {
         })
     }
 
-    fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, String>> {
+    fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, LookupError>> {
         Box::pin(async {
             let keys: Vec<(&str, &str)> = keys
                 .iter()
                 .map(|key| (key.tenant_id.as_str(), key.instrument_id.as_str()))
                 .collect();
-            let rows = self.store.lookup(&keys).await.map_err(|error| error.to_string())?;
+            let rows = self.store.lookup(&keys).await?;
             Ok(rows.into_iter().map(reference).collect())
         })
     }
@@ -84,12 +81,12 @@ impl RedisCopies {
 }
 
 impl ReferenceCache for RedisCopies {
-    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, String>> {
-        Box::pin(async { self.redis.get_many(keys).await.map_err(|error| error.to_string()) })
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, LookupError>> {
+        Box::pin(async { Ok(self.redis.get_many(keys).await?) })
     }
 
-    fn set_many<'a>(&'a self, pairs: &'a [(String, String)], ttl: Duration) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move { self.redis.set_many(pairs, ttl).await.map_err(|error| error.to_string()) })
+    fn set_many<'a>(&'a self, pairs: &'a [(String, String)], ttl: Duration) -> BoxFuture<'a, Result<(), LookupError>> {
+        Box::pin(async move { Ok(self.redis.set_many(pairs, ttl).await?) })
     }
 }
 

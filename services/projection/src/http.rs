@@ -7,6 +7,7 @@ use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use service::Breaker;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
 use stores::redis::key;
 use stores::{LatestPriceStore, Redis};
@@ -23,6 +24,10 @@ pub struct Api {
     pub redis: Redis,
     /// Where store requests run, since their connections live there.
     pub runtime: tokio::runtime::Handle,
+    /// Breaker of Postgres.
+    pub postgres_breaker: Arc<Breaker>,
+    /// Breaker of Redis.
+    pub redis_breaker: Arc<Breaker>,
 }
 
 /// The routes.
@@ -58,7 +63,7 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
     }
     let instrument = query.instrument_id.map(InstrumentId::into_inner);
     let (prices, of_tenant, of_instrument) = (api.prices.clone(), tenant.id().to_owned(), instrument.clone());
-    let found = ask(&api.runtime, async move {
+    let found = ask(&api.runtime, &api.postgres_breaker, async move {
         match of_instrument {
             Some(id) => prices.find_one(&of_tenant, &id).await.map(Vec::from_iter),
             None => prices.newest_of(&of_tenant, query.limit).await,
@@ -80,7 +85,12 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
 /// Every projection with its positions, as stored.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let prices = api.prices.clone();
-    let positions = ask(&api.runtime, async move { prices.positions().await }).await?;
+    let positions = ask(
+        &api.runtime,
+        &api.postgres_breaker,
+        async move { prices.positions().await },
+    )
+    .await?;
     let partitions: Vec<Value> = positions
         .iter()
         .map(|stored| {
@@ -96,7 +106,10 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
 /// How many prices of the tenant the copy holds; of very many, those that were counted within a second.
 async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let (redis, pattern) = (api.redis.clone(), key::latest_prices_of(tenant.id()));
-    let counted = ask(&api.runtime, async move { redis.count(&pattern, COUNTING).await }).await?;
+    let counted = ask(&api.runtime, &api.redis_breaker, async move {
+        redis.count(&pattern, COUNTING).await
+    })
+    .await?;
     Ok(HttpResponse::Ok().json(json!({
         "redis": true,
         "tenant_id": tenant.id(),

@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod core;
+pub mod freshness;
 pub mod http;
 pub mod metrics;
 pub mod pipeline;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_macros)]
 
-use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 use domain::Micros;
 use service::metrics::{Declared, Kind};
 
@@ -22,7 +22,7 @@ pub const DECLARED: &[Declared] = &[
         LAG,
         Kind::Gauge,
         "seconds",
-        "Seconds from raw append to the newest price written to Redis.",
+        "Age of the oldest event that a store does not hold yet, by its raw append; 0 when there is none.",
     )
     .labels(&["projection"])
     .with(&[&[PROJECTION]]),
@@ -30,7 +30,7 @@ pub const DECLARED: &[Declared] = &[
         STATUS,
         Kind::Gauge,
         "state",
-        "1 while both stores take writes, 0 otherwise.",
+        "1 while both stores answer and take writes, 0 otherwise.",
     )
     .labels(&["projection"])
     .with(&[&[PROJECTION]]),
@@ -56,8 +56,6 @@ pub struct Meters {
     pub refills: Counter,
     /// Repetitions refused by sequencers.
     pub repetitions: Counter,
-    status: Gauge,
-    lag: Gauge,
     latency: Histogram,
 }
 
@@ -70,21 +68,18 @@ impl Meters {
             conflicts: counter!(CONFLICTS),
             refills: counter!(REFILLS),
             repetitions: counter!(stream::metrics::REPETITIONS_REFUSED, "topic" => topic.to_owned()),
-            status: gauge!(STATUS, "projection" => PROJECTION.1),
-            lag: gauge!(LAG, "projection" => PROJECTION.1),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "latest_price"),
         }
     }
 
     /// A price whose raw message was appended at this time has reached Redis.
     pub fn reached_redis(&self, appended_at: Micros, now: Micros) {
-        let seconds = (now - appended_at).max(0) as f64 / 1e6;
-        self.latency.record(seconds);
-        self.lag.set(seconds);
+        self.latency.record((now - appended_at).max(0) as f64 / 1e6);
     }
+}
 
-    /// Whether both stores take writes.
-    pub fn healthy(&self, healthy: bool) {
-        self.status.set(f64::from(u8::from(healthy)));
-    }
+/// Sets the gauges that tell how the projection is.
+pub fn show(is_well: bool, lag_seconds: f64) {
+    gauge!(STATUS, "projection" => PROJECTION.1).set(f64::from(u8::from(is_well)));
+    gauge!(LAG, "projection" => PROJECTION.1).set(lag_seconds);
 }

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use service::clients::Dependency;
 use service::{Context, StartError};
 use stores::LatestPriceStore;
 use stream::{Handler, Pace};
 
 use crate::config::Config;
 use crate::core::lane;
+use crate::freshness::Freshness;
 use crate::http::{self, Api};
 use crate::metrics::Meters;
 use crate::stages::Stores;
@@ -40,6 +42,10 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
     let (enriched, served) = (ctx.names.enriched.clone(), stores.clone());
     let topics = [enriched.clone()];
+    let freshness = Arc::new(Freshness::default());
+    let (seen, shown, counted) = (Arc::clone(&freshness), Arc::clone(&freshness), freshness);
+    ctx.health.add_gauges(move |report| shown.show(report));
+    ctx.stats(move || counted.stats());
     ctx.workers(project::NAME, &topics, Pace::Within(WAIT), move || {
         Ok(Box::new(Projector::new(Parts {
             wire: wire.clone(),
@@ -48,6 +54,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             feeds: feeds.clone(),
             runtime: runtime.clone(),
             meters: Meters::new(&enriched),
+            freshness: Arc::clone(&seen),
         })) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
@@ -56,6 +63,8 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         prices: LatestPriceStore::new(readers, ctx.names.generation()),
         redis: stores.redis,
         runtime: ctx.runtime.clone(),
+        postgres_breaker: ctx.clients.breaker(Dependency::Postgres)?,
+        redis_breaker: ctx.clients.breaker(Dependency::Redis)?,
     });
     ctx.routes(http::routes(api));
     Ok(())

@@ -5,6 +5,7 @@
 mod documents;
 mod explain;
 mod faults;
+mod health;
 mod signals;
 mod stopping;
 mod tampering;

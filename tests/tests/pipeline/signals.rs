@@ -203,8 +203,7 @@ fn every_series_is_declared_whole_there_once_and_counters_never_fall_under_load(
 fn only_sometimes(exported: &Exported, name: &str) -> bool {
     let has_pool = matches!(exported.service, Service::Enrichment | Service::Projection);
     let has_tables = exported.service != Service::Projection;
-    let is_new = ["kafka_consumer_lag", "circuit_breaker_state"].contains(&name);
-    is_new || (name.starts_with("connection_pool_") && !has_pool) || (name.starts_with("clickhouse_") && !has_tables)
+    (name.starts_with("connection_pool_") && !has_pool) || (name.starts_with("clickhouse_") && !has_tables)
 }
 
 #[test]

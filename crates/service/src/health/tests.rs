@@ -3,6 +3,13 @@
 use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+const BREAKER: crate::settings::BreakerSettings = crate::settings::BreakerSettings {
+    failure_threshold: 5,
+    success_threshold: 2,
+    base_timeout: Duration::from_secs(30),
+    max_timeout: Duration::from_secs(300),
+};
+
 fn record(status: Outcome, critical: bool) -> CheckRecord {
     CheckRecord {
         status,
@@ -58,6 +65,7 @@ fn three_levels_follow_from_criticality() {
 #[test]
 fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
     let (runtime, health) = (runtime(), Health::new(Shutdown::default()));
+    let breaker = Arc::new(Breaker::new("postgres", BREAKER));
     let up = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&up);
     health.watch(
@@ -72,10 +80,11 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
                     if up {
                         Ok(())
                     } else {
-                        Err("connection refused".to_owned())
+                        Err("connection refused".to_owned().into())
                     }
                 })
             }),
+            breaker: Some(Arc::clone(&breaker)),
         },
     );
     wait_until("the failure is seen", || {
@@ -92,9 +101,13 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
         "a database that is down does not make the process dead"
     );
     assert!(health.is_ready().unwrap_err().contains("connection refused"));
+    assert_eq!(health.report().breaker, BreakerState::Open);
     up.store(true, Ordering::SeqCst);
     wait_until("the recovery is seen", || health.report().level == Level::Healthy);
     assert_eq!(health.is_ready(), Ok(()));
+    wait_until("the breaker closes by itself", || {
+        breaker.state() == BreakerState::Closed
+    });
 }
 
 #[test]
@@ -105,6 +118,7 @@ fn a_check_that_never_answers_is_a_time_out_and_not_a_failure() {
         critical: false,
         target: "r".into(),
         ask: Box::new(|| Box::pin(std::future::pending())),
+        breaker: None,
     };
     let record = runtime.block_on(run(&check));
     assert_eq!(record.status, Outcome::Timeout);

@@ -186,7 +186,8 @@ fn a_failing_critical_dependency_is_named_and_answers_503() {
             name: "kafka",
             critical: true,
             target: "broker:9092".into(),
-            ask: Box::new(|| Box::pin(async { Err("no broker answers".to_owned()) })),
+            ask: Box::new(|| Box::pin(async { Err("no broker answers".to_owned().into()) })),
+            breaker: None,
         },
     );
     let deadline = Instant::now() + Duration::from_secs(10);

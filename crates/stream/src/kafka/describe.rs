@@ -38,6 +38,15 @@ pub fn describe_topics(
     let client: BaseConsumer = settings::reader(bootstrap, "dp-describe")
         .create()
         .map_err(|e| classify("create client", &e))?;
+    describe_with(&client, names, timeout)
+}
+
+/// The same with a client that is kept.
+pub(super) fn describe_with(
+    client: &BaseConsumer,
+    names: &[String],
+    timeout: Duration,
+) -> Result<Vec<TopicDescription>, StreamError> {
     let names: Vec<CString> = names
         .iter()
         .map(|name| CString::new(name.as_str()))
@@ -98,7 +107,7 @@ unsafe fn read_event(event: *mut sys::rd_kafka_event_t) -> Result<Vec<TopicDescr
     unsafe {
         if event.is_null() {
             return Err(StreamError::transient(
-                "kafka_unavailable",
+                super::probe::TIMEOUT,
                 "describe topics: no answer from the broker in time",
             ));
         }

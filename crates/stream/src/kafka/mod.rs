@@ -6,6 +6,7 @@ pub mod describe;
 pub mod groups;
 pub(crate) mod headers;
 pub mod passthrough;
+pub mod probe;
 pub mod producer;
 pub mod publisher;
 mod push;

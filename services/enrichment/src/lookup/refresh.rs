@@ -13,7 +13,7 @@ use service::Breaker;
 use stream::status::wall_clock;
 use tokio::sync::{Notify, mpsc};
 
-use super::source::{Loaded, ReferenceCache, ReferenceSource};
+use super::source::{Loaded, LookupError, ReferenceCache, ReferenceSource};
 use super::{Directory, Key, Reference, Snapshot};
 use crate::metrics;
 use crate::taxonomy::RuleBook;
@@ -78,11 +78,8 @@ impl Refresher {
     /// # Errors
     /// A text for people; the directory then keeps what it has.
     pub async fn load(&self) -> Result<usize, String> {
-        let result = match tokio::time::timeout(LOAD_DEADLINE, self.source.load()).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no answer within {} s", LOAD_DEADLINE.as_secs())),
-        };
-        note(&self.source_breaker, result.is_ok());
+        let result = within(LOAD_DEADLINE, &self.source_breaker, self.source.load()).await;
+        let result = result.map_err(|error| error.message);
         metrics::refreshed(result.is_ok());
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
         let Loaded { rows, rules } = result?;
@@ -173,9 +170,8 @@ impl Refresher {
             .iter()
             .map(|key| cache_key(&key.tenant_id, &key.instrument_id))
             .collect();
-        let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.cache.get_many(&names)).await;
-        note(&self.cache_breaker, matches!(answer, Ok(Ok(_))));
-        let texts = answer.ok().and_then(Result::ok).unwrap_or_default();
+        let answer = within(LOOKUP_DEADLINE, &self.cache_breaker, self.cache.get_many(&names)).await;
+        let texts = answer.unwrap_or_default();
         let rows = keys
             .iter()
             .zip(&texts)
@@ -187,9 +183,8 @@ impl Refresher {
         if !self.source_breaker.allows(Instant::now()) {
             return Vec::new();
         }
-        let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.source.lookup(keys)).await;
-        note(&self.source_breaker, matches!(answer, Ok(Ok(_))));
-        let rows = answer.ok().and_then(Result::ok).unwrap_or_default();
+        let answer = within(LOOKUP_DEADLINE, &self.source_breaker, self.source.lookup(keys)).await;
+        let rows = answer.unwrap_or_default();
         rows.into_iter()
             .filter(|row| keys.iter().any(|key| is_of(row, key)))
             .collect()
@@ -200,18 +195,32 @@ impl Refresher {
             if !self.cache_breaker.allows(Instant::now()) {
                 return;
             }
-            let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.cache.set_many(chunk, TTL)).await;
-            note(&self.cache_breaker, matches!(answer, Ok(Ok(()))));
+            if within(LOOKUP_DEADLINE, &self.cache_breaker, self.cache.set_many(chunk, TTL))
+                .await
+                .is_err()
+            {
+                return;
+            }
         }
     }
 }
 
-fn note(breaker: &Breaker, succeeded: bool) {
-    if succeeded {
-        breaker.succeeded();
-    } else {
-        breaker.failed(Instant::now());
+/// Bounds a call, and tells the breaker of the store whether the store was there.
+async fn within<T>(
+    limit: Duration,
+    breaker: &Breaker,
+    call: impl Future<Output = Result<T, LookupError>>,
+) -> Result<T, LookupError> {
+    let silent = |_| LookupError {
+        message: format!("no answer within {} ms", limit.as_millis()),
+        is_outage: true,
+    };
+    let result = tokio::time::timeout(limit, call).await.map_err(silent).flatten();
+    match &result {
+        Err(error) if error.is_outage => breaker.failed(Instant::now()),
+        _ => breaker.succeeded(),
     }
+    result
 }
 
 fn is_of(row: &Reference, key: &Key) -> bool {

@@ -15,6 +15,7 @@ use stores::LatestPrice;
 use stream::Sequencer;
 
 use super::book::{Book, Copy};
+use super::pending::{Pending, earlier};
 
 /// How often things are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub struct Lane {
     redis_due: Micros,
     postgres_due: Micros,
     copy_check_due: Micros,
+    redis_pending: Pending,
+    postgres_pending: Pending,
 }
 
 impl Lane {
@@ -126,6 +129,8 @@ impl Lane {
             redis_due: 0,
             postgres_due: 0,
             copy_check_due: 0,
+            redis_pending: Pending::default(),
+            postgres_pending: Pending::default(),
         }
     }
 
@@ -141,6 +146,8 @@ impl Lane {
             return false;
         }
         self.book.take_in(enriched, self.partition);
+        self.redis_pending.take_in(enriched.tick.appended_at);
+        self.postgres_pending.take_in(enriched.tick.appended_at);
         true
     }
 
@@ -160,6 +167,7 @@ impl Lane {
         if (commits || drain || now >= self.redis_due) && self.book.is_waiting(Copy::Redis) {
             work.redis = self.book.take_waiting(Copy::Redis);
             work.refill = std::mem::take(&mut self.refill);
+            self.redis_pending.begin();
         }
         // Before the first write the run has to be known, or a restart right after it would go unnoticed.
         if now >= self.copy_check_due || (self.redis_run.is_none() && !work.redis.is_empty()) {
@@ -171,6 +179,7 @@ impl Lane {
                 work.read_position = true;
             } else {
                 work.commit = Some(self.commit());
+                self.postgres_pending.begin();
             }
         }
         (work != Work::default()).then(|| {
@@ -191,6 +200,7 @@ impl Lane {
         }
         match (work.commit, answers.committed) {
             (Some(commit), Some(Committed::Yes)) => {
+                self.postgres_pending.ended(true);
                 self.stored = Some(commit.position.next_offset);
                 return Next::Stored(commit.position.next_offset);
             }
@@ -214,6 +224,11 @@ impl Lane {
             || self.stored != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
     }
 
+    /// Time of the oldest event that a store does not hold yet.
+    pub fn oldest_pending(&self) -> Option<Micros> {
+        earlier(self.redis_pending.oldest(), self.postgres_pending.oldest())
+    }
+
     /// Whether the last commit found no answer.
     pub fn is_unanswered(&self) -> bool {
         self.unanswered.is_some()
@@ -232,6 +247,9 @@ impl Lane {
 
     fn finish_redis(&mut self, work: &Work, answers: &Answers, now: Micros) {
         self.redis_due = now + self.cadence.redis;
+        if !work.redis.is_empty() {
+            self.redis_pending.ended(answers.redis_ok);
+        }
         if !answers.redis_ok {
             // What it missed, and whether it will be the same server, is not known: all of it again.
             self.refill = true;
@@ -254,9 +272,11 @@ impl Lane {
         };
         if stored == Some(commit.position.next_offset) {
             self.stored = stored;
+            self.postgres_pending.ended(true);
             Next::Stored(commit.position.next_offset)
         } else if stored == commit.expected {
             self.book.give_back(Copy::Postgres, &commit.prices);
+            self.postgres_pending.ended(false);
             self.postgres_due = now;
             Next::Continue
         } else {

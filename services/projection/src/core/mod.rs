@@ -5,3 +5,4 @@ pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
+pub mod pending;

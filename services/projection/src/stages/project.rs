@@ -1,6 +1,7 @@
 //! The handler: feeds lanes with ticks, and their work to the async runtime. The poll loop never waits for a store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};
 use crate::core::lane::{Answers, Cadence, Lane, Next, Work};
+use crate::core::pending::earlier;
+use crate::freshness::{Freshness, Seen};
 use crate::metrics::Meters;
 
 /// Name for metrics and dead letters.
@@ -56,6 +59,8 @@ pub struct Parts {
     pub runtime: Handle,
     /// Metrics.
     pub meters: Meters,
+    /// What the outside sees.
+    pub freshness: Arc<Freshness>,
 }
 
 /// Latest prices as a worker's handler.
@@ -66,6 +71,8 @@ pub struct Projector {
     assignments: u64,
     /// Tells this projector's marks in Redis from those of any other.
     id: u64,
+    /// Whether the last writes succeeded.
+    writes_succeed: bool,
 }
 
 impl Projector {
@@ -77,6 +84,7 @@ impl Projector {
             done: channel(),
             assignments: 0,
             id: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id()),
+            writes_succeed: true,
         }
     }
 
@@ -144,7 +152,7 @@ impl Projector {
                 }
             }
             Done::Worked(partition, assignment, work, answers) => {
-                count(&self.parts.meters, &work, &answers, io.now());
+                self.writes_succeed = self.count(&work, &answers, io.now());
                 let Some(active) = self
                     .lanes
                     .get_mut(&partition)
@@ -170,6 +178,44 @@ impl Projector {
             }
         }
         Ok(())
+    }
+
+    /// Counts what was written; answers whether all of it was.
+    fn count(&self, work: &Work, answers: &Answers, now: Micros) -> bool {
+        let Parts { meters, freshness, .. } = &self.parts;
+        let postgres_ok = answers
+            .committed
+            .is_none_or(|committed| committed == crate::core::lane::Committed::Yes);
+        if answers.redis_ok {
+            meters.redis.increment(work.redis.len() as u64);
+            if work.refill {
+                meters.refills.increment(1);
+                freshness.refilled();
+            } else {
+                work.redis
+                    .iter()
+                    .for_each(|price| meters.reached_redis(price.appended_at, now));
+            }
+        }
+        if !answers.redis_ok || matches!(answers.copy, Some((_, false)) if !work.refill) {
+            freshness.invalidated();
+        }
+        if let (Some(commit), true) = (&work.commit, postgres_ok) {
+            meters.postgres.increment(commit.prices.len() as u64);
+            freshness.updated(commit.prices.len() as u64);
+        }
+        answers.redis_ok && postgres_ok && (!work.read_position || answers.stored.is_some())
+    }
+
+    fn show(&self) {
+        let lanes = self.lanes.values().filter_map(|active| match &active.state {
+            State::Serving(lane) => Some(lane),
+            State::Loading { .. } => None,
+        });
+        let oldest = lanes.fold(None, |oldest, lane| earlier(oldest, lane.oldest_pending()));
+        let is_loading = |active: &Active| matches!(active.state, State::Loading { .. });
+        let is_well = self.writes_succeed && !self.lanes.values().any(is_loading);
+        self.parts.freshness.see(self.id, Seen { oldest, is_well });
     }
 
     fn retry_loads(&mut self, io: &Io<'_>) {
@@ -209,23 +255,9 @@ fn refused(io: &Io<'_>, partition: &Partition, error: LoadError) -> Result<State
     })
 }
 
-fn count(meters: &Meters, work: &Work, answers: &Answers, now: Micros) {
-    let postgres_ok = answers
-        .committed
-        .is_none_or(|committed| committed == crate::core::lane::Committed::Yes);
-    meters.healthy(answers.redis_ok && postgres_ok);
-    if answers.redis_ok {
-        meters.redis.increment(work.redis.len() as u64);
-        if work.refill {
-            meters.refills.increment(1);
-        } else {
-            work.redis
-                .iter()
-                .for_each(|price| meters.reached_redis(price.appended_at, now));
-        }
-    }
-    if let (Some(commit), true) = (&work.commit, postgres_ok) {
-        meters.postgres.increment(commit.prices.len() as u64);
+impl Drop for Projector {
+    fn drop(&mut self) {
+        self.parts.freshness.forget(self.id);
     }
 }
 
@@ -299,6 +331,7 @@ impl Handler for Projector {
         }
         self.retry_loads(io);
         self.begin_work(io, false);
+        self.show();
         Ok(())
     }
 

@@ -10,20 +10,30 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 struct FakeSource {
     rows: Mutex<Vec<Reference>>,
     down: AtomicBool,
+    refuses: AtomicBool,
     lookups: AtomicUsize,
 }
 
 impl FakeSource {
-    fn rows(&self) -> Result<Vec<Reference>, String> {
+    fn rows(&self) -> Result<Vec<Reference>, LookupError> {
         if self.down.load(Ordering::SeqCst) {
-            return Err("connection refused".to_owned());
+            return Err(LookupError {
+                message: "connection refused".to_owned(),
+                is_outage: true,
+            });
+        }
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(LookupError {
+                message: "invalid byte sequence".to_owned(),
+                is_outage: false,
+            });
         }
         Ok(self.rows.lock().unwrap().clone())
     }
 }
 
 impl ReferenceSource for FakeSource {
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, String>> {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, LookupError>> {
         Box::pin(async {
             self.rows().map(|rows| Loaded {
                 rows,
@@ -32,7 +42,7 @@ impl ReferenceSource for FakeSource {
         })
     }
 
-    fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, String>> {
+    fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, LookupError>> {
         self.lookups.fetch_add(1, Ordering::SeqCst);
         Box::pin(async {
             Ok(self
@@ -51,7 +61,7 @@ struct FakeCache {
 }
 
 impl ReferenceCache for FakeCache {
-    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, String>> {
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, LookupError>> {
         Box::pin(async {
             if self.silent.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
@@ -61,7 +71,7 @@ impl ReferenceCache for FakeCache {
         })
     }
 
-    fn set_many<'a>(&'a self, pairs: &'a [(String, String)], _: Duration) -> BoxFuture<'a, Result<(), String>> {
+    fn set_many<'a>(&'a self, pairs: &'a [(String, String)], _: Duration) -> BoxFuture<'a, Result<(), LookupError>> {
         Box::pin(async {
             if self.silent.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
@@ -228,4 +238,19 @@ async fn misses_are_looked_up_in_the_background() {
         tokio::task::yield_now().await;
     }
     task.abort();
+}
+
+#[tokio::test]
+async fn refusals_of_bad_requests_do_not_open_the_breaker_and_an_outage_does() {
+    let fixture = fixture();
+    fixture.source.refuses.store(true, Ordering::SeqCst);
+    for _ in 0..6 {
+        fixture.refresher.look_up(&[key("x")]).await;
+    }
+    assert_eq!(fixture.source.lookups.load(Ordering::SeqCst), 6);
+    fixture.source.down.store(true, Ordering::SeqCst);
+    for _ in 0..6 {
+        fixture.refresher.look_up(&[key("x")]).await;
+    }
+    assert_eq!(fixture.source.lookups.load(Ordering::SeqCst), 8, "two failures open it");
 }

@@ -1,0 +1,46 @@
+//! How far every group of the pipeline is behind, asked of the broker: also a group whose service is stopped is seen, and a
+//! partition that was given up shows what its new owner does.
+//!
+//! Each service exports all groups, so that any of them that runs is enough; over several scrape targets take `max by
+//! (group, topic, partition)`. Failure: while the broker does not answer, the lag is not known and shown as `NaN`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream::Shutdown;
+use stream::kafka::groups::PartitionLag;
+use stream::kafka::probe::Probe;
+
+use crate::metrics;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Bounds each of the questions.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Groups with the topics that each reads.
+pub(crate) type Groups = Vec<(String, Vec<String>)>;
+
+/// Asks until shutdown.
+pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, shutdown: Shutdown) {
+    let mut known: Vec<(String, PartitionLag)> = Vec::new();
+    while !shutdown.is_requested() {
+        let (asking, asked) = (Arc::clone(&probe), groups.clone());
+        let answer = tokio::task::spawn_blocking(move || asking.lags(&asked, TIMEOUT)).await;
+        match answer {
+            Ok(Ok(lags)) => {
+                known = lags;
+                known
+                    .iter()
+                    .for_each(|(group, lag)| metrics::consumer_lag(group, lag, lag.lag() as f64));
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(error = %error, "the lag of the groups is not known; asked again");
+                known
+                    .iter()
+                    .for_each(|(group, lag)| metrics::consumer_lag(group, lag, f64::NAN));
+            }
+            Err(error) => tracing::error!(error = %error, "asking for the lag of the groups ended early; asked again"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}

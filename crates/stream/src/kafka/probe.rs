@@ -1,0 +1,282 @@
+//! One client for the life of a process that asks the broker about topics and groups: health checks, and the lag of every
+//! group of the pipeline, of stopped services too.
+//!
+//! Failure: a broker that takes connections and says nothing is `kafka_timeout`; one that takes none is
+//! `kafka_unavailable`. Nothing is retried here.
+//!
+//! The client crate has no call for other groups' offsets, so this file talks to librdkafka itself.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::raw::c_char;
+use std::ptr;
+use std::time::Duration;
+
+use domain::Classified;
+use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::describe::{TopicDescription, describe_with};
+use super::groups::PartitionLag;
+use super::{classify, settings};
+use crate::{Partition, StreamError};
+
+/// Code of a broker that does not answer although it takes connections.
+pub const TIMEOUT: &str = "kafka_timeout";
+/// A local process or a near one takes a connection at once.
+const CONNECT_WITHIN: Duration = Duration::from_millis(300);
+/// Events of the client (connection errors) that one question clears away.
+const EVENTS: usize = 1_000;
+
+type Offsets = BTreeMap<Partition, i64>;
+
+/// The client.
+pub struct Probe {
+    client: BaseConsumer,
+    bootstrap: String,
+}
+
+impl Probe {
+    /// Connects lazily: errors show on the first call.
+    ///
+    /// # Errors
+    /// Settings that the client refuses.
+    pub fn new(bootstrap: &str) -> Result<Probe, StreamError> {
+        let client = settings::reader(bootstrap, "dp-probe").create();
+        Ok(Probe {
+            client: client.map_err(|e| classify("create client", &e))?,
+            bootstrap: bootstrap.to_owned(),
+        })
+    }
+
+    /// Describes these topics.
+    ///
+    /// # Errors
+    /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
+    pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
+        self.clear_events();
+        describe_with(&self.client, names, timeout).map_err(|error| self.silent_or_away(error))
+    }
+
+    /// How far these groups are in their topics, in order.
+    ///
+    /// Committed offsets are read before the ends of the logs, so a lag may look larger than it is, never smaller.
+    ///
+    /// # Errors
+    /// As [`Probe::describe`].
+    pub fn lags(
+        &self,
+        groups: &[(String, Vec<String>)],
+        timeout: Duration,
+    ) -> Result<Vec<(String, PartitionLag)>, StreamError> {
+        let mut topics: Vec<String> = groups.iter().flat_map(|(_, topics)| topics.clone()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        let partitions: Vec<Partition> = self
+            .describe(&topics, timeout)?
+            .into_iter()
+            .flat_map(|topic| {
+                let name: std::sync::Arc<str> = topic.name.as_str().into();
+                (0..topic.partitions).map(move |number| Partition {
+                    topic: std::sync::Arc::clone(&name),
+                    number,
+                })
+            })
+            .collect();
+        let committed = groups.iter().map(|(group, _)| self.committed(group, timeout));
+        let committed: Vec<Offsets> = committed.collect::<Result<_, _>>()?;
+        let starts = self.log_offsets(
+            &partitions,
+            sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST,
+            timeout,
+        )?;
+        let ends = self.log_offsets(
+            &partitions,
+            sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST,
+            timeout,
+        )?;
+        let mut lags = Vec::new();
+        for ((group, topics), committed) in groups.iter().zip(committed) {
+            for partition in partitions
+                .iter()
+                .filter(|partition| topics.iter().any(|topic| **topic == *partition.topic))
+            {
+                if let (Some(start), Some(end)) = (starts.get(partition), ends.get(partition)) {
+                    let lag = PartitionLag {
+                        partition: partition.clone(),
+                        committed: committed.get(partition).copied(),
+                        start: *start,
+                        end: *end,
+                    };
+                    lags.push((group.clone(), lag));
+                }
+            }
+        }
+        Ok(lags)
+    }
+
+    /// Offsets that a group has committed, whether it has members or not.
+    fn committed(&self, group: &str, timeout: Duration) -> Result<Offsets, StreamError> {
+        let name = CString::new(group)
+            .map_err(|_| StreamError::fatal("invalid_group_name", "a group name holds a zero byte"))?;
+        let event = self.ask("list the offsets of a group", timeout, |client, queue| {
+            // SAFETY: the name outlives the call, which copies it; the request is destroyed here, the client copies it.
+            unsafe {
+                let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
+                sys::rd_kafka_ListConsumerGroupOffsets(client, &mut request, 1, ptr::null(), queue);
+                sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
+            }
+        })?;
+        // SAFETY: the event is one of this request; everything read from it is copied before it is destroyed.
+        unsafe {
+            let mut count = 0;
+            let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.0);
+            let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
+            let mut offsets = Offsets::new();
+            for index in 0..count {
+                let found = *groups.add(index);
+                // A group that the broker does not know has committed nothing.
+                let list = sys::rd_kafka_group_result_partitions(found);
+                if list.is_null() {
+                    continue;
+                }
+                for element in 0..usize::try_from((*list).cnt).unwrap_or(0) {
+                    insert(&mut offsets, (*list).elems.add(element));
+                }
+            }
+            Ok(offsets)
+        }
+    }
+
+    /// First or next offset of each of these partitions; one that the broker does not tell is left out.
+    fn log_offsets(
+        &self,
+        partitions: &[Partition],
+        which: sys::rd_kafka_OffsetSpec_t,
+        timeout: Duration,
+    ) -> Result<Offsets, StreamError> {
+        let names: Vec<CString> = partitions
+            .iter()
+            .map(|partition| CString::new(&*partition.topic))
+            .collect::<Result<_, _>>()
+            .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name holds a zero byte"))?;
+        let event = self.ask("list offsets", timeout, |client, queue| {
+            // SAFETY: names outlive the calls, which copy them; the list is destroyed here, the client copies it.
+            unsafe {
+                let list = sys::rd_kafka_topic_partition_list_new(0);
+                for (name, partition) in names.iter().zip(partitions) {
+                    let element = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition.number);
+                    (*element).offset = which as i64;
+                }
+                sys::rd_kafka_ListOffsets(client, list, ptr::null(), queue);
+                sys::rd_kafka_topic_partition_list_destroy(list);
+            }
+        })?;
+        // SAFETY: as in `committed`.
+        unsafe {
+            let mut count = 0;
+            let result = sys::rd_kafka_event_ListOffsets_result(event.0);
+            let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
+            let mut offsets = Offsets::new();
+            for index in 0..count {
+                insert(
+                    &mut offsets,
+                    sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index)),
+                );
+            }
+            Ok(offsets)
+        }
+    }
+
+    /// Sends a request, and waits for its event.
+    fn ask(
+        &self,
+        what: &str,
+        timeout: Duration,
+        request: impl FnOnce(*mut sys::rd_kafka_t, *mut sys::rd_kafka_queue_t),
+    ) -> Result<Event, StreamError> {
+        let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the client outlives the queue, which is destroyed here; the event belongs to `Event`.
+        unsafe {
+            let client = self.client.client().native_ptr();
+            let queue = sys::rd_kafka_queue_new(client);
+            request(client, queue);
+            let event = Event(sys::rd_kafka_queue_poll(queue, milliseconds));
+            sys::rd_kafka_queue_destroy(queue);
+            if event.0.is_null() {
+                let silent = StreamError::transient(TIMEOUT, format!("{what}: no answer from the broker in time"));
+                return Err(self.silent_or_away(silent));
+            }
+            if sys::rd_kafka_event_error(event.0) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                let reason = text(sys::rd_kafka_event_error_string(event.0));
+                return Err(StreamError::transient("kafka_unavailable", format!("{what}: {reason}")));
+            }
+            Ok(event)
+        }
+    }
+
+    /// No answer in time may mean that nobody is there: then connections are refused.
+    fn silent_or_away(&self, error: StreamError) -> StreamError {
+        if error.code() != TIMEOUT || self.takes_connections() {
+            return error;
+        }
+        let message = format!("no broker of {} takes connections", self.bootstrap);
+        StreamError::transient("kafka_unavailable", message)
+    }
+
+    fn takes_connections(&self) -> bool {
+        let addresses = self
+            .bootstrap
+            .split(',')
+            .filter_map(|address| address.trim().to_socket_addrs().ok());
+        addresses
+            .flatten()
+            .any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
+    }
+
+    /// A client that nobody polls keeps its errors for ever.
+    fn clear_events(&self) {
+        for _ in 0..EVENTS {
+            if self.client.poll(Duration::ZERO).is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// An event of the client, null where none came.
+struct Event(*mut sys::rd_kafka_event_t);
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: it is ours, and nothing refers to it any more.
+            unsafe { sys::rd_kafka_event_destroy(self.0) }
+        }
+    }
+}
+
+/// Takes over the offset of a partition, unless there is none or it has an error.
+///
+/// SAFETY: `element` is a live partition of a result.
+unsafe fn insert(offsets: &mut Offsets, element: *const sys::rd_kafka_topic_partition_t) {
+    unsafe {
+        if (*element).err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && (*element).offset >= 0 {
+            let partition = Partition {
+                topic: text((*element).topic).as_str().into(),
+                number: (*element).partition,
+            };
+            offsets.insert(partition, (*element).offset);
+        }
+    }
+}
+
+/// SAFETY: `pointer` is null or a live C string.
+unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}

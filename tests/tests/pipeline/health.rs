@@ -1,0 +1,225 @@
+//! Each dependency stopped, frozen, slow and back, on the real servers: what health, readiness, breakers and metrics of all
+//! four services say, and how soon.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::{PATIENCE, Pipeline, SERVICES};
+use localstack::{Server, Service};
+use serde_json::Value;
+
+/// How soon a fault or its end is seen.
+const WITHIN: Duration = Duration::from_secs(5);
+/// For asking four services on a busy machine.
+const ASKING: Duration = Duration::from_secs(3);
+
+/// Whether the service uses the server, and is useless without it.
+fn use_of(service: Service, server: Server) -> Option<bool> {
+    match (service, server) {
+        (_, Server::Kafka) | (Service::Projection, Server::Postgres) => Some(true),
+        (Service::Enrichment | Service::Projection, Server::Redis) | (Service::Enrichment, Server::Postgres) => {
+            Some(false)
+        }
+        (Service::Projection, Server::ClickHouse) => None,
+        (_, Server::ClickHouse) => Some(false),
+        _ => None,
+    }
+}
+
+/// What a service says of one dependency.
+#[derive(Debug, Clone, PartialEq)]
+struct Said {
+    status: String,
+    flat: bool,
+    breaker: String,
+    breaker_metric: Option<f64>,
+    health: u16,
+    ready: u16,
+    duration_ms: u64,
+}
+
+fn ask(pipeline: &Pipeline, service: Service, server: Server) -> anyhow::Result<Said> {
+    let (health, body) = pipeline.get(service, "/health")?;
+    let body: Value = serde_json::from_str(&body)?;
+    let name = server.name();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let record = &body["checks"][name];
+    Ok(Said {
+        status: text(&record["status"]),
+        flat: body[name] == true,
+        breaker: text(&body["circuit_breakers"][name]),
+        breaker_metric: metric(&pipeline.get(service, "/metrics")?.1, "circuit_breaker_state", name),
+        health,
+        ready: pipeline.get(service, "/health/ready")?.0,
+        duration_ms: record["duration_ms"].as_u64().unwrap_or(0),
+    })
+}
+
+/// The value of the series with this name that has this label value.
+fn metric(scrape: &str, name: &str, value: &str) -> Option<f64> {
+    let has = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(&format!("\"{value}\""));
+    scrape.lines().find(has)?.rsplit_once(' ')?.1.parse().ok()
+}
+
+/// Asks until it is so, at most for the time that is promised.
+fn soon(what: &str, limit: Duration, mut problem: impl FnMut() -> Option<String>) {
+    let begun = Instant::now();
+    while let Some(problem) = problem() {
+        assert!(begun.elapsed() < limit, "{what}: not within {limit:?}: {problem}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("{what}: {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+/// What is not yet as it has to be while the server is away.
+fn not_seen(pipeline: &Pipeline, server: Server, outcome: &str) -> Option<String> {
+    SERVICES.into_iter().find_map(|service| {
+        let said = match ask(pipeline, service, server) {
+            Ok(said) => said,
+            Err(error) => return Some(format!("{service:?}: {error:#}")),
+        };
+        let right = match use_of(service, server) {
+            Some(critical) => {
+                let code = if critical { 503 } else { 200 };
+                (said.status == outcome && !said.flat && said.breaker == "open" && said.breaker_metric == Some(1.0))
+                    && (said.health, said.ready) == (code, code)
+            }
+            None => said.status.is_empty() && (said.health, said.ready) == (200, 200),
+        };
+        (!right).then(|| format!("{service:?} says {said:?}"))
+    })
+}
+
+/// What is not yet as it has to be when the server is back.
+fn not_back(pipeline: &Pipeline, server: Server) -> Option<String> {
+    let users = SERVICES
+        .into_iter()
+        .filter(|service| use_of(*service, server).is_some());
+    users
+        .into_iter()
+        .find_map(|service| match ask(pipeline, service, server) {
+            Ok(said) => {
+                let right =
+                    said.status == "pass" && said.flat && said.breaker == "closed" && said.breaker_metric == Some(0.0);
+                (!right).then(|| format!("{service:?} says {said:?}"))
+            }
+            Err(error) => Some(format!("{service:?}: {error:#}")),
+        })
+}
+
+fn projection_is_well(pipeline: &Pipeline) -> Option<f64> {
+    let (_, scrape) = pipeline.get(Service::Projection, "/metrics").ok()?;
+    metric(&scrape, "projection_status", "latest_price")
+}
+
+fn goes_away_and_comes_back(pipeline: &Pipeline, server: Server) {
+    let stack = pipeline.stack();
+    let is_projections = matches!(server, Server::Postgres | Server::Redis);
+    let check_away = |outcome: &str| {
+        soon(&format!("{server:?} away, {outcome}"), WITHIN + ASKING, || {
+            not_seen(pipeline, server, outcome)
+        });
+        if is_projections {
+            assert_eq!(projection_is_well(pipeline), Some(0.0));
+        }
+    };
+    let check_back = || {
+        soon(&format!("{server:?} back"), WITHIN + ASKING, || {
+            not_back(pipeline, server)
+        });
+        // Members of a group that lost its broker join again.
+        soon(&format!("everything ready after {server:?}"), PATIENCE, || {
+            let ready = |service: &Service| {
+                pipeline
+                    .get(*service, "/health/ready")
+                    .is_ok_and(|(status, _)| status == 200)
+            };
+            SERVICES
+                .iter()
+                .find(|service| !ready(service))
+                .map(|service| format!("{service:?} is not ready"))
+        });
+        if is_projections {
+            soon("projection_status is 1 again", WITHIN + ASKING, || {
+                (projection_is_well(pipeline) != Some(1.0)).then(|| "it is 0".to_owned())
+            });
+        }
+    };
+    stack.pause(server).unwrap();
+    check_away("timeout");
+    stack.resume(server).unwrap();
+    check_back();
+    stack.kill9(server).unwrap();
+    check_away("fail");
+    stack.start(server).unwrap();
+    stack.wait_ready(server, PATIENCE).unwrap();
+    check_back();
+}
+
+/// A server that stands still for most of the time answers late, which is no outage.
+fn is_slow(pipeline: &Pipeline, server: Server) {
+    let (stack, done) = (pipeline.stack(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                stack.pause(server).unwrap();
+                std::thread::sleep(Duration::from_millis(500));
+                stack.resume(server).unwrap();
+                std::thread::sleep(Duration::from_millis(250));
+            }
+        });
+        let (mut waited, begun) = (Vec::new(), Instant::now());
+        let problem = loop {
+            if begun.elapsed() > PATIENCE {
+                break Some(format!("{server:?} slow: only {waited:?} had to wait"));
+            }
+            let said = SERVICES
+                .into_iter()
+                .filter(|service| use_of(*service, server).is_some());
+            let said: Vec<(Service, anyhow::Result<Said>)> =
+                said.map(|service| (service, ask(pipeline, service, server))).collect();
+            let is_well =
+                |said: &Said| (said.status.as_str(), said.breaker.as_str(), said.ready) == ("pass", "closed", 200);
+            if let Some(wrong) = said.iter().find(|(_, said)| !said.as_ref().is_ok_and(is_well)) {
+                break Some(format!("{server:?} slow: {wrong:?}"));
+            }
+            waited.extend(
+                said.iter()
+                    .filter(|(_, said)| said.as_ref().is_ok_and(|said| said.duration_ms >= 100))
+                    .map(|(service, _)| *service),
+            );
+            if said.iter().all(|(service, _)| waited.contains(service)) {
+                break None;
+            }
+        };
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(problem, None);
+    });
+}
+
+#[test]
+fn what_becomes_of_a_dependency_is_seen_by_health_readiness_breakers_and_metrics() {
+    let pipeline = Pipeline::shared();
+    for server in [Server::Redis, Server::ClickHouse, Server::Postgres, Server::Kafka] {
+        soon(&format!("{server:?} is well at first"), PATIENCE, || {
+            not_back(&pipeline, server)
+        });
+        is_slow(&pipeline, server);
+        goes_away_and_comes_back(&pipeline, server);
+    }
+}
+
+#[test]
+fn bad_requests_of_a_client_open_no_breaker() {
+    let pipeline = Pipeline::shared();
+    soon("postgres is well", PATIENCE, || not_back(&pipeline, Server::Postgres));
+    for path in [
+        "/taxonomy/NO_SUCH_ONE?tenant_id=%00",
+        "/taxonomy/NO_SUCH_ONE?tenant_id=x",
+    ] {
+        for _ in 0..8 {
+            pipeline.get(Service::Enrichment, path).unwrap();
+        }
+    }
+    assert_eq!(not_back(&pipeline, Server::Postgres), None);
+}
