@@ -1,5 +1,7 @@
 //! Simulated messages, and the ticks that normalization makes of them.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use codec::Wire;
 use domain::Micros;
@@ -48,7 +50,7 @@ pub fn normalizer() -> anyhow::Result<Normalize> {
     let own = config::read(&mut reader);
     reader.finish()?;
     let config = own.normalizer(TENANT, Wire::single_object());
-    Ok(Normalize::new(config, own.window, PARTITIONS))
+    Ok(Normalize::new(config, own.window, PARTITIONS, Arc::default()))
 }
 
 /// Message number `number` as the stage gets it.

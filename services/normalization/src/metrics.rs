@@ -11,6 +11,7 @@ use service::metrics::{Declared, Kind, counter_exists};
 const MESSAGES: &str = "normalization_messages_total";
 const TICKS: &str = "normalization_ticks_total";
 const FLAGS: &str = "quality_flags_total";
+const EVENTS_FORGOTTEN: &str = "normalization_events_forgotten_total";
 
 /// Declarations.
 pub const DECLARED: &[Declared] = &[
@@ -35,6 +36,13 @@ pub const DECLARED: &[Declared] = &[
         &[("outcome", "rejected")],
     ]),
     Declared::new(FLAGS, Kind::Counter, "flags", "Quality flags set on emitted ticks.").labels(&["flag", "market"]),
+    Declared::new(
+        EVENTS_FORGOTTEN,
+        Kind::Counter,
+        "offsets",
+        "Offsets that left the event window before its seconds were over, because a flood came: their repetitions pass.",
+    )
+    .with(&[&[]]),
 ];
 
 /// Counts of a batch.
@@ -46,6 +54,11 @@ pub struct Counts {
     pub emitted: u64,
     pub duplicates: u64,
     pub rejected: u64,
+}
+
+/// Handle of the counter of events that left a window before their time.
+pub fn events_forgotten() -> Counter {
+    counter!(EVENTS_FORGOTTEN)
 }
 
 /// Makes the flag counters of these markets exist.

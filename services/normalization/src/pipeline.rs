@@ -6,6 +6,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use service::writer::Table;
 use service::{Context, StartError};
@@ -29,6 +30,8 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
 
     let stage_config = config.clone();
+    let forgotten = Arc::new(AtomicU64::new(0));
+    let stage_forgotten = Arc::clone(&forgotten);
     let (window, partitions, output) = (
         ctx.own.window,
         ctx.settings.topic_partitions,
@@ -41,7 +44,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     );
     ctx.workers(normalize::NAME, &ctx.names.raw.clone(), Pace::Prompt, move || {
         runtime.block_on(check_append_time(&bootstrap, &feeds))?;
-        let stage = Normalize::new(stage_config.clone(), window, partitions);
+        let stage = Normalize::new(stage_config.clone(), window, partitions, Arc::clone(&stage_forgotten));
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());
@@ -55,5 +58,11 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             .timeout(ctx.settings.processing_timeout)
             .build()?,
     })));
+    ctx.stats(move || {
+        let forgotten = forgotten.load(Ordering::Relaxed);
+        [("events_forgotten_early".to_owned(), forgotten.into())]
+            .into_iter()
+            .collect()
+    });
     Ok(())
 }

@@ -8,17 +8,23 @@
 //! are one dead letter that names them, and the others are emitted. A repeated event is only counted. A schema that the
 //! registry cannot tell now is waited for.
 
+mod event_windows;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use codec::{Wire, framing};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Classified, ErrorClass, EventKey, Micros, QualityFlags, RowRanges, Tick};
+use domain::{Classified, ErrorClass, Micros, QualityFlags, RowRanges, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text};
-use stream::event_window::{EventWindow, Seen, WindowLimits};
+use stream::event_window::{Seen, WindowLimits};
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
 
 use crate::metrics::Meters;
+use event_windows::EventWindows;
 
 /// Name in metrics and dead letters.
 pub const NAME: &str = "normalize";
@@ -33,7 +39,7 @@ pub fn dead_letter_codes() -> Vec<&'static str> {
 /// The stage of one worker.
 pub struct Normalize {
     normalizer: Normalizer,
-    windows: Windows,
+    windows: EventWindows,
     wire: Wire,
     partitions: i32,
     key: Vec<u8>,
@@ -41,13 +47,16 @@ pub struct Normalize {
 }
 
 impl Normalize {
-    /// `partitions` is the number of the normalized topic's.
-    pub fn new(config: NormalizerConfig, limits: WindowLimits, partitions: i32) -> Normalize {
+    /// `partitions` is the number of the normalized topic's; `forgotten` sums up the events that left a window before their
+    /// time.
+    pub fn new(
+        config: NormalizerConfig,
+        limits: WindowLimits,
+        partitions: i32,
+        forgotten: Arc<AtomicU64>,
+    ) -> Normalize {
         Normalize {
-            windows: Windows {
-                limits,
-                open: Vec::new(),
-            },
+            windows: EventWindows::new(limits, forgotten),
             wire: config.wire.clone(),
             partitions,
             key: Vec::new(),
@@ -117,7 +126,7 @@ impl Normalize {
     /// A raw message that an earlier owner finished: only its event counts.
     pub fn remember(&mut self, raw: &RawMessage<'_>) {
         if let Ok(parsed) = self.normalizer.parse(raw) {
-            self.windows.observe(raw, parsed.event_key());
+            self.windows.remember(raw, parsed.event_key());
         }
     }
 
@@ -155,45 +164,21 @@ impl Stage for Normalize {
     }
 
     fn memory(&self) -> Option<Memory> {
+        let limits = self.windows.limits();
         Some(Memory {
-            micros: self.windows.limits.micros,
-            offsets: i64::from(self.windows.limits.max_ids),
+            micros: limits.micros,
+            offsets: i64::from(limits.max_ids),
         })
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {
         self.meters.flush(wall_clock());
+        self.windows.turn();
         Ok(())
     }
 
     fn forget(&mut self, partition: &Partition) {
-        self.windows
-            .open
-            .retain(|(topic, number, _)| *topic != *partition.topic || *number != partition.number);
-    }
-}
-
-/// The event windows of the raw partitions that this worker reads: a handful.
-struct Windows {
-    limits: WindowLimits,
-    open: Vec<(String, i32, EventWindow)>,
-}
-
-impl Windows {
-    /// What earlier messages of the partition say about the event.
-    fn observe(&mut self, raw: &RawMessage<'_>, event_key: EventKey) -> Seen {
-        let known = self
-            .open
-            .iter()
-            .position(|(topic, number, _)| *number == raw.partition && topic == raw.feed);
-        let position = known.unwrap_or_else(|| {
-            self.open
-                .push((raw.feed.to_owned(), raw.partition, EventWindow::new(self.limits)));
-            self.open.len() - 1
-        });
-        self.open.get_mut(position).map_or(Seen::New, |(_, _, window)| {
-            window.observe(raw.offset, raw.appended_at, event_key)
-        })
+        self.windows.forget(partition);
     }
 }
 

@@ -12,7 +12,11 @@ fn stage() -> Normalize {
         micros: 300_000_000,
         max_ids: 1_000,
     };
-    Normalize::new(NormalizerConfig::default(), limits, 4)
+    stage_of(limits, Arc::default())
+}
+
+fn stage_of(limits: WindowLimits, forgotten: Arc<AtomicU64>) -> Normalize {
+    Normalize::new(NormalizerConfig::default(), limits, 4, forgotten)
 }
 
 fn raw(payload: &[u8], offset: i64) -> RawMessage<'_> {
@@ -116,6 +120,33 @@ fn a_repeated_event_is_counted_and_not_emitted() {
         NOON,
     );
     assert_eq!(out.len(), 1, "another raw partition has its own window");
+}
+
+#[test]
+fn a_flood_that_shortens_the_window_is_counted_once_also_where_it_is_read_back() {
+    let limits = WindowLimits {
+        micros: 300_000_000,
+        max_ids: 10,
+    };
+    let (forgotten, mut out) = (Arc::new(AtomicU64::new(0)), StageOutput::default());
+    let mut first = stage_of(limits, Arc::clone(&forgotten));
+    let messages: Vec<Vec<u8>> = (0..14).map(|number| tick(&format!("e-{number}"), "A")).collect();
+    for (offset, payload) in (0..).zip(&messages) {
+        first.record(&raw(payload, offset), &mut out, NOON);
+    }
+    first.turn().unwrap();
+    first.turn().unwrap();
+    assert_eq!(forgotten.load(std::sync::atomic::Ordering::Relaxed), 4);
+
+    let mut next = stage_of(limits, Arc::clone(&forgotten));
+    for (offset, payload) in (0..).zip(&messages) {
+        next.remember(&raw(payload, offset));
+    }
+    out.clear();
+    next.record(&raw(&messages[3], 14), &mut out, NOON);
+    next.turn().unwrap();
+    assert_eq!(out.len(), 1, "it was forgotten, so it passes");
+    assert_eq!(forgotten.load(std::sync::atomic::Ordering::Relaxed), 5);
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! What is the same event and what is not: tenants, sources and instruments share ids, producers try again, and nothing is
+//! lost or doubled.
+
+use e2e::{Pipeline, RAW, eventually};
+use testkit::kafka::{Outgoing, Publisher};
+
+const PARTITION: i32 = 2;
+
+/// What a message of shape A says, and how it is sent.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    tenant: &'a str,
+    source: &'a str,
+    id: &'a str,
+    instrument: &'a str,
+    price: &'a str,
+    sent: &'a str,
+}
+
+impl Said<'_> {
+    fn payload(&self) -> String {
+        let Said {
+            tenant,
+            source,
+            id,
+            instrument,
+            price,
+            sent,
+        } = self;
+        format!(
+            r#"{{"envelope":{{"event_type":"tick","event_id":"{id}","timestamp":"{sent}","tenant_id":"{tenant}","source":"{source}","version":"1.0","correlation_id":"sent at {sent}"}},"payload":{{"market":"MISO","instrument_id":"{instrument}","raw_data":{{"timestamp":"2026-10-01T10:00:00Z","price":{price},"volume":1}}}}}}"#
+        )
+    }
+}
+
+fn publish(pipeline: &Pipeline, said: &[Said<'_>]) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for said in said {
+        let outgoing = Outgoing {
+            partition: Some(PARTITION),
+            key: Some(said.instrument.to_owned()),
+            payload: said.payload().into_bytes(),
+            headers: Vec::new(),
+        };
+        publisher.send(&outgoing).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+/// The rows of an instrument in the order of the log: tenant, source, price, and whether the id was reused.
+fn rows(pipeline: &Pipeline, table: &str, instruments: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT concatWithSeparator(' ', tenant_id, source_system, instrument_id, toString(price), \
+         if(arrayExists(flag -> toString(flag) = 'event_id_reused', quality_flags), 'reused', '-')) \
+         FROM {table} WHERE instrument_id LIKE '{instruments}' ORDER BY raw_offset"
+    );
+    pipeline.clickhouse.rows(&sql).unwrap().into_iter().flatten().collect()
+}
+
+/// Waits until a message that was published last has its row: then all earlier ones of the partition are decided.
+fn settle(pipeline: &Pipeline, name: &str) {
+    let last = Said {
+        tenant: "events-last",
+        source: "s",
+        id: name,
+        instrument: name,
+        price: "1",
+        sent: "2026-10-01T10:00:00Z",
+    };
+    publish(pipeline, &[last]);
+    for table in ["market_ticks", "enriched_ticks"] {
+        let sql = format!("SELECT count() FROM {table} WHERE instrument_id = '{name}'");
+        eventually(&sql, || Ok(pipeline.clickhouse.number(&sql)? == 1)).unwrap();
+    }
+}
+
+const FIRST: Said<'static> = Said {
+    tenant: "alpha",
+    source: "s1",
+    id: "EVENTS-1",
+    instrument: "EVENTS.A",
+    price: "7.25",
+    sent: "2026-10-01T10:00:01Z",
+};
+
+#[test]
+fn two_tenants_with_the_same_event_ids_both_have_all_their_ticks() {
+    let pipeline = Pipeline::shared();
+    let ids: Vec<String> = (1..=100).map(|number| format!("X-{number}")).collect();
+    for tenant in ["alpha", "beta"] {
+        let said: Vec<Said<'_>> = ids
+            .iter()
+            .map(|id| Said {
+                tenant,
+                id,
+                instrument: "EVENTS.TENANTS",
+                ..FIRST
+            })
+            .collect();
+        publish(&pipeline, &said);
+    }
+    settle(&pipeline, "EVENTS-TENANTS-LAST");
+    for table in ["market_ticks", "enriched_ticks"] {
+        let rows = rows(&pipeline, table, "EVENTS.TENANTS");
+        let of = |tenant: &str| {
+            let row = format!("{tenant} s1 EVENTS.TENANTS 7.25 -");
+            rows.iter().filter(|found| **found == row).count()
+        };
+        assert_eq!(
+            (of("alpha"), of("beta"), rows.len()),
+            (100, 100, 200),
+            "{table}: {rows:?}"
+        );
+    }
+    pipeline.agree().unwrap();
+}
+
+#[test]
+fn one_id_for_other_facts_is_no_repetition_and_is_flagged_while_a_retry_is_dropped() {
+    let pipeline = Pipeline::shared();
+    let said = [
+        FIRST,
+        // A retry: sent later, the same number in another form.
+        Said {
+            price: "7.2500",
+            sent: "2026-10-01T10:00:09Z",
+            ..FIRST
+        },
+        Said { source: "s2", ..FIRST },
+        Said {
+            instrument: "EVENTS.B",
+            ..FIRST
+        },
+        Said { price: "8", ..FIRST },
+        // What was said first, and what was said last, again.
+        FIRST,
+        Said { price: "8.0", ..FIRST },
+    ];
+    publish(&pipeline, &said);
+    settle(&pipeline, "EVENTS-FACTS-LAST");
+    let expected = [
+        "alpha s1 EVENTS.A 7.25 -",
+        "alpha s2 EVENTS.A 7.25 -",
+        "alpha s1 EVENTS.B 7.25 reused",
+        "alpha s1 EVENTS.A 8 reused",
+    ];
+    for table in ["market_ticks", "enriched_ticks"] {
+        assert_eq!(rows(&pipeline, table, "EVENTS._"), expected, "{table}");
+    }
+    pipeline.agree().unwrap();
+}
