@@ -79,6 +79,13 @@ impl QualityFlags {
     /// No flag.
     pub const NONE: QualityFlags = QualityFlags(0);
 
+    /// One flag.
+    pub fn of(flag: QualityFlag) -> QualityFlags {
+        let mut flags = QualityFlags::NONE;
+        flags.insert(flag);
+        flags
+    }
+
     /// Adds a flag.
     pub fn insert(&mut self, flag: QualityFlag) {
         self.0 |= 1 << flag as u8;

@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 
-use domain::{EventKey, Micros};
+use domain::{EventKey, Micros, QualityFlag, QualityFlags};
 
 /// Limits of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,16 @@ pub enum Seen {
     Repeated,
     /// Earlier messages in the window have its id, and none of them its facts.
     IdReused,
+}
+
+impl Seen {
+    /// The remark on the ticks of the message.
+    pub fn remarks(self) -> QualityFlags {
+        match self {
+            Seen::IdReused => QualityFlags::of(QualityFlag::EventIdReused),
+            Seen::New | Seen::Repeated => QualityFlags::NONE,
+        }
+    }
 }
 
 /// Slots to begin with; as many buckets.

@@ -77,7 +77,8 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
     for partition in clickhouse.rows(&format!("SELECT DISTINCT raw_partition FROM {table}"))? {
         let rows = clickhouse.rows(&format!(
             "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, source_event_id, price, \
-             if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp) FROM {table} \
+             if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp), \
+             has(quality_flags, 'event_id_reused') FROM {table} \
              WHERE raw_partition = {}",
             cell(&partition, 0)?
         ))?;
@@ -117,7 +118,8 @@ fn says(row: &Row, tick: &Tick) -> anyhow::Result<bool> {
         && tick.event_id.as_deref().is_none_or(|id| event == id)
         && at_scale(cell(row, 7)?, 8) == Some(tick.price)
         && volume == tick.volume
-        && cell(row, 9)?.parse() == Ok(tick.time))
+        && cell(row, 9)?.parse() == Ok(tick.time)
+        && (cell(row, 10)? == "1") == tick.reused_id)
 }
 
 /// Which intervals do not count which ticks, as the table says; impossible statements are findings.

@@ -51,7 +51,7 @@ fn publish(pipeline: &Pipeline, said: &[Said<'_>]) {
 fn rows(pipeline: &Pipeline, table: &str, instruments: &str) -> Vec<String> {
     let sql = format!(
         "SELECT concatWithSeparator(' ', tenant_id, source_system, instrument_id, toString(price), \
-         if(arrayExists(flag -> toString(flag) = 'event_id_reused', quality_flags), 'reused', '-')) \
+         if(has(quality_flags, 'event_id_reused'), 'reused', '-')) \
          FROM {table} WHERE instrument_id LIKE '{instruments}' ORDER BY raw_offset"
     );
     pipeline.clickhouse.rows(&sql).unwrap().into_iter().flatten().collect()

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use domain::{Decimal, Enrichment, Interval, LateTick, Micros, QualityFlags, Tick};
+use domain::{Decimal, Enrichment, Interval, LateTick, Micros, QualityFlag, QualityFlags, Tick};
 
 /// Between two values; no identifier can hold it.
 pub const SEPARATOR: char = '\x1f';
@@ -19,6 +19,8 @@ enum Form {
     Time,
     OptionalTime,
     List,
+    /// Whether this quality flag is set: the remark that is a function of the log.
+    Flag(QualityFlag),
 }
 
 /// A column of the text.
@@ -56,6 +58,7 @@ impl Column {
             Form::Time => format!("toString(toUnixTimestamp64Micro({name}))"),
             Form::OptionalTime => format!("ifNull(toString(toUnixTimestamp64Micro({name})), '\\\\N')"),
             Form::List => format!("arrayStringConcat({name}, ',')"),
+            Form::Flag(flag) => format!("toString(has({name}, '{}'))", flag.name()),
         }
     }
 }
@@ -96,6 +99,10 @@ pub const TICK: &[Column] = &[
     plain("correlation_id"),
     optional("causation_id"),
     time("appended_at"),
+    Column {
+        name: "quality_flags",
+        form: Form::Flag(QualityFlag::EventIdReused),
+    },
 ];
 
 /// What normalization remarked about a tick: known from its record only.
@@ -233,7 +240,8 @@ impl<'a> Writer<'a> {
             .value(tick.source_event_id)
             .value(tick.correlation_id)
             .optional(tick.causation_id)
-            .value(tick.appended_at);
+            .value(tick.appended_at)
+            .value(u8::from(tick.quality_flags.contains(QualityFlag::EventIdReused)));
     }
 
     /// [`REMARKS`].

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Micros, QualityFlags, RowRanges, Tick};
+use domain::{Micros, RowRanges, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
 use stream::event_window::{EventWindow, Seen, WindowLimits};
@@ -157,7 +157,7 @@ impl RawWalk {
             return None;
         }
         let mut emitted = 0;
-        let rejected = parsed.emit(message.appended_at, QualityFlags::NONE, &mut |tick| {
+        let rejected = parsed.emit(message.appended_at, seen.remarks(), &mut |tick| {
             emitted += 1;
             emit(tick);
         });

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 use codec::{Wire, framing};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Classified, ErrorClass, Micros, QualityFlags, RowRanges, Tick};
+use domain::{Classified, ErrorClass, Micros, RowRanges, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text};
 use stream::event_window::{Seen, WindowLimits};
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
@@ -86,13 +86,14 @@ impl Normalize {
         };
         let rows = parsed.rows() as u64;
         meters.batch().parsed += 1;
-        if windows.observe(raw, parsed.event_key()) == Seen::Repeated {
+        let seen = windows.observe(raw, parsed.event_key());
+        if seen == Seen::Repeated {
             meters.batch().duplicates += rows;
             return Verdict::Duplicate;
         }
         // Only documents have rows that can be refused, so only they need it afterwards.
         let correlation_id = raw.format.map(|_| parsed.correlation_id().to_owned());
-        let rejected = parsed.emit(now, QualityFlags::NONE, &mut |tick| {
+        let rejected = parsed.emit(now, seen.remarks(), &mut |tick| {
             write_key(tick, key);
             let Ok(()) = out.push(partition_of(key, *partitions), &[key], |bytes| {
                 wire.encode_tick(tick, bytes);

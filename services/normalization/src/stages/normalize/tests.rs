@@ -123,6 +123,39 @@ fn a_repeated_event_is_counted_and_not_emitted() {
 }
 
 #[test]
+fn one_id_of_two_tenants_is_two_events_and_one_id_for_two_prices_is_flagged() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    let said = |tenant: &str, price: &str, correlation_id: &str| {
+        let payload = String::from_utf8(tick("e", "A")).unwrap();
+        payload.replace("acme", tenant).replace("31.55", price).replace(
+            "\"envelope\":{",
+            &format!("\"envelope\":{{\"correlation_id\":\"{correlation_id}\","),
+        )
+    };
+    let messages = [
+        said("acme", "31.55", "c1"),
+        said("zeta", "31.55", "c1"),
+        said("acme", "31.550", "c2"),
+        said("acme", "30", "c1"),
+        said("acme", "31.55", "c3"),
+    ];
+    for (offset, payload) in (0..).zip(&messages) {
+        stage.record(&raw(payload.as_bytes(), offset), &mut out, NOON);
+    }
+    let wire = Wire::single_object();
+    let emitted: Vec<(i64, bool)> = out
+        .iter()
+        .map(|(_, _, payload)| {
+            let tick = wire.decode_tick(payload).unwrap();
+            let is_flagged = tick.quality_flags.contains(domain::QualityFlag::EventIdReused);
+            (tick.origin.offset, is_flagged)
+        })
+        .collect();
+    assert_eq!(emitted, [(0, false), (1, false), (3, true)]);
+    assert_eq!((stage.counts().emitted, stage.counts().duplicates), (3, 2));
+}
+
+#[test]
 fn a_flood_that_shortens_the_window_is_counted_once_also_where_it_is_read_back() {
     let limits = WindowLimits {
         micros: 300_000_000,
