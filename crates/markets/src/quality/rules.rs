@@ -14,9 +14,9 @@ pub struct Rule {
     pub description: &'static str,
     /// The flag that it sets, where it sets one.
     pub flag: Option<&'static str>,
-    /// `flag`, or `reject` (to the topic `dlq`).
+    /// `flag`, `reject` (to the topic `dlq`), or `drop` (counted as `duplicate`).
     pub action: &'static str,
-    /// Rules that reject are always on.
+    /// Rules that reject or drop are always on.
     pub enabled: bool,
     /// In force, as text; absent where the rule has none.
     pub threshold: Option<String>,
@@ -111,6 +111,20 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
             None,
             "the start of an interval is not a multiple of its length (MISO)",
         ),
+        flag(
+            "event_id_unique",
+            QualityFlag::EventIdReused,
+            None,
+            "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the tenant, source and event id, with other facts",
+        ),
+        Rule {
+            name: "event_repeated",
+            description: "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S carried the same event: tenant, source, event id and facts; POST /validate shows the flag, stored ticks never have it",
+            flag: Some(QualityFlag::Duplicate.name()),
+            action: "drop",
+            enabled: true,
+            threshold: None,
+        },
         reject("volume_non_negative", Some("0"), "volume below zero"),
         reject(
             "price_present",
