@@ -94,9 +94,10 @@ impl Validator {
             Ok(parsed) => parsed,
             Err(rejection) => return refused(rejection),
         };
-        let is_repetition = self.is_repetition(parsed.event_key(), now);
+        let seen = self.seen(parsed.event_key(), now);
+        let is_repetition = seen == Seen::Repeated;
         let (mut ticks, mut flags) = (0, QualityFlags::NONE);
-        let rejected = parsed.emit(now, QualityFlags::NONE, &mut |tick| {
+        let rejected = parsed.emit(now, seen.remarks(), &mut |tick| {
             ticks += 1;
             tick.quality_flags.iter().for_each(|flag| flags.insert(flag));
         });
@@ -107,12 +108,12 @@ impl Validator {
     }
 
     // As with the stage, what is refused as a whole is no earlier message.
-    fn is_repetition(&self, event_key: EventKey, now: Micros) -> bool {
+    fn seen(&self, event_key: EventKey, now: Micros) -> Seen {
         // The window is whole between any two statements: a panic elsewhere cannot have left it half changed.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = asked.next_offset;
         asked.next_offset += 1;
-        asked.window.observe(offset, now, event_key) == Seen::Repeated
+        asked.window.observe(offset, now, event_key)
     }
 }
 
