@@ -205,16 +205,17 @@ mod tests {
     #[test]
     fn the_same_tick_twice_within_the_window_is_a_duplicate_and_a_refused_one_is_not_remembered() {
         let (validator, now) = (validator(), wall_clock());
-        let (refused, tick) = (envelope("twice", json!("x")), envelope("twice", json!(1)));
-        let flags = |body: &str, at: Micros| {
-            let answer = validator.validate(body.as_bytes(), None, None, at);
+        let [refused, sound, other] = [json!("x"), json!(1), json!(2)].map(|price| envelope("twice", price));
+        let flags = |payload: &str, at: Micros| {
+            let answer = validator.validate(payload.as_bytes(), None, None, at);
             (answer.quality_flags, answer.ticks)
         };
         assert_eq!(flags(&refused, now), (vec![], 0));
-        assert_eq!(flags(&tick, now + 1), (vec!["missing_volume"], 1));
-        assert_eq!(flags(&tick, now + 2), (vec!["missing_volume", "duplicate"], 0));
-        // After the window the event is new.
-        assert_eq!(flags(&tick, now + 301_000_000).1, 1);
+        assert_eq!(flags(&sound, now + 1), (vec!["missing_volume"], 1));
+        assert_eq!(flags(&sound, now + 2), (vec!["missing_volume", "duplicate"], 0));
+        assert!(flags(&other, now + 3).0.contains(&"event_id_reused"));
+        // Repetitions count as earlier messages; after the window the event is new.
+        assert_eq!(flags(&sound, now + 301_000_000).1, 1);
     }
 
     #[test]

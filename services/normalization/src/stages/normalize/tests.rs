@@ -94,7 +94,10 @@ fn a_repeated_event_is_counted_and_not_emitted() {
     let (mut stage, mut out) = (stage(), StageOutput::default());
     stage.record(&raw(&tick("e", "A"), 0), &mut out, NOON);
     out.clear();
-    assert_eq!(stage.record(&raw(&tick("e", "A"), 1), &mut out, NOON), Verdict::Done);
+    assert_eq!(
+        stage.record(&raw(&tick("e", "A"), 1), &mut out, NOON),
+        Verdict::Duplicate
+    );
     assert!(out.is_empty());
     assert_eq!(
         stage.counts(),
