@@ -353,6 +353,23 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_has_none_of_the_servers_words() {
+        for code in ["unreachable", "timeout", "cancelled", "invalid_data", "access_denied"] {
+            let text = "invalid byte sequence for encoding \"UTF8\": 0x00 (os error 111)".to_owned();
+            let error = StoreError::fatal(Store::Postgres, "find prices", code, text);
+            let summary = error.summary();
+            assert!(
+                summary.starts_with("postgres ") && !summary.contains("0x00"),
+                "{summary}"
+            );
+            assert!(
+                !summary.contains("os error") && !summary.contains("find prices"),
+                "{summary}"
+            );
+        }
+    }
+
+    #[test]
     fn redis_errors_say_what_to_do() {
         for (kind, code_word, class, code) in [
             (ErrorKind::Io, None, Transient, "unreachable"),

@@ -50,7 +50,7 @@ async fn migrations_run_twice_and_two_at_once() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = Postgres::connect(&stack.env()["DATA_PROC_POSTGRES_DSN"], 5).unwrap();
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
-    assert_eq!(one.unwrap() + other.unwrap(), 2);
+    assert_eq!(one.unwrap() + other.unwrap(), 3);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     let rows = postgres
         .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
@@ -60,7 +60,8 @@ async fn migrations_run_twice_and_two_at_once() {
         rows,
         [
             [Some("reference".to_owned()), None],
-            [Some("projections".to_owned()), None]
+            [Some("projections".to_owned()), None],
+            [Some("latest_prices_by_time".to_owned()), None]
         ]
     );
 }
@@ -125,6 +126,37 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
         );
         postgres.exec("DELETE FROM served_latest_prices").await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_prices_of_a_tenant_are_read_by_an_index_and_readers_are_cut_off() {
+    let (_stack, postgres) = setup().await;
+    let rows = "INSERT INTO served_latest_prices SELECT '', 'default', 'I' || i, i, 1, timestamptz 'epoch' + i * interval '1 s', \
+                'f', 0, i, 0, 0, 'MISO', 'trade', 'USD', 'MWh', '{}', now() FROM generate_series(1, 20000) i";
+    postgres.exec(rows).await.unwrap();
+    postgres.exec("ANALYZE served_latest_prices").await.unwrap();
+    let limit = Duration::from_millis(500);
+    let readers = postgres.for_readers(1, limit).unwrap();
+    let newest = LatestPriceStore::new(readers.clone(), "")
+        .newest_of("default", 2)
+        .await
+        .unwrap();
+    let ids: Vec<&str> = newest.iter().map(|price| price.instrument_id.as_str()).collect();
+    assert_eq!(ids, ["I20000", "I19999"]);
+    let used = "SELECT idx_scan > 0, idx_tup_read < 100 FROM pg_stat_user_indexes \
+                WHERE indexrelname = 'served_latest_prices_by_time'";
+    let yes = || Some("t".to_owned());
+    common::eventually("the server says that it used the index", async || {
+        postgres.query_text(used).await.unwrap() == [[yes(), yes()]]
+    })
+    .await;
+    let error = readers.query_text("SELECT pg_sleep(60)").await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Transient, "cancelled"),
+        "{error}"
+    );
+    assert_eq!(error.summary(), "postgres took too long and was stopped");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
