@@ -170,6 +170,13 @@ pub const SHARED: &[Declared] = &[
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(
+        stage::PARTITION_BLOCKED,
+        Kind::Gauge,
+        "state",
+        "1 while a partition cannot be read on (a batch that cannot be unpacked, an open transaction), else 0.",
+    )
+    .labels(&["group", "topic", "partition"]),
+    Declared::new(
         stage::DLQ_MESSAGES,
         Kind::Counter,
         "messages",

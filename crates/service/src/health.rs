@@ -243,6 +243,9 @@ impl Health {
                 checks.insert(name, workers_record(&inner.workers, critical));
             }
         }
+        if !inner.workers.is_empty() {
+            checks.insert("partitions", partitions_record(&inner.workers));
+        }
         let worst = |state: &BreakerState| match state {
             BreakerState::Closed => 0,
             BreakerState::HalfOpen => 1,
@@ -354,6 +357,16 @@ fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> Chec
             WorkerState::Stopped => Some(format!("{} has stopped", status.name())),
         })
         .collect();
+    of_process(problems, critical, "threads of this process")
+}
+
+/// Partitions that cannot be read on (INV-9). The others go on, so the service is not useless.
+fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord {
+    let problems = workers.iter().flat_map(|(status, _)| status.blocked().into_values());
+    of_process(problems.collect(), false, "partitions that this process reads")
+}
+
+fn of_process(problems: Vec<String>, critical: bool, target: &str) -> CheckRecord {
     CheckRecord {
         status: if problems.is_empty() {
             Outcome::Pass
@@ -362,7 +375,7 @@ fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> Chec
         },
         critical,
         duration_ms: 0,
-        target: "threads of this process".to_owned(),
+        target: target.to_owned(),
         error: Some(problems.join("; ")).filter(|text| !text.is_empty()),
         last_check: Some(format!("{:.3}", jiff::Timestamp::now())),
     }

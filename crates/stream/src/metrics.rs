@@ -27,6 +27,8 @@ pub const IN_FLIGHT: &str = "messages_in_flight";
 pub const ERRORS: &str = "errors_total";
 /// Gauge `{group,topic,partition}`.
 pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
+/// Gauge `{group,topic,partition}`: 1 while a partition cannot be read on.
+pub const PARTITION_BLOCKED: &str = "kafka_partition_blocked";
 /// Counter `{stage,error_code}`.
 pub const DLQ_MESSAGES: &str = "dlq_messages_total";
 /// Histogram `{stage}`: seconds from raw append to the stage.
@@ -41,6 +43,13 @@ pub const WRITES_FENCED: &str = "clickhouse_writes_fenced_total";
 /// Counts an error; both labels are of closed sets.
 pub fn error(error_type: &'static str, component: &'static str) {
     counter!(ERRORS, "error_type" => error_type, "component" => component).increment(1);
+}
+
+/// Whether a partition cannot be read on.
+pub(crate) fn partition_blocked(group: &str, partition: &Partition, is_blocked: bool) {
+    let (topic, number) = (partition.topic.to_string(), partition.number.to_string());
+    gauge!(PARTITION_BLOCKED, "group" => group.to_owned(), "topic" => topic, "partition" => number)
+        .set(if is_blocked { 1.0 } else { 0.0 });
 }
 
 /// Counts a dead letter, which is an error of its stage as well.

@@ -75,6 +75,7 @@ struct Inner {
     state: WorkerState,
     assigned: Vec<Partition>,
     lag: BTreeMap<Partition, i64>,
+    blocked: BTreeMap<Partition, String>,
 }
 
 impl WorkerStatus {
@@ -89,6 +90,7 @@ impl WorkerStatus {
                 state: WorkerState::Joining,
                 assigned: Vec::new(),
                 lag: BTreeMap::new(),
+                blocked: BTreeMap::new(),
             }),
         })
     }
@@ -138,6 +140,11 @@ impl WorkerStatus {
         self.lock().lag.clone()
     }
 
+    /// Partitions that cannot be read on, each with an explanation for people.
+    pub fn blocked(&self) -> BTreeMap<Partition, String> {
+        self.lock().blocked.clone()
+    }
+
     pub(crate) fn turned(&self, counts: &OutcomeCounts, took: Duration) {
         let now = wall_clock();
         self.last_turn.store(now, Ordering::Relaxed);
@@ -161,11 +168,20 @@ impl WorkerStatus {
     pub(crate) fn set_assigned(&self, assigned: Vec<Partition>) {
         let mut inner = self.lock();
         inner.lag.retain(|partition, _| assigned.contains(partition));
+        inner.blocked.retain(|partition, _| assigned.contains(partition));
         inner.assigned = assigned;
     }
 
     pub(crate) fn set_lag(&self, partition: Partition, lag: i64) {
         self.lock().lag.insert(partition, lag);
+    }
+
+    pub(crate) fn set_blocked(&self, partition: Partition, explained: Option<String>) {
+        let mut inner = self.lock();
+        match explained {
+            Some(explained) => inner.blocked.insert(partition, explained),
+            None => inner.blocked.remove(&partition),
+        };
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

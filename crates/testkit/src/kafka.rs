@@ -10,10 +10,12 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, Reso
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::hostile::read_headers;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,6 +58,8 @@ fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
+        // A batch may unpack to much more than a record may have.
+        .set("receive.message.max.bytes", "1000000000")
         // The default of 10 s would be taken for the recovery time of what is tested.
         .set("reconnect.backoff.max.ms", "500")
         .create()
@@ -163,13 +167,8 @@ impl Ends {
     }
 }
 
-fn owned(message: &impl Message) -> Record {
-    let headers = message.headers().map_or(Vec::new(), |headers| {
-        headers
-            .iter()
-            .map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec()))
-            .collect()
-    });
+fn owned(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or(Vec::new(), read_headers);
     Record {
         topic: message.topic().to_owned(),
         partition: message.partition(),

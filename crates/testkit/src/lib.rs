@@ -9,6 +9,7 @@ pub mod avro;
 pub mod bars;
 pub mod check;
 pub mod expect;
+pub mod hostile;
 pub mod http;
 pub mod kafka;
 pub mod load;

@@ -54,9 +54,8 @@ impl Range {
         for (gap, behind) in &self.gaps {
             reader.read(&partition, from, (*gap).min(self.end), &mut show)?;
             from = from.max(*gap);
-            if let Err(error) = reader.read(&partition, from, (*behind).min(self.end), &mut show) {
-                tracing::debug!(error = %error, "records of an accepted gap cannot be read");
-            }
+            // What can be read of a gap is remembered by normalization, too.
+            reader.read_passing(&partition, from, (*behind).min(self.end), &mut show, |_, _| true)?;
             from = from.max(*behind);
         }
         reader.read(&partition, from, self.end, &mut show)

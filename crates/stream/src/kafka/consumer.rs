@@ -6,7 +6,7 @@
 //! default one.
 //! Failure: errors come back classified; informational ones (all brokers down) are logged and waited out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,9 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, Timestamp, TopicPartitionList};
 
 use super::classify;
+use super::consumption::{self, Consumption};
+use super::standing::Seen;
+pub use super::standing::Standing;
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StartAt, StreamError};
 
@@ -76,7 +79,7 @@ pub enum GroupEvent {
 #[derive(Default)]
 struct Context {
     events: Mutex<VecDeque<GroupEvent>>,
-    lag: Mutex<BTreeMap<(String, i32), i64>>,
+    seen: Mutex<BTreeMap<(String, i32), Seen>>,
     closing: AtomicBool,
 }
 
@@ -86,14 +89,11 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
-                if partition.app_offset >= 0 && partition.hi_offset >= 0 {
-                    lag.insert(
-                        (topic.clone(), number),
-                        (partition.hi_offset - partition.app_offset).max(0),
-                    );
+                if let Some(place) = Seen::of(&partition) {
+                    seen.insert((topic.clone(), number), place);
                 }
             }
         }
@@ -137,7 +137,9 @@ impl ConsumerContext for Context {
 /// A member of a consumer group.
 pub struct GroupConsumer {
     consumer: BaseConsumer<Context>,
-    started: std::cell::RefCell<BTreeSet<Partition>>,
+    started: std::cell::RefCell<BTreeMap<Partition, StartAt>>,
+    /// A batch could not be read since the last look; of which partition, the client does not say.
+    unreadable: std::cell::Cell<bool>,
 }
 
 impl GroupConsumer {
@@ -151,6 +153,7 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             consumer,
             started: std::cell::RefCell::default(),
+            unreadable: std::cell::Cell::new(false),
         })
     }
 
@@ -159,23 +162,33 @@ impl GroupConsumer {
         match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(KafkaError::MessageConsumption(code @ RDKafkaErrorCode::AutoOffsetReset))) => {
-                Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")))
-            }
-            Some(Err(KafkaError::MessageConsumption(
-                code @ (RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition),
-            ))) => Err(StreamError::transient("unknown_topic", format!("consume: {code}"))),
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(StreamError::transient(
+            Some(Err(KafkaError::MessageConsumption(code))) => self.consumption_error(code).map(|()| None),
+            Some(Err(error)) => Err(StreamError::transient(
                 "kafka_client_failed",
                 format!("consume: {error}"),
             )),
-            Some(Err(error)) => {
-                tracing::debug!(error = %error, "consumer reports a passing problem");
-                Ok(None)
-            }
         }
+    }
+
+    fn consumption_error(&self, code: RDKafkaErrorCode) -> Result<(), StreamError> {
+        match consumption::of(code) {
+            Consumption::Passing => tracing::debug!(error = %code, "consumer reports a passing problem"),
+            Consumption::Unreadable => {
+                tracing::debug!(error = %code, "a batch cannot be read");
+                self.unreadable.set(true);
+            }
+            Consumption::Unknown => return Err(StreamError::transient("unknown_topic", format!("consume: {code}"))),
+            Consumption::OutOfRange => {
+                return Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")));
+            }
+            Consumption::Refused => return Err(classify("consume", &KafkaError::MessageConsumption(code))),
+        }
+        Ok(())
+    }
+
+    /// Whether a batch could not be read since this was asked last.
+    pub fn take_unreadable(&self) -> bool {
+        self.unreadable.take()
     }
 
     /// What the group has asked since the last call, in order.
@@ -205,13 +218,13 @@ impl GroupConsumer {
         self.consumer
             .incremental_assign(&list([(partition, offset)])?)
             .map_err(|e| classify("start partition", &e))?;
-        self.started.borrow_mut().insert(partition.clone());
+        self.started.borrow_mut().insert(partition.clone(), at);
         Ok(())
     }
 
     /// Stops consuming without telling the group (to start again elsewhere in the log).
     pub fn stop(&self, partition: &Partition) -> Result<(), StreamError> {
-        if self.started.borrow_mut().remove(partition) {
+        if self.started.borrow_mut().remove(partition).is_some() {
             self.consumer
                 .incremental_unassign(&list([(partition, Offset::Invalid)])?)
                 .map_err(|e| classify("stop partition", &e))?;
@@ -225,7 +238,7 @@ impl GroupConsumer {
             let mut started = self.started.borrow_mut();
             partitions
                 .iter()
-                .filter(|partition| started.remove(*partition))
+                .filter(|partition| started.remove(*partition).is_some())
                 .collect()
         };
         let list = list(consumed.into_iter().map(|partition| (partition, Offset::Invalid)))?;
@@ -290,25 +303,16 @@ impl GroupConsumer {
         std::mem::forget(self);
     }
 
-    /// Messages between the position and the end of the log, as of the last statistics.
-    pub fn lag(&self) -> Vec<(Partition, i64)> {
-        let lag = self
-            .consumer
-            .context()
-            .lag
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        lag.iter()
-            .map(|((topic, number), lag)| {
-                (
-                    Partition {
-                        topic: Arc::from(topic.as_str()),
-                        number: *number,
-                    },
-                    *lag,
-                )
-            })
-            .collect()
+    /// Where the reading of each started partition stands, as of the last statistics.
+    pub fn standings(&self) -> Vec<Standing> {
+        let context = self.consumer.context();
+        let seen = context.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = self.started.borrow();
+        let standing = |(partition, at): (&Partition, &StartAt)| {
+            let seen = seen.get(&(partition.topic.to_string(), partition.number))?;
+            Some(seen.standing(partition, *at))
+        };
+        started.iter().filter_map(standing).collect()
     }
 }
 

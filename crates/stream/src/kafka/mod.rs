@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod consumer;
+pub(crate) mod consumption;
 pub mod describe;
+pub(crate) mod examine;
 pub mod groups;
 pub(crate) mod headers;
 pub mod passthrough;
@@ -12,6 +14,7 @@ pub mod publisher;
 mod push;
 pub mod reader;
 pub mod settings;
+mod standing;
 pub mod topic_settings;
 
 use rdkafka::error::KafkaError;

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use domain::Micros;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::consumer::borrow;
+use super::consumption::{self, Consumption};
 use super::{classify, settings};
 use crate::{Message, Partition, StreamError};
 
@@ -16,15 +18,28 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A reader of single partitions.
 pub struct LogReader {
-    consumer: BaseConsumer,
+    pub(super) consumer: BaseConsumer,
+}
+
+/// A place that cannot be read.
+struct Unreadable {
+    offset: i64,
+    code: RDKafkaErrorCode,
 }
 
 impl LogReader {
     /// Connects lazily: errors show on the first call.
     pub fn new(bootstrap: &str) -> Result<LogReader, StreamError> {
-        let consumer = settings::reader(bootstrap, "dp-reader")
-            .create()
-            .map_err(|e| classify("create reader", &e))?;
+        LogReader::with(&settings::reader(bootstrap, "dp-reader"))
+    }
+
+    /// A reader that also sees what belongs to transactions that are open or aborted, and the end of the log behind them.
+    pub fn uncommitted(bootstrap: &str) -> Result<LogReader, StreamError> {
+        LogReader::with(settings::reader(bootstrap, "dp-reader").set("isolation.level", "read_uncommitted"))
+    }
+
+    fn with(config: &ClientConfig) -> Result<LogReader, StreamError> {
+        let consumer = config.create().map_err(|e| classify("create reader", &e))?;
         Ok(LogReader { consumer })
     }
 
@@ -80,6 +95,9 @@ impl LogReader {
     }
 
     /// Shows every message of `[from, to)` in order. `each` returns false to stop early.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or a batch cannot be read: its position is named.
     pub fn read(
         &self,
         partition: &Partition,
@@ -87,14 +105,57 @@ impl LogReader {
         to: i64,
         mut each: impl FnMut(&Message<'_>) -> bool,
     ) -> Result<(), StreamError> {
+        match self.read_range(partition, from, to, &mut each)? {
+            None => Ok(()),
+            Some(Unreadable { offset, code }) => Err(StreamError::transient(
+                "unreadable_batch",
+                format!("{partition} cannot be read at offset {offset}: {code}"),
+            )),
+        }
+    }
+
+    /// Like [`LogReader::read`], but goes on behind a batch that cannot be read, where `may_pass` agrees to leave out
+    /// `[first, next)`.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`], where `may_pass` does not agree.
+    pub fn read_passing(
+        &self,
+        partition: &Partition,
+        from: i64,
+        to: i64,
+        mut each: impl FnMut(&Message<'_>) -> bool,
+        mut may_pass: impl FnMut(i64, i64) -> bool,
+    ) -> Result<(), StreamError> {
+        let mut from = from;
+        while let Some(Unreadable { offset, code }) = self.read_range(partition, from, to, &mut each)? {
+            let next = self.next_readable(partition, offset, to)?;
+            if !may_pass(offset, next) {
+                return Err(StreamError::transient(
+                    "unreadable_batch",
+                    format!("{partition} cannot be read at offset {offset}: {code}; what begins at {next} can be read"),
+                ));
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
+    fn read_range(
+        &self,
+        partition: &Partition,
+        from: i64,
+        to: i64,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Result<Option<Unreadable>, StreamError> {
         if from >= to {
-            return Ok(());
+            return Ok(None);
         }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(from))
             .map_err(|e| classify("make partition list", &e))?;
         self.consumer.assign(&list).map_err(|e| classify("assign reader", &e))?;
-        let result = self.read_assigned(partition, to, &mut each);
+        let result = self.read_assigned(partition, from, to, each);
         let _ = self.consumer.unassign();
         result
     }
@@ -102,33 +163,54 @@ impl LogReader {
     fn read_assigned(
         &self,
         partition: &Partition,
+        from: i64,
         to: i64,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
-    ) -> Result<(), StreamError> {
-        let mut last_progress = Instant::now();
+    ) -> Result<Option<Unreadable>, StreamError> {
+        let (mut offset, mut last_progress) = (from, Instant::now());
         loop {
             match self.consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => {
                     last_progress = Instant::now();
                     let message = borrow(&message);
+                    offset = message.offset + 1;
                     // Compaction may have removed the last offset of the range: the next one beyond ends it too.
-                    if message.offset >= to || !each(&message) || message.offset + 1 >= to {
-                        return Ok(());
+                    if message.offset >= to || !each(&message) || offset >= to {
+                        return Ok(None);
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(KafkaError::MessageConsumption(code))) if last_progress.elapsed() < CALL_TIMEOUT => {
-                    tracing::debug!(error = %code, partition = %partition, "reader waits");
-                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+                Some(Err(KafkaError::MessageConsumption(code))) => match consumption::of(code) {
+                    Consumption::Unreadable => {
+                        let offset = self.position(partition).map_or(offset, |position| position.max(offset));
+                        return Ok((offset < to).then_some(Unreadable { offset, code }));
+                    }
+                    Consumption::Passing if last_progress.elapsed() < CALL_TIMEOUT => {
+                        tracing::debug!(error = %code, partition = %partition, "reader waits");
+                    }
+                    _ => return Err(classify("read log", &KafkaError::MessageConsumption(code))),
+                },
                 Some(Err(error)) => return Err(classify("read log", &error)),
                 None if last_progress.elapsed() > CALL_TIMEOUT => {
                     return Err(StreamError::transient(
                         "kafka_unavailable",
-                        format!("nothing came from {partition} for {} s", CALL_TIMEOUT.as_secs()),
+                        format!(
+                            "nothing came from {partition} at offset {offset} for {} s",
+                            CALL_TIMEOUT.as_secs()
+                        ),
                     ));
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Where the client stands: behind marks of transactions, too, which it shows nobody.
+    fn position(&self, partition: &Partition) -> Option<i64> {
+        let positions = self.consumer.position().ok()?;
+        match positions.find_partition(&partition.topic, partition.number)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
         }
     }
 }

@@ -27,7 +27,8 @@ pub fn consumer(bootstrap: &str, group: &str, client_id: &str, pace: Pace) -> Cl
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")
         .set("max.poll.interval.ms", "300000")
-        .set("statistics.interval.ms", "5000");
+        // What the watch over stalled partitions sees of the log's end is as old as this.
+        .set("statistics.interval.ms", "2000");
     fetch(&mut config, pace);
     config
 }
@@ -42,6 +43,8 @@ pub fn reader(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true");
     fetch(&mut config, Pace::Prompt);
+    // What cannot be read is tried a few times in a row (`examine`).
+    config.set("fetch.error.backoff.ms", "1");
     config
 }
 
@@ -57,6 +60,7 @@ fn fetch(config: &mut ClientConfig, pace: Pace) {
     config
         .set("fetch.min.bytes", min_bytes)
         .set("fetch.wait.max.ms", wait.as_millis().to_string())
+        .set("receive.message.max.bytes", LARGEST_UNPACKED.to_string())
         // The default of 1000 ms stalls a partition for a second whenever its queue was full.
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100")
@@ -105,7 +109,8 @@ pub fn producer(bootstrap: &str, client_id: &str, compression: Compression) -> C
         .set("batch.size", "524288")
         // Some hundred milliseconds of a full load; more is memory without speed.
         .set("queue.buffering.max.messages", "20000")
-        .set("queue.buffering.max.kbytes", "65536")
+        // It has to hold the largest record.
+        .set("queue.buffering.max.kbytes", (MAX_SENT_BYTES / 1024).to_string())
         .set("message.max.bytes", MAX_SENT_BYTES.to_string())
         .set("compression.type", compression.name());
     config
@@ -116,6 +121,10 @@ pub const MAX_RAW_BYTES: usize = 64 * 1024 * 1024;
 /// Largest record of every topic that a stage writes to: a raw record fits into a dead letter, with room for what the
 /// letter says of itself.
 pub const MAX_SENT_BYTES: usize = MAX_RAW_BYTES + 8 * 1024 * 1024;
+
+/// Largest answer of a broker, and largest batch that the client unpacks from zstd. It guesses the size in steps of three, so
+/// three times the largest record.
+const LARGEST_UNPACKED: usize = 4 * MAX_RAW_BYTES;
 
 fn base(bootstrap: &str, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();

@@ -2,25 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kafka::consumer::GroupConsumer;
-use crate::{Partition, WorkerStatus};
+use crate::WorkerStatus;
+use crate::kafka::consumer::Standing;
 
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// When the lag was last taken over.
 #[derive(Default)]
 pub(super) struct Lag(Option<Instant>);
 
 impl Lag {
-    pub(super) fn refresh(&mut self, consumer: &GroupConsumer, assigned: &[Partition], status: &WorkerStatus) {
+    pub(super) fn refresh(&mut self, standings: impl FnOnce() -> Vec<Standing>, status: &WorkerStatus) {
         if self.0.is_some_and(|last| last.elapsed() < INTERVAL) {
             return;
         }
         self.0 = Some(Instant::now());
-        let ours = consumer
-            .lag()
-            .into_iter()
-            .filter(|(partition, _)| assigned.contains(partition));
-        ours.for_each(|(partition, lag)| status.set_lag(partition, lag));
+        for Standing {
+            partition,
+            position,
+            end,
+        } in standings()
+        {
+            status.set_lag(partition, (end - position).max(0));
+        }
     }
 }

@@ -10,6 +10,7 @@
 mod identity;
 mod io;
 mod lag;
+mod stalls;
 
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,11 @@ use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
 use crate::metrics::{self, StageSignals};
+use crate::stall::Stall;
 use crate::status::wall_clock;
 use crate::worker::identity::{Identity, KnownTopics};
 use crate::worker::lag::Lag;
+use crate::worker::stalls::StallWatch;
 use crate::{Message, Outcome, OutcomeCounts, Partition, Shutdown, StreamError, WorkerState, WorkerStatus, positions};
 
 /// What a stage does with its partitions. All calls come from the worker's thread.
@@ -39,6 +42,17 @@ pub trait Handler {
     }
     /// After each batch of messages, at least every few milliseconds: timers, acknowledgements, results of I/O.
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError>;
+    /// The next offset that it expects, where it knows better than the client, for which the marks of transactions are
+    /// read without a message.
+    fn position(&self, partition: &Partition) -> Option<i64> {
+        let _ = partition;
+        None
+    }
+    /// Nothing comes from a partition, for this cause. Answers whether reading goes on by what was done about it.
+    fn stalled(&mut self, io: &mut Io<'_>, stall: &Stall) -> Result<bool, StreamError> {
+        let _ = (io, stall);
+        Ok(false)
+    }
     /// These partitions go away (also at shutdown): finish what can be finished before [`Io::drain_deadline`].
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
 }
@@ -205,6 +219,7 @@ impl<'s> Session<'s> {
 
     fn run(mut self, handler: &mut dyn Handler) -> Result<(), StreamError> {
         let result = self.serve(handler);
+        stalls::forget(self.config, self.status);
         if let Some(size) = self.producer.refused_size() {
             // A topic made by hand, or by an older build, takes less than `dp topics create` gives it. The stage goes on
             // with shorter dead letters; every other output is far below what any topic takes.
@@ -237,6 +252,7 @@ impl<'s> Session<'s> {
         } = self;
         let (consumer, producer) = (&*consumer, &*producer);
         let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
+        let mut watch = StallWatch::new();
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
         while !shutdown.is_requested() {
@@ -267,7 +283,8 @@ impl<'s> Session<'s> {
             }
             let took = began.elapsed();
             let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
-            lag.refresh(consumer, assigned, status);
+            watch.turn(consumer, handler, &mut io, status)?;
+            lag.refresh(|| watch.standings(consumer, handler), status);
             status.turned(&counts, took);
         }
         io.drain_deadline = Instant::now() + config.drain_timeout;

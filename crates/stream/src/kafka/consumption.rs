@@ -1,0 +1,100 @@
+//! What an error of consuming means: one table for group consumers and readers.
+//!
+//! The client reports through one call what it repairs by itself (a broker that is away), what ends the client, and what
+//! keeps one partition from going on. The last kind names no partition here, so whoever reads asks again (`examine`).
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+/// What follows from an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consumption {
+    /// The client goes on by itself: brokers are away, leaders move.
+    Passing,
+    /// The records at a position cannot be read, and will not be next time.
+    Unreadable,
+    /// The topic or partition is not there.
+    Unknown,
+    /// The position lies outside of the log.
+    OutOfRange,
+    /// The broker refuses us.
+    Refused,
+}
+
+/// Sorts an error. A code that nobody has thought of counts as [`Consumption::Unreadable`], which only makes the reader
+/// look closer: it is never waited out in silence.
+pub(crate) fn of(code: Code) -> Consumption {
+    match code {
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => Consumption::OutOfRange,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => Consumption::Unknown,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::SaslAuthenticationFailed => Consumption::Refused,
+        Code::AllBrokersDown
+        | Code::BrokerTransportFailure
+        | Code::Resolve
+        | Code::OperationTimedOut
+        | Code::RequestTimedOut
+        | Code::TimedOutQueue
+        | Code::WaitingForCoordinator
+        | Code::WaitCache
+        | Code::Retry
+        | Code::NetworkException
+        | Code::BrokerNotAvailable
+        | Code::ReplicaNotAvailable
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::PreferredLeaderNotAvailable
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::OffsetNotAvailable
+        | Code::FetchSessionIdNotFound
+        | Code::InvalidFetchSessionEpoch
+        | Code::CoordinatorLoadInProgress
+        | Code::CoordinatorNotAvailable
+        | Code::NotCoordinator
+        | Code::RebalanceInProgress
+        | Code::IllegalGeneration
+        | Code::UnknownMemberId
+        | Code::MemberIdRequired
+        | Code::FencedInstanceId
+        | Code::PollExceeded
+        | Code::AssignmentLost
+        | Code::AssignPartitions
+        | Code::RevokePartitions
+        | Code::PartitionEOF
+        | Code::NoOffset
+        | Code::Authentication
+        | Code::SSL
+        | Code::NoError => Consumption::Passing,
+        _ => Consumption::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_is_passing_final_or_blocks_a_partition() {
+        for (code, meaning) in [
+            (Code::AllBrokersDown, Consumption::Passing),
+            (Code::BrokerTransportFailure, Consumption::Passing),
+            (Code::NotLeaderForPartition, Consumption::Passing),
+            (Code::PollExceeded, Consumption::Passing),
+            (Code::BadCompression, Consumption::Unreadable),
+            (Code::BadMessage, Consumption::Unreadable),
+            (Code::NotImplemented, Consumption::Unreadable),
+            (Code::MessageSizeTooLarge, Consumption::Unreadable),
+            (Code::InvalidMessage, Consumption::Unreadable),
+            (Code::CriticalSystemResource, Consumption::Unreadable),
+            (Code::KafkaStorageError, Consumption::Unreadable),
+            (Code::Underflow, Consumption::Unreadable),
+            (Code::UnknownTopicOrPartition, Consumption::Unknown),
+            (Code::AutoOffsetReset, Consumption::OutOfRange),
+            (Code::TopicAuthorizationFailed, Consumption::Refused),
+        ] {
+            assert_eq!(of(code), meaning, "{code}");
+        }
+    }
+}

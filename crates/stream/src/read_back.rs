@@ -1,0 +1,57 @@
+//! Where the memory of a stage begins: what is read again, without outputs, before the committed offset.
+//!
+//! Failure: what cannot be read there is passed: a decision has passed it before, else nothing behind it were committed.
+
+use domain::Micros;
+
+use crate::hop::Memory;
+use crate::kafka::reader::LogReader;
+use crate::{Message, Partition, StreamError};
+
+/// The first offset that a memory reaching back from `committed` can need.
+pub(crate) fn memory_start(
+    bootstrap: &str,
+    partition: &Partition,
+    committed: i64,
+    memory: Memory,
+) -> Result<i64, StreamError> {
+    let reader = LogReader::new(bootstrap)?;
+    let (oldest, _) = reader.log_range(partition)?;
+    let by_count = (committed - memory.offsets).max(oldest);
+    let Some(last_time) = last_time_before(&reader, partition, by_count, committed)? else {
+        return Ok(committed);
+    };
+    // A broker that cannot unpack a batch cannot tell its time either: then the count alone decides.
+    let by_time = match reader.offset_at(partition, last_time - memory.micros) {
+        Ok(offset) => offset.unwrap_or(committed),
+        Err(error) => {
+            tracing::debug!(partition = %partition, error = %error, "the log cannot be searched by time");
+            by_count
+        }
+    };
+    Ok(by_time.max(by_count).min(committed))
+}
+
+/// The time of the last message before `committed`, which may be a mark of a transaction or lie behind a batch that cannot
+/// be read.
+fn last_time_before(
+    reader: &LogReader,
+    partition: &Partition,
+    oldest: i64,
+    committed: i64,
+) -> Result<Option<Micros>, StreamError> {
+    let mut reach = 1;
+    loop {
+        let from = (committed - reach).max(oldest);
+        let mut last_time = None;
+        let each = |message: &Message<'_>| {
+            last_time = Some(message.timestamp);
+            true
+        };
+        reader.read_passing(partition, from, committed, each, |_, _| true)?;
+        if last_time.is_some() || from <= oldest {
+            return Ok(last_time);
+        }
+        reach *= 4;
+    }
+}

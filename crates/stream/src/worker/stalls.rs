@@ -1,0 +1,217 @@
+//! Watches for partitions from which nothing comes although their log goes on, and has each one looked at.
+//!
+//! Role: what stands still for [`STANDS_AFTER`], or at once when the client could not read a batch, is examined by a
+//! thread of its own (`kafka::examine`), so that the loop never waits. What is found goes to the handler, to health, to a
+//! metric and to the log, until the partition goes on.
+//! Failure: a look that fails is repeated; it changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::{Handler, Io, WorkerConfig};
+use crate::kafka::consumer::{GroupConsumer, Standing};
+use crate::kafka::examine::examine;
+use crate::stall::{Cause, Stall};
+use crate::{Partition, StreamError, WorkerStatus, metrics};
+
+/// How often standings are compared. Those of the client are two seconds old at most.
+const COMPARE_EVERY: Duration = Duration::from_millis(500);
+/// A partition that did not move for this long is looked at.
+const STANDS_AFTER: Duration = Duration::from_secs(3);
+/// And again, while it still does not move.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// A partition that stays blocked is named in the log this often.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+type Look = (Partition, i64, Result<Option<Stall>, StreamError>);
+
+/// One partition that is not at the end of its log.
+struct Standstill {
+    position: i64,
+    since: Instant,
+    looked: Option<Instant>,
+    is_looked_at: bool,
+    blocked: Option<Stall>,
+    said: Option<Instant>,
+    /// The client would fetch and unpack what cannot be read ten times a second.
+    is_paused: bool,
+}
+
+/// The watch of one session.
+pub(super) struct StallWatch {
+    standing: BTreeMap<Partition, Standstill>,
+    /// From a position to the next one, nothing is there to be read.
+    passed: BTreeMap<Partition, (i64, i64)>,
+    sender: Sender<Look>,
+    looks: Receiver<Look>,
+    compared: Instant,
+}
+
+impl StallWatch {
+    pub(super) fn new() -> StallWatch {
+        let (sender, looks) = channel();
+        StallWatch {
+            standing: BTreeMap::new(),
+            passed: BTreeMap::new(),
+            sender,
+            looks,
+            compared: Instant::now(),
+        }
+    }
+
+    /// One turn; cheap.
+    pub(super) fn turn(
+        &mut self,
+        consumer: &GroupConsumer,
+        handler: &mut dyn Handler,
+        io: &mut Io<'_>,
+        status: &WorkerStatus,
+    ) -> Result<(), StreamError> {
+        while let Ok(look) = self.looks.try_recv() {
+            self.looked(look, handler, io, status)?;
+        }
+        if self.compared.elapsed() < COMPARE_EVERY {
+            return Ok(());
+        }
+        self.compared = Instant::now();
+        let is_suspicious = consumer.take_unreadable();
+        let standings = self.standings(consumer, handler);
+        self.compare(&standings, io.config(), status);
+        // A handler without room polls nothing, so nothing can move.
+        if handler.has_room() {
+            self.look_at_what_stands(io.config(), is_suspicious);
+        }
+        Ok(())
+    }
+
+    /// Where the reading of each partition stands; what cannot be read by anybody counts as read.
+    pub(super) fn standings(&self, consumer: &GroupConsumer, handler: &dyn Handler) -> Vec<Standing> {
+        let mut standings = consumer.standings();
+        for standing in &mut standings {
+            if let Some(position) = handler.position(&standing.partition) {
+                standing.position = position;
+            }
+            if let Some((from, to)) = self.passed.get(&standing.partition)
+                && standing.position == *from
+            {
+                standing.position = *to;
+            }
+        }
+        standings
+    }
+
+    fn compare(&mut self, standings: &[Standing], config: &WorkerConfig, status: &WorkerStatus) {
+        let behind = |partition: &Partition| {
+            let standing = standings.iter().find(|standing| standing.partition == *partition)?;
+            (standing.position < standing.end).then_some(standing.position)
+        };
+        self.standing.retain(|partition, still| {
+            let stays = behind(partition) == Some(still.position);
+            if !stays && still.blocked.is_some() {
+                tracing::info!(event = "partition_unblocked", partition = %partition, "the partition goes on");
+                set_blocked(config, status, partition, None);
+            }
+            stays
+        });
+        for standing in standings.iter().filter(|standing| standing.position < standing.end) {
+            self.standing
+                .entry(standing.partition.clone())
+                .or_insert_with(|| Standstill {
+                    position: standing.position,
+                    since: Instant::now(),
+                    looked: None,
+                    is_looked_at: false,
+                    blocked: None,
+                    said: None,
+                    is_paused: false,
+                });
+        }
+    }
+
+    fn look_at_what_stands(&mut self, config: &WorkerConfig, is_suspicious: bool) {
+        for (partition, still) in &mut self.standing {
+            let is_due = match still.looked {
+                None => is_suspicious || still.since.elapsed() >= STANDS_AFTER,
+                Some(looked) => looked.elapsed() >= LOOK_AGAIN,
+            };
+            if still.is_looked_at || !is_due {
+                continue;
+            }
+            (still.is_looked_at, still.looked) = (true, Some(Instant::now()));
+            let (sender, bootstrap) = (self.sender.clone(), config.bootstrap.clone());
+            let (partition, position) = (partition.clone(), still.position);
+            std::thread::spawn(move || {
+                let found = examine(&bootstrap, &partition, position);
+                // The session may have ended meanwhile.
+                let _ = sender.send((partition, position, found));
+            });
+        }
+    }
+
+    fn looked(
+        &mut self,
+        (partition, position, found): Look,
+        handler: &mut dyn Handler,
+        io: &mut Io<'_>,
+        status: &WorkerStatus,
+    ) -> Result<(), StreamError> {
+        let Some(still) = self
+            .standing
+            .get_mut(&partition)
+            .filter(|still| still.position == position)
+        else {
+            return Ok(());
+        };
+        still.is_looked_at = false;
+        let stall = match found {
+            Ok(Some(stall)) => stall,
+            Ok(None) => {
+                if std::mem::take(&mut still.is_paused) {
+                    io.resume(&partition)?;
+                }
+                if still.blocked.take().is_some() {
+                    set_blocked(io.config(), status, &partition, None);
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::debug!(partition = %partition, error = %error, "cannot look at a partition that stands still");
+                return Ok(());
+            }
+        };
+        if handler.stalled(io, &stall)? {
+            self.standing.remove(&partition);
+            return Ok(());
+        }
+        if stall.cause == Cause::NothingReadable {
+            let from = self.passed.get(&partition).filter(|(_, to)| *to == position);
+            let from = from.map_or(position, |(from, _)| *from);
+            self.passed.insert(partition, (from, stall.end));
+            return Ok(());
+        }
+        if matches!(stall.cause, Cause::Unreadable { .. }) && !still.is_paused {
+            io.pause(&partition)?;
+            still.is_paused = true;
+        }
+        if still.blocked.as_ref() != Some(&stall) || still.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+            let explained = stall.explain(|to| io.config().reader().skip_command(&partition, to));
+            tracing::error!(event = "partition_blocked", kind = stall.kind(), partition = %partition, position, "{explained}");
+            set_blocked(io.config(), status, &partition, Some(explained));
+            (still.blocked, still.said) = (Some(stall), Some(Instant::now()));
+        }
+        Ok(())
+    }
+}
+
+/// The session ends: the next one finds out anew.
+pub(super) fn forget(config: &WorkerConfig, status: &WorkerStatus) {
+    for partition in status.blocked().into_keys() {
+        set_blocked(config, status, &partition, None);
+    }
+}
+
+fn set_blocked(config: &WorkerConfig, status: &WorkerStatus, partition: &Partition, explained: Option<String>) {
+    metrics::partition_blocked(&config.group, partition, explained.is_some());
+    status.set_blocked(partition.clone(), explained);
+}

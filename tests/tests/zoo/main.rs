@@ -1,0 +1,298 @@
+//! The poison zoo (INV-9): whatever a producer can get into a raw topic, every good message arrives, every bad one is a
+//! dead letter or was refused by the broker, and no partition stands still. What nobody can read is named with its
+//! position, and passed.
+//!
+//! New shapes come with every run; `ZOO_SEED` repeats one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod specimens;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use e2e::{Pipeline, RAW, eventually};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use specimens::{Fate, Specimen, classes, good};
+use testkit::hostile::{self, Answer, Record, Transaction};
+use testkit::{http, kafka};
+
+const GROUP: &str = "normalization-local";
+const PARTITIONS: i32 = 4;
+/// Of each class.
+const SPECIMENS: usize = 10;
+/// Everything that can be read is read within this time, and what cannot is named.
+const SOON: Duration = Duration::from_secs(10);
+
+type Place = (i32, i64);
+
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let seed = std::env::var("ZOO_SEED").map_or(now.as_secs(), |seed| seed.parse().expect("ZOO_SEED is a number"));
+    println!("ZOO_SEED={seed}");
+    seed
+}
+
+fn runner(seed: u64) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+/// What was published: the class of each place, and its fate.
+#[derive(Default)]
+struct Published {
+    places: BTreeMap<Place, (&'static str, Fate)>,
+    keys: BTreeMap<Place, Option<Vec<u8>>>,
+}
+
+impl Published {
+    fn send(&mut self, bootstrap: &str, class: &'static str, specimen: &Specimen) {
+        let answers = hostile::publish(
+            bootstrap,
+            RAW,
+            specimen.compression,
+            std::slice::from_ref(&specimen.record),
+        );
+        match (&answers.unwrap()[0], specimen.fate) {
+            (Answer::Refused(_), Fate::Refused) => {}
+            (Answer::Refused(reason), _) => panic!("{class}: refused by the broker: {reason}"),
+            (Answer::Taken(offset), Fate::Refused) => panic!("{class}: taken by the broker at {offset}"),
+            (Answer::Taken(offset), fate) => {
+                let place = (specimen.record.partition, *offset);
+                self.places.insert(place, (class, fate));
+                self.keys.insert(place, specimen.record.key.clone());
+            }
+        }
+    }
+
+    fn send_good(&mut self, bootstrap: &str, partition: i32, id: &str) {
+        let record = Record {
+            partition,
+            payload: Some(good(id)),
+            ..Record::default()
+        };
+        let specimen = Specimen {
+            record,
+            compression: "none",
+            fate: Fate::Tick,
+        };
+        self.send(bootstrap, "good", &specimen);
+    }
+
+    /// Compares with the table and the dead letters.
+    fn check(&self, pipeline: &Pipeline) {
+        let rows = rows(pipeline);
+        let letters: BTreeMap<Place, kafka::Record> = kafka::read_all(&pipeline.bootstrap(), "dlq")
+            .unwrap()
+            .into_iter()
+            .map(|letter| {
+                let number = |name: &str| letter.header(name).unwrap().parse::<i64>().unwrap();
+                let place = (
+                    number("__connect.errors.partition") as i32,
+                    number("__connect.errors.offset"),
+                );
+                (place, letter)
+            })
+            .collect();
+        for (place, (class, fate)) in &self.places {
+            let (is_row, letter) = (rows.contains(place), letters.get(place));
+            let is_right = match fate {
+                Fate::Tick => is_row && letter.is_none(),
+                Fate::Letter => !is_row && letter.is_some(),
+                Fate::Something => is_row || letter.is_some(),
+                Fate::Refused => false,
+            };
+            let code = letter.and_then(|letter| letter.header("dp.error.code"));
+            assert!(
+                is_right,
+                "{class} at {place:?}: {fate:?}, but row {is_row}, dead letter {code:?}"
+            );
+            if let Some(letter) = letter {
+                assert_eq!(
+                    letter.key.is_none(),
+                    self.keys[place].is_none(),
+                    "{class} at {place:?}: null key"
+                );
+            }
+        }
+        let strange: Vec<&Place> = rows.iter().filter(|place| !self.places.contains_key(place)).collect();
+        assert!(strange.is_empty(), "rows of messages that do not count: {strange:?}");
+    }
+}
+
+fn rows(pipeline: &Pipeline) -> BTreeSet<Place> {
+    let rows = pipeline
+        .clickhouse
+        .rows("SELECT DISTINCT raw_partition, raw_offset FROM market_ticks")
+        .unwrap();
+    rows.iter()
+        .map(|row| (row[0].parse().unwrap(), row[1].parse().unwrap()))
+        .collect()
+}
+
+/// Waits until the group has committed the end of every partition; answers how long that took.
+fn wait_for_no_lag(bootstrap: &str) -> Duration {
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    let gone = eventually("the lag is gone", || {
+        seen = kafka::committed(bootstrap, GROUP, RAW)?;
+        Ok(seen
+            .iter()
+            .all(|(_, committed, end)| *end == 0 || *committed == Some(*end)))
+    });
+    assert!(gone.is_ok(), "{gone:?}: partition, committed, end: {seen:?}");
+    began.elapsed()
+}
+
+#[test]
+fn every_good_message_arrives_and_every_bad_one_is_accounted_for() {
+    let (pipeline, seed) = (Pipeline::start().unwrap(), seed());
+    let (bootstrap, mut runner) = (pipeline.bootstrap(), runner(seed));
+    let mut published = Published::default();
+    for (class, strategy) in classes() {
+        for number in 0..SPECIMENS {
+            let mut specimen = strategy.new_tree(&mut runner).unwrap().current();
+            specimen.record.partition = number as i32 % PARTITIONS;
+            published.send(&bootstrap, class, &specimen);
+            published.send_good(&bootstrap, specimen.record.partition, &format!("{class}-{number}"));
+        }
+    }
+    send_transactions(&bootstrap, &mut published);
+    let elapsed = wait_for_no_lag(&bootstrap);
+    println!("lag gone after {elapsed:?}");
+    assert!(elapsed <= SOON, "the lag was gone only after {elapsed:?}");
+    let ticks = published
+        .places
+        .values()
+        .filter(|(_, fate)| *fate == Fate::Tick)
+        .count();
+    eventually("the ticks are in the table", || Ok(rows(&pipeline).len() >= ticks)).unwrap();
+    published.check(&pipeline);
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(
+        verified.code,
+        0,
+        "{:?}: {:?}",
+        verified.failed(),
+        verified.differences()
+    );
+    unreadable_places_are_named_and_passed(&pipeline, &mut published);
+}
+
+/// Committed ones count, aborted ones never were.
+fn send_transactions(bootstrap: &str, published: &mut Published) {
+    for number in 0..SPECIMENS {
+        let partition = number as i32 % PARTITIONS;
+        let record = |part: usize| Record {
+            partition,
+            payload: Some(good(&format!("transaction-{number}-{part}"))),
+            ..Record::default()
+        };
+        let mut transaction = Transaction::begin(bootstrap, &format!("zoo-{number}"), Duration::from_secs(60)).unwrap();
+        let places: Vec<Place> = (0..=number % 3)
+            .map(|part| (partition, transaction.send(RAW, &record(part)).unwrap()))
+            .collect();
+        if number % 2 == 0 {
+            transaction.commit().unwrap();
+            published
+                .places
+                .extend(places.iter().map(|place| (*place, ("transactions", Fate::Tick))));
+            published.keys.extend(places.into_iter().map(|place| (place, None)));
+        } else {
+            transaction.abort().unwrap();
+        }
+    }
+}
+
+fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut Published) {
+    let bootstrap = pipeline.bootstrap();
+    let port = pipeline.stack().config().ports.normalization;
+    let get = |target| anyhow::Ok(http::request(port, "GET", target, &[], "")?.body);
+    let (health, metrics) = (|| get("/health"), || get("/metrics"));
+
+    let mut open = Transaction::begin(&bootstrap, "zoo-open", Duration::from_secs(60)).unwrap();
+    let held = Record {
+        partition: 1,
+        payload: Some(good("held")),
+        ..Record::default()
+    };
+    let offset = open.send(RAW, &held).unwrap();
+    published.send_good(&bootstrap, 1, "behind an open transaction");
+    published.send_good(&bootstrap, 0, "beside an open transaction");
+    named(
+        &health,
+        &format!("{RAW}[1] cannot be read at offset {offset}: a producer's open transaction"),
+    );
+    let scraped = metrics().unwrap();
+    let is_shown = |line: &str| {
+        line.starts_with("kafka_partition_blocked{") && line.contains("partition=\"1\"") && line.ends_with(" 1")
+    };
+    assert!(scraped.lines().any(is_shown), "{scraped}");
+    open.abort().unwrap();
+    wait_for_no_lag(&bootstrap);
+    eventually("health is fine again", || Ok(!health()?.contains("cannot be read"))).unwrap();
+
+    // A batch that unpacks to more than the client takes.
+    let bomb = Record {
+        partition: 2,
+        payload: Some(vec![0; 300 << 20]),
+        ..Record::default()
+    };
+    let answers = hostile::publish(&bootstrap, RAW, "zstd", &[bomb]).unwrap();
+    let Answer::Taken(offset) = answers[0] else {
+        panic!("the bomb was refused: {answers:?}");
+    };
+    published.send_good(&bootstrap, 2, "behind a bomb");
+    published.send_good(&bootstrap, 3, "beside a bomb");
+    named(&health, &format!("{RAW}[2] cannot be read at offset {offset}: "));
+    let command = health().unwrap();
+    let command = command.split("pass what lies before it with: ").nth(1).unwrap();
+    let command = command.split(['"', ';']).next().unwrap().to_owned();
+    assert!(
+        command.ends_with(&format!("--partition 2 --to {}", offset + 1)),
+        "{command}"
+    );
+    eventually("the partitions beside it go on", || {
+        Ok(kafka::committed(&bootstrap, GROUP, RAW)?
+            .iter()
+            .all(|(partition, committed, end)| *partition == 2 || *committed == Some(*end)))
+    })
+    .unwrap();
+
+    pipeline.dp_ok(&["stop", "normalization"]).unwrap();
+    let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    println!("{command}: {}", pipeline.dp_ok(&words).unwrap());
+    pipeline.dp_ok(&["start", "normalization"]).unwrap();
+    wait_for_no_lag(&bootstrap);
+    // The memory of repeated events reads back over the bomb, at every start.
+    pipeline.kill_and_restart(e2e::SERVICES[0]).unwrap();
+    published.send_good(&bootstrap, 2, "after a restart");
+    wait_for_no_lag(&bootstrap);
+    let last = *published.places.keys().rfind(|(partition, _)| *partition == 2).unwrap();
+    eventually("the row behind the bomb", || Ok(rows(pipeline).contains(&last))).unwrap();
+    published.check(pipeline);
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(
+        verified.code,
+        0,
+        "{:?}: {:?}",
+        verified.failed(),
+        verified.differences()
+    );
+    assert!(
+        verified.report.to_string().contains("accepted gap"),
+        "{}",
+        verified.report
+    );
+}
+
+fn named(health: &impl Fn() -> anyhow::Result<String>, what: &str) {
+    let began = Instant::now();
+    eventually(what, || Ok(health()?.contains(what))).unwrap();
+    let elapsed = began.elapsed();
+    println!("named after {elapsed:?}: {what}");
+    assert!(elapsed <= SOON, "{what}: named only after {elapsed:?}");
+}
