@@ -4,13 +4,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults test-outages bench check down clean-data bootstrap
 
+# What a user runs; the rest of the workspace is for tests and measurements.
+PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: bootstrap ## Set everything up, run the pipeline on simulated ticks (and on DATA=dir), print the result
-	cargo build --release --workspace --bins
+	cargo build --release $(PROGRAMS) --bins
 	$(BIN)/dp demo $(if $(DATA),--data "$(DATA)")
 
 test: bootstrap ## Set everything up and run every test, on the real servers

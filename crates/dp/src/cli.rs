@@ -4,17 +4,21 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
+use localstack::{Ports, Stack};
 
 use crate::commands::{
-    bench, demo, explain, groups, ingest, logs, migrate, position, send, simulate, sql, stack, tail, topics, verify,
+    bench, config, demo, explain, groups, ingest, logs, migrate, position, send, simulate, sql, stack, tail, topics,
+    verify,
 };
 
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
 ///
 /// Commands that look at data find the servers by DATA_PROC_KAFKA_BOOTSTRAP, DATA_PROC_CLICKHOUSE_URL,
-/// DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL; what is not set comes from the local stack (--dir, --port-offset), else
-/// from the usual local addresses. So dp works on a stack that somebody else started, too.
+/// DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL; what is not set comes from the local stack, else from the usual local
+/// addresses. So dp works on a stack that somebody else started, too. A stack that is named with --dir or --port-offset
+/// wins over these variables.
 #[derive(Debug, Parser)]
 #[command(
     name = "dp",
@@ -23,7 +27,7 @@ use crate::commands::{
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 it ran and found something wrong (verify, demo); 2 wrong usage or something \
+    after_help = "Exit codes: 0 done; 1 it ran and found something wrong (verify, demo, status); 2 wrong usage or something \
                   cannot be reached; 130 interrupted.\n\nStart with: dp up, then dp status"
 )]
 pub struct Cli {
@@ -33,6 +37,9 @@ pub struct Cli {
     /// Print data as JSON instead of tables
     #[arg(long, global = true)]
     pub json: bool,
+    /// Where DATA_PROC_ENV is not local: the environment that this command may write to
+    #[arg(long, global = true, value_name = "ENV")]
+    pub confirm: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -57,6 +64,24 @@ impl Place {
             .unwrap_or_else(|| localstack::default_dir(self.port_offset))
     }
 
+    /// The stack that another command made in the folder.
+    ///
+    /// # Errors
+    /// There is none, or its ports are not those of the offset that was given with the folder.
+    pub fn open(&self) -> anyhow::Result<Stack> {
+        let stack = Stack::open(&self.folder())?;
+        let ports = &stack.config().ports;
+        if self.dir.is_some() && self.port_offset != 0 && Ports::with_offset(self.port_offset).as_ref() != Some(ports) {
+            bail!(
+                "--port-offset {} and --dir contradict each other: Kafka of the stack in {} has port {}; leave one of them out",
+                self.port_offset,
+                self.folder().display(),
+                ports.kafka
+            );
+        }
+        Ok(stack)
+    }
+
     /// Whether the user named a stack, rather than taking the usual one.
     pub fn is_named(&self) -> bool {
         self.dir.is_some() || self.port_offset != 0
@@ -72,6 +97,8 @@ pub enum Command {
     /// Stop services and servers; data stay
     Down,
     /// Show the processes of the stack: state, port, memory, CPU time
+    ///
+    /// Exit code 1 where one of them is down or not ready; the reasons stand below the table.
     Status,
     Logs(logs::Args),
     Start(stack::StartArgs),
@@ -95,6 +122,7 @@ pub enum Command {
     Position(position::Args),
     Verify(verify::Args),
     Explain(explain::Args),
+    Config(config::Args),
     Bench(bench::Args),
     Demo(demo::Args),
     Completions(stack::CompletionsArgs),

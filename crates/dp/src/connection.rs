@@ -1,11 +1,20 @@
-//! Where the servers are: `DATA_PROC_*` of the environment first, then the local stack's `stack.json`, then the defaults.
+//! Where the servers are: a stack that the command line names, then `DATA_PROC_*` of the environment, then the local
+//! stack's `stack.json`, then the defaults.
+//!
+//! Invariants: the local stack is looked at only where `DATA_PROC_ENV` is local; elsewhere nothing is written unless
+//! `--confirm` names the environment.
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use domain::{Classified as _, ErrorClass};
 use localstack::Stack;
-use service::settings::load;
+use service::settings::{Environment, load};
 use service::{Env, Names, Settings};
+use stream::kafka::reader::LogReader;
 
 use crate::cli::Place;
+use crate::commands::progress::waiting;
 
 /// Older names that a variable falls back to: where one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
@@ -29,18 +38,57 @@ pub struct Connection {
 impl Connection {
     /// Resolves the addresses for a command that looks at data.
     pub fn resolve(place: &Place, json: bool) -> anyhow::Result<Connection> {
-        let (env, folder) = (process_env(), place.folder());
-        if !place.is_named() && !folder.join("stack.json").exists() {
-            return Connection::from_env(env, json);
-        }
-        Connection::from_env(fill_in(env, Stack::open(&folder)?.env()), json)
+        Connection::from_env(effective_env(place)?, json)
     }
 
     /// The servers of this stack, whatever the environment says.
     pub fn to_stack(stack: &Stack, json: bool) -> anyhow::Result<Connection> {
-        let mut env = process_env();
-        env.extend(stack.env());
-        Connection::from_env(env, json)
+        Connection::from_env(stack_env(process_env(), stack)?, json)
+    }
+
+    /// Refuses to write to another environment than the local one, unless the user has named it.
+    ///
+    /// # Errors
+    /// It was not named, or another one was.
+    pub fn confirm_write(&self, confirmed: Option<&str>) -> anyhow::Result<()> {
+        let environment = self.settings.environment;
+        if environment == Environment::Local || confirmed == Some(environment.name()) {
+            return Ok(());
+        }
+        bail!(
+            "this would write to {name} (Kafka at {kafka}, ClickHouse at {clickhouse}): repeat it with --confirm {name}",
+            name = environment.name(),
+            kafka = self.settings.kafka_bootstrap,
+            clickhouse = self.settings.clickhouse.url,
+        )
+    }
+
+    /// Waits until Kafka answers, at most this long, and says so when it takes more than a moment.
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub async fn await_kafka(&self, limit: Duration) -> anyhow::Result<()> {
+        let (bootstrap, topic) = (self.settings.kafka_bootstrap.clone(), self.names.dlq.clone());
+        let seconds = limit.as_secs();
+        let what = format!("waiting up to {seconds} s for Kafka at {bootstrap}");
+        let asked = tokio::task::spawn_blocking(move || {
+            let deadline = Instant::now() + limit;
+            let reader = LogReader::new(&bootstrap)?;
+            loop {
+                // One call waits for up to 10 s. A topic that does not exist is an answer, too.
+                match reader.partitions(&topic) {
+                    Err(error) if error.class() == ErrorClass::Transient => {
+                        if Instant::now() >= deadline {
+                            return Err(anyhow::Error::from(error).context(format!(
+                                "Kafka at {bootstrap} does not answer: is it running, and not frozen (`dp status`)?"
+                            )));
+                        }
+                    }
+                    _ => return Ok(()),
+                }
+            }
+        });
+        waiting(&what, self.json, asked).await.context("ask Kafka")?
     }
 
     /// The wire form: with a schema registry its ids, else fingerprints.
@@ -74,8 +122,60 @@ impl Connection {
     }
 }
 
+/// The environment that is in effect for a command, with the addresses of the local stack where it counts.
+///
+/// # Errors
+/// The stack that is named does not exist, or the environment is another one than local.
+pub fn effective_env(place: &Place) -> anyhow::Result<Env> {
+    let env = process_env();
+    if place.is_named() {
+        return stack_env(env, &place.open()?);
+    }
+    if is_elsewhere(&env) || !place.folder().join("stack.json").exists() {
+        return Ok(env);
+    }
+    Ok(fill_in(env, place.open()?.env()))
+}
+
+/// The environment with the addresses of a stack that the user has named; says which variables that leaves unused.
+fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
+    refuse_elsewhere(&env)?;
+    for (name, value) in stack.env() {
+        if env
+            .get(&name)
+            .is_some_and(|set| !set.trim().is_empty() && *set != value)
+        {
+            eprintln!(
+                "note: {name} of the environment is not used: the command names a stack, whose address is {value}"
+            );
+        }
+        env.insert(name, value);
+    }
+    Ok(env)
+}
+
+/// Refuses to run or use a local stack in the name of another environment.
+///
+/// # Errors
+/// `DATA_PROC_ENV` is set to something else than local.
+pub fn refuse_elsewhere(env: &Env) -> anyhow::Result<()> {
+    if is_elsewhere(env) {
+        let name = env.get("DATA_PROC_ENV").map_or("", |name| name.trim());
+        bail!(
+            "DATA_PROC_ENV is {name}, but the local stack is local: unset it, or name the servers by DATA_PROC_* alone"
+        );
+    }
+    Ok(())
+}
+
+fn is_elsewhere(env: &Env) -> bool {
+    env.get("DATA_PROC_ENV")
+        .map(|name| name.trim())
+        .is_some_and(|name| !name.is_empty() && name != Environment::Local.name())
+}
+
 /// The environment of the process; names or values that are no Unicode cannot be ours.
-fn process_env() -> Env {
+pub fn process_env() -> Env {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
@@ -105,6 +205,45 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn nothing_is_written_elsewhere_unless_the_environment_is_named() {
+        let connection = |pairs: &[(&str, &str)]| Connection::from_env(env(pairs), false);
+        let local = connection(&[]).map(|connection| connection.confirm_write(None).is_ok());
+        assert!(local.is_ok_and(|allowed| allowed));
+        let prod = connection(&[
+            ("DATA_PROC_ENV", "prod"),
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
+            ("DATA_PROC_CLICKHOUSE_URL", "http://dp:s3cret@clickhouse:8123"),
+            ("DATA_PROC_CLICKHOUSE_PASSWORD", "s3cret"),
+            ("DATA_PROC_POSTGRES_DSN", "postgresql://dp:s3cret@postgres/db"),
+            ("DATA_PROC_REDIS_URL", "redis://redis:6379/0"),
+        ]);
+        let answers = prod.map(|prod| {
+            [None, Some("staging"), Some("prod")]
+                .map(|name| prod.confirm_write(name).map_err(|error| error.to_string()))
+        });
+        let Ok([Err(unasked), Err(_), Ok(())]) = answers else {
+            unreachable!("{answers:?}");
+        };
+        assert!(
+            unasked.contains("--confirm prod") && unasked.contains("kafka:9092"),
+            "{unasked}"
+        );
+        assert!(!unasked.contains("s3cret"), "{unasked}");
+    }
+
+    #[test]
+    fn a_local_stack_is_not_used_in_the_name_of_another_environment() {
+        for (name, refused) in [("prod", true), ("local", false), ("", false)] {
+            assert_eq!(
+                refuse_elsewhere(&env(&[("DATA_PROC_ENV", name)])).is_err(),
+                refused,
+                "{name}"
+            );
+        }
+        assert!(refuse_elsewhere(&env(&[])).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses). Data go to stdout, as tables or with
 //! `--json` as JSON; progress and errors go to stderr.
 //! Failure: one line that says what happened and what to do. Exit codes: 0 done; 1 it ran and found something wrong
-//! (`verify`, `demo`); 2 wrong usage, or something that is needed cannot be reached; 130 interrupted.
+//! (`verify`, `demo`, `status`); 2 wrong usage, or something that is needed cannot be reached; 130 interrupted.
 
 pub mod bench;
 pub mod cli;
@@ -31,15 +31,19 @@ pub fn run() -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(commands::run(&cli)),
+        Ok(runtime) => {
+            let result = runtime.block_on(commands::run(&cli));
+            // A thread that still waits for a server must not hold up the end.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(anyhow::anyhow!("cannot start threads: {error}")),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", one_line(&error));
-        match error.downcast_ref::<StackError>() {
-            Some(StackError::Interrupted) => ExitCode::from(130),
-            _ => ExitCode::from(2),
-        }
+        let interrupted = error.is::<commands::Interrupted>()
+            || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
+        ExitCode::from(if interrupted { 130 } else { 2 })
     })
 }
 

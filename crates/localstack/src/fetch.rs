@@ -68,7 +68,7 @@ pub(crate) fn engine(config: &StackConfig) -> Result<PathBuf, StackError> {
         target_env = "gnu"
     ))) {
         let message = "the ClickHouse engine is pinned for Linux on x86-64 with glibc; \
-                       on other machines use docker-compose.yml";
+                       on other machines run the servers yourself, and name them by DATA_PROC_*";
         return Err(StackError::Refused(message.to_owned()));
     }
     let entry = entry_name("chdb", ENGINE_VERSION, ENGINE_SHA256);

@@ -16,6 +16,9 @@ const FREE_RANGE_START: u16 = 20_000;
 const FREE_RANGE_BLOCKS: u16 = 500;
 const BLOCK: u16 = 20;
 
+/// The highest of the well-known ports: Kafka's controller.
+const HIGHEST_PORT: u16 = 9093;
+
 /// The ports of one stack. All are on 127.0.0.1.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -58,6 +61,40 @@ impl Ports {
             projection: at(8083)?,
             _lease: None,
         })
+    }
+
+    /// The ports of a new stack: as [`Ports::with_offset`], and outside of the range from which the system takes the
+    /// ports of outgoing connections. There, a client that tries to reach a stopped server can be connected to itself, and
+    /// then holds the port that the server needs.
+    pub fn for_new_stack(offset: u16) -> Result<Ports, StackError> {
+        let ports = Ports::with_offset(offset).ok_or_else(|| {
+            let most = u16::MAX - HIGHEST_PORT;
+            StackError::Refused(format!(
+                "--port-offset {offset}: a port would be above 65535; use at most {most}"
+            ))
+        })?;
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        match ports.in_ephemeral_range(&range) {
+            Some((port, proposal)) => Err(StackError::Refused(format!(
+                "--port-offset {offset}: port {port} lies in the range of outgoing connections ({}), from which a client \
+                 can take it while its server is stopped; use --port-offset {proposal}",
+                range.split_whitespace().collect::<Vec<_>>().join(" to "),
+            ))),
+            None => Ok(ports),
+        }
+    }
+
+    /// A port of ours within the range (as in `ip_local_port_range`), and an offset that avoids it. `None` also where no
+    /// thousand below the range is free of it: then there is nothing better to propose.
+    fn in_ephemeral_range(&self, range: &str) -> Option<(u16, u16)> {
+        let mut bounds = range.split_whitespace().map(str::parse::<u16>);
+        let (low, high) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
+        let (port, _) = self
+            .labelled()
+            .into_iter()
+            .find(|(port, _)| (low..=high).contains(port))?;
+        let proposal = low.checked_sub(HIGHEST_PORT + 1)? / 1_000 * 1_000;
+        (proposal > 0).then_some((port, proposal))
     }
 
     /// A block of free ports, reserved against other processes that ask here for as long as the value or a clone lives.
@@ -204,6 +241,28 @@ fn holds_one_of(process: &Path, inodes: &[String]) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_into_the_range_of_outgoing_connections_is_answered_with_one_below_it() {
+        let conflict = |offset, range| Ports::with_offset(offset).unwrap().in_ephemeral_range(range);
+        assert_eq!(conflict(40_000, "32768\t60999\n"), Some((49_092, 23_000)));
+        // Only the highest port of this one lies in it.
+        assert_eq!(conflict(32_768 - HIGHEST_PORT, "32768 60999"), Some((32_768, 23_000)));
+        for (offset, range) in [
+            (0, "32768 60999"),
+            (23_000, "32768 60999"),
+            (55_600, "32768 60999"),
+            // The whole of it: nothing would be better.
+            (1_000, "1024 65535"),
+            (40_000, ""),
+        ] {
+            assert_eq!(conflict(offset, range), None, "{offset} {range}");
+        }
+        assert_eq!(
+            Ports::with_offset(23_000).unwrap().in_ephemeral_range("32768 60999"),
+            None
+        );
+    }
 
     #[test]
     fn the_offset_moves_every_port() {

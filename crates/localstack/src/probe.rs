@@ -33,6 +33,21 @@ pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
     std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }
 
+/// What a service says is missing, when it says that it is not ready.
+pub(crate) fn not_ready_reason(port: u16) -> Option<String> {
+    let mut stream = connect(port)?;
+    write!(
+        stream,
+        "GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.take(64 << 10).read_to_string(&mut answer).ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    body.get("error")?.as_str().map(str::to_owned)
+}
+
 /// Whether Redis answers a PING; while it loads its file it answers with an error.
 pub(crate) fn redis(port: u16) -> bool {
     let mut answer = [0_u8; 5];

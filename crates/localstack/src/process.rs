@@ -4,6 +4,7 @@
 //! somebody else since then counts as ended. Zombies count as ended and are reaped when they are children of ours.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -235,6 +236,15 @@ impl Entry {
             None => self.message,
         }
     }
+}
+
+/// A process that works in this folder (an absolute path without symbolic links), zombies aside.
+pub(crate) fn working_in(folder: &Path) -> Option<i32> {
+    all_stats()
+        .into_iter()
+        .filter(|stat| stat.state != 'Z' && stat.state != 'X')
+        .map(|stat| stat.pid)
+        .find(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
 }
 
 fn has_other_threads(pid: i32) -> bool {

@@ -2,11 +2,10 @@
 //!
 //! Failure: what a failing [`Stack::up`] had started is ended again; what ran before stays.
 
+mod look;
 mod start;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,11 +16,13 @@ use crate::error::StackError;
 use crate::name::{Name, Server, Service};
 use crate::process::{self, POLL, Running};
 use crate::servers;
-use crate::state::{self, Condition, Entry, Lock, ProcessStatus, State};
+use crate::state::{self, Entry, Lock, ProcessStatus, State};
 
 /// Services drain for up to 30 s after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(35);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Between the end of a process and the last line in its log.
+const LOG_DELAY: Duration = Duration::from_millis(200);
 
 /// The processes of one folder.
 #[derive(Debug, Clone)]
@@ -35,6 +36,7 @@ impl Stack {
     /// Fails when processes of this folder run on other ports, or the folder cannot be made.
     pub fn new(mut config: StackConfig) -> Result<Stack, StackError> {
         config.dir = std::path::absolute(&config.dir).map_err(StackError::io("find", &config.dir))?;
+        state::refuse_foreign(&config.dir)?;
         config::prepare_dir(&config.dir)?;
         let _lock = Lock::of(&config.dir)?;
         let fresh = || State::new(config.ports.clone(), config.bin_dir.clone(), config.cache.clone());
@@ -112,6 +114,8 @@ impl Stack {
                 process::telling_line(&self.log_since_start(&entry))
             });
             if !alive {
+                // Its last lines may still be on their way.
+                std::thread::sleep(LOG_DELAY);
                 return Err(StackError::Died {
                     name: name.to_string(),
                     last_line: last_line(),
@@ -177,7 +181,8 @@ impl Stack {
             .try_for_each(|name| self.kill9(name))
     }
 
-    /// Removes the folder with all data and logs. Refused while something runs.
+    /// Removes data, logs and everything else that the stack has made, and its folder when nothing else is in it.
+    /// Refused while something runs.
     pub fn clean(&self) -> Result<(), StackError> {
         let dir = &self.config.dir;
         if let Some(name) = self.recorded()?.into_iter().find(|name| self.pid(*name).is_some()) {
@@ -192,7 +197,7 @@ impl Stack {
                 dir.display()
             )));
         }
-        fs::remove_dir_all(dir).map_err(StackError::io("remove", dir))
+        state::remove_own(dir)
     }
 
     /// The pid of a process that is alive.
@@ -309,31 +314,6 @@ impl Stack {
         }
     }
 
-    fn is_ready(&self, entry: &Entry) -> bool {
-        match entry.name {
-            Name::Server(server) => servers::is_ready(server, &self.config),
-            Name::Service(..) => crate::probe::http_status(entry.port, "/health/ready") == Some(200),
-        }
-    }
-
-    fn status_of(&self, entry: &Entry) -> ProcessStatus {
-        let running = entry.running.filter(|running| running.is_alive());
-        let condition = match running {
-            None => Condition::Stopped,
-            Some(running) if running.is_paused() => Condition::Paused,
-            Some(_) => Condition::Running,
-        };
-        ProcessStatus {
-            name: entry.name,
-            condition,
-            pid: running.map(|running| running.pid),
-            port: entry.port,
-            uptime_seconds: running.and_then(Running::uptime).map(|uptime| uptime.as_secs()),
-            usage: running.and_then(|running| process::usage(running.pid)),
-            log: self.config.log(entry.name),
-        }
-    }
-
     fn running(&self, name: Name) -> Result<Running, StackError> {
         self.state()?
             .alive(name)
@@ -352,20 +332,5 @@ impl Stack {
         let config = &self.config;
         let fresh = || State::new(config.ports.clone(), config.bin_dir.clone(), config.cache.clone());
         Ok(State::load(&config.dir)?.unwrap_or_else(fresh))
-    }
-
-    /// What the process has logged since it was started, at most the last 64 KiB.
-    fn log_since_start(&self, entry: &Entry) -> String {
-        const MOST: u64 = 64 << 10;
-        let mut text = Vec::new();
-        if let Ok(mut file) = fs::File::open(self.config.log(entry.name)) {
-            let length = file.metadata().map_or(0, |metadata| metadata.len());
-            let from = entry.log_offset.max(length.saturating_sub(MOST));
-            // A log that cannot be read tells nothing: the error that is being made says where it is.
-            let _unreadable = file
-                .seek(SeekFrom::Start(from))
-                .and_then(|_| file.read_to_end(&mut text));
-        }
-        String::from_utf8_lossy(&text).into_owned()
     }
 }

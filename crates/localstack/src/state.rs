@@ -4,16 +4,18 @@
 //! before a restart of the machine counts (boot id).
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::StackError;
-use crate::name::Name;
+use crate::name::{Name, Server};
 use crate::ports::Ports;
 use crate::process::Running;
 
 const FILE: &str = "stack.json";
+const LOCK: &str = "stack.lock";
 /// Pids of everything that may still run, one per line, for programs that read no JSON.
 const PIDS: &str = "pids";
 
@@ -64,6 +66,8 @@ pub struct ProcessStatus {
     pub usage: Option<crate::process::Usage>,
     /// Its log file.
     pub log: PathBuf,
+    /// Why it does not run, where it should.
+    pub why: Option<String>,
 }
 
 impl State {
@@ -82,7 +86,7 @@ impl State {
         let path = dir.join(FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StackError::io("read", &path)(error)),
         };
         let mut state: State = serde_json::from_str(&text).map_err(|error| {
@@ -135,7 +139,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     pub(crate) fn of(dir: &Path) -> Result<Lock, StackError> {
-        let path = dir.join("stack.lock");
+        let path = dir.join(LOCK);
         let file = File::options()
             .create(true)
             .append(true)
@@ -149,6 +153,52 @@ impl Lock {
 /// Whether this folder was made by a stack: only such a folder is ever deleted.
 pub(crate) fn is_stack(dir: &Path) -> bool {
     dir.join(FILE).is_file()
+}
+
+/// What a stack makes in its folder.
+fn own_entries() -> Vec<String> {
+    let files = [FILE, PIDS, LOCK, "logs"].map(str::to_owned);
+    let servers = Server::ALL.map(|server| server.name().to_owned());
+    files.into_iter().chain(servers).collect()
+}
+
+/// Removes what the stack has made, `stack.json` last, and the folder when nothing else is in it.
+pub(crate) fn remove_own(dir: &Path) -> Result<(), StackError> {
+    let mut entries = own_entries();
+    entries.sort_by_key(|name| name == FILE);
+    for path in entries.iter().map(|name| dir.join(name)) {
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(StackError::io("remove", &path)(error)),
+            _ => {}
+        }
+    }
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(StackError::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a folder in which other people's files lie: a stack that is removed later takes its whole folder along.
+pub(crate) fn refuse_foreign(dir: &Path) -> Result<(), StackError> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    if is_stack(dir) {
+        return Ok(());
+    }
+    match entries.flatten().find(|entry| entry.file_name() != LOCK) {
+        Some(entry) => Err(StackError::Refused(format!(
+            "{} holds no stack, but other files ({}): name an empty or a new folder with --dir",
+            dir.display(),
+            entry.file_name().to_string_lossy()
+        ))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn pids_file(dir: &Path) -> PathBuf {
@@ -224,5 +274,27 @@ mod tests {
                 .to_string()
                 .contains("stack.json cannot be read")
         );
+    }
+
+    #[test]
+    fn what_others_have_put_into_the_folder_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let stack = dir.path().join("stack");
+        fs::create_dir_all(stack.join("kafka/data")).unwrap();
+        fs::create_dir_all(stack.join("logs")).unwrap();
+        fs::write(stack.join("thesis.txt"), "years of work").unwrap();
+        state_with(Running { pid: 1, start_ticks: 2 }).save(&stack).unwrap();
+        remove_own(&stack).unwrap();
+        let left: Vec<_> = fs::read_dir(&stack)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(left, ["thesis.txt"]);
+        assert!(refuse_foreign(&stack).unwrap_err().to_string().contains("thesis.txt"));
+        fs::remove_file(stack.join("thesis.txt")).unwrap();
+        refuse_foreign(&stack).unwrap();
+        remove_own(&stack).unwrap();
+        assert!(!stack.exists());
     }
 }

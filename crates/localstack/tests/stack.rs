@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,11 +81,14 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A program in `dir` made of these shell lines.
+/// A program in `dir` made of these shell lines, with the logger beside it.
 fn script(dir: &Path, name: &str, lines: &str) {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    if !dir.join("dp-log").exists() {
+        symlink(env!("CARGO_BIN_EXE_dp-log"), dir.join("dp-log")).unwrap();
+    }
 }
 
 #[test]
@@ -109,6 +112,19 @@ fn data_survive_kill_9_of_every_server_and_down_leaves_no_process() {
     topics(&stack, &["--create", "--topic", "t", "--partitions", "3"]);
     assert_eq!(redis(&stack, "SET a 44", LIMIT).as_deref(), Some("+OK"));
 
+    for server in Server::ALL {
+        // From outside, main process only, and no moment of waiting.
+        let pid = stack.pid(server).unwrap();
+        assert!(
+            Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(stack.up().unwrap().len() <= 1, "{server:?}");
+        assert_ne!(stack.pid(server), Some(pid), "{server:?}");
+    }
     for server in Server::ALL {
         let pid = stack.pid(server).unwrap();
         stack.kill9(server).unwrap();

@@ -20,7 +20,7 @@ pub struct RawMessage<'a> {
     pub format: Option<&'a str>,
     /// Header `dp.tenant_id`; counts for documents only.
     pub tenant: Option<&'a str>,
-    /// Present on what `dp dlq replay` sent.
+    /// Present on a dead letter that was sent to its raw topic again.
     pub replay: Option<Replay<'a>>,
 }
 

@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod faults;
 mod health;
+mod operator;
 mod signals;
 mod stopping;
 mod tampering;

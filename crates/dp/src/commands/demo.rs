@@ -65,22 +65,33 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
         connection,
         stack,
     };
-    let report = demo.measure(args).await?;
-    say("checking every store against the raw log (dp verify)");
-    let verified = verify::run(&demo.connection, &VerifyOptions::default())
-        .await
-        .context("verify")?;
-    if json {
-        print_json(&serde_json::json!({ "demo": report, "verify": verified }))?;
-    } else {
-        print_line(&report.shown())?;
-        print_line(&demo.what_next(&own_command(place)).await?)?;
-        print_line(&super::verify::shown(&verified))?;
+    tokio::select! {
+        done = demo.show(place, args, json) => done,
+        _ = stack::terminated() => {
+            Err(super::Interrupted("the stack runs on, and `dp down` stops it; the next `dp demo` continues with its data").into())
+        }
     }
-    if verified.is_ok() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Ok(ExitCode::from(1))
+}
+
+impl Demo {
+    async fn show(&self, place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+        let report = self.measure(args).await?;
+        say("checking every store against the raw log (dp verify)");
+        let verified = verify::run(&self.connection, &VerifyOptions::default())
+            .await
+            .context("verify")?;
+        if json {
+            print_json(&serde_json::json!({ "demo": report, "verify": verified }))?;
+        } else {
+            print_line(&report.shown())?;
+            print_line(&self.what_next(&own_command(place)).await?)?;
+            print_line(&super::verify::shown(&verified))?;
+        }
+        if verified.is_ok() {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Ok(ExitCode::from(1))
+        }
     }
 }
 

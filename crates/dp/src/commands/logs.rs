@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use localstack::{Name, Stack};
+use localstack::Name;
 use serde_json::json;
 
 use super::present::{print_json_line, print_line};
@@ -34,7 +34,7 @@ pub struct Args {
 
 /// `dp logs`.
 pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
-    let stack = Stack::open(&place.folder())?;
+    let stack = place.open()?;
     let names = match args.names.as_slice() {
         [] => stack.status()?.into_iter().map(|process| process.name).collect(),
         names => names.to_vec(),

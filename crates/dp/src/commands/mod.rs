@@ -1,6 +1,7 @@
 //! One file for each group of commands. A new command is a variant in [`crate::cli::Command`] and a line in [`run`].
 
 pub mod bench;
+pub mod config;
 pub mod demo;
 pub mod explain;
 pub mod groups;
@@ -19,38 +20,94 @@ pub mod topics;
 pub mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::{Cli, Command};
 use crate::connection::Connection;
 
+/// How long a command that reads waits for Kafka.
+const READS_WAIT: Duration = Duration::from_secs(10);
+/// And one that publishes, so that a load may begin while Kafka starts again.
+const WRITES_WAIT: Duration = Duration::from_secs(30);
+
+/// Ctrl-C or SIGTERM ended the command.
+#[derive(Debug)]
+pub struct Interrupted(pub &'static str);
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "interrupted; {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Does what the command line asks for, and answers the exit code.
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    // These undo or end in order what they have begun.
+    if let Command::Up(_) | Command::Start(_) | Command::Restart(_) | Command::Bench(_) | Command::Demo(_) =
+        &cli.command
+    {
+        return dispatch(cli).await;
+    }
+    tokio::select! {
+        done = dispatch(cli) => done,
+        _ = stack::terminated() => Err(Interrupted("what was done until then stays done").into()),
+    }
+}
+
+async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
     let (place, json) = (&cli.place, cli.json);
     let connect = || Connection::resolve(place, json);
     match &cli.command {
         Command::Up(args) => stack::up(place, args, json).await,
         Command::Down => stack::down(place, json).await,
-        Command::Status => stack::status(place, json),
+        Command::Status => return stack::status(place, json),
         Command::Logs(args) => logs::run(place, args, json).await,
         Command::Start(args) => stack::start(place, args, json).await,
         Command::Stop(args) => stack::stop(place, args, json).await,
         Command::Restart(args) => stack::restart(place, args, json).await,
         Command::Ps => stack::ps(place, json),
         Command::CleanData => stack::clean_data(place, json).await,
+        Command::Config(args) => return config::run(place, args, json),
+        Command::Completions(args) => stack::completions(args),
+        Command::Topics(args) if args.writes() => topics::run(&publisher(cli).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,
-        Command::Migrate(args) => migrate::run(&connect()?, args).await,
-        Command::Simulate(args) => simulate::run(&connect()?, args).await,
-        Command::Send(args) => send::run(&connect()?, args).await,
-        Command::Ingest(args) => ingest::run(&connect()?, args).await,
-        Command::Tail(args) => tail::run(&connect()?, args).await,
+        Command::Migrate(args) => migrate::run(&writer(cli)?, args).await,
+        Command::Simulate(args) => simulate::run(&publisher(cli).await?, args).await,
+        Command::Send(args) => send::run(&publisher(cli).await?, args).await,
+        Command::Ingest(args) => ingest::run(&publisher(cli).await?, args).await,
+        Command::Tail(args) => tail::run(&reader(cli).await?, args).await,
+        Command::Sql(args) if args.writes() => sql::run(&writer(cli)?, args).await,
         Command::Sql(args) => sql::run(&connect()?, args).await,
-        Command::Groups(args) => groups::run(&connect()?, args).await,
-        Command::Position(args) => return position::run(&connect()?, args).await,
-        Command::Verify(args) => return verify::run(&connect()?, args).await,
-        Command::Explain(args) => return explain::run(place, &connect()?, args).await,
+        Command::Groups(args) => groups::run(&reader(cli).await?, args).await,
+        Command::Position(args) if args.writes() => return position::run(&publisher(cli).await?, args).await,
+        Command::Position(args) => return position::run(&reader(cli).await?, args).await,
+        Command::Verify(args) => return verify::run(&reader(cli).await?, args).await,
+        Command::Explain(args) => return explain::run(place, &reader(cli).await?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,
-        Command::Completions(args) => stack::completions(args),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// For a command that reads Kafka.
+async fn reader(cli: &Cli) -> anyhow::Result<Connection> {
+    let connection = Connection::resolve(&cli.place, cli.json)?;
+    connection.await_kafka(READS_WAIT).await?;
+    Ok(connection)
+}
+
+/// For a command that changes something.
+fn writer(cli: &Cli) -> anyhow::Result<Connection> {
+    let connection = Connection::resolve(&cli.place, cli.json)?;
+    connection.confirm_write(cli.confirm.as_deref())?;
+    Ok(connection)
+}
+
+/// For a command that publishes.
+async fn publisher(cli: &Cli) -> anyhow::Result<Connection> {
+    let connection = writer(cli)?;
+    connection.await_kafka(WRITES_WAIT).await?;
+    Ok(connection)
 }

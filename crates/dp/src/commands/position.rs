@@ -37,6 +37,13 @@ pub struct Args {
     command: Command,
 }
 
+impl Args {
+    /// Whether it moves a position.
+    pub fn writes(&self) -> bool {
+        !matches!(self.command, Command::Show(_))
+    }
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Show(ShowArgs),

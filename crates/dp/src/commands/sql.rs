@@ -1,30 +1,83 @@
 //! `dp sql`: asks ClickHouse, and shows its answer as it comes.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use stores::clickhouse::WHOLE_ANSWERS;
 
+use super::progress::waiting;
 use crate::connection::Connection;
+
+/// How long ClickHouse may take to say that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// What administers the server is for its own tools, never for this command.
+const ADMINISTRATION: [&str; 7] = ["SYSTEM", "GRANT", "REVOKE", "KILL", "BACKUP", "RESTORE", "SET"];
+const ADMINISTERED: [&str; 9] = [
+    "USER", "ROLE", "QUOTA", "ROW", "POLICY", "SETTINGS", "PROFILE", "NAMED", "FUNCTION",
+];
 
 /// Run SQL on ClickHouse (database market_data).
 ///
-/// The answer is a table; with --json it is an array of objects, decimals and 64-bit numbers as texts, so that no digit is
-/// lost. A FORMAT clause in the SQL wins.
+/// It reads only, unless --write is given; statements that administer the server are refused. The answer is a table; with
+/// --json it is an array of objects, decimals and 64-bit numbers as texts, so that no digit is lost. A FORMAT clause in the
+/// SQL wins.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp sql \"SELECT market, count() FROM market_ticks GROUP BY market\"\n  \
     dp sql \"SELECT * FROM bars_latest WHERE interval = '5m' ORDER BY window_start DESC LIMIT 5\"\n  \
     dp sql --json \"SELECT max(timestamp) AS newest FROM market_ticks\" | jq -r '.[0].newest'\n  \
+    dp sql --write \"OPTIMIZE TABLE bars FINAL\"\n  \
     echo 'SHOW TABLES' | dp sql -")]
 pub struct Args {
     /// One statement, or - to read it from stdin
     #[arg(value_name = "SQL", allow_hyphen_values = true)]
     statement: String,
+    /// Allow the statement to change data or tables
+    #[arg(long)]
+    write: bool,
+    /// Seconds that the statement may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+}
+
+impl Args {
+    /// Whether the statement may change something.
+    pub fn writes(&self) -> bool {
+        self.write
+    }
 }
 
 /// Runs `dp sql`.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+    let statement = statement(args)?;
+    let answer = ask(connection, args, statement);
+    let at = &connection.settings.clickhouse.url;
+    let what = format!("waiting up to {} s for ClickHouse at {at}", args.timeout);
+    let limit = Duration::from_secs(args.timeout);
+    let mut answer = waiting(&what, connection.json, tokio::time::timeout(limit, answer))
+        .await
+        .with_context(|| {
+            format!(
+                "ClickHouse at {at} has not answered within {} s; --timeout SECONDS waits longer",
+                args.timeout
+            )
+        })??;
+    let (mut out, mut is_empty) = (std::io::stdout().lock(), true);
+    while let Some(chunk) = answer.chunk().await.context("read the answer of ClickHouse")? {
+        is_empty &= chunk.is_empty();
+        match out.write_all(&chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result.context("write to stdout")?,
+        }
+    }
+    if is_empty && args.write {
+        eprintln!("done; ClickHouse answers such a statement with nothing");
+    }
+    out.flush().context("write to stdout")
+}
+
+fn statement(args: &Args) -> anyhow::Result<String> {
     let mut statement = args.statement.clone();
     if statement == "-" {
         statement.clear();
@@ -35,33 +88,88 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     if statement.trim().is_empty() {
         bail!("there is no SQL to run: dp sql \"SELECT count() FROM market_ticks\"");
     }
+    if let Some(word) = administers(&statement) {
+        bail!("{word} administers the server, which `dp sql` does not do: use ClickHouse's own client");
+    }
+    Ok(statement)
+}
+
+/// The answer of ClickHouse, of which nothing has been read yet.
+async fn ask(connection: &Connection, args: &Args, statement: String) -> anyhow::Result<reqwest::Response> {
     let settings = &connection.settings.clickhouse;
-    let request = reqwest::Client::new()
-        .post(settings.url.expose())
-        .query(&query_settings(&settings.database, connection.json))
-        .header("X-ClickHouse-User", &settings.user)
-        .header("X-ClickHouse-Key", settings.password.expose())
-        .body(statement);
-    let mut answer = request
+    let client = reqwest::Client::new();
+    let post = |body: String| {
+        client
+            .post(settings.url.expose())
+            .header("X-ClickHouse-User", &settings.user)
+            .header("X-ClickHouse-Key", settings.password.expose())
+            .body(body)
+    };
+    // A server that is frozen accepts connections, and would be waited for as long as for the statement.
+    let unreachable = || {
+        format!(
+            "ask ClickHouse at {}: is it running, and not frozen (`dp status`)?",
+            settings.url
+        )
+    };
+    post("SELECT 1".to_owned())
+        .timeout(ANSWERS_WITHIN)
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("ask ClickHouse at {}: is it running (`dp status`)?", settings.url))?;
-    if !answer.status().is_success() {
-        let text = answer.text().await.context("read the answer of ClickHouse")?;
-        bail!("ClickHouse refused the SQL: {}", one_line(&text));
+        .with_context(unreachable)?;
+    let answer = post(statement)
+        .query(&query_settings(&settings.database, connection.json, args.write))
+        .send()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .with_context(unreachable)?;
+    if answer.status().is_success() {
+        return Ok(answer);
     }
-    let mut out = std::io::stdout().lock();
-    while let Some(chunk) = answer.chunk().await.context("read the answer of ClickHouse")? {
-        match out.write_all(&chunk) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            result => result.context("write to stdout")?,
-        }
-    }
-    out.flush().context("write to stdout")
+    let text = answer.text().await.context("read the answer of ClickHouse")?;
+    // Code 164 is READONLY.
+    let remedy = if !args.write && text.contains("Code: 164") {
+        "; --write allows it"
+    } else {
+        ""
+    };
+    bail!("ClickHouse refused the SQL: {}{remedy}", one_line(&text))
 }
 
-fn query_settings(database: &str, json: bool) -> Vec<(&'static str, String)> {
+/// The words with which the statement begins, when they administer the server.
+fn administers(statement: &str) -> Option<String> {
+    let words = leading_words(statement);
+    let first = words.first()?;
+    let is_object = |word: &String| ADMINISTERED.contains(&word.as_str());
+    match first.as_str() {
+        word if ADMINISTRATION.contains(&word) => Some(first.clone()),
+        "CREATE" | "ALTER" | "DROP" | "ATTACH" | "DETACH" if words.get(1).is_some_and(is_object) => {
+            Some(words.get(..2)?.join(" "))
+        }
+        _ => None,
+    }
+}
+
+/// The first words in upper case, without comments in front of them.
+fn leading_words(statement: &str) -> Vec<String> {
+    let mut rest = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+    loop {
+        let after = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, after)| after),
+            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
+            _ => break,
+        };
+        rest = after.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+    }
+    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .take(3)
+        .map(str::to_ascii_uppercase)
+        .collect()
+}
+
+fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("database", database.to_owned()),
         ("output_format_json_quote_64bit_integers", "1".to_owned()),
@@ -69,6 +177,10 @@ fn query_settings(database: &str, json: bool) -> Vec<(&'static str, String)> {
         ("output_format_pretty_color", "0".to_owned()),
         ("output_format_pretty_row_numbers", "0".to_owned()),
     ];
+    if !write {
+        // The server refuses changes, and lets a query have its settings.
+        settings.push(("readonly", "2".to_owned()));
+    }
     settings.extend(WHOLE_ANSWERS.map(|(name, value)| (name, value.to_owned())));
     if json {
         settings.push(("default_format", "JSONEachRow".to_owned()));
@@ -81,4 +193,41 @@ fn query_settings(database: &str, json: bool) -> Vec<(&'static str, String)> {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_that_administer_the_server_are_refused_however_they_begin() {
+        for statement in [
+            "SYSTEM SHUTDOWN",
+            "  system\tstop merges",
+            "-- a comment\nSYSTEM FLUSH LOGS",
+            "/* one */ /* two */ GRANT ALL ON *.* TO x",
+            "CREATE USER x",
+            "drop role r",
+            "KILL QUERY WHERE 1",
+        ] {
+            assert!(administers(statement).is_some(), "{statement}");
+        }
+        for statement in [
+            "SELECT * FROM system.tables",
+            "(SELECT 1)",
+            "DROP TABLE system_events",
+            "CREATE TABLE user (a Int8) ENGINE = Memory",
+            "SHOW CREATE TABLE bars",
+            "",
+            "--",
+        ] {
+            assert_eq!(administers(statement), None, "{statement}");
+        }
+    }
+
+    #[test]
+    fn only_a_write_is_not_read_only() {
+        let is_read_only = |write| query_settings("d", false, write).contains(&("readonly", "2".to_owned()));
+        assert!(is_read_only(false) && !is_read_only(true));
+    }
 }

@@ -3,7 +3,10 @@
 //! Role: thin words around crate `localstack`, whose calls block and therefore run beside the runtime.
 //! Failure: what a failing `up` had started is stopped again; Ctrl-C counts as such a failure.
 
+mod status;
+
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,13 +15,14 @@ use anyhow::Context as _;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use localstack::{Condition, Name, Ports, ProcessStatus, Service, Stack, StackConfig};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::status::{described, optional, show, states};
 use super::present::{print_json, print_line, table};
 use super::{migrate, topics};
 use crate::cli::{Cli, Place};
-use crate::connection::Connection;
+use crate::connection::{Connection, process_env, refuse_elsewhere};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -84,9 +88,9 @@ pub struct CompletionsArgs {
 pub async fn up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Result<()> {
     let stack = bring_up(place, args, json).await?;
     if json {
-        return print_json(&described(&stack)?);
+        return print_json(&described(&stack, &states(&stack)?)?);
     }
-    show(&stack)?;
+    show(&states(&stack)?)?;
     print_line(&format!("logs and data: {}", stack.config().dir.display()))
 }
 
@@ -96,8 +100,12 @@ pub async fn bring_up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Resul
     let stack = blocking({
         let place = place.clone();
         move || {
-            let ports = Ports::with_offset(place.port_offset)
-                .with_context(|| format!("--port-offset {}: a port would be above 65535", place.port_offset))?;
+            refuse_elsewhere(&process_env())?;
+            // A stack that exists already keeps the ports that it has.
+            let ports = match place.open() {
+                Ok(stack) if place.port_offset == 0 => stack.config().ports.clone(),
+                _ => Ports::for_new_stack(place.port_offset)?,
+            };
             let mut config = StackConfig::new(place.folder(), ports);
             (config.progress, config.interrupted) = (true, interrupted);
             let stack = Stack::new(config)?;
@@ -127,24 +135,31 @@ pub async fn down(place: &Place, json: bool) -> anyhow::Result<()> {
     if !is_stack(&folder) {
         return report("stopped", &[], json);
     }
-    let stack = Stack::open(&folder)?;
+    let stack = place.open()?;
     let stopped = blocking(move || Ok(stack.down()?)).await?;
     report("stopped", &stopped, json)
 }
 
 /// `dp status`.
-pub fn status(place: &Place, json: bool) -> anyhow::Result<()> {
-    let stack = Stack::open(&place.folder())?;
+pub fn status(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
+    let stack = place.open()?;
+    let states = states(&stack)?;
     if json {
-        print_json(&described(&stack)?)
+        print_json(&described(&stack, &states)?)?;
     } else {
-        show(&stack)
+        show(&states)?;
     }
+    let all_ready = states.iter().all(|state| state.why.is_none());
+    Ok(if all_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// `dp ps`: processes that run now, for scripts.
 pub fn ps(place: &Place, json: bool) -> anyhow::Result<()> {
-    let running = running(&Stack::open(&place.folder())?)?;
+    let running = running(&place.open()?)?;
     if json {
         return print_json(
             &running
@@ -174,13 +189,13 @@ pub fn running(stack: &Stack) -> anyhow::Result<Vec<ProcessStatus>> {
 
 /// `dp start`.
 pub async fn start(place: &Place, args: &StartArgs, json: bool) -> anyhow::Result<()> {
-    let started = start_names(Stack::open(&place.folder())?, or_services(&args.names), args.no_wait).await?;
+    let started = start_names(place.open()?, or_services(&args.names), args.no_wait).await?;
     report("started", &started, json)
 }
 
 /// `dp stop`.
 pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<()> {
-    let stack = Stack::open(&place.folder())?;
+    let stack = place.open()?;
     let names = if args.names.is_empty() {
         recorded_services(&stack)?
     } else {
@@ -193,7 +208,7 @@ pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<
 
 /// `dp restart`.
 pub async fn restart(place: &Place, args: &StartArgs, json: bool) -> anyhow::Result<()> {
-    let stack = Stack::open(&place.folder())?;
+    let stack = place.open()?;
     let names = or_services(&args.names);
     let (stopping, to_stop) = (stack.clone(), names.clone());
     blocking(move || stop_names(&stopping, to_stop, false)).await?;
@@ -206,7 +221,7 @@ pub async fn clean_data(place: &Place, json: bool) -> anyhow::Result<()> {
     let folder = place.folder();
     let removed = is_stack(&folder).then_some(&folder);
     if removed.is_some() {
-        let stack = Stack::open(&folder)?;
+        let stack = place.open()?;
         blocking(move || {
             stack.down()?;
             Ok(stack.clean()?)
@@ -236,6 +251,7 @@ fn is_stack(folder: &Path) -> bool {
 }
 
 async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyhow::Result<Vec<Name>> {
+    refuse_elsewhere(&process_env())?;
     (stack.config_mut().progress, stack.config_mut().interrupted) = (true, interrupt_flag());
     blocking(move || {
         let started: Vec<Name> = names
@@ -296,7 +312,8 @@ fn interrupt_flag() -> Arc<AtomicBool> {
     flag
 }
 
-async fn terminated() -> std::io::Result<()> {
+/// Returns at Ctrl-C or SIGTERM.
+pub async fn terminated() -> std::io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
@@ -322,79 +339,12 @@ fn report(what: &str, names: &[Name], json: bool) -> anyhow::Result<()> {
     })
 }
 
-fn described(stack: &Stack) -> anyhow::Result<Value> {
-    let processes: Vec<Value> = stack
-        .status()?
-        .iter()
-        .map(|process| {
-            let mut value = serde_json::to_value(process)?;
-            if let Some(object) = value.as_object_mut() {
-                object.insert("ready".to_owned(), stack.is_answering(process.name).into());
-            }
-            Ok(value)
-        })
-        .collect::<anyhow::Result<_>>()?;
-    Ok(json!({ "dir": stack.config().dir, "environment": stack.env(), "processes": processes }))
-}
-
-/// The table of `dp status`.
-fn show(stack: &Stack) -> anyhow::Result<()> {
-    let rows = stack.status()?.into_iter().map(|process| {
-        let state = match process.condition {
-            Condition::Stopped => "stopped",
-            Condition::Paused => "paused",
-            Condition::Running if stack.is_answering(process.name) => "ready",
-            Condition::Running => "not ready",
-        };
-        vec![
-            process.name.to_string(),
-            state.to_owned(),
-            optional(process.pid),
-            process.port.to_string(),
-            process.uptime_seconds.map(uptime).unwrap_or_default(),
-            process
-                .usage
-                .map(|usage| format!("{} MB", usage.resident_bytes >> 20))
-                .unwrap_or_default(),
-            process
-                .usage
-                .map(|usage| format!("{:.1} s", usage.cpu_seconds))
-                .unwrap_or_default(),
-        ]
-    });
-    print_line(&table(
-        &["name", "state", "pid", "port", "up for", "memory", "CPU"],
-        2,
-        rows,
-    ))
-}
-
-fn uptime(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
-    }
-}
-
-fn optional(number: Option<i32>) -> String {
-    number.map(|number| number.to_string()).unwrap_or_default()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use clap::ValueEnum;
 
     use super::*;
-
-    #[test]
-    fn up_times_are_short() {
-        assert_eq!(
-            [uptime(59), uptime(119), uptime(120), uptime(7200)],
-            ["59 s", "119 s", "2 min", "2 h"]
-        );
-    }
 
     #[test]
     fn every_shell_has_a_script() {

@@ -1,5 +1,7 @@
 //! `dp tail`: shows messages of any topic of the pipeline, decoded.
 
+mod letter;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -151,7 +153,20 @@ impl Tail {
         let skipped = newest
             .len()
             .saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+        if newest.is_empty() {
+            self.say_nothing_there(partitions);
+        }
         newest.iter().skip(skipped).try_for_each(|(_, shown)| self.print(shown))
+    }
+
+    /// An empty answer looks like a mistake.
+    fn say_nothing_there(&self, partitions: &[Partition]) {
+        if let (false, Some(partition)) = (self.json, partitions.first()) {
+            match &self.args.key {
+                Some(key) => eprintln!("no message of {} has a key with '{}'", partition.topic, printable(key)),
+                None => eprintln!("{} is empty", partition.topic),
+            }
+        }
     }
 
     // Looks back twice as far until there are enough: compaction and a filter leave gaps.
@@ -176,6 +191,7 @@ impl Tail {
 
     fn show_on(&self, partitions: Vec<Partition>) -> anyhow::Result<()> {
         let mut left = self.args.limit.unwrap_or(if self.args.follow { u64::MAX } else { 10 });
+        let asked = left;
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let (start, end) = self.reader.log_range(&partition)?;
@@ -196,6 +212,10 @@ impl Tail {
                 *next = end;
             }
             if !self.args.follow {
+                if left == asked {
+                    let read: Vec<Partition> = positions.iter().map(|(partition, _)| partition.clone()).collect();
+                    self.say_nothing_there(&read);
+                }
                 break;
             }
             std::thread::sleep(LOOK_AGAIN);
@@ -284,27 +304,44 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 fn line(shown: &Shown) -> String {
+    let value = match &shown.value {
+        Value::Null => String::new(),
+        // Texts stand for themselves here, without the quotes and escapes of JSON.
+        Value::String(text) => printable(text),
+        value => value.to_string(),
+    };
+    if let Some(block) = letter::block(shown, &value) {
+        return block;
+    }
     let mut line = format!("{} {}/{}", shown.timestamp, shown.partition, shown.offset);
     if let Some(key) = &shown.key {
-        line.push_str(&format!(" [{key}]"));
+        line.push_str(&format!(" [{}]", printable(key)));
     }
     for (name, value) in &shown.headers {
-        line.push_str(&format!(" {name}={}", shortened(value)));
+        line.push_str(&format!(" {}={}", printable(name), shortened(&printable(value))));
     }
-    match &shown.value {
-        Value::Null => {}
-        // Texts stand for themselves here, without the quotes and escapes of JSON.
-        Value::String(text) => line.push_str(&format!(
-            " {}: {}",
-            shown.format,
-            shortened(&text.escape_debug().to_string())
-        )),
-        value => line.push_str(&format!(" {}: {}", shown.format, shortened(&value.to_string()))),
+    if !shown.value.is_null() {
+        line.push_str(&format!(" {}: {}", shown.format, shortened(&value)));
     }
     if shown.format == "tombstone" {
         line.push_str(" tombstone");
     }
     line
+}
+
+/// What a producer sent must not move the cursor of a terminal or begin a line: controls are escaped.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control()
+            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
 }
 
 fn shortened(text: &str) -> String {
@@ -379,5 +416,65 @@ mod tests {
             format == "bytes" && value.as_str().unwrap().ends_with("c30102"),
             "{value}"
         );
+    }
+
+    fn shown(headers: &[(&str, &str)], value: Value) -> Shown {
+        Shown {
+            topic: "dlq".to_owned(),
+            partition: 0,
+            offset: 17,
+            timestamp: "2026-01-01T00:00:00Z".to_owned(),
+            key: Some("A\u{1b}[2J".to_owned()),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            format: "text",
+            value,
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_is_a_block_that_says_each_thing_once() {
+        use stream::dead_letter::header;
+        let letter = shown(
+            &[
+                (header::TOPIC, "raw"),
+                (header::PARTITION, "2"),
+                (header::OFFSET, "42"),
+                (header::STAGE, "normalize"),
+                (header::SERVICE, "normalization"),
+                (header::ATTEMPTS, "1"),
+                (header::CODE, "broken_json"),
+                (header::CLASS, "broken_json"),
+                (header::MESSAGE, "no value\r\nat byte 0"),
+                (header::FAILED_AT, "1700000000000000"),
+                ("dp.format", "x\u{1b}]0;title"),
+            ],
+            Value::String("x".repeat(5_000)),
+        );
+        let text = line(&letter);
+        assert!(text.starts_with("2023-11-14T22:13:20Z  broken_json\n"), "{text}");
+        for part in [
+            "raw/2/42, dead letter dlq/0/17",
+            "normalize of normalization",
+            r"no value\r\nat byte 0",
+            "(5000 bytes",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert_eq!(text.matches("broken_json").count(), 1, "{text}");
+        assert!(!text.contains("__connect") && !text.contains("1700000000"), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(text.len() < 900, "{} bytes", text.len());
+    }
+
+    #[test]
+    fn no_message_can_control_the_terminal() {
+        let text = line(&shown(
+            &[("a\u{1b}", "b\rc\nd\u{202e}")],
+            Value::String("\u{9b}2J".to_owned()),
+        ));
+        assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
     }
 }

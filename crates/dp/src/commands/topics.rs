@@ -27,6 +27,13 @@ pub struct Args {
     command: Command,
 }
 
+impl Args {
+    /// Whether it makes or changes topics.
+    pub fn writes(&self) -> bool {
+        !matches!(self.command, Command::List)
+    }
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Make the topics that do not exist yet; running it again changes nothing.

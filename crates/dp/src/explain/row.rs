@@ -42,6 +42,8 @@ pub struct PriceTrace {
     pub instrument_id: String,
     pub quotes: Vec<Quote>,
     pub disagreements: Vec<String>,
+    /// Whether a price is for a time that has not come yet.
+    pub ahead_of_the_clock: bool,
     pub tick: Option<TickRow>,
     pub raw: Option<RawRecord>,
 }

@@ -8,6 +8,7 @@ use normalization::config::Config;
 use serde_json::{Map, Value};
 use service::Reader;
 use service::clients::{Clients, Dependency, Use};
+use stream::status::wall_clock;
 
 use super::bar::{BarTrace, assemble, notes};
 use super::follow::Fate;
@@ -179,6 +180,10 @@ impl<'a> Session<'a> {
             tenant_id: instrument.tenant_id.to_owned(),
             instrument_id: instrument.id.to_owned(),
             disagreements: served::disagreements(&quotes),
+            ahead_of_the_clock: quotes
+                .iter()
+                .filter_map(|quote| quote.price.as_ref())
+                .any(|price| price.event_time > At(wall_clock())),
             quotes,
             tick,
             raw,

@@ -76,6 +76,13 @@ pub fn price(trace: &PriceTrace) -> String {
             .iter()
             .for_each(|words| out.line(0, &format!("DISAGREE: {words}"))),
     }
+    if trace.ahead_of_the_clock {
+        out.line(
+            0,
+            "NOTE: its event time lies ahead of the clock. A day-ahead price does; of any other product the stamp is wrong, \
+             and until then ticks of the present are late and do not replace it.",
+        );
+    }
     if let Some(tick) = &trace.tick {
         out.title("The tick");
         out.tick(tick);

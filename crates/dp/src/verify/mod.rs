@@ -26,6 +26,7 @@ use normalization::config::Config;
 use service::Reader;
 use service::clients::{Clients, Dependency, Use};
 use stream::StreamError;
+use stream::status::wall_clock;
 
 pub use report::{Check, Differences, VerifyReport};
 
@@ -84,6 +85,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     checks.bars(&mut report).await?;
 
     let newest = served::newest(&clickhouse, names, &gaps).await?;
+    report.notes.extend(served::ahead_of_the_clock(&newest, wall_clock()));
     let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
     let in_postgres = served::in_postgres(&postgres, names).await?;
     report.checks.push(served::compare_postgres(&newest, &in_postgres));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use domain::Micros;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use service::Names;
@@ -11,6 +12,7 @@ use stores::{ClickHouse, Postgres, Redis, redis};
 use super::gaps::Gaps;
 use super::report::{Check, Differences};
 use super::tables::{count, literal, parts, text};
+use crate::commands::present::iso;
 
 /// Keys live for 3600 s; a little earlier nothing is claimed about them any more.
 const KEY_LIFE: i64 = 3_540;
@@ -106,6 +108,28 @@ pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<B
         );
     }
     Ok(served)
+}
+
+/// Says which prices stand ahead of the clock. The stores agree on them, and no tick of the present replaces them, so that
+/// one wrong stamp freezes its instrument. Day-ahead prices lie ahead by their nature.
+pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<String> {
+    const TOLERATED: Micros = 600_000_000;
+    // By the order of FIELDS.
+    let time = |[_, _, event_time, ..]: &Price| event_time.parse::<Micros>().unwrap_or(0);
+    let is_day_ahead = |[_, _, _, _, _, product, ..]: &Price| product == "da";
+    let ahead = || {
+        newest
+            .iter()
+            .filter(|(_, price)| !is_day_ahead(price) && time(price) > now + TOLERATED)
+    };
+    let (key, furthest) = ahead().max_by_key(|(_, price)| time(price))?;
+    Some(format!(
+        "{} latest price(s) stand more than 10 minutes ahead of the clock, the furthest of {} at {}: until then no tick of \
+         the present replaces it, and those count as late; `dp explain price` shows the message that it came from",
+        ahead().count(),
+        name(key),
+        iso(time(furthest)),
+    ))
 }
 
 /// Compares what Postgres serves.
@@ -309,6 +333,23 @@ mod tests {
                 .named
                 .iter()
                 .all(|text| text.contains("has no tick"))
+        );
+    }
+
+    #[test]
+    fn a_price_that_stands_ahead_of_the_clock_is_named_unless_it_is_a_day_ahead_one() {
+        let price = |minutes: i64, product: &str| {
+            let micros = (minutes * 60_000_000).to_string();
+            ["1", "null", micros.as_str(), "f/0/1/2", "PJM", product, "USD", "MWh"].map(str::to_owned)
+        };
+        let key = |instrument: &str| ("acme".to_owned(), instrument.to_owned());
+        let mut newest = BTreeMap::from([(key("A"), price(10, "trade")), (key("B"), price(1_000, "da"))]);
+        assert_eq!(ahead_of_the_clock(&newest, 0), None);
+        newest.insert(key("C"), price(8_640, "trade"));
+        let note = ahead_of_the_clock(&newest, 0).unwrap_or_default();
+        assert!(
+            note.starts_with("1 latest price(s)") && note.contains('C') && note.contains("1970-01-07"),
+            "{note}"
         );
     }
 }

@@ -15,6 +15,11 @@ const SERVE: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
 
 /// Modest for a machine with two cores that it shares; the engine itself makes no system log tables in this mode.
 const CONFIG: &str = "<clickhouse>
+    <logger><levels>
+        <!-- They warn a thousand times an hour that a task which is not urgent was put off. -->
+        <logger><name>BackgroundSchedulePool/BgSchPool</name><level>error</level></logger>
+        <logger><name>BackgroundSchedulePool/BgStrmSchPool</name><level>error</level></logger>
+    </levels></logger>
     <max_server_memory_usage_to_ram_ratio>0.4</max_server_memory_usage_to_ram_ratio>
     <mark_cache_size>134217728</mark_cache_size>
     <primary_index_cache_size>67108864</primary_index_cache_size>

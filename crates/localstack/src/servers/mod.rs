@@ -19,6 +19,8 @@ use crate::fetch;
 use crate::name::{Name, Server};
 use crate::tools::{self, Tool};
 
+const LOGGER: &str = "dp-log";
+
 /// Programs without which the server cannot be started.
 pub(crate) fn required_tools(server: Server) -> &'static [Tool] {
     match server {
@@ -89,16 +91,40 @@ pub(crate) fn launcher(config: &StackConfig, program: &Path) -> Result<Command, 
     Ok(command)
 }
 
-/// Sends the command's output to the end of the process's log file.
-pub(crate) fn log_to_file(command: &mut Command, log: &Path) -> Result<(), StackError> {
-    let open = || {
-        File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(StackError::io("open", log))
-    };
-    command.stdin(Stdio::null()).stdout(open()?).stderr(open()?);
+/// Sends the command's output through `dp-log` to the end of the process's log file.
+pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Path) -> Result<(), StackError> {
+    let program = config.bin_dir.join(LOGGER);
+    if !program.is_file() {
+        return Err(StackError::Refused(format!(
+            "{} is missing: build it with `cargo build --release --workspace --bins`",
+            program.display()
+        )));
+    }
+    // Found now: the logger has nobody to tell.
+    File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .map_err(StackError::io("open", log))?;
+    let failed =
+        |error: std::io::Error| StackError::Refused(format!("cannot make a pipe for {}: {error}", log.display()));
+    let (reader, writer) = std::io::pipe().map_err(failed)?;
+    let mut logger = launcher(config, &program)?;
+    logger
+        .arg(log)
+        .stdin(reader)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut logger = logger.spawn().map_err(|error| StackError::Command {
+        program: program.display().to_string(),
+        message: error.to_string(),
+    })?;
+    // It ends after the process; where that is before us, it must not stay behind as a zombie.
+    std::thread::spawn(move || logger.wait());
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer);
     Ok(())
 }
 

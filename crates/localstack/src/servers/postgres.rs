@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
 
@@ -19,6 +20,8 @@ use crate::tools::{self, Tool};
 const ROLE: &str = "user";
 const PASSWORD: &str = "password";
 const DATABASE: &str = "db";
+
+const FORMER_RUN_LIMIT: Duration = Duration::from_secs(20);
 
 const SETTINGS: [&str; 6] = [
     // No socket file: its path may be too long in a temporary folder, and Debian's place needs rights.
@@ -38,6 +41,7 @@ pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, Stack
     account.let_in(config, dir)?;
     if data.is_dir() {
         check_version(&postgres, &data)?;
+        await_former_run(&data)?;
     } else {
         create(config, &account, dir, &data)?;
     }
@@ -67,6 +71,29 @@ pub(super) fn is_ready(config: &StackConfig) -> bool {
         ROLE,
     ]);
     process::run_to_end(&mut command).is_ok()
+}
+
+/// Waits until nothing of an earlier run uses the data any more, and removes the lock file that it left behind.
+///
+/// The processes of a PostgreSQL whose main process was killed end by themselves, a moment later; and as long as the
+/// process table remembers the killed one, PostgreSQL takes the lock file for that of a server that runs.
+fn await_former_run(data: &Path) -> Result<(), StackError> {
+    let folder = fs::canonicalize(data).map_err(StackError::io("find", data))?;
+    let deadline = Instant::now() + FORMER_RUN_LIMIT;
+    while let Some(pid) = process::working_in(&folder) {
+        if Instant::now() >= deadline {
+            return Err(StackError::Refused(format!(
+                "process {pid} of an earlier run still uses {}: end it with `kill -INT {pid}`",
+                data.display()
+            )));
+        }
+        std::thread::sleep(process::POLL);
+    }
+    let lock = data.join("postmaster.pid");
+    match fs::remove_file(&lock) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StackError::io("remove", &lock)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the data folder with role and database; it appears complete or not at all.

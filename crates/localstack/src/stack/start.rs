@@ -41,7 +41,18 @@ impl Stack {
                 started.push(*name);
             }
         }
-        names.iter().try_for_each(|name| self.wait_ready(*name, READY_LIMIT))
+        for name in names {
+            let waited = self.wait_ready(*name, READY_LIMIT);
+            // It was dying when we looked whether it runs: then this is its start.
+            if matches!(waited, Err(StackError::Died { .. })) && !started.contains(name) {
+                self.spawn(*name)?;
+                started.push(*name);
+                self.wait_ready(*name, READY_LIMIT)?;
+            } else {
+                waited?;
+            }
+        }
+        Ok(())
     }
 
     /// Everything that can be known to fail is found here, before the first process is started.
@@ -103,7 +114,7 @@ impl Stack {
         };
         let log = config.log(name);
         let log_offset = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-        servers::log_to_file(&mut command, &log)?;
+        servers::log_to_file(config, &mut command, &log)?;
         let running = process::spawn(&mut command)?;
         state.record(Entry {
             name,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domain::Micros;
+use domain::instrument::KEY_SEPARATOR;
 
 use super::identity::Identity;
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
@@ -86,6 +87,7 @@ impl<'s> Io<'s> {
     pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
         let sealed = dead_letter::seal(message, letter, wall_clock(), self.largest_letter);
         metrics::dead_letter(letter.stage, letter.code);
+        let about = named_by_key(message);
         tracing::error!(
             event = "dlq",
             topic = message.topic,
@@ -94,6 +96,9 @@ impl<'s> Io<'s> {
             code = letter.code,
             reason = letter.message,
             correlation_id = letter.correlation_id,
+            processing_time_ms = (wall_clock() - message.timestamp) / 1_000,
+            tenant_id = about.0,
+            instrument_id = about.1,
             "message sent to the dlq"
         );
         let dlq = self.config.dlq_topic.clone();
@@ -212,5 +217,49 @@ impl<'s> Io<'s> {
     /// The broker has refused a position: says which one, and what is lost.
     pub(super) fn position_lost(&mut self, assigned: &[Partition], reported: StreamError) -> StreamError {
         self.identity.position_lost(self.consumer, assigned, reported)
+    }
+}
+
+/// Tenant and instrument, as far as key and headers tell: after the raw topics a key is `tenant|instrument`, and a
+/// producer of raw messages is advised to use the instrument.
+fn named_by_key<'m>(message: &Message<'m>) -> (Option<&'m str>, Option<&'m str>) {
+    let text = |bytes: &'m [u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty());
+    let tenant = message.header("dp.tenant_id").and_then(text);
+    match message
+        .key
+        .and_then(text)
+        .map(|key| (key, key.split_once(KEY_SEPARATOR)))
+    {
+        Some((_, Some((tenant, instrument)))) => (Some(tenant), Some(instrument)),
+        Some((key, None)) => (tenant, Some(key)),
+        None => (tenant, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_the_instrument_and_after_the_raw_topics_the_tenant_too() {
+        for (key, expected) in [
+            (Some(&b"acme|NG_HH"[..]), (Some("acme"), Some("NG_HH"))),
+            (Some(b"NG_HH"), (None, Some("NG_HH"))),
+            (Some(b""), (None, None)),
+            (Some(b"\xff"), (None, None)),
+            (None, (None, None)),
+        ] {
+            let message = Message {
+                topic: "t",
+                partition: 0,
+                offset: 0,
+                timestamp: 0,
+                has_append_time: true,
+                key,
+                payload: None,
+                headers: None,
+            };
+            assert_eq!(named_by_key(&message), expected, "{key:?}");
+        }
     }
 }

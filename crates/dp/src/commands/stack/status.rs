@@ -1,0 +1,102 @@
+//! How the processes of the stack are: one row each, and below the table why one of them does not serve its clients.
+
+use localstack::{Condition, ProcessStatus, Stack};
+use serde_json::{Value, json};
+
+use crate::commands::present::{print_line, table};
+
+/// A process, and why it does not serve its clients, where it does not.
+pub(super) struct State {
+    process: ProcessStatus,
+    pub(super) why: Option<String>,
+}
+
+pub(super) fn states(stack: &Stack) -> anyhow::Result<Vec<State>> {
+    let state = |process: ProcessStatus| State {
+        why: match process.condition {
+            Condition::Running => stack.why_not_ready(process.name),
+            Condition::Stopped | Condition::Paused => process.why.clone(),
+        },
+        process,
+    };
+    Ok(stack.status()?.into_iter().map(state).collect())
+}
+
+pub(super) fn described(stack: &Stack, states: &[State]) -> anyhow::Result<Value> {
+    let processes: Vec<Value> = states
+        .iter()
+        .map(|state| {
+            let mut value = serde_json::to_value(&state.process)?;
+            if let Some(object) = value.as_object_mut() {
+                let ready = state.process.condition == Condition::Running && state.why.is_none();
+                object.insert("ready".to_owned(), ready.into());
+                object.insert("why".to_owned(), state.why.clone().into());
+            }
+            Ok(value)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(json!({ "dir": stack.config().dir, "environment": stack.env(), "processes": processes }))
+}
+
+/// The table of `dp status`, and the reasons below it.
+pub(super) fn show(states: &[State]) -> anyhow::Result<()> {
+    let rows = states.iter().map(|State { process, why }| {
+        let state = match process.condition {
+            Condition::Stopped => "stopped",
+            Condition::Paused => "paused",
+            Condition::Running if why.is_none() => "ready",
+            Condition::Running => "not ready",
+        };
+        vec![
+            process.name.to_string(),
+            state.to_owned(),
+            optional(process.pid),
+            process.port.to_string(),
+            process.uptime_seconds.map(uptime).unwrap_or_default(),
+            process
+                .usage
+                .map(|usage| format!("{} MB", usage.resident_bytes >> 20))
+                .unwrap_or_default(),
+            process
+                .usage
+                .map(|usage| format!("{:.1} s", usage.cpu_seconds))
+                .unwrap_or_default(),
+        ]
+    });
+    print_line(&table(
+        &["name", "state", "pid", "port", "up for", "memory", "CPU"],
+        2,
+        rows,
+    ))?;
+    let reasons = states
+        .iter()
+        .filter_map(|state| Some((state.process.name, state.why.as_ref()?)));
+    reasons
+        .into_iter()
+        .try_for_each(|(name, why)| print_line(&format!("{name}: {why}")))
+}
+
+fn uptime(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+pub(super) fn optional(number: Option<i32>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn up_times_are_short() {
+        assert_eq!(
+            [uptime(59), uptime(119), uptime(120), uptime(7200)],
+            ["59 s", "119 s", "2 min", "2 h"]
+        );
+    }
+}

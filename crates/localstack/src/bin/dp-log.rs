@@ -1,0 +1,21 @@
+//! Appends its input to a log file of bounded size: `dp-log FILE`.
+//!
+//! Role: stands between a process of the local stack and its log, so that the log can be rotated while the process runs.
+//! It ends when the process has ended, and with it every process that writes to the same pipe.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Some(path) = std::env::args_os().nth(1) else {
+        eprintln!("usage: dp-log FILE");
+        return ExitCode::from(2);
+    };
+    match localstack::append_rotating(&mut std::io::stdin().lock(), Path::new(&path)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dp-log: {}: {error}", Path::new(&path).display());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! How one process of the stack is, and why it does not serve its clients.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+
+use super::Stack;
+use crate::name::Name;
+use crate::process::{self, Running};
+use crate::servers;
+use crate::state::{Condition, Entry, ProcessStatus};
+
+impl Stack {
+    /// Why the process that runs does not serve its clients now; `None` when it does.
+    pub fn why_not_ready(&self, name: impl Into<Name>) -> Option<String> {
+        let entry = match self.entry(name.into()) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Some("was never started".to_owned()),
+            Err(error) => return Some(error.to_string()),
+        };
+        if self.is_ready(&entry) {
+            return None;
+        }
+        let silent = || format!("does not answer on port {} within 2 s", entry.port);
+        match entry.name {
+            Name::Server(_) => Some(silent()),
+            Name::Service(..) => Some(crate::probe::not_ready_reason(entry.port).unwrap_or_else(silent)),
+        }
+    }
+
+    pub(super) fn is_ready(&self, entry: &Entry) -> bool {
+        match entry.name {
+            Name::Server(server) => servers::is_ready(server, &self.config),
+            Name::Service(..) => crate::probe::http_status(entry.port, "/health/ready") == Some(200),
+        }
+    }
+
+    pub(super) fn status_of(&self, entry: &Entry) -> ProcessStatus {
+        let running = entry.running.filter(|running| running.is_alive());
+        let why = match (entry.running, running) {
+            // A further replica is there when somebody wants it.
+            (None, _) if matches!(entry.name, Name::Service(_, 2..)) => None,
+            (None, _) => Some(format!("was stopped; `dp start {}` starts it", entry.name)),
+            (Some(_), None) => Some(format!(
+                "ended: {}",
+                process::telling_line(&self.log_since_start(entry))
+            )),
+            (_, Some(running)) if running.is_paused() => Some("frozen (SIGSTOP)".to_owned()),
+            _ => None,
+        };
+        let condition = match running {
+            None => Condition::Stopped,
+            Some(running) if running.is_paused() => Condition::Paused,
+            Some(_) => Condition::Running,
+        };
+        ProcessStatus {
+            name: entry.name,
+            condition,
+            pid: running.map(|running| running.pid),
+            port: entry.port,
+            uptime_seconds: running.and_then(Running::uptime).map(|uptime| uptime.as_secs()),
+            usage: running.and_then(|running| process::usage(running.pid)),
+            log: self.config.log(entry.name),
+            why,
+        }
+    }
+
+    /// What the process has logged since it was started, at most the last 64 KiB.
+    pub(super) fn log_since_start(&self, entry: &Entry) -> String {
+        const MOST: u64 = 64 << 10;
+        let mut text = Vec::new();
+        if let Ok(mut file) = fs::File::open(self.config.log(entry.name)) {
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            // A log that is shorter than it was has been rotated since.
+            let began = if entry.log_offset > length { 0 } else { entry.log_offset };
+            let from = began.max(length.saturating_sub(MOST));
+            // A log that cannot be read tells nothing: the error that is being made says where it is.
+            let _unreadable = file
+                .seek(SeekFrom::Start(from))
+                .and_then(|_| file.read_to_end(&mut text));
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
