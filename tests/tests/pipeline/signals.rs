@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::{Pipeline, SERVICES, eventually};
-use localstack::Service;
+use localstack::{Server, Service};
 use prometheus_parse::{Scrape, Value};
 use service::metrics::{Declared, Kind, SHARED};
 use testkit::kafka::{self, Outgoing, Publisher};
@@ -239,4 +239,88 @@ fn a_dead_letter_counts_as_one_and_as_an_error_and_not_as_success() {
     assert_eq!(handled(&after, "success") - handled(&before, "success"), 0.0);
     assert_eq!(grown("dlq_messages_total", &[("stage", "normalize")]), 1.0);
     assert_eq!(grown("errors_total", &[("component", "normalize")]), 1.0);
+}
+
+/// Topics that the services and their ClickHouse writers read.
+const READ: [(Service, &[&str]); 4] = [
+    (Service::Normalization, &[e2e::RAW, "normalized.market.ticks.v1"]),
+    (
+        Service::Enrichment,
+        &["normalized.market.ticks.v1", "enriched.market.ticks.v1"],
+    ),
+    (
+        Service::Aggregation,
+        &["enriched.market.ticks.v1", "aggregation.bars.v1"],
+    ),
+    (Service::Projection, &["enriched.market.ticks.v1"]),
+];
+
+#[test]
+fn every_stage_and_writer_gives_the_five_signals_and_shows_its_rate() {
+    let pipeline = Pipeline::shared();
+    pipeline.publish_once(3_000, 32_000).unwrap();
+    for (service, topics) in READ {
+        for topic in topics {
+            eventually("the five signals are there", || {
+                let exported = Exported::of(&pipeline, service)?;
+                let labels = [("topic", *topic)];
+                let seen = [
+                    "processing_duration_seconds",
+                    "batch_messages",
+                    "event_time_lag_seconds",
+                ];
+                let counted = seen
+                    .iter()
+                    .all(|name| exported.counter(&format!("{name}_count"), &labels) > 0.0);
+                let handled = exported.counter("messages_processed_total", &[("topic", topic), ("status", "success")]);
+                let open = exported.counter("messages_in_flight", &labels);
+                Ok(counted && handled > 0.0 && open == 0.0)
+            })
+            .unwrap();
+        }
+        let stats = stats(&pipeline, service);
+        assert!(stats["processing_rate_per_second"].as_f64().unwrap() > 0.0, "{stats}");
+        assert!(stats["error_rate_percent"].is_number(), "{stats}");
+        assert!(stats["average_processing_time_ms"].as_f64().unwrap() > 0.0, "{stats}");
+    }
+    assert!(stats(&pipeline, Service::Enrichment)["enrichment_failures"].is_u64());
+    let projection = stats(&pipeline, Service::Projection);
+    assert!(projection["projections_updated"].as_u64().unwrap() > 0, "{projection}");
+    assert!(projection["cache_invalidations"].is_u64(), "{projection}");
+    assert!(
+        projection["materialized_views_refreshed"].as_u64().unwrap() > 0,
+        "{projection}"
+    );
+}
+
+fn stats(pipeline: &Pipeline, service: Service) -> serde_json::Value {
+    serde_json::from_str(&pipeline.get(service, "/stats").unwrap().1).unwrap()
+}
+
+#[test]
+fn the_lag_of_a_stopped_service_and_of_a_store_that_is_away_are_seen_and_go_again() {
+    let pipeline = Pipeline::shared();
+    let lag = |group: &str| -> anyhow::Result<f64> {
+        let exported = Exported::of(&pipeline, Service::Normalization)?;
+        Ok(exported.counter("kafka_consumer_lag", &[("group", group)]))
+    };
+    eventually("nothing lags at first", || Ok(lag("enrichment-local")? == 0.0)).unwrap();
+    assert!(pipeline.stack().stop(Service::Enrichment).unwrap());
+    pipeline.publish_once(500, 33_000).unwrap();
+    eventually("the lag of the stopped service is seen", || {
+        Ok(lag("enrichment-local")? > 300.0)
+    })
+    .unwrap();
+
+    let behind = || -> anyhow::Result<f64> {
+        let exported = Exported::of(&pipeline, Service::Projection)?;
+        Ok(exported.counter("projection_lag_seconds", &[("projection", "latest_price")]))
+    };
+    eventually("projection holds everything", || Ok(behind()? == 0.0)).unwrap();
+    pipeline.stack().pause(Server::Postgres).unwrap();
+    pipeline.stack().start_services().unwrap();
+    eventually("the oldest event grows older", || Ok(behind()? > 3.0)).unwrap();
+    pipeline.stack().resume(Server::Postgres).unwrap();
+    eventually("projection holds everything again", || Ok(behind()? == 0.0)).unwrap();
+    eventually("the lag is gone", || Ok(lag("enrichment-local")? == 0.0)).unwrap();
 }
