@@ -146,7 +146,10 @@ impl Lane {
             return false;
         }
         self.book.take_in(enriched, self.partition);
-        self.redis_pending.take_in(enriched.tick.appended_at);
+        if self.book.is_waiting(Copy::Redis) {
+            // A tick that is older than its instrument's price changes nothing there.
+            self.redis_pending.take_in(enriched.tick.appended_at);
+        }
         self.postgres_pending.take_in(enriched.tick.appended_at);
         true
     }

@@ -270,6 +270,9 @@ impl World {
         if found(&self.redis.prices) != expected {
             return Err("redis differs".into());
         }
+        if let Some(at) = self.owners[0].lane.oldest_pending() {
+            return Err(format!("an event of {at} still counts as not stored"));
+        }
         let position = self.postgres.position.map(|position| position.next_offset);
         if position == Some(self.log.len() as i64) {
             Ok(())
