@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
-use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpResponse, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -140,7 +140,6 @@ fn serve(
             let routes = routes.clone();
             App::new()
                 .app_data(state.clone())
-                .app_data(web::JsonConfig::default().error_handler(|error, _| unreadable_json(&error).into()))
                 .app_data(web::QueryConfig::default().error_handler(|error, _| unreadable_query(&error).into()))
                 .app_data(web::PathConfig::default().error_handler(|error, _| unreadable_path(&error).into()))
                 .wrap(middleware::from_fn(observe::observe))
@@ -166,17 +165,6 @@ fn serve(
             tracing::error!(error = %error, "http server ended");
         }
     });
-}
-
-fn unreadable_json(error: &JsonPayloadError) -> Problem {
-    match error {
-        JsonPayloadError::Deserialize(error) => Problem::unprocessable(error.to_string()),
-        JsonPayloadError::ContentType => Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
-            Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE)
-        }
-        _ => Problem::of_status(StatusCode::BAD_REQUEST),
-    }
 }
 
 fn unreadable_query(error: &QueryPayloadError) -> Problem {

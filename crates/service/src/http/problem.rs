@@ -93,10 +93,6 @@ impl Problem {
                 "headers_too_large",
                 "the headers of the request are larger than 16 KiB together",
             ),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
-                "unsupported_media_type",
-                "the body must be JSON, with the header Content-Type: application/json",
-            ),
             StatusCode::BAD_REQUEST => ("bad_request", "the request cannot be read"),
             StatusCode::NOT_FOUND => ("not_found", "there is nothing of that name"),
             status if status.is_server_error() => ("internal", "the request failed; the log of the service says why"),

@@ -65,11 +65,11 @@ async fn of(tenant: Tenant, id: web::Path<InstrumentId>) -> HttpResponse {
     HttpResponse::Ok().json((tenant.id(), id.into_inner().into_inner()))
 }
 
-async fn of_body(tenant: Tenant, asked: web::Json<Asked>) -> Result<HttpResponse, Problem> {
+async fn of_body(tenant: Tenant, body: web::Payload) -> Result<HttpResponse, Problem> {
     let Asked {
         instrument_id,
         tenant_id,
-    } = asked.into_inner();
+    } = body::json(body).await?;
     let tenant = tenant.also_named("the body", tenant_id.as_deref())?;
     Ok(HttpResponse::Ok().json((tenant.id(), instrument_id.into_inner())))
 }
@@ -306,7 +306,7 @@ fn every_refusal_of_the_server_is_a_problem_document() {
         ("POST /health", "", "", "405"),
         ("GET /of", "", "", "405"),
         ("POST /bytes", "", large.as_str(), "413"),
-        ("POST /of", "", "{}", "415"),
+        ("POST /of", "", "{}", "422"),
         ("POST /of", JSON, "{", "422"),
         ("GET /info", long_header.as_str(), "", "431"),
         ("GET /nothing", "", "", "404"),
@@ -353,4 +353,19 @@ fn info_lists_every_route_with_whose_data_it_answers() {
     assert!(routes.contains(&expected), "{info}");
     let expected = json!({"method": "GET", "path": "/info", "scope": "service", "parameters": []});
     assert!(routes.contains(&expected), "{info}");
+}
+
+#[test]
+fn a_body_is_read_whatever_content_type_it_claims_and_one_too_large_is_a_problem() {
+    let running = started(1000);
+    for headers in ["", "content-type: text/plain\r\n", "content-type: application/json\r\n"] {
+        let (head, body) = send(&running, "POST /of", headers, r#"{"instrument_id":"I"}"#);
+        assert!(head.starts_with("http/1.1 200"), "{headers}: {head}\n{body}");
+    }
+    let (head, body) = send(&running, "POST /of", "", &"x".repeat((1 << 20) + 1));
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+    assert!(
+        head.contains("application/problem+json") && body.contains("1048576"),
+        "{head}\n{body}"
+    );
 }
