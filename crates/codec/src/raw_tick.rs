@@ -28,6 +28,8 @@ pub struct RawTick<'a> {
     pub hub: Option<&'a str>,
     pub market_status: Option<&'a str>,
     pub sequence: Option<i64>,
+    /// A bid or ask was there whose magnitude is 10^10 or more; it is left out. Never written.
+    pub dropped_quote: bool,
 }
 
 /// Appends the datum.
@@ -53,6 +55,15 @@ pub fn encode(raw: &RawTick<'_>, out: &mut Vec<u8>) {
 /// Reads a datum; also says how long it is.
 pub fn decode(datum: &[u8]) -> Result<(RawTick<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
+    let mut dropped_quote = false;
+    let mut quote = |from: &mut Reader<'_>, field| {
+        let read = from.decimal(field);
+        dropped_quote |= matches!(read, Err(CodecError::InvalidValue { .. }));
+        match read {
+            Err(CodecError::InvalidValue { .. }) => Ok(None),
+            read => read.map(Some),
+        }
+    };
     let raw = RawTick {
         event_id: from.string("event_id")?,
         correlation_id: from.optional("correlation_id", Reader::string)?,
@@ -65,13 +76,14 @@ pub fn decode(datum: &[u8]) -> Result<(RawTick<'_>, usize), CodecError> {
         timestamp: from.long("timestamp")?,
         price: from.decimal("price")?,
         volume: from.optional("volume", Reader::decimal)?,
-        bid: from.optional("bid", Reader::decimal)?,
-        ask: from.optional("ask", Reader::decimal)?,
+        bid: from.optional("bid", &mut quote)?.flatten(),
+        ask: from.optional("ask", &mut quote)?.flatten(),
         node: from.optional("node", Reader::string)?,
         zone: from.optional("zone", Reader::string)?,
         hub: from.optional("hub", Reader::string)?,
         market_status: from.optional("market_status", Reader::string)?,
         sequence: from.optional("sequence", Reader::long)?,
+        dropped_quote: false,
     };
-    Ok((raw, from.consumed()))
+    Ok((RawTick { dropped_quote, ..raw }, from.consumed()))
 }

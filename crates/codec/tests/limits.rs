@@ -293,6 +293,7 @@ proptest! {
             hub: options[5].as_deref(),
             market_status: options[6].as_deref(),
             sequence,
+            dropped_quote: false,
         };
         let mut datum = Vec::new();
         raw_tick::encode(&raw, &mut datum);

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::decimal_text::DecimalText;
+
 /// Number of decimals of a [`Decimal`].
 pub const SCALE: u32 = 8;
 const ONE: i64 = 100_000_000;
@@ -66,89 +68,59 @@ impl Decimal {
 
     /// Reads `-12.345`, `.5`, `+7.`, `1.2e3` (JSON numbers and market files). No spaces, no separators.
     pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
-        let (negative, digits) = match text.split_first() {
-            Some((b'-', rest)) => (true, rest),
-            Some((b'+', rest)) => (false, rest),
-            _ => (false, text),
-        };
-        let mut number = Digits::default();
-        let mut rest = digits;
-        while let Some((&byte, tail)) = rest.split_first() {
-            match byte {
-                b'0'..=b'9' => number.push(i128::from(byte - b'0'))?,
-                b'.' if !number.point => number.point = true,
-                b'e' | b'E' => {
-                    number.exponent = parse_exponent(tail)?;
-                    break;
-                }
-                _ => return Err(DecimalError::NotANumber),
-            }
-            rest = tail;
+        let number = DecimalText::read(text).ok_or(DecimalError::NotANumber)?;
+        let digits = whole_digits(&number)?;
+        if number.digits > digits {
+            return Err(DecimalError::TooPrecise);
         }
-        let magnitude = number.at_scale()?;
+        Decimal::signed(number.negative, number.cut(0, digits))
+    }
+
+    /// Reads as [`Decimal::parse`], and rounds the noise that binary floating point leaves behind the eighth decimal
+    /// (`27.040000000000003`): half to even, where the number has at least 15 significant digits and changes by less than
+    /// 10^-9 of itself. Also says whether it was rounded.
+    pub fn parse_noisy(text: &[u8]) -> Result<(Decimal, bool), DecimalError> {
+        let exact = Decimal::parse(text);
+        if exact != Err(DecimalError::TooPrecise) {
+            return exact.map(|decimal| (decimal, false));
+        }
+        let number = DecimalText::read(text).ok_or(DecimalError::NotANumber)?;
+        if number.digits < NOISY_DIGITS || number.magnitude + i64::from(SCALE) < 0 {
+            return Err(DecimalError::TooPrecise);
+        }
+        let digits = whole_digits(&number)?;
+        let (whole, rest) = (number.cut(0, digits), number.cut(digits, 18));
+        let beyond_half = rest > HALF || (rest == HALF && number.digits > digits + 18);
+        let round_up = beyond_half || (rest == HALF && whole % 2 == 1);
+        // In 10^-26, like the value below.
+        let change = u128::from(if round_up { LIMIT - rest } else { rest }.unsigned_abs());
+        let value =
+            u128::from(whole.unsigned_abs()) * u128::from(LIMIT.unsigned_abs()) + u128::from(rest.unsigned_abs());
+        if change * 1_000_000_000 >= value {
+            return Err(DecimalError::TooPrecise);
+        }
+        Decimal::signed(number.negative, whole + i64::from(round_up)).map(|decimal| (decimal, true))
+    }
+
+    fn signed(negative: bool, magnitude: i64) -> Result<Decimal, DecimalError> {
         Decimal::from_unscaled(if negative { -magnitude } else { magnitude })
     }
 }
 
-/// Digits read so far: `mantissa * 10^(exponent - decimals)`.
-#[derive(Default)]
-struct Digits {
-    mantissa: i128,
-    seen: bool,
-    point: bool,
-    decimals: i32,
-    exponent: i32,
-}
+/// Fewer significant digits are no noise: somebody meant them.
+const NOISY_DIGITS: usize = 15;
+/// Half a unit, in 10^-18 of it.
+const HALF: i64 = LIMIT / 2;
 
-impl Digits {
-    fn push(&mut self, digit: i128) -> Result<(), DecimalError> {
-        self.seen = true;
-        // 10^30 leaves room for any value that can still be in range, trailing zeros included.
-        if self.mantissa >= 1_000_000_000_000_000_000_000_000_000_000 {
-            return Err(if self.point {
-                DecimalError::TooPrecise
-            } else {
-                DecimalError::TooLarge
-            });
-        }
-        self.mantissa = self.mantissa * 10 + digit;
-        self.decimals += i32::from(self.point);
-        Ok(())
+// How many of its digits, zeros behind them included, are at or above the eighth decimal.
+fn whole_digits(number: &DecimalText<'_>) -> Result<usize, DecimalError> {
+    if number.digits == 0 {
+        return Ok(0);
     }
-
-    fn at_scale(&self) -> Result<i64, DecimalError> {
-        if !self.seen {
-            return Err(DecimalError::NotANumber);
-        }
-        let mut shift = SCALE as i32 + self.exponent - self.decimals;
-        let mut value = self.mantissa;
-        if value == 0 {
-            return Ok(0);
-        }
-        while shift < 0 {
-            if value % 10 != 0 {
-                return Err(DecimalError::TooPrecise);
-            }
-            value /= 10;
-            shift += 1;
-        }
-        while shift > 0 {
-            if value >= i128::from(LIMIT) {
-                return Err(DecimalError::TooLarge);
-            }
-            value *= 10;
-            shift -= 1;
-        }
-        i64::try_from(value).map_err(|_| DecimalError::TooLarge)
+    if number.magnitude > 10 {
+        return Err(DecimalError::TooLarge);
     }
-}
-
-fn parse_exponent(text: &[u8]) -> Result<i32, DecimalError> {
-    std::str::from_utf8(text)
-        .ok()
-        .filter(|t| t.len() <= 4)
-        .and_then(|t| t.parse::<i32>().ok())
-        .ok_or(DecimalError::NotANumber)
+    Ok(usize::try_from(number.magnitude + i64::from(SCALE)).unwrap_or(0))
 }
 
 impl fmt::Display for Decimal {
@@ -244,6 +216,17 @@ mod tests {
             ("0.10000000000", 10_000_000),
             ("9999999999.99999999", LIMIT - 1),
             ("0e300", 0),
+            ("0e99999999999999999999", 0),
+            (
+                concat!("31.55", "00000000000000000000000000000000000000"),
+                3_155_000_000,
+            ),
+            (
+                concat!("0000000000000000000000000000000000000000000", "1.5"),
+                150_000_000,
+            ),
+            ("1000000000000000000000000000000000000000000000e-44", 1_000_000_000),
+            ("0.00000000000000000000000000000000000000000155e43", 1_550_000_000),
         ] {
             assert_eq!(parse(text), Ok(unscaled), "{text}");
         }
@@ -252,11 +235,11 @@ mod tests {
     #[test]
     fn what_is_no_price_is_an_error_and_never_zero() {
         for text in [
-            "", "-", ".", "abc", "1,5", " 1", "1 ", "1..2", "--1", "NaN", "1e", "1e99999", "0x1", "e5",
+            "", "-", ".", "abc", "1,5", " 1", "1 ", "1..2", "--1", "NaN", "1e", "1e+", "1e2.5", "0x1", "e5",
         ] {
             assert_eq!(parse(text), Err(DecimalError::NotANumber), "{text}");
         }
-        for text in ["0.000000001", "1e-9", "1.123456789"] {
+        for text in ["0.000000001", "1e-9", "1.123456789", "1e-99999999999999999999"] {
             assert_eq!(parse(text), Err(DecimalError::TooPrecise), "{text}");
         }
         for text in [
@@ -264,9 +247,42 @@ mod tests {
             "-1e10",
             "99999999999999999999999999999999999999999",
             "1e300",
+            "1e99999",
+            "1e99999999999999999999",
         ] {
             assert_eq!(parse(text), Err(DecimalError::TooLarge), "{text}");
         }
+    }
+
+    #[test]
+    fn noise_of_binary_floating_point_is_rounded_and_nothing_else_is() {
+        let noisy = |text: &str| Decimal::parse_noisy(text.as_bytes()).map(|(decimal, rounded)| (decimal.0, rounded));
+        for (text, unscaled) in [
+            ("27.040000000000003", 2_704_000_000),
+            ("0.30000000000000004", 30_000_000),
+            ("43.730000000000004", 4_373_000_000),
+            ("-18.999999999999996", -1_900_000_000),
+            ("4.3730000000000004e1", 4_373_000_000),
+            // The middle goes to the even side, and just beyond it does not.
+            ("1234567.123456785", 123_456_712_345_678),
+            ("1234567.123456775", 123_456_712_345_678),
+            ("1234567.1234567850000000000000000000001", 123_456_712_345_679),
+            ("9999999999.999999989999", LIMIT - 1),
+        ] {
+            assert_eq!(noisy(text), Ok((unscaled, true)), "{text}");
+        }
+        assert_eq!(noisy("31.55"), Ok((3_155_000_000, false)));
+        for text in [
+            "0.123456789",           // nine digits: meant
+            "31.1234567890000000",   // zeros are no digits
+            "0.12345678912345678",   // rounding changes it by more than 10^-9 of itself
+            "5.551115123125783e-17", // 0.1 + 0.2 - 0.3 is not zero
+            "0.0000000049999999999999999",
+        ] {
+            assert_eq!(noisy(text), Err(DecimalError::TooPrecise), "{text}");
+        }
+        assert_eq!(noisy("9999999999.9999999999999"), Err(DecimalError::TooLarge));
+        assert_eq!(noisy("1e"), Err(DecimalError::NotANumber));
     }
 
     #[test]
@@ -289,8 +305,16 @@ mod tests {
         }
 
         #[test]
+        fn every_binary_number_with_few_decimals_is_what_its_decimals_say(cents in -99_999_999i64..99_999_999, steps in -3i64..=3) {
+            let exact = cents as f64 / 100.0;
+            let near = f64::from_bits((exact.to_bits() as i64 + steps) as u64);
+            let read = Decimal::parse_noisy(format!("{near:?}").as_bytes()).map(|(decimal, _)| decimal.0);
+            prop_assert!(cents == 0 || read == Ok(cents * 1_000_000), "{near:?}: {read:?}");
+        }
+
+        #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = Decimal::parse(&bytes);
+            let _ = Decimal::parse_noisy(&bytes);
         }
 
         #[test]

@@ -8,6 +8,7 @@
 pub mod bar;
 pub mod claim;
 pub mod decimal;
+pub mod decimal_text;
 pub mod error;
 pub mod event;
 pub mod instrument;
@@ -22,6 +23,7 @@ pub mod window;
 pub use bar::{Bar, BarVersion};
 pub use claim::Claim;
 pub use decimal::{Decimal, DecimalError, Turnover};
+pub use decimal_text::DecimalText;
 pub use error::{Classified, ErrorClass};
 pub use event::EventKey;
 pub use origin::{Origin, RawPosition};

@@ -91,6 +91,12 @@ impl QualityFlags {
         self.0 |= 1 << flag as u8;
     }
 
+    /// The flags of both.
+    #[must_use]
+    pub fn union(self, other: QualityFlags) -> QualityFlags {
+        QualityFlags(self.0 | other.0)
+    }
+
     /// Whether the flag is set.
     pub fn contains(self, flag: QualityFlag) -> bool {
         self.0 & (1 << flag as u8) != 0

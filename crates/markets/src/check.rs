@@ -1,18 +1,23 @@
 //! What every tick must satisfy, whatever it was read from. A function of bytes and append time only (INV-1).
 
+use std::fmt::Display;
+
 use domain::instrument::check_identifier;
 use domain::{Decimal, Micros};
 
-use crate::rejection::{RejectCode, Rejection};
+use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::time::utc;
 
 const EARLIEST: Micros = utc(1990, 1, 1, 0);
-/// Day-ahead prices are stamped up to 36 hours ahead; a week leaves room for holidays.
-const FURTHEST_AHEAD: Micros = 7 * 86_400 * 1_000_000;
+/// Day-ahead prices are stamped up to 36 hours ahead; nine days leave room for holidays.
+const DAY_AHEAD: Micros = 9 * 86_400 * 1_000_000;
+/// The product whose prices are known before their hours begin. An ex-ante price (`exante`) is one of real time: it is
+/// published minutes before its interval.
+const DAY_AHEAD_PRODUCT: &str = "da";
 /// Unscaled, so 10^14 in money: room for 10^8 such ticks in the sum of a bar.
 const LARGEST_TURNOVER: u128 = 1_000_000_000_000_000_000_000_000_000_000;
 
-pub(crate) fn identifier(text: &str, place: &str) -> Result<(), Rejection> {
+pub(crate) fn identifier(text: &str, place: impl Display) -> Result<(), Rejection> {
     // Nearly all are short and printable, which is quickly seen.
     if (1..=256).contains(&text.len())
         && text
@@ -21,37 +26,68 @@ pub(crate) fn identifier(text: &str, place: &str) -> Result<(), Rejection> {
     {
         return Ok(());
     }
-    check_identifier(text).map_err(|error| Rejection::new(RejectCode::InvalidIdentifier, format!("{place} {error}")))
+    check_identifier(text).map_err(|error| {
+        let message = format!(
+            "{place} {error}: \"{}\" (accepted: 1 to 256 bytes without '|' and control characters)",
+            excerpt(text)
+        );
+        Rejection::new(RejectCode::InvalidIdentifier, message)
+    })
 }
 
-pub(crate) fn event_time(event_time: Micros, appended_at: Micros, place: &str) -> Result<(), Rejection> {
+/// `max_future` is how far ahead of its append a price may be that is not day-ahead.
+pub(crate) fn event_time(
+    event_time: Micros,
+    appended_at: Micros,
+    product: &str,
+    max_future: Micros,
+    place: impl Display,
+) -> Result<(), Rejection> {
     if event_time < EARLIEST {
-        Err(Rejection::new(
-            RejectCode::TimeOutOfRange,
-            format!("{place} is before 1990 ({event_time} µs since 1970)"),
-        ))
-    } else if event_time > appended_at.saturating_add(FURTHEST_AHEAD) {
-        let message =
-            format!("{place} is more than 7 days after the message was appended ({event_time} µs since 1970)");
-        Err(Rejection::new(RejectCode::TimeOutOfRange, message))
-    } else {
-        Ok(())
+        let message = format!("{place} is {}: no price here is from before 1990", shown(event_time));
+        return Err(Rejection::new(RejectCode::TimeOutOfRange, message));
     }
+    let ahead = event_time.saturating_sub(appended_at);
+    // Nearly every price is from before its append.
+    if ahead <= 0 {
+        return Ok(());
+    }
+    let furthest = if product == DAY_AHEAD_PRODUCT {
+        DAY_AHEAD
+    } else {
+        max_future
+    };
+    if ahead > furthest {
+        let message = format!(
+            "{place} is {}, {} s after the message was appended (accepted: at most {} s ahead for product {})",
+            shown(event_time),
+            ahead / 1_000_000,
+            furthest / 1_000_000,
+            excerpt(product)
+        );
+        return Err(Rejection::new(RejectCode::FutureTime, message));
+    }
+    Ok(())
 }
 
-pub(crate) fn volume(price: Decimal, volume: Option<Decimal>, place: &str) -> Result<(), Rejection> {
+// For people; jiff's calendar ends where no price is.
+fn shown(time: Micros) -> String {
+    jiff::Timestamp::from_microsecond(time).map_or_else(|_| format!("{time} µs since 1970"), |time| time.to_string())
+}
+
+pub(crate) fn volume(price: Decimal, volume: Option<Decimal>, place: impl Display) -> Result<(), Rejection> {
     let Some(volume) = volume else {
         return Ok(());
     };
     if volume < Decimal::ZERO {
         Err(Rejection::new(
             RejectCode::NegativeVolume,
-            format!("{place} is {volume}"),
+            format!("{place} is {volume}: a volume is never below zero"),
         ))
     } else if price.turnover(volume).0.unsigned_abs() > LARGEST_TURNOVER {
         Err(Rejection::new(
             RejectCode::TurnoverOutOfRange,
-            format!("price {price} times volume {volume} is beyond 10^14"),
+            format!("{place} is {volume}: times the price {price} it is beyond 10^14"),
         ))
     } else {
         Ok(())

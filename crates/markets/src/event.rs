@@ -1,11 +1,12 @@
 //! One tick as a producer stated it, read and checked: what shapes A, B and C have in common.
 
+use std::fmt::Display;
+
 use domain::{Decimal, Kind, Micros, Origin, QualityFlags, Tick};
 
-use crate::check;
 use crate::json::Token;
 use crate::message::RawMessage;
-use crate::rejection::{RejectCode, Rejection};
+use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::text::Text;
 use crate::venue::Venue;
 
@@ -18,7 +19,7 @@ pub(crate) struct Event<'a> {
     pub instrument_id: Text<'a>,
     pub symbol: Option<Text<'a>>,
     pub venue: &'a Venue,
-    pub product: &'static str,
+    pub product: Text<'a>,
     pub event_time: Micros,
     pub price: Decimal,
     pub volume: Option<Decimal>,
@@ -34,6 +35,8 @@ pub(crate) struct Event<'a> {
     /// Who sent it, where the message says so beside its source system.
     pub producer: Option<Text<'a>>,
     pub sequence: Option<i64>,
+    /// What reading it has shown: quality flags.
+    pub remarks: QualityFlags,
 }
 
 impl Event<'_> {
@@ -46,15 +49,6 @@ impl Event<'_> {
     /// Whose event ids they are.
     pub(crate) fn source(&self) -> &str {
         self.producer.as_ref().unwrap_or(&self.source_system).as_str()
-    }
-
-    /// The checks that need more than one field, or the log.
-    pub(crate) fn check(&self, message: &RawMessage<'_>) -> Result<(), Rejection> {
-        check::identifier(self.event_id.as_str(), "event_id")?;
-        check::identifier(self.tenant_id.as_str(), "tenant_id")?;
-        check::identifier(self.instrument_id.as_str(), "instrument_id")?;
-        check::event_time(self.event_time, message.appended_at, "event time")?;
-        check::volume(self.price, self.volume, "volume")
     }
 
     /// The tick, without quality flags.
@@ -76,7 +70,7 @@ impl Event<'_> {
             instrument_id: self.instrument_id.as_str(),
             symbol: text(&self.symbol),
             market: &self.venue.name,
-            kind: kind_of(self.product),
+            kind: kind_of(self.product.as_str()),
             event_time: self.event_time,
             interval_end: None,
             price: self.price,
@@ -93,7 +87,7 @@ impl Event<'_> {
             zone: text(&self.zone),
             hub: text(&self.hub),
             market_status: text(&self.market_status),
-            product: self.product,
+            product: self.product.as_str(),
             version: None,
             source_system: self.source_system.as_str(),
             sequence: self.sequence,
@@ -103,39 +97,64 @@ impl Event<'_> {
     }
 }
 
-/// The product that a producer names, where it is one of ours; otherwise a trade.
-pub(crate) fn product_of(token: Option<Token<'_>>) -> &'static str {
-    const INTERVAL_PRODUCTS: [&str; 5] = ["rt5", "rt15", "rth", "da", "exante"];
-    token
-        .filter(|token| token.is_text())
-        .and_then(|token| {
-            INTERVAL_PRODUCTS
-                .into_iter()
-                .find(|product| product.eq_ignore_ascii_case(token.raw.trim_ascii()))
-        })
-        .unwrap_or("trade")
+/// What a tick is without another product.
+pub(crate) const TRADE: &str = "trade";
+/// Products whose prices are those of intervals.
+const INTERVAL_PRODUCTS: [&str; 5] = ["rt5", "rt15", "rth", "da", "exante"];
+
+/// The product that a producer names. Ours are known in any case, with `_`, `-` or a space inside, and by their long
+/// names; any other name passes as it is.
+///
+/// # Errors
+/// As [`Text::label`].
+pub(crate) fn product_of<'a>(
+    token: Option<Token<'a>>,
+    venue: &'a Venue,
+    place: impl Display + Copy,
+) -> Result<Text<'a>, Rejection> {
+    let Some(named) = Text::label(token, place)? else {
+        return Ok(Text::from(TRADE));
+    };
+    let own = INTERVAL_PRODUCTS.into_iter().find(|product| *product == named.as_str());
+    Ok(match own.or_else(|| known_product(named.as_str(), venue)) {
+        Some(product) => Text::from(product),
+        None => named,
+    })
+}
+
+fn known_product<'a>(name: &str, venue: &'a Venue) -> Option<&'a str> {
+    let plain: String = name
+        .chars()
+        .filter(|character| !matches!(character, '_' | '-' | ' '))
+        .map(|character| character.to_ascii_lowercase())
+        .collect();
+    match plain.as_str() {
+        "dayahead" => Some("da"),
+        "realtime" => venue.real_time_product.as_deref(),
+        TRADE => Some(TRADE),
+        _ => INTERVAL_PRODUCTS.into_iter().find(|product| *product == plain),
+    }
 }
 
 fn kind_of(product: &str) -> Kind {
-    if product == "trade" {
-        Kind::Trade
-    } else {
+    if INTERVAL_PRODUCTS.contains(&product) {
         Kind::Interval
+    } else {
+        Kind::Trade
     }
 }
 
 /// Finds the market by name, in any case.
-pub(crate) fn venue_of<'a>(venues: &'a [Venue], name: &str, place: &str) -> Result<&'a Venue, Rejection> {
-    let name = name.trim_ascii();
+pub(crate) fn venue_of<'a>(venues: &'a [Venue], name: &str, place: impl Display) -> Result<&'a Venue, Rejection> {
+    let name = name.trim();
     venues
         .iter()
         .find(|venue| venue.name.eq_ignore_ascii_case(name))
         .ok_or_else(|| {
             let known: Vec<&str> = venues.iter().map(|venue| venue.name.as_str()).collect();
-            let shown: String = name.chars().take(60).collect();
             Rejection::new(
                 RejectCode::UnknownMarket,
-                format!("{place} is '{shown}'; known are {}", known.join(", ")),
+                format!("{place} is '{}'; known are {}", excerpt(name), known.join(", ")),
             )
         })
 }

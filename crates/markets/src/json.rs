@@ -4,38 +4,18 @@
 //! `serde_json`. Beside its speed, it knows the JSON pointer of every error, and refuses a field that occurs twice.
 //! Failure: [`JsonError`], built only when something is wrong.
 
+mod error;
 mod token;
 
-use crate::rejection::{RejectCode, Rejection};
+use crate::rejection::{RejectCode, excerpt};
 
-pub(crate) use token::{Kind, Token, unescape};
+pub(crate) use error::JsonError;
+use error::inside;
+pub(crate) use token::{Kind, Slot, Token, unescape};
 
 const DEEPEST: u32 = 128;
-
-/// Why a text is not the JSON that was asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct JsonError {
-    code: RejectCode,
-    /// JSON pointer.
-    path: String,
-    what: &'static str,
-    at: usize,
-}
-
-impl JsonError {
-    /// As a rejection; `place` is the pointer of the text that was read, empty for the whole message.
-    pub(crate) fn rejection(self, place: &str) -> Rejection {
-        let separator = if place.is_empty() && self.path.is_empty() {
-            ""
-        } else {
-            ": "
-        };
-        Rejection::new(
-            self.code,
-            format!("{place}{}{separator}{} at byte {}", self.path, self.what, self.at),
-        )
-    }
-}
+/// Characters that an error shows of what it found.
+const FOUND: usize = 20;
 
 pub(crate) type Read<T> = Result<T, Box<JsonError>>;
 
@@ -92,19 +72,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an object into slots of `visit`, where there is one: null counts as none. `present` says which.
+    /// Reads an object into slots of `visit`, where there is one: null counts as none. `present` says which; before the
+    /// field was seen it is `None`.
     pub(crate) fn optional_object(
         &mut self,
-        present: &mut bool,
+        present: &mut Option<bool>,
         visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>,
     ) -> Read<()> {
-        if *present {
+        if present.is_some() {
             return Err(self.twice());
         }
-        if self.peek() == Some(b'n') {
+        let is_null = self.peek() == Some(b'n');
+        *present = Some(!is_null);
+        if is_null {
             return self.skip();
         }
-        *present = true;
         self.object(visit)
     }
 
@@ -141,13 +123,12 @@ impl<'a> Reader<'a> {
         self.peek() == Some(b'[')
     }
 
-    /// Reads a value into its slot; null leaves it empty.
-    pub(crate) fn put(&mut self, slot: &mut Option<Token<'a>>) -> Read<()> {
-        if slot.is_some() {
+    /// Reads a value into its slot, which must not have one: null is a value too.
+    pub(crate) fn put(&mut self, slot: &mut Slot<'a>) -> Read<()> {
+        if slot.is_taken() {
             return Err(self.twice());
         }
-        let token = self.value()?;
-        *slot = (token.kind != Kind::Null).then_some(token);
+        *slot = Slot::of(self.value()?);
         Ok(())
     }
 
@@ -188,6 +169,7 @@ impl<'a> Reader<'a> {
         self.space();
         match self.peek() {
             None => Ok(()),
+            Some(b'{' | b'[') => Err(self.syntax("a second value follows; a message holds one JSON value")),
             Some(_) => Err(self.syntax("something follows the end")),
         }
     }
@@ -398,15 +380,12 @@ impl<'a> Reader<'a> {
             path: String::new(),
             what,
             at: self.at(),
+            // Cut first: the rest may be megabytes.
+            found: self.whole.get(self.at()..).map_or_else(String::new, |rest| {
+                excerpt(&rest.chars().take(FOUND).collect::<String>())
+            }),
         })
     }
-}
-
-#[cold]
-fn inside(mut error: Box<JsonError>, key: &str) -> Box<JsonError> {
-    let key: String = key.chars().take(60).collect();
-    error.path = format!("/{}{}", key.replace('~', "~0").replace('/', "~1"), error.path);
-    error
 }
 
 #[cfg(test)]

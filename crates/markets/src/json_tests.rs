@@ -106,20 +106,54 @@ proptest! {
 #[test]
 fn an_error_names_its_place_as_a_json_pointer() {
     let read = |text: &'static str| {
-        let mut slot = None;
+        let mut slot = Slot::default();
         Reader::whole_object(text, |reader, _| reader.object(|reader, _| reader.put(&mut slot)))
             .unwrap_err()
             .rejection("")
             .message
     };
-    assert_eq!(read("{\"a\":{\"b/c\":tru}}"), "/a/b~1c: a value is expected at byte 12");
+    assert_eq!(
+        read("{\"a\":{\"b/c\":tru}}"),
+        "/a/b~1c: a value is expected at byte 12, found 'tru}}'"
+    );
     assert_eq!(
         read("{\"a\":{\"b\":1,\"b\":2}}"),
-        "/a/b: the field occurs twice at byte 16"
+        "/a/b: the field occurs twice at byte 16, found '2}}'"
     );
-    assert_eq!(read("{\"a\":[1]}"), "/a: must be an object at byte 5");
-    assert_eq!(read("[1]"), "must be an object at byte 0");
-    assert_eq!(read("{\"a\":{}} x"), "something follows the end at byte 9");
+    for nulls in [
+        "{\"a\":{\"b\":null,\"b\":2}}",
+        "{\"a\":{\"b\":1,\"b\":null}}",
+        "{\"a\":{\"b\":null,\"b\":null}}",
+    ] {
+        assert!(
+            read(nulls).starts_with("/a/b: the field occurs twice at byte "),
+            "{nulls}"
+        );
+    }
+    assert_eq!(read("{\"a\":[1]}"), "/a: must be an object at byte 5, found '[1]}'");
+    assert_eq!(read("[1]"), "must be an object at byte 0, found '[1]'");
+    assert_eq!(read("{\"a\":{}} x"), "something follows the end at byte 9, found 'x'");
+    assert_eq!(
+        read("{\"a\":{}}\n{\"a\":{}}"),
+        "a second value follows; a message holds one JSON value at byte 9, found '{\"a\":{}}'"
+    );
+    assert_eq!(
+        read("{\"a\":{\"b\":\"\u{7}"),
+        "/a/b: a control character inside a text at byte 11, found '\\u{7}'"
+    );
+    assert_eq!(read("{\"a\":"), "/a: a value is expected at byte 5, found the end");
+}
+
+#[test]
+fn an_object_given_twice_is_refused_though_one_is_null() {
+    for (first, second) in [("null", "{}"), ("{}", "null"), ("null", "null"), ("{}", "{}")] {
+        let text = format!("{{\"a\":{first},\"a\":{second}}}");
+        let mut present = None;
+        let read = Reader::whole_object(&text, |reader, _| {
+            reader.optional_object(&mut present, |reader, _| reader.skip())
+        });
+        assert!(read.is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@
 //! guessed: what cannot be read is rejected.
 
 mod check;
+mod diagnosis;
 mod document;
+mod encoding;
 mod event;
 mod format;
 mod identity;
@@ -17,6 +19,7 @@ mod message;
 mod miso;
 mod normalizer;
 mod number;
+mod problems;
 pub mod quality;
 mod rejection;
 mod shapes;
@@ -24,6 +27,7 @@ mod text;
 mod time;
 mod venue;
 
+pub use diagnosis::Diagnosis;
 pub use format::{FORMATS, Format, detect_format};
 pub use message::{RawMessage, Replay, header_text};
 pub use normalizer::{Normalizer, NormalizerConfig, Outcome, Parsed};

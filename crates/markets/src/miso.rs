@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use domain::instrument::write_instrument_id;
 use domain::{Decimal, Interval, Micros, QualityFlag, QualityFlags};
 
+use crate::encoding::json_text;
 use crate::json::{Kind, Read, Reader, Token};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
-use crate::shapes::json_text;
 use crate::text::Text;
 use crate::time;
 
@@ -43,6 +43,8 @@ pub(crate) struct Row<'a> {
     pub energy: Decimal,
     pub loss: Decimal,
     pub congestion: Decimal,
+    /// What reading it has shown.
+    pub remarks: QualityFlags,
 }
 
 impl Row<'_> {
@@ -117,7 +119,11 @@ impl<'a> Document<'a> {
                 .flatten()
                 .ok_or_else(|| Rejection::missing("the cell"))
         };
-        let number = |at: usize, code| number::decimal(cell(at)?, code, COLUMNS.get(at).copied().unwrap_or_default());
+        let mut remarks = QualityFlags::NONE;
+        let mut number = |at: usize, code| {
+            let column = COLUMNS.get(at).copied().unwrap_or_default();
+            number::decimal(cell(at)?, code, column, &mut remarks)
+        };
         let price = number(2, RejectCode::InvalidPrice)?;
         let loss = number(3, RejectCode::InvalidNumber)?;
         let congestion = number(4, RejectCode::InvalidNumber)?;
@@ -132,6 +138,7 @@ impl<'a> Document<'a> {
             energy,
             loss,
             congestion,
+            remarks,
         })
     }
 }
@@ -218,7 +225,7 @@ pub(crate) struct Energies {
 impl Energies {
     /// What is remarkable about this row beside the others.
     pub(crate) fn remarks(&mut self, row: &Row<'_>, tolerance: Decimal) -> QualityFlags {
-        let mut flags = QualityFlags::NONE;
+        let mut flags = row.remarks;
         if row.interval_end.rem_euclid(Interval::FiveMinutes.micros()) != 0 {
             flags.insert(QualityFlag::OffGrid);
         }

@@ -7,13 +7,15 @@ use domain::{EventKey, Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
 
 use crate::check;
 use crate::document::Document;
+use crate::encoding;
 use crate::event::{Event, venue_of};
 use crate::identity;
 use crate::message::RawMessage;
 use crate::miso;
+use crate::problems::First;
 use crate::quality::{self, LastTicks, QualitySettings};
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
-use crate::shapes;
+use crate::shapes::{self, Reading};
 use crate::venue::{Venue, iso_venues};
 
 /// What decides, beside the bytes, how messages are read.
@@ -49,11 +51,11 @@ impl Default for NormalizerConfig {
 /// Reads raw messages. Cheap to use for many, since it keeps its buffers; not shared between threads.
 #[derive(Debug)]
 pub struct Normalizer {
-    config: NormalizerConfig,
-    raw_text: String,
-    avro: Vec<u8>,
-    hashed: Vec<u8>,
-    last: LastTicks,
+    pub(crate) config: NormalizerConfig,
+    pub(crate) raw_text: String,
+    pub(crate) avro: Vec<u8>,
+    pub(crate) hashed: Vec<u8>,
+    pub(crate) last: LastTicks,
 }
 
 /// A sound message.
@@ -127,15 +129,17 @@ impl Normalizer {
             Some(replay) => (replay.attempt, replay.selected_rows()?),
             None => (0, None),
         };
-        let is_avro = framing::is_framed(message.payload);
+        // JSON in UTF-16 may begin like a frame.
+        let is_avro = framing::is_framed(message.payload) && encoding::foreign(message.payload).is_none();
         let (content, event_key) = match message.format.filter(|_| !is_avro) {
             Some(format) => open_document(message, format, config, attempt, hashed)?,
             None => {
                 check_size(message, config.max_tick_bytes)?;
+                let reading = Reading { message, config };
                 let event = if is_avro {
-                    shapes::read_avro(message, &config.venues, &config.wire, avro)?
+                    shapes::read_avro(&reading, &config.wire, avro, &mut First)?
                 } else {
-                    shapes::read_json(message, &config.venues, raw_text)?
+                    shapes::read_json(&reading, raw_text, &mut First)?
                 };
                 let key = identity::of_tick(&event, attempt, hashed);
                 (Content::Tick(event), key)
@@ -216,7 +220,8 @@ impl Parsed<'_> {
         match content {
             Content::Tick(event) => {
                 let mut tick = event.tick(&message, now);
-                tick.quality_flags = quality::flags(&config.quality, event.venue, &tick, remarks, last);
+                tick.quality_flags =
+                    quality::flags(&config.quality, event.venue, &tick, event.remarks.union(remarks), last);
                 emit(&tick);
                 RejectedRows::default()
             }
@@ -241,7 +246,7 @@ fn open_document<'s>(
     hashed: &mut Vec<u8>,
 ) -> Result<(Content<'s>, EventKey), Rejection> {
     check_size(message, config.max_document_bytes)?;
-    let tenant_id = message.tenant.unwrap_or(&config.default_tenant);
+    let tenant_id = message.tenant.map_or(config.default_tenant.as_str(), str::trim);
     check::identifier(tenant_id, "header dp.tenant_id")?;
     let document = Document::read(format, message.payload)?;
     let venue = venue_of(&config.venues, document.market(), "the market of the format")?;
@@ -256,12 +261,12 @@ fn open_document<'s>(
     Ok((Content::Document(Box::new(opened)), event_key))
 }
 
-fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), Rejection> {
+pub(crate) fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), Rejection> {
     let size = message.payload.len();
     if size > limit {
         return Err(Rejection::new(
             RejectCode::Oversize,
-            format!("{size} bytes where at most {limit} are taken"),
+            format!("the message has {size} bytes; at most {limit} are taken"),
         ));
     }
     if size == 0 {
@@ -269,6 +274,9 @@ fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), Rejection> {
     }
     Ok(())
 }
+
+/// Of the one document that is read so far.
+const PRODUCT: &str = "rt5";
 
 /// The rows of one document on their way out.
 struct Rows<'s, 'd> {
@@ -296,7 +304,14 @@ impl Rows<'_, '_> {
             let Ok(number) = i32::try_from(index) else { return };
             next = number.saturating_add(1);
             let emitted = row.and_then(|row| {
-                check::event_time(row.event_time(), self.message.appended_at, "INTERVAL")?;
+                let max_future = self.config.quality.max_future;
+                check::event_time(
+                    row.event_time(),
+                    self.message.appended_at,
+                    PRODUCT,
+                    max_future,
+                    "INTERVAL",
+                )?;
                 miso::instrument_id(row.node.as_str(), &mut instrument_id);
                 check::identifier(&instrument_id, "CPNODE as an instrument id")?;
                 let remarks = energies.remarks(&row, self.config.quality.component_tolerance);
@@ -354,7 +369,7 @@ impl Rows<'_, '_> {
             zone: None,
             hub: None,
             market_status: None,
-            product: "rt5",
+            product: PRODUCT,
             version: None,
             source_system: self.opened.format,
             sequence: None,

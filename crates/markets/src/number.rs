@@ -1,29 +1,54 @@
 //! Numbers of a message, from the digits that it holds: JSON numbers or texts, never through binary floating point.
 
-use domain::{Decimal, DecimalError};
+use std::fmt::Display;
+
+use domain::{Decimal, DecimalError, QualityFlag, QualityFlags};
 
 use crate::json::Token;
 use crate::rejection::{RejectCode, Rejection};
 
-/// Reads a number or a text that holds one.
+/// Reads a number or a string that holds one; noise of binary floating point is rounded and remarked.
 ///
 /// # Errors
-/// With `code`, naming `place`: a value that is no exact decimal in range.
-pub(crate) fn decimal(token: Token<'_>, code: RejectCode, place: &str) -> Result<Decimal, Rejection> {
-    read(token).map_err(|error| Rejection::new(code, format!("{place} is {}: {error}", token.shown())))
+/// With `code`, naming `place`: a value that is no decimal in range.
+pub(crate) fn decimal(
+    token: Token<'_>,
+    code: RejectCode,
+    place: impl Display,
+    remarks: &mut QualityFlags,
+) -> Result<Decimal, Rejection> {
+    let (decimal, rounded) = read(token).map_err(|error| refused(token, code, place, error))?;
+    if rounded {
+        remarks.insert(QualityFlag::Rounded);
+    }
+    Ok(decimal)
 }
 
-/// The same for a field that may be absent.
-pub(crate) fn optional(token: Option<Token<'_>>, place: &str) -> Result<Option<Decimal>, Rejection> {
-    token
-        .map(|token| decimal(token, RejectCode::InvalidNumber, place))
-        .transpose()
+#[cold]
+fn refused(token: Token<'_>, code: RejectCode, place: impl Display, error: DecimalError) -> Rejection {
+    let message = format!(
+        "{place} is {}: {error} (accepted: a JSON number or string such as 31.55, at most 8 decimals, below 10^10)",
+        token.shown()
+    );
+    Rejection::new(code, message)
+}
+
+/// A bid or an ask. One that cannot be read is dropped and remarked: the price is worth having without it.
+pub(crate) fn quote(token: Option<Token<'_>>, remarks: &mut QualityFlags) -> Option<Decimal> {
+    let token = token?;
+    let (decimal, flag) = match read(token) {
+        Ok((decimal, false)) => return Some(decimal),
+        Ok((decimal, true)) => (Some(decimal), QualityFlag::Rounded),
+        Err(_) => (None, QualityFlag::MissingQuote),
+    };
+    remarks.insert(flag);
+    decimal
 }
 
 // An escape inside a number is refused with what else is no digit.
-fn read(token: Token<'_>) -> Result<Decimal, DecimalError> {
+fn read(token: Token<'_>) -> Result<(Decimal, bool), DecimalError> {
     let text = token.raw.as_bytes().trim_ascii();
-    short(text).map_or_else(|| Decimal::parse(text), Ok)
+    short(text).map_or_else(|| Decimal::parse_noisy(text), |decimal| Ok((decimal, false)))
 }
 
 /// What lifts a mantissa with so many decimals to scale 8.
@@ -77,9 +102,14 @@ mod tests {
             ("1e-8", "0.00000001"),
         ] {
             assert_eq!(
-                decimal(token(json), RejectCode::InvalidPrice, "/price")
-                    .unwrap()
-                    .to_string(),
+                decimal(
+                    token(json),
+                    RejectCode::InvalidPrice,
+                    "/price",
+                    &mut QualityFlags::default()
+                )
+                .unwrap()
+                .to_string(),
                 text
             );
         }
@@ -88,7 +118,13 @@ mod tests {
     #[test]
     fn what_is_no_number_names_the_place_and_the_value() {
         for json in ["\"\"", "\"NaN\"", "true", "{}", "[1]", "\"1,5\"", "\"None\""] {
-            let rejection = decimal(token(json), RejectCode::InvalidPrice, "/price").unwrap_err();
+            let rejection = decimal(
+                token(json),
+                RejectCode::InvalidPrice,
+                "/price",
+                &mut QualityFlags::default(),
+            )
+            .unwrap_err();
             assert_eq!(rejection.code, RejectCode::InvalidPrice);
             assert!(
                 rejection.message.starts_with(&format!("/price is {json}: ")),

@@ -1,5 +1,7 @@
 //! Why bytes did not become a tick: a closed set of codes, and a message that names the place.
 
+use std::fmt::{self, Display};
+
 use domain::{Classified, ErrorClass, RowRanges};
 
 macro_rules! reject_codes {
@@ -43,8 +45,10 @@ reject_codes! {
     AmbiguousTime => "ambiguous_time",
     /// A record of a raw topic that carries the producer's time: nothing says when it was appended.
     NoAppendTime => "no_append_time",
-    /// Before 1990, or more than 7 days after the message was appended.
+    /// Before 1990.
     TimeOutOfRange => "time_out_of_range",
+    /// Further ahead of the time when the message was appended than a price of its kind can be.
+    FutureTime => "future_time",
     /// A tenant, instrument or event id that keys cannot carry.
     InvalidIdentifier => "invalid_identifier",
     /// A volume below zero.
@@ -80,9 +84,35 @@ impl Rejection {
         }
     }
 
-    pub(crate) fn missing(place: &str) -> Rejection {
+    pub(crate) fn missing(place: impl Display) -> Rejection {
         Rejection::new(RejectCode::SchemaViolation, format!("{place} is missing"))
     }
+}
+
+/// Where a value stands: the JSON pointer of the object around it, and the field. Joined only when something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(pub &'static str, pub &'static str);
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.0, self.1)
+    }
+}
+
+/// The beginning of a value for a message: at most 60 characters, none of which can harm a terminal or a log.
+pub(crate) fn excerpt(value: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut shown = String::new();
+    for character in value.chars().take(LONGEST) {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    if value.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl Classified for Rejection {

@@ -1,7 +1,9 @@
 //! Texts that borrow from the message, and own only what escapes had to be undone for.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
+use crate::check;
 use crate::json::{Kind, Token};
 use crate::rejection::{RejectCode, Rejection};
 
@@ -10,26 +12,29 @@ use crate::rejection::{RejectCode, Rejection};
 pub(crate) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// The text of a field that has to be there.
+    /// Stands for a text that could not be read.
+    pub(crate) const UNREAD: Text<'static> = Text(Cow::Borrowed(""));
+
+    /// The text of a field that has to be there and to say something, without white space around it.
     ///
     /// # Errors
-    /// `schema_violation`, naming `place`: absent, or no text.
-    pub(crate) fn required(token: Option<Token<'a>>, place: &str) -> Result<Text<'a>, Rejection> {
-        match token {
-            Some(Token { kind: Kind::Text, raw }) => Ok(raw.into()),
-            Some(token) => token.text().map(Text).ok_or_else(|| no_text(token, place)),
-            None => Err(Rejection::missing(place)),
-        }
+    /// `schema_violation`, naming `place`: absent, no string, or blank.
+    pub(crate) fn required(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
+        let token = token.ok_or_else(|| Rejection::missing(place))?;
+        Text::read(token, place)?.trimmed().ok_or_else(|| {
+            let message = format!("{place} is {}: a string that is not blank is required", token.shown());
+            Rejection::new(RejectCode::SchemaViolation, message)
+        })
     }
 
     /// The text of a field that may be absent, without white space around it; blank counts as absent.
     ///
     /// # Errors
-    /// `schema_violation`, naming `place`: no text.
-    pub(crate) fn optional(token: Option<Token<'a>>, place: &str) -> Result<Option<Text<'a>>, Rejection> {
+    /// `schema_violation`, naming `place`: no string.
+    pub(crate) fn optional(token: Option<Token<'a>>, place: impl Display) -> Result<Option<Text<'a>>, Rejection> {
         match token {
             None => Ok(None),
-            some => Ok(Text::required(some, place)?.trimmed()),
+            Some(token) => Ok(Text::read(token, place)?.trimmed()),
         }
     }
 
@@ -37,12 +42,45 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// As [`Text::optional`], or `invalid_identifier`.
-    pub(crate) fn label(token: Option<Token<'a>>, place: &str) -> Result<Option<Text<'a>>, Rejection> {
+    pub(crate) fn label(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Option<Text<'a>>, Rejection> {
         let text = Text::optional(token, place)?;
         if let Some(text) = &text {
-            crate::check::identifier(text.as_str(), place)?;
+            check::identifier(text.as_str(), place)?;
         }
         Ok(text)
+    }
+
+    /// The id of a tenant or an event, without white space around it.
+    ///
+    /// # Errors
+    /// `schema_violation` where it is absent or no string, `invalid_identifier` where keys cannot carry it.
+    pub(crate) fn identifier(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
+        let token = token.ok_or_else(|| Rejection::missing(place))?;
+        let text = Text::read(token, place)?.trimmed().unwrap_or(Text::UNREAD);
+        check::identifier(text.as_str(), place)?;
+        Ok(text)
+    }
+
+    /// The id of an instrument, where there is one.
+    ///
+    /// # Errors
+    /// As [`Text::label`].
+    pub(crate) fn instrument(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
+        Text::label(token, place)?.ok_or_else(|| {
+            let message = match token {
+                None => format!("{place} is missing"),
+                Some(token) => format!("{place} is {}: it names no instrument", token.shown()),
+            };
+            Rejection::new(RejectCode::MissingInstrument, message)
+        })
+    }
+
+    #[inline]
+    fn read(token: Token<'a>, place: impl Display) -> Result<Text<'a>, Rejection> {
+        match token.kind {
+            Kind::Text => Ok(token.raw.into()),
+            _ => token.text().map(Text).ok_or_else(|| no_text(token, place)),
+        }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -50,11 +88,16 @@ impl<'a> Text<'a> {
     }
 
     /// The text without white space around it; `None` where nothing is left.
+    #[inline]
     pub(crate) fn trimmed(self) -> Option<Text<'a>> {
+        // Nearly every text has none.
+        if let [b'!'..=b'~', .., b'!'..=b'~'] | [b'!'..=b'~'] = self.0.as_bytes() {
+            return Some(self);
+        }
         let text = match self.0 {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
-            Cow::Owned(text) if text.trim_ascii().len() == text.len() => Cow::Owned(text),
-            Cow::Owned(text) => Cow::Owned(text.trim_ascii().to_owned()),
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
         };
         (!text.is_empty()).then_some(Text(text))
     }
@@ -67,9 +110,11 @@ impl<'a> From<&'a str> for Text<'a> {
 }
 
 #[cold]
-fn no_text(token: Token<'_>, place: &str) -> Rejection {
-    Rejection::new(
-        RejectCode::SchemaViolation,
-        format!("{place} is {}: no text", token.shown()),
-    )
+fn no_text(token: Token<'_>, place: impl Display) -> Rejection {
+    let message = if token.is_text() {
+        format!("{place} is {}: half a surrogate pair is no character", token.shown())
+    } else {
+        format!("{place} is {}: a string is expected", token.shown())
+    };
+    Rejection::new(RejectCode::SchemaViolation, message)
 }

@@ -4,8 +4,9 @@
 //! next window.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
-use domain::Micros;
+use domain::{DecimalText, Micros};
 
 use crate::json::{Kind, Token};
 use crate::rejection::{RejectCode, Rejection};
@@ -32,105 +33,137 @@ pub(crate) struct Stamp {
     pub offset: Option<Micros>,
 }
 
-/// Reads a time: ISO 8601 (without zone = UTC), or seconds, milliseconds or microseconds since 1970 by size.
+/// Why a spelling is not a time; what a person reads behind the value.
+type Refused = &'static str;
+
+const NEITHER: Refused = "neither ISO 8601 nor a number";
+const NO_DATE: Refused = "its date is not in the calendar";
+const NO_CLOCK: Refused = "its time of day does not exist";
+const NO_ZONE: Refused = "its zone is neither Z nor an offset such as -05:00, -0500 or -05";
+const DATE_ALONE: Refused = "a date alone, the time of day is missing";
+const NO_LEAP_SECOND: Refused = "its second 60 is no leap second, which comes at 23:59:60 UTC only";
+const TOO_FAR: Refused = "a number beyond every time";
+
+/// Reads a time: ISO 8601 (without zone = UTC), or seconds, milliseconds, microseconds or nanoseconds since 1970 by size.
 ///
 /// # Errors
 /// `invalid_time`, naming `place`.
-pub(crate) fn parse(token: Token<'_>, place: &str) -> Result<Micros, Rejection> {
+pub(crate) fn parse(token: Token<'_>, place: impl Display) -> Result<Micros, Rejection> {
     let text = if token.kind == Kind::EscapedText {
         token.text().unwrap_or_default()
     } else {
         Cow::Borrowed(token.raw)
     };
-    instant(text.as_bytes().trim_ascii()).ok_or_else(|| {
+    instant(text.as_bytes().trim_ascii()).map_err(|why| {
         let message = format!(
-            "{place} is {}: neither ISO 8601 nor a number of seconds, ms or µs",
+            "{place} is {}: {why} (accepted: 2026-10-01T00:05:00Z, or a number of s, ms, µs or ns since 1970)",
             token.shown()
         );
         Rejection::new(RejectCode::InvalidTime, message)
     })
 }
 
-pub(crate) fn instant(text: &[u8]) -> Option<Micros> {
-    match iso(text) {
-        Some(stamp) => Some(stamp.wall - stamp.offset.unwrap_or(0)),
+pub(crate) fn instant(text: &[u8]) -> Result<Micros, Refused> {
+    match stamp(text) {
+        Some(stamp) => stamp.map(|stamp| stamp.wall - stamp.offset.unwrap_or(0)),
         None => epoch(text),
     }
 }
 
-/// Reads `YYYY-MM-DDTHH:MM[:SS[.fraction]][Z|±HH[[:]MM]]`, with `T` or a space.
+/// Reads a date and a time of day, with zone or without.
 pub(crate) fn iso(text: &[u8]) -> Option<Stamp> {
-    let [
-        y1,
-        y2,
-        y3,
-        y4,
-        b'-',
-        m1,
-        m2,
-        b'-',
-        d1,
-        d2,
-        b'T' | b't' | b' ',
-        h1,
-        h2,
-        b':',
-        n1,
-        n2,
-        rest @ ..,
-    ] = text
-    else {
-        return None;
-    };
-    let year = two(*y1, *y2)? * 100 + two(*y3, *y4)?;
-    let (month, day, hour, minute) = (two(*m1, *m2)?, two(*d1, *d2)?, two(*h1, *h2)?, two(*n1, *n2)?);
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 {
-        return None;
-    }
-    let (within_minute, rest) = seconds(rest)?;
-    Some(Stamp {
-        wall: utc(year, month, day, hour) + minute * 60 * SECOND + within_minute,
-        offset: zone(rest)?,
-    })
+    stamp(text).and_then(Result::ok)
 }
 
-fn seconds(text: &[u8]) -> Option<(Micros, &[u8])> {
-    let [b':', s1, s2, rest @ ..] = text else {
-        return Some((0, text));
+// `YYYY-MM-DD` or `YYYYMMDD`, then `T` or a space, `HH[:MM[:SS[.fraction]]]` or `HH[MM[SS[.fraction]]]`, and a zone.
+// None: it does not begin like a date.
+fn stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
+    let (year, month, day, rest) = match text {
+        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] | [y1, y2, y3, y4, m1, m2, d1, d2, rest @ ..] => (
+            two(*y1, *y2)? * 100 + two(*y3, *y4)?,
+            two(*m1, *m2)?,
+            two(*d1, *d2)?,
+            rest,
+        ),
+        _ => return None,
     };
-    let second = two(*s1, *s2).filter(|second| *second < 60)?;
-    let (b'.' | b',', fraction) = (match rest.split_first() {
-        Some((point, fraction)) => (*point, fraction),
-        None => return Some((second * SECOND, rest)),
-    }) else {
-        return Some((second * SECOND, rest));
+    let is_date = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+    match rest {
+        [b'T' | b't' | b' ', clock @ ..] if is_date => Some(time_of_day(utc(year, month, day, 0), clock)),
+        [b'T' | b't' | b' ', ..] => Some(Err(NO_DATE)),
+        // Eight digits are a date where they can be one of our times; as a number they would be in 1970.
+        [] if is_date && (text.len() > 8 || (1990..2100).contains(&year)) => Some(Err(DATE_ALONE)),
+        _ => None,
+    }
+}
+
+fn time_of_day(midnight: Micros, text: &[u8]) -> Result<Stamp, Refused> {
+    let (hour, rest) = leading_two(text).ok_or(NO_CLOCK)?;
+    let (minute, rest, extended) = match rest {
+        [b':', rest @ ..] => leading_two(rest)
+            .map(|(minute, rest)| (minute, rest, true))
+            .ok_or(NO_CLOCK)?,
+        [b'0'..=b'9', ..] => leading_two(rest)
+            .map(|(minute, rest)| (minute, rest, false))
+            .ok_or(NO_CLOCK)?,
+        _ => (0, rest, true),
     };
-    let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, rest) = fraction
-        .split_at_checked(digits)
-        .filter(|(digits, _)| !digits.is_empty())?;
+    let (second, rest) = match (rest, extended) {
+        ([b':', rest @ ..], true) => leading_two(rest).ok_or(NO_CLOCK)?,
+        ([b'0'..=b'9', ..], false) => leading_two(rest).ok_or(NO_CLOCK)?,
+        // A fraction of an hour or a minute is ISO too, and nobody's price.
+        ([b'.' | b',', ..], _) => return Err(NO_CLOCK),
+        _ => (0, rest),
+    };
+    let (fraction, rest) = fraction(rest)?;
+    let offset = zone(rest)?;
+    // 24:00 is the midnight at the end of the day.
+    if hour > 24 || minute > 59 || second > 60 || (hour == 24 && (minute, second, fraction) != (0, 0, 0)) {
+        return Err(NO_CLOCK);
+    }
+    let wall = midnight + ((hour * 60 + minute) * 60 + second) * SECOND + fraction;
+    // A leap second counts as the second after it, which is the first of a day in UTC.
+    if second == 60 && (wall - offset.unwrap_or(0)).rem_euclid(86_400 * SECOND) >= SECOND {
+        return Err(NO_LEAP_SECOND);
+    }
+    Ok(Stamp { wall, offset })
+}
+
+// Of a second. What is finer than a microsecond is cut off.
+fn fraction(text: &[u8]) -> Result<(Micros, &[u8]), Refused> {
+    let [b'.' | b',', rest @ ..] = text else {
+        return Ok((0, text));
+    };
+    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = rest.split_at_checked(count).filter(|_| count > 0).ok_or(NO_CLOCK)?;
     let micros = (0..6).fold(0, |sum, at| {
         sum * 10 + digits.get(at).map_or(0, |digit| i64::from(digit - b'0'))
     });
-    Some((second * SECOND + micros, rest))
+    Ok((micros, rest))
 }
 
-// Some(None): no zone. None: not a zone.
-fn zone(text: &[u8]) -> Option<Option<Micros>> {
-    let (sign, hours, minutes) = match text {
-        [] => return Some(None),
-        [b'Z' | b'z'] => return Some(Some(0)),
-        [sign, h1, h2] => (sign, two(*h1, *h2)?, 0),
-        [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => (sign, two(*h1, *h2)?, two(*m1, *m2)?),
-        _ => return None,
+fn zone(text: &[u8]) -> Result<Option<Micros>, Refused> {
+    let (sign, offset) = match text {
+        [] => return Ok(None),
+        [b'Z' | b'z'] => return Ok(Some(0)),
+        [b'+', offset @ ..] => (1, offset),
+        [b'-', offset @ ..] => (-1, offset),
+        _ => return Err(NO_ZONE),
     };
-    let size = (hours * 60 + minutes) * 60 * SECOND;
-    match sign {
-        _ if hours > 23 || minutes > 59 => None,
-        b'+' => Some(Some(size)),
-        b'-' => Some(Some(-size)),
-        _ => None,
+    let (hours, minutes) = match offset {
+        [h1, h2] => (two(*h1, *h2), Some(0)),
+        [h1, h2, m1, m2] | [h1, h2, b':', m1, m2] => (two(*h1, *h2), two(*m1, *m2)),
+        _ => return Err(NO_ZONE),
+    };
+    match (hours, minutes) {
+        (Some(hours @ 0..=23), Some(minutes @ 0..=59)) => Ok(Some(sign * (hours * 60 + minutes) * 60 * SECOND)),
+        _ => Err(NO_ZONE),
     }
+}
+
+fn leading_two(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (digits, rest) = text.split_first_chunk::<2>()?;
+    Some((two(digits[0], digits[1])?, rest))
 }
 
 fn two(tens: u8, ones: u8) -> Option<i64> {
@@ -146,34 +179,27 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-// Seconds below 10^11, milliseconds below 10^14, else microseconds. Exponents do not occur in times.
-fn epoch(text: &[u8]) -> Option<Micros> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, text),
-    };
-    let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(digits.len());
-    let (whole, fraction) = digits.split_at_checked(point)?;
-    let fraction = fraction.strip_prefix(b".").unwrap_or(fraction);
-    if whole.is_empty() || whole.len() > 17 || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
-        return None;
+// Seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else nanoseconds.
+fn epoch(text: &[u8]) -> Result<Micros, Refused> {
+    let number = DecimalText::read(text).ok_or(NEITHER)?;
+    if number.digits == 0 {
+        return Ok(0);
     }
-    let whole = whole.iter().fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    let decimals = if whole < 100_000_000_000 {
-        6
-    } else if whole < 100_000_000_000_000 {
-        3
-    } else {
-        0
+    let to_micros = match number.magnitude {
+        ..=11 => 6,
+        12..=14 => 3,
+        15..=17 => 0,
+        18..=20 => -3,
+        _ => return Err(TOO_FAR),
     };
-    let magnitude = (0..decimals).fold(whole, |sum, at| {
-        sum * 10 + fraction.get(at).map_or(0, |digit| i64::from(digit - b'0'))
-    });
-    let cut_off = fraction.iter().skip(decimals).any(|digit| *digit != b'0');
-    Some(if negative {
-        -magnitude - i64::from(cut_off)
+    let whole = usize::try_from(number.magnitude + to_micros).unwrap_or(0);
+    let micros = number.cut(0, whole);
+    // The last digit is not zero, so more digits are a rest.
+    let cut_off = number.digits > whole;
+    Ok(if number.negative {
+        -micros - i64::from(cut_off)
     } else {
-        magnitude
+        micros
     })
 }
 
@@ -185,7 +211,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Option<Micros> {
-        instant(text.as_bytes())
+        instant(text.as_bytes()).ok()
     }
 
     #[test]
@@ -199,6 +225,11 @@ mod tests {
             "2026-10-02T07:00:00-05:00",
             "2026-10-02T17:30:00+0530",
             "2026-10-02T14:00:00.000000+02",
+            "2026-10-02T12",
+            "20261002T120000Z",
+            "20261002T1200",
+            "20261002T120000,000-0000",
+            "20261002 070000.0-05:00",
         ] {
             assert_eq!(at(text), noon, "{text}");
         }
@@ -214,29 +245,74 @@ mod tests {
         assert_eq!(at("100000000000"), Some(100_000_000_000_000));
         assert_eq!(at("99999999999999"), Some(99_999_999_999_999_000));
         assert_eq!(at("100000000000000"), Some(100_000_000_000_000));
+        for text in [
+            "1.795646e9",
+            "1795646000",
+            "1.795646E+12",
+            "1795646e9",
+            "1795646000000000000",
+            "17956460000000000000e-1",
+        ] {
+            assert_eq!(at(text), Some(1_795_646_000_000_000), "{text}");
+        }
+        assert_eq!(at("99999999999999999"), Some(99_999_999_999_999_999));
+        assert_eq!(at("100000000000000000"), Some(100_000_000_000_000));
+        assert_eq!(at("1790942400123456789"), Some(1_790_942_400_123_456));
+        assert_eq!(at("-1790942400123456789"), Some(-1_790_942_400_123_457));
+        assert_eq!(at("0e999999999999999999999"), Some(0));
         assert_eq!(at("-1"), Some(-1_000_000));
         assert_eq!(at("-0.0000001"), Some(-1));
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn the_end_of_a_day_and_a_leap_second_are_the_second_after_them() {
+        let midnight = Some(utc(2017, 1, 1, 0));
         for text in [
-            "",
-            "now",
-            "2026-02-29T00:00:00Z",
-            "2026-13-01T00:00:00Z",
-            "2026-10-02T24:00:00Z",
-            "2026-10-02T12:00:60Z",
-            "2026-10-02",
-            "2026-10-02T12:00:00X",
-            "2026-10-02T12:00:00.Z",
-            "2026-10-02T12:00:00+25:00",
-            "1.2.3",
-            "1e9",
-            "-",
-            "999999999999999999",
+            "2016-12-31T24:00:00Z",
+            "2016-12-31T24:00",
+            "20161231T240000,000Z",
+            "2016-12-31T23:59:60Z",
+            "2016-12-31T23:59:60",
+            "20161231T235960Z",
+            "2017-01-01T00:59:60+01:00",
+            "2016-12-31T18:59:60-0500",
         ] {
-            assert_eq!(at(text), None, "{text}");
+            assert_eq!(at(text), midnight, "{text}");
+        }
+        assert_eq!(at("2016-12-31T23:59:60.25Z"), midnight.map(|time| time + 250_000));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", NEITHER),
+            ("now", NEITHER),
+            ("1.2.3", NEITHER),
+            ("-", NEITHER),
+            ("2026-W40-5T12:00:00Z", NEITHER),
+            ("1e21", TOO_FAR),
+            ("1e99999", TOO_FAR),
+            ("2026-02-29T00:00:00Z", NO_DATE),
+            ("2026-13-01T00:00:00Z", NO_DATE),
+            ("20260431T000000Z", NO_DATE),
+            ("2026-10-02", DATE_ALONE),
+            ("20261002", DATE_ALONE),
+            ("2026-10-02T", NO_CLOCK),
+            ("2026-10-02T25:00:00Z", NO_CLOCK),
+            ("2026-10-02T24:00:01Z", NO_CLOCK),
+            ("2026-10-02T24:00:00.000001Z", NO_CLOCK),
+            ("2026-10-02T12:60:00Z", NO_CLOCK),
+            ("2026-10-02T12:00:61Z", NO_CLOCK),
+            ("2026-10-02T12:00:00.Z", NO_CLOCK),
+            ("2026-10-02T12:00.5Z", NO_CLOCK),
+            ("2026-10-02T12:00:60Z", NO_LEAP_SECOND),
+            ("2026-10-02T23:59:60-05:00", NO_LEAP_SECOND),
+            ("2026-10-02T12:00:00X", NO_ZONE),
+            ("2026-10-02T12:00:00 UTC", NO_ZONE),
+            ("2026-10-02T12:00:00+25:00", NO_ZONE),
+            ("2026-10-02T12:0000", NO_ZONE),
+        ] {
+            assert_eq!(instant(text.as_bytes()), Err(why), "{text}");
         }
     }
 
@@ -250,7 +326,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_texts_never_panic(text in "[-+0-9T:.Z ]{0,40}") {
+        fn arbitrary_texts_never_panic(text in "[-+0-9T:.,eZ ]{0,40}") {
             let _ = at(&text);
         }
     }

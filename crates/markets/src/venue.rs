@@ -1,5 +1,7 @@
 //! The markets that ticks may name, and what is known about their prices (domain.md section 8.1).
 
+use std::sync::LazyLock;
+
 use domain::{Decimal, Micros};
 use serde::Serialize;
 
@@ -40,6 +42,8 @@ pub struct Venue {
     pub unit: String,
     /// A tick's place is its node and hub here (CAISO), node and zone elsewhere.
     pub placed_by_hub: bool,
+    /// What `real_time` means here.
+    pub real_time_product: Option<String>,
     /// Oldest first; the last one that has begun and fits holds.
     pub bounds: Vec<PriceBounds>,
     /// For `GET /markets`.
@@ -55,9 +59,16 @@ impl Venue {
             currency: currency.to_owned(),
             unit: unit.to_owned(),
             placed_by_hub: false,
+            real_time_product: None,
             bounds: Vec::new(),
             sample_instruments: Vec::new(),
         }
+    }
+
+    /// Stands for a market that nobody configured, where reading goes on all the same.
+    pub(crate) fn unknown() -> &'static Venue {
+        static UNKNOWN: LazyLock<Venue> = LazyLock::new(|| Venue::new("unknown", "", "USD", "MWh"));
+        &UNKNOWN
     }
 
     /// Floor and cap of a price at `event_time`.
@@ -160,7 +171,10 @@ pub fn iso_venues() -> Vec<Venue> {
 }
 
 fn iso(name: &str, description: &str, samples: &[&str]) -> Venue {
+    // ERCOT settles its real time by quarters of an hour.
+    let real_time = if name == "ERCOT" { "rt15" } else { "rt5" };
     Venue {
+        real_time_product: Some(real_time.to_owned()),
         sample_instruments: samples.iter().map(|sample| (*sample).to_owned()).collect(),
         ..Venue::new(name, description, "USD", "MWh")
     }

@@ -106,6 +106,7 @@ impl Event {
             hub: None,
             market_status: None,
             sequence: self.sequence,
+            dropped_quote: false,
         };
         let mut bytes = Vec::new();
         Wire::single_object().encode_raw(&tick, &mut bytes);

@@ -59,6 +59,7 @@ fn avro() -> codec::RawTick<'static> {
         hub: None,
         market_status: None,
         sequence: Some(4),
+        dropped_quote: false,
     }
 }
 
@@ -69,7 +70,8 @@ fn framed(raw: &codec::RawTick<'_>) -> Vec<u8> {
 }
 
 fn with(mut value: Value, pointer: &str, new: Value) -> String {
-    *value.pointer_mut(pointer).expect(pointer) = new;
+    let (parent, field) = pointer.rsplit_once('/').expect(pointer);
+    value.pointer_mut(parent).expect(pointer)[field] = new;
     value.to_string()
 }
 
@@ -260,16 +262,31 @@ fn the_price_is_the_first_field_present_and_zero_is_a_price() {
 }
 
 #[test]
-fn a_product_of_ours_makes_an_interval_and_any_other_a_trade() {
+fn a_product_of_ours_makes_an_interval_and_any_other_name_passes() {
     let da = json!({"price": 20, "product": "DA", "node": "N", "zone": "Z", "timestamp": "2026-09-01T00:00:00Z"});
     one(&flat_with(&da).to_string(), |tick| {
         assert_eq!((tick.product, tick.kind), ("da", Kind::Interval))
     });
     assert_eq!(flags(&flat_with(&da).to_string()), ["valid"]);
-    let other = json!({"price": 20, "product": "peak"});
-    one(&flat_with(&other).to_string(), |tick| {
-        assert_eq!((tick.product, tick.kind), ("trade", Kind::Trade))
-    });
+    for (market, named, product, kind) in [
+        ("MISO", "day_ahead", "da", Kind::Interval),
+        ("MISO", "Day-Ahead", "da", Kind::Interval),
+        ("MISO", "real_time", "rt5", Kind::Interval),
+        ("ERCOT", "REAL TIME", "rt15", Kind::Interval),
+        ("PJM", "ex_ante", "exante", Kind::Interval),
+        ("PJM", "RT_5", "rt5", Kind::Interval),
+        ("PJM", " Trade ", "trade", Kind::Trade),
+        ("PJM", " ", "trade", Kind::Trade),
+        ("PJM", " peak ", "peak", Kind::Trade),
+        ("PJM", "BALMO", "BALMO", Kind::Trade),
+    ] {
+        let payload = flat_with(&json!({"price": 20, "product": named}))
+            .to_string()
+            .replace("Ercot", market);
+        one(&payload, |tick| {
+            assert_eq!((tick.product, tick.kind), (product, kind), "{named}")
+        });
+    }
 }
 
 #[test]
@@ -341,8 +358,31 @@ fn what_is_wrong_has_its_own_code() {
             RejectCode::InvalidPrice,
             "8 decimals",
         ),
-        (raw("volume", json!("many")), RejectCode::InvalidNumber, "volume"),
-        (raw("bid", json!([])), RejectCode::InvalidNumber, "bid"),
+        (
+            raw("price", json!("")),
+            RejectCode::InvalidPrice,
+            "/payload/raw_data/price is \"\": not a decimal number",
+        ),
+        (
+            raw("volume", json!("many")),
+            RejectCode::InvalidNumber,
+            "/payload/raw_data/volume is \"many\"",
+        ),
+        (
+            raw("volume", json!("")),
+            RejectCode::InvalidNumber,
+            "/payload/raw_data/volume is \"\"",
+        ),
+        (
+            raw("product", json!(5)),
+            RejectCode::SchemaViolation,
+            "/payload/raw_data/product is 5: a string",
+        ),
+        (
+            raw("zone", json!({"z": 1})),
+            RejectCode::SchemaViolation,
+            "/payload/raw_data/zone is {\"z\":1}: a string",
+        ),
         (raw("volume", json!(-1)), RejectCode::NegativeVolume, "-1"),
         (
             raw("timestamp", json!("yesterday")),
@@ -354,11 +394,50 @@ fn what_is_wrong_has_its_own_code() {
             RejectCode::TimeOutOfRange,
             "1990",
         ),
-        (raw("timestamp", json!(0)), RejectCode::TimeOutOfRange, "1990"),
         (
-            raw("timestamp", json!("2026-10-09T12:00:00.000001Z")),
+            raw("timestamp", json!(0)),
             RejectCode::TimeOutOfRange,
-            "7 days",
+            "/payload/raw_data/timestamp is 1970-01-01T00:00:00Z",
+        ),
+        (
+            raw("timestamp", json!("2026-10-02T12:10:00.000001Z")),
+            RejectCode::FutureTime,
+            "/payload/raw_data/timestamp is 2026-10-02T12:10:00.000001Z, 600 s after",
+        ),
+        (
+            raw("timestamp", json!("2026-10-02")),
+            RejectCode::InvalidTime,
+            "a date alone",
+        ),
+        (
+            with(envelope(), "/envelope/timestamp", json!("not a time")),
+            RejectCode::InvalidTime,
+            "/envelope/timestamp is \"not a time\": neither ISO 8601 nor a number",
+        ),
+        (
+            with(flat(), "/occurred_at", json!("soon")),
+            RejectCode::InvalidTime,
+            "/occurred_at is \"soon\"",
+        ),
+        (
+            with(envelope(), "/envelope/source", json!("")),
+            RejectCode::SchemaViolation,
+            "/envelope/source is \"\"",
+        ),
+        (
+            with(envelope(), "/envelope/event_type", json!(" ")),
+            RejectCode::SchemaViolation,
+            "/envelope/event_type is \" \"",
+        ),
+        (
+            with(envelope(), "/payload/instrument_id", json!("")),
+            RejectCode::MissingInstrument,
+            "/payload/instrument_id is \"\"",
+        ),
+        (
+            with(flat(), "/payload/sequence", json!("x")),
+            RejectCode::SchemaViolation,
+            "/payload/sequence is \"x\"",
         ),
         (
             with(envelope(), "/payload/market", json!("nymex")),
@@ -368,7 +447,7 @@ fn what_is_wrong_has_its_own_code() {
         (
             with(envelope(), "/payload/instrument_id", json!("a|b")),
             RejectCode::InvalidIdentifier,
-            "instrument_id",
+            "/payload/instrument_id holds '|' or a control character: \"a|b\"",
         ),
         (
             with(envelope(), "/envelope/tenant_id", json!(" ")),
@@ -412,6 +491,12 @@ fn what_is_wrong_has_its_own_code() {
         ),
         ("{}".to_owned(), RejectCode::SchemaViolation, "/envelope is missing"),
         (
+            envelope().to_string().repeat(2),
+            RejectCode::BrokenJson,
+            "a second value follows",
+        ),
+        (" \n".to_owned(), RejectCode::BrokenJson, "nothing but white space"),
+        (
             "{\"payload\":{\"market\":\"miso\"}}".to_owned(),
             RejectCode::SchemaViolation,
             "/envelope is missing",
@@ -442,6 +527,175 @@ fn a_field_given_twice_is_refused() {
         RejectCode::SchemaViolation,
         "/payload/raw_data/price: the field occurs twice",
     );
+    for (first, second) in [("null", "50"), ("50", "null"), ("null", "null")] {
+        let payload = envelope()
+            .to_string()
+            .replace("\"price\":31.55", &format!("\"price\":{first},\"price\":{second}"));
+        refused(
+            &payload,
+            RejectCode::SchemaViolation,
+            "/payload/raw_data/price: the field occurs twice",
+        );
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
+    let text = envelope().to_string();
+    one(&format!("\u{FEFF}{text}"), |tick| {
+        assert_eq!(tick.price, decimal("31.55"))
+    });
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let packed = [&[0x1F, 0x8B, 8, 0][..], text.as_bytes()].concat();
+    for (payload, name) in [(wide, "UTF-16"), (packed, "gzip")] {
+        let rejection = run(&message(&payload)).unwrap_err();
+        assert_eq!(rejection.code, RejectCode::BrokenJson);
+        assert!(rejection.message.contains(name), "{rejection}");
+    }
+}
+
+#[test]
+fn blanks_around_ids_markets_and_tenants_are_trimmed_in_every_shape() {
+    let blank = |id: &str| format!(" \t{id}\u{a0} ");
+    let mut a = envelope();
+    for (pointer, id) in [
+        ("/envelope/event_id", "e-1"),
+        ("/envelope/tenant_id", "acme"),
+        ("/envelope/source", "feed-7"),
+        ("/payload/market", "miso"),
+        ("/payload/instrument_id", "NG_HH_M1"),
+    ] {
+        *a.pointer_mut(pointer).unwrap() = json!(blank(id));
+    }
+    let mut b = flat();
+    for (pointer, id) in [
+        ("/event_id", "e-2"),
+        ("/tenant_id", "acme"),
+        ("/payload/market", "Ercot"),
+    ] {
+        *b.pointer_mut(pointer).unwrap() = json!(blank(id));
+    }
+    let (event_id, tenant, market, instrument) = (blank("e-3"), blank("acme"), blank("pjm"), blank("WESTERN_HUB"));
+    let c = framed(&codec::RawTick {
+        event_id: &event_id,
+        tenant_id: &tenant,
+        market: &market,
+        instrument_id: &instrument,
+        ..avro()
+    });
+    for (blank, plain) in [
+        (a.to_string().into_bytes(), envelope().to_string().into_bytes()),
+        (b.to_string().into_bytes(), flat().to_string().into_bytes()),
+        (c, framed(&avro())),
+    ] {
+        assert_eq!(run(&message(&blank)).unwrap(), run(&message(&plain)).unwrap());
+    }
+}
+
+#[test]
+fn a_quote_that_cannot_be_read_is_dropped_and_the_tick_is_taken() {
+    let raw = |field: &str, value: Value| with(envelope(), &format!("/payload/raw_data/{field}"), value);
+    for value in [
+        json!(""),
+        json!("N/A"),
+        json!(1e300),
+        json!([]),
+        json!("0.123456789"),
+        json!(true),
+    ] {
+        let payload = raw("bid", value);
+        one(&payload, |tick| {
+            assert_eq!((tick.bid, tick.ask), (None, Some(decimal("31.6"))))
+        });
+        assert_eq!(flags(&payload), ["missing_quote"]);
+    }
+    assert_eq!(flags(&raw("bid", json!(null))), ["valid"]);
+    assert_eq!(flags(&raw("bid", json!(-5))), ["valid"]);
+    assert_eq!(flags(&raw("bid", json!("31.60000001"))), ["crossed_market"]);
+    assert_eq!(flags(&raw("bid", json!("31.6"))), ["valid"]);
+    assert_eq!(flags(&raw("price", json!(27.040000000000003))), ["rounded"]);
+    one(&raw("price", json!("0.30000000000000004")), |tick| {
+        assert_eq!(tick.price, decimal("0.3"))
+    });
+}
+
+#[test]
+fn an_ask_beyond_the_range_of_a_typed_message_is_dropped_and_a_price_is_refused_as_such() {
+    let put = |value: Decimal| {
+        let mut bytes = framed(&codec::RawTick {
+            price: decimal("-3.25"),
+            ask: Some(value),
+            ..avro()
+        });
+        let at = bytes
+            .windows(8)
+            .position(|bytes| bytes == value.unscaled().to_be_bytes())
+            .unwrap();
+        bytes[at..at + 8].copy_from_slice(&i64::MAX.to_be_bytes());
+        bytes
+    };
+    let payload = put(decimal("4"));
+    let seen = std::cell::RefCell::new(Vec::new());
+    normalizer()
+        .normalize(&message(&payload), 5, &mut |tick| {
+            seen.borrow_mut()
+                .push((tick.ask, tick.quality_flags.contains(domain::QualityFlag::MissingQuote)))
+        })
+        .unwrap();
+    assert_eq!(seen.into_inner(), [(None, true)]);
+    let rejection = run(&message(&put(decimal("-3.25")))).unwrap_err();
+    assert_eq!(rejection.code, RejectCode::InvalidPrice, "{rejection}");
+    assert!(rejection.message.contains("price"), "{rejection}");
+}
+
+#[test]
+fn a_day_ahead_price_may_be_nine_days_ahead() {
+    let at =
+        |product: &str, time: &str| flat_with(&json!({"price": 20, "product": product, "timestamp": time})).to_string();
+    one(&at("da", "2026-10-11T12:00:00Z"), |tick| assert_eq!(tick.product, "da"));
+    refused(
+        &at("day_ahead", "2026-10-11T12:00:00.000001Z"),
+        RejectCode::FutureTime,
+        "777600 s ahead for product da",
+    );
+    for product in ["rt5", "exante", "trade", "peak"] {
+        one(&at(product, "2026-10-02T12:10:00Z"), |tick| {
+            assert_eq!(tick.product, product)
+        });
+        refused(
+            &at(product, "2026-10-02T12:10:01Z"),
+            RejectCode::FutureTime,
+            "601 s after",
+        );
+    }
+}
+
+#[test]
+fn a_refusal_is_short_and_harmless_whatever_the_value() {
+    for value in [
+        "x".repeat(100_000),
+        "\u{1b}[31m\u{202e}\u{7}".repeat(1000),
+        "\u{0}".repeat(200),
+    ] {
+        for payload in [
+            with(envelope(), "/payload/raw_data/price", json!(value)),
+            with(envelope(), "/payload/raw_data/timestamp", json!(value)),
+            with(envelope(), "/payload/market", json!(value)),
+            with(envelope(), "/payload/instrument_id", json!(value)),
+            with(envelope(), "/envelope/version", json!(value)),
+            with(envelope(), "/payload/raw_data/currency", json!(value)),
+            with(flat(), "/payload/encoding", json!(value)),
+            with(flat(), "/payload/raw_payload", json!(value)),
+            json!({value.as_str(): {"envelope": 1}})
+                .to_string()
+                .replace("1}", "tru}"),
+        ] {
+            let rejection = run(&message(payload.as_bytes())).unwrap_err();
+            assert!(rejection.message.len() < 1_000, "{} bytes", rejection.message.len());
+            let harmful = rejection.message.chars().find(|c| c.is_control() || *c == '\u{202e}');
+            assert_eq!(harmful, None, "{rejection}");
+        }
+    }
 }
 
 #[test]

@@ -3,15 +3,16 @@
 /// Digits after the point that every number is brought to.
 const DECIMALS: usize = 8;
 
-/// The integer at scale 8 that the text means; `None` where it is no such number below 10^10.
-pub fn at_scale_8(text: &str) -> Option<i128> {
+/// A number written out without exponent: whether it is below zero, the digits before the point and those behind it,
+/// without zeros that mean nothing. `None` where the text is no number.
+pub fn written_out(text: &str) -> Option<(bool, String, String)> {
     let lower = text.trim().to_lowercase();
-    let (sign, unsigned) = match lower.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, lower.strip_prefix('+').unwrap_or(&lower)),
+    let (negative, unsigned) = match lower.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, lower.strip_prefix('+').unwrap_or(&lower)),
     };
     let (mantissa, exponent) = match unsigned.split_once('e') {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
         None => (unsigned, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -19,18 +20,46 @@ pub fn at_scale_8(text: &str) -> Option<i128> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    let significant = digits.trim_start_matches('0').trim_end_matches('0');
-    if significant.is_empty() {
-        return Some(0);
-    }
-    // How many zeros to write behind the last significant digit, so that the last of eight decimals is the unit.
-    let trailing = digits.len() - digits.trim_end_matches('0').len();
-    let zeros = DECIMALS as i64 + i64::from(exponent) - fraction.len() as i64 + trailing as i64;
-    if zeros < 0 || significant.len() as i64 + zeros > 18 {
+    // Zeros enough on both sides for the point to move; beyond a thousand it makes no difference to anything here.
+    let moved = usize::try_from(exponent.unsigned_abs().min(1000)).ok()?;
+    let zeros = "0".repeat(moved);
+    let padded = format!("{zeros}{digits}{zeros}");
+    let point = moved + whole.len();
+    let point = if exponent < 0 { point - moved } else { point + moved };
+    let (whole, fraction) = padded.split_at(point);
+    Some((
+        negative,
+        whole.trim_start_matches('0').to_owned(),
+        fraction.trim_end_matches('0').to_owned(),
+    ))
+}
+
+/// The integer at scale 8 that the text means; `None` where it is no such number below 10^10. What binary floating point
+/// leaves behind the eighth decimal is rounded.
+pub fn at_scale_8(text: &str) -> Option<i128> {
+    let (negative, whole, fraction) = written_out(text)?;
+    if whole.len() > 10 {
         return None;
     }
-    let unscaled = format!("{significant}{}", "0".repeat(usize::try_from(zeros).ok()?));
-    unscaled.parse::<i128>().ok().map(|value| sign * value)
+    let kept = format!("{whole}{:0<DECIMALS$}", fraction.get(..DECIMALS).unwrap_or(&fraction));
+    let mut unscaled = kept.parse::<i128>().ok()?;
+    if let Some(rest) = fraction.get(DECIMALS..).filter(|rest| !rest.is_empty()) {
+        if format!("{whole}{fraction}").trim_start_matches('0').len() < 15 {
+            return None;
+        }
+        unscaled += i128::from(match rest.cmp("5") {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => unscaled % 2 == 1,
+            std::cmp::Ordering::Greater => true,
+        });
+        let value: f64 = format!("{whole}.{fraction}").parse().ok()?;
+        // A value that is nothing to the float is no number with noise.
+        let is_noise = ((unscaled as f64 / 1e8 - value) / value).abs() < 1e-9;
+        if !is_noise || unscaled >= 1_000_000_000_000_000_000 {
+            return None;
+        }
+    }
+    Some(if negative { -unscaled } else { unscaled })
 }
 
 /// The integer at this scale that a database's decimal text means.
@@ -81,6 +110,12 @@ mod tests {
             ("-", None),
             ("1,5", None),
             ("NaN", None),
+            ("1e99999", None),
+            ("27.040000000000003", Some(2_704_000_000)),
+            ("-0.30000000000000004", Some(-30_000_000)),
+            ("31.1234567890000000", None),
+            ("0.12345678912345678", None),
+            ("3155000000000000000000000000000000000000e-38", Some(3_155_000_000)),
         ] {
             assert_eq!(at_scale_8(text), value, "{text}");
         }

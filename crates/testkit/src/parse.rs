@@ -1,17 +1,17 @@
 //! Raw messages to ticks: shapes A, B and C, and MISO's real-time document, read field by field.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::avro::Schema;
 use crate::kafka::Record;
 use crate::numbers::at_scale_8;
+use crate::objects::{Object, any, inner, object, string};
+use crate::times::micros;
 
 const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
 const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
-const WEEK: i64 = 7 * 24 * 3600 * 1_000_000;
+const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
+const TEN_MINUTES: i64 = 600 * 1_000_000;
 const MEBIBYTE: usize = 1024 * 1024;
 
 /// A tick that ought to exist.
@@ -51,8 +51,6 @@ pub struct Sound {
 /// The code with which the whole message ought to be dead-lettered.
 pub type Refusal = &'static str;
 
-type Object = BTreeMap<String, Box<RawValue>>;
-
 /// Reads messages.
 pub struct Parser {
     schema_c: Schema,
@@ -71,6 +69,9 @@ impl Parser {
     /// Reads one record of a raw topic.
     pub fn parse(&self, record: &Record) -> Result<Sound, Refusal> {
         let payload = record.payload.as_slice();
+        if wide_or_packed(payload) && record.header("dp.format").is_none() {
+            return Err("broken_json");
+        }
         let avro = match payload {
             [0xC3, 0x01, ..] => payload.get(10..).or(Some(&[])),
             [0x00, ..] => payload.get(5..).or(Some(&[])),
@@ -90,9 +91,12 @@ impl Parser {
         }
         let fields = match avro {
             Some(datum) => from_avro(&self.schema_c.decode(datum).map_err(|_| "invalid_avro")?)?,
-            None => from_json(std::str::from_utf8(payload).map_err(|_| "broken_json")?)?,
+            None => {
+                let text = std::str::from_utf8(payload).map_err(|_| "broken_json")?;
+                from_json(text.strip_prefix('\u{FEFF}').unwrap_or(text))?
+            }
         };
-        let (source, quote) = (fields.source.clone(), fields.quote());
+        let (source, quote) = (fields.source.trim().to_owned(), fields.quote());
         let tick = fields.checked(record)?;
         let event_id = tick.event_id.clone().unwrap_or_default();
         Ok(Sound {
@@ -159,6 +163,20 @@ impl Parser {
     }
 }
 
+// UTF-16, gzip: told by their first bytes.
+fn wide_or_packed(payload: &[u8]) -> bool {
+    let starts = [
+        &[0xFF, 0xFE][..],
+        &[0xFE, 0xFF],
+        &[0x1F, 0x8B],
+        b"{\0",
+        b"[\0",
+        b"\0{\0",
+        b"\0[\0",
+    ];
+    starts.iter().any(|start| payload.starts_with(start))
+}
+
 fn percent(node: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     node.bytes()
@@ -186,6 +204,9 @@ struct Fields {
     bid: Option<String>,
     ask: Option<String>,
     sequence: Option<String>,
+    day_ahead: bool,
+    /// Times that the message states beside the event's: they must be times.
+    stated_times: Vec<Option<String>>,
     /// The shape's other required fields are there, and its version is known.
     complete: bool,
 }
@@ -198,27 +219,36 @@ impl Fields {
     }
 
     fn checked(self, record: &Record) -> Result<Tick, Refusal> {
-        if !self.complete || self.market.is_empty() {
+        if !self.complete || self.market.trim().is_empty() || self.source.trim().is_empty() {
             return Err("schema_violation");
         }
         if !MARKETS.contains(&self.market.trim().to_uppercase().as_str()) {
             return Err("unknown_market");
         }
-        let instrument = self.instrument.ok_or("missing_instrument")?;
+        if self.stated_times.iter().flatten().any(|time| micros(time).is_none()) {
+            return Err("invalid_time");
+        }
+        let trimmed = |text: &str| text.trim().to_owned();
+        let instrument = self.instrument.as_deref().map(trimmed);
+        let instrument = instrument.filter(|id| !id.is_empty()).ok_or("missing_instrument")?;
+        let (event_id, tenant) = (trimmed(&self.event_id), trimmed(&self.tenant));
         let time = micros(&self.time.ok_or("missing_time")?).ok_or("invalid_time")?;
         let price = at_scale_8(&self.price.ok_or("missing_price")?).ok_or("invalid_price")?;
         let volume = self
             .volume
             .map(|text| at_scale_8(&text).ok_or("invalid_number"))
             .transpose()?;
-        for name in [&self.event_id, &self.tenant, &instrument] {
+        for name in [&event_id, &tenant, &instrument] {
             if name.trim().is_empty() || name.len() > 256 || name.contains(|c: char| c == '|' || c.is_control()) {
                 return Err("invalid_identifier");
             }
         }
         // 631152000 is 1990-01-01.
-        if time < 631_152_000_000_000 || time > record.timestamp * 1000 + WEEK {
+        if time < 631_152_000_000_000 {
             return Err("time_out_of_range");
+        }
+        if time - record.timestamp * 1000 > if self.day_ahead { NINE_DAYS } else { TEN_MINUTES } {
+            return Err("future_time");
         }
         if volume.is_some_and(|volume| volume < 0) {
             return Err("negative_volume");
@@ -228,9 +258,9 @@ impl Fields {
             partition: record.partition,
             offset: record.offset,
             index: 0,
-            tenant: self.tenant,
+            tenant,
             instrument,
-            event_id: Some(self.event_id),
+            event_id: Some(event_id),
             price,
             volume,
             time,
@@ -259,6 +289,8 @@ fn from_avro(value: &Value) -> Result<Fields, Refusal> {
         bid: scaled("bid"),
         ask: scaled("ask"),
         sequence: text("sequence"),
+        day_ahead: false,
+        stated_times: Vec::new(),
         complete: true,
     })
 }
@@ -276,7 +308,7 @@ fn from_json(text: &str) -> Result<Fields, Refusal> {
 }
 
 fn shape_a(envelope: &Object, payload: &Object) -> Result<Fields, Refusal> {
-    let required = ["event_type", "event_id", "timestamp", "tenant_id", "source"];
+    let required = ["event_type", "event_id", "tenant_id", "source"];
     let raw = inner(payload, "raw_data").unwrap_or_default();
     Ok(Fields {
         event_id: string(envelope, "event_id").unwrap_or_default(),
@@ -290,7 +322,12 @@ fn shape_a(envelope: &Object, payload: &Object) -> Result<Fields, Refusal> {
         bid: any(&raw, &["bid_price", "bid"]),
         ask: any(&raw, &["ask_price", "ask"]),
         sequence: None,
-        complete: required.iter().all(|name| string(envelope, name).is_some())
+        day_ahead: day_ahead(&raw),
+        stated_times: vec![any(envelope, &["timestamp"])],
+        complete: required
+            .iter()
+            .all(|name| string(envelope, name).is_some_and(|text| !text.trim().is_empty() || name.ends_with("_id")))
+            && any(envelope, &["timestamp"]).is_some()
             && string(envelope, "version").is_some_and(|version| version == "1" || version.starts_with("1."))
             && payload.contains_key("raw_data"),
     })
@@ -325,65 +362,17 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
         bid: any(&raw, &["bid_price", "bid"]),
         ask: any(&raw, &["ask_price", "ask"]),
         sequence: any(&payload, &["sequence"]),
+        day_ahead: day_ahead(&raw),
+        stated_times: vec![any(top, &["occurred_at"])],
         complete: ["event_id", "tenant_id"].iter().all(|name| string(top, name).is_some())
             && string(top, "schema_version").is_some_and(|version| version == "1" || version.starts_with("1."))
             && string(&payload, "source_system").is_some(),
     })
 }
 
-fn object(text: &str) -> Result<Object, Refusal> {
-    serde_json::from_str(text).map_err(|error| {
-        if error.is_data() {
-            "schema_violation"
-        } else {
-            "broken_json"
-        }
-    })
-}
-
-fn inner(object_: &Object, name: &str) -> Result<Object, Refusal> {
-    object(object_.get(name).ok_or("schema_violation")?.get())
-}
-
-fn string(object: &Object, name: &str) -> Option<String> {
-    serde_json::from_str(object.get(name)?.get()).ok()
-}
-
-// The first that is present: a text as it is, a number by its digits.
-fn any(object: &Object, names: &[&str]) -> Option<String> {
-    let raw = names
-        .iter()
-        .filter_map(|name| object.get(*name))
-        .find(|raw| raw.get() != "null")?;
-    Some(serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()))
-}
-
-fn micros(text: &str) -> Option<i64> {
-    let text = text.trim();
-    if let Some(micros) = text.strip_suffix("us") {
-        return micros.parse().ok();
-    }
-    if let Ok(number) = text.parse::<i64>() {
-        return match number.abs() {
-            0..=99_999_999_999 => Some(number * 1_000_000),
-            100_000_000_000..=99_999_999_999_999 => Some(number * 1000),
-            _ => Some(number),
-        };
-    }
-    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
-        return Some(timestamp.as_microsecond());
-    }
-    let local = text
-        .parse::<jiff::civil::DateTime>()
-        .ok()
-        .filter(|_| text.contains([':', 'T']))?;
-    Some(
-        local
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()?
-            .timestamp()
-            .as_microsecond(),
-    )
+fn day_ahead(raw: &Object) -> bool {
+    let plain = string(raw, "product").unwrap_or_default().to_lowercase();
+    matches!(plain.replace(['_', '-', ' '], "").as_str(), "da" | "dayahead")
 }
 
 #[cfg(test)]
@@ -440,6 +429,10 @@ mod tests {
             ("\"timestamp\":\"2026-01-01T00:00:00-05:00\",", "", "missing_time"),
             ("2026-01-01T00:00:00-05:00", "1970-01-02T00:00:00Z", "time_out_of_range"),
             ("\"price\":31.55,", "", "missing_price"),
+            ("2026-01-01T00:00:00-05:00", "2026-12-01T00:00:00Z", "future_time"),
+            ("2026-01-01T00:00:00Z", "not a time", "invalid_time"),
+            ("\"X\"", "\" \"", "missing_instrument"),
+            ("\"source\":\"s\"", "\"source\":\"\"", "schema_violation"),
             ("31.55", "\"n/a\"", "invalid_price"),
             ("\"2.5\"", "-1", "negative_volume"),
         ] {

@@ -114,6 +114,12 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
             default.late_after.unsigned_abs() / MICROS.unsigned_abs(),
             "seconds from event to append after which a tick is late",
         ),
+        max_future: seconds(
+            r,
+            "NORMALIZATION_MAX_FUTURE_S",
+            default.max_future.unsigned_abs() / MICROS.unsigned_abs(),
+            "seconds that an event may be ahead of its append; day-ahead prices may be nine days ahead",
+        ),
         component_tolerance: decimal(
             r,
             "NORMALIZATION_COMPONENT_TOLERANCE",

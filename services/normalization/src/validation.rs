@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use domain::{EventKey, Micros, QualityFlag, QualityFlags};
-use markets::{Normalizer, NormalizerConfig, RawMessage, RejectedRow, RejectedRows, Rejection};
+use markets::{Diagnosis, Normalizer, NormalizerConfig, RawMessage, RejectedRow, RejectedRows, Rejection};
 use serde::Serialize;
 use stream::event_window::{EventWindow, Seen, WindowLimits};
 
@@ -92,7 +92,7 @@ impl Validator {
         let mut normalizer = Normalizer::new(self.config.clone());
         let parsed = match normalizer.parse(&message) {
             Ok(parsed) => parsed,
-            Err(rejection) => return refused(rejection),
+            Err(_) => return self.diagnosed(normalizer.diagnose(&message, now), now),
         };
         let seen = self.seen(parsed.event_key(), now);
         let is_repetition = seen == Seen::Repeated;
@@ -107,6 +107,28 @@ impl Validator {
         judged(if is_repetition { 0 } else { ticks }, flags, rejected)
     }
 
+    // Every error of a message that the stage would refuse at its first one, or a tick without its envelope.
+    fn diagnosed(&self, diagnosis: Diagnosis, now: Micros) -> Validation {
+        let seen = diagnosis.event_key.map(|key| self.seen(key, now));
+        let is_repetition = seen == Some(Seen::Repeated);
+        let mut flags = diagnosis.flags.union(seen.map_or(QualityFlags::NONE, Seen::remarks));
+        if is_repetition {
+            flags.insert(QualityFlag::Duplicate);
+        }
+        Validation {
+            valid: diagnosis.errors.is_empty(),
+            quality_flags: names(flags),
+            error_count: diagnosis.errors.len() as u64,
+            errors: diagnosis
+                .errors
+                .into_iter()
+                .map(|rejection| error(rejection, None))
+                .collect(),
+            ticks: if is_repetition { 0 } else { u64::from(diagnosis.ticks) },
+            rejected_rows: String::new(),
+        }
+    }
+
     // As with the stage, what is refused as a whole is no earlier message.
     fn seen(&self, event_key: EventKey, now: Micros) -> Seen {
         // The window is whole between any two statements: a panic elsewhere cannot have left it half changed.
@@ -118,15 +140,9 @@ impl Validator {
 }
 
 fn judged(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Validation {
-    // `valid` says that there is nothing to remark, of one tick or of all.
-    let is_remarkable = flags.iter().any(|flag| flag != QualityFlag::Valid);
     Validation {
         valid: rejected.is_empty(),
-        quality_flags: flags
-            .iter()
-            .filter(|flag| !is_remarkable || *flag != QualityFlag::Valid)
-            .map(QualityFlag::name)
-            .collect(),
+        quality_flags: names(flags),
         error_count: rejected.count(),
         ticks,
         rejected_rows: rejected.rows.text(ROWS_TEXT),
@@ -134,15 +150,14 @@ fn judged(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Validation
     }
 }
 
-fn refused(rejection: Rejection) -> Validation {
-    Validation {
-        valid: false,
-        quality_flags: Vec::new(),
-        errors: vec![error(rejection, None)],
-        error_count: 1,
-        ticks: 0,
-        rejected_rows: String::new(),
-    }
+/// Flags as people see them: `valid` says that there is nothing to remark, of one tick or of all.
+fn names(flags: QualityFlags) -> Vec<&'static str> {
+    let is_remarkable = flags.iter().any(|flag| flag != QualityFlag::Valid);
+    flags
+        .iter()
+        .filter(|flag| !is_remarkable || *flag != QualityFlag::Valid)
+        .map(QualityFlag::name)
+        .collect()
 }
 
 fn row_error(row: RejectedRow) -> ValidationError {
@@ -176,7 +191,7 @@ mod tests {
 
     fn envelope(event_id: &str, price: Value) -> String {
         json!({
-            "envelope": {"event_type": "t", "event_id": event_id, "timestamp": "x", "tenant_id": "t", "source": "s", "version": "1.0"},
+            "envelope": {"event_type": "t", "event_id": event_id, "timestamp": wall_clock(), "tenant_id": "t", "source": "s", "version": "1.0"},
             "payload": {"market": "MISO", "instrument_id": "I", "raw_data": {"timestamp": wall_clock(), "price": price, "node": "N", "zone": "Z"}}
         })
         .to_string()
@@ -196,6 +211,13 @@ mod tests {
         );
         let bad = validator.validate(envelope("f", json!("x")).as_bytes(), None, None, wall_clock());
         assert_eq!((bad.valid, bad.ticks, codes(&bad)), (false, 0, vec!["invalid_price"]));
+        let bare =
+            json!({"market": "MISO", "instrument_id": "I", "price": 10_001, "volume": -1, "node": "N", "zone": "Z"});
+        let bare = validator.validate(bare.to_string().as_bytes(), None, None, wall_clock());
+        assert_eq!(
+            (bare.valid, codes(&bare), bare.quality_flags),
+            (false, vec!["missing_time", "negative_volume"], vec!["out_of_range"])
+        );
         let document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2024-10-02T05:00:00","A","1","0","0"],[]]}"#;
         let part = validator.validate(document, MISO, None, wall_clock());
         assert_eq!((part.valid, part.ticks, part.rejected_rows.as_str()), (false, 1, "1"));
@@ -210,7 +232,7 @@ mod tests {
             let answer = validator.validate(payload.as_bytes(), None, None, at);
             (answer.quality_flags, answer.ticks)
         };
-        assert_eq!(flags(&refused, now), (vec![], 0));
+        assert_eq!(flags(&refused, now), (vec!["missing_volume"], 0));
         assert_eq!(flags(&sound, now + 1), (vec!["missing_volume"], 1));
         assert_eq!(flags(&sound, now + 2), (vec!["missing_volume", "duplicate"], 0));
         assert!(flags(&other, now + 3).0.contains(&"event_id_reused"));

@@ -28,6 +28,7 @@ pub(super) fn write(wire: &Wire, said: &Statement<'_>, out: &mut Vec<u8>) {
         hub: Some(said.node).filter(|node| !node.is_empty()),
         market_status: None,
         sequence: i64::try_from(said.sequence).ok(),
+        dropped_quote: false,
     };
     wire.encode_raw(&tick, out);
 }

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::rejection::excerpt;
+
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -46,8 +48,27 @@ impl<'a> Token<'a> {
     /// The beginning of the value, for a message.
     pub(crate) fn shown(self) -> String {
         let quote = if self.is_text() { "\"" } else { "" };
-        let cut: String = self.raw.chars().take(60).collect();
-        format!("{quote}{cut}{quote}")
+        format!("{quote}{}{quote}", excerpt(self.raw))
+    }
+}
+
+/// Room for the value of a field. A null takes the room too, so that a field that occurs twice is always noticed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Slot<'a>(Option<Token<'a>>);
+
+impl<'a> Slot<'a> {
+    pub(super) fn of(token: Token<'a>) -> Slot<'a> {
+        Slot(Some(token))
+    }
+
+    pub(super) fn is_taken(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The value; a null counts as none.
+    #[inline]
+    pub(crate) fn get(self) -> Option<Token<'a>> {
+        self.0.filter(|token| token.kind != Kind::Null)
     }
 }
 

@@ -30,6 +30,9 @@ pub struct QualitySettings {
     pub max_volume: Decimal,
     /// Age at append from which a tick is late.
     pub late_after: Micros,
+    /// How far ahead of its append a tick may be that is not day-ahead; one beyond is rejected (a limit, not a flag, and
+    /// in force also where the flags are off).
+    pub max_future: Micros,
     /// How far the components may be from the price.
     pub component_tolerance: Decimal,
 }
@@ -45,6 +48,7 @@ impl Default for QualitySettings {
             min_price: None,
             max_volume: exact(100_000_000_000_000),
             late_after: 300_000_000,
+            max_future: 600_000_000,
             component_tolerance: exact(2_000_000),
         }
     }
@@ -81,6 +85,10 @@ pub(crate) fn flags(
         QualityFlag::MissingVolume,
     );
     flag(components_differ(settings, tick), QualityFlag::ComponentMismatch);
+    flag(
+        tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask),
+        QualityFlag::CrossedMarket,
+    );
     if let Some((price, volume)) = last.replace(tick) {
         flag(
             changed_by_more(tick.price, price, settings.price_spike),

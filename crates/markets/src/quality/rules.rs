@@ -43,6 +43,7 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
     let min_price = settings
         .min_price
         .map_or("floor of the market".to_owned(), |price| price.to_string());
+    let max_future_seconds = settings.max_future / 1_000_000;
     let late_seconds = settings.late_after / 1_000_000;
     vec![
         flag(
@@ -125,6 +126,24 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
             enabled: true,
             threshold: None,
         },
+        flag(
+            "quote_order",
+            QualityFlag::CrossedMarket,
+            None,
+            "the bid is above the ask",
+        ),
+        flag(
+            "quote_readable",
+            QualityFlag::MissingQuote,
+            None,
+            "a bid or ask that is no number in range was dropped",
+        ),
+        flag(
+            "number_noise",
+            QualityFlag::Rounded,
+            None,
+            "noise of binary floating point behind the eighth decimal was rounded",
+        ),
         reject("volume_non_negative", Some("0"), "volume below zero"),
         reject(
             "price_present",
@@ -133,8 +152,13 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
         ),
         reject(
             "event_time_range",
-            Some("1990-01-01 to append + 7 days"),
-            "event time outside of what can be true",
+            Some("1990-01-01"),
+            "event time before the first one that can be true",
+        ),
+        reject(
+            "event_time_future",
+            Some(&max_future_seconds.to_string()),
+            "seconds that the event time is ahead of the append in the log; day-ahead prices may be nine days ahead",
         ),
         reject(
             "turnover_range",

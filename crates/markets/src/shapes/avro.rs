@@ -2,51 +2,88 @@
 
 use std::borrow::Cow;
 
-use codec::{RawTick, Record, Wire};
+use codec::{CodecError, RawTick, Record, Wire};
+use domain::{QualityFlag, QualityFlags};
 
-use crate::event::{Event, venue_of};
-use crate::message::RawMessage;
-use crate::rejection::{RejectCode, Rejection};
+use super::Reading;
+use crate::check;
+use crate::event::{Event, TRADE, venue_of};
+use crate::problems::Problems;
+use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::text::Text;
 use crate::venue::Venue;
 
 /// Reads a framed `RawMarketTick`; `rewritten` takes the current form of an older version.
-pub(crate) fn read<'s>(
-    message: &RawMessage<'s>,
-    venues: &'s [Venue],
+pub(crate) fn read<'s, P: Problems>(
+    reading: &Reading<'_, 's>,
     wire: &Wire,
     rewritten: &'s mut Vec<u8>,
+    problems: &mut P,
 ) -> Result<Event<'s>, Rejection> {
-    let payload = match wire.current(Record::RawMarketTick, message.payload) {
+    let payload = match wire.current(Record::RawMarketTick, reading.message.payload) {
         Cow::Borrowed(payload) => payload,
         Cow::Owned(payload) => {
             *rewritten = payload;
             rewritten.as_slice()
         }
     };
-    let raw = wire
-        .decode_raw(payload)
-        .map_err(|error| Rejection::new(RejectCode::InvalidAvro, error.to_string()))?;
-    let checked = event(&raw, venues).and_then(|event| event.check(message).map(|()| event));
-    checked.map_err(|rejection| Rejection {
+    let raw = wire.decode_raw(payload).map_err(|error| {
+        let code = match error {
+            CodecError::InvalidValue { field: "price", .. } => RejectCode::InvalidPrice,
+            CodecError::InvalidValue {
+                field: "volume", why, ..
+            } if why.contains("magnitude") => RejectCode::InvalidNumber,
+            _ => RejectCode::InvalidAvro,
+        };
+        Rejection::new(code, error.to_string())
+    })?;
+    event(&raw, reading, problems).map_err(|rejection| Rejection {
         correlation_id: Some(raw.correlation_id.unwrap_or(raw.event_id).to_owned()),
         ..rejection
     })
 }
 
-fn event<'s>(raw: &RawTick<'s>, venues: &'s [Venue]) -> Result<Event<'s>, Rejection> {
+fn event<'s, P: Problems>(
+    raw: &RawTick<'s>,
+    reading: &Reading<'_, 's>,
+    problems: &mut P,
+) -> Result<Event<'s>, Rejection> {
     let some = |text: Option<&'s str>| text.map(Text::from).and_then(Text::trimmed);
-    if raw.instrument_id.is_empty() {
-        return Err(Rejection::new(RejectCode::MissingInstrument, "instrument_id is empty"));
+    let identifier = |text: &'s str, place: &str| {
+        let text = text.trim();
+        check::identifier(text, place).map(|()| Text::from(text))
+    };
+    let event_id = problems.keep(identifier(raw.event_id, "event_id"), Text::UNREAD)?;
+    let tenant_id = problems.keep(identifier(raw.tenant_id, "tenant_id"), Text::UNREAD)?;
+    let source_system = problems.keep(source(raw.source), Text::UNREAD)?;
+    let venue = problems.keep(venue_of(&reading.config.venues, raw.market, "market"), Venue::unknown())?;
+    let instrument_id = match raw.instrument_id.trim() {
+        "" => Err(Rejection::new(
+            RejectCode::MissingInstrument,
+            format!(
+                "instrument_id is \"{}\": it names no instrument",
+                excerpt(raw.instrument_id)
+            ),
+        )),
+        id => identifier(id, "instrument_id"),
+    };
+    let instrument_id = problems.keep(instrument_id, Text::UNREAD)?;
+    let appended_at = reading.message.appended_at;
+    let time = check::event_time(raw.timestamp, appended_at, TRADE, reading.max_future(), "timestamp");
+    problems.keep(time, ())?;
+    problems.keep(check::volume(raw.price, raw.volume, "volume"), ())?;
+    let mut remarks = QualityFlags::NONE;
+    if raw.dropped_quote {
+        remarks.insert(QualityFlag::MissingQuote);
     }
     Ok(Event {
-        event_id: raw.event_id.into(),
+        event_id,
         correlation_id: some(raw.correlation_id),
-        tenant_id: raw.tenant_id.into(),
-        instrument_id: raw.instrument_id.into(),
+        tenant_id,
+        instrument_id,
         symbol: some(raw.symbol),
-        venue: venue_of(venues, raw.market, "market")?,
-        product: "trade",
+        venue,
+        product: TRADE.into(),
         event_time: raw.timestamp,
         price: raw.price,
         volume: raw.volume,
@@ -58,8 +95,19 @@ fn event<'s>(raw: &RawTick<'s>, venues: &'s [Venue]) -> Result<Event<'s>, Reject
         zone: some(raw.zone),
         hub: some(raw.hub),
         market_status: some(raw.market_status),
-        source_system: raw.source.into(),
+        source_system,
         producer: None,
         sequence: raw.sequence,
+        remarks,
+    })
+}
+
+fn source(source: &str) -> Result<Text<'_>, Rejection> {
+    Text::from(source).trimmed().ok_or_else(|| {
+        let message = format!(
+            "source is \"{}\": a string that is not blank is required",
+            excerpt(source)
+        );
+        Rejection::new(RejectCode::SchemaViolation, message)
     })
 }

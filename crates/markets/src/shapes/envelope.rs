@@ -1,23 +1,26 @@
 //! Shape A: an envelope and a payload with `raw_data`.
 
-use super::{Fields, check_version};
-use crate::event::{Event, product_of, venue_of};
-use crate::json::{Read, Reader, Token};
-use crate::rejection::{RejectCode, Rejection};
+use super::raw::Head;
+use super::{Fields, Reading, check_version};
+use crate::event::{Event, venue_of};
+use crate::json::{Read, Reader, Slot};
+use crate::problems::Problems;
+use crate::rejection::Rejection;
 use crate::text::Text;
+use crate::time;
 use crate::venue::Venue;
 
-const RAW_DATA: &str = "/payload/raw_data";
+const RAW_DATA: &str = "/payload/raw_data/";
 
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
-    event_type: Option<Token<'a>>,
-    pub event_id: Option<Token<'a>>,
-    timestamp: Option<Token<'a>>,
-    tenant_id: Option<Token<'a>>,
-    source: Option<Token<'a>>,
-    version: Option<Token<'a>>,
-    pub correlation_id: Option<Token<'a>>,
+    event_type: Slot<'a>,
+    pub event_id: Slot<'a>,
+    timestamp: Slot<'a>,
+    tenant_id: Slot<'a>,
+    source: Slot<'a>,
+    version: Slot<'a>,
+    pub correlation_id: Slot<'a>,
 }
 
 impl<'a> Envelope<'a> {
@@ -36,52 +39,53 @@ impl<'a> Envelope<'a> {
     }
 }
 
-pub(super) fn read<'s>(fields: &Fields<'s>, venues: &'s [Venue]) -> Result<Event<'s>, Rejection> {
+pub(super) fn read<'s, P: Problems>(
+    fields: &Fields<'s>,
+    reading: &Reading<'_, 's>,
+    problems: &mut P,
+) -> Result<Event<'s>, Rejection> {
     let (envelope, payload) = (&fields.envelope, &fields.payload);
-    let event_id = Text::required(envelope.event_id, "/envelope/event_id")?;
-    Text::required(envelope.event_type, "/envelope/event_type")?;
-    Text::required(envelope.timestamp, "/envelope/timestamp")?;
-    check_version(envelope.version, "/envelope/version")?;
-    if !fields.has_payload {
+    let event_id = Text::identifier(envelope.event_id.get(), "/envelope/event_id");
+    let event_id = problems.keep(event_id, Text::UNREAD)?;
+    let tenant_id = Text::identifier(envelope.tenant_id.get(), "/envelope/tenant_id");
+    let tenant_id = problems.keep(tenant_id, Text::UNREAD)?;
+    let event_type = Text::required(envelope.event_type.get(), "/envelope/event_type");
+    problems.keep(event_type, Text::UNREAD)?;
+    problems.keep(timestamp(envelope), ())?;
+    let source = Text::required(envelope.source.get(), "/envelope/source");
+    let source_system = problems.keep(source, Text::UNREAD)?;
+    problems.keep(check_version(envelope.version.get(), "/envelope/version"), ())?;
+    if fields.payload_is_there != Some(true) {
         return Err(Rejection::missing("/payload"));
     }
-    let venue = venue_of(
-        venues,
-        Text::required(payload.market, "/payload/market")?.as_str(),
-        "/payload/market",
-    )?;
-    if !payload.has_raw_data {
-        return Err(Rejection::missing(RAW_DATA));
+    let market = Text::required(payload.market.get(), "/payload/market");
+    let venue = market.and_then(|market| venue_of(&reading.config.venues, market.as_str(), "/payload/market"));
+    let venue = problems.keep(venue, Venue::unknown())?;
+    let instrument_id = Text::instrument(payload.instrument_id.get(), "/payload/instrument_id");
+    let instrument_id = problems.keep(instrument_id, Text::UNREAD)?;
+    if payload.raw_data_is_there != Some(true) {
+        return Err(Rejection::missing("/payload/raw_data"));
     }
-    if payload.instrument_id.is_none() {
-        return Err(Rejection::new(
-            RejectCode::MissingInstrument,
-            "/payload/instrument_id is missing",
-        ));
-    }
-    let raw = &payload.raw_data;
-    let numbers = raw.numbers(RAW_DATA)?;
-    Ok(Event {
+    let optional = |slot: Slot<'s>, place| Text::optional(slot.get(), place);
+    let correlation_id = optional(envelope.correlation_id, "/envelope/correlation_id");
+    let head = Head {
         event_id,
-        correlation_id: Text::optional(envelope.correlation_id, "/envelope/correlation_id")?,
-        tenant_id: Text::required(envelope.tenant_id, "/envelope/tenant_id")?,
-        instrument_id: Text::required(payload.instrument_id, "/payload/instrument_id")?,
+        correlation_id: problems.keep(correlation_id, None)?,
+        tenant_id,
+        instrument_id,
         symbol: None,
         venue,
-        product: product_of(raw.product),
-        event_time: raw.event_time(None, RAW_DATA)?,
-        price: numbers.price,
-        volume: numbers.volume,
-        bid: numbers.bid,
-        ask: numbers.ask,
-        currency: Text::label(raw.currency, "/payload/raw_data/currency")?,
-        unit: Text::label(raw.unit, "/payload/raw_data/unit")?,
-        node: Text::optional(raw.node, "/payload/raw_data/node")?,
-        zone: Text::optional(raw.zone, "/payload/raw_data/zone")?,
-        hub: Text::optional(raw.hub, "/payload/raw_data/hub")?,
-        market_status: Text::optional(raw.market_status, "/payload/raw_data/market_status")?,
-        source_system: Text::required(envelope.source, "/envelope/source")?,
+        source_system,
         producer: None,
         sequence: None,
-    })
+        time: None,
+    };
+    payload.raw_data.event(head, RAW_DATA, reading, problems)
+}
+
+// When the message was made; required, though nothing depends on it.
+fn timestamp(envelope: &Envelope<'_>) -> Result<(), Rejection> {
+    const PLACE: &str = "/envelope/timestamp";
+    let token = envelope.timestamp.get().ok_or_else(|| Rejection::missing(PLACE))?;
+    time::parse(token, PLACE).map(|_| ())
 }

@@ -1,70 +1,74 @@
 //! Shape B: a flat message whose payload carries the source's JSON as text.
 
-use super::raw::RawData;
-use super::{Fields, check_version};
-use crate::event::{Event, product_of, venue_of};
+use super::raw::{Head, RawData};
+use super::{Fields, Reading, check_version};
+use crate::check;
+use crate::event::{Event, venue_of};
 use crate::json::{Kind, Reader, Token, unescape};
-use crate::rejection::{RejectCode, Rejection};
+use crate::problems::Problems;
+use crate::rejection::{Place, RejectCode, Rejection, excerpt};
 use crate::text::Text;
+use crate::time;
 use crate::venue::Venue;
 
 const RAW_PAYLOAD: &str = "/payload/raw_payload";
+/// The pointers of the JSON inside go on where that of its string ends.
+const INSIDE: &str = "/payload/raw_payload/";
 
-pub(super) fn read<'s>(
+pub(super) fn read<'s, P: Problems>(
     fields: &Fields<'s>,
-    venues: &'s [Venue],
+    reading: &Reading<'_, 's>,
     raw_text: &'s mut String,
+    problems: &mut P,
 ) -> Result<Event<'s>, Rejection> {
     let payload = &fields.payload;
-    let event_id = Text::required(fields.event_id, "/event_id")?;
-    let tenant_id = Text::required(fields.tenant_id, "/tenant_id")?;
-    check_version(fields.schema_version, "/schema_version")?;
-    if !fields.has_payload {
+    let event_id = Text::identifier(fields.event_id.get(), "/event_id");
+    let event_id = problems.keep(event_id, Text::UNREAD)?;
+    let tenant_id = Text::identifier(fields.tenant_id.get(), "/tenant_id");
+    let tenant_id = problems.keep(tenant_id, Text::UNREAD)?;
+    problems.keep(check_version(fields.schema_version.get(), "/schema_version"), ())?;
+    let occurred_at = Place("/", "occurred_at");
+    let time = fields.occurred_at.get().map(|token| time::parse(token, occurred_at));
+    let time = problems.keep(time.transpose(), None)?.map(|time| (time, occurred_at));
+    if fields.payload_is_there != Some(true) {
         return Err(Rejection::missing("/payload"));
     }
-    check_encoding(payload.encoding)?;
-    let venue = venue_of(
-        venues,
-        Text::required(payload.market, "/payload/market")?.as_str(),
-        "/payload/market",
-    )?;
-    let raw = read_raw(payload.raw_payload, raw_text)?;
-    let symbol = Text::optional(payload.symbol, "/payload/symbol")?;
-    let numbers = raw.numbers(RAW_PAYLOAD)?;
-    Ok(Event {
+    let source = Text::required(payload.source_system.get(), "/payload/source_system");
+    let source_system = problems.keep(source, Text::UNREAD)?;
+    problems.keep(check_encoding(payload.encoding.get()), ())?;
+    let market = Text::required(payload.market.get(), "/payload/market");
+    let venue = market.and_then(|market| venue_of(&reading.config.venues, market.as_str(), "/payload/market"));
+    let venue = problems.keep(venue, Venue::unknown())?;
+    let correlation_id = problems.keep(Text::optional(fields.trace_id.get(), "/trace_id"), None)?;
+    let producer = problems.keep(Text::optional(fields.producer.get(), "/producer"), None)?;
+    let symbol = problems.keep(Text::optional(payload.symbol.get(), "/payload/symbol"), None)?;
+    let sequence = problems.keep(payload.sequence.get().map(sequence).transpose(), None)?;
+    let raw = read_raw(payload.raw_payload.get(), raw_text)?;
+    let instrument_id = instrument_id(payload.stated_instrument_id.get(), &raw, symbol.as_ref());
+    let head = Head {
         event_id,
-        correlation_id: Text::optional(fields.trace_id, "/trace_id")?,
+        correlation_id,
         tenant_id,
-        instrument_id: instrument_id(payload.stated_instrument_id, &raw, symbol.as_ref())?,
+        instrument_id: problems.keep(instrument_id, Text::UNREAD)?,
         symbol,
         venue,
-        product: product_of(raw.product),
-        event_time: raw.event_time(fields.occurred_at, RAW_PAYLOAD)?,
-        price: numbers.price,
-        volume: numbers.volume,
-        bid: numbers.bid,
-        ask: numbers.ask,
-        currency: Text::label(raw.currency, "currency in /payload/raw_payload")?,
-        unit: Text::label(raw.unit, "unit in /payload/raw_payload")?,
-        node: Text::optional(raw.node, "node in /payload/raw_payload")?,
-        zone: Text::optional(raw.zone, "zone in /payload/raw_payload")?,
-        hub: Text::optional(raw.hub, "hub in /payload/raw_payload")?,
-        market_status: Text::optional(raw.market_status, "market_status in /payload/raw_payload")?,
-        source_system: Text::required(payload.source_system, "/payload/source_system")?,
-        producer: Text::optional(fields.producer, "/producer")?,
-        sequence: payload.sequence.map(sequence).transpose()?,
-    })
+        source_system,
+        producer,
+        sequence,
+        time,
+    };
+    raw.event(head, INSIDE, reading, problems)
 }
 
 fn check_encoding(encoding: Option<Token<'_>>) -> Result<(), Rejection> {
     match Text::optional(encoding, "/payload/encoding")? {
-        Some(encoding) if !encoding.as_str().eq_ignore_ascii_case("json") => {
-            let shown: String = encoding.as_str().chars().take(20).collect();
-            Err(Rejection::new(
-                RejectCode::SchemaViolation,
-                format!("/payload/encoding is '{shown}'; only json is known"),
-            ))
-        }
+        Some(encoding) if !encoding.as_str().eq_ignore_ascii_case("json") => Err(Rejection::new(
+            RejectCode::SchemaViolation,
+            format!(
+                "/payload/encoding is '{}'; only json is known",
+                excerpt(encoding.as_str())
+            ),
+        )),
         _ => Ok(()),
     }
 }
@@ -74,24 +78,29 @@ fn instrument_id<'s>(
     raw: &RawData<'s>,
     symbol: Option<&Text<'s>>,
 ) -> Result<Text<'s>, Rejection> {
-    if let Some(id) = Text::optional(stated, "/payload/metadata/instrument_id")? {
+    if let Some(id) = Text::label(stated, "/payload/metadata/instrument_id")? {
         return Ok(id);
     }
-    if let Some(id) = Text::optional(raw.instrument_id, "instrument_id in /payload/raw_payload")? {
+    if let Some(id) = Text::label(raw.instrument_id.get(), Place(INSIDE, "instrument_id"))? {
         return Ok(id);
     }
-    symbol.cloned().ok_or_else(|| {
-        let message =
-            "none of /payload/metadata/instrument_id, instrument_id in /payload/raw_payload, /payload/symbol is there";
+    let symbol = symbol.ok_or_else(|| {
+        let message = "none of /payload/metadata/instrument_id, /payload/raw_payload/instrument_id, /payload/symbol \
+                       names an instrument";
         Rejection::new(RejectCode::MissingInstrument, message)
-    })
+    })?;
+    check::identifier(symbol.as_str(), "/payload/symbol")?;
+    Ok(symbol.clone())
 }
 
 fn sequence(token: Token<'_>) -> Result<i64, Rejection> {
-    token.raw.parse().map_err(|_| {
+    token.raw.trim_ascii().parse().map_err(|_| {
         Rejection::new(
             RejectCode::SchemaViolation,
-            format!("/payload/sequence is {}: no whole number", token.shown()),
+            format!(
+                "/payload/sequence is {}: an integer of 64 bits is expected",
+                token.shown()
+            ),
         )
     })
 }
@@ -101,7 +110,10 @@ fn read_raw<'s>(token: Option<Token<'s>>, raw_text: &'s mut String) -> Result<Ra
     let no_text = || {
         Rejection::new(
             RejectCode::SchemaViolation,
-            format!("{RAW_PAYLOAD} must be JSON as text, is {}", token.shown()),
+            format!(
+                "{RAW_PAYLOAD} is {}: a string that holds a JSON object is expected",
+                token.shown()
+            ),
         )
     };
     let text: &'s str = match token.kind {

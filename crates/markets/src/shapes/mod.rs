@@ -3,57 +3,77 @@
 //! A and B are read in one pass over the JSON; which of the two it is follows from the fields that are there.
 
 mod avro;
+mod bare;
 mod envelope;
 mod flat;
 mod raw;
 
+use domain::Micros;
+
+use crate::encoding::json_text;
 use crate::event::Event;
-use crate::json::{Read, Reader, Token};
+use crate::json::{Read, Reader, Slot, Token};
 use crate::message::RawMessage;
-use crate::rejection::{RejectCode, Rejection};
+use crate::normalizer::NormalizerConfig;
+use crate::problems::Problems;
+use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::text::Text;
-use crate::venue::Venue;
 
 pub(crate) use avro::read as read_avro;
+pub(crate) use bare::read as read_bare;
+
+/// What is read, and by which rules.
+pub(crate) struct Reading<'m, 's> {
+    pub message: &'m RawMessage<'s>,
+    pub config: &'s NormalizerConfig,
+}
+
+impl Reading<'_, '_> {
+    fn max_future(&self) -> Micros {
+        self.config.quality.max_future
+    }
+}
 
 /// The fields of both shapes, as far as anything depends on them.
 #[derive(Default)]
 struct Fields<'a> {
-    has_envelope: bool,
+    envelope_is_there: Option<bool>,
     envelope: envelope::Envelope<'a>,
-    event_id: Option<Token<'a>>,
-    trace_id: Option<Token<'a>>,
-    schema_version: Option<Token<'a>>,
-    tenant_id: Option<Token<'a>>,
-    producer: Option<Token<'a>>,
-    occurred_at: Option<Token<'a>>,
-    has_payload: bool,
+    event_id: Slot<'a>,
+    trace_id: Slot<'a>,
+    schema_version: Slot<'a>,
+    tenant_id: Slot<'a>,
+    producer: Slot<'a>,
+    occurred_at: Slot<'a>,
+    payload_is_there: Option<bool>,
     payload: Payload<'a>,
 }
 
 /// The payload of both shapes: `instrument_id` and `raw_data` belong to A, what follows `market` to B.
 #[derive(Default)]
 struct Payload<'a> {
-    instrument_id: Option<Token<'a>>,
-    has_raw_data: bool,
+    instrument_id: Slot<'a>,
+    raw_data_is_there: Option<bool>,
     raw_data: raw::RawData<'a>,
-    market: Option<Token<'a>>,
-    source_system: Option<Token<'a>>,
-    symbol: Option<Token<'a>>,
-    sequence: Option<Token<'a>>,
-    raw_payload: Option<Token<'a>>,
-    encoding: Option<Token<'a>>,
-    has_metadata: bool,
-    stated_instrument_id: Option<Token<'a>>,
+    market: Slot<'a>,
+    source_system: Slot<'a>,
+    symbol: Slot<'a>,
+    sequence: Slot<'a>,
+    raw_payload: Slot<'a>,
+    encoding: Slot<'a>,
+    metadata_is_there: Option<bool>,
+    stated_instrument_id: Slot<'a>,
 }
 
 impl<'a> Fields<'a> {
     fn read(&mut self, text: &'a str) -> Read<()> {
         Reader::whole_object(text, |reader, key| match key {
-            "envelope" => {
-                reader.optional_object(&mut self.has_envelope, |reader, key| self.envelope.field(reader, key))
-            }
-            "payload" => reader.optional_object(&mut self.has_payload, |reader, key| self.payload.field(reader, key)),
+            "envelope" => reader.optional_object(&mut self.envelope_is_there, |reader, key| {
+                self.envelope.field(reader, key)
+            }),
+            "payload" => reader.optional_object(&mut self.payload_is_there, |reader, key| {
+                self.payload.field(reader, key)
+            }),
             "event_id" => reader.put(&mut self.event_id),
             "trace_id" => reader.put(&mut self.trace_id),
             "schema_version" => reader.put(&mut self.schema_version),
@@ -73,8 +93,7 @@ impl<'a> Fields<'a> {
             self.event_id,
         ]
         .into_iter()
-        .flatten()
-        .filter_map(Token::text)
+        .filter_map(|slot| slot.get().and_then(Token::text))
         .find(|id| !id.trim().is_empty())
         .map(Into::into)
     }
@@ -84,16 +103,16 @@ impl<'a> Payload<'a> {
     fn field(&mut self, reader: &mut Reader<'a>, key: &str) -> Read<()> {
         match key {
             "instrument_id" => reader.put(&mut self.instrument_id),
-            "raw_data" => {
-                reader.optional_object(&mut self.has_raw_data, |reader, key| self.raw_data.field(reader, key))
-            }
+            "raw_data" => reader.optional_object(&mut self.raw_data_is_there, |reader, key| {
+                self.raw_data.field(reader, key)
+            }),
             "market" => reader.put(&mut self.market),
             "source_system" => reader.put(&mut self.source_system),
             "symbol" => reader.put(&mut self.symbol),
             "sequence" => reader.put(&mut self.sequence),
             "raw_payload" => reader.put(&mut self.raw_payload),
             "encoding" => reader.put(&mut self.encoding),
-            "metadata" => reader.optional_object(&mut self.has_metadata, |reader, key| match key {
+            "metadata" => reader.optional_object(&mut self.metadata_is_there, |reader, key| match key {
                 "instrument_id" => reader.put(&mut self.stated_instrument_id),
                 _ => reader.skip(),
             }),
@@ -103,32 +122,33 @@ impl<'a> Payload<'a> {
 }
 
 /// Reads shape A or B. `raw_text` is where the inner JSON of B is kept once its escapes are undone.
-pub(crate) fn read_json<'s>(
-    message: &RawMessage<'s>,
-    venues: &'s [Venue],
+pub(crate) fn read_json<'s, P: Problems>(
+    reading: &Reading<'_, 's>,
     raw_text: &'s mut String,
+    problems: &mut P,
 ) -> Result<Event<'s>, Rejection> {
-    let text = json_text(message.payload)?;
+    let text = json_text(reading.message.payload)?;
     let mut fields = Fields::default();
     fields
         .read(text)
         .map_err(|error| error.rejection(""))
-        .and_then(|()| {
-            let event = read_fields(&fields, venues, raw_text)?;
-            event.check(message)?;
-            Ok(event)
-        })
+        .and_then(|()| read_fields(&fields, reading, raw_text, problems))
         .map_err(|rejection| Rejection {
             correlation_id: fields.known_id(),
             ..rejection
         })
 }
 
-fn read_fields<'s>(fields: &Fields<'s>, venues: &'s [Venue], raw_text: &'s mut String) -> Result<Event<'s>, Rejection> {
-    if fields.has_envelope {
-        envelope::read(fields, venues)
-    } else if fields.event_id.is_some() || fields.payload.raw_payload.is_some() {
-        flat::read(fields, venues, raw_text)
+fn read_fields<'s, P: Problems>(
+    fields: &Fields<'s>,
+    reading: &Reading<'_, 's>,
+    raw_text: &'s mut String,
+    problems: &mut P,
+) -> Result<Event<'s>, Rejection> {
+    if fields.envelope_is_there == Some(true) {
+        envelope::read(fields, reading, problems)
+    } else if fields.event_id.get().is_some() || fields.payload.raw_payload.get().is_some() {
+        flat::read(fields, reading, raw_text, problems)
     } else {
         Err(Rejection::new(
             RejectCode::SchemaViolation,
@@ -137,30 +157,16 @@ fn read_fields<'s>(fields: &Fields<'s>, venues: &'s [Venue], raw_text: &'s mut S
     }
 }
 
-/// The text of a JSON message. An error page of a source is not one.
-pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
-    let text = std::str::from_utf8(payload).map_err(|error| {
-        Rejection::new(
-            RejectCode::BrokenJson,
-            format!("not UTF-8 at byte {}", error.valid_up_to()),
-        )
-    })?;
-    if text.trim_ascii_start().starts_with('<') {
-        let message =
-            "begins with '<': an HTML or XML page, perhaps an error page of the source, where JSON is expected";
-        return Err(Rejection::new(RejectCode::BrokenJson, message));
-    }
-    Ok(text)
-}
-
 fn check_version(version: Option<Token<'_>>, place: &str) -> Result<(), Rejection> {
     let version = Text::required(version, place)?;
     if version.as_str() == "1" || version.as_str().starts_with("1.") {
         return Ok(());
     }
-    let shown: String = version.as_str().chars().take(20).collect();
     Err(Rejection::new(
         RejectCode::SchemaViolation,
-        format!("{place} is '{shown}'; only versions 1.x are known"),
+        format!(
+            "{place} is '{}'; only versions 1.x are known",
+            excerpt(version.as_str())
+        ),
     ))
 }

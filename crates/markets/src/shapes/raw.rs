@@ -1,41 +1,54 @@
 //! The innermost object of shapes A and B: the tick in the words of its source.
 
-use domain::{Decimal, Micros};
+use domain::{Decimal, Micros, QualityFlags};
 
-use crate::json::{Read, Reader, Token};
+use super::Reading;
+use crate::check;
+use crate::event::{Event, product_of};
+use crate::json::{Read, Reader, Slot, Token};
 use crate::number;
-use crate::rejection::{RejectCode, Rejection};
+use crate::problems::Problems;
+use crate::rejection::{Place, RejectCode, Rejection};
+use crate::text::Text;
 use crate::time;
+use crate::venue::Venue;
 
 /// `raw_data` of A, and the JSON inside `raw_payload` of B.
 #[derive(Default)]
 pub(super) struct RawData<'a> {
-    pub instrument_id: Option<Token<'a>>,
-    timestamp: Option<Token<'a>>,
-    time: Option<Token<'a>>,
-    price: Option<Token<'a>>,
-    last_price: Option<Token<'a>>,
-    value: Option<Token<'a>>,
-    volume: Option<Token<'a>>,
-    bid_price: Option<Token<'a>>,
-    bid: Option<Token<'a>>,
-    ask_price: Option<Token<'a>>,
-    ask: Option<Token<'a>>,
-    pub currency: Option<Token<'a>>,
-    pub unit: Option<Token<'a>>,
-    pub node: Option<Token<'a>>,
-    pub zone: Option<Token<'a>>,
-    pub hub: Option<Token<'a>>,
-    pub market_status: Option<Token<'a>>,
-    pub product: Option<Token<'a>>,
+    pub instrument_id: Slot<'a>,
+    timestamp: Slot<'a>,
+    time: Slot<'a>,
+    price: Slot<'a>,
+    last_price: Slot<'a>,
+    value: Slot<'a>,
+    volume: Slot<'a>,
+    bid_price: Slot<'a>,
+    bid: Slot<'a>,
+    ask_price: Slot<'a>,
+    ask: Slot<'a>,
+    pub currency: Slot<'a>,
+    pub unit: Slot<'a>,
+    pub node: Slot<'a>,
+    pub zone: Slot<'a>,
+    pub hub: Slot<'a>,
+    pub market_status: Slot<'a>,
+    pub product: Slot<'a>,
 }
 
-/// The numbers of a tick.
-pub(super) struct Numbers {
-    pub price: Decimal,
-    pub volume: Option<Decimal>,
-    pub bid: Option<Decimal>,
-    pub ask: Option<Decimal>,
+/// What the object around it says.
+pub(super) struct Head<'a> {
+    pub event_id: Text<'a>,
+    pub correlation_id: Option<Text<'a>>,
+    pub tenant_id: Text<'a>,
+    pub instrument_id: Text<'a>,
+    pub symbol: Option<Text<'a>>,
+    pub venue: &'a Venue,
+    pub source_system: Text<'a>,
+    pub producer: Option<Text<'a>>,
+    pub sequence: Option<i64>,
+    /// The time of the message, where that counts as the event's; already read.
+    pub time: Option<(Micros, Place)>,
 }
 
 impl<'a> RawData<'a> {
@@ -64,31 +77,103 @@ impl<'a> RawData<'a> {
         reader.put(slot)
     }
 
-    /// `place` is the pointer of this object.
-    pub(super) fn numbers(&self, place: &'static str) -> Result<Numbers, Rejection> {
-        // Zero is a price: the first field that is present decides.
-        let price = self.price.or(self.last_price).or(self.value).ok_or_else(|| {
-            Rejection::new(
-                RejectCode::MissingPrice,
-                format!("{place} has none of price, last_price, value"),
-            )
-        })?;
-        Ok(Numbers {
-            price: number::decimal(price, RejectCode::InvalidPrice, "price")?,
-            volume: number::optional(self.volume, "volume")?,
-            bid: number::optional(self.bid_price.or(self.bid), "bid")?,
-            ask: number::optional(self.ask_price.or(self.ask), "ask")?,
+    /// The event; `parent` is the pointer of this object, its slash included.
+    pub(super) fn event<P: Problems>(
+        &self,
+        head: Head<'a>,
+        parent: &'static str,
+        reading: &Reading<'_, 'a>,
+        problems: &mut P,
+    ) -> Result<Event<'a>, Rejection> {
+        let mut remarks = QualityFlags::NONE;
+        let at = |field: &'static str| Place(parent, field);
+        let product = product_of(self.product.get(), head.venue, at("product"));
+        let product = problems.keep(product, Text::UNREAD)?;
+        let (event_time, time_place) = self.event_time(head.time, parent, reading, problems)?;
+        let appended_at = reading.message.appended_at;
+        let checked = check::event_time(
+            event_time,
+            appended_at,
+            product.as_str(),
+            reading.max_future(),
+            time_place,
+        );
+        problems.keep(checked, ())?;
+        let price = problems.keep(self.price(parent, &mut remarks), Decimal::ZERO)?;
+        let volume = self
+            .volume
+            .get()
+            .map(|token| number::decimal(token, RejectCode::InvalidNumber, at("volume"), &mut remarks));
+        let volume = problems.keep(volume.transpose(), None)?;
+        problems.keep(check::volume(price, volume, at("volume")), ())?;
+        Ok(Event {
+            event_id: head.event_id,
+            correlation_id: head.correlation_id,
+            tenant_id: head.tenant_id,
+            instrument_id: head.instrument_id,
+            symbol: head.symbol,
+            venue: head.venue,
+            product,
+            event_time,
+            price,
+            volume,
+            bid: number::quote(self.bid_price.get().or(self.bid.get()), &mut remarks),
+            ask: number::quote(self.ask_price.get().or(self.ask.get()), &mut remarks),
+            currency: problems.keep(Text::label(self.currency.get(), at("currency")), None)?,
+            unit: problems.keep(Text::label(self.unit.get(), at("unit")), None)?,
+            node: problems.keep(Text::optional(self.node.get(), at("node")), None)?,
+            zone: problems.keep(Text::optional(self.zone.get(), at("zone")), None)?,
+            hub: problems.keep(Text::optional(self.hub.get(), at("hub")), None)?,
+            market_status: problems.keep(Text::optional(self.market_status.get(), at("market_status")), None)?,
+            source_system: head.source_system,
+            producer: head.producer,
+            sequence: head.sequence,
+            remarks,
         })
     }
 
-    /// `otherwise` is the time of the message around it, where that counts as the event's.
-    pub(super) fn event_time(&self, otherwise: Option<Token<'_>>, place: &'static str) -> Result<Micros, Rejection> {
-        let token = self.timestamp.or(self.time).or(otherwise).ok_or_else(|| {
-            Rejection::new(
-                RejectCode::MissingTime,
-                format!("{place} has neither timestamp nor time"),
-            )
+    // Zero is a price: the first field that is present decides.
+    fn price(&self, parent: &'static str, remarks: &mut QualityFlags) -> Result<Decimal, Rejection> {
+        let fields = [
+            ("price", self.price),
+            ("last_price", self.last_price),
+            ("value", self.value),
+        ];
+        let (token, place) = first(fields, parent).ok_or_else(|| {
+            let message = format!("{parent}price is missing, and so are last_price and value (accepted: a number)");
+            Rejection::new(RejectCode::MissingPrice, message)
         })?;
-        time::parse(token, "event time")
+        number::decimal(token, RejectCode::InvalidPrice, place, remarks)
     }
+
+    fn event_time<P: Problems>(
+        &self,
+        otherwise: Option<(Micros, Place)>,
+        parent: &'static str,
+        reading: &Reading<'_, 'a>,
+        problems: &mut P,
+    ) -> Result<(Micros, Place), Rejection> {
+        let read = match (
+            first([("timestamp", self.timestamp), ("time", self.time)], parent),
+            otherwise,
+        ) {
+            (Some((token, place)), _) => time::parse(token, place).map(|time| (time, place)),
+            (None, Some(time)) => Ok(time),
+            (None, None) => Err(Rejection::new(
+                RejectCode::MissingTime,
+                format!("{parent}timestamp is missing, and so is time (accepted: ISO 8601, or a number since 1970)"),
+            )),
+        };
+        // The append time stands in, so that the remarks on the other values are those of today.
+        problems.keep(read, (reading.message.appended_at, Place(parent, "timestamp")))
+    }
+}
+
+fn first<'a, const N: usize>(
+    fields: [(&'static str, Slot<'a>); N],
+    parent: &'static str,
+) -> Option<(Token<'a>, Place)> {
+    fields
+        .into_iter()
+        .find_map(|(name, slot)| slot.get().map(|token| (token, Place(parent, name))))
 }

@@ -35,7 +35,7 @@ fn raw(payload: &[u8], offset: i64) -> RawMessage<'_> {
 
 fn tick(event_id: &str, instrument: &str) -> Vec<u8> {
     json!({
-        "envelope": {"event_type": "t", "event_id": event_id, "timestamp": "x", "tenant_id": "acme", "source": "s", "version": "1.0"},
+        "envelope": {"event_type": "t", "event_id": event_id, "timestamp": "2026-10-01T00:00:00Z", "tenant_id": "acme", "source": "s", "version": "1.0"},
         "payload": {"market": "MISO", "instrument_id": instrument, "raw_data": {"timestamp": NOON, "price": 31.55, "volume": 1}}
     })
     .to_string()

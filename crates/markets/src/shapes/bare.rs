@@ -1,0 +1,80 @@
+//! A tick without an envelope, which nobody publishes: what people try at `POST /validate`.
+//!
+//! The payload of shape A, or its `market` and `instrument_id` beside the fields of `raw_data`.
+
+use super::Reading;
+use super::raw::{Head, RawData};
+use crate::encoding::json_text;
+use crate::event::{Event, venue_of};
+use crate::json::{Reader, Slot};
+use crate::problems::Problems;
+use crate::rejection::Rejection;
+use crate::text::Text;
+use crate::venue::Venue;
+
+#[derive(Default)]
+struct Bare<'a> {
+    market: Slot<'a>,
+    instrument_id: Slot<'a>,
+    raw_data_is_there: Option<bool>,
+    raw_data: RawData<'a>,
+    flat: RawData<'a>,
+    /// Fields of shapes A and B.
+    is_published: bool,
+}
+
+/// Reads the message as a bare tick; `None` where it is none.
+pub(crate) fn read<'s, P: Problems>(
+    reading: &Reading<'_, 's>,
+    problems: &mut P,
+) -> Option<Result<Event<'s>, Rejection>> {
+    let mut bare = Bare::default();
+    let text = json_text(reading.message.payload).ok()?;
+    let read = Reader::whole_object(text, |reader, key| match key {
+        "market" => reader.put(&mut bare.market),
+        "instrument_id" => reader.put(&mut bare.instrument_id),
+        "raw_data" => reader.optional_object(&mut bare.raw_data_is_there, |reader, key| {
+            bare.raw_data.field(reader, key)
+        }),
+        "envelope" | "payload" | "event_id" => {
+            bare.is_published = true;
+            reader.skip()
+        }
+        _ => bare.flat.field(reader, key),
+    });
+    if bare.is_published || bare.market.get().is_none() && bare.instrument_id.get().is_none() {
+        return None;
+    }
+    Some(
+        read.map_err(|error| error.rejection(""))
+            .and_then(|()| event(&bare, reading, problems)),
+    )
+}
+
+fn event<'s, P: Problems>(
+    bare: &Bare<'s>,
+    reading: &Reading<'_, 's>,
+    problems: &mut P,
+) -> Result<Event<'s>, Rejection> {
+    let market = Text::required(bare.market.get(), "/market");
+    let venue = market.and_then(|market| venue_of(&reading.config.venues, market.as_str(), "/market"));
+    let venue = problems.keep(venue, Venue::unknown())?;
+    let instrument_id = Text::instrument(bare.instrument_id.get(), "/instrument_id");
+    let head = Head {
+        event_id: Text::from("bare"),
+        correlation_id: None,
+        tenant_id: Text::from(reading.config.default_tenant.as_str()),
+        instrument_id: problems.keep(instrument_id, Text::UNREAD)?,
+        symbol: None,
+        venue,
+        source_system: Text::from("bare"),
+        producer: None,
+        sequence: None,
+        time: None,
+    };
+    if bare.raw_data_is_there == Some(true) {
+        bare.raw_data.event(head, "/raw_data/", reading, problems)
+    } else {
+        bare.flat.event(head, "/", reading, problems)
+    }
+}

@@ -1,0 +1,138 @@
+//! Times of messages, brought to the one spelling that jiff reads.
+
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::numbers::written_out;
+
+const MICRO: i64 = 1_000_000;
+
+/// Microseconds since 1970; `None` where the text is no time.
+pub fn micros(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Some(micros) = text.strip_suffix("us") {
+        return micros.parse().ok();
+    }
+    calendar(text).or_else(|| number(text))
+}
+
+// The unit goes by the digits before the point.
+fn number(text: &str) -> Option<i64> {
+    let (negative, whole, fraction) = written_out(text)?;
+    if text.len() == 8
+        && whole.len() == 8
+        && text
+            .parse::<jiff::civil::Date>()
+            .is_ok_and(|date| (1990..2100).contains(&date.year()))
+    {
+        return None;
+    }
+    let unit = match whole.len() {
+        ..=11 => 6,
+        12..=14 => 3,
+        15..=17 => 0,
+        18..=20 => -3,
+        _ => return None,
+    };
+    // At 18 decimals of the unit, every digit that counts is before the point.
+    let digits = format!("{whole}{:0<18}", fraction.get(..18).unwrap_or(&fraction));
+    let value: i128 = digits.parse().ok()?;
+    let value = if negative { -value } else { value };
+    let divisor = 10_i128.pow(u32::try_from(18 - unit).ok()?);
+    // What fell off behind the eighteenth digit lies away from zero.
+    let beyond = i64::from(negative && fraction.len() > 18 && value % divisor == 0);
+    i64::try_from(value.div_euclid(divisor))
+        .ok()
+        .map(|micros| micros - beyond)
+}
+
+fn calendar(text: &str) -> Option<i64> {
+    let upper = text.to_uppercase().replace(',', ".");
+    let (date, rest) = upper.split_once(['T', ' '])?;
+    let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+    let (clock, zone) = rest.split_at(zone_at);
+    // The extended form has a separator at every place, the basic one at none.
+    let plain = |text: &str, separator: char, lengths: &[usize]| {
+        let parts: Vec<&str> = text.split(separator).collect();
+        let is_extended = parts
+            .iter()
+            .map(|part| part.len())
+            .eq(lengths.iter().copied().take(parts.len()));
+        (parts.len() == 1 || is_extended).then(|| parts.concat())
+    };
+    let (clock, fraction) = clock
+        .split_once('.')
+        .map_or((clock, None), |(clock, rest)| (clock, Some(rest)));
+    let (date, clock) = (plain(date, '-', &[4, 2, 2])?, plain(clock, ':', &[2, 2, 2])?);
+    if fraction.is_some_and(|fraction| fraction.is_empty() || clock.len() != 6) {
+        return None;
+    }
+    let fraction = fraction.unwrap_or_default();
+    if date.len() != 8
+        || !matches!(clock.len(), 2 | 4 | 6)
+        || !date.chars().chain(clock.chars()).all(|c| c.is_ascii_digit())
+    {
+        return None;
+    }
+    let part = |at: usize| clock.get(at..at + 2).map_or(Some(0), |two| two.parse::<i64>().ok());
+    let (hour, minute, second) = (part(0)?, part(2)?, part(4)?);
+    let fraction: i64 = format!("{:0<6}", fraction.get(..6).unwrap_or(fraction)).parse().ok()?;
+    if hour > 24 || minute > 59 || second > 60 || (hour == 24 && minute + second + fraction > 0) {
+        return None;
+    }
+    let midnight: DateTime = format!("{}-{}-{}T00:00", date.get(..4)?, date.get(4..6)?, date.get(6..)?)
+        .parse()
+        .ok()?;
+    let elapsed = ((hour * 60 + minute) * 60 + second) * MICRO + fraction;
+    let wall = midnight.checked_add(SignedDuration::from_micros(elapsed)).ok()?;
+    let time = wall.to_zoned(TimeZone::fixed(offset(zone)?)).ok()?.timestamp();
+    let is_leap = second < 60 || time.to_zoned(TimeZone::UTC).time() < jiff::civil::time(0, 0, 1, 0);
+    is_leap.then(|| Timestamp::as_microsecond(time))
+}
+
+fn offset(zone: &str) -> Option<Offset> {
+    if zone.is_empty() || zone == "Z" {
+        return Some(Offset::UTC);
+    }
+    let (sign, digits) = zone.split_at_checked(1)?;
+    let digits = format!("{:0<4}", digits.replace(':', ""));
+    let seconds = digits.get(..2)?.parse::<i32>().ok()? * 3600 + digits.get(2..)?.parse::<i32>().ok()? * 60;
+    Offset::from_seconds(if sign == "-" { -seconds } else { seconds }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_one_time_is_that_time() {
+        for text in [
+            "2026-10-02T12:00:00Z",
+            "20261002T120000Z",
+            "2026-10-02 07:00-0500",
+            "20261002T1730+05:30",
+            "2026-10-02T12:00:00,000",
+            "1790942400",
+            "1.7909424e9",
+            "1790942400000",
+            "1790942400000000.0",
+            "1790942400000000999",
+        ] {
+            assert_eq!(micros(text), Some(1_790_942_400_000_000), "{text}");
+        }
+        assert_eq!(micros("2016-12-31T23:59:60Z"), micros("2016-12-31T24:00Z"));
+        assert_eq!(micros("-0.0000001"), Some(-1));
+        for text in [
+            "2026-10-02",
+            "20261002",
+            "2026-10-02T24:00:01Z",
+            "2026-10-02T12:00:60Z",
+            "now",
+            "",
+            "1e30",
+        ] {
+            assert_eq!(micros(text), None, "{text}");
+        }
+    }
+}
