@@ -115,25 +115,27 @@ pub(crate) fn product_of<'a>(
     let Some(named) = Text::label(token, place)? else {
         return Ok(Text::from(TRADE));
     };
-    let own = INTERVAL_PRODUCTS.into_iter().find(|product| *product == named.as_str());
-    Ok(match own.or_else(|| known_product(named.as_str(), venue)) {
-        Some(product) => Text::from(product),
-        None => named,
-    })
+    // Nearly every name is written as it is known.
+    let known = INTERVAL_PRODUCTS
+        .into_iter()
+        .chain([TRADE])
+        .find(|product| *product == named.as_str())
+        .or_else(|| known_product(named.as_str(), venue));
+    Ok(known.map_or(named, Text::from))
 }
 
 fn known_product<'a>(name: &str, venue: &'a Venue) -> Option<&'a str> {
-    let plain: String = name
-        .chars()
-        .filter(|character| !matches!(character, '_' | '-' | ' '))
-        .map(|character| character.to_ascii_lowercase())
-        .collect();
-    match plain.as_str() {
-        "dayahead" => Some("da"),
-        "realtime" => venue.real_time_product.as_deref(),
-        TRADE => Some(TRADE),
-        _ => INTERVAL_PRODUCTS.into_iter().find(|product| *product == plain),
+    let is = |known: &str| {
+        let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b' '));
+        letters.map(|byte| byte.to_ascii_lowercase()).eq(known.bytes())
+    };
+    if is("dayahead") {
+        return Some("da");
     }
+    if is("realtime") {
+        return venue.real_time_product.as_deref();
+    }
+    INTERVAL_PRODUCTS.into_iter().chain([TRADE]).find(|product| is(product))
 }
 
 fn kind_of(product: &str) -> Kind {
