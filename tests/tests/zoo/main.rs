@@ -179,7 +179,42 @@ fn every_good_message_arrives_and_every_bad_one_is_accounted_for() {
         verified.failed(),
         verified.differences()
     );
+    a_smaller_dead_letter_topic_gets_shorter_letters(&pipeline, &mut published);
     unreadable_places_are_named_and_passed(&pipeline, &mut published);
+}
+
+/// As made by hand: it takes Kafka's default of one MiB.
+fn a_smaller_dead_letter_topic_gets_shorter_letters(pipeline: &Pipeline, published: &mut Published) {
+    let bootstrap = pipeline.bootstrap();
+    let topics = kafka::Topics::new(&bootstrap).unwrap();
+    topics.set("dlq", "max.message.bytes", "1048588").unwrap();
+    let record = Record {
+        partition: 3,
+        payload: Some(vec![b'x'; 5 << 20]),
+        ..Record::default()
+    };
+    let specimen = Specimen {
+        record,
+        compression: "none",
+        fate: Fate::Letter,
+    };
+    published.send(&bootstrap, "a letter too large", &specimen);
+    let place = *published.places.keys().rfind(|(partition, _)| *partition == 3).unwrap();
+    published.send_good(&bootstrap, 3, "behind a letter too large");
+    wait_for_no_lag(&bootstrap);
+    let letters = kafka::read_all(&bootstrap, "dlq").unwrap();
+    let is_it = |letter: &&kafka::Record| {
+        let is = |name: &str, value: i64| letter.header(name) == Some(value.to_string());
+        is("__connect.errors.partition", place.0.into()) && is("__connect.errors.offset", place.1)
+    };
+    let letter = letters.iter().find(is_it).expect("the letter");
+    assert_eq!(letter.header("dp.truncated").as_deref(), Some("true"));
+    assert_eq!(letter.header("dp.original_size"), Some((5 << 20).to_string()));
+    let said = pipeline.dp_ok(&["topics", "create"]).unwrap();
+    assert!(
+        said.contains("set max.message.bytes of topic dlq from 1048588 to 75497472"),
+        "{said}"
+    );
 }
 
 /// Committed ones count, aborted ones never were.
