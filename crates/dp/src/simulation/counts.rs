@@ -45,7 +45,7 @@ pub enum Kind {
         /// Whether its event time is ten minutes or more behind.
         late: bool,
     },
-    /// The bytes and the key of a sound message again.
+    /// The event and the key of a sound message again: its bytes, or the retry of a producer.
     Duplicate,
     /// A message that must end as a dead letter.
     Poison(Poison),

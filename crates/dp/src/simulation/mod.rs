@@ -136,6 +136,10 @@ impl Generator {
         self.payload.clear();
         self.recent.get(chosen).map_or(0, |(instrument, payload)| {
             self.payload.extend_from_slice(payload);
+            // Every other repetition is a producer's retry, which is not the same bytes.
+            if self.counts.duplicates % 2 == 1 {
+                statement::make_retry(&mut self.payload);
+            }
             *instrument
         })
     }

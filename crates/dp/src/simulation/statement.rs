@@ -117,6 +117,21 @@ pub(super) fn write_flat(said: &Statement<'_>, inner: &mut Vec<u8>, out: &mut Ve
     out.extend_from_slice(br#"},"retry_count":0}}"#);
 }
 
+/// Makes a message the retry of a producer: other transport fields, the same facts. Shape C stays as it is.
+pub(super) fn make_retry(payload: &mut Vec<u8>) {
+    const NO_RETRY: &[u8] = br#""retry_count":0}}"#;
+    const END_OF_ENVELOPE: &[u8] = br#"},"payload":{"#;
+    if payload.ends_with(NO_RETRY) {
+        payload.truncate(payload.len() - NO_RETRY.len());
+        payload.extend_from_slice(br#""retry_count":1}}"#);
+    } else if let Some(at) = payload
+        .windows(END_OF_ENVELOPE.len())
+        .position(|window| window == END_OF_ENVELOPE)
+    {
+        payload.splice(at..at, *br#","correlation_id":"a retry""#);
+    }
+}
+
 // The fields of the source's own object, without its braces.
 fn write_raw_data(said: &Statement<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#""product":""#);

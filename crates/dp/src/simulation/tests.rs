@@ -146,6 +146,34 @@ fn the_counts_are_what_an_independent_recount_and_the_normalizer_find() {
 }
 
 #[test]
+fn a_repetition_is_the_same_event_as_bytes_and_as_a_retry() {
+    let mut plan = plan(5_000, 11);
+    (plan.duplicate_percent, plan.poison_percent) = (20.0, 0.0);
+    let mut generator = Generator::new(plan).unwrap();
+    let mut normalizer = Normalizer::new(NormalizerConfig::default());
+    let mut known: BTreeMap<(u64, u64), HashSet<Vec<u8>>> = BTreeMap::new();
+    while let Some(made) = generator.next_message() {
+        let message = RawMessage {
+            feed: "raw",
+            partition: 0,
+            offset: 0,
+            appended_at: START,
+            key: None,
+            payload: made.payload,
+            format: None,
+            tenant: None,
+            replay: None,
+        };
+        let key = normalizer.parse(&message).unwrap().event_key();
+        let is_repetition = made.kind == Kind::Duplicate;
+        assert_eq!(known.contains_key(&(key.id, key.facts)), is_repetition);
+        let forms = known.entry((key.id, key.facts)).or_default();
+        forms.insert(made.payload.to_vec());
+    }
+    assert!(known.values().filter(|forms| forms.len() == 2).count() > 100);
+}
+
+#[test]
 fn a_few_poison_messages_hold_every_kind() {
     let mut plan = plan(Poison::ALL.len() as u64, 1);
     plan.poison_percent = 100.0;
