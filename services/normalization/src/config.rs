@@ -8,7 +8,7 @@ use service::Reader;
 use service::settings::{Rule, Secret};
 use stream::event_window::WindowLimits;
 
-/// Ids that the window of one partition holds at most.
+/// Events that the window of one partition holds at most.
 const DEDUP_IDS: u32 = 1_000_000;
 const MICROS: i64 = 1_000_000;
 
@@ -19,7 +19,7 @@ pub struct Config {
     pub quality: QualitySettings,
     /// Markets besides the organised ones.
     pub venues: Vec<Venue>,
-    /// How long an event id is remembered.
+    /// How long an event is remembered.
     pub window: WindowLimits,
     /// Largest message with one tick.
     pub max_tick_bytes: usize,
@@ -56,7 +56,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
                 r,
                 "NORMALIZATION_DEDUP_WINDOW_S",
                 300,
-                "seconds of append time in which a repeated event id is dropped",
+                "seconds of append time in which a repeated event is dropped",
             ),
             max_ids: DEDUP_IDS,
         },
