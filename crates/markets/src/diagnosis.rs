@@ -66,7 +66,10 @@ impl Normalizer {
         let mut event_key = None;
         let flags = match read {
             Ok(event) => {
-                event_key = errors.is_empty().then(|| identity::of_tick(&event, 0, hashed));
+                let mut key = identity::of_tick(&event, 0, hashed);
+                // Without an event id, the facts tell one event from another.
+                key.id ^= if bare { key.facts } else { 0 };
+                event_key = errors.is_empty().then_some(key);
                 let tick = event.tick(message, now);
                 let flags = quality::flags(&config.quality, event.venue, &tick, event.remarks, last);
                 without_unread(flags, &errors)

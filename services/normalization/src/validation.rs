@@ -241,6 +241,20 @@ mod tests {
     }
 
     #[test]
+    fn bare_ticks_are_known_by_tenant_and_facts() {
+        let (validator, now) = (validator(), wall_clock());
+        let flags = |price: u32, tenant: &str| {
+            let bare = json!({"market": "MISO", "instrument_id": "I", "price": price, "timestamp": now, "node": "N", "zone": "Z"});
+            let answer = validator.validate(bare.to_string().as_bytes(), None, Some(tenant), now);
+            (answer.valid, answer.quality_flags)
+        };
+        assert_eq!(flags(1, "a"), (true, vec!["missing_volume"]));
+        assert_eq!(flags(2, "a"), (true, vec!["missing_volume"]));
+        assert_eq!(flags(1, "b"), (true, vec!["missing_volume"]));
+        assert_eq!(flags(1, "a"), (true, vec!["missing_volume", "duplicate"]));
+    }
+
+    #[test]
     fn the_answer_stays_small_however_many_rows_are_refused() {
         let mut document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#.to_vec();
         document.extend(b"[],".repeat(200_000));

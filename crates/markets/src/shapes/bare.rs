@@ -63,7 +63,7 @@ fn event<'s, P: Problems>(
     let head = Head {
         event_id: Text::from("bare"),
         correlation_id: None,
-        tenant_id: Text::from(reading.config.default_tenant.as_str()),
+        tenant_id: Text::from(reading.message.tenant.unwrap_or(&reading.config.default_tenant)),
         instrument_id: problems.keep(instrument_id, Text::UNREAD)?,
         symbol: None,
         venue,
