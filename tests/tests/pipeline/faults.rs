@@ -65,6 +65,9 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
     pipeline.publish_once(3_000, 50_000).unwrap();
     let before = pipeline.agree().unwrap();
     let (stack, bootstrap) = (pipeline.stack(), pipeline.bootstrap());
+    let letters = || kafka::read_all(&bootstrap, "dlq").unwrap().len();
+    let letters_before = letters();
+    assert!(letters_before > 0, "the load holds poison");
     for service in SERVICES {
         assert!(stack.stop(service).unwrap());
     }
@@ -83,6 +86,7 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
     }
     stack.start_services().unwrap();
     assert_eq!(pipeline.agree().unwrap(), before);
+    assert_eq!(letters(), letters_before, "dead letters are not sent again");
 }
 
 #[test]

@@ -7,12 +7,12 @@ use domain::Micros;
 use domain::instrument::KEY_SEPARATOR;
 
 use super::identity::Identity;
+use super::letters::{DLQ_PARTITION, Letters};
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
-use crate::metrics;
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StartAt, StreamError};
 
@@ -28,6 +28,7 @@ pub struct Io<'s> {
     pub(super) drain_deadline: Instant,
     /// Bytes that the dead letter topic is known to take.
     largest_letter: usize,
+    letters: Letters,
     identity: &'s mut Identity,
 }
 
@@ -50,11 +51,13 @@ impl<'s> Io<'s> {
             committed: BTreeMap::new(),
             drain_deadline: Instant::now() + config.drain_timeout,
             largest_letter,
+            letters: Letters::new(config),
         }
     }
 
     /// Begins to consume a partition.
     pub fn start(&mut self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
+        self.letters.started(partition);
         self.consumer.start(partition, at)
     }
 
@@ -83,10 +86,13 @@ impl<'s> Io<'s> {
             .send(output, || !shutdown.is_requested() || Instant::now() < deadline)
     }
 
-    /// Sends the message to the dead letter topic with its original bytes, as far as they fit. Counted by stage and code.
+    /// Sends the message to the dead letter topic with its original bytes, as far as they fit, unless its letter is there
+    /// already. Counted by stage and code when the broker has it.
     pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
+        if self.letters.is_delivered(message, letter.stage)? {
+            return Ok(self.last_ticket());
+        }
         let sealed = dead_letter::seal(message, letter, wall_clock(), self.largest_letter);
-        metrics::dead_letter(letter.stage, letter.code);
         let about = named_by_key(message);
         tracing::error!(
             event = "dlq",
@@ -102,14 +108,15 @@ impl<'s> Io<'s> {
             "message sent to the dlq"
         );
         let dlq = self.config.dlq_topic.clone();
-        self.send(&Output {
+        let ticket = self.send(&Output {
             topic: &dlq,
-            // One partition keeps dead letters in the order of their failure.
-            partition: 0,
+            partition: DLQ_PARTITION,
             key: sealed.key,
             payload: sealed.payload,
             headers: &sealed.headers,
-        })
+        })?;
+        self.letters.sent(ticket, message, letter.stage, letter.code);
+        Ok(ticket)
     }
 
     /// Every output up to this one is acknowledged by the broker.
@@ -124,7 +131,9 @@ impl<'s> Io<'s> {
 
     /// Serves acknowledgements while draining.
     pub fn poll_acks(&mut self, timeout: Duration) -> Result<(), StreamError> {
-        self.producer.serve(timeout)
+        let served = self.producer.serve(timeout);
+        self.letters.acknowledged(self.producer.acked_through());
+        served
     }
 
     /// Commits soon. For lag tools and the stateless stages only (blueprint section 2).

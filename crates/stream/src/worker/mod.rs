@@ -10,6 +10,7 @@
 mod identity;
 mod io;
 mod lag;
+mod letters;
 mod stalls;
 
 use std::time::{Duration, Instant};
@@ -264,7 +265,7 @@ impl<'s> Session<'s> {
                 POSITION_LOST => io.position_lost(assigned, error),
                 _ => error,
             })?;
-            producer.serve(Duration::ZERO)?;
+            io.poll_acks(Duration::ZERO)?;
             handler.turn(&mut io)?;
             let waiting = producer.last_ticket().0.saturating_sub(pushed.0);
             if config.pace == Pace::Prompt && waiting > 0 && last_push.elapsed() >= PUSH_INTERVAL {
