@@ -19,4 +19,4 @@ pub use clickhouse::{AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, Ins
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
 pub use price::{LatestPrice, OwnedOrigin};
-pub use redis::Redis;
+pub use redis::{CopyState, Redis};

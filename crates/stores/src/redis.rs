@@ -57,6 +57,17 @@ pub struct Counted {
     pub all: bool,
 }
 
+/// What the server says about a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyState {
+    /// Id of this run of the server.
+    pub run_id: String,
+    /// The mark that was left for the owner.
+    pub mark: Option<String>,
+    /// Keys that this run has evicted for want of memory.
+    pub evicted_keys: u64,
+}
+
 /// A connection that is made when it is first used. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
@@ -214,30 +225,38 @@ impl Redis {
         Ok(written)
     }
 
-    /// Which run of the server holds the copy: the server's run id, and the mark that was left for `owner`.
+    /// Which run of the server holds the copy, the mark that was left for `owner`, and what the run has evicted.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn copy_state(&self, owner: &str) -> Result<(String, Option<String>), StoreError> {
+    pub async fn copy_state(&self, owner: &str) -> Result<CopyState, StoreError> {
         let mut pipeline = ::redis::pipe();
         pipeline
             .cmd("INFO")
             .arg("server")
+            .cmd("INFO")
+            .arg("stats")
             .get(Key::copy_mark(owner).to_string());
         let call = async { pipeline.query_async(&mut self.connection().await?).await };
-        let (info, mark): (String, Option<String>) = bounded("read copy state", call).await?;
-        let run_id = info
-            .lines()
-            .find_map(|line| line.strip_prefix("run_id:"))
-            .map(str::trim);
-        match run_id {
-            Some(run_id) => Ok((run_id.to_owned(), mark)),
-            None => Err(StoreError::unexpected(
-                Store::Redis,
-                "read copy state",
-                "INFO server has no run_id",
-            )),
-        }
+        let (server, stats, mark): (String, String, Option<String>) = bounded("read copy state", call).await?;
+        let told = |info: &str, field: &'static str| {
+            let found = info
+                .lines()
+                .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            let missing =
+                || StoreError::unexpected(Store::Redis, "read copy state", format!("INFO does not name {field}"));
+            found.map(|value| value.trim().to_owned()).ok_or_else(missing)
+        };
+        let evicted = told(&stats, "evicted_keys")?;
+        let unreadable = |_| {
+            let reason = format!("INFO says evicted_keys:{evicted}, which is not a number");
+            StoreError::unexpected(Store::Redis, "read copy state", reason)
+        };
+        Ok(CopyState {
+            run_id: told(&server, "run_id")?,
+            mark,
+            evicted_keys: evicted.parse().map_err(unreadable)?,
+        })
     }
 
     /// Leaves a mark: the copy of `owner` is complete. It has no expiry: it goes only when Redis is emptied.

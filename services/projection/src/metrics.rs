@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_macros)]
 
-use ::metrics::{Counter, Histogram, counter, gauge, histogram};
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::Micros;
 use service::metrics::{Declared, Kind};
 
@@ -10,6 +10,7 @@ const UPDATED: &str = "projections_updated_total";
 const LAG: &str = "projection_lag_seconds";
 const STATUS: &str = "projection_status";
 const CONFLICTS: &str = "projection_conflicts_total";
+const EVICTED: &str = "redis_evicted_keys";
 const REFILLS: &str = "projection_refills_total";
 const PROJECTION: (&str, &str) = ("projection", "latest_price");
 
@@ -42,6 +43,13 @@ pub const DECLARED: &[Declared] = &[
     )
     .with(&[&[]]),
     Declared::new(REFILLS, Kind::Counter, "refills", "Times that Redis was filled again.").with(&[&[]]),
+    Declared::new(
+        EVICTED,
+        Kind::Gauge,
+        "keys",
+        "Keys that Redis has evicted since it started; more than 0 means that it has too little memory.",
+    )
+    .with(&[&[]]),
 ];
 
 /// Handles of one worker.
@@ -54,6 +62,8 @@ pub struct Meters {
     pub conflicts: Counter,
     /// Complete refills of Redis.
     pub refills: Counter,
+    /// Keys that Redis has evicted.
+    pub evicted: Gauge,
     /// Repetitions refused by sequencers.
     pub repetitions: Counter,
     latency: Histogram,
@@ -67,6 +77,7 @@ impl Meters {
             postgres: counter!(UPDATED, "store" => "postgres"),
             conflicts: counter!(CONFLICTS),
             refills: counter!(REFILLS),
+            evicted: gauge!(EVICTED),
             repetitions: counter!(stream::metrics::REPETITIONS_REFUSED, "topic" => topic.to_owned()),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "latest_price"),
         }

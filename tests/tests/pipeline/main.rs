@@ -4,6 +4,7 @@
 
 mod documents;
 mod events;
+mod evictions;
 mod explain;
 mod faults;
 mod health;

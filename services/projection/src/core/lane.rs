@@ -29,6 +29,8 @@ pub struct Cadence {
 const RETRY: Micros = 500_000;
 /// How often Redis is asked whether it still is the server that was filled.
 const COPY_CHECK: Micros = 1_000_000;
+/// A Redis without room for all prices evicts some again: it is not filled more often than this.
+const REFILL_AFTER_EVICTION: Micros = 60_000_000;
 
 /// A commit to Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Work {
     pub redis: Vec<LatestPrice>,
     /// The prices are everything there is: mark the copy as complete afterwards.
     pub refill: bool,
+    /// The refill is due to keys that Redis has evicted.
+    pub after_eviction: bool,
     /// Before anything else, ask Redis which run it is, and whether this lane's mark is there.
     pub check_copy: bool,
     /// Commit to Postgres, after Redis.
@@ -67,13 +71,24 @@ pub enum Committed {
     Unknown,
 }
 
+/// What Redis says about the copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySeen {
+    /// Run id of the server.
+    pub run: String,
+    /// Whether this lane's mark is there.
+    pub is_marked: bool,
+    /// Keys that the server has evicted since it started, served prices or others.
+    pub evicted: u64,
+}
+
 /// How the work ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answers {
     /// Whether Redis took all of its part (also where there was none).
     pub redis_ok: bool,
-    /// Redis' run id and whether the mark was there, where asked and answered.
-    pub copy: Option<(String, bool)>,
+    /// What Redis says about the copy, where asked and answered.
+    pub copy: Option<CopySeen>,
     /// Of the commit, where there was one.
     pub committed: Option<Committed>,
     /// The stored position, where it was asked for and read.
@@ -104,6 +119,11 @@ pub struct Lane {
     unanswered: Option<Commit>,
     redis_run: Option<String>,
     refill: bool,
+    /// Keys that this run had evicted at the last check.
+    evicted: u64,
+    /// Keys were evicted since the copy was last filled for that reason.
+    has_evicted: bool,
+    eviction_refill_due: Micros,
     redis_due: Micros,
     postgres_due: Micros,
     copy_check_due: Micros,
@@ -126,6 +146,9 @@ impl Lane {
             redis_run: None,
             // An earlier owner may have ended while Redis was away.
             refill: true,
+            evicted: 0,
+            has_evicted: false,
+            eviction_refill_due: 0,
             redis_due: 0,
             postgres_due: 0,
             copy_check_due: 0,
@@ -170,6 +193,7 @@ impl Lane {
         if (commits || drain || now >= self.redis_due) && self.book.is_waiting(Copy::Redis) {
             work.redis = self.book.take_waiting(Copy::Redis);
             work.refill = std::mem::take(&mut self.refill);
+            work.after_eviction = work.refill && std::mem::take(&mut self.has_evicted);
             self.redis_pending.begin();
         }
         // Before the first write the run has to be known, or a restart right after it would go unnoticed.
@@ -259,10 +283,16 @@ impl Lane {
             self.book.wait_again(Copy::Redis);
             self.redis_due = now + RETRY;
         }
-        if let (true, Some((run, marked))) = (work.check_copy, &answers.copy) {
-            let same = self.redis_run.replace(run.clone()).is_none_or(|known| known == *run);
-            if !same || !(*marked || work.refill) {
+        if let (true, Some(copy)) = (work.check_copy, &answers.copy) {
+            let known = self.redis_run.replace(copy.run.clone());
+            let is_same = known.as_ref().is_none_or(|known| *known == copy.run);
+            // What was evicted before the first look is made good by the first refill.
+            self.has_evicted |= known.is_some() && is_same && copy.evicted > self.evicted;
+            self.evicted = copy.evicted;
+            let is_lost = !is_same || !(copy.is_marked || work.refill);
+            if is_lost || (self.has_evicted && now >= self.eviction_refill_due) {
                 self.refill = true;
+                self.eviction_refill_due = now + REFILL_AFTER_EVICTION;
                 self.book.wait_again(Copy::Redis);
             }
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
 use stores::LatestPrice;
 
-use super::lane::{Answers, Cadence, Committed, Lane, Next, Work};
+use super::lane::{Answers, Cadence, Committed, CopySeen, Lane, Next, Work};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
@@ -17,6 +17,8 @@ enum Without {
     ReadingThePosition,
     /// A Redis that lost everything is not noticed.
     CopyCheck,
+    /// Keys that Redis has evicted are not noticed.
+    EvictionCheck,
     /// Older prices overwrite newer ones in Redis.
     RedisCompare,
 }
@@ -60,6 +62,7 @@ struct Postgres {
 struct Redis {
     run: u64,
     mark: Option<u64>,
+    evicted: u64,
     prices: BTreeMap<String, LatestPrice>,
 }
 
@@ -173,7 +176,14 @@ impl World {
             ..Answers::default()
         };
         if work.check_copy && self.without != Without::CopyCheck {
-            answers.copy = Some((self.redis.run.to_string(), self.redis.mark == Some(owner)));
+            answers.copy = Some(CopySeen {
+                run: self.redis.run.to_string(),
+                is_marked: self.redis.mark == Some(owner),
+                evicted: match self.without {
+                    Without::EvictionCheck => 0,
+                    _ => self.redis.evicted,
+                },
+            });
             self.lose_redis(2);
         }
         if answers.redis_ok {
@@ -222,11 +232,21 @@ impl World {
     /// A restart, or a FLUSHALL: another run id or the same one.
     fn lose_redis(&mut self, percent: u64) {
         if self.fails(percent) {
-            let run = self.redis.run + self.random.below(2);
+            let restarts = self.random.below(2);
             self.redis = Redis {
-                run,
+                run: self.redis.run + restarts,
+                // A FLUSHALL leaves the count of the run as it is.
+                evicted: if restarts == 1 { 0 } else { self.redis.evicted },
                 ..Redis::default()
             };
+        }
+    }
+
+    /// Redis has no room: a served price goes.
+    fn evict(&mut self) {
+        if let Some(id) = self.redis.prices.keys().next().cloned() {
+            self.redis.prices.remove(&id);
+            self.redis.evicted += 1;
         }
     }
 
@@ -241,6 +261,7 @@ impl World {
                 self.owners.remove(index);
             }
             97 => self.lose_redis(100),
+            98 => self.evict(),
             _ => {}
         }
     }
@@ -369,6 +390,7 @@ fn each_rule_is_needed() {
         Without::CompareAndSet,
         Without::ReadingThePosition,
         Without::CopyCheck,
+        Without::EvictionCheck,
         Without::RedisCompare,
     ] {
         assert!(

@@ -183,6 +183,9 @@ impl Projector {
     /// Counts what was written; answers whether all of it was.
     fn count(&self, work: &Work, answers: &Answers, now: Micros) -> bool {
         let Parts { meters, freshness, .. } = &self.parts;
+        if let Some(copy) = &answers.copy {
+            meters.evicted.set(copy.evicted as f64);
+        }
         let postgres_ok = answers
             .committed
             .is_none_or(|committed| committed == crate::core::lane::Committed::Yes);
@@ -191,13 +194,25 @@ impl Projector {
             if work.refill {
                 meters.refills.increment(1);
                 freshness.refilled();
+                if work.after_eviction {
+                    tracing::warn!(
+                        event = "prices_evicted",
+                        prices = work.redis.len(),
+                        "redis has evicted keys, so all latest prices were written to it again; give it more memory (maxmemory), or the next ones go, too. GET /prices/latest answers from postgres"
+                    );
+                }
             } else {
                 work.redis
                     .iter()
                     .for_each(|price| meters.reached_redis(price.appended_at, now));
             }
         }
-        if !answers.redis_ok || matches!(answers.copy, Some((_, false)) if !work.refill) {
+        if !answers.redis_ok
+            || answers
+                .copy
+                .as_ref()
+                .is_some_and(|copy| !copy.is_marked && !work.refill)
+        {
             freshness.invalidated();
         }
         if let (Some(commit), true) = (&work.commit, postgres_ok) {

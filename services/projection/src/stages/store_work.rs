@@ -6,7 +6,7 @@ use stores::{Applied, LatestPrice, LatestPriceStore, Redis, StoreError};
 use stream::Partition;
 use stream::kafka::describe::remembered_ids;
 
-use crate::core::lane::{Answers, Committed, Work};
+use crate::core::lane::{Answers, Committed, CopySeen, Work};
 
 /// The stores of a projection. Cheap to clone.
 #[derive(Clone)]
@@ -51,7 +51,13 @@ impl Stores {
         };
         if work.check_copy {
             match self.redis.copy_state(&owner).await {
-                Ok((run, left)) => answers.copy = Some((run, left.as_deref() == Some(mark))),
+                Ok(state) => {
+                    answers.copy = Some(CopySeen {
+                        is_marked: state.mark.as_deref() == Some(mark),
+                        run: state.run_id,
+                        evicted: state.evicted_keys,
+                    });
+                }
                 Err(error) => answers.redis_ok = told(Err(error)),
             }
         }
