@@ -131,7 +131,7 @@ impl Clients {
             )?);
         }
         if uses(Dependency::Redis) {
-            clients.redis = Some(Redis::new(settings.redis_url.expose())?);
+            clients.redis = Some(Redis::new(settings.redis_url.expose())?.of_generation(names.generation()));
         }
         Ok(clients)
     }

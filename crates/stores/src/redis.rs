@@ -75,6 +75,8 @@ pub struct Redis {
     /// Made in the first call, since it needs the async runtime.
     manager: Arc<OnceCell<ConnectionManager>>,
     keep_newer: Script,
+    /// Begins every key: empty, or `g2:`. Generations that run side by side must not serve each other's prices.
+    namespace: String,
 }
 
 impl Redis {
@@ -90,7 +92,21 @@ impl Redis {
             client,
             manager: Arc::default(),
             keep_newer: Script::new(KEEP_NEWER),
+            namespace: String::new(),
         })
+    }
+
+    /// The keys of this generation (empty for the first).
+    #[must_use]
+    pub fn of_generation(mut self, generation: &str) -> Redis {
+        if !generation.is_empty() {
+            self.namespace = format!("{generation}:");
+        }
+        self
+    }
+
+    fn named(&self, key: impl std::fmt::Display) -> String {
+        format!("{}{key}", self.namespace)
     }
 
     async fn connection(&self) -> Result<ConnectionManager, RedisError> {
@@ -119,6 +135,7 @@ impl Redis {
     /// As the server says.
     pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<String>>, StoreError> {
         let mut values = Vec::with_capacity(keys.len());
+        let keys: Vec<String> = keys.iter().map(|key| self.named(key)).collect();
         for chunk in keys.chunks(CHUNK) {
             let found: Vec<Option<String>> =
                 bounded("get", async { self.connection().await?.mget(chunk).await }).await?;
@@ -135,7 +152,7 @@ impl Redis {
         for chunk in values.chunks(CHUNK) {
             let mut pipeline = ::redis::pipe();
             for (key, value) in chunk {
-                pipeline.set_ex(key, value, ttl.as_secs().max(1)).ignore();
+                pipeline.set_ex(self.named(key), value, ttl.as_secs().max(1)).ignore();
             }
             bounded::<()>("set", async {
                 pipeline.query_async(&mut self.connection().await?).await
@@ -153,6 +170,7 @@ impl Redis {
         if keys.is_empty() {
             return Ok(0);
         }
+        let keys: Vec<String> = keys.iter().map(|key| self.named(key)).collect();
         bounded("delete", async { self.connection().await?.del(keys).await }).await
     }
 
@@ -161,14 +179,16 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, StoreError> {
+        let pattern = self.named(pattern);
         let mut keys = Vec::new();
         let mut cursor = 0u64;
         loop {
             let mut command = ::redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
+            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
             let call = async { command.query_async(&mut self.connection().await?).await };
             let (next, found): (u64, Vec<String>) = bounded("scan", call).await?;
-            keys.extend(found);
+            let own = |key: String| key.strip_prefix(&self.namespace).map(str::to_owned);
+            keys.extend(found.into_iter().filter_map(own));
             if next == 0 {
                 // A scan may name a key twice.
                 keys.sort();
@@ -185,13 +205,13 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn count(&self, pattern: &str, limit: Duration) -> Result<Counted, StoreError> {
-        let began = Instant::now();
+        let (began, pattern) = (Instant::now(), self.named(pattern));
         // A scan may name a key twice.
         let mut seen = HashSet::new();
         let mut cursor = 0u64;
         loop {
             let mut command = ::redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(5_000);
+            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(5_000);
             let call = async { command.query_async(&mut self.connection().await?).await };
             let (next, found): (u64, Vec<String>) = bounded("count", call).await?;
             seen.extend(found);
@@ -216,7 +236,7 @@ impl Redis {
             let mut call = self.keep_newer.prepare_invoke();
             call.arg(PRICE_TTL.as_secs());
             for price in chunk {
-                call.key(Key::latest_price(&price.tenant_id, &price.instrument_id).to_string())
+                call.key(self.named(Key::latest_price(&price.tenant_id, &price.instrument_id)))
                     .arg(price.to_json());
             }
             let done = async { call.invoke_async(&mut self.connection().await?).await };
@@ -236,7 +256,7 @@ impl Redis {
             .arg("server")
             .cmd("INFO")
             .arg("stats")
-            .get(Key::copy_mark(owner).to_string());
+            .get(self.named(Key::copy_mark(owner)));
         let call = async { pipeline.query_async(&mut self.connection().await?).await };
         let (server, stats, mark): (String, String, Option<String>) = bounded("read copy state", call).await?;
         let told = |info: &str, field: &'static str| {
@@ -264,7 +284,7 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn mark_copy(&self, owner: &str, mark: &str) -> Result<(), StoreError> {
-        let key = Key::copy_mark(owner).to_string();
+        let key = self.named(Key::copy_mark(owner));
         bounded("mark copy", async { self.connection().await?.set(key, mark).await }).await
     }
 }

@@ -86,6 +86,24 @@ async fn the_keys_of_one_tenant_are_counted_and_those_of_others_that_look_alike_
 }
 
 #[tokio::test]
+async fn generations_side_by_side_serve_their_own_prices() {
+    let (_stack, first) = setup();
+    let second = first.clone().of_generation("g2");
+    first.put_prices(&[latest_price("A", 200, 0)]).await.unwrap();
+    second.put_prices(&[latest_price("A", 100, 0)]).await.unwrap();
+    let key = [Key::latest_price("default", "A").to_string()];
+    assert_ne!(
+        first.get_many(&key).await.unwrap(),
+        second.get_many(&key).await.unwrap()
+    );
+    let pattern = key::latest_prices_of("default");
+    assert_eq!(first.scan(&pattern).await.unwrap(), key);
+    assert_eq!(second.scan(&pattern).await.unwrap(), key);
+    assert_eq!(second.delete(&key).await.unwrap(), 1);
+    assert_eq!(first.scan(&pattern).await.unwrap(), key);
+}
+
+#[tokio::test]
 async fn an_emptied_or_restarted_server_is_noticed_and_used_again() {
     let (stack, redis) = setup();
     let first = redis.copy_state("projection").await.unwrap();

@@ -16,6 +16,10 @@ fn accept(pipeline: &Pipeline, service: Service, (topic, partition): (&str, i32)
             ),
         ],
     );
+    let shown = pipeline.dp(&["position", "show", service.name()]).output().unwrap();
+    assert_eq!(shown.status.code(), Some(1));
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(&command_in(&message)), "{shown}");
     let answer = run_as_typed(pipeline, &command_in(&message));
     assert!(answer.contains(&format!("offsets {from} to {}", to - 1)), "{answer}");
     start(pipeline, &[service]);
@@ -40,6 +44,34 @@ fn raw_records_removed_unread_are_accepted_by_the_named_command() {
     topics(&pipeline).delete_records(RAW, 0, to).unwrap();
     accept(&pipeline, Service::Normalization, (RAW, 0), (from, to));
     shows_gap(&agrees(&pipeline), "normalization-local", RAW, 0, (from, to));
+}
+
+/// A frozen stage finds out while it runs: Kafka has nothing at the place where it reads on.
+#[test]
+fn records_removed_under_a_running_stage_end_it_with_the_command() {
+    let pipeline = filled();
+    agrees(&pipeline);
+    let (from, log_from) = (end(&pipeline, RAW, 3), log_length(&pipeline, Service::Normalization));
+    pipeline.stack().pause(Service::Normalization).unwrap();
+    publish_to(&pipeline, 3, 3_000, "FROZEN");
+    let to = end(&pipeline, RAW, 3);
+    topics(&pipeline).delete_records(RAW, 3, to).unwrap();
+    pipeline.stack().resume(Service::Normalization).unwrap();
+    let message = ended(&pipeline, Service::Normalization, log_from);
+    // What had been fetched before counts as processed.
+    all_hold(
+        &message,
+        &[format!("{RAW}[3]"), format!("to {}", to - 1), "in all".to_owned()],
+    );
+    run_as_typed(&pipeline, &command_in(&message));
+    start(&pipeline, &[Service::Normalization]);
+    let checks = agrees(&pipeline);
+    let gap = format!("accepted gap: normalization-local has passed {RAW}[3] ");
+    let shown = checks.iter().find(|check| check.starts_with(&gap));
+    assert!(
+        shown.is_some_and(|shown| shown.ends_with(&format!(" to {}", to - 1))),
+        "{shown:?}, from {from}"
+    );
 }
 
 /// One removal, three homes of a position: the state topic, PostgreSQL, and a table's floor.
@@ -69,6 +101,32 @@ fn enriched_records_removed_unread_are_accepted_for_stage_writer_and_projection(
     for group in ["enrichment-local-clickhouse", "aggregation-local", "projection-local"] {
         shows_gap(&checks, group, ENRICHED, 1, (from, to));
     }
+}
+
+/// The tables miss what the stages have had: bars and prices know of ticks that `enriched_ticks` does not.
+#[test]
+fn records_removed_before_a_table_had_them_are_accepted_for_its_writer() {
+    const BARS: &str = "aggregation.bars.v1";
+    let pipeline = filled();
+    agrees(&pipeline);
+    pipeline.stack().kill9(localstack::Server::ClickHouse).unwrap();
+    let (from, bars_from) = (end(&pipeline, ENRICHED, 2), end(&pipeline, BARS, 2));
+    publish_to(&pipeline, 1, 60, "UNWRITTEN");
+    eventually("bars arrive", || Ok(end(&pipeline, BARS, 2) > bars_from + 10)).unwrap();
+    stop(&pipeline, &[Service::Enrichment, Service::Aggregation]);
+    let (to, bars_to) = (end(&pipeline, ENRICHED, 2), end(&pipeline, BARS, 2));
+    topics(&pipeline).delete_records(ENRICHED, 2, to).unwrap();
+    topics(&pipeline).delete_records(BARS, 2, bars_to).unwrap();
+    pipeline.stack().start(localstack::Server::ClickHouse).unwrap();
+    pipeline
+        .stack()
+        .wait_ready(localstack::Server::ClickHouse, PATIENCE)
+        .unwrap();
+    accept(&pipeline, Service::Enrichment, (ENRICHED, 2), (from, to));
+    accept(&pipeline, Service::Aggregation, (BARS, 2), (bars_from, bars_to));
+    let checks = agrees(&pipeline);
+    shows_gap(&checks, "enrichment-local-clickhouse", ENRICHED, 2, (from, to));
+    shows_gap(&checks, "aggregation-local-clickhouse", BARS, 2, (bars_from, bars_to));
 }
 
 #[test]

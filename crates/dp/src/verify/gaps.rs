@@ -6,6 +6,7 @@
 //! Invariant: origins of a raw partition grow along a later one (INV-3), so what the gap held lies strictly between two origins
 //! that are in the table. A raw partition without a row behind the gap has an open hole until its next one.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use domain::routing::partition_of;
@@ -102,6 +103,19 @@ impl Gaps {
         sql
     }
 
+    /// What one side of a comparison may lack since its consumer has passed records that the other side has had. `passed` names
+    /// (group, topic, results that one record can change).
+    pub fn excuse(&self, passed: &[(String, &str, u64)]) -> Excuse {
+        let mut excuse = Excuse::default();
+        for (group, topic, results) in passed {
+            for gap in self.of(group, topic) {
+                excuse.partitions.insert(gap.partition);
+                excuse.results += results * (gap.to_offset - gap.from_offset).unsigned_abs();
+            }
+        }
+        excuse
+    }
+
     /// What these gaps have kept from a table of ticks, as origins. `passed` names (group, topic, the table that is written
     /// from the topic).
     ///
@@ -120,6 +134,15 @@ impl Gaps {
         }
         Ok(holes)
     }
+}
+
+/// Differences that accepted gaps explain: in these partitions, and not more than so many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Excuse {
+    /// Where.
+    pub partitions: BTreeSet<i32>,
+    /// How many at most.
+    pub results: u64,
 }
 
 /// What one gap held: by raw partition, the origins strictly between two.
@@ -202,11 +225,16 @@ pub fn swallows(holes: &[Hole], tick: &Tick<'_>, partitions: i32) -> bool {
     if holes.is_empty() {
         return false;
     }
-    let key = format!("{}{KEY_SEPARATOR}{}", tick.tenant_id, tick.instrument_id);
-    let partition = partition_of(key.as_bytes(), partitions);
+    let partition = partition_of_key(tick.tenant_id, tick.instrument_id, partitions);
     holes
         .iter()
         .any(|hole| hole.partition == partition && hole.holds(&tick.origin))
+}
+
+/// Where an instrument's ticks are after normalization (INV-4).
+pub fn partition_of_key(tenant_id: &str, instrument_id: &str, partitions: i32) -> i32 {
+    let key = format!("{tenant_id}{KEY_SEPARATOR}{instrument_id}");
+    partition_of(key.as_bytes(), partitions)
 }
 
 impl Hole {

@@ -84,10 +84,12 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     checks.by_source("late_ticks", Records::Late, &mut report).await?;
     checks.bars(&mut report).await?;
 
-    let newest = served::newest(&clickhouse, names, &gaps).await?;
+    let mut newest = served::newest(&clickhouse, names, &gaps).await?;
     report.notes.extend(served::ahead_of_the_clock(&newest, wall_clock()));
     let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
     let in_postgres = served::in_postgres(&postgres, names).await?;
+    let excuse = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
+    served::believe(&mut newest, &in_postgres, &excuse, connection.settings.topic_partitions);
     report.checks.push(served::compare_postgres(&newest, &in_postgres));
     let redis = clients.redis().map_err(|error| anyhow::anyhow!(error))?;
     report

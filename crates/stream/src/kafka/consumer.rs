@@ -21,6 +21,7 @@ use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, Timestamp, Topi
 
 use super::classify;
 use super::consumption::{self, Consumption};
+use super::describe::{TopicDescription, describe_over};
 use super::standing::Seen;
 pub use super::standing::Standing;
 use crate::log_mark::LogMark;
@@ -290,6 +291,11 @@ impl GroupConsumer {
         self.consumer
             .fetch_watermarks(&partition.topic, partition.number, timeout)
             .map_err(|e| classify("read log range", &e))
+    }
+
+    /// Ids and partition counts of these topics, over the connection that is there.
+    pub fn describe(&self, topics: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
+        describe_over(self.consumer.client(), topics, timeout)
     }
 
     /// Whether a broker answers within this time.

@@ -10,7 +10,9 @@ use std::ptr;
 use std::time::Duration;
 
 use domain::is_known_topic_id;
+use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
+use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::{classify, settings};
@@ -38,12 +40,12 @@ pub fn describe_topics(
     let client: BaseConsumer = settings::reader(bootstrap, "dp-describe")
         .create()
         .map_err(|e| classify("create client", &e))?;
-    describe_with(&client, names, timeout)
+    describe_over(client.client(), names, timeout)
 }
 
-/// The same with a client that is kept.
-pub(super) fn describe_with(
-    client: &BaseConsumer,
+/// The same over the connection of a client that is there anyway.
+pub(crate) fn describe_over<C: ClientContext>(
+    client: &Client<C>,
     names: &[String],
     timeout: Duration,
 ) -> Result<Vec<TopicDescription>, StreamError> {
@@ -58,7 +60,7 @@ pub(super) fn describe_with(
     // SAFETY: every object made here is destroyed below, on every path; the strings outlive the call; the client
     // outlives the queue and the event; pointers read from the event are copied before it is destroyed.
     unsafe {
-        let handle = client.client().native_ptr();
+        let handle = client.native_ptr();
         let queue = sys::rd_kafka_queue_new(handle);
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         sys::rd_kafka_DescribeTopics(handle, topics, ptr::null(), queue);

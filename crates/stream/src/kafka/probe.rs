@@ -18,7 +18,7 @@ use domain::Classified;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::describe::{TopicDescription, describe_with};
+use super::describe::{TopicDescription, describe_over};
 use super::groups::PartitionLag;
 use super::{classify, settings};
 use crate::{Partition, StreamError};
@@ -57,7 +57,7 @@ impl Probe {
     /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
-        describe_with(&self.client, names, timeout).map_err(|error| self.silent_or_away(error))
+        describe_over(self.client.client(), names, timeout).map_err(|error| self.silent_or_away(error))
     }
 
     /// How far these groups are in their topics, in order.

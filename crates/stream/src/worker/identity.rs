@@ -7,15 +7,18 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
-use domain::{Micros, is_known_topic_id};
+use domain::{Classified, Micros, is_known_topic_id};
 
 use super::{CALL_TIMEOUT, WorkerConfig};
 use crate::kafka::consumer::GroupConsumer;
-use crate::kafka::describe::describe_topics;
 use crate::kafka::reader::LogReader;
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StreamError, positions};
+
+/// The worker serves its group by polling, so a question in between must not wait for long.
+const QUICK_CALL: Duration = Duration::from_millis(500);
 
 /// Ids of the topics that this process has read, by name. A topic that is deleted takes the group's offsets, and with them
 /// the marks, along.
@@ -78,7 +81,12 @@ impl Identity {
 
     /// Refuses topics and logs that are not those read before, and takes over what earlier owners remember.
     pub(super) fn recognise(&mut self, consumer: &GroupConsumer, partitions: &[Partition]) -> Result<(), StreamError> {
-        self.check_ids(partitions)?;
+        for topic in self.check_ids(consumer, partitions, CALL_TIMEOUT)? {
+            tracing::warn!(
+                topic,
+                "the broker has no topic ids: a topic that is deleted and made again is noticed by its records only"
+            );
+        }
         self.forget(partitions);
         let mut marked = Vec::new();
         for committed in consumer.committed(partitions, CALL_TIMEOUT)? {
@@ -111,7 +119,7 @@ impl Identity {
         reported: StreamError,
     ) -> StreamError {
         let look = || {
-            self.check_ids(assigned)?;
+            self.check_ids(consumer, assigned, CALL_TIMEOUT)?;
             for seen in &self.seen {
                 let Some((offset, _)) = seen.record else { continue };
                 let range = consumer.log_range(&seen.partition, CALL_TIMEOUT)?;
@@ -123,19 +131,36 @@ impl Identity {
         look().err().unwrap_or(reported)
     }
 
-    fn check_ids(&self, partitions: &[Partition]) -> Result<(), StreamError> {
+    /// A topic that is deleted and made again while it is read: the client goes on asking for its old position, in silence.
+    pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
+        match self.check_ids(consumer, assigned, QUICK_CALL) {
+            Err(error) if error.code() == positions::TOPIC_ID_CHANGED => Err(error),
+            // Kafka is away, or the topic is: reading says so, too.
+            Err(error) => {
+                tracing::debug!(error = %error, "topic ids not compared; tried again");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Answers the topics that have no id.
+    fn check_ids(
+        &self,
+        consumer: &GroupConsumer,
+        partitions: &[Partition],
+        timeout: Duration,
+    ) -> Result<Vec<String>, StreamError> {
         let mut names: Vec<String> = partitions.iter().map(|partition| partition.topic.to_string()).collect();
         names.sort();
         names.dedup();
         if names.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        for topic in describe_topics(&self.bootstrap, &names, CALL_TIMEOUT)? {
+        let mut without_id = Vec::new();
+        for topic in consumer.describe(&names, timeout)? {
             if !is_known_topic_id(&topic.id) {
-                tracing::warn!(
-                    topic = topic.name,
-                    "the broker has no topic ids: a topic that is deleted and made again is noticed by its records only"
-                );
+                without_id.push(topic.name);
                 continue;
             }
             if let Some(known) = self.known_id(&topic.name) {
@@ -143,7 +168,7 @@ impl Identity {
             }
             self.topics.borrow_mut().insert(topic.name, topic.id);
         }
-        Ok(())
+        Ok(without_id)
     }
 
     fn known_id(&self, topic: &str) -> Option<String> {

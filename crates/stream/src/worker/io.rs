@@ -219,6 +219,11 @@ impl<'s> Io<'s> {
         self.identity.saw(message);
     }
 
+    /// Whether the topics are still those that are being read.
+    pub(super) fn recognise_again(&mut self, assigned: &[Partition]) -> Result<(), StreamError> {
+        self.identity.check_again(self.consumer, assigned)
+    }
+
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
         self.identity.forget(partitions);
     }

@@ -113,6 +113,8 @@ const SMALLEST_LETTER: usize = 16 << 10;
 /// How long Kafka may take to answer before we wait for it without limit, or do not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often the ids of the topics are asked for: one small request.
+const RECOGNISE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a question to Kafka may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -255,6 +257,7 @@ impl<'s> Session<'s> {
         let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
         let mut watch = StallWatch::new();
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
+        let mut last_recognised = Instant::now();
         let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
@@ -277,6 +280,10 @@ impl<'s> Session<'s> {
             if last_recommit.elapsed() >= RECOMMIT_INTERVAL {
                 io.commit_again();
                 last_recommit = Instant::now();
+            }
+            if last_recognised.elapsed() >= RECOGNISE_INTERVAL {
+                io.recognise_again(assigned)?;
+                last_recognised = Instant::now();
             }
             if last_commit.elapsed() >= COMMIT_INTERVAL {
                 io.flush_commits(false)?;
