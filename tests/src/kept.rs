@@ -10,9 +10,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::Context as _;
 use localstack::{Ports, Stack, StackConfig};
 
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
     "dp",
     "dp-clickhouse",
+    "dp-log",
     "normalization",
     "enrichment",
     "aggregation",
@@ -34,6 +35,13 @@ impl Kept {
     /// Where the folder cannot be made, or the programs have not been built.
     pub fn open(folder: &Path) -> anyhow::Result<Kept> {
         let programs = folder.join("bin");
+        if let Ok(earlier) = Stack::open(folder) {
+            earlier.kill_all()?;
+        }
+        let mut config = StackConfig::new(folder, Ports::free()?);
+        config.detached = false;
+        config.bin_dir = programs.clone();
+        let stack = Stack::new(config)?;
         if !programs.is_dir() {
             let part = folder.join("bin.part");
             std::fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
@@ -49,13 +57,6 @@ impl Kept {
             }
             std::fs::rename(&part, &programs).context("keep the programs")?;
         }
-        if let Ok(earlier) = Stack::open(folder) {
-            earlier.kill_all()?;
-        }
-        let mut config = StackConfig::new(folder, Ports::free()?);
-        config.detached = false;
-        config.bin_dir = programs;
-        let stack = Stack::new(config)?;
         let watch = watch(folder).context("start the shell that ends the stack with this program")?;
         Ok(Kept { stack, _watch: watch })
     }
@@ -68,7 +69,8 @@ impl Kept {
         let stack = Stack::open(folder)?;
         stack.kill_all()?;
         stack.clean()?;
-        Ok(())
+        // The programs are not the stack's.
+        std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))
     }
 }
 

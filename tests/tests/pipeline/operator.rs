@@ -1,7 +1,8 @@
 //! What an operator sees while something is wrong: few log lines that count everything, and `dp` that ends with a reason.
 
 use std::fs;
-use std::process::Output;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::{Pipeline, RAW, eventually};
@@ -141,4 +142,73 @@ fn sql_reads_only_unless_it_is_told_to_write() {
         .unwrap();
     assert!(made.status.success() && text(&made).contains("done"), "{}", text(&made));
     pipeline.dp_ok(&["sql", "--write", "DROP TABLE scratch"]).unwrap();
+}
+
+#[test]
+fn what_the_user_has_set_wins_over_the_tuning_of_the_stack_and_services_ask_their_own_stack() {
+    let pipeline = Pipeline::shared();
+    let configured = |service: Service, name: &str| {
+        let info: Value = serde_json::from_str(&pipeline.get(service, "/info").unwrap().1).unwrap();
+        info["configuration"][name].as_str().map(str::to_owned)
+    };
+    let projection = format!("http://127.0.0.1:{}", pipeline.stack().config().ports.projection);
+    assert_eq!(
+        configured(Service::Normalization, "NORMALIZATION_PROJECTION_URL"),
+        Some(projection)
+    );
+    for (set, expected) in [(Some("777"), "777"), (None, "25000")] {
+        let mut restart = pipeline.dp(&["restart", "projection"]);
+        restart.envs(set.map(|value| ("DATA_PROC_MAX_BATCH_SIZE", value)));
+        let output = restart.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        assert_eq!(
+            configured(Service::Projection, "DATA_PROC_MAX_BATCH_SIZE").as_deref(),
+            Some(expected)
+        );
+    }
+    let mut elsewhere = pipeline.dp(&["restart", "projection"]);
+    let output = elsewhere.env("DATA_PROC_ENV", "prod").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("DATA_PROC_ENV is prod"), "{}", text(&output));
+    eventually("all is well", || {
+        Ok(pipeline.dp(&["status"]).output()?.status.success())
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_interrupted_command_says_so() {
+    let pipeline = Pipeline::shared();
+    let mut tail = pipeline
+        .dp(&["tail", "raw", "--follow", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdout, (sender, seen)) = (BufReader::new(tail.stdout.take().unwrap()), std::sync::mpsc::channel());
+    let reader = std::thread::spawn(move || {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        sender.send(line).unwrap();
+    });
+    // It follows as soon as it shows what came after its start.
+    eventually("it follows", || {
+        pipeline.dp_ok(&["send", "--market", "miso", "--instrument", "TAIL", "--price", "1"])?;
+        Ok(seen.try_recv().is_ok())
+    })
+    .unwrap();
+    reader.join().unwrap();
+    let interrupted = Command::new("kill")
+        .args(["-INT", &tail.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    let status = tail.wait().unwrap();
+    let mut told = String::new();
+    tail.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(
+        (status.code(), told.contains("interrupted")),
+        (Some(130), true),
+        "{told}"
+    );
 }

@@ -209,6 +209,8 @@ pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<
 /// `dp restart`.
 pub async fn restart(place: &Place, args: &StartArgs, json: bool) -> anyhow::Result<()> {
     let stack = place.open()?;
+    // Before anything is stopped that could not be started again.
+    refuse_elsewhere(&process_env())?;
     let names = or_services(&args.names);
     let (stopping, to_stop) = (stack.clone(), names.clone());
     blocking(move || stop_names(&stopping, to_stop, false)).await?;

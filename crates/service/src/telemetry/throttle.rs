@@ -149,6 +149,10 @@ fn keys(fields: &Fields) -> Map<String, Value> {
 }
 
 fn key(fields: &Fields) -> String {
-    let texts: Vec<&str> = KEYS.into_iter().filter_map(|name| fields.text(name)).collect();
+    let mut texts: Vec<&str> = KEYS.into_iter().filter_map(|name| fields.text(name)).collect();
+    if fields.text("event") == Some("partition_blocked") {
+        // Each has a remedy of its own, and says so once a minute at most.
+        texts.extend(fields.text("partition"));
+    }
     texts.join("\n")
 }

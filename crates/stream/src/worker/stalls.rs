@@ -196,7 +196,7 @@ impl StallWatch {
         }
         if still.blocked.as_ref() != Some(&stall) || still.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
             let explained = stall.explain(|to| io.config().reader().skip_command(&partition, to));
-            tracing::error!(event = "partition_blocked", kind = stall.kind(), partition = %partition, position, "{explained}");
+            tracing::error!(event = "partition_blocked", kind = stall.kind(), partition = %partition, position, error = explained, "partition is blocked");
             set_blocked(io.config(), status, &partition, Some(explained));
             (still.blocked, still.said) = (Some(stall), Some(Instant::now()));
         }

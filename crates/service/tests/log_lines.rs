@@ -1,0 +1,113 @@
+//! How log lines are written: the message in lower case and without a final period, values as fields, the cause in `error`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const MACROS: [&str; 4] = ["tracing::info!(", "tracing::warn!(", "tracing::error!(", "fatal!("];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "tests" && name != "target" {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The arguments of each macro: up to the parenthesis that closes it.
+fn calls(source: &str) -> Vec<&str> {
+    let begins = MACROS.iter().flat_map(|name| source.match_indices(name));
+    begins
+        .filter_map(|(at, name)| {
+            let arguments = source.get(at + name.len()..)?;
+            let (mut depth, mut in_text, mut escaped) = (1, false, false);
+            let end = arguments.char_indices().find_map(|(index, letter)| {
+                match letter {
+                    '"' if !escaped => in_text = !in_text,
+                    '(' if !in_text => depth += 1,
+                    ')' if !in_text => depth -= 1,
+                    _ => {}
+                }
+                escaped = letter == '\\' && !escaped;
+                (depth == 0).then_some(index)
+            })?;
+            arguments.get(..end)
+        })
+        .collect()
+}
+
+/// What is wrong with the arguments of one line.
+fn wrong(call: &str) -> Option<&'static str> {
+    let message = call
+        .trim_end()
+        .trim_end_matches(',')
+        .trim_end()
+        .strip_suffix('"')?
+        .rsplit('"')
+        .next()?;
+    let first_word = message.split_whitespace().next()?;
+    let is_name = first_word
+        .chars()
+        .skip(1)
+        .any(|letter| letter.is_uppercase() || letter == '_');
+    if first_word.starts_with(char::is_uppercase) && !is_name {
+        return Some("the message begins with a capital letter");
+    }
+    if message.ends_with('.') {
+        return Some("the message ends with a period");
+    }
+    if message.contains('{') {
+        return Some("a value stands in the message: make it a field");
+    }
+    let names_it_otherwise = |part: &str| {
+        ["err =", "e =", "cause ="]
+            .iter()
+            .any(|name| part.trim().starts_with(name))
+    };
+    call.split(',')
+        .any(names_it_otherwise)
+        .then_some("the field with the cause is called error")
+}
+
+#[test]
+fn every_log_line_follows_the_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut paths = Vec::new();
+    for part in [
+        "crates/service/src",
+        "crates/stream/src",
+        "crates/stores/src",
+        "services",
+    ] {
+        sources(&root.join(part), &mut paths);
+    }
+    let (mut seen, mut broken) = (0, Vec::new());
+    for path in paths {
+        let source = fs::read_to_string(&path).unwrap();
+        for call in calls(source.split("#[cfg(test)]").next().unwrap_or_default()) {
+            seen += 1;
+            broken.extend(wrong(call).map(|why| format!("{}: {why}: {call}", path.display())));
+        }
+    }
+    assert!(seen > 40, "only {seen} log lines were found");
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn each_rule_finds_what_it_forbids() {
+    for (source, is_wrong) in [
+        (r#"tracing::warn!(error = %e, "write refused (again)")"#, false),
+        (r#"tracing::warn!("SIGTERM received")"#, false),
+        (r#"tracing::warn!("Write refused")"#, true),
+        (r#"tracing::warn!("write refused.")"#, true),
+        (r#"tracing::warn!("write of {rows} refused")"#, true),
+        (r#"tracing::warn!(err = %e, "write refused")"#, true),
+    ] {
+        let found = calls(source);
+        assert_eq!(found.len(), 1, "{source}");
+        assert_eq!(found.iter().any(|call| wrong(call).is_some()), is_wrong, "{source}");
+    }
+}
