@@ -1,11 +1,12 @@
 //! A load of raw messages with a ledger: what was published is known from the publishing, not from the log.
 //!
 //! Role: ticks of made-up instruments in message shapes A and B, some late, some repeated (as bytes, and as a producer's
-//! retry with other transport fields), some under an id that another tenant or another price has, some poison, at a steady
-//! rate from a thread of its own, through restarts of the broker. Otherwise every event id is unique within seed and
+//! retry with other transport fields), some under an id that another tenant or another price has, some poison (a price that
+//! is none, and what hostile producers send: bytes, sizes, headers, nulls), at a steady rate from a thread of its own, through restarts of the broker. Otherwise every event id is unique within seed and
 //! session, so that the ledger can be compared with what a reader of the log counts.
 //! Failure: a message that the broker refuses for good ends the load with an error at the next [`Load::pause`].
 
+mod hostile;
 mod messages;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -226,7 +228,17 @@ impl Publishing {
         let made = self.maker.next(now_ms());
         self.sent.fetch_add(1, Ordering::SeqCst);
         let topic = self.maker.plan().topic.clone();
-        let mut record = BaseRecord::to(&topic).key(&made.key).payload(&made.payload);
+        let mut record = BaseRecord::<[u8], [u8]>::to(&topic);
+        (record.key, record.payload) = (made.key.as_deref(), made.payload.as_deref());
+        if !made.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(made.headers.len());
+            record.headers = Some(made.headers.iter().fold(headers, |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: value.as_deref(),
+                })
+            }));
+        }
         // A full queue: the broker has been away for long. The message stays the next one.
         while let Err((error, back)) = self.producer.send(record) {
             if *lock(&self.shared.wish) == Wish::End {

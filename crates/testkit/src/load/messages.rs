@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::hostile;
 use super::{Ledger, LoadPlan};
 use crate::random::Random;
 
@@ -16,8 +17,9 @@ const RECENT: usize = 200;
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Made {
-    pub key: String,
-    pub payload: String,
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: Vec<(&'static str, Option<Vec<u8>>)>,
 }
 
 /// What a message says, whenever it is sent.
@@ -76,8 +78,9 @@ impl Said {
             )
         };
         Made {
-            key: instrument.clone(),
-            payload,
+            key: Some(instrument.clone().into_bytes()),
+            payload: Some(payload.into_bytes()),
+            headers: Vec::new(),
         }
     }
 }
@@ -115,7 +118,10 @@ impl Maker {
         if chance < 35 {
             self.ledger.poison += 1;
             let said = self.say(now);
-            return Said { price: None, ..said }.sent_at(now);
+            return match self.random.below(3) {
+                0 => Said { price: None, ..said }.sent_at(now),
+                _ => hostile::spoiled(&mut self.random, said.sent_at(now)),
+            };
         }
         self.ledger.ticks += 1;
         let said = match chance {
@@ -217,9 +223,13 @@ mod tests {
                     partition: 0,
                     offset,
                     timestamp: now + offset,
-                    key: Some(made.key.into_bytes()),
-                    payload: made.payload.into_bytes(),
-                    headers: Vec::new(),
+                    key: made.key,
+                    payload: made.payload.unwrap_or_default(),
+                    headers: made
+                        .headers
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
+                        .collect(),
                 }
             })
             .collect();

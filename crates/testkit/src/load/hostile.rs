@@ -1,0 +1,67 @@
+//! Messages that nobody can use, as hostile and broken producers send them.
+//!
+//! Role: spoils a sound message in one of several ways. Each way must end as a dead letter: nothing of it is a tick.
+
+use super::messages::Made;
+use crate::random::Random;
+
+/// A year, in milliseconds: no tick may be that far ahead.
+const YEAR: i64 = 365 * 86_400_000;
+
+/// The message, spoiled.
+pub(super) fn spoiled(random: &mut Random, sound: Made) -> Made {
+    let text = sound.payload.clone().unwrap_or_default();
+    let (key, headers) = (sound.key.clone(), Vec::new());
+    let with = |payload: Vec<u8>| Made {
+        key: key.clone(),
+        payload: Some(payload),
+        headers: Vec::new(),
+    };
+    match random.below(11) {
+        // A tombstone without a key.
+        0 => Made {
+            key: None,
+            payload: None,
+            headers,
+        },
+        1 => with(vec![random.below(256) as u8]),
+        // Compressed by the producer itself.
+        2 => with([&[0x1f, 0x8b, 8, 0][..], &text].concat()),
+        // UTF-16.
+        3 => with(text.iter().flat_map(|byte| [*byte, 0]).collect()),
+        4 => with([&text[..], &text].concat()),
+        5 => with(text[..text.len() / 2].to_vec()),
+        // The frame of an Avro datum, and then something else.
+        6 => with([&[0xc3, 0x01][..], &text].concat()),
+        7 => with(vec![b'['; 50_000]),
+        8 => Made {
+            headers: (0..2_000).map(|_| ("hostile", Some(vec![b'h'; 20]))).collect(),
+            ..with(text[..text.len() - 1].to_vec())
+        },
+        // A field as long as a message may be.
+        9 => {
+            let start = String::from_utf8_lossy(&text[..text.len() - 1]).into_owned();
+            with(format!("{start},\"correlation_id\":\"{}", "c".repeat(900_000)).into_bytes())
+        }
+        _ => with(a_year_ahead(&text)),
+    }
+}
+
+/// In both shapes the last `timestamp` is the tick's, in milliseconds.
+fn a_year_ahead(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    let Some((before, after)) = text.rsplit_once("timestamp") else {
+        return Vec::new();
+    };
+    let digits: String = after
+        .chars()
+        .skip_while(|c| !c.is_ascii_digit())
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let time: i64 = digits.parse().unwrap_or_default();
+    format!(
+        "{before}timestamp{}",
+        after.replacen(&digits, &(time + YEAR).to_string(), 1)
+    )
+    .into_bytes()
+}
