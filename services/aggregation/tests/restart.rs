@@ -45,6 +45,7 @@ fn bars_are_exact_after_failures_at_any_moment_and_a_second_worker() {
     let bootstrap = stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"].clone();
     make_topics(&bootstrap);
     let expected = publish(&bootstrap);
+    write_foreign_state(&bootstrap);
 
     let shutdown = Shutdown::default();
     let failures_left = Arc::new(AtomicUsize::new(4));
@@ -181,6 +182,31 @@ fn make_topics(bootstrap: &str) {
     runtime.block_on(create_topics(bootstrap, &specs)).unwrap();
 }
 
+/// What somebody else may leave in the state topic: it stops nothing.
+fn write_foreign_state(bootstrap: &str) {
+    let producer = OrderedProducer::new(bootstrap, "foreign", Compression::Lz4).unwrap();
+    for (key, payload) in [(&b"hello"[..], &b"world"[..]), (b"s|7|00000000000000ff", b"{}")] {
+        let output = Output {
+            topic: STATE,
+            partition: 0,
+            key: Some(key),
+            payload: Some(payload),
+            headers: &[],
+        };
+        producer.send(&output, || true).unwrap();
+    }
+    await_acks(&producer);
+}
+
+fn await_acks(producer: &OrderedProducer) {
+    let last = producer.last_ticket();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while producer.acked_through() < last {
+        assert!(Instant::now() < deadline, "the broker did not take the records");
+        producer.serve(Duration::from_millis(10)).unwrap();
+    }
+}
+
 /// Every tick three seconds after the one before; each fifth is repeated a little later, as restarts upstream do.
 fn publish(bootstrap: &str) -> Sums {
     let (producer, wire, mut sums) = (
@@ -214,12 +240,7 @@ fn publish(bootstrap: &str) -> Sums {
             sum.1 += i128::from(number);
         }
     }
-    let last = producer.last_ticket();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while producer.acked_through() < last {
-        assert!(Instant::now() < deadline, "the broker did not take the ticks");
-        producer.serve(Duration::from_millis(10)).unwrap();
-    }
+    await_acks(&producer);
     sums
 }
 

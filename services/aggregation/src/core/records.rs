@@ -82,6 +82,17 @@ impl fmt::Display for StateKey<'_> {
 }
 
 impl<'a> StateKey<'a> {
+    /// Whether the key has the form of every version's keys: a letter, and who wrote it.
+    pub fn names_a_writer(key: &[u8]) -> bool {
+        let mut parts = std::str::from_utf8(key).unwrap_or_default().split('|');
+        let is_letter = |kind: &str| kind.len() == 1 && kind.bytes().all(|byte| byte.is_ascii_lowercase());
+        parts.next().is_some_and(is_letter)
+            && parts.next().is_some_and(|ordinal| ordinal.parse::<u64>().is_ok())
+            && parts
+                .next()
+                .is_some_and(|random| u64::from_str_radix(random, 16).is_ok())
+    }
+
     /// Reads a key; `None` where it is none of ours.
     pub fn parse(key: &'a [u8]) -> Option<StateKey<'a>> {
         let mut parts = std::str::from_utf8(key).ok()?.split('|');

@@ -5,13 +5,15 @@
 //! copy. The new owner's ordinal is 1 + the highest seen, tombstones included. A watermark beyond the start is replaced
 //! by the one before it (INV-1: lateness is judged as of the position); a window ahead of the start is kept, since it
 //! knows the offset applied last.
-//! Failure: a record that cannot be read, or a state that the protocol cannot have left, is an error: guessing would
-//! make wrong bars.
+//! Foreign records (of somebody who may write to the topic and is no service of ours) have a key without a writer, or are
+//! a sequencer record that is not framed as ours: no state of ours can be lost with them, so they are passed.
+//! Failure: any other record that cannot be read, or a state that the protocol cannot have left, is an error: guessing
+//! would make wrong bars.
 
 use std::collections::BTreeMap;
 
 use codec::state::SequencerState;
-use codec::{CodecError, Record, Wire};
+use codec::{CodecError, Record, Wire, framing};
 use domain::{Micros, is_known_topic_id};
 
 use super::partition_state::{PartitionState, Writer, is_calendar_time};
@@ -21,9 +23,9 @@ use super::watermark::WindowRules;
 /// Why a state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// A key that no version of this service writes.
-    #[error("the state topic holds a key that is none of ours: {0}")]
-    ForeignKey(String),
+    /// A key with a writer of ours, about something that this version does not know.
+    #[error("the state topic holds a key that this version does not know: {0}")]
+    UnknownKey(String),
     /// A value that cannot be decoded.
     #[error("the value of state key {key} cannot be read: {reason}")]
     Unreadable {
@@ -47,6 +49,15 @@ pub enum RestoreError {
     },
 }
 
+/// Whose record it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// A service of ours.
+    Ours,
+    /// Somebody else's: passed.
+    Foreign,
+}
+
 /// Collects the records of a state partition, oldest first.
 #[derive(Debug, Default)]
 pub struct StateLoader {
@@ -56,14 +67,20 @@ pub struct StateLoader {
 
 impl StateLoader {
     /// Takes the next record; `None` is a tombstone.
-    pub fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), RestoreError> {
+    pub fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Taken, RestoreError> {
+        if !StateKey::names_a_writer(key) {
+            return Ok(Taken::Foreign);
+        }
         let parsed = parse(key)?;
+        if parsed.subject == Subject::Sequencer && value.is_some_and(|value| !framing::is_framed(value)) {
+            return Ok(Taken::Foreign);
+        }
         self.highest_ordinal = self.highest_ordinal.max(parsed.writer.ordinal);
         match value {
             Some(value) => _ = self.live.insert(key.to_vec(), value.to_vec()),
             None => _ = self.live.remove(key),
         }
-        Ok(())
+        Ok(Taken::Ours)
     }
 
     /// Number of live records.
@@ -103,7 +120,7 @@ impl StateLoader {
             ordinal: self
                 .highest_ordinal
                 .checked_add(1)
-                .ok_or_else(|| RestoreError::ForeignKey("ordinals are used up".to_owned()))?,
+                .ok_or_else(|| RestoreError::UnknownKey("ordinals are used up".to_owned()))?,
             random: new_owner.random,
         };
         if let Some((_, record)) = &chosen
@@ -185,7 +202,7 @@ pub struct NewOwner {
 }
 
 fn parse(key: &[u8]) -> Result<StateKey<'_>, RestoreError> {
-    StateKey::parse(key).ok_or_else(|| RestoreError::ForeignKey(readable(key)))
+    StateKey::parse(key).ok_or_else(|| RestoreError::UnknownKey(readable(key)))
 }
 
 fn unreadable(key: &[u8], reason: CodecError) -> RestoreError {

@@ -193,10 +193,34 @@ fn a_window_that_the_watermark_has_forgotten_is_left_out() {
 }
 
 #[test]
+fn records_of_somebody_else_are_passed_and_change_nothing() {
+    let mut topic = Topic::default();
+    topic.window(A, 0, 5);
+    topic.sequencer(A, 10);
+    let foreign: [(&[u8], Option<&[u8]>); 6] = [
+        (b"", Some(b"{}")),
+        (b"hello", Some(b"world")),
+        (b"x|1", None),
+        (b"w|many|0a|t|X|1m|0", Some(b"")),
+        (b"s|99|00000000000000ff", Some(b"{\"position\":0}")),
+        (&[0xff, 0xfe], None),
+    ];
+    for (key, value) in foreign {
+        assert_eq!(topic.loader.record(key, value), Ok(Taken::Foreign), "{key:?}");
+    }
+    assert_eq!(topic.restored_offsets(), [5]);
+    assert_eq!(topic.restore().unwrap().1, Some(10));
+}
+
+#[test]
 fn what_the_protocol_cannot_have_left_is_refused_with_its_key() {
     let mut topic = Topic::default();
-    assert!(matches!(topic.loader.record(b"x|1", None), Err(RestoreError::ForeignKey(key)) if key == "x|1"));
-    topic.put(A, Subject::Sequencer, |_, out| out.extend_from_slice(b"junk"));
+    assert!(matches!(topic.loader.record(b"x|1|0a", None), Err(RestoreError::UnknownKey(key)) if key == "x|1|0a"));
+    // Framed as ours, and then something else.
+    topic.put(A, Subject::Sequencer, |_, out| {
+        out.extend_from_slice(&[0xC3, 0x01]);
+        out.extend_from_slice(b"another schema");
+    });
     assert!(matches!(topic.restore(), Err(RestoreError::Unreadable { key, .. }) if key == "s|1|000000000000000a"));
     topic.sequencer(A, 1);
     let window = Window {

@@ -15,7 +15,7 @@ use stream::{Partition, StartAt, StreamError};
 use uuid::Uuid;
 
 use crate::core::partition_state::PartitionState;
-use crate::core::restore::{NewOwner, RestoreError, StateLoader};
+use crate::core::restore::{NewOwner, RestoreError, StateLoader, Taken};
 use crate::core::watermark::WindowRules;
 
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -126,12 +126,25 @@ fn start_at(
 
 fn load(operator: &Reader, reader: &LogReader, saved: &Partition) -> Result<StateLoader, StreamError> {
     let (oldest, next) = reader.log_range(saved)?;
-    let (mut loader, mut refusal) = (StateLoader::default(), None);
+    let (mut loader, mut refusal, mut foreign) = (StateLoader::default(), None, Vec::new());
     reader.read(saved, oldest, next, |message| {
-        // Every record of ours has a key: one without is foreign.
-        refusal = loader.record(message.key.unwrap_or_default(), message.payload).err();
+        match loader.record(message.key.unwrap_or_default(), message.payload) {
+            Ok(Taken::Ours) => {}
+            Ok(Taken::Foreign) => foreign.push(message.offset),
+            Err(error) => refusal = Some(error),
+        }
         refusal.is_none()
     })?;
+    if let (Some(first), Some(last)) = (foreign.first(), foreign.last()) {
+        tracing::warn!(
+            event = "foreign_state",
+            partition = %saved,
+            records = foreign.len(),
+            first_offset = first,
+            last_offset = last,
+            "the state topic holds records of somebody else, which were passed: only this service may write to it, so check the access rights"
+        );
+    }
     refusal.map_or(Ok(loader), |error| Err(refused(operator, saved, saved, &error)))
 }
 
@@ -148,7 +161,7 @@ fn topic_id(bootstrap: &str, topic: &str) -> Result<String, StreamError> {
 fn refused(reader: &Reader, partition: &Partition, saved: &Partition, error: &RestoreError) -> StreamError {
     let (code, remedy) = match error {
         RestoreError::TopicChanged { .. } => (positions::TOPIC_ID_CHANGED, positions::in_a_new_generation(reader)),
-        RestoreError::ForeignKey(_) | RestoreError::Unreadable { .. } | RestoreError::KeyMismatch(_) => (
+        RestoreError::UnknownKey(_) | RestoreError::Unreadable { .. } | RestoreError::KeyMismatch(_) => (
             "state_unreadable",
             format!(
                 "Start the version that wrote {saved}, or: {}",
