@@ -314,6 +314,10 @@ fn serve_group(
             io.consumer.acknowledge_assignment()?;
             assigned.extend(partitions.iter().cloned());
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions assigned");
+            // The series is there from the start, so that an alert can tell "not blocked" from "unknown".
+            partitions
+                .iter()
+                .for_each(|partition| metrics::partition_blocked(&io.config.group, partition, false));
             io.recognise(&partitions)?;
             handler.assigned(io, &partitions)?;
         }
