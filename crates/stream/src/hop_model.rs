@@ -26,7 +26,7 @@ enum Without {
     ReadBack,
     /// A repeated event is not remembered as an earlier message.
     DuplicatesIncluded,
-    /// An event is known by its id, whoever the tenant is.
+    /// An event is known by its id alone, without its tenant.
     TenantOfAnEvent,
     /// An event is known by its id, whatever it says.
     FactsOfAnEvent,

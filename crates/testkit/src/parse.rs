@@ -31,7 +31,7 @@ pub struct Tick {
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
-    /// Its message has the id of another event; whoever follows the log knows.
+    /// Its message has the id of another event; readers of the log know.
     pub reused_id: bool,
 }
 

@@ -114,7 +114,7 @@ struct SkipArgs {
 
 #[derive(Debug, clap::Args)]
 struct How {
-    /// Why, for whoever reads `dp verify` later
+    /// Why: shown by `dp verify` later
     #[arg(long, value_name = "WORDS", default_value = "")]
     reason: String,
     /// Say what would be done, and do nothing

@@ -173,7 +173,7 @@ impl Routes {
                     "{method} {pattern} has no parameter '{shown}'; {known}"
                 )));
             }
-            // A tenant may be named twice: whoever disagrees with oneself is refused by the tenant's own check.
+            // A tenant may be named twice: names that disagree are refused by the tenant's own check.
             if name != TENANT_PARAMETER && seen.contains(&name) {
                 return Err(Problem::bad_request(format!("parameter {name} is given twice")));
             }

@@ -1,7 +1,7 @@
 //! What an error of consuming means: one table for group consumers and readers.
 //!
 //! The client reports through one call what it repairs by itself (a broker that is away), what ends the client, and what
-//! keeps one partition from going on. The last kind names no partition here, so whoever reads asks again (`examine`).
+//! keeps one partition from going on. The last kind names no partition here, so the reader asks again (`examine`).
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 

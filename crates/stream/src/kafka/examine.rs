@@ -2,7 +2,7 @@
 //!
 //! Role: the client's errors name no partition, and an open transaction is no error at all. So the place is asked again
 //! alone: what can be read there, where the log really ends, where reading goes on.
-//! Failure: as of [`LogReader`]; whoever asks tries again.
+//! Failure: as of [`LogReader`]; the caller tries again.
 
 use std::time::{Duration, Instant};
 
