@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::{Commit, Committed, commit_list};
 use super::{classify, settings};
@@ -73,28 +73,18 @@ impl GroupReader {
     /// # Errors
     /// Kafka does not answer, or a partition does not exist.
     pub fn lag(&self, partitions: &[Partition]) -> Result<Vec<PartitionLag>, StreamError> {
-        let mut asked = TopicPartitionList::new();
-        for partition in partitions {
-            asked.add_partition(&partition.topic, partition.number);
-        }
-        let answer = self
-            .consumer
-            .committed_offsets(asked, CALL_TIMEOUT)
-            .map_err(|e| classify(&format!("read committed offsets of {}", self.group), &e))?;
         let mut lags = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let element = answer.find_partition(&partition.topic, partition.number);
-            let committed = element.and_then(|element| match element.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            });
+        for Committed {
+            partition, next_offset, ..
+        } in self.committed(partitions)?
+        {
             let (start, end) = self
                 .consumer
                 .fetch_watermarks(&partition.topic, partition.number, CALL_TIMEOUT)
                 .map_err(|e| classify("read log range", &e))?;
             lags.push(PartitionLag {
-                partition: partition.clone(),
-                committed,
+                partition,
+                committed: next_offset,
                 start,
                 end,
             });
