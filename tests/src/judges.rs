@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use testkit::check::{self, Comparison};
+use testkit::check::{self, Comparison, Placement};
 use testkit::expect::Expected;
 use testkit::kafka;
 use testkit::parse::Parser;
@@ -87,12 +87,13 @@ impl Pipeline {
     /// # Errors
     /// Where a store does not answer.
     pub fn compared_with(&self, expected: &Expected) -> anyhow::Result<Vec<Comparison>> {
-        let (late, late_ticks) = check::late(&self.clickhouse, "late_ticks", expected)?;
+        let placement = Placement::read(&self.clickhouse, "enriched_ticks")?;
+        let placed = placement.of(expected);
         Ok(vec![
             check::ticks(&self.clickhouse, "market_ticks", expected)?,
             check::ticks(&self.clickhouse, "enriched_ticks", expected)?,
-            late_ticks,
-            check::bars(&self.clickhouse, check::BARS, expected, &late)?,
+            check::late(&self.clickhouse, "late_ticks", &placed)?,
+            check::bars(&self.clickhouse, check::BARS, &placed)?,
             check::postgres(&self.postgres, "", expected)?,
             check::redis(&self.redis, expected)?,
             check::dead_letters(&kafka::read_all(&self.bootstrap(), "dlq")?, expected)?,

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod connection;
 pub mod explain;
 pub mod positions;
+pub mod products;
 pub mod simulation;
 pub mod verify;
 

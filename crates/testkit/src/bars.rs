@@ -1,4 +1,8 @@
 //! Bars by naive arithmetic: every tick of a window in a list, and the list looked through.
+//!
+//! The rule of time: the clock of a partition of the enriched topic is the largest append time of its ticks so far. A tick
+//! is *after the close* of a window iff the clock, its own append included, is at the window's end plus the product's delay
+//! or beyond; whether that has made the bar from the stream or from the tables changes nothing about it.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +12,82 @@ use crate::parse::Tick;
 
 /// Names and lengths in microseconds.
 pub const INTERVALS: [(&str, i64); 5] = [
-    ("1m", 60_000_000),
-    ("5m", 300_000_000),
-    ("15m", 900_000_000),
-    ("1h", 3_600_000_000),
-    ("1d", 86_400_000_000),
+    ("1m", MINUTE),
+    ("5m", 5 * MINUTE),
+    ("15m", 15 * MINUTE),
+    ("1h", 60 * MINUTE),
+    ("1d", 1440 * MINUTE),
 ];
+const MINUTE: i64 = 60_000_000;
+
+/// What a product decides: delays behind the end of a window after which it is closed and forgotten, and the length of the
+/// interval that one price is for (0 for trades, which all count).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Rule {
+    pub close_after: i64,
+    pub forget_after: i64,
+    pub nominal: i64,
+}
+
+/// The rule of a product, by the defaults.
+pub fn rule(product: &str) -> Rule {
+    let nominal = match product {
+        "rt5" | "exante" => 5 * MINUTE,
+        "rt15" => 15 * MINUTE,
+        "rth" | "da" => 60 * MINUTE,
+        _ => 0,
+    };
+    let (close_after, forget_after) = match product {
+        "rt5" | "exante" | "rt15" | "rth" => (15 * MINUTE, 60 * MINUTE),
+        _ => (MINUTE / 2, MINUTE * 11 / 2),
+    };
+    Rule {
+        close_after,
+        forget_after,
+        nominal,
+    }
+}
+
+/// A tick with what the enriched topic adds to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed<'t> {
+    /// The tick.
+    pub tick: &'t Tick,
+    /// Its offset in its partition of the enriched topic.
+    pub offset: i64,
+    /// The clock of that partition with this tick.
+    pub clock: i64,
+    /// The clock of that partition at its end.
+    pub last_clock: i64,
+}
+
+/// Ticks with their partition and offset in the enriched topic; the clocks follow from their append times.
+pub fn placed(mut ticks: Vec<(&Tick, i32, i64)>) -> Vec<Placed<'_>> {
+    ticks.sort_by_key(|(_, partition, offset)| (*partition, *offset));
+    let mut clocks: BTreeMap<i32, i64> = BTreeMap::new();
+    let mut placed = Vec::with_capacity(ticks.len());
+    for (tick, partition, offset) in &ticks {
+        let clock = clocks.entry(*partition).or_insert(i64::MIN);
+        *clock = tick.appended.max(*clock);
+        placed.push(Placed {
+            tick,
+            offset: *offset,
+            clock: *clock,
+            last_clock: i64::MIN,
+        });
+    }
+    for (one, (_, partition, _)) in placed.iter_mut().zip(&ticks) {
+        one.last_clock = clocks.get(partition).copied().unwrap_or(i64::MIN);
+    }
+    placed
+}
 
 /// (tenant, instrument, interval, start in microseconds).
 pub type BarKey = (String, String, String, i64);
+
+/// Event time and origin of a tick.
+pub type Edge = (i64, String, i32, i64, i32);
 
 /// The numbers of a bar: prices and volume at scale 8, turnover at scale 16.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +101,23 @@ pub struct Bar {
     pub turnover: i128,
     pub vwap: Option<i128>,
     pub count: i128,
+    pub first: Edge,
+    pub last: Edge,
+    /// Ticks of the window that came after its close, those that were replaced included.
+    pub revision: i128,
+    /// Offset in the enriched topic of the last tick of the window.
+    pub last_offset: i64,
+}
+
+/// A bar that ought to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its numbers.
+    pub bar: Bar,
+    /// Where the clock closes it.
+    pub closes_at: i64,
+    /// Whether the clock has closed it; an idle partition may show it as closed from `closes_at` of the wall clock on.
+    pub is_closed: bool,
 }
 
 /// Start of the window that holds a time.
@@ -38,25 +126,63 @@ pub fn window_start(time: i64, length: i64) -> i64 {
     time - into
 }
 
-/// The bars of these ticks; `is_late` says which tick an interval does not count.
-pub fn bars(ticks: &[Tick], is_late: impl Fn(&Tick, &str) -> bool) -> BTreeMap<BarKey, Bar> {
-    let mut windows: BTreeMap<BarKey, Vec<&Tick>> = BTreeMap::new();
-    for tick in ticks {
+/// The bars of these ticks: each holds all of its window.
+pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
+    let mut windows: BTreeMap<BarKey, (i64, Vec<Placed<'_>>)> = BTreeMap::new();
+    for placed in ticks {
+        let tick = placed.tick;
         for (interval, length) in INTERVALS {
-            if !is_late(tick, interval) {
+            if length >= rule(&tick.product).nominal {
                 let start = window_start(tick.time, length);
                 let key = (tick.tenant.clone(), tick.instrument.clone(), interval.to_owned(), start);
-                windows.entry(key).or_default().push(tick);
+                let window = windows.entry(key).or_insert((start + length, Vec::new()));
+                window.1.push(*placed);
             }
         }
     }
     windows
         .into_iter()
-        .filter_map(|(key, ticks)| Some((key, bar(ticks)?)))
+        .filter_map(|(key, (end, ticks))| Some((key, wanted(end, &ticks)?)))
         .collect()
 }
 
-fn bar(mut ticks: Vec<&Tick>) -> Option<Bar> {
+fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
+    let after_close = |placed: &&Placed<'_>| placed.clock >= end + rule(&placed.tick.product).close_after;
+    let closes_at = ticks
+        .iter()
+        .map(|placed| end + rule(&placed.tick.product).close_after)
+        .max()?;
+    Some(Wanted {
+        bar: Bar {
+            revision: ticks.iter().filter(after_close).count() as i128,
+            last_offset: ticks.iter().map(|placed| placed.offset).max()?,
+            ..numbers(counted(ticks))?
+        },
+        closes_at,
+        is_closed: ticks.iter().any(|placed| placed.last_clock >= closes_at),
+    })
+}
+
+/// All trades, and of the prices of one interval the last one by its place in the raw log.
+fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
+    let mut trades = Vec::new();
+    let mut prices: BTreeMap<i64, &Tick> = BTreeMap::new();
+    for tick in ticks.iter().map(|placed| placed.tick) {
+        if rule(&tick.product).nominal == 0 {
+            trades.push(tick);
+        } else {
+            let place = |tick: &Tick| (tick.feed.clone(), tick.partition, tick.offset, tick.index);
+            let known = prices.entry(tick.time).or_insert(tick);
+            if place(tick) > place(known) {
+                *known = tick;
+            }
+        }
+    }
+    trades.extend(prices.into_values());
+    trades
+}
+
+fn numbers(mut ticks: Vec<&Tick>) -> Option<Bar> {
     ticks.sort_by(|one, other| order(one).cmp(&order(other)));
     let volume = ticks.iter().filter_map(|tick| tick.volume).sum();
     let turnover = ticks.iter().filter_map(|tick| Some(tick.price * tick.volume?)).sum();
@@ -69,7 +195,15 @@ fn bar(mut ticks: Vec<&Tick>) -> Option<Bar> {
         turnover,
         vwap: average(turnover, volume),
         count: ticks.len() as i128,
+        first: edge(ticks.first()?),
+        last: edge(ticks.last()?),
+        revision: 0,
+        last_offset: 0,
     })
+}
+
+fn edge(tick: &Tick) -> Edge {
+    (tick.time, tick.feed.clone(), tick.partition, tick.offset, tick.index)
 }
 
 #[cfg(test)]
@@ -88,28 +222,74 @@ mod tests {
             price,
             volume,
             time,
+            sequence: None,
+            product: "trade".to_owned(),
+            appended: time,
             reused_id: false,
         }
     }
 
+    fn made(ticks: &[Tick]) -> BTreeMap<BarKey, Wanted> {
+        bars(&placed((100..).zip(ticks).map(|(at, tick)| (tick, 0, at)).collect()))
+    }
+
+    fn key(interval: &str, start: i64) -> BarKey {
+        ("t".to_owned(), "i".to_owned(), interval.to_owned(), start)
+    }
+
     #[test]
-    fn open_and_close_are_by_time_and_then_by_place() {
-        let ticks = [
+    fn open_and_close_are_by_time_then_sequence_then_place_and_every_tick_is_in_its_bars() {
+        let mut ticks = [
             tick(3, 59_000_000, 5, Some(2)),
             tick(1, 1, 7, None),
             tick(2, 1, 9, Some(4)),
-            tick(4, 60_000_000, 1, None),
+            tick(4, MINUTE, 1, None),
         ];
-        let bars = bars(&ticks, |tick, interval| tick.offset == 4 && interval == "1d");
-        let key = |interval: &str, start| ("t".to_owned(), "i".to_owned(), interval.to_owned(), start);
-        let first = &bars[&key("1m", 0)];
+        let of_day = made(&ticks);
+        let first = &of_day[&key("1m", 0)].bar;
         assert_eq!((first.open, first.high, first.low, first.close), (7, 9, 5, 5));
         assert_eq!(
             (first.volume, first.turnover, first.vwap, first.count),
             (6, 46, Some(8), 3)
         );
-        assert_eq!(bars[&key("1m", 60_000_000)].vwap, None);
-        assert_eq!((bars[&key("5m", 0)].count, bars[&key("1d", 0)].count), (4, 3));
-        assert_eq!(window_start(-1, 60_000_000), -60_000_000);
+        assert_eq!((first.first.3, first.last.3), (1, 3));
+        assert_eq!(of_day[&key("1m", MINUTE)].bar.vwap, None);
+        assert_eq!(
+            (of_day[&key("5m", 0)].bar.count, of_day[&key("1d", 0)].bar.count),
+            (4, 4)
+        );
+        assert_eq!(window_start(-1, MINUTE), -MINUTE);
+        ticks[1].sequence = Some(-5);
+        assert_eq!(
+            made(&ticks)[&key("1m", 0)].bar.open,
+            9,
+            "without a sequence it is earlier than with one"
+        );
+    }
+
+    #[test]
+    fn the_clock_of_the_partition_closes_windows_and_counts_what_comes_later() {
+        let mut ticks = [tick(1, 10, 1, None), tick(2, 20, 1, None), tick(3, 30, 1, None)];
+        // The second one moves the clock; the third was appended before the close by another raw partition's clock.
+        (ticks[1].appended, ticks[2].appended) = (MINUTE * 3 / 2, 40);
+        let minute = made(&ticks)[&key("1m", 0)].clone();
+        assert_eq!(
+            (minute.bar.revision, minute.is_closed, minute.bar.last_offset),
+            (2, true, 102)
+        );
+        ticks[1].appended -= 1;
+        let minute = made(&ticks)[&key("1m", 0)].clone();
+        assert_eq!((minute.bar.revision, minute.is_closed), (0, false));
+    }
+
+    #[test]
+    fn a_price_of_an_interval_replaces_the_one_before_and_makes_no_shorter_bar() {
+        let mut ticks = [tick(1, 0, 1, None), tick(2, 0, 8, None), tick(3, 5 * MINUTE, 4, None)];
+        ticks.iter_mut().for_each(|tick| tick.product = "rt5".to_owned());
+        let made = made(&ticks);
+        assert!(!made.contains_key(&key("1m", 0)));
+        assert_eq!((made[&key("5m", 0)].bar.open, made[&key("5m", 0)].bar.count), (8, 1));
+        let hour = &made[&key("1h", 0)].bar;
+        assert_eq!((hour.open, hour.close, hour.count), (8, 4, 2));
     }
 }

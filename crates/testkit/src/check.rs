@@ -1,10 +1,13 @@
 //! Compares what ought to be with what every store holds, without `FINAL` and without any view.
 
+mod bars;
+
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 
-use crate::bars::{self, Bar, BarKey, INTERVALS};
+pub use bars::{Placement, bars, late};
+
 use crate::expect::Expected;
 use crate::kafka::Record;
 use crate::numbers::at_scale;
@@ -120,126 +123,6 @@ fn says(row: &Row, tick: &Tick) -> anyhow::Result<bool> {
         && volume == tick.volume
         && cell(row, 9)?.parse() == Ok(tick.time)
         && (cell(row, 10)? == "1") == tick.reused_id)
-}
-
-/// Which intervals do not count which ticks, as the table says; impossible statements are findings.
-pub fn late(
-    clickhouse: &ClickHouse,
-    table: &str,
-    expected: &Expected,
-) -> anyhow::Result<(HashMap<Place, Vec<String>>, Comparison)> {
-    let rows = clickhouse.rows(&format!(
-        "SELECT feed, raw_partition, raw_offset, raw_index, arrayStringConcat(intervals, ','), \
-         toUnixTimestamp64Micro(watermark) FROM {table}"
-    ))?;
-    let known: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
-    let latest = expected.latest();
-    let mut late = HashMap::new();
-    let mut comparison = Comparison {
-        name: table.to_owned(),
-        expected: rows.len(),
-        found: rows.len(),
-        ..Comparison::default()
-    };
-    for row in &rows {
-        let origin = (
-            cell(row, 0)?.to_owned(),
-            cell(row, 1)?.parse()?,
-            cell(row, 2)?.parse()?,
-            cell(row, 3)?.parse()?,
-        );
-        let missed: Vec<String> = cell(row, 4)?.split(',').map(str::to_owned).collect();
-        let watermark: i64 = cell(row, 5)?.parse()?;
-        let Some(tick) = known.get(&origin) else {
-            comparison.wrong.push(format!("{row:?} has no tick in the log"));
-            continue;
-        };
-        // The watermark is 30 s behind some tick of the instrument, and 300 s past the end of a window that is too late.
-        let newest = latest
-            .get(&(tick.tenant.clone(), tick.instrument.clone()))
-            .map_or(i64::MIN, |tick| tick.time);
-        let too_late = |name: &String| {
-            INTERVALS.iter().any(|(interval, length)| {
-                interval == name && watermark >= bars::window_start(tick.time, *length) + length + 300_000_000
-            })
-        };
-        if watermark > newest - 30_000_000 || !missed.iter().all(too_late) {
-            comparison.wrong.push(format!("{row:?} was not late: {tick:?}"));
-        }
-        if late.insert(origin.clone(), missed).is_some() {
-            comparison.doubled.push(format!("{origin:?}"));
-        }
-    }
-    Ok((late, comparison))
-}
-
-/// The newest version of every bar against naive arithmetic over the expected ticks less the late ones.
-pub fn bars(
-    clickhouse: &ClickHouse,
-    table: &str,
-    expected: &Expected,
-    late: &HashMap<Place, Vec<String>>,
-) -> anyhow::Result<Comparison> {
-    let rows = clickhouse.rows(&format!(
-        "SELECT tenant_id, instrument_id, toString(interval), toUnixTimestamp64Micro(toDateTime64(window_start, 6, 'UTC')), version, \
-         open, high, low, close, volume, turnover, if(isNull(vwap), '-', toString(vwap)), trade_count FROM {table}"
-    ))?;
-    let mut newest: BTreeMap<BarKey, (u64, Bar)> = BTreeMap::new();
-    let mut comparison = Comparison {
-        name: table.to_owned(),
-        ..Comparison::default()
-    };
-    for row in &rows {
-        let key = (
-            cell(row, 0)?.to_owned(),
-            cell(row, 1)?.to_owned(),
-            cell(row, 2)?.to_owned(),
-            cell(row, 3)?.parse()?,
-        );
-        let version: u64 = cell(row, 4)?.parse()?;
-        let number = |index: usize, scale: usize| {
-            at_scale(cell(row, index)?, scale).with_context(|| format!("number {index} of {row:?}"))
-        };
-        let bar = Bar {
-            open: number(5, 8)?,
-            high: number(6, 8)?,
-            low: number(7, 8)?,
-            close: number(8, 8)?,
-            volume: number(9, 8)?,
-            turnover: number(10, 16)?,
-            vwap: if cell(row, 11)? == "-" {
-                None
-            } else {
-                Some(number(11, 8)?)
-            },
-            count: number(12, 0)?,
-        };
-        match newest.get(&key) {
-            Some((known, other)) if *known == version && *other != bar => {
-                comparison
-                    .wrong
-                    .push(format!("{key:?}: two contents of version {version}"));
-            }
-            Some((known, _)) if *known >= version => {}
-            _ => _ = newest.insert(key, (version, bar)),
-        }
-    }
-    let is_late = |tick: &Tick, interval: &str| {
-        late.get(&place(tick))
-            .is_some_and(|missed| missed.iter().any(|name| name == interval))
-    };
-    let mut wanted = bars::bars(&expected.ticks, is_late);
-    comparison.expected = wanted.len();
-    comparison.found = newest.len();
-    for (key, (_, bar)) in newest {
-        match wanted.remove(&key) {
-            Some(wanted) if wanted == bar => {}
-            Some(wanted) => comparison.wrong.push(format!("{key:?}: {bar:?} instead of {wanted:?}")),
-            None => comparison.wrong.push(format!("{key:?}: no tick lies in it")),
-        }
-    }
-    comparison.lost = wanted.into_keys().map(|key| format!("{key:?}")).collect();
-    Ok(comparison)
 }
 
 /// The served prices in PostgreSQL against the newest tick of every instrument.

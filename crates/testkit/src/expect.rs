@@ -92,7 +92,14 @@ impl Expected {
     }
 }
 
-/// Time, then origin: what decides between two ticks of an instrument.
-pub fn order(tick: &Tick) -> (i64, &str, i32, i64, i32) {
-    (tick.time, &tick.feed, tick.partition, tick.offset, tick.index)
+/// Time, then the producer's sequence where it gives one, then origin: what decides between two ticks of an instrument.
+pub fn order(tick: &Tick) -> (i64, Option<i64>, &str, i32, i64, i32) {
+    (
+        tick.time,
+        tick.sequence,
+        &tick.feed,
+        tick.partition,
+        tick.offset,
+        tick.index,
+    )
 }

@@ -31,6 +31,12 @@ pub struct Tick {
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
+    /// The producer's, where it gives one.
+    pub sequence: Option<i64>,
+    /// `trade`, `da`, `rt5`, …
+    pub product: String,
+    /// When the broker appended its message, in microseconds since 1970.
+    pub appended: i64,
     /// Its message has the id of another event; readers of the log know.
     pub reused_id: bool,
 }
@@ -156,6 +162,9 @@ impl Parser {
                 price,
                 volume: None,
                 time: time.timestamp().as_microsecond() - 300_000_000,
+                sequence: None,
+                product: "rt5".to_owned(),
+                appended: record.timestamp * 1000,
                 reused_id: false,
             });
         }
@@ -204,7 +213,8 @@ struct Fields {
     bid: Option<String>,
     ask: Option<String>,
     sequence: Option<String>,
-    day_ahead: bool,
+    /// As the producer names it.
+    product: Option<String>,
     /// Times that the message states beside the event's: they must be times.
     stated_times: Vec<Option<String>>,
     /// The shape's other required fields are there, and its version is known.
@@ -247,7 +257,8 @@ impl Fields {
         if time < 631_152_000_000_000 {
             return Err("time_out_of_range");
         }
-        if time - record.timestamp * 1000 > if self.day_ahead { NINE_DAYS } else { TEN_MINUTES } {
+        let product = product(self.product.as_deref(), &self.market);
+        if time - record.timestamp * 1000 > if product == "da" { NINE_DAYS } else { TEN_MINUTES } {
             return Err("future_time");
         }
         if volume.is_some_and(|volume| volume < 0) {
@@ -264,6 +275,9 @@ impl Fields {
             price,
             volume,
             time,
+            sequence: self.sequence.and_then(|text| text.parse().ok()),
+            product,
+            appended: record.timestamp * 1000,
             reused_id: false,
         })
     }
@@ -289,7 +303,7 @@ fn from_avro(value: &Value) -> Result<Fields, Refusal> {
         bid: scaled("bid"),
         ask: scaled("ask"),
         sequence: text("sequence"),
-        day_ahead: false,
+        product: None,
         stated_times: Vec::new(),
         complete: true,
     })
@@ -322,7 +336,7 @@ fn shape_a(envelope: &Object, payload: &Object) -> Result<Fields, Refusal> {
         bid: any(&raw, &["bid_price", "bid"]),
         ask: any(&raw, &["ask_price", "ask"]),
         sequence: None,
-        day_ahead: day_ahead(&raw),
+        product: any(&raw, &["product"]),
         stated_times: vec![any(envelope, &["timestamp"])],
         complete: required
             .iter()
@@ -362,7 +376,7 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
         bid: any(&raw, &["bid_price", "bid"]),
         ask: any(&raw, &["ask_price", "ask"]),
         sequence: any(&payload, &["sequence"]),
-        day_ahead: day_ahead(&raw),
+        product: any(&raw, &["product"]),
         stated_times: vec![any(top, &["occurred_at"])],
         complete: ["event_id", "tenant_id"].iter().all(|name| string(top, name).is_some())
             && string(top, "schema_version").is_some_and(|version| version == "1" || version.starts_with("1."))
@@ -370,9 +384,19 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
     })
 }
 
-fn day_ahead(raw: &Object) -> bool {
-    let plain = string(raw, "product").unwrap_or_default().to_lowercase();
-    matches!(plain.replace(['_', '-', ' '], "").as_str(), "da" | "dayahead")
+/// The product that a producer names: the known ones in any spelling, any other as it is.
+fn product(named: Option<&str>, market: &str) -> String {
+    let Some(named) = named.map(str::trim).filter(|name| !name.is_empty()) else {
+        return "trade".to_owned();
+    };
+    let plain = named.to_lowercase().replace(['_', '-', ' '], "");
+    match plain.as_str() {
+        "dayahead" => "da".to_owned(),
+        "realtime" if market.trim().eq_ignore_ascii_case("ercot") => "rt15".to_owned(),
+        "realtime" => "rt5".to_owned(),
+        "da" | "rt5" | "rt15" | "rth" | "exante" | "trade" => plain,
+        _ => named.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Absent on purpose: mending anything.
 
 pub mod bars;
+mod bars_sql;
 pub mod blocks;
 pub mod canonical;
 pub mod dead_letters;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use codec::Wire;
-use domain::Interval;
 use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
@@ -17,6 +16,7 @@ use super::report::{Check, Differences, VerifyReport};
 use super::tables::{self, Place, Table};
 use super::{bars, blocking};
 use crate::connection::Connection;
+use crate::products::{self, Products};
 
 /// Blocks that are looked into row by row, for each comparison.
 const BLOCKS_IN_DETAIL: usize = 64;
@@ -170,10 +170,22 @@ impl TableChecks<'_> {
         let ranges = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
         let table = self.table(&name, &[], Place::Source, &ranges).await?;
         positions(&table, report).await?;
-        let parts = tables::parts(tables::count(self.clickhouse, &names.table("enriched_ticks")).await?);
-        report
-            .checks
-            .push(bars::check(self.clickhouse, names, self.gaps, &intervals(self.connection)?, parts).await?);
+        let enriched = names.table("enriched_ticks");
+        let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
+        let mut reader = Reader::new(&self.connection.env);
+        let (products, intervals) = (Products::read(&mut reader), products::intervals(&mut reader)?);
+        let bars = bars::Bars {
+            clickhouse: self.clickhouse,
+            names,
+            gaps: self.gaps,
+            products: &products,
+            intervals: &intervals,
+            parts,
+            expired_before: &self.expired_before(&enriched).await?,
+        };
+        let (check, expired) = bars.check().await?;
+        report.checks.push(check);
+        report.notes.extend(expired);
         let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
         report.checks.push(Check::new(
             format!("{name}: versions with two contents"),
@@ -182,6 +194,22 @@ impl TableChecks<'_> {
             versions,
         ));
         Ok(())
+    }
+
+    /// The first offset that the table still holds, by partition: only where the log does not hold what is before it
+    /// either, since a row of a record that is still there is missing, not expired.
+    async fn expired_before(&self, table: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+        let (bootstrap, topics) = (
+            self.connection.settings.kafka_bootstrap.clone(),
+            vec![self.names().enriched.clone()],
+        );
+        let ranges = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
+        let mut first = tables::first_offsets(self.clickhouse, table).await?;
+        first.retain(|(partition, first)| {
+            let cut = ranges.iter().find(|range| range.lane.partition == *partition);
+            *first > 0 && cut.is_some_and(|range| range.is_cut)
+        });
+        Ok(first)
     }
 
     async fn table<'t>(
@@ -241,13 +269,4 @@ async fn compare(
     // At least one in each; a table that lacks most of its rows need not be listed.
     differences.total += rest.len() as u64;
     Ok(differences)
-}
-
-fn intervals(connection: &Connection) -> anyhow::Result<Vec<Interval>> {
-    let mut reader = Reader::new(&connection.env);
-    let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
-    names
-        .iter()
-        .map(|name| Interval::from_name(name).with_context(|| format!("AGGREGATION_BAR_INTERVALS holds '{name}'")))
-        .collect()
 }

@@ -288,6 +288,21 @@ pub async fn count(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<u64> 
     rows.first().map_or(Ok(0), |row| number(row, "rows"))
 }
 
+/// The smallest source offset of a table's rows, by source partition.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn first_offsets(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+    let sql = format!(
+        "SELECT toString(src_partition) AS partition, toString(min(src_offset)) AS first FROM {table} GROUP BY src_partition"
+    );
+    let rows = clickhouse.query_json(&sql).await;
+    let rows = rows.with_context(|| format!("read the first offsets of {table}"))?;
+    rows.iter()
+        .map(|row| Ok((number(row, "partition")?, number(row, "first")?)))
+        .collect()
+}
+
 /// Runs a query with the columns `row` (what to name) and `total` (how many there are).
 ///
 /// # Errors

@@ -1,0 +1,184 @@
+//! The question that recomputes bars: every bar from all ticks of its window, whichever way the pipeline made it. Pure.
+//!
+//! Invariant: every value is a function of the rows of `enriched_ticks`, their offsets and append times included. A row is
+//! *after the close* of a window iff the log's clock had passed the close with that row: the largest append time of the
+//! rows of its partition up to its offset is at least the end plus the product's delay. Times of closing are whole minutes
+//! and a delay of the product behind, so one step for each minute of the clock and delay is enough to know.
+//! All arithmetic is on exact decimals and 256-bit integers.
+
+use domain::Interval;
+use service::Names;
+
+use super::tables::literal;
+use crate::products::Products;
+
+/// Turnover / volume at scale 8, half to even, as `domain::Turnover::vwap` has it; volumes are never negative.
+const VWAP: &str = "abs(toInt256(reinterpretAsInt128(turnover_))) AS t_, \
+    greatest(toInt256(reinterpretAsInt128(volume_)), toInt256(1)) AS v_, intDiv(t_, v_) AS q_, t_ % v_ AS r_, \
+    q_ + (r_ * 2 > v_ OR (r_ * 2 = v_ AND q_ % 2 = 1)) AS rounded_, \
+    if(volume_ = 0 OR rounded_ >= toInt256('1000000000000000000'), '\\\\N', \
+    toString(if(turnover_ < 0, -rounded_, rounded_))) AS vwap_";
+/// Order of the ticks of a bar: event time, the producer's sequence where it gives one, origin.
+const EDGE: &str = "(toUnixTimestamp64Micro(timestamp), isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, \
+    raw_offset, raw_index)";
+const ORIGIN: &str = "(toString(feed), raw_partition, raw_offset, raw_index)";
+/// Every interval is a multiple of it.
+const STEP: i64 = 60_000_000;
+
+/// What is asked.
+pub struct Question<'a> {
+    /// Tables.
+    pub names: &'a Names,
+    /// When windows close.
+    pub products: &'a Products,
+    /// Bars of these intervals.
+    pub intervals: &'a [Interval],
+    /// Which instruments.
+    pub part: String,
+    /// ` AND NOT (…)`: ticks that aggregation has passed by accepted gaps.
+    pub passed: &'a str,
+    /// Partitions in which a difference may be one of accepted gaps.
+    pub excused: Vec<i32>,
+    /// The first offset that `enriched_ticks` still holds, by partition, where rows before it have expired.
+    pub expired_before: &'a [(i32, i64)],
+    /// Differences that are named.
+    pub named: usize,
+}
+
+impl Question<'_> {
+    /// One row of counts and examples.
+    pub fn sql(&self) -> String {
+        let named = self.named;
+        format!(
+            "SELECT toString(countIf(notEmpty(wanted) AND NOT excuse AND NOT expired)) AS expected, \
+             toString(countIf(notEmpty(newest) AND NOT excuse AND NOT expired)) AS found, toString(countIf(excuse)) AS excused, \
+             toString(countIf(expired)) AS expired_bars, toString(countIf(differs AND NOT excuse AND NOT expired)) AS differing, \
+             groupArrayIf({named})(key, expired) AS expired_examples, \
+             groupArrayIf({named})([key, wanted, newest], differs AND NOT excuse AND NOT expired) AS examples FROM (\
+             SELECT *, [tenant, instrument, label, toString(fromUnixTimestamp64Micro(start, 'UTC'))] AS key, \
+             wanted != newest AS differs, differs AND has({excused}, src) AS excuse, \
+             differs AND NOT excuse AND floor > 0 AND (empty(wanted) OR last_ < floor OR newest_rows > wanted_rows OR of_prices) AS expired FROM (\
+             SELECT tenant, instrument, label, start, any(src_) AS src, max(may_close_) AS may_close, max(of_prices_) AS of_prices, \
+             anyIf(content, is_wanted = 1) AS of_rows, anyIf(content, is_wanted = 0) AS newest, \
+             if(empty(of_rows), of_rows, arrayPushBack(arrayPopBack(of_rows), if(of_rows[-1] = '0' AND may_close AND newest[-1] = '1', \
+             '1', of_rows[-1]))) AS wanted, \
+             maxIf(rows_, is_wanted = 1) AS wanted_rows, maxIf(rows_, is_wanted = 0) AS newest_rows, \
+             maxIf(last_offset_, is_wanted = 0) AS last_, {floor} AS floor \
+             FROM ({wanted} UNION ALL {newest}) GROUP BY tenant, instrument, label, start))",
+            excused = array("Int32", self.excused.iter()),
+            floor = self.floor(),
+            wanted = self.wanted(),
+            newest = self.newest(),
+        )
+    }
+
+    // A bar that has lost rows shows it by its number of ticks; one of prices of intervals does not, since a lost row may have
+    // been the one that counted.
+    fn floor(&self) -> String {
+        let (partitions, floors): (Vec<i32>, Vec<i64>) = self.expired_before.iter().copied().unzip();
+        if partitions.is_empty() {
+            return "toInt64(0)".to_owned();
+        }
+        format!(
+            "transform(src, {}, {}, toInt64(0))",
+            array("Int32", partitions.iter()),
+            array("Int64", floors.iter())
+        )
+    }
+
+    /// By partition and delay, the offset with which the log's clock less the delay has reached each whole minute.
+    fn steps(&self) -> String {
+        let behind = "(toUnixTimestamp64Micro(appended_at) - delay)";
+        format!(
+            "SELECT sp, delay, first, max(minute) OVER (PARTITION BY sp, delay ORDER BY first \
+             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS passed FROM (\
+             SELECT src_partition AS sp, delay, {behind} - positiveModulo({behind}, {STEP}) AS minute, min(src_offset) AS first \
+             FROM {enriched} ARRAY JOIN {delays} AS delay WHERE 1{passed} GROUP BY sp, delay, minute)",
+            enriched = self.names.table("enriched_ticks"),
+            delays = array("Int64", self.products.close_delays().iter()),
+            passed = self.passed,
+        )
+    }
+
+    /// Every row that makes bars, and whether its numbers are in them: of the prices of one interval the last one's are.
+    fn ticks(&self) -> String {
+        format!(
+            "SELECT tenant_id, instrument_id, price, volume, src_partition, src_offset, toUnixTimestamp64Micro(timestamp) AS micros, \
+             {EDGE} AS edge, {delay} AS delay, {nominal} AS nominal, \
+             kind = 'trade' OR {ORIGIN} = max({ORIGIN}) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind) AS counts \
+             FROM {enriched} WHERE {part}{passed}",
+            delay = self.products.sql(|rule| rule.close_after),
+            nominal = self.products.sql(|rule| rule.nominal),
+            enriched = self.names.table("enriched_ticks"),
+            part = self.part,
+            passed = self.passed,
+        )
+    }
+
+    fn wanted(&self) -> String {
+        let texts = |edge: &str| {
+            format!(
+                "toString({edge}.1), concat({edge}.4, '/', toString({edge}.5), '/', toString({edge}.6), '/', toString({edge}.7))"
+            )
+        };
+        let (steps, ticks) = (self.steps(), self.ticks());
+        let labels = array("String", self.intervals.iter().map(|interval| literal(interval.name())));
+        let lengths = array("Int64", self.intervals.iter().map(|interval| interval.micros()));
+        let bars = format!(
+            "SELECT tenant_id, instrument_id, kept.1 AS label, micros - positiveModulo(micros, kept.2) AS start, \
+             start + any(kept.2) + max(delay) AS closes_, argMinIf(price, edge, counts) AS open_, maxIf(price, counts) AS high_, \
+             minIf(price, counts) AS low_, argMaxIf(price, edge, counts) AS close_, \
+             sumIf(toDecimal128(ifNull(volume, 0), 8), counts) AS volume_, \
+             sumIf(toDecimal128(price, 8) * toDecimal128(ifNull(volume, 0), 8), counts) AS turnover_, \
+             countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
+             max(src_offset) AS last_offset_, any(src_partition) AS src_, count() AS rows_, \
+             countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, max(delay) AS delay_, max(nominal) > 0 AS of_prices_ \
+             FROM (SELECT ticks.*, steps.passed AS passed FROM ({ticks}) AS ticks ASOF LEFT JOIN ({steps}) AS steps \
+             ON ticks.src_partition = steps.sp AND ticks.delay = steps.delay AND ticks.src_offset >= steps.first) \
+             ARRAY JOIN arrayFilter(i -> i.2 >= nominal, arrayZip({labels}, {lengths})) AS kept \
+             GROUP BY tenant_id, instrument_id, label, start"
+        );
+        format!(
+            "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, label, start, src_, 1 AS is_wanted, \
+             closes_ <= toUnixTimestamp64Micro(now64(6)) AS may_close_, of_prices_, toUInt64(rows_) AS rows_, last_offset_, \
+             [toString(open_), toString(high_), toString(low_), toString(close_), toString(volume_), toString(turnover_), vwap_, \
+             toString(count_), {first}, {last}, toString(last_offset_), toString(revision_), \
+             if(now_.passed >= closes_ - delay_, '1', '0')] AS content FROM (SELECT *, {VWAP} FROM ({bars})) AS bars \
+             LEFT JOIN (SELECT sp, delay, max(passed) AS passed FROM ({steps}) GROUP BY sp, delay) AS now_ \
+             ON bars.src_ = now_.sp AND bars.delay_ = now_.delay",
+            first = texts("first_"),
+            last = texts("last_"),
+        )
+    }
+
+    fn newest(&self) -> String {
+        let place = |edge: &str| {
+            format!(
+                "concat({edge}_feed, '/', toString({edge}_partition), '/', toString({edge}_offset), '/', toString({edge}_index))"
+            )
+        };
+        let labels: Vec<String> = self.intervals.iter().map(|interval| literal(interval.name())).collect();
+        format!(
+            "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, toString(interval) AS label, \
+             toUnixTimestamp64Micro(window_start) AS start, src_partition AS src_, 0 AS is_wanted, 0 AS may_close_, 0 AS of_prices_, \
+             toUInt64(trade_count) AS rows_, toInt64(intDiv(version, 2)) AS last_offset_, \
+             [toString(open), toString(high), toString(low), toString(close), toString(volume), toString(turnover), \
+             ifNull(toString(reinterpretAsInt64(vwap)), '\\\\N'), toString(trade_count), \
+             toString(toUnixTimestamp64Micro(open_time)), {first}, toString(toUnixTimestamp64Micro(close_time)), {last}, \
+             toString(intDiv(version, 2)), toString(revision), toString(toUInt8(closed))] AS content FROM (\
+             SELECT * FROM {bars} WHERE {part} AND interval IN ({labels}) \
+             ORDER BY version DESC LIMIT 1 BY tenant_id, instrument_id, interval, window_start)",
+            first = place("first"),
+            last = place("last"),
+            bars = self.names.table("bars"),
+            part = self.part,
+            labels = labels.join(", "),
+        )
+    }
+}
+
+fn array<T: ToString>(of: &str, values: impl Iterator<Item = T>) -> String {
+    let values: Vec<String> = values.map(|value| value.to_string()).collect();
+    // A literal of an empty array has no type.
+    format!("CAST([{}], 'Array({of})')", values.join(", "))
+}
