@@ -1,6 +1,7 @@
 //! A load of raw messages with a ledger: what was published is known from the publishing, not from the log.
 //!
-//! Role: ticks of made-up instruments in message shapes A and B, some late, some repeated (as bytes, and as a producer's
+//! Role: ticks of made-up instruments in message shapes A and B: live trades, prices of intervals and their corrections,
+//! day-ahead hours in any order, producers that are minutes, an hour and years late; some repeated (as bytes, and as a producer's
 //! retry with other transport fields), some under an id that another tenant or another price has, some poison (a price that
 //! is none, and what hostile producers send: bytes, sizes, headers, nulls), at a steady rate from a thread of its own, through restarts of the broker. Otherwise every event id is unique within seed and
 //! session, so that the ledger can be compared with what a reader of the log counts.
@@ -8,6 +9,8 @@
 
 mod hostile;
 mod messages;
+mod said;
+mod times;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -229,7 +232,7 @@ impl Publishing {
         self.sent.fetch_add(1, Ordering::SeqCst);
         let topic = self.maker.plan().topic.clone();
         let mut record = BaseRecord::<[u8], [u8]>::to(&topic);
-        (record.key, record.payload) = (made.key.as_deref(), made.payload.as_deref());
+        (record.key, record.payload, record.partition) = (made.key.as_deref(), made.payload.as_deref(), made.partition);
         if !made.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(made.headers.len());
             record.headers = Some(made.headers.iter().fold(headers, |headers, (key, value)| {

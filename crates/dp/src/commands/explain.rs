@@ -47,10 +47,12 @@ enum What {
     Row(RowArgs),
 }
 
-/// A bar: its versions, the ticks that it counts or not, and their raw messages
+/// A bar: its versions, which way it was made and why, the ticks that it counts or not, and their raw messages
 ///
-/// The numbers are recomputed from the ticks and compared digit for digit. A tick that came after the end of the bar made a
-/// revision; one that came too late stands in late_ticks; a repeated event has no row, and is named at the message it repeats.
+/// The numbers are recomputed from the ticks and compared digit for digit. A bar is made by the stream, or from the rows of
+/// enriched_ticks where a tick came when the window was forgotten, or where the price of an interval was published again:
+/// these ticks are named with their places. A tick that came after the close of the bar made a revision; a repeated event has
+/// no row, and is named at the message it repeats.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \

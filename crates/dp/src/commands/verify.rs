@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
+use crate::verify::quiet;
 use crate::verify::report::{Check, VerifyReport};
 use crate::verify::{self, VerifyOptions};
 
 /// Reconcile the whole pipeline with the raw log, and name every row that is wrong.
 ///
 /// Reads the raw topics once more with normalization's own rules, and compares: dead letters, market_ticks,
-/// enriched_ticks, late_ticks, bars (recomputed in SQL), the latest prices in Postgres and Redis. A row that was lost,
-/// doubled or changed is named with both values. Nothing is mended.
+/// enriched_ticks, late_ticks, bars (every one recomputed in SQL from all ticks of its window), the latest prices in
+/// Postgres and Redis. A row that was lost, doubled or changed is named with both values. Late ticks whose bars are still
+/// on their way are waited for, and counted. Nothing is changed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 everything agrees; 1 something differs, or the system is not quiet; 2 a server \
@@ -63,6 +65,13 @@ pub fn shown(report: &VerifyReport) -> String {
     for check in report.checks.iter().filter(|check| !check.ok) {
         text.push_str(&named(check));
     }
+    text.push_str(&format!(
+        "\nstill on its way: {}",
+        match quiet::in_words(&report.on_the_way) {
+            none if none.is_empty() => "nothing".to_owned(),
+            some => some,
+        }
+    ));
     for note in &report.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
@@ -95,12 +104,18 @@ fn named(check: &Check) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::quiet::OnTheWay;
 
     #[test]
     fn a_difference_is_shown_with_its_check_and_a_count() {
         let differences = (0..25).map(|number| format!("row {number}")).collect();
         let report = VerifyReport {
             quiet: true,
+            on_the_way: vec![OnTheWay {
+                group: "restate".to_owned(),
+                messages: 12,
+                restates: true,
+            }],
             checks: vec![Check::new("market_ticks", 1_000_000, 999_975, differences)],
             notes: vec!["something".to_owned()],
         };
@@ -110,6 +125,7 @@ mod tests {
             "DIFFERS",
             "25 difference(s)",
             "  row 19\n  … and 5 more",
+            "still on its way: restate is 12 late tick(s) behind",
             "note: something",
             "There are differences.",
         ] {

@@ -1,13 +1,15 @@
-//! A bar and the ticks of its window: which it counts, which not and why, and whether its numbers follow from them. Pure.
+//! A bar and the ticks of its window: which it counts, which not and why, which way it was made, and whether its numbers
+//! follow from them. Pure.
 
 use std::collections::BTreeMap;
 
-use domain::{Micros, Window};
+use domain::{Micros, Origin, Window};
 use serde::Serialize;
 
 use super::logs::RawRecord;
 use super::numbers::{Compared, compare, recompute};
-use super::{At, BarRow, TickRow};
+use super::{At, BarRow, Place, TickRow};
+use crate::products::Products;
 
 /// Whether the bar's newest version counts a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -15,8 +17,8 @@ use super::{At, BarRow, TickRow};
 pub enum Counted {
     /// It does.
     Yes,
-    /// It came too late: the window was forgotten. It stands in `late_ticks`.
-    TooLate,
+    /// The price of its interval was published again: the last one counts.
+    Replaced,
     /// It lies in the enriched topic after the last tick of this version.
     AfterThisVersion,
     /// It is normalized, and `enriched_ticks` has no row of it.
@@ -33,8 +35,43 @@ pub struct TracedTick {
     pub counted: Counted,
     /// Numbers of the bar that are this tick's own: open, high, low, close.
     pub gives: Vec<&'static str>,
-    /// Whether the instrument's watermark had passed the end of the window when it was read: it made a revision.
+    /// Whether the log's clock had closed the window when it was read: it made a revision.
     pub after_close: bool,
+}
+
+/// How the newest version was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// From the ticks as they came.
+    Stream,
+    /// From the rows of `enriched_ticks`, since some tick took the table's way.
+    Table,
+}
+
+/// Why a tick took the table's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The log's clock had forgotten the window.
+    Late,
+    /// The price of its interval had been published before.
+    SameIntervalAgain,
+    /// An earlier tick had taken the table's way, and from then on the window is made from the table.
+    WindowFromTheTable,
+}
+
+/// A tick that took the table's way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Detour {
+    pub tick_id: String,
+    pub cause: Cause,
+    /// The log's clock with this tick.
+    pub clock: At,
+    pub enriched: Place,
+    /// Where it lies in the late topic.
+    pub late: Place,
 }
 
 /// A bar traced back.
@@ -52,7 +89,11 @@ pub struct BarTrace {
     pub numbers: Vec<Compared>,
     /// Whether all of them agree.
     pub agrees: bool,
-    /// Every tick of the window, by event time, then origin.
+    /// Which way the newest version was made.
+    pub way: Way,
+    /// The ticks because of which it was made from the table, by enriched offset.
+    pub because: Vec<Detour>,
+    /// Every tick of the window, by event time, sequence, origin.
     pub ticks: Vec<TracedTick>,
     /// How many of them are shown to people.
     #[serde(skip)]
@@ -62,8 +103,28 @@ pub struct BarTrace {
     pub notes: Vec<String>,
 }
 
-/// What the newest version counts, and its numbers compared. `newest_by_then` is by tick the largest event time of the
-/// instrument when the tick was read, `delay` that of the watermark.
+/// What a bar is made of.
+pub struct Parts {
+    /// Every tick of the window.
+    pub ticks: Vec<TracedTick>,
+    /// The numbers of the version, compared.
+    pub numbers: Vec<Compared>,
+    /// Ticks of this version that took the table's way, by enriched offset.
+    pub because: Vec<Detour>,
+}
+
+impl Parts {
+    /// Which way the version was made. A window that one tick has led to the table is made from it ever after.
+    pub fn way(&self) -> Way {
+        if self.because.is_empty() {
+            Way::Stream
+        } else {
+            Way::Table
+        }
+    }
+}
+
+/// What the newest version counts, and its numbers compared. `clocks` is by enriched offset the log's clock with the tick.
 ///
 /// # Errors
 /// A number of a row is no decimal.
@@ -71,20 +132,31 @@ pub fn assemble(
     bar: &BarRow,
     window: Window,
     ticks: Vec<TickRow>,
-    newest_by_then: &BTreeMap<String, Micros>,
-    delay: Micros,
-) -> anyhow::Result<(Vec<TracedTick>, Vec<Compared>)> {
-    let counted = |tick: &TickRow| match &tick.enriched {
-        None => Counted::NotEnriched,
-        Some(_) if tick.is_late_for(&bar.interval) => Counted::TooLate,
-        Some(place) if place.offset > bar.last_enriched_offset => Counted::AfterThisVersion,
-        Some(_) => Counted::Yes,
+    clocks: &BTreeMap<i64, Micros>,
+    products: &Products,
+) -> anyhow::Result<Parts> {
+    let of_version = |tick: &TickRow| {
+        let place = tick.enriched.as_ref()?;
+        (place.offset <= bar.last_enriched_offset).then_some(place.offset)
+    };
+    let last_of_interval = last_of_intervals(ticks.iter().filter(|tick| of_version(tick).is_some()));
+    let counted = |tick: &TickRow| match (&tick.enriched, of_version(tick)) {
+        (None, _) => Counted::NotEnriched,
+        (Some(_), None) => Counted::AfterThisVersion,
+        _ if tick.is_of_interval && !last_of_interval.contains(&tick.tick_id) => Counted::Replaced,
+        _ => Counted::Yes,
     };
     let those: Vec<&TickRow> = ticks.iter().filter(|tick| counted(tick) == Counted::Yes).collect();
     let numbers = recompute(&those)?;
-    let compared = compare(&bar.numbers, numbers.as_ref());
-    let traced = ticks.into_iter().map(|tick| {
-        let counted = counted(&tick);
+    let clock = |tick: &TickRow| clocks.get(&tick.enriched.as_ref()?.offset).copied();
+    let mut because: Vec<Detour> = ticks
+        .iter()
+        .filter(|tick| of_version(tick).is_some())
+        .filter_map(|tick| detour(tick, window, &ticks, clock(tick)?, products))
+        .collect();
+    because.sort_by_key(|detour| detour.enriched.offset);
+    let traced = ticks.iter().map(|tick| {
+        let counted = counted(tick);
         let mut gives = Vec::new();
         if let (Counted::Yes, Some(numbers)) = (counted, &numbers) {
             let own = [
@@ -95,16 +167,58 @@ pub fn assemble(
             ];
             gives.extend(own.into_iter().filter(|(_, is)| *is).map(|(name, _)| name));
         }
-        let newest = newest_by_then.get(&tick.tick_id);
-        let after_close = newest.is_some_and(|newest| newest.saturating_sub(delay) >= window.end());
+        let closes = window.end().saturating_add(products.rule(&tick.product).close_after);
         TracedTick {
-            tick,
+            tick: tick.clone(),
             counted,
             gives,
-            after_close,
+            after_close: clock(tick).is_some_and(|clock| clock >= closes),
         }
     });
-    Ok((traced.collect(), compared))
+    Ok(Parts {
+        ticks: traced.collect(),
+        numbers: compare(&bar.numbers, numbers.as_ref()),
+        because,
+    })
+}
+
+/// Of the prices of each interval the id of the last one, by origin.
+fn last_of_intervals<'t>(ticks: impl Iterator<Item = &'t TickRow>) -> Vec<String> {
+    let mut last: BTreeMap<Micros, (Origin<'t>, &'t TickRow)> = BTreeMap::new();
+    for tick in ticks.filter(|tick| tick.is_of_interval) {
+        let known = last.entry(tick.event_time.0).or_insert((tick.origin(), tick));
+        if tick.origin() > known.0 {
+            *known = (tick.origin(), tick);
+        }
+    }
+    last.into_values().map(|(_, tick)| tick.tick_id.clone()).collect()
+}
+
+fn detour(tick: &TickRow, window: Window, ticks: &[TickRow], clock: Micros, products: &Products) -> Option<Detour> {
+    let late = tick.late_for(window.interval.name())?;
+    let enriched = tick.enriched.clone()?;
+    let before = |other: &TickRow| {
+        other
+            .enriched
+            .as_ref()
+            .is_some_and(|place| place.offset < enriched.offset)
+    };
+    let again = |other: &TickRow| other.event_time == tick.event_time && before(other);
+    let forgets = window.end().saturating_add(products.rule(&tick.product).forget_after);
+    let cause = if clock >= forgets {
+        Cause::Late
+    } else if tick.is_of_interval && ticks.iter().any(again) {
+        Cause::SameIntervalAgain
+    } else {
+        Cause::WindowFromTheTable
+    };
+    Some(Detour {
+        tick_id: tick.tick_id.clone(),
+        cause,
+        clock: At(clock),
+        enriched,
+        late: late.place.clone(),
+    })
 }
 
 /// What is to be said about the trace; `revision` is that of the newest version.
@@ -121,12 +235,28 @@ pub fn notes(trace: &BarTrace, revision: i32) -> Vec<String> {
             "the stored bar does not follow from its ticks: `dp verify` names every row that is wrong".to_owned(),
         );
     }
-    let is_revision = |tick: &&TracedTick| tick.after_close && tick.counted == Counted::Yes;
-    let after = trace.ticks.iter().filter(is_revision).count();
+    let in_version = |tick: &&TracedTick| matches!(tick.counted, Counted::Yes | Counted::Replaced);
+    let after = trace
+        .ticks
+        .iter()
+        .filter(in_version)
+        .filter(|tick| tick.after_close)
+        .count();
     if i64::try_from(after).ok() != Some(i64::from(revision)) {
         notes.push(format!(
-            "{after} ticks came after the end by AGGREGATION_WATERMARK_DELAY_MS as it is set here, and the bar counts {revision}: \
-             set it as the service has it"
+            "{after} ticks came after the close by the settings here (AGGREGATION_WATERMARK_DELAY_MS), and the bar counts \
+             {revision}: set them as the service has them, or see `dp verify`"
+        ));
+    }
+    let on_their_way = trace
+        .ticks
+        .iter()
+        .filter(|tick| tick.counted == Counted::AfterThisVersion && tick.tick.late_for(&trace.interval).is_some())
+        .count();
+    if on_their_way > 0 {
+        notes.push(format!(
+            "{on_their_way} ticks took the table's way, and the version with them is not there yet: look again in a moment; \
+             `dp groups` shows how far that stage is"
         ));
     }
     notes
@@ -137,8 +267,8 @@ pub fn notes(trace: &BarTrace, revision: i32) -> Vec<String> {
 pub(crate) mod tests {
     use domain::Interval;
 
+    use super::super::LateRow;
     use super::super::numbers::tests::tick;
-    use super::super::{LateRow, Place};
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
@@ -159,62 +289,94 @@ pub(crate) mod tests {
         }
     }
 
-    /// A minute of three ticks: one in time, one after the end, one too late, and one that this version does not know.
-    pub(crate) fn traced() -> (BarRow, Vec<TracedTick>, Vec<Compared>) {
-        let window = Interval::OneMinute.window_of(0);
-        let (first, revising) = (enriched(1, 10, "2"), enriched(3, 5, "1"));
-        let late = TickRow {
+    fn late(tick: TickRow, clock: i64) -> TickRow {
+        TickRow {
             late: Some(LateRow {
                 intervals: vec!["1m".to_owned()],
-                watermark: At(10 * MINUTE),
+                clock: At(clock),
                 place: place("late", 0),
             }),
-            ..enriched(4, 7, "9")
-        };
-        let numbers = recompute(&[&first, &revising]).unwrap().unwrap();
+            ..tick
+        }
+    }
+
+    fn products() -> Products {
+        Products::read(&mut service::Reader::new(&service::Env::new()))
+    }
+
+    /// A minute of five ticks: one in time, one after the close, one late, and two that this version does not know.
+    pub(crate) fn traced() -> (BarRow, Parts) {
+        let window = Interval::OneMinute.window_of(0);
+        let (first, revising) = (enriched(1, 10, "2"), enriched(3, 5, "1"));
+        let late_one = late(enriched(4, 7, "9"), 10 * MINUTE);
+        let numbers = recompute(&[&first, &revising, &late_one]).unwrap().unwrap();
         let bar = BarRow {
             interval: "1m".to_owned(),
             window_start: At(0),
-            version: 103 * 2 + 1,
-            last_enriched_offset: 103,
+            version: 104 * 2 + 1,
+            last_enriched_offset: 104,
             closed: true,
-            revision: 1,
+            revision: 2,
             numbers,
             place: place("bars", 7),
             ingested_at: At(MINUTE),
         };
-        let newest_by_then = [("raw/0/1/0", 10), ("raw/0/3/0", 2 * MINUTE), ("raw/0/4/0", 10 * MINUTE)];
-        let newest_by_then = newest_by_then.map(|(id, time)| (id.to_owned(), time)).into();
-        let ticks = vec![first, revising, late, enriched(5, 8, "3"), tick(6, 9, "4", None)];
-        let (ticks, compared) = assemble(&bar, window, ticks, &newest_by_then, 30_000_000).unwrap();
-        (bar, ticks, compared)
+        let clocks = BTreeMap::from([(101, 10), (103, 2 * MINUTE), (104, 10 * MINUTE)]);
+        let ticks = vec![first, revising, late_one, enriched(5, 8, "3"), tick(6, 9, "4", None)];
+        let parts = assemble(&bar, window, ticks, &clocks, &products()).unwrap();
+        (bar, parts)
     }
 
     #[test]
     fn each_tick_is_counted_or_has_its_reason() {
-        let (_, ticks, compared) = traced();
-        let counted: Vec<Counted> = ticks.iter().map(|tick| tick.counted).collect();
+        let (_, parts) = traced();
+        let counted: Vec<Counted> = parts.ticks.iter().map(|tick| tick.counted).collect();
         assert_eq!(
             counted,
             [
                 Counted::Yes,
                 Counted::Yes,
-                Counted::TooLate,
+                Counted::Yes,
                 Counted::AfterThisVersion,
                 Counted::NotEnriched
             ]
         );
-        assert!(compared.iter().all(|number| number.agrees), "{compared:?}");
-        assert_eq!(
-            (&ticks[0].gives[..], &ticks[1].gives[..]),
-            (&["high", "close"][..], &["open", "low"][..])
-        );
+        assert!(parts.numbers.iter().all(|number| number.agrees), "{:?}", parts.numbers);
+        let gives: Vec<&[&str]> = parts.ticks.iter().map(|tick| &tick.gives[..]).collect();
+        assert_eq!(gives, [&["close"][..], &["open", "low"], &["high"], &[], &[]]);
     }
 
     #[test]
-    fn a_tick_that_was_read_after_the_end_by_the_watermark_made_the_revision() {
-        let (_, ticks, _) = traced();
-        let after: Vec<bool> = ticks.iter().map(|tick| tick.after_close).collect();
+    fn what_the_clock_of_the_log_had_closed_made_a_revision_and_what_it_had_forgotten_came_by_the_table() {
+        let (_, parts) = traced();
+        let after: Vec<bool> = parts.ticks.iter().map(|tick| tick.after_close).collect();
         assert_eq!(after, [false, true, true, false, false]);
+        assert_eq!(parts.way(), Way::Table);
+        let because: Vec<(&str, Cause, i64)> = parts
+            .because
+            .iter()
+            .map(|detour| (&*detour.tick_id, detour.cause, detour.late.offset))
+            .collect();
+        assert_eq!(because, [("raw/0/4/0", Cause::Late, 0)]);
+    }
+
+    #[test]
+    fn a_price_of_an_interval_that_is_published_again_replaces_the_one_before() {
+        let price = |offset, time, digits: &str| TickRow {
+            product: "rt5".to_owned(),
+            is_of_interval: true,
+            ..enriched(offset, time, digits)
+        };
+        let window = Interval::OneMinute.window_of(0);
+        let ticks = vec![price(1, 0, "2"), late(price(2, 0, "7"), 10), late(price(3, 5, "1"), 10)];
+        let (mut bar, _) = traced();
+        bar.numbers = recompute(&[&ticks[1], &ticks[2]]).unwrap().unwrap();
+        let clocks = BTreeMap::from([(101, 10), (102, 10), (103, 10)]);
+        let parts = assemble(&bar, window, ticks, &clocks, &products()).unwrap();
+        let counted: Vec<Counted> = parts.ticks.iter().map(|tick| tick.counted).collect();
+        assert_eq!(counted, [Counted::Replaced, Counted::Yes, Counted::Yes]);
+        assert!(parts.numbers.iter().all(|number| number.agrees), "{:?}", parts.numbers);
+        let causes: Vec<Cause> = parts.because.iter().map(|detour| detour.cause).collect();
+        assert_eq!(causes, [Cause::SameIntervalAgain, Cause::WindowFromTheTable]);
     }
 }

@@ -68,32 +68,40 @@ pub struct TickRow {
     pub event_time: At,
     pub price: String,
     pub volume: Option<String>,
+    pub product: String,
+    /// Whether it is the price of an interval: the last one of an interval replaces those before.
+    pub is_of_interval: bool,
+    /// The producer's, where it gives one.
+    pub sequence: Option<i64>,
     pub appended_at: At,
     /// Where it lies in the normalized topic; `None` while `market_ticks` has no row of it.
     pub normalized: Option<Place>,
     /// Where it lies in the enriched topic; `None` while `enriched_ticks` has no row of it.
     pub enriched: Option<Place>,
-    /// That it came too late for some windows.
+    /// That it took the table's way for some windows.
     pub late: Option<LateRow>,
 }
 
 impl TickRow {
-    /// What orders the ticks of a bar: event time, then origin.
-    pub fn rank(&self) -> (Micros, Origin<'_>) {
-        let origin = Origin {
+    /// What orders the ticks of a bar: event time, the producer's sequence, origin.
+    pub fn rank(&self) -> (Micros, Option<i64>, Origin<'_>) {
+        (self.event_time.0, self.sequence, self.origin())
+    }
+
+    /// Where its raw message lies.
+    pub fn origin(&self) -> Origin<'_> {
+        Origin {
             feed: &self.raw.topic,
             partition: self.raw.partition,
             offset: self.raw.offset,
             index: self.index,
-        };
-        (self.event_time.0, origin)
+        }
     }
 
-    /// Whether it came too late for the windows of this interval.
-    pub fn is_late_for(&self, interval: &str) -> bool {
-        self.late
-            .as_ref()
-            .is_some_and(|late| late.intervals.iter().any(|missed| missed == interval))
+    /// That it took the table's way for the window of this interval.
+    pub fn late_for(&self, interval: &str) -> Option<&LateRow> {
+        let late = self.late.as_ref()?;
+        late.intervals.iter().any(|missed| missed == interval).then_some(late)
     }
 }
 
@@ -101,10 +109,10 @@ impl TickRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct LateRow {
-    /// Windows that do not count the tick.
+    /// Intervals whose bars are made from the tables with this tick.
     pub intervals: Vec<String>,
-    /// Of the instrument, when the tick was read.
-    pub watermark: At,
+    /// The log's clock when the tick was read.
+    pub clock: At,
     /// Where it lies in the late topic.
     pub place: Place,
 }
@@ -119,7 +127,7 @@ pub struct BarRow {
     /// The enriched offset of the last tick applied.
     pub last_enriched_offset: i64,
     pub closed: bool,
-    /// Ticks applied after the watermark had passed the end.
+    /// Ticks of the window that came after its close.
     pub revision: i32,
     pub numbers: numbers::Numbers,
     /// Where it lies in the bars topic.

@@ -18,25 +18,21 @@ use super::served::{self, Quote};
 use super::tables::{Instrument, Tables};
 use super::{At, Place, TickRow};
 use crate::connection::Connection;
+use crate::products::Products;
 
 /// Messages around the ticks of a bar that are looked through for repetitions.
 const LOOKED_THROUGH: i64 = 300_000;
 
-/// Normalization's settings, and the delay of aggregation's watermark.
+/// Normalization's settings, and when windows close.
 ///
 /// # Errors
 /// A variable cannot be read.
-pub fn own_settings(connection: &Connection) -> anyhow::Result<(Config, Micros)> {
+pub fn own_settings(connection: &Connection) -> anyhow::Result<(Config, Products)> {
     let mut reader = Reader::new(&connection.env);
     let config = normalization::config::read(&mut reader);
-    let delay = reader.number(
-        "AGGREGATION_WATERMARK_DELAY_MS",
-        30_000,
-        0..=86_400_000,
-        "how far the watermark stays behind the newest event time",
-    );
+    let products = Products::read(&mut reader);
     reader.finish()?;
-    Ok((config, delay as Micros * 1_000))
+    Ok((config, products))
 }
 
 /// The servers, and how they are asked.
@@ -45,7 +41,7 @@ pub struct Session<'a> {
     clients: Clients,
     clickhouse: stores::ClickHouse,
     reading: RawReading,
-    watermark_delay: Micros,
+    products: Products,
     limit: usize,
 }
 
@@ -55,7 +51,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A setting cannot be used, or the schema registry does not answer.
     pub async fn open(connection: &'a Connection, shown: usize, limit: usize) -> anyhow::Result<Session<'a>> {
-        let (config, watermark_delay) = own_settings(connection)?;
+        let (config, products) = own_settings(connection)?;
         let uses = [Dependency::ClickHouse, Dependency::Postgres, Dependency::Redis].map(Use::required);
         let clients = Clients::connect(&uses, &connection.settings, &connection.names)
             .map_err(|error| anyhow::anyhow!(error))
@@ -70,7 +66,7 @@ impl<'a> Session<'a> {
                 shown,
             },
             connection,
-            watermark_delay,
+            products,
             limit,
         })
     }
@@ -93,9 +89,10 @@ impl<'a> Session<'a> {
             return Err(self.no_bar(instrument, window).await?);
         };
         let ticks = tables.ticks_of(instrument, window).await?;
-        let newest_by_then = tables.newest_by_then(instrument, window).await?;
-        let (ticks, numbers) = assemble(&newest, window, ticks, &newest_by_then, self.watermark_delay)?;
-        let places = ticks
+        let clocks = tables.clocks(instrument, window).await?;
+        let parts = assemble(&newest, window, ticks, &clocks, &self.products)?;
+        let places = parts
+            .ticks
             .iter()
             .take(self.limit)
             .map(|tick| tick.tick.raw.clone())
@@ -107,10 +104,12 @@ impl<'a> Session<'a> {
             window_start: At(window.start),
             window_end: At(window.end()),
             versions,
-            agrees: numbers.iter().all(|number| number.agrees),
-            numbers,
+            way: parts.way(),
+            because: parts.because,
+            agrees: parts.numbers.iter().all(|number| number.agrees),
+            numbers: parts.numbers,
             raw: self.raw(places, Search::UpTo(LOOKED_THROUGH)).await?,
-            ticks,
+            ticks: parts.ticks,
             shown: self.limit,
             notes: Vec::new(),
         };

@@ -44,7 +44,8 @@ const PLACES: &str = "toString(feed) AS feed_, toString(raw_partition) AS raw_pa
     toString(raw_index) AS raw_index_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_";
 const TICK: &str = "toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_, source_event_id, \
     toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(price) AS price_, \
-    if(isNull(volume), NULL, toString(volume)) AS volume_, toString(toUnixTimestamp64Micro(appended_at)) AS appended_";
+    if(isNull(volume), NULL, toString(volume)) AS volume_, toString(toUnixTimestamp64Micro(appended_at)) AS appended_, \
+    toString(product) AS product_, toString(kind) AS kind_, if(isNull(sequence), NULL, toString(sequence)) AS sequence_";
 
 impl Tables<'_> {
     async fn ask(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
@@ -82,7 +83,7 @@ impl Tables<'_> {
         for row in self.ask(&sql).await? {
             let late = LateRow {
                 intervals: text(&row, "intervals_")?.split(',').map(str::to_owned).collect(),
-                watermark: At(number(&row, "watermark_")?),
+                clock: At(number(&row, "watermark_")?),
                 place: source(&row, &self.names.late)?,
             };
             if let Some(tick) = ticks.get_mut(&tick_id(&row)?) {
@@ -117,27 +118,32 @@ impl Tables<'_> {
         self.ticks(&condition).await
     }
 
-    /// By tick, the largest event time of the instrument when the tick was read, itself included: the watermark and the
-    /// delay (INV-1: by enriched offset).
+    /// By offset of a tick of the window in the enriched topic, the log's clock of its partition with that tick: the largest
+    /// append time up to there.
     ///
     /// # Errors
     /// ClickHouse does not answer.
-    pub async fn newest_by_then(
-        &self,
-        instrument: Instrument<'_>,
-        window: Window,
-    ) -> anyhow::Result<BTreeMap<String, Micros>> {
+    pub async fn clocks(&self, instrument: Instrument<'_>, window: Window) -> anyhow::Result<BTreeMap<i64, Micros>> {
+        let table = self.names.table("enriched_ticks");
+        let of_window = format!("FROM {table} WHERE {} AND {}", instrument.is(), within(window));
+        // Each row belongs to the first offset of the window that is not before it.
         let sql = format!(
-            "SELECT * FROM (SELECT {PLACES}, timestamp, toString(toUnixTimestamp64Micro(max(timestamp) OVER (ORDER BY src_offset \
-             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))) AS newest_ FROM {} WHERE {}) WHERE {}",
-            self.names.table("enriched_ticks"),
-            instrument.is(),
-            within(window)
+            "WITH (SELECT arraySort(arrayPushFront(groupUniqArray(src_offset), toInt64(-1))) {of_window}) AS offsets \
+             SELECT toString(roundDown(src_offset - 1, offsets)) AS before_, \
+             toString(toUnixTimestamp64Micro(max(appended_at))) AS clock_, toString(offsets[-1]) AS last_ FROM {table} \
+             WHERE src_partition IN (SELECT src_partition {of_window}) AND src_offset <= offsets[-1] \
+             GROUP BY roundDown(src_offset - 1, offsets) AS before ORDER BY before"
         );
+        let (mut clocks, mut clock) = (BTreeMap::new(), Micros::MIN);
         let rows = self.ask(&sql).await?;
-        rows.iter()
-            .map(|row| Ok((tick_id(row)?, number(row, "newest_")?)))
-            .collect()
+        // A row names the offset before: the next row's is its own, and the last row's is the last of all.
+        let own = rows.iter().skip(1).map(|row| number(row, "before_"));
+        let last = rows.last().map(|row| number(row, "last_"));
+        for (row, own) in rows.iter().zip(own.chain(last)) {
+            clock = clock.max(number(row, "clock_")?);
+            clocks.insert(own?, clock);
+        }
+        Ok(clocks)
     }
 
     /// Every version of the bar that is still there, newest first.
@@ -164,18 +170,13 @@ impl Tables<'_> {
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn bars_of(&self, tick: &TickRow) -> anyhow::Result<Vec<BarRow>> {
-        let counted = Interval::ALL
+        let windows: Vec<String> = Interval::ALL
             .into_iter()
-            .filter(|interval| !tick.is_late_for(interval.name()));
-        let windows: Vec<String> = counted
             .map(|interval| {
                 let start = moment(interval.window_of(tick.event_time.0).start);
                 format!("(interval = '{}' AND window_start = {start})", interval.name())
             })
             .collect();
-        if windows.is_empty() {
-            return Ok(Vec::new());
-        }
         let instrument = Instrument {
             tenant_id: &tick.tenant_id,
             id: &tick.instrument_id,
@@ -258,14 +259,14 @@ impl Tables<'_> {
             .collect()
     }
 
-    /// The newest tick of the instrument, by event time, then origin.
+    /// The newest tick of the instrument, by event time, sequence, origin.
     ///
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn newest_tick(&self, instrument: Instrument<'_>) -> anyhow::Result<Option<TickRow>> {
         let sql = format!(
             "SELECT {TICK}, {PLACES} FROM {} WHERE {} \
-             ORDER BY timestamp DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
+             ORDER BY timestamp DESC, isNotNull(sequence) DESC, sequence DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
             self.names.table("enriched_ticks"),
             instrument.is()
         );
@@ -337,6 +338,12 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         event_time: At(number(row, "time_")?),
         price: text(row, "price_")?.to_owned(),
         volume: optional(row, "volume_"),
+        product: text(row, "product_")?.to_owned(),
+        is_of_interval: text(row, "kind_")? == "interval",
+        sequence: match optional(row, "sequence_") {
+            None => None,
+            Some(digits) => Some(digits.parse().context("ClickHouse answered no number for a sequence")?),
+        },
         appended_at: At(number(row, "appended_")?),
         normalized: None,
         enriched: None,

@@ -1,6 +1,6 @@
 //! Traces in words, at most [`WIDTH`] characters a line where names allow it. Pure.
 
-use super::bar::{BarTrace, Counted, TracedTick};
+use super::bar::{BarTrace, Cause, Counted, TracedTick, Way};
 use super::follow::{Fate, Followed};
 use super::logs::{LetterRow, RawRecord};
 use super::row::{PriceTrace, RowTrace, TickAndBars};
@@ -33,11 +33,12 @@ pub fn bar(trace: &BarTrace) -> String {
         ],
     });
     out.block(&table(&["number", "stored", "recomputed"], 3, rows));
+    out.way(trace);
     let count = |of: Counted| trace.ticks.iter().filter(|tick| tick.counted == of).count();
     out.title(&format!(
-        "Ticks of the window, by event time: {} counted, {} too late",
+        "Ticks of the window, by event time: {} counted, {} replaced",
         count(Counted::Yes),
-        count(Counted::TooLate)
+        count(Counted::Replaced)
     ));
     for (number, tick) in (1..).zip(trace.ticks.iter().take(trace.shown)) {
         out.traced(number, tick);
@@ -105,7 +106,7 @@ pub fn row(trace: &RowTrace) -> String {
     }
     let late = trace.ticks.iter().filter(|tick| tick.tick.late.is_some()).count();
     out.title(&format!(
-        "Rows in the tables: {}, {late} of them too late for some bar",
+        "Rows in the tables: {}, {late} of them by the table's way for some bar",
         many(trace.ticks.len() as i64, "tick")
     ));
     trace.ticks.iter().for_each(|tick| out.tick_and_bars(tick));
@@ -162,7 +163,7 @@ impl Lines {
         let state = if bar.closed { "closed" } else { "open" };
         let revised = match bar.revision {
             0 => String::new(),
-            ticks => format!(", revised by {} after its end", many(i64::from(ticks), "tick")),
+            ticks => format!(", revised by {} after its close", many(i64::from(ticks), "tick")),
         };
         let numbers = &bar.numbers;
         self.line(
@@ -189,6 +190,28 @@ impl Lines {
         );
     }
 
+    fn way(&mut self, trace: &BarTrace) {
+        self.title(match trace.way {
+            Way::Stream => "Made by the stream: every tick came while its window was kept",
+            Way::Table => "Made from the rows of enriched_ticks, because of these ticks",
+        });
+        for detour in trace.because.iter().take(trace.shown) {
+            let cause = match detour.cause {
+                Cause::Late => "came when the window was forgotten",
+                Cause::SameIntervalAgain => "is another price of an interval that had one",
+                Cause::WindowFromTheTable => "came when the window was made from the table already",
+            };
+            self.line(
+                2,
+                &format!("{} {cause}: the log's clock was {}", detour.tick_id, detour.clock),
+            );
+            self.line(4, &format!("→ {} → {}", detour.enriched, detour.late));
+        }
+        if trace.because.len() > trace.shown {
+            self.line(2, &format!("… and {} more", trace.because.len() - trace.shown));
+        }
+    }
+
     fn traced(&mut self, number: usize, traced: &TracedTick) {
         let tick = &traced.tick;
         let volume = tick.volume.as_deref().unwrap_or("none");
@@ -198,12 +221,8 @@ impl Lines {
         );
         let mut words = match traced.counted {
             Counted::Yes => "counted".to_owned(),
-            Counted::TooLate => {
-                let watermark = tick
-                    .late
-                    .as_ref()
-                    .map_or_else(String::new, |late| late.watermark.to_string());
-                format!("NOT counted: too late, the watermark was {watermark} already; it stands in late_ticks")
+            Counted::Replaced => {
+                "NOT counted: the price of its interval was published again, and the last one counts".to_owned()
             }
             Counted::AfterThisVersion => {
                 "NOT in this version: read after its last tick; look again in a moment".to_owned()
@@ -213,8 +232,8 @@ impl Lines {
         if !traced.gives.is_empty() {
             words.push_str(&format!("; the bar's {}", traced.gives.join(", ")));
         }
-        if traced.after_close && traced.counted == Counted::Yes {
-            words.push_str("; came after the window's end: a REVISION");
+        if traced.after_close && matches!(traced.counted, Counted::Yes | Counted::Replaced) {
+            words.push_str("; came after the window's close: a REVISION");
         }
         self.line(5, &words);
         self.places(5, tick);
@@ -228,7 +247,7 @@ impl Lines {
         if let Some(late) = &tick.late {
             self.line(
                 indent,
-                &format!("→ {} (too late for {})", late.place, late.intervals.join(", ")),
+                &format!("→ {} (the table's way for {})", late.place, late.intervals.join(", ")),
             );
         }
     }
@@ -387,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_bar_s_text_says_what_counts_what_not_and_why_within_the_width() {
-        let (bar_row, ticks, numbers) = traced();
+        let (bar_row, parts) = traced();
         let kept = Kept {
             appended_at: At(1),
             key: Some(Content::new(b"X", 10)),
@@ -413,19 +432,23 @@ mod tests {
             window_start: At(0),
             window_end: At(60_000_000),
             versions: vec![bar_row],
-            numbers,
+            way: parts.way(),
+            because: parts.because,
+            numbers: parts.numbers,
             agrees: true,
-            ticks,
+            ticks: parts.ticks,
             shown: 20,
             raw: vec![raw(Some(kept)), raw(None)],
             notes: vec!["n".repeat(30)],
         };
         let text = bar(&trace);
         for part in [
-            "revised by 1 tick after its end",
-            "2 counted, 1 too late",
-            "came after the window's end: a REVISION",
-            "NOT counted: too late",
+            "revised by 2 ticks after its close",
+            "3 counted, 0 replaced",
+            "came after the window's close: a REVISION",
+            "Made from the rows of enriched_ticks",
+            "raw/0/4/0 came when the window was forgotten",
+            "→ enriched/0/104 → late/0/0",
             "NOT in this version",
             "repeated at offset 19",
             "EXPIRED, retention has removed it",

@@ -2,7 +2,8 @@
 //!
 //! Invariant: every value is a function of the rows of `enriched_ticks`, their offsets and append times included. A row is
 //! *after the close* of a window iff the log's clock had passed the close with that row: the largest append time of the
-//! rows of its partition up to its offset is at least the end plus the product's delay. Times of closing are whole minutes
+//! rows of its partition up to its offset is at least the end plus the delay of its product (a window of several products
+//! closes by that of its last row). Times of closing are whole minutes
 //! and a delay of the product behind, so one step for each minute of the clock and delay is enough to know.
 //! All arithmetic is on exact decimals and 256-bit integers.
 
@@ -126,13 +127,13 @@ impl Question<'_> {
         let lengths = array("Int64", self.intervals.iter().map(|interval| interval.micros()));
         let bars = format!(
             "SELECT tenant_id, instrument_id, kept.1 AS label, micros - positiveModulo(micros, kept.2) AS start, \
-             start + any(kept.2) + max(delay) AS closes_, argMinIf(price, edge, counts) AS open_, maxIf(price, counts) AS high_, \
+             start + any(kept.2) + argMax(delay, src_offset) AS closes_, argMinIf(price, edge, counts) AS open_, maxIf(price, counts) AS high_, \
              minIf(price, counts) AS low_, argMaxIf(price, edge, counts) AS close_, \
              sumIf(toDecimal128(ifNull(volume, 0), 8), counts) AS volume_, \
              sumIf(toDecimal128(price, 8) * toDecimal128(ifNull(volume, 0), 8), counts) AS turnover_, \
              countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
              max(src_offset) AS last_offset_, any(src_partition) AS src_, count() AS rows_, \
-             countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, max(delay) AS delay_, max(nominal) > 0 AS of_prices_ \
+             countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, argMax(delay, src_offset) AS delay_, max(nominal) > 0 AS of_prices_ \
              FROM (SELECT ticks.*, steps.passed AS passed FROM ({ticks}) AS ticks ASOF LEFT JOIN ({steps}) AS steps \
              ON ticks.src_partition = steps.sp AND ticks.delay = steps.delay AND ticks.src_offset >= steps.first) \
              ARRAY JOIN arrayFilter(i -> i.2 >= nominal, arrayZip({labels}, {lengths})) AS kept \

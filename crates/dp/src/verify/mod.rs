@@ -129,20 +129,25 @@ async fn wait_until_quiet(
     );
     let waited = blocking(move || quiet::wait(&bootstrap, &names, wait)).await;
     let address = &connection.settings.kafka_bootstrap;
-    match waited.with_context(|| format!("ask Kafka at {address}: is it running (`dp status`)?"))? {
+    let (quiet, on_the_way) =
+        waited.with_context(|| format!("ask Kafka at {address}: is it running (`dp status`)?"))?;
+    let why = quiet::in_words(&on_the_way);
+    match quiet {
         Quiet::Yes => report.quiet = true,
-        Quiet::Stalled(lag) => {
+        Quiet::Stalled => {
             report.quiet = true;
             report.notes.push(format!(
-                "nothing moves any more, but {lag}: a service is down, or a member that had lost its partitions set the \
+                "nothing moves any more, but {why}: a service is down, or a member that had lost its partitions set the \
                  committed offset back"
             ));
         }
-        Quiet::No(why) => report.notes.push(format!(
-            "the system is not quiet after {} s: {why}; what is under way shows as missing below",
-            wait.as_secs()
+        Quiet::No => report.notes.push(format!(
+            "the system is not quiet after {} s: {}; what is under way shows as missing below",
+            wait.as_secs(),
+            if why.is_empty() { "topics still grow" } else { &why }
         )),
     }
+    report.on_the_way = on_the_way;
     Ok(())
 }
 

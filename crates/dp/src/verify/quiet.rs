@@ -3,11 +3,14 @@
 //! Committed offsets are no positions (blueprint section 2): a member that no longer owns a partition may set them back,
 //! and nobody corrects them before the next message. So lag alone does not mean that something is under way: where
 //! nothing moves for longer than a group needs to notice a dead member, it is over, and the comparison tells the rest.
+//! One exception: the committed offset of the stage that makes bars from the tables is its position, so what it has not
+//! committed are late ticks whose bars are still on their way, and the waiting goes on until there are none.
 
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use service::Names;
-use stream::kafka::groups::GroupReader;
+use stream::kafka::groups::{GroupReader, PartitionLag};
 use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
 
@@ -22,33 +25,59 @@ const STALLED: Duration = Duration::from_secs(20);
 pub enum Quiet {
     /// No lag, and no topic has grown for a while.
     Yes,
-    /// Nothing moves any more although a group has not committed everything, in words.
-    Stalled(String),
-    /// Something is still under way, in words.
-    No(String),
+    /// Nothing moves any more although a group has not committed everything.
+    Stalled,
+    /// Something is still under way.
+    No,
+}
+
+/// Messages that a group has not committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OnTheWay {
+    /// Who.
+    pub group: String,
+    /// How many.
+    pub messages: i64,
+    /// Whether these are late ticks that wait for their bars to be made from the tables.
+    pub restates: bool,
+}
+
+impl std::fmt::Display for OnTheWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.restates { "late tick(s)" } else { "message(s)" };
+        write!(f, "{} is {} {what} behind", self.group, self.messages)
+    }
+}
+
+/// Those of a list in words.
+pub fn in_words(on_the_way: &[OnTheWay]) -> String {
+    let words: Vec<String> = on_the_way.iter().map(ToString::to_string).collect();
+    words.join(", ")
 }
 
 struct Member {
     group: String,
+    restates: bool,
     reader: GroupReader,
     partitions: Vec<Partition>,
 }
 
-/// Waits for at most `limit`. Blocks.
+/// Waits for at most `limit`; answers how it ended, and what was still on its way then. Blocks.
 ///
 /// # Errors
 /// Kafka does not answer, or a topic does not exist.
-pub fn wait(bootstrap: &str, names: &Names, limit: Duration) -> Result<Quiet, StreamError> {
+pub fn wait(bootstrap: &str, names: &Names, limit: Duration) -> Result<(Quiet, Vec<OnTheWay>), StreamError> {
     let log = LogReader::new(bootstrap)?;
     let mut members = Vec::new();
-    for (group, topics) in consumers(names) {
+    for (group, topics) in names.groups() {
         let mut partitions = Vec::new();
-        for topic in topics {
+        for topic in &topics {
             partitions.extend(log.partitions(topic)?);
         }
         members.push(Member {
             reader: GroupReader::new(bootstrap, &group)?,
             group,
+            restates: topics == [names.late.clone()],
             partitions,
         });
     }
@@ -56,67 +85,74 @@ pub fn wait(bootstrap: &str, names: &Names, limit: Duration) -> Result<Quiet, St
     let deadline = Instant::now() + limit.max(2 * STILL);
     let (mut seen, mut since) = (Vec::new(), Instant::now());
     loop {
-        let (lag, state) = look(&members)?;
+        let (on_the_way, state) = look(&members)?;
         if state != seen {
             (seen, since) = (state, Instant::now());
         }
         let is_over = Instant::now() >= deadline;
-        if let Some(quiet) = decide(lag, since.elapsed(), is_over) {
-            return Ok(quiet);
+        if let Some(quiet) = decide(&on_the_way, since.elapsed(), is_over) {
+            return Ok((quiet, on_the_way));
         }
         std::thread::sleep(POLL);
     }
 }
 
-fn decide(lag: Option<String>, still_for: Duration, is_over: bool) -> Option<Quiet> {
-    match lag {
-        None if still_for >= STILL => Some(Quiet::Yes),
-        Some(lag) if still_for >= STALLED => Some(Quiet::Stalled(lag)),
-        lag => is_over.then(|| Quiet::No(lag.unwrap_or_else(|| "topics still grow".to_owned()))),
+fn decide(on_the_way: &[OnTheWay], still_for: Duration, is_over: bool) -> Option<Quiet> {
+    let restates = on_the_way.iter().any(|one| one.restates);
+    if on_the_way.is_empty() && still_for >= STILL {
+        Some(Quiet::Yes)
+    } else if !on_the_way.is_empty() && !restates && still_for >= STALLED {
+        Some(Quiet::Stalled)
+    } else {
+        is_over.then_some(Quiet::No)
     }
 }
 
-fn consumers(names: &Names) -> Vec<(String, Vec<&String>)> {
-    vec![
-        (names.group("normalization"), names.raw.iter().collect()),
-        (names.writer_group("normalization"), vec![&names.normalized]),
-        (names.group("enrichment"), vec![&names.normalized]),
-        (names.writer_group("enrichment"), vec![&names.enriched]),
-        (names.group("aggregation"), vec![&names.enriched]),
-        (names.writer_group("aggregation"), vec![&names.bars, &names.late]),
-        (names.group("projection"), vec![&names.enriched]),
-    ]
-}
-
-// The groups that lag, in words; and everything that moves: ends of topics and committed offsets.
-fn look(members: &[Member]) -> Result<(Option<String>, Vec<i64>), StreamError> {
-    let (mut lagging, mut state) = (Vec::new(), Vec::new());
+// The groups that lag; and everything that moves: ends of topics and committed offsets.
+fn look(members: &[Member]) -> Result<(Vec<OnTheWay>, Vec<i64>), StreamError> {
+    let (mut on_the_way, mut state) = (Vec::new(), Vec::new());
     for member in members {
         let lags = member.reader.lag(&member.partitions)?;
-        let behind: i64 = lags.iter().map(stream::kafka::groups::PartitionLag::lag).sum();
-        if behind > 0 {
-            lagging.push(format!("{} is {behind} message(s) behind", member.group));
+        let messages: i64 = lags.iter().map(PartitionLag::lag).sum();
+        if messages > 0 {
+            on_the_way.push(OnTheWay {
+                group: member.group.clone(),
+                messages,
+                restates: member.restates,
+            });
         }
         state.extend(lags.iter().flat_map(|lag| [lag.end, lag.committed.unwrap_or(-1)]));
     }
-    Ok(((!lagging.is_empty()).then(|| lagging.join(", ")), state))
+    Ok((on_the_way, state))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn behind(restates: bool) -> Vec<OnTheWay> {
+        vec![OnTheWay {
+            group: "x".to_owned(),
+            messages: 3,
+            restates,
+        }]
+    }
+
     #[test]
-    fn a_lag_that_nobody_works_on_ends_the_waiting_and_is_told() {
-        let lag = || Some("x is 3 message(s) behind".to_owned());
-        assert_eq!(decide(None, STILL, false), Some(Quiet::Yes));
-        assert_eq!(decide(None, Duration::ZERO, false), None);
-        assert_eq!(decide(lag(), STILL, false), None);
-        assert_eq!(decide(lag(), STALLED, false), lag().map(Quiet::Stalled));
-        assert_eq!(decide(lag(), STILL, true), lag().map(Quiet::No));
-        assert_eq!(
-            decide(None, Duration::ZERO, true),
-            Some(Quiet::No("topics still grow".to_owned()))
-        );
+    fn a_lag_that_nobody_works_on_ends_the_waiting() {
+        assert_eq!(decide(&[], STILL, false), Some(Quiet::Yes));
+        assert_eq!(decide(&[], Duration::ZERO, false), None);
+        assert_eq!(decide(&behind(false), STILL, false), None);
+        assert_eq!(decide(&behind(false), STALLED, false), Some(Quiet::Stalled));
+        assert_eq!(decide(&behind(false), STILL, true), Some(Quiet::No));
+        assert_eq!(decide(&[], Duration::ZERO, true), Some(Quiet::No));
+        assert_eq!(in_words(&behind(false)), "x is 3 message(s) behind");
+    }
+
+    #[test]
+    fn late_ticks_that_wait_for_their_bars_are_waited_for_however_still_it_is() {
+        assert_eq!(decide(&behind(true), STALLED, false), None);
+        assert_eq!(decide(&behind(true), STALLED, true), Some(Quiet::No));
+        assert_eq!(in_words(&behind(true)), "x is 3 late tick(s) behind");
     }
 }

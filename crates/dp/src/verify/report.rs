@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::quiet::OnTheWay;
+
 /// Differences that are named one by one; the rest is counted.
 pub const NAMED: usize = 20;
 
@@ -79,6 +81,9 @@ impl Check {
 pub struct VerifyReport {
     /// Whether nothing was under way any more while it was compared.
     pub quiet: bool,
+    /// What was still on its way when the waiting ended: nothing, where everything was read and every late tick was in its
+    /// bars.
+    pub on_the_way: Vec<OnTheWay>,
     /// The checks, in the order of the pipeline.
     pub checks: Vec<Check>,
     /// What an operator should know beside the checks.

@@ -2,11 +2,12 @@
 //!
 //! Role: spoils a sound message in one of several ways. Each way must end as a dead letter: nothing of it is a tick.
 
-use super::messages::Made;
+use super::said::Made;
 use crate::random::Random;
 
-/// A year, in milliseconds: no tick may be that far ahead.
+/// In milliseconds: no tick may be that far ahead; no trade may be six days ahead.
 const YEAR: i64 = 365 * 86_400_000;
+const SIX_DAYS: i64 = 6 * 86_400_000;
 
 /// The message, spoiled.
 pub(super) fn spoiled(random: &mut Random, sound: Made) -> Made {
@@ -16,13 +17,15 @@ pub(super) fn spoiled(random: &mut Random, sound: Made) -> Made {
         key: key.clone(),
         payload: Some(payload),
         headers: Vec::new(),
+        partition: sound.partition,
     };
-    match random.below(11) {
+    match random.below(12) {
         // A tombstone without a key.
         0 => Made {
             key: None,
             payload: None,
             headers,
+            partition: None,
         },
         1 => with(vec![random.below(256) as u8]),
         // Compressed by the producer itself.
@@ -43,12 +46,13 @@ pub(super) fn spoiled(random: &mut Random, sound: Made) -> Made {
             let start = String::from_utf8_lossy(&text[..text.len() - 1]).into_owned();
             with(format!("{start},\"correlation_id\":\"{}", "c".repeat(900_000)).into_bytes())
         }
-        _ => with(a_year_ahead(&text)),
+        10 if !String::from_utf8_lossy(&text).contains("day_ahead") => with(ahead(&text, SIX_DAYS)),
+        _ => with(ahead(&text, YEAR)),
     }
 }
 
 /// In both shapes the last `timestamp` is the tick's, in milliseconds.
-fn a_year_ahead(text: &[u8]) -> Vec<u8> {
+fn ahead(text: &[u8], milliseconds: i64) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let Some((before, after)) = text.rsplit_once("timestamp") else {
         return Vec::new();
@@ -61,7 +65,7 @@ fn a_year_ahead(text: &[u8]) -> Vec<u8> {
     let time: i64 = digits.parse().unwrap_or_default();
     format!(
         "{before}timestamp{}",
-        after.replacen(&digits, &(time + YEAR).to_string(), 1)
+        after.replacen(&digits, &(time + milliseconds).to_string(), 1)
     )
     .into_bytes()
 }

@@ -2,88 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::hostile;
-use super::{Ledger, LoadPlan};
+use super::said::{Made, Said};
+use super::times::Prices;
+use super::{Ledger, LoadPlan, hostile};
 use crate::random::Random;
 
-/// Markets and the instruments of each.
-const MARKETS: [&str; 4] = ["MISO", "CAISO", "PJM", "ERCOT"];
-const INSTRUMENTS: u64 = 12;
 /// Takes event ids that the first tenant has too.
 const OTHER_TENANT: &str = "second";
 /// A repetition repeats one of so many messages, so within a second or two: far inside the event-id window.
 const RECENT: usize = 200;
-
-/// One message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Made {
-    pub key: Option<Vec<u8>>,
-    pub payload: Option<Vec<u8>>,
-    pub headers: Vec<(&'static str, Option<Vec<u8>>)>,
-}
-
-/// What a message says, whenever it is sent.
-#[derive(Debug, Clone)]
-struct Said {
-    event: String,
-    tenant: &'static str,
-    market: &'static str,
-    instrument: String,
-    time: i64,
-    /// Hundredths; `None` is poison.
-    price: Option<i64>,
-    volume: u64,
-    sequence: u64,
-    is_flat: bool,
-    /// No other tenant and no other facts take its id any more.
-    is_settled: bool,
-}
-
-impl Said {
-    /// The message as it is sent now: a retry of a producer differs in its transport fields.
-    fn sent_at(&self, now: i64) -> Made {
-        let price = self.price.map_or("\"n/a\"".to_owned(), |price| {
-            let sign = if price < 0 { "-" } else { "" };
-            format!("{sign}{}.{:02}", price.abs() / 100, price.abs() % 100)
-        });
-        // Milliseconds since 1970 are one of the forms of a time.
-        let tick = format!(
-            "{{\"timestamp\":{},\"price\":{price},\"volume\":{}.{:02}}}",
-            self.time,
-            self.volume / 100,
-            self.volume % 100
-        );
-        let Said {
-            event,
-            tenant,
-            market,
-            instrument,
-            sequence,
-            ..
-        } = self;
-        let payload = if self.is_flat {
-            let raw = tick.replace('"', "\\\"");
-            format!(
-                "{{\"event_id\":\"{event}\",\"trace_id\":null,\"schema_version\":\"1.0.0\",\"tenant_id\":\"{tenant}\",\
-                 \"producer\":\"load\",\"published_at\":{now}000,\"occurred_at\":{now}000,\"ingested_at\":{now}000,\
-                 \"payload\":{{\"source_system\":\"load\",\"market\":\"{market}\",\"symbol\":\"{instrument}\",\
-                 \"sequence\":{sequence},\"received_at\":{now}000,\"raw_payload\":\"{raw}\",\
-                 \"metadata\":{{\"instrument_id\":\"{instrument}\"}}}}}}"
-            )
-        } else {
-            format!(
-                "{{\"envelope\":{{\"event_type\":\"market.tick\",\"event_id\":\"{event}\",\"timestamp\":\"{now}\",\
-                 \"tenant_id\":\"{tenant}\",\"source\":\"load\",\"version\":\"1.0\",\"correlation_id\":\"c-{now}\"}},\
-                 \"payload\":{{\"market\":\"{market}\",\"instrument_id\":\"{instrument}\",\"raw_data\":{tick}}}}}"
-            )
-        };
-        Made {
-            key: Some(instrument.clone().into_bytes()),
-            payload: Some(payload.into_bytes()),
-            headers: Vec::new(),
-        }
-    }
-}
 
 /// Makes messages; pure.
 #[derive(Debug)]
@@ -92,6 +19,7 @@ pub(super) struct Maker {
     random: Random,
     ledger: Ledger,
     recent: VecDeque<(Said, Made)>,
+    prices: Prices,
 }
 
 impl Maker {
@@ -101,6 +29,7 @@ impl Maker {
             plan,
             ledger: Ledger::default(),
             recent: VecDeque::new(),
+            prices: Prices::default(),
         }
     }
 
@@ -170,24 +99,13 @@ impl Maker {
     }
 
     fn say(&mut self, now: i64) -> Said {
-        let number = self.random.below(INSTRUMENTS * MARKETS.len() as u64);
-        let market = MARKETS
-            .get((number % MARKETS.len() as u64) as usize)
-            .copied()
-            .unwrap_or("MISO");
-        let (price, volume) = (self.random.below(20_000) as i64 - 1_000, self.random.below(50_000));
-        let late = match self.random.below(100) {
-            0 | 1 => 60_000 * self.random.below(50) as i64 + 600_000,
-            2 => 3_600_000 * self.random.below(30) as i64 + 3_600_000,
-            _ => self.random.below(1_500) as i64,
-        };
+        let what = self.prices.next(&mut self.random, now);
+        let volume = self.random.below(50_000);
         Said {
             event: format!("f-{:x}-{}-{}", self.plan.seed, self.plan.session, self.ledger.messages),
             tenant: "default",
-            market,
-            instrument: format!("{market}.FAULT.HUB{:02}", number / MARKETS.len() as u64),
-            time: now - late,
-            price: Some(price),
+            price: Some(what.cents),
+            what,
             volume,
             sequence: self.ledger.messages,
             is_flat: self.random.below(2) == 0,
@@ -199,6 +117,8 @@ impl Maker {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::expect::Expected;
     use crate::kafka::Record;
@@ -244,5 +164,63 @@ mod tests {
         assert!(expected.ticks.iter().any(|tick| tick.tenant == OTHER_TENANT));
         assert_eq!(expected.dead_letters.len() as u64, ledger.poison);
         assert!(ledger.repeated > 50 && ledger.poison > 5, "{ledger:?}");
+        assert!(expected.dead_letters.values().any(|code| code == "future_time"));
+    }
+
+    #[test]
+    fn the_load_holds_every_kind_of_time() {
+        let mut maker = Maker::new(LoadPlan {
+            topic: "raw".to_owned(),
+            seed: 11,
+            session: 1,
+            rate: 1,
+        });
+        let (now, minute) = (1_790_000_000_000, 60_000);
+        let mut said: Vec<Said> = Vec::new();
+        for _ in 0..5_000 {
+            said.push(maker.say(now));
+        }
+        let count = |is: &dyn Fn(&Said) -> bool| said.iter().filter(|one| is(one)).count();
+        assert!(
+            count(&|one| one.what.time < now - 2 * 365 * 24 * 60 * minute) > 50,
+            "years old"
+        );
+        assert!(
+            count(&|one| one.what.time == now - 10 * minute) > 50,
+            "ten minutes late"
+        );
+        assert!(
+            count(&|one| one.what.time > now && one.what.product == "trade") > 50,
+            "ahead"
+        );
+        assert!(
+            count(&|one| one.what.partition == Some(0) && one.what.time == now - 60 * minute) > 50,
+            "a partition behind"
+        );
+        let mut prices: BTreeMap<(String, i64), Vec<i64>> = BTreeMap::new();
+        for one in said.iter().filter(|one| one.what.product != "trade") {
+            let key = (one.what.instrument.clone(), one.what.time);
+            prices.entry(key).or_default().push(one.what.cents);
+        }
+        let corrected = |prices: &&Vec<i64>| prices.iter().any(|cents| Some(cents) != prices.first());
+        assert!(
+            prices
+                .values()
+                .filter(|prices| prices.len() > 2)
+                .filter(corrected)
+                .count()
+                > 20
+        );
+        let hours: Vec<i64> = said
+            .iter()
+            .filter(|one| one.what.product == "day_ahead")
+            .map(|one| one.what.time)
+            .collect();
+        assert!(
+            hours
+                .windows(2)
+                .any(|pair| matches!(pair, [first, second] if second < first)),
+            "shuffled"
+        );
     }
 }
