@@ -148,14 +148,13 @@ pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
 
 fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     let after_close = |placed: &&Placed<'_>| placed.clock >= end + rule(&placed.tick.product).close_after;
-    let closes_at = ticks
-        .iter()
-        .map(|placed| end + rule(&placed.tick.product).close_after)
-        .max()?;
+    // A window of several products closes by that of its last tick.
+    let last = ticks.iter().max_by_key(|placed| placed.offset)?;
+    let closes_at = end + rule(&last.tick.product).close_after;
     Some(Wanted {
         bar: Bar {
             revision: ticks.iter().filter(after_close).count() as i128,
-            last_offset: ticks.iter().map(|placed| placed.offset).max()?,
+            last_offset: last.offset,
             ..numbers(counted(ticks))?
         },
         closes_at,

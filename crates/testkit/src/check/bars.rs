@@ -1,6 +1,6 @@
 //! Bars, and the ticks that took the table's way, against naive arithmetic over all expected ticks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context as _;
 
@@ -46,8 +46,8 @@ fn origin(row: &Row) -> anyhow::Result<Place> {
     ))
 }
 
-/// The table of ticks that took the table's way: each trade that came when its window was forgotten, and no other; of the
-/// prices of intervals, which take it for other reasons too, at least these.
+/// The table of ticks that took the table's way: each trade that came when its window was forgotten, and no other; at least
+/// these of the prices of intervals and of instruments with several products, which take it for other reasons too.
 pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyhow::Result<Comparison> {
     let rows = clickhouse.rows(&format!(
         "SELECT feed, raw_partition, raw_offset, raw_index, arrayStringConcat(intervals, ',') FROM {table}"
@@ -64,14 +64,15 @@ pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
         found: rows.len(),
         ..Comparison::default()
     };
-    let mut seen: HashMap<Place, ()> = HashMap::new();
+    let of_several = instruments_of_several_products(ticks);
+    let mut seen: HashSet<Place> = HashSet::new();
     for row in &rows {
         let origin = origin(row)?;
         let Some(placed) = known.get(&origin) else {
             comparison.wrong.push(format!("{row:?} has no tick in the log"));
             continue;
         };
-        if seen.insert(origin.clone(), ()).is_some() {
+        if !seen.insert(origin.clone()) {
             comparison.doubled.push(format!("{origin:?}"));
         }
         let said: Vec<&str> = cell(row, 4)?.split(',').collect();
@@ -79,8 +80,9 @@ pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
             .remove(&origin)
             .map(|(intervals, _)| intervals)
             .unwrap_or_default();
-        let is_trade = rule(&placed.tick.product).nominal == 0;
-        let is_right = match is_trade {
+        let tick = placed.tick;
+        let only_late = rule(&tick.product).nominal == 0 && !of_several.contains(&(&tick.tenant, &tick.instrument));
+        let is_right = match only_late {
             true => said == forgotten,
             false => forgotten.iter().all(|interval| said.contains(interval)),
         };
@@ -92,6 +94,17 @@ pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
     }
     comparison.lost = missing.into_keys().map(|origin| format!("{origin:?}")).collect();
     Ok(comparison)
+}
+
+fn instruments_of_several_products<'t>(ticks: &[Placed<'t>]) -> HashSet<(&'t str, &'t str)> {
+    let (mut products, mut of_several) = (HashMap::new(), HashSet::new());
+    for tick in ticks.iter().map(|placed| placed.tick) {
+        let instrument = (&*tick.tenant, &*tick.instrument);
+        if **products.entry(instrument).or_insert(&tick.product) != tick.product {
+            of_several.insert(instrument);
+        }
+    }
+    of_several
 }
 
 /// The intervals whose window was forgotten by the clock when the tick came.
