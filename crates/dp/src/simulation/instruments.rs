@@ -1,15 +1,19 @@
 //! What is traded in the simulation: real hubs and zones of five markets, and a few traded products.
 
+use domain::Micros;
 use domain::instrument::write_instrument_id;
 
 use super::random::Random;
+use super::{DAY, HOUR, MINUTE};
 
 /// What kind of price an instrument has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Series {
-    /// Prices of delivery intervals, as they happen.
-    RealTime,
-    /// Prices of tomorrow's hours.
+    /// What is asked and paid at a hub at the moment.
+    Quotes,
+    /// Prices of delivery intervals of this length, each published once, when the interval has ended.
+    RealTime(Micros),
+    /// Prices of tomorrow's hours, each published once.
     DayAhead,
     /// Trades.
     Trades,
@@ -28,9 +32,32 @@ pub(super) struct Instrument {
     price: i64,
     /// The level that the price is drawn back to.
     level: i64,
+    /// Start of the interval that was priced last.
+    priced: Option<Micros>,
 }
 
 impl Instrument {
+    /// The interval whose price comes next, by its start; `None` where all have theirs, and for what has no intervals.
+    pub(super) fn next_interval(&self, now: Micros) -> Option<Micros> {
+        match self.series {
+            Series::RealTime(length) => {
+                let last = now - now.rem_euclid(length) - length;
+                (self.priced < Some(last)).then_some(last)
+            }
+            Series::DayAhead => {
+                let tomorrow = now - now.rem_euclid(DAY) + DAY;
+                let next = self.priced.map_or(tomorrow, |hour| hour + HOUR).max(tomorrow);
+                (next < tomorrow + DAY).then_some(next)
+            }
+            Series::Quotes | Series::Trades => None,
+        }
+    }
+
+    /// This interval has its price.
+    pub(super) fn set_priced(&mut self, start: Micros) {
+        self.priced = Some(start);
+    }
+
     /// Moves the price a little; answers it in hundredths. Power prices may fall below zero, traded ones may not.
     pub(super) fn move_price(&mut self, random: &mut Random) -> i64 {
         let reach = (self.level / 40).max(5);
@@ -114,7 +141,12 @@ pub(super) fn all() -> Vec<Instrument> {
     for (market, real_time, nodes) in NODES {
         for (index, node) in nodes.iter().enumerate() {
             let level = 2_600 + 170 * index as i64;
-            for (series, product) in [(Series::RealTime, real_time), (Series::DayAhead, "da")] {
+            let series = [
+                (Series::Quotes, "spot"),
+                (Series::RealTime(length_of(real_time)), real_time),
+                (Series::DayAhead, "da"),
+            ];
+            for (series, product) in series {
                 let mut id = String::new();
                 write_instrument_id(market, node, &product.to_ascii_uppercase(), &mut id);
                 instruments.push(Instrument {
@@ -125,6 +157,7 @@ pub(super) fn all() -> Vec<Instrument> {
                     product,
                     price: level,
                     level,
+                    priced: None,
                 });
             }
         }
@@ -139,7 +172,16 @@ pub(super) fn all() -> Vec<Instrument> {
             product: "trade",
             price: level,
             level,
+            priced: None,
         });
     }
     instruments
+}
+
+fn length_of(real_time: &str) -> Micros {
+    match real_time {
+        "rt5" => 5 * MINUTE,
+        "rt15" => 15 * MINUTE,
+        _ => HOUR,
+    }
 }

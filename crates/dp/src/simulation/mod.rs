@@ -156,7 +156,7 @@ impl Generator {
             0..=5 => Shape::Envelope,
             _ => Shape::Flat,
         };
-        let late = self.write_message(position, shape, wants_late, None);
+        self.write_message(position, shape, wants_late, None);
         if self.recent.len() < self.memory {
             self.recent.push((position, self.payload.clone()));
         } else if let Some((of, payload)) = self.recent.get_mut(self.next_recent) {
@@ -165,6 +165,7 @@ impl Generator {
             payload.extend_from_slice(&self.payload);
             self.next_recent = (self.next_recent + 1) % self.memory;
         }
+        let late = wants_late;
         (position, Kind::Tick { shape, late })
     }
 
@@ -183,15 +184,18 @@ impl Generator {
         (position, Kind::Poison(poison))
     }
 
-    /// Two ticks of five are trades. Day-ahead prices are rare, and never late: they are about tomorrow.
+    /// Two ticks of five are trades, nearly all others quotes. The price of an interval comes once, and is never late.
     fn choose_instrument(&mut self, wants_late: bool) -> usize {
-        let wants_trade = self.random.chance(400_000);
+        let (wants_trade, now) = (self.random.chance(400_000), self.now());
         loop {
             let position = self.random.below(self.instruments.len() as u64) as usize;
-            let accepted = match self.instruments.get(position).map(|instrument| instrument.series) {
+            let chosen = self.instruments.get(position);
+            let accepted = match chosen.map(|instrument| instrument.series) {
                 Some(Series::Trades) => wants_trade,
-                Some(Series::DayAhead) => !wants_trade && !wants_late && self.random.chance(250_000),
-                _ => !wants_trade,
+                Some(Series::RealTime(_) | Series::DayAhead) => {
+                    !wants_trade && !wants_late && chosen.is_some_and(|one| one.next_interval(now).is_some())
+                }
+                Some(Series::Quotes) | None => !wants_trade,
             };
             if accepted {
                 return position;
@@ -199,8 +203,8 @@ impl Generator {
         }
     }
 
-    /// Writes a message of this instrument into `payload`; answers whether it is late.
-    fn write_message(&mut self, position: usize, shape: Shape, wants_late: bool, poison: Option<Poison>) -> bool {
+    /// Writes a message of this instrument into `payload`.
+    fn write_message(&mut self, position: usize, shape: Shape, wants_late: bool, poison: Option<Poison>) {
         let now = self.now();
         let Generator {
             plan,
@@ -210,10 +214,16 @@ impl Generator {
             ..
         } = self;
         let Some(instrument) = instruments.get_mut(position) else {
-            return false;
+            return;
         };
-        let late = wants_late && instrument.series != Series::DayAhead;
-        let event_time = event_time(instrument.series, late, plan.start, now, random);
+        let interval = instrument.next_interval(now).filter(|_| !wants_late);
+        let event_time = match interval {
+            Some(start) => start,
+            None => event_time(wants_late, plan.start, now, random),
+        };
+        if poison.is_none() {
+            interval.into_iter().for_each(|start| instrument.set_priced(start));
+        }
         texts.fill(plan, self.counts.messages, instrument, random);
         let mut said = Statement {
             event_id: Some(&texts.event_id),
@@ -243,7 +253,6 @@ impl Generator {
             Shape::Flat => statement::write_flat(&said, &mut texts.inner, &mut self.payload),
             Shape::Avro => avro::write(&self.wire, &said, &mut self.payload),
         }
-        late
     }
 
     /// The time at which the next message is said to be sent, to the millisecond.
@@ -261,18 +270,16 @@ impl Generator {
     }
 }
 
-fn event_time(series: Series, late: bool, start: Micros, now: Micros, random: &mut Random) -> Micros {
-    match (series, late) {
-        // This hour tomorrow: the next run goes on where this one ends, and nothing of it is late.
-        (Series::DayAhead, _) => now - now.rem_euclid(HOUR) + DAY,
+fn event_time(late: bool, start: Micros, now: Micros, random: &mut Random) -> Micros {
+    match late {
         // The youngest is ten minutes late: beyond the threshold of the flag, however fast or slow the run is.
-        (_, true) => match random.below(4) {
+        true => match random.below(4) {
             0 | 1 => start.min(now) - random.between(10 * 60_000, 55 * 60_000) * 1000,
             2 => start.min(now) - random.between(60, 20 * 60) * MINUTE,
             _ => start.min(now) - random.between(24, 20 * 24) * HOUR,
         },
         // Ticks of one instrument overtake each other a little.
-        (_, false) => now - random.between(0, 1500) * 1000,
+        false => now - random.between(0, 1500) * 1000,
     }
 }
 

@@ -121,7 +121,8 @@ fn the_counts_are_what_an_independent_recount_and_the_normalizer_find() {
                 key.as_slice(),
                 "the key is the instrument"
             );
-            if tick.event_time < START - 300_000_000 {
+            // The price of an interval comes when that has ended, which may be an hour.
+            if tick.kind == domain::Kind::Trade && tick.event_time < START - 300_000_000 {
                 late.insert(tick.source_event_id.to_owned());
             }
         });
@@ -195,6 +196,37 @@ fn a_clean_plan_is_all_ticks_of_five_markets_and_three_shapes() {
         ["CAISO", "ERCOT", "MISO", "NYISO", "PJM"]
     );
     assert_eq!(counts.shapes.len(), 3);
+}
+
+#[test]
+fn each_interval_has_one_price() {
+    let mut plan = plan(20_000, 3);
+    (plan.duplicate_percent, plan.poison_percent) = (0.0, 0.0);
+    let mut normalizer = Normalizer::new(NormalizerConfig::default());
+    let mut priced: BTreeMap<(String, i64), u32> = BTreeMap::new();
+    for (offset, (_, payload)) in messages(plan).0.iter().enumerate() {
+        let message = RawMessage {
+            feed: "raw",
+            partition: 0,
+            offset: offset as i64,
+            appended_at: START,
+            key: None,
+            payload,
+            format: None,
+            tenant: None,
+            replay: None,
+        };
+        let outcome = normalizer.normalize(&message, START, &mut |tick| {
+            if tick.kind == domain::Kind::Interval {
+                let key = (tick.instrument_id.to_owned(), tick.event_time);
+                *priced.entry(key).or_default() += 1;
+            }
+        });
+        outcome.unwrap();
+    }
+    let day_ahead = priced.keys().filter(|(instrument, _)| instrument.ends_with(".DA"));
+    assert_eq!(day_ahead.count(), 32 * 24);
+    assert!(priced.len() > 32 * 25 - 1 && priced.values().all(|prices| *prices == 1));
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl Step {
         match self {
             Step::MarketTicks => "rows in market_ticks",
             Step::EnrichedTicks => "rows in enriched_ticks",
-            Step::Bars => "counted in bars of every interval",
+            Step::Bars => "counted in bars of an hour and of a day",
             Step::LatestPrices => "latest prices in Redis and PostgreSQL",
         }
     }
@@ -228,11 +228,11 @@ impl Step {
             Step::MarketTicks => rows(scene, "market_ticks").await,
             Step::EnrichedTicks => rows(scene, "enriched_ticks").await,
             Step::Bars => {
+                // Shorter ones do not hold the prices of longer intervals.
                 let sql = format!(
-                    "SELECT min(ticks) + (SELECT count() FROM {late}) AS value FROM \
-                     (SELECT sum(trade_count) AS ticks FROM {bars} GROUP BY interval)",
+                    "SELECT min(ticks) AS value FROM (SELECT sum(trade_count) AS ticks FROM {bars} \
+                     WHERE interval IN ('1h', '1d') GROUP BY interval)",
                     bars = names.table("bars_latest"),
-                    late = names.table("late_ticks"),
                 );
                 number(&scene.stores, &sql).await
             }

@@ -227,7 +227,7 @@ pub fn queries(tables: impl Fn(&str) -> String) -> [String; 3] {
             tables("market_ticks")
         ),
         format!(
-            "SELECT window_start, open, high, low, close, volume, vwap, trade_count, revision FROM {} WHERE instrument_id = 'MISO.INDIANA.HUB.RT5' AND interval = '5m' ORDER BY window_start DESC LIMIT 5",
+            "SELECT window_start, open, high, low, close, volume, vwap, trade_count, revision FROM {} WHERE instrument_id = 'MISO.INDIANA.HUB.SPOT' AND interval = '5m' ORDER BY window_start DESC LIMIT 5",
             tables("bars_latest")
         ),
         format!(
