@@ -28,6 +28,9 @@ pub struct Figures {
     /// There more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubled: Option<u64>,
+    /// Bars that do not hold what all their ticks give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrong_bars: Option<u64>,
     /// Median in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
@@ -136,6 +139,7 @@ mod tests {
         let mut figures = Figures::moved(300, 2.0).against(200.0).with_counts(0, 1);
         figures.cpu_us_per_tick.insert("kafka".to_owned(), 1.5);
         figures.peak_rss_mb.insert("kafka".to_owned(), 700.0);
+        figures.wrong_bars = Some(0);
         let figures = figures.with_quantiles(&mut [3.0, 1.0, 2.0]);
         let value = serde_json::to_value(Row::new("hop", figures)).unwrap();
         let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -148,6 +152,7 @@ mod tests {
             "ratio",
             "lost",
             "doubled",
+            "wrong_bars",
             "p50_ms",
             "p99_ms",
             "p999_ms",

@@ -47,9 +47,12 @@ impl Report {
         Ok(Value::Object(document))
     }
 
-    /// Whether any tick was lost or doubled.
+    /// Whether any tick was lost or doubled, or any bar wrong.
     pub fn is_wrong(&self) -> bool {
-        let wrong = |figures: &Figures| figures.lost.unwrap_or(0) + figures.doubled.unwrap_or(0) > 0;
+        let wrong = |figures: &Figures| {
+            let counts = [figures.lost, figures.doubled, figures.wrong_bars];
+            counts.into_iter().flatten().any(|count| count > 0)
+        };
         self.sections
             .iter()
             .any(|section| wrong(&section.figures) || section.rows.iter().any(|row| wrong(&row.figures)))
@@ -79,7 +82,7 @@ impl Report {
 
 type Column = (&'static str, fn(&Figures) -> Option<String>);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("ticks", |f| f.ticks.map(whole)),
     ("seconds", |f| f.seconds.map(|v| format!("{v:.2}"))),
     ("ticks/s", |f| f.ticks_per_second.map(|v| whole(v as u64))),
@@ -87,6 +90,7 @@ const COLUMNS: [Column; 10] = [
     ("ratio", |f| f.ratio.map(|v| format!("{v:.2}"))),
     ("lost", |f| f.lost.map(whole)),
     ("doubled", |f| f.doubled.map(whole)),
+    ("wrong bars", |f| f.wrong_bars.map(whole)),
     ("p50 ms", |f| f.p50_ms.map(|v| format!("{v:.1}"))),
     ("p99 ms", |f| f.p99_ms.map(|v| format!("{v:.1}"))),
     ("p99.9 ms", |f| f.p999_ms.map(|v| format!("{v:.1}"))),

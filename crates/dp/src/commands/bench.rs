@@ -6,6 +6,7 @@
 //! code 1, since a fast pipeline that is wrong is not fast.
 
 mod bare;
+mod history;
 mod hop;
 mod latency;
 mod load;
@@ -40,7 +41,7 @@ use stage::Stage;
                   dp bench hop --ticks 1000000                # one stage beside the bare Kafka client\n  \
                   dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second\n  \
                   dp bench hop --keep                         # leave the stack to look at its logs\n\n\
-                  Exit codes: 0 measured; 1 measured, and ticks were lost or doubled; 2 could not be measured"
+                  Exit codes: 0 measured; 1 measured, and ticks were lost or doubled, or bars wrong; 2 could not be measured"
 )]
 pub struct Args {
     /// Leave the stack running and its folder in place
@@ -77,6 +78,8 @@ enum Which {
     ///
     /// A steady load runs while services are started, killed and replaced; every output is watched from outside.
     Recovery(recovery::Args),
+    /// Ticks three years old while a live load runs: until every bar holds them, and one late tick to its bar
+    History(history::Args),
     /// Two workers, two processes, one core each, beside one worker
     Scaling(scaling::Args),
     /// Resident memory of every process, each minute under a steady load
@@ -125,6 +128,7 @@ async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Sectio
         Some(Which::Pipeline(args)) => pipeline::run(stage, args).await?,
         Some(Which::Latency(args)) => with_baseline(stage, latency::run(stage, args).await?).await?,
         Some(Which::Recovery(args)) => with_baseline(stage, recovery::run(stage, args).await?).await?,
+        Some(Which::History(args)) => history::run(stage, args).await?,
         Some(Which::Scaling(args)) => scaling::run(stage, args).await?,
         Some(Which::Memory(args)) => with_baseline(stage, memory::run(stage, args).await?).await?,
         Some(Which::BareClient(_)) | None => return everything(stage, sections).await,
@@ -146,6 +150,7 @@ async fn everything(stage: &Stage, sections: &mut Vec<Section>) -> anyhow::Resul
     sections.push(pipeline::run(stage, &pipeline::Args::modest()).await?);
     sections.push(latency::run(stage, &latency::Args::modest()).await?);
     sections.push(recovery::run(stage, &recovery::Args::modest()).await?);
+    sections.push(history::run(stage, &history::Args::modest()).await?);
     sections.push(scaling::run(stage, &scaling::Args::modest()).await?);
     sections.push(memory::run(stage, &memory::Args::modest()).await?);
     Ok(())

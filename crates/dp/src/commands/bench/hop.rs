@@ -184,6 +184,7 @@ pub fn publish(scene: &Scene, messages: u64) -> anyhow::Result<Published> {
         topic: scene.raw().to_owned(),
         messages,
         rate: None,
+        since: None,
         seed: 254,
     };
     blocking(|| load.publish(&scene.stack))

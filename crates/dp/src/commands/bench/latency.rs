@@ -97,6 +97,7 @@ async fn measure(scene: &Scene, rate: u64, seconds: u64) -> anyhow::Result<Measu
         topic: scene.raw().to_owned(),
         messages,
         rate: Some(rate),
+        since: None,
         seed,
     };
     blocking(|| load(rate * WARM_UP_SECONDS, 1).publish(&scene.stack))?;

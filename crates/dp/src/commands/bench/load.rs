@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use domain::Micros;
 use localstack::Stack;
 use stream::kafka::publisher::{Publisher, Record};
 
@@ -34,6 +35,8 @@ pub struct Load {
     pub messages: u64,
     /// Messages a second; `None` is as fast as it goes.
     pub rate: Option<u64>,
+    /// Event times begin there, and go on for days; `None` is now, and they are those of a live market.
+    pub since: Option<Micros>,
     /// Makes event ids distinct between loads of one topic, too.
     pub seed: u64,
 }
@@ -129,9 +132,12 @@ impl Load {
         Plan {
             messages: self.messages.saturating_mul(PLANNED_FOR_EACH) + SHOW_EVERY,
             seed: self.seed,
-            start: jiff::Timestamp::now().as_microsecond(),
+            start: self.since.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond()),
             // The generator's clock goes on with every message, also with those that are skipped.
-            rate: self.rate.map(|rate| rate.saturating_mul(MADE_FOR_EACH)),
+            rate: match self.since {
+                Some(_) => Some(MADE_FOR_EACH),
+                None => self.rate.map(|rate| rate.saturating_mul(MADE_FOR_EACH)),
+            },
             duplicate_percent: 0.0,
             late_percent: 0.0,
             poison_percent: 0.0,
@@ -204,6 +210,7 @@ mod tests {
             topic: String::new(),
             messages: 20_000,
             rate: None,
+            since: None,
             seed: 1,
         };
         let mut generator = Generator::new(load.plan()).unwrap();

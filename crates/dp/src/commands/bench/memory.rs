@@ -76,6 +76,7 @@ fn watch(scene: &Scene, args: &Args) -> anyhow::Result<Vec<Row>> {
         topic: scene.raw().to_owned(),
         messages: args.rate * 60 * (args.minutes + 1),
         rate: Some(args.rate),
+        since: None,
         seed: 254,
     };
     let load = load.in_background(&scene.stack);

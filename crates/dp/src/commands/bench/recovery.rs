@@ -50,6 +50,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         topic: scene.raw().to_owned(),
         messages: args.rate * LOAD_SECONDS,
         rate: Some(args.rate),
+        since: None,
         seed: 254,
     };
     let measured = blocking(|| {
