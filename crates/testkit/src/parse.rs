@@ -31,6 +31,7 @@ pub struct Tick {
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
+    pub sequence: Option<i64>,
     /// Its message has the id of another event; readers of the log know.
     pub reused_id: bool,
 }
@@ -156,6 +157,7 @@ impl Parser {
                 price,
                 volume: None,
                 time: time.timestamp().as_microsecond() - 300_000_000,
+                sequence: None,
                 reused_id: false,
             });
         }
@@ -238,6 +240,8 @@ impl Fields {
             .volume
             .map(|text| at_scale_8(&text).ok_or("invalid_number"))
             .transpose()?;
+        let sequence = self.sequence.map(|text| text.parse().map_err(|_| "schema_violation"));
+        let sequence = sequence.transpose()?;
         for name in [&event_id, &tenant, &instrument] {
             if name.trim().is_empty() || name.len() > 256 || name.contains(|c: char| c == '|' || c.is_control()) {
                 return Err("invalid_identifier");
@@ -264,6 +268,7 @@ impl Fields {
             price,
             volume,
             time,
+            sequence,
             reused_id: false,
         })
     }
