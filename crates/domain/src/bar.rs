@@ -28,7 +28,7 @@ impl BarVersion {
     }
 }
 
-/// A bar. Open and close are by (event time, origin); arrival order never matters.
+/// A bar. Open and close are by [`crate::PriceRank`]; arrival order never matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Bar<'a> {
@@ -45,11 +45,13 @@ pub struct Bar<'a> {
     pub turnover: Turnover,
     pub vwap: Option<Decimal>,
     pub trade_count: i64,
-    /// Event time and origin of the opening tick.
+    /// Event time, sequence and origin of the opening tick.
     pub open_time: Micros,
+    pub open_sequence: Option<i64>,
     pub first_origin: Origin<'a>,
-    /// Event time and origin of the closing tick.
+    /// Event time, sequence and origin of the closing tick.
     pub close_time: Micros,
+    pub close_sequence: Option<i64>,
     pub last_origin: Origin<'a>,
     /// Ticks applied after the log's watermark had passed the end of the window.
     pub revision: i32,

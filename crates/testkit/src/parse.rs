@@ -248,6 +248,8 @@ impl Fields {
             .volume
             .map(|text| at_scale_8(&text).ok_or("invalid_number"))
             .transpose()?;
+        let sequence = self.sequence.map(|text| text.parse().map_err(|_| "schema_violation"));
+        let sequence = sequence.transpose()?;
         for name in [&event_id, &tenant, &instrument] {
             if name.trim().is_empty() || name.len() > 256 || name.contains(|c: char| c == '|' || c.is_control()) {
                 return Err("invalid_identifier");
@@ -275,7 +277,7 @@ impl Fields {
             price,
             volume,
             time,
-            sequence: self.sequence.and_then(|text| text.parse().ok()),
+            sequence,
             product,
             appended: record.timestamp * 1000,
             reused_id: false,

@@ -19,7 +19,7 @@ pub mod text;
 
 use std::fmt;
 
-use domain::{Micros, Origin};
+use domain::{Micros, Origin, PriceRank};
 use serde::{Serialize, Serializer};
 
 use crate::commands::present::iso;
@@ -66,13 +66,13 @@ pub struct TickRow {
     pub tenant_id: String,
     pub instrument_id: String,
     pub event_time: At,
+    /// The producer's, where it gives one.
+    pub sequence: Option<i64>,
     pub price: String,
     pub volume: Option<String>,
     pub product: String,
     /// Whether it is the price of an interval: the last one of an interval replaces those before.
     pub is_of_interval: bool,
-    /// The producer's, where it gives one.
-    pub sequence: Option<i64>,
     pub appended_at: At,
     /// Where it lies in the normalized topic; `None` while `market_ticks` has no row of it.
     pub normalized: Option<Place>,
@@ -83,8 +83,8 @@ pub struct TickRow {
 }
 
 impl TickRow {
-    /// What orders the ticks of a bar: event time, the producer's sequence, origin.
-    pub fn rank(&self) -> (Micros, Option<i64>, Origin<'_>) {
+    /// What orders the ticks of a bar.
+    pub fn rank(&self) -> PriceRank<'_> {
         (self.event_time.0, self.sequence, self.origin())
     }
 

@@ -266,7 +266,7 @@ impl Tables<'_> {
     pub async fn newest_tick(&self, instrument: Instrument<'_>) -> anyhow::Result<Option<TickRow>> {
         let sql = format!(
             "SELECT {TICK}, {PLACES} FROM {} WHERE {} \
-             ORDER BY timestamp DESC, isNotNull(sequence) DESC, sequence DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
+             ORDER BY timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
             self.names.table("enriched_ticks"),
             instrument.is()
         );
@@ -336,14 +336,14 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         tenant_id: text(row, "tenant_")?.to_owned(),
         instrument_id: text(row, "instrument_")?.to_owned(),
         event_time: At(number(row, "time_")?),
+        sequence: optional(row, "sequence_")
+            .map(|sequence| sequence.parse())
+            .transpose()
+            .context("ClickHouse answered a sequence that is no number")?,
         price: text(row, "price_")?.to_owned(),
         volume: optional(row, "volume_"),
         product: text(row, "product_")?.to_owned(),
         is_of_interval: text(row, "kind_")? == "interval",
-        sequence: match optional(row, "sequence_") {
-            None => None,
-            Some(digits) => Some(digits.parse().context("ClickHouse answered no number for a sequence")?),
-        },
         appended_at: At(number(row, "appended_")?),
         normalized: None,
         enriched: None,

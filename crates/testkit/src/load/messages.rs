@@ -107,7 +107,7 @@ impl Maker {
             price: Some(what.cents),
             what,
             volume,
-            sequence: self.ledger.messages,
+            sequence: self.random.below(8),
             is_flat: self.random.below(2) == 0,
             is_settled: false,
         }

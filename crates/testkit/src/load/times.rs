@@ -68,7 +68,8 @@ impl Prices {
             }
             _ => {
                 let late = random.below(1_500) as i64;
-                trade(random, "HUB", now - late)
+                // Of one instrument many have the same time.
+                trade(random, "HUB", (now - late) / 500 * 500)
             }
         }
     }

@@ -38,6 +38,7 @@ impl Bench {
             index: 0,
             instrument_id: "X",
             event_time,
+            sequence: None,
             price: 100,
             volume: Some(1),
         })
@@ -159,6 +160,7 @@ fn one_instrument_does_not_close_the_windows_of_another() {
         index: 0,
         instrument_id: "DAY_AHEAD",
         event_time: NOON + 86_400 * SECOND,
+        sequence: None,
         price: 1,
         volume: None,
     };
@@ -184,6 +186,7 @@ fn a_repetition_moves_the_position_and_nothing_else() {
         index: 0,
         instrument_id: "X",
         event_time: NOON + 500 * SECOND,
+        sequence: None,
         price: 5,
         volume: None,
     };

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::core::model::fixtures::{OwnedBar, RULES};
+use crate::core::model::fixtures::{OwnedBar, OwnedEdge, RULES};
 use codec::state::InstrumentWatermark;
 use domain::{BarVersion, Decimal, Interval, Turnover, Window};
 
@@ -95,8 +95,8 @@ fn bar(start: Micros, last_offset: i64) -> OwnedBar {
         turnover: Turnover(0),
         vwap: None,
         trade_count: 1,
-        open: (start, "f".to_owned(), 0, 0, 0),
-        close: (start, "f".to_owned(), 0, 0, 0),
+        open: OwnedEdge::first_of("f", start),
+        close: OwnedEdge::first_of("f", start),
         revision: 0,
         version: BarVersion {
             last_offset,

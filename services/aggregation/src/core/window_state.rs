@@ -1,13 +1,11 @@
 //! One window of one instrument: ticks in, a bar out.
 //!
-//! Invariants: open and close are by (event time, origin), so arrival order never matters; sums are exact; the state
+//! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact; the state
 //! after the tick at offset `n` is a function of the log up to `n`, so a bar's version tells its content (INV-1).
 //! A tick at or below the offset applied last is in already: that makes re-reading after a restart harmless.
 //! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the window as it was.
 
-use std::cmp::Ordering;
-
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, Turnover, Window};
 
 use super::texts::{TextId, Texts};
 
@@ -46,16 +44,15 @@ impl Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Edge {
     time: Micros,
+    sequence: Option<i64>,
     place: Place,
     price: Decimal,
 }
 
 impl Edge {
-    /// Order of ticks inside a window: event time, then origin (which is unique).
-    fn order(&self, other: &Edge, texts: &Texts) -> Ordering {
-        self.time
-            .cmp(&other.time)
-            .then_with(|| self.place.origin(texts).cmp(&other.place.origin(texts)))
+    /// Order of ticks inside a window.
+    fn rank<'a>(&self, texts: &'a Texts) -> PriceRank<'a> {
+        (self.time, self.sequence, self.place.origin(texts))
     }
 }
 
@@ -79,6 +76,7 @@ impl Contribution {
         Contribution {
             edge: Edge {
                 time: tick.event_time,
+                sequence: tick.sequence,
                 place: Place::of(&tick.origin, texts),
                 price: tick.price,
             },
@@ -163,10 +161,10 @@ impl WindowState {
             return Added::Overflow;
         };
         (self.volume, self.turnover) = (volume, turnover);
-        if tick.edge.order(&self.first, texts).is_lt() {
+        if tick.edge.rank(texts) < self.first.rank(texts) {
             self.first = tick.edge;
         }
-        if tick.edge.order(&self.last, texts).is_gt() {
+        if tick.edge.rank(texts) > self.last.rank(texts) {
             self.last = tick.edge;
             self.market = tick.market;
         }
@@ -209,8 +207,10 @@ impl WindowState {
             vwap: self.turnover.vwap(self.volume),
             trade_count: self.trade_count,
             open_time: self.first.time,
+            open_sequence: self.first.sequence,
             first_origin: self.first.place.origin(texts),
             close_time: self.last.time,
+            close_sequence: self.last.sequence,
             last_origin: self.last.place.origin(texts),
             revision: self.revision,
             version: BarVersion {
@@ -227,11 +227,13 @@ impl WindowState {
             start: bar.window.start,
             first: Edge {
                 time: bar.open_time,
+                sequence: bar.open_sequence,
                 place: Place::of(&bar.first_origin, texts),
                 price: bar.open,
             },
             last: Edge {
                 time: bar.close_time,
+                sequence: bar.close_sequence,
                 place: Place::of(&bar.last_origin, texts),
                 price: bar.close,
             },

@@ -23,10 +23,9 @@ pub fn check_bars(broker: &Broker, expected: &Expected) -> Result<(), String> {
     }
     for (key, wanted) in &expected.bars {
         let bar = newest.get(key).ok_or_else(|| format!("no bar {key:?}"))?;
-        let raw = |edge: &(Micros, String, i32, i64, i32)| (edge.2, edge.3, edge.4);
         let agrees = bar.prices.map(|p| p.unscaled()) == wanted.open_high_low_close
             && (bar.volume, bar.turnover.0, bar.trade_count) == (wanted.volume, wanted.turnover, wanted.trade_count)
-            && (raw(&bar.open), raw(&bar.close)) == (wanted.first_raw, wanted.last_raw)
+            && (bar.open.raw, bar.close.raw) == (wanted.first_raw, wanted.last_raw)
             && (bar.revision, bar.version.last_offset) == (wanted.revision, wanted.last_offset)
             // An idle clock may have closed it; the log's close may not be missing.
             && (bar.version.closed || !wanted.closed);

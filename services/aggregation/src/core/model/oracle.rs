@@ -82,7 +82,18 @@ fn bar(ticks: Vec<(&LogTick, bool)>, closed: bool) -> ExpectedBar {
     let last_offset = ticks.iter().map(|(t, _)| t.offset).max().unwrap();
     let revision = ticks.iter().filter(|(_, revised)| *revised).count() as i32;
     let mut ticks: Vec<&LogTick> = ticks.into_iter().map(|(t, _)| t).collect();
-    ticks.sort_by_key(|t| (t.event_time, t.feed, t.raw_partition, t.raw_offset, t.index));
+    // A tick without a sequence comes before those with one.
+    let sequence = |t: &LogTick| t.sequence.map_or(i128::MIN, i128::from);
+    ticks.sort_by_key(|t| {
+        (
+            t.event_time,
+            sequence(t),
+            t.feed,
+            t.raw_partition,
+            t.raw_offset,
+            t.index,
+        )
+    });
     let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
     let volume = |t: &LogTick| i128::from(t.volume.unwrap_or(0));
     ExpectedBar {
