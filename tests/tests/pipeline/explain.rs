@@ -1,4 +1,4 @@
-//! `dp explain` against what the test itself has published: a revised bar, a dropped repetition, a price, a dead letter.
+//! `dp explain` against what the test itself has published: a bar made from the tables, a dropped repetition, a price, a dead letter.
 
 use e2e::{Pipeline, eventually};
 use serde_json::Value;
@@ -59,12 +59,11 @@ fn texts<'v>(of: &'v Value, pointer: &str) -> Vec<&'v str> {
 }
 
 #[test]
-fn a_revised_bar_is_traced_to_its_messages_with_the_late_tick_and_the_repetition() {
+fn a_bar_of_months_ago_is_traced_to_its_late_ticks_their_messages_and_the_repetition() {
     let pipeline = Pipeline::shared();
-    let instrument = "EXPLAIN.REVISED.RT5";
+    let instrument = "EXPLAIN.LATE.RT5";
     let price = |id: &str, time: &str, price: &str, volume| event(id, instrument, time, price, volume);
-    // In time; the clock of the log goes on by two minutes; one that revises 10:00; its repetition; the clock goes on by ten
-    // minutes; one that is too late for 10:00.
+    // By the log's clock, which is that of the broker, all of them are months late; the fourth repeats the third.
     let payloads = [
         price("explain-r1", "2026-10-01T10:00:10Z", "31.55", 10),
         price("explain-r2", "2026-10-01T10:02:00Z", "40", 1),
@@ -77,10 +76,10 @@ fn a_revised_bar_is_traced_to_its_messages_with_the_late_tick_and_the_repetition
     wait_for(
         &pipeline,
         &format!("SELECT count() FROM late_ticks WHERE instrument_id = '{instrument}'"),
-        1,
+        5,
     );
     let bar = format!("FROM bars WHERE instrument_id = '{instrument}' AND interval = '1m'");
-    wait_for(&pipeline, &format!("SELECT max(revision) {bar}"), 1);
+    wait_for(&pipeline, &format!("SELECT max(trade_count) {bar}"), 3);
     wait_for(
         &pipeline,
         &format!("SELECT count() FROM enriched_ticks WHERE instrument_id = '{instrument}'"),
@@ -101,24 +100,28 @@ fn a_revised_bar_is_traced_to_its_messages_with_the_late_tick_and_the_repetition
     let newest = &trace["versions"][0];
     assert_eq!(
         (&newest["revision"], &newest["closed"]),
-        (&1.into(), &true.into()),
+        (&3.into(), &true.into()),
         "{newest:#}"
     );
     let numbers =
         ["open", "high", "low", "close", "volume", "turnover"].map(|name| newest["numbers"][name].as_str().unwrap());
-    // 10 × 31.55 − 5 × 4.2
-    assert_eq!(numbers, ["-4.2", "31.55", "-4.2", "31.55", "15", "294.5"]);
+    // 10 × 31.55 − 5 × 4.2 + 7 × 99
+    assert_eq!(numbers, ["-4.2", "99", "-4.2", "99", "22", "987.5"]);
 
     let id = |message: usize| format!("{RAW}/1/{}/0", offsets[message]);
     assert_eq!(texts(&trace["ticks"], "/tick_id"), [id(2), id(0), id(5)]);
-    assert_eq!(texts(&trace["ticks"], "/counted"), ["yes", "yes", "too_late"]);
+    assert_eq!(texts(&trace["ticks"], "/counted"), ["yes"; 3]);
+    assert_eq!(trace["way"], "table");
+    assert_eq!(texts(&trace["because"], "/tick_id"), [id(0), id(2), id(5)]);
+    assert_eq!(texts(&trace["because"], "/cause"), ["late"; 3]);
+    assert_eq!(texts(&trace["because"], "/late/topic"), ["aggregation.late.v1"; 3]);
     let after: Vec<bool> = trace["ticks"]
         .as_array()
         .unwrap()
         .iter()
         .map(|tick| tick["after_close"] == true)
         .collect();
-    assert_eq!(after, [true, false, true]);
+    assert_eq!(after, [true; 3]);
     let raw = trace["raw"].as_array().unwrap();
     let of = |message: usize| {
         raw.iter()
@@ -133,9 +136,10 @@ fn a_revised_bar_is_traced_to_its_messages_with_the_late_tick_and_the_repetition
 
     let words = pipeline.dp_ok(&[&["explain"], &asked[..]].concat()).unwrap();
     for part in [
-        "revised by 1 tick",
+        "revised by 3 ticks",
         "REVISION",
-        "too late",
+        "Made from the rows of enriched_ticks",
+        "came when the window was forgotten",
         &format!("repeated at offset {}", offsets[3]),
     ] {
         assert!(words.contains(part), "{part}\n{words}");
