@@ -101,6 +101,11 @@ fn offset(zone: &str) -> Option<Offset> {
     Offset::from_seconds(if sign == "-" { -seconds } else { seconds }).ok()
 }
 
+/// Microseconds since 1970 in ISO 8601, as `micros` reads it again.
+pub fn iso(micros: i64) -> String {
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use e2e::{Pipeline, RAW, eventually};
 use localstack::Service;
 use serde_json::{Value, json};
+use testkit::bars::{INTERVALS, window_start};
 use testkit::http::{Answer, encoded, request};
 use testkit::kafka::{Outgoing, Publisher};
 use testkit::random::Random;
+use testkit::times::iso;
 
 /// Every tenant and every instrument of this test begins so, and nothing else does.
 const MARK: &str = "Zq";
@@ -96,9 +98,14 @@ fn describe(pipeline: &Pipeline, pairs: &Pairs) {
     .unwrap();
 }
 
-/// A tick of now and one that is too late for every window, at the price of the pair.
-fn publish(pipeline: &Pipeline, pairs: &Pairs) {
+/// A tick of now and one that every window of its has forgotten, at the price of the pair.
+/// Answers the event time of the first, in microseconds.
+fn publish(pipeline: &Pipeline, pairs: &Pairs) -> i64 {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let now = now.as_millis() as i64;
     for days_ago in [0, 3] {
         for ((tenant, instrument), number) in pairs {
             let message = json!({
@@ -108,7 +115,7 @@ fn publish(pipeline: &Pipeline, pairs: &Pairs) {
                 },
                 "payload": {
                     "market": "MISO", "instrument_id": instrument,
-                    "raw_data": {"timestamp": format!("2026-10-0{}T12:00:30Z", 5 - days_ago), "price": number, "volume": 1},
+                    "raw_data": {"timestamp": now - days_ago * 86_400_000, "price": number, "volume": 1},
                 },
             });
             let outgoing = Outgoing {
@@ -120,6 +127,7 @@ fn publish(pipeline: &Pipeline, pairs: &Pairs) {
         }
     }
     publisher.finish().unwrap();
+    now * 1_000
 }
 
 type Found = BTreeSet<(String, String, String)>;
@@ -462,16 +470,25 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
     }
 }
 
-/// `from`, `to`, `interval` and `limit` of the bars' route: the only tick that counts is of 12:00:30 on 5 October.
-fn check_bar_filters(pipeline: &Pipeline, pairs: &Pairs) {
+/// `from`, `to`, `interval` and `limit` of the bars' route: the only tick in memory is of this time.
+fn check_bar_filters(pipeline: &Pipeline, pairs: &Pairs, time: i64) {
     let ((tenant, instrument), _) = pairs.iter().next().unwrap();
+    let (minute, day) = (window_start(time, 60_000_000), window_start(time, 86_400_000_000));
+    let starts = INTERVALS.map(|(_, length)| window_start(time, length));
+    let between = |from: i64, to: i64| {
+        let filter = format!("from={}&to={}", iso(from), iso(to));
+        (
+            filter,
+            starts.iter().filter(|start| (from..to).contains(*start)).count(),
+        )
+    };
     for (filter, bars) in [
-        ("", 5),
-        ("interval=1h", 1),
-        ("limit=2", 2),
-        ("from=2026-10-05T12:00:00Z&to=2026-10-05T12:00:01Z", 4),
-        ("from=2026-10-05T00:00:00&to=2026-10-05T12:00", 1),
-        ("from=2026-10-06", 0),
+        (String::new(), 5),
+        ("interval=1h".to_owned(), 1),
+        ("limit=2".to_owned(), 2),
+        between(minute, minute + 1_000_000),
+        between(day, minute),
+        between(day + 86_400_000_000, day + 2 * 86_400_000_000),
     ] {
         let target = format!("/bars/{}?tenant_id={}&{filter}", encoded(instrument), encoded(tenant));
         let answer = request(port(pipeline, Service::Aggregation), "GET", &target, &[], "").unwrap();
@@ -485,7 +502,7 @@ fn tenants_and_instruments_that_look_alike_never_meet_in_any_table_key_or_route(
     let pipeline = Pipeline::shared();
     let pairs = pairs();
     describe(&pipeline, &pairs);
-    publish(&pipeline, &pairs);
+    let time = publish(&pipeline, &pairs);
     let arrived = |table: &str| {
         let rows = pipeline
             .clickhouse
@@ -498,7 +515,7 @@ fn tenants_and_instruments_that_look_alike_never_meet_in_any_table_key_or_route(
     check_postgres(&pipeline, &pairs);
     check_redis(&pipeline, &pairs);
     check_routes(&pipeline, &pairs);
-    check_bar_filters(&pipeline, &pairs);
+    check_bar_filters(&pipeline, &pairs, time);
     let ((tenant, instrument), number) = pairs.iter().find(|((tenant, _), _)| tenant.contains(':')).unwrap();
     let explained = pipeline
         .dp_ok(&[
