@@ -12,6 +12,7 @@ const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "
 const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
 const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
 const TEN_MINUTES: i64 = 600 * 1_000_000;
+const HOUR: i64 = 3600 * 1_000_000;
 const MEBIBYTE: usize = 1024 * 1024;
 
 /// A tick that ought to exist.
@@ -151,6 +152,11 @@ impl Parser {
                 sound.rejected.push(index);
                 continue;
             };
+            let start = time.timestamp().as_microsecond() - 300_000_000;
+            if start - record.timestamp * 1000 > TEN_MINUTES {
+                sound.rejected.push(index);
+                continue;
+            }
             sound.ticks.push(Tick {
                 feed: record.topic.clone(),
                 partition: record.partition,
@@ -161,7 +167,7 @@ impl Parser {
                 event_id: None,
                 price,
                 volume: None,
-                time: time.timestamp().as_microsecond() - 300_000_000,
+                time: start,
                 sequence: None,
                 product: "rt5".to_owned(),
                 appended: record.timestamp * 1000,
@@ -260,7 +266,7 @@ impl Fields {
             return Err("time_out_of_range");
         }
         let product = product(self.product.as_deref(), &self.market);
-        if time - record.timestamp * 1000 > if product == "da" { NINE_DAYS } else { TEN_MINUTES } {
+        if time - record.timestamp * 1000 > furthest(self.market.trim(), &product) {
             return Err("future_time");
         }
         if volume.is_some_and(|volume| volume < 0) {
@@ -401,6 +407,15 @@ fn product(named: Option<&str>, market: &str) -> String {
     }
 }
 
+// How far ahead of its append a price may be. CAISO publishes the prices of its 15-minute market before their intervals.
+fn furthest(market: &str, product: &str) -> i64 {
+    match product {
+        "da" => NINE_DAYS,
+        "rt15" if market.eq_ignore_ascii_case("caiso") => HOUR,
+        _ => TEN_MINUTES,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,6 +481,36 @@ mod tests {
         }
         assert_eq!(parse("[1]", None), Err("schema_violation"));
         assert_eq!(parse("x", Some("pjm.da_hrl_lmps.csv")), Err("unsupported_format"));
+    }
+
+    #[test]
+    fn how_far_ahead_a_price_may_be_is_a_value_of_its_product() {
+        // The record is of 2026-09-21T14:13:20Z.
+        let at = |market: &str, product: &str, minutes: i64| {
+            let b = B.replace("PJM", market).replace(
+                "1767225600000000",
+                &(1_790_000_000_000_000 + minutes * 60_000_000).to_string(),
+            );
+            let raw = format!("\\\"product\\\":\\\"{product}\\\",\\\"last_price");
+            parse(&b.replace("\\\"last_price", &raw), None).map(|sound| sound.ticks.len())
+        };
+        for (market, product, minutes) in [
+            ("PJM", "rt5", 10),
+            ("CAISO", "RT15", 60),
+            ("PJM", "day_ahead", 9 * 1440),
+        ] {
+            assert_eq!(at(market, product, minutes), Ok(1), "{market} {product}");
+            assert_eq!(
+                at(market, product, minutes + 1),
+                Err("future_time"),
+                "{market} {product}"
+            );
+        }
+        let document = r#"{"headers":["CPNODE","INTERVAL","LMP"],"data":[["A","2026-09-21T09:28:20","1"],["B","2026-09-21T09:29:20","1"]]}"#;
+        assert_eq!(
+            parse(document, Some(MISO_DOCUMENT)).map(|sound| sound.rejected),
+            Ok(vec![1])
+        );
     }
 
     #[test]

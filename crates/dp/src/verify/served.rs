@@ -114,7 +114,8 @@ pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<B
 /// Says which prices stand ahead of the clock. The stores agree on them, and no tick of the present replaces them, so that
 /// one wrong stamp freezes its instrument. Day-ahead prices lie ahead by their nature.
 pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<String> {
-    const TOLERATED: Micros = 600_000_000;
+    // Some products are published nearly an hour ahead.
+    const TOLERATED: Micros = 3_600_000_000;
     // By the order of FIELDS.
     let time = |[_, _, event_time, ..]: &Price| event_time.parse::<Micros>().unwrap_or(0);
     let is_day_ahead = |[_, _, _, _, _, product, ..]: &Price| product == "da";
@@ -125,7 +126,7 @@ pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<
     };
     let (key, furthest) = ahead().max_by_key(|(_, price)| time(price))?;
     Some(format!(
-        "{} latest price(s) stand more than 10 minutes ahead of the clock, the furthest of {} at {}: until then no tick of \
+        "{} latest price(s) stand more than an hour ahead of the clock, the furthest of {} at {}: until then no tick of \
          the present replaces it, and those count as late; `dp explain price` shows the message that it came from",
         ahead().count(),
         name(key),
@@ -385,7 +386,7 @@ mod tests {
             ["1", "null", micros.as_str(), "f/0/1/2", "PJM", product, "USD", "MWh"].map(str::to_owned)
         };
         let key = |instrument: &str| ("acme".to_owned(), instrument.to_owned());
-        let mut newest = BTreeMap::from([(key("A"), price(10, "trade")), (key("B"), price(1_000, "da"))]);
+        let mut newest = BTreeMap::from([(key("A"), price(60, "trade")), (key("B"), price(1_000, "da"))]);
         assert_eq!(ahead_of_the_clock(&newest, 0), None);
         newest.insert(key("C"), price(8_640, "trade"));
         let note = ahead_of_the_clock(&newest, 0).unwrap_or_default();
