@@ -154,7 +154,7 @@ fn one_id_for_other_facts_is_no_repetition_and_is_flagged_while_a_retry_is_dropp
 fn numbered(id: &str, time: &str, sequence: Option<i64>, price: i64) -> Outgoing {
     let sequence = sequence.map_or_else(String::new, |sequence| format!(r#""sequence":{sequence},"#));
     let payload = format!(
-        r#"{{"event_id":"{id}","schema_version":"1.0.0","tenant_id":"alpha","producer":"s","occurred_at":1790848800000000,"payload":{{"source_system":"s","market":"MISO","symbol":"EVENTS.ORDER",{sequence}"raw_payload":"{{\\"price\\":{price},\\"timestamp\\":\\"{time}\\"}}","metadata":{{}}}}}}"#
+        r#"{{"event_id":"{id}","schema_version":"1.0.0","tenant_id":"alpha","producer":"s","occurred_at":1790848800000000,"payload":{{"source_system":"s","market":"MISO","symbol":"EVENTS.ORDER",{sequence}"raw_payload":"{{\"price\":{price},\"timestamp\":\"{time}\"}}","metadata":{{}}}}}}"#
     );
     Outgoing {
         partition: Some(PARTITION),
