@@ -5,6 +5,7 @@
 //! INV-3 rests, exact decimal arithmetic (blueprint section 4).
 //! Failure: arithmetic and parsing return errors; nothing panics, nothing saturates silently.
 
+pub mod asked;
 pub mod bar;
 pub mod claim;
 pub mod decimal;
@@ -20,6 +21,7 @@ pub mod row_ranges;
 pub mod tick;
 pub mod window;
 
+pub use asked::AskedWindow;
 pub use bar::{Bar, BarVersion};
 pub use claim::Claim;
 pub use decimal::{Decimal, DecimalError, Turnover};

@@ -79,6 +79,21 @@ impl<S> Context<S> {
         }
     }
 
+    /// Runs one worker in a group of its own, without which the service still does what it is for.
+    pub fn second_stage<F>(&mut self, stage: &str, group: String, topics: &[String], pace: Pace, make: F)
+    where
+        F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + 'static,
+    {
+        let member = Member {
+            name: stage.to_owned(),
+            group,
+            topics: topics.to_vec(),
+            pace,
+            critical: false,
+        };
+        self.worker(member, make);
+    }
+
     /// Adds HTTP routes.
     pub fn routes(&mut self, routes: Routes) {
         self.routes = std::mem::take(&mut self.routes).and(routes);

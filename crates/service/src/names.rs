@@ -63,6 +63,15 @@ impl Names {
         )
     }
 
+    /// Consumer group of the second stage of a service: `aggregation-local-restate`.
+    pub fn restate_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-restate", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
     /// Every group of the pipeline, with the topics that it reads.
     pub fn groups(&self) -> Vec<(String, Vec<String>)> {
         let one = |topic: &String| vec![topic.clone()];
@@ -76,6 +85,7 @@ impl Names {
                 self.writer_group("aggregation"),
                 vec![self.bars.clone(), self.late.clone()],
             ),
+            (self.restate_group("aggregation"), one(&self.late)),
             (self.group("projection"), one(&self.enriched)),
         ]
     }
@@ -126,6 +136,7 @@ mod tests {
         assert_eq!(names.normalized, "normalized.market.ticks.v1");
         assert_eq!(names.group("normalization"), "normalization-local");
         assert_eq!(names.writer_group("normalization"), "normalization-local-clickhouse");
+        assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
         assert_eq!(names.table("market_ticks"), "market_ticks");
         assert_eq!(names.table_suffix(), "");
     }

@@ -15,7 +15,9 @@ pub mod price;
 pub mod redis;
 mod stored_origin;
 
-pub use clickhouse::{AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, InsertError};
+pub use clickhouse::{
+    AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, InsertError, Oldest, RestatedRow,
+};
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
 pub use price::{LatestPrice, OwnedOrigin};

@@ -12,6 +12,7 @@ use service::http::{InstrumentId, Problem, Routes, Tenant};
 
 use crate::core::partition_state::WindowCounts;
 use crate::core::watermark::WindowRules;
+use crate::metrics::RestateTotals;
 use crate::view::Views;
 
 /// Bars of an answer where `limit` says nothing, and at most.
@@ -70,6 +71,19 @@ pub fn stats(views: &Views) -> Map<String, Value> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// `/stats` of the second stage.
+pub fn restate_stats(totals: &RestateTotals) -> Map<String, Value> {
+    let [windows, not_restated, waiting] = totals.counts();
+    [
+        ("windows_restated", windows),
+        ("windows_not_restated", not_restated),
+        ("windows_to_restate", waiting),
+    ]
+    .into_iter()
+    .map(|(name, count)| (name.to_owned(), json!(count)))
+    .collect()
 }
 
 async fn intervals(shown: web::Data<Shown>) -> HttpResponse {

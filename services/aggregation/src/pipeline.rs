@@ -4,6 +4,8 @@
 //! enriched.market.ticks.v1 ──▶ sequencer ──▶ windows ──┬──▶ aggregation.bars.v1  ──▶ ClickHouse bars
 //!                                                      ├──▶ aggregation.late.v1  ──▶ ClickHouse late_ticks
 //!                                                      └──▶ aggregation.state.v1 (checkpoints)
+//!
+//! aggregation.late.v1 ──▶ windows by newest offset ──▶ SQL over ClickHouse enriched_ticks ──▶ aggregation.bars.v1
 //! ```
 
 use std::sync::Arc;
@@ -11,17 +13,22 @@ use std::time::Duration;
 
 use service::writer::Table;
 use service::{Context, StartError};
+use stores::History;
 use stream::Pace;
 
 use crate::http::{self, Shown};
+use crate::metrics::{RestateMeters, RestateTotals};
 use crate::settings::AggregationSettings;
 use crate::stages::aggregate::Aggregator;
 use crate::stages::lane;
-use crate::stages::outbox::OutputTopics;
+use crate::stages::outbox::{OutputTopics, Shared};
+use crate::stages::restate::{self, RestateHandler};
 use crate::view::Views;
 
 /// The shortest bar lasts a minute: it may wait for company, in and out.
 const WAIT: Duration = Duration::from_millis(20);
+/// Late ticks wait for the table anyway.
+const RESTATE_WAIT: Duration = Duration::from_millis(100);
 
 /// Registers the workers, the ClickHouse writer, the routes and the statistics.
 ///
@@ -54,9 +61,41 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
         Ok(Box::new(aggregator))
     });
 
+    let restated = restate(context)?;
     context.writer(&[(names.bars, Table::Bars), (names.late, Table::LateTicks)])?;
     context.dead_letter_codes(lane::STAGE, &lane::CODES);
     context.routes(http::routes(shown));
     context.stats(move || http::stats(&views));
+    context.stats(move || http::restate_stats(&restated));
     Ok(())
+}
+
+/// The second stage: bars of late ticks from the table, beside the stream.
+fn restate(context: &mut Context<AggregationSettings>) -> Result<Arc<RestateTotals>, StartError> {
+    let names = context.names.clone();
+    let settings = context.own.restate.clone();
+    let table = names.table(Table::EnrichedTicks.base_name());
+    let history = History::new(
+        context.clients.clickhouse()?,
+        names.enriched.clone(),
+        table,
+        settings.limits,
+    );
+    let totals = Arc::new(RestateTotals::default());
+    let meters = RestateMeters::new(Arc::clone(&totals));
+    let (wire, runtime) = (context.wire.clone(), context.runtime.clone());
+    let group = names.restate_group(context.service);
+    let late = std::slice::from_ref(&names.late).to_vec();
+    let topics = OutputTopics {
+        bars: names.bars,
+        late: names.late,
+        state: names.state,
+    };
+    context.second_stage(restate::STAGE, group, &late, Pace::Within(RESTATE_WAIT), move || {
+        let shared = Shared::new(wire.clone(), topics.clone());
+        let handler = RestateHandler::new(settings.rules, history.clone(), runtime.clone(), shared, meters.clone());
+        Ok(Box::new(handler))
+    });
+    context.dead_letter_codes(restate::STAGE, &restate::CODES);
+    Ok(totals)
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use domain::{Interval, Micros};
 use service::Reader;
+use stores::HistoryLimits;
 
+use crate::core::restate::RestateRules;
 use crate::core::watermark::WindowRules;
 
 /// What the environment decides about aggregation.
@@ -17,6 +19,17 @@ pub struct AggregationSettings {
     pub rules: WindowRules,
     /// Time between the beginnings of two checkpoints: how often open bars are shown and state is saved.
     pub checkpoint_interval: Duration,
+    /// The second stage: bars from the table.
+    pub restate: RestateSettings,
+}
+
+/// What the environment decides about the second stage. All of it may change at any time.
+#[derive(Debug, Clone)]
+pub struct RestateSettings {
+    /// Windows of a statement, and how long they wait for company.
+    pub rules: RestateRules,
+    /// What a statement may take of ClickHouse.
+    pub limits: HistoryLimits,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -57,7 +70,9 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         10..=600_000,
         "time between two checkpoints: open bars are shown this often",
     );
+    let restate = read_restate(reader, micros(delay));
     AggregationSettings {
+        restate,
         rules: WindowRules {
             intervals,
             watermark_delay: micros(delay),
@@ -65,6 +80,51 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
             idle_close: micros(idle),
         },
         checkpoint_interval: Duration::from_millis(checkpoint),
+    }
+}
+
+fn read_restate(reader: &mut Reader<'_>, close_after: Micros) -> RestateSettings {
+    let windows = reader.number(
+        "AGGREGATION_RESTATE_WINDOWS",
+        5_000,
+        1..=100_000,
+        "windows of late ticks that one statement computes from enriched_ticks; as many more wait in memory for each partition",
+    );
+    let linger = reader.number(
+        "AGGREGATION_RESTATE_LINGER_MS",
+        500,
+        0..=60_000,
+        "how long a late tick waits for others before their windows are computed",
+    );
+    let memory = reader.number(
+        "AGGREGATION_RESTATE_MEMORY_MB",
+        1_024,
+        16..=1_048_576,
+        "memory that such a statement may take in ClickHouse; where it is too little, fewer windows are asked for at once",
+    );
+    let threads = reader.number(
+        "AGGREGATION_RESTATE_THREADS",
+        2,
+        1..=256,
+        "threads that such a statement may take in ClickHouse",
+    );
+    let time = reader.number(
+        "AGGREGATION_RESTATE_TIMEOUT_S",
+        60,
+        1..=3_600,
+        "how long such a statement may take; where it is too little, fewer windows are asked for at once",
+    );
+    RestateSettings {
+        rules: RestateRules {
+            windows: usize::try_from(windows).unwrap_or(usize::MAX),
+            linger: micros(linger),
+        },
+        limits: HistoryLimits {
+            memory_bytes: memory << 20,
+            threads,
+            time: Duration::from_secs(time),
+            close_after,
+        },
     }
 }
 
@@ -89,6 +149,8 @@ mod tests {
             (30_000_000, 300_000_000)
         );
         assert_eq!(settings.checkpoint_interval, Duration::from_secs(1));
+        assert_eq!(settings.restate.rules.windows, 5_000);
+        assert_eq!(settings.restate.limits.close_after, 30_000_000);
     }
 
     #[test]

@@ -136,6 +136,7 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
             idle_close: 120 * SECOND,
         },
         checkpoint_interval: Duration::from_millis(20),
+        ..aggregation::settings::read(&mut service::Reader::new(&service::Env::new()))
     };
     let topics = OutputTopics {
         bars: BARS.to_owned(),

@@ -49,6 +49,7 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
         (names.group("aggregation"), &names.enriched),
         (names.writer_group("aggregation"), &names.bars),
         (names.writer_group("aggregation"), &names.late),
+        (names.restate_group("aggregation"), &names.late),
         (names.group("projection"), &names.enriched),
     ]);
     all.into_iter()

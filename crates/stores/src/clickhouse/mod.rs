@@ -7,6 +7,7 @@
 
 pub mod fenced;
 pub mod gaps;
+pub mod history;
 mod migrations;
 pub mod rows;
 mod stored;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
+pub use history::{History, HistoryLimits, Oldest, RestatedRow};
 pub use migrations::migrate;
 pub use rows::Layout;
 

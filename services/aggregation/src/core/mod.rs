@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod instrument;
 pub mod partition_state;
 pub mod records;
+pub mod restate;
 pub mod restore;
 pub mod texts;
 pub mod watermark;

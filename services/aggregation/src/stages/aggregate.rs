@@ -13,7 +13,7 @@ use domain::{Interval, Micros};
 use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 
 use super::lane::{Lane, Progress};
-use super::outbox::{OutputTopics, Scratch, Shared};
+use super::outbox::{OutputTopics, Shared};
 use super::restore_state::{self, RestoreJob, Restored};
 use crate::core::partition_state::WindowCounts;
 use crate::metrics::{Meters, Tally};
@@ -54,13 +54,7 @@ impl Aggregator {
     ) -> Aggregator {
         Aggregator {
             settings,
-            shared: Shared {
-                wire,
-                topics,
-                tally: Tally::default(),
-                newest_appended_at: None,
-                scratch: Scratch::default(),
-            },
+            shared: Shared::new(wire, topics),
             meters: Meters::new(enriched_topic),
             desk: views.open_desk(),
             restoring: Vec::new(),

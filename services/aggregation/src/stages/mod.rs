@@ -3,4 +3,5 @@
 pub mod aggregate;
 pub mod lane;
 pub mod outbox;
+pub mod restate;
 pub mod restore_state;

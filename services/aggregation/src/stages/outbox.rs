@@ -37,6 +37,19 @@ pub struct Shared {
     pub scratch: Scratch,
 }
 
+impl Shared {
+    /// Nothing sent yet.
+    pub fn new(wire: codec::Wire, topics: OutputTopics) -> Shared {
+        Shared {
+            wire,
+            topics,
+            tally: Tally::default(),
+            newest_appended_at: None,
+            scratch: Scratch::default(),
+        }
+    }
+}
+
 /// The outputs of one partition. A failed send of a bar is kept until [`Outbox::finish`], since bars come out of a
 /// callback.
 pub struct Outbox<'a, 'io> {

@@ -1,0 +1,339 @@
+//! Bars from the rows of `enriched_ticks`: the question of aggregation's second stage.
+//!
+//! Invariants: one statement computes all windows that it is given, each from the rows of its source partition up to the
+//! offset asked for, so the answer is a function of the log. Sums are exact 256-bit integers; a row counts and is ordered as
+//! aggregation's core has it ([`ORDER_OF_TICKS`], [`History::rows_that_count`]). `revision` counts the rows with which, or
+//! before which, the largest append time of the partition has reached the window's close.
+//! Failure: nothing is retried here. A window of which a row is missing comes back without its last offset, or not at all:
+//! the caller compares.
+
+use std::time::Duration;
+
+use domain::{AskedWindow, Bar, Decimal, Micros, Origin, Turnover};
+use serde::Deserialize;
+
+use super::{ClickHouse, fetch, literal};
+use crate::{Store, StoreError};
+
+/// The order of the ticks of a window, for open and close: event time, then origin.
+const ORDER_OF_TICKS: &str = "(micros, feed, raw_partition, raw_offset, raw_index)";
+/// Times of closes, less the delay, are multiples of it: every interval is.
+const STEP: Micros = 60_000_000;
+/// Of a window that every row of the partition has found closed.
+const FROM_THE_START: Micros = -1 << 62;
+/// By how much the clocks of the broker and of ClickHouse may differ: bounds the rows that are read for the log's clock.
+const CLOCK_SKEW: Micros = 3_600_000_000;
+
+/// What a statement may take of the server, and when windows close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct HistoryLimits {
+    pub memory_bytes: u64,
+    pub threads: u64,
+    pub time: Duration,
+    /// How long after its end a window is closed by the log's clock.
+    pub close_after: Micros,
+}
+
+/// The oldest row of a source partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Oldest {
+    /// Its source offset. Not 0 where rows have expired.
+    pub offset: i64,
+    /// Append time of its raw message.
+    #[serde(rename = "appended_micros")]
+    pub appended_at: Micros,
+    /// When it was written.
+    #[serde(rename = "ingested_micros")]
+    pub ingested_at: Micros,
+}
+
+#[derive(Deserialize)]
+struct OldestOf {
+    rows: u64,
+    #[serde(flatten)]
+    oldest: Oldest,
+}
+
+#[derive(Deserialize)]
+struct Reached {
+    is_reached: u8,
+}
+
+/// The bar of a window, as the server computes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RestatedRow {
+    /// Which of the windows asked for.
+    pub number: usize,
+    /// Largest source offset among its rows: that of the version, unless rows are missing.
+    pub last_offset: i64,
+    /// Append time of the row at that offset.
+    pub asked_appended_at: Micros,
+    trade_count: i64,
+    open: i64,
+    high: i64,
+    low: i64,
+    close: i64,
+    volume: String,
+    turnover: String,
+    open_time: Micros,
+    first: (String, i32, i64, i32),
+    close_time: Micros,
+    last: (String, i32, i64, i32),
+    market: String,
+    revision: i64,
+    last_appended_at: Micros,
+}
+
+impl RestatedRow {
+    /// The bar of the window that was asked for under [`RestatedRow::number`]; `None` where a sum or a price leaves the
+    /// columns of a bar.
+    pub fn bar<'a>(&'a self, asked: &'a AskedWindow) -> Option<Bar<'a>> {
+        let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
+        let Turnover(volume) = sum(&self.volume)?;
+        let turnover = sum(&self.turnover)?;
+        Some(Bar {
+            tenant_id: &asked.tenant_id,
+            instrument_id: &asked.instrument_id,
+            market: &self.market,
+            window: asked.window,
+            open: price(self.open)?,
+            high: price(self.high)?,
+            low: price(self.low)?,
+            close: price(self.close)?,
+            volume,
+            turnover,
+            vwap: turnover.vwap(volume),
+            trade_count: self.trade_count,
+            open_time: self.open_time,
+            first_origin: origin(&self.first),
+            close_time: self.close_time,
+            last_origin: origin(&self.last),
+            revision: i32::try_from(self.revision).unwrap_or(i32::MAX),
+            version: asked.version,
+            last_appended_at: self.last_appended_at,
+        })
+    }
+}
+
+fn sum(text: &str) -> Option<Turnover> {
+    Turnover(0).checked_add(Turnover(text.parse().ok()?))
+}
+
+fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<'_> {
+    Origin {
+        feed,
+        partition: *partition,
+        offset: *offset,
+        index: *index,
+    }
+}
+
+/// The table of enriched ticks of one generation, as history. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    clickhouse: ClickHouse,
+    topic: String,
+    table: String,
+    limits: HistoryLimits,
+}
+
+impl History {
+    /// The table with this name, which is written from this topic.
+    pub fn new(clickhouse: ClickHouse, topic: String, table: String, limits: HistoryLimits) -> History {
+        History {
+            clickhouse,
+            topic,
+            table,
+            limits,
+        }
+    }
+
+    /// Whether every row of the partition up to this offset has been written. Rows land in order and whole batches at a
+    /// time, so one behind it says so; where all of those have expired, the writer's floor does.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn has_reached(&self, partition: i32, offset: i64) -> Result<bool, StoreError> {
+        let (database, table) = (self.clickhouse.database(), &self.table);
+        let sql = format!(
+            "SELECT toUInt8((SELECT count() FROM {database}.{table} WHERE src_partition = {partition} AND \
+             src_offset >= {offset}) > 0 OR (SELECT max(next_offset) FROM {database}.writer_floor WHERE topic = {} AND \
+             partition = {partition}) > {offset}) AS is_reached",
+            literal(&self.topic)
+        );
+        let rows: Vec<Reached> = self.clickhouse.rows("ask how far the table is", &sql).await?;
+        Ok(rows.first().is_some_and(|row| row.is_reached != 0))
+    }
+
+    /// The oldest row of the partition. Looked for in the oldest day of the table, else in all of it.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn oldest(&self, partition: i32) -> Result<Option<Oldest>, StoreError> {
+        let (database, table) = (self.clickhouse.database(), &self.table);
+        let first_day = format!("AND toDate(ingested_at) = (SELECT min(toDate(ingested_at)) FROM {database}.{table})");
+        for days in [first_day.as_str(), ""] {
+            let sql = format!(
+                "SELECT count() AS rows, min(src_offset) AS offset, \
+                 toUnixTimestamp64Micro(argMin(appended_at, src_offset)) AS appended_micros, \
+                 toUnixTimestamp64Micro(argMin(ingested_at, src_offset)) AS ingested_micros \
+                 FROM {database}.{table} WHERE src_partition = {partition} {days}"
+            );
+            let rows: Vec<OldestOf> = self.clickhouse.rows("find the oldest row", &sql).await?;
+            if let Some(found) = rows.into_iter().find(|found| found.rows > 0) {
+                return Ok(Some(found.oldest));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bars of these windows. `oldest` is the partition's oldest row.
+    ///
+    /// # Errors
+    /// As the server says; `overloaded`, `timeout` and `cancelled` where the windows are too many for the limits.
+    pub async fn restate(
+        &self,
+        partition: i32,
+        windows: &[AskedWindow],
+        oldest: &Oldest,
+    ) -> Result<Vec<RestatedRow>, StoreError> {
+        const OPERATION: &str = "restate windows";
+        let sql = self.sql(partition, windows, oldest);
+        let size = sql.len().saturating_mul(2).max(1 << 20);
+        let HistoryLimits { time, .. } = self.limits;
+        let settings = [
+            ("max_query_size", size.to_string()),
+            ("max_memory_usage", self.limits.memory_bytes.to_string()),
+            ("max_threads", self.limits.threads.to_string()),
+            ("max_execution_time", time.as_secs().max(1).to_string()),
+            ("prefer_column_name_to_alias", "1".to_owned()),
+            ("output_format_json_quote_64bit_integers", "0".to_owned()),
+            ("output_format_json_named_tuples_as_objects", "0".to_owned()),
+        ];
+        let query = settings
+            .into_iter()
+            .fold(self.clickhouse.client().query_raw(&sql), |query, (name, value)| {
+                query.with_setting(name, value)
+            });
+        let body = fetch(OPERATION, time + Duration::from_secs(5), query, "JSONEachRow").await?;
+        let rows = serde_json::Deserializer::from_slice(&body)
+            .into_iter()
+            .collect::<Result<_, _>>();
+        rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, OPERATION, error))
+    }
+
+    fn sql(&self, partition: i32, windows: &[AskedWindow], oldest: &Oldest) -> String {
+        let asked = asked(windows, |window| self.closes(window, oldest));
+        format!(
+            "SELECT number, count() AS trade_count, max(src_offset) AS last_offset, \
+             argMax(appended, src_offset) AS asked_appended_at, \
+             argMin(price, {ORDER_OF_TICKS}) AS open, max(price) AS high, min(price) AS low, \
+             argMax(price, {ORDER_OF_TICKS}) AS close, toString(sum(toInt256(volume))) AS volume, \
+             toString(sum(toInt256(price) * toInt256(volume))) AS turnover, \
+             min(micros) AS open_time, argMin(origin, {ORDER_OF_TICKS}) AS first, \
+             max(micros) AS close_time, argMax(origin, {ORDER_OF_TICKS}) AS last, \
+             argMax(market, {ORDER_OF_TICKS}) AS market, countIf(closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1)) AS revision, \
+             max(appended) AS last_appended_at \
+             FROM ({rows}) AS rows INNER JOIN (SELECT * FROM ({asked}) AS asked {closings}) AS windows \
+             USING (tenant_id, instrument_id, length, start) WHERE src_offset <= upto GROUP BY number",
+            rows = self.rows_that_count(partition, windows, &asked),
+            closings = self.closings(partition, windows, oldest),
+        )
+    }
+
+    /// The rows of the windows' days, one for each length of window asked for. Every row counts; where a later price of a
+    /// delivery interval is to replace an earlier one, this is the place for it.
+    fn rows_that_count(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
+        let mut lengths: Vec<Micros> = windows.iter().map(|asked| asked.window.interval.micros()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let starts = || windows.iter().map(|asked| asked.window.start);
+        let (from, to) = (
+            starts().min().unwrap_or(0),
+            windows.iter().map(|asked| asked.window.end()).max().unwrap_or(0),
+        );
+        // A window lies in one day: the days select what is read by the table's order, the join selects the rows.
+        format!(
+            "SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, \
+             toUnixTimestamp64Micro(timestamp) AS micros, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
+             (feed, raw_partition, raw_offset, raw_index) AS origin, toString(market) AS market, src_offset, \
+             reinterpretAsInt64(price) AS price, ifNull(reinterpretAsInt64(volume), 0) AS volume, \
+             toUnixTimestamp64Micro(appended_at) AS appended, \
+             arrayJoin(CAST({lengths:?}, 'Array(Int64)')) AS length, micros - positiveModulo(micros, length) AS start \
+             FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
+             AND timestamp >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \
+             AND timestamp < fromUnixTimestamp64Micro(toInt64({to}), 'UTC') \
+             AND (tenant_id, instrument_id, toDate32(timestamp)) IN (SELECT DISTINCT tenant_id, instrument_id, \
+             toDate32(fromUnixTimestamp64Micro(start, 'UTC')) FROM ({asked}))",
+            database = self.clickhouse.database(),
+            table = self.table,
+            upto = last_offset(windows),
+        )
+    }
+
+    /// Joins one more than the offset with which the log's clock has reached the close of each window (0 where it has not):
+    /// that of the first row of the partition that was appended then or later.
+    fn closings(&self, partition: i32, windows: &[AskedWindow], oldest: &Oldest) -> String {
+        let earliest = windows
+            .iter()
+            .map(|window| self.closes(window, oldest))
+            .filter(|closes| *closes != FROM_THE_START)
+            .min();
+        let Some(earliest) = earliest else {
+            return "CROSS JOIN (SELECT toInt64(0) AS first_after) AS steps".to_owned();
+        };
+        let delay = self.limits.close_after;
+        format!(
+            "ASOF LEFT JOIN (SELECT 1 AS side, minute, min(first) OVER (ORDER BY minute DESC ROWS BETWEEN \
+             UNBOUNDED PRECEDING AND CURRENT ROW) + 1 AS first_after FROM (\
+             WITH toUnixTimestamp64Micro(appended_at) - {delay} AS behind \
+             SELECT behind - positiveModulo(behind, {STEP}) AS minute, min(src_offset) AS first FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
+             AND ingested_at >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \
+             AND appended_at >= fromUnixTimestamp64Micro(toInt64({closed_from}), 'UTC') GROUP BY minute)) AS steps \
+             ON asked.side = steps.side AND asked.closes <= steps.minute",
+            database = self.clickhouse.database(),
+            table = self.table,
+            upto = last_offset(windows),
+            from = earliest.saturating_add(delay).saturating_sub(CLOCK_SKEW),
+            closed_from = earliest.saturating_add(delay),
+        )
+    }
+
+    /// The end of a window; [`FROM_THE_START`] where it was closed before the oldest row.
+    fn closes(&self, asked: &AskedWindow, oldest: &Oldest) -> Micros {
+        let end = asked.window.end();
+        if end.saturating_add(self.limits.close_after) <= oldest.appended_at {
+            FROM_THE_START
+        } else {
+            end
+        }
+    }
+}
+
+fn last_offset(windows: &[AskedWindow]) -> i64 {
+    windows.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0)
+}
+
+/// The windows as a table of numbers and texts.
+fn asked(windows: &[AskedWindow], closes: impl Fn(&AskedWindow) -> Micros) -> String {
+    let mut rows = String::new();
+    for (number, asked) in windows.iter().enumerate() {
+        let row = serde_json::json!([
+            number,
+            asked.tenant_id,
+            asked.instrument_id,
+            asked.window.interval.micros(),
+            asked.window.start,
+            asked.version.last_offset,
+            closes(asked),
+        ]);
+        rows.push_str(&row.to_string());
+        rows.push('\n');
+    }
+    format!(
+        "SELECT *, 1 AS side FROM format(JSONCompactEachRow, 'number UInt64, tenant_id String, instrument_id String, length Int64, \
+         start Int64, upto Int64, closes Int64', {})",
+        literal(&rows)
+    )
+}

@@ -1,0 +1,166 @@
+use domain::{Decimal, Origin};
+
+use super::*;
+
+const RULES: RestateRules = RestateRules {
+    windows: 4,
+    linger: 1_000,
+};
+const MINUTE: Micros = 60_000_000;
+
+fn late(instrument_id: &str, enriched_offset: i64, event_time: Micros, missed: u8, closed: u8) -> LateTick<'_> {
+    LateTick {
+        origin: Origin {
+            feed: "f",
+            partition: 0,
+            offset: enriched_offset,
+            index: 0,
+        },
+        tenant_id: "t",
+        instrument_id,
+        event_time,
+        price: Decimal::ZERO,
+        volume: None,
+        missed_intervals: missed,
+        closed_intervals: closed,
+        watermark: 0,
+        enriched_offset,
+    }
+}
+
+fn statement(restater: &mut Restater, now: Micros) -> Vec<(Micros, &'static str, i64, bool)> {
+    let windows = restater.next_statement(now, Ticket(0)).unwrap_or_default();
+    windows
+        .iter()
+        .map(|asked| {
+            let version = asked.version;
+            (
+                asked.window.start / MINUTE,
+                asked.window.interval.name(),
+                version.last_offset,
+                version.closed,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn of_one_window_only_the_newest_version_is_asked_for() {
+    let mut restater = Restater::new(RULES);
+    restater.take(0, &late("a", 9, MINUTE, 0b1, 0b1), 0);
+    restater.take(1, &late("a", 7, MINUTE + 1, 0b1, 0b1), 0);
+    restater.take(2, &late("a", 9, MINUTE, 0b11, 0b10), 0);
+    assert_eq!(statement(&mut restater, 999), []);
+    assert_eq!(
+        statement(&mut restater, 1_000),
+        [(1, "1m", 9, true), (0, "5m", 9, true)]
+    );
+    assert_eq!(statement(&mut restater, 9_999), [], "one at a time");
+}
+
+#[test]
+fn the_position_moves_when_every_bar_before_it_is_acknowledged() {
+    let mut restater = Restater::new(RULES);
+    restater.take(5, &late("a", 1, 0, 0b1, 0), 0);
+    assert_eq!(statement(&mut restater, 1_000).len(), 1);
+    restater.take(6, &late("a", 2, 0, 0b1, 0), 1_000);
+    assert_eq!(restater.durable(Ticket(99)), None, "nothing was sent");
+    restater.answered(Answer::Sent(Ticket(3)), 1_001);
+    assert_eq!(restater.durable(Ticket(2)), None);
+    assert_eq!(
+        restater.durable(Ticket(3)),
+        Some(6),
+        "not past the late tick that came meanwhile"
+    );
+    assert_eq!(statement(&mut restater, 2_000), [(0, "1m", 2, false)]);
+    restater.answered(Answer::Sent(Ticket(4)), 2_001);
+    restater.pass(7);
+    assert_eq!(statement(&mut restater, 2_002), []);
+    assert_eq!(
+        restater.durable(Ticket(4)),
+        Some(8),
+        "a dead letter before ticket 4 too"
+    );
+    assert_eq!(statement(&mut restater, 9_999), []);
+    assert_eq!(restater.durable(Ticket(9)), None);
+}
+
+#[test]
+fn a_batch_stays_as_it_was_cut_while_the_table_is_behind() {
+    let mut restater = Restater::new(RULES);
+    restater.take(0, &late("a", 1, 0, 0b1, 0), 0);
+    let first = statement(&mut restater, 1_000);
+    restater.answered(Answer::Behind, 1_000);
+    restater.take(1, &late("a", 50, 0, 0b1, 0), 1_001);
+    assert_eq!(statement(&mut restater, 1_001), [], "asked again only after a while");
+    assert_eq!(statement(&mut restater, 1_000 + BEHIND_WAIT), first);
+}
+
+#[test]
+fn too_much_is_asked_for_in_smaller_pieces_and_nothing_is_left_out() {
+    let mut restater = Restater::new(RULES);
+    for minute in 0..4 {
+        restater.take(minute, &late("a", minute, minute * MINUTE, 0b1, 0), 0);
+    }
+    assert!(restater.is_full());
+    let mut now = 0;
+    assert_eq!(statement(&mut restater, now).len(), 4, "a full batch does not wait");
+    restater.answered(Answer::TooMuch, now);
+    let (mut seen, mut largest) = (Vec::new(), 0);
+    while !restater.is_empty() {
+        now += LONGEST_RETRY;
+        let piece = statement(&mut restater, now);
+        largest = largest.max(piece.len());
+        seen.extend(piece);
+        restater.answered(Answer::Sent(Ticket(1)), now);
+    }
+    assert_eq!(
+        seen.iter().map(|(minute, ..)| *minute).collect::<Vec<_>>(),
+        [0, 1, 2, 3]
+    );
+    assert_eq!(largest, 2);
+    assert_eq!(restater.durable(Ticket(1)), Some(4));
+}
+
+#[test]
+fn failures_are_asked_again_after_longer_and_longer_waits() {
+    let mut restater = Restater::new(RULES);
+    restater.take(0, &late("a", 1, 0, 0b1, 0), 0);
+    let mut now = 1_000;
+    for wait in [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY] {
+        assert_eq!(statement(&mut restater, now).len(), 1);
+        restater.answered(Answer::Failed, now);
+        assert_eq!(statement(&mut restater, now + wait - 1), []);
+        now += wait;
+    }
+}
+
+#[test]
+fn a_window_has_expired_where_rows_of_it_may_be_gone() {
+    let asked = |last_offset, start| AskedWindow {
+        tenant_id: "t".into(),
+        instrument_id: "i".into(),
+        window: Interval::OneMinute.window_of(start),
+        version: BarVersion {
+            last_offset,
+            closed: true,
+        },
+    };
+    let oldest = |offset| Oldest {
+        offset,
+        appended_at: 0,
+        ingested_at: 100 * MINUTE,
+    };
+    let three_years_ago = -3 * 365 * 86_400_000_000;
+    assert!(
+        !has_expired(&asked(5, three_years_ago), Some(&oldest(0))),
+        "the whole log is there"
+    );
+    assert!(
+        has_expired(&asked(5, 0), Some(&oldest(6))),
+        "the late tick itself is gone"
+    );
+    assert!(has_expired(&asked(7, LONGEST_AHEAD + 99 * MINUTE), Some(&oldest(6))));
+    assert!(!has_expired(&asked(7, LONGEST_AHEAD + 100 * MINUTE), Some(&oldest(6))));
+    assert!(has_expired(&asked(7, 0), None));
+}
