@@ -15,8 +15,8 @@ use serde::Deserialize;
 use super::{ClickHouse, fetch, literal};
 use crate::{Store, StoreError};
 
-/// The order of the ticks of a window, for open and close: event time, then origin.
-const ORDER_OF_TICKS: &str = "(micros, feed, raw_partition, raw_offset, raw_index)";
+/// The order of the ticks of a window, for open and close: that of prices (`domain::PriceRank`).
+const ORDER_OF_TICKS: &str = "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
 /// Times of closes, less the delay, are multiples of it: every interval is.
 const STEP: Micros = 60_000_000;
 /// Of a window that every row of the partition has found closed.
@@ -77,8 +77,10 @@ pub struct RestatedRow {
     volume: String,
     turnover: String,
     open_time: Micros,
+    open_sequence: Option<i64>,
     first: (String, i32, i64, i32),
     close_time: Micros,
+    close_sequence: Option<i64>,
     last: (String, i32, i64, i32),
     market: String,
     revision: i64,
@@ -106,8 +108,10 @@ impl RestatedRow {
             vwap: turnover.vwap(volume),
             trade_count: self.trade_count,
             open_time: self.open_time,
+            open_sequence: self.open_sequence,
             first_origin: origin(&self.first),
             close_time: self.close_time,
+            close_sequence: self.close_sequence,
             last_origin: origin(&self.last),
             revision: i32::try_from(self.revision).unwrap_or(i32::MAX),
             version: asked.version,
@@ -232,6 +236,7 @@ impl History {
              argMax(price, {ORDER_OF_TICKS}) AS close, toString(sum(toInt256(volume))) AS volume, \
              toString(sum(toInt256(price) * toInt256(volume))) AS turnover, \
              min(micros) AS open_time, argMin(origin, {ORDER_OF_TICKS}) AS first, \
+             argMin(tuple(sequence), {ORDER_OF_TICKS}).1 AS open_sequence, argMax(tuple(sequence), {ORDER_OF_TICKS}).1 AS close_sequence, \
              max(micros) AS close_time, argMax(origin, {ORDER_OF_TICKS}) AS last, \
              argMax(market, {ORDER_OF_TICKS}) AS market, countIf(closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1)) AS revision, \
              max(appended) AS last_appended_at \
@@ -256,7 +261,7 @@ impl History {
         // A window lies in one day: the days select what is read by the table's order, the join selects the rows.
         format!(
             "SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, \
-             toUnixTimestamp64Micro(timestamp) AS micros, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
+             toUnixTimestamp64Micro(timestamp) AS micros, sequence, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
              (feed, raw_partition, raw_offset, raw_index) AS origin, toString(market) AS market, src_offset, \
              reinterpretAsInt64(price) AS price, ifNull(reinterpretAsInt64(volume), 0) AS volume, \
              toUnixTimestamp64Micro(appended_at) AS appended, \
