@@ -17,6 +17,23 @@ fn each_service_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
     pipeline.agree().unwrap();
 }
 
+/// Corrections, shuffled day-ahead hours, ticks minutes, an hour and three years late: what the oracle's own load holds.
+#[test]
+fn history_reaches_its_bars_while_aggregation_its_second_stage_and_clickhouse_are_killed() {
+    let pipeline = Pipeline::shared();
+    let load = pipeline.load(10).unwrap();
+    for _ in 0..2 {
+        pipeline.wait_for_more(1_000).unwrap();
+        pipeline.kill_and_restart(Service::Aggregation).unwrap();
+        pipeline.wait_for_more(1_000).unwrap();
+        pipeline.kill_and_restart(Server::ClickHouse).unwrap();
+    }
+    load.pause().unwrap();
+    pipeline.agree().unwrap();
+    let by_table = "SELECT count() FROM late_ticks WHERE instrument_id LIKE '%.FAULT.OLD%'";
+    assert!(pipeline.clickhouse.number(by_table).unwrap() > 20);
+}
+
 #[test]
 fn each_server_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
     let pipeline = Pipeline::shared();

@@ -16,7 +16,8 @@ use super::{ClickHouse, fetch, literal};
 use crate::{Store, StoreError};
 
 /// The order of the ticks of a window, for open and close: that of prices (`domain::PriceRank`).
-const ORDER_OF_TICKS: &str = "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
+const ORDER_OF_TICKS: &str =
+    "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
 /// Times of closes, less the delay, are multiples of it: every interval is.
 const STEP: Micros = 60_000_000;
 /// Of a window that every row of the partition has found closed.
