@@ -163,6 +163,7 @@ pub fn groups_of(service: Service) -> &'static [(&'static str, &'static [&'stati
                 "aggregation-local-clickhouse",
                 &["aggregation.bars.v1", "aggregation.late.v1"],
             ),
+            ("aggregation-local-restate", &["aggregation.late.v1"]),
         ],
         Service::Projection => &[("projection-local", &[ENRICHED])],
     }
