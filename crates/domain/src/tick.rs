@@ -136,7 +136,7 @@ impl<'a> EnrichedTick<'a> {
     }
 }
 
-/// A tick that came too late for some of its windows: those intervals do not count it, and `dp verify` knows it.
+/// A tick that came too late for some of its windows in the stream: their bars are computed from the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct LateTick<'a> {

@@ -1,6 +1,7 @@
 //! Aggregation: enriched ticks to bars of 1m, 5m, 15m, 1h and 1d.
 //!
-//! Role: [`crate::core`] decides (pure), [`stages`] connect it to the log, [`pipeline`] puts the service together.
+//! Role: [`crate::core`] decides (pure), [`stages`] connect it to the log, [`pipeline`] puts the service together. Two stages:
+//! [`stages::aggregate`] makes bars in the stream, [`stages::restate`] computes those of late ticks from the table.
 //! Invariants: INV-1, INV-3, INV-4; blueprint section 2, "Aggregation state" and "Bars".
 //! Absent for now: curves, derived series, legs; replacing the statement of a delivery interval by its restatement
 //! (every accepted tick counts, see [`core::window_state::Contribution::of`]).

@@ -429,3 +429,57 @@ fn the_table_says_how_far_it_is_and_where_it_begins() {
         assert!(!history.has_reached(6, 9).await.unwrap());
     });
 }
+
+#[test]
+fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_says_so() {
+    let server = server();
+    let ticks: Vec<Any> = (0..20_000)
+        .map(|index| Any {
+            raw_index: index,
+            price: 1,
+            volume: Some(1),
+            ..small(MIDNIGHT + i64::from(index) * 15 * SECOND)
+        })
+        .collect();
+    let windows = windows(&ticks)
+        .into_iter()
+        .filter(|((_, window), _)| window.interval == Interval::OneMinute);
+    let asked: Vec<AskedWindow> = windows
+        .map(|((_, window), rows)| AskedWindow {
+            tenant_id: INSTRUMENTS[0].0.into(),
+            instrument_id: INSTRUMENTS[0].1.into(),
+            window,
+            version: BarVersion {
+                last_offset: rows[rows.len() - 1].0,
+                closed: true,
+            },
+        })
+        .collect();
+    assert_eq!(asked.len(), 5_000);
+    let limits = HistoryLimits {
+        memory_bytes: 1 << 20,
+        threads: 1,
+        time: Duration::from_secs(60),
+        close_after: CLOSE_AFTER,
+    };
+    let starved = History::new(
+        server.clickhouse.clone(),
+        TOPIC.to_owned(),
+        "enriched_ticks".to_owned(),
+        limits,
+    );
+    server.runtime.block_on(async {
+        insert(&server.table, 0, 0, &ticks).await;
+        let oldest = starved.oldest(0).await.unwrap().unwrap();
+        let began = std::time::Instant::now();
+        let rows = history(&server.clickhouse).restate(0, &asked, &oldest).await.unwrap();
+        println!("{} windows in {:?}", rows.len(), began.elapsed());
+        assert_eq!(rows.len(), asked.len());
+        assert!(
+            rows.iter()
+                .all(|row| row.bar(&asked[row.number]).unwrap().trade_count == 4)
+        );
+        let error = starved.restate(0, &asked, &oldest).await.unwrap_err();
+        assert_eq!(domain::Classified::code(&error), "overloaded", "{error}");
+    });
+}

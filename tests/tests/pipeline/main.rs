@@ -8,6 +8,7 @@ mod evictions;
 mod explain;
 mod faults;
 mod health;
+mod history;
 mod operator;
 mod signals;
 mod stopping;
