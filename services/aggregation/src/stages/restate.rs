@@ -287,6 +287,27 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
     Ok(Found::Rows { rows, oldest, took })
 }
 
+/// The committed offset, or the oldest one of a log that does not hold it: to compute bars again is harmless, and live bars
+/// have to go on.
+fn within(io: &Io<'_>, partition: &Partition, committed: i64) -> Result<i64, StreamError> {
+    let (oldest, next) = io.log_range(partition)?;
+    match check_range(&io.config().reader(), partition, committed, (oldest, next)) {
+        Ok(()) => Ok(committed),
+        Err(error) => {
+            tracing::error!(
+                event = "restate_position_lost",
+                partition = %partition,
+                committed,
+                oldest,
+                next,
+                error = %error,
+                "the log of late ticks does not hold the committed offset; it is read from its oldest one on. Bars of late ticks that are gone stay without them: `dp verify` names those bars"
+            );
+            Ok(oldest)
+        }
+    }
+}
+
 fn name_expired(partition: &Partition, asked: &AskedWindow, oldest: Option<&Oldest>) {
     tracing::error!(
         event = "restate_expired",
@@ -321,10 +342,7 @@ impl Handler for RestateHandler {
         for (partition, committed) in io.committed(partitions)? {
             let start = match committed {
                 None => StartAt::Beginning,
-                Some(offset) => {
-                    check_range(&io.config().reader(), &partition, offset, io.log_range(&partition)?)?;
-                    StartAt::Offset(offset)
-                }
+                Some(offset) => StartAt::Offset(within(io, &partition, offset)?),
             };
             self.assignments += 1;
             let lane = Lane {
