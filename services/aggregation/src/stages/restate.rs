@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use codec::Record;
 use domain::{AskedWindow, Classified, ErrorClass, Micros, RowRanges};
-use stores::{History, Oldest, RestatedRow, StoreError};
+use stores::{History, Oldest, RestatedRow};
 use stream::positions::check_range;
 use stream::{DeadLetter, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket};
 use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};
+use super::restate_rows::{Found, find, name_expired, name_refused};
 use crate::core::restate::{Answer, RestateRules, Restater, has_expired};
 use crate::metrics::{RestateMeters, Restated};
 
@@ -42,17 +43,6 @@ struct Lane {
     assignment: u64,
     full_since: Option<Micros>,
     paused: bool,
-}
-
-enum Found {
-    Behind,
-    Rows {
-        rows: Vec<RestatedRow>,
-        /// As of after the statement.
-        oldest: Option<Oldest>,
-        took: Duration,
-    },
-    Failed(StoreError),
 }
 
 struct Done {
@@ -264,56 +254,25 @@ impl RestateHandler {
     }
 }
 
-async fn find(history: &History, partition: i32, asked: &[AskedWindow]) -> Found {
-    match try_find(history, partition, asked).await {
-        Ok(found) => found,
-        Err(error) => Found::Failed(error),
+/// The committed offset, or the oldest one of a log that does not hold it: to compute bars again is harmless, and live bars
+/// have to go on.
+fn within(io: &Io<'_>, partition: &Partition, committed: i64) -> Result<i64, StreamError> {
+    let (oldest, next) = io.log_range(partition)?;
+    match check_range(&io.config().reader(), partition, committed, (oldest, next)) {
+        Ok(()) => Ok(committed),
+        Err(error) => {
+            tracing::error!(
+                event = "restate_position_lost",
+                partition = %partition,
+                committed,
+                oldest,
+                next,
+                error = %error,
+                "the log of late ticks does not hold the committed offset; it is read from its oldest one on. Bars of late ticks that are gone stay without them: `dp verify` names those bars"
+            );
+            Ok(oldest)
+        }
     }
-}
-
-async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> Result<Found, StoreError> {
-    let upto = asked.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0);
-    if !history.has_reached(partition, upto).await? {
-        return Ok(Found::Behind);
-    }
-    let began = Instant::now();
-    let rows = match history.oldest(partition).await? {
-        Some(oldest) => history.restate(partition, asked, &oldest).await?,
-        None => Vec::new(),
-    };
-    let took = began.elapsed();
-    // Asked again: what the statement has read was there, unless rows have expired until now.
-    let oldest = history.oldest(partition).await?;
-    Ok(Found::Rows { rows, oldest, took })
-}
-
-fn name_expired(partition: &Partition, asked: &AskedWindow, oldest: Option<&Oldest>) {
-    tracing::error!(
-        event = "restate_expired",
-        partition = %partition,
-        tenant_id = %asked.tenant_id,
-        instrument_id = %asked.instrument_id,
-        interval = asked.window.interval.name(),
-        window_start_us = asked.window.start,
-        enriched_offset = asked.version.last_offset,
-        oldest_offset = oldest.map(|oldest| oldest.offset),
-        "rows of this window have expired, so its bar cannot count the late tick and stays as it is; build a new generation from the raw log or its archive to have it"
-    );
-}
-
-fn name_refused(partition: &Partition, asked: &AskedWindow, code: &str, reason: &str) {
-    tracing::error!(
-        event = "restate_refused",
-        partition = %partition,
-        tenant_id = %asked.tenant_id,
-        instrument_id = %asked.instrument_id,
-        interval = asked.window.interval.name(),
-        window_start_us = asked.window.start,
-        enriched_offset = asked.version.last_offset,
-        code,
-        reason,
-        "the bar of this window is not restated and stays as it is; `dp verify` compares it with its ticks"
-    );
 }
 
 impl Handler for RestateHandler {
@@ -321,10 +280,7 @@ impl Handler for RestateHandler {
         for (partition, committed) in io.committed(partitions)? {
             let start = match committed {
                 None => StartAt::Beginning,
-                Some(offset) => {
-                    check_range(&io.config().reader(), &partition, offset, io.log_range(&partition)?)?;
-                    StartAt::Offset(offset)
-                }
+                Some(offset) => StartAt::Offset(within(io, &partition, offset)?),
             };
             self.assignments += 1;
             let lane = Lane {

@@ -1,0 +1,79 @@
+//! What ClickHouse finds for the windows of a statement, and what is said of windows that get no bar.
+
+use std::time::{Duration, Instant};
+
+use domain::AskedWindow;
+use stores::{History, Oldest, RestatedRow, StoreError};
+use stream::Partition;
+
+/// The answer to the windows of a statement.
+pub enum Found {
+    /// The table does not hold all rows yet.
+    Behind,
+    /// The bars, one row each.
+    Rows {
+        /// In no order.
+        rows: Vec<RestatedRow>,
+        /// The partition's oldest row, as of after the statement.
+        oldest: Option<Oldest>,
+        /// Time of the statement.
+        took: Duration,
+    },
+    /// Nothing is known.
+    Failed(StoreError),
+}
+
+/// Asks for the bars of these windows, once.
+pub async fn find(history: &History, partition: i32, asked: &[AskedWindow]) -> Found {
+    match try_find(history, partition, asked).await {
+        Ok(found) => found,
+        Err(error) => Found::Failed(error),
+    }
+}
+
+async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> Result<Found, StoreError> {
+    let upto = asked.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0);
+    if !history.has_reached(partition, upto).await? {
+        return Ok(Found::Behind);
+    }
+    let began = Instant::now();
+    let rows = match history.oldest(partition).await? {
+        Some(oldest) => history.restate(partition, asked, &oldest).await?,
+        None => Vec::new(),
+    };
+    let took = began.elapsed();
+    // Asked again: what the statement has read was there, unless rows have expired until now.
+    let oldest = history.oldest(partition).await?;
+    Ok(Found::Rows { rows, oldest, took })
+}
+
+/// Rows of this window may have expired.
+pub fn name_expired(partition: &Partition, asked: &AskedWindow, oldest: Option<&Oldest>) {
+    tracing::error!(
+        event = "restate_expired",
+        partition = %partition,
+        tenant_id = %asked.tenant_id,
+        instrument_id = %asked.instrument_id,
+        interval = asked.window.interval.name(),
+        window_start_us = asked.window.start,
+        enriched_offset = asked.version.last_offset,
+        oldest_offset = oldest.map(|oldest| oldest.offset),
+        "rows of this window have expired, so its bar cannot count the late tick and stays as it is; build a new generation from the raw log or its archive to have it"
+    );
+}
+
+/// This window gets no bar for another reason.
+pub fn name_refused(partition: &Partition, asked: &AskedWindow, code: &str, reason: &str) {
+    tracing::error!(
+        event = "restate_refused",
+        partition = %partition,
+        tenant_id = %asked.tenant_id,
+        instrument_id = %asked.instrument_id,
+        interval = asked.window.interval.name(),
+        window_start_us = asked.window.start,
+        enriched_offset = asked.version.last_offset,
+        code,
+        reason,
+        "the bar of this window is not restated and stays as it is; `dp verify` compares it with its ticks"
+    );
+}
