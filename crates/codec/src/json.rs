@@ -93,11 +93,13 @@ pub fn bar(bar: &Bar<'_>) -> Value {
 
 /// A late tick.
 pub fn late(late: &LateTick<'_>) -> Value {
-    let missed: Vec<&str> = Interval::ALL
-        .iter()
-        .filter(|interval| late.missed_intervals & (1 << interval.index()) != 0)
-        .map(|interval| interval.name())
-        .collect();
+    let names = |bits: u8| -> Vec<&str> {
+        Interval::ALL
+            .iter()
+            .filter(|interval| bits & (1 << interval.index()) != 0)
+            .map(|interval| interval.name())
+            .collect()
+    };
     json!({
         "tick_id": late.origin.to_string(),
         "origin": origin(&late.origin),
@@ -106,9 +108,10 @@ pub fn late(late: &LateTick<'_>) -> Value {
         "event_time": time(late.event_time),
         "price": decimal(late.price),
         "volume": optional(late.volume),
-        "missed_intervals": missed,
+        "missed_intervals": names(late.missed_intervals),
         "watermark": time(late.watermark),
         "enriched_offset": late.enriched_offset,
+        "closed_intervals": names(late.closed_intervals),
     })
 }
 

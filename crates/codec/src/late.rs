@@ -16,14 +16,19 @@ pub fn encode(late: &LateTick<'_>, out: &mut Vec<u8>) {
     put::long(late.event_time, out);
     put::decimal(late.price, out);
     put::optional(late.volume, out, put::decimal);
-    let missed = Interval::ALL
-        .iter()
-        .filter(|interval| late.missed_intervals & (1 << interval.index()) != 0);
-    put::array(missed.collect::<Vec<_>>().into_iter(), out, |interval, out| {
-        put::long(interval.index() as i64, out)
-    });
+    put_intervals(late.missed_intervals, out);
     put::long(late.watermark, out);
     put::long(late.enriched_offset, out);
+    put_intervals(late.closed_intervals, out);
+}
+
+fn put_intervals(bits: u8, out: &mut Vec<u8>) {
+    let set = Interval::ALL
+        .iter()
+        .filter(|interval| bits & (1 << interval.index()) != 0);
+    put::array(set.collect::<Vec<_>>().into_iter(), out, |interval, out| {
+        put::long(interval.index() as i64, out)
+    });
 }
 
 /// Reads a datum; also says how long it is.
@@ -36,18 +41,19 @@ pub fn decode(datum: &[u8]) -> Result<(LateTick<'_>, usize), CodecError> {
         event_time: from.long("event_time")?,
         price: from.decimal("price")?,
         volume: from.optional("volume", Reader::decimal)?,
-        missed_intervals: read_missed(&mut from)?,
+        missed_intervals: read_intervals(&mut from, "missed_intervals")?,
         watermark: from.long("watermark")?,
         enriched_offset: from.long("enriched_offset")?,
+        closed_intervals: read_intervals(&mut from, "closed_intervals")?,
     };
     Ok((late, from.consumed()))
 }
 
-fn read_missed(from: &mut Reader<'_>) -> Result<u8, CodecError> {
-    let mut missed = 0;
-    from.array("missed_intervals", |item| {
-        missed |= 1 << read_interval(item, "missed_intervals")?.index();
+fn read_intervals(from: &mut Reader<'_>, field: &'static str) -> Result<u8, CodecError> {
+    let mut bits = 0;
+    from.array(field, |item| {
+        bits |= 1 << read_interval(item, field)?.index();
         Ok(())
     })?;
-    Ok(missed)
+    Ok(bits)
 }

@@ -34,6 +34,7 @@ fn late_with_price(price: i64) -> Vec<u8> {
     writer::optional(None::<Decimal>, &mut out, writer::decimal);
     out.push(0);
     [5, 6].into_iter().for_each(|number| writer::long(number, &mut out));
+    out.push(0);
     out
 }
 

@@ -172,6 +172,7 @@ impl Parts {
             price: self.decimal(0).unwrap_or_default(),
             volume: self.decimal(1),
             missed_intervals: (self.flags % 32) as u8,
+            closed_intervals: (self.flags / 32 % 32) as u8,
             watermark: self.numbers[2],
             enriched_offset: self.numbers[3],
         }

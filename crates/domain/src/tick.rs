@@ -137,6 +137,9 @@ pub struct LateTick<'a> {
     pub volume: Option<Decimal>,
     /// Bit `i` set: the window of `Interval::ALL[i]` had been forgotten.
     pub missed_intervals: u8,
+    /// Those of `missed_intervals` whose window the clock had closed: their restated bars are closed ones. Records of
+    /// version 1 of the schema have none.
+    pub closed_intervals: u8,
     /// The instrument's watermark when the tick was read.
     pub watermark: Micros,
     /// Offset of the tick in the enriched topic.

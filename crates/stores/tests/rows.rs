@@ -359,6 +359,7 @@ proptest! {
                 price: tick.price,
                 volume: tick.volume,
                 missed_intervals: *missed_intervals,
+                closed_intervals: *missed_intervals,
                 watermark: tick.appended_at,
                 enriched_offset: tick.origin.offset,
             };

@@ -119,7 +119,7 @@ fn compare(example: &Json, shown: &Json, place: &str) {
                 (&shown[name], Json::String(id))
             }
             "interval" => (&shown[name], interval(expected)),
-            "missed_intervals" => (
+            "missed_intervals" | "closed_intervals" => (
                 &shown[name],
                 expected.as_array().unwrap().iter().map(interval).collect(),
             ),

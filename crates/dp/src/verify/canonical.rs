@@ -394,6 +394,7 @@ mod tests {
             price: Decimal::ZERO,
             volume: None,
             missed_intervals: 0b10011,
+            closed_intervals: 0b00010,
             watermark: 2,
             enriched_offset: 3,
         };

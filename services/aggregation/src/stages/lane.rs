@@ -193,6 +193,8 @@ fn late_tick<'a>(arrived: &Arrived<'_, 'a>, verdict: &Verdict) -> LateTick<'a> {
         price: tick.price,
         volume: tick.volume,
         missed_intervals: verdict.missed,
+        // What is forgotten was closed before.
+        closed_intervals: verdict.missed,
         watermark: verdict.watermark,
         enriched_offset: arrived.offset,
     }
