@@ -112,6 +112,7 @@ pub fn late(late: &LateTick<'_>) -> Value {
         "watermark": time(late.watermark),
         "enriched_offset": late.enriched_offset,
         "closed_intervals": names(late.closed_intervals),
+        "is_close": late.is_close,
     })
 }
 

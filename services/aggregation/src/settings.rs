@@ -1,14 +1,15 @@
 //! The service's own settings (`AGGREGATION_*`).
 //!
-//! Intervals, delay and late time decide which ticks are late (INV-1 asks for the same configuration): changing them on a
-//! running system is a new generation. The checkpoint and idle times may change at any time.
+//! Intervals and the times of closing and forgetting decide which bars a tick reaches by which way, and the revisions of a
+//! bar (INV-1 asks for the same configuration): changing them on a running system is a new generation. The checkpoint and
+//! idle times may change at any time.
 
 use std::time::Duration;
 
 use domain::{Interval, Micros};
 use service::Reader;
 
-use crate::core::watermark::WindowRules;
+use crate::core::log_clock::{Times, WindowRules};
 
 /// What the environment decides about aggregation.
 #[derive(Debug, Clone)]
@@ -37,19 +38,31 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         "AGGREGATION_WATERMARK_DELAY_MS",
         30_000,
         0..=DAY_MS,
-        "how far the watermark stays behind the newest event time",
+        "how long after its end a bar of trades or day-ahead prices closes, by the append times of the log",
     );
     let max_late = reader.number(
         "AGGREGATION_MAX_LATE_MS",
         300_000,
         0..=7 * DAY_MS,
-        "how long after its end a window still takes ticks",
+        "how long after its close such a bar still takes ticks from the stream; later ones are added from ClickHouse",
+    );
+    let real_time_close = reader.number(
+        "AGGREGATION_REAL_TIME_CLOSE_MS",
+        900_000,
+        0..=DAY_MS,
+        "how long after its end a bar of real-time interval prices closes, which ISOs publish minutes later",
+    );
+    let real_time_late = reader.number(
+        "AGGREGATION_REAL_TIME_MAX_LATE_MS",
+        2_700_000,
+        0..=7 * DAY_MS,
+        "how long after its close such a bar still takes prices from the stream",
     );
     let idle = reader.number(
         "AGGREGATION_IDLE_CLOSE_MS",
         120_000,
         1_000..=DAY_MS,
-        "time without ticks after which an instrument's ended bars are shown as closed",
+        "time without ticks of a partition after which ended bars are shown as closed",
     );
     let checkpoint = reader.number(
         "AGGREGATION_CHECKPOINT_MS",
@@ -60,11 +73,20 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
     AggregationSettings {
         rules: WindowRules {
             intervals,
-            watermark_delay: micros(delay),
-            max_late: micros(max_late),
+            at_once: times(delay, max_late),
+            after_interval: times(real_time_close, real_time_late),
             idle_close: micros(idle),
+            #[cfg(test)]
+            without: None,
         },
         checkpoint_interval: Duration::from_millis(checkpoint),
+    }
+}
+
+fn times(close_after: u64, then: u64) -> Times {
+    Times {
+        close_after: micros(close_after),
+        forget_after: micros(close_after.saturating_add(then)),
     }
 }
 
@@ -84,10 +106,9 @@ mod tests {
         let env = Env::new();
         let settings = read(&mut Reader::new(&env));
         assert_eq!(settings.rules.intervals, 0b11111);
-        assert_eq!(
-            (settings.rules.watermark_delay, settings.rules.max_late),
-            (30_000_000, 300_000_000)
-        );
+        let seconds = |times: Times| (times.close_after / 1_000_000, times.forget_after / 1_000_000);
+        assert_eq!(seconds(settings.rules.at_once), (30, 330));
+        assert_eq!(seconds(settings.rules.after_interval), (15 * 60, 60 * 60));
         assert_eq!(settings.checkpoint_interval, Duration::from_secs(1));
     }
 

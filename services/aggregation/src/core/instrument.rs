@@ -190,7 +190,7 @@ impl Instrument {
         let last = after.checked_sub(1);
         let known = last.filter(|index| windows.get(*index).is_some_and(|state| state.start == window.start));
         if known.is_none() {
-            if way.reached.forgotten {
+            if way.reached.dropped {
                 return Added::ByTable;
             }
             // Windows are few and made seldom: no room is kept for more.
@@ -210,7 +210,10 @@ impl Instrument {
         if matches!(added, Added::Known | Added::Overflow) {
             return added;
         }
-        state.product = way.product;
+        // A tick that is forgotten by its own product ends no window of another one early.
+        if !way.reached.forgotten {
+            state.product = way.product;
+        }
         self.open_windows = self.open_windows + usize::from(state.closed) - usize::from(way.reached.closed);
         // An idle close ends here: only the log clock's word counts again.
         state.closed = way.reached.closed;
@@ -341,12 +344,12 @@ pub struct Effects<'a> {
 pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) -> Option<Verdict> {
     let product = Product::of(tick.product, tick.kind);
     let kept = || Interval::ALL.into_iter().filter(|interval| rules.keeps(*interval, product));
-    let is_forgotten =
-        |interval: Interval| Reached::of(rules, clock, interval.window_of(tick.event_time), product).forgotten;
+    let is_dropped =
+        |interval: Interval| Reached::of(rules, clock, interval.window_of(tick.event_time), product).dropped;
     let made = kept().filter(|interval| rules.makes(*interval));
     let bits = made.fold(0u8, |bits, interval| bits | 1 << interval.index());
     // The longest window ends last, or with the others.
-    kept().last().is_none_or(is_forgotten).then_some(Verdict {
+    kept().last().is_none_or(is_dropped).then_some(Verdict {
         by_table: bits,
         closed: bits,
         ..Verdict::default()
@@ -357,7 +360,10 @@ pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) 
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     closed: bool,
+    /// A further tick takes the table's way.
     forgotten: bool,
+    /// Nothing remembers that such a tick came.
+    dropped: bool,
 }
 
 impl Reached {
@@ -366,6 +372,7 @@ impl Reached {
         Reached {
             closed: clock.has_reached(window.end().saturating_add(times.close_after)),
             forgotten: clock.has_reached(window.end().saturating_add(times.forget_after)),
+            dropped: clock.has_reached(dropped_at(rules, window, product)),
         }
     }
 }

@@ -13,7 +13,7 @@ use codec::Wire;
 use codec::state::{SequencerState, WindowRecord};
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Bar, Interval, LastOrigin, Micros, Window};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use stream::Sequencer;
 
 use super::checkpoint::Snapshot;
@@ -289,11 +289,17 @@ impl PartitionState {
         };
         sequencer.push(key, |out| wire.encode_sequencer(&record, out));
         self.saved_position = Some(position);
+        let mut tombstones = std::mem::take(&mut self.tombstones);
+        if !tombstones.is_empty() {
+            // A window that was forgotten by one product and begun again by another is saved here: its key stays.
+            let saved: FxHashSet<&[u8]> = state.iter().map(|(key, _)| key).collect();
+            tombstones.retain(|key| !saved.contains(key.as_slice()));
+        }
         Some(Snapshot {
             position,
             state,
             sequencer,
-            tombstones: std::mem::take(&mut self.tombstones),
+            tombstones,
         })
     }
 
