@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use aggregation::core::instrument::Arrived;
+use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::core::partition_state::{PartitionState, Writer};
 use aggregation::core::records::WriterId;
-use aggregation::core::log_clock::{Times, WindowRules};
 use codec::Wire;
 use domain::{Micros, Tick};
 use dp::simulation::Shape;

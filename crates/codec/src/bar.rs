@@ -22,8 +22,10 @@ pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
     put::optional(bar.vwap, out, put::decimal);
     put::long(bar.trade_count, out);
     put::long(bar.open_time, out);
+    put::optional(bar.open_sequence, out, put::long);
     encode_origin(&bar.first_origin, out);
     put::long(bar.close_time, out);
+    put::optional(bar.close_sequence, out, put::long);
     encode_origin(&bar.last_origin, out);
     put::long(i64::from(bar.revision), out);
     put::long(bar.version.last_offset, out);
@@ -57,8 +59,10 @@ pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Bar<'a>, CodecError> {
         vwap: from.optional("vwap", Reader::decimal)?,
         trade_count: from.long("trade_count")?,
         open_time: from.long("open_time")?,
+        open_sequence: from.optional("open_sequence", Reader::long)?,
         first_origin: read_origin(from)?,
         close_time: from.long("close_time")?,
+        close_sequence: from.optional("close_sequence", Reader::long)?,
         last_origin: read_origin(from)?,
         revision: from.int("revision")?,
         version: BarVersion {

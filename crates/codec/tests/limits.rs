@@ -34,7 +34,8 @@ fn late_with_price(price: i64) -> Vec<u8> {
     writer::optional(None::<Decimal>, &mut out, writer::decimal);
     out.push(0);
     [5, 6].into_iter().for_each(|number| writer::long(number, &mut out));
-    out.push(0);
+    // No closed interval, no closing.
+    out.extend_from_slice(&[0, 0]);
     out
 }
 

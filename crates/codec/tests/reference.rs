@@ -151,8 +151,10 @@ impl Parts {
             vwap: self.decimal(4),
             trade_count: self.numbers[5],
             open_time: self.numbers[6],
+            open_sequence: self.sequence,
             first_origin: self.origin(),
             close_time: self.numbers[7],
+            close_sequence: self.sequence.map(|sequence| !sequence),
             last_origin: self.origin(),
             revision: self.small.1,
             version: BarVersion {

@@ -189,7 +189,11 @@ async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_by_its
     fields.reverse();
     let (base, _requests) = with_schema(schema);
     let wire = connect(&base).await.unwrap();
-    let datum = [0 /* no lanes */, 0 /* no topic id */, 14 /* position 7 */];
+    let datum = [
+        0,  /* no lanes */
+        0,  /* no topic id */
+        14, /* position 7 */
+    ];
     let framed = [&[0, 0, 0, 0, 77][..], &datum].concat();
     let expected = SequencerState {
         log_clock: None,

@@ -29,7 +29,7 @@ impl BarVersion {
     }
 }
 
-/// A bar. Open and close are by (event time, origin); arrival order never matters.
+/// A bar. Open and close are by [`crate::PriceRank`]; arrival order never matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Bar<'a> {
@@ -46,11 +46,13 @@ pub struct Bar<'a> {
     pub turnover: Turnover,
     pub vwap: Option<Decimal>,
     pub trade_count: i64,
-    /// Event time and origin of the opening tick.
+    /// Event time, sequence and origin of the opening tick.
     pub open_time: Micros,
+    pub open_sequence: Option<i64>,
     pub first_origin: Origin<'a>,
-    /// Event time and origin of the closing tick.
+    /// Event time, sequence and origin of the closing tick.
     pub close_time: Micros,
+    pub close_sequence: Option<i64>,
     pub last_origin: Origin<'a>,
     /// Ticks of the window that were appended after its close. A function of the rows of the enriched partition: with
     /// A = `max(appended_at)` over all rows up to and including the tick's, in the order of enriched offsets, the ticks

@@ -32,7 +32,7 @@ pub use position::{LastOrigin, Position, is_known_topic_id};
 pub use product::Product;
 pub use quality::{QualityFlag, QualityFlags};
 pub use row_ranges::{RowRanges, RowRangesError};
-pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, Tick};
+pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, PriceRank, Tick};
 pub use window::{Interval, Window};
 
 /// Microseconds since 1970-01-01T00:00:00Z: the only representation of time inside the pipeline.

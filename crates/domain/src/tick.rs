@@ -67,6 +67,17 @@ pub struct Tick<'a> {
     pub normalized_at: Micros,
 }
 
+/// The order of prices everywhere (bars, latest prices, tables): event time, then the producer's sequence, then origin.
+/// A tick without a sequence sorts before every one that has it. The origin is unique, so no two ticks are equal.
+pub type PriceRank<'a> = (Micros, Option<i64>, Origin<'a>);
+
+impl<'a> Tick<'a> {
+    /// Its place in the order of prices.
+    pub fn rank(&self) -> PriceRank<'a> {
+        (self.event_time, self.sequence, self.origin)
+    }
+}
+
 /// How the reference data of a tick was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Classification {

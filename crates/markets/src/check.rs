@@ -7,13 +7,9 @@ use domain::{Decimal, Micros};
 
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::time::utc;
+use crate::venue::Venue;
 
 const EARLIEST: Micros = utc(1990, 1, 1, 0);
-/// Day-ahead prices are stamped up to 36 hours ahead; nine days leave room for holidays.
-const DAY_AHEAD: Micros = 9 * 86_400 * 1_000_000;
-/// The product whose prices are known before their hours begin. An ex-ante price (`exante`) is one of real time: it is
-/// published minutes before its interval.
-const DAY_AHEAD_PRODUCT: &str = "da";
 /// Unscaled, so 10^14 in money: room for 10^8 such ticks in the sum of a bar.
 const LARGEST_TURNOVER: u128 = 1_000_000_000_000_000_000_000_000_000_000;
 
@@ -35,11 +31,11 @@ pub(crate) fn identifier(text: &str, place: impl Display) -> Result<(), Rejectio
     })
 }
 
-/// `max_future` is how far ahead of its append a price may be that is not day-ahead.
+/// `max_future` is how far ahead of its append a price may be whose product has no limit of its own.
 pub(crate) fn event_time(
     event_time: Micros,
     appended_at: Micros,
-    product: &str,
+    (venue, product): (&Venue, &str),
     max_future: Micros,
     place: impl Display,
 ) -> Result<(), Rejection> {
@@ -52,22 +48,20 @@ pub(crate) fn event_time(
     if ahead <= 0 {
         return Ok(());
     }
-    let furthest = if product == DAY_AHEAD_PRODUCT {
-        DAY_AHEAD
-    } else {
-        max_future
-    };
-    if ahead > furthest {
-        let message = format!(
-            "{place} is {}, {} s after the message was appended (accepted: at most {} s ahead for product {})",
-            shown(event_time),
-            ahead / 1_000_000,
-            furthest / 1_000_000,
-            excerpt(product)
-        );
-        return Err(Rejection::new(RejectCode::FutureTime, message));
+    let furthest = venue.furthest_ahead(product, max_future);
+    if ahead <= furthest {
+        return Ok(());
     }
-    Ok(())
+    let message = format!(
+        "{place} is {}, {} s after the append of the message at {} (accepted: at most {} s ahead for product {}); correct the \
+         clock or the time zone of the producer and send it again, with product da if the price is day-ahead",
+        shown(event_time),
+        ahead / 1_000_000,
+        shown(appended_at),
+        furthest / 1_000_000,
+        excerpt(product)
+    );
+    Err(Rejection::new(RejectCode::FutureTime, message))
 }
 
 // For people; jiff's calendar ends where no price is.

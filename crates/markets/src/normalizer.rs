@@ -308,7 +308,7 @@ impl Rows<'_, '_> {
                 check::event_time(
                     row.event_time(),
                     self.message.appended_at,
-                    PRODUCT,
+                    (self.opened.venue, PRODUCT),
                     max_future,
                     "INTERVAL",
                 )?;

@@ -7,6 +7,14 @@ use serde::Serialize;
 
 use crate::time::utc;
 
+/// The product whose prices are known before their hours begin. An ex-ante price (`exante`) is one of real time: it is
+/// published minutes before its interval.
+const DAY_AHEAD_PRODUCT: &str = "da";
+/// Day-ahead prices are stamped up to 36 hours ahead; nine days leave room for holidays.
+const DAY_AHEAD: Micros = 9 * 86_400 * 1_000_000;
+/// CAISO's fifteen-minute market closes 22.5 minutes before its interval; the hour leaves room for the ones it binds together.
+const FIFTEEN_MINUTE_MARKET: (&str, Micros) = ("rt15", 3_600 * 1_000_000);
+
 /// Which prices of a market a bound is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -44,6 +52,8 @@ pub struct Venue {
     pub placed_by_hub: bool,
     /// What `real_time` means here.
     pub real_time_product: Option<String>,
+    /// Products of real time that are published further ahead of their interval than ticks may be in general, and how far.
+    pub published_ahead: Vec<(&'static str, Micros)>,
     /// Oldest first; the last one that has begun and fits holds.
     pub bounds: Vec<PriceBounds>,
     /// For `GET /markets`.
@@ -60,6 +70,7 @@ impl Venue {
             unit: unit.to_owned(),
             placed_by_hub: false,
             real_time_product: None,
+            published_ahead: Vec::new(),
             bounds: Vec::new(),
             sample_instruments: Vec::new(),
         }
@@ -69,6 +80,15 @@ impl Venue {
     pub(crate) fn unknown() -> &'static Venue {
         static UNKNOWN: LazyLock<Venue> = LazyLock::new(|| Venue::new("unknown", "", "USD", "MWh"));
         &UNKNOWN
+    }
+
+    /// How far ahead of its append a price of this product may be; `others` where nothing is known of the product.
+    pub(crate) fn furthest_ahead(&self, product: &str, others: Micros) -> Micros {
+        if product == DAY_AHEAD_PRODUCT {
+            return DAY_AHEAD;
+        }
+        let known = self.published_ahead.iter().find(|(name, _)| *name == product);
+        known.map_or(others, |(_, ahead)| others.max(*ahead))
     }
 
     /// Floor and cap of a price at `event_time`.
@@ -129,6 +149,7 @@ pub fn iso_venues() -> Vec<Venue> {
         },
         Venue {
             placed_by_hub: true,
+            published_ahead: vec![FIFTEEN_MINUTE_MARKET],
             bounds: vec![
                 bounds(0, Scope::All, Some(-150), Some(1_000)),
                 bounds(utc(2021, 3, 20, 7), Scope::All, Some(-150), Some(2_000)),

@@ -215,6 +215,32 @@ fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
 }
 
 #[test]
+fn a_row_too_far_ahead_of_the_append_is_refused_by_its_time_and_the_others_are_emitted() {
+    // The stamp is the end of the interval in EST: the first row begins ten minutes after the append, the second a second later.
+    let payload = br#"{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[
+        ["A","2026-10-02T07:15:00","1","0","0"],["B","2026-10-02T07:15:01","1","0","0"],["C","2026-10-02T07:05:00","1","0","0"]]}"#;
+    let mut seen = Vec::new();
+    let appended = RawMessage {
+        appended_at: APPENDED_AT,
+        ..document(payload, MISO)
+    };
+    let outcome = normalizer()
+        .normalize(&appended, 5, &mut |tick| seen.push(tick.origin.index))
+        .unwrap();
+    assert_eq!(seen, [0, 2]);
+    let row = &outcome.rejected.first[0];
+    assert_eq!((row.index, row.rejection.code), (1, RejectCode::FutureTime));
+    for part in [
+        "INTERVAL is 2026-10-02T12:10:01Z, 601 s after",
+        "2026-10-02T12:00:00Z",
+        "at most 600 s",
+        "correct the clock",
+    ] {
+        assert!(row.rejection.message.contains(part), "{}", row.rejection);
+    }
+}
+
+#[test]
 fn a_replay_emits_only_the_rows_that_were_refused() {
     let payload = sample(CURRENT);
     let mut replayed = document(&payload, MISO);

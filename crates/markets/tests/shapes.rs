@@ -402,7 +402,7 @@ fn what_is_wrong_has_its_own_code() {
         (
             raw("timestamp", json!("2026-10-02T12:10:00.000001Z")),
             RejectCode::FutureTime,
-            "/payload/raw_data/timestamp is 2026-10-02T12:10:00.000001Z, 600 s after",
+            "/payload/raw_data/timestamp is 2026-10-02T12:10:00.000001Z, 600 s after the append of the message at 2026-10-02T12:00:00Z (accepted: at most 600 s ahead for product trade)",
         ),
         (
             raw("timestamp", json!("2026-10-02")),
@@ -665,8 +665,41 @@ fn a_day_ahead_price_may_be_nine_days_ahead() {
         refused(
             &at(product, "2026-10-02T12:10:01Z"),
             RejectCode::FutureTime,
-            "601 s after",
+            "601 s after the append of the message at 2026-10-02T12:00:00Z (accepted: at most 600 s",
         );
+    }
+}
+
+#[test]
+fn a_price_of_caisos_fifteen_minute_market_may_be_an_hour_ahead_and_that_of_no_other_market() {
+    let at = |market: &str, product: &str, time: &str| {
+        let flat = flat_with(&json!({"price": 20, "product": product, "timestamp": time}));
+        with(flat, "/payload/market", json!(market)).to_string()
+    };
+    one(&at("caiso", "RT_15", "2026-10-02T13:00:00Z"), |tick| {
+        assert_eq!(tick.product, "rt15")
+    });
+    for (market, product, time, limit) in [
+        (
+            "CAISO",
+            "rt15",
+            "2026-10-02T13:00:01Z",
+            "at most 3600 s ahead for product rt15",
+        ),
+        (
+            "CAISO",
+            "rt5",
+            "2026-10-02T12:10:01Z",
+            "at most 600 s ahead for product rt5",
+        ),
+        (
+            "ERCOT",
+            "rt15",
+            "2026-10-02T12:10:01Z",
+            "at most 600 s ahead for product rt15",
+        ),
+    ] {
+        refused(&at(market, product, time), RejectCode::FutureTime, limit);
     }
 }
 

@@ -54,6 +54,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "latest_prices_by_time",
         sql: include_str!("../../../schemas/postgres/003_latest_prices_by_time.sql"),
     },
+    Migration {
+        version: 4,
+        name: "latest_prices_by_sequence",
+        sql: include_str!("../../../schemas/postgres/004_latest_prices_by_sequence.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` stands for an SQL literal.

@@ -1,7 +1,11 @@
 //! The newest price of an instrument, as stores keep and serve it.
 
-use domain::{Decimal, Micros, Origin, QualityFlag, QualityFlags};
+use domain::{Decimal, Micros, Origin, PriceRank, QualityFlag, QualityFlags};
 use serde_json::Value;
+
+/// The field of a price in Redis that its script compares. Builds whose ranks lacked the sequence named it `rank`: a value
+/// of theirs counts as none, and is written again.
+pub(crate) const RANK: &str = "order";
 
 /// An origin with its own copy of the feed's name. Ordered as [`Origin`] is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +49,8 @@ pub struct LatestPrice {
     pub price: Decimal,
     pub volume: Option<Decimal>,
     pub event_time: Micros,
+    /// The producer's, where it gives one.
+    pub sequence: Option<i64>,
     pub origin: OwnedOrigin,
     /// Partition of the enriched topic that the instrument belongs to (INV-4).
     pub src_partition: i32,
@@ -57,13 +63,13 @@ pub struct LatestPrice {
 }
 
 impl LatestPrice {
-    /// What decides between two prices of an instrument: event time, then origin. Arrival order never does.
-    pub fn rank(&self) -> (Micros, Origin<'_>) {
-        (self.event_time, self.origin.as_origin())
+    /// What decides between two prices of an instrument. Arrival order never does.
+    pub fn rank(&self) -> PriceRank<'_> {
+        (self.event_time, self.sequence, self.origin.as_origin())
     }
 
-    /// The rank as text that compares by bytes as the rank does: the feed ends with a blank, which sorts before every
-    /// character of a topic name.
+    /// The rank as text that compares by bytes as the rank does: no sequence is `-`, which sorts before every digit, and
+    /// the feed ends with a blank, which sorts before every character of a topic name.
     pub fn rank_text(&self) -> String {
         let Origin {
             feed,
@@ -71,8 +77,11 @@ impl LatestPrice {
             offset,
             index,
         } = self.origin.as_origin();
-        let time = (self.event_time as u64) ^ (1 << 63);
-        format!("{time:020} {feed} {partition:010} {offset:020} {index:010}")
+        // Numbers with a sign as numbers without, in the same order.
+        let shifted = |number: i64| format!("{:020}", (number as u64) ^ (1 << 63));
+        let time = shifted(self.event_time);
+        let sequence = self.sequence.map_or("-".to_owned(), shifted);
+        format!("{time} {sequence} {feed} {partition:010} {offset:020} {index:010}")
     }
 
     /// The value under the instrument's key in Redis. Begins with the rank, which the compare script reads; numbers are
@@ -81,7 +90,7 @@ impl LatestPrice {
         use std::fmt::Write;
         let text = |value: &str| Value::from(value).to_string();
         let flags: Vec<String> = self.quality_flags.iter().map(|flag| text(flag.name())).collect();
-        let mut out = format!("{{\"rank\":{}", text(&self.rank_text()));
+        let mut out = format!("{{\"{RANK}\":{}", text(&self.rank_text()));
         let mut field = |name: &str, value: &str| {
             // Writing to a String cannot fail.
             let _ = write!(out, ",\"{name}\":{value}");
@@ -136,13 +145,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn price(event_time: Micros, origin: OwnedOrigin) -> LatestPrice {
+    fn price(event_time: Micros, sequence: Option<i64>, origin: OwnedOrigin) -> LatestPrice {
         LatestPrice {
             tenant_id: "default".into(),
             instrument_id: "PJM.WESTERN%20HUB.RTH".into(),
             price: "-31.55".parse().unwrap(),
             volume: None,
             event_time,
+            sequence,
             origin,
             src_partition: 1,
             market: "PJM".into(),
@@ -164,6 +174,10 @@ mod tests {
         })
     }
 
+    fn sequences() -> impl Strategy<Value = Option<i64>> {
+        proptest::option::of(proptest::sample::select(vec![i64::MIN, -1, 0, 1, 10, i64::MAX]))
+    }
+
     #[test]
     fn the_json_has_every_digit_and_the_public_form_has_no_rank() {
         let origin = OwnedOrigin {
@@ -172,7 +186,7 @@ mod tests {
             offset: 17,
             index: 3,
         };
-        let json = price(1_790_812_800_000_000, origin).to_public_json();
+        let json = price(1_790_812_800_000_000, None, origin).to_public_json();
         let expected = r#"{"tenant_id":"default","instrument_id":"PJM.WESTERN%20HUB.RTH","price":-31.55,"volume":null,"event_time":"2026-10-01T00:00:00.000000Z","tick_id":"raw.v1/2/17/3","market":"PJM","product":"rth","currency":"USD","unit":"MWh","quality_flags":["price_negative","missing_volume"],"appended_at":"2026-10-01T00:00:00.000001Z"}"#;
         assert_eq!(json, expected);
     }
@@ -181,9 +195,10 @@ mod tests {
         #[test]
         fn rank_texts_compare_as_ranks_do(
             (one_time, other_time) in (-3i64..3, -3i64..3),
+            (one_sequence, other_sequence) in (sequences(), sequences()),
             (one, other) in (origins(), origins()),
         ) {
-            let (one, other) = (price(one_time, one), price(other_time, other));
+            let (one, other) = (price(one_time, one_sequence, one), price(other_time, other_sequence, other));
             prop_assert_eq!(one.rank().cmp(&other.rank()), one.rank_text().as_bytes().cmp(other.rank_text().as_bytes()));
         }
     }

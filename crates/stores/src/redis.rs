@@ -1,6 +1,6 @@
 //! Redis: a copy for readers, and a cache shared by replicas. Nothing of value lives here alone.
 //!
-//! Invariant: a price is replaced only by one that is not older by (event time, origin); the script compares on the
+//! Invariant: a price is replaced only by one whose rank is not lower; the script compares on the
 //! server, so any number of writers in any order leave the newest.
 //! Failure: every call is bounded by a second or two; after a lost connection the next call tries a new one once.
 
@@ -27,7 +27,7 @@ const CHUNK: usize = 500;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Each value begins with `{"rank":"…"`, and ranks compare by bytes (not by the server's locale, as `<` would).
+/// Each value begins with `{"order":"…"` ([`crate::price::RANK`]), and ranks compare by bytes (not by the server's locale, as `<` would).
 const KEEP_NEWER: &str = r#"
 local function older(a, b)
     for i = 1, math.min(#a, #b) do
@@ -36,7 +36,7 @@ local function older(a, b)
     end
     return #a < #b
 end
-local rank, written = '^{"rank":"([^"]*)"', 0
+local rank, written = '^{"order":"([^"]*)"', 0
 for i, key in ipairs(KEYS) do
     local stored = redis.call('GET', key)
     local old = stored and string.match(stored, rank)

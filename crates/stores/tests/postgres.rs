@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{latest_price, shuffled};
+use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass, LastOrigin, Position, RawPosition};
 use localstack::{Server, Temporary};
 use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate, seed_reference};
@@ -50,7 +50,7 @@ async fn migrations_run_twice_and_two_at_once() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = Postgres::connect(&stack.env()["DATA_PROC_POSTGRES_DSN"], 5).unwrap();
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
-    assert_eq!(one.unwrap() + other.unwrap(), 3);
+    assert_eq!(one.unwrap() + other.unwrap(), 4);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     let rows = postgres
         .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
@@ -61,7 +61,8 @@ async fn migrations_run_twice_and_two_at_once() {
         [
             [Some("reference".to_owned()), None],
             [Some("projections".to_owned()), None],
-            [Some("latest_prices_by_time".to_owned()), None]
+            [Some("latest_prices_by_time".to_owned()), None],
+            [Some("latest_prices_by_sequence".to_owned()), None]
         ]
     );
 }
@@ -100,16 +101,9 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
 async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
     let (_stack, postgres) = setup().await;
     let store = LatestPriceStore::new(postgres.clone(), "");
-    // The same time from other origins: the larger origin wins; feeds compare by bytes, not by language.
-    let mut prices: Vec<LatestPrice> = (0..12).map(|i| latest_price("A", 100 + i / 3, i % 3)).collect();
-    for feed in ["a.b", "a-b", "B", "b"] {
-        let mut price = latest_price("A", 103, 9);
-        price.origin.feed = feed.into();
-        prices.push(price);
-    }
-    let newest = prices.iter().max_by(|a, b| a.rank().cmp(&b.rank())).unwrap().clone();
     let mut expected = None;
     for seed in 0..8 {
+        let (prices, newest) = contest(seed % 2 == 0);
         for price in shuffled(&prices, seed) {
             let position = position(expected.unwrap_or(0) + 1);
             let one = [price];
@@ -170,6 +164,8 @@ async fn prices_are_read_back_digit_for_digit() {
     ];
     prices[0].price = "-9999999999.99999999".parse().unwrap();
     prices[1].price = "9999999999.99999999".parse().unwrap();
+    prices[1].sequence = Some(i64::MAX);
+    prices[2].sequence = Some(-1);
     prices[1].volume = Some("0.00000001".parse().unwrap());
     prices[2].price = "0.00000001".parse().unwrap();
     prices[2].quality_flags = domain::QualityFlags::NONE;

@@ -88,6 +88,7 @@ mod tests {
             price,
             volume,
             time,
+            sequence: None,
             reused_id: false,
         }
     }
@@ -100,6 +101,9 @@ mod tests {
             tick(2, 1, 9, Some(4)),
             tick(4, 60_000_000, 1, None),
         ];
+        let mut numbered = ticks.clone();
+        numbered[1].sequence = Some(-1);
+        let opened = super::bars(&numbered, |_, _| false);
         let bars = bars(&ticks, |tick, interval| tick.offset == 4 && interval == "1d");
         let key = |interval: &str, start| ("t".to_owned(), "i".to_owned(), interval.to_owned(), start);
         let first = &bars[&key("1m", 0)];
@@ -110,6 +114,8 @@ mod tests {
         );
         assert_eq!(bars[&key("1m", 60_000_000)].vwap, None);
         assert_eq!((bars[&key("5m", 0)].count, bars[&key("1d", 0)].count), (4, 3));
+        // Of the two at one time, the one without a sequence comes first.
+        assert_eq!(opened[&key("1m", 0)].open, 9);
         assert_eq!(window_start(-1, 60_000_000), -60_000_000);
     }
 }

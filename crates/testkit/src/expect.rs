@@ -92,7 +92,9 @@ impl Expected {
     }
 }
 
-/// Time, then origin: what decides between two ticks of an instrument.
-pub fn order(tick: &Tick) -> (i64, &str, i32, i64, i32) {
-    (tick.time, &tick.feed, tick.partition, tick.offset, tick.index)
+/// Time, the producer's sequence (ticks without one come first), then origin: what decides between two ticks of an
+/// instrument.
+pub fn order(tick: &Tick) -> (i64, i128, &str, i32, i64, i32) {
+    let sequence = tick.sequence.map_or(i128::MIN, i128::from);
+    (tick.time, sequence, &tick.feed, tick.partition, tick.offset, tick.index)
 }

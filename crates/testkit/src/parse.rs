@@ -12,6 +12,7 @@ const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "
 const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
 const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
 const TEN_MINUTES: i64 = 600 * 1_000_000;
+const HOUR: i64 = 3600 * 1_000_000;
 const MEBIBYTE: usize = 1024 * 1024;
 
 /// A tick that ought to exist.
@@ -31,6 +32,7 @@ pub struct Tick {
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
+    pub sequence: Option<i64>,
     /// Its message has the id of another event; readers of the log know.
     pub reused_id: bool,
 }
@@ -145,6 +147,11 @@ impl Parser {
                 sound.rejected.push(index);
                 continue;
             };
+            let start = time.timestamp().as_microsecond() - 300_000_000;
+            if start - record.timestamp * 1000 > TEN_MINUTES {
+                sound.rejected.push(index);
+                continue;
+            }
             sound.ticks.push(Tick {
                 feed: record.topic.clone(),
                 partition: record.partition,
@@ -155,7 +162,8 @@ impl Parser {
                 event_id: None,
                 price,
                 volume: None,
-                time: time.timestamp().as_microsecond() - 300_000_000,
+                time: start,
+                sequence: None,
                 reused_id: false,
             });
         }
@@ -204,7 +212,7 @@ struct Fields {
     bid: Option<String>,
     ask: Option<String>,
     sequence: Option<String>,
-    day_ahead: bool,
+    product: String,
     /// Times that the message states beside the event's: they must be times.
     stated_times: Vec<Option<String>>,
     /// The shape's other required fields are there, and its version is known.
@@ -238,6 +246,8 @@ impl Fields {
             .volume
             .map(|text| at_scale_8(&text).ok_or("invalid_number"))
             .transpose()?;
+        let sequence = self.sequence.map(|text| text.parse().map_err(|_| "schema_violation"));
+        let sequence = sequence.transpose()?;
         for name in [&event_id, &tenant, &instrument] {
             if name.trim().is_empty() || name.len() > 256 || name.contains(|c: char| c == '|' || c.is_control()) {
                 return Err("invalid_identifier");
@@ -247,7 +257,7 @@ impl Fields {
         if time < 631_152_000_000_000 {
             return Err("time_out_of_range");
         }
-        if time - record.timestamp * 1000 > if self.day_ahead { NINE_DAYS } else { TEN_MINUTES } {
+        if time - record.timestamp * 1000 > furthest(self.market.trim(), &self.product) {
             return Err("future_time");
         }
         if volume.is_some_and(|volume| volume < 0) {
@@ -264,6 +274,7 @@ impl Fields {
             price,
             volume,
             time,
+            sequence,
             reused_id: false,
         })
     }
@@ -289,7 +300,7 @@ fn from_avro(value: &Value) -> Result<Fields, Refusal> {
         bid: scaled("bid"),
         ask: scaled("ask"),
         sequence: text("sequence"),
-        day_ahead: false,
+        product: String::new(),
         stated_times: Vec::new(),
         complete: true,
     })
@@ -322,7 +333,7 @@ fn shape_a(envelope: &Object, payload: &Object) -> Result<Fields, Refusal> {
         bid: any(&raw, &["bid_price", "bid"]),
         ask: any(&raw, &["ask_price", "ask"]),
         sequence: None,
-        day_ahead: day_ahead(&raw),
+        product: plain(&raw),
         stated_times: vec![any(envelope, &["timestamp"])],
         complete: required
             .iter()
@@ -362,7 +373,7 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
         bid: any(&raw, &["bid_price", "bid"]),
         ask: any(&raw, &["ask_price", "ask"]),
         sequence: any(&payload, &["sequence"]),
-        day_ahead: day_ahead(&raw),
+        product: plain(&raw),
         stated_times: vec![any(top, &["occurred_at"])],
         complete: ["event_id", "tenant_id"].iter().all(|name| string(top, name).is_some())
             && string(top, "schema_version").is_some_and(|version| version == "1" || version.starts_with("1."))
@@ -370,9 +381,19 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
     })
 }
 
-fn day_ahead(raw: &Object) -> bool {
+// The product as its spellings have it in common.
+fn plain(raw: &Object) -> String {
     let plain = string(raw, "product").unwrap_or_default().to_lowercase();
-    matches!(plain.replace(['_', '-', ' '], "").as_str(), "da" | "dayahead")
+    plain.replace(['_', '-', ' '], "")
+}
+
+// How far ahead of its append a price may be. CAISO publishes the prices of its 15-minute market before their intervals.
+fn furthest(market: &str, product: &str) -> i64 {
+    match product {
+        "da" | "dayahead" => NINE_DAYS,
+        "rt15" if market.eq_ignore_ascii_case("caiso") => HOUR,
+        _ => TEN_MINUTES,
+    }
 }
 
 #[cfg(test)]
@@ -440,6 +461,36 @@ mod tests {
         }
         assert_eq!(parse("[1]", None), Err("schema_violation"));
         assert_eq!(parse("x", Some("pjm.da_hrl_lmps.csv")), Err("unsupported_format"));
+    }
+
+    #[test]
+    fn how_far_ahead_a_price_may_be_is_a_value_of_its_product() {
+        // The record is of 2026-09-21T14:13:20Z.
+        let at = |market: &str, product: &str, minutes: i64| {
+            let b = B.replace("PJM", market).replace(
+                "1767225600000000",
+                &(1_790_000_000_000_000 + minutes * 60_000_000).to_string(),
+            );
+            let raw = format!("\\\"product\\\":\\\"{product}\\\",\\\"last_price");
+            parse(&b.replace("\\\"last_price", &raw), None).map(|sound| sound.ticks.len())
+        };
+        for (market, product, minutes) in [
+            ("PJM", "rt5", 10),
+            ("CAISO", "RT15", 60),
+            ("PJM", "day_ahead", 9 * 1440),
+        ] {
+            assert_eq!(at(market, product, minutes), Ok(1), "{market} {product}");
+            assert_eq!(
+                at(market, product, minutes + 1),
+                Err("future_time"),
+                "{market} {product}"
+            );
+        }
+        let document = r#"{"headers":["CPNODE","INTERVAL","LMP"],"data":[["A","2026-09-21T09:28:20","1"],["B","2026-09-21T09:29:20","1"]]}"#;
+        assert_eq!(
+            parse(document, Some(MISO_DOCUMENT)).map(|sound| sound.rejected),
+            Ok(vec![1])
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use service::http::{InstrumentId, Problem, Routes, Tenant};
 
-use crate::core::partition_state::WindowCounts;
 use crate::core::log_clock::{Times, WindowRules};
+use crate::core::partition_state::WindowCounts;
 use crate::view::Views;
 
 /// Bars of an answer where `limit` says nothing, and at most.
@@ -92,7 +92,10 @@ async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
 /// When bars close and how long the stream takes ticks, by product.
 fn products(rules: &WindowRules) -> Vec<Value> {
     let product = |product: Product| {
-        let Times { close_after, forget_after } = rules.times(product);
+        let Times {
+            close_after,
+            forget_after,
+        } = rules.times(product);
         json!({
             "product": product.name(),
             "shortest_interval": product.nominal().map_or("any", Interval::name),
@@ -107,7 +110,12 @@ async fn windows(tenant: Tenant, shown: web::Data<Shown>) -> HttpResponse {
     let tenant_id = tenant.id().to_owned();
     let asked = shown
         .views
-        .ask(move |state| ((state.position(), state.log_clock()), state.counts_of_tenant(&tenant_id)))
+        .ask(move |state| {
+            (
+                (state.position(), state.log_clock()),
+                state.counts_of_tenant(&tenant_id),
+            )
+        })
         .await;
     let partitions: Vec<Value> = asked
         .answers

@@ -154,9 +154,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::log_clock::{Times, WindowRules};
     use crate::core::partition_state::Writer;
     use crate::core::records::WriterId;
-    use crate::core::log_clock::{Times, WindowRules};
 
     fn state() -> PartitionState {
         let never = Times {

@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use aggregation::core::instrument::Arrived;
+use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
-use aggregation::core::log_clock::{Times, WindowRules};
 use domain::{Decimal, Kind, Micros, Origin, QualityFlags, Tick};
 
 const SECOND: Micros = 1_000_000;
@@ -136,7 +136,9 @@ fn a_tick_of_known_windows_allocates_nothing() {
 fn an_instrument_costs_little_while_its_windows_live_and_nothing_after() {
     const INSTRUMENTS: i64 = 5_000;
     const GOAL: i64 = 1_500;
-    let ids: Vec<String> = (0..INSTRUMENTS).map(|number| format!("MISO.NODE.{number}.TRADE")).collect();
+    let ids: Vec<String> = (0..INSTRUMENTS)
+        .map(|number| format!("MISO.NODE.{number}.TRADE"))
+        .collect();
     let (mut state, mut bars) = (state(), 0);
     let wire = codec::Wire::single_object();
     let before = BYTES.get();

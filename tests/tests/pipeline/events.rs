@@ -149,3 +149,48 @@ fn one_id_for_other_facts_is_no_repetition_and_is_flagged_while_a_retry_is_dropp
     }
     pipeline.agree().unwrap();
 }
+
+/// A tick of shape B with its producer's sequence.
+fn numbered(id: &str, time: &str, sequence: Option<i64>, price: i64) -> Outgoing {
+    let sequence = sequence.map_or_else(String::new, |sequence| format!(r#""sequence":{sequence},"#));
+    let payload = format!(
+        r#"{{"event_id":"{id}","schema_version":"1.0.0","tenant_id":"alpha","producer":"s","occurred_at":1790848800000000,"payload":{{"source_system":"s","market":"MISO","symbol":"EVENTS.ORDER",{sequence}"raw_payload":"{{\"price\":{price},\"timestamp\":\"{time}\"}}","metadata":{{}}}}}}"#
+    );
+    Outgoing {
+        partition: Some(PARTITION),
+        key: Some("EVENTS.ORDER".to_owned()),
+        payload: payload.into_bytes(),
+        headers: Vec::new(),
+    }
+}
+
+#[test]
+fn ticks_of_one_time_are_in_the_order_of_their_sequence_and_older_and_future_ones_replace_nothing() {
+    const NOON: &str = "2026-10-01T12:00:00Z";
+    let pipeline = Pipeline::shared();
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for (id, time, sequence, price) in [
+        ("ORDER-1", NOON, Some(3), 30),
+        ("ORDER-2", NOON, Some(1), 10),
+        ("ORDER-3", NOON, None, 5),
+        ("ORDER-4", NOON, Some(2), 20),
+        ("ORDER-5", "2026-10-01T11:59:59Z", Some(99), 99),
+        ("ORDER-6", "2126-10-01T12:00:00Z", Some(100), 100),
+    ] {
+        publisher.send(&numbered(id, time, sequence, price)).unwrap();
+    }
+    publisher.finish().unwrap();
+    let bar = "SELECT toString(open), toString(close) FROM bars WHERE instrument_id = 'EVENTS.ORDER' AND interval = '1m' \
+               AND window_start = '2026-10-01 12:00:00' AND trade_count = 4";
+    eventually(bar, || {
+        let rows = pipeline.clickhouse.rows(bar)?;
+        Ok(rows.first().is_some_and(|row| *row == ["5", "30"]))
+    })
+    .unwrap();
+    let future = "SELECT count() FROM market_ticks WHERE instrument_id = 'EVENTS.ORDER'";
+    assert_eq!(pipeline.clickhouse.number(future).unwrap(), 5);
+    let served = "SELECT trim_scale(price)::text FROM served_latest_prices WHERE instrument_id = 'EVENTS.ORDER'";
+    eventually(served, || Ok(pipeline.postgres.rows(served)? == [["30"]])).unwrap();
+    // `dp verify` compares bars and both copies of the price with the tables, and the dead letters with the log.
+    pipeline.agree().unwrap();
+}

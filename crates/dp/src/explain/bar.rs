@@ -52,7 +52,7 @@ pub struct BarTrace {
     pub numbers: Vec<Compared>,
     /// Whether all of them agree.
     pub agrees: bool,
-    /// Every tick of the window, by event time, then origin.
+    /// Every tick of the window, in the order of prices.
     pub ticks: Vec<TracedTick>,
     /// How many of them are shown to people.
     #[serde(skip)]

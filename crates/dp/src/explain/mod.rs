@@ -19,7 +19,7 @@ pub mod text;
 
 use std::fmt;
 
-use domain::{Micros, Origin};
+use domain::{Micros, Origin, PriceRank};
 use serde::{Serialize, Serializer};
 
 use crate::commands::present::iso;
@@ -66,6 +66,8 @@ pub struct TickRow {
     pub tenant_id: String,
     pub instrument_id: String,
     pub event_time: At,
+    /// The producer's, where it gives one.
+    pub sequence: Option<i64>,
     pub price: String,
     pub volume: Option<String>,
     pub appended_at: At,
@@ -78,15 +80,15 @@ pub struct TickRow {
 }
 
 impl TickRow {
-    /// What orders the ticks of a bar: event time, then origin.
-    pub fn rank(&self) -> (Micros, Origin<'_>) {
+    /// What orders the ticks of a bar.
+    pub fn rank(&self) -> PriceRank<'_> {
         let origin = Origin {
             feed: &self.raw.topic,
             partition: self.raw.partition,
             offset: self.raw.offset,
             index: self.index,
         };
-        (self.event_time.0, origin)
+        (self.event_time.0, self.sequence, origin)
     }
 
     /// Whether it came too late for the windows of this interval.

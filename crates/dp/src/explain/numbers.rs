@@ -147,6 +147,7 @@ pub(crate) mod tests {
             tenant_id: "t".to_owned(),
             instrument_id: "i".to_owned(),
             event_time: At(event_time),
+            sequence: None,
             price: price.to_owned(),
             volume: volume.map(str::to_owned),
             appended_at: At(event_time),
@@ -157,7 +158,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn open_and_close_are_by_event_time_then_origin_and_sums_keep_every_digit() {
+    fn open_and_close_are_by_event_time_then_sequence_then_origin_and_sums_keep_every_digit() {
         let ticks = [
             tick(3, 20, "31.55", Some("0.00000001")),
             tick(1, 10, "-4.2", None),
@@ -174,6 +175,11 @@ pub(crate) mod tests {
             (&*bar.first_tick, &*bar.last_tick, bar.trade_count),
             ("raw/0/1/0", "raw/0/3/0", 3)
         );
+        // Of equal times the higher sequence is the last, whatever the offset; one without is before all of them.
+        let mut ticks = ticks;
+        ticks[2].sequence = Some(-7);
+        let bar = recompute(&ticks.iter().collect::<Vec<_>>()).unwrap().unwrap();
+        assert_eq!((&*bar.close, &*bar.last_tick), ("7", "raw/0/2/0"));
         assert_eq!(recompute(&[]).unwrap(), None);
     }
 

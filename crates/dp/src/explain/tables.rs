@@ -43,7 +43,8 @@ impl Instrument<'_> {
 const PLACES: &str = "toString(feed) AS feed_, toString(raw_partition) AS raw_partition_, toString(raw_offset) AS raw_offset_, \
     toString(raw_index) AS raw_index_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_";
 const TICK: &str = "toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_, source_event_id, \
-    toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(price) AS price_, \
+    toString(toUnixTimestamp64Micro(timestamp)) AS time_, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, \
+    toString(price) AS price_, \
     if(isNull(volume), NULL, toString(volume)) AS volume_, toString(toUnixTimestamp64Micro(appended_at)) AS appended_";
 
 impl Tables<'_> {
@@ -258,14 +259,14 @@ impl Tables<'_> {
             .collect()
     }
 
-    /// The newest tick of the instrument, by event time, then origin.
+    /// The newest tick of the instrument, in the order of prices.
     ///
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn newest_tick(&self, instrument: Instrument<'_>) -> anyhow::Result<Option<TickRow>> {
         let sql = format!(
             "SELECT {TICK}, {PLACES} FROM {} WHERE {} \
-             ORDER BY timestamp DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
+             ORDER BY timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
             self.names.table("enriched_ticks"),
             instrument.is()
         );
@@ -335,6 +336,10 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         tenant_id: text(row, "tenant_")?.to_owned(),
         instrument_id: text(row, "instrument_")?.to_owned(),
         event_time: At(number(row, "time_")?),
+        sequence: optional(row, "sequence_")
+            .map(|sequence| sequence.parse())
+            .transpose()
+            .context("ClickHouse answered a sequence that is no number")?,
         price: text(row, "price_")?.to_owned(),
         volume: optional(row, "volume_"),
         appended_at: At(number(row, "appended_")?),

@@ -8,6 +8,9 @@ const OVERSIZE: usize = (1 << 20) + 1;
 /// A day before 1970.
 const ANCIENT: i64 = -86_400_000_000;
 
+/// Thirty days.
+const FAR_AHEAD: i64 = 30 * 86_400_000_000;
+
 /// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -22,6 +25,7 @@ pub enum Poison {
     MissingInstrument,
     MissingTime,
     AncientTime,
+    FutureTime,
     NegativeVolume,
     BrokenAvro,
     Oversize,
@@ -29,7 +33,7 @@ pub enum Poison {
 
 impl Poison {
     /// Every kind.
-    pub const ALL: [Poison; 13] = [
+    pub const ALL: [Poison; 14] = [
         Poison::BrokenJson,
         Poison::WrongVersion,
         Poison::MissingPrice,
@@ -42,6 +46,7 @@ impl Poison {
         Poison::MissingInstrument,
         Poison::MissingTime,
         Poison::AncientTime,
+        Poison::FutureTime,
         Poison::NegativeVolume,
     ];
 
@@ -56,6 +61,7 @@ impl Poison {
             Poison::MissingInstrument => "missing_instrument",
             Poison::MissingTime => "missing_time",
             Poison::AncientTime => "time_out_of_range",
+            Poison::FutureTime => "future_time",
             Poison::NegativeVolume => "negative_volume",
             Poison::BrokenAvro => "invalid_avro",
             Poison::Oversize => "oversize",
@@ -74,6 +80,8 @@ impl Poison {
             Poison::MissingTime => said.event_time = None,
             // As a number it would be read in another unit.
             Poison::AncientTime => (said.event_time, said.time_form) = (Some(ANCIENT), TimeForm::Utc),
+            // Further than even a day-ahead price may be.
+            Poison::FutureTime => said.event_time = said.event_time.map(|time| time.saturating_add(FAR_AHEAD)),
             Poison::NegativeVolume => said.volume = Some("-5"),
             Poison::Oversize => said.padding = OVERSIZE,
             Poison::BrokenJson | Poison::NotAnObject | Poison::BrokenAvro => {}

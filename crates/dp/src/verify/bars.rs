@@ -142,10 +142,11 @@ fn sql(names: &Names, intervals: &[Interval], part: &str, passed: &Passed) -> St
         names.table("late_ticks"),
         names.table("bars"),
     );
-    let edge = "(toUnixTimestamp64Micro(timestamp), toString(feed), raw_partition, raw_offset, raw_index)";
+    // A missing sequence sorts before every given one.
+    let edge = "(toUnixTimestamp64Micro(timestamp), isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, raw_offset, raw_index)";
     let edge_texts = |edge: &str| {
         format!(
-            "toString({edge}.1), concat({edge}.2, '/', toString({edge}.3), '/', toString({edge}.4), '/', toString({edge}.5))"
+            "toString({edge}.1), concat({edge}.4, '/', toString({edge}.5), '/', toString({edge}.6), '/', toString({edge}.7))"
         )
     };
     let place = |edge: &str| {

@@ -1,4 +1,5 @@
-//! The served prices in Postgres and Redis against the newest tick of every instrument, by event time, then origin.
+//! The served prices in Postgres and Redis against the newest tick of every instrument, by event time, then
+//! the producer's sequence (none before any), then origin.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,7 @@ pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyh
             "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, \
              argMax((toString(price), ifNull(toString(volume), 'null'), toString(toUnixTimestamp64Micro(timestamp)), tick_id, \
              toString(market), toString(product), toString(currency), toString(ifNull(instrument_unit, unit))), \
-             (timestamp, toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
+             (timestamp, isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
              [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
              FROM {table} WHERE cityHash64(tenant_id, instrument_id) % {parts} = {part}{passed} GROUP BY tenant_id, instrument_id"
         );
@@ -113,7 +114,8 @@ pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<B
 /// Says which prices stand ahead of the clock. The stores agree on them, and no tick of the present replaces them, so that
 /// one wrong stamp freezes its instrument. Day-ahead prices lie ahead by their nature.
 pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<String> {
-    const TOLERATED: Micros = 600_000_000;
+    // Some products are published nearly an hour ahead.
+    const TOLERATED: Micros = 3_600_000_000;
     // By the order of FIELDS.
     let time = |[_, _, event_time, ..]: &Price| event_time.parse::<Micros>().unwrap_or(0);
     let is_day_ahead = |[_, _, _, _, _, product, ..]: &Price| product == "da";
@@ -124,7 +126,7 @@ pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<
     };
     let (key, furthest) = ahead().max_by_key(|(_, price)| time(price))?;
     Some(format!(
-        "{} latest price(s) stand more than 10 minutes ahead of the clock, the furthest of {} at {}: until then no tick of \
+        "{} latest price(s) stand more than an hour ahead of the clock, the furthest of {} at {}: until then no tick of \
          the present replaces it, and those count as late; `dp explain price` shows the message that it came from",
         ahead().count(),
         name(key),
@@ -281,7 +283,7 @@ fn shown(name: &str, value: &str) -> String {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#"{"rank":"x","tenant_id":"t","instrument_id":"i","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"f/0/1/2","market":"PJM","product":"rth","currency":"USD","unit":"MWh"}"#;
+    const JSON: &str = r#"{"order":"x","tenant_id":"t","instrument_id":"i","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"f/0/1/2","market":"PJM","product":"rth","currency":"USD","unit":"MWh"}"#;
 
     fn price(price: &str) -> Price {
         [price, "null", "1000000", "f/0/1/2", "PJM", "rth", "USD", "MWh"].map(str::to_owned)
@@ -384,7 +386,7 @@ mod tests {
             ["1", "null", micros.as_str(), "f/0/1/2", "PJM", product, "USD", "MWh"].map(str::to_owned)
         };
         let key = |instrument: &str| ("acme".to_owned(), instrument.to_owned());
-        let mut newest = BTreeMap::from([(key("A"), price(10, "trade")), (key("B"), price(1_000, "da"))]);
+        let mut newest = BTreeMap::from([(key("A"), price(60, "trade")), (key("B"), price(1_000, "da"))]);
         assert_eq!(ahead_of_the_clock(&newest, 0), None);
         newest.insert(key("C"), price(8_640, "trade"));
         let note = ahead_of_the_clock(&newest, 0).unwrap_or_default();

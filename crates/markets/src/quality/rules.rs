@@ -158,7 +158,8 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
         reject(
             "event_time_future",
             Some(&max_future_seconds.to_string()),
-            "seconds that the event time is ahead of the append in the log; day-ahead prices may be nine days ahead",
+            "seconds that the event time is ahead of the append in the log; day-ahead prices may be nine days ahead, CAISO's \
+             15-minute prices an hour",
         ),
         reject(
             "turnover_range",

@@ -69,7 +69,13 @@ fn event<'s, P: Problems>(
     };
     let instrument_id = problems.keep(instrument_id, Text::UNREAD)?;
     let appended_at = reading.message.appended_at;
-    let time = check::event_time(raw.timestamp, appended_at, TRADE, reading.max_future(), "timestamp");
+    let time = check::event_time(
+        raw.timestamp,
+        appended_at,
+        (venue, TRADE),
+        reading.max_future(),
+        "timestamp",
+    );
     problems.keep(time, ())?;
     problems.keep(check::volume(raw.price, raw.volume, "volume"), ())?;
     let mut remarks = QualityFlags::NONE;

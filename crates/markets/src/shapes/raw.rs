@@ -94,7 +94,7 @@ impl<'a> RawData<'a> {
         let checked = check::event_time(
             event_time,
             appended_at,
-            product.as_str(),
+            (head.venue, product.as_str()),
             reading.max_future(),
             time_place,
         );

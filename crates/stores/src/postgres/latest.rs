@@ -1,7 +1,7 @@
 //! Latest prices with the position that they came from, in one transaction (blueprint section 2, "Projections").
 //!
 //! Invariants: rows change only together with the position, by compare-and-set: the second writer with the same old
-//! position changes nothing. A row is replaced only by a newer (event time, origin), whatever the order of arrival.
+//! position changes nothing. A row is replaced only by a price of a higher rank, whatever the order of arrival.
 //! Failure: a commit whose answer is lost leaves the caller with an error; it reads the position again.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -69,27 +69,30 @@ const UPDATE_POSITION: &str = "UPDATE projection_positions SET next_offset = $5,
 /// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one text, since arrays of arrays
 /// cannot be unnested.
 const UPSERT: &str = "INSERT INTO served_latest_prices AS stored \
-     (generation, tenant_id, instrument_id, price, volume, event_time, feed, raw_partition, raw_offset, raw_index, \
+     (generation, tenant_id, instrument_id, price, volume, event_time, sequence, feed, raw_partition, raw_offset, raw_index, \
       src_partition, market, product, currency, unit, quality_flags, appended_at) \
-     SELECT $1, tenant_id, instrument_id, price * 0.00000001, volume * 0.00000001, event_time, feed, raw_partition, \
+     SELECT $1, tenant_id, instrument_id, price * 0.00000001, volume * 0.00000001, event_time, sequence, feed, raw_partition, \
             raw_offset, raw_index, $2, market, product, currency, unit, \
             string_to_array(flags, ','), appended_at \
-     FROM UNNEST($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::text[], $9::int[], \
-                 $10::bigint[], $11::int[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], \
-                 $17::timestamptz[]) \
-          AS new (tenant_id, instrument_id, price, volume, event_time, feed, raw_partition, raw_offset, raw_index, market, \
-                  product, currency, unit, flags, appended_at) \
+     FROM UNNEST($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::text[], \
+                 $10::int[], $11::bigint[], $12::int[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], \
+                 $18::timestamptz[]) \
+          AS new (tenant_id, instrument_id, price, volume, event_time, sequence, feed, raw_partition, raw_offset, \
+                  raw_index, market, product, currency, unit, flags, appended_at) \
      ON CONFLICT (generation, tenant_id, instrument_id) DO UPDATE SET \
-         price = excluded.price, volume = excluded.volume, event_time = excluded.event_time, feed = excluded.feed, \
+         price = excluded.price, volume = excluded.volume, event_time = excluded.event_time, \
+         sequence = excluded.sequence, feed = excluded.feed, \
          raw_partition = excluded.raw_partition, raw_offset = excluded.raw_offset, raw_index = excluded.raw_index, \
          src_partition = excluded.src_partition, market = excluded.market, product = excluded.product, \
          currency = excluded.currency, unit = excluded.unit, quality_flags = excluded.quality_flags, \
          appended_at = excluded.appended_at, updated_at = now() \
-     WHERE (excluded.event_time, excluded.feed, excluded.raw_partition, excluded.raw_offset, excluded.raw_index) \
-         > (stored.event_time, stored.feed, stored.raw_partition, stored.raw_offset, stored.raw_index)";
+     WHERE (excluded.event_time, excluded.sequence IS NOT NULL, coalesce(excluded.sequence, 0), \
+            excluded.feed, excluded.raw_partition, excluded.raw_offset, excluded.raw_index) \
+         > (stored.event_time, stored.sequence IS NOT NULL, coalesce(stored.sequence, 0), \
+            stored.feed, stored.raw_partition, stored.raw_offset, stored.raw_index)";
 const SELECT: &str = "SELECT tenant_id, instrument_id, (price * 100000000)::bigint, (volume * 100000000)::bigint, event_time, \
-     feed, raw_partition, raw_offset, raw_index, src_partition, market, product, currency, unit, quality_flags, appended_at \
-     FROM served_latest_prices WHERE generation = $1";
+     feed, raw_partition, raw_offset, raw_index, src_partition, market, product, currency, unit, quality_flags, appended_at, \
+     sequence FROM served_latest_prices WHERE generation = $1";
 
 impl LatestPriceStore {
     /// Over this pool, for this generation (empty for the first).
@@ -293,6 +296,7 @@ impl LatestPriceStore {
             prices.iter().map(|price| system_time(field(price))).collect()
         };
         let volumes: Vec<Option<i64>> = prices.iter().map(|price| price.volume.map(Decimal::unscaled)).collect();
+        let sequences: Vec<Option<i64>> = prices.iter().map(|price| price.sequence).collect();
         let flags: Vec<String> = prices
             .iter()
             .map(|price| {
@@ -305,7 +309,7 @@ impl LatestPriceStore {
             })
             .collect();
         let statement = transaction.prepare_cached(UPSERT).await?;
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 17] = [
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 18] = [
             &self.generation,
             &batch.partition,
             &texts(|price| &price.tenant_id),
@@ -313,6 +317,7 @@ impl LatestPriceStore {
             &longs(|price| price.price.unscaled()),
             &volumes,
             &times(|price| price.event_time),
+            &sequences,
             &texts(|price| &price.origin.feed),
             &ints(|price| price.origin.partition),
             &longs(|price| price.origin.offset),
@@ -362,6 +367,7 @@ fn price(row: &Row) -> Result<LatestPrice, StoreError> {
             price: Decimal::ZERO,
             volume: None,
             event_time: micros(row.try_get(4)?),
+            sequence: row.try_get(16)?,
             origin,
             src_partition: row.try_get(9)?,
             market: row.try_get(10)?,

@@ -109,6 +109,7 @@ pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPri
         price: tick.price,
         volume: tick.volume,
         event_time,
+        sequence: None,
         origin: OwnedOrigin {
             offset,
             ..tick.origin.into()
@@ -121,6 +122,47 @@ pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPri
         quality_flags: tick.quality_flags,
         appended_at: tick.appended_at,
     }
+}
+
+/// The place of a price among those of its instrument, by hand: no sequence is below the lowest.
+pub fn place(price: &LatestPrice) -> (i64, i128, Vec<u8>, i32, i64, i32) {
+    let sequence = price.sequence.map_or(i128::MIN, i128::from);
+    let origin = &price.origin;
+    let feed = origin.feed.clone().into_bytes();
+    (
+        price.event_time,
+        sequence,
+        feed,
+        origin.partition,
+        origin.offset,
+        origin.index,
+    )
+}
+
+/// Prices of one instrument, and which of them every order of arrival must leave: ties in time are decided by the sequence,
+/// ties in that by the origin; the highest offset has an old time, and the highest sequence too.
+pub fn contest(ties: bool) -> (Vec<LatestPrice>, LatestPrice) {
+    let sequences = [None, Some(i64::MIN), Some(-1), Some(0), Some(9), Some(10)];
+    let mut prices: Vec<LatestPrice> = Vec::new();
+    for (offset, time) in (0..).zip([100, 101, 101, 102, 102, 99]) {
+        for (index, sequence) in (0..).zip(sequences) {
+            let mut price = latest_price("A", time, 10 - offset);
+            price.origin.index = index;
+            price.sequence = sequence.filter(|_| ties || time != 102);
+            prices.push(price);
+        }
+    }
+    // Feeds compare by bytes, not by language.
+    for feed in ["a.b", "a-b", "B", "b"] {
+        let mut price = latest_price("A", 102, 9);
+        price.origin.feed = feed.into();
+        prices.push(price);
+    }
+    let mut late = latest_price("A", 50, 1_000);
+    late.sequence = Some(i64::MAX);
+    prices.push(late);
+    let newest = prices.iter().max_by_key(|price| place(price)).unwrap().clone();
+    (prices, newest)
 }
 
 /// The same values in another order; each seed gives its own.

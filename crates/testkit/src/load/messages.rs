@@ -186,10 +186,11 @@ impl Maker {
             tenant: "default",
             market,
             instrument: format!("{market}.FAULT.HUB{:02}", number / MARKETS.len() as u64),
-            time: now - late,
+            // Of one instrument many have the same time.
+            time: (now - late) / 500 * 500,
             price: Some(price),
             volume,
-            sequence: self.ledger.messages,
+            sequence: self.random.below(8),
             is_flat: self.random.below(2) == 0,
             is_settled: false,
         }

@@ -162,7 +162,9 @@ impl Instrument {
         if Reached::of(rules, clock, base, product).forgotten {
             return rules.holds(Rule::MarkLate);
         }
-        let is_again = self.window_mut(base).is_some_and(|state| state.holds_another(tick.offset));
+        let is_again = self
+            .window_mut(base)
+            .is_some_and(|state| state.holds_another(tick.offset));
         is_again && rules.holds(Rule::MarkAgain)
     }
 
@@ -171,14 +173,7 @@ impl Instrument {
         windows.iter_mut().rfind(|state| state.start == window.start)
     }
 
-    fn take(
-        &mut self,
-        rules: &WindowRules,
-        window: Window,
-        tick: &Contribution,
-        way: &Way,
-        texts: &Texts,
-    ) -> Added {
+    fn take(&mut self, rules: &WindowRules, window: Window, tick: &Contribution, way: &Way, texts: &Texts) -> Added {
         let Some(windows) = self.windows.get_mut(window.interval.index()) else {
             return Added::Known;
         };
@@ -343,7 +338,11 @@ pub struct Effects<'a> {
 /// What a tick that is too late for every window comes to, told without any state; `None` where one may still count it.
 pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) -> Option<Verdict> {
     let product = Product::of(tick.product, tick.kind);
-    let kept = || Interval::ALL.into_iter().filter(|interval| rules.keeps(*interval, product));
+    let kept = || {
+        Interval::ALL
+            .into_iter()
+            .filter(|interval| rules.keeps(*interval, product))
+    };
     let is_dropped =
         |interval: Interval| Reached::of(rules, clock, interval.window_of(tick.event_time), product).dropped;
     let made = kept().filter(|interval| rules.makes(*interval));

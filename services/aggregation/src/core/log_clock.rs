@@ -141,15 +141,23 @@ mod tests {
     #[test]
     fn no_bar_is_shorter_than_the_interval_of_its_prices() {
         let kept = |rules: &WindowRules, product| {
-            let names = Interval::ALL.into_iter().filter(|interval| rules.keeps(*interval, product));
+            let names = Interval::ALL
+                .into_iter()
+                .filter(|interval| rules.keeps(*interval, product));
             names.map(Interval::name).collect::<Vec<_>>()
         };
         assert_eq!(kept(&RULES, Product::Trade), ["1m", "5m", "15m", "1h", "1d"]);
         assert_eq!(kept(&RULES, Product::RealTimeFive), ["5m", "15m", "1h", "1d"]);
         assert_eq!(kept(&RULES, Product::DayAhead), ["1h", "1d"]);
-        let minutes_and_days = WindowRules { intervals: 0b10001, ..RULES };
+        let minutes_and_days = WindowRules {
+            intervals: 0b10001,
+            ..RULES
+        };
         assert_eq!(kept(&minutes_and_days, Product::RealTimeFive), ["5m", "1d"]);
-        let minutes = WindowRules { intervals: 0b00001, ..RULES };
+        let minutes = WindowRules {
+            intervals: 0b00001,
+            ..RULES
+        };
         assert_eq!(kept(&minutes, Product::DayAhead), [""; 0]);
     }
 

@@ -137,7 +137,10 @@ fn a_tick_for_a_forgotten_window_goes_to_the_table_and_counts_in_its_longer_wind
     bench.apply(NOON);
     bench.apply(NOON + 400 * SECOND);
     let verdict = bench.verdict(NOON + 1, NOON + 400 * SECOND);
-    assert_eq!((verdict.by_table, verdict.closed, verdict.revised), (0b00001, 0b00001, 0b00010));
+    assert_eq!(
+        (verdict.by_table, verdict.closed, verdict.revised),
+        (0b00001, 0b00001, 0b00010)
+    );
     bench.snapshot();
     assert_eq!(bench.newest(Interval::OneMinute, NOON).trade_count, 1);
     assert_eq!(bench.newest(Interval::FiveMinutes, NOON).trade_count, 2);
@@ -177,17 +180,41 @@ fn what_comes_with_the_usual_delay_of_its_product_is_live_and_unrevised() {
         let start = NOON + five * 5 * MINUTE;
         // Real time: five to ten minutes after the end of the interval. Trades: two seconds after they happened.
         usual(&mut bench, "R", "rt5", start - 10 * MINUTE, start + (five % 5) * MINUTE);
-        usual(&mut bench, "T", "trade", start + 4 * MINUTE, start + 4 * MINUTE + 2 * SECOND);
+        usual(
+            &mut bench,
+            "T",
+            "trade",
+            start + 4 * MINUTE,
+            start + 4 * MINUTE + 2 * SECOND,
+        );
         if five % 3 == 0 {
-            usual(&mut bench, "Q", "rt15", start - 15 * MINUTE, start + 4 * MINUTE + 3 * SECOND);
+            usual(
+                &mut bench,
+                "Q",
+                "rt15",
+                start - 15 * MINUTE,
+                start + 4 * MINUTE + 3 * SECOND,
+            );
         }
         if five % 12 == 0 {
-            usual(&mut bench, "H", "rth", start - 60 * MINUTE, start + 4 * MINUTE + 4 * SECOND);
+            usual(
+                &mut bench,
+                "H",
+                "rth",
+                start - 60 * MINUTE,
+                start + 4 * MINUTE + 4 * SECOND,
+            );
         }
     }
     // A day ahead comes whole, in any order.
     for hour in [7, 3, 23, 0, 11] {
-        usual(&mut bench, "D", "da", NOON + (12 + hour) * 60 * MINUTE, NOON + 120 * MINUTE);
+        usual(
+            &mut bench,
+            "D",
+            "da",
+            NOON + (12 + hour) * 60 * MINUTE,
+            NOON + 120 * MINUTE,
+        );
     }
     assert!(bench.closings.is_empty());
 }
@@ -231,7 +258,10 @@ fn an_interval_price_that_is_late_for_its_own_window_marks_the_longer_ones() {
     bench.priced("F", "rt5", NOON + 60 * MINUTE, NOON + 65 * MINUTE);
     let late = verdict(bench.priced("F", "rt5", NOON, NOON + 65 * MINUTE));
     assert_eq!((late.by_table, late.closed), (0b11110, 0b00110));
-    assert_eq!(verdict(bench.priced("F", "rt5", NOON + 65 * MINUTE, NOON + 66 * MINUTE)).by_table, 0b10000);
+    assert_eq!(
+        verdict(bench.priced("F", "rt5", NOON + 65 * MINUTE, NOON + 66 * MINUTE)).by_table,
+        0b10000
+    );
 }
 
 #[test]
@@ -241,7 +271,10 @@ fn two_products_of_one_instrument_are_the_tables_business() {
     // The trade's minutes are forgotten, those of a real-time price would still be open.
     let mixed = verdict(bench.priced("X", "rt5", NOON, NOON + 700 * SECOND));
     assert_eq!(mixed.by_table, 0b11110);
-    assert_eq!(bench.verdict(NOON + 700 * SECOND, NOON + 701 * SECOND).by_table, 0b11111);
+    assert_eq!(
+        bench.verdict(NOON + 700 * SECOND, NOON + 701 * SECOND).by_table,
+        0b11111
+    );
 }
 
 #[test]

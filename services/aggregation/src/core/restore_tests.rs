@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::core::model::fixtures::{OwnedBar, RULES};
+use crate::core::model::fixtures::{OwnedBar, OwnedEdge, RULES};
 use codec::state::{SequencerLane, WindowRecord};
 use domain::{BarVersion, Decimal, Interval, RawPosition, Turnover, Window};
 
@@ -54,7 +54,9 @@ impl Topic {
             instrument_id: "X",
             window: bar.window,
         };
-        self.put(writer, subject, |wire, out| wire.encode_window(&record(&bar, "trade"), out));
+        self.put(writer, subject, |wire, out| {
+            wire.encode_window(&record(&bar, "trade"), out)
+        });
     }
 
     fn restore(&self) -> Result<(PartitionState, Option<i64>), RestoreError> {
@@ -101,8 +103,8 @@ fn bar(start: Micros, last_offset: i64) -> OwnedBar {
         turnover: Turnover(0),
         vwap: None,
         trade_count: 1,
-        open: (start, "f".to_owned(), 0, 0, 0),
-        close: (start, "f".to_owned(), 0, 0, 0),
+        open: OwnedEdge::first_of("f", start),
+        close: OwnedEdge::first_of("f", start),
         revision: 0,
         version: BarVersion {
             last_offset,
@@ -257,7 +259,9 @@ fn what_the_protocol_cannot_have_left_is_refused_with_its_key() {
         instrument_id: "X",
         window,
     };
-    topic.put(A, subject, |wire, out| wire.encode_window(&record(&bar(0, 1), "trade"), out));
+    topic.put(A, subject, |wire, out| {
+        wire.encode_window(&record(&bar(0, 1), "trade"), out)
+    });
     assert!(matches!(topic.restore(), Err(RestoreError::KeyMismatch(_))));
 }
 

@@ -1,16 +1,14 @@
 //! One window of one instrument: ticks in, a bar out, or word that the table has to make it.
 //!
-//! Invariants: open and close are by (event time, origin), so arrival order never matters; sums are exact; the state
+//! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact; the state
 //! after the tick at offset `n` is a function of the log up to `n`, so a bar's version tells its content (INV-1).
 //! A tick at or below the offset applied last is in already: that makes re-reading after a restart harmless.
 //! A window that is marked *from the table* makes no bar any more: each further tick of it, and its closing, takes the
 //! table's way. Marking one too many costs a query and no exactness, since the table holds every tick.
 //! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the window as it was.
 
-use std::cmp::Ordering;
-
 use codec::state::WindowRecord;
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, Product, Turnover, Window};
 
 use super::texts::{TextId, Texts};
 
@@ -49,16 +47,15 @@ impl Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Edge {
     time: Micros,
+    sequence: Option<i64>,
     place: Place,
     price: Decimal,
 }
 
 impl Edge {
-    /// Order of ticks inside a window: event time, then origin (which is unique).
-    fn order(&self, other: &Edge, texts: &Texts) -> Ordering {
-        self.time
-            .cmp(&other.time)
-            .then_with(|| self.place.origin(texts).cmp(&other.place.origin(texts)))
+    /// Order of ticks inside a window.
+    fn rank<'a>(&self, texts: &'a Texts) -> PriceRank<'a> {
+        (self.time, self.sequence, self.place.origin(texts))
     }
 }
 
@@ -81,6 +78,7 @@ impl Contribution {
         Contribution {
             edge: Edge {
                 time: tick.event_time,
+                sequence: tick.sequence,
                 place: Place::of(&tick.origin, texts),
                 price: tick.price,
             },
@@ -175,10 +173,10 @@ impl WindowState {
             return Added::Overflow;
         };
         (self.volume, self.turnover) = (volume, turnover);
-        if tick.edge.order(&self.first, texts).is_lt() {
+        if tick.edge.rank(texts) < self.first.rank(texts) {
             self.first = tick.edge;
         }
-        if tick.edge.order(&self.last, texts).is_gt() {
+        if tick.edge.rank(texts) > self.last.rank(texts) {
             self.last = tick.edge;
             self.market = tick.market;
         }
@@ -265,8 +263,10 @@ impl WindowState {
             vwap: self.turnover.vwap(self.volume),
             trade_count: self.trade_count,
             open_time: self.first.time,
+            open_sequence: self.first.sequence,
             first_origin: self.first.place.origin(texts),
             close_time: self.last.time,
+            close_sequence: self.last.sequence,
             last_origin: self.last.place.origin(texts),
             revision: self.revision,
             version: BarVersion {
@@ -295,11 +295,13 @@ impl WindowState {
             start: bar.window.start,
             first: Edge {
                 time: bar.open_time,
+                sequence: bar.open_sequence,
                 place: Place::of(&bar.first_origin, texts),
                 price: bar.open,
             },
             last: Edge {
                 time: bar.close_time,
+                sequence: bar.close_sequence,
                 place: Place::of(&bar.last_origin, texts),
                 price: bar.close,
             },

@@ -33,10 +33,10 @@ fn bar_of(ticks: &[LogTick]) -> OwnedBar {
 proptest! {
     #[test]
     fn arrival_order_never_matters(
-        ticks in proptest::collection::vec((0i64..5, -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000)), 1..30),
+        ticks in proptest::collection::vec((0i64..3, proptest::option::of(-1i64..2), -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000)), 1..30),
         seed in any::<u64>(),
     ) {
-        let ticks: Vec<LogTick> = ticks.into_iter().enumerate().map(|(i, (time, price, volume))| tick(i as i64, time, price, volume)).collect();
+        let ticks: Vec<LogTick> = ticks.into_iter().enumerate().map(|(i, (time, sequence, price, volume))| LogTick { sequence, ..tick(i as i64, time, price, volume) }).collect();
         let mut other: Vec<LogTick> = ticks.clone();
         let mut random = crate::core::model::fixtures::Random::new(seed);
         for i in (1..other.len()).rev() {
@@ -46,7 +46,12 @@ proptest! {
         other.iter_mut().enumerate().for_each(|(i, tick)| tick.offset = i as i64);
         let feeds: Vec<&str> = ticks.iter().map(|t| t.feed).collect();
         prop_assert!(other.iter().all(|t| feeds[t.raw_offset as usize] == t.feed));
-        prop_assert_eq!(bar_of(&ticks), bar_of(&other));
+        let bar = bar_of(&ticks);
+        prop_assert_eq!(&bar, &bar_of(&other));
+        // By hand: of the ticks with this edge time, those without a sequence are the lowest, then by feed and offset.
+        let place = |t: &&LogTick| (t.event_time, t.sequence.map_or(-9, |sequence| sequence), t.feed, t.raw_offset);
+        let (first, last) = (ticks.iter().min_by_key(place).unwrap(), ticks.iter().max_by_key(place).unwrap());
+        prop_assert_eq!((bar.open.raw.1, bar.close.raw.1), (first.raw_offset, last.raw_offset));
     }
 }
 
@@ -54,10 +59,27 @@ proptest! {
 fn equal_times_are_ordered_by_origin() {
     let bar = bar_of(&[tick(0, 7, 100, None), tick(1, 7, 200, None), tick(2, 7, 300, None)]);
     // Feed `a` (offset 1) sorts before feed `b` (offsets 0 and 2).
-    assert_eq!(bar.open.3, 1);
-    assert_eq!(bar.close.3, 2);
+    assert_eq!(bar.open.raw.1, 1);
+    assert_eq!(bar.close.raw.1, 2);
     assert_eq!(bar.volume, 0);
     assert_eq!(bar.vwap, None);
+}
+
+#[test]
+fn equal_times_are_ordered_by_the_sequence_before_the_origin() {
+    let numbered = |offset, sequence, price| LogTick {
+        sequence,
+        ..tick(offset, 7, price, None)
+    };
+    let bar = bar_of(&[
+        numbered(0, Some(3), 30),
+        numbered(2, Some(1), 10),
+        numbered(4, Some(2), 20),
+    ]);
+    assert_eq!((bar.prices[0].unscaled(), bar.prices[3].unscaled()), (10, 30));
+    // A missing sequence is before the lowest of all.
+    let bar = bar_of(&[numbered(0, Some(i64::MIN), 30), numbered(2, None, 10)]);
+    assert_eq!((bar.prices[0].unscaled(), bar.prices[3].unscaled()), (10, 30));
 }
 
 #[test]
@@ -95,7 +117,9 @@ fn a_sum_that_does_not_fit_refuses_the_tick_and_keeps_the_window() {
 #[test]
 fn a_restored_window_gives_the_same_bar() {
     let mut texts = Texts::default();
-    let mut window = window_of(&Contribution::of(&tick(1, 3, -100, Some(10)).tick(), 1, &mut texts));
+    let mut first = tick(1, 3, -100, Some(10));
+    first.sequence = Some(5);
+    let mut window = window_of(&Contribution::of(&first.tick(), 1, &mut texts));
     assert_eq!(
         window.add(&Contribution::of(&tick(2, 1, 200, None).tick(), 2, &mut texts), &texts),
         Added::Counted
@@ -109,6 +133,13 @@ fn a_restored_window_gives_the_same_bar() {
         OwnedBar::from(&restored.bar(("t", "X"), Interval::OneHour, &other_texts)),
         bar
     );
+    // The edges are saved with their sequence: a tick of the same time with a lower one is not the last.
+    assert_eq!(bar.close.raw.1, 1);
+    let (mut window, mut lower) = (restored, tick(9, 3, 7, None));
+    lower.sequence = Some(4);
+    window.add(&Contribution::of(&lower.tick(), 9, &mut other_texts), &other_texts);
+    let bar = OwnedBar::from(&window.bar(("t", "X"), Interval::OneHour, &other_texts));
+    assert_eq!(bar.close.raw.1, 1);
 }
 
 #[test]
@@ -121,5 +152,8 @@ fn a_marked_window_makes_no_bar_and_closes_by_its_last_tick() {
     assert_eq!(window.take_from_table(&second), Added::Known);
     assert!(window.is_from_table() && !window.bar_due && window.holds_another(1));
     let closing = window.closing(("t", "X"), Interval::OneHour, &texts);
-    assert_eq!((closing.last_offset, closing.event_time, closing.origin.offset), (2, 10, 2));
+    assert_eq!(
+        (closing.last_offset, closing.event_time, closing.origin.offset),
+        (2, 10, 2)
+    );
 }

@@ -132,7 +132,10 @@ impl Lane {
             }
             Applied::TimeOutOfRange => {
                 outbox.finish()?;
-                let reason = format!("event time {} µs or append time {} µs lies outside of all calendars", tick.event_time, tick.appended_at);
+                let reason = format!(
+                    "event time {} µs or append time {} µs lies outside of all calendars",
+                    tick.event_time, tick.appended_at
+                );
                 dead_letter(io, message, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
                 Ok(Outcome::DeadLettered)
             }

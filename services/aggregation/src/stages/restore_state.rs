@@ -14,9 +14,9 @@ use stream::positions::{self, Reader};
 use stream::{Partition, StartAt, StreamError};
 use uuid::Uuid;
 
+use crate::core::log_clock::WindowRules;
 use crate::core::partition_state::PartitionState;
 use crate::core::restore::{NewOwner, RestoreError, StateLoader, Taken};
-use crate::core::log_clock::WindowRules;
 
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 

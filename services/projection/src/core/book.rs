@@ -63,7 +63,7 @@ impl Book {
                 let Some(entry) = self.entries.get_mut(place) else {
                     return false;
                 };
-                if (tick.event_time, tick.origin) <= entry.price.rank() {
+                if tick.rank() <= entry.price.rank() {
                     return false;
                 }
                 update(&mut entry.price, enriched);
@@ -151,6 +151,7 @@ fn owned(enriched: &EnrichedTick<'_>, src_partition: i32) -> LatestPrice {
         price: tick.price,
         volume: tick.volume,
         event_time: tick.event_time,
+        sequence: tick.sequence,
         origin: OwnedOrigin::from(tick.origin),
         src_partition,
         market: tick.market.to_owned(),
@@ -168,6 +169,7 @@ fn update(price: &mut LatestPrice, enriched: &EnrichedTick<'_>) {
     price.price = tick.price;
     price.volume = tick.volume;
     price.event_time = tick.event_time;
+    price.sequence = tick.sequence;
     tick.origin.feed.clone_into(&mut price.origin.feed);
     price.origin.partition = tick.origin.partition;
     price.origin.offset = tick.origin.offset;

@@ -49,6 +49,7 @@ const CADENCE: Cadence = Cadence {
 struct LogTick {
     instrument: usize,
     event_time: Micros,
+    sequence: Option<i64>,
     raw_offset: i64,
 }
 
@@ -101,6 +102,7 @@ impl World {
             log.push(LogTick {
                 instrument: (raw % 4) as usize,
                 event_time: (raw / 4 % 20) as i64,
+                sequence: [None, Some(i64::MIN), Some(-1), Some(1)][(raw / 80 % 4) as usize],
                 raw_offset: reached,
             });
             reached += 1;
@@ -302,14 +304,17 @@ impl World {
         }
     }
 
+    /// Event time and offset of the newest ticks. Without a sequence a tick is below all of its time that have one.
     fn expected(&self) -> BTreeMap<String, (Micros, i64)> {
         let mut newest = BTreeMap::new();
         for tick in &self.log {
-            let rank = (tick.event_time, tick.raw_offset);
+            let sequence = tick.sequence.map_or(i128::MIN, i128::from);
+            let rank = (tick.event_time, sequence, tick.raw_offset);
             let entry = newest.entry(INSTRUMENTS[tick.instrument].to_owned()).or_insert(rank);
             *entry = (*entry).max(rank);
         }
-        newest
+        let place = |(id, (time, _, offset))| (id, (time, offset));
+        newest.into_iter().map(place).collect()
     }
 }
 
@@ -350,7 +355,7 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
             product: "trade",
             version: None,
             source_system: "s",
-            sequence: None,
+            sequence: tick.sequence,
             quality_flags: QualityFlags::NONE,
             normalized_at: 0,
         },
@@ -408,6 +413,7 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
         let tick = LogTick {
             instrument: 0,
             event_time: now,
+            sequence: None,
             raw_offset: now,
         };
         lane.take_in(now, &enriched(&tick));
@@ -436,6 +442,7 @@ fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
     let mut gas = enriched(&LogTick {
         instrument: 0,
         event_time: 1,
+        sequence: None,
         raw_offset: 1,
     });
     let mut units = Vec::new();

@@ -56,6 +56,7 @@ pub struct LogTick {
     pub product: &'static str,
     pub appended_at: Micros,
     pub event_time: Micros,
+    pub sequence: Option<i64>,
     pub price: i64,
     pub volume: Option<i64>,
 }
@@ -73,13 +74,18 @@ impl LogTick {
             product: "trade",
             appended_at: event_time,
             event_time,
+            sequence: None,
             price: 100,
             volume: Some(1),
         }
     }
 
     pub fn kind(&self) -> Kind {
-        if self.product == "trade" { Kind::Trade } else { Kind::Interval }
+        if self.product == "trade" {
+            Kind::Trade
+        } else {
+            Kind::Interval
+        }
     }
 
     pub fn origin(&self) -> Origin<'_> {
@@ -122,7 +128,7 @@ impl LogTick {
             product: self.product,
             version: None,
             source_system: "test",
-            sequence: None,
+            sequence: self.sequence,
             quality_flags: QualityFlags::NONE,
             normalized_at: 0,
         }
@@ -197,6 +203,7 @@ fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usiz
             product,
             appended_at,
             event_time: event_time - event_time.rem_euclid(grid),
+            sequence: random.chance(50).then(|| random.below(5) as i64 - 2),
             price: random.below(2000) as i64 * 1_000_000 - 500_000_000,
             volume: random.chance(80).then(|| random.below(50) as i64 * 10_000_000),
         });
@@ -216,6 +223,53 @@ fn event_distance(random: &mut Random, product: &str) -> i64 {
     }
 }
 
+/// The first or the last tick of a bar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedEdge {
+    time: Micros,
+    sequence: Option<i64>,
+    feed: String,
+    pub raw: (i32, i64, i32),
+}
+
+impl OwnedEdge {
+    /// That of a tick.
+    pub fn of_tick(tick: &LogTick) -> OwnedEdge {
+        OwnedEdge::of(tick.event_time, tick.sequence, &tick.origin())
+    }
+
+    /// The first tick of a feed.
+    pub fn first_of(feed: &str, time: Micros) -> OwnedEdge {
+        let feed = feed.to_owned();
+        let (sequence, raw) = (None, (0, 0, 0));
+        OwnedEdge {
+            time,
+            sequence,
+            feed,
+            raw,
+        }
+    }
+
+    fn of(time: Micros, sequence: Option<i64>, origin: &Origin<'_>) -> OwnedEdge {
+        OwnedEdge {
+            time,
+            sequence,
+            feed: origin.feed.to_owned(),
+            raw: (origin.partition, origin.offset, origin.index),
+        }
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        let (partition, offset, index) = self.raw;
+        Origin {
+            feed: &self.feed,
+            partition,
+            offset,
+            index,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedBar {
     pub instrument_id: String,
@@ -226,21 +280,11 @@ pub struct OwnedBar {
     pub turnover: Turnover,
     pub vwap: Option<Decimal>,
     pub trade_count: i64,
-    pub open: (Micros, String, i32, i64, i32),
-    pub close: (Micros, String, i32, i64, i32),
+    pub open: OwnedEdge,
+    pub close: OwnedEdge,
     pub revision: i32,
     pub version: BarVersion,
     pub last_appended_at: Micros,
-}
-
-fn edge(time: Micros, origin: &Origin<'_>) -> (Micros, String, i32, i64, i32) {
-    (
-        time,
-        origin.feed.to_owned(),
-        origin.partition,
-        origin.offset,
-        origin.index,
-    )
 }
 
 impl From<&Bar<'_>> for OwnedBar {
@@ -254,8 +298,8 @@ impl From<&Bar<'_>> for OwnedBar {
             turnover: bar.turnover,
             vwap: bar.vwap,
             trade_count: bar.trade_count,
-            open: edge(bar.open_time, &bar.first_origin),
-            close: edge(bar.close_time, &bar.last_origin),
+            open: OwnedEdge::of(bar.open_time, bar.open_sequence, &bar.first_origin),
+            close: OwnedEdge::of(bar.close_time, bar.close_sequence, &bar.last_origin),
             revision: bar.revision,
             version: bar.version,
             last_appended_at: bar.last_appended_at,
@@ -265,8 +309,6 @@ impl From<&Bar<'_>> for OwnedBar {
 
 impl OwnedBar {
     pub fn bar(&self) -> Bar<'_> {
-        let origin = |edge: &'_ (Micros, String, i32, i64, i32)| (edge.2, edge.3, edge.4);
-        let (first, last) = (origin(&self.open), origin(&self.close));
         let [open, high, low, close] = self.prices;
         Bar {
             tenant_id: "t",
@@ -281,20 +323,12 @@ impl OwnedBar {
             turnover: self.turnover,
             vwap: self.vwap,
             trade_count: self.trade_count,
-            open_time: self.open.0,
-            first_origin: Origin {
-                feed: &self.open.1,
-                partition: first.0,
-                offset: first.1,
-                index: first.2,
-            },
-            close_time: self.close.0,
-            last_origin: Origin {
-                feed: &self.close.1,
-                partition: last.0,
-                offset: last.1,
-                index: last.2,
-            },
+            open_time: self.open.time,
+            open_sequence: self.open.sequence,
+            first_origin: self.open.origin(),
+            close_time: self.close.time,
+            close_sequence: self.close.sequence,
+            last_origin: self.close.origin(),
             revision: self.revision,
             version: self.version,
             last_appended_at: self.last_appended_at,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{BarVersion, Decimal, Interval, Micros, Turnover, Window};
 
-use super::fixtures::{LogTick, OwnedBar, RULES, SECOND};
+use super::fixtures::{LogTick, OwnedBar, OwnedEdge, RULES, SECOND};
 
 pub type BarKey = (String, Interval, Micros);
 
@@ -51,7 +51,10 @@ impl Rows {
         for tick in log {
             if seen.insert(tick.origin()) {
                 clock = clock.max(tick.appended_at);
-                rows.push(Row { tick: tick.clone(), clock });
+                rows.push(Row {
+                    tick: tick.clone(),
+                    clock,
+                });
             }
         }
         Rows(rows)
@@ -61,7 +64,10 @@ impl Rows {
     pub fn keys(&self) -> BTreeSet<BarKey> {
         let mut keys = BTreeSet::new();
         for row in &self.0 {
-            for interval in Interval::ALL.into_iter().filter(|i| RULES.intervals >> i.index() & 1 == 1) {
+            for interval in Interval::ALL
+                .into_iter()
+                .filter(|i| RULES.intervals >> i.index() & 1 == 1)
+            {
                 let start = row.tick.event_time.div_euclid(interval.micros()) * interval.micros();
                 let key = (row.tick.instrument_id.to_owned(), interval, start);
                 if row.is_in(&key) {
@@ -81,7 +87,11 @@ impl Rows {
 
     /// The bar of the rows up to this offset: of an interval's prices the last origin stands.
     pub fn content(&self, key: &BarKey, upto: i64, closed: bool) -> Option<OwnedBar> {
-        let rows: Vec<&Row> = self.0.iter().filter(|row| row.tick.offset <= upto && row.is_in(key)).collect();
+        let rows: Vec<&Row> = self
+            .0
+            .iter()
+            .filter(|row| row.tick.offset <= upto && row.is_in(key))
+            .collect();
         let end = key.2 + key.1.micros();
         let revision = rows.iter().filter(|row| row.is_after_close(end, row.clock)).count() as i32;
         let last_appended_at = rows.iter().map(|row| row.tick.appended_at).max()?;
@@ -99,14 +109,14 @@ impl Rows {
             }
         }
         ticks.extend(standing.into_values());
-        ticks.sort_by_key(|tick| (tick.event_time, place(tick)));
+        // A missing sequence is below every given one.
+        ticks.sort_by_key(|tick| (tick.event_time, tick.sequence, place(tick)));
         let (first, last) = (ticks.first()?, ticks.last()?);
         let volume = |t: &LogTick| i128::from(t.volume.unwrap_or(0));
         let (sum, turnover) = (
             ticks.iter().map(|t| volume(t)).sum(),
             Turnover(ticks.iter().map(|t| volume(t) * i128::from(t.price)).sum()),
         );
-        let edge = |t: &LogTick| (t.event_time, t.feed.to_owned(), t.raw_partition, t.raw_offset, t.index);
         let prices = [
             first.price,
             ticks.iter().map(|t| t.price).max()?,
@@ -115,15 +125,18 @@ impl Rows {
         ];
         Some(OwnedBar {
             instrument_id: key.0.clone(),
-            window: Window { interval: key.1, start: key.2 },
+            window: Window {
+                interval: key.1,
+                start: key.2,
+            },
             market: "MISO".to_owned(),
             prices: prices.map(|price| Decimal::from_unscaled(price).unwrap()),
             volume: sum,
             turnover,
             vwap: turnover.vwap(sum),
             trade_count: ticks.len() as i64,
-            open: edge(first),
-            close: edge(last),
+            open: OwnedEdge::of_tick(first),
+            close: OwnedEdge::of_tick(last),
             revision,
             version: BarVersion { last_offset, closed },
             last_appended_at,

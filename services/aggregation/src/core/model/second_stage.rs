@@ -23,7 +23,9 @@ pub struct LateRecord {
 impl LateRecord {
     /// The windows asked for, and whether each was closed.
     fn windows(&self) -> impl Iterator<Item = (BarKey, bool)> {
-        let asked = Interval::ALL.into_iter().filter(|i| self.by_table >> i.index() & 1 == 1);
+        let asked = Interval::ALL
+            .into_iter()
+            .filter(|i| self.by_table >> i.index() & 1 == 1);
         asked.map(|interval| {
             let start = self.event_time.div_euclid(interval.micros()) * interval.micros();
             let closed = self.closed >> interval.index() & 1 == 1;

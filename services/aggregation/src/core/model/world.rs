@@ -285,10 +285,8 @@ impl World {
         for entry in &self.broker.state {
             loader.record(&entry.key, entry.value.as_deref()).unwrap();
         }
-        if matches!(
-            self.mutation,
-            Mutation::WritersMerged | Mutation::AppliedOffsetLost
-        ) && let Some((chosen, _)) = loader.chosen(&self.wire).unwrap()
+        if matches!(self.mutation, Mutation::WritersMerged | Mutation::AppliedOffsetLost)
+            && let Some((chosen, _)) = loader.chosen(&self.wire).unwrap()
         {
             let mut mutated = StateLoader::default();
             for entry in &self.broker.state {
