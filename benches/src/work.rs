@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use aggregation::core::instrument::Arrived;
+use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::core::partition_state::{PartitionState, Writer};
 use aggregation::core::records::WriterId;
-use aggregation::core::watermark::WindowRules;
 use codec::Wire;
 use domain::{Micros, Tick};
 use dp::simulation::Shape;
@@ -191,15 +191,21 @@ fn aggregate(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let enriched = enriched(&wire, inputs)?;
     let rules = WindowRules {
         intervals: 0b11111,
-        watermark_delay: 30 * SECOND,
-        max_late: 300 * SECOND,
+        at_once: Times {
+            close_after: 30 * SECOND,
+            forget_after: 330 * SECOND,
+        },
+        after_interval: Times {
+            close_after: 900 * SECOND,
+            forget_after: 3600 * SECOND,
+        },
         idle_close: 120 * SECOND,
     };
     let writer = Writer {
         id: WriterId { ordinal: 1, random: 1 },
         topic_id: "id".to_owned(),
     };
-    let (mut state, mut bars) = (PartitionState::new(rules, writer, Vec::new()), 0_u64);
+    let (mut state, mut bars) = (PartitionState::new(rules, writer, Vec::new(), START), 0_u64);
     Ok(move |number: usize| {
         let bytes = enriched
             .get(number % enriched.len())
@@ -209,6 +215,7 @@ fn aggregate(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
             // The inputs come round again later: as later ticks.
             record.tick.origin.offset = number as i64;
             record.tick.event_time = START + number as Micros * 1_000;
+            record.tick.appended_at = record.tick.event_time;
             let arrived = Arrived {
                 tick: &record.tick,
                 offset: number as i64,

@@ -36,12 +36,18 @@ pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
 /// Reads a datum; also says how long it is.
 pub fn decode(datum: &[u8]) -> Result<(Bar<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
-    let bar = Bar {
+    let bar = read(&mut from)?;
+    Ok((bar, from.consumed()))
+}
+
+/// Reads the fields of a bar, here or inside of another record.
+pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Bar<'a>, CodecError> {
+    Ok(Bar {
         tenant_id: from.string("tenant_id")?,
         instrument_id: from.string("instrument_id")?,
         market: from.string("market")?,
         window: Window {
-            interval: read_interval(&mut from, "interval")?,
+            interval: read_interval(from, "interval")?,
             start: from.long("window_start")?,
         },
         open: from.decimal("open")?,
@@ -54,18 +60,17 @@ pub fn decode(datum: &[u8]) -> Result<(Bar<'_>, usize), CodecError> {
         trade_count: from.long("trade_count")?,
         open_time: from.long("open_time")?,
         open_sequence: from.optional("open_sequence", Reader::long)?,
-        first_origin: read_origin(&mut from)?,
+        first_origin: read_origin(from)?,
         close_time: from.long("close_time")?,
         close_sequence: from.optional("close_sequence", Reader::long)?,
-        last_origin: read_origin(&mut from)?,
+        last_origin: read_origin(from)?,
         revision: from.int("revision")?,
         version: BarVersion {
             last_offset: from.long("version_offset")?,
             closed: from.boolean("closed")?,
         },
         last_appended_at: from.long("last_appended_at")?,
-    };
-    Ok((bar, from.consumed()))
+    })
 }
 
 pub(crate) fn read_interval(from: &mut Reader<'_>, field: &'static str) -> Result<Interval, CodecError> {

@@ -17,13 +17,9 @@ pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError
         Record::Bar => bar(&wire.decode_bar(bytes)?),
         Record::LateTick => late(&wire.decode_late(bytes)?),
         Record::RawMarketTick => raw(&wire.decode_raw(bytes)?),
-        Record::InstrumentWatermark => {
-            let state = wire.decode_watermark(bytes)?;
-            json!({
-                "position": state.position,
-                "max_event_time": time(state.max_event_time),
-                "previous": state.previous.map(|(position, at)| json!({ "position": position, "max_event_time": time(at) })),
-            })
+        Record::WindowState => {
+            let state = wire.decode_window(bytes)?;
+            json!({ "product": state.product, "mixed": state.mixed, "from_table": state.from_table, "bar": bar(&state.bar) })
         }
         Record::SequencerState => {
             let state = wire.decode_sequencer(bytes)?;
@@ -34,7 +30,7 @@ pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError
                     json!({ "feed": lane.feed, "raw_partition": lane.raw_partition, "offset": lane.position.offset, "index": lane.position.index })
                 })
                 .collect();
-            json!({ "position": state.position, "topic_id": state.topic_id, "lanes": lanes })
+            json!({ "position": state.position, "topic_id": state.topic_id, "log_clock": state.log_clock.map(time), "lanes": lanes })
         }
     };
     Ok((record, value))
@@ -118,6 +114,7 @@ pub fn late(late: &LateTick<'_>) -> Value {
         "watermark": time(late.watermark),
         "enriched_offset": late.enriched_offset,
         "closed_intervals": names(late.closed_intervals),
+        "is_close": late.is_close,
     })
 }
 

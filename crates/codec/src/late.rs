@@ -20,6 +20,7 @@ pub fn encode(late: &LateTick<'_>, out: &mut Vec<u8>) {
     put::long(late.watermark, out);
     put::long(late.enriched_offset, out);
     put_intervals(late.closed_intervals, out);
+    put::boolean(late.is_close, out);
 }
 
 fn put_intervals(bits: u8, out: &mut Vec<u8>) {
@@ -45,6 +46,7 @@ pub fn decode(datum: &[u8]) -> Result<(LateTick<'_>, usize), CodecError> {
         watermark: from.long("watermark")?,
         enriched_offset: from.long("enriched_offset")?,
         closed_intervals: read_intervals(&mut from, "closed_intervals")?,
+        is_close: from.boolean("is_close")?,
     };
     Ok((late, from.consumed()))
 }

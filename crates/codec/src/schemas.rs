@@ -12,7 +12,7 @@ pub enum Record {
     EnrichedTick,
     Bar,
     LateTick,
-    InstrumentWatermark,
+    WindowState,
     SequencerState,
     RawMarketTick,
 }
@@ -24,7 +24,7 @@ impl Record {
         Record::EnrichedTick,
         Record::Bar,
         Record::LateTick,
-        Record::InstrumentWatermark,
+        Record::WindowState,
         Record::SequencerState,
         Record::RawMarketTick,
     ];
@@ -36,7 +36,7 @@ impl Record {
             Record::EnrichedTick => "enriched_tick",
             Record::Bar => "bar",
             Record::LateTick => "late_tick",
-            Record::InstrumentWatermark => "instrument_watermark",
+            Record::WindowState => "window_state",
             Record::SequencerState => "sequencer_state",
             Record::RawMarketTick => "raw_market_tick",
         }
@@ -49,7 +49,7 @@ impl Record {
             Record::EnrichedTick => include_str!("../../../schemas/avro/enriched_tick.avsc"),
             Record::Bar => include_str!("../../../schemas/avro/bar.avsc"),
             Record::LateTick => include_str!("../../../schemas/avro/late_tick.avsc"),
-            Record::InstrumentWatermark => include_str!("../../../schemas/avro/instrument_watermark.avsc"),
+            Record::WindowState => include_str!("../../../schemas/avro/window_state.avsc"),
             Record::SequencerState => include_str!("../../../schemas/avro/sequencer_state.avsc"),
             Record::RawMarketTick => include_str!("../../../schemas/avro/raw_market_tick.avsc"),
         }

@@ -1,42 +1,46 @@
-//! Records of the aggregation's state topic besides windows (a window's state has the fields of a bar).
+//! Records of the aggregation's state topic.
 
-use domain::{Micros, RawPosition};
+use domain::{Bar, Micros, RawPosition};
 
-use crate::CodecError;
 use crate::reader::Reader;
 use crate::writer as put;
+use crate::{CodecError, bar};
 
-/// Newest event time of an instrument as of a position, and the one saved before (`instrument_watermark.avsc`).
+/// State of one window (`window_state.avsc`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InstrumentWatermark {
-    /// Next enriched offset that it belongs to.
-    pub position: i64,
-    /// Newest event time seen.
-    pub max_event_time: Micros,
-    /// The one saved before: (position, newest event time).
-    pub previous: Option<(i64, Micros)>,
+pub struct WindowRecord<'a> {
+    /// Product of its last tick.
+    pub product: &'a str,
+    /// Ticks of more than one product lie in it.
+    pub mixed: bool,
+    /// Its bar is computed from the table, not from the one here.
+    pub from_table: bool,
+    /// Everything that a further tick needs.
+    pub bar: Bar<'a>,
 }
 
-impl InstrumentWatermark {
+impl<'a> WindowRecord<'a> {
     /// Appends the datum.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put::long(self.position, out);
-        put::long(self.max_event_time, out);
-        put::optional(self.previous, out, |(position, time), out| {
-            put::long(position, out);
-            put::long(time, out);
-        });
+        put::string(self.product, out);
+        put::boolean(self.mixed, out);
+        put::boolean(self.from_table, out);
+        bar::encode(&self.bar, out);
     }
 
     /// Reads a datum; also says how long it is.
-    pub fn decode(datum: &[u8]) -> Result<(InstrumentWatermark, usize), CodecError> {
+    pub fn decode(datum: &'a [u8]) -> Result<(WindowRecord<'a>, usize), CodecError> {
         let mut from = Reader::new(datum);
-        let watermark = InstrumentWatermark {
-            position: from.long("position")?,
-            max_event_time: from.long("max_event_time")?,
-            previous: from.optional("previous", |from, field| Ok((from.long(field)?, from.long(field)?)))?,
+        let product = from.string("product")?;
+        let (mixed, from_table) = (from.boolean("mixed")?, from.boolean("from_table")?);
+        let bar = bar::read(&mut from)?;
+        let window = WindowRecord {
+            product,
+            mixed,
+            from_table,
+            bar,
         };
-        Ok((watermark, from.consumed()))
+        Ok((window, from.consumed()))
     }
 }
 
@@ -58,6 +62,8 @@ pub struct SequencerState {
     pub position: i64,
     /// Id of the enriched topic.
     pub topic_id: String,
+    /// Largest raw append time of the ticks accepted before the position.
+    pub log_clock: Option<Micros>,
     /// One lane per (feed, raw partition).
     pub lanes: Vec<SequencerLane>,
 }
@@ -67,6 +73,7 @@ impl SequencerState {
     pub fn encode(&self, out: &mut Vec<u8>) {
         put::long(self.position, out);
         put::string(&self.topic_id, out);
+        put::optional(self.log_clock, out, put::long);
         put::array(self.lanes.iter(), out, |lane, out| {
             put::string(&lane.feed, out);
             put::long(i64::from(lane.raw_partition), out);
@@ -79,6 +86,7 @@ impl SequencerState {
     pub fn decode(datum: &[u8]) -> Result<(SequencerState, usize), CodecError> {
         let mut from = Reader::new(datum);
         let (position, topic_id) = (from.long("position")?, from.string("topic_id")?.to_owned());
+        let log_clock = from.optional("log_clock", Reader::long)?;
         let mut lanes = Vec::new();
         from.array("lanes", |item| {
             lanes.push(SequencerLane {
@@ -95,6 +103,7 @@ impl SequencerState {
             SequencerState {
                 position,
                 topic_id,
+                log_clock,
                 lanes,
             },
             from.consumed(),

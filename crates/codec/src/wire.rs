@@ -15,7 +15,7 @@ use crate::lookups::{Lookups, Version};
 use crate::older::{self, Older};
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
-use crate::state::{InstrumentWatermark, SequencerState};
+use crate::state::{SequencerState, WindowRecord};
 use crate::{CodecError, RawTick, bar, enriched, late, raw_tick, tick};
 
 /// Writes and reads framed records. Cheap to clone; made once per process.
@@ -245,18 +245,15 @@ impl Wire {
         read_all(self.datum(Record::LateTick, bytes)?, late::decode)
     }
 
-    /// Appends a framed instrument watermark.
-    pub fn encode_watermark(&self, value: &InstrumentWatermark, out: &mut Vec<u8>) {
-        self.begin(Record::InstrumentWatermark, out);
+    /// Appends a framed window of the state topic.
+    pub fn encode_window(&self, value: &WindowRecord<'_>, out: &mut Vec<u8>) {
+        self.begin(Record::WindowState, out);
         value.encode(out);
     }
 
-    /// Reads a framed instrument watermark.
-    pub fn decode_watermark(&self, bytes: &[u8]) -> Result<InstrumentWatermark, CodecError> {
-        read_all(
-            self.datum(Record::InstrumentWatermark, bytes)?,
-            InstrumentWatermark::decode,
-        )
+    /// Reads a framed window of the state topic.
+    pub fn decode_window<'a>(&self, bytes: &'a [u8]) -> Result<WindowRecord<'a>, CodecError> {
+        read_all(self.datum(Record::WindowState, bytes)?, WindowRecord::decode)
     }
 
     /// Appends a framed sequencer state.

@@ -175,6 +175,7 @@ impl Parts {
             volume: self.decimal(1),
             missed_intervals: (self.flags % 32) as u8,
             closed_intervals: (self.flags / 32 % 32) as u8,
+            is_close: self.flags / 1024 % 2 == 1,
             watermark: self.numbers[2],
             enriched_offset: self.numbers[3],
         }

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use codec::state::InstrumentWatermark;
+use codec::state::SequencerState;
 use codec::{CodecError, Record, RegistryClient, Wire};
 use domain::{Classified, ErrorClass};
 use serde_json::Value as Json;
@@ -87,10 +87,11 @@ async fn refusal(status: u16, body: &'static str) -> (CodecError, String) {
     (connect(&base).await.unwrap_err(), base)
 }
 
-const WATERMARK: InstrumentWatermark = InstrumentWatermark {
+const STATE: SequencerState = SequencerState {
     position: 7,
-    max_event_time: -1,
-    previous: Some((3, 5)),
+    topic_id: String::new(),
+    log_clock: Some(-1),
+    lanes: Vec::new(),
 };
 
 #[tokio::test]
@@ -107,11 +108,11 @@ async fn every_schema_is_registered_under_its_name_and_frames_carry_the_ids() {
         assert_eq!(request.content_type, "application/vnd.schemaregistry.v1+json");
         let body: Json = serde_json::from_str(&request.body).unwrap();
         assert_eq!(body["schema"], record.schema_text());
-        if record == Record::InstrumentWatermark {
+        if record == Record::SequencerState {
             let mut bytes = Vec::new();
-            wire.encode_watermark(&WATERMARK, &mut bytes);
+            wire.encode_sequencer(&STATE, &mut bytes);
             assert_eq!(bytes.get(..5), Some(&[0, 1, 2, 3, count as u8][..]));
-            assert_eq!(wire.decode_watermark(&bytes), Ok(WATERMARK));
+            assert_eq!(wire.decode_sequencer(&bytes), Ok(STATE));
         }
     }
 }
@@ -121,10 +122,10 @@ async fn a_reader_with_a_registry_reads_both_framings_and_without_one_an_id_says
     let (base, _requests) = serve(|count| (200, format!(r#"{{"id":{}}}"#, count + 1)));
     let wire = connect(&base).await.unwrap();
     let mut bytes = Vec::new();
-    Wire::single_object().encode_watermark(&WATERMARK, &mut bytes);
-    assert_eq!(wire.decode_watermark(&bytes), Ok(WATERMARK));
+    Wire::single_object().encode_sequencer(&STATE, &mut bytes);
+    assert_eq!(wire.decode_sequencer(&bytes), Ok(STATE));
 
-    let error = Wire::single_object().decode_watermark(&with_id(&wire, 99)).unwrap_err();
+    let error = Wire::single_object().decode_sequencer(&with_id(&wire, 99)).unwrap_err();
     assert_eq!((error.code(), error.class()), ("unknown_schema", ErrorClass::Poison));
     assert!(
         error.to_string().contains("99") && error.to_string().contains("DATA_PROC_SCHEMA_REGISTRY_URL"),
@@ -132,20 +133,20 @@ async fn a_reader_with_a_registry_reads_both_framings_and_without_one_an_id_says
     );
 }
 
-/// The watermark with another schema id in its frame.
+/// The state with another schema id in its frame.
 fn with_id(wire: &Wire, id: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    wire.encode_watermark(&WATERMARK, &mut bytes);
+    wire.encode_sequencer(&STATE, &mut bytes);
     bytes.splice(1..5, id.to_be_bytes());
     bytes
 }
 
 /// What reading comes to when it is repeated, as a worker does, until no look-up is under way.
-async fn settled(wire: &Wire, bytes: &[u8]) -> Result<InstrumentWatermark, CodecError> {
+async fn settled(wire: &Wire, bytes: &[u8]) -> Result<SequencerState, CodecError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let current = wire.current(Record::InstrumentWatermark, bytes);
-        match wire.decode_watermark(&current) {
+        let current = wire.current(Record::SequencerState, bytes);
+        match wire.decode_sequencer(&current) {
             Err(error @ CodecError::SchemaPending(_)) => {
                 assert_eq!((error.code(), error.class()), ("schema_pending", ErrorClass::Transient));
                 assert!(Instant::now() < deadline, "{error}");
@@ -167,10 +168,10 @@ fn with_schema(schema: Json) -> (String, Receiver<Request>) {
 
 #[tokio::test]
 async fn an_id_that_others_registered_is_looked_up_once() {
-    let (base, requests) = with_schema(serde_json::from_str(Record::InstrumentWatermark.schema_text()).unwrap());
+    let (base, requests) = with_schema(serde_json::from_str(Record::SequencerState.schema_text()).unwrap());
     let wire = connect(&base).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(settled(&wire, &with_id(&wire, 77)).await, Ok(WATERMARK));
+        assert_eq!(settled(&wire, &with_id(&wire, 77)).await, Ok(STATE));
     }
     let asked = requests
         .try_iter()
@@ -182,17 +183,21 @@ async fn an_id_that_others_registered_is_looked_up_once() {
 #[tokio::test]
 async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_by_its_own_schema() {
     // One field less, and another order.
-    let mut schema: Json = serde_json::from_str(Record::InstrumentWatermark.schema_text()).unwrap();
+    let mut schema: Json = serde_json::from_str(Record::SequencerState.schema_text()).unwrap();
     let fields = schema["fields"].as_array_mut().unwrap();
-    fields.retain(|field| field["name"] != "previous");
+    fields.retain(|field| field["name"] != "log_clock");
     fields.reverse();
     let (base, _requests) = with_schema(schema);
     let wire = connect(&base).await.unwrap();
-    let datum = [1 /* max_event_time -1 */, 14 /* position 7 */];
+    let datum = [
+        0,  /* no lanes */
+        0,  /* no topic id */
+        14, /* position 7 */
+    ];
     let framed = [&[0, 0, 0, 0, 77][..], &datum].concat();
-    let expected = InstrumentWatermark {
-        previous: None,
-        ..WATERMARK
+    let expected = SequencerState {
+        log_clock: None,
+        ..STATE
     };
     assert_eq!(settled(&wire, &framed).await, Ok(expected));
 }
@@ -219,7 +224,7 @@ async fn a_registry_that_fails_a_look_up_is_asked_again() {
         Some(0) => (500, "starting".to_owned()),
         Some(_) => (
             200,
-            serde_json::json!({ "schema": Record::InstrumentWatermark.schema_text() }).to_string(),
+            serde_json::json!({ "schema": Record::SequencerState.schema_text() }).to_string(),
         ),
     });
     let wire = connect(&base).await.unwrap();
@@ -229,7 +234,7 @@ async fn a_registry_that_fails_a_look_up_is_asked_again() {
         ("registry_unavailable", ErrorClass::Transient)
     );
     let deadline = Instant::now() + Duration::from_secs(10);
-    while settled(&wire, &with_id(&wire, 77)).await != Ok(WATERMARK) {
+    while settled(&wire, &with_id(&wire, 77)).await != Ok(STATE) {
         assert!(Instant::now() < deadline, "the registry is not asked again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

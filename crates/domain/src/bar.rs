@@ -9,7 +9,8 @@ use crate::{Decimal, Micros, Origin, Turnover, Window};
 pub struct BarVersion {
     /// Offset in the enriched topic of the last tick applied.
     pub last_offset: i64,
-    /// Whether the window's end has passed, by the watermark or by the idle clock.
+    /// Whether the window has closed: the log clock, as of the row at `last_offset` or of a later row, has reached its end
+    /// and the product's `close after`; or the idle clock of a partition without ticks shows it so.
     pub closed: bool,
 }
 
@@ -53,7 +54,11 @@ pub struct Bar<'a> {
     pub close_time: Micros,
     pub close_sequence: Option<i64>,
     pub last_origin: Origin<'a>,
-    /// Ticks applied after the log's watermark had passed the end of the window.
+    /// Ticks of the window that were appended after its close. A function of the rows of the enriched partition: with
+    /// A = `max(appended_at)` over all rows up to and including the tick's, in the order of enriched offsets, the ticks
+    /// with A >= end + the `close after` of their product:
+    /// `countIf(clock >= window_end + close_after)` where `clock` is
+    /// `max(appended_at) OVER (PARTITION BY src_partition ORDER BY src_offset)`.
     pub revision: i32,
     pub version: BarVersion,
     /// Append time of the newest raw message in it (for latency).

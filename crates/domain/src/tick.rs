@@ -136,7 +136,8 @@ impl<'a> EnrichedTick<'a> {
     }
 }
 
-/// A tick that came too late for some of its windows in the stream: their bars are computed from the table.
+/// A tick whose bars of some windows are made from the table: too late for the stream, or the price of an interval that had
+/// one. Or, with `is_close`, the closing of one such window, told by the tick that came last in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct LateTick<'a> {
@@ -146,12 +147,14 @@ pub struct LateTick<'a> {
     pub event_time: Micros,
     pub price: Decimal,
     pub volume: Option<Decimal>,
-    /// Bit `i` set: the window of `Interval::ALL[i]` had been forgotten.
+    /// Bit `i` set: the bar of the window of `Interval::ALL[i]` is wanted from the table.
     pub missed_intervals: u8,
     /// Those of `missed_intervals` whose window the clock had closed: their restated bars are closed ones. Records of
     /// version 1 of the schema have none.
     pub closed_intervals: u8,
-    /// The instrument's watermark when the tick was read.
+    /// No further tick: `enriched_offset` is that of the tick that came last in the window.
+    pub is_close: bool,
+    /// The log clock of the enriched partition when the record was made.
     pub watermark: Micros,
     /// Offset of the tick in the enriched topic.
     pub enriched_offset: i64,

@@ -16,7 +16,8 @@ pub mod redis;
 mod stored_origin;
 
 pub use clickhouse::{
-    AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, InsertError, Oldest, RestatedRow,
+    AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, InsertError, Oldest, ProductClose,
+    RestatedRow,
 };
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};

@@ -360,6 +360,7 @@ proptest! {
                 volume: tick.volume,
                 missed_intervals: *missed_intervals,
                 closed_intervals: *missed_intervals,
+                is_close: false,
                 watermark: tick.appended_at,
                 enriched_offset: tick.origin.offset,
             };

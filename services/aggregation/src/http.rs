@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
-use domain::{Bar, Decimal, Interval, Micros};
+use domain::{Bar, Decimal, Interval, Micros, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use service::http::{InstrumentId, Problem, Routes, Tenant};
 
+use crate::core::log_clock::{Times, WindowRules};
 use crate::core::partition_state::WindowCounts;
-use crate::core::watermark::WindowRules;
 use crate::metrics::RestateTotals;
 use crate::view::Views;
 
@@ -64,6 +64,7 @@ pub fn stats(views: &Views) -> Map<String, Value> {
         ("active_windows", json!(open)),
         ("intervals", by_interval.into()),
         ("late_ticks", json!(totals.late)),
+        ("closings_by_table", json!(totals.closings_by_table)),
         ("duplicates_refused", json!(totals.duplicates)),
         ("checkpoints", json!(totals.checkpoints)),
     ];
@@ -96,23 +97,45 @@ async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "intervals": intervals,
         "alignment": "windows [start, end) in UTC, aligned to the interval itself",
-        "watermark_delay_ms": shown.rules.watermark_delay / 1000,
-        "max_late_ms": shown.rules.max_late / 1000,
+        "clock": "the largest append time of the raw messages so far, of each partition",
+        "products": products(&shown.rules),
         "idle_close_ms": shown.rules.idle_close / 1000,
     }))
+}
+
+/// When bars close and how long the stream takes ticks, by product.
+fn products(rules: &WindowRules) -> Vec<Value> {
+    let product = |product: Product| {
+        let Times {
+            close_after,
+            forget_after,
+        } = rules.times(product);
+        json!({
+            "product": product.name(),
+            "shortest_interval": product.nominal().map_or("any", Interval::name),
+            "close_after_ms": close_after / 1000,
+            "forget_after_ms": forget_after / 1000,
+        })
+    };
+    Product::ALL.into_iter().map(product).collect()
 }
 
 async fn windows(tenant: Tenant, shown: web::Data<Shown>) -> HttpResponse {
     let tenant_id = tenant.id().to_owned();
     let asked = shown
         .views
-        .ask(move |state| (state.position(), state.counts_of_tenant(&tenant_id)))
+        .ask(move |state| {
+            (
+                (state.position(), state.log_clock()),
+                state.counts_of_tenant(&tenant_id),
+            )
+        })
         .await;
     let partitions: Vec<Value> = asked
         .answers
         .iter()
-        .map(|(number, (position, (instruments, counts)))| {
-            json!({"partition": number, "position": position, "instruments": instruments, "windows": by_interval(counts)})
+        .map(|(number, ((position, clock), (instruments, counts)))| {
+            json!({"partition": number, "position": position, "log_clock": clock.map(time), "instruments": instruments, "windows": by_interval(counts)})
         })
         .collect();
     let mut sum = [WindowCounts::default(); Interval::ALL.len()];
@@ -233,10 +256,10 @@ async fn bars(
             .views
             .ask(move |state| {
                 let (mut known, mut bars) = (false, Vec::new());
-                state.bars(&tenant_id, &id, &mut |bar| {
+                state.bars(&tenant_id, &id, &mut |bar, from_table| {
                     known = true;
                     if wanted.holds(bar) {
-                        bars.push((bar.window, BarBody::of(bar)));
+                        bars.push((bar.window, Shape::of(bar, from_table)));
                     }
                 });
                 (known, bars)
@@ -286,7 +309,38 @@ fn spellings(instrument_id: &str) -> Vec<String> {
 struct BarsBody {
     tenant_id: String,
     instrument_id: String,
-    bars: Vec<BarBody>,
+    bars: Vec<Shape>,
+}
+
+/// A bar that is made here, or the note that ClickHouse has it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shape {
+    Here(Box<BarBody>),
+    FromTable {
+        interval: &'static str,
+        window_start: String,
+        window_end: String,
+        closed: bool,
+        version: u64,
+        from_table: &'static str,
+    },
+}
+
+impl Shape {
+    fn of(bar: &Bar<'_>, from_table: bool) -> Shape {
+        if !from_table {
+            return Shape::Here(Box::new(BarBody::of(bar)));
+        }
+        Shape::FromTable {
+            interval: bar.window.interval.name(),
+            window_start: time(bar.window.start),
+            window_end: time(bar.window.end()),
+            closed: bar.version.closed,
+            version: bar.version.as_u64(),
+            from_table: "computed from enriched_ticks (late or restated prices): its figures are in the ClickHouse view bars_latest",
+        }
+    }
 }
 
 /// A bar for people. Numbers are JSON numbers with every digit, never through binary floating point.

@@ -13,6 +13,7 @@ use service::metrics::{Declared, Kind};
 use crate::core::partition_state::WindowCounts;
 
 const LATE: &str = "ticks_late_total";
+const CLOSINGS: &str = "bar_closings_by_table_total";
 const REVISIONS: &str = "bar_revisions_total";
 const BARS: &str = "bars_generated_total";
 const CHECKPOINTS: &str = "aggregation_checkpoints_total";
@@ -46,14 +47,21 @@ pub const DECLARED: &[Declared] = &[
         LATE,
         Kind::Counter,
         "ticks",
-        "Ticks that came too late for at least one of their windows.",
+        "Ticks that take the table's way for at least one of their windows: too late for the stream, or another price of an interval.",
+    )
+    .with(&[&[]]),
+    Declared::new(
+        CLOSINGS,
+        Kind::Counter,
+        "bars",
+        "Bars that closed and are made from the table: asked for there once more, closed.",
     )
     .with(&[&[]]),
     Declared::new(
         REVISIONS,
         Kind::Counter,
         "ticks",
-        "Ticks counted in a window after the watermark had passed its end, by interval.",
+        "Ticks counted by the stream in a window after its close, by interval.",
     )
     .labels(INTERVAL)
     .with(INTERVALS),
@@ -221,8 +229,10 @@ impl RestateMeters {
 pub struct Tally {
     /// Ticks that the sequencer had had.
     pub duplicates: u64,
-    /// Ticks too late for at least one window.
+    /// Ticks that take the table's way for at least one window.
     pub late: u64,
+    /// Windows that closed and whose bars are made from the table.
+    pub closings_by_table: u64,
     /// By interval.
     pub revisions: [u64; Interval::ALL.len()],
     /// By interval.
@@ -235,6 +245,7 @@ pub struct Tally {
 pub struct Meters {
     duplicates: Counter,
     late: Counter,
+    closings_by_table: Counter,
     revisions: [Counter; Interval::ALL.len()],
     bars: [Counter; Interval::ALL.len()],
     checkpoints: Counter,
@@ -247,6 +258,7 @@ impl Meters {
         Meters {
             duplicates: counter!(stream::metrics::REPETITIONS_REFUSED, "topic" => topic.to_owned()),
             late: counter!(LATE),
+            closings_by_table: counter!(CLOSINGS),
             revisions: Interval::ALL.map(|interval| counter!(REVISIONS, "interval" => interval.name())),
             bars: Interval::ALL.map(|interval| counter!(BARS, "interval" => interval.name())),
             checkpoints: counter!(CHECKPOINTS),
@@ -258,6 +270,7 @@ impl Meters {
     pub fn add(&self, tally: &Tally) {
         self.duplicates.increment(tally.duplicates);
         self.late.increment(tally.late);
+        self.closings_by_table.increment(tally.closings_by_table);
         self.checkpoints.increment(tally.checkpoints);
         for (counter, count) in self.revisions.iter().zip(tally.revisions) {
             counter.increment(count);

@@ -80,6 +80,7 @@ fn restate(context: &mut Context<AggregationSettings>) -> Result<Arc<RestateTota
         names.enriched.clone(),
         table,
         settings.limits,
+        settings.products,
     );
     let totals = Arc::new(RestateTotals::default());
     let meters = RestateMeters::new(Arc::clone(&totals));

@@ -1,16 +1,17 @@
 //! The service's own settings (`AGGREGATION_*`).
 //!
-//! Intervals, delay and late time decide which ticks are late (INV-1 asks for the same configuration): changing them on a
-//! running system is a new generation. The checkpoint and idle times may change at any time.
+//! Intervals and the times of closing and forgetting decide which bars a tick reaches by which way, and the revisions of a
+//! bar (INV-1 asks for the same configuration): changing them on a running system is a new generation. The checkpoint and
+//! idle times may change at any time.
 
 use std::time::Duration;
 
-use domain::{Interval, Micros};
+use domain::{Interval, Micros, Product};
 use service::Reader;
-use stores::HistoryLimits;
+use stores::{HistoryLimits, ProductClose};
 
+use crate::core::log_clock::{Times, WindowRules};
 use crate::core::restate::RestateRules;
-use crate::core::watermark::WindowRules;
 
 /// What the environment decides about aggregation.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct RestateSettings {
     pub rules: RestateRules,
     /// What a statement may take of ClickHouse.
     pub limits: HistoryLimits,
+    /// When windows close: those of the stream.
+    pub products: Vec<ProductClose>,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -50,19 +53,31 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         "AGGREGATION_WATERMARK_DELAY_MS",
         30_000,
         0..=DAY_MS,
-        "how far the watermark stays behind the newest event time",
+        "how long after its end a bar of trades or day-ahead prices closes, by the append times of the log",
     );
     let max_late = reader.number(
         "AGGREGATION_MAX_LATE_MS",
         300_000,
         0..=7 * DAY_MS,
-        "how long after its end a window still takes ticks",
+        "how long after its close such a bar still takes ticks from the stream; later ones are added from ClickHouse",
+    );
+    let real_time_close = reader.number(
+        "AGGREGATION_REAL_TIME_CLOSE_MS",
+        900_000,
+        0..=DAY_MS,
+        "how long after its end a bar of real-time interval prices closes, which ISOs publish minutes later",
+    );
+    let real_time_late = reader.number(
+        "AGGREGATION_REAL_TIME_MAX_LATE_MS",
+        2_700_000,
+        0..=7 * DAY_MS,
+        "how long after its close such a bar still takes prices from the stream",
     );
     let idle = reader.number(
         "AGGREGATION_IDLE_CLOSE_MS",
         120_000,
         1_000..=DAY_MS,
-        "time without ticks after which an instrument's ended bars are shown as closed",
+        "time without ticks of a partition after which ended bars are shown as closed",
     );
     let checkpoint = reader.number(
         "AGGREGATION_CHECKPOINT_MS",
@@ -70,20 +85,22 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         10..=600_000,
         "time between two checkpoints: open bars are shown this often",
     );
-    let restate = read_restate(reader, micros(delay));
+    let rules = WindowRules {
+        intervals,
+        at_once: times(delay, max_late),
+        after_interval: times(real_time_close, real_time_late),
+        idle_close: micros(idle),
+        #[cfg(test)]
+        without: None,
+    };
     AggregationSettings {
-        restate,
-        rules: WindowRules {
-            intervals,
-            watermark_delay: micros(delay),
-            max_late: micros(max_late),
-            idle_close: micros(idle),
-        },
+        restate: read_restate(reader, &rules),
+        rules,
         checkpoint_interval: Duration::from_millis(checkpoint),
     }
 }
 
-fn read_restate(reader: &mut Reader<'_>, close_after: Micros) -> RestateSettings {
+fn read_restate(reader: &mut Reader<'_>, rules: &WindowRules) -> RestateSettings {
     let windows = reader.number(
         "AGGREGATION_RESTATE_WINDOWS",
         5_000,
@@ -123,8 +140,20 @@ fn read_restate(reader: &mut Reader<'_>, close_after: Micros) -> RestateSettings
             memory_bytes: memory << 20,
             threads,
             time: Duration::from_secs(time),
-            close_after,
         },
+        products: Product::ALL
+            .map(|product| ProductClose {
+                product,
+                close_after: rules.times(product).close_after,
+            })
+            .to_vec(),
+    }
+}
+
+fn times(close_after: u64, then: u64) -> Times {
+    Times {
+        close_after: micros(close_after),
+        forget_after: micros(close_after.saturating_add(then)),
     }
 }
 
@@ -144,13 +173,18 @@ mod tests {
         let env = Env::new();
         let settings = read(&mut Reader::new(&env));
         assert_eq!(settings.rules.intervals, 0b11111);
-        assert_eq!(
-            (settings.rules.watermark_delay, settings.rules.max_late),
-            (30_000_000, 300_000_000)
-        );
+        let seconds = |times: Times| (times.close_after / 1_000_000, times.forget_after / 1_000_000);
+        assert_eq!(seconds(settings.rules.at_once), (30, 330));
+        assert_eq!(seconds(settings.rules.after_interval), (15 * 60, 60 * 60));
         assert_eq!(settings.checkpoint_interval, Duration::from_secs(1));
         assert_eq!(settings.restate.rules.windows, 5_000);
-        assert_eq!(settings.restate.limits.close_after, 30_000_000);
+        let closes: Vec<Micros> = settings
+            .restate
+            .products
+            .iter()
+            .map(|of| of.close_after / 1_000_000)
+            .collect();
+        assert_eq!(closes, [30, 30, 900, 900, 900, 900, 900]);
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Desk {
         let mut totals = lock(&self.views.totals);
         totals.duplicates += tally.duplicates;
         totals.late += tally.late;
+        totals.closings_by_table += tally.closings_by_table;
         totals.checkpoints += tally.checkpoints;
         for (total, count) in totals.revisions.iter_mut().zip(tally.revisions) {
             *total += count;
@@ -153,16 +154,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::log_clock::{Times, WindowRules};
     use crate::core::partition_state::Writer;
     use crate::core::records::WriterId;
-    use crate::core::watermark::WindowRules;
 
     fn state() -> PartitionState {
+        let never = Times {
+            close_after: 0,
+            forget_after: 0,
+        };
         let rules = WindowRules {
             intervals: 1,
-            watermark_delay: 0,
-            max_late: 0,
+            at_once: never,
+            after_interval: never,
             idle_close: 0,
+            without: None,
         };
         let id = WriterId { ordinal: 1, random: 1 };
         PartitionState::new(
@@ -172,6 +178,7 @@ mod tests {
                 topic_id: String::new(),
             },
             Vec::new(),
+            0,
         )
     }
 

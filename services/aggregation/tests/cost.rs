@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use aggregation::core::instrument::Arrived;
+use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
-use aggregation::core::watermark::WindowRules;
 use domain::{Decimal, Kind, Micros, Origin, QualityFlags, Tick};
 
 const SECOND: Micros = 1_000_000;
@@ -19,15 +19,18 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
 // SAFETY: every call is passed on to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + layout.size() as i64);
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.set(BYTES.get() - layout.size() as i64);
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -38,8 +41,14 @@ static ALLOCATOR: Counting = Counting;
 fn state() -> PartitionState {
     let rules = WindowRules {
         intervals: 0b11111,
-        watermark_delay: 30 * SECOND,
-        max_late: 300 * SECOND,
+        at_once: Times {
+            close_after: 30 * SECOND,
+            forget_after: 330 * SECOND,
+        },
+        after_interval: Times {
+            close_after: 900 * SECOND,
+            forget_after: 3600 * SECOND,
+        },
         idle_close: 120 * SECOND,
     };
     let id = WriterId { ordinal: 1, random: 1 };
@@ -50,6 +59,7 @@ fn state() -> PartitionState {
             topic_id: "id".to_owned(),
         },
         Vec::new(),
+        NOON,
     )
 }
 
@@ -119,6 +129,31 @@ fn a_tick_of_known_windows_allocates_nothing() {
         ));
     }
     assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+/// Bytes per instrument while each has one trade in memory, and when a day later nothing of them is left.
+#[test]
+fn an_instrument_costs_little_while_its_windows_live_and_nothing_after() {
+    const INSTRUMENTS: i64 = 5_000;
+    const GOAL: i64 = 1_500;
+    let ids: Vec<String> = (0..INSTRUMENTS)
+        .map(|number| format!("MISO.NODE.{number}.TRADE"))
+        .collect();
+    let (mut state, mut bars) = (state(), 0);
+    let wire = codec::Wire::single_object();
+    let before = BYTES.get();
+    for (offset, id) in ids.iter().enumerate() {
+        apply(&mut state, &tick(id, offset as i64, NOON), &mut bars);
+    }
+    state.snapshot(&wire, &mut |_| bars += 1);
+    let alive = (BYTES.get() - before) / INSTRUMENTS;
+    let tomorrow = NOON + 2 * 86_400 * SECOND;
+    apply(&mut state, &tick("MISO.LAST.TRADE", INSTRUMENTS, tomorrow), &mut bars);
+    state.snapshot(&wire, &mut |_| bars += 1);
+    let after = (BYTES.get() - before) / INSTRUMENTS;
+    println!("{alive} bytes an instrument with five windows, {after} after");
+    assert!(alive <= GOAL, "{alive} bytes an instrument");
+    assert!(after <= 1, "{after} bytes an instrument whose windows are gone");
 }
 
 /// Instruments in random order, 2 ms of event time apart: printed, never asserted, since machines differ.

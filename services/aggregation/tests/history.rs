@@ -9,14 +9,14 @@ use aggregation::core::texts::Texts;
 use aggregation::core::window_state::{Added, Contribution, WindowState};
 use domain::{
     AskedWindow, Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin,
-    QualityFlags, Tick, Window,
+    Product, QualityFlags, Tick, Window,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use stores::clickhouse::rows;
-use stores::{ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits};
+use stores::{ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, ProductClose};
 use tokio::runtime::Runtime;
 
 const TOPIC: &str = "enriched.market.ticks.v1";
@@ -59,18 +59,25 @@ fn server() -> Setup {
     }
 }
 
+fn products() -> Vec<ProductClose> {
+    vec![ProductClose {
+        product: Product::Trade,
+        close_after: CLOSE_AFTER,
+    }]
+}
+
 fn history(clickhouse: &ClickHouse) -> History {
     let limits = HistoryLimits {
         memory_bytes: 1 << 30,
         threads: 2,
         time: Duration::from_secs(60),
-        close_after: CLOSE_AFTER,
     };
     History::new(
         clickhouse.clone(),
         TOPIC.to_owned(),
         "enriched_ticks".to_owned(),
         limits,
+        products(),
     )
 }
 
@@ -292,7 +299,14 @@ fn of_core(asked: &AskedWindow, rows: &[(i64, &Any)], like: &Bar<'_>) -> String 
     for (offset, any) in rows {
         let contribution = Contribution::of(&tick(any), *offset, &mut texts);
         match &mut state {
-            None => state = Some(WindowState::new(asked.window.start, &contribution)),
+            None => {
+                state = Some(WindowState::new(
+                    asked.window.start,
+                    &contribution,
+                    Product::Trade,
+                    false,
+                ))
+            }
             Some(state) => assert_eq!(state.add(&contribution, &texts), Added::Counted),
         }
     }
@@ -460,13 +474,13 @@ fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_s
         memory_bytes: 1 << 20,
         threads: 1,
         time: Duration::from_secs(60),
-        close_after: CLOSE_AFTER,
     };
     let starved = History::new(
         server.clickhouse.clone(),
         TOPIC.to_owned(),
         "enriched_ticks".to_owned(),
         limits,
+        products(),
     );
     server.runtime.block_on(async {
         insert(&server.table, 0, 0, &ticks).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aggregation::core::watermark::WindowRules;
+use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::settings::AggregationSettings;
 use aggregation::stages::aggregate::Aggregator;
 use aggregation::stages::outbox::OutputTopics;
@@ -131,8 +131,14 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
     let settings = AggregationSettings {
         rules: WindowRules {
             intervals: 0b11111,
-            watermark_delay: 30 * SECOND,
-            max_late: 300 * SECOND,
+            at_once: Times {
+                close_after: 30 * SECOND,
+                forget_after: 330 * SECOND,
+            },
+            after_interval: Times {
+                close_after: 900 * SECOND,
+                forget_after: 3600 * SECOND,
+            },
             idle_close: 120 * SECOND,
         },
         checkpoint_interval: Duration::from_millis(20),

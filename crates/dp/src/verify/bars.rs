@@ -108,6 +108,7 @@ impl Bars<'_> {
         let (names, bars) = (self.names, self.intervals.len() as u64);
         self.gaps.excuse(&[
             (names.writer_group("enrichment"), &names.enriched, bars),
+            (names.restate_group("aggregation"), &names.late, bars),
             (names.writer_group("aggregation"), &names.bars, 1),
         ])
     }

@@ -395,6 +395,7 @@ mod tests {
             volume: None,
             missed_intervals: 0b10011,
             closed_intervals: 0b00010,
+            is_close: false,
             watermark: 2,
             enriched_offset: 3,
         };

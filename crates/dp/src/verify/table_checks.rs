@@ -16,7 +16,7 @@ use super::report::{Check, Differences, VerifyReport};
 use super::tables::{self, Place, Table};
 use super::{bars, blocking};
 use crate::connection::Connection;
-use crate::products::{self, Products};
+use crate::products::Products;
 
 /// Blocks that are looked into row by row, for each comparison.
 const BLOCKS_IN_DETAIL: usize = 64;
@@ -173,13 +173,13 @@ impl TableChecks<'_> {
         let enriched = names.table("enriched_ticks");
         let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
         let mut reader = Reader::new(&self.connection.env);
-        let (products, intervals) = (Products::read(&mut reader), products::intervals(&mut reader)?);
+        let products = Products::read(&mut reader);
         let bars = bars::Bars {
             clickhouse: self.clickhouse,
             names,
             gaps: self.gaps,
             products: &products,
-            intervals: &intervals,
+            intervals: &products.intervals(),
             parts,
             expired_before: &self.expired_before(&enriched).await?,
         };

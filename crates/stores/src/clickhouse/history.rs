@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use domain::{AskedWindow, Bar, Decimal, Micros, Origin, Turnover};
+use domain::{AskedWindow, Bar, Decimal, Interval, Micros, Origin, Product, Turnover};
 use serde::Deserialize;
 
 use super::{ClickHouse, fetch, literal};
@@ -32,6 +32,13 @@ pub struct HistoryLimits {
     pub memory_bytes: u64,
     pub threads: u64,
     pub time: Duration,
+}
+
+/// When windows of a product close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ProductClose {
+    pub product: Product,
     /// How long after its end a window is closed by the log's clock.
     pub close_after: Micros,
 }
@@ -141,16 +148,24 @@ pub struct History {
     topic: String,
     table: String,
     limits: HistoryLimits,
+    products: Vec<ProductClose>,
 }
 
 impl History {
     /// The table with this name, which is written from this topic.
-    pub fn new(clickhouse: ClickHouse, topic: String, table: String, limits: HistoryLimits) -> History {
+    pub fn new(
+        clickhouse: ClickHouse,
+        topic: String,
+        table: String,
+        limits: HistoryLimits,
+        products: Vec<ProductClose>,
+    ) -> History {
         History {
             clickhouse,
             topic,
             table,
             limits,
+            products,
         }
     }
 
@@ -229,28 +244,31 @@ impl History {
     }
 
     fn sql(&self, partition: i32, windows: &[AskedWindow], oldest: &Oldest) -> String {
-        let asked = asked(windows, |window| self.closes(window, oldest));
+        let asked = asked(windows, &self.delays(), |window| self.closes(window, oldest));
         format!(
-            "SELECT number, count() AS trade_count, max(src_offset) AS last_offset, \
+            "SELECT number, countIf(counts) AS trade_count, max(src_offset) AS last_offset, \
              argMax(appended, src_offset) AS asked_appended_at, \
-             argMin(price, {ORDER_OF_TICKS}) AS open, max(price) AS high, min(price) AS low, \
-             argMax(price, {ORDER_OF_TICKS}) AS close, toString(sum(toInt256(volume))) AS volume, \
-             toString(sum(toInt256(price) * toInt256(volume))) AS turnover, \
-             min(micros) AS open_time, argMin(origin, {ORDER_OF_TICKS}) AS first, \
-             argMin(tuple(sequence), {ORDER_OF_TICKS}).1 AS open_sequence, argMax(tuple(sequence), {ORDER_OF_TICKS}).1 AS close_sequence, \
-             max(micros) AS close_time, argMax(origin, {ORDER_OF_TICKS}) AS last, \
-             argMax(market, {ORDER_OF_TICKS}) AS market, countIf(closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1)) AS revision, \
+             argMinIf(price, {ORDER_OF_TICKS}, counts) AS open, maxIf(price, counts) AS high, minIf(price, counts) AS low, \
+             argMaxIf(price, {ORDER_OF_TICKS}, counts) AS close, toString(sumIf(toInt256(volume), counts)) AS volume, \
+             toString(sumIf(toInt256(price) * toInt256(volume), counts)) AS turnover, \
+             minIf(micros, counts) AS open_time, argMinIf(origin, {ORDER_OF_TICKS}, counts) AS first, \
+             argMinIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS open_sequence, \
+             argMaxIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS close_sequence, \
+             maxIf(micros, counts) AS close_time, argMaxIf(origin, {ORDER_OF_TICKS}, counts) AS last, \
+             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1)) AS revision, \
              max(appended) AS last_appended_at \
+             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, micros) AS counts \
              FROM ({rows}) AS rows INNER JOIN (SELECT * FROM ({asked}) AS asked {closings}) AS windows \
-             USING (tenant_id, instrument_id, length, start) WHERE src_offset <= upto GROUP BY number",
-            rows = self.rows_that_count(partition, windows, &asked),
+             USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
+            rows = self.rows(partition, windows, &asked),
             closings = self.closings(partition, windows, oldest),
         )
     }
 
-    /// The rows of the windows' days, one for each length of window asked for. Every row counts; where a later price of a
-    /// delivery interval is to replace an earlier one, this is the place for it.
-    fn rows_that_count(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
+    /// The rows of the windows' days, one for each length of window asked for that is no shorter than the row's product is
+    /// long. Of the prices of one delivery interval the last one counts, by origin: of those up to the offset asked for, so
+    /// that is decided behind the join.
+    fn rows(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
         let mut lengths: Vec<Micros> = windows.iter().map(|asked| asked.window.interval.micros()).collect();
         lengths.sort_unstable();
         lengths.dedup();
@@ -259,19 +277,21 @@ impl History {
             starts().min().unwrap_or(0),
             windows.iter().map(|asked| asked.window.end()).max().unwrap_or(0),
         );
+        let delay = self.of_product(|of| of.close_after);
+        let nominal = self.of_product(|of| of.product.nominal().map_or(0, Interval::micros));
         // A window lies in one day: the days select what is read by the table's order, the join selects the rows.
         format!(
-            "SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, \
+            "SELECT * FROM (SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, \
              toUnixTimestamp64Micro(timestamp) AS micros, sequence, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
              (feed, raw_partition, raw_offset, raw_index) AS origin, toString(market) AS market, src_offset, \
              reinterpretAsInt64(price) AS price, ifNull(reinterpretAsInt64(volume), 0) AS volume, \
-             toUnixTimestamp64Micro(appended_at) AS appended, \
+             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {delay} AS delay, {nominal} AS nominal, \
              arrayJoin(CAST({lengths:?}, 'Array(Int64)')) AS length, micros - positiveModulo(micros, length) AS start \
              FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
              AND timestamp >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \
              AND timestamp < fromUnixTimestamp64Micro(toInt64({to}), 'UTC') \
              AND (tenant_id, instrument_id, toDate32(timestamp)) IN (SELECT DISTINCT tenant_id, instrument_id, \
-             toDate32(fromUnixTimestamp64Micro(start, 'UTC')) FROM ({asked}))",
+             toDate32(fromUnixTimestamp64Micro(start, 'UTC')) FROM ({asked}))) WHERE length >= nominal",
             database = self.clickhouse.database(),
             table = self.table,
             upto = last_offset(windows),
@@ -289,31 +309,61 @@ impl History {
         let Some(earliest) = earliest else {
             return "CROSS JOIN (SELECT toInt64(0) AS first_after) AS steps".to_owned();
         };
-        let delay = self.limits.close_after;
+        let delays = self.delays();
+        let shortest = delays.first().copied().unwrap_or(0);
         format!(
-            "ASOF LEFT JOIN (SELECT 1 AS side, minute, min(first) OVER (ORDER BY minute DESC ROWS BETWEEN \
+            "ASOF LEFT JOIN (SELECT delay, minute, min(first) OVER (PARTITION BY delay ORDER BY minute DESC ROWS BETWEEN \
              UNBOUNDED PRECEDING AND CURRENT ROW) + 1 AS first_after FROM (\
-             WITH toUnixTimestamp64Micro(appended_at) - {delay} AS behind \
-             SELECT behind - positiveModulo(behind, {STEP}) AS minute, min(src_offset) AS first FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
+             WITH toUnixTimestamp64Micro(appended_at) - delay AS behind \
+             SELECT delay, behind - positiveModulo(behind, {STEP}) AS minute, min(src_offset) AS first FROM {database}.{table} \
+             ARRAY JOIN CAST({delays:?}, 'Array(Int64)') AS delay WHERE src_partition = {partition} AND src_offset <= {upto} \
              AND ingested_at >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \
-             AND appended_at >= fromUnixTimestamp64Micro(toInt64({closed_from}), 'UTC') GROUP BY minute)) AS steps \
-             ON asked.side = steps.side AND asked.closes <= steps.minute",
+             AND appended_at >= fromUnixTimestamp64Micro(toInt64({closed_from}), 'UTC') GROUP BY delay, minute)) AS steps \
+             ON asked.delay = steps.delay AND asked.closes <= steps.minute",
             database = self.clickhouse.database(),
             table = self.table,
             upto = last_offset(windows),
-            from = earliest.saturating_add(delay).saturating_sub(CLOCK_SKEW),
-            closed_from = earliest.saturating_add(delay),
+            from = earliest.saturating_add(shortest).saturating_sub(CLOCK_SKEW),
+            closed_from = earliest.saturating_add(shortest),
         )
     }
 
     /// The end of a window; [`FROM_THE_START`] where it was closed before the oldest row.
     fn closes(&self, asked: &AskedWindow, oldest: &Oldest) -> Micros {
         let end = asked.window.end();
-        if end.saturating_add(self.limits.close_after) <= oldest.appended_at {
+        let longest = self.delays().last().copied().unwrap_or(0);
+        if end.saturating_add(longest) <= oldest.appended_at {
             FROM_THE_START
         } else {
             end
         }
+    }
+}
+
+impl History {
+    /// Every delay of a close, shortest first.
+    fn delays(&self) -> Vec<Micros> {
+        let mut delays: Vec<Micros> = self.products.iter().map(|of| of.close_after).collect();
+        delays.sort_unstable();
+        delays.dedup();
+        delays
+    }
+
+    /// A value of the row's product, as `domain::Product::of` finds it: by its kind, then by its name.
+    fn of_product(&self, value: impl Fn(&ProductClose) -> Micros) -> String {
+        let of = |product: Product| {
+            let known = self.products.iter().find(|of| of.product == product);
+            known.map_or(0, &value)
+        };
+        let named = || Product::ALL.into_iter().filter(|product| product.nominal().is_some());
+        let names: Vec<String> = named().map(|product| literal(product.name())).collect();
+        let values: Vec<Micros> = named().map(of).collect();
+        format!(
+            "if(kind = 'trade', toInt64({}), transform(toString(product), [{}], CAST({values:?}, 'Array(Int64)'), toInt64({})))",
+            of(Product::Trade),
+            names.join(", "),
+            of(Product::OtherInterval)
+        )
     }
 }
 
@@ -322,7 +372,7 @@ fn last_offset(windows: &[AskedWindow]) -> i64 {
 }
 
 /// The windows as a table of numbers and texts.
-fn asked(windows: &[AskedWindow], closes: impl Fn(&AskedWindow) -> Micros) -> String {
+fn asked(windows: &[AskedWindow], delays: &[Micros], closes: impl Fn(&AskedWindow) -> Micros) -> String {
     let mut rows = String::new();
     for (number, asked) in windows.iter().enumerate() {
         let row = serde_json::json!([
@@ -338,7 +388,7 @@ fn asked(windows: &[AskedWindow], closes: impl Fn(&AskedWindow) -> Micros) -> St
         rows.push('\n');
     }
     format!(
-        "SELECT *, 1 AS side FROM format(JSONCompactEachRow, 'number UInt64, tenant_id String, instrument_id String, length Int64, \
+        "SELECT *, arrayJoin(CAST({delays:?}, 'Array(Int64)')) AS delay FROM format(JSONCompactEachRow, 'number UInt64, tenant_id String, instrument_id String, length Int64, \
          start Int64, upto Int64, closes Int64', {})",
         literal(&rows)
     )

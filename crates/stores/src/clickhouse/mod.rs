@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
-pub use history::{History, HistoryLimits, Oldest, RestatedRow};
+pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};
 pub use migrations::migrate;
 pub use rows::Layout;
 

@@ -1,7 +1,7 @@
 //! The order in which a checkpoint becomes durable (blueprint section 2, "Aggregation state").
 //!
-//! Bars and late ticks acknowledged → changed windows and watermarks acknowledged → one sequencer record with the
-//! position acknowledged → commit → tombstones. Each arrow has its reason: state that is ahead of its bars would swallow
+//! Bars and late ticks acknowledged → changed windows acknowledged → one sequencer record with the position
+//! and the log clock acknowledged → commit → tombstones. Each arrow has its reason: state that is ahead of its bars would swallow
 //! them after a crash; a position ahead of its state would lose ticks; a key removed before the position has passed its
 //! window would take the window from a restore.
 //! The copy that a new owner makes under its own id is its first checkpoint, in which everything has changed, and the
@@ -17,7 +17,7 @@ use super::records::Records;
 pub struct Snapshot {
     /// Next offset to read.
     pub position: i64,
-    /// Changed windows and watermarks.
+    /// Changed windows.
     pub state: Records,
     /// The one sequencer record.
     pub sequencer: Records,

@@ -8,12 +8,12 @@
 
 pub mod checkpoint;
 pub mod instrument;
+pub mod log_clock;
 pub mod partition_state;
 pub mod records;
 pub mod restate;
 pub mod restore;
 pub mod texts;
-pub mod watermark;
 pub mod window_state;
 
 #[cfg(test)]

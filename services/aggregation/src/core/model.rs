@@ -1,5 +1,6 @@
-//! Model of the aggregation state's life: an enriched log with repetitions, a compacted state topic, owners that crash
-//! at any step, zombies that keep writing, idle closes at any time.
+//! Model of the life of bars: an enriched log with repetitions, late and future ticks, intervals priced again and two
+//! products of one instrument; a compacted state topic; owners that crash at any step, zombies that keep writing, idle
+//! closes at any time; and a second stage that restates from a table which lags and expires, two at once, killed anywhere.
 //!
 //! The code under test is the code that runs ([`super::partition_state`], [`super::checkpoint`], [`super::restore`]); the
 //! oracle recomputes every bar from the whole log and shares nothing with it. Each rule of the protocol is also taken
@@ -10,10 +11,13 @@
 mod checks;
 pub mod fixtures;
 pub mod oracle;
+mod second_stage;
 mod world;
 
 use fixtures::Random;
 use world::{Mutation, run};
+
+use super::log_clock::Rule;
 
 #[test]
 fn bars_are_exact_under_any_crash_zombie_and_idle_close() {
@@ -60,8 +64,37 @@ fn a_position_saved_before_its_windows_is_noticed() {
 }
 
 #[test]
-fn a_watermark_beyond_the_start_is_noticed() {
-    assert!(is_noticed(Mutation::NewestWatermark));
+fn a_log_clock_beyond_the_start_is_noticed() {
+    assert!(is_noticed(Mutation::ClockOfNow));
+}
+
+#[test]
+fn every_rule_of_the_windows_is_needed() {
+    for rule in [
+        Rule::AppendTime,
+        Rule::MarkLate,
+        Rule::MarkAgain,
+        Rule::MarkEveryWindow,
+        Rule::CloseByTable,
+        Rule::MarkMixed,
+    ] {
+        assert!(is_noticed(Mutation::Windows(rule)), "{rule:?}");
+    }
+}
+
+#[test]
+fn rows_beyond_the_offset_asked_for_are_noticed() {
+    assert!(is_noticed(Mutation::NewestRows));
+}
+
+#[test]
+fn a_table_that_is_not_awaited_is_noticed() {
+    assert!(is_noticed(Mutation::TableNotAwaited));
+}
+
+#[test]
+fn a_late_position_committed_before_its_bars_are_acknowledged_is_noticed() {
+    assert!(is_noticed(Mutation::LateCommittedEarly));
 }
 
 #[test]

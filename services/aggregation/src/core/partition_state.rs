@@ -1,32 +1,36 @@
 //! The aggregation state of one enriched partition.
 //!
 //! Invariants: a tick counts iff the sequencer accepts it (INV-3); what it changes is a function of the log (INV-1).
-//! [`PartitionState::snapshot`] takes position, sequencer, windows and watermarks of one moment, encoded at once, so that
-//! processing goes on while they become durable and the state saved is exactly that of the position.
+//! [`PartitionState::snapshot`] takes position, sequencer, log clock and windows of one moment, encoded at once, so that
+//! processing goes on while they become durable and the state saved is exactly that of the position. Memory of an
+//! instrument ends with its windows.
 //! Failure: refusals are outcomes; nothing of a refused tick remains.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use codec::Wire;
-use codec::state::{InstrumentWatermark, SequencerState};
+use codec::state::{SequencerState, WindowRecord};
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Bar, Interval, LastOrigin, Micros, Window};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use stream::Sequencer;
 
 use super::checkpoint::Snapshot;
-use super::instrument::{Arrived, Effects, Instrument, Verdict};
+use super::instrument::{Arrived, Effects, Instrument, Verdict, wholly_forgotten};
+use super::log_clock::{LogClock, Rule, WindowRules};
 use super::records::{Records, StateKey, Subject, WriterId, to_lanes, to_sequencer};
 use super::texts::Texts;
-use super::watermark::WindowRules;
-use super::window_state::WindowState;
+use super::window_state::{Shown, WindowState};
 
 /// What became of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// The sequencer has had it.
     Duplicate,
-    /// It counts, in the windows that the verdict does not except.
+    /// It is taken, and the verdict says which of its bars are not made here.
     Counted(Verdict),
-    /// Its event time lies outside of all calendars; nothing was changed.
+    /// Its event time or its append time lies outside of all calendars; nothing was changed.
     TimeOutOfRange,
 }
 
@@ -64,64 +68,72 @@ pub struct PartitionState {
     position: Option<i64>,
     saved_position: Option<i64>,
     sequencer: Sequencer,
+    clock: LogClock,
     texts: Texts,
     index: FxHashMap<Box<str>, usize>,
-    instruments: Vec<Instrument>,
-    /// Instruments with something owed.
+    /// Places of instruments; those whose memory ended are free.
+    instruments: Vec<Option<Instrument>>,
+    free: Vec<usize>,
+    /// (time of the log clock, place) at which an instrument wants to be looked at. An alarm that is not the instrument's
+    /// own any more is passed.
+    alarms: BinaryHeap<Reverse<(Micros, usize)>>,
+    /// Places of instruments with something owed.
     changed: Vec<usize>,
     /// Keys to remove once the next checkpoint is complete.
     tombstones: Vec<Vec<u8>>,
     scratch: String,
+    /// Wall clock of the last tick.
+    last_arrival: Micros,
 }
 
 impl PartitionState {
-    /// An empty state. `stale_keys` are removed after the first checkpoint.
-    pub fn new(rules: WindowRules, writer: Writer, stale_keys: Vec<Vec<u8>>) -> PartitionState {
+    /// An empty state. `stale_keys` are removed after the first checkpoint; `now` stands for the last arrival.
+    pub fn new(rules: WindowRules, writer: Writer, stale_keys: Vec<Vec<u8>>, now: Micros) -> PartitionState {
         PartitionState {
             rules,
             writer,
             position: None,
             saved_position: None,
             sequencer: Sequencer::default(),
+            clock: LogClock::default(),
             texts: Texts::default(),
             index: FxHashMap::default(),
             instruments: Vec::new(),
+            free: Vec::new(),
+            alarms: BinaryHeap::new(),
             changed: Vec::new(),
             tombstones: stale_keys,
             scratch: String::new(),
+            last_arrival: now,
         }
     }
 
-    /// Takes over position and sequencer.
+    /// Takes over position, sequencer and log clock. It comes before all windows.
     pub fn restore_position(&mut self, record: &SequencerState) {
         self.position = Some(record.position);
         self.sequencer = to_sequencer(&record.lanes);
+        self.clock = LogClock::of(record.log_clock);
     }
 
-    /// Takes over a watermark. All watermarks come before all windows.
-    pub fn restore_watermark(&mut self, (tenant_id, instrument_id): (&str, &str), max_event_time: Micros, now: Micros) {
-        let instrument = self.instrument(tenant_id, instrument_id, now);
-        if let Some(instrument) = self.instruments.get_mut(instrument) {
-            instrument.restore_watermark(max_event_time);
+    /// Takes over a window; false where its product is not known.
+    pub fn restore_window(&mut self, record: &WindowRecord<'_>) -> bool {
+        let Some(state) = WindowState::restored(record, &mut self.texts) else {
+            return false;
+        };
+        let bar = &record.bar;
+        let place = self.place(bar.tenant_id, bar.instrument_id);
+        if let Some(Some(instrument)) = self.instruments.get_mut(place) {
+            instrument.restore_window(&self.rules, &self.clock, bar.window.interval, state);
         }
-        self.list(instrument);
+        self.settle(place);
+        true
     }
 
-    /// Takes over a window, given as its bar.
-    pub fn restore_window(&mut self, bar: &Bar<'_>, now: Micros) {
-        let index = self.instrument(bar.tenant_id, bar.instrument_id, now);
-        let state = WindowState::restored(bar, &mut self.texts);
-        if let Some(instrument) = self.instruments.get_mut(index) {
-            instrument.restore_window(&self.rules, bar.window.interval, state);
-        }
-        self.list(index);
-    }
-
-    /// Applies the tick at this offset. Bars that its watermark closes are shown to `emit`.
-    pub fn apply(&mut self, arrived: &Arrived<'_, '_>, emit: &mut dyn FnMut(&Bar<'_>)) -> Applied {
+    /// Applies the tick at this offset. What its append time closes is shown to `show`.
+    pub fn apply(&mut self, arrived: &Arrived<'_, '_>, show: &mut dyn FnMut(Shown<'_>)) -> Applied {
         let tick = arrived.tick;
         self.pass(arrived.offset);
-        if !is_calendar_time(tick.event_time) {
+        if !is_calendar_time(tick.event_time) || !is_calendar_time(tick.appended_at) {
             return Applied::TimeOutOfRange;
         }
         if !self
@@ -130,25 +142,93 @@ impl PartitionState {
         {
             return Applied::Duplicate;
         }
-        let index = self.instrument(tick.tenant_id, tick.instrument_id, arrived.now);
-        self.list(index);
-        let Some(instrument) = self.instruments.get_mut(index) else {
+        self.last_arrival = arrived.now;
+        self.clock.observe(if self.rules.holds(Rule::AppendTime) {
+            tick.appended_at
+        } else {
+            tick.event_time
+        });
+        self.pass_windows(show);
+        self.spell_key(tick.tenant_id, tick.instrument_id);
+        if !self.index.contains_key(self.scratch.as_str())
+            && let Some(verdict) = wholly_forgotten(&self.rules, &self.clock, tick)
+        {
+            return Applied::Counted(verdict);
+        }
+        let place = self.place(tick.tenant_id, tick.instrument_id);
+        let Some(Some(instrument)) = self.instruments.get_mut(place) else {
             return Applied::Duplicate;
         };
-        let (id, tombstones) = (self.writer.id, &mut self.tombstones);
-        let mut forget = |window| {
-            let subject = Subject::Window {
-                tenant_id: tick.tenant_id,
-                instrument_id: tick.instrument_id,
-                window,
+        let verdict = instrument.apply(&self.rules, &self.clock, arrived, &mut self.texts);
+        self.settle(place);
+        Applied::Counted(verdict)
+    }
+
+    /// Closes and forgets, in every instrument whose time has come.
+    fn pass_windows(&mut self, show: &mut dyn FnMut(Shown<'_>)) {
+        while let Some(Reverse((time, place))) = self.alarms.peek().copied() {
+            if !self.clock.has_reached(time) {
+                return;
+            }
+            self.alarms.pop();
+            let Some(Some(instrument)) = self.instruments.get_mut(place) else {
+                continue;
             };
-            tombstones.push(StateKey { writer: id, subject }.to_string().into_bytes());
+            if instrument.alarm != time {
+                continue;
+            }
+            instrument.alarm = Micros::MAX;
+            let (writer, tombstones) = (self.writer.id, &mut self.tombstones);
+            let mut forget = |(tenant_id, instrument_id): (&str, &str), window| {
+                let subject = Subject::Window {
+                    tenant_id,
+                    instrument_id,
+                    window,
+                };
+                tombstones.push(StateKey { writer, subject }.to_string().into_bytes());
+            };
+            let mut effects = Effects {
+                show,
+                forget: &mut forget,
+            };
+            instrument.pass_windows(&self.rules, &self.clock, &self.texts, &mut effects);
+            self.settle(place);
+        }
+    }
+
+    /// After a change: sets the instrument's alarm, lists it for the next checkpoint, and frees its place where nothing is
+    /// left of it.
+    fn settle(&mut self, place: usize) {
+        let Some(slot) = self.instruments.get_mut(place) else {
+            return;
         };
-        let mut effects = Effects {
-            emit,
-            forget: &mut forget,
-        };
-        Applied::Counted(instrument.apply(&self.rules, &mut self.texts, arrived, &mut effects))
+        let Some(instrument) = slot else { return };
+        if instrument.is_empty() {
+            self.index.remove(instrument.key());
+            *slot = None;
+            self.free.push(place);
+            if self.index.is_empty() {
+                self.forget_places();
+            }
+            return;
+        }
+        if instrument.next_boundary() < instrument.alarm {
+            instrument.alarm = instrument.next_boundary();
+            self.alarms.push(Reverse((instrument.alarm, place)));
+        }
+        if !instrument.listed {
+            instrument.listed = true;
+            self.changed.push(place);
+        }
+    }
+
+    /// Gives the memory of all places back.
+    fn forget_places(&mut self) {
+        self.index = FxHashMap::default();
+        self.instruments = Vec::new();
+        self.free = Vec::new();
+        self.alarms = BinaryHeap::new();
+        self.changed = Vec::new();
     }
 
     /// The message at this offset has been dealt with: the position moves past it.
@@ -161,40 +241,46 @@ impl PartitionState {
         self.position
     }
 
-    /// Shows the windows of idle instruments as closed, by the wall clock.
-    pub fn close_idle(&mut self, now: Micros, emit: &mut dyn FnMut(&Bar<'_>)) {
-        for (index, instrument) in self.instruments.iter_mut().enumerate() {
-            if instrument.close_idle(&self.rules, now, &self.texts, emit) && !instrument.listed {
+    /// Where no tick has come for the idle time: shows ended windows as closed, by the wall clock.
+    pub fn close_idle(&mut self, now: Micros, show: &mut dyn FnMut(Shown<'_>)) {
+        if now.saturating_sub(self.last_arrival) < self.rules.idle_close {
+            return;
+        }
+        for (place, slot) in self.instruments.iter_mut().enumerate() {
+            let Some(instrument) = slot else { continue };
+            if instrument.close_idle(&self.rules, now, &self.texts, show) && !instrument.listed {
                 instrument.listed = true;
-                self.changed.push(index);
+                self.changed.push(place);
             }
         }
     }
 
-    /// Begins a checkpoint: shows every bar that is owed to `emit`, and encodes what has changed since the last one.
+    /// Begins a checkpoint: shows every bar that is owed to `show`, and encodes what has changed since the last one.
     /// `None` where nothing has: no message and no close.
-    pub fn snapshot(&mut self, wire: &Wire, emit: &mut dyn FnMut(&Bar<'_>)) -> Option<Snapshot> {
+    pub fn snapshot(&mut self, wire: &Wire, show: &mut dyn FnMut(Shown<'_>)) -> Option<Snapshot> {
         let position = self.position?;
         if self.saved_position == Some(position) && self.changed.is_empty() {
             return None;
         }
         let mut state = Records::default();
-        for index in std::mem::take(&mut self.changed) {
-            if let Some(instrument) = self.instruments.get_mut(index) {
+        let saving = Saving {
+            rules: &self.rules,
+            writer: self.writer.id,
+            texts: &self.texts,
+            wire,
+        };
+        for place in std::mem::take(&mut self.changed) {
+            // A place that was freed since may be free, or listed twice for its next owner: both are harmless.
+            if let Some(Some(instrument)) = self.instruments.get_mut(place) {
                 instrument.listed = false;
-                let saving = Saving {
-                    writer: self.writer.id,
-                    position,
-                    texts: &self.texts,
-                    wire,
-                };
-                saving.instrument(instrument, &mut state, emit);
+                saving.instrument(instrument, &mut state, show);
             }
         }
         let mut sequencer = Records::default();
         let record = SequencerState {
             position,
             topic_id: self.writer.topic_id.clone(),
+            log_clock: self.clock.newest(),
             lanes: to_lanes(self.sequencer_state()),
         };
         let key = StateKey {
@@ -203,11 +289,17 @@ impl PartitionState {
         };
         sequencer.push(key, |out| wire.encode_sequencer(&record, out));
         self.saved_position = Some(position);
+        let mut tombstones = std::mem::take(&mut self.tombstones);
+        if !tombstones.is_empty() {
+            // A window that was forgotten by one product and begun again by another is saved here: its key stays.
+            let saved: FxHashSet<&[u8]> = state.iter().map(|(key, _)| key).collect();
+            tombstones.retain(|key| !saved.contains(key.as_slice()));
+        }
         Some(Snapshot {
             position,
             state,
             sequencer,
-            tombstones: std::mem::take(&mut self.tombstones),
+            tombstones,
         })
     }
 
@@ -216,9 +308,14 @@ impl PartitionState {
         self.sequencer.state()
     }
 
+    /// The log clock as of now.
+    pub fn log_clock(&self) -> Option<Micros> {
+        self.clock.newest()
+    }
+
     /// Windows in memory, by interval.
     pub fn counts(&self) -> [WindowCounts; Interval::ALL.len()] {
-        counts_of(self.instruments.iter())
+        counts_of(self.instruments.iter().flatten())
     }
 
     /// Instruments and windows in memory of one tenant.
@@ -226,55 +323,59 @@ impl PartitionState {
         let of_tenant = || {
             self.instruments
                 .iter()
+                .flatten()
                 .filter(|instrument| instrument.ids().0 == tenant_id)
         };
         (of_tenant().count(), counts_of(of_tenant()))
     }
 
-    /// Number of instruments seen.
+    /// Number of instruments in memory.
     pub fn instrument_count(&self) -> usize {
-        self.instruments.len()
+        self.index.len()
     }
 
-    /// Shows the bars in memory of an instrument, oldest first within an interval.
-    pub fn bars(&self, tenant_id: &str, instrument_id: &str, show: &mut dyn FnMut(&Bar<'_>)) {
+    /// Shows the bars in memory of an instrument, oldest first within an interval, and whether the table makes them: then
+    /// the figures are not those of the bar.
+    pub fn bars(&self, tenant_id: &str, instrument_id: &str, show: &mut dyn FnMut(&Bar<'_>, bool)) {
         let key = format!("{tenant_id}{KEY_SEPARATOR}{instrument_id}");
         let index = self.index.get(key.as_str());
-        let Some(instrument) = index.and_then(|index| self.instruments.get(*index)) else {
+        let Some(Some(instrument)) = index.and_then(|place| self.instruments.get(*place)) else {
             return;
         };
         // Ids of ticks hold no separator; an id that does could still spell the key of another pair.
         if instrument.ids() != (tenant_id, instrument_id) {
             return;
         }
-        for interval in Interval::ALL {
+        for interval in Interval::ALL.into_iter().filter(|interval| self.rules.makes(*interval)) {
             for window in instrument.windows(interval) {
-                show(&window.bar((tenant_id, instrument_id), interval, &self.texts));
+                let bar = window.bar((tenant_id, instrument_id), interval, &self.texts);
+                show(&bar, window.is_from_table());
             }
         }
     }
 
-    fn instrument(&mut self, tenant_id: &str, instrument_id: &str, now: Micros) -> usize {
+    fn spell_key(&mut self, tenant_id: &str, instrument_id: &str) {
         self.scratch.clear();
         self.scratch.push_str(tenant_id);
         self.scratch.push(KEY_SEPARATOR);
         self.scratch.push_str(instrument_id);
-        if let Some(index) = self.index.get(self.scratch.as_str()) {
-            return *index;
-        }
-        let index = self.instruments.len();
-        self.instruments.push(Instrument::new(&self.scratch, now));
-        self.index.insert(self.scratch.as_str().into(), index);
-        index
     }
 
-    fn list(&mut self, index: usize) {
-        if let Some(instrument) = self.instruments.get_mut(index)
-            && !instrument.listed
-        {
-            instrument.listed = true;
-            self.changed.push(index);
+    /// The place of the instrument, known or new.
+    fn place(&mut self, tenant_id: &str, instrument_id: &str) -> usize {
+        self.spell_key(tenant_id, instrument_id);
+        if let Some(place) = self.index.get(self.scratch.as_str()) {
+            return *place;
         }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.instruments.push(None);
+            self.instruments.len() - 1
+        });
+        if let Some(slot) = self.instruments.get_mut(place) {
+            *slot = Some(Instrument::new(&self.scratch));
+        }
+        self.index.insert(self.scratch.as_str().into(), place);
+        place
     }
 }
 
@@ -293,20 +394,20 @@ fn counts_of<'i>(instruments: impl Iterator<Item = &'i Instrument>) -> [WindowCo
 
 /// One checkpoint being encoded.
 struct Saving<'a> {
+    rules: &'a WindowRules,
     writer: WriterId,
-    position: i64,
     texts: &'a Texts,
     wire: &'a Wire,
 }
 
 impl Saving<'_> {
-    fn instrument(&self, instrument: &mut Instrument, state: &mut Records, emit: &mut dyn FnMut(&Bar<'_>)) {
+    fn instrument(&self, instrument: &mut Instrument, state: &mut Records, show: &mut dyn FnMut(Shown<'_>)) {
         let key = instrument.key().to_owned();
         let (tenant_id, instrument_id) = key.split_once(KEY_SEPARATOR).unwrap_or((&key, ""));
         for (interval, window) in instrument.windows_mut() {
             let bar = window.bar((tenant_id, instrument_id), interval, self.texts);
-            if std::mem::take(&mut window.bar_due) {
-                emit(&bar);
+            if std::mem::take(&mut window.bar_due) && self.rules.makes(interval) {
+                show(Shown::Bar(&bar));
             }
             if std::mem::take(&mut window.state_due) {
                 let subject = Subject::Window {
@@ -321,34 +422,11 @@ impl Saving<'_> {
                     writer: self.writer,
                     subject,
                 };
-                state.push(key, |out| self.wire.encode_bar(&bar, out));
+                let record = window.record(bar);
+                state.push(key, |out| self.wire.encode_window(&record, out));
                 window.saved = true;
             }
         }
-        let Some(max_event_time) = instrument
-            .watermark()
-            .max_event_time()
-            .filter(|_| instrument.watermark_due)
-        else {
-            return;
-        };
-        let record = InstrumentWatermark {
-            position: self.position,
-            max_event_time,
-            // The one saved last belongs to a complete checkpoint, since checkpoints do not overlap.
-            previous: instrument.saved_watermark,
-        };
-        let subject = Subject::Watermark {
-            tenant_id,
-            instrument_id,
-        };
-        let key = StateKey {
-            writer: self.writer,
-            subject,
-        };
-        state.push(key, |out| self.wire.encode_watermark(&record, out));
-        instrument.saved_watermark = Some((self.position, max_event_time));
-        instrument.watermark_due = false;
     }
 }
 

@@ -1,14 +1,15 @@
 //! The records of the state topic: keys, encoded batches, and what their values mean to a restore.
 //!
-//! Values are the codec's: a window's state is its bar, since a bar holds everything that a further tick needs.
+//! Values are the codec's: a window's state is its bar, which holds everything that a further tick needs, and what is known
+//! of its products.
 //!
 //! Every key carries the id of its writer, so that a frozen old owner that wakes up cannot touch the state of its
 //! successor, and a restore takes the records of one writer only (blueprint section 2, "Aggregation state").
 
 use std::fmt;
 
-use codec::state::{InstrumentWatermark, SequencerLane};
-use domain::{Interval, LastOrigin, Micros, Window};
+use codec::state::SequencerLane;
+use domain::{Interval, LastOrigin, Window};
 use stream::Sequencer;
 
 /// Who wrote a record. The ordinal is 1 + the highest seen when it started; the random part tells two apart that started
@@ -24,7 +25,7 @@ pub struct WriterId {
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
-    /// State of one window; the value is its bar.
+    /// State of one window.
     Window {
         /// Tenant.
         tenant_id: &'a str,
@@ -33,14 +34,7 @@ pub enum Subject<'a> {
         /// Which window.
         window: Window,
     },
-    /// Watermark of one instrument.
-    Watermark {
-        /// Tenant.
-        tenant_id: &'a str,
-        /// Instrument.
-        instrument_id: &'a str,
-    },
-    /// Position and sequencer of the partition: what makes a checkpoint complete.
+    /// Position, sequencer and log clock of the partition: what makes a checkpoint complete.
     Sequencer,
 }
 
@@ -54,7 +48,7 @@ pub struct StateKey<'a> {
 }
 
 impl fmt::Display for StateKey<'_> {
-    /// `w|ordinal|random|tenant|instrument|interval|start`, `m|ordinal|random|tenant|instrument`, `s|ordinal|random`.
+    /// `w|ordinal|random|tenant|instrument|interval|start`, `s|ordinal|random`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WriterId { ordinal, random } = self.writer;
         match self.subject {
@@ -69,12 +63,6 @@ impl fmt::Display for StateKey<'_> {
                     "w|{ordinal}|{random:016x}|{tenant_id}|{instrument_id}|{interval}|{}",
                     window.start
                 )
-            }
-            Subject::Watermark {
-                tenant_id,
-                instrument_id,
-            } => {
-                write!(f, "m|{ordinal}|{random:016x}|{tenant_id}|{instrument_id}")
             }
             Subject::Sequencer => write!(f, "s|{ordinal}|{random:016x}"),
         }
@@ -91,6 +79,11 @@ impl<'a> StateKey<'a> {
             && parts
                 .next()
                 .is_some_and(|random| u64::from_str_radix(random, 16).is_ok())
+    }
+
+    /// Whether a build without a log clock wrote it: it kept a watermark for each instrument.
+    pub fn is_of_older_build(key: &[u8]) -> bool {
+        key.starts_with(b"m|")
     }
 
     /// Reads a key; `None` where it is none of ours.
@@ -110,27 +103,11 @@ impl<'a> StateKey<'a> {
                     start: parts.next()?.parse().ok()?,
                 },
             },
-            "m" => Subject::Watermark {
-                tenant_id: parts.next()?,
-                instrument_id: parts.next()?,
-            },
             "s" => Subject::Sequencer,
             _ => return None,
         };
         parts.next().is_none().then_some(StateKey { writer, subject })
     }
-}
-
-/// The watermark that held at the position `start`; `None` where the instrument had no tick then.
-///
-/// A crash between the watermarks of a checkpoint and its sequencer record leaves the newer watermark beyond the position
-/// that a restore starts from; the one before it belongs to an earlier, complete checkpoint of the same writer.
-pub fn watermark_as_of(saved: &InstrumentWatermark, start: i64) -> Option<Micros> {
-    [Some((saved.position, saved.max_event_time)), saved.previous]
-        .into_iter()
-        .flatten()
-        .find(|(position, _)| *position <= start)
-        .map(|(_, max_event_time)| max_event_time)
 }
 
 /// A sequencer's state in its wire form.
@@ -207,12 +184,11 @@ mod tests {
     proptest! {
         #[test]
         fn keys_are_read_back(ordinal in any::<u64>(), random in any::<u64>(), start in any::<i64>(), interval in 0usize..5,
-                              tenant_id in "[a-z%. ]{1,8}", instrument_id in "[A-Z._-]{1,12}", kind in 0..3) {
+                              tenant_id in "[a-z%. ]{1,8}", instrument_id in "[A-Z._-]{1,12}", kind in 0..2) {
             let (tenant_id, instrument_id) = (tenant_id.as_str(), instrument_id.as_str());
             let window = Window { interval: Interval::ALL[interval], start };
             let subject = match kind {
                 0 => Subject::Window { tenant_id, instrument_id, window },
-                1 => Subject::Watermark { tenant_id, instrument_id },
                 _ => Subject::Sequencer,
             };
             let key = StateKey { writer: WriterId { ordinal, random }, subject };
@@ -224,28 +200,6 @@ mod tests {
         fn arbitrary_keys_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = StateKey::parse(&bytes);
         }
-    }
-
-    #[test]
-    fn the_watermark_that_held_at_the_start_is_taken() {
-        let saved = InstrumentWatermark {
-            position: 20,
-            max_event_time: 200,
-            previous: Some((10, 100)),
-        };
-        assert_eq!(watermark_as_of(&saved, 20), Some(200));
-        assert_eq!(watermark_as_of(&saved, 19), Some(100));
-        assert_eq!(watermark_as_of(&saved, 9), None);
-        assert_eq!(
-            watermark_as_of(
-                &InstrumentWatermark {
-                    previous: None,
-                    ..saved
-                },
-                19
-            ),
-            None
-        );
     }
 
     #[test]

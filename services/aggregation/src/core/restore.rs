@@ -1,10 +1,10 @@
 //! Reads back what checkpoints left in one partition of the state topic, and chooses whose word counts.
 //!
 //! Rules (blueprint section 2, "Aggregation state"): of the writers that have a sequencer record, the highest ordinal,
-//! there the highest position, and only that writer's windows and watermarks. A writer without one never finished its
-//! copy. The new owner's ordinal is 1 + the highest seen, tombstones included. A watermark beyond the start is replaced
-//! by the one before it (INV-1: lateness is judged as of the position); a window ahead of the start is kept, since it
-//! knows the offset applied last.
+//! there the highest position, and only that writer's windows. A writer without one never finished its copy. The new
+//! owner's ordinal is 1 + the highest seen, tombstones included. The log clock is that of the position, since it lies in
+//! the sequencer record (INV-1); a window ahead of the start is kept, since it knows the offset applied last.
+//! The state of a build without a log clock is refused: which of its ticks were late was decided by another rule.
 //! Foreign records (of somebody who may write to the topic and is no service of ours) have a key without a writer, or are
 //! a sequencer record that is not framed as ours: no state of ours can be lost with them, so they are passed.
 //! Failure: any other record that cannot be read, or a state that the protocol cannot have left, is an error: guessing
@@ -16,9 +16,9 @@ use codec::state::SequencerState;
 use codec::{CodecError, Record, Wire, framing};
 use domain::{Micros, is_known_topic_id};
 
+use super::log_clock::WindowRules;
 use super::partition_state::{PartitionState, Writer, is_calendar_time};
-use super::records::{StateKey, Subject, WriterId, watermark_as_of};
-use super::watermark::WindowRules;
+use super::records::{StateKey, Subject, WriterId};
 
 /// Why a state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,9 +34,18 @@ pub enum RestoreError {
         /// What the decoder says.
         reason: CodecError,
     },
+    /// A window of a product that is not in the table of products.
+    #[error("state key {0} holds a window of product '{1}', which this version does not know")]
+    UnknownProduct(String, String),
     /// A window under the key of another.
     #[error("state key {0} and its value name different windows")]
     KeyMismatch(String),
+    /// Written by a build that closed windows by event-time watermarks.
+    #[error(
+        "the saved state is that of an older build, which closed windows by the event times of each instrument (key \
+         {0}); bars that go on from it would not be a function of the log"
+    )]
+    OlderBuild(String),
     /// The position belongs to another topic of the same name.
     #[error(
         "the saved state belongs to enriched topic id {saved}, but the topic now has id {actual}: it was recreated"
@@ -71,6 +80,9 @@ impl StateLoader {
         if !StateKey::names_a_writer(key) {
             return Ok(Taken::Foreign);
         }
+        if StateKey::is_of_older_build(key) {
+            return Err(RestoreError::OlderBuild(readable(key)));
+        }
         let parsed = parse(key)?;
         if parsed.subject == Subject::Sequencer && value.is_some_and(|value| !framing::is_framed(value)) {
             return Ok(Taken::Foreign);
@@ -103,6 +115,9 @@ impl StateLoader {
             }
             let value = wire.current(Record::SequencerState, value);
             let record = wire.decode_sequencer(&value).map_err(|e| unreadable(key, e))?;
+            if record.log_clock.is_none() && !record.lanes.is_empty() {
+                return Err(RestoreError::OlderBuild(readable(key)));
+            }
             let better = chosen.as_ref().is_none_or(|(writer, best)| {
                 (parsed.writer.ordinal, record.position) > (writer.ordinal, best.position)
             });
@@ -137,42 +152,32 @@ impl StateLoader {
             id,
             topic_id: new_owner.topic_id,
         };
-        let mut state = PartitionState::new(new_owner.rules, writer, self.stale_keys());
+        let mut state = PartitionState::new(new_owner.rules, writer, self.stale_keys(), new_owner.now);
         let Some((source, record)) = chosen else {
             return Ok((state, None));
         };
         state.restore_position(&record);
-        // `m|` sorts before `w|`: watermarks come before windows, which need them.
         for (key, value) in &self.live {
             let parsed = parse(key)?;
             if parsed.writer != source {
                 continue;
             }
-            match parsed.subject {
-                Subject::Watermark {
-                    tenant_id,
-                    instrument_id,
-                } => {
-                    let value = wire.current(Record::InstrumentWatermark, value);
-                    let saved = wire.decode_watermark(&value).map_err(|e| unreadable(key, e))?;
-                    if let Some(max_event_time) = watermark_as_of(&saved, record.position) {
-                        state.restore_watermark((tenant_id, instrument_id), max_event_time, new_owner.now);
-                    }
+            if let Subject::Window {
+                tenant_id,
+                instrument_id,
+                window,
+            } = parsed.subject
+            {
+                let value = wire.current(Record::WindowState, value);
+                let saved = wire.decode_window(&value).map_err(|e| unreadable(key, e))?;
+                let bar = &saved.bar;
+                let named = (bar.tenant_id, bar.instrument_id, bar.window);
+                if named != (tenant_id, instrument_id, window) || !is_calendar_time(window.start) {
+                    return Err(RestoreError::KeyMismatch(readable(key)));
                 }
-                Subject::Window {
-                    tenant_id,
-                    instrument_id,
-                    window,
-                } => {
-                    let value = wire.current(Record::Bar, value);
-                    let bar = wire.decode_bar(&value).map_err(|e| unreadable(key, e))?;
-                    let named = (bar.tenant_id, bar.instrument_id, bar.window);
-                    if named != (tenant_id, instrument_id, window) || !is_calendar_time(window.start) {
-                        return Err(RestoreError::KeyMismatch(readable(key)));
-                    }
-                    state.restore_window(&bar, new_owner.now);
+                if !state.restore_window(&saved) {
+                    return Err(RestoreError::UnknownProduct(readable(key), saved.product.to_owned()));
                 }
-                Subject::Sequencer => {}
             }
         }
         Ok((state, Some(record.position)))
@@ -197,7 +202,7 @@ pub struct NewOwner {
     pub topic_id: String,
     /// Configured times.
     pub rules: WindowRules,
-    /// Wall clock: stands for the last arrival of every instrument.
+    /// Wall clock: stands for the last arrival.
     pub now: Micros,
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::core::model::fixtures::{OwnedBar, OwnedEdge, RULES};
-use codec::state::InstrumentWatermark;
-use domain::{BarVersion, Decimal, Interval, Turnover, Window};
+use codec::state::{SequencerLane, WindowRecord};
+use domain::{BarVersion, Decimal, Interval, RawPosition, Turnover, Window};
 
 const A: WriterId = WriterId {
     ordinal: 1,
@@ -32,9 +32,14 @@ impl Topic {
     }
 
     fn sequencer(&mut self, writer: WriterId, position: i64) {
+        self.clocked_sequencer(writer, position, None);
+    }
+
+    fn clocked_sequencer(&mut self, writer: WriterId, position: i64, log_clock: Option<Micros>) {
         let state = SequencerState {
             position,
             topic_id: "id".to_owned(),
+            log_clock,
             lanes: Vec::new(),
         };
         self.put(writer, Subject::Sequencer, |wire, out| {
@@ -49,15 +54,9 @@ impl Topic {
             instrument_id: "X",
             window: bar.window,
         };
-        self.put(writer, subject, |wire, out| wire.encode_bar(&bar.bar(), out));
-    }
-
-    fn watermark(&mut self, writer: WriterId, saved: InstrumentWatermark) {
-        let subject = Subject::Watermark {
-            tenant_id: "t",
-            instrument_id: "X",
-        };
-        self.put(writer, subject, |wire, out| wire.encode_watermark(&saved, out));
+        self.put(writer, subject, |wire, out| {
+            wire.encode_window(&record(&bar, "trade"), out)
+        });
     }
 
     fn restore(&self) -> Result<(PartitionState, Option<i64>), RestoreError> {
@@ -76,8 +75,17 @@ impl Topic {
         self.restore()
             .unwrap()
             .0
-            .bars("t", "X", &mut |bar| offsets.push(bar.version.last_offset));
+            .bars("t", "X", &mut |bar, _| offsets.push(bar.version.last_offset));
         offsets
+    }
+}
+
+fn record<'a>(bar: &'a OwnedBar, product: &'a str) -> WindowRecord<'a> {
+    WindowRecord {
+        product,
+        mixed: false,
+        from_table: false,
+        bar: bar.bar(),
     }
 }
 
@@ -167,29 +175,48 @@ fn the_ordinal_is_above_every_one_seen_and_all_seen_keys_go_sequencers_first() {
 }
 
 #[test]
-fn a_window_that_the_watermark_has_forgotten_is_left_out() {
+fn a_window_that_the_log_clock_has_forgotten_is_left_out() {
     let mut topic = Topic::default();
     topic.window(A, 0, 5);
-    topic.watermark(
-        A,
-        InstrumentWatermark {
-            position: 10,
-            max_event_time: 390_000_000,
-            previous: None,
-        },
-    );
-    topic.sequencer(A, 10);
-    assert_eq!(topic.restored_offsets(), [0i64; 0]);
-    // The same watermark beyond the start does not count.
-    topic.watermark(
-        A,
-        InstrumentWatermark {
-            position: 11,
-            max_event_time: 390_000_000,
-            previous: None,
-        },
-    );
+    topic.clocked_sequencer(A, 10, Some(389_999_999));
     assert_eq!(topic.restored_offsets(), [5]);
+    assert_eq!(topic.restore().unwrap().0.log_clock(), Some(389_999_999));
+    topic.clocked_sequencer(A, 11, Some(390_000_000));
+    assert_eq!(topic.restored_offsets(), [0i64; 0]);
+}
+
+#[test]
+fn the_state_of_a_build_without_a_log_clock_is_refused() {
+    let mut topic = Topic::default();
+    let refused = topic.loader.record(b"m|1|000000000000000a|t|X", Some(b""));
+    assert!(matches!(refused, Err(RestoreError::OlderBuild(key)) if key.starts_with("m|")));
+    let lane = SequencerLane {
+        feed: "f".to_owned(),
+        raw_partition: 0,
+        position: RawPosition { offset: 1, index: 0 },
+    };
+    let state = SequencerState {
+        position: 1,
+        topic_id: "id".to_owned(),
+        log_clock: None,
+        lanes: vec![lane],
+    };
+    topic.put(A, Subject::Sequencer, |wire, out| wire.encode_sequencer(&state, out));
+    assert!(matches!(topic.restore(), Err(RestoreError::OlderBuild(key)) if key.starts_with("s|")));
+}
+
+#[test]
+fn a_window_of_an_unknown_product_is_refused() {
+    let mut topic = Topic::default();
+    topic.sequencer(A, 1);
+    let bar = bar(0, 1);
+    let subject = Subject::Window {
+        tenant_id: "t",
+        instrument_id: "X",
+        window: bar.window,
+    };
+    topic.put(A, subject, |wire, out| wire.encode_window(&record(&bar, "rt7"), out));
+    assert!(matches!(topic.restore(), Err(RestoreError::UnknownProduct(_, product)) if product == "rt7"));
 }
 
 #[test]
@@ -232,7 +259,9 @@ fn what_the_protocol_cannot_have_left_is_refused_with_its_key() {
         instrument_id: "X",
         window,
     };
-    topic.put(A, subject, |wire, out| wire.encode_bar(&bar(0, 1).bar(), out));
+    topic.put(A, subject, |wire, out| {
+        wire.encode_window(&record(&bar(0, 1), "trade"), out)
+    });
     assert!(matches!(topic.restore(), Err(RestoreError::KeyMismatch(_))));
 }
 

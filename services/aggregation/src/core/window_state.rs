@@ -1,11 +1,14 @@
-//! One window of one instrument: ticks in, a bar out.
+//! One window of one instrument: ticks in, a bar out, or word that the table has to make it.
 //!
 //! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact; the state
 //! after the tick at offset `n` is a function of the log up to `n`, so a bar's version tells its content (INV-1).
 //! A tick at or below the offset applied last is in already: that makes re-reading after a restart harmless.
+//! A window that is marked *from the table* makes no bar any more: each further tick of it, and its closing, takes the
+//! table's way. Marking one too many costs a query and no exactness, since the table holds every tick.
 //! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the window as it was.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, Turnover, Window};
+use codec::state::WindowRecord;
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, Product, Turnover, Window};
 
 use super::texts::{TextId, Texts};
 
@@ -69,8 +72,7 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Reads a tick. Every accepted tick counts, of kind `interval` too: a restated delivery interval is added beside
-    /// its first statement. Replacing it instead would take the earlier price out again, and this is the place for it.
+    /// Reads a tick.
     pub fn of(tick: &domain::Tick<'_>, offset: i64, texts: &mut Texts) -> Contribution {
         let volume = tick.volume.unwrap_or(Decimal::ZERO);
         Contribution {
@@ -94,6 +96,8 @@ impl Contribution {
 pub enum Added {
     /// It counts.
     Counted,
+    /// It takes the table's way.
+    ByTable,
     /// It was in already.
     Known,
     /// A sum would no longer fit its column.
@@ -116,7 +120,12 @@ pub struct WindowState {
     last_offset: i64,
     last_appended_at: Micros,
     market: TextId,
-    /// Passed by the watermark, or by the idle clock since its last tick.
+    /// Product of its last tick.
+    pub product: Product,
+    /// Ticks of more than one product lie in it.
+    pub mixed: bool,
+    from_table: bool,
+    /// By the log's clock, or by the idle clock since its last tick.
     pub closed: bool,
     /// Changed since its bar was sent last.
     pub bar_due: bool,
@@ -128,7 +137,7 @@ pub struct WindowState {
 
 impl WindowState {
     /// The window of its first tick.
-    pub fn new(start: Micros, tick: &Contribution) -> WindowState {
+    pub fn new(start: Micros, tick: &Contribution, product: Product, from_table: bool) -> WindowState {
         WindowState {
             start,
             first: tick.edge,
@@ -142,8 +151,11 @@ impl WindowState {
             last_offset: tick.offset,
             last_appended_at: tick.appended_at,
             market: tick.market,
+            product,
+            mixed: false,
+            from_table,
             closed: false,
-            bar_due: true,
+            bar_due: !from_table,
             state_due: true,
             saved: false,
         }
@@ -178,7 +190,51 @@ impl WindowState {
         Added::Counted
     }
 
-    /// The tick just added came after the log's watermark had passed the end. Stops counting at 2^31 − 1.
+    /// Marks the window, and takes note of a tick that goes to the table.
+    pub fn take_from_table(&mut self, tick: &Contribution) -> Added {
+        if tick.offset <= self.last_offset {
+            return Added::Known;
+        }
+        self.from_table = true;
+        // The bar is the table's business; the closing names the tick that came last.
+        self.last = tick.edge;
+        self.last_offset = tick.offset;
+        self.last_appended_at = self.last_appended_at.max(tick.appended_at);
+        self.bar_due = false;
+        self.state_due = true;
+        Added::ByTable
+    }
+
+    /// Whether its bar is the table's.
+    pub fn is_from_table(&self) -> bool {
+        self.from_table
+    }
+
+    /// Whether it holds another tick than the one at this offset. Of a state that is ahead of its position that may be a
+    /// later one, which is as good: both mark the window in the end.
+    pub fn holds_another(&self, offset: i64) -> bool {
+        offset > self.last_offset || self.trade_count > 1 || self.from_table
+    }
+
+    /// What is said when it closes and its bar is the table's.
+    pub fn closing<'a>(
+        &self,
+        (tenant_id, instrument_id): (&'a str, &'a str),
+        interval: Interval,
+        texts: &'a Texts,
+    ) -> Closing<'a> {
+        Closing {
+            tenant_id,
+            instrument_id,
+            interval,
+            origin: self.last.place.origin(texts),
+            event_time: self.last.time,
+            price: self.last.price,
+            last_offset: self.last_offset,
+        }
+    }
+
+    /// The tick just added came after the close by the log's clock. Stops counting at 2^31 − 1.
     pub fn revise(&mut self) {
         self.revision = self.revision.saturating_add(1);
     }
@@ -221,9 +277,21 @@ impl WindowState {
         }
     }
 
-    /// The state whose bar this was. It is owed to the new writer's own records, and its bar to nobody.
-    pub fn restored(bar: &Bar<'_>, texts: &mut Texts) -> WindowState {
-        WindowState {
+    /// As a record of the state topic.
+    pub fn record<'a>(&self, bar: Bar<'a>) -> WindowRecord<'a> {
+        WindowRecord {
+            product: self.product.name(),
+            mixed: self.mixed,
+            from_table: self.from_table,
+            bar,
+        }
+    }
+
+    /// The state that a record holds; `None` for a product that is not known. It is owed to the new writer's own records,
+    /// and its bar to nobody.
+    pub fn restored(record: &WindowRecord<'_>, texts: &mut Texts) -> Option<WindowState> {
+        let bar = &record.bar;
+        Some(WindowState {
             start: bar.window.start,
             first: Edge {
                 time: bar.open_time,
@@ -246,12 +314,41 @@ impl WindowState {
             last_offset: bar.version.last_offset,
             last_appended_at: bar.last_appended_at,
             market: texts.id(bar.market),
+            product: Product::from_name(record.product)?,
+            mixed: record.mixed,
+            from_table: record.from_table,
             closed: bar.version.closed,
             bar_due: false,
             state_due: true,
             saved: false,
-        }
+        })
     }
+}
+
+/// A window from the table has closed: its bar is wanted again, closed, as of its last tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Closing<'a> {
+    pub tenant_id: &'a str,
+    pub instrument_id: &'a str,
+    pub interval: Interval,
+    /// Of the tick that came last.
+    pub origin: Origin<'a>,
+    /// Of the tick that came last; it lies in the window.
+    pub event_time: Micros,
+    /// Of the tick that came last.
+    pub price: Decimal,
+    /// Enriched offset of the tick that came last.
+    pub last_offset: i64,
+}
+
+/// What leaves the windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown<'a> {
+    /// A bar made here.
+    Bar(&'a Bar<'a>),
+    /// A bar that the table makes.
+    Closing(&'a Closing<'a>),
 }
 
 /// The sum, or `None` where it would not fit `Decimal(38,8)`, whose bound is that of a turnover.

@@ -6,17 +6,15 @@ use proptest::prelude::*;
 
 fn tick(offset: i64, event_time: Micros, price: i64, volume: Option<i64>) -> LogTick {
     LogTick {
-        offset,
         feed: if offset % 2 == 0 { "b" } else { "a" },
-        raw_partition: 0,
-        raw_offset: offset,
-        index: 0,
-        instrument_id: "X",
-        event_time,
-        sequence: None,
         price,
         volume,
+        ..LogTick::trade(offset, event_time)
     }
+}
+
+fn window_of(tick: &Contribution) -> WindowState {
+    WindowState::new(0, tick, Product::Trade, false)
 }
 
 fn bar_of(ticks: &[LogTick]) -> OwnedBar {
@@ -25,7 +23,7 @@ fn bar_of(ticks: &[LogTick]) -> OwnedBar {
     for tick in ticks {
         let contribution = Contribution::of(&tick.tick(), tick.offset, &mut texts);
         match &mut window {
-            None => window = Some(WindowState::new(0, &contribution)),
+            None => window = Some(window_of(&contribution)),
             Some(window) => assert_ne!(window.add(&contribution, &texts), Added::Overflow),
         }
     }
@@ -88,7 +86,7 @@ fn equal_times_are_ordered_by_the_sequence_before_the_origin() {
 fn a_tick_that_is_in_already_changes_nothing() {
     let mut texts = Texts::default();
     let first = Contribution::of(&tick(5, 0, 100, Some(10)).tick(), 5, &mut texts);
-    let mut window = WindowState::new(0, &first);
+    let mut window = window_of(&first);
     let before = window.clone();
     assert_eq!(window.add(&first, &texts), Added::Known);
     assert_eq!(window, before);
@@ -100,7 +98,7 @@ fn a_sum_that_does_not_fit_refuses_the_tick_and_keeps_the_window() {
     let largest = 999_999_999_999_999_999;
     let contribution =
         |offset, texts: &mut Texts| Contribution::of(&tick(offset, 0, largest, Some(largest)).tick(), offset, texts);
-    let mut window = WindowState::new(0, &contribution(0, &mut texts));
+    let mut window = window_of(&contribution(0, &mut texts));
     let mut counted = 1;
     // One product is just below 10^36, so the hundredth would reach 10^38.
     for offset in 1..200 {
@@ -121,7 +119,7 @@ fn a_restored_window_gives_the_same_bar() {
     let mut texts = Texts::default();
     let mut first = tick(1, 3, -100, Some(10));
     first.sequence = Some(5);
-    let mut window = WindowState::new(0, &Contribution::of(&first.tick(), 1, &mut texts));
+    let mut window = window_of(&Contribution::of(&first.tick(), 1, &mut texts));
     assert_eq!(
         window.add(&Contribution::of(&tick(2, 1, 200, None).tick(), 2, &mut texts), &texts),
         Added::Counted
@@ -130,7 +128,7 @@ fn a_restored_window_gives_the_same_bar() {
     let bar = OwnedBar::from(&window.bar(("t", "X"), Interval::OneHour, &texts));
     let mut other_texts = Texts::default();
     other_texts.id("another feed came first here");
-    let restored = WindowState::restored(&bar.bar(), &mut other_texts);
+    let restored = WindowState::restored(&window.record(bar.bar()), &mut other_texts).unwrap();
     assert_eq!(
         OwnedBar::from(&restored.bar(("t", "X"), Interval::OneHour, &other_texts)),
         bar
@@ -142,4 +140,20 @@ fn a_restored_window_gives_the_same_bar() {
     window.add(&Contribution::of(&lower.tick(), 9, &mut other_texts), &other_texts);
     let bar = OwnedBar::from(&window.bar(("t", "X"), Interval::OneHour, &other_texts));
     assert_eq!(bar.close.raw.1, 1);
+}
+
+#[test]
+fn a_marked_window_makes_no_bar_and_closes_by_its_last_tick() {
+    let mut texts = Texts::default();
+    let mut window = window_of(&Contribution::of(&tick(1, 30, 100, None).tick(), 1, &mut texts));
+    assert!(!window.holds_another(1) && window.holds_another(2));
+    let second = Contribution::of(&tick(2, 10, 200, None).tick(), 2, &mut texts);
+    assert_eq!(window.take_from_table(&second), Added::ByTable);
+    assert_eq!(window.take_from_table(&second), Added::Known);
+    assert!(window.is_from_table() && !window.bar_due && window.holds_another(1));
+    let closing = window.closing(("t", "X"), Interval::OneHour, &texts);
+    assert_eq!(
+        (closing.last_offset, closing.event_time, closing.origin.offset),
+        (2, 10, 2)
+    );
 }

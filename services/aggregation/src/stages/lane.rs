@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use codec::Record;
-use domain::{Bar, Classified, EnrichedTick, ErrorClass, LateTick, Micros, RowRanges};
+use domain::{Classified, EnrichedTick, ErrorClass, LateTick, Micros, RowRanges};
 use stream::{DeadLetter, Io, Message, Outcome, Partition, StreamError};
 
 use super::outbox::{Outbox, Shared};
@@ -102,8 +102,10 @@ impl Lane {
             offset: message.offset,
             now,
         };
+        // A closing is told with the clock that closed it, this tick's append time included.
+        let clock = self.state.log_clock().max(Some(tick.appended_at));
         let mut outbox = Outbox::new(io, shared, self.partition.number);
-        let applied = self.state.apply(&arrived, &mut |bar: &Bar<'_>| outbox.bar(bar));
+        let applied = self.state.apply(&arrived, &mut |shown| outbox.show(shown, clock));
         match applied {
             Applied::Duplicate => {
                 outbox.finish()?;
@@ -111,8 +113,8 @@ impl Lane {
                 Ok(Outcome::Duplicate)
             }
             Applied::Counted(verdict) => {
-                if verdict.missed != 0 {
-                    outbox.late(&late_tick(&arrived, &verdict))?;
+                if verdict.by_table != 0 {
+                    outbox.late(&late_tick(&arrived, &verdict, clock))?;
                 }
                 outbox.finish()?;
                 count_revisions(&mut shared.tally.revisions, verdict.revised);
@@ -130,17 +132,21 @@ impl Lane {
             }
             Applied::TimeOutOfRange => {
                 outbox.finish()?;
-                let reason = format!("event time {} µs lies outside of all calendars", tick.event_time);
+                let reason = format!(
+                    "event time {} µs or append time {} µs lies outside of all calendars",
+                    tick.event_time, tick.appended_at
+                );
                 dead_letter(io, message, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
                 Ok(Outcome::DeadLettered)
             }
         }
     }
 
-    /// Shows idle instruments' ended windows as closed.
+    /// Shows ended windows as closed where no ticks come.
     pub fn close_idle(&mut self, io: &mut Io<'_>, shared: &mut Shared, now: Micros) -> Result<(), StreamError> {
+        let clock = self.state.log_clock();
         let mut outbox = Outbox::new(io, shared, self.partition.number);
-        self.state.close_idle(now, &mut |bar| outbox.bar(bar));
+        self.state.close_idle(now, &mut |shown| outbox.show(shown, clock));
         outbox.finish()
     }
 
@@ -175,15 +181,16 @@ impl Lane {
     fn begin_checkpoint(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<(), StreamError> {
         self.last_begun = Some(Instant::now());
         let wire = shared.wire.clone();
+        let clock = self.state.log_clock();
         let mut outbox = Outbox::new(io, shared, self.partition.number);
-        let snapshot = self.state.snapshot(&wire, &mut |bar| outbox.bar(bar));
+        let snapshot = self.state.snapshot(&wire, &mut |shown| outbox.show(shown, clock));
         outbox.finish()?;
         self.checkpoint = snapshot.map(|snapshot| Checkpoint::begin(snapshot, io.last_ticket()));
         Ok(())
     }
 }
 
-fn late_tick<'a>(arrived: &Arrived<'_, 'a>, verdict: &Verdict) -> LateTick<'a> {
+fn late_tick<'a>(arrived: &Arrived<'_, 'a>, verdict: &Verdict, clock: Option<Micros>) -> LateTick<'a> {
     let tick = arrived.tick;
     LateTick {
         origin: tick.origin,
@@ -192,10 +199,11 @@ fn late_tick<'a>(arrived: &Arrived<'_, 'a>, verdict: &Verdict) -> LateTick<'a> {
         event_time: tick.event_time,
         price: tick.price,
         volume: tick.volume,
-        missed_intervals: verdict.missed,
+        missed_intervals: verdict.by_table,
         // What is forgotten was closed before.
-        closed_intervals: verdict.missed,
-        watermark: verdict.watermark,
+        closed_intervals: verdict.closed,
+        is_close: false,
+        watermark: clock.unwrap_or(tick.appended_at),
         enriched_offset: arrived.offset,
     }
 }

@@ -1,10 +1,11 @@
-//! Sends bars, late ticks and state of one partition to the partition of the same number (INV-4).
+//! Sends bars, ticks and closings of windows from the table, and state of one partition to the partition of the same number (INV-4).
 
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Bar, LateTick, Micros};
 use stream::{Io, Output, StreamError};
 
 use crate::core::records::Records;
+use crate::core::window_state::{Closing, Shown};
 use crate::metrics::Tally;
 
 /// Where a worker writes.
@@ -50,8 +51,8 @@ impl Shared {
     }
 }
 
-/// The outputs of one partition. A failed send of a bar is kept until [`Outbox::finish`], since bars come out of a
-/// callback.
+/// The outputs of one partition. A failed send of what leaves the windows is kept until [`Outbox::finish`], since it comes
+/// out of a callback.
 pub struct Outbox<'a, 'io> {
     io: &'a mut Io<'io>,
     shared: &'a mut Shared,
@@ -70,14 +71,18 @@ impl<'a, 'io> Outbox<'a, 'io> {
         }
     }
 
-    /// Sends a bar.
-    pub fn bar(&mut self, bar: &Bar<'_>) {
+    /// Sends what leaves the windows; `clock` is the log clock.
+    pub fn show(&mut self, shown: Shown<'_>, clock: Option<Micros>) {
         if self.failure.is_none() {
-            self.failure = self.try_bar(bar).err();
+            let sent = match shown {
+                Shown::Bar(bar) => self.bar(bar),
+                Shown::Closing(closing) => self.closing(closing, clock),
+            };
+            self.failure = sent.err();
         }
     }
 
-    fn try_bar(&mut self, bar: &Bar<'_>) -> Result<(), StreamError> {
+    fn bar(&mut self, bar: &Bar<'_>) -> Result<(), StreamError> {
         self.shared.scratch.begin(bar.tenant_id, bar.instrument_id);
         self.shared.wire.encode_bar(bar, &mut self.shared.scratch.payload);
         if let Some(count) = self.shared.tally.bars.get_mut(bar.window.interval.index()) {
@@ -86,11 +91,34 @@ impl<'a, 'io> Outbox<'a, 'io> {
         self.send_scratch(Topic::Bars)
     }
 
-    /// Sends a late tick.
+    /// Sends a tick whose bars are the table's.
     pub fn late(&mut self, late: &LateTick<'_>) -> Result<(), StreamError> {
+        self.shared.tally.late += 1;
+        self.send_late(late)
+    }
+
+    /// `late_ticks` keeps no closing: its tick has come there before, so the writer takes it for a repetition.
+    fn closing(&mut self, closing: &Closing<'_>, clock: Option<Micros>) -> Result<(), StreamError> {
+        self.shared.tally.closings_by_table += 1;
+        let interval = 1 << closing.interval.index();
+        self.send_late(&LateTick {
+            origin: closing.origin,
+            tenant_id: closing.tenant_id,
+            instrument_id: closing.instrument_id,
+            event_time: closing.event_time,
+            price: closing.price,
+            volume: None,
+            missed_intervals: interval,
+            closed_intervals: interval,
+            is_close: true,
+            watermark: clock.unwrap_or(closing.event_time),
+            enriched_offset: closing.last_offset,
+        })
+    }
+
+    fn send_late(&mut self, late: &LateTick<'_>) -> Result<(), StreamError> {
         self.shared.scratch.begin(late.tenant_id, late.instrument_id);
         self.shared.wire.encode_late(late, &mut self.shared.scratch.payload);
-        self.shared.tally.late += 1;
         self.send_scratch(Topic::Late)
     }
 

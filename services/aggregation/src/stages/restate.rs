@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use super::outbox::{Outbox, Shared};
 use super::restate_rows::{Found, find, name_expired, name_refused};
 use crate::core::restate::{Answer, RestateRules, Restater, has_expired};
+use crate::core::window_state::Shown;
 use crate::metrics::{RestateMeters, Restated};
 
 /// Stage name in dead letters and metrics.
@@ -192,7 +193,7 @@ impl RestateHandler {
                 name_refused(partition, asked, "sum_overflow", "a sum of its ticks fits no column");
                 continue;
             };
-            outbox.bar(&bar);
+            outbox.show(Shown::Bar(&bar), None);
             if let Some(count) = restated.bars.get_mut(asked.window.interval.index()) {
                 *count += 1;
             }

@@ -1,6 +1,6 @@
 //! Reads the saved state of assigned partitions on a thread of its own: the poll loop never waits for it.
 //!
-//! Invariants: INV-3 (position and sequencer come from one record); a changed id of the enriched topic, or a position
+//! Invariants: INV-3 (position, sequencer and log clock come from one record); a changed id of the enriched topic, or a position
 //! outside of its log, is refused with the remedy, since offsets would then mean other ticks.
 //! Failure: a transient error goes to the worker, which starts again.
 
@@ -14,9 +14,9 @@ use stream::positions::{self, Reader};
 use stream::{Partition, StartAt, StreamError};
 use uuid::Uuid;
 
+use crate::core::log_clock::WindowRules;
 use crate::core::partition_state::PartitionState;
 use crate::core::restore::{NewOwner, RestoreError, StateLoader, Taken};
-use crate::core::watermark::WindowRules;
 
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -161,7 +161,11 @@ fn topic_id(bootstrap: &str, topic: &str) -> Result<String, StreamError> {
 fn refused(reader: &Reader, partition: &Partition, saved: &Partition, error: &RestoreError) -> StreamError {
     let (code, remedy) = match error {
         RestoreError::TopicChanged { .. } => (positions::TOPIC_ID_CHANGED, positions::in_a_new_generation(reader)),
-        RestoreError::UnknownKey(_) | RestoreError::Unreadable { .. } | RestoreError::KeyMismatch(_) => (
+        RestoreError::OlderBuild(_) => ("state_of_older_build", positions::in_a_new_generation(reader)),
+        RestoreError::UnknownKey(_)
+        | RestoreError::Unreadable { .. }
+        | RestoreError::UnknownProduct(..)
+        | RestoreError::KeyMismatch(_) => (
             "state_unreadable",
             format!(
                 "Start the version that wrote {saved}, or: {}",
@@ -174,7 +178,7 @@ fn refused(reader: &Reader, partition: &Partition, saved: &Partition, error: &Re
 
 #[cfg(test)]
 mod tests {
-    use domain::Classified;
+    use domain::{Classified, ErrorClass};
 
     use super::*;
 
@@ -194,6 +198,21 @@ mod tests {
         let refusal = start_at(&Reader::default(), &partition(), None, (4, 9)).unwrap_err();
         assert_eq!(refusal.code(), "state_missing");
         assert!(refusal.to_string().contains("begins at offset 4"), "{refusal}");
+    }
+
+    #[test]
+    fn the_state_of_an_older_build_is_refused_with_the_command_of_a_new_generation() {
+        let saved = Partition {
+            topic: "aggregation.state.v1".into(),
+            number: 2,
+        };
+        let error = RestoreError::OlderBuild("m|1|0a|t|X".to_owned());
+        let refusal = refused(&Reader::default(), &partition(), &saved, &error);
+        assert_eq!(refusal.code(), "state_of_older_build");
+        assert_eq!(refusal.class(), ErrorClass::Fatal);
+        for part in ["m|1|0a|t|X", "DATA_PROC_GENERATION=g2 dp topics create"] {
+            assert!(refusal.to_string().contains(part), "{refusal}");
+        }
     }
 
     #[test]

@@ -300,7 +300,7 @@ async fn seconds_to_the_table(scene: &Scene) -> anyhow::Result<Vec<f64>> {
 /// Bars that differ from what all ticks give.
 async fn wrong_bars(scene: &Scene) -> anyhow::Result<u64> {
     let connection = &scene.connection;
-    let mut reader = Reader::new(&connection.env);
+    let products = Products::read(&mut Reader::new(&connection.env));
     let rows = number(
         &scene.stores,
         &format!(
@@ -313,8 +313,8 @@ async fn wrong_bars(scene: &Scene) -> anyhow::Result<u64> {
         clickhouse: &scene.stores.clickhouse,
         names: &connection.names,
         gaps: &Gaps::default(),
-        products: &Products::read(&mut reader),
-        intervals: &crate::products::intervals(&mut reader)?,
+        intervals: &products.intervals(),
+        products: &products,
         parts: parts(rows),
         expired_before: &[],
     };

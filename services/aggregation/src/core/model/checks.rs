@@ -2,47 +2,60 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Interval, Micros};
-
 use super::fixtures::OwnedBar;
-use super::oracle::Expected;
+use super::oracle::{BarKey, Rows};
 use super::world::{Broker, Owner, World};
 
-pub fn check_bars(broker: &Broker, expected: &Expected) -> Result<(), String> {
-    let mut versions: BTreeMap<((String, Interval, Micros), u64), &OwnedBar> = BTreeMap::new();
+pub fn check_bars(broker: &Broker, rows: &Rows) -> Result<(), String> {
+    let mut versions: BTreeMap<(BarKey, u64), &OwnedBar> = BTreeMap::new();
     for bar in &broker.bars {
         let other = versions.insert((bar.key(), bar.version.as_u64()), bar);
         if other.is_some_and(|other| other != bar) {
             return Err(format!("one version, two contents: {bar:?} {other:?}"));
         }
     }
-    let newest: BTreeMap<(String, Interval, Micros), &OwnedBar> =
-        versions.into_iter().map(|((key, _), bar)| (key, bar)).collect();
-    if let Some(key) = newest.keys().find(|key| !expected.bars.contains_key(*key)) {
+    let newest: BTreeMap<BarKey, &OwnedBar> = versions.into_iter().map(|((key, _), bar)| (key, bar)).collect();
+    let expected = rows.keys();
+    if let Some(key) = newest.keys().find(|key| !expected.contains(*key)) {
         return Err(format!("a bar that nobody asked for: {key:?}"));
     }
-    for (key, wanted) in &expected.bars {
+    for key in expected.difference(&broker.not_restated) {
         let bar = newest.get(key).ok_or_else(|| format!("no bar {key:?}"))?;
-        let agrees = bar.prices.map(|p| p.unscaled()) == wanted.open_high_low_close
-            && (bar.volume, bar.turnover.0, bar.trade_count) == (wanted.volume, wanted.turnover, wanted.trade_count)
-            && (bar.open.raw, bar.close.raw) == (wanted.first_raw, wanted.last_raw)
-            && (bar.revision, bar.version.last_offset) == (wanted.revision, wanted.last_offset)
-            // An idle clock may have closed it; the log's close may not be missing.
-            && (bar.version.closed || !wanted.closed);
-        if !agrees {
+        let wanted = rows
+            .content(key, i64::MAX, bar.version.closed)
+            .ok_or_else(|| format!("no rows of {key:?}"))?;
+        if **bar != wanted {
             return Err(format!("{key:?}: expected {wanted:?}, newest {bar:?}"));
+        }
+        // An idle clock may have closed it; the log's close may not be missing.
+        if rows.is_closed(key) && !bar.version.closed {
+            return Err(format!("{key:?} is not closed"));
         }
     }
     Ok(())
 }
 
-pub fn check_late(broker: &Broker, expected: &Expected) -> Result<(), String> {
-    let mut late = broker.late.clone();
-    late.sort();
-    late.dedup();
-    (late == expected.late)
-        .then_some(())
-        .ok_or_else(|| format!("late ticks: expected {:?}, found {late:?}", expected.late))
+/// Whatever happens, everything takes the table's way that does so in a life without faults.
+pub fn check_late(broker: &Broker, undisturbed: &Broker) -> Result<(), String> {
+    let ticks = |broker: &Broker| {
+        let ticks = broker.late.iter().filter(|record| !record.is_close);
+        let mut bits: BTreeMap<i64, (u8, u8)> = BTreeMap::new();
+        for record in ticks {
+            let sum = bits.entry(record.enriched_offset).or_default();
+            *sum = (sum.0 | record.by_table, sum.1 | record.closed);
+        }
+        bits
+    };
+    let found = ticks(broker);
+    let is_missing = |(offset, (by_table, closed)): &(&i64, &(u8, u8))| {
+        found
+            .get(*offset)
+            .is_none_or(|found| found.0 & by_table != *by_table || found.1 & closed != *closed)
+    };
+    match ticks(undisturbed).iter().find(is_missing) {
+        None => Ok(()),
+        Some(missing) => Err(format!("late tick {missing:?}, found {:?}", found.get(missing.0))),
+    }
 }
 
 /// What a restore finds at the end is what the owner has in memory.
@@ -50,20 +63,30 @@ pub fn check_state(world: &mut World, owner: &Owner) -> Result<(), String> {
     let restored = world.start_owner();
     let bars = |owner: &Owner| {
         let mut bars = Vec::new();
-        for instrument_id in ["X", "Y", "Z"] {
-            owner
-                .state
-                .bars("t", instrument_id, &mut |bar| bars.push(OwnedBar::from(bar)));
+        for instrument_id in ["X", "Y", "Z", "M"] {
+            let show = &mut |bar: &domain::Bar<'_>, from_table| bars.push((OwnedBar::from(bar), from_table));
+            owner.state.bars("t", instrument_id, show);
         }
         bars
     };
     if !owner.position_saved
         || restored.next != world.log.len()
+        || restored.state.log_clock() != owner.state.log_clock()
         || restored.state.sequencer_state() != owner.state.sequencer_state()
     {
         return Err("the last checkpoint is not complete".to_owned());
     }
-    (bars(&restored) == bars(owner))
-        .then_some(())
-        .ok_or_else(|| "restored windows differ from those in memory".to_owned())
+    let (restored, in_memory) = (bars(&restored), bars(owner));
+    if restored == in_memory {
+        return Ok(());
+    }
+    let only = |some: &[(OwnedBar, bool)], others: &[(OwnedBar, bool)]| {
+        let only = some.iter().filter(|bar| !others.contains(bar));
+        only.cloned().collect::<Vec<_>>()
+    };
+    Err(format!(
+        "restored only: {:?}, in memory only: {:?}",
+        only(&restored, &in_memory),
+        only(&in_memory, &restored)
+    ))
 }

@@ -2,15 +2,22 @@
 
 use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, QualityFlags, Tick, Turnover, Window};
 
-use crate::core::watermark::WindowRules;
+use crate::core::log_clock::{Times, WindowRules};
 
 pub const SECOND: Micros = 1_000_000;
 
 pub const RULES: WindowRules = WindowRules {
     intervals: 0b11111,
-    watermark_delay: 30 * SECOND,
-    max_late: 300 * SECOND,
+    at_once: Times {
+        close_after: 30 * SECOND,
+        forget_after: 330 * SECOND,
+    },
+    after_interval: Times {
+        close_after: 900 * SECOND,
+        forget_after: 3600 * SECOND,
+    },
     idle_close: 120 * SECOND,
+    without: None,
 };
 
 /// SplitMix64: small, and the same everywhere.
@@ -46,6 +53,8 @@ pub struct LogTick {
     pub raw_offset: i64,
     pub index: i32,
     pub instrument_id: &'static str,
+    pub product: &'static str,
+    pub appended_at: Micros,
     pub event_time: Micros,
     pub sequence: Option<i64>,
     pub price: i64,
@@ -53,6 +62,32 @@ pub struct LogTick {
 }
 
 impl LogTick {
+    /// A trade of instrument X, appended when it happened.
+    pub fn trade(offset: i64, event_time: Micros) -> LogTick {
+        LogTick {
+            offset,
+            feed: "f",
+            raw_partition: 0,
+            raw_offset: offset,
+            index: 0,
+            instrument_id: "X",
+            product: "trade",
+            appended_at: event_time,
+            event_time,
+            sequence: None,
+            price: 100,
+            volume: Some(1),
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        if self.product == "trade" {
+            Kind::Trade
+        } else {
+            Kind::Interval
+        }
+    }
+
     pub fn origin(&self) -> Origin<'_> {
         Origin {
             feed: self.feed,
@@ -65,7 +100,7 @@ impl LogTick {
     pub fn tick(&self) -> Tick<'_> {
         Tick {
             origin: self.origin(),
-            appended_at: self.event_time + SECOND,
+            appended_at: self.appended_at,
             source_event_id: "e",
             correlation_id: "e",
             causation_id: None,
@@ -73,7 +108,7 @@ impl LogTick {
             instrument_id: self.instrument_id,
             symbol: None,
             market: "MISO",
-            kind: Kind::Trade,
+            kind: self.kind(),
             event_time: self.event_time,
             interval_end: None,
             price: Decimal::from_unscaled(self.price).unwrap(),
@@ -90,7 +125,7 @@ impl LogTick {
             zone: None,
             hub: None,
             market_status: None,
-            product: "trade",
+            product: self.product,
             version: None,
             source_system: "test",
             sequence: self.sequence,
@@ -126,39 +161,66 @@ pub fn log(random: &mut Random, ticks: usize) -> Vec<LogTick> {
     log
 }
 
+/// The append times of a lane never fall; those of two lanes know nothing of each other.
 fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usize) -> Vec<LogTick> {
-    let (mut time, mut raw_offset, mut index) = (1_700_000_000 * SECOND, 0, 0);
-    (0..ticks)
-        .map(|_| {
-            if random.chance(30) {
-                index += 1;
-            } else {
-                raw_offset += 1 + random.below(2) as i64;
-                index = 0;
-            }
-            time += random.below(40) as i64 * SECOND;
-            if random.chance(2) {
-                time += random.below(3600) as i64 * SECOND;
-            }
-            let late = match random.below(10) {
-                0 => random.below(1200) as i64,
-                1 | 2 => random.below(120) as i64,
-                _ => 0,
-            };
-            LogTick {
-                offset: 0,
-                feed,
-                raw_partition,
-                raw_offset,
-                index,
-                instrument_id: ["X", "Y", "Z"][random.below(3).min(random.below(3))],
-                event_time: time - late * SECOND,
-                sequence: random.chance(70).then(|| random.below(5) as i64 - 2),
-                price: random.below(2000) as i64 * 1_000_000 - 500_000_000,
-                volume: random.chance(80).then(|| random.below(50) as i64 * 10_000_000),
-            }
-        })
-        .collect()
+    let (mut appended_at, mut raw_offset, mut index) = (1_700_000_000 * SECOND, 0, 0);
+    let mut lane: Vec<LogTick> = Vec::new();
+    for _ in 0..ticks {
+        if random.chance(30) {
+            index += 1;
+        } else {
+            raw_offset += 1 + random.below(2) as i64;
+            index = 0;
+        }
+        appended_at += random.below(60) as i64 * SECOND;
+        if random.chance(6) {
+            appended_at += random.below(7200) as i64 * SECOND;
+        }
+        let (instrument_id, product) = match random.below(8) {
+            0..=2 => ("X", "trade"),
+            3..=5 => ("Y", "rt5"),
+            6 => ("Z", "da"),
+            _ => ("M", ["trade", "rt5"][random.below(2)]),
+        };
+        let mut event_time = appended_at + event_distance(random, product) * SECOND;
+        if random.chance(25)
+            && let Some(earlier) = lane.get(random.below(lane.len().max(1)))
+        {
+            event_time = earlier.event_time;
+        }
+        let grid = match product {
+            "rt5" => 300 * SECOND,
+            "da" => 3600 * SECOND,
+            _ => 1,
+        };
+        lane.push(LogTick {
+            offset: 0,
+            feed,
+            raw_partition,
+            raw_offset,
+            index,
+            instrument_id,
+            product,
+            appended_at,
+            event_time: event_time - event_time.rem_euclid(grid),
+            sequence: random.chance(50).then(|| random.below(5) as i64 - 2),
+            price: random.below(2000) as i64 * 1_000_000 - 500_000_000,
+            volume: random.chance(80).then(|| random.below(50) as i64 * 10_000_000),
+        });
+    }
+    lane
+}
+
+/// Seconds from the append time to the event: as usual for the product, or far from it.
+fn event_distance(random: &mut Random, product: &str) -> i64 {
+    match (random.below(12), product) {
+        (0, _) => -(random.below(90_000) as i64),
+        (1, _) => random.below(3600) as i64,
+        (2 | 3, _) => -(random.below(1200) as i64),
+        (_, "rt5") => -300 - random.below(600) as i64,
+        (_, "da") => random.below(86_400) as i64,
+        _ => -(random.below(5) as i64),
+    }
 }
 
 /// The first or the last tick of a bar.
@@ -171,6 +233,11 @@ pub struct OwnedEdge {
 }
 
 impl OwnedEdge {
+    /// That of a tick.
+    pub fn of_tick(tick: &LogTick) -> OwnedEdge {
+        OwnedEdge::of(tick.event_time, tick.sequence, &tick.origin())
+    }
+
     /// The first tick of a feed.
     pub fn first_of(feed: &str, time: Micros) -> OwnedEdge {
         let feed = feed.to_owned();

@@ -1,115 +1,149 @@
 //! What the bars of a log are, recomputed the slow way: first occurrences by a set of origins, windows by sorting.
+//!
+//! [`Rows::content`] also stands for the SQL of the second stage: a pure function of the rows up to an offset.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Interval, Micros};
+use domain::{BarVersion, Decimal, Interval, Micros, Turnover, Window};
 
-use super::fixtures::{LogTick, RULES};
+use super::fixtures::{LogTick, OwnedBar, OwnedEdge, RULES, SECOND};
 
-type BarKey = (String, Interval, Micros);
+pub type BarKey = (String, Interval, Micros);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedBar {
-    pub open_high_low_close: [i64; 4],
-    pub volume: i128,
-    pub turnover: i128,
-    pub trade_count: i64,
-    pub first_raw: (i32, i64, i32),
-    pub last_raw: (i32, i64, i32),
-    pub revision: i32,
-    pub last_offset: i64,
-    /// The log's watermark has passed the end.
-    pub closed: bool,
+/// A row of the enriched table, and the log clock when it was accepted.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub tick: LogTick,
+    pub clock: Micros,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ExpectedLate {
-    pub enriched_offset: i64,
-    pub missed: u8,
-    pub watermark: Micros,
-}
-
-#[derive(Debug, Default)]
-pub struct Expected {
-    pub bars: BTreeMap<BarKey, ExpectedBar>,
-    pub late: Vec<ExpectedLate>,
-    pub accepted: usize,
-}
-
-pub fn recompute(log: &[LogTick]) -> Expected {
-    let mut seen = BTreeSet::new();
-    let mut newest: BTreeMap<&str, Micros> = BTreeMap::new();
-    let mut counted: BTreeMap<BarKey, Vec<(&LogTick, bool)>> = BTreeMap::new();
-    let mut expected = Expected::default();
-    for tick in log {
-        if !seen.insert(tick.origin()) {
-            continue;
+impl Row {
+    /// (nominal length, close after, forget after) in seconds, written down here once more.
+    fn times(&self) -> (i64, i64) {
+        match self.tick.product {
+            "trade" => (0, 30),
+            "da" => (3600, 30),
+            "rt5" => (300, 900),
+            other => unreachable!("{other}"),
         }
-        expected.accepted += 1;
-        let max = newest.entry(tick.instrument_id).or_insert(tick.event_time);
-        *max = (*max).max(tick.event_time);
-        let watermark = *max - RULES.watermark_delay;
-        let mut missed = 0;
-        for (bit, interval) in Interval::ALL.into_iter().enumerate() {
-            let length = interval.micros();
-            let start = tick.event_time.div_euclid(length) * length;
-            if watermark >= start + length + RULES.max_late {
-                missed |= 1 << bit;
-            } else {
-                let key = (tick.instrument_id.to_owned(), interval, start);
-                counted
-                    .entry(key)
-                    .or_default()
-                    .push((tick, watermark >= start + length));
+    }
+
+    pub fn is_in(&self, (instrument_id, interval, start): &BarKey) -> bool {
+        let length = interval.micros();
+        self.tick.instrument_id == instrument_id
+            && self.tick.event_time.div_euclid(length) * length == *start
+            && length >= self.times().0 * SECOND
+    }
+
+    /// Whether the window that ends then had closed when the row was accepted.
+    fn is_after_close(&self, end: Micros, clock: Micros) -> bool {
+        clock >= end + self.times().1 * SECOND
+    }
+}
+
+/// The accepted ticks of a log.
+pub struct Rows(pub Vec<Row>);
+
+impl Rows {
+    pub fn of(log: &[LogTick]) -> Rows {
+        let (mut seen, mut clock) = (BTreeSet::new(), Micros::MIN);
+        let mut rows = Vec::new();
+        for tick in log {
+            if seen.insert(tick.origin()) {
+                clock = clock.max(tick.appended_at);
+                rows.push(Row {
+                    tick: tick.clone(),
+                    clock,
+                });
             }
         }
-        if missed != 0 {
-            expected.late.push(ExpectedLate {
-                enriched_offset: tick.offset,
-                missed,
-                watermark,
-            });
+        Rows(rows)
+    }
+
+    /// Every bar that the rows ask for.
+    pub fn keys(&self) -> BTreeSet<BarKey> {
+        let mut keys = BTreeSet::new();
+        for row in &self.0 {
+            for interval in Interval::ALL
+                .into_iter()
+                .filter(|i| RULES.intervals >> i.index() & 1 == 1)
+            {
+                let start = row.tick.event_time.div_euclid(interval.micros()) * interval.micros();
+                let key = (row.tick.instrument_id.to_owned(), interval, start);
+                if row.is_in(&key) {
+                    keys.insert(key);
+                }
+            }
         }
+        keys
     }
-    for (key, ticks) in counted {
-        let closed = newest[key.0.as_str()] - RULES.watermark_delay >= key.2 + key.1.micros();
-        expected.bars.insert(key, bar(ticks, closed));
+
+    /// The clock at the end, and whether the bar has closed by it.
+    pub fn is_closed(&self, key: &BarKey) -> bool {
+        let clock = self.0.last().map_or(Micros::MIN, |row| row.clock);
+        let last = self.0.iter().rfind(|row| row.is_in(key));
+        last.is_some_and(|row| row.is_after_close(key.2 + key.1.micros(), clock))
     }
-    expected
+
+    /// The bar of the rows up to this offset: of an interval's prices the last origin stands.
+    pub fn content(&self, key: &BarKey, upto: i64, closed: bool) -> Option<OwnedBar> {
+        let rows: Vec<&Row> = self
+            .0
+            .iter()
+            .filter(|row| row.tick.offset <= upto && row.is_in(key))
+            .collect();
+        let end = key.2 + key.1.micros();
+        let revision = rows.iter().filter(|row| row.is_after_close(end, row.clock)).count() as i32;
+        let last_appended_at = rows.iter().map(|row| row.tick.appended_at).max()?;
+        let last_offset = rows.iter().map(|row| row.tick.offset).max()?;
+        let mut standing: BTreeMap<(&str, Micros), &LogTick> = BTreeMap::new();
+        let mut ticks: Vec<&LogTick> = Vec::new();
+        for Row { tick, .. } in rows {
+            if tick.product == "trade" {
+                ticks.push(tick);
+                continue;
+            }
+            let stands = standing.entry((tick.product, tick.event_time)).or_insert(tick);
+            if place(tick) > place(stands) {
+                *stands = tick;
+            }
+        }
+        ticks.extend(standing.into_values());
+        // A missing sequence is below every given one.
+        ticks.sort_by_key(|tick| (tick.event_time, tick.sequence, place(tick)));
+        let (first, last) = (ticks.first()?, ticks.last()?);
+        let volume = |t: &LogTick| i128::from(t.volume.unwrap_or(0));
+        let (sum, turnover) = (
+            ticks.iter().map(|t| volume(t)).sum(),
+            Turnover(ticks.iter().map(|t| volume(t) * i128::from(t.price)).sum()),
+        );
+        let prices = [
+            first.price,
+            ticks.iter().map(|t| t.price).max()?,
+            ticks.iter().map(|t| t.price).min()?,
+            last.price,
+        ];
+        Some(OwnedBar {
+            instrument_id: key.0.clone(),
+            window: Window {
+                interval: key.1,
+                start: key.2,
+            },
+            market: "MISO".to_owned(),
+            prices: prices.map(|price| Decimal::from_unscaled(price).unwrap()),
+            volume: sum,
+            turnover,
+            vwap: turnover.vwap(sum),
+            trade_count: ticks.len() as i64,
+            open: OwnedEdge::of_tick(first),
+            close: OwnedEdge::of_tick(last),
+            revision,
+            version: BarVersion { last_offset, closed },
+            last_appended_at,
+        })
+    }
 }
 
-fn bar(ticks: Vec<(&LogTick, bool)>, closed: bool) -> ExpectedBar {
-    let last_offset = ticks.iter().map(|(t, _)| t.offset).max().unwrap();
-    let revision = ticks.iter().filter(|(_, revised)| *revised).count() as i32;
-    let mut ticks: Vec<&LogTick> = ticks.into_iter().map(|(t, _)| t).collect();
-    // A tick without a sequence comes before those with one.
-    let sequence = |t: &LogTick| t.sequence.map_or(i128::MIN, i128::from);
-    ticks.sort_by_key(|t| {
-        (
-            t.event_time,
-            sequence(t),
-            t.feed,
-            t.raw_partition,
-            t.raw_offset,
-            t.index,
-        )
-    });
-    let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
-    let volume = |t: &LogTick| i128::from(t.volume.unwrap_or(0));
-    ExpectedBar {
-        open_high_low_close: [
-            first.price,
-            ticks.iter().map(|t| t.price).max().unwrap(),
-            ticks.iter().map(|t| t.price).min().unwrap(),
-            last.price,
-        ],
-        volume: ticks.iter().map(|t| volume(t)).sum(),
-        turnover: ticks.iter().map(|t| volume(t) * i128::from(t.price)).sum(),
-        trade_count: ticks.len() as i64,
-        first_raw: (first.raw_partition, first.raw_offset, first.index),
-        last_raw: (last.raw_partition, last.raw_offset, last.index),
-        revision,
-        last_offset,
-        closed,
-    }
+fn place(tick: &LogTick) -> (&str, i32, i64, i32) {
+    (tick.feed, tick.raw_partition, tick.raw_offset, tick.index)
 }
