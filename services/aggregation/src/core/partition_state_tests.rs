@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::model::fixtures::{LogTick, OwnedBar, RULES, Random, SECOND, log};
 use crate::core::model::oracle::Rows;
+use domain::Window;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
