@@ -21,7 +21,7 @@ pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) 
     let made = kept().filter(|interval| rules.makes(*interval));
     let bits = made.fold(0u8, |bits, interval| bits | 1 << interval.index());
     // The longest window ends last, or with the others.
-    kept().last().is_none_or(is_dropped).then_some(Verdict {
+    kept().next_back().is_none_or(is_dropped).then_some(Verdict {
         by_table: bits,
         closed: bits,
         ..Verdict::default()
