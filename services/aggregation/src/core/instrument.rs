@@ -12,6 +12,7 @@ use domain::instrument::KEY_SEPARATOR;
 use domain::{Interval, Micros, Product, Tick, Window};
 
 use super::log_clock::{LogClock, Rule, WindowRules};
+use super::reach::{Reached, boundary, dropped_at};
 use super::texts::Texts;
 use super::window_state::{Added, Contribution, Shown, WindowState};
 
@@ -335,47 +336,6 @@ pub struct Effects<'a> {
     pub forget: &'a mut dyn FnMut((&str, &str), Window),
 }
 
-/// What a tick that is too late for every window comes to, told without any state; `None` where one may still count it.
-pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) -> Option<Verdict> {
-    let product = Product::of(tick.product, tick.kind);
-    let kept = || {
-        Interval::ALL
-            .into_iter()
-            .filter(|interval| rules.keeps(*interval, product))
-    };
-    let is_dropped =
-        |interval: Interval| Reached::of(rules, clock, interval.window_of(tick.event_time), product).dropped;
-    let made = kept().filter(|interval| rules.makes(*interval));
-    let bits = made.fold(0u8, |bits, interval| bits | 1 << interval.index());
-    // The longest window ends last, or with the others.
-    kept().last().is_none_or(is_dropped).then_some(Verdict {
-        by_table: bits,
-        closed: bits,
-        ..Verdict::default()
-    })
-}
-
-/// How far the clock is beyond a window, by the times of a product.
-#[derive(Debug, Clone, Copy)]
-struct Reached {
-    closed: bool,
-    /// A further tick takes the table's way.
-    forgotten: bool,
-    /// Nothing remembers that such a tick came.
-    dropped: bool,
-}
-
-impl Reached {
-    fn of(rules: &WindowRules, clock: &LogClock, window: Window, product: Product) -> Reached {
-        let times = rules.times(product);
-        Reached {
-            closed: clock.has_reached(window.end().saturating_add(times.close_after)),
-            forgotten: clock.has_reached(window.end().saturating_add(times.forget_after)),
-            dropped: clock.has_reached(dropped_at(rules, window, product)),
-        }
-    }
-}
-
 /// How a window takes a tick.
 struct Way {
     product: Product,
@@ -387,25 +347,6 @@ fn close(state: &mut WindowState) {
     state.closed = true;
     state.state_due = true;
     state.bar_due = !state.is_from_table();
-}
-
-/// When memory of a window ends. The longest one stays for as long as a window of any product inside it may.
-fn dropped_at(rules: &WindowRules, window: Window, product: Product) -> Micros {
-    let forget_after = if rules.longest() == Some(window.interval) {
-        rules.longest_forget()
-    } else {
-        rules.times(product).forget_after
-    };
-    window.end().saturating_add(forget_after)
-}
-
-/// The next time that means something to this window. One that an idle close shows as closed has its close still before it.
-fn boundary(rules: &WindowRules, window: Window, state: &WindowState) -> Micros {
-    if state.closed {
-        dropped_at(rules, window, state.product)
-    } else {
-        window.end().saturating_add(rules.times(state.product).close_after)
-    }
 }
 
 fn split(key: &str, tenant_length: usize) -> (&str, &str) {

@@ -10,9 +10,11 @@ pub mod checkpoint;
 pub mod instrument;
 pub mod log_clock;
 pub mod partition_state;
+mod reach;
 pub mod records;
 pub mod restate;
 pub mod restore;
+mod saving;
 pub mod texts;
 pub mod window_state;
 

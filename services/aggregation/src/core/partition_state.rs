@@ -12,14 +12,16 @@ use std::collections::BinaryHeap;
 use codec::Wire;
 use codec::state::{SequencerState, WindowRecord};
 use domain::instrument::KEY_SEPARATOR;
-use domain::{Bar, Interval, LastOrigin, Micros, Window};
+use domain::{Bar, Interval, LastOrigin, Micros};
 use rustc_hash::{FxHashMap, FxHashSet};
 use stream::Sequencer;
 
 use super::checkpoint::Snapshot;
-use super::instrument::{Arrived, Effects, Instrument, Verdict, wholly_forgotten};
+use super::instrument::{Arrived, Effects, Instrument, Verdict};
 use super::log_clock::{LogClock, Rule, WindowRules};
+use super::reach::wholly_forgotten;
 use super::records::{Records, StateKey, Subject, WriterId, to_lanes, to_sequencer};
+use super::saving::Saving;
 use super::texts::Texts;
 use super::window_state::{Shown, WindowState};
 
@@ -390,44 +392,6 @@ fn counts_of<'i>(instruments: impl Iterator<Item = &'i Instrument>) -> [WindowCo
         }
     }
     counts
-}
-
-/// One checkpoint being encoded.
-struct Saving<'a> {
-    rules: &'a WindowRules,
-    writer: WriterId,
-    texts: &'a Texts,
-    wire: &'a Wire,
-}
-
-impl Saving<'_> {
-    fn instrument(&self, instrument: &mut Instrument, state: &mut Records, show: &mut dyn FnMut(Shown<'_>)) {
-        let key = instrument.key().to_owned();
-        let (tenant_id, instrument_id) = key.split_once(KEY_SEPARATOR).unwrap_or((&key, ""));
-        for (interval, window) in instrument.windows_mut() {
-            let bar = window.bar((tenant_id, instrument_id), interval, self.texts);
-            if std::mem::take(&mut window.bar_due) && self.rules.makes(interval) {
-                show(Shown::Bar(&bar));
-            }
-            if std::mem::take(&mut window.state_due) {
-                let subject = Subject::Window {
-                    tenant_id,
-                    instrument_id,
-                    window: Window {
-                        interval,
-                        start: window.start,
-                    },
-                };
-                let key = StateKey {
-                    writer: self.writer,
-                    subject,
-                };
-                let record = window.record(bar);
-                state.push(key, |out| self.wire.encode_window(&record, out));
-                window.saved = true;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::model::fixtures::{LogTick, OwnedBar, RULES, Random, SECOND, log};
 use crate::core::model::oracle::Rows;
+use domain::Window;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -376,6 +377,8 @@ fn a_time_outside_of_all_calendars_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Any order of rows and event times, any repetitions: a bar whose newest version the stream made is that of the naive
     /// recomputation, and whatever the stream did not count is named with its windows.
     #[test]

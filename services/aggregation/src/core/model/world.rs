@@ -373,7 +373,7 @@ impl World {
             0..=3 => {
                 // A row is read from the enriched log, so the table never has more than was read by someone.
                 let end = self.log.last().map_or(0, |tick| tick.offset + 1);
-                broker.table_end = end.min(broker.table_end + self.random.below(30) as i64);
+                broker.table_end = end.min(broker.table_end + self.random.below(4) as i64);
             }
             4..=6 => {
                 let one = self.random.below(self.restaters.len());
@@ -384,10 +384,13 @@ impl World {
                 let one = self.random.below(self.restaters.len());
                 self.restaters[one].deliver(broker, self.random.below(10));
             }
-            10 if self.restaters.len() < 3 => self.restaters.push(Restater::start(broker)),
+            10 if self.restaters.len() < 3 && self.random.chance(50) => self.restaters.push(Restater::start(broker)),
             10 => {
                 let one = self.random.below(self.restaters.len());
                 self.restaters.remove(one).crash(broker, &mut self.random);
+                if self.restaters.is_empty() {
+                    self.restaters.push(Restater::start(broker));
+                }
             }
             _ if self.random.chance(3) => {
                 broker.table_start = broker.table_end.min(broker.table_start + self.random.below(20) as i64);
