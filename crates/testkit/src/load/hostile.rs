@@ -9,8 +9,8 @@ use crate::random::Random;
 const YEAR: i64 = 365 * 86_400_000;
 const SIX_DAYS: i64 = 6 * 86_400_000;
 
-/// The message, spoiled.
-pub(super) fn spoiled(random: &mut Random, sound: Made) -> Made {
+/// The message, spoiled; `now` in milliseconds since 1970.
+pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
     let text = sound.payload.clone().unwrap_or_default();
     let (key, headers) = (sound.key.clone(), Vec::new());
     let with = |payload: Vec<u8>| Made {
@@ -46,13 +46,13 @@ pub(super) fn spoiled(random: &mut Random, sound: Made) -> Made {
             let start = String::from_utf8_lossy(&text[..text.len() - 1]).into_owned();
             with(format!("{start},\"correlation_id\":\"{}", "c".repeat(900_000)).into_bytes())
         }
-        10 if !String::from_utf8_lossy(&text).contains("day_ahead") => with(ahead(&text, SIX_DAYS)),
-        _ => with(ahead(&text, YEAR)),
+        10 if !String::from_utf8_lossy(&text).contains("day_ahead") => with(stamped(&text, now + SIX_DAYS)),
+        _ => with(stamped(&text, now + YEAR)),
     }
 }
 
 /// In both shapes the last `timestamp` is the tick's, in milliseconds.
-fn ahead(text: &[u8], milliseconds: i64) -> Vec<u8> {
+fn stamped(text: &[u8], time: i64) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let Some((before, after)) = text.rsplit_once("timestamp") else {
         return Vec::new();
@@ -62,10 +62,5 @@ fn ahead(text: &[u8], milliseconds: i64) -> Vec<u8> {
         .skip_while(|c| !c.is_ascii_digit())
         .take_while(char::is_ascii_digit)
         .collect();
-    let time: i64 = digits.parse().unwrap_or_default();
-    format!(
-        "{before}timestamp{}",
-        after.replacen(&digits, &(time + milliseconds).to_string(), 1)
-    )
-    .into_bytes()
+    format!("{before}timestamp{}", after.replacen(&digits, &time.to_string(), 1)).into_bytes()
 }

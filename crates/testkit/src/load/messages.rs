@@ -49,7 +49,7 @@ impl Maker {
             let said = self.say(now);
             return match self.random.below(3) {
                 0 => Said { price: None, ..said }.sent_at(now),
-                _ => hostile::spoiled(&mut self.random, said.sent_at(now)),
+                _ => hostile::spoiled(&mut self.random, said.sent_at(now), now),
             };
         }
         self.ledger.ticks += 1;
@@ -135,7 +135,7 @@ mod tests {
             rate: 1,
         });
         let now = 1_790_000_000_000;
-        let records: Vec<Record> = (0..5_000)
+        let records: Vec<Record> = (0..40_000)
             .map(|offset| {
                 let made = maker.next(now + offset);
                 Record {
