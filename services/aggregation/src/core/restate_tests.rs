@@ -23,6 +23,7 @@ fn late(instrument_id: &str, enriched_offset: i64, event_time: Micros, missed: u
         volume: None,
         missed_intervals: missed,
         closed_intervals: closed,
+        is_close: false,
         watermark: 0,
         enriched_offset,
     }
