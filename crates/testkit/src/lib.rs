@@ -16,6 +16,7 @@ pub mod load;
 pub mod numbers;
 mod objects;
 pub mod parse;
+mod products;
 pub mod proxy;
 pub mod random;
 pub mod stores;

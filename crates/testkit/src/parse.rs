@@ -6,13 +6,11 @@ use crate::avro::Schema;
 use crate::kafka::Record;
 use crate::numbers::at_scale_8;
 use crate::objects::{Object, any, inner, object, string};
+use crate::products::{TEN_MINUTES, furthest, product};
 use crate::times::micros;
 
 const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
 const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
-const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
-const TEN_MINUTES: i64 = 600 * 1_000_000;
-const HOUR: i64 = 3600 * 1_000_000;
 const MEBIBYTE: usize = 1024 * 1024;
 
 /// A tick that ought to exist.
@@ -390,30 +388,6 @@ fn shape_b(top: &Object) -> Result<Fields, Refusal> {
             && string(top, "schema_version").is_some_and(|version| version == "1" || version.starts_with("1."))
             && string(&payload, "source_system").is_some(),
     })
-}
-
-/// The product that a producer names: the known ones in any spelling, any other as it is.
-fn product(named: Option<&str>, market: &str) -> String {
-    let Some(named) = named.map(str::trim).filter(|name| !name.is_empty()) else {
-        return "trade".to_owned();
-    };
-    let plain = named.to_lowercase().replace(['_', '-', ' '], "");
-    match plain.as_str() {
-        "dayahead" => "da".to_owned(),
-        "realtime" if market.trim().eq_ignore_ascii_case("ercot") => "rt15".to_owned(),
-        "realtime" => "rt5".to_owned(),
-        "da" | "rt5" | "rt15" | "rth" | "exante" | "trade" => plain,
-        _ => named.to_owned(),
-    }
-}
-
-// How far ahead of its append a price may be. CAISO publishes the prices of its 15-minute market before their intervals.
-fn furthest(market: &str, product: &str) -> i64 {
-    match product {
-        "da" => NINE_DAYS,
-        "rt15" if market.eq_ignore_ascii_case("caiso") => HOUR,
-        _ => TEN_MINUTES,
-    }
 }
 
 #[cfg(test)]

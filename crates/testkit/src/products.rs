@@ -1,0 +1,29 @@
+//! What products mean: their names, and how far ahead of its append a price may be.
+
+const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
+pub(crate) const TEN_MINUTES: i64 = 600 * 1_000_000;
+const HOUR: i64 = 3600 * 1_000_000;
+
+/// The product that a producer names: the known ones in any spelling, any other as it is.
+pub(crate) fn product(named: Option<&str>, market: &str) -> String {
+    let Some(named) = named.map(str::trim).filter(|name| !name.is_empty()) else {
+        return "trade".to_owned();
+    };
+    let plain = named.to_lowercase().replace(['_', '-', ' '], "");
+    match plain.as_str() {
+        "dayahead" => "da".to_owned(),
+        "realtime" if market.trim().eq_ignore_ascii_case("ercot") => "rt15".to_owned(),
+        "realtime" => "rt5".to_owned(),
+        "da" | "rt5" | "rt15" | "rth" | "exante" | "trade" => plain,
+        _ => named.to_owned(),
+    }
+}
+
+/// How far ahead of its append a price may be. CAISO publishes the prices of its 15-minute market before their intervals.
+pub(crate) fn furthest(market: &str, product: &str) -> i64 {
+    match product {
+        "da" => NINE_DAYS,
+        "rt15" if market.eq_ignore_ascii_case("caiso") => HOUR,
+        _ => TEN_MINUTES,
+    }
+}
