@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use domain::{Micros, RowRanges};
+use domain::{Micros, Origin, RowRanges};
 use tokio::runtime::Handle;
 
-use super::lane::{BatchLimits, Lane, Step, accept};
+use super::lane::{BatchLimits, Lane, Step};
 use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
 use crate::dead_letter::DeadLetter;
 use crate::kafka::describe::remembered_ids;
 use crate::metrics::{self, TableMeters};
 use crate::positions::{self, check_range};
-use crate::worker::{Handler, Io};
+use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
 use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 
 /// A topic and the table that its messages become rows of.
@@ -333,7 +333,14 @@ impl Handler for TableWriter {
         let Some((sequencer, rows)) = active.lane.intake(message.offset) else {
             return Ok(Outcome::NotOurs);
         };
-        let encoded = route.route.encoder.encode(message, &mut accept(sequencer), rows);
+        let mut accept = |origin: &Origin<'_>| match io.origin_flaw(origin).map_err(RowError::Later)? {
+            Some(message) => Err(RowError::Bad(BadRow {
+                code: FOREIGN_ORIGIN,
+                message,
+            })),
+            None => Ok(sequencer.accept(origin.feed, origin.partition, origin.position())),
+        };
+        let encoded = route.route.encoder.encode(message, &mut accept, rows);
         let outcome = match encoded {
             Ok(RowOutcome::Written { appended_at }) => {
                 active.newest_appended_at = appended_at;

@@ -13,7 +13,7 @@ pub mod lane;
 #[allow(clippy::unwrap_used)]
 mod model;
 
-use domain::{Claim, Micros, Position, RawPosition};
+use domain::{Claim, Micros, Origin, Position};
 use futures_util::future::BoxFuture;
 
 use crate::{Message, StreamError};
@@ -111,8 +111,8 @@ pub struct BadRow {
     pub message: String,
 }
 
-/// Asks the lane's sequencer about (feed, raw partition, position).
-pub type Accept<'a> = dyn FnMut(&str, i32, RawPosition) -> bool + 'a;
+/// Asks whether a tick of this origin is new; an origin that cannot exist is a bad row.
+pub type Accept<'a> = dyn FnMut(&Origin<'_>) -> Result<bool, RowError> + 'a;
 
 /// Turns messages of one topic into rows of one table.
 pub trait RowEncoder {
