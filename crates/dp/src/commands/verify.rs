@@ -12,7 +12,7 @@ use crate::verify::{self, VerifyOptions};
 ///
 /// Reads the raw topics once more with normalization's own rules, and compares: dead letters, market_ticks,
 /// enriched_ticks, late_ticks, bars (recomputed in SQL), the latest prices in Postgres and Redis. A row that was lost,
-/// doubled or changed is named with both values. Nothing is mended.
+/// doubled or changed is named with both values. Nothing is changed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 everything agrees; 1 something differs, or the system is not quiet; 2 a server \

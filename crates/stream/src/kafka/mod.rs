@@ -22,7 +22,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::StreamError;
 
-/// Sorts a client error: what can heal by itself is transient, what an operator must mend is fatal.
+/// Sorts a client error: what can heal by itself is transient, what only an operator can correct is fatal.
 /// Code of a question about a topic or a partition that does not exist.
 pub const NO_SUCH_PARTITION: &str = "no_such_partition";
 

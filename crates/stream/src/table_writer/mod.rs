@@ -12,6 +12,7 @@ pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
+mod report;
 
 use domain::{Claim, Micros, Origin, Position};
 use futures_util::future::BoxFuture;
@@ -59,7 +60,7 @@ pub enum InsertError {
     #[error("another writer has claimed this partition")]
     Fenced,
     /// The server said why it took none of the rows, and trying again alone will not help: a column changed by hand, a
-    /// user without rights. The lane goes on trying, so that it heals when somebody has mended it.
+    /// user without rights. The lane goes on trying, so that it heals when somebody has corrected it.
     #[error("{0}")]
     Refused(String),
     /// Anything else: the rows may be there or not.
