@@ -68,6 +68,9 @@ impl Probe {
     /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
+        if !takes_connections(&self.bootstrap) {
+            return Err(self.nobody_there());
+        }
         describe_over(self.client.client(), names, timeout).map_err(|error| self.silent_or_away(error))
     }
 
@@ -282,21 +285,15 @@ impl Probe {
 
     /// No answer in time may mean that nobody is there: then connections are refused.
     fn silent_or_away(&self, error: StreamError) -> StreamError {
-        if error.code() != TIMEOUT || self.takes_connections() {
+        if error.code() != TIMEOUT || takes_connections(&self.bootstrap) {
             return error;
         }
-        let message = format!("no broker of {} takes connections", self.bootstrap);
-        StreamError::transient(UNAVAILABLE, message)
+        self.nobody_there()
     }
 
-    fn takes_connections(&self) -> bool {
-        let addresses = self
-            .bootstrap
-            .split(',')
-            .filter_map(|address| address.trim().to_socket_addrs().ok());
-        addresses
-            .flatten()
-            .any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
+    fn nobody_there(&self) -> StreamError {
+        let message = format!("no broker of {} takes connections", self.bootstrap);
+        StreamError::transient(UNAVAILABLE, message)
     }
 
     /// A client that nobody polls keeps its errors for ever.
@@ -307,6 +304,17 @@ impl Probe {
             }
         }
     }
+}
+
+/// Whether a broker is there. To be asked before the client is: an open question of its admin calls makes it try again
+/// without a pause while no broker is there, which costs a core.
+pub(crate) fn takes_connections(bootstrap: &str) -> bool {
+    let addresses = bootstrap
+        .split(',')
+        .filter_map(|address| address.trim().to_socket_addrs().ok());
+    addresses
+        .flatten()
+        .any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
 }
 
 /// An event of the client, null where none came.
