@@ -8,6 +8,7 @@ use domain::Micros;
 use dp::simulation::{Generator, Kind, Plan, Shape};
 use markets::RawMessage;
 use normalization::config;
+use normalization::replays::Replays;
 use normalization::stages::normalize::Normalize;
 use service::{Env, Reader};
 use stream::hop::StageOutput;
@@ -50,7 +51,13 @@ pub fn normalizer() -> anyhow::Result<Normalize> {
     let own = config::read(&mut reader);
     reader.finish()?;
     let config = own.normalizer(TENANT, Wire::single_object());
-    Ok(Normalize::new(config, own.window, PARTITIONS, Arc::default()))
+    Ok(Normalize::new(
+        config,
+        own.window,
+        PARTITIONS,
+        Arc::default(),
+        Replays::new(""),
+    ))
 }
 
 /// Message number `number` as the stage gets it.

@@ -79,7 +79,12 @@ impl Pipeline {
     /// # Errors
     /// Where Kafka does not answer.
     pub fn expected(&self) -> anyhow::Result<Expected> {
-        Ok(Expected::of(&kafka::read_all(&self.bootstrap(), RAW)?, &parser()?))
+        let letters = kafka::read_all(&self.bootstrap(), "dlq")?;
+        Ok(Expected::of(
+            &kafka::read_all(&self.bootstrap(), RAW)?,
+            letters,
+            &parser()?,
+        ))
     }
 
     /// What the oracle finds in every store.

@@ -20,13 +20,15 @@ pub struct RawMessage<'a> {
     pub format: Option<&'a str>,
     /// Header `dp.tenant_id`; counts for documents only.
     pub tenant: Option<&'a str>,
-    /// Present on a dead letter that was sent to its raw topic again.
+    /// Present on a dead letter that was sent to its raw topic again. The reader of the log has checked that the letter exists.
     pub replay: Option<Replay<'a>>,
 }
 
-/// The headers of a replayed dead letter.
+/// The headers of a replayed dead letter. Everybody can write them: they count only where they agree with the letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replay<'a> {
+    /// Offset of the letter in topic `dlq`.
+    pub letter: i64,
     /// `feed/partition/offset` of the message that was refused.
     pub origin: &'a str,
     /// The rows to emit, as [`RowRanges`] writes them; empty means all.
@@ -36,38 +38,24 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Header with the original origin; its presence makes a message a replay.
+    /// Header with the offset of the letter; its presence makes a message claim to be a replay.
+    pub const LETTER_HEADER: &'static str = "dp.replay.letter";
+    /// Header with the original origin.
     pub const ORIGIN_HEADER: &'static str = "dp.replay.origin";
     /// Header with the rejected rows.
     pub const ROWS_HEADER: &'static str = "dp.replay.rows";
     /// Header with the attempt.
     pub const ATTEMPT_HEADER: &'static str = "dp.replay.attempt";
 
-    /// Reads the headers; `None` where the message is no replay.
-    ///
-    /// # Errors
-    /// `schema_violation` where the attempt is no number above 1.
-    pub fn from_headers(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Option<Replay<'a>>, Rejection> {
-        let Some(origin) = header(Self::ORIGIN_HEADER) else {
-            return Ok(None);
-        };
-        let attempt = header_text(header(Self::ATTEMPT_HEADER).unwrap_or_default());
-        let attempt = attempt
-            .parse::<u32>()
-            .ok()
-            .filter(|attempt| *attempt > 1)
-            .ok_or_else(|| {
-                let message = format!(
-                    "header {} must be a number above 1, got '{attempt}'",
-                    Self::ATTEMPT_HEADER
-                );
-                Rejection::new(RejectCode::SchemaViolation, message)
-            })?;
-        Ok(Some(Replay {
-            origin: header_text(origin),
-            rows: header(Self::ROWS_HEADER).map_or("", header_text),
-            attempt,
-        }))
+    /// Reads the headers; `None` where the message has not all of them, each readable.
+    pub fn from_headers(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Replay<'a>> {
+        let text = |name: &str| header(name).map(header_text);
+        Some(Replay {
+            letter: text(Self::LETTER_HEADER)?.parse().ok()?,
+            origin: text(Self::ORIGIN_HEADER)?,
+            rows: text(Self::ROWS_HEADER)?,
+            attempt: text(Self::ATTEMPT_HEADER)?.parse().ok()?,
+        })
     }
 
     /// The rows to emit; `None` means all.

@@ -251,6 +251,7 @@ fn a_replay_emits_only_the_rows_that_were_refused() {
         ("0,2-4,9", &[0, 2, 3, 4, 9]),
     ] {
         replayed.replay = Some(Replay {
+            letter: 0,
             origin: "raw/0/5",
             rows,
             attempt: 2,
@@ -264,6 +265,7 @@ fn a_replay_emits_only_the_rows_that_were_refused() {
     }
     for (rows, why) in [("3,x", "separated by commas"), ("3,...", "was cut"), ("9-7", "ranges")] {
         replayed.replay = Some(Replay {
+            letter: 0,
             origin: "raw/0/5",
             rows,
             attempt: 2,

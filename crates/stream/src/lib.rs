@@ -43,4 +43,4 @@ pub use partition::{Message, Partition, StartAt};
 pub use sequencer::Sequencer;
 pub use stall::{Cause, Stall};
 pub use status::{Shutdown, WorkerState, WorkerStatus};
-pub use worker::{Handler, Io, WorkerConfig};
+pub use worker::{DLQ_PARTITION, FOREIGN_ORIGIN, Handler, Io, WorkerConfig};

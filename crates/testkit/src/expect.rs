@@ -1,6 +1,6 @@
 //! What ought to have become of a raw log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::kafka::Record;
 use crate::parse::{Parser, Tick};
@@ -33,9 +33,26 @@ pub struct Follower {
     pub expected: Expected,
     /// What was said under each id, and when last, by topic and partition.
     seen: HashMap<Id, Vec<(String, i64)>>,
+    /// The dead letters that there are, by their offset.
+    letters: HashMap<i64, Record>,
 }
 
 impl Follower {
+    /// Attempt and rows of a dead letter that was sent again: its headers name a letter, and say nothing else than it.
+    fn replayed(&self, record: &Record) -> Option<(u32, BTreeSet<i32>)> {
+        let letter = self.letters.get(&record.header("dp.replay.letter")?.parse().ok()?)?;
+        let place = ["topic", "partition", "offset"].map(|part| letter.header(&format!("__connect.errors.{part}")));
+        let place = place.into_iter().collect::<Option<Vec<_>>>()?.join("/");
+        let rows = letter.header("dp.rejected_rows")?;
+        let attempt = letter.header("dp.attempts")?.parse::<u32>().ok()? + 1;
+        let is_its = record.header("dp.replay.origin")? == place
+            && record.header("dp.replay.rows")? == rows
+            && record.header("dp.replay.attempt")? == attempt.to_string()
+            && letter.header("dp.service")? == "normalization"
+            && letter.payload == record.payload;
+        is_its.then(|| (attempt, numbers(&rows)))
+    }
+
     /// Takes the next record of its partition.
     pub fn follow(&mut self, record: &Record, parser: &Parser) {
         let expected = &mut self.expected;
@@ -48,6 +65,15 @@ impl Follower {
                 return;
             }
         };
+        if let Some((attempt, rows)) = self.replayed(record) {
+            // An event of its own, and of a document only the rows that were refused.
+            sound.facts = format!("attempt {attempt} of {}", sound.facts);
+            if !rows.is_empty() {
+                sound.ticks.retain(|tick| rows.contains(&tick.index));
+                sound.rejected.retain(|row| rows.contains(row));
+            }
+        }
+        let expected = &mut self.expected;
         let key = (record.topic.clone(), record.partition, sound.id);
         let said = self.seen.entry(key).or_default();
         said.retain(|(_, at)| *at >= record.timestamp - EVENT_WINDOW);
@@ -67,10 +93,22 @@ impl Follower {
     }
 }
 
+/// The numbers of a list such as `1,4-6`.
+fn numbers(list: &str) -> BTreeSet<i32> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
 impl Expected {
-    /// Follows the whole log.
-    pub fn of(records: &[Record], parser: &Parser) -> Expected {
-        let mut follower = Follower::default();
+    /// Follows the whole log; `letters` are those of topic `dlq`.
+    pub fn of(records: &[Record], letters: Vec<Record>, parser: &Parser) -> Expected {
+        let mut follower = Follower {
+            letters: letters.into_iter().map(|letter| (letter.offset, letter)).collect(),
+            ..Follower::default()
+        };
         let mut records: Vec<&Record> = records.iter().collect();
         records.sort_by_key(|record| (record.topic.clone(), record.partition, record.offset));
         for record in records {

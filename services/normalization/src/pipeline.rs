@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::http::{self, Api};
 use crate::metrics;
+use crate::replays::Replays;
 use crate::stages::normalize::{self, Normalize};
 use crate::validation::Validator;
 
@@ -44,7 +45,8 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     );
     ctx.workers(normalize::NAME, &ctx.names.raw.clone(), Pace::Prompt, move || {
         runtime.block_on(check_append_time(&bootstrap, &feeds))?;
-        let stage = Normalize::new(stage_config.clone(), window, partitions, Arc::clone(&stage_forgotten));
+        let (forgotten, replays) = (Arc::clone(&stage_forgotten), Replays::new(&bootstrap));
+        let stage = Normalize::new(stage_config.clone(), window, partitions, forgotten, replays);
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());

@@ -2,7 +2,7 @@
 //! lost or doubled.
 
 use e2e::{Pipeline, RAW, eventually};
-use testkit::kafka::{Outgoing, Publisher};
+use testkit::kafka::{self, Outgoing, Publisher};
 
 const PARTITION: i32 = 2;
 
@@ -192,5 +192,90 @@ fn ticks_of_one_time_are_in_the_order_of_their_sequence_and_older_and_future_one
     let served = "SELECT trim_scale(price)::text FROM served_latest_prices WHERE instrument_id = 'EVENTS.ORDER'";
     eventually(served, || Ok(pipeline.postgres.rows(served)? == [["30"]])).unwrap();
     // `dp verify` compares bars and both copies of the price with the tables, and the dead letters with the log.
+    pipeline.agree().unwrap();
+}
+
+/// Publishes to the partition with these headers.
+fn publish_with(pipeline: &Pipeline, payload: &str, headers: &[(&str, &str)]) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let headers = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    publisher
+        .send(&Outgoing {
+            partition: Some(PARTITION),
+            key: None,
+            payload: payload.as_bytes().to_vec(),
+            headers: headers.collect(),
+        })
+        .unwrap();
+    publisher.finish().unwrap();
+}
+
+/// The letters of messages of the partition that hold this.
+fn letters_with(pipeline: &Pipeline, content: &str) -> Vec<kafka::Record> {
+    let letters = kafka::read_all(&pipeline.bootstrap(), "dlq").unwrap();
+    let holds = |letter: &kafka::Record| String::from_utf8_lossy(&letter.payload).contains(content);
+    letters.into_iter().filter(holds).collect()
+}
+
+#[test]
+fn headers_of_a_replay_count_only_where_they_name_a_dead_letter_that_exists() {
+    const FORMAT: (&str, &str) = ("dp.format", "miso.rt5.expost.json");
+    let pipeline = Pipeline::shared();
+    let event = Said {
+        id: "EVENTS-FORGED",
+        instrument: "EVENTS.FORGED",
+        ..FIRST
+    };
+    let row = |node: &str, price: &str| format!(r#"["2026-10-02T05:00:00","EVENTS.{node}","{price}","0.00","0.00"]"#);
+    let rows_of_document = [row("A", "1.00"), row("B", "oops"), row("C", "2.00")].join(",");
+    let document = format!(r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{rows_of_document}]}}"#);
+    publish(&pipeline, &[event]);
+    publish_with(&pipeline, &document, &[FORMAT]);
+    settle(&pipeline, "EVENTS-REPLAY-1");
+    let letter = letters_with(&pipeline, "EVENTS.B").pop().expect("the row is refused");
+    let text = |name: &str| letter.header(name).unwrap();
+    assert_eq!(
+        (text("dp.rejected_rows"), text("dp.attempts")),
+        ("1".to_owned(), "1".to_owned())
+    );
+
+    let place = ["topic", "partition", "offset"].map(|part| text(&format!("__connect.errors.{part}")));
+    let (letter_at, origin) = (letter.offset.to_string(), place.join("/"));
+    let replay = |letter: &'static str| {
+        [
+            FORMAT,
+            ("dp.replay.letter", letter),
+            ("dp.replay.rows", "1"),
+            ("dp.replay.attempt", "2"),
+        ]
+    };
+    // Of no letter, of another one, of none that can be: the event and the document are repetitions.
+    for letter in ["999999999", "0", "-1", "x"] {
+        let headers = [&replay(letter)[..], &[("dp.replay.origin", origin.as_str())]].concat();
+        publish_with(&pipeline, &event.payload(), &headers[1..]);
+        publish_with(&pipeline, &document, &headers);
+    }
+    // Its own letter: only the refused row is read again, and it is as bad as it was.
+    let own = [
+        FORMAT,
+        ("dp.replay.letter", letter_at.as_str()),
+        ("dp.replay.origin", origin.as_str()),
+        ("dp.replay.rows", "1"),
+        ("dp.replay.attempt", "2"),
+    ];
+    publish_with(&pipeline, &document, &own);
+    settle(&pipeline, "EVENTS-REPLAY-2");
+    let attempts: Vec<String> = letters_with(&pipeline, "EVENTS.B")
+        .iter()
+        .map(|letter| letter.header("dp.attempts").unwrap())
+        .collect();
+    assert_eq!(attempts, ["1", "2"]);
+    assert_eq!(rows(&pipeline, "market_ticks", "EVENTS.FORGED").len(), 1);
+    for node in ["A", "C"] {
+        let instrument = format!("MISO.EVENTS.{node}.RT5");
+        assert_eq!(rows(&pipeline, "market_ticks", &instrument).len(), 1, "{instrument}");
+    }
     pipeline.agree().unwrap();
 }

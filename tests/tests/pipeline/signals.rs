@@ -2,6 +2,7 @@
 //! labels of closed sets; and counters that only grow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use e2e::{Pipeline, SERVICES, eventually};
 use localstack::{Server, Service};
@@ -324,4 +325,41 @@ fn the_lag_of_a_stopped_service_and_of_a_store_that_is_away_are_seen_and_go_agai
     pipeline.stack().resume(Server::Postgres).unwrap();
     eventually("projection holds everything again", || Ok(behind()? == 0.0)).unwrap();
     eventually("the lag is gone", || Ok(lag("enrichment-local")? == 0.0)).unwrap();
+}
+
+/// CPU time of a process so far, in clock ticks of the system (a hundredth of a second).
+fn cpu_ticks(pipeline: &Pipeline, service: Service) -> u64 {
+    let pid = pipeline.stack().pid(service).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name in parentheses: user and system time are the twelfth and thirteenth field.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    [11, 12]
+        .iter()
+        .map(|field| fields[*field].parse::<u64>().unwrap())
+        .sum()
+}
+
+/// Found: open questions of the health checks made the client connect thousands of times a second, two cores for the four
+/// services, and ended them by an assertion when they stopped.
+#[test]
+fn while_kafka_is_away_the_services_keep_quiet_and_afterwards_the_lag_is_known_again() {
+    let pipeline = Pipeline::shared();
+    let lag = || -> anyhow::Result<f64> {
+        let exported = Exported::of(&pipeline, Service::Projection)?;
+        Ok(exported.counter("kafka_consumer_lag", &[("group", "enrichment-local")]))
+    };
+    pipeline.stack().kill9(Server::Kafka).unwrap();
+    eventually("the lag is not known", || Ok(lag()?.is_nan())).unwrap();
+    let (began, before) = (Instant::now(), SERVICES.map(|service| cpu_ticks(&pipeline, service)));
+    let is_known_to_be_away = || Ok(began.elapsed() > Duration::from_secs(10));
+    eventually("ten seconds have passed", is_known_to_be_away).unwrap();
+    let after = SERVICES.map(|service| cpu_ticks(&pipeline, service));
+    let used: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    assert!(
+        used.iter().sum::<u64>() < 300,
+        "{used:?} hundredths of a second in ten seconds without Kafka"
+    );
+    pipeline.stack().start(Server::Kafka).unwrap();
+    eventually("the lag is known again", || Ok(lag()? == 0.0)).unwrap();
+    pipeline.agree().unwrap();
 }

@@ -108,6 +108,7 @@ fn headers() -> impl Strategy<Value = Specimen> {
             Just("dp.truncated"),
             Just("__connect.errors.offset"),
             Just("dp.replay.origin"),
+            Just("dp.replay.letter"),
         ],
         proptest::collection::vec(any::<u8>(), 0..300),
     );

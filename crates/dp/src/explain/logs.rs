@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use domain::{Classified, Micros};
+use domain::Micros;
 use markets::{Normalizer, NormalizerConfig};
-use normalization::stages::normalize::raw_message;
+use normalization::replays::Replays;
 use serde::Serialize;
 use stream::dead_letter::header;
 use stream::event_window::WindowLimits;
@@ -19,7 +19,7 @@ use stream::{Message, Partition};
 use super::content::Content;
 use super::follow::{Follow, Followed};
 use super::{At, Place};
-use crate::verify::raw_walk::Unreadable;
+use crate::verify::logs::readable;
 
 /// How raw messages are read.
 #[derive(Clone)]
@@ -199,18 +199,20 @@ fn walk(
     found: &mut BTreeMap<i64, Kept>,
 ) -> anyhow::Result<()> {
     let mut follow = Follow::new(Normalizer::new(reading.config.clone()), reading.limits, wanted.clone());
+    let (mut replays, mut failed) = (Replays::new(&reading.bootstrap), None);
     log.read(partition, from, to, |message| {
         if wanted.contains(&message.offset) {
             found.insert(message.offset, kept(message, reading.shown));
         }
-        follow.message(raw_message(message).map_err(|rejection| Unreadable {
-            offset: message.offset,
-            appended_at: message.timestamp,
-            code: rejection.code(),
-            payload: message.payload.unwrap_or_default(),
-        }));
-        true
+        match readable(message, &mut replays) {
+            Ok(read) => follow.message(read),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
     })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     for (offset, decided) in std::mem::take(&mut follow.found) {
         if let Some(kept) = found.get_mut(&offset) {
             kept.decided = Some(decided);

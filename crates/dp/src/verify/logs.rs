@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codec::{Record, Wire};
-use domain::{Classified, LastOrigin, Tick};
+use domain::{Classified, LastOrigin, Origin, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
+use normalization::replays::Replays;
 use normalization::stages::normalize::raw_message;
 use stream::event_window::WindowLimits;
 use stream::kafka::reader::LogReader;
@@ -61,7 +62,8 @@ impl Range {
         reader.read(&partition, from, self.end, &mut show)
     }
 
-    fn partition(&self) -> Partition {
+    /// The partition itself.
+    pub fn partition(&self) -> Partition {
         Partition {
             topic: Arc::clone(&self.lane.topic),
             number: self.lane.partition,
@@ -203,18 +205,34 @@ impl RawLog {
         walk.passed.clone_from(&range.gaps);
         // The window has to see what lies before the claimed part too.
         let (oldest, _) = LogReader::new(&self.bootstrap)?.log_range(&range.partition())?;
-        range.read(&self.bootstrap, oldest, |message| walk.message(readable(message), emit))?;
-        Ok(walk)
+        let (mut replays, mut failed) = (Replays::new(&self.bootstrap), None);
+        range.read(&self.bootstrap, oldest, |message| {
+            match readable(message, &mut replays) {
+                Ok(read) => walk.message(read, emit),
+                Err(error) => failed = Some(error),
+            }
+        })?;
+        failed.map_or(Ok(walk), Err)
     }
 }
 
-fn readable<'m>(message: &Message<'m>) -> Result<RawMessage<'m>, Unreadable<'m>> {
-    raw_message(message).map_err(|rejection| Unreadable {
-        offset: message.offset,
-        appended_at: message.timestamp,
-        code: rejection.code(),
-        payload: message.payload.unwrap_or_default(),
-    })
+/// The message as normalization reads it.
+///
+/// # Errors
+/// The dead letter that it names as its own cannot be read now.
+pub fn readable<'m>(
+    message: &Message<'m>,
+    replays: &mut Replays,
+) -> Result<Result<RawMessage<'m>, Unreadable<'m>>, StreamError> {
+    match raw_message(message) {
+        Ok(raw) => replays.checked(raw).map(Ok),
+        Err(rejection) => Ok(Err(Unreadable {
+            offset: message.offset,
+            appended_at: message.timestamp,
+            code: rejection.code(),
+            payload: message.payload.unwrap_or_default(),
+        })),
+    }
 }
 
 /// Which records a later topic holds.
@@ -250,19 +268,22 @@ pub struct SourceLog {
     pub ranges: Vec<Range>,
     /// By partition: what the table's rows before the log's beginning have accepted (INV-3).
     pub accepted_before: BTreeMap<i32, Vec<LastOrigin>>,
+    /// Offset after the newest record of each raw partition.
+    pub raw_ends: BTreeMap<Partition, i64>,
 }
 
 impl SourceLog {
-    /// The rows that the topic asks for, by offset in the topic; and how many records cannot be read.
+    /// The rows that the topic asks for, by offset in the topic; and how many records are none of this pipeline's: they
+    /// cannot be read, or name a raw message that does not exist.
     ///
     /// # Errors
     /// Kafka does not answer.
     pub fn expect(&self) -> Result<(Blocks, u64), StreamError> {
-        let (mut blocks, mut unreadable) = (Blocks::default(), 0);
+        let (mut blocks, mut foreign) = (Blocks::default(), 0);
         for range in &self.ranges {
-            unreadable += self.read(range, &mut |offset, _, text| blocks.add(&range.lane, offset, text))?;
+            foreign += self.read(range, &mut |offset, _, text| blocks.add(&range.lane, offset, text))?;
         }
-        Ok((blocks, unreadable))
+        Ok((blocks, foreign))
     }
 
     /// The rows of these blocks, by a second reading.
@@ -291,11 +312,21 @@ impl SourceLog {
         Ok(rows)
     }
 
-    // Shows (offset, tick id, text) of every record that becomes a row; answers how many cannot be read.
+    /// Whether a raw message of this origin can exist. Of a topic that is no feed any more nothing is known.
+    fn can_exist(&self, origin: &Origin<'_>) -> bool {
+        let is_feed = self.raw_ends.keys().any(|raw| *raw.topic == *origin.feed);
+        let partition = Partition {
+            topic: origin.feed.into(),
+            number: origin.partition,
+        };
+        !is_feed || self.raw_ends.get(&partition).is_some_and(|end| origin.offset < *end)
+    }
+
+    // Shows (offset, tick id, text) of every record that becomes a row; answers how many are foreign.
     fn read(&self, range: &Range, show: &mut dyn FnMut(i64, &str, &str)) -> Result<u64, StreamError> {
         let seed = self.accepted_before.get(&range.lane.partition);
         let mut sequencer: Sequencer = seed.into_iter().flatten().collect();
-        let (mut text, mut unreadable) = (String::new(), 0);
+        let (mut text, mut foreign) = (String::new(), 0);
         range.read(&self.bootstrap, range.first, |message| {
             if range.is_passed(message.offset) {
                 return;
@@ -321,13 +352,14 @@ impl SourceLog {
                 }),
             };
             match origin {
+                Ok(origin) if !self.can_exist(&origin) => foreign += 1,
                 Ok(origin) if sequencer.accept(origin.feed, origin.partition, origin.position()) => {
                     show(offset, &origin.to_string(), &text);
                 }
                 Ok(_) => {}
-                Err(_) => unreadable += 1,
+                Err(_) => foreign += 1,
             }
         })?;
-        Ok(unreadable)
+        Ok(foreign)
     }
 }

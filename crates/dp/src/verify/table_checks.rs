@@ -95,8 +95,10 @@ impl TableChecks<'_> {
             self.source_topic(base)?.clone(),
         );
         let wire: Wire = self.connection.wire().await?;
-        let asked = (bootstrap.clone(), vec![topic.clone()]);
-        let mut ranges = blocking(move || logs::ranges(&asked.0, &asked.1)).await?;
+        let asked = (bootstrap.clone(), vec![topic.clone()], self.names().raw.clone());
+        // The raw topics last: every tick that is read below was in one before.
+        let (mut ranges, raw) =
+            blocking(move || Ok((logs::ranges(&asked.0, &asked.1)?, logs::ranges(&asked.0, &asked.2)?))).await?;
         self.gaps.leave_out(&self.writer_group(base)?, &mut ranges);
         let columns = match records {
             Records::Normalized => canonical::REMARKS,
@@ -111,8 +113,9 @@ impl TableChecks<'_> {
             records,
             ranges: ranges.clone(),
             accepted_before,
+            raw_ends: raw.iter().map(|range| (range.partition(), range.end)).collect(),
         };
-        let (log, (expected, unreadable)) = blocking(move || {
+        let (log, (expected, foreign)) = blocking(move || {
             let expected = log.expect()?;
             Ok((log, expected))
         })
@@ -127,9 +130,9 @@ impl TableChecks<'_> {
             differences,
         ));
         report.checks.push(Check::new(
-            format!("{topic}: records that cannot be read"),
+            format!("{topic}: records of no raw message, or that cannot be read"),
             0,
-            unreadable,
+            foreign,
             Differences::default(),
         ));
         positions(&table, report).await

@@ -1,7 +1,7 @@
 //! Messages → rows: decodes Avro where it lies, asks the sequencer, appends RowBinary.
 
 use codec::{CodecError, Record, Wire};
-use domain::{Classified, ErrorClass, Origin};
+use domain::{Classified, ErrorClass};
 use stores::clickhouse::rows;
 use stream::table_writer::{Accept, BadRow, RowEncoder, RowError, RowOutcome};
 use stream::{Message, StreamError};
@@ -15,6 +15,7 @@ pub(super) const DEAD_LETTER_CODES: &[&str] = &[
     "unknown_schema",
     "invalid_utf8",
     "invalid_value",
+    stream::FOREIGN_ORIGIN,
 ];
 
 /// The rows of one table.
@@ -46,11 +47,10 @@ impl RowEncoder for Rows {
         let payload = self.wire.current(record(self.table), payload);
         let payload = payload.as_ref();
         let (partition, offset) = (message.partition, message.offset);
-        let mut is_new = |origin: &Origin<'_>| accept(origin.feed, origin.partition, origin.position());
         let appended_at = match self.table {
             Table::MarketTicks => {
                 let tick = self.wire.decode_tick(payload).map_err(bad)?;
-                if !is_new(&tick.origin) {
+                if !accept(&tick.origin)? {
                     return Ok(RowOutcome::Repeated);
                 }
                 rows::tick::encode(&tick, partition, offset, out);
@@ -58,7 +58,7 @@ impl RowEncoder for Rows {
             }
             Table::EnrichedTicks => {
                 let enriched = self.wire.decode_enriched(payload).map_err(bad)?;
-                if !is_new(&enriched.tick.origin) {
+                if !accept(&enriched.tick.origin)? {
                     return Ok(RowOutcome::Repeated);
                 }
                 rows::enriched::encode(&enriched, partition, offset, out);
@@ -72,7 +72,7 @@ impl RowEncoder for Rows {
             }
             Table::LateTicks => {
                 let late = self.wire.decode_late(payload).map_err(bad)?;
-                if !is_new(&late.origin) {
+                if !accept(&late.origin)? {
                     return Ok(RowOutcome::Repeated);
                 }
                 rows::late::encode(&late, partition, offset, out);

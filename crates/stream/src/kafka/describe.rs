@@ -63,7 +63,12 @@ pub(crate) fn describe_over<C: ClientContext>(
         let handle = client.native_ptr();
         let queue = sys::rd_kafka_queue_new(handle);
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        sys::rd_kafka_DescribeTopics(handle, topics, ptr::null(), queue);
+        // The client's own limit, a minute, would keep questions open that nobody waits for.
+        let options =
+            sys::rd_kafka_AdminOptions_new(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, milliseconds, ptr::null_mut(), 0);
+        sys::rd_kafka_DescribeTopics(handle, topics, options, queue);
+        sys::rd_kafka_AdminOptions_destroy(options);
         let event = sys::rd_kafka_queue_poll(queue, milliseconds);
         let result = read_event(event);
         if !event.is_null() {
@@ -107,7 +112,9 @@ pub fn remembered_ids(
 /// SAFETY: `event` is null or a live event of a DescribeTopics call.
 unsafe fn read_event(event: *mut sys::rd_kafka_event_t) -> Result<Vec<TopicDescription>, StreamError> {
     unsafe {
-        if event.is_null() {
+        let is_silent = event.is_null()
+            || sys::rd_kafka_event_error(event) == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT;
+        if is_silent {
             return Err(StreamError::transient(
                 super::probe::TIMEOUT,
                 "describe topics: no answer from the broker in time",

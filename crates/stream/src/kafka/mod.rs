@@ -22,7 +22,10 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::StreamError;
 
-/// Sorts a client error: what can heal by itself is transient, what an operator must mend is fatal.
+/// Sorts a client error: what can heal by itself is transient, what only an operator can correct is fatal.
+/// Code of a question about a topic or a partition that does not exist.
+pub const NO_SUCH_PARTITION: &str = "no_such_partition";
+
 pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     use RDKafkaErrorCode as Code;
     let fatal = match error.rdkafka_error_code() {
@@ -36,9 +39,13 @@ pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
         ) => true,
         _ => matches!(error, KafkaError::ClientConfig(..)),
     };
+    let code = match error.rdkafka_error_code() {
+        Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => NO_SUCH_PARTITION,
+        _ => "kafka_unavailable",
+    };
     if fatal {
         StreamError::fatal("kafka_refused", format!("{what}: {error}"))
     } else {
-        StreamError::transient("kafka_unavailable", format!("{what}: {error}"))
+        StreamError::transient(code, format!("{what}: {error}"))
     }
 }

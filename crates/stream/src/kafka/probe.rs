@@ -4,7 +4,11 @@
 //! Failure: a broker that takes connections and says nothing is `kafka_timeout`; one that takes none is
 //! `kafka_unavailable`. Nothing is retried here.
 //!
-//! The client crate has no call for other groups' offsets, so this file talks to librdkafka itself.
+//! The client crate has no call for other groups' offsets, so this file talks to librdkafka itself. Its own search for a
+//! group's coordinator is not used: a question that reaches its time limit meanwhile leaves a rest behind that refers to
+//! freed memory; the process ends by an assertion when the coordinator comes back or the client is dropped (librdkafka
+//! issues 3663 and 4605), and while no broker is there the search keeps a core busy. So the question names the broker, and
+//! goes to the next one where that is not the coordinator.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -12,6 +16,7 @@ use std::ffi::{CStr, CString};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::raw::c_char;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Classified;
@@ -25,6 +30,9 @@ use crate::{Partition, StreamError};
 
 /// Code of a broker that does not answer although it takes connections.
 pub const TIMEOUT: &str = "kafka_timeout";
+const UNAVAILABLE: &str = "kafka_unavailable";
+/// Code of a broker that was asked for a group whose coordinator is another one.
+const NOT_COORDINATOR: &str = "not_coordinator";
 /// A local process or a near one takes a connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_millis(300);
 /// Events of the client (connection errors) that one question clears away.
@@ -36,6 +44,8 @@ type Offsets = BTreeMap<Partition, i64>;
 pub struct Probe {
     client: BaseConsumer,
     bootstrap: String,
+    /// Where the coordinator of a group was last.
+    coordinators: Mutex<BTreeMap<String, i32>>,
 }
 
 impl Probe {
@@ -48,6 +58,7 @@ impl Probe {
         Ok(Probe {
             client: client.map_err(|e| classify("create client", &e))?,
             bootstrap: bootstrap.to_owned(),
+            coordinators: Mutex::default(),
         })
     }
 
@@ -57,6 +68,9 @@ impl Probe {
     /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
+        if !takes_connections(&self.bootstrap) {
+            return Err(self.nobody_there());
+        }
         describe_over(self.client.client(), names, timeout).map_err(|error| self.silent_or_away(error))
     }
 
@@ -85,7 +99,8 @@ impl Probe {
                 })
             })
             .collect();
-        let committed = groups.iter().map(|(group, _)| self.committed(group, timeout));
+        let brokers = self.brokers(timeout)?;
+        let committed = groups.iter().map(|(group, _)| self.committed(group, &brokers, timeout));
         let committed: Vec<Offsets> = committed.collect::<Result<_, _>>()?;
         let starts = self.log_offsets(
             &partitions,
@@ -117,15 +132,45 @@ impl Probe {
         Ok(lags)
     }
 
+    fn brokers(&self, timeout: Duration) -> Result<Vec<i32>, StreamError> {
+        let metadata = self.client.fetch_metadata(Some(""), timeout);
+        let metadata = metadata.map_err(|e| self.silent_or_away(classify("list the brokers", &e)))?;
+        Ok(metadata.brokers().iter().map(|broker| broker.id()).collect())
+    }
+
     /// Offsets that a group has committed, whether it has members or not.
-    fn committed(&self, group: &str, timeout: Duration) -> Result<Offsets, StreamError> {
+    fn committed(&self, group: &str, brokers: &[i32], timeout: Duration) -> Result<Offsets, StreamError> {
+        let coordinators = || self.coordinators.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = coordinators().get(group).copied();
+        let others = brokers.iter().copied().filter(|broker| Some(*broker) != last);
+        for broker in last.into_iter().chain(others) {
+            match self.committed_at(broker, group, timeout) {
+                Err(error) if error.code() == NOT_COORDINATOR => {}
+                Err(error) => return Err(error),
+                Ok(offsets) => {
+                    coordinators().insert(group.to_owned(), broker);
+                    return Ok(offsets);
+                }
+            }
+        }
+        coordinators().remove(group);
+        let message = format!("no broker says that it is the coordinator of group {group}");
+        Err(StreamError::transient(UNAVAILABLE, message))
+    }
+
+    /// What this broker says of the group; [`NOT_COORDINATOR`] where another one knows.
+    fn committed_at(&self, broker: i32, group: &str, timeout: Duration) -> Result<Offsets, StreamError> {
         let name = CString::new(group)
             .map_err(|_| StreamError::fatal("invalid_group_name", "a group name holds a zero byte"))?;
-        let event = self.ask("list the offsets of a group", timeout, |client, queue| {
+        let to = (
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
+            Some(broker),
+        );
+        let event = self.ask(to, timeout, |client, options, queue| {
             // SAFETY: the name outlives the call, which copies it; the request is destroyed here, the client copies it.
             unsafe {
                 let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
-                sys::rd_kafka_ListConsumerGroupOffsets(client, &mut request, 1, ptr::null(), queue);
+                sys::rd_kafka_ListConsumerGroupOffsets(client, &mut request, 1, options, queue);
                 sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
             }
         })?;
@@ -136,9 +181,8 @@ impl Probe {
             let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
             let mut offsets = Offsets::new();
             for index in 0..count {
-                let found = *groups.add(index);
                 // A group that the broker does not know has committed nothing.
-                let list = sys::rd_kafka_group_result_partitions(found);
+                let list = sys::rd_kafka_group_result_partitions(*groups.add(index));
                 if list.is_null() {
                     continue;
                 }
@@ -162,7 +206,8 @@ impl Probe {
             .map(|partition| CString::new(&*partition.topic))
             .collect::<Result<_, _>>()
             .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name holds a zero byte"))?;
-        let event = self.ask("list offsets", timeout, |client, queue| {
+        let to = (sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, None);
+        let event = self.ask(to, timeout, |client, options, queue| {
             // SAFETY: names outlive the calls, which copy them; the list is destroyed here, the client copies it.
             unsafe {
                 let list = sys::rd_kafka_topic_partition_list_new(0);
@@ -170,7 +215,7 @@ impl Probe {
                     let element = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition.number);
                     (*element).offset = which as i64;
                 }
-                sys::rd_kafka_ListOffsets(client, list, ptr::null(), queue);
+                sys::rd_kafka_ListOffsets(client, list, options, queue);
                 sys::rd_kafka_topic_partition_list_destroy(list);
             }
         })?;
@@ -190,50 +235,65 @@ impl Probe {
         }
     }
 
-    /// Sends a request, and waits for its event.
+    /// Sends a request of this kind (to this broker), and waits for its event.
     fn ask(
         &self,
-        what: &str,
+        (kind, broker): (sys::rd_kafka_admin_op_t, Option<i32>),
         timeout: Duration,
-        request: impl FnOnce(*mut sys::rd_kafka_t, *mut sys::rd_kafka_queue_t),
+        request: impl FnOnce(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
     ) -> Result<Event, StreamError> {
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the client outlives the queue, which is destroyed here; the event belongs to `Event`.
+        // SAFETY: the client outlives options and queue, which are destroyed here; the event belongs to `Event`. An option
+        // that is refused keeps its default.
         unsafe {
             let client = self.client.client().native_ptr();
+            let options = sys::rd_kafka_AdminOptions_new(client, kind);
+            sys::rd_kafka_AdminOptions_set_request_timeout(options, milliseconds, ptr::null_mut(), 0);
+            if let Some(broker) = broker {
+                sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
+            }
             let queue = sys::rd_kafka_queue_new(client);
-            request(client, queue);
-            let event = Event(sys::rd_kafka_queue_poll(queue, milliseconds));
+            request(client, options, queue);
+            sys::rd_kafka_AdminOptions_destroy(options);
+            // The client's own limit ends the request; some more time is for its answer to arrive here.
+            let event = sys::rd_kafka_queue_poll(queue, milliseconds.saturating_add(milliseconds / 4));
             sys::rd_kafka_queue_destroy(queue);
-            if event.0.is_null() {
-                let silent = StreamError::transient(TIMEOUT, format!("{what}: no answer from the broker in time"));
-                return Err(self.silent_or_away(silent));
+            let error = match event.is_null() {
+                true => sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT,
+                false => sys::rd_kafka_event_error(event),
+            };
+            let event = Event(event);
+            match error {
+                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(event),
+                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT => {
+                    let silent = StreamError::transient(TIMEOUT, "no answer from the broker in time");
+                    Err(self.silent_or_away(silent))
+                }
+                _ => {
+                    let code = match error {
+                        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NOT_COORDINATOR => NOT_COORDINATOR,
+                        _ => UNAVAILABLE,
+                    };
+                    Err(StreamError::transient(
+                        code,
+                        text(sys::rd_kafka_event_error_string(event.0)),
+                    ))
+                }
             }
-            if sys::rd_kafka_event_error(event.0) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                let reason = text(sys::rd_kafka_event_error_string(event.0));
-                return Err(StreamError::transient("kafka_unavailable", format!("{what}: {reason}")));
-            }
-            Ok(event)
         }
     }
 
     /// No answer in time may mean that nobody is there: then connections are refused.
     fn silent_or_away(&self, error: StreamError) -> StreamError {
-        if error.code() != TIMEOUT || self.takes_connections() {
+        if error.code() != TIMEOUT || takes_connections(&self.bootstrap) {
             return error;
         }
-        let message = format!("no broker of {} takes connections", self.bootstrap);
-        StreamError::transient("kafka_unavailable", message)
+        self.nobody_there()
     }
 
-    fn takes_connections(&self) -> bool {
-        let addresses = self
-            .bootstrap
-            .split(',')
-            .filter_map(|address| address.trim().to_socket_addrs().ok());
-        addresses
-            .flatten()
-            .any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
+    fn nobody_there(&self) -> StreamError {
+        let message = format!("no broker of {} takes connections", self.bootstrap);
+        StreamError::transient(UNAVAILABLE, message)
     }
 
     /// A client that nobody polls keeps its errors for ever.
@@ -244,6 +304,17 @@ impl Probe {
             }
         }
     }
+}
+
+/// Whether a broker is there. To be asked before the client is: an open question of its admin calls makes it try again
+/// without a pause while no broker is there, which costs a core.
+pub(crate) fn takes_connections(bootstrap: &str) -> bool {
+    let addresses = bootstrap
+        .split(',')
+        .filter_map(|address| address.trim().to_socket_addrs().ok());
+    addresses
+        .flatten()
+        .any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
 }
 
 /// An event of the client, null where none came.
@@ -279,4 +350,56 @@ unsafe fn text(pointer: *const c_char) -> String {
         return String::new();
     }
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Asks until the answer is as expected; the deadline only bounds a failure.
+    fn eventually(probe: &Probe, group: &str, is_expected: impl Fn(&Result<Offsets, StreamError>) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = probe
+                .brokers(SHORT)
+                .and_then(|brokers| probe.committed(group, &brokers, SHORT));
+            if is_expected(&answer) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{group}: {answer:?}");
+        }
+    }
+
+    /// The mock cluster of librdkafka: the local stack has one broker.
+    #[test]
+    fn the_broker_that_coordinates_a_group_is_found_and_one_that_is_away_ends_no_process() {
+        let cluster = MockCluster::new(2).unwrap();
+        let probe = Probe::new(&cluster.bootstrap_servers()).unwrap();
+        let coordinator = |group: &str| probe.coordinators.lock().unwrap().get(group).copied();
+        let not_coordinator = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR];
+        eventually(&probe, "a", Result::is_ok);
+        let first = coordinator("a").unwrap();
+        // It has moved.
+        cluster.request_errors(RDKafkaApiKey::OffsetFetch, &not_coordinator);
+        eventually(&probe, "a", Result::is_ok);
+        let second = coordinator("a").unwrap();
+        assert_ne!(first, second);
+        cluster.broker_down(second).unwrap();
+        eventually(&probe, "a", Result::is_err);
+        cluster.broker_up(second).unwrap();
+        eventually(&probe, "a", Result::is_ok);
+        cluster.request_errors(RDKafkaApiKey::OffsetFetch, &not_coordinator.repeat(2));
+        eventually(&probe, "a", Result::is_err);
+        assert_eq!(coordinator("a"), None);
+        cluster.broker_down(second).unwrap();
+        eventually(&probe, "a", Result::is_ok);
+    }
 }

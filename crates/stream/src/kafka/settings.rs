@@ -131,6 +131,9 @@ fn base(bootstrap: &str, client_id: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", bootstrap)
         .set("client.id", client_id)
+        // Else the client begins anew with the bootstrap servers whenever no broker is there, and forgets its back-off. Brokers
+        // keep their names.
+        .set("metadata.recovery.strategy", "none")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("retry.backoff.ms", "50")

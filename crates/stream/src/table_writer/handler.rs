@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use domain::{Micros, RowRanges};
+use domain::{Micros, Origin, RowRanges};
 use tokio::runtime::Handle;
 
-use super::lane::{BatchLimits, Lane, Step, accept};
+use super::lane::{BatchLimits, Lane, Step};
+use super::report;
 use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
 use crate::dead_letter::DeadLetter;
 use crate::kafka::describe::remembered_ids;
 use crate::metrics::{self, TableMeters};
 use crate::positions::{self, check_range};
-use crate::worker::{Handler, Io};
+use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
 use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 
 /// A topic and the table that its messages become rows of.
@@ -179,7 +180,13 @@ impl TableWriter {
                     return Ok(());
                 };
                 if let Some(route) = self.routes.get(active.route) {
-                    report_insert(route, &partition, rows, &result, now - active.inserting_appended_at);
+                    report::inserted(
+                        &route.meters,
+                        &partition,
+                        rows,
+                        &result,
+                        now - active.inserting_appended_at,
+                    );
                 }
                 (partition, active.lane.inserted(&result, now))
             }
@@ -242,27 +249,6 @@ impl TableWriter {
             }
         }
         Ok(())
-    }
-}
-
-fn report_insert(route: &Route, partition: &Partition, rows: usize, result: &Result<(), InsertError>, latency: Micros) {
-    match result {
-        Ok(()) => {
-            route.meters.rows_written.increment(rows as u64);
-            route.meters.latency.record(latency.max(0) as f64 / 1e6);
-        }
-        Err(InsertError::Fenced) => {
-            route.meters.fenced.increment(1);
-            tracing::warn!(partition = %partition, rows, event = "write_fenced", "insert refused: another writer owns the partition");
-        }
-        Err(InsertError::Refused(error)) => {
-            metrics::error("insert_refused", "clickhouse");
-            tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, nothing is lost; mend what the error names, it is tried again");
-        }
-        Err(InsertError::Unknown(error)) => {
-            metrics::error("insert_unanswered", "clickhouse");
-            tracing::warn!(partition = %partition, rows, error, "insert outcome unknown; claiming again and reading back");
-        }
     }
 }
 
@@ -333,7 +319,14 @@ impl Handler for TableWriter {
         let Some((sequencer, rows)) = active.lane.intake(message.offset) else {
             return Ok(Outcome::NotOurs);
         };
-        let encoded = route.route.encoder.encode(message, &mut accept(sequencer), rows);
+        let mut accept = |origin: &Origin<'_>| match io.origin_flaw(origin).map_err(RowError::Later)? {
+            Some(message) => Err(RowError::Bad(BadRow {
+                code: FOREIGN_ORIGIN,
+                message,
+            })),
+            None => Ok(sequencer.accept(origin.feed, origin.partition, origin.position())),
+        };
+        let encoded = route.route.encoder.encode(message, &mut accept, rows);
         let outcome = match encoded {
             Ok(RowOutcome::Written { appended_at }) => {
                 active.newest_appended_at = appended_at;

@@ -9,7 +9,7 @@
 //! confirmed is dropped with the claim and read again from the log (INV-6, INV-8); `confirmed` is a position with the
 //! sequencer state as of exactly it (INV-3).
 
-use domain::{Claim, Micros, Position, RawPosition};
+use domain::{Claim, Micros, Position};
 
 use super::{EncodedBatch, InsertError, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
@@ -255,9 +255,4 @@ impl Lane {
         };
         self.retry = (self.retry * 2).min(LAST_RETRY);
     }
-}
-
-/// Asks the sequencer in the form that encoders use.
-pub fn accept(sequencer: &mut Sequencer) -> impl FnMut(&str, i32, RawPosition) -> bool + '_ {
-    |feed, raw_partition, position| sequencer.accept(feed, raw_partition, position)
 }

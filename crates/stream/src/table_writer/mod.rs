@@ -12,8 +12,9 @@ pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
+mod report;
 
-use domain::{Claim, Micros, Position, RawPosition};
+use domain::{Claim, Micros, Origin, Position};
 use futures_util::future::BoxFuture;
 
 use crate::{Message, StreamError};
@@ -59,7 +60,7 @@ pub enum InsertError {
     #[error("another writer has claimed this partition")]
     Fenced,
     /// The server said why it took none of the rows, and trying again alone will not help: a column changed by hand, a
-    /// user without rights. The lane goes on trying, so that it heals when somebody has mended it.
+    /// user without rights. The lane goes on trying, so that it heals when somebody has corrected it.
     #[error("{0}")]
     Refused(String),
     /// Anything else: the rows may be there or not.
@@ -111,8 +112,8 @@ pub struct BadRow {
     pub message: String,
 }
 
-/// Asks the lane's sequencer about (feed, raw partition, position).
-pub type Accept<'a> = dyn FnMut(&str, i32, RawPosition) -> bool + 'a;
+/// Asks whether a tick of this origin is new; an origin that cannot exist is a bad row.
+pub type Accept<'a> = dyn FnMut(&Origin<'_>) -> Result<bool, RowError> + 'a;
 
 /// Turns messages of one topic into rows of one table.
 pub trait RowEncoder {

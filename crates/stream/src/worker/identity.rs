@@ -13,6 +13,7 @@ use domain::{Classified, Micros, is_known_topic_id};
 
 use super::{CALL_TIMEOUT, WorkerConfig};
 use crate::kafka::consumer::GroupConsumer;
+use crate::kafka::probe::takes_connections;
 use crate::kafka::reader::LogReader;
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StreamError, positions};
@@ -133,6 +134,9 @@ impl Identity {
 
     /// A topic that is deleted and made again while it is read: the client goes on asking for its old position, in silence.
     pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
+        if !takes_connections(&self.bootstrap) {
+            return Ok(());
+        }
         match self.check_ids(consumer, assigned, QUICK_CALL) {
             Err(error) if error.code() == positions::TOPIC_ID_CHANGED => Err(error),
             // Kafka is away, or the topic is: reading says so, too.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use domain::Micros;
 use domain::instrument::KEY_SEPARATOR;
+use domain::{Micros, Origin};
 
 use super::identity::Identity;
 use super::letters::{DLQ_PARTITION, Letters};
+use super::origins::{Origins, end_if_there};
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
@@ -29,6 +30,7 @@ pub struct Io<'s> {
     /// Bytes that the dead letter topic is known to take.
     largest_letter: usize,
     letters: Letters,
+    origins: Origins,
     identity: &'s mut Identity,
 }
 
@@ -52,6 +54,7 @@ impl<'s> Io<'s> {
             drain_deadline: Instant::now() + config.drain_timeout,
             largest_letter,
             letters: Letters::new(config),
+            origins: Origins::default(),
         }
     }
 
@@ -117,6 +120,18 @@ impl<'s> Io<'s> {
         })?;
         self.letters.sent(ticket, message, letter.stage, letter.code);
         Ok(ticket)
+    }
+
+    /// Why the message that this origin names cannot exist; `None` where it can. To be asked before a sequencer is.
+    pub fn origin_flaw(&mut self, origin: &Origin<'_>) -> Result<Option<String>, StreamError> {
+        let consumer = self.consumer;
+        self.origins.flaw(origin, |feed, number| {
+            let partition = Partition {
+                topic: feed.into(),
+                number,
+            };
+            end_if_there(consumer.log_range(&partition, CALL_TIMEOUT))
+        })
     }
 
     /// Every output up to this one is acknowledged by the broker.

@@ -20,7 +20,7 @@ use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError, metrics};
 
 /// Dead letters go to one partition, which keeps them in the order of their failure.
-pub(super) const DLQ_PARTITION: i32 = 0;
+pub const DLQ_PARTITION: i32 = 0;
 /// The clocks of the broker and of who sent the letter may differ by this much.
 const CLOCK_SKEW: Micros = 60_000_000;
 

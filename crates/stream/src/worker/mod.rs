@@ -11,6 +11,7 @@ mod identity;
 mod io;
 mod lag;
 mod letters;
+mod origins;
 mod stalls;
 
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use domain::{Classified, ErrorClass};
 
 pub use crate::worker::io::Io;
+pub use crate::worker::letters::DLQ_PARTITION;
+pub use crate::worker::origins::FOREIGN_ORIGIN;
 
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
 use crate::kafka::producer::OrderedProducer;

@@ -153,7 +153,7 @@ mod tests {
                 }
             })
             .collect();
-        let expected = Expected::of(&records, &parser);
+        let expected = Expected::of(&records, Vec::new(), &parser);
         let ledger = maker.ledger;
         assert_eq!(expected.messages, ledger.messages);
         assert_eq!(expected.ticks.len() as u64, ledger.ticks);

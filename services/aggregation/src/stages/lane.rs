@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codec::Record;
 use domain::{Classified, EnrichedTick, ErrorClass, LateTick, Micros, RowRanges};
-use stream::{DeadLetter, Io, Message, Outcome, Partition, StreamError};
+use stream::{DeadLetter, FOREIGN_ORIGIN, Io, Message, Outcome, Partition, StreamError};
 
 use super::outbox::{Outbox, Shared};
 use crate::core::checkpoint::{Checkpoint, Step};
@@ -17,10 +17,11 @@ const MISSING_PAYLOAD: &str = "missing_payload";
 const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
 const SUM_OVERFLOW: &str = "sum_overflow";
 /// Every code of a dead letter of this stage: ours, then the codec's.
-pub const CODES: [&str; 7] = [
+pub const CODES: [&str; 8] = [
     MISSING_PAYLOAD,
     TIME_OUT_OF_RANGE,
     SUM_OVERFLOW,
+    FOREIGN_ORIGIN,
     "truncated",
     "invalid_utf8",
     "invalid_value",
@@ -97,6 +98,11 @@ impl Lane {
         now: Micros,
     ) -> Result<Outcome, StreamError> {
         let tick = &enriched.tick;
+        if let Some(reason) = io.origin_flaw(&tick.origin)? {
+            self.state.pass(message.offset);
+            dead_letter(io, message, FOREIGN_ORIGIN, &reason, tick.correlation_id)?;
+            return Ok(Outcome::DeadLettered);
+        }
         let arrived = Arrived {
             tick,
             offset: message.offset,

@@ -24,6 +24,7 @@ use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
 
 use crate::metrics::Meters;
+use crate::replays::Replays;
 use event_windows::EventWindows;
 
 /// Name in metrics and dead letters.
@@ -44,6 +45,7 @@ pub struct Normalize {
     partitions: i32,
     key: Vec<u8>,
     meters: Meters,
+    replays: Replays,
 }
 
 impl Normalize {
@@ -54,8 +56,10 @@ impl Normalize {
         limits: WindowLimits,
         partitions: i32,
         forgotten: Arc<AtomicU64>,
+        replays: Replays,
     ) -> Normalize {
         Normalize {
+            replays,
             windows: EventWindows::new(limits, forgotten),
             wire: config.wire.clone(),
             partitions,
@@ -147,6 +151,7 @@ impl Stage for Normalize {
         Ok(match raw_message(message) {
             Ok(raw) => {
                 self.await_schema(&raw)?;
+                let raw = self.replays.checked(raw)?;
                 self.record(&raw, out, wall_clock())
             }
             Err(rejection) => {
@@ -159,6 +164,7 @@ impl Stage for Normalize {
     fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
         if let Ok(raw) = raw_message(message) {
             self.await_schema(&raw)?;
+            let raw = self.replays.checked(raw)?;
             self.remember(&raw);
         }
         Ok(())
@@ -190,20 +196,21 @@ fn write_key(tick: &Tick<'_>, key: &mut Vec<u8>) {
     key.extend_from_slice(tick.instrument_id.as_bytes());
 }
 
-/// A record of a raw topic as crate `markets` reads it; `dp verify` reads the log with it too.
+/// A record of a raw topic as crate `markets` reads it, a replay by its headers alone ([`Replays`] checks them); `dp verify`
+/// reads the log with it too.
 ///
 /// # Errors
-/// `schema_violation` where the headers of a replay cannot be read, `no_append_time` in a topic with the producer's time.
+/// `no_append_time` in a topic with the producer's time.
 pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejection> {
     if !message.has_append_time {
         return Err(without_append_time());
     }
-    let (mut format, mut tenant, mut replayed) = (None, None, false);
+    let (mut format, mut tenant, mut claims_replay) = (None, None, false);
     for (name, value) in message.headers() {
         match name.as_ref() {
             "dp.format" => format = value.map(header_text),
             "dp.tenant_id" => tenant = value.map(header_text),
-            Replay::ORIGIN_HEADER => replayed = true,
+            Replay::LETTER_HEADER => claims_replay = true,
             _ => {}
         }
     }
@@ -216,11 +223,9 @@ pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejectio
         payload: message.payload.unwrap_or_default(),
         format,
         tenant,
-        replay: if replayed {
-            Replay::from_headers(|name| message.header(name))?
-        } else {
-            None
-        },
+        replay: claims_replay
+            .then(|| Replay::from_headers(|name| message.header(name)))
+            .flatten(),
     })
 }
 

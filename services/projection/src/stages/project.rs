@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros, RowRanges};
 use stream::positions::{self, check_range};
-use stream::{DeadLetter, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use stream::{
+    DeadLetter, FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig,
+};
 use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};
@@ -20,7 +22,13 @@ use crate::metrics::Meters;
 /// Name for metrics and dead letters.
 pub const NAME: &str = "project";
 /// Codes of its dead letters.
-pub const DEAD_LETTER_CODES: &[&str] = &["truncated", "unknown_schema", "invalid_utf8", "invalid_value"];
+pub const DEAD_LETTER_CODES: &[&str] = &[
+    "truncated",
+    "unknown_schema",
+    "invalid_utf8",
+    "invalid_value",
+    FOREIGN_ORIGIN,
+];
 
 const LOAD_RETRY: Micros = 1_000_000;
 
@@ -270,6 +278,20 @@ fn refused(io: &Io<'_>, partition: &Partition, error: LoadError) -> Result<State
     })
 }
 
+fn refuse(io: &mut Io<'_>, message: &Message<'_>, code: &str, reason: &str) -> Result<Ticket, StreamError> {
+    let service = io.config().service.clone();
+    let letter = DeadLetter {
+        service: &service,
+        stage: NAME,
+        code,
+        message: reason,
+        rejected_rows: RowRanges::NONE,
+        attempts: 1,
+        correlation_id: "",
+    };
+    io.dead_letter(message, &letter)
+}
+
 impl Drop for Projector {
     fn drop(&mut self) {
         self.parts.freshness.forget(self.id);
@@ -311,6 +333,11 @@ impl Handler for Projector {
         let payload = self.parts.wire.current(Record::EnrichedTick, payload);
         match self.parts.wire.decode_enriched(&payload) {
             Ok(enriched) => {
+                if let Some(reason) = io.origin_flaw(&enriched.tick.origin)? {
+                    lane.skip(message.offset);
+                    *dead_letter = refuse(io, message, FOREIGN_ORIGIN, &reason)?;
+                    return Ok(Outcome::DeadLettered);
+                }
                 if lane.take_in(message.offset, &enriched) {
                     Ok(Outcome::Success)
                 } else {
@@ -323,18 +350,8 @@ impl Handler for Projector {
                 Err(StreamError::transient(error.code(), reason))
             }
             Err(error) => {
-                let (service, reason) = (io.config().service.clone(), error.to_string());
-                let letter = DeadLetter {
-                    service: &service,
-                    stage: NAME,
-                    code: error.code(),
-                    message: &reason,
-                    rejected_rows: RowRanges::NONE,
-                    attempts: 1,
-                    correlation_id: "",
-                };
-                *dead_letter = io.dead_letter(message, &letter)?;
                 lane.skip(message.offset);
+                *dead_letter = refuse(io, message, error.code(), &error.to_string())?;
                 Ok(Outcome::DeadLettered)
             }
         }

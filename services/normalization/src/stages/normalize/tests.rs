@@ -16,7 +16,7 @@ fn stage() -> Normalize {
 }
 
 fn stage_of(limits: WindowLimits, forgotten: Arc<AtomicU64>) -> Normalize {
-    Normalize::new(NormalizerConfig::default(), limits, 4, forgotten)
+    Normalize::new(NormalizerConfig::default(), limits, 4, forgotten, Replays::new(""))
 }
 
 fn raw(payload: &[u8], offset: i64) -> RawMessage<'_> {
@@ -284,6 +284,7 @@ fn the_rows_of_a_document_that_are_refused_are_one_dead_letter_and_the_others_ti
     );
 
     let replay = Some(Replay {
+        letter: 0,
         origin: "ingestion.market.raw.v1/0/3",
         rows: "1,3",
         attempt: 2,

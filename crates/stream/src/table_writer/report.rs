@@ -1,0 +1,34 @@
+//! What the end of an insert means in metrics and log.
+
+use domain::Micros;
+
+use super::InsertError;
+use crate::Partition;
+use crate::metrics::{self, TableMeters};
+
+pub(super) fn inserted(
+    meters: &TableMeters,
+    partition: &Partition,
+    rows: usize,
+    result: &Result<(), InsertError>,
+    latency: Micros,
+) {
+    match result {
+        Ok(()) => {
+            meters.rows_written.increment(rows as u64);
+            meters.latency.record(latency.max(0) as f64 / 1e6);
+        }
+        Err(InsertError::Fenced) => {
+            meters.fenced.increment(1);
+            tracing::warn!(partition = %partition, rows, event = "write_fenced", "insert refused: another writer owns the partition");
+        }
+        Err(InsertError::Refused(error)) => {
+            metrics::error("insert_refused", "clickhouse");
+            tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, nothing is lost; correct what the error names, it is tried again");
+        }
+        Err(InsertError::Unknown(error)) => {
+            metrics::error("insert_unanswered", "clickhouse");
+            tracing::warn!(partition = %partition, rows, error, "insert outcome unknown; claiming again and reading back");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Which messages are dead letters that were sent again.
+//!
+//! Role: a replay is an event of its own, and emits only some rows of a document. Every producer can write its headers, so
+//! they count only where they name a dead letter that exists and agree with it; normalization, `dp verify` and `dp explain`
+//! ask here.
+//! Invariants: a function of the raw log and of `dlq` (INV-1). When `dlq` has let go of the letter, the replay is a message
+//! like any other.
+//! Failure: headers that do not agree are ignored, with a line in the log. A broker that does not answer is transient.
+
+use std::str;
+
+use markets::{RawMessage, Replay};
+use service::names::DLQ;
+use stream::dead_letter::header;
+use stream::kafka::reader::LogReader;
+use stream::{DLQ_PARTITION, Partition, StreamError};
+
+use crate::stages::normalize::NAME;
+
+/// Looks letters up.
+pub struct Replays {
+    bootstrap: String,
+    reader: Option<LogReader>,
+}
+
+impl Replays {
+    /// Connects when the first message claims to be a replay.
+    pub fn new(bootstrap: &str) -> Replays {
+        Replays {
+            bootstrap: bootstrap.to_owned(),
+            reader: None,
+        }
+    }
+
+    /// The message, as a replay only where its headers are true.
+    ///
+    /// # Errors
+    /// `dlq` cannot be read now.
+    pub fn checked<'a>(&mut self, message: RawMessage<'a>) -> Result<RawMessage<'a>, StreamError> {
+        let Some(replay) = message.replay else {
+            return Ok(message);
+        };
+        if self.letter_agrees(&replay, message.payload)? {
+            return Ok(message);
+        }
+        let RawMessage {
+            feed,
+            partition,
+            offset,
+            ..
+        } = message;
+        tracing::warn!(
+            event = "replay_ignored",
+            topic = feed,
+            partition,
+            offset,
+            correlation_id = format!("{feed}/{partition}/{offset}"),
+            letter = replay.letter,
+            "headers dp.replay.* name no dead letter that agrees with them: the message is read as if it had none"
+        );
+        Ok(RawMessage {
+            replay: None,
+            ..message
+        })
+    }
+
+    fn letter_agrees(&mut self, replay: &Replay<'_>, payload: &[u8]) -> Result<bool, StreamError> {
+        let dlq = Partition {
+            topic: DLQ.into(),
+            number: DLQ_PARTITION,
+        };
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            empty => empty.insert(LogReader::uncommitted(&self.bootstrap)?),
+        };
+        let (first, end) = reader.log_range(&dlq)?;
+        let mut agrees = false;
+        if (first..end).contains(&replay.letter) {
+            reader.read(&dlq, replay.letter, replay.letter + 1, |letter| {
+                let kept = letter.payload.unwrap_or_default();
+                agrees = letter.offset == replay.letter && agree(|name| letter.header(name), kept, replay, payload);
+                false
+            })?;
+        }
+        Ok(agrees)
+    }
+}
+
+/// Whether the letter is what the headers say, and holds these bytes. `stated` answers the letter's own headers.
+fn agree<'l>(stated: impl Fn(&str) -> Option<&'l [u8]>, kept: &[u8], replay: &Replay<'_>, payload: &[u8]) -> bool {
+    let text = |name: &str| stated(name).and_then(|value| str::from_utf8(value).ok());
+    let is = |name: &str, expected: &str| text(name) == Some(expected);
+    let origin = [header::TOPIC, header::PARTITION, header::OFFSET].map(|name| text(name).unwrap_or_default());
+    let attempts = text(header::ATTEMPTS).and_then(|attempts| attempts.parse::<u32>().ok());
+    let holds = if is(header::TRUNCATED, "true") {
+        is(header::ORIGINAL_SIZE, &payload.len().to_string()) && payload.starts_with(kept)
+    } else {
+        kept == payload
+    };
+    is(header::SERVICE, crate::DEFINITION.name)
+        && is(header::STAGE, NAME)
+        && origin.join("/") == replay.origin
+        && is(header::REJECTED_ROWS, replay.rows)
+        && attempts.and_then(|attempts| attempts.checked_add(1)) == Some(replay.attempt)
+        && holds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: &[u8] = b"the bytes of the document";
+    const REPLAY: Replay<'static> = Replay {
+        letter: 5,
+        origin: "raw/2/7",
+        rows: "1,3",
+        attempt: 2,
+    };
+    const LETTER: [(&str, &str); 7] = [
+        (header::TOPIC, "raw"),
+        (header::PARTITION, "2"),
+        (header::OFFSET, "7"),
+        (header::STAGE, "normalize"),
+        (header::SERVICE, "normalization"),
+        (header::ATTEMPTS, "1"),
+        (header::REJECTED_ROWS, "1,3"),
+    ];
+
+    /// Whether the replay agrees with a letter whose header `changed.0` has another value.
+    fn agrees(changed: (&str, &str), kept: &[u8]) -> bool {
+        let stated = |name: &str| {
+            let original = LETTER.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+            let value = if changed.0 == name { Some(changed.1) } else { original };
+            value.map(str::as_bytes)
+        };
+        agree(stated, kept, &REPLAY, BYTES)
+    }
+
+    #[test]
+    fn a_letter_that_differs_in_anything_is_not_the_one_that_was_sent_again() {
+        assert!(agrees(("", ""), BYTES));
+        for changed in LETTER.map(|(name, _)| (name, "9")) {
+            assert!(!agrees(changed, BYTES), "{changed:?}");
+        }
+        assert!(!agrees(("", ""), b"other bytes"));
+    }
+
+    #[test]
+    fn of_a_truncated_letter_the_beginning_and_the_size_count() {
+        let (beginning, truncated) = (&BYTES[..9], (header::TRUNCATED, "true"));
+        assert!(!agrees(("", ""), beginning));
+        assert!(!agrees(truncated, beginning), "no size is stated");
+        let sized = |size: &'static str| {
+            let stated = move |name: &str| match name {
+                header::TRUNCATED => Some("true".as_bytes()),
+                header::ORIGINAL_SIZE => Some(size.as_bytes()),
+                _ => LETTER
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| value.as_bytes()),
+            };
+            (
+                agree(stated, beginning, &REPLAY, BYTES),
+                agree(stated, b"the x", &REPLAY, BYTES),
+            )
+        };
+        assert_eq!(sized("25"), (true, false));
+        assert_eq!(sized("26"), (false, false));
+    }
+}
