@@ -28,6 +28,7 @@ const SECOND: Micros = 1_000_000;
 const NOON: Micros = 1_700_049_600 * SECOND;
 const PARTITIONS: i32 = 2;
 const TICKS: i64 = 4000;
+const RAW: &str = "raw";
 const ENRICHED: &str = "enriched";
 const BARS: &str = "bars";
 const LATE: &str = "late";
@@ -163,6 +164,7 @@ fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
 fn make_topics(bootstrap: &str) {
     let compacted = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
     let specs = [
+        (RAW, vec![]),
         (ENRICHED, vec![]),
         (BARS, vec![]),
         (LATE, vec![]),
@@ -214,6 +216,17 @@ fn publish(bootstrap: &str) -> Sums {
         Wire::single_object(),
         Sums::new(),
     );
+    // The messages that the origins name: one of which there is none would be foreign.
+    for _ in 0..TICKS {
+        let output = Output {
+            topic: RAW,
+            partition: 0,
+            key: None,
+            payload: None,
+            headers: &[],
+        };
+        producer.send(&output, || true).unwrap();
+    }
     let mut send = |number: i64| {
         let (mut payload, instrument_id) = (Vec::new(), format!("I{}", number % 6));
         wire.encode_enriched(&enriched(&instrument_id, number), &mut payload);
@@ -250,7 +263,7 @@ fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
         tick: Tick {
             // One raw partition for each enriched one would be too easy: both see the same lane.
             origin: Origin {
-                feed: "raw",
+                feed: RAW,
                 partition: 0,
                 offset: number,
                 index: 0,

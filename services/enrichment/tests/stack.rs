@@ -130,6 +130,16 @@ impl Bench {
             "XYZZY",
             "MISO.SOMEWHERE.RT5",
         ];
+        // The messages that the origins name: one of which there is none would be foreign.
+        for _ in offsets.clone() {
+            publisher
+                .send(&Record {
+                    topic: &self.names.raw[0],
+                    partition: Some(0),
+                    ..Record::default()
+                })
+                .unwrap();
+        }
         for _ in 0..2 {
             for offset in offsets.clone() {
                 let partition = (offset % 4) as i32;
