@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::Classified;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -19,11 +20,11 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, Timestamp, TopicPartitionList};
 
-use super::classify;
 use super::consumption::{self, Consumption};
 use super::describe::{TopicDescription, describe_over};
 use super::standing::Seen;
 pub use super::standing::Standing;
+use super::{NO_SUCH_PARTITION, classify};
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StartAt, StreamError};
 
@@ -291,6 +292,25 @@ impl GroupConsumer {
         self.consumer
             .fetch_watermarks(&partition.topic, partition.number, timeout)
             .map_err(|e| classify("read log range", &e))
+    }
+
+    /// Offset after the newest record; `None` where the broker says that there is no such partition. What the client knows of
+    /// a topic may be older than partitions that were added to it, so it is asked anew before that is believed.
+    pub fn end_if_there(&self, partition: &Partition, timeout: Duration) -> Result<Option<i64>, StreamError> {
+        match self.log_range(partition, timeout) {
+            Err(error) if error.code() == NO_SUCH_PARTITION => {}
+            range => return range.map(|(_, end)| Some(end)),
+        }
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&partition.topic), timeout)
+            .map_err(|e| classify("read metadata", &e))?;
+        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        if partitions.any(|known| known.id() == partition.number) {
+            self.log_range(partition, timeout).map(|(_, end)| Some(end))
+        } else {
+            Ok(None)
+        }
     }
 
     /// Ids and partition counts of these topics, over the connection that is there.

@@ -8,7 +8,7 @@ use domain::{Micros, Origin};
 
 use super::identity::Identity;
 use super::letters::{DLQ_PARTITION, Letters};
-use super::origins::{Origins, end_if_there};
+use super::origins::Origins;
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
@@ -130,7 +130,7 @@ impl<'s> Io<'s> {
                 topic: feed.into(),
                 number,
             };
-            end_if_there(consumer.log_range(&partition, CALL_TIMEOUT))
+            consumer.end_if_there(&partition, CALL_TIMEOUT)
         })
     }
 

@@ -7,7 +7,7 @@
 //! every [`LEAP`] offsets of a raw partition.
 //! Failure: a broker that does not answer is an error of Kafka, and the worker starts again.
 
-use domain::{Classified, Origin};
+use domain::Origin;
 
 use crate::StreamError;
 
@@ -70,15 +70,6 @@ impl Origins {
         if let Some(known) = ends.get_mut(index) {
             *known = end;
         }
-    }
-}
-
-/// The answer about a partition, where "there is none" is no error.
-pub(super) fn end_if_there(range: Result<(i64, i64), StreamError>) -> Result<Option<i64>, StreamError> {
-    match range {
-        Ok((_, end)) => Ok(Some(end)),
-        Err(error) if error.code() == crate::kafka::NO_SUCH_PARTITION => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
