@@ -33,7 +33,7 @@ pub struct Replay<'a> {
     pub origin: &'a str,
     /// The rows to emit, as [`RowRanges`] writes them; empty means all.
     pub rows: &'a str,
-    /// How often it has been tried, this time included (2 is the first replay); part of the event id's key.
+    /// How often it has been tried, this time included (2 is the first replay); part of the event's key where rows are named.
     pub attempt: u32,
 }
 

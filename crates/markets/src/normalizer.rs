@@ -125,8 +125,13 @@ impl Normalizer {
             last,
         } = self;
         let config: &'s NormalizerConfig = config;
+        // Only some rows of a document are another event than the document. A message that was refused whole has not
+        // happened yet: a producer's retry of it and its replay are the same event.
         let (attempt, selected) = match &message.replay {
-            Some(replay) => (replay.attempt, replay.selected_rows()?),
+            Some(replay) => match replay.selected_rows()? {
+                Some(rows) => (replay.attempt, Some(rows)),
+                None => (0, None),
+            },
             None => (0, None),
         };
         // JSON in UTF-16 may begin like a frame.

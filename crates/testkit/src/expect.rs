@@ -66,9 +66,9 @@ impl Follower {
             }
         };
         if let Some((attempt, rows)) = self.replayed(record) {
-            // An event of its own, and of a document only the rows that were refused.
-            sound.facts = format!("attempt {attempt} of {}", sound.facts);
+            // Rows of a document that were refused are an event of their own; a whole message is the one that it was.
             if !rows.is_empty() {
+                sound.facts = format!("attempt {attempt} of {}", sound.facts);
                 sound.ticks.retain(|tick| rows.contains(&tick.index));
                 sound.rejected.retain(|row| rows.contains(row));
             }
