@@ -109,6 +109,9 @@ struct SkipArgs {
     /// First offset to be read again
     #[arg(long, value_name = "OFFSET")]
     to: i64,
+    /// Only of this consumer group, where two of the service read the topic
+    #[arg(long)]
+    group: Option<String>,
     #[command(flatten)]
     how: How,
 }
@@ -174,9 +177,7 @@ async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> an
         partition: Some(args.partition),
     };
     let standings = survey_some(connection, homes, &wanted).await?;
-    let Some(standing) = standings.first() else {
-        bail!("topic {} has no partition {}", args.topic, args.partition);
-    };
+    let standing = the_one(&standings, args)?;
     if matches!(standing.finding, Finding::Replaced { .. }) {
         bail!(
             "{}: the log is another one than that which was read; see `dp position show`",
@@ -208,6 +209,31 @@ async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> an
         .into_iter()
         .collect();
     pass(connection, homes, &passed, "skip", &args.how).await
+}
+
+/// The one position that is meant: to move another one too would pass records that it can read.
+fn the_one<'s>(standings: &'s [Standing], args: &SkipArgs) -> anyhow::Result<&'s Standing> {
+    let is_meant = |standing: &&Standing| {
+        let group = &standing.consumer.group;
+        args.group.as_ref().is_none_or(|wanted| wanted == group)
+    };
+    let meant: Vec<&Standing> = standings.iter().filter(is_meant).collect();
+    if let [one] = meant[..] {
+        return Ok(one);
+    }
+    let groups = standings.iter().map(|standing| {
+        let stored = standing.stored.as_ref().map(|stored| stored.next_offset);
+        let at = stored.map_or_else(|| "has no position yet".to_owned(), |next| format!("is at {next}"));
+        format!("{} {at}", standing.consumer.group)
+    });
+    let groups: Vec<String> = groups.collect();
+    bail!(
+        "name one consumer group of {} with --group: in {}[{}] {}",
+        args.service,
+        args.topic,
+        args.partition,
+        groups.join(", ")
+    )
 }
 
 async fn survey_some(connection: &Connection, homes: &Homes<'_>, wanted: &Wanted) -> anyhow::Result<Vec<Standing>> {

@@ -14,7 +14,7 @@ use service::Names;
 /// Where a consumer's position lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
-    /// The group's committed offset (stateless stages).
+    /// The group's committed offset (stages without a state).
     Group,
     /// The table, and its floor.
     Table(&'static str),
@@ -73,6 +73,12 @@ pub fn consumers(names: &Names) -> Vec<Consumer> {
         stage("aggregation", &names.enriched, Home::StateTopic),
         writer("aggregation", &names.bars, "bars"),
         writer("aggregation", &names.late, "late_ticks"),
+        consumer(
+            "aggregation",
+            names.restate_group("aggregation"),
+            &names.late,
+            Home::Group,
+        ),
         stage("projection", &names.enriched, Home::Postgres),
     ]);
     all
