@@ -1,7 +1,7 @@
 //! What a product says about its prices: whether each price counts, how long its delivery interval is, and when it is
 //! published.
 //!
-//! Invariant: a function of two fields of the tick (product and kind), so that whoever reads a row decides alike (INV-1).
+//! Invariant: a function of two fields of the tick (product and kind), so that every reader of a row decides alike (INV-1).
 
 use crate::{Interval, Kind};
 

@@ -1,5 +1,7 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: what this replica has in memory, of one tenant.
 
+pub mod stats;
+
 use std::sync::Arc;
 
 use actix_web::http::Method;
@@ -12,7 +14,6 @@ use service::http::{InstrumentId, Problem, Routes, Tenant};
 
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::partition_state::WindowCounts;
-use crate::metrics::RestateTotals;
 use crate::view::Views;
 
 /// Bars of an answer where `limit` says nothing, and at most.
@@ -43,48 +44,6 @@ pub fn routes(shown: Shown) -> Routes {
         .sharing(move |config| {
             config.app_data(shown.clone());
         })
-}
-
-/// Fields of `/stats`.
-pub fn stats(views: &Views) -> Map<String, Value> {
-    let (totals, windows) = (views.totals(), views.windows());
-    let open: u64 = windows.iter().map(|count| count.open).sum();
-    let of_intervals = Interval::ALL
-        .into_iter()
-        .zip(windows)
-        .zip(totals.bars.into_iter().zip(totals.revisions));
-    let by_interval: Map<String, Value> = of_intervals
-        .map(|((interval, windows), (bars, revisions))| {
-            let counts = json!({"bars_generated": bars, "revisions": revisions, "windows_open": windows.open, "windows_closed": windows.closed});
-            (interval.name().to_owned(), counts)
-        })
-        .collect();
-    let fields = [
-        ("bars_generated", json!(totals.bars.iter().sum::<u64>())),
-        ("active_windows", json!(open)),
-        ("intervals", by_interval.into()),
-        ("late_ticks", json!(totals.late)),
-        ("closings_by_table", json!(totals.closings_by_table)),
-        ("duplicates_refused", json!(totals.duplicates)),
-        ("checkpoints", json!(totals.checkpoints)),
-    ];
-    fields
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-}
-
-/// `/stats` of the second stage.
-pub fn restate_stats(totals: &RestateTotals) -> Map<String, Value> {
-    let [windows, not_restated, waiting] = totals.counts();
-    [
-        ("windows_restated", windows),
-        ("windows_not_restated", not_restated),
-        ("windows_to_restate", waiting),
-    ]
-    .into_iter()
-    .map(|(name, count)| (name.to_owned(), json!(count)))
-    .collect()
 }
 
 async fn intervals(shown: web::Data<Shown>) -> HttpResponse {

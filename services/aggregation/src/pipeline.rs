@@ -65,8 +65,8 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
     context.writer(&[(names.bars, Table::Bars), (names.late, Table::LateTicks)])?;
     context.dead_letter_codes(lane::STAGE, &lane::CODES);
     context.routes(http::routes(shown));
-    context.stats(move || http::stats(&views));
-    context.stats(move || http::restate_stats(&restated));
+    context.stats(move || http::stats::of_stream(&views));
+    context.stats(move || http::stats::of_restate(&restated));
     Ok(())
 }
 
