@@ -4,12 +4,13 @@
 //! offset asked for, so the answer is a function of the log. Sums are exact 256-bit integers; a row counts and is ordered as
 //! aggregation's core has it ([`ORDER_OF_TICKS`], [`History::rows_that_count`]). `revision` counts the rows with which, or
 //! before which, the largest append time of the partition has reached the window's close.
-//! Failure: nothing is retried here. A window of which a row is missing comes back without its last offset, or not at all:
-//! the caller compares.
+//! So is the version: the offset of the last row, and whether the clock had reached the close with it.
+//! Failure: nothing is retried here. Where the row asked for is none of the window, the answer has the offset of the last
+//! one that is, or there is none: the caller compares.
 
 use std::time::Duration;
 
-use domain::{AskedWindow, Bar, Decimal, Interval, Micros, Origin, Product, Turnover};
+use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover};
 use serde::Deserialize;
 
 use super::{ClickHouse, fetch, literal};
@@ -22,7 +23,8 @@ const ORDER_OF_TICKS: &str =
 const STEP: Micros = 60_000_000;
 /// Of a window that every row of the partition has found closed.
 const FROM_THE_START: Micros = -1 << 62;
-/// By how much the clocks of the broker and of ClickHouse may differ: bounds the rows that are read for the log's clock.
+/// By how much the clocks of the broker, of ClickHouse and of a service may differ: bounds the rows that are read for the
+/// log's clock, and how early a closing is believed.
 const CLOCK_SKEW: Micros = 3_600_000_000;
 
 /// What a statement may take of the server, and when windows close.
@@ -73,8 +75,12 @@ struct Reached {
 pub struct RestatedRow {
     /// Which of the windows asked for.
     pub number: usize,
-    /// Largest source offset among its rows: that of the version, unless rows are missing.
+    /// Largest source offset among its rows up to the one asked for: that one, unless it is no row of this window.
     pub last_offset: i64,
+    /// Whether the log's clock had reached the close with that row.
+    is_closed: u8,
+    /// How long after its end the window closes, by the product of that row.
+    close_after: Micros,
     /// Append time of the row at that offset.
     pub asked_appended_at: Micros,
     trade_count: i64,
@@ -97,8 +103,11 @@ pub struct RestatedRow {
 
 impl RestatedRow {
     /// The bar of the window that was asked for under [`RestatedRow::number`]; `None` where a sum or a price leaves the
-    /// columns of a bar.
-    pub fn bar<'a>(&'a self, asked: &'a AskedWindow) -> Option<Bar<'a>> {
+    /// columns of a bar. Its version is that of the rows, whatever was asked for: a record that names another row makes no
+    /// second content of a version. A closing by the wall clock or by a later row is believed once its time has come.
+    pub fn bar<'a>(&'a self, asked: &'a AskedWindow, now: Micros) -> Option<Bar<'a>> {
+        let closes_at = asked.window.end().saturating_add(self.close_after);
+        let may_be_closed = asked.version.closed && closes_at <= now.saturating_add(CLOCK_SKEW);
         let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
         let Turnover(volume) = sum(&self.volume)?;
         let turnover = sum(&self.turnover)?;
@@ -122,7 +131,10 @@ impl RestatedRow {
             close_sequence: self.close_sequence,
             last_origin: origin(&self.last),
             revision: i32::try_from(self.revision).unwrap_or(i32::MAX),
-            version: asked.version,
+            version: BarVersion {
+                last_offset: self.last_offset,
+                closed: self.is_closed != 0 || may_be_closed,
+            },
             last_appended_at: self.last_appended_at,
         })
     }
@@ -167,6 +179,11 @@ impl History {
             limits,
             products,
         }
+    }
+
+    /// The topic that the table is written from.
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// Whether every row of the partition up to this offset has been written. Rows land in order and whole batches at a
@@ -255,9 +272,11 @@ impl History {
              argMinIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS open_sequence, \
              argMaxIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS close_sequence, \
              maxIf(micros, counts) AS close_time, argMaxIf(origin, {ORDER_OF_TICKS}, counts) AS last, \
-             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1)) AS revision, \
+             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after) AS revision, \
+             toUInt8(argMax(is_after, src_offset)) AS is_closed, argMax(delay, src_offset) AS close_after, \
              max(appended) AS last_appended_at \
-             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, micros) AS counts \
+             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, micros) AS counts, \
+             closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1) AS is_after \
              FROM ({rows}) AS rows INNER JOIN (SELECT * FROM ({asked}) AS asked {closings}) AS windows \
              USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
             rows = self.rows(partition, windows, &asked),
