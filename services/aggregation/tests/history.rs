@@ -6,7 +6,7 @@ mod enriched_table;
 
 use std::time::Duration;
 
-use domain::{AskedWindow, BarVersion, Interval, Window};
+use domain::{AskedWindow, BarVersion, Interval, Product, Window};
 use enriched_table::{LARGEST, MIDNIGHT, Row, SECOND, TOPIC, history, insert, limited, server};
 use stores::HistoryLimits;
 
@@ -44,6 +44,46 @@ fn a_sum_that_no_column_holds_is_no_bar() {
         assert_eq!(fits[0].bar(&asked(99), 0).unwrap().trade_count, 100);
         let over = history.restate(0, &[asked(100)], &oldest).await.unwrap();
         assert_eq!(over[0].bar(&asked(100), 0), None);
+    });
+}
+
+#[test]
+fn a_window_of_two_products_closes_by_its_last_row_and_is_believed_to_close_when_its_time_has_come() {
+    let server = server();
+    let history = history(&server.clickhouse);
+    let window = Interval::FiveMinutes.window_of(MIDNIGHT);
+    let after = |seconds, product| Row {
+        product,
+        appended_at: window.end() + seconds * SECOND,
+        ..Row::trade(INSTRUMENT, MIDNIGHT)
+    };
+    let rows = [
+        after(40, Product::Trade),
+        Row {
+            raw_offset: 1,
+            ..after(50, Product::RealTimeFive)
+        },
+    ];
+    server.runtime.block_on(async {
+        insert(&server.table, 0, 0, &rows).await;
+        let oldest = history.oldest(0).await.unwrap().unwrap();
+        for (offset, as_asked, minutes, closed, revision) in [
+            (0, false, 0, true, 1),
+            (1, false, 600, false, 1),
+            // Fifteen minutes after its end, or an hour before that: so much may the clocks differ.
+            (1, true, -46, false, 1),
+            (1, true, -45, true, 1),
+        ] {
+            let mut asked = asked(window, offset);
+            asked.version.closed = as_asked;
+            let answer = history.restate(0, std::slice::from_ref(&asked), &oldest).await.unwrap();
+            let bar = answer[0].bar(&asked, window.end() + minutes * 60 * SECOND).unwrap();
+            let version = BarVersion {
+                last_offset: offset,
+                closed,
+            };
+            assert_eq!((bar.version, bar.revision), (version, revision), "{offset} {minutes}");
+        }
     });
 }
 

@@ -67,8 +67,10 @@ fn time() -> impl Strategy<Value = Time> {
 fn log() -> impl Strategy<Value = Vec<Row>> {
     let sequence = prop_oneof![2 => Just(None), 3 => (-2..3i64).prop_map(Some), 1 => Just(Some(i64::MIN)), 1 => Just(Some(i64::MAX))];
     let append = (0..4i64, prop_oneof![4 => 0..40i64, 1 => 0..20_000i64]);
+    let last = INSTRUMENTS.len() - 1;
+    let instrument = (0..INSTRUMENTS.len() + 3).prop_map(move |number| number.min(last));
     let tick = (
-        (0..INSTRUMENTS.len(), 0..Product::ALL.len(), time(), append),
+        (instrument, 0..Product::ALL.len(), time(), append),
         (amount(), prop::option::weighted(0.8, amount()), sequence),
         (0..4usize, 0..2i64, 0..2usize, any::<bool>()),
     );

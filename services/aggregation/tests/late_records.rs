@@ -4,10 +4,11 @@
 mod enriched_table;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aggregation::core::restate::RestateRules;
-use aggregation::metrics::RestateMeters;
+use aggregation::metrics::{RestateMeters, RestateTotals};
 use aggregation::stages::outbox::{OutputTopics, Shared};
 use aggregation::stages::restate::RestateHandler;
 use codec::Wire;
@@ -36,6 +37,7 @@ struct Stage {
     setup: Setup,
     bootstrap: String,
     producer: OrderedProducer,
+    totals: Arc<RestateTotals>,
 }
 
 impl Stage {
@@ -57,6 +59,7 @@ impl Stage {
             setup,
             bootstrap,
             producer,
+            totals: Arc::default(),
         };
         for _ in 0..enriched {
             stage.send(TOPIC, b"x");
@@ -96,7 +99,7 @@ impl Stage {
         }
         let shutdown = Shutdown::default();
         let worker = std::thread::spawn({
-            let (shutdown, config) = (shutdown.clone(), self.config());
+            let (shutdown, config, totals) = (shutdown.clone(), self.config(), Arc::clone(&self.totals));
             let (history, runtime) = (history(&self.setup.clickhouse), self.setup.runtime.handle().clone());
             move || {
                 let status = WorkerStatus::new("restate".to_owned());
@@ -116,7 +119,7 @@ impl Stage {
                         history.clone(),
                         runtime.clone(),
                         Shared::new(Wire::single_object(), topics),
-                        RestateMeters::new(std::sync::Arc::default()),
+                        RestateMeters::new(Arc::clone(&totals)),
                     )))
                 })
             }
@@ -346,4 +349,68 @@ fn records_that_no_service_wrote_stop_nothing_and_make_no_wrong_bar() {
     // Neither has closed this one, whatever its record says.
     expected.extend([bar("C", Interval::OneMinute, FAR, &[(6, false, 1)])]);
     assert_eq!(bars, expected);
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct ToLog;
+
+impl std::io::Write for ToLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn windows_that_have_lost_rows_keep_their_bars_and_are_counted_and_named() {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(|| ToLog).init();
+    const FAR: i64 = 30 * 365 * 86_400;
+    let rows: Vec<Row> = [("D", 0), ("A", 0), ("A", 1), ("B", 3_600), ("C", FAR), ("A", FAR)]
+        .into_iter()
+        .map(|(instrument, second)| Row::trade(instrument, MIDNIGHT + second * SECOND))
+        .collect();
+    let stage = Stage::new(rows.len());
+    let Setup {
+        table,
+        clickhouse,
+        runtime,
+        ..
+    } = &stage.setup;
+    runtime.block_on(async {
+        insert(table, 0, 0, &rows[..2]).await;
+        insert(table, 0, 2, &rows[2..]).await;
+        let expire = "ALTER TABLE market_data.enriched_ticks DELETE WHERE src_offset < 2 SETTINGS mutations_sync = 2";
+        clickhouse.exec(expire).await.unwrap();
+    });
+    // Its own row is gone; a row of its window is gone; none is, but nobody can know; and two that are whole for sure.
+    for offset in [0, 2, 3, 4, 5] {
+        stage.late(&late_of(&rows[offset], offset as i64, MINUTE));
+    }
+    let (bars, letters) = stage.run();
+    assert_eq!(letters, Letters::new());
+    let bar = |offset: usize| {
+        let key = (
+            rows[offset].instrument_id.to_owned(),
+            "1m",
+            rows[offset].window(Interval::OneMinute).start,
+        );
+        (key, BTreeSet::from([(offset as i64, false, 1)]))
+    };
+    assert_eq!(bars, Bars::from([bar(4), bar(5)]));
+    assert_eq!(stage.totals.counts(), [2, 3, 0]);
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    let named = log.lines().filter(|line| line.contains("restate_expired"));
+    let named: BTreeSet<char> = named
+        .map(|line| {
+            assert!(line.contains("build a new generation from the raw log"), "{line}");
+            let (_, rest) = line.split_once("instrument_id=").unwrap();
+            rest.chars().next().unwrap()
+        })
+        .collect();
+    assert_eq!(named, BTreeSet::from(['A', 'B', 'D']), "{log}");
 }

@@ -275,7 +275,7 @@ impl History {
              argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after) AS revision, \
              toUInt8(argMax(is_after, src_offset)) AS is_closed, argMax(delay, src_offset) AS close_after, \
              max(appended) AS last_appended_at \
-             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, micros) AS counts, \
+             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, nominal, micros) AS counts, \
              closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1) AS is_after \
              FROM ({rows}) AS rows INNER JOIN (SELECT * FROM ({asked}) AS asked {closings}) AS windows \
              USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
@@ -285,8 +285,8 @@ impl History {
     }
 
     /// The rows of the windows' days, one for each length of window asked for that is no shorter than the row's product is
-    /// long. Of the prices of one delivery interval the last one counts, by origin: of those up to the offset asked for, so
-    /// that is decided behind the join.
+    /// long. Of the prices of one delivery interval, by start and length, the last one counts, by origin: of those up to the
+    /// offset asked for, so that is decided behind the join.
     fn rows(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
         let mut lengths: Vec<Micros> = windows.iter().map(|asked| asked.window.interval.micros()).collect();
         lengths.sort_unstable();
