@@ -75,8 +75,9 @@ fn ticks(random: &mut Random) -> Vec<(Tick, i32, i64)> {
         .map(|offset| {
             appended += below(40_000) * 1_000;
             let raw = below(2) as i32;
-            let instrument = below(4);
-            let product = ["trade", "rt5", "da", "odd"][instrument as usize];
+            let instrument = below(5);
+            // The last one has prices of two lengths, often with the same start.
+            let product = ["trade", "rt5", "da", "odd", ["rt5", "da"][offset as usize % 2]][instrument as usize];
             let behind = [0, 10, 45, 400, 3_700, 90_000, -7_000][below(7) as usize] * 1_000_000;
             let mut time = appended - behind - below(30) * 1_000_000;
             if product == "rt5" || product == "da" {
