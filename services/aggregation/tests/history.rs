@@ -7,8 +7,9 @@ mod enriched_table;
 use std::time::Duration;
 
 use domain::{AskedWindow, BarVersion, Interval, Product, Window};
-use enriched_table::{LARGEST, MIDNIGHT, Row, SECOND, TOPIC, history, insert, limited, server};
+use enriched_table::{LARGEST, MIDNIGHT, Row, SECOND, TOPIC, copy_ingested, history, insert, limited, server};
 use stores::HistoryLimits;
+use stream::status::wall_clock;
 
 const INSTRUMENT: &str = "NG'M1";
 
@@ -40,9 +41,9 @@ fn a_sum_that_no_column_holds_is_no_bar() {
     server.runtime.block_on(async {
         insert(&server.table, 0, 0, &ticks).await;
         let oldest = history.oldest(0).await.unwrap().unwrap();
-        let fits = history.restate(0, &[asked(99)], &oldest).await.unwrap();
+        let fits = history.restate(0, &[asked(99)], &oldest, wall_clock()).await.unwrap();
         assert_eq!(fits[0].bar(&asked(99), 0).unwrap().trade_count, 100);
-        let over = history.restate(0, &[asked(100)], &oldest).await.unwrap();
+        let over = history.restate(0, &[asked(100)], &oldest, wall_clock()).await.unwrap();
         assert_eq!(over[0].bar(&asked(100), 0), None);
     });
 }
@@ -76,13 +77,59 @@ fn a_window_of_two_products_closes_by_its_last_row_and_is_believed_to_close_when
         ] {
             let mut asked = asked(window, offset);
             asked.version.closed = as_asked;
-            let answer = history.restate(0, std::slice::from_ref(&asked), &oldest).await.unwrap();
+            let answer = history
+                .restate(0, std::slice::from_ref(&asked), &oldest, wall_clock())
+                .await
+                .unwrap();
             let bar = answer[0].bar(&asked, window.end() + minutes * 60 * SECOND).unwrap();
             let version = BarVersion {
                 last_offset: offset,
                 closed,
             };
             assert_eq!((bar.version, bar.revision), (version, revision), "{offset} {minutes}");
+        }
+    });
+}
+
+#[test]
+fn the_clock_of_the_log_is_found_across_quiet_days() {
+    const DAY: i64 = 86_400;
+    let server = server();
+    let row = |instrument_id, event: i64, appended: i64| Row {
+        appended_at: MIDNIGHT + appended * SECOND,
+        ..Row::trade(instrument_id, MIDNIGHT + event * SECOND)
+    };
+    let mut rows = vec![
+        row(INSTRUMENT, 0, 0),
+        // The first window closes with the first row after three quiet days, so this late one is a revision; the second one
+        // with its next row but one.
+        row("other", 3 * DAY, 3 * DAY),
+        row(INSTRUMENT, 1, 3 * DAY + 1),
+        row(INSTRUMENT, 10 * DAY, 10 * DAY),
+        row(INSTRUMENT, 10 * DAY + 1, 10 * DAY + 80),
+        row("other", 10 * DAY, 10 * DAY + 90),
+        row(INSTRUMENT, 10 * DAY + 2, 10 * DAY + 20),
+    ];
+    for (index, row) in (0..).zip(&mut rows) {
+        row.raw_index = index;
+    }
+    let windows = [0, 10 * DAY].map(|second| Interval::OneMinute.window_of(MIDNIGHT + second * SECOND));
+    let asked = [asked(windows[0], 2), asked(windows[1], 6)];
+    server.runtime.block_on(async {
+        insert(&server.table, 0, 0, &rows).await;
+        copy_ingested(&server, 0, 1, 1).await;
+        // What is remembered of one time is right for another one, before or after it.
+        for questions in [vec![&asked[..]], vec![&asked[1..], &asked[..1], &asked[..]]] {
+            let history = history(&server.clickhouse);
+            let oldest = history.oldest(1).await.unwrap().unwrap();
+            for asked in questions {
+                for row in history.restate(1, asked, &oldest, wall_clock()).await.unwrap() {
+                    let bar = row.bar(&asked[row.number], 0).unwrap();
+                    let ticks = if bar.window == windows[0] { 2 } else { 3 };
+                    let found = (bar.trade_count, bar.revision, bar.version.closed);
+                    assert_eq!(found, (ticks, 1, true), "{:?} of {asked:?}", bar.window);
+                }
+            }
         }
     });
 }
@@ -144,14 +191,17 @@ fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_s
         insert(&server.table, 0, 0, &ticks).await;
         let oldest = starved.oldest(0).await.unwrap().unwrap();
         let began = std::time::Instant::now();
-        let rows = history(&server.clickhouse).restate(0, &asked, &oldest).await.unwrap();
+        let rows = history(&server.clickhouse)
+            .restate(0, &asked, &oldest, wall_clock())
+            .await
+            .unwrap();
         println!("{} windows in {:?}", rows.len(), began.elapsed());
         assert_eq!(rows.len(), asked.len());
         assert!(
             rows.iter()
                 .all(|row| row.bar(&asked[row.number], 0).unwrap().trade_count == 4)
         );
-        let error = starved.restate(0, &asked, &oldest).await.unwrap_err();
+        let error = starved.restate(0, &asked, &oldest, wall_clock()).await.unwrap_err();
         assert_eq!(domain::Classified::code(&error), "overloaded", "{error}");
     });
 }

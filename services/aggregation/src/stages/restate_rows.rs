@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use domain::{AskedWindow, Micros};
 use stores::{History, Oldest, RestatedRow, StoreError};
 use stream::Partition;
+use stream::status::wall_clock;
 
 use super::outbox::Outbox;
 use crate::core::restate::has_expired;
@@ -43,7 +44,7 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
     }
     let began = Instant::now();
     let rows = match history.oldest(partition).await? {
-        Some(oldest) => history.restate(partition, asked, &oldest).await?,
+        Some(oldest) => history.restate(partition, asked, &oldest, wall_clock()).await?,
         None => Vec::new(),
     };
     let took = began.elapsed();

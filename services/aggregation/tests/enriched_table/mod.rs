@@ -41,6 +41,9 @@ pub fn server() -> Setup {
         .build()
         .unwrap();
     runtime.block_on(stores::clickhouse::migrate(&clickhouse, "")).unwrap();
+    // Rows stay, whenever they say that they were ingested.
+    let keep = "ALTER TABLE market_data.enriched_ticks REMOVE TTL";
+    runtime.block_on(clickhouse.exec(keep)).unwrap();
     Setup {
         stack,
         runtime,
@@ -198,4 +201,14 @@ pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]
     }
     let claim = table.claim(TOPIC, partition).await.unwrap();
     table.insert(&claim, rows.len(), bytes.into()).await.unwrap();
+}
+
+/// Writes the rows of a partition once more, as ingested so many seconds after their append, in the order of the log.
+pub async fn copy_ingested(server: &Setup, partition: i32, copy: i32, lag: i64) {
+    let sql = format!(
+        "INSERT INTO market_data.enriched_ticks SELECT * REPLACE ({copy} AS src_partition, \
+         max(appended_at) OVER (ORDER BY src_offset) + INTERVAL {lag} SECOND AS ingested_at) \
+         FROM (SELECT * FROM market_data.enriched_ticks WHERE src_partition = {partition})"
+    );
+    server.clickhouse.exec(&sql).await.unwrap();
 }
