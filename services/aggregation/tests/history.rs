@@ -13,7 +13,7 @@ use stream::status::wall_clock;
 
 const INSTRUMENT: &str = "NG'M1";
 
-fn asked(window: Window, last_offset: i64) -> AskedWindow {
+fn asked_at(window: Window, last_offset: i64) -> AskedWindow {
     AskedWindow {
         tenant_id: "acme".into(),
         instrument_id: INSTRUMENT.into(),
@@ -37,7 +37,7 @@ fn a_sum_that_no_column_holds_is_no_bar() {
             ..Row::trade(INSTRUMENT, MIDNIGHT)
         })
         .collect();
-    let asked = |last_offset| asked(Interval::OneDay.window_of(MIDNIGHT), last_offset);
+    let asked = |last_offset| asked_at(Interval::OneDay.window_of(MIDNIGHT), last_offset);
     server.runtime.block_on(async {
         insert(&server.table, 0, 0, &ticks).await;
         let oldest = history.oldest(0).await.unwrap().unwrap();
@@ -75,7 +75,7 @@ fn a_window_of_two_products_closes_by_its_last_row_and_is_believed_to_close_when
             (1, true, -46, false, 1),
             (1, true, -45, true, 1),
         ] {
-            let mut asked = asked(window, offset);
+            let mut asked = asked_at(window, offset);
             asked.version.closed = as_asked;
             let answer = history
                 .restate(0, std::slice::from_ref(&asked), &oldest, wall_clock())
@@ -114,7 +114,7 @@ fn the_clock_of_the_log_is_found_across_quiet_days() {
         row.raw_index = index;
     }
     let windows = [0, 10 * DAY].map(|second| Interval::OneMinute.window_of(MIDNIGHT + second * SECOND));
-    let asked = [asked(windows[0], 2), asked(windows[1], 6)];
+    let asked = [asked_at(windows[0], 2), asked_at(windows[1], 6)];
     server.runtime.block_on(async {
         insert(&server.table, 0, 0, &rows).await;
         copy_ingested(&server, 0, 1, 1).await;
@@ -178,7 +178,7 @@ fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_s
         .zip(&ticks)
         .skip(3)
         .step_by(4)
-        .map(|(offset, row)| asked(row.window(Interval::OneMinute), offset))
+        .map(|(offset, row)| asked_at(row.window(Interval::OneMinute), offset))
         .collect();
     assert_eq!(asked.len(), 5_000);
     let limits = HistoryLimits {
@@ -201,6 +201,19 @@ fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_s
             rows.iter()
                 .all(|row| row.bar(&asked[row.number], 0).unwrap().trade_count == 4)
         );
+        // Whose closes lie hours apart, each of its own.
+        let sparse: Vec<AskedWindow> = (0..4_000)
+            .map(|number| {
+                asked_at(
+                    Interval::OneMinute.window_of(MIDNIGHT + number * 18_000 * SECOND),
+                    19_999,
+                )
+            })
+            .collect();
+        let rows = history(&server.clickhouse)
+            .restate(0, &sparse, &oldest, wall_clock())
+            .await;
+        assert_eq!(rows.unwrap().len(), 17, "as many lie where rows are");
         let error = starved.restate(0, &asked, &oldest, wall_clock()).await.unwrap_err();
         assert_eq!(domain::Classified::code(&error), "overloaded", "{error}");
     });

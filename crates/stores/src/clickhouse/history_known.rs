@@ -23,6 +23,8 @@ pub(super) const CLOCK_SKEW: Micros = 3_600_000_000;
 const BELIEVED_FOR: Duration = Duration::from_secs(2);
 /// Times whose offsets are remembered, for each partition.
 const MOST_TIMES: usize = 100_000;
+/// Times of one question: a longer text is refused by the server.
+const TIMES_AT_ONCE: usize = 1_000;
 /// The rows after a time that are looked at first for the one with which the clock has reached it.
 const FIRST_REACH: Micros = 3 * 3_600_000_000;
 
@@ -157,32 +159,12 @@ impl History {
         open.retain(|time| *time <= now.saturating_add(CLOCK_SKEW));
         let mut reach = FIRST_REACH;
         while !open.is_empty() {
-            let until = |time: Micros| Some(time.saturating_add(reach)).filter(|until| *until < now);
-            let rows = self.firsts(partition, &open, until).await?;
-            let mut rows = rows.into_iter().peekable();
-            let mut first: Option<First> = None;
-            // From the newest on: a row that has reached a time has reached those before it.
             let mut still_open = Vec::new();
-            for time in open.iter().rev().copied() {
-                while let Some(row) = rows.next_if(|row| row.time >= time) {
-                    if first.as_ref().is_none_or(|first| row.first < first.first) {
-                        first = Some(row);
-                    }
-                }
-                match (&first, until(time)) {
-                    // One that was ingested before it would have been looked at, too.
-                    (Some(row), Some(until)) if row.ingested_micros < until - CLOCK_SKEW => {
-                        found.insert(time, row.first)
-                    }
-                    (Some(row), None) => found.insert(time, row.first),
-                    (_, Some(_)) => {
-                        still_open.push(time);
-                        None
-                    }
-                    (None, None) => None,
-                };
+            for times in open.chunks(TIMES_AT_ONCE) {
+                let until = |time: Micros| Some(time.saturating_add(reach)).filter(|until| *until < now);
+                let rows = self.firsts(partition, times, until).await?;
+                still_open.extend(look_through(times, rows, until, &mut found));
             }
-            still_open.reverse();
             open = still_open;
             reach = reach.saturating_mul(8);
         }
@@ -249,4 +231,33 @@ impl History {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         with(known.entry(partition).or_default())
     }
+}
+
+/// Notes the first rows of these times (in order) as found; answers the times that have to be looked for further on.
+fn look_through(
+    times: &[Micros],
+    rows: Vec<First>,
+    until: impl Fn(Micros) -> Option<Micros>,
+    found: &mut BTreeMap<Micros, i64>,
+) -> Vec<Micros> {
+    let mut rows = rows.into_iter().peekable();
+    let (mut first, mut still_open): (Option<First>, _) = (None, Vec::new());
+    // From the newest on: a row that has reached a time has reached those before it.
+    for time in times.iter().rev().copied() {
+        while let Some(row) = rows.next_if(|row| row.time >= time) {
+            if first.as_ref().is_none_or(|first| row.first < first.first) {
+                first = Some(row);
+            }
+        }
+        let until = until(time);
+        // Where the rows looked at have an end, an earlier row than one close to it may lie behind.
+        let is_the_first = |row: &&First| until.is_none_or(|until| row.ingested_micros < until - CLOCK_SKEW);
+        if let Some(row) = first.as_ref().filter(is_the_first) {
+            found.insert(time, row.first);
+        } else if until.is_some() {
+            still_open.push(time);
+        }
+    }
+    still_open.reverse();
+    still_open
 }

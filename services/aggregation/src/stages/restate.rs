@@ -135,7 +135,7 @@ impl RestateHandler {
                 let reason: String = error.to_string().chars().take(SHOWN_OF_ERRORS).collect();
                 tracing::warn!(partition = %done.partition, windows = done.asked.len(), error = reason, code = error.code(), event = "restate_failed", "bars of late ticks not computed; tried again");
                 match error.code() {
-                    "overloaded" | "timeout" | "cancelled" => Answer::TooMuch,
+                    "overloaded" | "timeout" | "cancelled" | "invalid_statement" => Answer::TooMuch,
                     _ => Answer::Failed,
                 }
             }
