@@ -9,6 +9,7 @@ pub struct AskedWindow {
     pub tenant_id: Box<str>,
     pub instrument_id: Box<str>,
     pub window: Window,
-    /// Of the bar to be made: it holds the rows of the window up to this offset, and that row is one of them.
+    /// As the late tick says: the bar holds the rows of the window up to this offset. The table knows whether that row is one of
+    /// them, and whether it closed the window.
     pub version: BarVersion,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::Interval;
 use dp::products::Products;
-use dp::verify::bars::Bars;
+use dp::verify::bars::{Bars, Expired};
 use dp::verify::gaps::Gaps;
 use dp::verify::report::Check;
 use localstack::{Server, Temporary};
@@ -17,6 +17,7 @@ use testkit::parse::Tick;
 use testkit::random::Random;
 
 const MINUTE: i64 = 60_000_000;
+const DAY: i64 = 24 * 60 * MINUTE;
 /// Some day that ended long ago by every clock.
 const BEGIN: i64 = 1_700_000_040_000_000;
 
@@ -50,7 +51,7 @@ impl Setup {
         self.clickhouse.exec(sql).await.unwrap();
     }
 
-    async fn check(&self, expired_before: &[(i32, i64)]) -> (Check, Option<String>) {
+    async fn check(&self, expired: &[Expired]) -> (Check, Option<String>) {
         let env = Env::new();
         let bars = Bars {
             clickhouse: &self.clickhouse,
@@ -59,7 +60,7 @@ impl Setup {
             products: &Products::read(&mut Reader::new(&env)),
             intervals: &Interval::ALL,
             parts: 2,
-            expired_before,
+            expired,
         };
         bars.check().await.unwrap()
     }
@@ -74,8 +75,9 @@ fn ticks(random: &mut Random) -> Vec<(Tick, i32, i64)> {
         .map(|offset| {
             appended += below(40_000) * 1_000;
             let raw = below(2) as i32;
-            let instrument = below(4);
-            let product = ["trade", "rt5", "da", "odd"][instrument as usize];
+            let instrument = below(5);
+            // The last one has prices of two lengths, often with the same start.
+            let product = ["trade", "rt5", "da", "odd", ["rt5", "da"][offset as usize % 2]][instrument as usize];
             let behind = [0, 10, 45, 400, 3_700, 90_000, -7_000][below(7) as usize] * 1_000_000;
             let mut time = appended - behind - below(30) * 1_000_000;
             if product == "rt5" || product == "da" {
@@ -165,9 +167,17 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
     )
 }
 
+fn of(ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wanted> {
+    let ticks = ticks.iter();
+    bars(&placed(
+        ticks
+            .map(|(tick, partition, offset)| (tick, *partition, *offset))
+            .collect(),
+    ))
+}
+
 async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wanted> {
     setup.run("TRUNCATE TABLE market_data.enriched_ticks").await;
-    setup.run("TRUNCATE TABLE market_data.bars").await;
     let rows: Vec<String> = ticks.iter().map(tick_row).collect();
     setup
         .run(&format!(
@@ -176,13 +186,14 @@ async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wan
             rows.join(", ")
         ))
         .await;
-    let wanted = bars(&placed(
-        ticks
-            .iter()
-            .map(|(tick, partition, offset)| (tick, *partition, *offset))
-            .collect(),
-    ));
-    let rows: Vec<String> = wanted.iter().map(bar_row).collect();
+    let wanted = of(ticks);
+    fill_bars(setup, &wanted).await;
+    wanted
+}
+
+async fn fill_bars(setup: &Setup, bars: &BTreeMap<BarKey, Wanted>) {
+    setup.run("TRUNCATE TABLE market_data.bars").await;
+    let rows: Vec<String> = bars.iter().map(bar_row).collect();
     setup
         .run(&format!(
             "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, open, high, low, close, volume, turnover, vwap, \
@@ -191,7 +202,6 @@ async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wan
             rows.join(", ")
         ))
         .await;
-    wanted
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -242,7 +252,51 @@ async fn bars_whose_rows_have_expired_are_named_and_no_difference() {
         .await;
     let (check, expired) = setup.check(&[]).await;
     assert!(!check.ok && expired.is_none(), "{check:?}");
-    let (check, expired) = setup.check(&[(0, 100), (1, 100)]).await;
+    let since = |ingested_at| {
+        [0, 1].map(|partition| Expired {
+            partition,
+            first_offset: 100,
+            ingested_at,
+        })
+    };
+    let (check, expired) = setup.check(&since(BEGIN)).await;
     assert!(check.ok, "{check:?}");
-    assert!(expired.is_some_and(|note| note.contains("cannot be made again") && note.contains("t/i")));
+    let before = counted(expired.as_deref());
+    assert!(expired.is_some_and(|note| note.contains("t/i")));
+
+    // No expired row lies in windows that begin so much later: their difference is one.
+    let (check, expired) = setup.check(&since(BEGIN - 60 * DAY)).await;
+    assert!(!check.ok && expired.is_none(), "{check:?}");
+
+    // Late ticks that came for windows that had lost rows: the bars stay without them.
+    let (all, without) = (of(&ticks), of(&ticks[..380]));
+    let first = of(&ticks[..100]);
+    let stay = |(key, bar): (&BarKey, &Wanted)| {
+        let older = without
+            .get(key)
+            .filter(|_| bar.bar.last_offset >= 380 && first.contains_key(key));
+        (key.clone(), older.unwrap_or(bar).clone())
+    };
+    let stayed: BTreeMap<BarKey, Wanted> = all.iter().map(stay).collect();
+    let are_older = stayed.iter().filter(|(key, bar)| all[*key] != **bar).count() as u64;
+    assert!(are_older > 0);
+    fill_bars(&setup, &stayed).await;
+    let (check, expired) = setup.check(&since(BEGIN)).await;
+    assert!(check.ok, "{check:?}");
+    assert!(counted(expired.as_deref()) >= before, "{expired:?}");
+    assert!(counted(expired.as_deref()) >= are_older, "{expired:?}");
+
+    // A bar of all that is left, and more, is wrong where it has a wrong number.
+    setup
+        .run("ALTER TABLE market_data.bars UPDATE high = high + 1 WHERE instrument_id = 'i0' AND closed SETTINGS mutations_sync = 2")
+        .await;
+    let (check, _) = setup.check(&since(BEGIN)).await;
+    assert!(check.differences.named.join("\n").contains("high is "), "{check:?}");
+}
+
+/// How many bars the note counts.
+fn counted(note: Option<&str>) -> u64 {
+    let (count, rest) = note.unwrap().split_once(' ').unwrap();
+    assert!(rest.starts_with("bar(s) cannot be made again"), "{rest}");
+    count.parse().unwrap()
 }

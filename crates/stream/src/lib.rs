@@ -39,7 +39,7 @@ pub use error::StreamError;
 pub use kafka::producer::Output;
 pub use kafka::settings::{Compression, Pace};
 pub use outcome::{Outcome, OutcomeCounts};
-pub use partition::{Message, Partition, StartAt};
+pub use partition::{KeptMessage, Message, Partition, StartAt};
 pub use sequencer::Sequencer;
 pub use stall::{Cause, Stall};
 pub use status::{Shutdown, WorkerState, WorkerStatus};

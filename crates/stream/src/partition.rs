@@ -73,3 +73,49 @@ impl<'a> Message<'a> {
         }
     }
 }
+
+/// A message that is kept beyond the client's buffer, without its headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct KeptMessage {
+    pub source: Partition,
+    pub offset: i64,
+    pub timestamp: Micros,
+    pub has_append_time: bool,
+    pub key: Option<Box<[u8]>>,
+    pub payload: Option<Box<[u8]>>,
+}
+
+impl KeptMessage {
+    /// A copy of a message of this partition.
+    pub fn of(message: &Message<'_>, source: &Partition) -> KeptMessage {
+        KeptMessage {
+            source: source.clone(),
+            offset: message.offset,
+            timestamp: message.timestamp,
+            has_append_time: message.has_append_time,
+            key: message.key.map(Box::from),
+            payload: message.payload.map(Box::from),
+        }
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+        length(&self.key) + length(&self.payload)
+    }
+
+    /// The message again.
+    pub fn message(&self) -> Message<'_> {
+        Message {
+            topic: &self.source.topic,
+            partition: self.source.number,
+            offset: self.offset,
+            timestamp: self.timestamp,
+            has_append_time: self.has_append_time,
+            key: self.key.as_deref(),
+            payload: self.payload.as_deref(),
+            headers: None,
+        }
+    }
+}

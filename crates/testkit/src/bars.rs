@@ -162,16 +162,17 @@ fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     })
 }
 
-/// All trades, and of the prices of one interval the last one by its place in the raw log.
+/// All trades, and of the prices of one interval (start and length) the last one by its place in the raw log.
 fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
     let mut trades = Vec::new();
-    let mut prices: BTreeMap<i64, &Tick> = BTreeMap::new();
+    let mut prices: BTreeMap<(i64, i64), &Tick> = BTreeMap::new();
     for tick in ticks.iter().map(|placed| placed.tick) {
-        if rule(&tick.product).nominal == 0 {
+        let nominal = rule(&tick.product).nominal;
+        if nominal == 0 {
             trades.push(tick);
         } else {
             let place = |tick: &Tick| (tick.feed.clone(), tick.partition, tick.offset, tick.index);
-            let known = prices.entry(tick.time).or_insert(tick);
+            let known = prices.entry((tick.time, nominal)).or_insert(tick);
             if place(tick) > place(known) {
                 *known = tick;
             }

@@ -133,6 +133,7 @@ fn read_restate(reader: &mut Reader<'_>, rules: &WindowRules) -> RestateSettings
     );
     RestateSettings {
         rules: RestateRules {
+            intervals: rules.intervals,
             windows: usize::try_from(windows).unwrap_or(usize::MAX),
             linger: micros(linger),
         },

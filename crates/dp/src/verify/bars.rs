@@ -10,6 +10,7 @@ use serde_json::Value;
 use service::Names;
 use stores::ClickHouse;
 
+pub use super::bars_sql::Expired;
 use super::bars_sql::Question;
 use super::gaps::{Excuse, Gaps};
 use super::report::{Check, Differences, NAMED};
@@ -49,8 +50,8 @@ pub struct Bars<'a> {
     pub intervals: &'a [Interval],
     /// In how many parts they are asked for.
     pub parts: u64,
-    /// The first offset that `enriched_ticks` still holds, by partition, where rows before it have expired.
-    pub expired_before: &'a [(i32, i64)],
+    /// Partitions of `enriched_ticks` of which rows have expired.
+    pub expired: &'a [Expired],
 }
 
 impl Bars<'_> {
@@ -73,7 +74,7 @@ impl Bars<'_> {
                 part: is_in(part, self.parts),
                 passed: &passed,
                 excused: excuse.partitions.iter().copied().collect(),
-                expired_before: self.expired_before,
+                expired: self.expired,
                 named: NAMED,
             };
             let rows = self.clickhouse.query_json(&question.sql()).await;

@@ -26,6 +26,28 @@ const ORIGIN: &str = "(toString(feed), raw_partition, raw_offset, raw_index)";
 /// Every interval is a multiple of it.
 const STEP: i64 = 60_000_000;
 
+/// How far ahead of its append time an event may be (day-ahead prices).
+const LONGEST_AHEAD: i64 = 9 * 86_400_000_000;
+
+/// A partition of `enriched_ticks` of which rows have expired: by the time of their ingestion, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired {
+    /// Number.
+    pub partition: i32,
+    /// The first offset that is still there.
+    pub first_offset: i64,
+    /// When that row was ingested, in microseconds.
+    pub ingested_at: i64,
+}
+
+impl Expired {
+    /// Windows that begin then or later have lost no row: an expired row holds no later event. The second stage of
+    /// aggregation goes by the same rule.
+    fn until(&self) -> i64 {
+        self.ingested_at.saturating_add(LONGEST_AHEAD)
+    }
+}
+
 /// What is asked.
 pub struct Question<'a> {
     /// Tables.
@@ -40,8 +62,8 @@ pub struct Question<'a> {
     pub passed: &'a str,
     /// Partitions in which a difference may be one of accepted gaps.
     pub excused: Vec<i32>,
-    /// The first offset that `enriched_ticks` still holds, by partition, where rows before it have expired.
-    pub expired_before: &'a [(i32, i64)],
+    /// Partitions of which rows have expired.
+    pub expired: &'a [Expired],
     /// Differences that are named.
     pub named: usize,
 }
@@ -58,32 +80,34 @@ impl Question<'_> {
              groupArrayIf({named})([key, wanted, newest], differs AND NOT excuse AND NOT expired) AS examples FROM (\
              SELECT *, [tenant, instrument, label, toString(fromUnixTimestamp64Micro(start, 'UTC'))] AS key, \
              wanted != newest AS differs, differs AND has({excused}, src) AS excuse, \
-             differs AND NOT excuse AND floor > 0 AND (empty(wanted) OR last_ < floor OR newest_rows > wanted_rows OR of_prices) AS expired FROM (\
+             differs AND NOT excuse AND start < lost_until AND (empty(wanted) OR last_ < wanted_last OR newest_rows > wanted_rows OR of_prices) \
+             AS expired FROM (\
              SELECT tenant, instrument, label, start, any(src_) AS src, max(may_close_) AS may_close, max(of_prices_) AS of_prices, \
              anyIf(content, is_wanted = 1) AS of_rows, anyIf(content, is_wanted = 0) AS newest, \
              if(empty(of_rows), of_rows, arrayPushBack(arrayPopBack(of_rows), if(of_rows[-1] = '0' AND may_close AND newest[-1] = '1', \
              '1', of_rows[-1]))) AS wanted, \
              maxIf(rows_, is_wanted = 1) AS wanted_rows, maxIf(rows_, is_wanted = 0) AS newest_rows, \
-             maxIf(last_offset_, is_wanted = 0) AS last_, {floor} AS floor \
+             maxIf(last_offset_, is_wanted = 0) AS last_, maxIf(last_offset_, is_wanted = 1) AS wanted_last, {lost_until} AS lost_until \
              FROM ({wanted} UNION ALL {newest}) GROUP BY tenant, instrument, label, start))",
             excused = array("Int32", self.excused.iter()),
-            floor = self.floor(),
+            lost_until = self.lost_until(),
             wanted = self.wanted(),
             newest = self.newest(),
         )
     }
 
-    // A bar that has lost rows shows it by its number of ticks; one of prices of intervals does not, since a lost row may have
-    // been the one that counted.
-    fn floor(&self) -> String {
-        let (partitions, floors): (Vec<i32>, Vec<i64>) = self.expired_before.iter().copied().unzip();
-        if partitions.is_empty() {
-            return "toInt64(0)".to_owned();
+    // A bar of a window that may have lost rows is not wrong where it has more rows than are left, or is older than those:
+    // the second stage leaves such a bar as it is. One of prices of intervals does not show it, since a lost row may have been
+    // the one that counted.
+    fn lost_until(&self) -> String {
+        let none = i64::MIN;
+        if self.expired.is_empty() {
+            return format!("toInt64({none})");
         }
         format!(
-            "transform(src, {}, {}, toInt64(0))",
-            array("Int32", partitions.iter()),
-            array("Int64", floors.iter())
+            "transform(src, {}, {}, toInt64({none}))",
+            array("Int32", self.expired.iter().map(|one| one.partition)),
+            array("Int64", self.expired.iter().map(Expired::until))
         )
     }
 
@@ -101,12 +125,13 @@ impl Question<'_> {
         )
     }
 
-    /// Every row that makes bars, and whether its numbers are in them: of the prices of one interval the last one's are.
+    /// Every row that makes bars, and whether its numbers are in them: of the prices of one interval (start and length) the
+    /// last one's are.
     fn ticks(&self) -> String {
         format!(
             "SELECT tenant_id, instrument_id, price, volume, src_partition, src_offset, toUnixTimestamp64Micro(timestamp) AS micros, \
              {EDGE} AS edge, {delay} AS delay, {nominal} AS nominal, \
-             kind = 'trade' OR {ORIGIN} = max({ORIGIN}) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind) AS counts \
+             kind = 'trade' OR {ORIGIN} = max({ORIGIN}) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal) AS counts \
              FROM {enriched} WHERE {part}{passed}",
             delay = self.products.sql(|rule| rule.close_after),
             nominal = self.products.sql(|rule| rule.nominal),

@@ -184,7 +184,7 @@ impl TableChecks<'_> {
             products: &products,
             intervals: &products.intervals(),
             parts,
-            expired_before: &self.expired_before(&enriched).await?,
+            expired: &self.expired(&enriched).await?,
         };
         let (check, expired) = bars.check().await?;
         report.checks.push(check);
@@ -199,20 +199,20 @@ impl TableChecks<'_> {
         Ok(())
     }
 
-    /// The first offset that the table still holds, by partition: only where the log does not hold what is before it
-    /// either, since a row of a record that is still there is missing, not expired.
-    async fn expired_before(&self, table: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+    /// Partitions of which rows have expired: only where the log does not hold what is before the first row either, since a
+    /// row of a record that is still there is missing, not expired.
+    async fn expired(&self, table: &str) -> anyhow::Result<Vec<bars::Expired>> {
         let (bootstrap, topics) = (
             self.connection.settings.kafka_bootstrap.clone(),
             vec![self.names().enriched.clone()],
         );
         let ranges = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
-        let mut first = tables::first_offsets(self.clickhouse, table).await?;
-        first.retain(|(partition, first)| {
-            let cut = ranges.iter().find(|range| range.lane.partition == *partition);
-            *first > 0 && cut.is_some_and(|range| range.is_cut)
+        let mut expired = tables::expired(self.clickhouse, table).await?;
+        expired.retain(|one| {
+            let cut = ranges.iter().find(|range| range.lane.partition == one.partition);
+            one.first_offset > 0 && cut.is_some_and(|range| range.is_cut)
         });
-        Ok(first)
+        Ok(expired)
     }
 
     async fn table<'t>(

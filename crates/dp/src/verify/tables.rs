@@ -7,6 +7,7 @@ use domain::LastOrigin;
 use serde_json::{Map, Value};
 use stores::ClickHouse;
 
+use super::bars::Expired;
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row, Sum};
 use super::canonical::{self, Column};
 use super::gaps::{self, Hole};
@@ -288,18 +289,25 @@ pub async fn count(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<u64> 
     rows.first().map_or(Ok(0), |row| number(row, "rows"))
 }
 
-/// The smallest source offset of a table's rows, by source partition.
+/// The oldest row of a table, by source partition.
 ///
 /// # Errors
 /// ClickHouse does not answer.
-pub async fn first_offsets(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+pub async fn expired(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<Vec<Expired>> {
     let sql = format!(
-        "SELECT toString(src_partition) AS partition, toString(min(src_offset)) AS first FROM {table} GROUP BY src_partition"
+        "SELECT toString(src_partition) AS partition, toString(min(src_offset)) AS first, \
+         toString(toUnixTimestamp64Micro(argMin(ingested_at, src_offset))) AS ingested FROM {table} GROUP BY src_partition"
     );
     let rows = clickhouse.query_json(&sql).await;
     let rows = rows.with_context(|| format!("read the first offsets of {table}"))?;
     rows.iter()
-        .map(|row| Ok((number(row, "partition")?, number(row, "first")?)))
+        .map(|row| {
+            Ok(Expired {
+                partition: number(row, "partition")?,
+                first_offset: number(row, "first")?,
+                ingested_at: number(row, "ingested")?,
+            })
+        })
         .collect()
 }
 

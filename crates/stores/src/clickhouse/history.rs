@@ -4,26 +4,28 @@
 //! offset asked for, so the answer is a function of the log. Sums are exact 256-bit integers; a row counts and is ordered as
 //! aggregation's core has it ([`ORDER_OF_TICKS`], [`History::rows_that_count`]). `revision` counts the rows with which, or
 //! before which, the largest append time of the partition has reached the window's close.
-//! Failure: nothing is retried here. A window of which a row is missing comes back without its last offset, or not at all:
-//! the caller compares.
+//! So is the version: the offset of the last row, and whether the clock had reached the close with it.
+//! Failure: nothing is retried here. Where the row asked for is none of the window, the answer has the offset of the last
+//! one that is, or there is none: the caller compares.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::{AskedWindow, Bar, Decimal, Interval, Micros, Origin, Product, Turnover};
+use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover};
 use serde::Deserialize;
 
+use super::history_known::{CLOCK_SKEW, Known};
 use super::{ClickHouse, fetch, literal};
 use crate::{Store, StoreError};
 
 /// The order of the ticks of a window, for open and close: that of prices (`domain::PriceRank`).
 const ORDER_OF_TICKS: &str =
     "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
-/// Times of closes, less the delay, are multiples of it: every interval is.
-const STEP: Micros = 60_000_000;
 /// Of a window that every row of the partition has found closed.
-const FROM_THE_START: Micros = -1 << 62;
-/// By how much the clocks of the broker and of ClickHouse may differ: bounds the rows that are read for the log's clock.
-const CLOCK_SKEW: Micros = 3_600_000_000;
+const FROM_THE_START: i64 = 0;
+/// Of a window that no row has found closed.
+const NEVER: i64 = i64::MAX;
 
 /// What a statement may take of the server, and when windows close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,25 +58,17 @@ pub struct Oldest {
     pub ingested_at: Micros,
 }
 
-#[derive(Deserialize)]
-struct OldestOf {
-    rows: u64,
-    #[serde(flatten)]
-    oldest: Oldest,
-}
-
-#[derive(Deserialize)]
-struct Reached {
-    is_reached: u8,
-}
-
 /// The bar of a window, as the server computes it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RestatedRow {
     /// Which of the windows asked for.
     pub number: usize,
-    /// Largest source offset among its rows: that of the version, unless rows are missing.
+    /// Largest source offset among its rows up to the one asked for: that one, unless it is no row of this window.
     pub last_offset: i64,
+    /// Whether the log's clock had reached the close with that row.
+    is_closed: u8,
+    /// How long after its end the window closes, by the product of that row.
+    close_after: Micros,
     /// Append time of the row at that offset.
     pub asked_appended_at: Micros,
     trade_count: i64,
@@ -97,8 +91,11 @@ pub struct RestatedRow {
 
 impl RestatedRow {
     /// The bar of the window that was asked for under [`RestatedRow::number`]; `None` where a sum or a price leaves the
-    /// columns of a bar.
-    pub fn bar<'a>(&'a self, asked: &'a AskedWindow) -> Option<Bar<'a>> {
+    /// columns of a bar. Its version is that of the rows, whatever was asked for: a record that names another row makes no
+    /// second content of a version. A closing by the wall clock or by a later row is believed once its time has come.
+    pub fn bar<'a>(&'a self, asked: &'a AskedWindow, now: Micros) -> Option<Bar<'a>> {
+        let closes_at = asked.window.end().saturating_add(self.close_after);
+        let may_be_closed = asked.version.closed && closes_at <= now.saturating_add(CLOCK_SKEW);
         let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
         let Turnover(volume) = sum(&self.volume)?;
         let turnover = sum(&self.turnover)?;
@@ -122,7 +119,10 @@ impl RestatedRow {
             close_sequence: self.close_sequence,
             last_origin: origin(&self.last),
             revision: i32::try_from(self.revision).unwrap_or(i32::MAX),
-            version: asked.version,
+            version: BarVersion {
+                last_offset: self.last_offset,
+                closed: self.is_closed != 0 || may_be_closed,
+            },
             last_appended_at: self.last_appended_at,
         })
     }
@@ -144,9 +144,10 @@ fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<
 /// The table of enriched ticks of one generation, as history. Cheap to clone.
 #[derive(Clone)]
 pub struct History {
-    clickhouse: ClickHouse,
-    topic: String,
-    table: String,
+    pub(super) clickhouse: ClickHouse,
+    pub(super) topic: String,
+    pub(super) table: String,
+    pub(super) known: Arc<Mutex<BTreeMap<i32, Known>>>,
     limits: HistoryLimits,
     products: Vec<ProductClose>,
 }
@@ -164,51 +165,18 @@ impl History {
             clickhouse,
             topic,
             table,
+            known: Arc::default(),
             limits,
             products,
         }
     }
 
-    /// Whether every row of the partition up to this offset has been written. Rows land in order and whole batches at a
-    /// time, so one behind it says so; where all of those have expired, the writer's floor does.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn has_reached(&self, partition: i32, offset: i64) -> Result<bool, StoreError> {
-        let (database, table) = (self.clickhouse.database(), &self.table);
-        let sql = format!(
-            "SELECT toUInt8((SELECT count() FROM {database}.{table} WHERE src_partition = {partition} AND \
-             src_offset >= {offset}) > 0 OR (SELECT max(next_offset) FROM {database}.writer_floor WHERE topic = {} AND \
-             partition = {partition}) > {offset}) AS is_reached",
-            literal(&self.topic)
-        );
-        let rows: Vec<Reached> = self.clickhouse.rows("ask how far the table is", &sql).await?;
-        Ok(rows.first().is_some_and(|row| row.is_reached != 0))
+    /// The topic that the table is written from.
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
-    /// The oldest row of the partition. Looked for in the oldest day of the table, else in all of it.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn oldest(&self, partition: i32) -> Result<Option<Oldest>, StoreError> {
-        let (database, table) = (self.clickhouse.database(), &self.table);
-        let first_day = format!("AND toDate(ingested_at) = (SELECT min(toDate(ingested_at)) FROM {database}.{table})");
-        for days in [first_day.as_str(), ""] {
-            let sql = format!(
-                "SELECT count() AS rows, min(src_offset) AS offset, \
-                 toUnixTimestamp64Micro(argMin(appended_at, src_offset)) AS appended_micros, \
-                 toUnixTimestamp64Micro(argMin(ingested_at, src_offset)) AS ingested_micros \
-                 FROM {database}.{table} WHERE src_partition = {partition} {days}"
-            );
-            let rows: Vec<OldestOf> = self.clickhouse.rows("find the oldest row", &sql).await?;
-            if let Some(found) = rows.into_iter().find(|found| found.rows > 0) {
-                return Ok(Some(found.oldest));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The bars of these windows. `oldest` is the partition's oldest row.
+    /// The bars of these windows. `oldest` is the partition's oldest row; `now` the wall clock.
     ///
     /// # Errors
     /// As the server says; `overloaded`, `timeout` and `cancelled` where the windows are too many for the limits.
@@ -217,9 +185,20 @@ impl History {
         partition: i32,
         windows: &[AskedWindow],
         oldest: &Oldest,
+        now: Micros,
     ) -> Result<Vec<RestatedRow>, StoreError> {
         const OPERATION: &str = "restate windows";
-        let sql = self.sql(partition, windows, oldest);
+        let ends = windows.iter().map(|asked| asked.window.end());
+        let closes = ends.flat_map(|end| self.delays().into_iter().map(move |delay| end.saturating_add(delay)));
+        let closes: BTreeSet<Micros> = closes.filter(|time| *time > oldest.appended_at).collect();
+        let first_after = self.first_after(partition, &closes, now).await?;
+        let sql = self.sql(partition, windows, |time| {
+            if time <= oldest.appended_at {
+                FROM_THE_START
+            } else {
+                first_after.get(&time).copied().unwrap_or(NEVER)
+            }
+        });
         let size = sql.len().saturating_mul(2).max(1 << 20);
         let HistoryLimits { time, .. } = self.limits;
         let settings = [
@@ -243,8 +222,9 @@ impl History {
         rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, OPERATION, error))
     }
 
-    fn sql(&self, partition: i32, windows: &[AskedWindow], oldest: &Oldest) -> String {
-        let asked = asked(windows, &self.delays(), |window| self.closes(window, oldest));
+    /// `first_after` tells with which offset the log's clock has reached a time.
+    fn sql(&self, partition: i32, windows: &[AskedWindow], first_after: impl Fn(Micros) -> i64) -> String {
+        let asked = asked(windows, &self.delays(), first_after);
         format!(
             "SELECT number, countIf(counts) AS trade_count, max(src_offset) AS last_offset, \
              argMax(appended, src_offset) AS asked_appended_at, \
@@ -255,19 +235,19 @@ impl History {
              argMinIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS open_sequence, \
              argMaxIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS close_sequence, \
              maxIf(micros, counts) AS close_time, argMaxIf(origin, {ORDER_OF_TICKS}, counts) AS last, \
-             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(closes = {FROM_THE_START} OR (first_after > 0 AND src_offset >= first_after - 1)) AS revision, \
+             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after) AS revision, \
+             toUInt8(argMax(is_after, src_offset)) AS is_closed, argMax(delay, src_offset) AS close_after, \
              max(appended) AS last_appended_at \
-             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, micros) AS counts \
-             FROM ({rows}) AS rows INNER JOIN (SELECT * FROM ({asked}) AS asked {closings}) AS windows \
+             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, nominal, micros) AS counts, \
+             src_offset >= first_after AS is_after FROM ({rows}) AS rows INNER JOIN ({asked}) AS windows \
              USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
             rows = self.rows(partition, windows, &asked),
-            closings = self.closings(partition, windows, oldest),
         )
     }
 
     /// The rows of the windows' days, one for each length of window asked for that is no shorter than the row's product is
-    /// long. Of the prices of one delivery interval the last one counts, by origin: of those up to the offset asked for, so
-    /// that is decided behind the join.
+    /// long. Of the prices of one delivery interval, by start and length, the last one counts, by origin: of those up to the
+    /// offset asked for, so that is decided behind the join.
     fn rows(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
         let mut lengths: Vec<Micros> = windows.iter().map(|asked| asked.window.interval.micros()).collect();
         lengths.sort_unstable();
@@ -298,49 +278,6 @@ impl History {
         )
     }
 
-    /// Joins one more than the offset with which the log's clock has reached the close of each window (0 where it has not):
-    /// that of the first row of the partition that was appended then or later.
-    fn closings(&self, partition: i32, windows: &[AskedWindow], oldest: &Oldest) -> String {
-        let earliest = windows
-            .iter()
-            .map(|window| self.closes(window, oldest))
-            .filter(|closes| *closes != FROM_THE_START)
-            .min();
-        let Some(earliest) = earliest else {
-            return "CROSS JOIN (SELECT toInt64(0) AS first_after) AS steps".to_owned();
-        };
-        let delays = self.delays();
-        let shortest = delays.first().copied().unwrap_or(0);
-        format!(
-            "ASOF LEFT JOIN (SELECT delay, minute, min(first) OVER (PARTITION BY delay ORDER BY minute DESC ROWS BETWEEN \
-             UNBOUNDED PRECEDING AND CURRENT ROW) + 1 AS first_after FROM (\
-             WITH toUnixTimestamp64Micro(appended_at) - delay AS behind \
-             SELECT delay, behind - positiveModulo(behind, {STEP}) AS minute, min(src_offset) AS first FROM {database}.{table} \
-             ARRAY JOIN CAST({delays:?}, 'Array(Int64)') AS delay WHERE src_partition = {partition} AND src_offset <= {upto} \
-             AND ingested_at >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \
-             AND appended_at >= fromUnixTimestamp64Micro(toInt64({closed_from}), 'UTC') GROUP BY delay, minute)) AS steps \
-             ON asked.delay = steps.delay AND asked.closes <= steps.minute",
-            database = self.clickhouse.database(),
-            table = self.table,
-            upto = last_offset(windows),
-            from = earliest.saturating_add(shortest).saturating_sub(CLOCK_SKEW),
-            closed_from = earliest.saturating_add(shortest),
-        )
-    }
-
-    /// The end of a window; [`FROM_THE_START`] where it was closed before the oldest row.
-    fn closes(&self, asked: &AskedWindow, oldest: &Oldest) -> Micros {
-        let end = asked.window.end();
-        let longest = self.delays().last().copied().unwrap_or(0);
-        if end.saturating_add(longest) <= oldest.appended_at {
-            FROM_THE_START
-        } else {
-            end
-        }
-    }
-}
-
-impl History {
     /// Every delay of a close, shortest first.
     fn delays(&self) -> Vec<Micros> {
         let mut delays: Vec<Micros> = self.products.iter().map(|of| of.close_after).collect();
@@ -371,10 +308,12 @@ fn last_offset(windows: &[AskedWindow]) -> i64 {
     windows.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0)
 }
 
-/// The windows as a table of numbers and texts.
-fn asked(windows: &[AskedWindow], delays: &[Micros], closes: impl Fn(&AskedWindow) -> Micros) -> String {
+/// The windows as a table of numbers and texts, a row for each delay of a close.
+fn asked(windows: &[AskedWindow], delays: &[Micros], first_after: impl Fn(Micros) -> i64) -> String {
     let mut rows = String::new();
     for (number, asked) in windows.iter().enumerate() {
+        let end = asked.window.end();
+        let firsts = delays.iter().map(|delay| first_after(end.saturating_add(*delay)));
         let row = serde_json::json!([
             number,
             asked.tenant_id,
@@ -382,14 +321,15 @@ fn asked(windows: &[AskedWindow], delays: &[Micros], closes: impl Fn(&AskedWindo
             asked.window.interval.micros(),
             asked.window.start,
             asked.version.last_offset,
-            closes(asked),
+            firsts.collect::<Vec<_>>(),
         ]);
         rows.push_str(&row.to_string());
         rows.push('\n');
     }
     format!(
-        "SELECT *, arrayJoin(CAST({delays:?}, 'Array(Int64)')) AS delay FROM format(JSONCompactEachRow, 'number UInt64, tenant_id String, instrument_id String, length Int64, \
-         start Int64, upto Int64, closes Int64', {})",
+        "SELECT number, tenant_id, instrument_id, length, start, upto, way.1 AS delay, way.2 AS first_after \
+         FROM format(JSONCompactEachRow, 'number UInt64, tenant_id String, instrument_id String, length Int64, \
+         start Int64, upto Int64, firsts Array(Int64)', {}) ARRAY JOIN arrayZip(CAST({delays:?}, 'Array(Int64)'), firsts) AS way",
         literal(&rows)
     )
 }

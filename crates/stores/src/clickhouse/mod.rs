@@ -8,6 +8,7 @@
 pub mod fenced;
 pub mod gaps;
 pub mod history;
+mod history_known;
 mod migrations;
 pub mod rows;
 mod stored;

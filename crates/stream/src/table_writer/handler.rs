@@ -52,7 +52,7 @@ struct Active {
     paused: bool,
     newest_appended_at: Micros,
     inserting_appended_at: Micros,
-    /// No row behind a dead letter is inserted before the dead letter is acknowledged.
+    /// No row behind a dead letter is inserted, and no floor stored, before the dead letter is acknowledged.
     dead_letter: Ticket,
 }
 
@@ -130,6 +130,9 @@ impl TableWriter {
             let Some(route) = self.routes.get(active.route) else {
                 continue;
             };
+            if active.dead_letter > acked_through {
+                continue;
+            }
             if let Some((claim, floor)) = active.lane.floor_due(now) {
                 let saving = route.route.sink.save_floor(claim, floor);
                 self.runtime.spawn(async move {
@@ -137,9 +140,6 @@ impl TableWriter {
                         tracing::warn!(error = %error, "floor not stored; tried again later");
                     }
                 });
-            }
-            if active.dead_letter > acked_through {
-                continue;
             }
             let Some((claim, batch)) = active.lane.cut(now, drain) else {
                 continue;

@@ -227,7 +227,8 @@ impl Lane {
         }
     }
 
-    /// The floor to store, where one is due.
+    /// The floor to store, where one is due. Messages at the end of the log that became no rows belong to it: whoever waits
+    /// for the table may wait for their offsets.
     pub fn floor_due(&mut self, now: Micros) -> Option<(Claim, Position)> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;
@@ -236,6 +237,13 @@ impl Lane {
             return None;
         }
         writing.floor_saved_at = now;
+        let confirmed = writing.confirmed.as_ref().map_or(0, |floor| floor.next_offset);
+        if writing.inserting.is_none() && writing.filling.rows == 0 && writing.next_offset > confirmed {
+            writing.confirmed = Some(Position {
+                next_offset: writing.next_offset,
+                sequencer: writing.sequencer.state(),
+            });
+        }
         Some((writing.claim.clone(), writing.confirmed.clone()?))
     }
 
@@ -254,5 +262,43 @@ impl Lane {
             until: now + self.retry,
         };
         self.retry = (self.retry * 2).min(LAST_RETRY);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_covers_messages_without_rows_unless_rows_wait_before_them() {
+        let limits = BatchLimits {
+            rows: 10,
+            bytes: 1_000,
+            linger: 5,
+        };
+        let mut lane = Lane::new(limits);
+        let claim = Claim {
+            topic: "t".into(),
+            partition: 0,
+            epoch: 1,
+            writer: uuid::Uuid::nil(),
+        };
+        lane.taken_over(Ok(Takeover { claim, position: None }), 0);
+        let floor_at = |lane: &mut Lane, time| {
+            lane.floor_due(time * FLOOR_INTERVAL)
+                .map(|(_, floor)| floor.next_offset)
+        };
+        assert_eq!(floor_at(&mut lane, 1), None, "nothing was ever read");
+        lane.took(7, false, 0);
+        assert_eq!(floor_at(&mut lane, 2), Some(8));
+        lane.took(8, true, 0);
+        lane.took(9, false, 0);
+        assert_eq!(floor_at(&mut lane, 3), Some(8), "a row waits");
+        assert!(lane.cut(5, false).is_some());
+        assert_eq!(floor_at(&mut lane, 4), Some(8), "it is under way");
+        lane.inserted(&Ok(()), 6);
+        lane.took(10, false, 0);
+        assert_eq!(floor_at(&mut lane, 5), Some(11));
     }
 }

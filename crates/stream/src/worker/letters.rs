@@ -156,13 +156,12 @@ impl Delivered {
         self.offsets.entry(source).or_default().insert(offset);
     }
 
-    /// Whether the letter is there. It is asked for once: what lies before it is not needed any more.
+    /// Whether the letter is there. It is asked for once, and not always in the order of the offsets: a stage may find out
+    /// later about one message than about another.
     fn take(&mut self, source: &Source, offset: i64) -> bool {
-        let Some(offsets) = self.offsets.get_mut(source) else {
-            return false;
-        };
-        *offsets = offsets.split_off(&offset);
-        offsets.remove(&offset)
+        self.offsets
+            .get_mut(source)
+            .is_some_and(|offsets| offsets.remove(&offset))
     }
 }
 
@@ -185,6 +184,8 @@ mod tests {
         delivered.remember(source(1), 4);
         let found: Vec<bool> = (2..10).map(|offset| delivered.take(&source(0), offset)).collect();
         assert_eq!(found, [false, true, false, true, false, false, false, true]);
+        delivered.remember(source(0), 2);
+        assert!(delivered.take(&source(0), 2), "asked for after later ones");
         assert!(delivered.take(&source(1), 4));
         assert!(!delivered.take(&source(2), 4));
     }

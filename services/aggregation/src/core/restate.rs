@@ -4,14 +4,26 @@
 //! computed in statements of bounded size, and the position moves past the batch when its bars are acknowledged.
 //! Invariants: of one window only the newest version asked for is computed, since larger versions win everywhere; a batch
 //! is closed when it is cut, so the table reaches its offsets however many late ticks follow; the position is never past a
-//! late tick whose bar is not acknowledged.
+//! late tick whose bar is not acknowledged. Nothing in a record is believed: [`flaw`] says what no service of this pipeline
+//! writes, and the record that asked for a window is kept until the table has shown its row.
 //! Failure: a statement that was not answered is asked again after a while, in smaller pieces where it was too much.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use domain::{AskedWindow, BarVersion, Interval, LateTick, Micros, Window};
 use stores::Oldest;
-use stream::Ticket;
+use stream::{FOREIGN_ORIGIN, KeptMessage, Ticket};
+
+/// Codes of dead letters.
+pub const NO_INTERVAL: &str = "no_interval";
+/// No table holds its event time.
+pub const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
+/// The row that it names is no row of its windows.
+pub const ROW_MISSING: &str = "row_missing";
+/// What to do about records that no service has written.
+pub const FOREIGN_REMEDY: &str =
+    "no service of this pipeline wrote it: find who else writes to this topic, and let ACLs forbid it";
 
 /// How long the table may take to hold the rows before it is asked again.
 const BEHIND_WAIT: Micros = 200_000;
@@ -19,10 +31,16 @@ const FIRST_RETRY: Micros = 500_000;
 const LONGEST_RETRY: Micros = 10_000_000;
 /// How far ahead of its append time an event may be (day-ahead prices): older rows hold no later events.
 const LONGEST_AHEAD: Micros = 9 * 86_400_000_000;
+/// Records that wait take no more than this, whatever their ids are.
+const MOST_BYTES: usize = 32 << 20;
+/// Event times that the table can hold: the years 1900 to 2299.
+const TABLE_TIMES: std::ops::Range<Micros> = -2_208_988_800_000_000..10_413_792_000_000_000;
 
 /// Sizes and waits of the stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestateRules {
+    /// Bit `i`: bars of `Interval::ALL[i]` are made.
+    pub intervals: u8,
     /// Windows of one statement; as many more wait in memory.
     pub windows: usize,
     /// How long late ticks wait for company.
@@ -45,9 +63,20 @@ pub enum Answer {
 /// Key of a window, by instrument.
 type Key = (Box<str>, Box<str>, Window);
 
+/// What is asked of a window, and the record that named the newest offset.
+#[derive(Debug)]
+struct Wanted {
+    version: BarVersion,
+    record: Arc<KeptMessage>,
+}
+
 #[derive(Debug)]
 struct Batch {
     windows: Vec<AskedWindow>,
+    /// Of each window.
+    records: Vec<Arc<KeptMessage>>,
+    /// Offsets of records whose row the table does not have.
+    refused: BTreeSet<i64>,
     /// So many of them are done.
     done: usize,
     /// The late topic's offset after the batch.
@@ -62,7 +91,8 @@ pub struct Restater {
     next_offset: Option<i64>,
     /// Offset behind which nothing waits to be cut.
     cut_through: Option<i64>,
-    waiting: BTreeMap<Key, BarVersion>,
+    waiting: BTreeMap<Key, Wanted>,
+    waiting_bytes: usize,
     waiting_since: Micros,
     batch: Option<Batch>,
     is_running: bool,
@@ -80,6 +110,7 @@ impl Restater {
             next_offset: None,
             cut_through: None,
             waiting: BTreeMap::new(),
+            waiting_bytes: 0,
             waiting_since: 0,
             batch: None,
             is_running: false,
@@ -90,28 +121,35 @@ impl Restater {
         }
     }
 
-    /// Takes the late tick at this offset of the late topic.
-    pub fn take(&mut self, offset: i64, late: &LateTick<'_>, now: Micros) {
-        self.pass(offset);
+    /// Takes a late tick without a [`flaw`], and the record that it was read from.
+    pub fn take(&mut self, record: KeptMessage, late: &LateTick<'_>, now: Micros) {
+        self.pass(record.offset);
         if self.waiting.is_empty() {
             self.waiting_since = now;
         }
-        for interval in Interval::ALL {
-            let bit = 1u8 << interval.index();
-            if late.missed_intervals & bit == 0 {
-                continue;
-            }
+        self.waiting_bytes += record.size();
+        let record = Arc::new(record);
+        for interval in intervals(late.missed_intervals & self.rules.intervals) {
             let version = BarVersion {
                 last_offset: late.enriched_offset,
-                closed: late.closed_intervals & bit != 0,
+                closed: late.closed_intervals >> interval.index() & 1 == 1,
             };
             let key = (
                 late.tenant_id.into(),
                 late.instrument_id.into(),
                 interval.window_of(late.event_time),
             );
-            let newest = self.waiting.entry(key).or_insert(version);
-            *newest = version.max(*newest);
+            let record = Arc::clone(&record);
+            let wanted = self.waiting.entry(key).or_insert_with(|| Wanted {
+                version,
+                record: Arc::clone(&record),
+            });
+            // One that names an offset of another window must not hide a closing.
+            wanted.version.closed |= version.closed;
+            if version.last_offset > wanted.version.last_offset {
+                wanted.version.last_offset = version.last_offset;
+                wanted.record = record;
+            }
         }
     }
 
@@ -122,7 +160,7 @@ impl Restater {
 
     /// Whether it should take no more before a batch is cut.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= self.rules.windows
+        self.waiting.len() >= self.rules.windows || self.waiting_bytes >= MOST_BYTES
     }
 
     /// Windows that wait or are being computed.
@@ -158,15 +196,23 @@ impl Restater {
             // Only dead letters, which go before this ticket.
             self.unacknowledged.push_back((last_ticket, position));
         } else if self.is_full() || now - self.waiting_since >= self.rules.linger {
-            let windows = std::mem::take(&mut self.waiting).into_iter();
-            let windows = windows.map(|((tenant_id, instrument_id, window), version)| AskedWindow {
-                tenant_id,
-                instrument_id,
-                window,
-                version,
-            });
+            self.waiting_bytes = 0;
+            let waiting = std::mem::take(&mut self.waiting).into_iter();
+            let (windows, records) = waiting
+                .map(|((tenant_id, instrument_id, window), Wanted { version, record })| {
+                    let asked = AskedWindow {
+                        tenant_id,
+                        instrument_id,
+                        window,
+                        version,
+                    };
+                    (asked, record)
+                })
+                .unzip();
             self.batch = Some(Batch {
-                windows: windows.collect(),
+                windows,
+                records,
+                refused: BTreeSet::new(),
                 done: 0,
                 position,
             });
@@ -174,6 +220,14 @@ impl Restater {
             return;
         }
         self.cut_through = Some(position);
+    }
+
+    /// The row that the record behind this window of the statement under way names is none of the window: the record, where
+    /// that was not said of it before.
+    pub fn refuse(&mut self, number: usize) -> Option<Arc<KeptMessage>> {
+        let batch = self.batch.as_mut()?;
+        let record = batch.records.get(batch.done + number)?;
+        batch.refused.insert(record.offset).then(|| Arc::clone(record))
     }
 
     /// What became of the statement under way.
@@ -217,6 +271,46 @@ impl Restater {
     pub fn is_unacknowledged(&self) -> bool {
         !self.unacknowledged.is_empty()
     }
+}
+
+fn intervals(bits: u8) -> impl Iterator<Item = Interval> {
+    Interval::ALL
+        .into_iter()
+        .filter(move |interval| bits >> interval.index() & 1 == 1)
+}
+
+/// Why no service of this pipeline wrote this late tick: code and reason. `next_enriched` is the end of the partition that
+/// its offset belongs to; the broker is asked only by an offset that is not known to be there.
+///
+/// # Errors
+/// As the broker says.
+pub fn flaw<E>(
+    late: &LateTick<'_>,
+    rules: &RestateRules,
+    next_enriched: &mut i64,
+    ask_end: impl FnOnce() -> Result<i64, E>,
+) -> Result<Option<(&'static str, String)>, E> {
+    if late.missed_intervals & rules.intervals == 0 {
+        let reason = "it asks for no bar that is made here";
+        return Ok(Some((NO_INTERVAL, reason.to_owned())));
+    }
+    if !TABLE_TIMES.contains(&late.event_time) {
+        let reason = format!(
+            "no table holds its event time, {} µs; {FOREIGN_REMEDY}",
+            late.event_time
+        );
+        return Ok(Some((TIME_OUT_OF_RANGE, reason)));
+    }
+    let offset = late.enriched_offset;
+    if offset >= *next_enriched {
+        *next_enriched = ask_end()?;
+    }
+    Ok((!(0..*next_enriched).contains(&offset)).then(|| {
+        let reason = format!(
+            "it names the enriched offset {offset}, and that partition ends at {next_enriched}; {FOREIGN_REMEDY}"
+        );
+        (FOREIGN_ORIGIN, reason)
+    }))
 }
 
 /// Whether rows of this window may have expired, so that its bar cannot be made from what is left. Rows expire by the time

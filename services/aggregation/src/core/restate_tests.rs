@@ -1,8 +1,10 @@
 use domain::{Decimal, Origin};
+use stream::Partition;
 
 use super::*;
 
 const RULES: RestateRules = RestateRules {
+    intervals: 0b11111,
     windows: 4,
     linger: 1_000,
 };
@@ -29,6 +31,24 @@ fn late(instrument_id: &str, enriched_offset: i64, event_time: Micros, missed: u
     }
 }
 
+fn record(offset: i64) -> KeptMessage {
+    KeptMessage {
+        source: Partition {
+            topic: "late".into(),
+            number: 0,
+        },
+        offset,
+        timestamp: 0,
+        has_append_time: false,
+        key: None,
+        payload: Some([0; 100].into()),
+    }
+}
+
+fn take(restater: &mut Restater, offset: i64, late: &LateTick<'_>, now: Micros) {
+    restater.take(record(offset), late, now);
+}
+
 fn statement(restater: &mut Restater, now: Micros) -> Vec<(Micros, &'static str, i64, bool)> {
     let windows = restater.next_statement(now, Ticket(0)).unwrap_or_default();
     windows
@@ -48,9 +68,9 @@ fn statement(restater: &mut Restater, now: Micros) -> Vec<(Micros, &'static str,
 #[test]
 fn of_one_window_only_the_newest_version_is_asked_for() {
     let mut restater = Restater::new(RULES);
-    restater.take(0, &late("a", 9, MINUTE, 0b1, 0b1), 0);
-    restater.take(1, &late("a", 7, MINUTE + 1, 0b1, 0b1), 0);
-    restater.take(2, &late("a", 9, MINUTE, 0b11, 0b10), 0);
+    take(&mut restater, 0, &late("a", 9, MINUTE, 0b1, 0b1), 0);
+    take(&mut restater, 1, &late("a", 7, MINUTE + 1, 0b1, 0b1), 0);
+    take(&mut restater, 2, &late("a", 9, MINUTE, 0b11, 0b10), 0);
     assert_eq!(statement(&mut restater, 999), []);
     assert_eq!(
         statement(&mut restater, 1_000),
@@ -62,9 +82,9 @@ fn of_one_window_only_the_newest_version_is_asked_for() {
 #[test]
 fn the_position_moves_when_every_bar_before_it_is_acknowledged() {
     let mut restater = Restater::new(RULES);
-    restater.take(5, &late("a", 1, 0, 0b1, 0), 0);
+    take(&mut restater, 5, &late("a", 1, 0, 0b1, 0), 0);
     assert_eq!(statement(&mut restater, 1_000).len(), 1);
-    restater.take(6, &late("a", 2, 0, 0b1, 0), 1_000);
+    take(&mut restater, 6, &late("a", 2, 0, 0b1, 0), 1_000);
     assert_eq!(restater.durable(Ticket(99)), None, "nothing was sent");
     restater.answered(Answer::Sent(Ticket(3)), 1_001);
     assert_eq!(restater.durable(Ticket(2)), None);
@@ -89,10 +109,10 @@ fn the_position_moves_when_every_bar_before_it_is_acknowledged() {
 #[test]
 fn a_batch_stays_as_it_was_cut_while_the_table_is_behind() {
     let mut restater = Restater::new(RULES);
-    restater.take(0, &late("a", 1, 0, 0b1, 0), 0);
+    take(&mut restater, 0, &late("a", 1, 0, 0b1, 0), 0);
     let first = statement(&mut restater, 1_000);
     restater.answered(Answer::Behind, 1_000);
-    restater.take(1, &late("a", 50, 0, 0b1, 0), 1_001);
+    take(&mut restater, 1, &late("a", 50, 0, 0b1, 0), 1_001);
     assert_eq!(statement(&mut restater, 1_001), [], "asked again only after a while");
     assert_eq!(statement(&mut restater, 1_000 + BEHIND_WAIT), first);
 }
@@ -101,7 +121,7 @@ fn a_batch_stays_as_it_was_cut_while_the_table_is_behind() {
 fn too_much_is_asked_for_in_smaller_pieces_and_nothing_is_left_out() {
     let mut restater = Restater::new(RULES);
     for minute in 0..4 {
-        restater.take(minute, &late("a", minute, minute * MINUTE, 0b1, 0), 0);
+        take(&mut restater, minute, &late("a", minute, minute * MINUTE, 0b1, 0), 0);
     }
     assert!(restater.is_full());
     let mut now = 0;
@@ -126,7 +146,7 @@ fn too_much_is_asked_for_in_smaller_pieces_and_nothing_is_left_out() {
 #[test]
 fn failures_are_asked_again_after_longer_and_longer_waits() {
     let mut restater = Restater::new(RULES);
-    restater.take(0, &late("a", 1, 0, 0b1, 0), 0);
+    take(&mut restater, 0, &late("a", 1, 0, 0b1, 0), 0);
     let mut now = 1_000;
     for wait in [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY] {
         assert_eq!(statement(&mut restater, now).len(), 1);
@@ -164,4 +184,69 @@ fn a_window_has_expired_where_rows_of_it_may_be_gone() {
     assert!(has_expired(&asked(7, LONGEST_AHEAD + 99 * MINUTE), Some(&oldest(6))));
     assert!(!has_expired(&asked(7, LONGEST_AHEAD + 100 * MINUTE), Some(&oldest(6))));
     assert!(has_expired(&asked(7, 0), None));
+}
+
+#[test]
+fn a_record_that_names_a_row_of_another_window_is_told_once_and_hides_no_closing() {
+    let mut restater = Restater::new(RULES);
+    take(&mut restater, 0, &late("a", 9, MINUTE, 0b11, 0b11), 0);
+    take(&mut restater, 1, &late("a", 50, MINUTE, 0b11, 0), 0);
+    take(&mut restater, 2, &late("b", 8, MINUTE, 0b1, 0), 0);
+    assert_eq!(
+        statement(&mut restater, 1_000),
+        [(1, "1m", 50, true), (0, "5m", 50, true), (1, "1m", 8, false)]
+    );
+    let mut refuse = |number| restater.refuse(number).map(|record| record.offset);
+    assert_eq!((refuse(0), refuse(1), refuse(2)), (Some(1), None, Some(2)));
+    assert_eq!(refuse(3), None);
+}
+
+#[test]
+fn what_no_service_writes_is_refused_and_the_broker_is_asked_seldom() {
+    let asked = std::cell::Cell::new(0);
+    let mut next_enriched = 0;
+    let mut code = |late: &LateTick<'_>, end| {
+        let ask = || {
+            asked.set(asked.get() + 1);
+            Ok::<_, ()>(end)
+        };
+        let rules = RestateRules {
+            intervals: 0b11101,
+            ..RULES
+        };
+        let flaw = flaw(late, &rules, &mut next_enriched, ask).unwrap_or_default();
+        flaw.map_or("", |(code, _)| code)
+    };
+    assert_eq!(code(&late("a", 9, 0, 0b1, 0), 20), "");
+    for offset in 10..20 {
+        assert_eq!(code(&late("a", offset, 0, 0b1, 0), 0), "");
+    }
+    assert_eq!(code(&late("a", -1, 0, 0b1, 0), 20), FOREIGN_ORIGIN);
+    assert_eq!(code(&late("a", 9, 0, 0, 0), 20), NO_INTERVAL);
+    assert_eq!(code(&late("a", 9, 0, 0b10, 0), 20), NO_INTERVAL, "5m is not made");
+    for time in [i64::MIN, TABLE_TIMES.start - 1, TABLE_TIMES.end, i64::MAX] {
+        assert_eq!(code(&late("a", 9, time, 0b1, 0), 20), TIME_OUT_OF_RANGE);
+    }
+    for offset in [20, 1 << 60, i64::MAX] {
+        assert_eq!(code(&late("a", offset, 0, 0b1, 0), 20), FOREIGN_ORIGIN);
+    }
+    assert_eq!(code(&late("a", 20, 0, 0b1, 0), 21), "", "it has grown");
+    assert_eq!(asked.get(), 5);
+}
+
+#[test]
+fn records_of_any_size_take_bounded_memory() {
+    let mut restater = Restater::new(RestateRules {
+        windows: usize::MAX,
+        ..RULES
+    });
+    let large = KeptMessage {
+        payload: Some(vec![0; MOST_BYTES].into()),
+        ..record(0)
+    };
+    assert!(!restater.is_full());
+    restater.take(large, &late("a", 1, 0, 0b1, 0), 0);
+    assert!(restater.is_full());
+    assert_eq!(statement(&mut restater, 0).len(), 1, "a full batch does not wait");
+    assert!(!restater.is_full());
 }

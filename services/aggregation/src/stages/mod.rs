@@ -4,5 +4,6 @@ pub mod aggregate;
 pub mod lane;
 pub mod outbox;
 pub mod restate;
+mod restate_letters;
 pub mod restate_rows;
 pub mod restore_state;

@@ -7,39 +7,33 @@
 //! Failure: a statement that fails is asked again, for ever; meanwhile late ticks wait in the log and live bars go on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::Record;
-use domain::{AskedWindow, Classified, ErrorClass, Micros, RowRanges};
-use stores::{History, Oldest, RestatedRow};
+use domain::{AskedWindow, Classified, ErrorClass, LateTick, Micros};
+use stores::History;
 use stream::positions::check_range;
-use stream::{DeadLetter, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket};
+use stream::{Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket};
 use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};
-use super::restate_rows::{Found, find, name_expired, name_refused};
-use crate::core::restate::{Answer, RestateRules, Restater, has_expired};
-use crate::core::window_state::Shown;
-use crate::metrics::{RestateMeters, Restated};
+pub use super::restate_letters::{CODES, STAGE};
+use super::restate_letters::{MISSING_PAYLOAD, dead_letter};
+use super::restate_rows::{Found, find, name_refused, send};
+use crate::core::restate::{Answer, FOREIGN_REMEDY, ROW_MISSING, RestateRules, Restater, flaw};
+use crate::metrics::RestateMeters;
 
-/// Stage name in dead letters and metrics.
-pub const STAGE: &str = "restate";
-const MISSING_PAYLOAD: &str = "missing_payload";
-/// Every code of a dead letter of this stage: ours, then the codec's.
-pub const CODES: [&str; 5] = [
-    MISSING_PAYLOAD,
-    "truncated",
-    "invalid_utf8",
-    "invalid_value",
-    "unknown_schema",
-];
 const SHOWN_OF_ERRORS: usize = 600;
 /// How long fetched late ticks wait for a statement before their partition is paused.
 const PAUSE_AFTER: Micros = 300_000;
 
 struct Lane {
     restater: Restater,
+    /// The partition that the offsets in its records belong to, and an end that it had.
+    enriched: Partition,
+    enriched_end: i64,
     /// Tells answers of this assignment from those of an earlier one.
     assignment: u64,
     full_since: Option<Micros>,
@@ -56,6 +50,8 @@ struct Done {
 /// Computes the bars of late ticks as a worker's handler.
 pub struct RestateHandler {
     rules: RestateRules,
+    /// Topic of the table.
+    enriched: Arc<str>,
     history: History,
     runtime: Handle,
     shared: Shared,
@@ -81,6 +77,7 @@ impl RestateHandler {
     ) -> RestateHandler {
         RestateHandler {
             rules,
+            enriched: history.topic().into(),
             history,
             runtime,
             shared,
@@ -138,13 +135,17 @@ impl RestateHandler {
                 let reason: String = error.to_string().chars().take(SHOWN_OF_ERRORS).collect();
                 tracing::warn!(partition = %done.partition, windows = done.asked.len(), error = reason, code = error.code(), event = "restate_failed", "bars of late ticks not computed; tried again");
                 match error.code() {
-                    "overloaded" | "timeout" | "cancelled" => Answer::TooMuch,
+                    "overloaded" | "timeout" | "cancelled" | "invalid_statement" => Answer::TooMuch,
                     _ => Answer::Failed,
                 }
             }
             Found::Rows { rows, oldest, took } => {
-                let restated = self.send(io, &done.partition, (&done.asked, &rows), oldest.as_ref())?;
-                self.meters.statement(&restated, took);
+                let now = io.now();
+                let mut outbox = Outbox::new(io, &mut self.shared, done.partition.number);
+                let sent = send(&mut outbox, &done.partition, (&done.asked, &rows), oldest.as_ref(), now);
+                outbox.finish()?;
+                self.refuse(io, &done.partition, &done.asked, &sent.without_row)?;
+                self.meters.statement(&sent.restated, took);
                 Answer::Sent(io.last_ticket())
             }
         };
@@ -154,53 +155,54 @@ impl RestateHandler {
         Ok(())
     }
 
-    /// Sends the bars that the rows give; windows without one are counted and named.
-    fn send(
+    /// Dead-letters the records whose row is no row of these windows.
+    fn refuse(
         &mut self,
         io: &mut Io<'_>,
         partition: &Partition,
-        (asked, rows): (&[AskedWindow], &[RestatedRow]),
-        oldest: Option<&Oldest>,
-    ) -> Result<Restated, StreamError> {
-        let now = io.now();
-        let mut restated = Restated::default();
-        let mut of_window: Vec<Option<&RestatedRow>> = vec![None; asked.len()];
-        for row in rows {
-            if let Some(place) = of_window.get_mut(row.number) {
-                *place = Some(row);
-            }
-        }
-        let mut outbox = Outbox::new(io, &mut self.shared, partition.number);
-        for (asked, row) in asked.iter().zip(of_window) {
-            if has_expired(asked, oldest) {
-                restated.expired += 1;
-                name_expired(partition, asked, oldest);
-                continue;
-            }
-            let row = row.filter(|row| row.last_offset == asked.version.last_offset);
-            let Some(row) = row else {
-                restated.missing += 1;
+        asked: &[AskedWindow],
+        without_row: &[usize],
+    ) -> Result<(), StreamError> {
+        for number in without_row {
+            if let Some(asked) = asked.get(*number) {
                 name_refused(
                     partition,
                     asked,
-                    "row_missing",
-                    "the table lacks the row of the late tick",
+                    ROW_MISSING,
+                    "the table has no row of it at that offset",
                 );
-                continue;
-            };
-            let Some(bar) = row.bar(asked) else {
-                restated.overflowed += 1;
-                name_refused(partition, asked, "sum_overflow", "a sum of its ticks fits no column");
-                continue;
-            };
-            outbox.show(Shown::Bar(&bar), None);
-            if let Some(count) = restated.bars.get_mut(asked.window.interval.index()) {
-                *count += 1;
             }
-            restated.delays.push(now - row.asked_appended_at);
+            let lane = self.lanes.get_mut(partition);
+            if let Some(record) = lane.and_then(|lane| lane.restater.refuse(*number)) {
+                let reason = format!(
+                    "the table has a row of another instrument or time, or none, at the offset that it names; {FOREIGN_REMEDY}"
+                );
+                dead_letter(io, &record.message(), (ROW_MISSING, &reason))?;
+            }
         }
-        outbox.finish()?;
-        Ok(restated)
+        Ok(())
+    }
+
+    /// A late tick that can be read: taken, or refused.
+    fn late(&mut self, io: &mut Io<'_>, message: &Message<'_>, late: &LateTick<'_>) -> Result<Outcome, StreamError> {
+        let lane = self.lanes.iter_mut().find(|(partition, _)| is_of(message, partition));
+        let Some((partition, lane)) = lane else {
+            return Ok(Outcome::NotOurs);
+        };
+        let ask_end = || io.log_range(&lane.enriched).map(|(_, end)| end);
+        match flaw(late, &self.rules, &mut lane.enriched_end, ask_end)? {
+            None => {
+                lane.restater.take(KeptMessage::of(message, partition), late, self.now);
+                // Full: the turn that follows cuts it, or holds fetching back.
+                self.has_room = !lane.restater.is_full() || lane.paused;
+                Ok(Outcome::Success)
+            }
+            Some((code, reason)) => {
+                lane.restater.pass(message.offset);
+                dead_letter(io, message, (code, &reason))?;
+                Ok(Outcome::DeadLettered)
+            }
+        }
     }
 
     /// A full partition waits for the statement under way. For a moment nothing is polled then, since pausing throws away
@@ -235,24 +237,24 @@ impl RestateHandler {
         }
     }
 
-    fn dead_letter(
-        &self,
+    fn unreadable(
+        &mut self,
         io: &mut Io<'_>,
         message: &Message<'_>,
-        (code, reason): (&str, &str),
-    ) -> Result<(), StreamError> {
-        let service = io.config().service.clone();
-        let letter = DeadLetter {
-            service: &service,
-            stage: STAGE,
-            code,
-            message: reason,
-            rejected_rows: RowRanges::NONE,
-            attempts: 1,
-            correlation_id: "",
+        why: (&str, &str),
+    ) -> Result<Outcome, StreamError> {
+        let lane = self.lanes.iter_mut().find(|(partition, _)| is_of(message, partition));
+        let Some((_, lane)) = lane else {
+            return Ok(Outcome::NotOurs);
         };
-        io.dead_letter(message, &letter).map(drop)
+        lane.restater.pass(message.offset);
+        dead_letter(io, message, why)?;
+        Ok(Outcome::DeadLettered)
     }
+}
+
+fn is_of(message: &Message<'_>, partition: &Partition) -> bool {
+    partition.number == message.partition && *partition.topic == *message.topic
 }
 
 /// The committed offset, or the oldest one of a log that does not hold it: to compute bars again is harmless, and live bars
@@ -285,6 +287,11 @@ impl Handler for RestateHandler {
             };
             self.assignments += 1;
             let lane = Lane {
+                enriched: Partition {
+                    topic: Arc::clone(&self.enriched),
+                    number: partition.number,
+                },
+                enriched_end: 0,
                 restater: Restater::new(self.rules),
                 assignment: self.assignments,
                 full_since: None,
@@ -297,30 +304,16 @@ impl Handler for RestateHandler {
     }
 
     fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
-        let lane = self
-            .lanes
-            .iter_mut()
-            .find(|(partition, _)| partition.number == message.partition && *partition.topic == *message.topic);
-        let Some((_, lane)) = lane else {
-            return Ok(Outcome::NotOurs);
-        };
         let Some(payload) = message.payload else {
-            lane.restater.pass(message.offset);
-            self.dead_letter(io, message, (MISSING_PAYLOAD, "a late tick without a value"))?;
-            return Ok(Outcome::DeadLettered);
+            return self.unreadable(io, message, (MISSING_PAYLOAD, "a late tick without a value"));
         };
-        let payload = self.shared.wire.current(Record::LateTick, payload);
-        match self.shared.wire.decode_late(&payload) {
-            Ok(late) => {
-                lane.restater.take(message.offset, &late, self.now);
-                // Full: the turn that follows cuts it, or holds fetching back.
-                self.has_room = !lane.restater.is_full() || lane.paused;
-                Ok(Outcome::Success)
-            }
+        // The codec borrows from the payload; a clone of the handle costs nothing.
+        let wire = self.shared.wire.clone();
+        let payload = wire.current(Record::LateTick, payload);
+        match wire.decode_late(&payload) {
+            Ok(late) => self.late(io, message, &late),
             Err(error) if error.class() == ErrorClass::Poison => {
-                lane.restater.pass(message.offset);
-                self.dead_letter(io, message, (error.code(), &error.to_string()))?;
-                Ok(Outcome::DeadLettered)
+                self.unreadable(io, message, (error.code(), &error.to_string()))
             }
             Err(error) => Err(StreamError::transient(
                 error.code(),

@@ -2,9 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use domain::AskedWindow;
+use domain::{AskedWindow, Micros};
 use stores::{History, Oldest, RestatedRow, StoreError};
 use stream::Partition;
+use stream::status::wall_clock;
+
+use super::outbox::Outbox;
+use crate::core::restate::has_expired;
+use crate::core::window_state::Shown;
+use crate::metrics::Restated;
 
 /// The answer to the windows of a statement.
 pub enum Found {
@@ -38,13 +44,66 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
     }
     let began = Instant::now();
     let rows = match history.oldest(partition).await? {
-        Some(oldest) => history.restate(partition, asked, &oldest).await?,
+        Some(oldest) => history.restate(partition, asked, &oldest, wall_clock()).await?,
         None => Vec::new(),
     };
     let took = began.elapsed();
     // Asked again: what the statement has read was there, unless rows have expired until now.
     let oldest = history.oldest(partition).await?;
     Ok(Found::Rows { rows, oldest, took })
+}
+
+/// What became of the windows of a statement.
+#[derive(Default)]
+pub struct Sent {
+    /// Counts.
+    pub restated: Restated,
+    /// Windows of which the row asked for is none.
+    pub without_row: Vec<usize>,
+}
+
+/// Sends the bars that the rows give; windows without one are counted and named.
+pub fn send(
+    outbox: &mut Outbox<'_, '_>,
+    partition: &Partition,
+    (asked, rows): (&[AskedWindow], &[RestatedRow]),
+    oldest: Option<&Oldest>,
+    now: Micros,
+) -> Sent {
+    let mut sent = Sent::default();
+    let mut of_window: Vec<Option<&RestatedRow>> = vec![None; asked.len()];
+    for row in rows {
+        if let Some(place) = of_window.get_mut(row.number) {
+            *place = Some(row);
+        }
+    }
+    for (number, (asked, row)) in asked.iter().zip(of_window).enumerate() {
+        if has_expired(asked, oldest) {
+            sent.restated.expired += 1;
+            name_expired(partition, asked, oldest);
+            continue;
+        }
+        if row.is_none_or(|row| row.last_offset != asked.version.last_offset) {
+            sent.restated.missing += 1;
+            sent.without_row.push(number);
+        }
+        // The bar of the rows before the one that is none of the window is right still, and a record with a smaller offset
+        // may have asked for it.
+        let Some(row) = row else {
+            continue;
+        };
+        let Some(bar) = row.bar(asked, now) else {
+            sent.restated.overflowed += 1;
+            name_refused(partition, asked, "sum_overflow", "a sum of its ticks fits no column");
+            continue;
+        };
+        outbox.show(Shown::Bar(&bar), None);
+        if let Some(count) = sent.restated.bars.get_mut(asked.window.interval.index()) {
+            *count += 1;
+        }
+        sent.restated.delays.push(now - row.asked_appended_at);
+    }
+    sent
 }
 
 /// Rows of this window may have expired.

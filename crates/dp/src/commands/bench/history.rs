@@ -316,7 +316,7 @@ async fn wrong_bars(scene: &Scene) -> anyhow::Result<u64> {
         intervals: &products.intervals(),
         products: &products,
         parts: parts(rows),
-        expired_before: &[],
+        expired: &[],
     };
     let (check, _) = bars.check().await?;
     for difference in &check.differences.named {

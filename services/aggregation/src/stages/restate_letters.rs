@@ -1,0 +1,41 @@
+//! Dead letters of the second stage.
+
+use domain::RowRanges;
+use stream::{DeadLetter, FOREIGN_ORIGIN, Io, Message, StreamError};
+
+use crate::core::restate::{NO_INTERVAL, ROW_MISSING, TIME_OUT_OF_RANGE};
+
+/// Stage name in dead letters and metrics.
+pub const STAGE: &str = "restate";
+/// A record without a value.
+pub const MISSING_PAYLOAD: &str = "missing_payload";
+/// Every code of a dead letter of this stage: ours, then the codec's.
+pub const CODES: [&str; 9] = [
+    MISSING_PAYLOAD,
+    FOREIGN_ORIGIN,
+    NO_INTERVAL,
+    ROW_MISSING,
+    TIME_OUT_OF_RANGE,
+    "truncated",
+    "invalid_utf8",
+    "invalid_value",
+    "unknown_schema",
+];
+
+/// Refuses a record of the late topic.
+///
+/// # Errors
+/// The letter could not be sent.
+pub fn dead_letter(io: &mut Io<'_>, message: &Message<'_>, (code, reason): (&str, &str)) -> Result<(), StreamError> {
+    let service = io.config().service.clone();
+    let letter = DeadLetter {
+        service: &service,
+        stage: STAGE,
+        code,
+        message: reason,
+        rejected_rows: RowRanges::NONE,
+        attempts: 1,
+        correlation_id: "",
+    };
+    io.dead_letter(message, &letter).map(drop)
+}
