@@ -19,7 +19,8 @@ use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};
 use super::restate_rows::{Found, find, name_expired, name_refused};
-use crate::core::restate::{Answer, RestateRules, Restater, has_expired};
+use crate::core::found::{Fate, fate};
+use crate::core::restate::{Answer, RestateRules, Restater};
 use crate::core::window_state::Shown;
 use crate::metrics::{RestateMeters, Restated};
 
@@ -172,21 +173,24 @@ impl RestateHandler {
         }
         let mut outbox = Outbox::new(io, &mut self.shared, partition.number);
         for (asked, row) in asked.iter().zip(of_window) {
-            if has_expired(asked, oldest) {
-                restated.expired += 1;
-                name_expired(partition, asked, oldest);
-                continue;
-            }
-            let row = row.filter(|row| row.last_offset == asked.version.last_offset);
-            let Some(row) = row else {
-                restated.missing += 1;
-                name_refused(
-                    partition,
-                    asked,
-                    "row_missing",
-                    "the table lacks the row of the late tick",
-                );
-                continue;
+            let last_offset = row.map(|row| row.last_offset);
+            let row = match (fate(asked, last_offset, oldest), row) {
+                (Fate::Bar, Some(row)) => row,
+                (Fate::Expired, _) => {
+                    restated.expired += 1;
+                    name_expired(partition, asked, oldest);
+                    continue;
+                }
+                (Fate::Missing | Fate::Bar, _) => {
+                    restated.missing += 1;
+                    name_refused(
+                        partition,
+                        asked,
+                        "row_missing",
+                        "the table lacks the row of the late tick",
+                    );
+                    continue;
+                }
             };
             let Some(bar) = row.bar(asked) else {
                 restated.overflowed += 1;

@@ -6,6 +6,8 @@ use domain::AskedWindow;
 use stores::{History, Oldest, RestatedRow, StoreError};
 use stream::Partition;
 
+use crate::core::found::{Fate, Next, fate, next};
+
 /// The answer to the windows of a statement.
 pub enum Found {
     /// The table does not hold all rows yet.
@@ -33,18 +35,37 @@ pub async fn find(history: &History, partition: i32, asked: &[AskedWindow]) -> F
 
 async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> Result<Found, StoreError> {
     let upto = asked.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0);
-    if !history.has_reached(partition, upto).await? {
-        return Ok(Found::Behind);
+    let mut is_second = false;
+    loop {
+        if !history.has_reached(partition, upto).await? {
+            return Ok(Found::Behind);
+        }
+        let began = Instant::now();
+        let before = history.oldest(partition).await?;
+        let rows = match &before {
+            Some(oldest) => history.restate(partition, asked, oldest).await?,
+            None => Vec::new(),
+        };
+        let took = began.elapsed();
+        let oldest = history.oldest(partition).await?;
+        let fates = fates(asked, &rows, oldest.as_ref());
+        match next(fates, before.as_ref(), oldest.as_ref(), is_second) {
+            Next::Wait => return Ok(Found::Behind),
+            Next::Again => is_second = true,
+            Next::Take => return Ok(Found::Rows { rows, oldest, took }),
+        }
     }
-    let began = Instant::now();
-    let rows = match history.oldest(partition).await? {
-        Some(oldest) => history.restate(partition, asked, &oldest).await?,
-        None => Vec::new(),
-    };
-    let took = began.elapsed();
-    // Asked again: what the statement has read was there, unless rows have expired until now.
-    let oldest = history.oldest(partition).await?;
-    Ok(Found::Rows { rows, oldest, took })
+}
+
+fn fates(asked: &[AskedWindow], rows: &[RestatedRow], oldest: Option<&Oldest>) -> Vec<Fate> {
+    let mut last_offsets = vec![None; asked.len()];
+    for row in rows {
+        if let Some(last_offset) = last_offsets.get_mut(row.number) {
+            *last_offset = Some(row.last_offset);
+        }
+    }
+    let of_windows = asked.iter().zip(last_offsets);
+    of_windows.map(|(asked, last)| fate(asked, last, oldest)).collect()
 }
 
 /// Rows of this window may have expired.
