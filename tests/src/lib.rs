@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Service, Stack, Temporary};
+use testkit::bars::Times;
 use testkit::load::{Load, LoadPlan};
 use testkit::stores::{ClickHouse, Postgres, Redis};
 
@@ -45,6 +46,8 @@ pub struct Pipeline {
     pub postgres: Postgres,
     /// Redis, by the oracle's own client.
     pub redis: Redis,
+    /// When windows are closed and forgotten here, for the oracle.
+    times: Times,
 }
 
 impl Pipeline {
@@ -86,6 +89,19 @@ impl Pipeline {
         Pipeline::on(Temporary::new()?)
     }
 
+    /// The same, where windows are closed and forgotten at these times.
+    ///
+    /// # Errors
+    /// Where something does not start.
+    pub fn with_times(times: Times) -> anyhow::Result<Pipeline> {
+        build_programs()?;
+        let mut stack = Temporary::new()?;
+        stack.config_mut().service_env.extend(settings_of(&times));
+        let mut pipeline = Pipeline::on(stack)?;
+        pipeline.times = times;
+        Ok(pipeline)
+    }
+
     /// Starts everything on this stack.
     ///
     /// # Errors
@@ -104,6 +120,7 @@ impl Pipeline {
                 dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned(),
             },
             redis: Redis::new(address("DATA_PROC_REDIS_URL")?),
+            times: Times::default(),
             stack: Box::new(stack),
         };
         pipeline.dp_ok(&["migrate", "--seed"])?;
@@ -131,6 +148,13 @@ impl Pipeline {
         }
         command
             .envs(self.stack.env())
+            .envs(
+                self.stack
+                    .config()
+                    .service_env
+                    .iter()
+                    .filter(|(name, _)| name.starts_with("AGGREGATION_")),
+            )
             .arg("--dir")
             .arg(&self.stack.config().dir)
             .args(arguments);
@@ -279,6 +303,18 @@ impl Drop for Publishing {
         // The test has failed already; what happened to its load is another matter.
         let _ended = self.end();
     }
+}
+
+/// The settings of aggregation that say when windows are closed and forgotten.
+fn settings_of(times: &Times) -> [(String, String); 4] {
+    let ((close, forget), (real_time_close, real_time_forget)) = (times.at_once, times.after_interval);
+    [
+        ("AGGREGATION_WATERMARK_DELAY_MS", close),
+        ("AGGREGATION_MAX_LATE_MS", forget - close),
+        ("AGGREGATION_REAL_TIME_CLOSE_MS", real_time_close),
+        ("AGGREGATION_REAL_TIME_MAX_LATE_MS", real_time_forget - real_time_close),
+    ]
+    .map(|(name, micros)| (name.to_owned(), (micros / 1000).to_string()))
 }
 
 fn give_up(what: &str, error: &anyhow::Error) -> ! {

@@ -12,7 +12,7 @@ use dp::verify::report::Check;
 use localstack::{Server, Temporary};
 use service::{Env, Names, Reader};
 use stores::{ClickHouse, ClickHouseConfig};
-use testkit::bars::{BarKey, Wanted, bars, placed};
+use testkit::bars::{BarKey, Times, Wanted, bars, placed};
 use testkit::parse::Tick;
 use testkit::random::Random;
 
@@ -176,12 +176,10 @@ async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wan
             rows.join(", ")
         ))
         .await;
-    let wanted = bars(&placed(
-        ticks
-            .iter()
-            .map(|(tick, partition, offset)| (tick, *partition, *offset))
-            .collect(),
-    ));
+    let lying = ticks
+        .iter()
+        .map(|(tick, partition, offset)| (tick, *partition, *offset));
+    let wanted = bars(&placed(lying.collect(), &Times::default()));
     let rows: Vec<String> = wanted.iter().map(bar_row).collect();
     setup
         .run(&format!(
