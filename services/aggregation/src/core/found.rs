@@ -1,8 +1,7 @@
 //! What the answer to a statement means for each window that it asked for. Pure.
 //!
-//! Invariant: a bar is made only of an answer that holds the row of the late tick, from a table whose oldest row was the same
-//! before and after: rows land in order, so all rows between the two were there. That the oldest row was there from the
-//! log's beginning on, or that no older one can be of the window, is [`has_expired`]'s to say.
+//! Invariant: a bar is made only of an answer that holds the row of the late tick: rows land in order, so all rows before it
+//! were there, unless older ones have expired, which the oldest row says that is left after the statement.
 //! Failure: a table that is dropped and written again loses nothing, so its windows wait. Before a window is given up for a
 //! missing row, or an empty table, all is asked again, how far the table is included.
 
@@ -34,31 +33,9 @@ pub fn fate(asked: &AskedWindow, last_offset: Option<i64>, oldest: Option<&Oldes
     }
 }
 
-/// What to do with an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Bars are made of it.
-    Take,
-    /// The statement is asked again at once.
-    Again,
-    /// The table changes under it: later.
-    Wait,
-}
-
-/// By the fates of its windows, and the oldest row before and after the statement.
-pub fn next(
-    fates: impl IntoIterator<Item = Fate>,
-    before: Option<&Oldest>,
-    after: Option<&Oldest>,
-    is_second: bool,
-) -> Next {
-    if before != after {
-        Next::Wait
-    } else if !is_second && (after.is_none() || fates.into_iter().any(|fate| fate == Fate::Missing)) {
-        Next::Again
-    } else {
-        Next::Take
-    }
+/// Whether all is to be asked once more, before a window of these fates is given up.
+pub fn ask_again(fates: impl IntoIterator<Item = Fate>, oldest: Option<&Oldest>, is_second: bool) -> bool {
+    !is_second && (oldest.is_none() || fates.into_iter().any(|fate| fate == Fate::Missing))
 }
 
 #[cfg(test)]
@@ -94,28 +71,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_of_a_table_that_stands_still_and_a_missing_row_is_asked_for_twice() {
-        let oldest = |ingested_at| Oldest {
+    fn a_missing_row_and_an_empty_table_are_asked_for_twice() {
+        let oldest = Oldest {
             offset: 0,
             appended_at: 0,
-            ingested_at,
+            ingested_at: 0,
         };
-        let (one, other) = (oldest(1), oldest(2));
-        assert_eq!(
-            next([Fate::Bar, Fate::Expired], Some(&one), Some(&one), false),
-            Next::Take
-        );
-        assert_eq!(
-            next([Fate::Bar, Fate::Missing], Some(&one), Some(&one), false),
-            Next::Again
-        );
-        assert_eq!(
-            next([Fate::Bar, Fate::Missing], Some(&one), Some(&one), true),
-            Next::Take
-        );
-        assert_eq!(next([Fate::Bar], Some(&one), Some(&other), true), Next::Wait);
-        assert_eq!(next([Fate::Expired], Some(&one), None, false), Next::Wait);
-        assert_eq!(next([Fate::Expired], None, None, false), Next::Again);
-        assert_eq!(next([Fate::Expired], None, None, true), Next::Take);
+        assert!(!ask_again([Fate::Bar, Fate::Expired], Some(&oldest), false));
+        assert!(ask_again([Fate::Bar, Fate::Missing], Some(&oldest), false));
+        assert!(!ask_again([Fate::Bar, Fate::Missing], Some(&oldest), true));
+        assert!(ask_again([Fate::Expired], None, false));
+        assert!(!ask_again([Fate::Expired], None, true));
     }
 }

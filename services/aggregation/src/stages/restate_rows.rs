@@ -6,7 +6,7 @@ use domain::AskedWindow;
 use stores::{History, Oldest, RestatedRow, StoreError};
 use stream::Partition;
 
-use crate::core::found::{Fate, Next, fate, next};
+use crate::core::found::{Fate, ask_again, fate};
 
 /// The answer to the windows of a statement.
 pub enum Found {
@@ -41,19 +41,17 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
             return Ok(Found::Behind);
         }
         let began = Instant::now();
-        let before = history.oldest(partition).await?;
-        let rows = match &before {
-            Some(oldest) => history.restate(partition, asked, oldest).await?,
+        let rows = match history.oldest(partition).await? {
+            Some(oldest) => history.restate(partition, asked, &oldest).await?,
             None => Vec::new(),
         };
         let took = began.elapsed();
+        // Asked again: what the statement has read was there, unless rows have expired until now.
         let oldest = history.oldest(partition).await?;
-        let fates = fates(asked, &rows, oldest.as_ref());
-        match next(fates, before.as_ref(), oldest.as_ref(), is_second) {
-            Next::Wait => return Ok(Found::Behind),
-            Next::Again => is_second = true,
-            Next::Take => return Ok(Found::Rows { rows, oldest, took }),
+        if !ask_again(fates(asked, &rows, oldest.as_ref()), oldest.as_ref(), is_second) {
+            return Ok(Found::Rows { rows, oldest, took });
         }
+        is_second = true;
     }
 }
 
