@@ -116,7 +116,6 @@ fn an_answer_without_the_row_of_the_late_tick_is_noticed() {
 
 #[test]
 fn giving_up_a_window_of_a_table_that_is_written_again_is_noticed() {
-    assert!(is_noticed(Mutation::OldestOfAfter));
     assert!(is_noticed(Mutation::AskedOnce));
 }
 

@@ -14,7 +14,7 @@ use stream::acks::AckWindow;
 use super::fixtures::{OwnedBar, Random};
 use super::oracle::Rows;
 use super::world::{Broker, Mutation};
-use crate::core::found::{Fate, Next, fate, next};
+use crate::core::found::{Fate, ask_again, fate};
 use crate::core::restate::{Answer, RestateRules};
 
 /// A record of the late topic.
@@ -150,22 +150,17 @@ impl Restater {
             Step::Reached => Step::OldestFound(table.oldest(scene.rows)),
             Step::OldestFound(oldest) => Step::Read(oldest, table.restate(scene.rows, &asked, mutation)),
             Step::Read(before, bars) => {
-                let mut after = table.oldest(scene.rows);
-                if mutation == Mutation::OldestOfBefore {
-                    after.clone_from(&before);
-                }
-                let before = if mutation == Mutation::OldestOfAfter {
-                    after
-                } else {
-                    before
+                let oldest = match mutation {
+                    Mutation::OldestOfBefore => before,
+                    _ => table.oldest(scene.rows),
                 };
                 let of_windows = asked.iter().zip(&bars);
-                let fates = of_windows.map(|(asked, bar)| told(mutation, asked, bar, after.as_ref()));
-                match next(fates, before.as_ref(), after.as_ref(), is_second) {
-                    Next::Wait => return self.core.answered(Answer::Behind, scene.now),
-                    Next::Again if mutation != Mutation::AskedOnce => is_second = true,
-                    _ => return self.send(scene, asked, bars, after.as_ref()),
+                let fates = of_windows.map(|(asked, bar)| told(mutation, asked, bar, oldest.as_ref()));
+                let is_last = is_second || mutation == Mutation::AskedOnce;
+                if !ask_again(fates, oldest.as_ref(), is_last) {
+                    return self.send(scene, asked, bars, oldest.as_ref());
                 }
+                is_second = true;
                 Step::Begun
             }
         };

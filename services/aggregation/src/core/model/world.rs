@@ -45,8 +45,6 @@ pub enum Mutation {
     ExpiryNotSeen,
     /// It looks for the oldest row only before the statement.
     OldestOfBefore,
-    /// It looks for the oldest row only after the statement.
-    OldestOfAfter,
     /// It takes a bar from an answer without the row of the late tick.
     LastRowNotCompared,
     /// It does not ask again where the row of the late tick is missing.
