@@ -11,6 +11,7 @@ mod http;
 mod judges;
 mod kept;
 pub mod outages;
+pub mod times;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -96,13 +97,11 @@ impl Pipeline {
     pub fn with_times(times: Times) -> anyhow::Result<Pipeline> {
         build_programs()?;
         let mut stack = Temporary::new()?;
-        stack.config_mut().service_env.extend(settings_of(&times));
-        let mut pipeline = Pipeline::on(stack)?;
-        pipeline.times = times;
-        Ok(pipeline)
+        stack.config_mut().service_env.extend(times::settings(&times));
+        Pipeline::on(stack)
     }
 
-    /// Starts everything on this stack.
+    /// Starts everything on this stack; its environment of the services says when windows are closed and forgotten.
     ///
     /// # Errors
     /// Where something does not start.
@@ -120,7 +119,7 @@ impl Pipeline {
                 dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned(),
             },
             redis: Redis::new(address("DATA_PROC_REDIS_URL")?),
-            times: Times::default(),
+            times: times::read(&stack.config().service_env)?,
             stack: Box::new(stack),
         };
         pipeline.dp_ok(&["migrate", "--seed"])?;
@@ -153,7 +152,7 @@ impl Pipeline {
                     .config()
                     .service_env
                     .iter()
-                    .filter(|(name, _)| name.starts_with("AGGREGATION_")),
+                    .filter(|(name, _)| times::is_setting(name)),
             )
             .arg("--dir")
             .arg(&self.stack.config().dir)
@@ -303,18 +302,6 @@ impl Drop for Publishing {
         // The test has failed already; what happened to its load is another matter.
         let _ended = self.end();
     }
-}
-
-/// The settings of aggregation that say when windows are closed and forgotten.
-fn settings_of(times: &Times) -> [(String, String); 4] {
-    let ((close, forget), (real_time_close, real_time_forget)) = (times.at_once, times.after_interval);
-    [
-        ("AGGREGATION_WATERMARK_DELAY_MS", close),
-        ("AGGREGATION_MAX_LATE_MS", forget - close),
-        ("AGGREGATION_REAL_TIME_CLOSE_MS", real_time_close),
-        ("AGGREGATION_REAL_TIME_MAX_LATE_MS", real_time_forget - real_time_close),
-    ]
-    .map(|(name, micros)| (name.to_owned(), (micros / 1000).to_string()))
 }
 
 fn give_up(what: &str, error: &anyhow::Error) -> ! {
