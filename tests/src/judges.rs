@@ -93,7 +93,7 @@ impl Pipeline {
     /// Where a store does not answer.
     pub fn compared_with(&self, expected: &Expected) -> anyhow::Result<Vec<Comparison>> {
         let placement = Placement::read(&self.clickhouse, "enriched_ticks")?;
-        let placed = placement.of(expected);
+        let placed = placement.of(expected, &self.times);
         Ok(vec![
             check::ticks(&self.clickhouse, "market_ticks", expected)?,
             check::ticks(&self.clickhouse, "enriched_ticks", expected)?,

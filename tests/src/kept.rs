@@ -3,7 +3,7 @@
 //! Invariant: its processes do not outlive the program, however it ends (a shell waits on a pipe from it); the folder
 //! stays until [`Kept::remove`]. The programs are copied into it at first, so a run ends with those that it began with.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -79,6 +79,12 @@ impl Deref for Kept {
 
     fn deref(&self) -> &Stack {
         &self.stack
+    }
+}
+
+impl DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut Stack {
+        &mut self.stack
     }
 }
 

@@ -11,6 +11,7 @@ mod http;
 mod judges;
 mod kept;
 pub mod outages;
+pub mod times;
 
 use std::io::Write as _;
 use std::ops::Deref;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Service, Stack, Temporary};
+use testkit::bars::Times;
 use testkit::load::{Load, LoadPlan};
 use testkit::stores::{ClickHouse, Postgres, Redis};
 
@@ -46,6 +48,8 @@ pub struct Pipeline {
     pub postgres: Postgres,
     /// Redis, by the oracle's own client.
     pub redis: Redis,
+    /// When windows are closed and forgotten here, for the oracle.
+    times: Times,
 }
 
 impl Pipeline {
@@ -87,7 +91,18 @@ impl Pipeline {
         Pipeline::on(Temporary::new()?)
     }
 
-    /// Starts everything on this stack.
+    /// The same, where windows are closed and forgotten at these times.
+    ///
+    /// # Errors
+    /// Where something does not start.
+    pub fn with_times(times: Times) -> anyhow::Result<Pipeline> {
+        build_programs()?;
+        let mut stack = Temporary::new()?;
+        stack.config_mut().service_env.extend(times::settings(&times));
+        Pipeline::on(stack)
+    }
+
+    /// Starts everything on this stack; its environment of the services says when windows are closed and forgotten.
     ///
     /// # Errors
     /// Where something does not start.
@@ -105,6 +120,7 @@ impl Pipeline {
                 dsn: address("DATA_PROC_POSTGRES_DSN")?.to_owned(),
             },
             redis: Redis::new(address("DATA_PROC_REDIS_URL")?),
+            times: times::read(&stack.config().service_env)?,
             stack: Box::new(stack),
         };
         pipeline.dp_ok(&["migrate", "--seed"])?;
@@ -132,6 +148,13 @@ impl Pipeline {
         }
         command
             .envs(self.stack.env())
+            .envs(
+                self.stack
+                    .config()
+                    .service_env
+                    .iter()
+                    .filter(|(name, _)| times::is_setting(name)),
+            )
             .arg("--dir")
             .arg(&self.stack.config().dir)
             .args(arguments);

@@ -12,7 +12,7 @@ use dp::verify::report::Check;
 use localstack::{Server, Temporary};
 use service::{Env, Names, Reader};
 use stores::{ClickHouse, ClickHouseConfig};
-use testkit::bars::{BarKey, Wanted, bars, placed};
+use testkit::bars::{BarKey, Times, Wanted, bars, placed};
 use testkit::parse::Tick;
 use testkit::random::Random;
 
@@ -168,12 +168,10 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
 }
 
 fn of(ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wanted> {
-    let ticks = ticks.iter();
-    bars(&placed(
-        ticks
-            .map(|(tick, partition, offset)| (tick, *partition, *offset))
-            .collect(),
-    ))
+    let lying = ticks
+        .iter()
+        .map(|(tick, partition, offset)| (tick, *partition, *offset));
+    bars(&placed(lying.collect(), &Times::default()))
 }
 
 async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wanted> {

@@ -30,22 +30,42 @@ pub struct Rule {
     pub nominal: i64,
 }
 
-/// The rule of a product, by the defaults.
-pub fn rule(product: &str) -> Rule {
-    let nominal = match product {
-        "rt5" | "exante" => 5 * MINUTE,
-        "rt15" => 15 * MINUTE,
-        "rth" | "da" => 60 * MINUTE,
-        _ => 0,
-    };
-    let (close_after, forget_after) = match product {
-        "rt5" | "exante" | "rt15" | "rth" => (15 * MINUTE, 60 * MINUTE),
-        _ => (MINUTE / 2, MINUTE * 11 / 2),
-    };
-    Rule {
-        close_after,
-        forget_after,
-        nominal,
+/// When windows are closed and forgotten, counted from their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Of what is published at its time: trades, day-ahead prices.
+    pub at_once: (i64, i64),
+    /// Of real-time prices.
+    pub after_interval: (i64, i64),
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times {
+            at_once: (MINUTE / 2, MINUTE * 11 / 2),
+            after_interval: (15 * MINUTE, 60 * MINUTE),
+        }
+    }
+}
+
+impl Times {
+    /// The rule of a product.
+    pub fn rule(&self, product: &str) -> Rule {
+        let nominal = match product {
+            "rt5" | "exante" => 5 * MINUTE,
+            "rt15" => 15 * MINUTE,
+            "rth" | "da" => 60 * MINUTE,
+            _ => 0,
+        };
+        let (close_after, forget_after) = match product {
+            "rt5" | "exante" | "rt15" | "rth" => self.after_interval,
+            _ => self.at_once,
+        };
+        Rule {
+            close_after,
+            forget_after,
+            nominal,
+        }
     }
 }
 
@@ -54,6 +74,8 @@ pub fn rule(product: &str) -> Rule {
 pub struct Placed<'t> {
     /// The tick.
     pub tick: &'t Tick,
+    /// That of its product.
+    pub rule: Rule,
     /// Its offset in its partition of the enriched topic.
     pub offset: i64,
     /// The clock of that partition with this tick.
@@ -63,7 +85,7 @@ pub struct Placed<'t> {
 }
 
 /// Ticks with their partition and offset in the enriched topic; the clocks follow from their append times.
-pub fn placed(mut ticks: Vec<(&Tick, i32, i64)>) -> Vec<Placed<'_>> {
+pub fn placed<'t>(mut ticks: Vec<(&'t Tick, i32, i64)>, times: &Times) -> Vec<Placed<'t>> {
     ticks.sort_by_key(|(_, partition, offset)| (*partition, *offset));
     let mut clocks: BTreeMap<i32, i64> = BTreeMap::new();
     let mut placed = Vec::with_capacity(ticks.len());
@@ -72,6 +94,7 @@ pub fn placed(mut ticks: Vec<(&Tick, i32, i64)>) -> Vec<Placed<'_>> {
         *clock = tick.appended.max(*clock);
         placed.push(Placed {
             tick,
+            rule: times.rule(&tick.product),
             offset: *offset,
             clock: *clock,
             last_clock: i64::MIN,
@@ -132,7 +155,7 @@ pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
     for placed in ticks {
         let tick = placed.tick;
         for (interval, length) in INTERVALS {
-            if length >= rule(&tick.product).nominal {
+            if length >= placed.rule.nominal {
                 let start = window_start(tick.time, length);
                 let key = (tick.tenant.clone(), tick.instrument.clone(), interval.to_owned(), start);
                 let window = windows.entry(key).or_insert((start + length, Vec::new()));
@@ -147,10 +170,10 @@ pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
 }
 
 fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
-    let after_close = |placed: &&Placed<'_>| placed.clock >= end + rule(&placed.tick.product).close_after;
+    let after_close = |placed: &&Placed<'_>| placed.clock >= end + placed.rule.close_after;
     // A window of several products closes by that of its last tick.
     let last = ticks.iter().max_by_key(|placed| placed.offset)?;
-    let closes_at = end + rule(&last.tick.product).close_after;
+    let closes_at = end + last.rule.close_after;
     Some(Wanted {
         bar: Bar {
             revision: ticks.iter().filter(after_close).count() as i128,
@@ -166,10 +189,10 @@ fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
 fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
     let mut trades = Vec::new();
     let mut prices: BTreeMap<(i64, i64), &Tick> = BTreeMap::new();
-    for tick in ticks.iter().map(|placed| placed.tick) {
-        let nominal = rule(&tick.product).nominal;
+    for Placed { tick, rule, .. } in ticks {
+        let nominal = rule.nominal;
         if nominal == 0 {
-            trades.push(tick);
+            trades.push(*tick);
         } else {
             let place = |tick: &Tick| (tick.feed.clone(), tick.partition, tick.offset, tick.index);
             let known = prices.entry((tick.time, nominal)).or_insert(tick);
@@ -230,7 +253,10 @@ mod tests {
     }
 
     fn made(ticks: &[Tick]) -> BTreeMap<BarKey, Wanted> {
-        bars(&placed((100..).zip(ticks).map(|(at, tick)| (tick, 0, at)).collect()))
+        bars(&placed(
+            (100..).zip(ticks).map(|(at, tick)| (tick, 0, at)).collect(),
+            &Times::default(),
+        ))
     }
 
     fn key(interval: &str, start: i64) -> BarKey {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use e2e::fault_run::{self, Options};
-use e2e::{Kept, Pipeline, root};
+use e2e::{Kept, Pipeline, root, times};
 
 /// Kills, freezes and restarts everything at random while ticks flow, and counts what is lost, doubled or wrong.
 #[derive(Debug, Parser)]
@@ -82,7 +82,12 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         options.report.display(),
         data.display()
     );
-    let outcome = Kept::open(&data).and_then(Pipeline::on).and_then(|pipeline| {
+    let stack = Kept::open(&data).map(|mut stack| {
+        let times = times::settings(&fault_run::times(seed));
+        stack.config_mut().service_env.extend(times);
+        stack
+    });
+    let outcome = stack.and_then(Pipeline::on).and_then(|pipeline| {
         let report = fault_run::run(&pipeline, &options);
         pipeline.stack().kill_all()?;
         report

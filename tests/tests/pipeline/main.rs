@@ -2,6 +2,7 @@
 //! changed by hand is found and named. The tests share the stack, one at a time, and leave it in order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod disorder;
 mod documents;
 mod events;
 mod evictions;

@@ -66,6 +66,11 @@ struct First {
 }
 
 impl History {
+    /// Everything that is remembered of the partition is asked for anew: an answer does not fit it.
+    pub fn forget(&self, partition: i32) {
+        self.known(partition, |known| *known = Known::default());
+    }
+
     /// Whether every row of the partition up to this offset has been written. Rows land in order and whole batches at a
     /// time, so one behind it says so; where all of those have expired, the writer's floor does.
     ///

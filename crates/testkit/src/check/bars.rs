@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::Context as _;
 
 use super::{Comparison, Place, cell, place};
-use crate::bars::{self, Bar, BarKey, Edge, INTERVALS, Placed, rule};
+use crate::bars::{self, Bar, BarKey, Edge, INTERVALS, Placed, Times};
 use crate::expect::Expected;
 use crate::numbers::at_scale;
 use crate::parse::Tick;
@@ -28,12 +28,12 @@ impl Placement {
     }
 
     /// The expected ticks that are in the topic, with the clock of their partition.
-    pub fn of<'t>(&self, expected: &'t Expected) -> Vec<Placed<'t>> {
+    pub fn of<'t>(&self, expected: &'t Expected, times: &Times) -> Vec<Placed<'t>> {
         let found = |tick: &'t Tick| {
             let (partition, offset) = self.0.get(&place(tick))?;
             Some((tick, *partition, *offset))
         };
-        bars::placed(expected.ticks.iter().filter_map(found).collect())
+        bars::placed(expected.ticks.iter().filter_map(found).collect(), times)
     }
 }
 
@@ -81,7 +81,7 @@ pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
             .map(|(intervals, _)| intervals)
             .unwrap_or_default();
         let tick = placed.tick;
-        let only_late = rule(&tick.product).nominal == 0 && !of_several.contains(&(&tick.tenant, &tick.instrument));
+        let only_late = placed.rule.nominal == 0 && !of_several.contains(&(&tick.tenant, &tick.instrument));
         let is_right = match only_late {
             true => said == forgotten,
             false => forgotten.iter().all(|interval| said.contains(interval)),
@@ -109,7 +109,7 @@ fn instruments_of_several_products<'t>(ticks: &[Placed<'t>]) -> HashSet<(&'t str
 
 /// The intervals whose window was forgotten by the clock when the tick came.
 fn forgotten(placed: &Placed<'_>) -> Vec<&'static str> {
-    let rule = rule(&placed.tick.product);
+    let rule = placed.rule;
     let is_forgotten = |length: i64| {
         let end = bars::window_start(placed.tick.time, length) + length;
         length >= rule.nominal && placed.clock >= end + rule.forget_after

@@ -1,9 +1,10 @@
 //! Model of the life of bars: an enriched log with repetitions, late and future ticks, intervals priced again and two
 //! products of one instrument; a compacted state topic; owners that crash at any step, zombies that keep writing, idle
-//! closes at any time; and a second stage that restates from a table which lags and expires, two at once, killed anywhere.
+//! closes at any time; and a second stage that restates from a table which lags, loses its writer, expires, and is dropped
+//! and written again; several restate at once, each killed between any two steps.
 //!
-//! The code under test is the code that runs ([`super::partition_state`], [`super::checkpoint`], [`super::restore`]); the
-//! oracle recomputes every bar from the whole log and shares nothing with it. Each rule of the protocol is also taken
+//! The code under test is the code that runs ([`super::partition_state`], [`super::checkpoint`], [`super::restore`],
+//! [`super::restate`], [`super::found`]); the oracle recomputes every bar from the whole log and shares nothing with it. Each rule of the protocol is also taken
 //! out once, by making the simulated owner act in a wrong order, and the model must notice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -12,6 +13,7 @@ mod checks;
 pub mod fixtures;
 pub mod oracle;
 mod second_stage;
+mod table;
 mod world;
 
 use fixtures::Random;
@@ -95,6 +97,37 @@ fn a_table_that_is_not_awaited_is_noticed() {
 #[test]
 fn a_late_position_committed_before_its_bars_are_acknowledged_is_noticed() {
     assert!(is_noticed(Mutation::LateCommittedEarly));
+}
+
+#[test]
+fn a_bar_of_a_window_whose_rows_have_expired_is_noticed() {
+    assert!(is_noticed(Mutation::ExpiryNotSeen));
+}
+
+#[test]
+fn rows_that_expire_during_a_statement_are_noticed() {
+    assert!(is_noticed(Mutation::OldestOfBefore));
+}
+
+#[test]
+fn an_answer_without_the_row_of_the_late_tick_is_noticed() {
+    assert!(is_noticed(Mutation::LastRowNotCompared));
+}
+
+#[test]
+fn giving_up_a_window_of_a_table_that_is_written_again_is_noticed() {
+    assert!(is_noticed(Mutation::AskedOnce));
+}
+
+#[test]
+fn a_repair_has_to_delete_the_floors_behind_the_rows_that_it_deletes() {
+    assert!(is_noticed(Mutation::RepairKeepsTheFloors));
+}
+
+/// Why a repair deletes rows to the table's end, or builds a new generation.
+#[test]
+fn a_repair_of_rows_in_the_middle_is_noticed() {
+    assert!(is_noticed(Mutation::RepairOfTheMiddle));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use stream::Partition;
 use stream::status::wall_clock;
 
 use super::outbox::Outbox;
-use crate::core::restate::has_expired;
+use crate::core::found::{Fate, ask_again, fate};
 use crate::core::window_state::Shown;
 use crate::metrics::Restated;
 
@@ -39,18 +39,36 @@ pub async fn find(history: &History, partition: i32, asked: &[AskedWindow]) -> F
 
 async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> Result<Found, StoreError> {
     let upto = asked.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0);
-    if !history.has_reached(partition, upto).await? {
-        return Ok(Found::Behind);
+    let mut is_second = false;
+    loop {
+        if !history.has_reached(partition, upto).await? {
+            return Ok(Found::Behind);
+        }
+        let began = Instant::now();
+        let rows = match history.oldest(partition).await? {
+            Some(oldest) => history.restate(partition, asked, &oldest, wall_clock()).await?,
+            None => Vec::new(),
+        };
+        let took = began.elapsed();
+        // Asked again: what the statement has read was there, unless rows have expired until now.
+        let oldest = history.oldest(partition).await?;
+        if !ask_again(fates(asked, &rows, oldest.as_ref()), oldest.as_ref(), is_second) {
+            return Ok(Found::Rows { rows, oldest, took });
+        }
+        is_second = true;
+        history.forget(partition);
     }
-    let began = Instant::now();
-    let rows = match history.oldest(partition).await? {
-        Some(oldest) => history.restate(partition, asked, &oldest, wall_clock()).await?,
-        None => Vec::new(),
-    };
-    let took = began.elapsed();
-    // Asked again: what the statement has read was there, unless rows have expired until now.
-    let oldest = history.oldest(partition).await?;
-    Ok(Found::Rows { rows, oldest, took })
+}
+
+fn fates(asked: &[AskedWindow], rows: &[RestatedRow], oldest: Option<&Oldest>) -> Vec<Fate> {
+    let mut last_offsets = vec![None; asked.len()];
+    for row in rows {
+        if let Some(last_offset) = last_offsets.get_mut(row.number) {
+            *last_offset = Some(row.last_offset);
+        }
+    }
+    let of_windows = asked.iter().zip(last_offsets);
+    of_windows.map(|(asked, last)| fate(asked, last, oldest)).collect()
 }
 
 /// What became of the windows of a statement.
@@ -78,14 +96,17 @@ pub fn send(
         }
     }
     for (number, (asked, row)) in asked.iter().zip(of_window).enumerate() {
-        if has_expired(asked, oldest) {
-            sent.restated.expired += 1;
-            name_expired(partition, asked, oldest);
-            continue;
-        }
-        if row.is_none_or(|row| row.last_offset != asked.version.last_offset) {
-            sent.restated.missing += 1;
-            sent.without_row.push(number);
+        match fate(asked, row.map(|row| row.last_offset), oldest) {
+            Fate::Bar => {}
+            Fate::Expired => {
+                sent.restated.expired += 1;
+                name_expired(partition, asked, oldest);
+                continue;
+            }
+            Fate::Missing => {
+                sent.restated.missing += 1;
+                sent.without_row.push(number);
+            }
         }
         // The bar of the rows before the one that is none of the window is right still, and a record with a smaller offset
         // may have asked for it.

@@ -1,28 +1,42 @@
 //! What must hold at the end of a simulated life.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::BarVersion;
 
 use super::fixtures::OwnedBar;
 use super::oracle::{BarKey, Rows};
 use super::world::{Broker, Owner, World};
 
 pub fn check_bars(broker: &Broker, rows: &Rows) -> Result<(), String> {
+    let of_bars = rows.by_bar();
     let mut versions: BTreeMap<(BarKey, u64), &OwnedBar> = BTreeMap::new();
     for bar in &broker.bars {
         let other = versions.insert((bar.key(), bar.version.as_u64()), bar);
         if other.is_some_and(|other| other != bar) {
             return Err(format!("one version, two contents: {bar:?} {other:?}"));
         }
+        // Every version, not only the newest: a bar of half of its rows is wrong for as long as it is shown.
+        let BarVersion { last_offset, closed } = bar.version;
+        let of_bar = of_bars.get(&bar.key());
+        let wanted = of_bar.and_then(|rows| rows.content(&bar.key(), last_offset, closed));
+        if wanted.as_ref() != Some(bar) {
+            return Err(format!("expected {wanted:?}, shown {bar:?}"));
+        }
     }
     let newest: BTreeMap<BarKey, &OwnedBar> = versions.into_iter().map(|((key, _), bar)| (key, bar)).collect();
-    let expected = rows.keys();
+    let expected: BTreeSet<BarKey> = of_bars.keys().cloned().collect();
+    if let Some(key) = broker.not_restated.first().filter(|_| !broker.table.lost) {
+        return Err(format!("given up, though no row is gone for good: {key:?}"));
+    }
     if let Some(key) = newest.keys().find(|key| !expected.contains(*key)) {
         return Err(format!("a bar that nobody asked for: {key:?}"));
     }
     for key in expected.difference(&broker.not_restated) {
         let bar = newest.get(key).ok_or_else(|| format!("no bar {key:?}"))?;
-        let wanted = rows
-            .content(key, i64::MAX, bar.version.closed)
+        let of_bar = of_bars.get(key);
+        let wanted = of_bar
+            .and_then(|rows| rows.content(key, i64::MAX, bar.version.closed))
             .ok_or_else(|| format!("no rows of {key:?}"))?;
         if **bar != wanted {
             return Err(format!("{key:?}: expected {wanted:?}, newest {bar:?}"));

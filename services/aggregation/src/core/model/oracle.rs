@@ -42,6 +42,7 @@ impl Row {
 }
 
 /// The accepted ticks of a log.
+#[derive(Default)]
 pub struct Rows(pub Vec<Row>);
 
 impl Rows {
@@ -62,7 +63,12 @@ impl Rows {
 
     /// Every bar that the rows ask for.
     pub fn keys(&self) -> BTreeSet<BarKey> {
-        let mut keys = BTreeSet::new();
+        self.by_bar().into_keys().collect()
+    }
+
+    /// The rows of each bar that they ask for.
+    pub fn by_bar(&self) -> BTreeMap<BarKey, Rows> {
+        let mut bars: BTreeMap<BarKey, Rows> = BTreeMap::new();
         for row in &self.0 {
             for interval in Interval::ALL
                 .into_iter()
@@ -71,11 +77,11 @@ impl Rows {
                 let start = row.tick.event_time.div_euclid(interval.micros()) * interval.micros();
                 let key = (row.tick.instrument_id.to_owned(), interval, start);
                 if row.is_in(&key) {
-                    keys.insert(key);
+                    bars.entry(key).or_default().0.push(row.clone());
                 }
             }
         }
-        keys
+        bars
     }
 
     /// The clock at the end, and whether the bar has closed by it.

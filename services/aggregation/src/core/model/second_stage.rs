@@ -1,13 +1,21 @@
-//! The second stage, as far as its protocol goes: it reads the late topic from the position that its group committed, waits
-//! for the table, computes each window once a batch, and commits when its bars are acknowledged.
+//! The second stage, killed between any two of its steps: it reads the late topic from the position that its group
+//! committed, asks the table one question at a time, and commits when its bars are acknowledged.
+//!
+//! What it asks for, when, and what an answer means is decided by the code that runs ([`crate::core::restate`],
+//! [`crate::core::found`]); only the server's answers are the model's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use domain::{Interval, Micros};
+use domain::{AskedWindow, Decimal, LateTick, Micros, Origin};
+use stores::Oldest;
+use stream::acks::AckWindow;
+use stream::{KeptMessage, Partition, Ticket};
 
 use super::fixtures::{OwnedBar, Random};
-use super::oracle::{BarKey, Rows};
+use super::oracle::Rows;
 use super::world::{Broker, Mutation};
+use crate::core::found::{Fate, ask_again, fate};
+use crate::core::restate::{Answer, RestateRules};
 
 /// A record of the late topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,82 +29,211 @@ pub struct LateRecord {
 }
 
 impl LateRecord {
-    /// The windows asked for, and whether each was closed.
-    fn windows(&self) -> impl Iterator<Item = (BarKey, bool)> {
-        let asked = Interval::ALL
-            .into_iter()
-            .filter(|i| self.by_table >> i.index() & 1 == 1);
-        asked.map(|interval| {
-            let start = self.event_time.div_euclid(interval.micros()) * interval.micros();
-            let closed = self.closed >> interval.index() & 1 == 1;
-            ((self.instrument_id.clone(), interval, start), closed)
-        })
+    fn tick(&self) -> LateTick<'_> {
+        LateTick {
+            origin: Origin {
+                feed: "f",
+                partition: 0,
+                offset: 0,
+                index: 0,
+            },
+            tenant_id: "t",
+            instrument_id: &self.instrument_id,
+            event_time: self.event_time,
+            price: Decimal::ZERO,
+            volume: None,
+            missed_intervals: self.by_table,
+            closed_intervals: self.closed,
+            is_close: self.is_close,
+            watermark: 0,
+            enriched_offset: self.enriched_offset,
+        }
     }
 }
 
-/// One of those that restate; two may do so at once.
-#[derive(Debug, Clone, Default)]
+/// How far a statement has come; anything may happen to the table between two steps.
+enum Step {
+    Begun,
+    Reached,
+    OldestFound(Option<Oldest>),
+    Read(Option<Oldest>, Vec<Option<OwnedBar>>),
+}
+
+struct Statement {
+    asked: Vec<AskedWindow>,
+    is_second: bool,
+    step: Step,
+}
+
+/// One of those that restate; several may do so at once.
 pub struct Restater {
+    core: crate::core::restate::Restater,
+    /// What it reads next of the late topic.
     next: usize,
-    in_flight: VecDeque<OwnedBar>,
+    acks: AckWindow,
+    in_flight: VecDeque<(Ticket, OwnedBar)>,
+    statement: Option<Statement>,
+}
+
+/// What a restater acts on.
+pub struct Scene<'a> {
+    pub broker: &'a mut Broker,
+    pub rows: &'a Rows,
+    pub random: &'a mut Random,
+    pub now: Micros,
+    pub mutation: Mutation,
 }
 
 impl Restater {
-    pub fn start(broker: &Broker) -> Restater {
+    pub fn start(scene: &mut Scene<'_>) -> Restater {
+        let rules = RestateRules {
+            intervals: 0b11111,
+            windows: 1 + scene.random.below(12),
+            linger: scene.random.below(60) as i64 * 1_000_000,
+        };
         Restater {
-            next: broker.late_committed,
+            core: crate::core::restate::Restater::new(rules),
+            next: scene.broker.late_committed,
+            acks: AckWindow::default(),
             in_flight: VecDeque::new(),
+            statement: None,
         }
     }
 
-    /// Takes the next records whose rows the table has, where nothing is on its way.
-    pub fn batch(&mut self, broker: &mut Broker, rows: &Rows, most: usize, mutation: Mutation) {
-        if !self.in_flight.is_empty() {
-            return;
-        }
-        let mut asked: BTreeMap<BarKey, (i64, bool)> = BTreeMap::new();
-        for record in broker.late.iter().skip(self.next).take(most) {
-            if record.enriched_offset >= broker.table_end && mutation != Mutation::TableNotAwaited {
+    /// Reads some late ticks, as far as it has room for their windows, or does the next step of a statement.
+    pub fn turn(&mut self, scene: &mut Scene<'_>) {
+        for _ in 0..scene.random.below(8) {
+            if self.core.is_full() {
                 break;
             }
-            self.next += 1;
-            for (key, closed) in record.windows() {
-                let best = asked.entry(key).or_default();
-                *best = (*best).max((record.enriched_offset, closed));
-            }
-        }
-        for (key, (offset, closed)) in asked {
-            let of_window = || rows.0.iter().filter(|row| row.tick.offset <= offset && row.is_in(&key));
-            if of_window().any(|row| row.tick.offset < broker.table_start) {
-                broker.not_restated.insert(key);
-                continue;
-            }
-            let seen = match mutation {
-                Mutation::NewestRows => broker.table_end - 1,
-                _ => offset.min(broker.table_end - 1),
+            let Some(record) = scene.broker.late.get(self.next) else {
+                break;
             };
-            if let Some(mut bar) = rows.content(&key, seen, closed) {
-                bar.version.last_offset = offset;
-                self.in_flight.push_back(bar);
+            let kept = KeptMessage {
+                source: Partition {
+                    topic: "late".into(),
+                    number: 0,
+                },
+                offset: self.next as i64,
+                timestamp: scene.now,
+                has_append_time: true,
+                key: None,
+                payload: None,
+            };
+            self.core.take(kept, &record.tick(), scene.now);
+            self.next += 1;
+        }
+        if scene.mutation == Mutation::LateCommittedEarly {
+            scene.broker.late_committed = self.next;
+        }
+        match self.statement.take() {
+            Some(_) if scene.random.chance(4) => {
+                let answer = [Answer::Failed, Answer::TooMuch][scene.random.below(2)];
+                self.core.answered(answer, scene.now);
+            }
+            Some(statement) => self.go_on(statement, scene),
+            None => {
+                let asked = self.core.next_statement(scene.now, self.acks.last());
+                self.statement = asked.map(|asked| Statement {
+                    asked: asked.to_vec(),
+                    is_second: false,
+                    step: Step::Begun,
+                });
             }
         }
-        if mutation == Mutation::LateCommittedEarly {
-            broker.late_committed = self.next;
-        }
+        self.commit(scene.broker);
     }
 
-    /// Some of its bars arrive; when all have, it commits.
+    fn go_on(&mut self, statement: Statement, scene: &mut Scene<'_>) {
+        let Statement {
+            asked,
+            mut is_second,
+            step,
+        } = statement;
+        let (table, mutation) = (&scene.broker.table, scene.mutation);
+        let step = match step {
+            Step::Begun => {
+                let upto = asked.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0);
+                if !table.has_reached(upto) && mutation != Mutation::TableNotAwaited {
+                    return self.core.answered(Answer::Behind, scene.now);
+                }
+                Step::Reached
+            }
+            Step::Reached => Step::OldestFound(table.oldest(scene.rows)),
+            Step::OldestFound(oldest) => Step::Read(oldest, table.restate(scene.rows, &asked, mutation)),
+            Step::Read(before, bars) => {
+                let oldest = match mutation {
+                    Mutation::OldestOfBefore => before,
+                    _ => table.oldest(scene.rows),
+                };
+                let of_windows = asked.iter().zip(&bars);
+                let fates = of_windows.map(|(asked, bar)| told(mutation, asked, bar, oldest.as_ref()));
+                let is_last = is_second || mutation == Mutation::AskedOnce;
+                if !ask_again(fates, oldest.as_ref(), is_last) {
+                    return self.send(scene, asked, bars, oldest.as_ref());
+                }
+                is_second = true;
+                Step::Begun
+            }
+        };
+        self.statement = Some(Statement { asked, is_second, step });
+    }
+
+    fn send(
+        &mut self,
+        scene: &mut Scene<'_>,
+        asked: Vec<AskedWindow>,
+        bars: Vec<Option<OwnedBar>>,
+        oldest: Option<&Oldest>,
+    ) {
+        for (asked, bar) in asked.into_iter().zip(bars) {
+            let fate = told(scene.mutation, &asked, &bar, oldest);
+            let key = (
+                asked.instrument_id.as_ref().to_owned(),
+                asked.window.interval,
+                asked.window.start,
+            );
+            match (fate, bar) {
+                (Fate::Bar, Some(mut bar)) => {
+                    bar.version = asked.version;
+                    self.in_flight.push_back((self.acks.issue(), bar));
+                }
+                _ => drop(scene.broker.not_restated.insert(key)),
+            }
+        }
+        self.core.answered(Answer::Sent(self.acks.last()), scene.now);
+    }
+
+    /// Some of its bars arrive; it commits up to the last batch of which all have.
     pub fn deliver(&mut self, broker: &mut Broker, count: usize) {
-        let count = count.min(self.in_flight.len());
-        broker.bars.extend(self.in_flight.drain(..count));
-        if self.in_flight.is_empty() {
-            broker.late_committed = self.next;
+        for _ in 0..count {
+            let Some((ticket, bar)) = self.in_flight.pop_front() else {
+                break;
+            };
+            broker.bars.push(bar);
+            self.acks.acknowledge(ticket);
+        }
+        self.commit(broker);
+    }
+
+    fn commit(&mut self, broker: &mut Broker) {
+        if let Some(position) = self.core.durable(self.acks.acked_through()) {
+            broker.late_committed = usize::try_from(position).unwrap();
         }
     }
 
     /// Its process ends while some of its bars arrive.
     pub fn crash(mut self, broker: &mut Broker, random: &mut Random) {
         let arriving = random.below(self.in_flight.len() + 1);
-        broker.bars.extend(self.in_flight.drain(..arriving));
+        broker.bars.extend(self.in_flight.drain(..arriving).map(|(_, bar)| bar));
+    }
+}
+
+/// The fate of a window, by the rule or by the mutation.
+fn told(mutation: Mutation, asked: &AskedWindow, bar: &Option<OwnedBar>, oldest: Option<&Oldest>) -> Fate {
+    let last_offset = bar.as_ref().map(|bar| bar.version.last_offset);
+    match (fate(asked, last_offset, oldest), mutation) {
+        (Fate::Expired, Mutation::ExpiryNotSeen) | (Fate::Missing, Mutation::LastRowNotCompared) => Fate::Bar,
+        (fate, _) => fate,
     }
 }

@@ -11,7 +11,8 @@ use stream::acks::AckWindow;
 use super::checks::{check_bars, check_late, check_state};
 use super::fixtures::{LogTick, OwnedBar, RULES, Random, SECOND, log};
 use super::oracle::{BarKey, Rows};
-use super::second_stage::{LateRecord, Restater};
+use super::second_stage::{LateRecord, Restater, Scene};
+use super::table::{Loss, Table};
 use crate::core::checkpoint::{Checkpoint, Step};
 use crate::core::instrument::{Arrived, Verdict};
 use crate::core::log_clock::{Rule, WindowRules};
@@ -40,6 +41,18 @@ pub enum Mutation {
     TableNotAwaited,
     /// The second stage commits before its bars are acknowledged.
     LateCommittedEarly,
+    /// It takes a bar from rows of which older ones may have expired.
+    ExpiryNotSeen,
+    /// It looks for the oldest row only before the statement.
+    OldestOfBefore,
+    /// It takes a bar from an answer without the row of the late tick.
+    LastRowNotCompared,
+    /// It does not ask again where the row of the late tick is missing.
+    AskedOnce,
+    /// A repair deletes the table's end and leaves the floors behind it.
+    RepairKeepsTheFloors,
+    /// A repair deletes rows in the middle, and puts them back.
+    RepairOfTheMiddle,
 }
 
 #[derive(Clone)]
@@ -63,11 +76,8 @@ pub struct Broker {
     pub late: Vec<LateRecord>,
     /// Position of the second stage's group.
     pub late_committed: usize,
-    /// The table holds the rows from here …
-    pub table_start: i64,
-    /// … to before here.
-    pub table_end: i64,
-    /// Bars that need rows which have expired.
+    pub table: Table,
+    /// Bars that the second stage has given up, and named.
     pub not_restated: BTreeSet<BarKey>,
     log_start: i64,
 }
@@ -135,6 +145,8 @@ pub struct World {
     pub log: Vec<LogTick>,
     rows: Rows,
     restaters: Vec<Restater>,
+    /// What is to happen to the table.
+    loss: Option<Loss>,
     broker: Broker,
     wire: Wire,
     wall: Micros,
@@ -363,54 +375,83 @@ impl World {
             .map(|owner| owner.state.position().unwrap_or(0))
             .min()
             .unwrap_or(0);
-        self.broker.log_start = self.broker.log_start.max(saved.min(needed));
+        let needed = needed.min(saved).min(self.broker.table.needs());
+        self.broker.log_start = self.broker.log_start.max(needed);
     }
 
-    /// The table takes rows, and rarely loses its oldest; somebody restates, freezes, or is killed.
+    /// What the second stage acts on, and those that restate.
+    fn scene(&mut self) -> (Scene<'_>, &mut Vec<Restater>) {
+        let scene = Scene {
+            broker: &mut self.broker,
+            rows: &self.rows,
+            random: &mut self.random,
+            now: self.wall,
+            mutation: self.mutation,
+        };
+        (scene, &mut self.restaters)
+    }
+
+    /// The table takes rows, its writer is killed, rows are lost; somebody restates, freezes, or is killed.
     fn restate(&mut self) {
-        let broker = &mut self.broker;
-        match self.random.below(12) {
-            0..=3 => {
-                // A row is read from the enriched log, so the table never has more than was read by someone.
-                let end = self.log.last().map_or(0, |tick| tick.offset + 1);
-                broker.table_end = end.min(broker.table_end + self.random.below(4) as i64);
+        let (mut scene, restaters) = self.scene();
+        let one = scene.random.below(restaters.len());
+        match scene.random.below(16) {
+            // Several rows a block: on average as many as are read from the log.
+            0..=2 => {
+                let count = scene.random.below(5);
+                scene.broker.table.write(scene.rows, count, scene.now);
             }
-            4..=6 => {
-                let one = self.random.below(self.restaters.len());
-                let most = 1 + self.random.below(20);
-                self.restaters[one].batch(broker, &self.rows, most, self.mutation);
-            }
-            7..=9 => {
-                let one = self.random.below(self.restaters.len());
-                self.restaters[one].deliver(broker, self.random.below(10));
-            }
-            10 if self.restaters.len() < 3 && self.random.chance(50) => self.restaters.push(Restater::start(broker)),
-            10 => {
-                let one = self.random.below(self.restaters.len());
-                self.restaters.remove(one).crash(broker, &mut self.random);
-                if self.restaters.is_empty() {
-                    self.restaters.push(Restater::start(broker));
+            3..=9 => match restaters.get_mut(one) {
+                Some(restater) => restater.turn(&mut scene),
+                None => restaters.push(Restater::start(&mut scene)),
+            },
+            10..=12 => {
+                let count = scene.random.below(10);
+                if let Some(restater) = restaters.get_mut(one) {
+                    restater.deliver(scene.broker, count);
                 }
             }
-            _ if self.random.chance(3) => {
-                broker.table_start = broker.table_end.min(broker.table_start + self.random.below(20) as i64);
+            13 if restaters.len() < 3 && scene.random.chance(50) => restaters.push(Restater::start(&mut scene)),
+            13 if !restaters.is_empty() => restaters.remove(one).crash(scene.broker, scene.random),
+            14 => self.disturb_the_table(),
+            _ => {}
+        }
+    }
+
+    fn disturb_the_table(&mut self) {
+        let broker = &mut self.broker;
+        match self.random.below(10) {
+            0..=2 => broker.table.save_floor(),
+            3 | 4 => broker.table.restart_writer(broker.log_start),
+            5 | 6 => {
+                if let Some(loss) = self.loss.take() {
+                    let with = (&mut self.random, self.mutation);
+                    broker.table.lose(loss, &self.rows, broker.log_start, with);
+                }
             }
+            7 => broker.table.put_back(),
             _ => {}
         }
     }
 
     /// One that is left restates what remains, with the whole table.
-    fn finish_restating(&mut self) {
-        let broker = &mut self.broker;
-        broker.table_end = self.log.last().map_or(0, |tick| tick.offset + 1);
-        for restater in self.restaters.drain(..) {
-            restater.crash(broker, &mut self.random);
+    fn finish_restating(&mut self) -> Result<(), String> {
+        let (mut scene, restaters) = self.scene();
+        for restater in restaters.drain(..) {
+            restater.crash(scene.broker, scene.random);
         }
-        let mut last = Restater::start(broker);
-        while broker.late_committed < broker.late.len() {
-            last.batch(broker, &self.rows, 50, self.mutation);
-            last.deliver(broker, usize::MAX);
+        scene.broker.table.put_back();
+        scene.broker.table.write(scene.rows, usize::MAX, scene.now);
+        let mut last = Restater::start(&mut scene);
+        for _ in 0..50_000 {
+            if scene.broker.late_committed == scene.broker.late.len() {
+                return Ok(());
+            }
+            scene.now += 20 * SECOND;
+            last.turn(&mut scene);
+            last.deliver(scene.broker, usize::MAX);
         }
+        Err("the second stage does not come to an end".to_owned())
     }
 
     fn act(&mut self, owners: &mut Vec<Owner>) {
@@ -478,7 +519,7 @@ pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
         world.act(&mut owners);
     }
     let owner = world.finish(owners);
-    world.finish_restating();
+    world.finish_restating()?;
     check_bars(&world.broker, &world.rows)?;
     check_late(&world.broker, &undisturbed)?;
     // A mutated restore would differ from the owner by itself: it has to show in bars or late ticks.
@@ -487,13 +528,14 @@ pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
 }
 
 impl World {
-    fn new(random: Random, mutation: Mutation, log: Vec<LogTick>) -> World {
+    fn new(mut random: Random, mutation: Mutation, log: Vec<LogTick>) -> World {
         World {
+            loss: Loss::any(&mut random, mutation),
             random,
             mutation,
             rows: Rows::of(&log),
             log,
-            restaters: vec![Restater::default()],
+            restaters: Vec::new(),
             broker: Broker::default(),
             wire: Wire::single_object(),
             wall: 1_700_000_000 * SECOND,

@@ -1,0 +1,299 @@
+//! What comes as it usually does is live: with the usual delay of its product and market nothing takes the table's way,
+//! nothing revises a bar, and every bar holds all its ticks when it closes. With the settings in force by default.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use aggregation::core::instrument::{Arrived, Verdict};
+use aggregation::core::partition_state::{Applied, PartitionState, Writer};
+use aggregation::core::records::WriterId;
+use aggregation::core::window_state::Shown;
+use aggregation::settings;
+use domain::{Decimal, Interval, Kind, Micros, Origin, Product, QualityFlags, Tick, Window};
+use markets::{Normalizer, NormalizerConfig, RawMessage};
+use service::{Env, Reader};
+
+const SECOND: Micros = 1_000_000;
+const MINUTE: Micros = 60 * SECOND;
+const HOUR: Micros = 60 * MINUTE;
+const DAY: Micros = 24 * HOUR;
+/// 2026-10-01T00:00:00Z.
+const MIDNIGHT: Micros = 1_790_812_800 * SECOND;
+
+type Key = (String, Interval, Micros);
+
+/// A partition, what it shows, and what its ticks ask for.
+struct Bench {
+    state: PartitionState,
+    offset: i64,
+    /// Number of ticks and revision in the first closed version of each bar.
+    at_close: BTreeMap<Key, (i64, i32)>,
+    expected: BTreeMap<Key, i64>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let env = Env::new();
+        let rules = settings::read(&mut Reader::new(&env)).rules;
+        let writer = Writer {
+            id: WriterId { ordinal: 1, random: 1 },
+            topic_id: "id".to_owned(),
+        };
+        Bench {
+            state: PartitionState::new(rules, writer, Vec::new(), MIDNIGHT),
+            offset: 0,
+            at_close: BTreeMap::new(),
+            expected: BTreeMap::new(),
+        }
+    }
+
+    /// Takes it, and finds that it counts here and is no revision.
+    fn arrives(&mut self, tick: &Tick<'_>) {
+        self.offset += 1;
+        let arrived = Arrived {
+            tick,
+            offset: self.offset,
+            now: tick.appended_at,
+        };
+        let at_close = &mut self.at_close;
+        let applied = self.state.apply(&arrived, &mut |shown| match shown {
+            Shown::Bar(bar) if bar.version.closed => {
+                let Window { interval, start } = bar.window;
+                let key = (bar.instrument_id.to_owned(), interval, start);
+                let taken = at_close.insert(key, (bar.trade_count, bar.revision));
+                assert_eq!(taken, None, "closed twice: {bar:?}");
+            }
+            Shown::Bar(_) => {}
+            Shown::Closing(closing) => panic!("takes the table's way: {closing:?}"),
+        });
+        let minutes = (tick.appended_at - tick.event_time) as f64 / MINUTE as f64;
+        assert_eq!(
+            applied,
+            Applied::Counted(Verdict::default()),
+            "{} {} {minutes} minutes after its time",
+            tick.market,
+            tick.product
+        );
+        let nominal = Product::of(tick.product, tick.kind).nominal();
+        for interval in Interval::ALL.into_iter().filter(|interval| Some(*interval) >= nominal) {
+            let start = tick.event_time.div_euclid(interval.micros()) * interval.micros();
+            let key = (tick.instrument_id.to_owned(), interval, start);
+            *self.expected.entry(key).or_default() += 1;
+        }
+    }
+
+    /// The clock goes on; then every bar has closed, once, with all of its ticks.
+    fn every_bar_was_complete_at_its_close(mut self) {
+        let last = self
+            .expected
+            .keys()
+            .map(|(_, interval, start)| start + interval.micros());
+        let end = last.max().unwrap() + 2 * HOUR;
+        let expected = std::mem::take(&mut self.expected);
+        self.arrives(&tick(&Said::trade("LATER", end), self.offset));
+        for (key, count) in &expected {
+            assert_eq!(self.at_close.get(key), Some(&(*count, 0)), "{key:?}");
+        }
+        let products: BTreeSet<&str> = expected.keys().map(|(instrument, _, _)| instrument.as_str()).collect();
+        assert!(expected.len() >= 4 * products.len() && self.at_close.len() == expected.len());
+    }
+}
+
+/// A price, and when it was published.
+#[derive(Debug, Clone)]
+struct Said {
+    market: &'static str,
+    instrument: String,
+    product: &'static str,
+    event_time: Micros,
+    appended_at: Micros,
+}
+
+impl Said {
+    fn trade(instrument: &str, event_time: Micros) -> Said {
+        Said {
+            market: "MISO",
+            instrument: instrument.to_owned(),
+            product: "trade",
+            event_time,
+            appended_at: event_time,
+        }
+    }
+}
+
+fn tick(said: &Said, offset: i64) -> Tick<'_> {
+    Tick {
+        origin: Origin {
+            feed: "ingestion.market.raw.v1",
+            partition: 0,
+            offset,
+            index: 0,
+        },
+        appended_at: said.appended_at,
+        source_event_id: "e",
+        correlation_id: "e",
+        causation_id: None,
+        tenant_id: "default",
+        instrument_id: &said.instrument,
+        symbol: None,
+        market: said.market,
+        kind: if said.product == "trade" {
+            Kind::Trade
+        } else {
+            Kind::Interval
+        },
+        event_time: said.event_time,
+        interval_end: None,
+        price: Decimal::from_unscaled(3_000_000_000).unwrap(),
+        volume: None,
+        bid: None,
+        ask: None,
+        energy: None,
+        congestion: None,
+        loss: None,
+        ghg: None,
+        currency: "USD",
+        unit: "MWh",
+        node: None,
+        zone: None,
+        hub: None,
+        market_status: None,
+        product: said.product,
+        version: None,
+        source_system: "s",
+        sequence: None,
+        quality_flags: QualityFlags::NONE,
+        normalized_at: 0,
+    }
+}
+
+/// Real-time prices: market, product, length of the interval, and how long after its end they are published, at least and at
+/// most. Before the end where less than nothing: dispatch prices announce their interval.
+const REAL_TIME: [(&str, &str, Micros, Micros, Micros); 13] = [
+    ("MISO", "rt5", 5 * MINUTE, 5 * MINUTE, 10 * MINUTE),
+    ("MISO", "exante", 5 * MINUTE, -5 * MINUTE, 0),
+    ("CAISO", "rt5", 5 * MINUTE, 5 * MINUTE, 10 * MINUTE),
+    // The 15-minute market closes before its interval begins.
+    ("CAISO", "rt15", 15 * MINUTE, -38 * MINUTE, -15 * MINUTE),
+    // Two seconds after the run that begins its interval.
+    ("ERCOT", "rt5", 5 * MINUTE, -5 * MINUTE + 2 * SECOND, -4 * MINUTE),
+    ("ERCOT", "rt15", 15 * MINUTE, 2 * MINUTE, 4 * MINUTE),
+    ("PJM", "rt5", 5 * MINUTE, 5 * MINUTE, 10 * MINUTE),
+    // Often before the stamp, which is the interval's end.
+    ("NYISO", "rt5", 5 * MINUTE, -4 * MINUTE, 10 * MINUTE),
+    ("ISONE", "rt5", 5 * MINUTE, 5 * MINUTE, 10 * MINUTE),
+    ("SPP", "rt5", 5 * MINUTE, 5 * MINUTE, 10 * MINUTE),
+    ("NYISO", "rth", HOUR, 5 * MINUTE, 10 * MINUTE),
+    ("ISONE", "rth", HOUR, 5 * MINUTE, 10 * MINUTE),
+    ("MISO", "rth", HOUR, 5 * MINUTE, 10 * MINUTE),
+];
+const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
+
+/// Two days of every product, each interval at the least, at the most, or somewhere between.
+fn two_days() -> Vec<Said> {
+    let mut said = Vec::new();
+    for (market, product, length, least, most) in REAL_TIME {
+        for (number, start) in (MIDNIGHT..MIDNIGHT + 2 * DAY).step_by(length as usize).enumerate() {
+            let delay = [least, most, (least + most) / 2][number * 7 % 3];
+            said.push(Said {
+                market,
+                instrument: format!("{market}.HUB.{product}"),
+                product,
+                event_time: start,
+                appended_at: start + length + delay,
+            });
+        }
+    }
+    for market in MARKETS {
+        // The result for tomorrow, whole, a few hours after noon; its hours in no order.
+        for day in 0..2 {
+            for hour in (0..24).map(|hour| hour * 7 % 24) {
+                said.push(Said {
+                    market,
+                    instrument: format!("{market}.HUB.da"),
+                    product: "da",
+                    event_time: MIDNIGHT + (day + 1) * DAY + hour * HOUR,
+                    appended_at: MIDNIGHT + day * DAY + 17 * HOUR,
+                });
+            }
+        }
+        // Trades: within seconds, some by a clock that runs ahead.
+        for number in 0..2 * 1440 * 3 {
+            let event_time = MIDNIGHT + number * 20 * SECOND;
+            said.push(Said {
+                market,
+                instrument: format!("{market}.HUB.trade"),
+                product: "trade",
+                event_time,
+                appended_at: event_time + [0, SECOND, 5 * SECOND, 20 * SECOND, -SECOND][(number % 5) as usize],
+            });
+        }
+    }
+    said.sort_by_key(|said| said.appended_at);
+    said
+}
+
+#[test]
+fn every_product_of_every_market_is_live_and_complete_at_its_close() {
+    let mut bench = Bench::new();
+    for (offset, said) in (0..).zip(two_days()) {
+        bench.arrives(&tick(&said, offset));
+    }
+    bench.every_bar_was_complete_at_its_close();
+}
+
+/// The folder of real documents beside the project.
+fn sample(path: &str) -> Vec<u8> {
+    let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+        PathBuf::from,
+    );
+    let path = folder.join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; set DATA_PROC_SAMPLE_DATA", path.display()))
+}
+
+#[test]
+fn the_real_documents_of_miso_are_live_and_complete_at_their_close() {
+    for delay in [5 * MINUTE, 8 * MINUTE, 10 * MINUTE] {
+        for file in [
+            "miso/GetRealTimeFiveMinExPost_Current_20261002T1650_part.json",
+            "miso/GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json",
+        ] {
+            miso_is_live(&sample(file), delay);
+        }
+    }
+}
+
+/// Each interval of the document as a document of its own, this long after its end.
+fn miso_is_live(payload: &[u8], delay: Micros) {
+    let mut normalizer = Normalizer::new(NormalizerConfig::default());
+    let mut each = |offset: i64, appended_at: Micros, emit: &mut dyn FnMut(&Tick<'_>)| {
+        let message = RawMessage {
+            feed: "ingestion.market.raw.v1",
+            partition: 0,
+            offset,
+            appended_at,
+            key: None,
+            payload,
+            format: Some("miso.rt5.expost.json"),
+            tenant: None,
+            replay: None,
+        };
+        let outcome = normalizer.normalize(&message, 0, &mut |tick| emit(tick)).unwrap();
+        assert_eq!(outcome.rejected.count(), 0);
+    };
+    let mut ends = BTreeSet::new();
+    each(0, MIDNIGHT + 10 * DAY, &mut |tick| {
+        ends.insert(tick.interval_end.unwrap());
+    });
+    let mut bench = Bench::new();
+    for (offset, end) in (0..).zip(ends) {
+        each(offset, end + delay, &mut |tick| {
+            if tick.interval_end == Some(end) {
+                bench.arrives(tick);
+            }
+        });
+    }
+    bench.every_bar_was_complete_at_its_close();
+}
