@@ -299,19 +299,12 @@ fn of_core(asked: &AskedWindow, rows: &[(i64, &Any)], like: &Bar<'_>) -> String 
     for (offset, any) in rows {
         let contribution = Contribution::of(&tick(any), *offset, &mut texts);
         match &mut state {
-            None => {
-                state = Some(WindowState::new(
-                    asked.window.start,
-                    &contribution,
-                    Product::Trade,
-                    false,
-                ))
-            }
+            None => state = Some(WindowState::new(asked.window, &contribution, Product::Trade, false)),
             Some(state) => assert_eq!(state.add(&contribution, &texts), Added::Counted),
         }
     }
     let state = state.unwrap();
-    let bar = state.bar((&asked.tenant_id, &asked.instrument_id), asked.window.interval, &texts);
+    let bar = state.bar((&asked.tenant_id, &asked.instrument_id), &texts).unwrap();
     shown(&Bar {
         revision: like.revision,
         ..bar

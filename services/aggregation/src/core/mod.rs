@@ -7,9 +7,11 @@
 //! Failure: every refusal is an outcome that the caller counts; nothing panics.
 
 pub mod checkpoint;
+mod contribution;
 pub mod instrument;
 pub mod log_clock;
 pub mod partition_state;
+mod places;
 mod reach;
 pub mod records;
 pub mod restate;
