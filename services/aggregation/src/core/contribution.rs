@@ -171,12 +171,14 @@ impl Sums {
     }
 
     /// Adds a tick.
+    #[inline]
     pub fn add(&mut self, tick: &Contribution, texts: &Texts) -> Added {
         if tick.offset <= self.last_offset {
             return Added::Known;
         }
         let (Some(volume), Some(turnover)) = (
-            add_volume(self.volume, tick.volume),
+            // Each volume is below 10^18, so no number of them that is ever counted leaves `Decimal(38, 8)`.
+            self.volume.checked_add(i128::from(tick.volume.unscaled())),
             self.turnover.checked_add(tick.turnover),
         ) else {
             return Added::Overflow;
@@ -263,10 +265,4 @@ impl Sums {
             market: texts.id(bar.market),
         }
     }
-}
-
-/// The sum, or `None` where it would not fit `Decimal(38,8)`, whose bound is that of a turnover.
-fn add_volume(sum: i128, volume: Decimal) -> Option<i128> {
-    let volume = Turnover(i128::from(volume.unscaled()));
-    Turnover(sum).checked_add(volume).map(|Turnover(sum)| sum)
 }

@@ -8,26 +8,17 @@
 //! So does a tick of another product than its day's: products differ in when they forget, so that a window could
 //! otherwise be begun again with half of its ticks.
 
+use std::cmp::Ordering;
+
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Interval, Micros, Product, Tick, Window};
 
+pub use super::coming::{Arrived, Verdict};
+use super::coming::{Coming, Taken};
 use super::log_clock::{LogClock, Rule, WindowRules};
 use super::reach::{Reached, boundary, dropped_at};
 use super::texts::Texts;
 use super::window_state::{Added, Contribution, Shown, WindowState};
-
-/// What became of a tick, one bit per interval as in `LateTick::missed_intervals`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Verdict {
-    /// The bars of these windows are made from the table.
-    pub by_table: u8,
-    /// Of those, the windows that had closed.
-    pub closed: u8,
-    /// Counted here after the close of these windows.
-    pub revised: u8,
-    /// A sum of these windows would no longer fit; they do not count it.
-    pub overflowed: u8,
-}
 
 /// An instrument of one partition, as long as it has windows.
 #[derive(Debug)]
@@ -108,7 +99,7 @@ impl Instrument {
         let mut below = self.windows.len();
         // Longest first: so each search goes on where the one before ended.
         let kept = rules.kept(product);
-        for interval in Interval::ALL.into_iter().rev() {
+        for &interval in Interval::ALL.iter().rev() {
             if kept >> interval.index() & 1 == 0 {
                 continue;
             }
@@ -122,7 +113,7 @@ impl Instrument {
                     self.begin(index, interval.window_of(tick.event_time), &coming)
                 }
             };
-            if rules.makes(interval) {
+            if taken.is_unusual() && rules.makes(interval) {
                 verdict.note(interval, taken);
             }
         }
@@ -175,13 +166,19 @@ impl Instrument {
     fn find(&self, interval: Interval, time: Micros, below: usize) -> Result<usize, usize> {
         let mut end = below;
         for state in self.windows.get(..below).unwrap_or_default().iter().rev() {
-            let of = state.marks().interval;
-            if of < interval || of == interval && time - state.start >= interval.micros() {
-                break;
-            }
-            end -= 1;
-            if of == interval && state.start <= time {
-                return Ok(end);
+            match state.marks().interval.cmp(&interval) {
+                Ordering::Less => break,
+                Ordering::Greater => end -= 1,
+                Ordering::Equal => {
+                    let since_start = time - state.start;
+                    if since_start >= interval.micros() {
+                        break;
+                    }
+                    end -= 1;
+                    if since_start >= 0 {
+                        return Ok(end);
+                    }
+                }
             }
         }
         Err(end)
@@ -192,16 +189,24 @@ impl Instrument {
         let Some(state) = self.windows.get_mut(index) else {
             return Taken::NOTHING;
         };
-        let window = state.window();
-        let before = *state.marks();
+        let marks = state.marks();
+        if marks.closed || marks.product != coming.product || coming.is_marking {
+            return self.join_by_clock(index, coming);
+        }
         // An open window of the tick's own product: had the clock reached its close, it would be closed by now.
-        let is_usual = !before.closed && before.product == coming.product;
-        let reached = if is_usual {
-            Reached::default()
-        } else {
-            coming.reached(window)
+        Taken {
+            added: state.add(&coming.tick, coming.texts),
+            closed: false,
+        }
+    }
+
+    fn join_by_clock(&mut self, index: usize, coming: &Coming<'_>) -> Taken {
+        let Some(state) = self.windows.get_mut(index) else {
+            return Taken::NOTHING;
         };
-        let added = if coming.takes_from_table(window, reached) || state.is_from_table() {
+        let window = state.window();
+        let reached = coming.reached(window);
+        let added = if coming.takes_from_table(window, reached) {
             state.take_from_table(&coming.tick)
         } else {
             state.add(&coming.tick, coming.texts)
@@ -210,7 +215,7 @@ impl Instrument {
             added,
             closed: reached.closed,
         };
-        if is_usual || matches!(added, Added::Known | Added::Overflow) {
+        if matches!(added, Added::Known | Added::Overflow) {
             return taken;
         }
         let marks = state.marks_mut();
@@ -219,8 +224,8 @@ impl Instrument {
             marks.product = coming.product;
         }
         // An idle close ends here: only the log clock's word counts again.
+        self.open_windows = self.open_windows + usize::from(marks.closed) - usize::from(reached.closed);
         marks.closed = reached.closed;
-        self.open_windows = self.open_windows + usize::from(before.closed) - usize::from(reached.closed);
         self.next_boundary = self.next_boundary.min(boundary(coming.rules, window, marks));
         if reached.closed && added == Added::Counted {
             state.revise();
@@ -339,76 +344,12 @@ fn show_bar(state: &WindowState, ids: (&str, &str), texts: &Texts, show: &mut dy
     }
 }
 
-/// A tick with the circumstances of its arrival.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrived<'a, 't> {
-    /// The tick.
-    pub tick: &'a Tick<'t>,
-    /// Its offset in the enriched topic.
-    pub offset: i64,
-    /// Wall clock: serves idle closes only.
-    pub now: Micros,
-}
-
 /// Where the consequences of a risen clock go.
 pub struct Effects<'a> {
     /// What is sent at once.
     pub show: &'a mut dyn FnMut(Shown<'_>),
     /// Forgotten windows, with tenant and instrument, whose records are to be removed.
     pub forget: &'a mut dyn FnMut((&str, &str), Window),
-}
-
-/// A tick on its way into the windows.
-struct Coming<'a> {
-    rules: &'a WindowRules,
-    clock: &'a LogClock,
-    product: Product,
-    /// It marks the windows that hold it.
-    is_marking: bool,
-    tick: Contribution,
-    texts: &'a Texts,
-}
-
-impl Coming<'_> {
-    fn reached(&self, window: Window) -> Reached {
-        Reached::of(self.rules, self.clock, window, self.product)
-    }
-
-    fn takes_from_table(&self, window: Window, reached: Reached) -> bool {
-        let every = self.rules.holds(Rule::MarkEveryWindow);
-        let is_marked = self.is_marking && (every || self.product.nominal() == Some(window.interval));
-        reached.forgotten || is_marked
-    }
-}
-
-/// How a window took a tick.
-#[derive(Clone, Copy)]
-struct Taken {
-    added: Added,
-    /// By the times of the tick's product.
-    closed: bool,
-}
-
-impl Taken {
-    const NOTHING: Taken = Taken {
-        added: Added::Known,
-        closed: false,
-    };
-}
-
-impl Verdict {
-    fn note(&mut self, interval: Interval, taken: Taken) {
-        let bit = 1u8 << interval.index();
-        match taken.added {
-            Added::ByTable => {
-                self.by_table |= bit;
-                self.closed |= if taken.closed { bit } else { 0 };
-            }
-            Added::Counted if taken.closed => self.revised |= bit,
-            Added::Overflow => self.overflowed |= bit,
-            Added::Counted | Added::Known => {}
-        }
-    }
 }
 
 fn split(key: &str, tenant_length: usize) -> (&str, &str) {

@@ -7,6 +7,7 @@
 //! Failure: every refusal is an outcome that the caller counts; nothing panics.
 
 pub mod checkpoint;
+mod coming;
 mod contribution;
 pub mod instrument;
 pub mod log_clock;

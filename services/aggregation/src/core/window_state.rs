@@ -121,24 +121,22 @@ impl WindowState {
 
     /// Adds a tick.
     pub fn add(&mut self, tick: &Contribution, texts: &Texts) -> Added {
-        let added = match &mut self.content {
-            Content::Many(_, sums) => sums.add(tick, texts),
-            Content::One(marks, one) => {
-                let mut sums = Sums::of(one);
+        if let Content::One(marks, one) = &self.content
+            && tick.offset > one.offset
+        {
+            self.content = Content::Many(*marks, Box::new(Sums::of(one)));
+        }
+        match &mut self.content {
+            Content::Many(marks, sums) => {
                 let added = sums.add(tick, texts);
-                if added == Added::Counted {
-                    self.content = Content::Many(*marks, Box::new(sums));
-                }
+                let is_changed = added == Added::Counted;
+                marks.bar_due |= is_changed;
+                marks.state_due |= is_changed;
                 added
             }
-            Content::FromTable(..) | Content::Settled(_) => return self.take_from_table(tick),
-        };
-        if added == Added::Counted {
-            let marks = self.marks_mut();
-            marks.bar_due = true;
-            marks.state_due = true;
+            Content::One(..) => Added::Known,
+            Content::FromTable(..) | Content::Settled(_) => self.take_from_table(tick),
         }
-        added
     }
 
     /// Marks the window, and takes note of a tick that goes to the table.
