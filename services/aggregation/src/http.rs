@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
-use domain::{Bar, Decimal, Interval, Micros, Product};
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Product, Window};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use service::http::{InstrumentId, Problem, Routes, Tenant};
 
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::partition_state::WindowCounts;
+use crate::core::window_state::Held;
 use crate::view::Views;
 
 /// Bars of an answer where `limit` says nothing, and at most.
@@ -182,9 +183,8 @@ impl Wanted {
         })
     }
 
-    fn holds(&self, bar: &Bar<'_>) -> bool {
-        self.interval.is_none_or(|interval| interval == bar.window.interval)
-            && (self.from..self.to).contains(&bar.window.start)
+    fn holds(&self, window: Window) -> bool {
+        self.interval.is_none_or(|interval| interval == window.interval) && (self.from..self.to).contains(&window.start)
     }
 }
 
@@ -215,10 +215,11 @@ async fn bars(
             .views
             .ask(move |state| {
                 let (mut known, mut bars) = (false, Vec::new());
-                state.bars(&tenant_id, &id, &mut |bar, from_table| {
+                state.bars(&tenant_id, &id, &mut |held| {
                     known = true;
-                    if wanted.holds(bar) {
-                        bars.push((bar.window, Shape::of(bar, from_table)));
+                    let window = held.window();
+                    if wanted.holds(window) {
+                        bars.push((window, Shape::of(held)));
                     }
                 });
                 (known, bars)
@@ -271,7 +272,7 @@ struct BarsBody {
     bars: Vec<Shape>,
 }
 
-/// A bar that is made here, or the note that ClickHouse has it.
+/// A bar that is in memory, or the note that ClickHouse has it.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Shape {
@@ -281,23 +282,34 @@ enum Shape {
         window_start: String,
         window_end: String,
         closed: bool,
-        version: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
         from_table: &'static str,
     },
 }
 
 impl Shape {
-    fn of(bar: &Bar<'_>, from_table: bool) -> Shape {
-        if !from_table {
-            return Shape::Here(Box::new(BarBody::of(bar)));
-        }
-        Shape::FromTable {
-            interval: bar.window.interval.name(),
-            window_start: time(bar.window.start),
-            window_end: time(bar.window.end()),
-            closed: bar.version.closed,
-            version: bar.version.as_u64(),
-            from_table: "computed from enriched_ticks (late or restated prices): its figures are in the ClickHouse view bars_latest",
+    fn of(held: &Held<'_>) -> Shape {
+        let elsewhere = |window: Window, version: Option<BarVersion>, from_table| Shape::FromTable {
+            interval: window.interval.name(),
+            window_start: time(window.start),
+            window_end: time(window.end()),
+            closed: version.is_none_or(|version| version.closed),
+            version: version.map(BarVersion::as_u64),
+            from_table,
+        };
+        match held {
+            Held::Bar(bar) => Shape::Here(Box::new(BarBody::of(bar))),
+            Held::FromTable(bar) => elsewhere(
+                bar.window,
+                Some(bar.version),
+                "computed from enriched_ticks (late or restated prices): its figures are in the ClickHouse view bars_latest",
+            ),
+            Held::Settled(window) => elsewhere(
+                *window,
+                None,
+                "closed with the price of every interval in it: its figures are in the ClickHouse view bars_latest",
+            ),
         }
     }
 }

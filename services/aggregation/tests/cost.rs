@@ -131,29 +131,125 @@ fn a_tick_of_known_windows_allocates_nothing() {
     assert_eq!(ALLOCATIONS.get() - before, 0);
 }
 
-/// Bytes per instrument while each has one trade in memory, and when a day later nothing of them is left.
-#[test]
-fn an_instrument_costs_little_while_its_windows_live_and_nothing_after() {
-    const INSTRUMENTS: i64 = 5_000;
-    const GOAL: i64 = 1_500;
-    let ids: Vec<String> = (0..INSTRUMENTS)
-        .map(|number| format!("MISO.NODE.{number}.TRADE"))
-        .collect();
-    let (mut state, mut bars) = (state(), 0);
-    let wire = codec::Wire::single_object();
-    let before = BYTES.get();
-    for (offset, id) in ids.iter().enumerate() {
-        apply(&mut state, &tick(id, offset as i64, NOON), &mut bars);
+const INSTRUMENTS: i64 = 10_000;
+const GOAL: i64 = 1_500;
+const MINUTE: Micros = 60 * SECOND;
+
+/// Many instruments, with their memory counted. One of them has a window in the far future, so that the partition is never
+/// empty.
+struct Crowd {
+    state: PartitionState,
+    wire: codec::Wire,
+    ids: Vec<String>,
+    next_offset: i64,
+    bytes_before: i64,
+}
+
+impl Crowd {
+    fn new(suffix: &str) -> Crowd {
+        let name = |number| format!("MISO.NODE.{number}.{suffix}");
+        let ids: Vec<String> = (0..INSTRUMENTS).map(name).collect();
+        let mut crowd = Crowd {
+            state: state(),
+            // The schemas are read once in a process.
+            wire: codec::Wire::single_object(),
+            ids,
+            next_offset: 0,
+            bytes_before: BYTES.get(),
+        };
+        let ahead = Tick {
+            appended_at: NOON - 3 * 60 * MINUTE,
+            ..tick("MISO.KEPT", 0, NOON + 5 * 24 * 60 * MINUTE)
+        };
+        crowd.take(&ahead);
+        crowd
     }
-    state.snapshot(&wire, &mut |_| bars += 1);
-    let alive = (BYTES.get() - before) / INSTRUMENTS;
-    let tomorrow = NOON + 2 * 86_400 * SECOND;
-    apply(&mut state, &tick("MISO.LAST.TRADE", INSTRUMENTS, tomorrow), &mut bars);
-    state.snapshot(&wire, &mut |_| bars += 1);
-    let after = (BYTES.get() - before) / INSTRUMENTS;
-    println!("{alive} bytes an instrument with five windows, {after} after");
-    assert!(alive <= GOAL, "{alive} bytes an instrument");
-    assert!(after <= 1, "{after} bytes an instrument whose windows are gone");
+
+    fn take(&mut self, tick: &Tick<'_>) {
+        let offset = self.next_offset;
+        let origin = Origin { offset, ..tick.origin };
+        let tick = Tick { origin, ..*tick };
+        let verdict = match apply(&mut self.state, &tick, &mut 0) {
+            Applied::Counted(verdict) => verdict,
+            other => panic!("{other:?} of offset {offset}"),
+        };
+        assert_eq!(verdict.by_table, 0, "offset {offset} takes the table's way");
+        self.next_offset += 1;
+    }
+
+    /// A tick of every instrument, and then a checkpoint.
+    fn round(&mut self, like: &Tick<'_>) {
+        for index in 0..self.ids.len() {
+            let instrument_id = &*self.ids[index].clone();
+            self.take(&Tick { instrument_id, ..*like });
+        }
+        self.checkpoint();
+    }
+
+    fn checkpoint(&mut self) {
+        self.state.snapshot(&self.wire, &mut |_| {});
+    }
+
+    fn bytes_an_instrument(&self) -> i64 {
+        (BYTES.get() - self.bytes_before) / INSTRUMENTS
+    }
+
+    /// Windows an instrument, by interval.
+    fn windows(&self) -> [i64; 5] {
+        let counts = self.state.counts();
+        counts.map(|count| (count.open + count.closed) as i64 / INSTRUMENTS)
+    }
+
+    /// Two days later nothing of all this is left, though the one instrument still is.
+    fn check_that_nothing_stays(mut self) {
+        let later = Tick {
+            appended_at: NOON + 2 * 24 * 60 * MINUTE,
+            ..tick("MISO.KEPT", 0, NOON + 5 * 24 * 60 * MINUTE)
+        };
+        self.take(&later);
+        self.checkpoint();
+        assert_eq!(self.state.instrument_count(), 1);
+        let after = self.bytes_an_instrument();
+        assert!(after <= 1, "{after} bytes an instrument whose windows are gone");
+    }
+}
+
+#[test]
+fn an_instrument_of_trades_costs_little_while_its_windows_live_and_nothing_after() {
+    let mut crowd = Crowd::new("TRADE");
+    crowd.round(&tick("", 0, NOON));
+    let of_one = crowd.bytes_an_instrument();
+    crowd.round(&tick("", 1, NOON + SECOND));
+    let of_many = crowd.bytes_an_instrument();
+    assert_eq!(crowd.windows(), [1; 5]);
+    println!("{of_one} bytes an instrument with a trade in five windows, {of_many} with more");
+    assert!(
+        of_one <= GOAL && of_many <= GOAL,
+        "{of_one} and {of_many} bytes an instrument"
+    );
+    crowd.check_that_nothing_stays();
+}
+
+/// Prices of five minutes, each published five minutes after its interval.
+#[test]
+fn an_instrument_of_real_time_prices_costs_little_while_its_windows_live_and_nothing_after() {
+    let mut crowd = Crowd::new("RT5");
+    let (mut most, mut most_windows) = (0, 0);
+    for start in (0..24).map(|round| NOON - 65 * MINUTE + round * 5 * MINUTE) {
+        crowd.round(&Tick {
+            kind: Kind::Interval,
+            product: "rt5",
+            volume: None,
+            appended_at: start + 10 * MINUTE,
+            ..tick("", 0, start)
+        });
+        most = most.max(crowd.bytes_an_instrument());
+        most_windows = most_windows.max(crowd.windows().iter().sum());
+    }
+    println!("at most {most} bytes an instrument with at most {most_windows} windows");
+    assert_eq!((most_windows, crowd.windows()), (19, [0, 11, 4, 1, 1]));
+    assert!(most <= GOAL, "{most} bytes an instrument");
+    crowd.check_that_nothing_stays();
 }
 
 /// Instruments in random order, 2 ms of event time apart: printed, never asserted, since machines differ.

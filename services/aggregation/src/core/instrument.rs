@@ -8,26 +8,17 @@
 //! So does a tick of another product than its day's: products differ in when they forget, so that a window could
 //! otherwise be begun again with half of its ticks.
 
+use std::cmp::Ordering;
+
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Interval, Micros, Product, Tick, Window};
 
+pub use super::coming::{Arrived, Verdict};
+use super::coming::{Coming, Taken};
 use super::log_clock::{LogClock, Rule, WindowRules};
 use super::reach::{Reached, boundary, dropped_at};
 use super::texts::Texts;
 use super::window_state::{Added, Contribution, Shown, WindowState};
-
-/// What became of a tick, one bit per interval as in `LateTick::missed_intervals`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Verdict {
-    /// The bars of these windows are made from the table.
-    pub by_table: u8,
-    /// Of those, the windows that had closed.
-    pub closed: u8,
-    /// Counted here after the close of these windows.
-    pub revised: u8,
-    /// A sum of these windows would no longer fit; they do not count it.
-    pub overflowed: u8,
-}
 
 /// An instrument of one partition, as long as it has windows.
 #[derive(Debug)]
@@ -35,8 +26,8 @@ pub struct Instrument {
     /// `tenant|instrument`, as in message keys.
     key: Box<str>,
     tenant_length: usize,
-    /// By interval, each sorted by start.
-    windows: [Vec<WindowState>; Interval::ALL.len()],
+    /// By interval, then by start.
+    windows: Vec<WindowState>,
     /// The earliest time of the log clock at which a window closes or is forgotten.
     next_boundary: Micros,
     /// The time for which its partition has an alarm set.
@@ -47,12 +38,12 @@ pub struct Instrument {
 }
 
 impl Instrument {
-    /// An instrument without a tick. `key` is `tenant|instrument`.
-    pub fn new(key: &str) -> Instrument {
+    /// An instrument without a tick.
+    pub fn new(tenant_id: &str, instrument_id: &str) -> Instrument {
         Instrument {
-            key: key.into(),
-            tenant_length: key.find(KEY_SEPARATOR).unwrap_or(key.len()),
-            windows: Default::default(),
+            key: format!("{tenant_id}{KEY_SEPARATOR}{instrument_id}").into(),
+            tenant_length: tenant_id.len(),
+            windows: Vec::new(),
             next_boundary: Micros::MAX,
             alarm: Micros::MAX,
             open_windows: 0,
@@ -60,24 +51,24 @@ impl Instrument {
         }
     }
 
-    /// `tenant|instrument`.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
     /// Tenant and instrument.
     pub fn ids(&self) -> (&str, &str) {
         split(&self.key, self.tenant_length)
     }
 
-    /// Windows of one interval, oldest first.
-    pub fn windows(&self, interval: Interval) -> &[WindowState] {
-        self.windows.get(interval.index()).map_or(&[], |windows| windows)
+    /// Its windows, by interval and then oldest first.
+    pub fn windows(&self) -> &[WindowState] {
+        &self.windows
+    }
+
+    /// Tenant, instrument and windows, for a checkpoint.
+    pub fn ids_and_windows(&mut self) -> ((&str, &str), &mut [WindowState]) {
+        (split(&self.key, self.tenant_length), &mut self.windows)
     }
 
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
-        self.windows.iter().all(Vec::is_empty)
+        self.windows.is_empty()
     }
 
     /// The earliest time of the log clock at which a window closes or is forgotten.
@@ -85,67 +76,62 @@ impl Instrument {
         self.next_boundary
     }
 
-    /// Windows of every interval, for a checkpoint.
-    pub fn windows_mut(&mut self) -> impl Iterator<Item = (Interval, &mut WindowState)> {
-        Interval::ALL
-            .into_iter()
-            .zip(&mut self.windows)
-            .flat_map(|(interval, windows)| windows.iter_mut().map(move |window| (interval, window)))
-    }
-
-    /// Applies an accepted tick, after the clock has taken its append time.
+    /// Applies an accepted tick, after the clock has taken its append time and [`Instrument::pass_windows`] has followed it.
     pub fn apply(
         &mut self,
         rules: &WindowRules,
         clock: &LogClock,
-        tick: &Arrived<'_, '_>,
+        arrived: &Arrived<'_, '_>,
         texts: &mut Texts,
     ) -> Verdict {
-        let product = Product::of(tick.tick.product, tick.tick.kind);
-        let contribution = Contribution::of(tick.tick, tick.offset, texts);
-        let marks = self.mixes(rules, tick, product) | self.is_no_first_price(rules, clock, tick, product);
+        let tick = arrived.tick;
+        let product = Product::of(tick.product, tick.kind);
+        let contribution = Contribution::of(tick, arrived.offset, texts);
+        let coming = Coming {
+            rules,
+            clock,
+            product,
+            is_marking: self.mixes(rules, tick, product) | self.is_no_first_price(rules, clock, arrived, product),
+            tick: contribution,
+            texts,
+        };
         let mut verdict = Verdict::default();
-        for interval in Interval::ALL {
-            if !rules.keeps(interval, product) {
+        let mut below = self.windows.len();
+        // Longest first: so each search goes on where the one before ended.
+        let kept = rules.kept(product);
+        for &interval in Interval::ALL.iter().rev() {
+            if kept >> interval.index() & 1 == 0 {
                 continue;
             }
-            let window = interval.window_of(tick.tick.event_time);
-            let reached = Reached::of(rules, clock, window, product);
-            let marked = marks && (rules.holds(Rule::MarkEveryWindow) || product.nominal() == Some(interval));
-            let way = Way {
-                product,
-                reached,
-                from_table: reached.forgotten || marked,
-            };
-            let added = self.take(rules, window, &contribution, &way, texts);
-            if !rules.makes(interval) {
-                continue;
-            }
-            let bit = 1u8 << interval.index();
-            match added {
-                Added::ByTable => {
-                    verdict.by_table |= bit;
-                    verdict.closed |= if reached.closed { bit } else { 0 };
+            let taken = match self.find(interval, tick.event_time, below) {
+                Ok(index) => {
+                    below = index;
+                    self.join(index, &coming)
                 }
-                Added::Counted if reached.closed => verdict.revised |= bit,
-                Added::Overflow => verdict.overflowed |= bit,
-                Added::Counted | Added::Known => {}
+                Err(index) => {
+                    below = index;
+                    self.begin(index, interval.window_of(tick.event_time), &coming)
+                }
+            };
+            if taken.is_unusual() && rules.makes(interval) {
+                verdict.note(interval, taken);
             }
         }
         verdict
     }
 
     /// Whether the longest window of the tick, which outlives all others, holds another product; it remembers that.
-    fn mixes(&mut self, rules: &WindowRules, tick: &Arrived<'_, '_>, product: Product) -> bool {
-        let longest = rules.longest().map(|interval| interval.window_of(tick.tick.event_time));
-        let Some(state) = longest.and_then(|window| self.window_mut(window)) else {
+    fn mixes(&mut self, rules: &WindowRules, tick: &Tick<'_>, product: Product) -> bool {
+        let longest = rules.longest();
+        let Some(state) = longest.and_then(|interval| self.window_mut(interval, tick.event_time)) else {
             return false;
         };
-        if state.product != product && !state.mixed {
-            state.mixed = true;
-            state.state_due = true;
+        let marks = state.marks_mut();
+        if marks.product != product && !marks.mixed {
+            marks.mixed = true;
+            marks.state_due = true;
         }
-        state.mixed && rules.holds(Rule::MarkMixed)
+        marks.mixed && rules.holds(Rule::MarkMixed)
     }
 
     /// Whether an interval price is not the first live one of its base interval.
@@ -153,109 +139,159 @@ impl Instrument {
         &mut self,
         rules: &WindowRules,
         clock: &LogClock,
-        tick: &Arrived<'_, '_>,
+        arrived: &Arrived<'_, '_>,
         product: Product,
     ) -> bool {
         let Some(nominal) = product.nominal() else {
             return false;
         };
-        let base = nominal.window_of(tick.tick.event_time);
+        let base = nominal.window_of(arrived.tick.event_time);
         if Reached::of(rules, clock, base, product).forgotten {
             return rules.holds(Rule::MarkLate);
         }
         let is_again = self
-            .window_mut(base)
-            .is_some_and(|state| state.holds_another(tick.offset));
+            .window_mut(nominal, base.start)
+            .is_some_and(|state| state.holds_another(arrived.offset));
         is_again && rules.holds(Rule::MarkAgain)
     }
 
-    fn window_mut(&mut self, window: Window) -> Option<&mut WindowState> {
-        let windows = self.windows.get_mut(window.interval.index())?;
-        windows.iter_mut().rfind(|state| state.start == window.start)
+    fn window_mut(&mut self, interval: Interval, time: Micros) -> Option<&mut WindowState> {
+        let index = self.find(interval, time, self.windows.len()).ok()?;
+        self.windows.get_mut(index)
     }
 
-    fn take(&mut self, rules: &WindowRules, window: Window, tick: &Contribution, way: &Way, texts: &Texts) -> Added {
-        let Some(windows) = self.windows.get_mut(window.interval.index()) else {
-            return Added::Known;
-        };
-        // Ticks come nearly in order: the window is the last one or close to it.
-        let after = windows
-            .iter()
-            .rposition(|w| w.start <= window.start)
-            .map_or(0, |index| index + 1);
-        let last = after.checked_sub(1);
-        let known = last.filter(|index| windows.get(*index).is_some_and(|state| state.start == window.start));
-        if known.is_none() {
-            if way.reached.dropped {
-                return Added::ByTable;
+    /// Where the window of this time is among those below this place, or where it belongs. Ticks come nearly in order: it is
+    /// the last one of its interval or close to it. No window is computed, since that takes a division.
+    #[inline]
+    fn find(&self, interval: Interval, time: Micros, below: usize) -> Result<usize, usize> {
+        let mut end = below;
+        for state in self.windows.get(..below).unwrap_or_default().iter().rev() {
+            match state.marks().interval.cmp(&interval) {
+                Ordering::Less => break,
+                Ordering::Greater => end -= 1,
+                Ordering::Equal => {
+                    let since_start = time - state.start;
+                    if since_start >= interval.micros() {
+                        break;
+                    }
+                    end -= 1;
+                    if since_start >= 0 {
+                        return Ok(end);
+                    }
+                }
             }
-            // Windows are few and made seldom: no room is kept for more.
-            windows.reserve_exact(1);
-            windows.insert(after, WindowState::new(window.start, tick, way.product, way.from_table));
-            self.open_windows += 1;
         }
-        let Some(state) = windows.get_mut(known.unwrap_or(after)) else {
-            return Added::Known;
+        Err(end)
+    }
+
+    /// A window that is in memory takes the tick.
+    fn join(&mut self, index: usize, coming: &Coming<'_>) -> Taken {
+        let Some(state) = self.windows.get_mut(index) else {
+            return Taken::NOTHING;
         };
-        let added = match known {
-            None if way.from_table => Added::ByTable,
-            None => Added::Counted,
-            Some(_) if way.from_table || state.is_from_table() => state.take_from_table(tick),
-            Some(_) => state.add(tick, texts),
+        let marks = state.marks();
+        if marks.closed || marks.product != coming.product || coming.is_marking {
+            return self.join_by_clock(index, coming);
+        }
+        // An open window of the tick's own product: had the clock reached its close, it would be closed by now.
+        Taken {
+            added: state.add(&coming.tick, coming.texts),
+            closed: false,
+        }
+    }
+
+    fn join_by_clock(&mut self, index: usize, coming: &Coming<'_>) -> Taken {
+        let Some(state) = self.windows.get_mut(index) else {
+            return Taken::NOTHING;
+        };
+        let window = state.window();
+        let reached = coming.reached(window);
+        let added = if coming.takes_from_table(window, reached) {
+            state.take_from_table(&coming.tick)
+        } else {
+            state.add(&coming.tick, coming.texts)
+        };
+        let taken = Taken {
+            added,
+            closed: reached.closed,
         };
         if matches!(added, Added::Known | Added::Overflow) {
-            return added;
+            return taken;
         }
+        let marks = state.marks_mut();
         // A tick that is forgotten by its own product ends no window of another one early.
-        if !way.reached.forgotten {
-            state.product = way.product;
+        if !reached.forgotten {
+            marks.product = coming.product;
         }
-        self.open_windows = self.open_windows + usize::from(state.closed) - usize::from(way.reached.closed);
         // An idle close ends here: only the log clock's word counts again.
-        state.closed = way.reached.closed;
-        if way.reached.closed && added == Added::Counted {
+        self.open_windows = self.open_windows + usize::from(marks.closed) - usize::from(reached.closed);
+        marks.closed = reached.closed;
+        self.next_boundary = self.next_boundary.min(boundary(coming.rules, window, marks));
+        if reached.closed && added == Added::Counted {
             state.revise();
         }
-        let boundary = boundary(rules, window, state);
+        taken
+    }
+
+    /// A window begins with the tick, unless nothing is to remember it.
+    fn begin(&mut self, index: usize, window: Window, coming: &Coming<'_>) -> Taken {
+        let reached = coming.reached(window);
+        let from_table = coming.takes_from_table(window, reached);
+        let taken = Taken {
+            added: if from_table { Added::ByTable } else { Added::Counted },
+            closed: reached.closed,
+        };
+        if reached.dropped {
+            return taken;
+        }
+        let mut state = WindowState::new(window, &coming.tick, coming.product, from_table);
+        state.marks_mut().closed = reached.closed;
+        if reached.closed {
+            state.revise();
+        }
+        self.put(index, state, coming.rules);
+        taken
+    }
+
+    fn put(&mut self, index: usize, state: WindowState, rules: &WindowRules) {
+        let boundary = boundary(rules, state.window(), state.marks());
         self.next_boundary = self.next_boundary.min(boundary);
-        added
+        self.open_windows += usize::from(!state.marks().closed);
+        // Windows are few and made seldom: no room is kept for more.
+        self.windows.reserve_exact(1);
+        self.windows.insert(index, state);
     }
 
     /// Closes what the clock has reached and drops what it has forgotten.
     pub fn pass_windows(&mut self, rules: &WindowRules, clock: &LogClock, texts: &Texts, effects: &mut Effects<'_>) {
         let mut next_boundary = Micros::MAX;
         let ids = split(&self.key, self.tenant_length);
-        for (interval, windows) in Interval::ALL.into_iter().zip(&mut self.windows) {
-            let made = rules.makes(interval);
-            windows.retain_mut(|state| {
-                let window = Window {
-                    interval,
-                    start: state.start,
-                };
-                let closed = Reached::of(rules, clock, window, state.product).closed;
-                if closed && !state.closed {
-                    self.open_windows -= 1;
-                    close(state);
-                    if made && state.is_from_table() && rules.holds(Rule::CloseByTable) {
-                        (effects.show)(Shown::Closing(&state.closing(ids, interval, texts)));
-                    }
+        self.windows.retain_mut(|state| {
+            let window = state.window();
+            let made = rules.makes(window.interval);
+            let closed = Reached::of(rules, clock, window, state.marks().product).closed;
+            if closed && !state.marks().closed {
+                self.open_windows -= 1;
+                state.close();
+                if made
+                    && rules.holds(Rule::CloseByTable)
+                    && let Some(closing) = state.closing(ids, texts)
+                {
+                    (effects.show)(Shown::Closing(&closing));
                 }
-                // A closed bar is shown at once; a forgotten one has no later chance.
-                if closed && state.bar_due {
-                    state.bar_due = false;
-                    if made {
-                        (effects.show)(Shown::Bar(&state.bar(ids, interval, texts)));
-                    }
-                }
-                let stays = !clock.has_reached(dropped_at(rules, window, state.product));
-                if stays {
-                    next_boundary = next_boundary.min(boundary(rules, window, state));
-                } else if state.saved {
-                    (effects.forget)(ids, window);
-                }
-                stays
-            });
-        }
+            }
+            // A closed bar is shown at once; a forgotten one has no later chance.
+            if closed && std::mem::take(&mut state.marks_mut().bar_due) && made {
+                show_bar(state, ids, texts, effects.show);
+            }
+            let stays = !clock.has_reached(dropped_at(rules, window, state.marks().product));
+            if stays {
+                next_boundary = next_boundary.min(boundary(rules, window, state.marks()));
+            } else if state.marks().saved {
+                (effects.forget)(ids, window);
+            }
+            stays
+        });
         self.next_boundary = next_boundary;
     }
 
@@ -272,60 +308,40 @@ impl Instrument {
         }
         let ids = split(&self.key, self.tenant_length);
         let before = self.open_windows;
-        for (interval, windows) in Interval::ALL.into_iter().zip(&mut self.windows) {
-            let made = rules.makes(interval);
-            for state in windows.iter_mut() {
-                let window = Window {
-                    interval,
-                    start: state.start,
-                };
-                if state.closed || window.end().saturating_add(rules.times(state.product).close_after) > now {
-                    continue;
-                }
-                close(state);
-                state.bar_due = false;
-                self.open_windows -= 1;
-                if !made {
-                    continue;
-                }
-                if state.is_from_table() {
-                    show(Shown::Closing(&state.closing(ids, interval, texts)));
-                } else {
-                    show(Shown::Bar(&state.bar(ids, interval, texts)));
-                }
+        for state in &mut self.windows {
+            let window = state.window();
+            if state.marks().closed || boundary(rules, window, state.marks()) > now {
+                continue;
+            }
+            state.close();
+            state.marks_mut().bar_due = false;
+            self.open_windows -= 1;
+            if !rules.makes(window.interval) {
+                continue;
+            }
+            match state.closing(ids, texts) {
+                Some(closing) => show(Shown::Closing(&closing)),
+                None => show_bar(state, ids, texts, show),
             }
         }
         self.open_windows < before
     }
 
     /// Takes over a saved window. One that is forgotten already is left out.
-    pub fn restore_window(&mut self, rules: &WindowRules, clock: &LogClock, interval: Interval, state: WindowState) {
-        let window = Window {
-            interval,
-            start: state.start,
-        };
-        if clock.has_reached(dropped_at(rules, window, state.product)) {
-            return;
-        }
-        if let Some(windows) = self.windows.get_mut(interval.index()) {
-            self.open_windows += usize::from(!state.closed);
-            self.next_boundary = self.next_boundary.min(boundary(rules, window, &state));
-            let index = windows.partition_point(|w| w.start < state.start);
-            windows.reserve_exact(1);
-            windows.insert(index, state);
+    pub fn restore_window(&mut self, rules: &WindowRules, clock: &LogClock, state: WindowState) {
+        let window = state.window();
+        if !clock.has_reached(dropped_at(rules, window, state.marks().product)) {
+            let found = self.find(window.interval, window.start, self.windows.len());
+            let index = found.unwrap_or_else(|index| index);
+            self.put(index, state, rules);
         }
     }
 }
 
-/// A tick with the circumstances of its arrival.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrived<'a, 't> {
-    /// The tick.
-    pub tick: &'a Tick<'t>,
-    /// Its offset in the enriched topic.
-    pub offset: i64,
-    /// Wall clock: serves idle closes only.
-    pub now: Micros,
+fn show_bar(state: &WindowState, ids: (&str, &str), texts: &Texts, show: &mut dyn FnMut(Shown<'_>)) {
+    if let Some(bar) = state.bar(ids, texts) {
+        show(Shown::Bar(&bar));
+    }
 }
 
 /// Where the consequences of a risen clock go.
@@ -334,19 +350,6 @@ pub struct Effects<'a> {
     pub show: &'a mut dyn FnMut(Shown<'_>),
     /// Forgotten windows, with tenant and instrument, whose records are to be removed.
     pub forget: &'a mut dyn FnMut((&str, &str), Window),
-}
-
-/// How a window takes a tick.
-struct Way {
-    product: Product,
-    reached: Reached,
-    from_table: bool,
-}
-
-fn close(state: &mut WindowState) {
-    state.closed = true;
-    state.state_due = true;
-    state.bar_due = !state.is_from_table();
 }
 
 fn split(key: &str, tenant_length: usize) -> (&str, &str) {

@@ -73,15 +73,23 @@ impl WindowRules {
         Interval::ALL.into_iter().rev().find(|interval| self.makes(*interval))
     }
 
-    /// Whether a window of this interval is kept for a tick of this product: that of every bar at least as long as its
+    /// The intervals of which a window is kept for a tick of this product, as bits: that of every bar at least as long as its
     /// nominal length, and that of the nominal length itself, which remembers the interval's first price.
-    pub fn keeps(&self, interval: Interval, product: Product) -> bool {
-        match product.nominal() {
-            None => self.makes(interval),
-            Some(nominal) => {
-                interval == nominal && self.longest() >= Some(nominal) || interval > nominal && self.makes(interval)
-            }
+    pub fn kept(&self, product: Product) -> u8 {
+        let Some(nominal) = product.nominal() else {
+            return self.intervals;
+        };
+        let long_enough = self.intervals >> nominal.index() << nominal.index();
+        if long_enough == 0 {
+            0
+        } else {
+            long_enough | 1 << nominal.index()
         }
+    }
+
+    /// Whether a window of this interval is kept for a tick of this product.
+    pub fn keeps(&self, interval: Interval, product: Product) -> bool {
+        self.kept(product) >> interval.index() & 1 == 1
     }
 
     #[cfg(test)]

@@ -7,10 +7,13 @@
 //! Failure: every refusal is an outcome that the caller counts; nothing panics.
 
 pub mod checkpoint;
+mod coming;
+mod contribution;
 pub mod found;
 pub mod instrument;
 pub mod log_clock;
 pub mod partition_state;
+mod places;
 mod reach;
 pub mod records;
 pub mod restate;

@@ -11,19 +11,19 @@ use std::collections::BinaryHeap;
 
 use codec::Wire;
 use codec::state::{SequencerState, WindowRecord};
-use domain::instrument::KEY_SEPARATOR;
-use domain::{Bar, Interval, LastOrigin, Micros};
-use rustc_hash::{FxHashMap, FxHashSet};
+use domain::{Interval, LastOrigin, Micros};
+use rustc_hash::FxHashSet;
 use stream::Sequencer;
 
 use super::checkpoint::Snapshot;
 use super::instrument::{Arrived, Effects, Instrument, Verdict};
 use super::log_clock::{LogClock, Rule, WindowRules};
+use super::places::{Place, Places};
 use super::reach::wholly_forgotten;
 use super::records::{Records, StateKey, Subject, WriterId, to_lanes, to_sequencer};
 use super::saving::Saving;
 use super::texts::Texts;
-use super::window_state::{Shown, WindowState};
+use super::window_state::{Held, Shown, WindowState};
 
 /// What became of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,18 +72,14 @@ pub struct PartitionState {
     sequencer: Sequencer,
     clock: LogClock,
     texts: Texts,
-    index: FxHashMap<Box<str>, usize>,
-    /// Places of instruments; those whose memory ended are free.
-    instruments: Vec<Option<Instrument>>,
-    free: Vec<usize>,
+    places: Places,
     /// (time of the log clock, place) at which an instrument wants to be looked at. An alarm that is not the instrument's
     /// own any more is passed.
-    alarms: BinaryHeap<Reverse<(Micros, usize)>>,
+    alarms: BinaryHeap<Reverse<(Micros, Place)>>,
     /// Places of instruments with something owed.
-    changed: Vec<usize>,
+    changed: Vec<Place>,
     /// Keys to remove once the next checkpoint is complete.
     tombstones: Vec<Vec<u8>>,
-    scratch: String,
     /// Wall clock of the last tick.
     last_arrival: Micros,
 }
@@ -99,13 +95,10 @@ impl PartitionState {
             sequencer: Sequencer::default(),
             clock: LogClock::default(),
             texts: Texts::default(),
-            index: FxHashMap::default(),
-            instruments: Vec::new(),
-            free: Vec::new(),
+            places: Places::default(),
             alarms: BinaryHeap::new(),
             changed: Vec::new(),
             tombstones: stale_keys,
-            scratch: String::new(),
             last_arrival: now,
         }
     }
@@ -123,9 +116,10 @@ impl PartitionState {
             return false;
         };
         let bar = &record.bar;
-        let place = self.place(bar.tenant_id, bar.instrument_id);
-        if let Some(Some(instrument)) = self.instruments.get_mut(place) {
-            instrument.restore_window(&self.rules, &self.clock, bar.window.interval, state);
+        let known = self.places.find(bar.tenant_id, bar.instrument_id);
+        let place = known.unwrap_or_else(|| self.places.add(Instrument::new(bar.tenant_id, bar.instrument_id)));
+        if let Some(instrument) = self.places.get_mut(place) {
+            instrument.restore_window(&self.rules, &self.clock, state);
         }
         self.settle(place);
         true
@@ -151,14 +145,14 @@ impl PartitionState {
             tick.event_time
         });
         self.pass_windows(show);
-        self.spell_key(tick.tenant_id, tick.instrument_id);
-        if !self.index.contains_key(self.scratch.as_str())
-            && let Some(verdict) = wholly_forgotten(&self.rules, &self.clock, tick)
-        {
-            return Applied::Counted(verdict);
-        }
-        let place = self.place(tick.tenant_id, tick.instrument_id);
-        let Some(Some(instrument)) = self.instruments.get_mut(place) else {
+        let place = match self.places.find(tick.tenant_id, tick.instrument_id) {
+            Some(place) => place,
+            None => match wholly_forgotten(&self.rules, &self.clock, tick) {
+                Some(verdict) => return Applied::Counted(verdict),
+                None => self.places.add(Instrument::new(tick.tenant_id, tick.instrument_id)),
+            },
+        };
+        let Some(instrument) = self.places.get_mut(place) else {
             return Applied::Duplicate;
         };
         let verdict = instrument.apply(&self.rules, &self.clock, arrived, &mut self.texts);
@@ -173,7 +167,7 @@ impl PartitionState {
                 return;
             }
             self.alarms.pop();
-            let Some(Some(instrument)) = self.instruments.get_mut(place) else {
+            let Some(instrument) = self.places.get_mut(place) else {
                 continue;
             };
             if instrument.alarm != time {
@@ -200,17 +194,14 @@ impl PartitionState {
 
     /// After a change: sets the instrument's alarm, lists it for the next checkpoint, and frees its place where nothing is
     /// left of it.
-    fn settle(&mut self, place: usize) {
-        let Some(slot) = self.instruments.get_mut(place) else {
+    fn settle(&mut self, place: Place) {
+        let Some(instrument) = self.places.get_mut(place) else {
             return;
         };
-        let Some(instrument) = slot else { return };
         if instrument.is_empty() {
-            self.index.remove(instrument.key());
-            *slot = None;
-            self.free.push(place);
-            if self.index.is_empty() {
-                self.forget_places();
+            self.places.remove(place);
+            if self.places.is_sparse() {
+                self.pack();
             }
             return;
         }
@@ -224,13 +215,16 @@ impl PartitionState {
         }
     }
 
-    /// Gives the memory of all places back.
-    fn forget_places(&mut self) {
-        self.index = FxHashMap::default();
-        self.instruments = Vec::new();
-        self.free = Vec::new();
-        self.alarms = BinaryHeap::new();
-        self.changed = Vec::new();
+    /// Gives the memory of free places back. Every instrument gets another place.
+    fn pack(&mut self) {
+        self.places = std::mem::take(&mut self.places).packed();
+        let has_alarm = |(_, instrument): &(Place, &Instrument)| instrument.alarm != Micros::MAX;
+        let alarms = self.places.iter().filter(has_alarm);
+        self.alarms = alarms
+            .map(|(place, instrument)| Reverse((instrument.alarm, place)))
+            .collect();
+        let changed = self.places.iter().filter(|(_, instrument)| instrument.listed);
+        self.changed = changed.map(|(place, _)| place).collect();
     }
 
     /// The message at this offset has been dealt with: the position moves past it.
@@ -248,8 +242,7 @@ impl PartitionState {
         if now.saturating_sub(self.last_arrival) < self.rules.idle_close {
             return;
         }
-        for (place, slot) in self.instruments.iter_mut().enumerate() {
-            let Some(instrument) = slot else { continue };
+        for (place, instrument) in self.places.iter_mut() {
             if instrument.close_idle(&self.rules, now, &self.texts, show) && !instrument.listed {
                 instrument.listed = true;
                 self.changed.push(place);
@@ -269,11 +262,12 @@ impl PartitionState {
             rules: &self.rules,
             writer: self.writer.id,
             texts: &self.texts,
+            position,
             wire,
         };
         for place in std::mem::take(&mut self.changed) {
             // A place that was freed since may be free, or listed twice for its next owner: both are harmless.
-            if let Some(Some(instrument)) = self.instruments.get_mut(place) {
+            if let Some(instrument) = self.places.get_mut(place) {
                 instrument.listed = false;
                 saving.instrument(instrument, &mut state, show);
             }
@@ -317,78 +311,41 @@ impl PartitionState {
 
     /// Windows in memory, by interval.
     pub fn counts(&self) -> [WindowCounts; Interval::ALL.len()] {
-        counts_of(self.instruments.iter().flatten())
+        counts_of(self.places.iter().map(|(_, instrument)| instrument))
     }
 
     /// Instruments and windows in memory of one tenant.
     pub fn counts_of_tenant(&self, tenant_id: &str) -> (usize, [WindowCounts; Interval::ALL.len()]) {
-        let of_tenant = || {
-            self.instruments
-                .iter()
-                .flatten()
-                .filter(|instrument| instrument.ids().0 == tenant_id)
-        };
+        let instruments = || self.places.iter().map(|(_, instrument)| instrument);
+        let of_tenant = || instruments().filter(|instrument| instrument.ids().0 == tenant_id);
         (of_tenant().count(), counts_of(of_tenant()))
     }
 
     /// Number of instruments in memory.
     pub fn instrument_count(&self) -> usize {
-        self.index.len()
+        self.places.len()
     }
 
-    /// Shows the bars in memory of an instrument, oldest first within an interval, and whether the table makes them: then
-    /// the figures are not those of the bar.
-    pub fn bars(&self, tenant_id: &str, instrument_id: &str, show: &mut dyn FnMut(&Bar<'_>, bool)) {
-        let key = format!("{tenant_id}{KEY_SEPARATOR}{instrument_id}");
-        let index = self.index.get(key.as_str());
-        let Some(Some(instrument)) = index.and_then(|place| self.instruments.get(*place)) else {
+    /// Shows what is in memory of the bars of an instrument, oldest first within an interval.
+    pub fn bars(&self, tenant_id: &str, instrument_id: &str, show: &mut dyn FnMut(&Held<'_>)) {
+        let place = self.places.find(tenant_id, instrument_id);
+        let Some(instrument) = place.and_then(|place| self.places.get(place)) else {
             return;
         };
-        // Ids of ticks hold no separator; an id that does could still spell the key of another pair.
-        if instrument.ids() != (tenant_id, instrument_id) {
-            return;
+        let made = |window: &&WindowState| self.rules.makes(window.marks().interval);
+        for window in instrument.windows().iter().filter(made) {
+            show(&window.held((tenant_id, instrument_id), &self.texts));
         }
-        for interval in Interval::ALL.into_iter().filter(|interval| self.rules.makes(*interval)) {
-            for window in instrument.windows(interval) {
-                let bar = window.bar((tenant_id, instrument_id), interval, &self.texts);
-                show(&bar, window.is_from_table());
-            }
-        }
-    }
-
-    fn spell_key(&mut self, tenant_id: &str, instrument_id: &str) {
-        self.scratch.clear();
-        self.scratch.push_str(tenant_id);
-        self.scratch.push(KEY_SEPARATOR);
-        self.scratch.push_str(instrument_id);
-    }
-
-    /// The place of the instrument, known or new.
-    fn place(&mut self, tenant_id: &str, instrument_id: &str) -> usize {
-        self.spell_key(tenant_id, instrument_id);
-        if let Some(place) = self.index.get(self.scratch.as_str()) {
-            return *place;
-        }
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.instruments.push(None);
-            self.instruments.len() - 1
-        });
-        if let Some(slot) = self.instruments.get_mut(place) {
-            *slot = Some(Instrument::new(&self.scratch));
-        }
-        self.index.insert(self.scratch.as_str().into(), place);
-        place
     }
 }
 
 fn counts_of<'i>(instruments: impl Iterator<Item = &'i Instrument>) -> [WindowCounts; Interval::ALL.len()] {
     let mut counts = [WindowCounts::default(); Interval::ALL.len()];
-    for instrument in instruments {
-        for (count, interval) in counts.iter_mut().zip(Interval::ALL) {
-            let windows = instrument.windows(interval);
-            let closed = windows.iter().filter(|window| window.closed).count() as u64;
-            count.closed += closed;
-            count.open += windows.len() as u64 - closed;
+    for window in instruments.flat_map(Instrument::windows) {
+        let marks = window.marks();
+        if let Some(count) = counts.get_mut(marks.interval.index()) {
+            count.closed += u64::from(marks.closed);
+            count.open += u64::from(!marks.closed);
         }
     }
     counts

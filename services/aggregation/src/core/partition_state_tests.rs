@@ -324,6 +324,75 @@ fn memory_of_an_instrument_ends_with_its_windows() {
     assert_eq!(bench.state.counts().map(|count| count.open), [1; 5]);
 }
 
+/// The windows of an instrument, and whether only the records have their figures.
+fn held(state: &PartitionState, instrument_id: &str) -> Vec<(Window, bool)> {
+    let mut found = Vec::new();
+    state.bars("t", instrument_id, &mut |held| {
+        found.push((held.window(), matches!(held, Held::Settled(_))));
+    });
+    found
+}
+
+#[test]
+fn a_checkpoint_forgets_the_figures_of_closed_windows_that_have_every_price() {
+    let mut bench = Bench::new();
+    for minutes in [0, 5, 10, 20, 35] {
+        bench.priced("F", "rt5", NOON + minutes * MINUTE, NOON + (minutes + 10) * MINUTE);
+    }
+    let settled = |bench: &Bench| {
+        let held = held(&bench.state, "F").into_iter();
+        held.filter_map(|(window, is_settled)| is_settled.then_some((window.interval.name(), window.start - NOON)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(settled(&bench), []);
+    bench.snapshot();
+    // 12:15 has one price of three: 12:20, which is closed and settled itself.
+    let minutes = |minutes: i64| minutes * MINUTE;
+    let whole = [
+        ("5m", minutes(0)),
+        ("5m", minutes(5)),
+        ("5m", minutes(10)),
+        ("5m", minutes(20)),
+        ("15m", minutes(0)),
+    ];
+    assert_eq!(settled(&bench), whole);
+    // So a price that comes late counts there.
+    let late = verdict(bench.priced("F", "rt5", NOON + 15 * MINUTE, NOON + 46 * MINUTE));
+    assert_eq!((late.by_table, late.revised), (0, 0b00110));
+    let again = verdict(bench.priced("F", "rt5", NOON + 5 * MINUTE, NOON + 46 * MINUTE));
+    assert_eq!((again.by_table, again.closed), (0b11110, 0b00110));
+    assert!(bench.snapshot().is_some_and(|snapshot| snapshot.state.len() >= 4));
+    // What is settled is forgotten like any other.
+    bench.apply(NOON + 26 * 60 * MINUTE);
+    assert_eq!(held(&bench.state, "F"), []);
+}
+
+#[test]
+fn memory_of_places_follows_the_instruments_that_are_left() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("I{number}")).collect();
+    let mut bench = Bench::new();
+    let names: Vec<&'static str> = names.into_iter().map(|name| &*name.leak()).collect();
+    for name in &names {
+        bench.priced(name, "trade", NOON, NOON);
+    }
+    let kept = NOON + 3 * 86_400 * SECOND;
+    for name in ["I7", "I400", "I999"] {
+        bench.priced(name, "trade", kept, NOON + SECOND);
+    }
+    bench.apply(NOON + 2 * 86_400 * SECOND);
+    assert_eq!(bench.state.instrument_count(), 4);
+    assert!(bench.state.places.iter().all(|(place, _)| place < 256));
+    // Those that are left are found, saved, and closed when their time comes.
+    assert_eq!(bench.snapshot().map(|snapshot| snapshot.state.len()), Some(20));
+    bench.bars.clear();
+    bench.priced("I7", "trade", kept + MINUTE, kept + 2 * MINUTE);
+    let closed: Vec<&str> = bench.bars.iter().map(|bar| bar.instrument_id.as_str()).collect();
+    assert_eq!(closed.len(), 3 * 1 + 5);
+    for name in ["I7", "I400", "I999"] {
+        assert!(!held(&bench.state, name).is_empty());
+    }
+}
+
 #[test]
 fn a_repetition_moves_the_position_and_nothing_else() {
     let mut bench = Bench::new();
@@ -411,6 +480,19 @@ proptest! {
                 let bar = bench.bars.iter().rfind(|bar| bar.version == wanted.version && bar.key() == key);
                 prop_assert_eq!(bar, Some(&wanted));
                 prop_assert_eq!(closed, rows.is_closed(&key));
+            }
+        }
+    }
+
+    /// What a checkpoint forgets, no tick would have been counted in.
+    #[test]
+    fn a_checkpoint_changes_no_verdict(seed in any::<u64>(), checkpoint_every in 1usize..20) {
+        let log = log(&mut Random::new(seed), 150);
+        let (mut with, mut without) = (Bench::new(), Bench::new());
+        for (index, tick) in log.iter().enumerate() {
+            prop_assert_eq!(with.apply_tick(tick), without.apply_tick(tick), "tick {}", index);
+            if index % checkpoint_every == 0 {
+                with.snapshot();
             }
         }
     }

@@ -6,7 +6,7 @@ use domain::{Interval, Micros, Product, Tick, Window};
 
 use super::instrument::Verdict;
 use super::log_clock::{LogClock, WindowRules};
-use super::window_state::WindowState;
+use super::window_state::Marks;
 
 /// What a tick that is too late for every window comes to, told without any state; `None` where one may still count it.
 pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) -> Option<Verdict> {
@@ -29,7 +29,7 @@ pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) 
 }
 
 /// How far the clock is beyond a window, by the times of a product.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Reached {
     /// A further tick is a revision.
     pub closed: bool,
@@ -62,10 +62,10 @@ pub fn dropped_at(rules: &WindowRules, window: Window, product: Product) -> Micr
 }
 
 /// The next time that means something to this window. One that an idle close shows as closed has its close still before it.
-pub fn boundary(rules: &WindowRules, window: Window, state: &WindowState) -> Micros {
-    if state.closed {
-        dropped_at(rules, window, state.product)
+pub fn boundary(rules: &WindowRules, window: Window, marks: &Marks) -> Micros {
+    if marks.closed {
+        dropped_at(rules, window, marks.product)
     } else {
-        window.end().saturating_add(rules.times(state.product).close_after)
+        window.end().saturating_add(rules.times(marks.product).close_after)
     }
 }

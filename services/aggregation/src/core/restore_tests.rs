@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::model::fixtures::{OwnedBar, OwnedEdge, RULES};
+use crate::core::window_state::Held;
 use codec::state::{SequencerLane, WindowRecord};
 use domain::{BarVersion, Decimal, Interval, RawPosition, Turnover, Window};
 
@@ -72,10 +73,10 @@ impl Topic {
     /// Offsets applied last, of the windows restored.
     fn restored_offsets(&self) -> Vec<i64> {
         let mut offsets = Vec::new();
-        self.restore()
-            .unwrap()
-            .0
-            .bars("t", "X", &mut |bar, _| offsets.push(bar.version.last_offset));
+        self.restore().unwrap().0.bars("t", "X", &mut |held| match held {
+            Held::Bar(bar) | Held::FromTable(bar) => offsets.push(bar.version.last_offset),
+            Held::Settled(_) => {}
+        });
         offsets
     }
 }

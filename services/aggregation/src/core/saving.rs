@@ -1,8 +1,6 @@
 //! One checkpoint being encoded, instrument by instrument.
 
 use codec::Wire;
-use domain::Window;
-use domain::instrument::KEY_SEPARATOR;
 
 use super::instrument::Instrument;
 use super::log_clock::WindowRules;
@@ -18,6 +16,8 @@ pub struct Saving<'a> {
     pub writer: WriterId,
     /// Texts of the partition.
     pub texts: &'a Texts,
+    /// The position that is saved with it.
+    pub position: i64,
     /// Encodes values.
     pub wire: &'a Wire,
 }
@@ -25,30 +25,36 @@ pub struct Saving<'a> {
 impl Saving<'_> {
     /// Encodes the changed windows of an instrument, and shows the bars that it owes.
     pub fn instrument(&self, instrument: &mut Instrument, state: &mut Records, show: &mut dyn FnMut(Shown<'_>)) {
-        let key = instrument.key().to_owned();
-        let (tenant_id, instrument_id) = key.split_once(KEY_SEPARATOR).unwrap_or((&key, ""));
-        for (interval, window) in instrument.windows_mut() {
-            let bar = window.bar((tenant_id, instrument_id), interval, self.texts);
-            if std::mem::take(&mut window.bar_due) && self.rules.makes(interval) {
+        let (ids, windows) = instrument.ids_and_windows();
+        for window in windows {
+            let (bar_due, state_due) = (window.marks().bar_due, window.marks().state_due);
+            if !bar_due && !state_due {
+                continue;
+            }
+            // What is settled owes nothing.
+            let Some(bar) = window.bar(ids, self.texts) else {
+                continue;
+            };
+            if bar_due && self.rules.makes(bar.window.interval) {
                 show(Shown::Bar(&bar));
             }
-            if std::mem::take(&mut window.state_due) {
-                let subject = Subject::Window {
-                    tenant_id,
-                    instrument_id,
-                    window: Window {
-                        interval,
-                        start: window.start,
-                    },
-                };
+            if state_due {
                 let key = StateKey {
                     writer: self.writer,
-                    subject,
+                    subject: Subject::Window {
+                        tenant_id: bar.tenant_id,
+                        instrument_id: bar.instrument_id,
+                        window: bar.window,
+                    },
                 };
                 let record = window.record(bar);
                 state.push(key, |out| self.wire.encode_window(&record, out));
-                window.saved = true;
             }
+            let marks = window.marks_mut();
+            marks.bar_due = false;
+            marks.state_due = false;
+            marks.saved |= state_due;
+            window.settle(self.position);
         }
     }
 }

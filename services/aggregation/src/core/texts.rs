@@ -1,13 +1,30 @@
-//! Feed and market names as small numbers: a window holds three of them, and a partition sees a handful in its life.
+//! Feed and market names, and the sources of ticks, as small numbers: a window holds three of them, and a partition sees a
+//! handful in its life.
 
 /// Number of a text in its [`Texts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TextId(u32);
 
-/// The texts seen by one partition. Never shrinks: feeds and markets are closed sets of the configuration.
+/// Number of a source in its [`Texts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SourceId(u32);
+
+/// Where ticks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// Raw topic.
+    pub feed: &'a str,
+    /// Raw partition.
+    pub partition: i32,
+    /// Whether these ticks have a sequence of their producer.
+    pub is_numbered: bool,
+}
+
+/// The texts and sources seen by one partition. Never shrinks: feeds and markets are closed sets of the configuration.
 #[derive(Debug, Default)]
 pub struct Texts {
     texts: Vec<Box<str>>,
+    sources: Vec<(TextId, i32, bool)>,
 }
 
 impl Texts {
@@ -24,5 +41,28 @@ impl Texts {
     /// The text of a number given by this table (of a foreign number: empty).
     pub fn text(&self, id: TextId) -> &str {
         self.texts.get(id.0 as usize).map_or("", |text| text)
+    }
+
+    /// The number of this source, new or known.
+    pub fn source_id(&mut self, source: &Source<'_>) -> SourceId {
+        let is_it = |(feed, partition, is_numbered): &(TextId, i32, bool)| {
+            *partition == source.partition && *is_numbered == source.is_numbered && self.text(*feed) == source.feed
+        };
+        let index = self.sources.iter().position(is_it).unwrap_or_else(|| {
+            let feed = self.id(source.feed);
+            self.sources.push((feed, source.partition, source.is_numbered));
+            self.sources.len() - 1
+        });
+        SourceId(index as u32)
+    }
+
+    /// The source of a number given by this table (of a foreign number: without a name).
+    pub fn source(&self, id: SourceId) -> Source<'_> {
+        let known = self.sources.get(id.0 as usize);
+        Source {
+            feed: known.map_or("", |(feed, _, _)| self.text(*feed)),
+            partition: known.map_or(0, |(_, partition, _)| *partition),
+            is_numbered: known.is_some_and(|(_, _, is_numbered)| *is_numbered),
+        }
     }
 }

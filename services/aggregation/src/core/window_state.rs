@@ -1,95 +1,20 @@
 //! One window of one instrument: ticks in, a bar out, or word that the table has to make it.
 //!
-//! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact; the state
-//! after the tick at offset `n` is a function of the log up to `n`, so a bar's version tells its content (INV-1).
-//! A tick at or below the offset applied last is in already: that makes re-reading after a restart harmless.
+//! Invariants: the state after the tick at offset `n` is a function of the log up to `n`, so a bar's version tells its
+//! content (INV-1). A tick at or below the offset applied last is in already: that makes re-reading after a restart
+//! harmless.
 //! A window that is marked *from the table* makes no bar any more: each further tick of it, and its closing, takes the
 //! table's way. Marking one too many costs a query and no exactness, since the table holds every tick.
+//! A window that has the price of every delivery interval in it counts no further tick: any would be a second price of
+//! its interval, which marks it. So once its closed bar is sent and saved, its figures are forgotten (*settled*).
 //! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the window as it was.
 
 use codec::state::WindowRecord;
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, Product, Turnover, Window};
+use domain::{Bar, Decimal, Interval, Micros, Origin, Product, Window};
 
-use super::texts::{TextId, Texts};
-
-/// An origin with its feed as a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    feed: TextId,
-    partition: i32,
-    offset: i64,
-    index: i32,
-}
-
-impl Place {
-    /// Makes the place of an origin.
-    pub fn of(origin: &Origin<'_>, texts: &mut Texts) -> Place {
-        Place {
-            feed: texts.id(origin.feed),
-            partition: origin.partition,
-            offset: origin.offset,
-            index: origin.index,
-        }
-    }
-
-    /// The origin again.
-    pub fn origin<'a>(&self, texts: &'a Texts) -> Origin<'a> {
-        Origin {
-            feed: texts.text(self.feed),
-            partition: self.partition,
-            offset: self.offset,
-            index: self.index,
-        }
-    }
-}
-
-/// First or last tick of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Edge {
-    time: Micros,
-    sequence: Option<i64>,
-    place: Place,
-    price: Decimal,
-}
-
-impl Edge {
-    /// Order of ticks inside a window.
-    fn rank<'a>(&self, texts: &'a Texts) -> PriceRank<'a> {
-        (self.time, self.sequence, self.place.origin(texts))
-    }
-}
-
-/// What a window takes of a tick: made once, added to each of its windows.
-#[derive(Debug, Clone, Copy)]
-pub struct Contribution {
-    edge: Edge,
-    market: TextId,
-    volume: i128,
-    turnover: Turnover,
-    appended_at: Micros,
-    /// Offset of the tick in the enriched topic.
-    pub offset: i64,
-}
-
-impl Contribution {
-    /// Reads a tick.
-    pub fn of(tick: &domain::Tick<'_>, offset: i64, texts: &mut Texts) -> Contribution {
-        let volume = tick.volume.unwrap_or(Decimal::ZERO);
-        Contribution {
-            edge: Edge {
-                time: tick.event_time,
-                sequence: tick.sequence,
-                place: Place::of(&tick.origin, texts),
-                price: tick.price,
-            },
-            market: texts.id(tick.market),
-            volume: i128::from(volume.unscaled()),
-            turnover: tick.price.turnover(volume),
-            appended_at: tick.appended_at,
-            offset,
-        }
-    }
-}
+pub use super::contribution::Contribution;
+use super::contribution::{Single, Sums};
+use super::texts::Texts;
 
 /// What became of a tick in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,27 +29,23 @@ pub enum Added {
     Overflow,
 }
 
-/// A window and what is still owed to the outside about it.
+/// A window and what is still owed to the outside about it. Three words: an instrument has some twenty of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowState {
     /// First microsecond inside.
     pub start: Micros,
-    first: Edge,
-    last: Edge,
-    high: Decimal,
-    low: Decimal,
-    volume: i128,
-    turnover: Turnover,
-    trade_count: i64,
-    revision: i32,
-    last_offset: i64,
-    last_appended_at: Micros,
-    market: TextId,
+    content: Content,
+}
+
+/// What is known of a window beside its figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// Length of the window.
+    pub interval: Interval,
     /// Product of its last tick.
     pub product: Product,
     /// Ticks of more than one product lie in it.
     pub mixed: bool,
-    from_table: bool,
     /// By the log's clock, or by the idle clock since its last tick.
     pub closed: bool,
     /// Changed since its bar was sent last.
@@ -135,154 +56,201 @@ pub struct WindowState {
     pub saved: bool,
 }
 
+/// The marks lie in each form, where they share a word with its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    One(Marks, Box<Single>),
+    Many(Marks, Box<Sums>),
+    /// With the tick that came last.
+    FromTable(Marks, Box<Single>),
+    Settled(Marks),
+}
+
 impl WindowState {
     /// The window of its first tick.
-    pub fn new(start: Micros, tick: &Contribution, product: Product, from_table: bool) -> WindowState {
-        WindowState {
-            start,
-            first: tick.edge,
-            last: tick.edge,
-            high: tick.edge.price,
-            low: tick.edge.price,
-            volume: tick.volume,
-            turnover: tick.turnover,
-            trade_count: 1,
-            revision: 0,
-            last_offset: tick.offset,
-            last_appended_at: tick.appended_at,
-            market: tick.market,
+    pub fn new(window: Window, tick: &Contribution, product: Product, from_table: bool) -> WindowState {
+        let marks = Marks {
+            interval: window.interval,
             product,
             mixed: false,
-            from_table,
             closed: false,
             bar_due: !from_table,
             state_due: true,
             saved: false,
+        };
+        WindowState {
+            start: window.start,
+            content: if from_table {
+                Content::FromTable(marks, Box::new(Single::named(tick)))
+            } else {
+                Content::One(marks, Box::new(Single::of(tick)))
+            },
+        }
+    }
+
+    /// What is known of it beside its figures.
+    #[inline]
+    pub fn marks(&self) -> &Marks {
+        match &self.content {
+            Content::One(marks, _)
+            | Content::Many(marks, _)
+            | Content::FromTable(marks, _)
+            | Content::Settled(marks) => marks,
+        }
+    }
+
+    /// The same, to change.
+    #[inline]
+    pub fn marks_mut(&mut self) -> &mut Marks {
+        match &mut self.content {
+            Content::One(marks, _)
+            | Content::Many(marks, _)
+            | Content::FromTable(marks, _)
+            | Content::Settled(marks) => marks,
+        }
+    }
+
+    /// Which window it is.
+    #[inline]
+    pub fn window(&self) -> Window {
+        Window {
+            interval: self.marks().interval,
+            start: self.start,
         }
     }
 
     /// Adds a tick.
     pub fn add(&mut self, tick: &Contribution, texts: &Texts) -> Added {
-        if tick.offset <= self.last_offset {
-            return Added::Known;
+        if let Content::One(marks, one) = &self.content
+            && tick.offset > one.offset
+        {
+            self.content = Content::Many(*marks, Box::new(Sums::of(one)));
         }
-        let (Some(volume), Some(turnover)) = (
-            add_volume(self.volume, tick.volume),
-            self.turnover.checked_add(tick.turnover),
-        ) else {
-            return Added::Overflow;
-        };
-        (self.volume, self.turnover) = (volume, turnover);
-        if tick.edge.rank(texts) < self.first.rank(texts) {
-            self.first = tick.edge;
+        match &mut self.content {
+            Content::Many(marks, sums) => {
+                let added = sums.add(tick, texts);
+                let is_changed = added == Added::Counted;
+                marks.bar_due |= is_changed;
+                marks.state_due |= is_changed;
+                added
+            }
+            Content::One(..) => Added::Known,
+            Content::FromTable(..) | Content::Settled(_) => self.take_from_table(tick),
         }
-        if tick.edge.rank(texts) > self.last.rank(texts) {
-            self.last = tick.edge;
-            self.market = tick.market;
-        }
-        self.high = self.high.max(tick.edge.price);
-        self.low = self.low.min(tick.edge.price);
-        self.trade_count += 1;
-        self.last_offset = tick.offset;
-        self.last_appended_at = self.last_appended_at.max(tick.appended_at);
-        self.bar_due = true;
-        self.state_due = true;
-        Added::Counted
     }
 
     /// Marks the window, and takes note of a tick that goes to the table.
     pub fn take_from_table(&mut self, tick: &Contribution) -> Added {
-        if tick.offset <= self.last_offset {
+        if self.last_offset().is_some_and(|last| tick.offset <= last) {
             return Added::Known;
         }
-        self.from_table = true;
+        let marks = Marks {
+            bar_due: false,
+            state_due: true,
+            ..*self.marks()
+        };
         // The bar is the table's business; the closing names the tick that came last.
-        self.last = tick.edge;
-        self.last_offset = tick.offset;
-        self.last_appended_at = self.last_appended_at.max(tick.appended_at);
-        self.bar_due = false;
-        self.state_due = true;
+        self.content = Content::FromTable(marks, Box::new(Single::named(tick)));
         Added::ByTable
+    }
+
+    /// Offset applied last. A settled window has forgotten it: it is below every offset still to come.
+    fn last_offset(&self) -> Option<i64> {
+        match &self.content {
+            Content::One(_, tick) | Content::FromTable(_, tick) => Some(tick.offset),
+            Content::Many(_, sums) => Some(sums.last_offset),
+            Content::Settled(_) => None,
+        }
     }
 
     /// Whether its bar is the table's.
     pub fn is_from_table(&self) -> bool {
-        self.from_table
+        matches!(self.content, Content::FromTable(..))
     }
 
     /// Whether it holds another tick than the one at this offset. Of a state that is ahead of its position that may be a
     /// later one, which is as good: both mark the window in the end.
     pub fn holds_another(&self, offset: i64) -> bool {
-        offset > self.last_offset || self.trade_count > 1 || self.from_table
+        match &self.content {
+            Content::One(_, tick) => offset > tick.offset,
+            Content::Many(..) | Content::FromTable(..) | Content::Settled(_) => true,
+        }
     }
 
     /// What is said when it closes and its bar is the table's.
-    pub fn closing<'a>(
-        &self,
-        (tenant_id, instrument_id): (&'a str, &'a str),
-        interval: Interval,
-        texts: &'a Texts,
-    ) -> Closing<'a> {
-        Closing {
+    pub fn closing<'a>(&self, (tenant_id, instrument_id): (&'a str, &'a str), texts: &'a Texts) -> Option<Closing<'a>> {
+        let Content::FromTable(marks, tick) = &self.content else {
+            return None;
+        };
+        Some(Closing {
             tenant_id,
             instrument_id,
-            interval,
-            origin: self.last.place.origin(texts),
-            event_time: self.last.time,
-            price: self.last.price,
-            last_offset: self.last_offset,
-        }
+            interval: marks.interval,
+            origin: tick.edge.origin(texts),
+            event_time: tick.edge.time,
+            price: tick.edge.price,
+            last_offset: tick.offset,
+        })
     }
 
     /// The tick just added came after the close by the log's clock. Stops counting at 2^31 − 1.
     pub fn revise(&mut self) {
-        self.revision = self.revision.saturating_add(1);
+        match &mut self.content {
+            Content::One(_, tick) => tick.revision = tick.revision.saturating_add(1),
+            Content::Many(_, sums) => sums.revision = sums.revision.saturating_add(1),
+            Content::FromTable(..) | Content::Settled(_) => {}
+        }
     }
 
-    /// The bar as of now.
-    pub fn bar<'a>(
-        &self,
-        (tenant_id, instrument_id): (&'a str, &'a str),
-        interval: Interval,
-        texts: &'a Texts,
-    ) -> Bar<'a> {
-        Bar {
-            tenant_id,
-            instrument_id,
-            market: texts.text(self.market),
-            window: Window {
-                interval,
-                start: self.start,
-            },
-            open: self.first.price,
-            high: self.high,
-            low: self.low,
-            close: self.last.price,
-            volume: self.volume,
-            turnover: self.turnover,
-            vwap: self.turnover.vwap(self.volume),
-            trade_count: self.trade_count,
-            open_time: self.first.time,
-            open_sequence: self.first.sequence,
-            first_origin: self.first.place.origin(texts),
-            close_time: self.last.time,
-            close_sequence: self.last.sequence,
-            last_origin: self.last.place.origin(texts),
-            revision: self.revision,
-            version: BarVersion {
-                last_offset: self.last_offset,
-                closed: self.closed,
-            },
-            last_appended_at: self.last_appended_at,
+    /// It closes now: what that owes to the outside.
+    pub fn close(&mut self) {
+        let bar_due = !self.is_from_table();
+        let marks = self.marks_mut();
+        marks.closed = true;
+        marks.state_due = true;
+        marks.bar_due = bar_due;
+    }
+
+    /// Forgets the figures where nobody will ask for them again, when it has been saved by a writer whose next offset is
+    /// `position`. Until the position has passed the offset applied last, a tick that is read again asks for that.
+    pub fn settle(&mut self, position: i64) {
+        let (marks, count, last_offset) = match &self.content {
+            Content::One(marks, tick) => (*marks, 1, tick.offset),
+            Content::Many(marks, sums) => (*marks, sums.trade_count, sums.last_offset),
+            Content::FromTable(..) | Content::Settled(_) => return,
+        };
+        let prices = |nominal: Interval| marks.interval.micros() / nominal.micros();
+        let is_whole = !marks.mixed && marks.product.nominal().map(prices) == Some(count);
+        if is_whole && marks.closed && !marks.bar_due && last_offset < position {
+            self.content = Content::Settled(marks);
+        }
+    }
+
+    /// The bar as of now; `None` where its figures are forgotten. Where the table makes it they mean nothing.
+    pub fn bar<'a>(&self, ids: (&'a str, &'a str), texts: &'a Texts) -> Option<Bar<'a>> {
+        let (window, closed) = (self.window(), self.marks().closed);
+        match &self.content {
+            Content::One(_, tick) | Content::FromTable(_, tick) => Some(Sums::of(tick).bar(ids, window, closed, texts)),
+            Content::Many(_, sums) => Some(sums.bar(ids, window, closed, texts)),
+            Content::Settled(_) => None,
+        }
+    }
+
+    /// What is in memory of it, for people.
+    pub fn held<'a>(&self, ids: (&'a str, &'a str), texts: &'a Texts) -> Held<'a> {
+        match self.bar(ids, texts) {
+            Some(bar) if self.is_from_table() => Held::FromTable(bar),
+            Some(bar) => Held::Bar(bar),
+            None => Held::Settled(self.window()),
         }
     }
 
     /// As a record of the state topic.
     pub fn record<'a>(&self, bar: Bar<'a>) -> WindowRecord<'a> {
         WindowRecord {
-            product: self.product.name(),
-            mixed: self.mixed,
-            from_table: self.from_table,
+            product: self.marks().product.name(),
+            mixed: self.marks().mixed,
+            from_table: self.is_from_table(),
             bar,
         }
     }
@@ -291,36 +259,26 @@ impl WindowState {
     /// and its bar to nobody.
     pub fn restored(record: &WindowRecord<'_>, texts: &mut Texts) -> Option<WindowState> {
         let bar = &record.bar;
-        Some(WindowState {
-            start: bar.window.start,
-            first: Edge {
-                time: bar.open_time,
-                sequence: bar.open_sequence,
-                place: Place::of(&bar.first_origin, texts),
-                price: bar.open,
-            },
-            last: Edge {
-                time: bar.close_time,
-                sequence: bar.close_sequence,
-                place: Place::of(&bar.last_origin, texts),
-                price: bar.close,
-            },
-            high: bar.high,
-            low: bar.low,
-            volume: bar.volume,
-            turnover: bar.turnover,
-            trade_count: bar.trade_count,
-            revision: bar.revision,
-            last_offset: bar.version.last_offset,
-            last_appended_at: bar.last_appended_at,
-            market: texts.id(bar.market),
+        let marks = Marks {
+            interval: bar.window.interval,
             product: Product::from_name(record.product)?,
             mixed: record.mixed,
-            from_table: record.from_table,
             closed: bar.version.closed,
             bar_due: false,
             state_due: true,
             saved: false,
+        };
+        let sums = Sums::saved(bar, texts);
+        let content = if record.from_table {
+            Content::FromTable(marks, Box::new(sums.last_named()))
+        } else if let Some(only) = Single::only(&sums) {
+            Content::One(marks, Box::new(only))
+        } else {
+            Content::Many(marks, Box::new(sums))
+        };
+        Some(WindowState {
+            start: bar.window.start,
+            content,
         })
     }
 }
@@ -351,9 +309,25 @@ pub enum Shown<'a> {
     Closing(&'a Closing<'a>),
 }
 
-/// The sum, or `None` where it would not fit `Decimal(38,8)`, whose bound is that of a turnover.
-fn add_volume(sum: i128, volume: i128) -> Option<i128> {
-    Turnover(sum).checked_add(Turnover(volume)).map(|Turnover(sum)| sum)
+/// What is in memory of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held<'a> {
+    /// Its bar.
+    Bar(Bar<'a>),
+    /// Which bar the table makes; its figures mean nothing.
+    FromTable(Bar<'a>),
+    /// Its bar is closed, sent and saved.
+    Settled(Window),
+}
+
+impl Held<'_> {
+    /// Of which window.
+    pub fn window(&self) -> Window {
+        match self {
+            Held::Bar(bar) | Held::FromTable(bar) => bar.window,
+            Held::Settled(window) => *window,
+        }
+    }
 }
 
 #[cfg(test)]

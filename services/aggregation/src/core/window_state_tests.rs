@@ -13,8 +13,13 @@ fn tick(offset: i64, event_time: Micros, price: i64, volume: Option<i64>) -> Log
     }
 }
 
+const WINDOW: Window = Window {
+    interval: Interval::OneDay,
+    start: 0,
+};
+
 fn window_of(tick: &Contribution) -> WindowState {
-    WindowState::new(0, tick, Product::Trade, false)
+    WindowState::new(WINDOW, tick, Product::Trade, false)
 }
 
 fn bar_of(ticks: &[LogTick]) -> OwnedBar {
@@ -27,7 +32,7 @@ fn bar_of(ticks: &[LogTick]) -> OwnedBar {
             Some(window) => assert_ne!(window.add(&contribution, &texts), Added::Overflow),
         }
     }
-    OwnedBar::from(&window.unwrap().bar(("t", "X"), Interval::OneDay, &texts))
+    OwnedBar::from(&window.unwrap().bar(("t", "X"), &texts).unwrap())
 }
 
 proptest! {
@@ -125,20 +130,17 @@ fn a_restored_window_gives_the_same_bar() {
         Added::Counted
     );
     window.revise();
-    let bar = OwnedBar::from(&window.bar(("t", "X"), Interval::OneHour, &texts));
+    let bar = OwnedBar::from(&window.bar(("t", "X"), &texts).unwrap());
     let mut other_texts = Texts::default();
     other_texts.id("another feed came first here");
     let restored = WindowState::restored(&window.record(bar.bar()), &mut other_texts).unwrap();
-    assert_eq!(
-        OwnedBar::from(&restored.bar(("t", "X"), Interval::OneHour, &other_texts)),
-        bar
-    );
+    assert_eq!(OwnedBar::from(&restored.bar(("t", "X"), &other_texts).unwrap()), bar);
     // The edges are saved with their sequence: a tick of the same time with a lower one is not the last.
     assert_eq!(bar.close.raw.1, 1);
     let (mut window, mut lower) = (restored, tick(9, 3, 7, None));
     lower.sequence = Some(4);
     window.add(&Contribution::of(&lower.tick(), 9, &mut other_texts), &other_texts);
-    let bar = OwnedBar::from(&window.bar(("t", "X"), Interval::OneHour, &other_texts));
+    let bar = OwnedBar::from(&window.bar(("t", "X"), &other_texts).unwrap());
     assert_eq!(bar.close.raw.1, 1);
 }
 
@@ -150,10 +152,70 @@ fn a_marked_window_makes_no_bar_and_closes_by_its_last_tick() {
     let second = Contribution::of(&tick(2, 10, 200, None).tick(), 2, &mut texts);
     assert_eq!(window.take_from_table(&second), Added::ByTable);
     assert_eq!(window.take_from_table(&second), Added::Known);
-    assert!(window.is_from_table() && !window.bar_due && window.holds_another(1));
-    let closing = window.closing(("t", "X"), Interval::OneHour, &texts);
+    assert!(window.is_from_table() && !window.marks().bar_due && window.holds_another(1));
+    let closing = window.closing(("t", "X"), &texts).unwrap();
     assert_eq!(
         (closing.last_offset, closing.event_time, closing.origin.offset),
         (2, 10, 2)
     );
+}
+
+#[test]
+fn a_window_is_settled_when_it_is_closed_sent_and_whole_and_nothing_of_it_is_read_again() {
+    let quarter = Window {
+        interval: Interval::FifteenMinutes,
+        start: 0,
+    };
+    let mut texts = Texts::default();
+    let mut price = |offset: i64| {
+        Contribution::of(
+            &tick(offset, offset * 300_000_000, 100, None).tick(),
+            offset,
+            &mut texts,
+        )
+    };
+    let prices = [price(0), price(1), price(2), price(3)];
+    let whole = |product, until: usize| {
+        let mut window = WindowState::new(quarter, &prices[0], product, false);
+        for price in &prices[1..until] {
+            assert_eq!(window.add(price, &Texts::default()), Added::Counted);
+        }
+        window.close();
+        window.marks_mut().bar_due = false;
+        window
+    };
+    let is_settled = |window: &WindowState, position| {
+        let mut window = window.clone();
+        window.settle(position);
+        matches!(window.held(("t", "X"), &Texts::default()), Held::Settled(of) if of == quarter)
+    };
+    let window = whole(Product::RealTimeFive, 3);
+    assert!(is_settled(&window, 3) && !is_settled(&window, 2));
+    let mut not_yet = window.clone();
+    not_yet.marks_mut().bar_due = true;
+    let mut open = window.clone();
+    open.marks_mut().closed = false;
+    let mut mixed = window.clone();
+    mixed.marks_mut().mixed = true;
+    for other in [
+        not_yet,
+        open,
+        mixed,
+        whole(Product::RealTimeFive, 2),
+        whole(Product::Trade, 3),
+    ] {
+        assert!(!is_settled(&other, 100));
+    }
+    assert!(is_settled(&whole(Product::RealTimeFifteen, 1), 3));
+    let mut settled = window;
+    settled.settle(3);
+    assert!(settled.holds_another(3));
+    assert_eq!(settled.add(&prices[3], &Texts::default()), Added::ByTable);
+    assert!(settled.is_from_table());
+}
+
+#[test]
+fn a_window_takes_three_words_and_one_tick_nine() {
+    assert_eq!((size_of::<WindowState>(), size_of::<Single>()), (24, 72));
+    assert_eq!(size_of::<Sums>(), 160);
 }

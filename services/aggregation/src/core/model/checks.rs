@@ -7,6 +7,7 @@ use domain::BarVersion;
 use super::fixtures::OwnedBar;
 use super::oracle::{BarKey, Rows};
 use super::world::{Broker, Owner, World};
+use crate::core::window_state::Held;
 
 pub fn check_bars(broker: &Broker, rows: &Rows) -> Result<(), String> {
     let of_bars = rows.by_bar();
@@ -76,12 +77,15 @@ pub fn check_late(broker: &Broker, undisturbed: &Broker) -> Result<(), String> {
 pub fn check_state(world: &mut World, owner: &Owner) -> Result<(), String> {
     let restored = world.start_owner();
     let bars = |owner: &Owner| {
-        let mut bars = Vec::new();
-        for instrument_id in ["X", "Y", "Z", "M"] {
-            let show = &mut |bar: &domain::Bar<'_>, from_table| bars.push((OwnedBar::from(bar), from_table));
-            owner.state.bars("t", instrument_id, show);
+        let (mut bars, mut settled) = (Vec::new(), Vec::new());
+        for id in ["X", "Y", "Z", "M"] {
+            owner.state.bars("t", id, &mut |held| match held {
+                Held::Bar(bar) => bars.push((OwnedBar::from(bar), false)),
+                Held::FromTable(bar) => bars.push((OwnedBar::from(bar), true)),
+                Held::Settled(window) => settled.push((id.to_owned(), *window)),
+            });
         }
-        bars
+        (bars, settled)
     };
     if !owner.position_saved
         || restored.next != world.log.len()
@@ -90,7 +94,17 @@ pub fn check_state(world: &mut World, owner: &Owner) -> Result<(), String> {
     {
         return Err("the last checkpoint is not complete".to_owned());
     }
-    let (restored, in_memory) = (bars(&restored), bars(owner));
+    let ((mut restored, _), (in_memory, mut settled)) = (bars(&restored), bars(owner));
+    // The figures of a settled window are in the records only.
+    restored.retain(|(bar, from_table)| {
+        let id = (bar.instrument_id.clone(), bar.window);
+        let is_settled = bar.version.closed && !from_table && settled.contains(&id);
+        settled.retain(|of| !is_settled || *of != id);
+        !is_settled
+    });
+    if !settled.is_empty() {
+        return Err(format!("settled without a closed bar in the records: {settled:?}"));
+    }
     if restored == in_memory {
         return Ok(());
     }

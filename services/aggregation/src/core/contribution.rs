@@ -1,0 +1,268 @@
+//! What windows hold of ticks: one tick, or the sums of many.
+//!
+//! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact. A tick at or
+//! below the offset applied last is in already.
+//! Both forms are kept small, since every instrument has several of them.
+//! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the sums as they were.
+
+use domain::{Bar, BarVersion, Decimal, Micros, Origin, PriceRank, Turnover, Window};
+
+use super::texts::{Source, SourceId, TextId, Texts};
+use super::window_state::Added;
+
+/// First or last tick of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub time: Micros,
+    /// Zero where the source gives none.
+    sequence: i64,
+    offset: i64,
+    pub price: Decimal,
+    index: i32,
+    source: SourceId,
+}
+
+impl Edge {
+    fn of((time, sequence, origin): PriceRank<'_>, price: Decimal, texts: &mut Texts) -> Edge {
+        let source = Source {
+            feed: origin.feed,
+            partition: origin.partition,
+            is_numbered: sequence.is_some(),
+        };
+        Edge {
+            time,
+            sequence: sequence.unwrap_or(0),
+            offset: origin.offset,
+            price,
+            index: origin.index,
+            source: texts.source_id(&source),
+        }
+    }
+
+    fn rank<'a>(&self, texts: &'a Texts) -> PriceRank<'a> {
+        let source = texts.source(self.source);
+        let sequence = source.is_numbered.then_some(self.sequence);
+        (self.time, sequence, self.origin(texts))
+    }
+
+    pub fn origin<'a>(&self, texts: &'a Texts) -> Origin<'a> {
+        let source = texts.source(self.source);
+        Origin {
+            feed: source.feed,
+            partition: source.partition,
+            offset: self.offset,
+            index: self.index,
+        }
+    }
+
+    /// Whether it comes before another tick of its window. Times nearly always differ, and the rest costs some look-ups.
+    #[inline]
+    fn is_before(&self, other: &Edge, texts: &Texts) -> bool {
+        self.time < other.time || self.time == other.time && self.is_ranked_before(other, texts)
+    }
+
+    #[cold]
+    fn is_ranked_before(&self, other: &Edge, texts: &Texts) -> bool {
+        self.rank(texts) < other.rank(texts)
+    }
+}
+
+/// What a window takes of a tick: made once, added to each of its windows.
+#[derive(Debug, Clone, Copy)]
+pub struct Contribution {
+    edge: Edge,
+    market: TextId,
+    volume: Decimal,
+    turnover: Turnover,
+    appended_at: Micros,
+    /// Offset of the tick in the enriched topic.
+    pub offset: i64,
+}
+
+impl Contribution {
+    /// Reads a tick.
+    pub fn of(tick: &domain::Tick<'_>, offset: i64, texts: &mut Texts) -> Contribution {
+        let volume = tick.volume.unwrap_or(Decimal::ZERO);
+        Contribution {
+            edge: Edge::of((tick.event_time, tick.sequence, tick.origin), tick.price, texts),
+            market: texts.id(tick.market),
+            volume,
+            turnover: tick.price.turnover(volume),
+            appended_at: tick.appended_at,
+            offset,
+        }
+    }
+}
+
+/// A window of one tick.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Single {
+    pub edge: Edge,
+    volume: Decimal,
+    /// Offset of the tick in the enriched topic.
+    pub offset: i64,
+    appended_at: Micros,
+    pub revision: i32,
+    market: TextId,
+}
+
+impl Single {
+    pub fn of(tick: &Contribution) -> Single {
+        Single {
+            edge: tick.edge,
+            volume: tick.volume,
+            offset: tick.offset,
+            appended_at: tick.appended_at,
+            revision: 0,
+            market: tick.market,
+        }
+    }
+
+    /// Which tick it is, without what it adds to sums.
+    pub fn named(tick: &Contribution) -> Single {
+        Single {
+            volume: Decimal::ZERO,
+            ..Single::of(tick)
+        }
+    }
+
+    /// The only tick of these sums, where they are those of one tick.
+    pub fn only(sums: &Sums) -> Option<Single> {
+        let volume = i64::try_from(sums.volume).ok()?;
+        let single = Single {
+            volume: Decimal::from_unscaled(volume).ok()?,
+            ..sums.last_named()
+        };
+        (Sums::of(&single) == *sums).then_some(single)
+    }
+}
+
+/// A window of any number of ticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sums {
+    volume: i128,
+    turnover: Turnover,
+    first: Edge,
+    last: Edge,
+    high: Decimal,
+    low: Decimal,
+    pub trade_count: i64,
+    pub last_offset: i64,
+    last_appended_at: Micros,
+    pub revision: i32,
+    market: TextId,
+}
+
+impl Sums {
+    pub fn of(tick: &Single) -> Sums {
+        Sums {
+            volume: i128::from(tick.volume.unscaled()),
+            turnover: tick.edge.price.turnover(tick.volume),
+            first: tick.edge,
+            last: tick.edge,
+            high: tick.edge.price,
+            low: tick.edge.price,
+            trade_count: 1,
+            last_offset: tick.offset,
+            last_appended_at: tick.appended_at,
+            revision: tick.revision,
+            market: tick.market,
+        }
+    }
+
+    /// Adds a tick.
+    #[inline]
+    pub fn add(&mut self, tick: &Contribution, texts: &Texts) -> Added {
+        if tick.offset <= self.last_offset {
+            return Added::Known;
+        }
+        let (Some(volume), Some(turnover)) = (
+            // Each volume is below 10^18, so no number of them that is ever counted leaves `Decimal(38, 8)`.
+            self.volume.checked_add(i128::from(tick.volume.unscaled())),
+            self.turnover.checked_add(tick.turnover),
+        ) else {
+            return Added::Overflow;
+        };
+        (self.volume, self.turnover) = (volume, turnover);
+        if tick.edge.is_before(&self.first, texts) {
+            self.first = tick.edge;
+        }
+        if self.last.is_before(&tick.edge, texts) {
+            self.last = tick.edge;
+            self.market = tick.market;
+        }
+        self.high = self.high.max(tick.edge.price);
+        self.low = self.low.min(tick.edge.price);
+        self.trade_count += 1;
+        self.last_offset = tick.offset;
+        self.last_appended_at = self.last_appended_at.max(tick.appended_at);
+        Added::Counted
+    }
+
+    /// Which tick is its last, without what it adds to sums.
+    pub fn last_named(&self) -> Single {
+        Single {
+            edge: self.last,
+            volume: Decimal::ZERO,
+            offset: self.last_offset,
+            appended_at: self.last_appended_at,
+            revision: self.revision,
+            market: self.market,
+        }
+    }
+
+    /// The bar as of now.
+    pub fn bar<'a>(
+        &self,
+        (tenant_id, instrument_id): (&'a str, &'a str),
+        window: Window,
+        closed: bool,
+        texts: &'a Texts,
+    ) -> Bar<'a> {
+        let (open_time, open_sequence, first_origin) = self.first.rank(texts);
+        let (close_time, close_sequence, last_origin) = self.last.rank(texts);
+        Bar {
+            tenant_id,
+            instrument_id,
+            market: texts.text(self.market),
+            window,
+            open: self.first.price,
+            high: self.high,
+            low: self.low,
+            close: self.last.price,
+            volume: self.volume,
+            turnover: self.turnover,
+            vwap: self.turnover.vwap(self.volume),
+            trade_count: self.trade_count,
+            open_time,
+            open_sequence,
+            first_origin,
+            close_time,
+            close_sequence,
+            last_origin,
+            revision: self.revision,
+            version: BarVersion {
+                last_offset: self.last_offset,
+                closed,
+            },
+            last_appended_at: self.last_appended_at,
+        }
+    }
+
+    /// The sums of a bar as it was saved.
+    pub fn saved(bar: &Bar<'_>, texts: &mut Texts) -> Sums {
+        Sums {
+            volume: bar.volume,
+            turnover: bar.turnover,
+            first: Edge::of((bar.open_time, bar.open_sequence, bar.first_origin), bar.open, texts),
+            last: Edge::of((bar.close_time, bar.close_sequence, bar.last_origin), bar.close, texts),
+            high: bar.high,
+            low: bar.low,
+            trade_count: bar.trade_count,
+            last_offset: bar.version.last_offset,
+            last_appended_at: bar.last_appended_at,
+            revision: bar.revision,
+            market: texts.id(bar.market),
+        }
+    }
+}
