@@ -175,7 +175,8 @@ impl RestateHandler {
             let lane = self.lanes.get_mut(partition);
             if let Some(record) = lane.and_then(|lane| lane.restater.refuse(*number)) {
                 let reason = format!(
-                    "the table has a row of another instrument or time, or none, at the offset that it names; {FOREIGN_REMEDY}"
+                    "the table has a row of another instrument or time, or none, at the offset that it names; where no accepted \
+                     gap of the table's writer explains that, {FOREIGN_REMEDY}"
                 );
                 dead_letter(io, &record.message(), (ROW_MISSING, &reason))?;
             }
