@@ -6,9 +6,13 @@ use crate::core::model::oracle::Rows;
 use domain::Window;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 const NOON: Micros = 1_700_049_600 * SECOND;
 const MINUTE: Micros = 60 * SECOND;
+
+/// Reading the schemas takes longer than a checkpoint.
+static WIRE: LazyLock<Wire> = LazyLock::new(Wire::single_object);
 
 struct Bench {
     state: PartitionState,
@@ -79,8 +83,7 @@ impl Bench {
 
     fn snapshot(&mut self) -> Option<Snapshot> {
         let (bars, closings) = (&mut self.bars, &mut self.closings);
-        self.state
-            .snapshot(&Wire::single_object(), &mut |shown| take(shown, bars, closings))
+        self.state.snapshot(&WIRE, &mut |shown| take(shown, bars, closings))
     }
 
     fn newest(&self, interval: Interval, start: Micros) -> &OwnedBar {
