@@ -21,6 +21,9 @@ use crate::core::records::{Records, StateKey, Subject, to_lanes};
 use crate::core::restore::{NewOwner, StateLoader};
 use crate::core::window_state::Shown;
 
+/// Reading the schemas takes longer than a whole life.
+static WIRE: std::sync::LazyLock<Wire> = std::sync::LazyLock::new(Wire::single_object);
+
 /// A rule taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
@@ -537,7 +540,7 @@ impl World {
             log,
             restaters: Vec::new(),
             broker: Broker::default(),
-            wire: Wire::single_object(),
+            wire: WIRE.clone(),
             wall: 1_700_000_000 * SECOND,
         }
     }
