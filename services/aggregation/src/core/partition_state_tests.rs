@@ -376,6 +376,7 @@ fn memory_of_places_follows_the_instruments_that_are_left() {
     for number in 0..1_000 {
         bench.priced(format!("I{number}").leak(), "trade", NOON, NOON);
     }
+    bench.snapshot();
     let kept = NOON + 3 * 86_400 * SECOND;
     for name in ["I7", "I400", "I999"] {
         bench.priced(name, "trade", kept, NOON + SECOND);
