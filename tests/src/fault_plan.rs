@@ -28,11 +28,13 @@ pub enum Kind {
     ResetGroups,
     /// Both groups of the service are deleted.
     DeleteGroups,
+    /// A producer has a transaction open in a raw partition: what comes behind it is read when the log's clock is far beyond.
+    HoldPartition,
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 7] = [
+    /// Every kind that befalls a service.
+    pub const OF_SERVICES: [Kind; 7] = [
         Kind::Kill,
         Kind::Freeze,
         Kind::FreezeAndTakeOver,
@@ -52,6 +54,7 @@ impl Kind {
             Kind::JoinAndKill => "replica joins, one is killed",
             Kind::ResetGroups => "groups to earliest",
             Kind::DeleteGroups => "groups deleted",
+            Kind::HoldPartition => "raw partition held back",
         }
     }
 }
@@ -94,10 +97,14 @@ fn deck(seed: u64, number: u32) -> Vec<Fault> {
     let mut cards: Vec<(Kind, Name)> = Vec::with_capacity(DECK);
     for service in Service::ALL.map(Name::from) {
         cards.extend([Kind::Kill; 2].map(|kind| (kind, service)));
-        cards.extend(Kind::ALL.into_iter().skip(1).map(|kind| (kind, service)));
+        cards.extend(Kind::OF_SERVICES.into_iter().skip(1).map(|kind| (kind, service)));
     }
-    for server in Server::ALL.map(Name::from) {
-        cards.extend([Kind::Kill; 2].map(|kind| (kind, server)));
+    for server in Server::ALL {
+        let second = match server {
+            Server::Kafka => Kind::HoldPartition,
+            _ => Kind::Kill,
+        };
+        cards.extend([Kind::Kill, second].map(|kind| (kind, Name::from(server))));
     }
     random.shuffle(&mut cards);
     let first = number * DECK as u32 + 1;
@@ -119,6 +126,8 @@ fn hold_ms(kind: Kind, random: &mut Random) -> u64 {
         // The session time-out is 10 s.
         Kind::Freeze | Kind::FreezeAndTakeOver => 11_000 + random.below(4_000),
         Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.below(4_000),
+        // Longer than the minute of the shortest bar.
+        Kind::HoldPartition => 70_000 + random.below(5_000),
         // Some come back at once, into the middle of what the dead one had begun.
         _ => random.below(3) * random.below(2_000),
     }
@@ -141,13 +150,14 @@ mod tests {
             prop_assert_eq!(block.len(), DECK);
             let found: BTreeSet<(Kind, Name)> = block.iter().map(|fault| (fault.kind, fault.target)).collect();
             for service in Service::ALL {
-                for kind in Kind::ALL {
+                for kind in Kind::OF_SERVICES {
                     prop_assert!(found.contains(&(kind, service.into())), "{:?} {}", kind, service.name());
                 }
             }
             for server in Server::ALL {
                 prop_assert!(found.contains(&(Kind::Kill, server.into())), "{}", server.name());
             }
+            prop_assert!(found.contains(&(Kind::HoldPartition, Server::Kafka.into())));
         }
 
         #[test]
@@ -163,8 +173,8 @@ mod tests {
         #[test]
         fn who_is_frozen_loses_its_session(seed: u64) {
             for fault in plan(seed, 1, 120) {
-                let frozen = matches!(fault.kind, Kind::Freeze | Kind::FreezeAndTakeOver);
-                prop_assert_eq!(frozen, fault.hold_ms > 10_000);
+                let held = matches!(fault.kind, Kind::Freeze | Kind::FreezeAndTakeOver | Kind::HoldPartition);
+                prop_assert_eq!(held, fault.hold_ms > 10_000);
             }
         }
     }

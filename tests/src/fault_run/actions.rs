@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Name, Service, Stack};
+use testkit::hostile::{Record, Transaction};
 use testkit::kafka;
 
 use super::pulse::{Output, Pulse, RECOVERY_LIMIT};
@@ -30,6 +31,7 @@ impl Actor<'_> {
             (Kind::FreezeAndTakeOver, Name::Service(service, _)) => self.freeze_and_take_over(service, fault)?,
             (Kind::JoinAndLeave | Kind::JoinAndKill, Name::Service(service, _)) => self.join(service, fault)?,
             (Kind::ResetGroups | Kind::DeleteGroups, Name::Service(service, _)) => self.groups(service, fault)?,
+            (Kind::HoldPartition, _) => self.hold_partition(fault)?,
             (kind, Name::Server(server)) => bail!("{} cannot happen to {}", kind.name(), server.name()),
         };
         debug_assert_eq!(still.len(), outputs.len());
@@ -107,6 +109,25 @@ impl Actor<'_> {
             return Ok(());
         }
         bail!("{name} had ended by itself: {}", self.stack().log(name).display())
+    }
+
+    /// Aborted in the end: what the transaction holds never was.
+    fn hold_partition(&self, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        let bootstrap = self.pipeline.bootstrap();
+        let partitions = kafka::partitions(&bootstrap, crate::RAW)?;
+        let chosen = fault.number as usize % partitions.len().max(1);
+        let record = Record {
+            partition: *partitions.get(chosen).context("the raw topic has no partition")?,
+            payload: Some(b"aborted".to_vec()),
+            ..Record::default()
+        };
+        let limit = Duration::from_millis(fault.hold_ms) + RECOVERY_LIMIT;
+        let mut open = Transaction::begin(&bootstrap, &format!("held-{}", fault.number), limit)?;
+        open.send(crate::RAW, &record)?;
+        hold(fault);
+        let still = self.pulse.values_since(Output::of(fault.target), Instant::now());
+        open.abort()?;
+        Ok(still)
     }
 
     fn groups(&self, service: Service, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {

@@ -62,7 +62,7 @@ struct Field {
 }
 
 /// When windows are closed and forgotten in the run of a seed: by the defaults with an even one. With an odd one those of
-/// trades live for seconds, so that after each kill some raw partitions are read when the clock is beyond their ticks.
+/// trades live for seconds, so that the clock is beyond the ticks of a raw partition that was held back.
 pub fn times(seed: u64) -> Times {
     let defaults = Times::default();
     if seed.is_multiple_of(2) {
