@@ -17,7 +17,7 @@ mod stored_origin;
 
 pub use clickhouse::{
     AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, InsertError, Oldest, ProductClose,
-    RestatedRow,
+    RestatedRow, StoredBar, newest_bars,
 };
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};

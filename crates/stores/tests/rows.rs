@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use common::clickhouse;
 use domain::{
     Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin,
-    QualityFlags, Tick, Turnover,
+    QualityFlags, Tick, Turnover, Window,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use stores::clickhouse::{Layout, rows};
 use stores::price::rfc3339;
-use stores::{ClickHouse, FencedTable};
+use stores::{ClickHouse, FencedTable, newest_bars};
 
 const CASES: u32 = 12;
 const ROWS: std::ops::Range<usize> = 1..60;
@@ -507,6 +507,16 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
                 "{view}"
             );
         }
+        // The bar as it was, and nothing for a window without one.
+        let later = Window {
+            start: window.end(),
+            ..window
+        };
+        let windows = [window, later];
+        let of = (tick.tenant_id, tick.instrument_id);
+        let stored = newest_bars(clickhouse, "bars_latest", of, &windows).await.unwrap();
+        let found: Vec<_> = stored.iter().map(|stored| stored.bar(of.0, of.1)).collect();
+        assert_eq!(found, [Some(bar(9, true))]);
         clickhouse.exec("OPTIMIZE TABLE market_data.bars FINAL").await.unwrap();
         let position = table.read_back("views", 1).await.unwrap().unwrap();
         assert!(position.sequencer.is_empty());

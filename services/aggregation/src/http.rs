@@ -1,21 +1,23 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: what this replica has in memory, of one tenant.
 
+mod bar;
 pub mod stats;
 
 use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Product, Window};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use domain::{Interval, Micros, Product, Window};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service::http::{InstrumentId, Problem, Routes, Tenant};
 
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::partition_state::WindowCounts;
-use crate::core::window_state::Held;
 use crate::view::Views;
+
+pub use bar::Stored;
+use bar::{BarsBody, Shape, time};
 
 /// Bars of an answer where `limit` says nothing, and at most.
 const USUAL_BARS: usize = 100;
@@ -26,6 +28,8 @@ const MOST_BARS: usize = 1_000;
 pub struct Shown {
     /// The workers' windows.
     pub views: Arc<Views>,
+    /// The table's bars, for figures that memory has given up.
+    pub stored: Stored,
     /// Configured times.
     pub rules: WindowRules,
 }
@@ -228,7 +232,9 @@ async fn bars(
         if asked.answers.iter().any(|(_, (known, _))| *known) {
             let mut bars: Vec<_> = asked.answers.into_iter().flat_map(|(_, (_, bars))| bars).collect();
             bars.sort_by_key(|(window, _)| (window.interval, std::cmp::Reverse(window.start)));
-            let bars = bars.into_iter().map(|(_, bar)| bar).take(wanted.limit).collect();
+            bars.truncate(wanted.limit);
+            shown.stored.fill(tenant.id(), &instrument_id, &mut bars).await;
+            let bars = bars.into_iter().map(|(_, bar)| bar).collect();
             return Ok(HttpResponse::Ok().json(BarsBody {
                 tenant_id: tenant.id().to_owned(),
                 instrument_id,
@@ -265,143 +271,10 @@ fn spellings(instrument_id: &str) -> Vec<String> {
     spellings
 }
 
-#[derive(Serialize)]
-struct BarsBody {
-    tenant_id: String,
-    instrument_id: String,
-    bars: Vec<Shape>,
-}
-
-/// A bar that is in memory, or the note that ClickHouse has it.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Shape {
-    Here(Box<BarBody>),
-    FromTable {
-        interval: &'static str,
-        window_start: String,
-        window_end: String,
-        closed: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        version: Option<u64>,
-        from_table: &'static str,
-    },
-}
-
-impl Shape {
-    fn of(held: &Held<'_>) -> Shape {
-        let elsewhere = |window: Window, version: Option<BarVersion>, from_table| Shape::FromTable {
-            interval: window.interval.name(),
-            window_start: time(window.start),
-            window_end: time(window.end()),
-            closed: version.is_none_or(|version| version.closed),
-            version: version.map(BarVersion::as_u64),
-            from_table,
-        };
-        match held {
-            Held::Bar(bar) => Shape::Here(Box::new(BarBody::of(bar))),
-            Held::FromTable(bar) => elsewhere(
-                bar.window,
-                Some(bar.version),
-                "computed from enriched_ticks (late or restated prices): its figures are in the ClickHouse view bars_latest",
-            ),
-            Held::Settled(window) => elsewhere(
-                *window,
-                None,
-                "closed with the price of every interval in it: its figures are in the ClickHouse view bars_latest",
-            ),
-        }
-    }
-}
-
-/// A bar for people. Numbers are JSON numbers with every digit, never through binary floating point.
-#[derive(Serialize)]
-struct BarBody {
-    tenant_id: String,
-    market: String,
-    interval: &'static str,
-    window_start: String,
-    window_end: String,
-    open: Option<Box<RawValue>>,
-    high: Option<Box<RawValue>>,
-    low: Option<Box<RawValue>>,
-    close: Option<Box<RawValue>>,
-    volume: Option<Box<RawValue>>,
-    turnover: Option<Box<RawValue>>,
-    vwap: Option<Box<RawValue>>,
-    trade_count: i64,
-    open_time: String,
-    close_time: String,
-    first_origin: String,
-    last_origin: String,
-    revision: i32,
-    closed: bool,
-    version: u64,
-}
-
-impl BarBody {
-    fn of(bar: &Bar<'_>) -> BarBody {
-        let price = |price: Decimal| number(i128::from(price.unscaled()), 8);
-        BarBody {
-            tenant_id: bar.tenant_id.to_owned(),
-            market: bar.market.to_owned(),
-            interval: bar.window.interval.name(),
-            window_start: time(bar.window.start),
-            window_end: time(bar.window.end()),
-            open: price(bar.open),
-            high: price(bar.high),
-            low: price(bar.low),
-            close: price(bar.close),
-            volume: number(bar.volume, 8),
-            turnover: number(bar.turnover.0, 16),
-            vwap: bar.vwap.and_then(price),
-            trade_count: bar.trade_count,
-            open_time: time(bar.open_time),
-            close_time: time(bar.close_time),
-            first_origin: bar.first_origin.to_string(),
-            last_origin: bar.last_origin.to_string(),
-            revision: bar.revision,
-            closed: bar.version.closed,
-            version: bar.version.as_u64(),
-        }
-    }
-}
-
-/// `unscaled / 10^scale` as a JSON number.
-fn number(unscaled: i128, scale: usize) -> Option<Box<RawValue>> {
-    let digits = format!("{:0width$}", unscaled.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at_checked(digits.len() - scale)?;
-    let sign = if unscaled < 0 { "-" } else { "" };
-    let fraction = fraction.trim_end_matches('0');
-    let point = if fraction.is_empty() { "" } else { "." };
-    RawValue::from_string(format!("{sign}{whole}{point}{fraction}")).ok()
-}
-
-fn time(micros: Micros) -> String {
-    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| format!("{time:.6}"))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_keep_every_digit() {
-        for (unscaled, scale, text) in [
-            (3_155_000_000, 8, "31.55"),
-            (-1, 8, "-0.00000001"),
-            (0, 8, "0"),
-            (700_000_000, 8, "7"),
-            (
-                99_999_999_999_999_999_999_999_999_999_999_999_999,
-                16,
-                "9999999999999999999999.9999999999999999",
-            ),
-        ] {
-            assert_eq!(number(unscaled, scale).unwrap().get(), text);
-        }
-    }
 
     #[test]
     fn an_id_is_found_as_people_type_it() {

@@ -16,7 +16,7 @@ use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
 
-use crate::http::{self, Shown};
+use crate::http::{self, Shown, Stored};
 use crate::metrics::{RestateMeters, RestateTotals};
 use crate::settings::AggregationSettings;
 use crate::stages::aggregate::Aggregator;
@@ -41,6 +41,10 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
     let settings = (*context.own).clone();
     let shown = Shown {
         views: Arc::clone(&views),
+        stored: Stored {
+            clickhouse: context.clients.clickhouse()?,
+            view: names.table("bars_latest"),
+        },
         rules: settings.rules,
     };
     let topics = OutputTopics {

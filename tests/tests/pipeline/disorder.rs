@@ -1,6 +1,7 @@
 //! Prices from far ahead, in no order, and published again: each bar holds what it ought to, and nothing is frozen.
 
 use e2e::{Pipeline, RAW, eventually, sample};
+use localstack::Service;
 use serde_json::{Value, json};
 use testkit::kafka::{self, Outgoing, Publisher};
 use testkit::times::iso;
@@ -176,4 +177,24 @@ fn a_document_published_again_changes_no_bar_and_a_correction_replaces_its_price
         format!("SELECT count() FROM market_ticks WHERE tenant_id = '{TENANT}' AND instrument_id LIKE 'MISO.%.RT5'");
     let published = prices(&corrected).len() as i128 * 3;
     assert_eq!(pipeline.clickhouse.number(&rows).unwrap(), published);
+}
+
+/// A bar with a corrected price is made by the table: memory has no figures of it.
+#[test]
+fn a_bar_that_only_the_table_has_is_shown_with_its_figures() {
+    let pipeline = Pipeline::shared();
+    let instrument = "DISORDER.CORRECTED";
+    let interval = now(&pipeline) / (300 * SECOND) * 300 * SECOND;
+    publish(
+        &pipeline,
+        [("FIRST", "31.5"), ("SECOND", "32.25")].map(|(id, cents)| price(id, instrument, "rt5", interval, cents)),
+    );
+    let target = format!("/bars/{instrument}?tenant_id={TENANT}&interval=5m");
+    let mut last = String::new();
+    let shown = eventually("the bar of the correction is shown", || {
+        last = pipeline.get(Service::Aggregation, &target)?.1;
+        let bar = &serde_json::from_str::<Value>(&last)?["bars"][0];
+        Ok(bar["close"] == 32.25 && bar["trade_count"] == 1 && bar["source"] == "bars_latest")
+    });
+    assert!(shown.is_ok(), "{shown:?}: {last}");
 }

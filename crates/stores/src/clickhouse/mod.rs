@@ -5,6 +5,7 @@
 //! Failure: nothing is retried here. (The HTTP client underneath opens a new connection for a request of which no byte
 //! has been sent yet, which is not a repetition.)
 
+mod bars;
 pub mod fenced;
 pub mod gaps;
 pub mod history;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use bars::{StoredBar, newest_bars};
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
 pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};

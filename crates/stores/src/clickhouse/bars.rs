@@ -1,0 +1,114 @@
+//! Bars as the table has them, of the newest version.
+//!
+//! Failure: nothing is retried here. The caller bounds the time: somebody waits for the answer.
+
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, Turnover, Window};
+use serde::Deserialize;
+
+use super::{ClickHouse, literal};
+use crate::StoreError;
+
+/// A bar's row.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct StoredBar {
+    interval: String,
+    window_start: Micros,
+    market: String,
+    open: i64,
+    high: i64,
+    low: i64,
+    close: i64,
+    volume: String,
+    turnover: String,
+    vwap: Option<i64>,
+    trade_count: i64,
+    open_time: Micros,
+    first: (String, i32, i64, i32),
+    close_time: Micros,
+    last: (String, i32, i64, i32),
+    revision: i32,
+    version: u64,
+    last_appended_at: Micros,
+}
+
+impl StoredBar {
+    /// The bar, of the instrument that was asked for; `None` where a value is no value of a bar. The table keeps no sequences.
+    pub fn bar<'a>(&'a self, tenant_id: &'a str, instrument_id: &'a str) -> Option<Bar<'a>> {
+        let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
+        Some(Bar {
+            tenant_id,
+            instrument_id,
+            market: &self.market,
+            window: Window {
+                interval: Interval::from_name(&self.interval)?,
+                start: self.window_start,
+            },
+            open: price(self.open)?,
+            high: price(self.high)?,
+            low: price(self.low)?,
+            close: price(self.close)?,
+            volume: self.volume.parse().ok()?,
+            turnover: Turnover(self.turnover.parse().ok()?),
+            vwap: self.vwap.and_then(price),
+            trade_count: self.trade_count,
+            open_time: self.open_time,
+            open_sequence: None,
+            first_origin: origin(&self.first),
+            close_time: self.close_time,
+            close_sequence: None,
+            last_origin: origin(&self.last),
+            revision: self.revision,
+            version: BarVersion::from_u64(self.version),
+            last_appended_at: self.last_appended_at,
+        })
+    }
+}
+
+fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<'_> {
+    Origin {
+        feed,
+        partition: *partition,
+        offset: *offset,
+        index: *index,
+    }
+}
+
+/// The newest versions of these bars of one instrument, in no order, from this view; bars that the table does not have are left out.
+///
+/// # Errors
+/// As the server says.
+pub async fn newest_bars(
+    clickhouse: &ClickHouse,
+    view: &str,
+    (tenant_id, instrument_id): (&str, &str),
+    windows: &[Window],
+) -> Result<Vec<StoredBar>, StoreError> {
+    if windows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let micros = |column: &str| format!("toUnixTimestamp64Micro({column}) AS {column}");
+    let windows: Vec<String> = windows
+        .iter()
+        .map(|window| format!("({}, {})", literal(window.interval.name()), window.start))
+        .collect();
+    let sql = format!(
+        "SELECT toString(interval) AS interval, {window_start}, toString(market) AS market, reinterpretAsInt64(open) AS open, \
+         reinterpretAsInt64(high) AS high, reinterpretAsInt64(low) AS low, reinterpretAsInt64(close) AS close, \
+         toString(reinterpretAsInt128(volume)) AS volume, toString(reinterpretAsInt128(turnover)) AS turnover, \
+         if(isNull(vwap), NULL, reinterpretAsInt64(assumeNotNull(vwap))) AS vwap, trade_count, {open_time}, \
+         (toString(first_feed), first_partition, first_offset, first_index) AS first, {close_time}, \
+         (toString(last_feed), last_partition, last_offset, last_index) AS last, revision, version, {last_appended_at} \
+         FROM {database}.{view} WHERE tenant_id = {tenant} AND instrument_id = {instrument} \
+         AND (toString(interval), toUnixTimestamp64Micro(window_start)) IN ({windows}) \
+         SETTINGS prefer_column_name_to_alias = 1, output_format_json_named_tuples_as_objects = 0",
+        window_start = micros("window_start"),
+        open_time = micros("open_time"),
+        close_time = micros("close_time"),
+        last_appended_at = micros("last_appended_at"),
+        database = clickhouse.database(),
+        tenant = literal(tenant_id),
+        instrument = literal(instrument_id),
+        windows = windows.join(", "),
+    );
+    clickhouse.rows("read bars", &sql).await
+}
