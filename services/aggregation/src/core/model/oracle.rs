@@ -91,6 +91,13 @@ impl Rows {
         last.is_some_and(|row| row.is_after_close(key.2 + key.1.micros(), clock))
     }
 
+    /// Whether the clock had closed the bar with its last row up to this offset.
+    pub fn is_closed_with(&self, key: &BarKey, upto: i64) -> bool {
+        let is_it = |row: &&Row| row.tick.offset <= upto && row.is_in(key);
+        let last = self.0.iter().rev().find(is_it);
+        last.is_some_and(|row| row.is_after_close(key.2 + key.1.micros(), row.clock))
+    }
+
     /// The bar of the rows up to this offset: of an interval's prices the last origin stands.
     pub fn content(&self, key: &BarKey, upto: i64, closed: bool) -> Option<OwnedBar> {
         let rows: Vec<&Row> = self

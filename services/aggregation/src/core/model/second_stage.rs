@@ -11,7 +11,7 @@ use stores::Oldest;
 use stream::acks::AckWindow;
 use stream::{KeptMessage, Partition, Ticket};
 
-use super::fixtures::{OwnedBar, Random};
+use super::fixtures::{OwnedBar, RULES, Random};
 use super::oracle::Rows;
 use super::world::{Broker, Mutation};
 use crate::core::found::{Fate, ask_again, fate};
@@ -87,7 +87,7 @@ pub struct Scene<'a> {
 impl Restater {
     pub fn start(scene: &mut Scene<'_>) -> Restater {
         let rules = RestateRules {
-            intervals: 0b11111,
+            intervals: RULES.intervals,
             windows: 1 + scene.random.below(12),
             linger: scene.random.below(60) as i64 * 1_000_000,
         };
@@ -109,18 +109,7 @@ impl Restater {
             let Some(record) = scene.broker.late.get(self.next) else {
                 break;
             };
-            let kept = KeptMessage {
-                source: Partition {
-                    topic: "late".into(),
-                    number: 0,
-                },
-                offset: self.next as i64,
-                timestamp: scene.now,
-                has_append_time: true,
-                key: None,
-                payload: None,
-            };
-            self.core.take(kept, &record.tick(), scene.now);
+            self.core.take(kept(self.next), &record.tick(), scene.now);
             self.next += 1;
         }
         if scene.mutation == Mutation::LateCommittedEarly {
@@ -193,12 +182,15 @@ impl Restater {
                 asked.window.interval,
                 asked.window.start,
             );
-            match (fate, bar) {
-                (Fate::Bar, Some(mut bar)) => {
-                    bar.version = asked.version;
-                    self.in_flight.push_back((self.acks.issue(), bar));
+            // Of a record whose row is missing, too, the bar of the rows before it is right.
+            if let (Fate::Bar | Fate::Missing, Some(mut bar)) = (fate, bar) {
+                if scene.mutation == Mutation::LastRowNotCompared {
+                    bar.version.last_offset = asked.version.last_offset;
                 }
-                _ => drop(scene.broker.not_restated.insert(key)),
+                self.in_flight.push_back((self.acks.issue(), bar));
+            }
+            if fate != Fate::Bar {
+                scene.broker.not_restated.insert(key);
             }
         }
         self.core.answered(Answer::Sent(self.acks.last()), scene.now);
@@ -226,6 +218,21 @@ impl Restater {
     pub fn crash(mut self, broker: &mut Broker, random: &mut Random) {
         let arriving = random.below(self.in_flight.len() + 1);
         broker.bars.extend(self.in_flight.drain(..arriving).map(|(_, bar)| bar));
+    }
+}
+
+/// A record of the late topic as it is kept to be dead-lettered, which this model does not do.
+fn kept(offset: usize) -> KeptMessage {
+    KeptMessage {
+        source: Partition {
+            topic: "late".into(),
+            number: 0,
+        },
+        offset: offset as i64,
+        timestamp: 0,
+        has_append_time: true,
+        key: None,
+        payload: None,
     }
 }
 

@@ -172,7 +172,8 @@ impl Table {
                 Mutation::NewestRows => i64::MAX,
                 _ => asked.version.last_offset,
             };
-            let mut bar = held.content(&key, upto, asked.version.closed)?;
+            let closed = asked.version.closed || held.is_closed_with(&key, upto);
+            let mut bar = held.content(&key, upto, closed)?;
             if mutation == Mutation::NewestRows {
                 bar.version = asked.version;
             }
