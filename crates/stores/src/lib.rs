@@ -16,8 +16,8 @@ pub mod redis;
 mod stored_origin;
 
 pub use clickhouse::{
-    AcceptedGap, ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, InsertError, Oldest, ProductClose,
-    RestatedRow, StoredBar, newest_bars,
+    AcceptedGap, BarKey, ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, InsertError, Oldest,
+    ProductClose, RestatedRow, StoredBar, newest_bars,
 };
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};

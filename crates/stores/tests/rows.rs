@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use stores::clickhouse::{Layout, rows};
 use stores::price::rfc3339;
-use stores::{ClickHouse, FencedTable, newest_bars};
+use stores::{ClickHouse, FencedTable, StoredBar, newest_bars};
 
 const CASES: u32 = 12;
 const ROWS: std::ops::Range<usize> = 1..60;
@@ -512,10 +512,9 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
             start: window.end(),
             ..window
         };
-        let windows = [window, later];
-        let of = (tick.tenant_id, tick.instrument_id);
-        let stored = newest_bars(clickhouse, "bars_latest", of, &windows).await.unwrap();
-        let found: Vec<_> = stored.iter().map(|stored| stored.bar(of.0, of.1)).collect();
+        let keys = [window, later].map(|window| (tick.tenant_id, tick.instrument_id, window));
+        let stored = newest_bars(clickhouse, "bars_latest", &keys).await.unwrap();
+        let found: Vec<_> = stored.iter().map(StoredBar::bar).collect();
         assert_eq!(found, [Some(bar(9, true))]);
         clickhouse.exec("OPTIMIZE TABLE market_data.bars FINAL").await.unwrap();
         let position = table.read_back("views", 1).await.unwrap().unwrap();

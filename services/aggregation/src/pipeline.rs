@@ -25,6 +25,8 @@ use crate::stages::outbox::{OutputTopics, Shared};
 use crate::stages::restate::{self, RestateHandler};
 use crate::view::Views;
 
+/// The newest version of each bar.
+const BARS_VIEW: &str = "bars_latest";
 /// The shortest bar lasts a minute: it may wait for company, in and out.
 const WAIT: Duration = Duration::from_millis(20);
 /// Late ticks wait for the table anyway.
@@ -43,7 +45,7 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
         views: Arc::clone(&views),
         stored: Stored {
             clickhouse: context.clients.clickhouse()?,
-            view: names.table("bars_latest"),
+            view: names.table(BARS_VIEW),
         },
         rules: settings.rules,
     };
@@ -78,11 +80,11 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
 fn restate(context: &mut Context<AggregationSettings>) -> Result<Arc<RestateTotals>, StartError> {
     let names = context.names.clone();
     let settings = context.own.restate.clone();
-    let table = names.table(Table::EnrichedTicks.base_name());
+    let tables = (names.table(Table::EnrichedTicks.base_name()), names.table(BARS_VIEW));
     let history = History::new(
         context.clients.clickhouse()?,
         names.enriched.clone(),
-        table,
+        tables,
         settings.limits,
         settings.products,
     );

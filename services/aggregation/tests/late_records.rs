@@ -266,7 +266,7 @@ fn records_that_no_service_wrote_stop_nothing_and_make_no_wrong_bar() {
         (
             LateTick {
                 enriched_offset: 7,
-                ..real(0)
+                ..real(6)
             },
             "foreign_origin",
         ),
@@ -413,4 +413,66 @@ fn windows_that_have_lost_rows_keep_their_bars_and_are_counted_and_named() {
         })
         .collect();
     assert_eq!(named, BTreeSet::from(['A', 'B', 'D']), "{log}");
+}
+
+/// Rows of the time of every window have expired: what the table of bars holds tells which have lost some.
+#[test]
+fn archives_have_their_bars_though_older_rows_have_expired() {
+    const DAY: i64 = 86_400;
+    let rows: Vec<Row> = [
+        ("LOST", -10 * DAY, 0),
+        ("OLDEST", 0, DAY),
+        ("LOST", -10 * DAY, DAY),
+        ("ARCHIVE", -1_000 * DAY, DAY),
+        ("KEPT", -2 * DAY, DAY),
+        ("KEPT", -2 * DAY + 1, DAY),
+        // Its window had not closed before the oldest row that is left: nobody can know.
+        ("RECENT", DAY, DAY),
+    ]
+    .into_iter()
+    .map(|(instrument, second, appended)| Row {
+        appended_at: MIDNIGHT + appended * SECOND,
+        ..Row::trade(instrument, MIDNIGHT + second * SECOND)
+    })
+    .collect();
+    let stage = Stage::new(rows.len());
+    let Setup {
+        table,
+        clickhouse,
+        runtime,
+        ..
+    } = &stage.setup;
+    runtime.block_on(async {
+        insert(table, 0, 0, &rows[..1]).await;
+        insert(table, 0, 1, &rows[1..]).await;
+        // The bars that were made while every row was there.
+        let stored = [(0, "LOST"), (4, "KEPT")].map(|(offset, instrument)| {
+            let start = rows[offset].window(Interval::OneMinute).start;
+            let (time, appended) = (rows[offset].event_time, rows[offset].appended_at);
+            format!(
+                "('acme', '{instrument}', '1m', fromUnixTimestamp64Micro({start}), fromUnixTimestamp64Micro({}), 'ICE', \
+                 '0.00000001', '0.00000001', '0.00000001', '0.00000001', '0.00000001', '0.0000000000000001', '0.00000001', 1, \
+                 fromUnixTimestamp64Micro({time}), 'feed.a', 0, 0, 0, fromUnixTimestamp64Micro({time}), 'feed.a', 0, 0, 0, 1, true, {}, \
+                 fromUnixTimestamp64Micro({appended}), 0, {offset}, now64(6))",
+                start + 60 * SECOND,
+                offset * 2 + 1
+            )
+        });
+        let insert = format!("INSERT INTO market_data.bars VALUES {}", stored.join(", "));
+        clickhouse.exec(&insert).await.unwrap();
+        let expire = "ALTER TABLE market_data.enriched_ticks DELETE WHERE src_offset < 1 SETTINGS mutations_sync = 2";
+        clickhouse.exec(expire).await.unwrap();
+    });
+    for offset in [2, 3, 5, 6] {
+        stage.late(&late_of(&rows[offset], offset as i64, MINUTE));
+    }
+    let (bars, letters) = stage.run();
+    assert_eq!(letters, Letters::new());
+    let bar = |offset: usize, ticks: i64| {
+        let start = rows[offset].window(Interval::OneMinute).start;
+        let key = (rows[offset].instrument_id.to_owned(), "1m", start);
+        (key, BTreeSet::from([(offset as i64, true, ticks)]))
+    };
+    assert_eq!(bars, Bars::from([bar(3, 1), bar(5, 2)]));
+    assert_eq!(stage.totals.counts(), [2, 2, 0]);
 }

@@ -11,6 +11,8 @@ use crate::StoreError;
 /// A bar's row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StoredBar {
+    tenant_id: String,
+    instrument_id: String,
     interval: String,
     window_start: Micros,
     market: String,
@@ -32,12 +34,12 @@ pub struct StoredBar {
 }
 
 impl StoredBar {
-    /// The bar, of the instrument that was asked for; `None` where a value is no value of a bar. The table keeps no sequences.
-    pub fn bar<'a>(&'a self, tenant_id: &'a str, instrument_id: &'a str) -> Option<Bar<'a>> {
+    /// The bar; `None` where a value is no value of a bar. The table keeps no sequences.
+    pub fn bar(&self) -> Option<Bar<'_>> {
         let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
         Some(Bar {
-            tenant_id,
-            instrument_id,
+            tenant_id: &self.tenant_id,
+            instrument_id: &self.instrument_id,
             market: &self.market,
             window: Window {
                 interval: Interval::from_name(&self.interval)?,
@@ -73,42 +75,49 @@ fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<
     }
 }
 
-/// The newest versions of these bars of one instrument, in no order, from this view; bars that the table does not have are left out.
+/// A bar by its tenant, instrument and window.
+pub type BarKey<'a> = (&'a str, &'a str, Window);
+
+/// The newest versions of these bars, in no order, from this view; bars that the table does not have are left out.
 ///
 /// # Errors
 /// As the server says.
 pub async fn newest_bars(
     clickhouse: &ClickHouse,
     view: &str,
-    (tenant_id, instrument_id): (&str, &str),
-    windows: &[Window],
+    keys: &[BarKey<'_>],
 ) -> Result<Vec<StoredBar>, StoreError> {
-    if windows.is_empty() {
+    if keys.is_empty() {
         return Ok(Vec::new());
     }
     let micros = |column: &str| format!("toUnixTimestamp64Micro({column}) AS {column}");
-    let windows: Vec<String> = windows
+    let keys: Vec<String> = keys
         .iter()
-        .map(|window| format!("({}, {})", literal(window.interval.name()), window.start))
+        .map(|(tenant, instrument, window)| {
+            let (tenant, instrument) = (literal(tenant), literal(instrument));
+            format!(
+                "({tenant}, {instrument}, {}, {})",
+                literal(window.interval.name()),
+                window.start
+            )
+        })
         .collect();
     let sql = format!(
-        "SELECT toString(interval) AS interval, {window_start}, toString(market) AS market, reinterpretAsInt64(open) AS open, \
+        "SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, toString(interval) AS interval, {window_start}, toString(market) AS market, reinterpretAsInt64(open) AS open, \
          reinterpretAsInt64(high) AS high, reinterpretAsInt64(low) AS low, reinterpretAsInt64(close) AS close, \
          toString(reinterpretAsInt128(volume)) AS volume, toString(reinterpretAsInt128(turnover)) AS turnover, \
          if(isNull(vwap), NULL, reinterpretAsInt64(assumeNotNull(vwap))) AS vwap, trade_count, {open_time}, \
          (toString(first_feed), first_partition, first_offset, first_index) AS first, {close_time}, \
          (toString(last_feed), last_partition, last_offset, last_index) AS last, revision, version, {last_appended_at} \
-         FROM {database}.{view} WHERE tenant_id = {tenant} AND instrument_id = {instrument} \
-         AND (toString(interval), toUnixTimestamp64Micro(window_start)) IN ({windows}) \
+         FROM {database}.{view} \
+         WHERE (tenant_id, instrument_id, interval, toUnixTimestamp64Micro(window_start)) IN ({keys}) \
          SETTINGS prefer_column_name_to_alias = 1, output_format_json_named_tuples_as_objects = 0",
         window_start = micros("window_start"),
         open_time = micros("open_time"),
         close_time = micros("close_time"),
         last_appended_at = micros("last_appended_at"),
         database = clickhouse.database(),
-        tenant = literal(tenant_id),
-        instrument = literal(instrument_id),
-        windows = windows.join(", "),
+        keys = keys.join(", "),
     );
     clickhouse.rows("read bars", &sql).await
 }

@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover};
+use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover, Window};
 use serde::Deserialize;
 
+use super::bars::{BarKey, StoredBar, newest_bars};
 use super::history_known::{CLOCK_SKEW, Known};
 use super::{ClickHouse, fetch, literal};
 use crate::{Store, StoreError};
@@ -147,17 +148,18 @@ pub struct History {
     pub(super) clickhouse: ClickHouse,
     pub(super) topic: String,
     pub(super) table: String,
+    bars: String,
     pub(super) known: Arc<Mutex<BTreeMap<i32, Known>>>,
     limits: HistoryLimits,
     products: Vec<ProductClose>,
 }
 
 impl History {
-    /// The table with this name, which is written from this topic.
+    /// The table with this name, which is written from this topic, and the view of the bars.
     pub fn new(
         clickhouse: ClickHouse,
         topic: String,
-        table: String,
+        (table, bars): (String, String),
         limits: HistoryLimits,
         products: Vec<ProductClose>,
     ) -> History {
@@ -165,6 +167,7 @@ impl History {
             clickhouse,
             topic,
             table,
+            bars,
             known: Arc::default(),
             limits,
             products,
@@ -174,6 +177,24 @@ impl History {
     /// The topic that the table is written from.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// Whether every row that is left came after the close of this window, whatever its product.
+    pub fn is_before(&self, window: Window, oldest: &Oldest) -> bool {
+        let longest = self.delays().last().copied().unwrap_or(0);
+        window.end().saturating_add(longest) <= oldest.appended_at
+    }
+
+    /// The bars that the table of bars has of these windows.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn stored(&self, windows: &[AskedWindow]) -> Result<Vec<StoredBar>, StoreError> {
+        let keys: Vec<BarKey<'_>> = windows
+            .iter()
+            .map(|asked| (&*asked.tenant_id, &*asked.instrument_id, asked.window))
+            .collect();
+        newest_bars(&self.clickhouse, &self.bars, &keys).await
     }
 
     /// The bars of these windows. `oldest` is the partition's oldest row; `now` the wall clock.

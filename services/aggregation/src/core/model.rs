@@ -105,6 +105,11 @@ fn a_bar_of_a_window_whose_rows_have_expired_is_noticed() {
 }
 
 #[test]
+fn a_window_whose_stored_bar_is_not_made_again_is_noticed() {
+    assert!(is_noticed(Mutation::StoredNotCompared));
+}
+
+#[test]
 fn rows_that_expire_during_a_statement_are_noticed() {
     assert!(is_noticed(Mutation::OldestOfBefore));
 }

@@ -31,6 +31,10 @@ const FIRST_RETRY: Micros = 500_000;
 const LONGEST_RETRY: Micros = 10_000_000;
 /// How far ahead of its append time an event may be (day-ahead prices): older rows hold no later events.
 const LONGEST_AHEAD: Micros = 9 * 86_400_000_000;
+/// So long the table may be behind a statement before its offsets are compared with the log.
+const LONG_BEHIND: Micros = 5_000_000;
+/// An offset so far beyond the end that was known last is compared with the log at once.
+const LEAP: i64 = 1_000;
 /// Records that wait take no more than this, whatever their ids are.
 const MOST_BYTES: usize = 32 << 20;
 /// Event times that the table can hold: the years 1900 to 2299.
@@ -79,6 +83,8 @@ struct Batch {
     refused: BTreeSet<i64>,
     /// So many of them are done.
     done: usize,
+    /// Since when the table has been behind, or its offsets were compared with the log.
+    behind_since: Option<Micros>,
     /// The late topic's offset after the batch.
     position: i64,
 }
@@ -214,6 +220,7 @@ impl Restater {
                 records,
                 refused: BTreeSet::new(),
                 done: 0,
+                behind_since: None,
                 position,
             });
         } else {
@@ -230,11 +237,39 @@ impl Restater {
         batch.refused.insert(record.offset).then(|| Arc::clone(record))
     }
 
+    /// Whether the table has been behind for so long that the batch may ask for offsets which do not exist.
+    pub fn needs_end(&self, now: Micros) -> bool {
+        let since = self.batch.as_ref().and_then(|batch| batch.behind_since);
+        since.is_some_and(|since| now - since >= LONG_BEHIND)
+    }
+
+    /// The enriched partition ends here. Windows that ask for more get the bar of the rows that are there. Answers the records
+    /// that asked for it.
+    pub fn ends_at(&mut self, end: i64, now: Micros) -> Vec<Arc<KeptMessage>> {
+        let Some(batch) = &mut self.batch else {
+            return Vec::new();
+        };
+        batch.behind_since = Some(now);
+        let beyond = batch.windows.iter_mut().zip(&batch.records);
+        let beyond = beyond.filter(|(asked, _)| asked.version.last_offset >= end);
+        beyond
+            .filter_map(|(asked, record)| {
+                asked.version.last_offset = end - 1;
+                batch.refused.insert(record.offset).then(|| Arc::clone(record))
+            })
+            .collect()
+    }
+
     /// What became of the statement under way.
     pub fn answered(&mut self, answer: Answer, now: Micros) {
         self.is_running = false;
         match answer {
-            Answer::Behind => self.retry_at = now + BEHIND_WAIT,
+            Answer::Behind => {
+                self.retry_at = now + BEHIND_WAIT;
+                if let Some(batch) = &mut self.batch {
+                    batch.behind_since.get_or_insert(now);
+                }
+            }
             Answer::Sent(ticket) => {
                 self.retry_wait = FIRST_RETRY;
                 let piece = self.piece;
@@ -279,8 +314,9 @@ fn intervals(bits: u8) -> impl Iterator<Item = Interval> {
         .filter(move |interval| bits >> interval.index() & 1 == 1)
 }
 
-/// Why no service of this pipeline wrote this late tick: code and reason. `next_enriched` is the end of the partition that
-/// its offset belongs to; the broker is asked only by an offset that is not known to be there.
+/// Why no service of this pipeline wrote this late tick: code and reason. `next_enriched` is an end that the partition of its
+/// offset had; the broker is asked only by a leap beyond it, since it answers behind the fetch that is under way. What lies
+/// closer to the end and is not there is found out by [`Restater::needs_end`].
 ///
 /// # Errors
 /// As the broker says.
@@ -302,10 +338,12 @@ pub fn flaw<E>(
         return Ok(Some((TIME_OUT_OF_RANGE, reason)));
     }
     let offset = late.enriched_offset;
-    if offset >= *next_enriched {
+    let mut is_foreign = offset < 0;
+    if offset >= next_enriched.saturating_add(LEAP) {
         *next_enriched = ask_end()?;
+        is_foreign = offset >= *next_enriched;
     }
-    Ok((!(0..*next_enriched).contains(&offset)).then(|| {
+    Ok(is_foreign.then(|| {
         let reason = format!(
             "it names the enriched offset {offset}, and that partition ends at {next_enriched}; {FOREIGN_REMEDY}"
         );

@@ -217,21 +217,46 @@ fn what_no_service_writes_is_refused_and_the_broker_is_asked_seldom() {
         let flaw = flaw(late, &rules, &mut next_enriched, ask).unwrap_or_default();
         flaw.map_or("", |(code, _)| code)
     };
-    assert_eq!(code(&late("a", 9, 0, 0b1, 0), 20), "");
-    for offset in 10..20 {
+    // Close to the end that is known, nobody is asked.
+    for offset in [0, 9, 999] {
         assert_eq!(code(&late("a", offset, 0, 0b1, 0), 0), "");
     }
+    assert_eq!(asked.get(), 0);
+    assert_eq!(code(&late("a", 1_000, 0, 0b1, 0), 2_000), "");
+    for offset in 1_001..3_000 {
+        assert_eq!(code(&late("a", offset, 0, 0b1, 0), 0), "");
+    }
+    assert_eq!(asked.get(), 1);
     assert_eq!(code(&late("a", -1, 0, 0b1, 0), 20), FOREIGN_ORIGIN);
     assert_eq!(code(&late("a", 9, 0, 0, 0), 20), NO_INTERVAL);
     assert_eq!(code(&late("a", 9, 0, 0b10, 0), 20), NO_INTERVAL, "5m is not made");
     for time in [i64::MIN, TABLE_TIMES.start - 1, TABLE_TIMES.end, i64::MAX] {
         assert_eq!(code(&late("a", 9, time, 0b1, 0), 20), TIME_OUT_OF_RANGE);
     }
-    for offset in [20, 1 << 60, i64::MAX] {
-        assert_eq!(code(&late("a", offset, 0, 0b1, 0), 20), FOREIGN_ORIGIN);
+    for offset in [3_000, 1 << 60, i64::MAX] {
+        assert_eq!(code(&late("a", offset, 0, 0b1, 0), 2_000), FOREIGN_ORIGIN);
     }
-    assert_eq!(code(&late("a", 20, 0, 0b1, 0), 21), "", "it has grown");
-    assert_eq!(asked.get(), 5);
+    assert_eq!(code(&late("a", 3_000, 0, 0b1, 0), 3_001), "", "it has grown");
+}
+
+#[test]
+fn offsets_that_do_not_exist_are_found_out_when_the_table_is_long_behind() {
+    let mut restater = Restater::new(RULES);
+    take(&mut restater, 0, &late("a", 50, 0, 0b1, 0), 0);
+    take(&mut restater, 1, &late("b", 9, 0, 0b1, 0), 0);
+    assert_eq!(statement(&mut restater, 1_000).len(), 2);
+    restater.answered(Answer::Behind, 1_000);
+    assert!(!restater.needs_end(LONG_BEHIND));
+    statement(&mut restater, LONG_BEHIND);
+    restater.answered(Answer::Behind, 1_000 + LONG_BEHIND);
+    assert!(restater.needs_end(1_000 + LONG_BEHIND));
+    let told = restater.ends_at(20, 1_000 + LONG_BEHIND);
+    assert_eq!(told.iter().map(|record| record.offset).collect::<Vec<_>>(), [0]);
+    assert!(restater.ends_at(20, 1_000 + LONG_BEHIND).is_empty(), "once");
+    assert!(!restater.needs_end(1_000 + LONG_BEHIND));
+    let asked = statement(&mut restater, 2 * LONG_BEHIND);
+    let offsets: Vec<i64> = asked.iter().map(|(_, _, offset, _)| *offset).collect();
+    assert_eq!(offsets, [19, 9]);
 }
 
 #[test]

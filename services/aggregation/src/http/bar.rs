@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::{Bar, BarVersion, Decimal, Micros, Window};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use stores::{ClickHouse, newest_bars};
+use stores::{BarKey, ClickHouse, StoredBar, newest_bars};
 
 use crate::core::window_state::Held;
 
@@ -79,13 +79,12 @@ pub struct Stored {
 impl Stored {
     /// Puts in the figures that memory does not have. Without an answer of ClickHouse the notes stay.
     pub(super) async fn fill(&self, tenant_id: &str, instrument_id: &str, bars: &mut [(Window, Shape)]) {
-        let without: Vec<Window> = bars
+        let without: Vec<BarKey<'_>> = bars
             .iter()
             .filter(|(_, shape)| matches!(shape, Shape::InTable { .. }))
-            .map(|(window, _)| *window)
+            .map(|(window, _)| (tenant_id, instrument_id, *window))
             .collect();
-        let of = (tenant_id, instrument_id);
-        let asked = newest_bars(&self.clickhouse, &self.view, of, &without);
+        let asked = newest_bars(&self.clickhouse, &self.view, &without);
         let stored = match tokio::time::timeout(ANSWER_WITHIN, asked).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
@@ -94,7 +93,7 @@ impl Stored {
             }
             Err(_) => return,
         };
-        let found = stored.iter().filter_map(|stored| stored.bar(tenant_id, instrument_id));
+        let found = stored.iter().filter_map(StoredBar::bar);
         let mut found: BTreeMap<Window, Shape> = found
             .map(|bar| (bar.window, Shape::Figures(Box::new(BarBody::of(&bar, IN_TABLE)))))
             .collect();

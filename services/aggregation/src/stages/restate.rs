@@ -15,7 +15,7 @@ use codec::Record;
 use domain::{AskedWindow, Classified, ErrorClass, LateTick, Micros};
 use stores::History;
 use stream::positions::check_range;
-use stream::{Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket};
+use stream::{FOREIGN_ORIGIN, Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket};
 use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};
@@ -139,10 +139,21 @@ impl RestateHandler {
                     _ => Answer::Failed,
                 }
             }
-            Found::Rows { rows, oldest, took } => {
+            Found::Rows {
+                rows,
+                oldest,
+                kept,
+                took,
+            } => {
                 let now = io.now();
                 let mut outbox = Outbox::new(io, &mut self.shared, done.partition.number);
-                let sent = send(&mut outbox, &done.partition, (&done.asked, &rows), oldest.as_ref(), now);
+                let sent = send(
+                    &mut outbox,
+                    &done.partition,
+                    (&done.asked, &rows),
+                    (oldest.as_ref(), &kept),
+                    now,
+                );
                 outbox.finish()?;
                 self.refuse(io, &done.partition, &done.asked, &sent.without_row)?;
                 self.meters.statement(&sent.restated, took);
@@ -151,6 +162,15 @@ impl RestateHandler {
         };
         if let Some(lane) = self.lanes.get_mut(&done.partition) {
             lane.restater.answered(answer, io.now());
+            if lane.restater.needs_end(io.now()) {
+                let (_, end) = io.log_range(&lane.enriched)?;
+                for record in lane.restater.ends_at(end, io.now()) {
+                    let reason = format!(
+                        "it names an enriched offset that does not exist: that partition ends at {end}; {FOREIGN_REMEDY}"
+                    );
+                    dead_letter(io, &record.message(), (FOREIGN_ORIGIN, &reason))?;
+                }
+            }
         }
         Ok(())
     }

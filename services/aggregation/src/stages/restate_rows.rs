@@ -1,14 +1,15 @@
 //! What ClickHouse finds for the windows of a statement, and what is said of windows that get no bar.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use domain::{AskedWindow, Micros};
-use stores::{History, Oldest, RestatedRow, StoreError};
+use domain::{AskedWindow, Bar, BarVersion, Micros};
+use stores::{BarKey, History, Oldest, RestatedRow, StoreError, StoredBar};
 use stream::Partition;
 use stream::status::wall_clock;
 
 use super::outbox::Outbox;
-use crate::core::found::{Fate, ask_again, fate};
+use crate::core::found::{Fate, Kept, ask_again, fate, kept};
 use crate::core::window_state::Shown;
 use crate::metrics::Restated;
 
@@ -22,6 +23,8 @@ pub enum Found {
         rows: Vec<RestatedRow>,
         /// The partition's oldest row, as of after the statement.
         oldest: Option<Oldest>,
+        /// What the table of bars says of windows of whose time rows have expired.
+        kept: BTreeMap<usize, Kept>,
         /// Time of the statement.
         took: Duration,
     },
@@ -53,7 +56,13 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
         // Asked again: what the statement has read was there, unless rows have expired until now.
         let oldest = history.oldest(partition).await?;
         if !ask_again(fates(asked, &rows, oldest.as_ref()), oldest.as_ref(), is_second) {
-            return Ok(Found::Rows { rows, oldest, took });
+            let kept = ask_kept(history, partition, (asked, &rows), oldest.as_ref()).await?;
+            return Ok(Found::Rows {
+                rows,
+                oldest,
+                kept,
+                took,
+            });
         }
         is_second = true;
         history.forget(partition);
@@ -61,14 +70,95 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
 }
 
 fn fates(asked: &[AskedWindow], rows: &[RestatedRow], oldest: Option<&Oldest>) -> Vec<Fate> {
-    let mut last_offsets = vec![None; asked.len()];
+    let of_windows = asked.iter().zip(of_windows(asked, rows));
+    of_windows
+        .map(|(asked, row)| fate(asked, row.map(|row| row.last_offset), oldest, None))
+        .collect()
+}
+
+/// The row of each window.
+fn of_windows<'r>(asked: &[AskedWindow], rows: &'r [RestatedRow]) -> Vec<Option<&'r RestatedRow>> {
+    let mut of_windows = vec![None; asked.len()];
     for row in rows {
-        if let Some(last_offset) = last_offsets.get_mut(row.number) {
-            *last_offset = Some(row.last_offset);
+        if let Some(place) = of_windows.get_mut(row.number) {
+            *place = Some(row);
         }
     }
-    let of_windows = asked.iter().zip(last_offsets);
-    of_windows.map(|(asked, last)| fate(asked, last, oldest)).collect()
+    of_windows
+}
+
+/// Of windows of whose time rows have expired, the stored bars are made again.
+async fn ask_kept(
+    history: &History,
+    partition: i32,
+    (asked, rows): (&[AskedWindow], &[RestatedRow]),
+    oldest: Option<&Oldest>,
+) -> Result<BTreeMap<usize, Kept>, StoreError> {
+    let Some(oldest) = oldest else {
+        return Ok(BTreeMap::new());
+    };
+    let with_rows = asked.iter().zip(of_windows(asked, rows)).enumerate();
+    let (numbers, suspects): (Vec<usize>, Vec<AskedWindow>) = with_rows
+        .filter(|(_, (asked, row))| {
+            let last_offset = row.map(|row| row.last_offset);
+            fate(asked, last_offset, Some(oldest), None) == Fate::Expired
+                && fate(asked, last_offset, Some(oldest), Some(Kept::Whole)) == Fate::Bar
+                && history.is_before(asked.window, oldest)
+        })
+        .map(|(number, (asked, _))| (number, asked.clone()))
+        .unzip();
+    let stored = history.stored(&suspects).await?;
+    let Some(stored) = stored.iter().map(StoredBar::bar).collect::<Option<Vec<_>>>() else {
+        return Ok(BTreeMap::new());
+    };
+    let stored: BTreeMap<BarKey<'_>, Bar<'_>> = stored.into_iter().map(|bar| (key(&bar), bar)).collect();
+    let as_stored = suspects.iter().filter_map(|asked| {
+        let version = stored
+            .get(&(&*asked.tenant_id, &*asked.instrument_id, asked.window))?
+            .version;
+        Some(AskedWindow {
+            version,
+            ..asked.clone()
+        })
+    });
+    let as_stored: Vec<AskedWindow> = as_stored.collect();
+    let again = if as_stored.is_empty() {
+        Vec::new()
+    } else {
+        history.restate(partition, &as_stored, oldest, wall_clock()).await?
+    };
+    let again: BTreeMap<BarKey<'_>, Bar<'_>> = again
+        .iter()
+        .filter_map(|row| like_stored(row, as_stored.get(row.number)?))
+        .map(|bar| (key(&bar), bar))
+        .collect();
+    let all = numbers.into_iter().zip(&suspects);
+    Ok(all
+        .filter_map(|(number, asked)| {
+            let key = (&*asked.tenant_id, &*asked.instrument_id, asked.window);
+            let stored = stored.get(&key).map(|bar| (bar.version, bar));
+            Some((number, kept(asked.version, stored, again.get(&key))?))
+        })
+        .collect())
+}
+
+fn key<'a>(bar: &Bar<'a>) -> BarKey<'a> {
+    (bar.tenant_id, bar.instrument_id, bar.window)
+}
+
+/// The bar of a row with what the table of bars keeps of it; whether it had closed is not asked.
+fn like_stored<'a>(row: &'a RestatedRow, asked: &'a AskedWindow) -> Option<Bar<'a>> {
+    let bar = row.bar(asked, wall_clock())?;
+    let version = BarVersion {
+        closed: asked.version.closed,
+        ..bar.version
+    };
+    Some(Bar {
+        open_sequence: None,
+        close_sequence: None,
+        version,
+        ..bar
+    })
 }
 
 /// What became of the windows of a statement.
@@ -85,19 +175,15 @@ pub fn send(
     outbox: &mut Outbox<'_, '_>,
     partition: &Partition,
     (asked, rows): (&[AskedWindow], &[RestatedRow]),
-    oldest: Option<&Oldest>,
+    (oldest, kept): (Option<&Oldest>, &BTreeMap<usize, Kept>),
     now: Micros,
 ) -> Sent {
     let mut sent = Sent::default();
-    let mut of_window: Vec<Option<&RestatedRow>> = vec![None; asked.len()];
-    for row in rows {
-        if let Some(place) = of_window.get_mut(row.number) {
-            *place = Some(row);
-        }
-    }
-    for (number, (asked, row)) in asked.iter().zip(of_window).enumerate() {
-        match fate(asked, row.map(|row| row.last_offset), oldest) {
+    for (number, (asked, row)) in asked.iter().zip(of_windows(asked, rows)).enumerate() {
+        let last_offset = row.map(|row| row.last_offset);
+        match fate(asked, last_offset, oldest, kept.get(&number).copied()) {
             Fate::Bar => {}
+            Fate::Superseded => continue,
             Fate::Expired => {
                 sent.restated.expired += 1;
                 name_expired(partition, asked, oldest);

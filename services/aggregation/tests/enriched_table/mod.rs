@@ -82,7 +82,7 @@ pub fn limited(clickhouse: &ClickHouse, limits: HistoryLimits) -> History {
     History::new(
         clickhouse.clone(),
         TOPIC.to_owned(),
-        "enriched_ticks".to_owned(),
+        ("enriched_ticks".to_owned(), "bars_latest".to_owned()),
         limits,
         products(),
     )

@@ -84,6 +84,22 @@ impl Rows {
         bars
     }
 
+    /// The first offset of which a bar is not stored, or the end.
+    pub fn stored_through(&self, bars: &[OwnedBar]) -> i64 {
+        let mut newest: BTreeMap<BarKey, i64> = BTreeMap::new();
+        for bar in bars {
+            let last = newest.entry(bar.key()).or_default();
+            *last = bar.version.last_offset.max(*last);
+        }
+        let of_bars = self.by_bar();
+        let waiting = of_bars.iter().flat_map(|(key, rows)| {
+            let stored = newest.get(key).copied();
+            let offsets = rows.0.iter().map(|row| row.tick.offset);
+            offsets.filter(move |offset| stored.is_none_or(|stored| stored < *offset))
+        });
+        waiting.min().unwrap_or(i64::MAX)
+    }
+
     /// The clock at the end, and whether the bar has closed by it.
     pub fn is_closed(&self, key: &BarKey) -> bool {
         let clock = self.0.last().map_or(Micros::MIN, |row| row.clock);

@@ -14,7 +14,7 @@ use stream::{KeptMessage, Partition, Ticket};
 use super::fixtures::{OwnedBar, RULES, Random};
 use super::oracle::Rows;
 use super::world::{Broker, Mutation};
-use crate::core::found::{Fate, ask_again, fate};
+use crate::core::found::{Fate, Kept, ask_again, fate, kept};
 use crate::core::restate::{Answer, RestateRules};
 
 /// A record of the late topic.
@@ -109,7 +109,7 @@ impl Restater {
             let Some(record) = scene.broker.late.get(self.next) else {
                 break;
             };
-            self.core.take(kept(self.next), &record.tick(), scene.now);
+            self.core.take(message(self.next), &record.tick(), scene.now);
             self.next += 1;
         }
         if scene.mutation == Mutation::LateCommittedEarly {
@@ -156,7 +156,7 @@ impl Restater {
                     _ => table.oldest(scene.rows),
                 };
                 let of_windows = asked.iter().zip(&bars);
-                let fates = of_windows.map(|(asked, bar)| told(mutation, asked, bar, oldest.as_ref()));
+                let fates = of_windows.map(|(asked, bar)| told(mutation, asked, bar, oldest.as_ref(), None));
                 let is_last = is_second || mutation == Mutation::AskedOnce;
                 if !ask_again(fates, oldest.as_ref(), is_last) {
                     return self.send(scene, asked, bars, oldest.as_ref());
@@ -176,7 +176,8 @@ impl Restater {
         oldest: Option<&Oldest>,
     ) {
         for (asked, bar) in asked.into_iter().zip(bars) {
-            let fate = told(scene.mutation, &asked, &bar, oldest);
+            let kept = kept_of(scene, &asked, &bar, oldest);
+            let fate = told(scene.mutation, &asked, &bar, oldest, kept);
             let key = (
                 asked.instrument_id.as_ref().to_owned(),
                 asked.window.interval,
@@ -189,7 +190,7 @@ impl Restater {
                 }
                 self.in_flight.push_back((self.acks.issue(), bar));
             }
-            if fate != Fate::Bar {
+            if !matches!(fate, Fate::Bar | Fate::Superseded) {
                 scene.broker.not_restated.insert(key);
             }
         }
@@ -222,7 +223,7 @@ impl Restater {
 }
 
 /// A record of the late topic as it is kept to be dead-lettered, which this model does not do.
-fn kept(offset: usize) -> KeptMessage {
+fn message(offset: usize) -> KeptMessage {
     KeptMessage {
         source: Partition {
             topic: "late".into(),
@@ -237,9 +238,44 @@ fn kept(offset: usize) -> KeptMessage {
 }
 
 /// The fate of a window, by the rule or by the mutation.
-fn told(mutation: Mutation, asked: &AskedWindow, bar: &Option<OwnedBar>, oldest: Option<&Oldest>) -> Fate {
+/// What the stage asks of the table of bars, where rows of the window's time have expired.
+fn kept_of(scene: &Scene<'_>, asked: &AskedWindow, bar: &Option<OwnedBar>, oldest: Option<&Oldest>) -> Option<Kept> {
     let last_offset = bar.as_ref().map(|bar| bar.version.last_offset);
-    match (fate(asked, last_offset, oldest), mutation) {
+    let longest = RULES.at_once.close_after.max(RULES.after_interval.close_after);
+    let is_before = oldest.is_some_and(|oldest| asked.window.end() + longest <= oldest.appended_at);
+    if !is_before || fate(asked, last_offset, oldest, Some(Kept::Whole)) != Fate::Bar {
+        return None;
+    }
+    let of_window = |bar: &&OwnedBar| *bar.instrument_id == *asked.instrument_id && bar.window == asked.window;
+    let stored = scene.broker.bars.iter().filter(of_window).max_by_key(|bar| bar.version);
+    let again = stored.and_then(|stored| {
+        let as_stored = AskedWindow {
+            version: stored.version,
+            ..asked.clone()
+        };
+        let mut bar = scene
+            .broker
+            .table
+            .restate(scene.rows, &[as_stored], scene.mutation)
+            .pop()??;
+        bar.version.closed = stored.version.closed;
+        Some(bar)
+    });
+    match scene.mutation {
+        Mutation::StoredNotCompared => Some(Kept::Whole),
+        _ => kept(asked.version, stored.map(|bar| (bar.version, bar)), again.as_ref()),
+    }
+}
+
+fn told(
+    mutation: Mutation,
+    asked: &AskedWindow,
+    bar: &Option<OwnedBar>,
+    oldest: Option<&Oldest>,
+    kept: Option<Kept>,
+) -> Fate {
+    let last_offset = bar.as_ref().map(|bar| bar.version.last_offset);
+    match (fate(asked, last_offset, oldest, kept), mutation) {
         (Fate::Expired, Mutation::ExpiryNotSeen) | (Fate::Missing, Mutation::LastRowNotCompared) => Fate::Bar,
         (fate, _) => fate,
     }

@@ -90,13 +90,29 @@ impl Table {
         self.next = position.unwrap_or(log_start);
     }
 
-    /// Rows are gone, or are about to be written again.
-    pub fn lose(&mut self, loss: Loss, rows: &Rows, log_start: i64, (random, mutation): (&mut Random, Mutation)) {
+    /// Rows are gone, or are about to be written again. Rows below `stored` have their bars: no other is gone for good, since
+    /// bars are stored within minutes and rows expire within a year.
+    pub fn lose(
+        &mut self,
+        loss: Loss,
+        rows: &Rows,
+        (log_start, stored): (i64, i64),
+        (random, mutation): (&mut Random, Mutation),
+    ) {
         let Some(one) = self.held.keys().nth(random.below(self.held.len())).copied() else {
             return;
         };
+        let gone_below = match loss {
+            Loss::Dropped | Loss::DroppedUnderTheWriter => self.next,
+            Loss::DroppedWithItsFloors => log_start,
+            Loss::Expiry | Loss::EndWrittenAgain | Loss::MiddleWrittenAgain => 0,
+        };
+        if stored < gone_below {
+            return;
+        }
         match loss {
             Loss::Expiry => {
+                let one = one.min(stored);
                 // Floors are stored far more often than rows expire.
                 self.floor = self.floor.max(Some(one));
                 self.held = self.held.split_off(&one);

@@ -44,6 +44,8 @@ pub enum Mutation {
     TableNotAwaited,
     /// The second stage commits before its bars are acknowledged.
     LateCommittedEarly,
+    /// It takes rows that are left for all of a window, whatever bar is stored.
+    StoredNotCompared,
     /// It takes a bar from rows of which older ones may have expired.
     ExpiryNotSeen,
     /// It looks for the oldest row only before the statement.
@@ -429,7 +431,8 @@ impl World {
             5 | 6 => {
                 if let Some(loss) = self.loss.take() {
                     let with = (&mut self.random, self.mutation);
-                    broker.table.lose(loss, &self.rows, broker.log_start, with);
+                    let from = (broker.log_start, self.rows.stored_through(&broker.bars));
+                    broker.table.lose(loss, &self.rows, from, with);
                 }
             }
             7 => broker.table.put_back(),
