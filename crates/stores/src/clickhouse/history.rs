@@ -2,7 +2,7 @@
 //!
 //! Invariants: one statement computes all windows that it is given, each from the rows of its source partition up to the
 //! offset asked for, so the answer is a function of the log. Sums are exact 256-bit integers; a row counts and is ordered as
-//! aggregation's core has it ([`ORDER_OF_TICKS`], [`History::rows_that_count`]). `revision` counts the rows with which, or
+//! aggregation's core has it ([`ORDER_OF_TICKS`], `History::rows`). `revision` counts the rows with which, or
 //! before which, the largest append time of the partition has reached the window's close.
 //! So is the version: the offset of the last row, and whether the clock had reached the close with it.
 //! Failure: nothing is retried here. Where the row asked for is none of the window, the answer has the offset of the last

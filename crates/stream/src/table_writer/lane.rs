@@ -227,7 +227,7 @@ impl Lane {
         }
     }
 
-    /// The floor to store, where one is due. Messages at the end of the log that became no rows belong to it: whoever waits
+    /// The floor to store, where one is due. Messages at the end of the log that became no rows belong to it: what waits
     /// for the table may wait for their offsets.
     pub fn floor_due(&mut self, now: Micros) -> Option<(Claim, Position)> {
         let Phase::Writing(writing) = &mut self.phase else {

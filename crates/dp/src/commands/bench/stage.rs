@@ -176,7 +176,7 @@ pub fn blocking<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T
     tokio::task::block_in_place(work)
 }
 
-/// Says what is being done, for whoever waits.
+/// Says what is being done, for the person who waits.
 pub fn say(what: &str) {
     eprintln!("» {what}");
 }
