@@ -68,6 +68,9 @@ pub struct CheckRecord {
     pub target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Of worker threads: messages between position and end of log, all partitions together, by worker.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lag: BTreeMap<String, i64>,
     /// RFC 3339; `null` before the first run.
     pub last_check: Option<String>,
 }
@@ -171,6 +174,7 @@ impl Health {
             duration_ms: 0,
             target: check.target.clone(),
             error: Some("not checked yet".to_owned()),
+            lag: BTreeMap::new(),
             last_check: None,
         };
         {
@@ -341,14 +345,14 @@ async fn run(check: &Check) -> CheckRecord {
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         target: check.target.clone(),
         error,
+        lag: BTreeMap::new(),
         last_check: Some(format!("{:.3}", jiff::Timestamp::now())),
     }
 }
 
 fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> CheckRecord {
-    let problems: Vec<String> = workers
-        .iter()
-        .filter(|(_, is_critical)| *is_critical == critical)
+    let of_kind = || workers.iter().filter(|(_, is_critical)| *is_critical == critical);
+    let problems: Vec<String> = of_kind()
         .filter_map(|(status, _)| match status.state() {
             WorkerState::Running => None,
             WorkerState::Joining => Some(format!("{} is joining its group", status.name())),
@@ -357,7 +361,11 @@ fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> Chec
             WorkerState::Stopped => Some(format!("{} has stopped", status.name())),
         })
         .collect();
-    of_process(problems, critical, "threads of this process")
+    let lag = of_kind().map(|(status, _)| (status.name().to_owned(), status.lag().values().sum()));
+    CheckRecord {
+        lag: lag.collect(),
+        ..of_process(problems, critical, "threads of this process")
+    }
 }
 
 /// Partitions that cannot be read on (INV-9). The others go on, so the service is not useless.
@@ -377,6 +385,7 @@ fn of_process(problems: Vec<String>, critical: bool, target: &str) -> CheckRecor
         duration_ms: 0,
         target: target.to_owned(),
         error: Some(problems.join("; ")).filter(|text| !text.is_empty()),
+        lag: BTreeMap::new(),
         last_check: Some(format!("{:.3}", jiff::Timestamp::now())),
     }
 }

@@ -100,12 +100,16 @@ fn ticks_in_any_order_over_a_day_are_in_every_bar_also_after_clickhouse_was_away
     let stack = pipeline.stack();
     stack.kill9(Server::ClickHouse).unwrap();
     publish(&pipeline, 400..800);
-    // Late ticks wait, and the service says that it is not whole, but works.
-    eventually("aggregation is degraded", || {
+    // Late ticks wait, and the service says how many, and that it is not whole, but works.
+    let mut last = String::new();
+    let degraded = eventually("aggregation is degraded", || {
         let (status, body) = pipeline.get(Service::Aggregation, "/health")?;
-        Ok(status == 200 && body.contains("\"degraded\""))
-    })
-    .unwrap();
+        last = body;
+        let health: serde_json::Value = serde_json::from_str(&last)?;
+        let waiting = health["checks"]["writers"]["lag"]["restate"].as_i64();
+        Ok(status == 200 && health["status"] == "degraded" && waiting > Some(0))
+    });
+    assert!(degraded.is_ok(), "{degraded:?}: {last}");
     stack.start(Server::ClickHouse).unwrap();
     stack.wait_ready(Server::ClickHouse, PATIENCE).unwrap();
     every_bar_holds_its_ticks(&pipeline, 800);

@@ -17,6 +17,7 @@ fn record(status: Outcome, critical: bool) -> CheckRecord {
         duration_ms: 1,
         target: "t".into(),
         error: None,
+        lag: BTreeMap::new(),
         last_check: None,
     }
 }
