@@ -68,7 +68,7 @@ pub struct CheckRecord {
     pub target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Of worker threads: messages between position and end of log, all partitions together, by worker.
+    /// Messages that the groups of this service have not committed, by group, as far as the broker has told.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lag: BTreeMap<String, i64>,
     /// RFC 3339; `null` before the first run.
@@ -140,6 +140,7 @@ struct Inner {
     checks: BTreeMap<&'static str, CheckRecord>,
     workers: Vec<(Arc<WorkerStatus>, bool)>,
     breakers: Vec<Arc<Breaker>>,
+    lag: BTreeMap<String, i64>,
 }
 
 /// Sets gauges of a service from what is known of its health.
@@ -213,6 +214,11 @@ impl Health {
             .collect()
     }
 
+    /// What the groups of the service have not committed, by group; empty where it is not known.
+    pub(crate) fn set_lag(&self, lag: BTreeMap<String, i64>) {
+        self.lock().lag = lag;
+    }
+
     /// Sets these gauges before every scrape.
     pub fn add_gauges(&self, gauges: impl Fn(&Report) + Send + Sync + 'static) {
         let mut all = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,7 +254,7 @@ impl Health {
             }
         }
         if !inner.workers.is_empty() {
-            checks.insert("partitions", partitions_record(&inner.workers));
+            checks.insert("partitions", partitions_record(&inner.workers, &inner.lag));
         }
         let worst = |state: &BreakerState| match state {
             BreakerState::Closed => 0,
@@ -351,8 +357,9 @@ async fn run(check: &Check) -> CheckRecord {
 }
 
 fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> CheckRecord {
-    let of_kind = || workers.iter().filter(|(_, is_critical)| *is_critical == critical);
-    let problems: Vec<String> = of_kind()
+    let problems: Vec<String> = workers
+        .iter()
+        .filter(|(_, is_critical)| *is_critical == critical)
         .filter_map(|(status, _)| match status.state() {
             WorkerState::Running => None,
             WorkerState::Joining => Some(format!("{} is joining its group", status.name())),
@@ -361,17 +368,16 @@ fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> Chec
             WorkerState::Stopped => Some(format!("{} has stopped", status.name())),
         })
         .collect();
-    let lag = of_kind().map(|(status, _)| (status.name().to_owned(), status.lag().values().sum()));
-    CheckRecord {
-        lag: lag.collect(),
-        ..of_process(problems, critical, "threads of this process")
-    }
+    of_process(problems, critical, "threads of this process")
 }
 
 /// Partitions that cannot be read on (INV-9). The others go on, so the service is not useless.
-fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord {
+fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)], lag: &BTreeMap<String, i64>) -> CheckRecord {
     let problems = workers.iter().flat_map(|(status, _)| status.blocked().into_values());
-    of_process(problems.collect(), false, "partitions that this process reads")
+    CheckRecord {
+        lag: lag.clone(),
+        ..of_process(problems.collect(), false, "partitions that this process reads")
+    }
 }
 
 fn of_process(problems: Vec<String>, critical: bool, target: &str) -> CheckRecord {

@@ -145,7 +145,13 @@ fn serve<S>(
     }
     let (ending, clients) = (shutdown.clone(), context.clients.clone());
     let groups = context.names.groups();
-    runtime.spawn(lag::watch(Arc::clone(&clients.probe), groups, shutdown.clone()));
+    runtime.spawn(lag::watch(
+        Arc::clone(&clients.probe),
+        groups,
+        context.service,
+        Arc::clone(&health),
+        shutdown.clone(),
+    ));
     runtime.spawn(async move {
         while !ending.is_requested() {
             metrics::upkeep(&recorder, started, &health);

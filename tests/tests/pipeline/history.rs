@@ -106,7 +106,7 @@ fn ticks_in_any_order_over_a_day_are_in_every_bar_also_after_clickhouse_was_away
         let (status, body) = pipeline.get(Service::Aggregation, "/health")?;
         last = body;
         let health: serde_json::Value = serde_json::from_str(&last)?;
-        let waiting = health["checks"]["writers"]["lag"]["restate"].as_i64();
+        let waiting = health["checks"]["partitions"]["lag"]["aggregation-local-restate"].as_i64();
         Ok(status == 200 && health["status"] == "degraded" && waiting > Some(0))
     });
     assert!(degraded.is_ok(), "{degraded:?}: {last}");
