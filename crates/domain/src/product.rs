@@ -3,7 +3,11 @@
 //!
 //! Invariant: a function of two fields of the tick (product and kind), so that every reader of a row decides alike (INV-1).
 
-use crate::{Interval, Kind};
+use crate::{Interval, Kind, Micros};
+
+/// How far ahead of its append time an event may be, of any product. Day-ahead prices are stamped up to 36 hours ahead; nine
+/// days leave room for holidays.
+pub const LONGEST_AHEAD: Micros = 9 * 86_400_000_000;
 
 /// A product, as far as bars care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use domain::product::LONGEST_AHEAD;
 use domain::{Decimal, Micros};
 use serde::Serialize;
 
@@ -10,8 +11,6 @@ use crate::time::utc;
 /// The product whose prices are known before their hours begin. An ex-ante price (`exante`) is one of real time: it is
 /// published minutes before its interval.
 const DAY_AHEAD_PRODUCT: &str = "da";
-/// Day-ahead prices are stamped up to 36 hours ahead; nine days leave room for holidays.
-const DAY_AHEAD: Micros = 9 * 86_400 * 1_000_000;
 /// CAISO's fifteen-minute market closes 22.5 minutes before its interval; the hour leaves room for the ones it binds together.
 const FIFTEEN_MINUTE_MARKET: (&str, Micros) = ("rt15", 3_600 * 1_000_000);
 
@@ -85,7 +84,7 @@ impl Venue {
     /// How far ahead of its append a price of this product may be; `others` where nothing is known of the product.
     pub(crate) fn furthest_ahead(&self, product: &str, others: Micros) -> Micros {
         if product == DAY_AHEAD_PRODUCT {
-            return DAY_AHEAD;
+            return LONGEST_AHEAD;
         }
         let known = self.published_ahead.iter().find(|(name, _)| *name == product);
         known.map_or(others, |(_, ahead)| others.max(*ahead))

@@ -8,6 +8,7 @@
 //! All arithmetic is on exact decimals and 256-bit integers.
 
 use domain::Interval;
+use domain::product::LONGEST_AHEAD;
 use service::Names;
 
 use super::tables::literal;
@@ -25,9 +26,6 @@ const EDGE: &str = "(toUnixTimestamp64Micro(timestamp), isNotNull(sequence), ifN
 const ORIGIN: &str = "(toString(feed), raw_partition, raw_offset, raw_index)";
 /// Every interval is a multiple of it.
 const STEP: i64 = 60_000_000;
-
-/// How far ahead of its append time an event may be (day-ahead prices).
-const LONGEST_AHEAD: i64 = 9 * 86_400_000_000;
 
 /// A partition of `enriched_ticks` of which rows have expired: by the time of their ingestion, the oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

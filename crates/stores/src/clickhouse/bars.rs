@@ -2,9 +2,10 @@
 //!
 //! Failure: nothing is retried here. The caller bounds the time: somebody waits for the answer.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Turnover, Window};
 use serde::Deserialize;
 
+use super::history::origin;
 use super::{ClickHouse, literal};
 use crate::StoreError;
 
@@ -63,15 +64,6 @@ impl StoredBar {
             version: BarVersion::from_u64(self.version),
             last_appended_at: self.last_appended_at,
         })
-    }
-}
-
-fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<'_> {
-    Origin {
-        feed,
-        partition: *partition,
-        offset: *offset,
-        index: *index,
     }
 }
 

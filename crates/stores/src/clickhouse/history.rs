@@ -133,7 +133,7 @@ fn sum(text: &str) -> Option<Turnover> {
     Turnover(0).checked_add(Turnover(text.parse().ok()?))
 }
 
-fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<'_> {
+pub(super) fn origin((feed, partition, offset, index): &(String, i32, i64, i32)) -> Origin<'_> {
     Origin {
         feed,
         partition: *partition,

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use domain::product::LONGEST_AHEAD;
 use domain::{AskedWindow, BarVersion, Interval, LateTick, Micros, Window};
 use stores::Oldest;
 use stream::{FOREIGN_ORIGIN, KeptMessage, Ticket};
@@ -29,8 +30,6 @@ pub const FOREIGN_REMEDY: &str =
 const BEHIND_WAIT: Micros = 200_000;
 const FIRST_RETRY: Micros = 500_000;
 const LONGEST_RETRY: Micros = 10_000_000;
-/// How far ahead of its append time an event may be (day-ahead prices): older rows hold no later events.
-const LONGEST_AHEAD: Micros = 9 * 86_400_000_000;
 /// So long the table may be behind a statement before its offsets are compared with the log.
 const LONG_BEHIND: Micros = 5_000_000;
 /// An offset so far beyond the end that was known last is compared with the log at once.
