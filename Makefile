@@ -31,12 +31,12 @@ test-outages: bootstrap ## Each server away for SECONDS_DOWN (180) under load, a
 	cargo build --release --workspace --bins
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
-check: ## Formatting, lints, documentation, licences and sources of dependencies; warnings are errors
+check: bootstrap ## Formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --workspace --no-deps --document-private-items
 	@scripts/check_dependencies.sh
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck is not installed: scripts were not checked"; fi
+	@scripts/check_text.sh
 
 down: ## Stop the local stack; its data stay
 	@if [ -x $(BIN)/dp ]; then $(BIN)/dp down; else echo "nothing was built, so nothing runs"; fi

@@ -60,6 +60,8 @@ missing_packages() {
   command -v valgrind >/dev/null 2>&1 || echo valgrind
   # librdkafka's own build makes its C++ part, too.
   command -v c++ >/dev/null 2>&1 || echo g++
+  # Checks of the scripts in `make check`.
+  command -v shellcheck >/dev/null 2>&1 || echo shellcheck
 }
 
 # Installs packages without letting them start their servers, which would take the ports of our stack.

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Spelling (typos), shell scripts (shellcheck) and the form of log messages: they begin in lower case, have no full stop, and
+# hold no values, which belong into fields, so that equal events have equal messages.
+# Failure: file, place and what is wrong; exit code 1.
+set -euo pipefail
+
+TYPOS=1.52.0
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+tools="${DATA_PROC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/254carbon}/tools"
+typos="$tools/typos-$TYPOS/bin/typos"
+
+if [ ! -x "$typos" ]; then
+  echo "installing typos $TYPOS (once)" >&2
+  # The wheel holds the program itself: seconds, where a build takes minutes.
+  if ! { python3 -m venv "$tools/typos-$TYPOS" && "$tools/typos-$TYPOS/bin/pip" install --quiet --disable-pip-version-check "typos==$TYPOS"; }; then
+    echo "typos $TYPOS cannot be installed: apt-get install python3-venv, and see what pip says above" >&2
+    exit 1
+  fi
+fi
+"$typos" --format brief
+
+shellcheck scripts/*.sh .ci/run
+
+# shellcheck disable=SC2016 # the variables are perl's
+find crates services -path '*/src/*' -name '*.rs' -print0 | xargs -0 perl -0777 -ne '
+  while (/\b(?:trace|debug|info|warn|error)!\((.*?)\);/gs) {
+    my ($call, $line) = ($1, 1 + (substr($_, 0, $-[0]) =~ tr/\n//));
+    my @strings = $call =~ /"((?:[^"\\]|\\.)*)"/g;
+    my $message = $call =~ /^\s*"/ ? $strings[0] : $strings[-1];
+    my $wrong = !defined $message ? "no message"
+      : $message =~ /^[A-Z][a-z]/ ? "begins with a capital"
+      : $message =~ /\.$/         ? "ends with a full stop"
+      : $message =~ /\{/          ? "holds a value: make it a field"
+      : next;
+    print STDERR "$ARGV:$line: log message $wrong: ", $message // "", "\n";
+    $failed = 1;
+  }
+  END { exit($failed ? 1 : 0) }'
