@@ -13,6 +13,7 @@ use crate::error::StackError;
 use crate::name::{Name, Server};
 use crate::ports::Ports;
 use crate::process::Running;
+use crate::servers::LIBRARIES;
 
 const FILE: &str = "stack.json";
 const LOCK: &str = "stack.lock";
@@ -157,7 +158,7 @@ pub(crate) fn is_stack(dir: &Path) -> bool {
 
 /// What a stack makes in its folder.
 fn own_entries() -> Vec<String> {
-    let files = [FILE, PIDS, LOCK, "logs"].map(str::to_owned);
+    let files = [FILE, PIDS, LOCK, "logs", LIBRARIES].map(str::to_owned);
     let servers = Server::ALL.map(|server| server.name().to_owned());
     files.into_iter().chain(servers).collect()
 }
