@@ -63,7 +63,11 @@ impl StackConfig {
         }
     }
 
-    pub(crate) fn check_interrupted(&self) -> Result<(), StackError> {
+    /// Fails once [`StackConfig::interrupted`] is set.
+    ///
+    /// # Errors
+    /// [`StackError::Interrupted`].
+    pub fn check_interrupted(&self) -> Result<(), StackError> {
         if self.interrupted.load(Ordering::Relaxed) {
             Err(StackError::Interrupted)
         } else {

@@ -56,7 +56,7 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
             .args(["--cluster-id", &new_cluster_id()?, "--config"])
             .arg(&properties)
             .current_dir(dir);
-        process::run_to_end(&mut format)?;
+        process::run_until(&mut format, &config.interrupted)?;
     }
     let mut command = account.launcher(config, &java)?;
     command.args([

@@ -120,7 +120,7 @@ fn create(config: &StackConfig, account: &Account, dir: &Path, data: &Path) -> R
         "--locale=C.UTF-8",
         "--no-sync",
     ]);
-    process::run_to_end(&mut initdb)?;
+    process::run_until(&mut initdb, &config.interrupted)?;
     fs::remove_file(&password_file).map_err(StackError::io("remove", &password_file))?;
     let postgres = config.tools().find(tools::POSTGRES)?;
     create_database(account.command(config, &postgres)?, &unfinished)?;
