@@ -42,7 +42,7 @@ down: ## Stop the local stack; its data stay
 	@if [ -x $(BIN)/dp ]; then $(BIN)/dp down; else echo "nothing was built, so nothing runs"; fi
 
 clean-data: ## Stop the local stack and forget its data; downloads stay
-	@if [ -x $(BIN)/dp ]; then $(BIN)/dp clean-data; else echo "nothing was built, so there are no data"; fi
+	@if [ -x $(BIN)/dp ]; then $(BIN)/dp clean-data --yes; else echo "nothing was built, so there are no data"; fi
 
 bootstrap:
 	@scripts/bootstrap.sh

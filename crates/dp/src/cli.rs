@@ -17,8 +17,8 @@ use crate::commands::{
 ///
 /// Commands that look at data find the servers by DATA_PROC_KAFKA_BOOTSTRAP, DATA_PROC_CLICKHOUSE_URL,
 /// DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL; what is not set comes from the local stack, else from the usual local
-/// addresses. So dp works on a stack that somebody else started, too. A stack that is named with --dir or --port-offset
-/// wins over these variables.
+/// addresses. So dp works on a stack that somebody else started, too. Variables that contradict a stack that is named with
+/// --dir or --port-offset are refused.
 #[derive(Debug, Parser)]
 #[command(
     name = "dp",
@@ -37,9 +37,9 @@ pub struct Cli {
     /// Print data as JSON instead of tables
     #[arg(long, global = true)]
     pub json: bool,
-    /// Where DATA_PROC_ENV is not local: the environment that this command may write to
-    #[arg(long, global = true, value_name = "ENV")]
-    pub confirm: Option<String>,
+    /// Answer yes where the command would ask: before it removes data, and before it writes where DATA_PROC_ENV is not local
+    #[arg(long, short, global = true)]
+    pub yes: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -109,7 +109,8 @@ pub enum Command {
     Ps,
     /// Stop the stack and remove its folder with all data and logs
     ///
-    /// The downloads stay, so the next `dp up` starts within seconds, empty.
+    /// It asks first; without a terminal it needs --yes. Files that are not the stack's stay where they are. The downloads
+    /// stay, too, so the next `dp up` starts within seconds, empty.
     CleanData,
     Topics(topics::Args),
     Migrate(migrate::Args),

@@ -1,20 +1,21 @@
-//! Where the servers are: a stack that the command line names, then `DATA_PROC_*` of the environment, then the local
+//! Where the servers are: a stack that the command line names, or `DATA_PROC_*` of the environment, then the local
 //! stack's `stack.json`, then the defaults.
 //!
 //! Invariants: the local stack is looked at only where `DATA_PROC_ENV` is local; elsewhere nothing is written unless
-//! `--confirm` names the environment.
+//! the user agrees or says `--yes`. Variables that contradict a stack that is named are refused.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use domain::{Classified as _, ErrorClass};
 use localstack::Stack;
-use service::settings::{Environment, load};
+use service::settings::{Environment, load, mask};
 use service::{Env, Names, Settings};
 use stream::kafka::reader::LogReader;
 
 use crate::cli::Place;
 use crate::commands::progress::waiting;
+use crate::consent;
 
 /// Older names that a variable falls back to: where one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
@@ -46,21 +47,19 @@ impl Connection {
         Connection::from_env(stack_env(process_env(), stack)?, json)
     }
 
-    /// Refuses to write to another environment than the local one, unless the user has named it.
+    /// Asks before a write to another environment than the local one; `yes` is the answer.
     ///
     /// # Errors
-    /// It was not named, or another one was.
-    pub fn confirm_write(&self, confirmed: Option<&str>) -> anyhow::Result<()> {
+    /// The user does not agree, or cannot be asked.
+    pub async fn confirm_write(&self, yes: bool) -> anyhow::Result<()> {
         let environment = self.settings.environment;
-        if environment == Environment::Local || confirmed == Some(environment.name()) {
+        if environment == Environment::Local {
             return Ok(());
         }
-        bail!(
-            "this would write to {name} (Kafka at {kafka}, ClickHouse at {clickhouse}): repeat it with --confirm {name}",
-            name = environment.name(),
-            kafka = self.settings.kafka_bootstrap,
-            clickhouse = self.settings.clickhouse.url,
-        )
+        let name = environment.name();
+        let (kafka, clickhouse) = (&self.settings.kafka_bootstrap, &self.settings.clickhouse.url);
+        let what = format!("write to {name} (Kafka at {kafka}, ClickHouse at {clickhouse})");
+        consent::ask(&what, name, yes).await
     }
 
     /// Waits until Kafka answers, at most this long, and says so when it takes more than a moment.
@@ -88,7 +87,7 @@ impl Connection {
                 }
             }
         });
-        waiting(&what, self.json, asked).await.context("ask Kafka")?
+        waiting(&what, asked).await.context("ask Kafka")?
     }
 
     /// The wire form: with a schema registry its ids, else fingerprints.
@@ -137,21 +136,61 @@ pub fn effective_env(place: &Place) -> anyhow::Result<Env> {
     Ok(fill_in(env, place.open()?.env()))
 }
 
-/// The environment with the addresses of a stack that the user has named; says which variables that leaves unused.
+/// The environment with the addresses of this stack.
 fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
     refuse_elsewhere(&env)?;
-    for (name, value) in stack.env() {
-        if env
-            .get(&name)
-            .is_some_and(|set| !set.trim().is_empty() && *set != value)
-        {
-            eprintln!(
-                "note: {name} of the environment is not used: the command names a stack, whose address is {value}"
-            );
-        }
-        env.insert(name, value);
-    }
+    refuse_contradiction(&env, stack)?;
+    env.extend(stack.env());
     Ok(env)
+}
+
+/// Refuses a stack where the environment names other servers: which of them is meant cannot be known.
+///
+/// # Errors
+/// Names the variable, its value and that of the stack.
+pub fn refuse_contradiction(env: &Env, stack: &Stack) -> anyhow::Result<()> {
+    let addresses = stack.env();
+    let Some((name, set, value)) = contradiction(env, &addresses) else {
+        return Ok(());
+    };
+    bail!(
+        "{name} is {}, but the local stack in {} has {}: unset {name}, or leave out --dir and --port-offset",
+        shown(&set),
+        stack.config().dir.display(),
+        shown(value)
+    )
+}
+
+/// An address without its password; `host:port` has none.
+fn shown(address: &str) -> String {
+    match address.contains("://") {
+        true => mask(address),
+        false => address.to_owned(),
+    }
+}
+
+/// The first variable that names another address than the stack's, with both.
+fn contradiction<'s>(env: &Env, stack: &'s Env) -> Option<(String, String, &'s str)> {
+    let set = |name: &str| env.get(name).map(|set| set.trim()).filter(|set| !set.is_empty());
+    stack.iter().find_map(|(name, value)| {
+        let fallback = FALLBACKS.iter().find(|(variable, _)| variable == name);
+        let (by, set) = match (set(name), fallback) {
+            (Some(set), _) => (name.as_str(), set),
+            (None, Some((_, fallback))) => (*fallback, set(fallback)?),
+            (None, None) => return None,
+        };
+        (!is_same_address(set, value)).then(|| (by.to_owned(), set.to_owned(), value.as_str()))
+    })
+}
+
+/// Whether two spellings name one address; a fall-back names it without its scheme.
+fn is_same_address(one: &str, other: &str) -> bool {
+    let plain = |address: &str| {
+        let address = address.replace("localhost", "127.0.0.1");
+        let rest = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+        rest.trim_end_matches("/0").trim_end_matches('/').to_owned()
+    };
+    plain(one) == plain(other)
 }
 
 /// Refuses to run or use a local stack in the name of another environment.
@@ -197,7 +236,10 @@ fn fill_in(mut env: Env, stack: Env) -> Env {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::IsTerminal as _;
+
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Env {
@@ -207,11 +249,10 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn nothing_is_written_elsewhere_unless_the_environment_is_named() {
-        let connection = |pairs: &[(&str, &str)]| Connection::from_env(env(pairs), false);
-        let local = connection(&[]).map(|connection| connection.confirm_write(None).is_ok());
-        assert!(local.is_ok_and(|allowed| allowed));
+    #[tokio::test]
+    async fn nothing_is_written_elsewhere_unless_the_user_agrees() {
+        let connection = |pairs: &[(&str, &str)]| Connection::from_env(env(pairs), false).unwrap();
+        assert!(connection(&[]).confirm_write(false).await.is_ok());
         let prod = connection(&[
             ("DATA_PROC_ENV", "prod"),
             ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
@@ -220,18 +261,41 @@ mod tests {
             ("DATA_PROC_POSTGRES_DSN", "postgresql://dp:s3cret@postgres/db"),
             ("DATA_PROC_REDIS_URL", "redis://redis:6379/0"),
         ]);
-        let answers = prod.map(|prod| {
-            [None, Some("staging"), Some("prod")]
-                .map(|name| prod.confirm_write(name).map_err(|error| error.to_string()))
-        });
-        let Ok([Err(unasked), Err(_), Ok(())]) = answers else {
-            unreachable!("{answers:?}");
-        };
-        assert!(
-            unasked.contains("--confirm prod") && unasked.contains("kafka:9092"),
-            "{unasked}"
-        );
-        assert!(!unasked.contains("s3cret"), "{unasked}");
+        assert!(prod.confirm_write(true).await.is_ok());
+        if !std::io::stdin().is_terminal() {
+            let unasked = prod.confirm_write(false).await.unwrap_err().to_string();
+            assert!(
+                unasked.contains("write to prod") && unasked.contains("kafka:9092"),
+                "{unasked}"
+            );
+            assert!(unasked.contains("--yes") && !unasked.contains("s3cret"), "{unasked}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_names_another_server_than_the_stack_is_found() {
+        let stack = env(&[
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "127.0.0.1:10092"),
+            ("DATA_PROC_REDIS_URL", "redis://127.0.0.1:7379/0"),
+        ]);
+        for (name, value, contradicts) in [
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "127.0.0.1:10092", false),
+            ("DATA_PROC_KAFKA_BOOTSTRAP", " localhost:10092 ", false),
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "", false),
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092", true),
+            ("KAFKA_ADDR", "127.0.0.1:9092", true),
+            ("DATA_PROC_REDIS_URL", "redis://localhost:7379", false),
+            ("REDIS_ADDR", "localhost:7379", false),
+            ("REDIS_ADDR", "localhost:6379", true),
+            ("DATA_PROC_WORKERS", "2", false),
+        ] {
+            let found = contradiction(&env(&[(name, value)]), &stack);
+            assert_eq!(
+                found.map(|(by, ..)| by),
+                contradicts.then(|| name.to_owned()),
+                "{name}={value}"
+            );
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod connection;
+pub mod consent;
 pub mod explain;
 pub mod positions;
 pub mod products;
@@ -22,6 +23,7 @@ use clap::Parser;
 use localstack::StackError;
 
 use cli::Cli;
+use commands::present::printable;
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
@@ -41,7 +43,7 @@ pub fn run() -> ExitCode {
         Err(error) => Err(anyhow::anyhow!("cannot start threads: {error}")),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {}", one_line(&error));
+        eprintln!("error: {}", printable(&one_line(&error)));
         let interrupted = error.is::<commands::Interrupted>()
             || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
         ExitCode::from(if interrupted { 130 } else { 2 })

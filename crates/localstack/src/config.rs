@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::geteuid;
 
+use crate::account::set_mode;
 use crate::cache::Cache;
 use crate::error::StackError;
 use crate::name::{Name, Server};
@@ -62,7 +63,11 @@ impl StackConfig {
         }
     }
 
-    pub(crate) fn check_interrupted(&self) -> Result<(), StackError> {
+    /// Fails once [`StackConfig::interrupted`] is set.
+    ///
+    /// # Errors
+    /// [`StackError::Interrupted`].
+    pub fn check_interrupted(&self) -> Result<(), StackError> {
         if self.interrupted.load(Ordering::Relaxed) {
             Err(StackError::Interrupted)
         } else {
@@ -95,7 +100,7 @@ fn own_root() -> PathBuf {
     PathBuf::from(format!("/var/tmp/254carbon-{}", geteuid()))
 }
 
-/// Makes the folder of a stack, with the rights that PostgreSQL's user needs to pass through it.
+/// Makes the folder of a stack. Where the caller is root, the servers' users may pass through it and see nothing.
 pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StackError> {
     let root = own_root();
     if dir.starts_with(&root) {
@@ -110,13 +115,17 @@ pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StackError> {
         }
     }
     make_dir(dir)?;
-    make_dir(&dir.join("logs"))
+    let logs = dir.join("logs");
+    make_dir(&logs)?;
+    // An earlier version made it for everybody to read.
+    set_mode(&logs, 0o700)
 }
 
 fn make_dir(dir: &Path) -> Result<(), StackError> {
+    let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
     fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o755)
+        .mode(mode)
         .create(dir)
         .map_err(StackError::io("create", dir))
 }

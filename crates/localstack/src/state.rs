@@ -13,9 +13,11 @@ use crate::error::StackError;
 use crate::name::{Name, Server};
 use crate::ports::Ports;
 use crate::process::Running;
+use crate::servers::LIBRARIES;
 
 const FILE: &str = "stack.json";
 const LOCK: &str = "stack.lock";
+const LOGS: &str = "logs";
 /// Pids of everything that may still run, one per line, for programs that read no JSON.
 const PIDS: &str = "pids";
 
@@ -157,7 +159,7 @@ pub(crate) fn is_stack(dir: &Path) -> bool {
 
 /// What a stack makes in its folder.
 fn own_entries() -> Vec<String> {
-    let files = [FILE, PIDS, LOCK, "logs"].map(str::to_owned);
+    let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES].map(str::to_owned);
     let servers = Server::ALL.map(|server| server.name().to_owned());
     files.into_iter().chain(servers).collect()
 }
@@ -167,6 +169,10 @@ pub(crate) fn remove_own(dir: &Path) -> Result<(), StackError> {
     let mut entries = own_entries();
     entries.sort_by_key(|name| name == FILE);
     for path in entries.iter().map(|name| dir.join(name)) {
+        if path.ends_with(LOGS) {
+            remove_logs(&path)?;
+            continue;
+        }
         let removed = if path.is_dir() && !path.is_symlink() {
             fs::remove_dir_all(&path)
         } else {
@@ -179,6 +185,27 @@ pub(crate) fn remove_own(dir: &Path) -> Result<(), StackError> {
     }
     match fs::remove_dir(dir) {
         Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(StackError::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the log files of the stack, and their folder when nothing else is in it.
+fn remove_logs(folder: &Path) -> Result<(), StackError> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    let is_log = |name: &str| {
+        let stem = name.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit());
+        stem.strip_suffix(".log")
+            .is_some_and(|process| process.parse::<Name>().is_ok())
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(is_log) {
+            fs::remove_file(entry.path()).map_err(StackError::io("remove", &entry.path()))?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(StackError::io("remove", folder)(error)),
         _ => Ok(()),
     }
 }
@@ -221,6 +248,8 @@ fn boot_id() -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::name::{Server, Service};
 
@@ -282,7 +311,15 @@ mod tests {
         let stack = dir.path().join("stack");
         fs::create_dir_all(stack.join("kafka/data")).unwrap();
         fs::create_dir_all(stack.join("logs")).unwrap();
-        fs::write(stack.join("thesis.txt"), "years of work").unwrap();
+        for file in [
+            "thesis.txt",
+            "logs/kafka.log",
+            "logs/kafka.log.1",
+            "logs/normalization-2.log",
+            "logs/book.log",
+        ] {
+            fs::write(stack.join(file), "years of work").unwrap();
+        }
         state_with(Running { pid: 1, start_ticks: 2 }).save(&stack).unwrap();
         remove_own(&stack).unwrap();
         let left: Vec<_> = fs::read_dir(&stack)
@@ -290,7 +327,12 @@ mod tests {
             .flatten()
             .map(|entry| entry.file_name())
             .collect();
-        assert_eq!(left, ["thesis.txt"]);
+        assert_eq!(
+            BTreeSet::from_iter(left),
+            BTreeSet::from(["logs".into(), "thesis.txt".into()])
+        );
+        assert!(stack.join("logs/book.log").exists() && !stack.join("logs/kafka.log.1").exists());
+        fs::remove_dir_all(stack.join("logs")).unwrap();
         assert!(refuse_foreign(&stack).unwrap_err().to_string().contains("thesis.txt"));
         fs::remove_file(stack.join("thesis.txt")).unwrap();
         refuse_foreign(&stack).unwrap();

@@ -19,7 +19,7 @@ fn clickhouse(stack: &Stack, sql: &str) -> String {
     let length = sql.len();
     write!(
         stream,
-        "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{sql}"
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{sql}"
     )
     .unwrap();
     let mut answer = String::new();

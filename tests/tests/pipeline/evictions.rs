@@ -1,6 +1,23 @@
 //! A Redis that runs out of memory evicts served prices: they come back by themselves, and the operator is told.
 
+use std::process::Command;
+
 use e2e::{Pipeline, eventually};
+use localstack::Server;
+
+/// Sets an option of Redis, as the user who may: others may not.
+fn configure(pipeline: &Pipeline, option: &str, value: &str) {
+    let stack = pipeline.stack();
+    let password = std::fs::read_to_string(stack.config().dir.join("redis/admin-password")).unwrap();
+    let port = stack.port(Server::Redis).unwrap().to_string();
+    let output = Command::new("redis-cli")
+        .args(["-p", &port, "--user", "admin", "config", "set", option, value])
+        .env("REDISCLI_AUTH", password)
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(answer.trim(), "OK", "{option} {value}");
+}
 
 #[test]
 fn latest_prices_that_redis_evicts_are_written_to_it_again() {
@@ -24,21 +41,17 @@ fn latest_prices_that_redis_evicts_are_written_to_it_again() {
         .unwrap()
         .remove(1)
         .unwrap();
-    redis
-        .run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"])
-        .unwrap();
+    configure(&pipeline, "maxmemory-policy", "allkeys-random");
     // Just less than what is used: some keys have to go.
     let used: u64 = told("memory", "used_memory").parse().unwrap();
-    redis
-        .run(&["CONFIG", "SET", "maxmemory", &(used - 20_000).to_string()])
-        .unwrap();
+    configure(&pipeline, "maxmemory", &(used - 20_000).to_string());
     eventually("redis evicts keys", || {
         redis.run(&["SET", "filler", &"x".repeat(1_000)])?;
         Ok(evicted() > evicted_before)
     })
     .unwrap();
-    redis.run(&["CONFIG", "SET", "maxmemory", &maxmemory]).unwrap();
-    redis.run(&["CONFIG", "SET", "maxmemory-policy", &policy]).unwrap();
+    configure(&pipeline, "maxmemory", &maxmemory);
+    configure(&pipeline, "maxmemory-policy", &policy);
     redis.run(&["DEL", "filler"]).unwrap();
     eventually("every price is served again", || Ok(served() >= served_before)).unwrap();
     pipeline.agree().unwrap();

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use stream::kafka::passthrough::client_settings;
 
 use super::present::{print_json, print_line};
+use super::unless_interrupted;
 use crate::bench::figures::Section;
 use crate::bench::machine::Machine;
 use crate::bench::report::{ClientSettings, Report};
@@ -100,7 +101,12 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     stage::say("starting a stack for the benchmark");
     let stage = Stage::open(place, args.keep).await?;
     let mut sections = Vec::new();
-    let measured = measure(&stage, args.which.as_ref(), &mut sections).await;
+    let measuring = measure(&stage, args.which.as_ref(), &mut sections);
+    let measured = unless_interrupted(measuring, || match args.keep {
+        true => "the stack of the benchmark runs on".to_owned(),
+        false => "the stack of the benchmark was removed".to_owned(),
+    });
+    let measured = measured.await;
     let closed = stage.close();
     if sections.is_empty() {
         return measured.and(closed).map(|()| ExitCode::SUCCESS);

@@ -21,7 +21,7 @@ use super::migrate::{Stores, migrate, stores};
 use super::present::{print_json, print_line};
 use super::stack::{self, UpArgs};
 use super::topics::CreateArgs;
-use super::{ingest, simulate, topics};
+use super::{ingest, simulate, topics, unless_interrupted};
 use crate::cli::Place;
 use crate::connection::Connection;
 use crate::verify::{self, VerifyOptions};
@@ -65,12 +65,11 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
         connection,
         stack,
     };
-    tokio::select! {
-        done = demo.show(place, args, json) => done,
-        _ = stack::terminated() => {
-            Err(super::Interrupted("the stack runs on, and `dp down` stops it; the next `dp demo` continues with its data").into())
-        }
-    }
+    unless_interrupted(demo.show(place, args, json), stack_runs).await
+}
+
+fn stack_runs() -> String {
+    "the stack runs on, and `dp down` stops it; the next `dp demo` continues with its data".to_owned()
 }
 
 impl Demo {
@@ -101,8 +100,11 @@ async fn bring_up(place: &Place, json: bool) -> anyhow::Result<(Stack, Connectio
     let stack = stack::bring_up(place, &servers_only, json).await?;
     let connection = Connection::to_stack(&stack, json)?;
     say("making tables, reference data and topics");
-    migrate(&connection, true).await?;
-    topics::create(&connection, &CreateArgs::default()).await?;
+    let prepare = async {
+        migrate(&connection, true).await?;
+        topics::create(&connection, &CreateArgs::default()).await
+    };
+    unless_interrupted(prepare, stack_runs).await?;
     say("starting the four services");
     let stack = stack::bring_up(place, &UpArgs { no_services: false }, json).await?;
     Ok((stack, connection))

@@ -66,7 +66,7 @@ struct BarArgs {
     #[arg(long)]
     interval: String,
     /// Start of the bar in UTC; any time inside it will do
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = super::present::time)]
     start: jiff::Timestamp,
     /// Tenant [default: DATA_PROC_TENANT_ID]
     #[arg(long)]

@@ -1,6 +1,8 @@
 //! `dp ingest`: whole documents of market operators, each as one message with the header that names its format.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
@@ -9,6 +11,7 @@ use stream::kafka::settings::MAX_RAW_BYTES;
 
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
+use super::unless_interrupted;
 use crate::connection::Connection;
 
 /// Enough of a file to tell its format.
@@ -75,7 +78,15 @@ pub struct Ingested {
 
 /// Runs `dp ingest`.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
-    let ingested = publish(connection, args).await?;
+    let done = Arc::new(AtomicUsize::new(0));
+    let publishing = publish_counted(connection, args, done.clone());
+    let ingested = unless_interrupted(publishing, || {
+        format!(
+            "{} file(s) were dealt with, and the document after them may have been published; the rest was not",
+            done.load(Ordering::Relaxed)
+        )
+    })
+    .await?;
     if connection.json {
         print_json(&ingested)?;
     } else {
@@ -92,6 +103,15 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
 
 /// Publishes the documents; shows progress on stderr.
 pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec<Ingested>> {
+    publish_counted(connection, args, Arc::default()).await
+}
+
+/// The same; `done` counts the files that were dealt with.
+async fn publish_counted(
+    connection: &Connection,
+    args: &Args,
+    done: Arc<AtomicUsize>,
+) -> anyhow::Result<Vec<Ingested>> {
     if let Some(tenant) = &args.tenant {
         domain::instrument::check_identifier(tenant)
             .map_err(|error| anyhow::anyhow!("--tenant {error}, got '{}'", tenant.escape_debug()))?;
@@ -108,7 +128,7 @@ pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec
         bail!("there is no document in {}", named.join(", "));
     }
     let (bootstrap, args) = (connection.settings.kafka_bootstrap.clone(), args.clone());
-    tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &args, &files))
+    tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &args, &files, &done))
         .await
         .context("ingest")?
 }
@@ -159,7 +179,13 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| error.to_string())
 }
 
-fn publish_files(bootstrap: &str, topic: &str, args: &Args, files: &[Found]) -> anyhow::Result<Vec<Ingested>> {
+fn publish_files(
+    bootstrap: &str,
+    topic: &str,
+    args: &Args,
+    files: &[Found],
+    done: &AtomicUsize,
+) -> anyhow::Result<Vec<Ingested>> {
     let mut publisher = Publisher::new(bootstrap, "dp-ingest")?;
     let mut progress = Progress::new("ingesting", files.len() as u64, "documents");
     let mut ingested = Vec::with_capacity(files.len());
@@ -179,6 +205,7 @@ fn publish_files(bootstrap: &str, topic: &str, args: &Args, files: &[Found]) -> 
                 offset: None,
             },
         });
+        done.store(index + 1, Ordering::Relaxed);
         progress.set(index as u64 + 1, "");
     }
     publisher.finish()?;

@@ -30,9 +30,9 @@ const READS_WAIT: Duration = Duration::from_secs(10);
 /// And one that publishes, so that a load may begin while Kafka starts again.
 const WRITES_WAIT: Duration = Duration::from_secs(30);
 
-/// Ctrl-C or SIGTERM ended the command.
+/// Ctrl-C or SIGTERM ended the command; the sentence says what was left.
 #[derive(Debug)]
-pub struct Interrupted(pub &'static str);
+pub struct Interrupted(pub String);
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,9 +50,38 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     {
         return dispatch(cli).await;
     }
+    unless_interrupted(dispatch(cli), || left_by(&cli.command).to_owned()).await
+}
+
+/// Does the work, unless Ctrl-C or SIGTERM comes before it is done; `left` then says what was left.
+///
+/// # Errors
+/// Those of the work, or [`Interrupted`].
+pub async fn unless_interrupted<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+    left: impl FnOnce() -> String,
+) -> anyhow::Result<T> {
     tokio::select! {
-        done = dispatch(cli) => done,
-        _ = stack::terminated() => Err(Interrupted("what was done until then stays done").into()),
+        // A command that says itself what it has left comes first.
+        biased;
+        done = work => done,
+        _ = stack::terminated() => Err(Interrupted(left()).into()),
+    }
+}
+
+/// What an interrupted command has left behind.
+fn left_by(command: &Command) -> &'static str {
+    match command {
+        Command::Sql(args) if args.writes() => {
+            "the statement may go on in ClickHouse; what it has changed stays changed"
+        }
+        Command::Down | Command::Stop(_) => "what has ended stays ended; `dp status` shows what still runs",
+        Command::CleanData => "some data may be left; run it again to remove the rest",
+        Command::Migrate(_) => "migrations that were applied stay; run it again for the rest",
+        Command::Topics(args) if args.writes() => "topics that were made stay; run it again for the rest",
+        Command::Position(args) if args.writes() => "`dp position show` shows which positions were moved",
+        Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
+        _ => "nothing was changed",
     }
 }
 
@@ -68,17 +97,17 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Stop(args) => stack::stop(place, args, json).await,
         Command::Restart(args) => stack::restart(place, args, json).await,
         Command::Ps => stack::ps(place, json),
-        Command::CleanData => stack::clean_data(place, json).await,
+        Command::CleanData => stack::clean_data(place, cli.yes, json).await,
         Command::Config(args) => return config::run(place, args, json),
         Command::Completions(args) => stack::completions(args),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,
-        Command::Migrate(args) => migrate::run(&writer(cli)?, args).await,
+        Command::Migrate(args) => migrate::run(&writer(cli).await?, args).await,
         Command::Simulate(args) => simulate::run(&publisher(cli).await?, args).await,
         Command::Send(args) => send::run(&publisher(cli).await?, args).await,
         Command::Ingest(args) => ingest::run(&publisher(cli).await?, args).await,
         Command::Tail(args) => tail::run(&reader(cli).await?, args).await,
-        Command::Sql(args) if args.writes() => sql::run(&writer(cli)?, args).await,
+        Command::Sql(args) if args.writes() => sql::run(&writer(cli).await?, args).await,
         Command::Sql(args) => sql::run(&connect()?, args).await,
         Command::Groups(args) => groups::run(&reader(cli).await?, args).await,
         Command::Position(args) if args.writes() => return position::run(&publisher(cli).await?, args).await,
@@ -99,15 +128,15 @@ async fn reader(cli: &Cli) -> anyhow::Result<Connection> {
 }
 
 /// For a command that changes something.
-fn writer(cli: &Cli) -> anyhow::Result<Connection> {
+async fn writer(cli: &Cli) -> anyhow::Result<Connection> {
     let connection = Connection::resolve(&cli.place, cli.json)?;
-    connection.confirm_write(cli.confirm.as_deref())?;
+    connection.confirm_write(cli.yes).await?;
     Ok(connection)
 }
 
 /// For a command that publishes.
 async fn publisher(cli: &Cli) -> anyhow::Result<Connection> {
-    let connection = writer(cli)?;
+    let connection = writer(cli).await?;
     connection.await_kafka(WRITES_WAIT).await?;
     Ok(connection)
 }

@@ -10,17 +10,58 @@ use serde::Serialize;
 /// Prints a value as one JSON document. A reader that has gone away (`| head`) ends the program quietly.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).context("write JSON")?;
-    print_line(&text)
+    write_line(&json_escaped(&text))
 }
 
 /// Prints a value as one line of JSON.
 pub fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string(value).context("write JSON")?;
-    print_line(&text)
+    write_line(&json_escaped(&text))
 }
 
-/// Prints a line to stdout.
+/// Prints text for people to stdout, as one line or several. Whatever else would move the cursor of a terminal is escaped:
+/// much of what is shown comes from producers.
 pub fn print_line(text: &str) -> anyhow::Result<()> {
+    write_line(&escaped(text, |character| matches!(character, '\n' | '\t')))
+}
+
+/// A string as part of one line: what would move the cursor of a terminal, turn the direction of writing or begin a line is
+/// escaped.
+pub fn printable(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+fn escaped(text: &str, may_stay: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_control(character) && !may_stay(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// JSON escapes the first 32 characters only; the other controls stand in its strings, where it takes them as `\u009b`.
+fn json_escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' => shown.push(character),
+            _ if is_control(character) => shown.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn write_line(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -56,6 +97,15 @@ pub fn grouped(number: i64) -> String {
     text
 }
 
+/// Reads a time that a user gives.
+///
+/// # Errors
+/// Shows a form that is accepted.
+pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse()
+        .map_err(|_| "no time; write it as ISO 8601 with its zone, such as 2026-10-01T00:05:00Z".to_owned())
+}
+
 /// A time for people and programs alike: ISO 8601 in UTC.
 pub fn iso(time: Micros) -> String {
     match jiff::Timestamp::from_microsecond(time) {
@@ -67,6 +117,21 @@ pub fn iso(time: Micros) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_move_the_cursor_is_escaped_and_tables_keep_their_lines() {
+        let odd = "a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg";
+        assert_eq!(printable(odd), r"a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg");
+        assert_eq!(
+            escaped(odd, |character| matches!(character, '\n' | '\t')),
+            "a\\u{1b}[2Jb\\rc\\u{9b}d\\u{202e}e\nf\tg"
+        );
+        assert_eq!(printable("│ é 日 │"), "│ é 日 │");
+        let json = json_escaped(&serde_json::json!({ "a": odd }).to_string());
+        assert!(!json.chars().any(is_control), "{json}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
+        assert_eq!(read["a"].as_str(), Some(odd));
+    }
 
     #[test]
     fn long_numbers_are_grouped_by_thousands() {

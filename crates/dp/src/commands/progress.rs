@@ -65,18 +65,18 @@ impl Progress {
     }
 }
 
-/// Does the work, and shows at a terminal what is waited for when it takes more than a moment.
-pub async fn waiting<T>(what: &str, json: bool, work: impl Future<Output = T>) -> T {
+/// Does the work, and shows on stderr what is waited for when it takes more than a moment.
+pub async fn waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
         biased;
         done = &mut work => return done,
         () = tokio::time::sleep(SAID_AFTER) => {}
     }
-    let shown = !json && std::io::stderr().is_terminal();
-    let spinner = if shown {
+    let spinner = if std::io::stderr().is_terminal() {
         ProgressBar::new_spinner()
     } else {
+        eprintln!("{what}");
         ProgressBar::hidden()
     };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {

@@ -1,5 +1,7 @@
 //! `dp simulate`: publishes the messages of a [`crate::simulation::Generator`], and says exactly what they were.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -9,6 +11,7 @@ use stream::kafka::publisher::{Publisher, Record};
 
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
+use super::unless_interrupted;
 use crate::connection::Connection;
 use crate::simulation::{Counts, Generator, Plan};
 
@@ -49,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     pub tenant: Option<String>,
     /// The "now" of the simulation, ISO 8601 with zone [default: the clock]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = super::present::time)]
     pub start_time: Option<jiff::Timestamp>,
     /// Raw topic to publish to [default: the first of DATA_PROC_RAW_TOPICS]
     #[arg(long, value_name = "TOPIC")]
@@ -91,7 +94,16 @@ pub struct Report {
 
 /// Runs `dp simulate`.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
-    let report = publish(connection, args).await?;
+    let sent = Arc::new(AtomicU64::new(0));
+    let publishing = publish_counted(connection, args, sent.clone());
+    let report = unless_interrupted(publishing, || {
+        format!(
+            "{} of {} messages were handed to Kafka's client; of the last of them some may not have arrived",
+            grouped(sent.load(Ordering::Relaxed) as i64),
+            grouped(args.ticks as i64)
+        )
+    })
+    .await?;
     if connection.json {
         return print_json(&report);
     }
@@ -100,6 +112,11 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
 
 /// Publishes a simulation; shows its progress on stderr.
 pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Report> {
+    publish_counted(connection, args, Arc::default()).await
+}
+
+/// The same; `sent` counts the messages that were handed to the client.
+async fn publish_counted(connection: &Connection, args: &Args, sent: Arc<AtomicU64>) -> anyhow::Result<Report> {
     let plan = Plan {
         messages: args.ticks,
         seed: args.seed,
@@ -117,12 +134,12 @@ pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Rep
         bail!("no raw topic is configured: set DATA_PROC_RAW_TOPICS, or name one with --topic");
     };
     let bootstrap = connection.settings.kafka_bootstrap.clone();
-    tokio::task::spawn_blocking(move || publish_plan(&bootstrap, topic, plan))
+    tokio::task::spawn_blocking(move || publish_plan(&bootstrap, topic, plan, &sent))
         .await
         .context("simulate")?
 }
 
-fn publish_plan(bootstrap: &str, topic: String, plan: Plan) -> anyhow::Result<Report> {
+fn publish_plan(bootstrap: &str, topic: String, plan: Plan, counted: &AtomicU64) -> anyhow::Result<Report> {
     let (seed, start, rate, messages) = (plan.seed, plan.start, plan.rate, plan.messages);
     let mut generator = Generator::new(plan).map_err(anyhow::Error::msg)?;
     let mut publisher = Publisher::new(bootstrap, "dp-simulate")?;
@@ -140,6 +157,7 @@ fn publish_plan(bootstrap: &str, topic: String, plan: Plan) -> anyhow::Result<Re
             .send(&record)
             .with_context(|| format!("publish to {topic} at {bootstrap}"))?;
         sent += 1;
+        counted.store(sent, Ordering::Relaxed);
         if let Some(rate) = rate {
             keep_pace(began, sent, rate);
         }

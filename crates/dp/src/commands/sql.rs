@@ -1,6 +1,6 @@
 //! `dp sql`: asks ClickHouse, and shows its answer as it comes.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -55,7 +55,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     let at = &connection.settings.clickhouse.url;
     let what = format!("waiting up to {} s for ClickHouse at {at}", args.timeout);
     let limit = Duration::from_secs(args.timeout);
-    let mut answer = waiting(&what, connection.json, tokio::time::timeout(limit, answer))
+    let mut answer = waiting(&what, tokio::time::timeout(limit, answer))
         .await
         .with_context(|| {
             format!(
@@ -63,16 +63,22 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
                 args.timeout
             )
         })??;
-    let (mut out, mut is_empty) = (std::io::stdout().lock(), true);
+    let (mut out, mut is_empty) = (std::io::stdout(), true);
+    let is_terminal = out.is_terminal();
     while let Some(chunk) = answer.chunk().await.context("read the answer of ClickHouse")? {
         is_empty &= chunk.is_empty();
-        match out.write_all(&chunk) {
+        let shown = if is_terminal {
+            without_controls(&chunk)
+        } else {
+            chunk.to_vec()
+        };
+        match out.write_all(&shown) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
             result => result.context("write to stdout")?,
         }
     }
-    if is_empty && args.write {
-        eprintln!("done; ClickHouse answers such a statement with nothing");
+    if is_empty {
+        eprintln!("{}", if args.write { "done; 0 rows" } else { "0 rows" });
     }
     out.flush().context("write to stdout")
 }
@@ -191,6 +197,19 @@ fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str,
     settings
 }
 
+/// What comes from a producer must not move the cursor of a terminal.
+fn without_controls(bytes: &[u8]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'\n' | b'\t' => shown.push(*byte),
+            0..0x20 | 0x7f => shown.extend(byte.escape_ascii()),
+            _ => shown.push(*byte),
+        }
+    }
+    shown
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -223,6 +242,14 @@ mod tests {
         ] {
             assert_eq!(administers(statement), None, "{statement}");
         }
+    }
+
+    #[test]
+    fn nothing_in_an_answer_moves_the_cursor() {
+        assert_eq!(
+            without_controls(b"a\x1b[2Jb\rc\td\n\xc3\xa9"),
+            b"a\\x1b[2Jb\\rc\td\n\xc3\xa9"
+        );
     }
 
     #[test]

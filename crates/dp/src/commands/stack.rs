@@ -14,17 +14,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use localstack::{Condition, Name, Ports, ProcessStatus, Service, Stack, StackConfig};
+use localstack::{Condition, Name, Ports, ProcessStatus, Service, Stack, StackConfig, StackError};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::status::{described, optional, show, states};
 use super::present::{print_json, print_line, table};
-use super::{migrate, topics};
+use super::{Interrupted, migrate, topics, unless_interrupted};
 use crate::cli::{Cli, Place};
-use crate::connection::{Connection, process_env, refuse_elsewhere};
+use crate::connection::{Connection, process_env, refuse_contradiction, refuse_elsewhere};
+use crate::consent;
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
+/// A wait that is longer than this is explained.
+const SAID_AFTER: Duration = Duration::from_secs(2);
 
 /// Fetch and start the servers, make tables and topics, start the services
 ///
@@ -109,17 +112,33 @@ pub async fn bring_up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Resul
             let mut config = StackConfig::new(place.folder(), ports);
             (config.progress, config.interrupted) = (true, interrupted);
             let stack = Stack::new(config)?;
+            // Before anything is started that the commands after this one would refuse.
+            refuse_contradiction(&process_env(), &stack)?;
             stack.up()?;
             Ok(stack)
         }
     })
     .await?;
-    prepare_stores(&Connection::to_stack(&stack, json)?).await?;
+    let servers_run = || "the servers run on: `dp up` continues, `dp down` stops them".to_owned();
+    unless_interrupted(prepare_stores(&Connection::to_stack(&stack, json)?), servers_run).await?;
     if !args.no_services {
-        let stack = stack.clone();
-        blocking(move || Ok(stack.start_services()?)).await?;
+        let starting = stack.clone();
+        let started = blocking(move || Ok(starting.start_services()?)).await;
+        started.map_err(|error| {
+            or_interrupted(error, || {
+                format!("the services were stopped again, and {}", servers_run())
+            })
+        })?;
     }
     Ok(stack)
+}
+
+/// The error, or what was left where it is Ctrl-C.
+fn or_interrupted(error: anyhow::Error, left: impl FnOnce() -> String) -> anyhow::Error {
+    match error.downcast_ref::<StackError>() {
+        Some(StackError::Interrupted) => Interrupted(left()).into(),
+        _ => error,
+    }
 }
 
 /// What has to exist before a service starts. Tables come first: who finds a topic finds its table, too.
@@ -219,11 +238,16 @@ pub async fn restart(place: &Place, args: &StartArgs, json: bool) -> anyhow::Res
 }
 
 /// `dp clean-data`.
-pub async fn clean_data(place: &Place, json: bool) -> anyhow::Result<()> {
+pub async fn clean_data(place: &Place, yes: bool, json: bool) -> anyhow::Result<()> {
     let folder = place.folder();
     let removed = is_stack(&folder).then_some(&folder);
     if removed.is_some() {
         let stack = place.open()?;
+        let what = format!(
+            "stop the stack in {} and remove all its data and logs",
+            folder.display()
+        );
+        consent::ask(&what, "yes", yes).await?;
         blocking(move || {
             stack.down()?;
             Ok(stack.clean()?)
@@ -254,22 +278,46 @@ fn is_stack(folder: &Path) -> bool {
 
 async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyhow::Result<Vec<Name>> {
     refuse_elsewhere(&process_env())?;
+    refuse_contradiction(&process_env(), &stack)?;
     (stack.config_mut().progress, stack.config_mut().interrupted) = (true, interrupt_flag());
     blocking(move || {
-        let started: Vec<Name> = names
-            .iter()
-            .copied()
-            .filter(|name| stack.pid(*name).is_none())
-            .collect();
-        for name in &started {
-            stack.start(*name)?;
-        }
-        if !no_wait {
-            names.iter().try_for_each(|name| stack.wait_ready(*name, READY_LIMIT))?;
-        }
+        let mut started = Vec::new();
+        start_each(&stack, &names, no_wait, &mut started).map_err(|error| {
+            or_interrupted(error.into(), || match started.is_empty() {
+                true => "nothing was started".to_owned(),
+                false => format!(
+                    "started and left running: {}; `dp status` shows whether they are ready, `dp stop` stops them",
+                    listed(&started)
+                ),
+            })
+        })?;
         Ok(started)
     })
     .await
+}
+
+fn start_each(stack: &Stack, names: &[Name], no_wait: bool, started: &mut Vec<Name>) -> Result<(), StackError> {
+    for name in names.iter().filter(|name| stack.pid(**name).is_none()) {
+        stack.config().check_interrupted()?;
+        stack.start(*name)?;
+        started.push(*name);
+    }
+    if no_wait {
+        return Ok(());
+    }
+    names.iter().try_for_each(|name| wait_ready(stack, *name))
+}
+
+/// Waits until the process serves its clients, and says after a moment what it waits for.
+fn wait_ready(stack: &Stack, name: Name) -> Result<(), StackError> {
+    match stack.wait_ready(name, SAID_AFTER) {
+        Err(StackError::NotReady { .. }) => {
+            let why = stack.why_not_ready(name).unwrap_or_default();
+            eprintln!("waiting up to {} s for {name}: {why}", READY_LIMIT.as_secs());
+            stack.wait_ready(name, READY_LIMIT)
+        }
+        other => other,
+    }
 }
 
 fn stop_names(stack: &Stack, names: Vec<Name>, kill: bool) -> anyhow::Result<Vec<Name>> {
@@ -333,12 +381,16 @@ fn report(what: &str, names: &[Name], json: bool) -> anyhow::Result<()> {
     if json {
         return print_json(&json!({ what: names }));
     }
-    let list: Vec<String> = names.iter().map(Name::to_string).collect();
-    print_line(&if list.is_empty() {
+    print_line(&if names.is_empty() {
         format!("nothing {what}")
     } else {
-        format!("{what}: {}", list.join(", "))
+        format!("{what}: {}", listed(names))
     })
+}
+
+fn listed(names: &[Name]) -> String {
+    let names: Vec<String> = names.iter().map(Name::to_string).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use service::Names;
 use stream::kafka::reader::LogReader;
 use stream::{Message, Partition, StreamError};
 
-use super::present::{iso, print_json_line, print_line};
+use super::present::{iso, print_json_line, print_line, printable};
 use crate::connection::Connection;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -327,21 +327,6 @@ fn line(shown: &Shown) -> String {
         line.push_str(" tombstone");
     }
     line
-}
-
-/// What a producer sent must not move the cursor of a terminal or begin a line: controls are escaped.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            printable.extend(character.escape_default());
-        } else {
-            printable.push(character);
-        }
-    }
-    printable
 }
 
 fn shortened(text: &str) -> String {

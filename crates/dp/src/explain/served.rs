@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use service::settings::mask;
 use stores::{Postgres, Redis};
 
 use super::tables::Instrument;
@@ -149,6 +150,7 @@ pub async fn http(base: &str, of: Instrument<'_>) -> anyhow::Result<Option<Price
         prices: Vec<Box<RawValue>>,
     }
     let url = format!("{}/prices/latest", base.trim_end_matches('/'));
+    let shown = mask(&url);
     let response = reqwest::Client::new()
         .get(&url)
         .query(&[("tenant_id", of.tenant_id), ("instrument_id", of.id)])
@@ -156,13 +158,13 @@ pub async fn http(base: &str, of: Instrument<'_>) -> anyhow::Result<Option<Price
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("ask {url} (is projection running? another address: --api)"))?;
+        .with_context(|| format!("ask {shown} (is projection running? another address: --api)"))?;
     if response.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(None);
     }
     let (status, body) = (response.status(), response.text().await?);
-    anyhow::ensure!(status.is_success(), "{url} answers {status}: {body}");
-    let answer: Answer = serde_json::from_str(&body).with_context(|| format!("{url} answers {body}"))?;
+    anyhow::ensure!(status.is_success(), "{shown} answers {status}: {body}");
+    let answer: Answer = serde_json::from_str(&body).with_context(|| format!("{shown} answers {body}"))?;
     answer.prices.first().map(|price| read(price.get())).transpose()
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use codec::Wire;
 use codec::state::SequencerState;
 use domain::Position;
+use service::Names;
 use service::clients::{Clients, Dependency, Use};
 use stores::clickhouse::{Layout, rows};
 use stores::postgres::PriceBatch;
@@ -135,15 +136,7 @@ impl<'c> Homes<'c> {
     }
 
     fn table(&self, base: &str) -> anyhow::Result<FencedTable> {
-        let layout: &'static Layout = match base {
-            "market_ticks" => &rows::tick::LAYOUT,
-            "enriched_ticks" => &rows::enriched::LAYOUT,
-            "bars" => &rows::bar::LAYOUT,
-            "late_ticks" => &rows::late::LAYOUT,
-            other => bail!("no writer fills {other}"),
-        };
-        let suffix = self.connection.names.table_suffix();
-        Ok(FencedTable::new(self.clickhouse.clone(), layout, &suffix))
+        fenced_table(&self.clickhouse, &self.connection.names, base).with_context(|| format!("no writer fills {base}"))
     }
 
     async fn read_group(&self, consumer: &Consumer, partition: &Partition) -> anyhow::Result<Option<Stored>> {
@@ -243,4 +236,16 @@ impl<'c> Homes<'c> {
     fn bootstrap(&self) -> String {
         self.connection.settings.kafka_bootstrap.clone()
     }
+}
+
+/// The table of a writer with this name (without the suffix of a generation), as the writer has it.
+pub fn fenced_table(clickhouse: &ClickHouse, names: &Names, base: &str) -> Option<FencedTable> {
+    let layout: &'static Layout = match base {
+        "market_ticks" => &rows::tick::LAYOUT,
+        "enriched_ticks" => &rows::enriched::LAYOUT,
+        "bars" => &rows::bar::LAYOUT,
+        "late_ticks" => &rows::late::LAYOUT,
+        _ => return None,
+    };
+    Some(FencedTable::new(clickhouse.clone(), layout, &names.table_suffix()))
 }

@@ -22,10 +22,11 @@ pub mod tables;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use normalization::config::Config;
-use service::Reader;
 use service::clients::{Clients, Dependency, Use};
+use service::{Names, Reader};
+use stores::ClickHouse;
 use stream::StreamError;
 use stream::status::wall_clock;
 
@@ -60,6 +61,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     let names = &connection.names;
     let clients = clients(connection)?;
     let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
+    check_tables(&clickhouse, names).await?;
     let mut report = VerifyReport::default();
     wait_until_quiet(connection, options, &mut report).await?;
 
@@ -99,6 +101,21 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     gaps.report(&mut report);
     still_quiet(connection, &raw, &mut report).await?;
     Ok(report)
+}
+
+/// Explains a table that is not there: services end without it, and everything after this would only say that.
+async fn check_tables(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<()> {
+    let (missing, _) = stores::clickhouse::restore::missing(clickhouse, &names.table_suffix())
+        .await
+        .context("list the tables of ClickHouse: is it running (`dp status`)?")?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "ClickHouse has no {}: dropped by hand, or never made. A service ends when its table is not there. `dp migrate` makes \
+         it again, and the writers fill it from their topics once the services run (`dp start`)",
+        missing.join(", ")
+    )
 }
 
 fn clients(connection: &Connection) -> anyhow::Result<Clients> {

@@ -1,9 +1,16 @@
 //! ClickHouse: the engine of the chDB package, run by `dp-clickhouse` as the `clickhouse local` program that listens.
+//!
+//! `clickhouse local` trusts whoever asks, since that is meant to be the user at the terminal: every file of the machine is
+//! within its reach. Here every local user can ask. So what a client may do is a list of grants without any source but
+//! tables (`users.xml`), and `dp-clickhouse` closes the rest of the machine to the engine (`confine.rs` there). The HTTP
+//! port answers only requests whose `Host` and `Origin` are this machine: a page in a browser sends its own.
+//! What remains: a client can stop the engine's listeners (`SYSTEM LISTEN`, which the engine needs to start them).
 
 use std::path::Path;
 use std::process::Command;
 
 use super::{launcher, write_config};
+use crate::account::Account;
 use crate::config::StackConfig;
 use crate::error::StackError;
 use crate::fetch;
@@ -14,34 +21,11 @@ const SERVE: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
                      SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size = 1 FORMAT Null";
 
 /// Modest for a machine with two cores that it shares; the engine itself makes no system log tables in this mode.
-const CONFIG: &str = "<clickhouse>
-    <logger><levels>
-        <!-- They warn a thousand times an hour that a task which is not urgent was put off. -->
-        <logger><name>BackgroundSchedulePool/BgSchPool</name><level>error</level></logger>
-        <logger><name>BackgroundSchedulePool/BgStrmSchPool</name><level>error</level></logger>
-    </levels></logger>
-    <max_server_memory_usage_to_ram_ratio>0.4</max_server_memory_usage_to_ram_ratio>
-    <mark_cache_size>134217728</mark_cache_size>
-    <primary_index_cache_size>67108864</primary_index_cache_size>
-    <index_mark_cache_size>33554432</index_mark_cache_size>
-    <compiled_expression_cache_size>33554432</compiled_expression_cache_size>
-    <max_concurrent_queries>100</max_concurrent_queries>
-    <max_thread_pool_size>400</max_thread_pool_size>
-    <max_thread_pool_free_size>40</max_thread_pool_free_size>
-    <max_io_thread_pool_size>8</max_io_thread_pool_size>
-    <background_pool_size>2</background_pool_size>
-    <max_active_parts_loading_thread_pool_size>2</max_active_parts_loading_thread_pool_size>
-    <max_outdated_parts_loading_thread_pool_size>2</max_outdated_parts_loading_thread_pool_size>
-    <max_parts_cleaning_thread_pool_size>2</max_parts_cleaning_thread_pool_size>
-    <asynchronous_metrics_update_period_s>30</asynchronous_metrics_update_period_s>
-    <merge_tree>
-        <!-- Statistics of columns are a tenth of the work of an insert, and no query here asks for them. -->
-        <auto_statistics_types></auto_statistics_types>
-    </merge_tree>
-</clickhouse>
-";
+const CONFIG: &str = include_str!("clickhouse/config.xml");
+/// Who may do what: one user without a password, as the clients of a local server expect.
+const USERS: &str = include_str!("clickhouse/users.xml");
 
-pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, StackError> {
+pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Result<Command, StackError> {
     let library = fetch::engine(config)?;
     let program = config.bin_dir.join(PROGRAM);
     if !program.is_file() {
@@ -53,7 +37,14 @@ pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, Stack
     }
     let config_file = dir.join("config.xml");
     write_config(&config_file, CONFIG)?;
-    let mut command = launcher(config, &program)?;
+    // The engine looks for it in the folder that it is started in.
+    write_config(&dir.join("users.xml"), USERS)?;
+    // Program and library may lie in root's home, so it takes its user itself, once it has loaded them.
+    let mut command = account.confined(launcher(config, &program)?);
+    command.arg("--folder").arg(dir);
+    if let Some(ids) = account.ids() {
+        command.args(["--user", &ids]);
+    }
     command.arg(library);
     command
         .arg("--config-file")

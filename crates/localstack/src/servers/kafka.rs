@@ -2,16 +2,21 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{launcher, write_config};
+use super::write_config;
+use crate::account::{Account, set_mode};
 use crate::config::StackConfig;
 use crate::error::StackError;
 use crate::fetch;
 use crate::ports::Ports;
 use crate::process;
 use crate::tools;
+
+/// Folder of the stack with what a server runs, where it cannot read the cache.
+pub(crate) const LIBRARIES: &str = "lib";
 
 /// Warnings, and the few lines that tell of start and end; Kafka's own default fills a disk in a long test.
 const LOGGING: [&str; 4] = [
@@ -26,15 +31,20 @@ pub(crate) fn classpath(config: &StackConfig) -> Result<String, StackError> {
     Ok(format!("{}/*", fetch::kafka(config)?.display()))
 }
 
-pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, StackError> {
+pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Result<Command, StackError> {
     let java = config.tools().find(tools::JAVA)?;
     tools::require_java(&java)?;
-    let classpath = classpath(config)?;
+    account.check_runs(config, &java)?;
+    let classpath = match account.is_other() {
+        true => format!("{}/*", readable_jars(config)?.display()),
+        false => classpath(config)?,
+    };
     let (properties, data, tmp) = (dir.join("server.properties"), dir.join("data"), dir.join("tmp"));
     fs::create_dir_all(&tmp).map_err(StackError::io("create", &tmp))?;
+    account.own(&tmp)?;
     write_config(&properties, &server_properties(&config.ports, &data))?;
     if !data.join("meta.properties").is_file() {
-        let mut format = Command::new(&java);
+        let mut format = account.command(config, &java)?;
         format.arg(LOGGING[0]).args([
             "-cp",
             &classpath,
@@ -44,10 +54,11 @@ pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, Stack
         ]);
         format
             .args(["--cluster-id", &new_cluster_id()?, "--config"])
-            .arg(&properties);
-        process::run_to_end(&mut format)?;
+            .arg(&properties)
+            .current_dir(dir);
+        process::run_until(&mut format, &config.interrupted)?;
     }
-    let mut command = launcher(config, &java)?;
+    let mut command = account.launcher(config, &java)?;
     command.args([
         "-Xms256m",
         "-Xmx768m",
@@ -61,6 +72,41 @@ pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, Stack
         .args(["-cp", &classpath, "kafka.Kafka"])
         .arg(&properties);
     Ok(command)
+}
+
+/// A folder with Kafka's jars that every user can read: the cache may lie in root's home.
+///
+/// It belongs to the caller, so that the server cannot change what it runs.
+fn readable_jars(config: &StackConfig) -> Result<PathBuf, StackError> {
+    let cached = fetch::kafka(config)?;
+    let parent = config.dir.join(LIBRARIES);
+    let folder = parent.join(cached.file_name().unwrap_or_default());
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&parent).map_err(StackError::io("create", &parent))?;
+    set_mode(&parent, 0o755)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix("unfinished-")
+        .tempdir_in(&parent)
+        .map_err(StackError::io("create a folder in", &parent))?;
+    for jar in fs::read_dir(&cached).map_err(StackError::io("read", &cached))? {
+        let jar = jar.map_err(StackError::io("read", &cached))?;
+        link_or_copy(&jar.path(), &unfinished.path().join(jar.file_name()))?;
+    }
+    set_mode(unfinished.path(), 0o755)?;
+    fs::rename(unfinished.path(), &folder).map_err(StackError::io("rename into", &folder))?;
+    Ok(folder)
+}
+
+/// The file under another name, without its bytes a second time where the file system allows it and everybody may read it.
+fn link_or_copy(from: &Path, to: &Path) -> Result<(), StackError> {
+    let mode = fs::metadata(from).map_err(StackError::io("read", from))?.mode();
+    if mode & 0o004 != 0 && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to).map_err(StackError::io("write", to))?;
+    set_mode(to, 0o644)
 }
 
 fn server_properties(ports: &Ports, data: &Path) -> String {

@@ -6,13 +6,16 @@ mod postgres;
 mod redis;
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-pub(crate) use kafka::classpath as kafka_classpath;
+pub(crate) use kafka::{LIBRARIES, classpath as kafka_classpath};
 
+use crate::account::Account;
 use crate::config::StackConfig;
 use crate::error::StackError;
 use crate::fetch;
@@ -24,8 +27,8 @@ const LOGGER: &str = "dp-log";
 /// Programs without which the server cannot be started.
 pub(crate) fn required_tools(server: Server) -> &'static [Tool] {
     match server {
-        Server::Kafka => &[tools::SETSID, tools::JAVA],
-        Server::ClickHouse => &[tools::SETSID],
+        Server::Kafka => &[tools::SETSID, tools::SETPRIV, tools::JAVA],
+        Server::ClickHouse => &[tools::SETSID, tools::SETPRIV],
         Server::Postgres => &[
             tools::SETSID,
             tools::SETPRIV,
@@ -33,7 +36,7 @@ pub(crate) fn required_tools(server: Server) -> &'static [Tool] {
             tools::POSTGRES,
             tools::PG_ISREADY,
         ],
-        Server::Redis => &[tools::SETSID, tools::REDIS],
+        Server::Redis => &[tools::SETSID, tools::SETPRIV, tools::REDIS],
     }
 }
 
@@ -46,15 +49,16 @@ pub(crate) fn fetch(server: Server, config: &StackConfig) -> Result<(), StackErr
     }
 }
 
-/// Makes the server's files where they are missing, and answers the command that runs it in the foreground.
+/// Makes the server's files where they are missing, and answers the command that runs it in the foreground, as its user.
 pub(crate) fn prepare(server: Server, config: &StackConfig) -> Result<Command, StackError> {
     let dir = config.server_dir(server);
-    fs::create_dir_all(&dir).map_err(StackError::io("create", &dir))?;
+    let account = Account::of(server, config)?;
+    account.take(config, &dir)?;
     let mut command = match server {
-        Server::Kafka => kafka::prepare(config, &dir),
-        Server::ClickHouse => clickhouse::prepare(config, &dir),
-        Server::Postgres => postgres::prepare(config, &dir),
-        Server::Redis => redis::prepare(config, &dir),
+        Server::Kafka => kafka::prepare(config, &account, &dir),
+        Server::ClickHouse => clickhouse::prepare(config, &account, &dir),
+        Server::Postgres => postgres::prepare(config, &account, &dir),
+        Server::Redis => redis::prepare(config, &account, &dir),
     }?;
     command.current_dir(&dir);
     Ok(command)
@@ -129,6 +133,72 @@ pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Pat
 }
 
 /// Writes a configuration file anew at every start, so that changed ports and settings take effect.
+///
+/// The folder belongs to the server's user, which may have put a symbolic link there: the file is made beside, and replaces
+/// what has its name.
 fn write_config(path: &Path, text: &str) -> Result<(), StackError> {
-    fs::write(path, text).map_err(StackError::io("write", path))
+    replace(path, text, 0o644)
+}
+
+/// The same for a file that only the server's user may read.
+fn write_secret(account: &Account, path: &Path, text: &str) -> Result<(), StackError> {
+    replace(path, text, 0o600)?;
+    account.own(path)
+}
+
+fn replace(path: &Path, text: &str, mode: u32) -> Result<(), StackError> {
+    let part = path.with_extension("part");
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StackError::io("remove", &part)(error));
+        }
+        _ => {}
+    }
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&part)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(StackError::io("write", &part))?;
+    fs::rename(&part, path).map_err(StackError::io("replace", path))
+}
+
+/// 32 hexadecimal digits that nobody can guess.
+fn new_secret() -> Result<String, StackError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0_u8; 16];
+    File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(StackError::io("read", source))?;
+    Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_in_place_of_a_configuration_file_is_replaced_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        let (file, part) = (dir.path().join("server.conf"), dir.path().join("server.part"));
+        symlink(&victim, &file).unwrap();
+        symlink(&victim, &part).unwrap();
+        replace(&file, "port 1", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "port 1");
+        let metadata = fs::symlink_metadata(&file).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert!(metadata.is_file());
+    }
+
+    #[test]
+    fn no_two_secrets_are_equal() {
+        assert_ne!(new_secret().unwrap(), new_secret().unwrap());
+    }
 }

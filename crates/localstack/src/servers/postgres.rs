@@ -1,25 +1,27 @@
 //! PostgreSQL of the system's packages: role `user`, password `password`, database `db`, on TCP only.
 //!
-//! PostgreSQL refuses to run as root: then it runs as the user `postgres`, whom the package makes.
+//! The role owns its database and is no superuser: its password is known, and a superuser reads and writes files and runs
+//! programs. The superuser has a password that nobody knows.
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{User, geteuid};
-
-use super::{launcher, write_config};
+use super::{new_secret, write_secret};
+use crate::account::Account;
 use crate::config::StackConfig;
 use crate::error::StackError;
 use crate::process;
-use crate::tools::{self, Tool};
+use crate::tools;
 
+const SUPERUSER: &str = "postgres";
 const ROLE: &str = "user";
 const PASSWORD: &str = "password";
 const DATABASE: &str = "db";
+/// There where the data were made with a role that is no superuser.
+const MARK: &str = "role-without-privileges";
 
 const FORMER_RUN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -34,16 +36,16 @@ const SETTINGS: [&str; 6] = [
     "log_checkpoints=off",
 ];
 
-pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, StackError> {
+pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Result<Command, StackError> {
     let postgres = config.tools().find(tools::POSTGRES)?;
+    account.check_runs(config, &postgres)?;
     let data = dir.join("data");
-    let account = Account::current()?;
-    account.let_in(config, dir)?;
     if data.is_dir() {
         check_version(&postgres, &data)?;
+        check_role(dir)?;
         await_former_run(&data)?;
     } else {
-        create(config, &account, dir, &data)?;
+        create(config, account, dir, &data)?;
     }
     let mut command = account.launcher(config, &postgres)?;
     command
@@ -103,9 +105,8 @@ fn create(config: &StackConfig, account: &Account, dir: &Path, data: &Path) -> R
         fs::remove_dir_all(&unfinished).map_err(StackError::io("remove", &unfinished))?;
     }
     let password_file = dir.join("password");
-    write_config(&password_file, PASSWORD)?;
-    account.own(&password_file)?;
-    let mut initdb = account.command(config, tools::INITDB)?;
+    write_secret(account, &password_file, &new_secret()?)?;
+    let mut initdb = account.command(config, &config.tools().find(tools::INITDB)?)?;
     initdb
         .arg("-D")
         .arg(&unfinished)
@@ -113,19 +114,21 @@ fn create(config: &StackConfig, account: &Account, dir: &Path, data: &Path) -> R
         .current_dir(dir);
     initdb.args([
         "--username",
-        ROLE,
+        SUPERUSER,
         "--auth=scram-sha-256",
         "--encoding=UTF8",
         "--locale=C.UTF-8",
         "--no-sync",
     ]);
-    process::run_to_end(&mut initdb)?;
-    create_database(account.command(config, tools::POSTGRES)?, &unfinished)?;
+    process::run_until(&mut initdb, &config.interrupted)?;
     fs::remove_file(&password_file).map_err(StackError::io("remove", &password_file))?;
+    let postgres = config.tools().find(tools::POSTGRES)?;
+    create_database(account.command(config, &postgres)?, &unfinished)?;
+    write_secret(account, &dir.join(MARK), "")?;
     fs::rename(&unfinished, data).map_err(StackError::io("rename into", data))
 }
 
-/// Makes the database in single-user mode, without a server.
+/// Makes role and database in single-user mode, without a server. The mode takes one statement a line.
 fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> {
     let failed = |message: String| StackError::Command {
         program: "postgres --single".to_owned(),
@@ -140,10 +143,14 @@ fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> 
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    let statements = format!(
+        "CREATE ROLE \"{ROLE}\" LOGIN PASSWORD '{PASSWORD}';\n\
+         CREATE DATABASE {DATABASE} OWNER \"{ROLE}\";\n"
+    );
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     if let Some(mut input) = child.stdin.take() {
         input
-            .write_all(format!("CREATE DATABASE {DATABASE};\n").as_bytes())
+            .write_all(statements.as_bytes())
             .map_err(|error| failed(error.to_string()))?;
     }
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
@@ -153,6 +160,19 @@ fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> 
         return Ok(());
     }
     Err(failed(process::telling_line(&messages)))
+}
+
+/// Fails when the role of the data is a superuser, as earlier versions made it: PostgreSQL takes that from nobody that made
+/// the data.
+fn check_role(dir: &Path) -> Result<(), StackError> {
+    if dir.join(MARK).exists() {
+        return Ok(());
+    }
+    Err(StackError::Refused(format!(
+        "{} was made by an earlier version, whose role `{ROLE}` lets every local user run programs: remove the data of the \
+         stack with `dp clean-data`",
+        dir.display()
+    )))
 }
 
 /// Fails when the data were made by another major version, which PostgreSQL cannot read.
@@ -180,87 +200,6 @@ fn major_version(output: &str) -> Option<String> {
         .split(|letter: char| !letter.is_ascii_digit())
         .next()
         .map(str::to_owned)
-}
-
-/// The account that PostgreSQL runs under: `None` is the own one.
-struct Account(Option<User>);
-
-impl Account {
-    fn current() -> Result<Account, StackError> {
-        if !geteuid().is_root() {
-            return Ok(Account(None));
-        }
-        match User::from_name("postgres") {
-            Ok(Some(user)) => Ok(Account(Some(user))),
-            _ => Err(StackError::Refused(
-                "there is no user `postgres`, and PostgreSQL refuses to run as root: apt-get install postgresql makes it".to_owned(),
-            )),
-        }
-    }
-
-    /// Gives the folder to the account, and checks that the account can get there.
-    fn let_in(&self, config: &StackConfig, dir: &Path) -> Result<(), StackError> {
-        if self.0.is_none() {
-            return Ok(());
-        }
-        // A temporary folder is closed to others; the stack's own folder may be passed through.
-        let mode = fs::metadata(&config.dir)
-            .map_err(StackError::io("read", &config.dir))?
-            .permissions()
-            .mode();
-        fs::set_permissions(&config.dir, fs::Permissions::from_mode(mode | 0o111))
-            .map_err(StackError::io("open", &config.dir))?;
-        self.own(dir)?;
-        let mut test = self.switch(Command::new(config.tools().find(tools::SETPRIV)?), Path::new("test"));
-        test.arg("-x").arg(dir);
-        process::run_to_end(&mut test).map(drop).map_err(|_| {
-            StackError::Refused(format!(
-                "the user postgres cannot enter {}: use --dir with a folder that others may pass through, below /var/tmp for example",
-                dir.display()
-            ))
-        })
-    }
-
-    fn own(&self, path: &Path) -> Result<(), StackError> {
-        match &self.0 {
-            Some(user) => {
-                chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(StackError::io("give away", path))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The program, run as the account in the foreground of this process.
-    fn command(&self, config: &StackConfig, tool: Tool) -> Result<Command, StackError> {
-        let program = config.tools().find(tool)?;
-        match &self.0 {
-            Some(_) => Ok(self.switch(Command::new(config.tools().find(tools::SETPRIV)?), &program)),
-            None => Ok(Command::new(program)),
-        }
-    }
-
-    fn launcher(&self, config: &StackConfig, program: &Path) -> Result<Command, StackError> {
-        match &self.0 {
-            Some(_) => {
-                let setpriv: PathBuf = config.tools().find(tools::SETPRIV)?;
-                Ok(self.switch(launcher(config, &setpriv)?, program))
-            }
-            None => launcher(config, program),
-        }
-    }
-
-    fn switch(&self, mut command: Command, program: &Path) -> Command {
-        if let Some(user) = &self.0 {
-            command
-                .arg(format!("--reuid={}", user.uid))
-                .arg(format!("--regid={}", user.gid))
-                .arg("--clear-groups");
-            // Its own home: it may not look into root's.
-            command.env("HOME", &user.dir);
-        }
-        command.arg(program);
-        command
-    }
 }
 
 #[cfg(test)]

@@ -1,31 +1,56 @@
 //! Redis of the system's packages, as a cache: it writes nothing to disk, and is empty after a restart.
+//!
+//! A client without a password reads and writes keys, and administers nothing: it cannot change the configuration, stop the
+//! server, make it save, or make it connect to another one. Who may read the server's folder finds the password of user
+//! `admin` in `admin-password` there.
 
 use std::path::Path;
 use std::process::Command;
 
-use super::{launcher, write_config};
+use super::{new_secret, write_secret};
+use crate::account::Account;
 use crate::config::StackConfig;
 use crate::error::StackError;
 use crate::tools;
 
-pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, StackError> {
+const ADMIN_PASSWORD: &str = "admin-password";
+
+pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Result<Command, StackError> {
+    let program = config.tools().find(tools::REDIS)?;
+    account.check_runs(config, &program)?;
     let file = dir.join("redis.conf");
-    let port = config.ports.redis;
-    write_config(
-        &file,
-        &format!(
-            "bind 127.0.0.1\n\
-             port {port}\n\
-             dir \"{}\"\n\
-             daemonize no\n\
-             save \"\"\n\
-             appendonly no\n\
-             maxmemory 256mb\n\
-             maxmemory-policy allkeys-lru\n",
-            dir.display()
-        ),
-    )?;
-    let mut command = launcher(config, &config.tools().find(tools::REDIS)?)?;
+    let password = new_secret()?;
+    write_secret(account, &dir.join(ADMIN_PASSWORD), &password)?;
+    write_secret(account, &file, &configuration(config.ports.redis, dir, &password))?;
+    let mut command = account.launcher(config, &program)?;
     command.arg(file);
     Ok(command)
+}
+
+fn configuration(port: u16, dir: &Path, password: &str) -> String {
+    format!(
+        "bind 127.0.0.1\n\
+         port {port}\n\
+         dir \"{}\"\n\
+         daemonize no\n\
+         save \"\"\n\
+         appendonly no\n\
+         maxmemory 256mb\n\
+         maxmemory-policy allkeys-lru\n\
+         user default on nopass ~* &* +@all -@admin -migrate -restore +config|get\n\
+         user admin on >{password} ~* &* +@all\n",
+        dir.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_without_a_password_administers_nothing() {
+        let text = configuration(6379, Path::new("/data"), "s3cret");
+        assert!(text.contains("user default on nopass ~* &* +@all -@admin"), "{text}");
+        assert!(text.contains("bind 127.0.0.1\n"), "{text}");
+    }
 }

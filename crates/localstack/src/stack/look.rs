@@ -40,10 +40,13 @@ impl Stack {
             // A further replica is there when somebody wants it.
             (None, _) if matches!(entry.name, Name::Service(_, 2..)) => None,
             (None, _) => Some(format!("was stopped; `dp start {}` starts it", entry.name)),
-            (Some(_), None) => Some(format!(
-                "ended: {}",
-                process::telling_line(&self.log_since_start(entry))
-            )),
+            (Some(_), None) => Some(match process::last_error(&self.log_since_start(entry)) {
+                Some(error) => format!("ended: {error}"),
+                None => format!(
+                    "ended, and its log names no reason (kill -9, for example); `dp start {}` starts it",
+                    entry.name
+                ),
+            }),
             (_, Some(running)) if running.is_paused() => Some("frozen (SIGSTOP)".to_owned()),
             _ => None,
         };

@@ -24,9 +24,18 @@ impl Stack {
     pub(super) fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
         let mut started = Vec::new();
         let result = self.start_and_await(names, &mut started);
-        if result.is_err() {
+        // Ctrl-C ends a program that prepares a server, too: that is no failure of the program.
+        let result = result.map_err(|error| self.config.check_interrupted().err().unwrap_or(error));
+        match &result {
+            Ok(()) => {}
+            // Whoever presses Ctrl-C does not wait; a server survives a kill.
+            Err(StackError::Interrupted) => {
+                let _ended = started.iter().try_for_each(|name| self.kill9(*name));
+            }
             // The first error is the one to tell; what cannot be ended either shows in `dp status`.
-            let _ended = self.stop_all(&started);
+            Err(_) => {
+                let _ended = self.stop_all(&started);
+            }
         }
         result.map(|()| started)
     }

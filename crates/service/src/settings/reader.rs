@@ -299,11 +299,14 @@ pub fn mask(text: &str) -> String {
         return "***".to_owned();
     };
     // The password may itself hold '@': the last one before the path ends the user information.
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
-    let path = path
-        .split_once('?')
-        .map_or_else(|| path.to_owned(), |(path, _)| format!("{path}?***"));
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    // A password with '/', '?' or '#' that is not encoded: where it ends cannot be known.
+    if path.contains('@') || !authority.contains('@') && query.contains('@') {
+        return format!("{scheme}://***");
+    }
+    let path = format!("{path}{}", if query.is_empty() { "" } else { "?***" });
     match authority.rsplit_once('@') {
         Some((user, host)) => {
             let name = user.split_once(':').map_or(user, |(name, _)| name);

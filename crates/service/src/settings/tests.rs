@@ -236,6 +236,22 @@ fn secrets_are_masked_wherever_settings_are_printed() {
 }
 
 #[test]
+fn a_password_that_is_not_encoded_is_masked_too() {
+    for (address, shown) in [
+        ("http://host:1/path?key=x", "http://host:1/path?***"),
+        ("http://u:a/b@host", "http://***"),
+        ("http://u:a?b@host", "http://***"),
+        ("http://u:a#b@host/x", "http://***"),
+        ("http://u:a@b/c@host", "http://***"),
+        ("http://u:a@b@host/x", "http://u:***@host/x"),
+        ("host=x password=y", "***"),
+        ("", ""),
+    ] {
+        assert_eq!(super::mask(address), shown, "{address}");
+    }
+}
+
+#[test]
 fn durations_have_units() {
     for (text, millis) in [
         ("500ms", Some(500)),

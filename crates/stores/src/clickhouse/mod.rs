@@ -11,6 +11,7 @@ pub mod gaps;
 pub mod history;
 mod history_known;
 mod migrations;
+pub mod restore;
 pub mod rows;
 mod stored;
 
@@ -51,7 +52,7 @@ pub struct ClickHouseConfig {
 impl std::fmt::Debug for ClickHouseConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClickHouseConfig")
-            .field("url", &self.url)
+            .field("url", &"***")
             .field("database", &self.database)
             .field("user", &self.user)
             .field("password", &"***")

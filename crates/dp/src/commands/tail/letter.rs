@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use stream::dead_letter::header;
 
-use super::{Shown, printable, shortened};
-use crate::commands::present::iso;
+use super::{Shown, shortened};
+use crate::commands::present::{iso, printable};
 
 /// Characters of the payload that are shown.
 const PAYLOAD_CHARACTERS: usize = 200;

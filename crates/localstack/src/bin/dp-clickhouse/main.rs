@@ -1,17 +1,20 @@
-//! Runs the ClickHouse engine out of `libchdb.so`: `dp-clickhouse LIBRARY ARGUMENTS…`.
+//! Runs the ClickHouse engine out of `libchdb.so`: `dp-clickhouse [--folder DIR] [--user UID:GID] LIBRARY ARGUMENTS…`.
 //!
 //! Role: the library exports the whole `clickhouse local` program as one C function; started with listen options and a
 //! query that never ends it serves the real HTTP and native protocols. This program exists because the engine ends with
 //! its process, and takes the process's signals: it cannot live inside of `dp` or of a test.
+//! With `--folder` the engine reaches that folder only, and with `--user` it runs as that user ([`confine`]).
 //! Failure: the engine's error text goes to stderr, exit code 1; wrong arguments, exit code 2.
 #![allow(unsafe_code)] // A C function of a library that is loaded at run time is called: there is no safe way.
 
+mod confine;
 mod full_disk;
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
 use std::io::Write;
 use std::mem::ManuallyDrop;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use libloading::{Library, Symbol};
@@ -30,13 +33,41 @@ struct LocalResult {
 
 type QueryStable = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut LocalResult;
 
+/// What the command line asks for.
+struct Asked {
+    folder: Option<PathBuf>,
+    user: Option<String>,
+    library: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Asked {
+    fn read(mut words: impl Iterator<Item = OsString>) -> Option<Asked> {
+        let (mut folder, mut user) = (None, None);
+        loop {
+            let word = words.next()?;
+            match word.to_str() {
+                Some("--folder") => folder = Some(PathBuf::from(words.next()?)),
+                Some("--user") => user = Some(words.next()?.into_string().ok()?),
+                _ => {
+                    return Some(Asked {
+                        folder,
+                        user,
+                        library: word,
+                        arguments: words.collect(),
+                    });
+                }
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let Some(library) = arguments.next() else {
-        eprintln!("usage: dp-clickhouse LIBRARY ARGUMENTS…");
+    let Some(asked) = Asked::read(std::env::args_os().skip(1)) else {
+        eprintln!("usage: dp-clickhouse [--folder DIR] [--user UID:GID] LIBRARY ARGUMENTS…");
         return ExitCode::from(2);
     };
-    match run(&library, arguments) {
+    match run(&asked) {
         Ok(output) => {
             // The output of a query that ended; nobody may be reading it.
             let _reader_gone = std::io::stdout().write_all(&output);
@@ -49,11 +80,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// Gives up what the engine does not need; the library can be read until the user is taken.
+fn confine(asked: &Asked) {
+    let Some(folder) = &asked.folder else { return };
+    let own = std::env::current_exe().unwrap_or_default();
+    let readable = [PathBuf::from(&asked.library), own];
+    if let Err(why) = confine::to_folder(folder, &readable) {
+        eprintln!("the engine is not confined to {}: {why}", folder.display());
+    }
+}
+
 /// Runs the engine to its end and answers what its queries wrote.
-fn run(library: &OsString, arguments: impl Iterator<Item = OsString>) -> Result<Vec<u8>, String> {
-    let owned: Vec<CString> = std::iter::once(OsString::from("clickhouse"))
-        .chain(arguments)
-        .map(|argument| CString::new(argument.into_vec()))
+fn run(asked: &Asked) -> Result<Vec<u8>, String> {
+    let owned: Vec<CString> = std::iter::once(&OsString::from("clickhouse"))
+        .chain(&asked.arguments)
+        .map(|argument| CString::new(argument.as_bytes()))
         .collect::<Result<_, _>>()
         .map_err(|_| "an argument holds a zero byte".to_owned())?;
     let count = c_int::try_from(owned.len()).map_err(|_| "too many arguments".to_owned())?;
@@ -61,15 +102,19 @@ fn run(library: &OsString, arguments: impl Iterator<Item = OsString>) -> Result<
     // As in C's `main`: the list ends with a null pointer that is not counted.
     pointers.push(std::ptr::null_mut());
 
+    confine(asked);
     // SAFETY: the library is the checked download of a pinned version; loading it runs its initialisers, which expect
     // nothing of the process.
-    let engine = unsafe { Library::new(library) }
-        .map_err(|error| format!("cannot load {}: {error}", library.to_string_lossy()))?;
+    let engine = unsafe { Library::new(&asked.library) }
+        .map_err(|error| format!("cannot load {}: {error}", asked.library.to_string_lossy()))?;
     // Never unloaded: threads of the engine may still run in it when the process ends.
     let engine = ManuallyDrop::new(engine);
     // SAFETY: `chdb.h` of this version declares the function with this type.
     let query: Symbol<'_, QueryStable> =
         unsafe { engine.get(b"query_stable_v2\0") }.map_err(|error| format!("not the expected library: {error}"))?;
+    if let Some(user) = &asked.user {
+        confine::to_user(user)?;
+    }
     // SAFETY: `pointers` holds `count` zero-terminated strings that live until after the call, and a final null pointer.
     let result = unsafe { query(count, pointers.as_mut_ptr()) };
     // SAFETY: the engine answers null or a pointer to a result that stays valid, since it is never freed here.

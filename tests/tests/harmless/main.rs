@@ -1,0 +1,292 @@
+//! What `dp` and the services must not do: remove or write what nobody asked for, show a secret, or go on after Ctrl-C.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod interrupts;
+mod secrets;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use e2e::{Pipeline, RAW, eventually};
+use localstack::{Ports, Server, Service, Stack, StackConfig};
+use testkit::kafka::{self, Outgoing, Publisher};
+
+/// What a program printed to both outputs.
+pub fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// `dp` with these arguments and no variable of ours, for a stack that is not the test's.
+pub fn bare_dp(pipeline: &Pipeline, arguments: &[&str]) -> Command {
+    let mut command = Command::new(pipeline.stack().config().bin_dir.join("dp"));
+    let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in ours.filter(|name| name.starts_with("DATA_PROC_") && name != "DATA_PROC_CACHE") {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A stack that was made and never started, in a folder of its own.
+fn idle_stack(parent: &Path) -> Stack {
+    Stack::new(StackConfig::new(parent.join("stack"), Ports::free().unwrap())).unwrap()
+}
+
+#[test]
+fn data_are_removed_only_when_the_user_says_so_and_foreign_files_stay() {
+    let pipeline = Pipeline::shared();
+    let parent = tempfile::tempdir().unwrap();
+    let stack = idle_stack(parent.path());
+    let dir = &stack.config().dir;
+    for (folder, file) in [
+        (".", "thesis.txt"),
+        ("logs", "notes.txt"),
+        ("logs", "kafka.log"),
+        ("redis", "redis.conf"),
+    ] {
+        fs::create_dir_all(dir.join(folder)).unwrap();
+        fs::write(dir.join(folder).join(file), "years of work").unwrap();
+    }
+    let clean = |more: &[&str]| {
+        let arguments = [&["--dir", dir.to_str().unwrap(), "clean-data"], more].concat();
+        bare_dp(&pipeline, &arguments).output().unwrap()
+    };
+    let refused = clean(&[]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(text(&refused).contains("--yes"), "{}", text(&refused));
+    assert!(dir.join("redis/redis.conf").exists() && dir.join("stack.json").exists());
+    let done = clean(&["--yes"]);
+    assert!(done.status.success(), "{}", text(&done));
+    for (file, stays) in [
+        ("thesis.txt", true),
+        ("logs/notes.txt", true),
+        ("logs/kafka.log", false),
+        ("redis", false),
+        ("stack.json", false),
+    ] {
+        assert_eq!(dir.join(file).exists(), stays, "{file}");
+    }
+    // A folder with files that are not the stack's is no place for one.
+    let up = bare_dp(
+        &pipeline,
+        &["--dir", dir.to_str().unwrap(), "up", "--port-offset", "11000"],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(up.status.code(), Some(2), "{}", text(&up));
+    assert!(text(&up).contains("other files"), "{}", text(&up));
+}
+
+#[test]
+fn a_stack_and_an_environment_that_name_different_servers_are_refused_with_both() {
+    let pipeline = Pipeline::shared();
+    let own = pipeline.bootstrap();
+    for arguments in [
+        &["groups"][..],
+        &["simulate", "--ticks", "1"],
+        &["sql", "SELECT 1"],
+        &["start", "normalization"],
+    ] {
+        let output = pipeline
+            .dp(arguments)
+            .env("DATA_PROC_KAFKA_BOOTSTRAP", "kafka.example:9092")
+            .output()
+            .unwrap();
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(
+            told.contains("DATA_PROC_KAFKA_BOOTSTRAP is kafka.example:9092") && told.contains(&own),
+            "{arguments:?}: {told}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_written_to_another_environment_unless_the_user_agrees() {
+    let pipeline = Pipeline::shared();
+    let ends = || kafka::ends(&pipeline.bootstrap(), RAW).unwrap();
+    let document = tempfile::NamedTempFile::new().unwrap();
+    let before = ends();
+    let env = pipeline.stack().env();
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = bare_dp(&pipeline, arguments);
+        command
+            .envs(&env)
+            .env("DATA_PROC_ENV", "staging")
+            .env("DATA_PROC_CLICKHOUSE_PASSWORD", "x")
+            .env("DATA_PROC_POSTGRES_DSN", "postgresql://dp:x@127.0.0.1:1/db")
+            .env("DATA_PROC_TOPIC_PARTITIONS", "4");
+        command
+    };
+    for arguments in [
+        &["simulate", "--ticks", "1"][..],
+        &["send", "--raw", "{}"],
+        &["ingest", document.path().to_str().unwrap()],
+        &["migrate"],
+        &["topics", "create"],
+        &["sql", "--write", "DROP TABLE market_ticks"],
+        &["position", "accept", "enrichment"],
+        &[
+            "position",
+            "skip",
+            "enrichment",
+            "--topic",
+            RAW,
+            "--partition",
+            "0",
+            "--to",
+            "1",
+        ],
+    ] {
+        let output = elsewhere(arguments).output().unwrap();
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(
+            told.contains("write to staging") && told.contains("--yes"),
+            "{arguments:?}: {told}"
+        );
+    }
+    assert_eq!(ends(), before);
+    let read = elsewhere(&["topics", "list"]).output().unwrap();
+    assert!(read.status.success(), "{}", text(&read));
+}
+
+#[test]
+fn a_table_that_was_dropped_is_named_by_verify_and_made_again_by_migrate() {
+    let pipeline = Pipeline::shared();
+    pipeline.publish_once(2_000, 71_000).unwrap();
+    pipeline.agree().unwrap();
+    pipeline.dp_ok(&["sql", "--write", "DROP TABLE market_ticks"]).unwrap();
+    pipeline.publish_once(2_000, 72_000).unwrap();
+    eventually("normalization ends", || {
+        Ok(pipeline.stack().pid(Service::Normalization).is_none())
+    })
+    .unwrap();
+    let verified = pipeline.dp(&["verify"]).output().unwrap();
+    let told = text(&verified);
+    assert_eq!(verified.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("has no market_ticks") && told.contains("dp migrate"),
+        "{told}"
+    );
+    let migrated = pipeline.dp_ok(&["migrate"]).unwrap();
+    assert!(
+        migrated.contains("made again in ClickHouse: market_ticks"),
+        "{migrated}"
+    );
+    pipeline.stack().start_services().unwrap();
+    pipeline.agree().unwrap();
+    let again = pipeline.dp_ok(&["migrate"]).unwrap();
+    assert!(!again.contains("made again"), "{again}");
+}
+
+#[test]
+fn a_table_that_is_made_again_while_its_writer_runs_is_whole_too() {
+    let pipeline = Pipeline::shared();
+    pipeline.publish_once(2_000, 73_000).unwrap();
+    pipeline.agree().unwrap();
+    // Nothing is published between: no writer can have noticed.
+    pipeline
+        .dp_ok(&["sql", "--write", "DROP TABLE enriched_ticks"])
+        .unwrap();
+    pipeline.dp_ok(&["migrate"]).unwrap();
+    pipeline.publish_once(2_000, 74_000).unwrap();
+    pipeline.stack().start_services().unwrap();
+    pipeline.agree().unwrap();
+}
+
+#[test]
+fn control_characters_of_producers_never_reach_a_terminal() {
+    let pipeline = Pipeline::shared();
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let odd = "key\u{1b}[2J\r\n\u{9b}31m";
+    publisher
+        .send(&Outgoing {
+            partition: Some(0),
+            key: Some(odd.to_owned()),
+            payload: format!("no JSON {odd}").into_bytes(),
+            headers: vec![("x\u{1b}]0;title\u{7}".to_owned(), odd.to_owned())],
+        })
+        .unwrap();
+    publisher.finish().unwrap();
+    let (partition, end) = kafka::ends(&pipeline.bootstrap(), RAW).unwrap()[0];
+    let offset = (end - 1).to_string();
+    eventually("it is a dead letter", || {
+        Ok(text(&pipeline.dp(&["tail", "dlq", "--limit", "1"]).output()?).contains("key"))
+    })
+    .unwrap();
+    for arguments in [
+        &[
+            "tail",
+            "raw",
+            "--partition",
+            &partition.to_string(),
+            "--offset",
+            &offset,
+            "--limit",
+            "1",
+        ][..],
+        &["tail", "raw", "--limit", "1", "--json"],
+        &["tail", "dlq", "--limit", "1"],
+        &[
+            "explain",
+            "row",
+            "--partition",
+            &partition.to_string(),
+            "--offset",
+            &offset,
+        ],
+        &["logs", "normalization"],
+        &["sql", "SELECT 'a\u{1b}[2J' FORMAT JSON"],
+    ] {
+        let output = pipeline.dp(arguments).output().unwrap();
+        let told = text(&output);
+        let bad = told.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+        assert_eq!(bad, None, "{arguments:?}: {}", told.escape_debug());
+    }
+}
+
+#[test]
+fn an_answer_without_rows_says_so_and_a_wrong_time_is_answered_with_a_right_one() {
+    let pipeline = Pipeline::shared();
+    let output = pipeline
+        .dp(&["sql", "SELECT * FROM market_ticks WHERE 0"])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "0 rows");
+    let json = pipeline
+        .dp_ok(&["--json", "sql", "SELECT * FROM market_ticks WHERE 0"])
+        .unwrap();
+    assert_eq!(json.split_whitespace().collect::<String>(), "[]");
+    let bar = [
+        "explain",
+        "bar",
+        "--instrument",
+        "X",
+        "--interval",
+        "1h",
+        "--start",
+        "yesterday",
+    ];
+    let output = pipeline.dp(&bar).output().unwrap();
+    assert!(
+        text(&output).contains("such as 2026-10-01T00:05:00Z"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn status_names_no_line_of_the_log_that_has_nothing_to_do_with_the_end() {
+    let pipeline = Pipeline::shared();
+    let stack = pipeline.stack();
+    let pid = stack.pid(Server::Redis).unwrap();
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+    eventually("it has ended", || Ok(stack.pid(Server::Redis).is_none())).unwrap();
+    let status = text(&pipeline.dp(&["status"]).output().unwrap());
+    stack.up().unwrap();
+    assert!(status.contains("redis: ended, and its log names no reason"), "{status}");
+}
