@@ -279,7 +279,8 @@ impl Redis {
         })
     }
 
-    /// Leaves a mark: the copy of `owner` is complete. It has no expiry: it goes only when Redis is emptied.
+    /// Leaves a mark: `owner` fills its copy from now on. It has no expiry: it goes only when Redis is emptied, and with it
+    /// what was filled.
     ///
     /// # Errors
     /// As the server says.

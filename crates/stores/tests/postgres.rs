@@ -40,9 +40,15 @@ fn batch<'a>(expected: Option<i64>, position: &'a Position, prices: &'a [LatestP
         topic: TOPIC,
         partition: 1,
         expected,
-        position,
+        position: Some(position),
         prices,
     }
+}
+
+async fn load_prices(store: &LatestPriceStore, partition: i32) -> Vec<LatestPrice> {
+    let mut prices = Vec::new();
+    store.read_prices(partition, |price| prices.push(price)).await.unwrap();
+    prices
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,12 +91,26 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     let (one, other) = tokio::join!(store.apply(&one), store.apply(&other));
     let (one, other) = (one.unwrap(), other.unwrap());
     assert!((one == Applied::Yes) != (other == Applied::Yes), "{one:?} {other:?}");
-    let prices = store.load_prices(1).await.unwrap();
+    let prices = load_prices(&store, 1).await;
     let position = store.load_position(TOPIC, 1).await.unwrap().unwrap();
+    let (stored, later) = (position.next_offset, [latest_price("LATER", 300, 1)]);
     if one == Applied::Yes {
         assert_eq!((prices, position), (mine.to_vec(), twenty));
     } else {
         assert_eq!((prices.len(), position), (2, thirty));
+    }
+    // Rows alone leave the position as it is, and are refused like the others where it is another one.
+    let rows = PriceBatch {
+        position: None,
+        ..batch(Some(stored), &ten, &later)
+    };
+    assert_eq!(store.apply(&rows).await.unwrap(), Applied::Yes);
+    assert_eq!(store.find_one("default", "LATER").await.unwrap().as_ref(), later.first());
+    let stays = store.load_position(TOPIC, 1).await.unwrap().map(|position| position.next_offset);
+    assert_eq!(stays, Some(stored));
+    for expected in [None, Some(stored + 1)] {
+        let refused = PriceBatch { expected, ..rows };
+        assert_eq!(store.apply(&refused).await.unwrap(), Applied::Conflict);
     }
     // And so does who believes that nothing was there yet.
     let late = store.apply(&batch(None, &ten, &theirs)).await.unwrap();
@@ -114,7 +134,7 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
             expected = Some(position.next_offset);
         }
         assert_eq!(
-            store.load_prices(1).await.unwrap(),
+            load_prices(&store, 1).await,
             std::slice::from_ref(&newest),
             "seed {seed}"
         );
@@ -171,7 +191,7 @@ async fn prices_are_read_back_digit_for_digit() {
     prices[2].quality_flags = domain::QualityFlags::NONE;
     let position = position(1);
     store.apply(&batch(None, &position, &prices)).await.unwrap();
-    let mut found = store.load_prices(1).await.unwrap();
+    let mut found = load_prices(&store, 1).await;
     found.sort_by(|a, b| a.origin.cmp(&b.origin));
     assert_eq!(found, prices);
     assert_eq!(store.find_one("default", "MAX").await.unwrap(), Some(prices[1].clone()));
@@ -182,7 +202,7 @@ async fn prices_are_read_back_digit_for_digit() {
     assert_eq!(
         (
             first.load_position(TOPIC, 1).await.unwrap(),
-            first.load_prices(1).await.unwrap()
+            load_prices(&first, 1).await
         ),
         (None, vec![])
     );

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use super::*;
 use crate::health::Check;
+use crate::life::Threads;
 use stream::{Shutdown, WorkerStatus};
 
 /// More than the kernel keeps of an answer that nobody reads.
@@ -201,7 +202,7 @@ fn a_failing_critical_dependency_is_named_and_answers_503() {
     let running = started(1000);
     running.health.add_worker(WorkerStatus::new("stage-0"), true);
     running.health.watch(
-        running.runtime.handle(),
+        &Threads::default().tasks(running.runtime.handle()),
         Check {
             name: "kafka",
             critical: true,
