@@ -13,6 +13,7 @@ use stores::LatestPriceStore;
 use stream::{Handler, Pace};
 
 use crate::config::Config;
+use crate::copy_count::CopyCount;
 use crate::core::lane;
 use crate::freshness::Freshness;
 use crate::http::{self, Api};
@@ -64,10 +65,13 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let readers = ctx.clients.postgres()?.for_readers(READERS, READ_LIMIT)?;
     let api = Arc::new(Api {
         prices: LatestPriceStore::new(readers, ctx.names.generation()),
-        redis: stores.redis,
+        copies: CopyCount::new(
+            stores.redis,
+            ctx.clients.breaker(Dependency::Redis)?,
+            ctx.runtime.clone(),
+        ),
         runtime: ctx.runtime.clone(),
         postgres_breaker: ctx.clients.breaker(Dependency::Postgres)?,
-        redis_breaker: ctx.clients.breaker(Dependency::Redis)?,
     });
     ctx.routes(http::routes(api));
     Ok(())
