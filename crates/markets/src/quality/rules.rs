@@ -159,6 +159,12 @@ fn of_events(settings: &QualitySettings) -> Vec<Rule> {
             None,
             "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the tenant, source and event id, with other facts",
         ),
+        flag(
+            settings,
+            ("new_instruments", QualityFlag::UnknownNode),
+            Some(settings.max_new_instruments.to_string()),
+            "the tenant has shown more new instruments within an hour of append time; set with the first tick of each further one",
+        ),
         Rule {
             name: "event_repeated",
             description: "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S carried the same event: tenant, source, event id and facts; POST /validate shows the flag, stored ticks never have it",
