@@ -15,6 +15,7 @@ pub enum QualityFlag {
     MissingVolume,
     Duplicate,
     ComponentMismatch,
+    /// An instrument that is new, where its tenant has shown very many new ones within the hour.
     UnknownNode,
     OffGrid,
     /// Binary-float noise beyond 8 decimals was rounded.

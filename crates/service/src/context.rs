@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::clients::Clients;
 use crate::health::{Check, Health};
 use crate::http::{Routes, Stats};
+use crate::life::Tasks;
 use crate::metrics;
 use crate::names::Names;
 use crate::settings::Settings;
@@ -41,6 +42,8 @@ pub struct Context<S> {
     pub names: Names,
     /// Where I/O runs: two threads for the whole process.
     pub runtime: Handle,
+    /// Starts what runs there until shutdown.
+    pub tasks: Tasks,
     /// Asked when the process ends.
     pub shutdown: Shutdown,
     /// Writes and reads framed records.
@@ -106,7 +109,7 @@ impl<S> Context<S> {
 
     /// Adds a health check of the service's own.
     pub fn check(&mut self, check: Check) {
-        self.health.watch(&self.runtime, check);
+        self.health.watch(&self.tasks, check);
     }
 
     /// Makes dead-letter counters exist from the start for the codes of a stage.

@@ -92,6 +92,10 @@ const BATCH_SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500
 pub const HTTP_REQUESTS: &str = "http_requests_total";
 /// Histogram `{method,path,status}`.
 pub const HTTP_DURATION: &str = "http_request_duration_seconds";
+/// Gauges: open, allowed.
+pub const HTTP_CONNECTIONS: [&str; 2] = ["http_connections", "http_connections_max"];
+/// Counter.
+pub const HTTP_REFUSED: &str = "http_connections_refused_total";
 /// Gauge `{dependency}`.
 pub const BREAKER_STATE: &str = "circuit_breaker_state";
 /// Gauge.
@@ -226,6 +230,27 @@ pub const SHARED: &[Declared] = &[
         "Time until an HTTP request was answered.",
     )
     .labels(HTTP_LABELS),
+    Declared::new(
+        HTTP_CONNECTIONS[0],
+        Kind::Gauge,
+        "connections",
+        "Open HTTP connections.",
+    )
+    .with(NO_LABELS),
+    Declared::new(
+        HTTP_CONNECTIONS[1],
+        Kind::Gauge,
+        "connections",
+        "HTTP connections that may be open at once; a few more are served for 250 ms, for probes alone.",
+    )
+    .with(NO_LABELS),
+    Declared::new(
+        HTTP_REFUSED,
+        Kind::Counter,
+        "connections",
+        "HTTP connections closed or answered 503 because too many were open.",
+    )
+    .with(NO_LABELS),
     Declared::new(
         BREAKER_STATE,
         Kind::Gauge,

@@ -3,8 +3,8 @@
 //! Role: [`Health`] holds the newest outcome of every check; background tasks refresh them, so that `/health` answers from
 //! memory at once. The check of a dependency is the probe of its circuit breaker. Workers report their own progress (`stream::WorkerStatus`), which is read when somebody asks.
 //! Levels: a failing critical check makes `unhealthy` (503), any other failing check `degraded` (200).
-//! Live means that worker threads go round; ready means that critical dependencies answer and the workers are members of
-//! their groups. At shutdown readiness goes first.
+//! Live means that worker threads go round; ready means that critical dependencies answer, the workers are members of
+//! their groups, and their partitions' state is restored. At shutdown readiness goes first.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,8 +17,11 @@ use stream::status::Progress;
 use stream::{Shutdown, WorkerState, WorkerStatus};
 
 use crate::breaker::{Breaker, BreakerState};
+use crate::life::Tasks;
 use crate::metrics;
 
+/// Name of the check of restored state.
+const STATE: &str = "state";
 /// Worker threads that have not gone round for this long are taken for stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(90);
 /// With the time-out of a check: a dependency that goes away or comes back is seen within five seconds.
@@ -168,7 +171,7 @@ impl Health {
     }
 
     /// Runs the check in the background until shutdown, beginning now.
-    pub fn watch(self: &Arc<Health>, runtime: &tokio::runtime::Handle, check: Check) {
+    pub fn watch(self: &Arc<Health>, tasks: &Tasks, check: Check) {
         let pending = CheckRecord {
             status: Outcome::Fail,
             critical: check.critical,
@@ -186,7 +189,7 @@ impl Health {
         metrics::error_exists(Outcome::Fail.name(), check.name);
         metrics::error_exists(Outcome::Timeout.name(), check.name);
         let health = Arc::clone(self);
-        runtime.spawn(async move {
+        tasks.spawn(check.name, async move {
             while !health.shutdown.is_requested() {
                 let record = run(&check).await;
                 let mut settled = record.status == Outcome::Pass;
@@ -255,6 +258,7 @@ impl Health {
         }
         if !inner.workers.is_empty() {
             checks.insert("partitions", partitions_record(&inner.workers, &inner.lag));
+            checks.insert(STATE, state_record(&inner.workers));
         }
         let worst = |state: &BreakerState| match state {
             BreakerState::Closed => 0,
@@ -286,7 +290,8 @@ impl Health {
         Ok(())
     }
 
-    /// Whether work should be sent here: critical checks pass, workers are members of their groups, no shutdown.
+    /// Whether work should be sent here: critical checks pass, workers are members of their groups with their state
+    /// restored, no shutdown.
     pub fn is_ready(&self) -> Result<(), String> {
         if self.shutdown.is_requested() {
             return Err("shutting down".to_owned());
@@ -295,7 +300,7 @@ impl Health {
         let failing = report
             .checks
             .iter()
-            .find(|(_, record)| record.critical && record.status != Outcome::Pass);
+            .find(|(name, record)| (record.critical || **name == STATE) && record.status != Outcome::Pass);
         match failing {
             Some((name, record)) => Err(format!("{name}: {}", record.error.as_deref().unwrap_or("failing"))),
             None => Ok(()),
@@ -369,6 +374,16 @@ fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> Chec
         })
         .collect();
     of_process(problems, critical, "threads of this process")
+}
+
+/// Partitions whose state is not restored: the service works on the others, and is not ready.
+fn state_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord {
+    let of_stage = workers.iter().filter(|(_, critical)| *critical);
+    let problems = of_stage.flat_map(|(status, _)| {
+        let restoring = status.restoring().into_iter();
+        restoring.map(|(partition, progress)| format!("{} restores {partition}: {progress}", status.name()))
+    });
+    of_process(problems.collect(), false, "state of the partitions that this process reads")
 }
 
 /// Partitions that cannot be read on (INV-9). The others go on, so the service is not useless.

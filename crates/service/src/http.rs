@@ -1,11 +1,14 @@
 //! HTTP of a service: health, metrics, info, statistics, and the service's own routes.
 //!
 //! Role: actix-web on its own thread and runtime, so that a busy or blocked pipeline can still be observed. Health is
-//! answered from memory. Every answer carries a request id, its processing time and a trace context; every error is a
+//! answered from memory; a handler that computes for long does so on the few threads for blocking work ([`BLOCKING`]), so
+//! the thread that answers probes never waits for one. Connections are limited in number and in how long an answer may
+//! stay unread ([`connections`]). Every answer carries a request id, its processing time and a trace context; every error is a
 //! [`Problem`]. Routes are declared in [`Routes`]; whose data they answer with is the [`Tenant`]'s.
 //! Failure: a port that cannot be bound is an error before anything is consumed, naming the port and the variable.
 
 pub mod body;
+mod connections;
 mod limit;
 mod observe;
 mod problem;
@@ -32,7 +35,11 @@ use crate::breaker::{Breaker, Denied};
 use crate::health::{Health, Level, Outcome};
 use crate::settings::HttpSettings;
 use crate::{metrics, stats};
+use connections::Connections;
 use limit::RateLimit;
+
+/// Threads for what handlers compute (`web::block`): they must leave a core to the pipeline.
+const BLOCKING: usize = 2;
 
 /// Answers a part of `/stats`.
 pub type Stats = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
@@ -67,12 +74,21 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     handle: ServerHandle,
     thread: JoinHandle<()>,
+    #[cfg(test)]
+    connections: Arc<Connections>,
 }
 
 impl Server {
     /// Where it listens (the port that the system chose, where 0 was asked for).
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Counts the open connections.
+    #[cfg(test)]
+    fn connections(&self) -> impl Fn() -> usize + use<> {
+        let connections = Arc::clone(&self.connections);
+        move || connections.open()
     }
 
     /// Stops listening and waits for the answers under way.
@@ -101,10 +117,13 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         limit: RateLimit::new(settings.rate_limit, settings.rate_limit_window),
         timeout,
     });
+    let connections = Connections::new(settings.max_connections, settings.write_timeout);
+    #[cfg(test)]
+    let counted = Arc::clone(&connections);
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || serve(listeners, state, routes, &sender))
+        .spawn(move || serve(listeners, state, routes, connections, &sender))
         .map_err(|error| format!("start the http thread: {error}"))?;
     let handle = receiver
         .recv()
@@ -113,6 +132,8 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         addresses,
         handle,
         thread,
+        #[cfg(test)]
+        connections: counted,
     })
 }
 
@@ -133,6 +154,7 @@ fn serve(
     listeners: Vec<TcpListener>,
     state: web::Data<State>,
     routes: Routes,
+    connections: Arc<Connections>,
     started: &mpsc::Sender<Result<ServerHandle, String>>,
 ) {
     actix_web::rt::System::new().block_on(async move {
@@ -146,7 +168,9 @@ fn serve(
                 .configure(|config| routes.configure(config))
                 .default_service(web::to(unknown_route))
         })
+        .on_connect(move |io, extensions| connections.opened(io, extensions))
         .workers(1)
+        .worker_max_blocking_threads(BLOCKING)
         .disable_signals()
         .shutdown_timeout(5);
         for listener in listeners {

@@ -1,6 +1,7 @@
 //! The life of the process: named threads, signals, the deadline of shutdown, exit codes.
 //!
-//! Role: [`Threads`] starts every worker as a named OS thread and hears of its end, by return, error or panic;
+//! Role: [`Threads`] starts every worker as a named OS thread and hears of its end, by return, error or panic; [`Tasks`]
+//! does the same for what runs on the async runtime until shutdown;
 //! [`wait_for_end`] waits for a signal or a failure, then for the threads, at most [`DEADLINE`].
 //! Failure: a thread that fails ends the process with a FATAL line and exit code 1. Configuration errors exit with 2.
 
@@ -61,7 +62,39 @@ impl Default for Threads {
     }
 }
 
+/// Starts async tasks that run until shutdown. Cheap to clone.
+#[derive(Clone)]
+pub struct Tasks {
+    runtime: tokio::runtime::Handle,
+    sender: Sender<Ended>,
+}
+
+impl Tasks {
+    /// Starts a task; its end before shutdown, or a panic, ends the process. At shutdown nobody waits for it.
+    pub fn spawn(&self, name: &str, body: impl Future<Output = ()> + Send + 'static) {
+        let (sender, name) = (self.sender.clone(), format!("task {name}"));
+        let task = self.runtime.spawn(body);
+        self.runtime.spawn(async move {
+            let result = match task.await {
+                Ok(()) => Ok(()),
+                Err(error) if error.is_cancelled() => return,
+                Err(_) => Err("panicked".to_owned()),
+            };
+            // Nobody listens any more only when the process is already ending.
+            _ = sender.send(Ended { name, result });
+        });
+    }
+}
+
 impl Threads {
+    /// Tasks on this runtime that count like threads.
+    pub fn tasks(&self, runtime: &tokio::runtime::Handle) -> Tasks {
+        Tasks {
+            runtime: runtime.clone(),
+            sender: self.sender.clone(),
+        }
+    }
+
     /// Starts a thread that runs until shutdown; an `Err` or a panic ends the process.
     ///
     /// # Errors
@@ -192,6 +225,20 @@ mod tests {
             let shutdown = Shutdown::default();
             let mut threads = Threads::default();
             threads.spawn("worker", body).unwrap();
+            assert_eq!(wait_for_end(threads, &shutdown), Exit::Failed);
+        }
+    }
+
+    #[test]
+    fn a_task_that_panics_or_ends_by_itself_is_a_failure_too() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for panics in [true, false] {
+            let shutdown = Shutdown::default();
+            let mut threads = Threads::default();
+            threads.spawn("steady", until_asked(&shutdown)).unwrap();
+            let tasks = threads.tasks(runtime.handle());
+            tasks.spawn("lasting", std::future::pending());
+            tasks.spawn("broken", async move { assert!(!panics, "a bug") });
             assert_eq!(wait_for_end(threads, &shutdown), Exit::Failed);
         }
     }

@@ -15,7 +15,10 @@ use stream::kafka::groups::PartitionLag;
 
 pub use crate::declared::{Declared, Kind, SHARED, Series, document, flaws};
 
-use crate::declared::{BREAKER_STATE, BUILD_INFO, HEALTH_STATUS, HTTP_DURATION, HTTP_REQUESTS, MEMORY, POOL, UPTIME};
+use crate::declared::{
+    BREAKER_STATE, BUILD_INFO, HEALTH_STATUS, HTTP_CONNECTIONS, HTTP_DURATION, HTTP_REFUSED, HTTP_REQUESTS, MEMORY,
+    POOL, UPTIME,
+};
 use crate::health::{Health, Level};
 
 /// Installs the recorder, describes the shared metrics and `own`, and makes their declared series.
@@ -136,6 +139,18 @@ pub(crate) fn http_request(method: &'static str, path: &str, status: &str, secon
     ];
     counter!(HTTP_REQUESTS, &labels).increment(1);
     histogram!(HTTP_DURATION, &labels).record(seconds);
+}
+
+/// Open HTTP connections, and how many there may be.
+pub(crate) fn http_connections(open: usize, max: usize) {
+    for (name, value) in HTTP_CONNECTIONS.into_iter().zip([open, max]) {
+        gauge!(name).set(value as f64);
+    }
+}
+
+/// An HTTP connection was one too many.
+pub(crate) fn http_connection_refused() {
+    counter!(HTTP_REFUSED).increment(1);
 }
 
 /// How the pool of a store is used: open, allowed, idle, in use, requests that wait.

@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::help;
 use crate::http::{self, Shown};
 use crate::lag;
-use crate::life::{self, Exit, StartError, Threads};
+use crate::life::{self, Exit, StartError, Tasks, Threads};
 use crate::metrics::{self, Declared};
 use crate::names::Names;
 use crate::settings::{self, Env, Loaded, LogFormat, LogSettings, Reader};
@@ -108,7 +108,9 @@ fn serve<S>(
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
     let mut info = base_info(definition, &loaded, run_id);
-    let mut context = build_context(definition, loaded, &runtime, shutdown)?;
+    let mut threads = Threads::default();
+    let tasks = threads.tasks(runtime.handle());
+    let mut context = build_context(definition, loaded, &runtime, &tasks, shutdown)?;
     (definition.build)(&mut context)?;
 
     info.insert("workers".to_owned(), context.groups.clone().into());
@@ -129,7 +131,7 @@ fn serve<S>(
         stats: shown.stats.clone(),
         metrics: recorder.clone(),
     };
-    runtime.spawn(dump::on_signal(dump_signal, sources));
+    tasks.spawn("state dump", dump::on_signal(dump_signal, sources));
     let routes = std::mem::take(&mut context.routes);
     let server = http::start(
         &context.settings.http,
@@ -139,20 +141,20 @@ fn serve<S>(
     )?;
     tracing::info!(event = "started", addresses = ?server.addresses(), version = env!("CARGO_PKG_VERSION"), run_id, "service started");
 
-    let mut threads = Threads::default();
     for pending in std::mem::take(&mut context.pending) {
         threads.spawn(&pending.name, pending.body)?;
     }
     let (ending, clients) = (shutdown.clone(), context.clients.clone());
     let groups = context.names.groups();
-    runtime.spawn(lag::watch(
+    let lag = lag::watch(
         Arc::clone(&clients.probe),
         groups,
         context.service,
         Arc::clone(&health),
         shutdown.clone(),
-    ));
-    runtime.spawn(async move {
+    );
+    tasks.spawn("lag", lag);
+    tasks.spawn("upkeep", async move {
         while !ending.is_requested() {
             metrics::upkeep(&recorder, started, &health);
             clients.report_pools();
@@ -181,6 +183,7 @@ fn build_context<S>(
     definition: &Definition<S>,
     loaded: Loaded<S>,
     runtime: &Runtime,
+    tasks: &Tasks,
     shutdown: &Shutdown,
 ) -> Result<Context<S>, StartError> {
     let Loaded { settings, own, .. } = loaded;
@@ -191,7 +194,7 @@ fn build_context<S>(
     };
     let health = Health::new(shutdown.clone());
     for check in clients.checks(definition.uses, &settings, &names) {
-        health.watch(runtime.handle(), check);
+        health.watch(tasks, check);
     }
     let wire = runtime.block_on(clients::wire(&settings))?;
     Ok(Context {
@@ -200,6 +203,7 @@ fn build_context<S>(
         own: Arc::new(own),
         names,
         runtime: runtime.handle().clone(),
+        tasks: tasks.clone(),
         shutdown: shutdown.clone(),
         wire,
         clients,

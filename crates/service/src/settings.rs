@@ -89,6 +89,10 @@ pub struct HttpSettings {
     pub rate_limit: u64,
     /// Length of the window.
     pub rate_limit_window: Duration,
+    /// Connections that are open at once; fewer where the process may not open twice as many descriptors.
+    pub max_connections: usize,
+    /// A connection whose client does not read its answer for this long is closed.
+    pub write_timeout: Duration,
 }
 
 /// When a circuit breaker opens and closes.

@@ -6,9 +6,10 @@
 
 pub mod key;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{AsyncCommands, Client, RedisError, Script};
@@ -47,15 +48,6 @@ for i, key in ipairs(KEYS) do
 end
 return written
 "#;
-
-/// What was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counted {
-    /// Keys seen.
-    pub keys: usize,
-    /// Whether that is all of them.
-    pub all: bool,
-}
 
 /// What the server says about a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,27 +191,30 @@ impl Redis {
         }
     }
 
-    /// Counts the keys that match a pattern, for at most `limit`: keys come in thousands, and the server answers others
-    /// in between.
+    /// Counts the newest prices of every tenant. Keys come in thousands, and the server answers others in between.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn count(&self, pattern: &str, limit: Duration) -> Result<Counted, StoreError> {
-        let (began, pattern) = (Instant::now(), self.named(pattern));
-        // A scan may name a key twice.
-        let mut seen = HashSet::new();
+    pub async fn count_latest_prices(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let pattern = self.named(key::every_latest_price());
+        // A scan may name a key twice. Hashes are enough to know it, and smaller.
+        let (hasher, mut seen) = (RandomState::new(), HashSet::new());
+        let mut counts = BTreeMap::new();
         let mut cursor = 0u64;
         loop {
             let mut command = ::redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(5_000);
+            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(2_000);
             let call = async { command.query_async(&mut self.connection().await?).await };
             let (next, found): (u64, Vec<String>) = bounded("count", call).await?;
-            seen.extend(found);
-            if next == 0 || began.elapsed() >= limit {
-                return Ok(Counted {
-                    keys: seen.len(),
-                    all: next == 0,
-                });
+            for key in found.iter().filter_map(|key| key.strip_prefix(&self.namespace)) {
+                if let Some(Key::LatestPrice { tenant_id, .. }) = Key::parse(key)
+                    && seen.insert(hasher.hash_one(key))
+                {
+                    *counts.entry(tenant_id.into_owned()).or_default() += 1;
+                }
+            }
+            if next == 0 {
+                return Ok(counts);
             }
             cursor = next;
         }
@@ -279,7 +274,8 @@ impl Redis {
         })
     }
 
-    /// Leaves a mark: the copy of `owner` is complete. It has no expiry: it goes only when Redis is emptied.
+    /// Leaves a mark: `owner` fills its copy from now on. It has no expiry: it goes only when Redis is emptied, and with it
+    /// what was filled.
     ///
     /// # Errors
     /// As the server says.

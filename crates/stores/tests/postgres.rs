@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{contest, latest_price, shuffled};
@@ -40,9 +42,15 @@ fn batch<'a>(expected: Option<i64>, position: &'a Position, prices: &'a [LatestP
         topic: TOPIC,
         partition: 1,
         expected,
-        position,
+        position: Some(position),
         prices,
     }
+}
+
+async fn load_prices(store: &LatestPriceStore, partition: i32) -> Vec<LatestPrice> {
+    let mut prices = Vec::new();
+    store.read_prices(partition, |price| prices.push(price)).await.unwrap();
+    prices
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,12 +93,26 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     let (one, other) = tokio::join!(store.apply(&one), store.apply(&other));
     let (one, other) = (one.unwrap(), other.unwrap());
     assert!((one == Applied::Yes) != (other == Applied::Yes), "{one:?} {other:?}");
-    let prices = store.load_prices(1).await.unwrap();
+    let prices = load_prices(&store, 1).await;
     let position = store.load_position(TOPIC, 1).await.unwrap().unwrap();
+    let (stored, later) = (position.next_offset, [latest_price("LATER", 300, 1)]);
     if one == Applied::Yes {
         assert_eq!((prices, position), (mine.to_vec(), twenty));
     } else {
         assert_eq!((prices.len(), position), (2, thirty));
+    }
+    // Rows alone leave the position as it is, and are refused like the others where it is another one.
+    let rows = PriceBatch {
+        position: None,
+        ..batch(Some(stored), &ten, &later)
+    };
+    assert_eq!(store.apply(&rows).await.unwrap(), Applied::Yes);
+    assert_eq!(store.find_one("default", "LATER").await.unwrap().as_ref(), later.first());
+    let stays = store.load_position(TOPIC, 1).await.unwrap().map(|position| position.next_offset);
+    assert_eq!(stays, Some(stored));
+    for expected in [None, Some(stored + 1)] {
+        let refused = PriceBatch { expected, ..rows };
+        assert_eq!(store.apply(&refused).await.unwrap(), Applied::Conflict);
     }
     // And so does who believes that nothing was there yet.
     let late = store.apply(&batch(None, &ten, &theirs)).await.unwrap();
@@ -114,7 +136,7 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
             expected = Some(position.next_offset);
         }
         assert_eq!(
-            store.load_prices(1).await.unwrap(),
+            load_prices(&store, 1).await,
             std::slice::from_ref(&newest),
             "seed {seed}"
         );
@@ -122,28 +144,89 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_newest_prices_of_a_tenant_are_read_by_an_index_and_readers_are_cut_off() {
-    let (_stack, postgres) = setup().await;
-    let rows = "INSERT INTO served_latest_prices SELECT '', 'default', 'I' || i, i, 1, timestamptz 'epoch' + i * interval '1 s', \
-                'f', 0, i, 0, 0, 'MISO', 'trade', 'USD', 'MWh', '{}', now() FROM generate_series(1, 20000) i";
-    postgres.exec(rows).await.unwrap();
+/// Prices of tenant `default`, the newest one last.
+const MANY: i64 = 550_000;
+
+async fn many_prices(postgres: &Postgres) {
+    let rows = format!(
+        "INSERT INTO served_latest_prices SELECT '', 'default', 'I' || i, i, 1, timestamptz 'epoch' + i * interval '1 s', \
+         'f', 0, i, 0, 1, 'MISO', 'trade', 'USD', 'MWh', '{{}}', now() FROM generate_series(1, {MANY}) i"
+    );
+    postgres.exec(&rows).await.unwrap();
     postgres.exec("ANALYZE served_latest_prices").await.unwrap();
-    let limit = Duration::from_millis(500);
-    let readers = postgres.for_readers(1, limit).unwrap();
-    let newest = LatestPriceStore::new(readers.clone(), "")
-        .newest_of("default", 2)
-        .await
-        .unwrap();
-    let ids: Vec<&str> = newest.iter().map(|price| price.instrument_id.as_str()).collect();
-    assert_eq!(ids, ["I20000", "I19999"]);
-    let used = "SELECT idx_scan > 0, idx_tup_read < 100 FROM pg_stat_user_indexes \
-                WHERE indexrelname = 'served_latest_prices_by_time'";
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_commits() {
+    let (_stack, postgres) = setup().await;
+    many_prices(&postgres).await;
+    let plan = "EXPLAIN SELECT * FROM served_latest_prices WHERE generation = '' AND tenant_id = 'default' \
+                ORDER BY event_time DESC, instrument_id LIMIT 1000";
+    let plan: Vec<String> = postgres.query_text(plan).await.unwrap().into_iter().flatten().flatten().collect();
+    let plan = plan.join("\n");
+    assert!(
+        plan.contains("Index Scan using served_latest_prices_by_time") && !plan.contains("Sort"),
+        "{plan}"
+    );
+
+    // 20 readers, as fast as they can, over the readers' own connections.
+    let readers = postgres.for_readers(4, Duration::from_secs(2)).unwrap();
+    let (prices, ended) = (LatestPriceStore::new(readers, ""), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let (prices, ended) = (prices.clone(), Arc::clone(&ended));
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                while !ended.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    let newest = prices.newest_of("default", 100).await.unwrap();
+                    took.push(asked.elapsed());
+                    assert_eq!(newest.len(), 100);
+                }
+                took
+            })
+        })
+        .collect();
+    let writer = LatestPriceStore::new(postgres.clone(), "");
+    let mut slowest = Duration::ZERO;
+    for number in 1..=20 {
+        let (position, price) = (position(number), [latest_price("NEW", MANY * 1_000_000 + number, number)]);
+        let expected = (number > 1).then_some(number - 1);
+        let asked = Instant::now();
+        assert_eq!(writer.apply(&batch(expected, &position, &price)).await.unwrap(), Applied::Yes);
+        slowest = slowest.max(asked.elapsed());
+    }
+    ended.store(true, Ordering::Relaxed);
+    let mut took = Vec::new();
+    for client in clients {
+        took.extend(client.await.unwrap());
+    }
+    took.sort();
+    let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{} answers, median {median:?}, slowest {most:?}; slowest commit {slowest:?}", took.len());
+    // A reader that sorted the tenant took a second, and a commit fifteen.
+    assert!(median < Duration::from_millis(200) && slowest < Duration::from_secs(2), "{median:?} {slowest:?}");
+    // Every answer read its 100 rows and no more.
+    let used = format!(
+        "SELECT idx_scan >= {0}, idx_tup_read <= 110 * idx_scan FROM pg_stat_user_indexes \
+         WHERE indexrelname = 'served_latest_prices_by_time'",
+        took.len() / 2
+    );
     let yes = || Some("t".to_owned());
     common::eventually("the server says that it used the index", async || {
-        postgres.query_text(used).await.unwrap() == [[yes(), yes()]]
+        postgres.query_text(&used).await.unwrap() == [[yes(), yes()]]
     })
     .await;
+
+    let mut read = 0;
+    writer.read_prices(1, |_| read += 1).await.unwrap();
+    assert_eq!(read, MANY + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_are_cut_off() {
+    let (_stack, postgres) = setup().await;
+    let readers = postgres.for_readers(1, Duration::from_millis(500)).unwrap();
     let error = readers.query_text("SELECT pg_sleep(60)").await.unwrap_err();
     assert_eq!(
         (error.class(), error.code()),
@@ -171,7 +254,7 @@ async fn prices_are_read_back_digit_for_digit() {
     prices[2].quality_flags = domain::QualityFlags::NONE;
     let position = position(1);
     store.apply(&batch(None, &position, &prices)).await.unwrap();
-    let mut found = store.load_prices(1).await.unwrap();
+    let mut found = load_prices(&store, 1).await;
     found.sort_by(|a, b| a.origin.cmp(&b.origin));
     assert_eq!(found, prices);
     assert_eq!(store.find_one("default", "MAX").await.unwrap(), Some(prices[1].clone()));
@@ -182,7 +265,7 @@ async fn prices_are_read_back_digit_for_digit() {
     assert_eq!(
         (
             first.load_position(TOPIC, 1).await.unwrap(),
-            first.load_prices(1).await.unwrap()
+            load_prices(&first, 1).await
         ),
         (None, vec![])
     );

@@ -63,28 +63,26 @@ async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks
 }
 
 #[tokio::test]
-async fn the_keys_of_one_tenant_are_counted_and_those_of_others_that_look_alike_are_not() {
+async fn the_prices_of_each_tenant_are_counted_and_nothing_else() {
     let (_stack, redis) = setup();
     let limit = Duration::from_secs(60);
-    for (tenant, prices) in [("a", 3), ("a:b", 1), ("a*", 2), ("ab", 4), ("a?[b]\\", 5)] {
+    let tenants = [("a", 3), ("a:b", 1), ("a*", 2), ("ab", 4), ("a?[b]\\", 5), ("many", 12_000)];
+    for (tenant, prices) in tenants {
         let keys: Vec<(String, String)> = (0..prices)
             .map(|number| {
-                (
-                    Key::latest_price(tenant, &format!("b:{number}")).to_string(),
-                    "{}".to_owned(),
-                )
+                let instrument = format!("b:{number}");
+                (Key::latest_price(tenant, &instrument).to_string(), "{}".to_owned())
             })
             .collect();
         redis.set_many(&keys, limit).await.unwrap();
     }
-    for (tenant, prices) in [("a", 3), ("a:b", 1), ("a*", 2), ("ab", 4), ("a?[b]\\", 5), ("*", 0)] {
-        let counted = redis.count(&key::latest_prices_of(tenant), limit).await.unwrap();
-        assert_eq!((counted.keys, counted.all), (prices, true), "{tenant}");
-    }
-    let many: Vec<(String, String)> = (0..12_000).map(|i| (format!("other:{i}"), String::new())).collect();
-    redis.set_many(&many, limit).await.unwrap();
-    let cut = redis.count("other:*", Duration::ZERO).await.unwrap();
-    assert!(!cut.all && cut.keys < many.len(), "{cut:?}");
+    redis.mark_copy("a:b", "mark").await.unwrap();
+    let other = redis.clone().of_generation("g2");
+    other.put_prices(&[latest_price("A", 1, 0)]).await.unwrap();
+    let expected = tenants.map(|(tenant, prices)| (tenant.to_owned(), prices));
+    assert_eq!(redis.count_latest_prices().await.unwrap(), expected.into());
+    let expected = [("default".to_owned(), 1)];
+    assert_eq!(other.count_latest_prices().await.unwrap(), expected.into());
 }
 
 #[tokio::test]

@@ -76,6 +76,7 @@ struct Inner {
     assigned: Vec<Partition>,
     lag: BTreeMap<Partition, i64>,
     blocked: BTreeMap<Partition, String>,
+    restoring: BTreeMap<Partition, String>,
 }
 
 impl WorkerStatus {
@@ -91,6 +92,7 @@ impl WorkerStatus {
                 assigned: Vec::new(),
                 lag: BTreeMap::new(),
                 blocked: BTreeMap::new(),
+                restoring: BTreeMap::new(),
             }),
         })
     }
@@ -145,6 +147,11 @@ impl WorkerStatus {
         self.lock().blocked.clone()
     }
 
+    /// Partitions whose state is not restored yet, each with how far it is.
+    pub fn restoring(&self) -> BTreeMap<Partition, String> {
+        self.lock().restoring.clone()
+    }
+
     pub(crate) fn turned(&self, counts: &OutcomeCounts, took: Duration) {
         let now = wall_clock();
         self.last_turn.store(now, Ordering::Relaxed);
@@ -169,11 +176,16 @@ impl WorkerStatus {
         let mut inner = self.lock();
         inner.lag.retain(|partition, _| assigned.contains(partition));
         inner.blocked.retain(|partition, _| assigned.contains(partition));
+        inner.restoring.retain(|partition, _| assigned.contains(partition));
         inner.assigned = assigned;
     }
 
     pub(crate) fn set_lag(&self, partition: Partition, lag: i64) {
         self.lock().lag.insert(partition, lag);
+    }
+
+    pub(crate) fn set_restoring(&self, restoring: BTreeMap<Partition, String>) {
+        self.lock().restoring = restoring;
     }
 
     pub(crate) fn set_blocked(&self, partition: Partition, explained: Option<String>) {

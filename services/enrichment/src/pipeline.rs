@@ -109,9 +109,10 @@ fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartErro
             "starting with redis and rules only"
         ),
     }
-    ctx.runtime
-        .spawn(Arc::clone(&refresher).run(misses, ctx.own.refresh_interval));
-    ctx.runtime.spawn(source.follow_changes(Arc::clone(&refresher)));
+    let refresh = Arc::clone(&refresher).run(misses, ctx.own.refresh_interval);
+    ctx.tasks.spawn("reference data", refresh);
+    let follow = source.follow_changes(Arc::clone(&refresher));
+    ctx.tasks.spawn("changes of reference data", follow);
 
     let watched = Arc::clone(&refresher);
     ctx.check(Check {

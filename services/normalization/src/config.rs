@@ -126,6 +126,12 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
             default.component_tolerance,
             "how far energy, congestion and loss may add up beside the price",
         ),
+        max_new_instruments: r.number(
+            "NORMALIZATION_MAX_NEW_INSTRUMENTS_PER_HOUR",
+            default.max_new_instruments,
+            1..=1_000_000_000,
+            "new instruments of one tenant in an hour above which further ones are flagged unknown_node, by each worker",
+        ),
     }
 }
 

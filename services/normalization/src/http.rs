@@ -13,8 +13,10 @@ use tokio::sync::Semaphore;
 
 use crate::validation::Validator;
 
-/// A body up to this size waits for nobody.
+/// Bodies up to this size are validated beside each other.
 const SMALL_BODY: usize = 1 << 20;
+/// As many at once, so that they do not add up in memory.
+pub const SMALL_BODIES: usize = 32;
 
 /// What the routes need.
 pub struct Api {
@@ -22,6 +24,8 @@ pub struct Api {
     pub validator: Validator,
     /// Whose turn it is to validate a large body: one at a time, so that documents do not add up in memory.
     pub large_bodies: Arc<Semaphore>,
+    /// The same for small bodies: [`SMALL_BODIES`] at a time.
+    pub small_bodies: Arc<Semaphore>,
     /// Base URL of the projection service.
     pub projection_url: String,
     /// Asks it.
@@ -69,11 +73,15 @@ async fn validate(
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let turn = match length {
+    let turns = match length {
         Some(length) if length > limit => return Err(Problem::too_large(limit)),
-        Some(0..=SMALL_BODY) => None,
-        _ => Arc::clone(&api.large_bodies).acquire_owned().await.ok(),
+        Some(0..=SMALL_BODY) => &api.small_bodies,
+        _ => &api.large_bodies,
     };
+    let turn = Arc::clone(turns)
+        .acquire_owned()
+        .await
+        .map_err(|_| Problem::unavailable("the service is stopping"))?;
     let body = service::http::body::read(body, limit).await?;
     let judge = move || {
         let _turn = turn;

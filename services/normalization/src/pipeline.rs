@@ -55,6 +55,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     ctx.routes(http::routes(Arc::new(Api {
         validator: Validator::new(config, ctx.own.window),
         large_bodies: Arc::new(Semaphore::new(1)),
+        small_bodies: Arc::new(Semaphore::new(http::SMALL_BODIES)),
         projection_url: ctx.own.projection_url.expose().to_owned(),
         client: reqwest::Client::builder()
             .timeout(ctx.settings.processing_timeout)

@@ -255,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn instruments_beyond_the_hourly_limit_are_flagged_and_all_the_same_ticks() {
+        let document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2024-10-02T05:00:00","A","1","0","0"],["2024-10-02T05:00:00","B","1","0","0"],["2024-10-02T05:00:00","C","1","0","0"]]}"#;
+        for (limit, flagged) in [(2, true), (3, false)] {
+            let mut validator = validator();
+            validator.config.quality.max_new_instruments = limit;
+            let answer = validator.validate(document, MISO, None, wall_clock());
+            assert_eq!((answer.valid, answer.ticks), (true, 3));
+            assert_eq!(answer.quality_flags.contains(&"unknown_node"), flagged, "{limit}: {answer:?}");
+        }
+    }
+
+    #[test]
     fn the_answer_stays_small_however_many_rows_are_refused() {
         let mut document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#.to_vec();
         document.extend(b"[],".repeat(200_000));

@@ -1,7 +1,6 @@
 //! HTTP of projection: latest prices from Postgres, so that every replica answers for all partitions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
@@ -9,25 +8,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Breaker;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
-use stores::redis::key;
-use stores::{LatestPriceStore, Redis};
+use stores::LatestPriceStore;
+
+use crate::copy_count::CopyCount;
 
 const MOST: i64 = 1000;
-/// How long keys are counted for one answer.
-const COUNTING: Duration = Duration::from_secs(1);
 
 /// What the routes need.
 pub struct Api {
     /// Prices and positions, over the readers' own connections.
     pub prices: LatestPriceStore,
-    /// The copy.
-    pub redis: Redis,
+    /// Counts the copy.
+    pub copies: CopyCount,
     /// Where store requests run, since their connections live there.
     pub runtime: tokio::runtime::Handle,
     /// Breaker of Postgres.
     pub postgres_breaker: Arc<Breaker>,
-    /// Breaker of Redis.
-    pub redis_breaker: Arc<Breaker>,
 }
 
 /// The routes.
@@ -103,17 +99,14 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({ "projections": [{ "name": "latest_price", "partitions": partitions }] })))
 }
 
-/// How many prices of the tenant the copy holds; of very many, those that were counted within a second.
+/// How many prices of the tenant the copy holds.
 async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let (redis, pattern) = (api.redis.clone(), key::latest_prices_of(tenant.id()));
-    let counted = ask(&api.runtime, &api.redis_breaker, async move {
-        redis.count(&pattern, COUNTING).await
-    })
-    .await?;
+    let unavailable = |reason| Problem::unavailable(format!("{reason}; try again, and see GET /health"));
+    let counted = api.copies.of(tenant.id()).await.map_err(unavailable)?;
     Ok(HttpResponse::Ok().json(json!({
         "redis": true,
         "tenant_id": tenant.id(),
-        "latest_prices": counted.keys,
-        "counted_all": counted.all,
+        "latest_prices": counted.map(|counted| counted.prices),
+        "counted_seconds_ago": counted.map(|counted| counted.age.as_secs_f64()),
     })))
 }

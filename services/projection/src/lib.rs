@@ -7,6 +7,7 @@
 //! memory when it is back. Neither stops the other.
 
 pub mod config;
+pub mod copy_count;
 pub mod core;
 pub mod freshness;
 pub mod http;

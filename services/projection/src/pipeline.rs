@@ -13,6 +13,7 @@ use stores::LatestPriceStore;
 use stream::{Handler, Pace};
 
 use crate::config::Config;
+use crate::copy_count::CopyCount;
 use crate::core::lane;
 use crate::freshness::Freshness;
 use crate::http::{self, Api};
@@ -22,6 +23,8 @@ use crate::stages::project::{self, Parts, Projector};
 
 /// Prices go to Redis by the batch of some milliseconds, so a fetch may wait for as long.
 const WAIT: Duration = Duration::from_millis(5);
+/// Prices of one call to a store: bounds the memory of a refill, and of a commit of very many.
+const PART: usize = 10_000;
 /// HTTP has connections of its own, and Postgres ends what it asks for too long: however many ask, commits go on.
 const READERS: usize = 4;
 const READ_LIMIT: Duration = Duration::from_secs(2);
@@ -38,6 +41,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let cadence = lane::Cadence {
         redis: micros(ctx.own.redis_interval),
         postgres: micros(ctx.own.postgres_interval),
+        part: PART,
     };
     let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
     let (enriched, served) = (ctx.names.enriched.clone(), stores.clone());
@@ -61,10 +65,13 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let readers = ctx.clients.postgres()?.for_readers(READERS, READ_LIMIT)?;
     let api = Arc::new(Api {
         prices: LatestPriceStore::new(readers, ctx.names.generation()),
-        redis: stores.redis,
+        copies: CopyCount::new(
+            stores.redis,
+            ctx.clients.breaker(Dependency::Redis)?,
+            ctx.runtime.clone(),
+        ),
         runtime: ctx.runtime.clone(),
         postgres_breaker: ctx.clients.breaker(Dependency::Postgres)?,
-        redis_breaker: ctx.clients.breaker(Dependency::Redis)?,
     });
     ctx.routes(http::routes(api));
     Ok(())

@@ -11,6 +11,7 @@ mod hop;
 mod latency;
 mod load;
 mod memory;
+mod new_instruments;
 mod observe;
 mod pipeline;
 mod recovery;

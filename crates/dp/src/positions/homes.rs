@@ -124,7 +124,7 @@ impl<'c> Homes<'c> {
                     topic: &topic,
                     partition: number,
                     expected: Some(position.next_offset),
-                    position: &moved,
+                    position: Some(&moved),
                     prices: &[],
                 };
                 match self.prices.apply(&batch).await? {

@@ -129,6 +129,18 @@ pub fn compare(
     claimed: impl Fn(&Place) -> bool,
     explained: impl Fn(&Place, &str) -> bool,
 ) -> Vec<Check> {
+    vec![
+        of_raw_messages(expected, found, raw, claimed),
+        of_later_stages(found, raw, explained),
+    ]
+}
+
+fn of_raw_messages(
+    expected: &BTreeMap<Place, ExpectedLetter>,
+    found: &Letters,
+    raw: &[String],
+    claimed: impl Fn(&Place) -> bool,
+) -> Check {
     let mut differences = Differences::default();
     let mut places: BTreeSet<&Place> = expected.keys().collect();
     places.extend(
@@ -165,18 +177,14 @@ pub fn compare(
             (None, None) => {}
         }
     }
-    differences.extend(
-        found
-            .nameless
-            .iter()
-            .map(|place| format!("{place} holds a record without the headers of a dead letter")),
-    );
-    let mut checks = vec![Check::new(
-        "dead letters of raw messages",
-        expected.len() as u64,
-        present,
-        differences,
-    )];
+    let nameless = found.nameless.iter();
+    differences.extend(nameless.map(|place| format!("{place} holds a record without the headers of a dead letter")));
+    let count = expected.len() as u64;
+    Check::new("dead letters of raw messages", count, present, differences)
+}
+
+/// There must be none but those that are explained.
+fn of_later_stages(found: &Letters, raw: &[String], explained: impl Fn(&Place, &str) -> bool) -> Check {
     let later: Differences = found
         .by_place
         .iter()
@@ -190,8 +198,7 @@ pub fn compare(
             )
         })
         .collect();
-    checks.push(Check::new("dead letters of later stages", 0, later.total, later));
-    checks
+    Check::new("dead letters of later stages", 0, later.total, later)
 }
 
 fn contradiction(name: &str, expected: &ExpectedLetter, found: &Letter) -> Option<String> {

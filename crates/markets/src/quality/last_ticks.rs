@@ -3,6 +3,8 @@
 use domain::{Decimal, Micros, Tick};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::new_instruments::NewInstruments;
+
 const SLOTS: usize = 1 << 15;
 
 #[derive(Debug, Clone, Copy)]
@@ -13,29 +15,45 @@ struct Slot {
     volume: Option<Decimal>,
 }
 
+/// What was there before a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Price and volume of the instrument's last tick.
+    Last(Decimal, Option<Decimal>),
+    /// A tick of the instrument that is younger than this one.
+    Younger,
+    /// Nothing of this instrument, whose hash this is: it is new, or has lost its slot.
+    Unknown(u64),
+}
+
 /// One slot per hash: an instrument that meets another one's slot takes it over. Forgetting costs a remark, no tick.
 #[derive(Debug)]
 pub(crate) struct LastTicks {
     slots: Vec<Option<Slot>>,
+    /// Asked only where a slot does not know the instrument.
+    pub(crate) new_instruments: NewInstruments,
 }
 
 impl LastTicks {
     pub(crate) fn new() -> LastTicks {
         LastTicks {
             slots: vec![None; SLOTS],
+            new_instruments: NewInstruments::default(),
         }
     }
 
-    /// Remembers the tick, and answers the one before of the same instrument, unless that is the younger one.
-    pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Option<(Decimal, Option<Decimal>)> {
+    /// Remembers the tick, unless its instrument has a younger one, and answers what was there.
+    pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Before {
         let key = xxh3_64_with_seed(
             tick.instrument_id.as_bytes(),
             xxh3_64_with_seed(tick.tenant_id.as_bytes(), 0),
         );
-        let slot = self.slots.get_mut(key as usize % SLOTS)?;
+        let Some(slot) = self.slots.get_mut(key as usize % SLOTS) else {
+            return Before::Unknown(key);
+        };
         let before = slot.filter(|slot| slot.key == key);
         if before.is_some_and(|before| before.event_time > tick.event_time) {
-            return None;
+            return Before::Younger;
         }
         *slot = Some(Slot {
             key,
@@ -43,6 +61,6 @@ impl LastTicks {
             price: tick.price,
             volume: tick.volume,
         });
-        before.map(|before| (before.price, before.volume))
+        before.map_or(Before::Unknown(key), |before| Before::Last(before.price, before.volume))
     }
 }

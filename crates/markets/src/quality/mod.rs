@@ -1,13 +1,16 @@
 //! Quality rules: remarks on a tick, with thresholds from the configuration (interfaces section 4).
 //!
 //! Flags never decide that a tick exists or where it goes (INV-1). The two rules that compare with the instrument's
-//! last tick depend on what this instance has seen, so their flags may differ from one run to the next.
+//! last tick, and the one that counts new instruments, depend on what this instance has seen, so their flags may differ from
+//! one run to the next.
 
 mod last_ticks;
+mod new_instruments;
 mod rules;
 
 use domain::{Decimal, Micros, QualityFlag, QualityFlags, Tick};
 
+use last_ticks::Before;
 pub(crate) use last_ticks::LastTicks;
 pub use rules::{Rule, rules};
 
@@ -35,6 +38,8 @@ pub struct QualitySettings {
     pub max_future: Micros,
     /// How far the components may be from the price.
     pub component_tolerance: Decimal,
+    /// Instruments of one tenant that may be new in an hour of the log, for each worker.
+    pub max_new_instruments: u64,
 }
 
 impl Default for QualitySettings {
@@ -50,6 +55,7 @@ impl Default for QualitySettings {
             late_after: 300_000_000,
             max_future: 600_000_000,
             component_tolerance: exact(2_000_000),
+            max_new_instruments: 1_000_000,
         }
     }
 }
@@ -89,16 +95,24 @@ pub(crate) fn flags(
         tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask),
         QualityFlag::CrossedMarket,
     );
-    if let Some((price, volume)) = last.replace(tick) {
-        flag(
-            changed_by_more(tick.price, price, settings.price_spike),
-            QualityFlag::PriceSpike,
-        );
-        let volumes = tick.volume.zip(volume);
-        flag(
-            volumes.is_some_and(|(now, then)| changed_by_more(now, then, settings.volume_spike)),
-            QualityFlag::VolumeSpike,
-        );
+    match last.replace(tick) {
+        Before::Last(price, volume) => {
+            flag(
+                changed_by_more(tick.price, price, settings.price_spike),
+                QualityFlag::PriceSpike,
+            );
+            let volumes = tick.volume.zip(volume);
+            flag(
+                volumes.is_some_and(|(now, then)| changed_by_more(now, then, settings.volume_spike)),
+                QualityFlag::VolumeSpike,
+            );
+        }
+        Before::Younger => {}
+        Before::Unknown(key) => flag(
+            last.new_instruments
+                .exceeds(key, tick.tenant_id, tick.appended_at, settings.max_new_instruments),
+            QualityFlag::UnknownNode,
+        ),
     }
     if flags.is_empty() {
         flags.insert(QualityFlag::Valid);

@@ -24,99 +24,146 @@ pub struct Rule {
 
 /// Every rule with its threshold in force.
 pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
-    let flag = |name, flag: QualityFlag, threshold: Option<String>, description| Rule {
+    let mut rules = of_prices(settings);
+    rules.extend(of_volumes(settings));
+    rules.extend(of_facts(settings));
+    rules.extend(of_events(settings));
+    rules.extend(of_numbers(settings));
+    rules.extend(rejections(settings));
+    rules
+}
+
+/// A rule that sets a flag.
+fn flag(
+    settings: &QualitySettings,
+    (name, flag): (&'static str, QualityFlag),
+    threshold: Option<String>,
+    description: &'static str,
+) -> Rule {
+    Rule {
         name,
         description,
         flag: Some(flag.name()),
         action: "flag",
         enabled: settings.enabled,
         threshold,
-    };
-    let reject = |name, threshold: Option<&str>, description| Rule {
+    }
+}
+
+/// A rule that refuses a tick.
+fn reject(name: &'static str, threshold: Option<&str>, description: &'static str) -> Rule {
+    Rule {
         name,
         description,
         flag: None,
         action: "reject",
         enabled: true,
         threshold: threshold.map(str::to_owned),
-    };
+    }
+}
+
+/// What a price alone, and beside the instrument's last, should be.
+fn of_prices(settings: &QualitySettings) -> Vec<Rule> {
     let min_price = settings
         .min_price
         .map_or("floor of the market".to_owned(), |price| price.to_string());
-    let max_future_seconds = settings.max_future / 1_000_000;
-    let late_seconds = settings.late_after / 1_000_000;
     vec![
         flag(
-            "price_positive",
-            QualityFlag::PriceNegative,
+            settings,
+            ("price_positive", QualityFlag::PriceNegative),
             Some("0".to_owned()),
             "price below zero (real in power markets)",
         ),
         flag(
-            "price_minimum",
-            QualityFlag::OutOfRange,
+            settings,
+            ("price_minimum", QualityFlag::OutOfRange),
             Some(min_price),
             "price below the configured minimum, or the floor of its market at that date",
         ),
         flag(
-            "price_maximum",
-            QualityFlag::OutOfRange,
+            settings,
+            ("price_maximum", QualityFlag::OutOfRange),
             Some(settings.max_price.to_string()),
             "price above the configured maximum, or the lower cap of its market at that date",
         ),
         flag(
-            "price_change",
-            QualityFlag::PriceSpike,
+            settings,
+            ("price_change", QualityFlag::PriceSpike),
             Some(settings.price_spike.to_string()),
             "change of price against the instrument's last, as a share of it",
         ),
+    ]
+}
+
+/// The same of volumes.
+fn of_volumes(settings: &QualitySettings) -> Vec<Rule> {
+    vec![
         flag(
-            "volume_maximum",
-            QualityFlag::VolumeSpike,
+            settings,
+            ("volume_maximum", QualityFlag::VolumeSpike),
             Some(settings.max_volume.to_string()),
             "volume above the maximum",
         ),
         flag(
-            "volume_change",
-            QualityFlag::VolumeSpike,
+            settings,
+            ("volume_change", QualityFlag::VolumeSpike),
             Some(settings.volume_spike.to_string()),
             "change of volume against the instrument's last, as a share of it",
         ),
         flag(
-            "volume_present",
-            QualityFlag::MissingVolume,
+            settings,
+            ("volume_present", QualityFlag::MissingVolume),
             None,
             "a trade without a volume",
         ),
+    ]
+}
+
+/// What belongs to a sound tick besides: time, place, components, interval.
+fn of_facts(settings: &QualitySettings) -> Vec<Rule> {
+    let late_seconds = settings.late_after / 1_000_000;
+    vec![
         flag(
-            "late_arrival_threshold",
-            QualityFlag::LateArrival,
+            settings,
+            ("late_arrival_threshold", QualityFlag::LateArrival),
             Some(late_seconds.to_string()),
             "seconds from the event to its append in the log, day-ahead prices excepted",
         ),
         flag(
-            "metadata_present",
-            QualityFlag::MissingMetadata,
+            settings,
+            ("metadata_present", QualityFlag::MissingMetadata),
             None,
             "node or zone absent (CAISO: node or hub; rows of documents: node)",
         ),
         flag(
-            "component_sum",
-            QualityFlag::ComponentMismatch,
+            settings,
+            ("component_sum", QualityFlag::ComponentMismatch),
             Some(settings.component_tolerance.to_string()),
             "energy, congestion, loss and greenhouse gas do not add up to the price, or the energy differs inside an interval (MISO)",
         ),
         flag(
-            "interval_grid",
-            QualityFlag::OffGrid,
+            settings,
+            ("interval_grid", QualityFlag::OffGrid),
             None,
             "the start of an interval is not a multiple of its length (MISO)",
         ),
+    ]
+}
+
+/// Which events have been there before.
+fn of_events(settings: &QualitySettings) -> Vec<Rule> {
+    vec![
         flag(
-            "event_id_unique",
-            QualityFlag::EventIdReused,
+            settings,
+            ("event_id_unique", QualityFlag::EventIdReused),
             None,
             "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the tenant, source and event id, with other facts",
+        ),
+        flag(
+            settings,
+            ("new_instruments", QualityFlag::UnknownNode),
+            Some(settings.max_new_instruments.to_string()),
+            "the tenant has shown more new instruments within an hour of append time; set with the first tick of each further one",
         ),
         Rule {
             name: "event_repeated",
@@ -126,24 +173,37 @@ pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
             enabled: true,
             threshold: None,
         },
+    ]
+}
+
+/// What was done about values that are hard to read.
+fn of_numbers(settings: &QualitySettings) -> Vec<Rule> {
+    vec![
         flag(
-            "quote_order",
-            QualityFlag::CrossedMarket,
+            settings,
+            ("quote_order", QualityFlag::CrossedMarket),
             None,
             "the bid is above the ask",
         ),
         flag(
-            "quote_readable",
-            QualityFlag::MissingQuote,
+            settings,
+            ("quote_readable", QualityFlag::MissingQuote),
             None,
             "a bid or ask that is no number in range was dropped",
         ),
         flag(
-            "number_noise",
-            QualityFlag::Rounded,
+            settings,
+            ("number_noise", QualityFlag::Rounded),
             None,
             "noise of binary floating point behind the eighth decimal was rounded",
         ),
+    ]
+}
+
+/// What no tick is made of.
+fn rejections(settings: &QualitySettings) -> Vec<Rule> {
+    let max_future_seconds = settings.max_future / 1_000_000;
+    vec![
         reject("volume_non_negative", Some("0"), "volume below zero"),
         reject(
             "price_present",

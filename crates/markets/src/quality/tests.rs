@@ -28,6 +28,7 @@ fn every_rule_that_flags_names_a_flag_and_shows_its_threshold_in_force() {
     let settings = QualitySettings {
         max_price: "123.5".parse().unwrap(),
         min_price: Some("-7".parse().unwrap()),
+        max_new_instruments: 77,
         ..QualitySettings::default()
     };
     let rules = rules(&settings);
@@ -38,6 +39,7 @@ fn every_rule_that_flags_names_a_flag_and_shows_its_threshold_in_force() {
             .and_then(|rule| rule.threshold.as_deref())
     };
     assert_eq!(threshold("price_maximum"), Some("123.5"));
+    assert_eq!(threshold("new_instruments"), Some("77"));
     assert_eq!(threshold("price_minimum"), Some("-7"));
     assert_eq!(threshold("price_change"), Some("0.1"));
     assert_eq!(threshold("volume_change"), Some("0.5"));

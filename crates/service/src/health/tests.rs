@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::life::Threads;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const BREAKER: crate::settings::BreakerSettings = crate::settings::BreakerSettings {
@@ -70,7 +71,7 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
     let up = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&up);
     health.watch(
-        runtime.handle(),
+        &Threads::default().tasks(runtime.handle()),
         Check {
             name: "postgres",
             critical: true,

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use uuid::Uuid;
 
+use super::connections::Connection;
 use super::routes::decoded;
 use super::{Problem, State};
 use crate::metrics;
@@ -60,8 +61,14 @@ async fn answer(
     let Some(state) = state else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
+    let is_spare = request.conn_data::<Connection>().is_some_and(Connection::is_spare);
     // Probes and scrapes come often and from one address: they are never refused.
     let is_probe = request.path().starts_with("/health") || request.path() == "/metrics";
+    if is_spare && !is_probe {
+        let mut response = Problem::too_many_connections().error_response();
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        return Ok(request.into_response(response));
+    }
     if let (false, Some(client)) = (is_probe, request.peer_addr())
         && let Err(seconds) = state.limit.admit(client.ip(), now)
     {

@@ -73,6 +73,15 @@ impl Problem {
         problem
     }
 
+    /// 503: too many connections are open for anything but probes.
+    pub(super) fn too_many_connections() -> Problem {
+        let mut problem = Problem::unavailable(
+            "too many connections are open; close idle ones, or raise DATA_PROC_HTTP_MAX_CONNECTIONS and ulimit -n",
+        );
+        problem.retry_after = Some(1);
+        problem
+    }
+
     /// 503: a dependency does not answer.
     pub fn unavailable(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)

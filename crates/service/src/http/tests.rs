@@ -5,7 +5,12 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use super::*;
 use crate::health::Check;
+use crate::life::Threads;
 use stream::{Shutdown, WorkerStatus};
+
+/// More than the kernel keeps of an answer that nobody reads.
+const LARGE: usize = 64 << 20;
+const BUSY: Duration = Duration::from_millis(150);
 
 struct Running {
     server: Server,
@@ -20,10 +25,16 @@ fn settings(rate_limit: u64) -> HttpSettings {
         metrics_port: None,
         rate_limit,
         rate_limit_window: Duration::from_secs(60),
+        max_connections: 1_000,
+        write_timeout: Duration::from_secs(30),
     }
 }
 
 fn started(rate_limit: u64) -> Running {
+    started_with(&settings(rate_limit))
+}
+
+fn started_with(settings: &HttpSettings) -> Running {
     let health = Health::new(Shutdown::default());
     let shown = Shown {
         service: "tested",
@@ -39,13 +50,23 @@ fn started(rate_limit: u64) -> Running {
             HttpResponse::Ok().json(*path)
         })
         .of_service(Method::GET, "/slow", std::future::pending::<HttpResponse>)
+        .of_service(Method::GET, "/large", || async { "x".repeat(LARGE) })
+        .of_service(Method::GET, "/busy", || async {
+            let computed = web::block(|| {
+                let until = Instant::now() + BUSY;
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+            });
+            computed.await.map(|()| "done")
+        })
         .of_service(Method::POST, "/bytes", |body: web::Bytes| async move {
             body.len().to_string()
         })
         .of_tenant(Method::GET, "/of/{id}", &["limit"], of)
         .of_tenant(Method::POST, "/of", &[], of_body);
     Running {
-        server: start(&settings(rate_limit), Duration::from_millis(500), shown, routes).unwrap(),
+        server: start(settings, Duration::from_millis(500), shown, routes).unwrap(),
         health,
         runtime: tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -181,7 +202,7 @@ fn a_failing_critical_dependency_is_named_and_answers_503() {
     let running = started(1000);
     running.health.add_worker(WorkerStatus::new("stage-0"), true);
     running.health.watch(
-        running.runtime.handle(),
+        &Threads::default().tasks(running.runtime.handle()),
         Check {
             name: "kafka",
             critical: true,
@@ -368,4 +389,91 @@ fn a_body_is_read_whatever_content_type_it_claims_and_one_too_large_is_a_problem
         head.contains("application/problem+json") && body.contains("1048576"),
         "{head}\n{body}"
     );
+}
+
+fn connect(running: &Running) -> TcpStream {
+    let stream = TcpStream::connect(running.server.addresses()[0]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Polls until the condition holds, for at most 20 s.
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_is_given_up_and_one_that_is_read_is_whole() {
+    let running = started_with(&HttpSettings {
+        write_timeout: Duration::from_millis(500),
+        ..settings(1000)
+    });
+    let mut silent = connect(&running);
+    silent.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    // What the kernel holds already can be read; then the connection is over, long before the answer is.
+    let mut some = vec![0; 1024];
+    silent.read_exact(&mut some).unwrap();
+    let open = running.server.connections();
+    eventually("the connection is closed", || open() == 0);
+    let mut rest = Vec::new();
+    let ended = silent.read_to_end(&mut rest);
+    assert!(rest.len() < LARGE / 2, "{ended:?}, {} bytes", rest.len());
+    assert_eq!(get(&running, "/large", "").1.len(), LARGE);
+}
+
+#[test]
+fn more_connections_than_allowed_are_closed_and_probes_are_answered_all_the_while() {
+    let running = started_with(&HttpSettings {
+        max_connections: 10,
+        ..settings(1000)
+    });
+    let mut held: Vec<TcpStream> = (0..10).map(|_| connect(&running)).collect();
+    let open = running.server.connections();
+    eventually("all are open", || open() == 10);
+    // Idle ones beyond the limit go by themselves; the others stay.
+    let mut flood: Vec<TcpStream> = (0..100).map(|_| connect(&running)).collect();
+    for stream in &mut flood {
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "closed without an answer");
+    }
+    eventually("the flood is over", || open() == 10);
+    let (head, _) = get(&running, "/health/live", "");
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let (head, body) = get(&running, "/things/7", "");
+    assert!(head.starts_with("http/1.1 503") && head.contains("retry-after: 1"), "{head}");
+    assert!(body.contains("DATA_PROC_HTTP_MAX_CONNECTIONS"), "{body}");
+    held[0]
+        .write_all(b"GET /things/7 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    held[0].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let metrics = get(&running, "/metrics", "").1;
+    assert!(metrics.contains("http_connections_refused_total{service=\"tested\"}"), "{metrics}");
+}
+
+#[test]
+fn probes_do_not_wait_for_what_handlers_compute() {
+    let running = started(1000);
+    let mut busy: Vec<TcpStream> = (0..4).map(|_| connect(&running)).collect();
+    for stream in &mut busy {
+        stream
+            .write_all(b"GET /busy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .unwrap();
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert!(get(&running, "/health/live", "").0.starts_with("http/1.1 200"));
+        slowest = slowest.max(asked.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(100), "{slowest:?}");
+    for stream in &mut busy {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }

@@ -257,6 +257,17 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
             "1m",
             "length of the window of the rate limit",
         ),
+        max_connections: r.number(
+            "DATA_PROC_HTTP_MAX_CONNECTIONS",
+            4_096,
+            1..=1_000_000,
+            "HTTP connections that are open at once; at most half of the descriptors that the process may open (ulimit -n)",
+        ) as usize,
+        write_timeout: r.duration(
+            "DATA_PROC_HTTP_WRITE_TIMEOUT",
+            "10s",
+            "a connection whose client reads nothing of its answer for this long is closed",
+        ),
     }
 }
 

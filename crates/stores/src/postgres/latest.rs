@@ -1,13 +1,15 @@
 //! Latest prices with the position that they came from, in one transaction (blueprint section 2, "Projections").
 //!
-//! Invariants: rows change only together with the position, by compare-and-set: the second writer with the same old
-//! position changes nothing. A row is replaced only by a price of a higher rank, whatever the order of arrival.
+//! Invariants: rows change only under the position that their writer knows, by compare-and-set: the second writer with the
+//! same old position changes nothing. The position moves with the last rows of a step; rows that are newer than the position
+//! do no harm. A row is replaced only by a price of a higher rank, whatever the order of arrival.
 //! Failure: a commit whose answer is lost leaves the caller with an error; it reads the position again.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_postgres::Transaction;
 use domain::{Decimal, Micros, Position};
+use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 
 use super::{CALL_TIMEOUT, Postgres, within};
@@ -36,8 +38,8 @@ pub struct PriceBatch<'a> {
     pub partition: i32,
     /// `next_offset` as it was read or stored last; `None` where there was none.
     pub expected: Option<i64>,
-    /// The position after the batch.
-    pub position: &'a Position,
+    /// The position after the batch; `None` where it stays, since more rows belong to the step.
+    pub position: Option<&'a Position>,
     /// At most one for each instrument.
     pub prices: &'a [LatestPrice],
 }
@@ -66,6 +68,8 @@ const INSERT_POSITION: &str = "INSERT INTO projection_positions (projection, gen
      VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT DO NOTHING";
 const UPDATE_POSITION: &str = "UPDATE projection_positions SET next_offset = $5, sequencer = $6::text::jsonb, updated_at = now() \
      WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND next_offset = $7";
+const HOLD_POSITION: &str = "SELECT next_offset FROM projection_positions \
+     WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 FOR SHARE";
 /// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one text, since arrays of arrays
 /// cannot be unnested.
 const UPSERT: &str = "INSERT INTO served_latest_prices AS stored \
@@ -145,20 +149,22 @@ impl LatestPriceStore {
         Ok(Some(Position { next_offset, sequencer }))
     }
 
-    /// The newest price of every instrument of a partition.
+    /// Shows the newest price of every instrument of a partition, one after the other: however many there are, they are
+    /// not held in memory here.
     ///
     /// # Errors
-    /// As the server says.
-    pub async fn load_prices(&self, partition: i32) -> Result<Vec<LatestPrice>, StoreError> {
-        let client = self.postgres.client("load prices").await?;
+    /// As the server says; some prices may have been shown then.
+    pub async fn read_prices(&self, partition: i32, mut show: impl FnMut(LatestPrice)) -> Result<(), StoreError> {
+        const OPERATION: &str = "load prices";
+        let client = self.postgres.client(OPERATION).await?;
         let sql = format!("{SELECT} AND src_partition = $2");
-        let rows = within(
-            "load prices",
-            CALL_TIMEOUT,
-            client.query(&sql, &[&self.generation, &partition]),
-        )
-        .await?;
-        rows.iter().map(price).collect()
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&self.generation, &partition];
+        let asked = client.query_raw(&sql, values);
+        let mut rows = std::pin::pin!(within(OPERATION, CALL_TIMEOUT, asked).await?);
+        while let Some(row) = within(OPERATION, CALL_TIMEOUT, rows.try_next()).await? {
+            show(price(&row)?);
+        }
+        Ok(())
     }
 
     /// The prices of a tenant for readers, newest event time first.
@@ -229,12 +235,24 @@ impl LatestPriceStore {
     /// As the server says; whether the batch was applied is then unknown: read the position again.
     pub async fn apply(&self, batch: &PriceBatch<'_>) -> Result<Applied, StoreError> {
         const OPERATION: &str = "apply prices";
-        let sequencer = to_json(&batch.position.sequencer)
-            .map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
+        let position = match batch.position {
+            Some(position) => Some((
+                position.next_offset,
+                to_json(&position.sequencer)
+                    .map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?,
+            )),
+            None => None,
+        };
         let mut client = self.postgres.client(OPERATION).await?;
         let call = async {
             let transaction = client.transaction().await?;
-            if !self.move_position(&transaction, batch, &sequencer).await? {
+            let is_ours = match &position {
+                Some((next_offset, sequencer)) => {
+                    self.move_position(&transaction, batch, *next_offset, sequencer).await?
+                }
+                None => self.hold_position(&transaction, batch).await?,
+            };
+            if !is_ours {
                 transaction.rollback().await?;
                 return Ok(Applied::Conflict);
             }
@@ -251,9 +269,9 @@ impl LatestPriceStore {
         &self,
         transaction: &Transaction<'_>,
         batch: &PriceBatch<'_>,
+        next_offset: i64,
         sequencer: &str,
     ) -> Result<bool, tokio_postgres::Error> {
-        let next_offset = batch.position.next_offset;
         let changed = match &batch.expected {
             Some(expected) => {
                 let statement = transaction.prepare_cached(UPDATE_POSITION).await?;
@@ -282,6 +300,22 @@ impl LatestPriceStore {
             }
         };
         Ok(changed == 1)
+    }
+
+    /// Whether the position is the expected one; it stays so until the transaction ends.
+    async fn hold_position(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &PriceBatch<'_>,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let statement = transaction.prepare_cached(HOLD_POSITION).await?;
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&PROJECTION, &self.generation, &batch.topic, &batch.partition];
+        let stored = match transaction.query_opt(&statement, &values).await? {
+            Some(row) => Some(row.try_get::<_, i64>(0)?),
+            None => None,
+        };
+        Ok(stored == batch.expected)
     }
 
     async fn upsert(&self, transaction: &Transaction<'_>, batch: &PriceBatch<'_>) -> Result<(), tokio_postgres::Error> {

@@ -3,8 +3,7 @@
 //! Failure: notifications of the time without a connection are lost, so every (re)connection is itself a notice: who
 //! listens reads the state again then.
 
-use std::time::Duration;
-
+use domain::RetryPolicy;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_postgres::{AsyncMessage, NoTls};
 
@@ -13,9 +12,6 @@ use crate::StoreError;
 
 /// Channel on which changes of reference data are announced.
 pub const REFERENCE_CHANGED: &str = "reference_changed";
-
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// Notices as they come. Dropping it ends the connection.
 pub struct Notices {
@@ -29,16 +25,15 @@ impl Notices {
         let (sender, receiver) = channel(64);
         let postgres = postgres.clone();
         let task = tokio::spawn(async move {
-            let mut wait = FIRST_WAIT;
+            let mut waits = RetryPolicy::STANDARD.waits();
             while !sender.is_closed() {
                 match follow(&postgres, channel_name, &sender).await {
-                    Ok(()) => wait = FIRST_WAIT,
+                    Ok(()) => waits.succeeded(),
                     Err(error) => {
                         tracing::warn!(channel = channel_name, error = %error, "not listening; connecting again")
                     }
                 }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LAST_WAIT);
+                tokio::time::sleep(waits.after_failure()).await;
             }
         });
         Notices { receiver, task }

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use domain::{Micros, Origin, RowRanges};
+use domain::{Micros, Origin};
 use tokio::runtime::Handle;
 
 use super::lane::{BatchLimits, Lane, Step};
 use super::report;
 use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
-use crate::dead_letter::DeadLetter;
 use crate::kafka::describe::remembered_ids;
 use crate::metrics::{self, TableMeters};
 use crate::positions::{self, check_range};
 use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
 use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+
+/// Stage name in dead letters.
+const STAGE: &str = "clickhouse";
 
 /// A topic and the table that its messages become rows of.
 pub struct TableRoute {
@@ -252,18 +254,9 @@ impl TableWriter {
     }
 }
 
-fn dead_letter(io: &mut Io<'_>, message: &Message<'_>, bad_row: &BadRow) -> Result<Ticket, StreamError> {
-    let service = io.config().service.clone();
-    let letter = DeadLetter {
-        service: &service,
-        stage: "clickhouse",
-        code: bad_row.code,
-        message: &bad_row.message,
-        rejected_rows: RowRanges::NONE,
-        attempts: 1,
-        correlation_id: "",
-    };
-    io.dead_letter(message, &letter)
+/// Of the jitter of a lane's waits: another one in every process.
+fn seed(partition: &Partition) -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), partition)
 }
 
 async fn in_background<T: Send + 'static>(
@@ -290,7 +283,7 @@ impl Handler for TableWriter {
             self.lanes.insert(
                 partition.clone(),
                 Active {
-                    lane: Lane::new(self.config.limits),
+                    lane: Lane::new(self.config.limits, seed(partition)),
                     route,
                     assignment: self.assignments,
                     full_since: None,
@@ -340,7 +333,7 @@ impl Handler for TableWriter {
             }
             Err(RowError::Later(error)) => return Err(error),
             Err(RowError::Bad(bad_row)) => {
-                active.dead_letter = dead_letter(io, message, &bad_row)?;
+                active.dead_letter = io.refuse(message, STAGE, bad_row.code, &bad_row.message, "")?;
                 active.lane.took(message.offset, false, self.now);
                 Outcome::DeadLettered
             }

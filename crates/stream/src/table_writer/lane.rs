@@ -9,7 +9,7 @@
 //! confirmed is dropped with the claim and read again from the log (INV-6, INV-8); `confirmed` is a position with the
 //! sequencer state as of exactly it (INV-3).
 
-use domain::{Claim, Micros, Position};
+use domain::{Claim, Micros, Position, RetryPolicy, Waits};
 
 use super::{EncodedBatch, InsertError, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
@@ -31,9 +31,6 @@ impl BatchLimits {
     }
 }
 
-/// Waits between tries to take over.
-const FIRST_RETRY: Micros = 200_000;
-const LAST_RETRY: Micros = 5_000_000;
 /// A fenced lane waits this long for the group to take its partition away before it claims again.
 const FENCED_WAIT: Micros = 10_000_000;
 /// How often a floor is stored while writing: a takeover reads what the table holds from it on.
@@ -88,16 +85,16 @@ pub enum Step {
 pub struct Lane {
     limits: BatchLimits,
     phase: Phase,
-    retry: Micros,
+    waits: Waits,
 }
 
 impl Lane {
-    /// A lane whose takeover the handler begins now.
-    pub fn new(limits: BatchLimits) -> Lane {
+    /// A lane whose takeover the handler begins now. The seed decides the jitter of its waits.
+    pub fn new(limits: BatchLimits, seed: u64) -> Lane {
         Lane {
             limits,
             phase: Phase::TakingOver,
-            retry: FIRST_RETRY,
+            waits: RetryPolicy::STANDARD.seeded_waits(seed),
         }
     }
 
@@ -119,7 +116,7 @@ impl Lane {
                 let start = position
                     .as_ref()
                     .map_or(StartAt::Beginning, |floor| StartAt::Offset(floor.next_offset));
-                self.retry = FIRST_RETRY;
+                self.waits.succeeded();
                 self.phase = Phase::Writing(Box::new(Writing {
                     claim,
                     sequencer: position.iter().flat_map(|floor| &floor.sequencer).collect(),
@@ -258,10 +255,9 @@ impl Lane {
     }
 
     fn wait(&mut self, now: Micros) {
-        self.phase = Phase::Waiting {
-            until: now + self.retry,
-        };
-        self.retry = (self.retry * 2).min(LAST_RETRY);
+        // Some seconds at most.
+        let wait = self.waits.after_failure().as_micros() as Micros;
+        self.phase = Phase::Waiting { until: now + wait };
     }
 }
 
@@ -277,7 +273,7 @@ mod tests {
             bytes: 1_000,
             linger: 5,
         };
-        let mut lane = Lane::new(limits);
+        let mut lane = Lane::new(limits, 0);
         let claim = Claim {
             topic: "t".into(),
             partition: 0,

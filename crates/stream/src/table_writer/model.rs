@@ -112,7 +112,7 @@ impl Writer {
     fn new(id: u64) -> Writer {
         Writer {
             id,
-            lane: Lane::new(LIMITS),
+            lane: Lane::new(LIMITS, id),
             at: -1,
             pending: Vec::new(),
             outcome: None,

@@ -1,21 +1,21 @@
 //! What a handler reaches of the log: start and stop partitions, send in order, see acknowledgements, commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use domain::instrument::KEY_SEPARATOR;
-use domain::{Micros, Origin};
+use domain::{Micros, Origin, RowRanges};
 
 use super::identity::Identity;
 use super::letters::{DLQ_PARTITION, Letters};
 use super::origins::Origins;
-use super::{ANSWER_WITHIN, CALL_TIMEOUT, WorkerConfig};
+use super::{ANSWER_WITHIN, CALL_TIMEOUT, Handler, WorkerConfig};
 use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
 use crate::status::wall_clock;
-use crate::{Message, Partition, Shutdown, StartAt, StreamError};
+use crate::{Message, Partition, Shutdown, StartAt, StreamError, WorkerStatus};
 
 /// The handler's access to the log.
 pub struct Io<'s> {
@@ -32,6 +32,10 @@ pub struct Io<'s> {
     letters: Letters,
     origins: Origins,
     identity: &'s mut Identity,
+    /// Partitions that are read.
+    started: BTreeSet<Partition>,
+    /// Whether something was not restored when it was looked at last.
+    is_restoring: bool,
 }
 
 impl<'s> Io<'s> {
@@ -55,12 +59,16 @@ impl<'s> Io<'s> {
             largest_letter,
             letters: Letters::new(config),
             origins: Origins::default(),
+            started: BTreeSet::new(),
+            is_restoring: true,
         }
     }
 
     /// Begins to consume a partition.
     pub fn start(&mut self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
         self.letters.started(partition);
+        self.started.insert(partition.clone());
+        self.is_restoring = true;
         self.consumer.start(partition, at)
     }
 
@@ -68,6 +76,8 @@ impl<'s> Io<'s> {
     pub fn stop(&mut self, partition: &Partition) -> Result<(), StreamError> {
         self.commits.remove(partition);
         self.committed.remove(partition);
+        self.started.remove(partition);
+        self.is_restoring = true;
         self.consumer.stop(partition)
     }
 
@@ -120,6 +130,28 @@ impl<'s> Io<'s> {
         })?;
         self.letters.sent(ticket, message, letter.stage, letter.code);
         Ok(ticket)
+    }
+
+    /// Sends a message that cannot be used as a whole to the dead letter topic, as [`Io::dead_letter`] does.
+    pub fn refuse(
+        &mut self,
+        message: &Message<'_>,
+        stage: &str,
+        code: &str,
+        reason: &str,
+        correlation_id: &str,
+    ) -> Result<Ticket, StreamError> {
+        let service = &self.config.service;
+        let letter = DeadLetter {
+            service,
+            stage,
+            code,
+            message: reason,
+            rejected_rows: RowRanges::NONE,
+            attempts: 1,
+            correlation_id,
+        };
+        self.dead_letter(message, &letter)
     }
 
     /// Why the message that this origin names cannot exist; `None` where it can. To be asked before a sequencer is.
@@ -239,7 +271,28 @@ impl<'s> Io<'s> {
         self.identity.check_again(self.consumer, assigned)
     }
 
+    /// Tells what is still being restored. Costs nothing once everything is.
+    pub(super) fn show_restoring(&mut self, assigned: &[Partition], handler: &dyn Handler, status: &WorkerStatus) {
+        if !self.is_restoring {
+            return;
+        }
+        let left = |partition: &Partition| match handler.restoring(partition) {
+            None if self.started.contains(partition) => None,
+            told => Some((partition.clone(), told.unwrap_or_else(|| "its position is being read".to_owned()))),
+        };
+        let restoring: BTreeMap<Partition, String> = assigned.iter().filter_map(left).collect();
+        self.is_restoring = !restoring.is_empty();
+        status.set_restoring(restoring);
+    }
+
+    /// Partitions have come that are not started yet.
+    pub(super) fn restores(&mut self) {
+        self.is_restoring = true;
+    }
+
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        self.started.retain(|partition| !partitions.contains(partition));
+        self.is_restoring = true;
         self.identity.forget(partitions);
     }
 

@@ -16,7 +16,7 @@ mod stalls;
 
 use std::time::{Duration, Instant};
 
-use domain::{Classified, ErrorClass};
+use domain::{Classified, ErrorClass, RetryPolicy};
 
 pub use crate::worker::io::Io;
 pub use crate::worker::letters::DLQ_PARTITION;
@@ -49,6 +49,12 @@ pub trait Handler {
     /// The next offset that it expects, where it knows better than the client, for which the marks of transactions are
     /// read without a message.
     fn position(&self, partition: &Partition) -> Option<i64> {
+        let _ = partition;
+        None
+    }
+    /// What of a partition's state is not restored yet, for people; `None` where it is there. A partition that was not
+    /// started is being restored, whatever this says.
+    fn restoring(&self, partition: &Partition) -> Option<String> {
         let _ = partition;
         None
     }
@@ -128,7 +134,7 @@ pub fn run(
     shutdown: &Shutdown,
     mut make: impl FnMut() -> Result<Box<dyn Handler>, StreamError>,
 ) -> Result<(), StreamError> {
-    let mut backoff = Backoff::default();
+    let mut waits = RetryPolicy::STANDARD.waits();
     let mut largest_letter = settings::MAX_SENT_BYTES;
     let known_topics = KnownTopics::default();
     while !shutdown.is_requested() {
@@ -150,9 +156,9 @@ pub fn run(
             return Err(error);
         }
         if started.elapsed() > Duration::from_secs(60) {
-            backoff = Backoff::default();
+            waits.succeeded();
         }
-        let wait = backoff.next();
+        let wait = waits.after_failure();
         tracing::warn!(worker = status.name(), error = %error, code = error.code(), wait_ms = wait.as_millis() as u64, "worker starts again from stored positions");
         status.set_state(WorkerState::BackingOff(error.to_string()));
         status.rebuilt();
@@ -161,20 +167,6 @@ pub fn run(
     }
     status.set_state(WorkerState::Stopped);
     Ok(())
-}
-
-/// Exponential waits from 0.2 s to 5 s.
-#[derive(Default)]
-struct Backoff {
-    attempt: u32,
-}
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let wait = Duration::from_millis(200) * 2u32.pow(self.attempt.min(5));
-        self.attempt += 1;
-        wait.min(Duration::from_secs(5))
-    }
 }
 
 fn wait_for(wait: Duration, status: &WorkerStatus, shutdown: &Shutdown) {
@@ -295,6 +287,7 @@ impl<'s> Session<'s> {
             let took = began.elapsed();
             let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
             watch.turn(consumer, handler, &mut io, status)?;
+            io.show_restoring(assigned, handler, status);
             lag.refresh(|| watch.standings(consumer, handler), status);
             status.turned(&counts, took);
         }
@@ -322,6 +315,7 @@ fn serve_group(
                 .iter()
                 .for_each(|partition| metrics::partition_blocked(&io.config.group, partition, false));
             io.recognise(&partitions)?;
+            io.restores();
             handler.assigned(io, &partitions)?;
         }
         GroupEvent::Revoked(partitions) => {
@@ -339,8 +333,10 @@ fn serve_group(
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");
         }
     }
-    status.set_state(WorkerState::Running);
     status.set_assigned(assigned.clone());
+    // Before it counts as running: it would look ready in between.
+    io.show_restoring(assigned, handler, status);
+    status.set_state(WorkerState::Running);
     Ok(())
 }
 

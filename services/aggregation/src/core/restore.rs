@@ -138,15 +138,8 @@ impl StateLoader {
                 .ok_or_else(|| RestoreError::UnknownKey("ordinals are used up".to_owned()))?,
             random: new_owner.random,
         };
-        if let Some((_, record)) = &chosen
-            && record.topic_id != new_owner.topic_id
-            && is_known_topic_id(&record.topic_id)
-            && is_known_topic_id(&new_owner.topic_id)
-        {
-            return Err(RestoreError::TopicChanged {
-                saved: record.topic_id.clone(),
-                actual: new_owner.topic_id,
-            });
+        if let Some((_, record)) = &chosen {
+            same_topic(record, &new_owner)?;
         }
         let writer = Writer {
             id,
@@ -157,6 +150,17 @@ impl StateLoader {
             return Ok((state, None));
         };
         state.restore_position(&record);
+        self.restore_windows(wire, source, &mut state)?;
+        Ok((state, Some(record.position)))
+    }
+
+    /// Puts the saved windows of this writer into the state.
+    fn restore_windows(
+        &self,
+        wire: &Wire,
+        source: WriterId,
+        state: &mut PartitionState,
+    ) -> Result<(), RestoreError> {
         for (key, value) in &self.live {
             let parsed = parse(key)?;
             if parsed.writer != source {
@@ -180,7 +184,7 @@ impl StateLoader {
                 }
             }
         }
-        Ok((state, Some(record.position)))
+        Ok(())
     }
 
     /// Everything seen has a lower ordinal than the new owner. Sequencer records go first: a writer that is half removed
@@ -204,6 +208,18 @@ pub struct NewOwner {
     pub rules: WindowRules,
     /// Wall clock: stands for the last arrival.
     pub now: Micros,
+}
+
+/// Offsets of another topic of that name would mean other ticks.
+fn same_topic(record: &SequencerState, new_owner: &NewOwner) -> Result<(), RestoreError> {
+    let ids = [&record.topic_id, &new_owner.topic_id];
+    if ids[0] != ids[1] && ids.into_iter().all(|id| is_known_topic_id(id)) {
+        return Err(RestoreError::TopicChanged {
+            saved: record.topic_id.clone(),
+            actual: new_owner.topic_id.clone(),
+        });
+    }
+    Ok(())
 }
 
 fn parse(key: &[u8]) -> Result<StateKey<'_>, RestoreError> {

@@ -14,7 +14,7 @@ use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 
 use super::lane::{Lane, Progress};
 use super::outbox::{OutputTopics, Shared};
-use super::restore_state::{self, RestoreJob, Restored};
+use super::restore_state::{self, Read, RestoreJob, Restored};
 use crate::core::partition_state::WindowCounts;
 use crate::metrics::{Meters, Tally};
 use crate::settings::AggregationSettings;
@@ -28,6 +28,7 @@ struct Restoring {
     /// Partitions that still wait for it; one that was revoked meanwhile is gone from here.
     waiting: Vec<Partition>,
     results: Receiver<Result<Restored, StreamError>>,
+    read: Arc<Read>,
 }
 
 /// Aggregates the partitions of one worker.
@@ -157,7 +158,9 @@ impl Handler for Aggregator {
         if partitions.is_empty() {
             return Ok(());
         }
+        let read = Arc::<Read>::default();
         let job = RestoreJob {
+            read: Arc::clone(&read),
             bootstrap: io.config().bootstrap.clone(),
             reader: io.config().reader(),
             state_topic: self.shared.topics.state.clone(),
@@ -169,6 +172,7 @@ impl Handler for Aggregator {
         self.restoring.push(Restoring {
             waiting: partitions.to_vec(),
             results: restore_state::begin(job)?,
+            read,
         });
         Ok(())
     }
@@ -194,6 +198,11 @@ impl Handler for Aggregator {
         }
         self.add_up();
         Ok(())
+    }
+
+    fn restoring(&self, partition: &Partition) -> Option<String> {
+        let restoring = self.restoring.iter().find(|one| one.waiting.contains(partition))?;
+        Some(restoring.read.to_string())
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use codec::Record;
-use domain::{Classified, EnrichedTick, ErrorClass, LateTick, Micros, RowRanges};
-use stream::{DeadLetter, FOREIGN_ORIGIN, Io, Message, Outcome, Partition, StreamError};
+use domain::{Classified, EnrichedTick, ErrorClass, LateTick, Micros};
+use stream::{FOREIGN_ORIGIN, Io, Message, Outcome, Partition, StreamError};
 
 use super::outbox::{Outbox, Shared};
 use crate::core::checkpoint::{Checkpoint, Step};
@@ -69,7 +69,7 @@ impl Lane {
     ) -> Result<Outcome, StreamError> {
         let Some(payload) = message.payload else {
             self.state.pass(message.offset);
-            dead_letter(io, message, MISSING_PAYLOAD, "an enriched tick without a value", "")?;
+            io.refuse(message, STAGE, MISSING_PAYLOAD, "an enriched tick without a value", "")?;
             return Ok(Outcome::DeadLettered);
         };
         // The codec borrows from the payload; a clone of the handle costs nothing and leaves `shared` free for outputs.
@@ -79,7 +79,7 @@ impl Lane {
             Ok(enriched) => self.tick(io, shared, message, &enriched, now),
             Err(error) if error.class() == ErrorClass::Poison => {
                 self.state.pass(message.offset);
-                dead_letter(io, message, error.code(), &error.to_string(), "")?;
+                io.refuse(message, STAGE, error.code(), &error.to_string(), "")?;
                 Ok(Outcome::DeadLettered)
             }
             Err(error) => Err(StreamError::transient(
@@ -100,7 +100,7 @@ impl Lane {
         let tick = &enriched.tick;
         if let Some(reason) = io.origin_flaw(&tick.origin)? {
             self.state.pass(message.offset);
-            dead_letter(io, message, FOREIGN_ORIGIN, &reason, tick.correlation_id)?;
+            io.refuse(message, STAGE, FOREIGN_ORIGIN, &reason, tick.correlation_id)?;
             return Ok(Outcome::DeadLettered);
         }
         let arrived = Arrived {
@@ -132,7 +132,7 @@ impl Lane {
                         "sums of the intervals with bits {:#07b} would no longer fit; they do not count this tick",
                         verdict.overflowed
                     );
-                    dead_letter(io, message, SUM_OVERFLOW, &reason, tick.correlation_id)?;
+                    io.refuse(message, STAGE, SUM_OVERFLOW, &reason, tick.correlation_id)?;
                     Ok(Outcome::Partial)
                 }
             }
@@ -142,7 +142,7 @@ impl Lane {
                     "event time {} µs or append time {} µs lies outside of all calendars",
                     tick.event_time, tick.appended_at
                 );
-                dead_letter(io, message, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
+                io.refuse(message, STAGE, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
                 Ok(Outcome::DeadLettered)
             }
         }
@@ -218,24 +218,4 @@ fn count_revisions(counts: &mut [u64], revised: u8) {
     for (bit, count) in counts.iter_mut().enumerate() {
         *count += u64::from(revised >> bit & 1);
     }
-}
-
-fn dead_letter(
-    io: &mut Io<'_>,
-    message: &Message<'_>,
-    code: &str,
-    reason: &str,
-    correlation_id: &str,
-) -> Result<(), StreamError> {
-    let service = io.config().service.clone();
-    let letter = DeadLetter {
-        service: &service,
-        stage: STAGE,
-        code,
-        message: reason,
-        rejected_rows: RowRanges::NONE,
-        attempts: 1,
-        correlation_id,
-    };
-    io.dead_letter(message, &letter).map(drop)
 }

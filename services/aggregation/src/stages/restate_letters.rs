@@ -1,7 +1,6 @@
 //! Dead letters of the second stage.
 
-use domain::RowRanges;
-use stream::{DeadLetter, FOREIGN_ORIGIN, Io, Message, StreamError};
+use stream::{FOREIGN_ORIGIN, Io, Message, StreamError};
 
 use crate::core::restate::{NO_INTERVAL, ROW_MISSING, TIME_OUT_OF_RANGE};
 
@@ -27,15 +26,5 @@ pub const CODES: [&str; 9] = [
 /// # Errors
 /// The letter could not be sent.
 pub fn dead_letter(io: &mut Io<'_>, message: &Message<'_>, (code, reason): (&str, &str)) -> Result<(), StreamError> {
-    let service = io.config().service.clone();
-    let letter = DeadLetter {
-        service: &service,
-        stage: STAGE,
-        code,
-        message: reason,
-        rejected_rows: RowRanges::NONE,
-        attempts: 1,
-        correlation_id: "",
-    };
-    io.dead_letter(message, &letter).map(drop)
+    io.refuse(message, STAGE, code, reason, "").map(drop)
 }

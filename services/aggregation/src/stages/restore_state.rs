@@ -4,6 +4,8 @@
 //! outside of its log, is refused with the remedy, since offsets would then mean other ticks.
 //! Failure: a transient error goes to the worker, which starts again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -36,6 +38,22 @@ pub struct RestoreJob {
     pub partitions: Vec<Partition>,
     /// Wall clock.
     pub now: Micros,
+    /// How far it is, while it runs.
+    pub read: Arc<Read>,
+}
+
+/// Records of the state topic, of the partition that is being read: read, and there in all.
+#[derive(Debug, Default)]
+pub struct Read {
+    done: AtomicI64,
+    all: AtomicI64,
+}
+
+impl std::fmt::Display for Read {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [done, all] = [&self.done, &self.all].map(|count| count.load(Ordering::Relaxed));
+        write!(f, "{done} of {all} records of saved state read")
+    }
 }
 
 /// The state of one partition, and where to go on.
@@ -79,7 +97,7 @@ impl RestoreJob {
             topic: self.state_topic.as_str().into(),
             number: partition.number,
         };
-        let loader = load(&self.reader, reader, &saved)?;
+        let loader = load(&self.reader, reader, &saved, &self.read)?;
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
             topic_id: topic_id(&self.bootstrap, &partition.topic)?,
@@ -124,10 +142,14 @@ fn start_at(
     }
 }
 
-fn load(operator: &Reader, reader: &LogReader, saved: &Partition) -> Result<StateLoader, StreamError> {
+fn load(operator: &Reader, reader: &LogReader, saved: &Partition, read: &Read) -> Result<StateLoader, StreamError> {
     let (oldest, next) = reader.log_range(saved)?;
     let (mut loader, mut refusal, mut foreign) = (StateLoader::default(), None, Vec::new());
+    read.done.store(0, Ordering::Relaxed);
+    read.all.store(next - oldest, Ordering::Relaxed);
     reader.read(saved, oldest, next, |message| {
+        // Compaction leaves offsets without records.
+        read.done.store(message.offset + 1 - oldest, Ordering::Relaxed);
         match loader.record(message.key.unwrap_or_default(), message.payload) {
             Ok(Taken::Ours) => {}
             Ok(Taken::Foreign) => foreign.push(message.offset),

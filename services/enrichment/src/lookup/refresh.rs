@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use domain::{RetryPolicy, Waits};
 use serde_json::{Value, json};
 use service::Breaker;
 use stream::status::wall_clock;
@@ -26,7 +27,6 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(30);
 const BATCH: usize = 500;
 /// How long entries stay in Redis.
 const TTL: Duration = Duration::from_secs(3600);
-const RETRY: Duration = Duration::from_secs(5);
 
 /// Loads and looks up.
 pub struct Refresher {
@@ -127,7 +127,9 @@ impl Refresher {
 
     /// Runs until the process ends: misses as they come, complete loads by time and on request.
     pub async fn run(self: Arc<Refresher>, mut misses: mpsc::Receiver<Key>, interval: Duration) {
-        let mut next_load = Instant::now() + if self.last_error().is_some() { RETRY } else { interval };
+        let mut waits = RetryPolicy::STANDARD.waits();
+        let first = self.last_error().map_or(interval, |_| waits.after_failure());
+        let mut next_load = Instant::now() + first;
         let mut keys = Vec::with_capacity(BATCH);
         loop {
             keys.clear();
@@ -138,16 +140,17 @@ impl Refresher {
                     }
                     self.look_up(&keys).await;
                 }
-                () = self.wanted.notified() => next_load = self.load_and_plan(interval).await,
-                () = tokio::time::sleep_until(next_load.into()) => next_load = self.load_and_plan(interval).await,
+                () = self.wanted.notified() => next_load = self.load_and_plan(interval, &mut waits).await,
+                () = tokio::time::sleep_until(next_load.into()) => next_load = self.load_and_plan(interval, &mut waits).await,
             }
         }
     }
 
-    async fn load_and_plan(&self, interval: Duration) -> Instant {
+    async fn load_and_plan(&self, interval: Duration, waits: &mut Waits) -> Instant {
         let wait = match self.load().await {
             Ok(rows) => {
                 tracing::info!(event = "reference_loaded", rows, "reference data loaded");
+                waits.succeeded();
                 interval
             }
             Err(error) => {
@@ -156,7 +159,7 @@ impl Refresher {
                     error,
                     "reference data could not be loaded; keeping what is known"
                 );
-                RETRY
+                waits.after_failure()
             }
         };
         Instant::now() + wait

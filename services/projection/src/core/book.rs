@@ -1,9 +1,19 @@
 //! The newest price of every instrument of one partition, and which of them each store has not seen.
+//!
+//! Invariant: an instrument costs less than 500 bytes, however many there are: its id is kept once, the names that it
+//! shares with others (feed, market, product, currency, unit) are kept once for all of them, and prices leave for the
+//! stores in parts of bounded size.
 
-use domain::EnrichedTick;
-use domain::instrument::KEY_SEPARATOR;
-use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use domain::{Decimal, EnrichedTick, Micros, Origin, PriceRank, QualityFlags};
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 use stores::{LatestPrice, OwnedOrigin};
+
+use super::names::{Names, SharedNames};
 
 /// A store that keeps a copy of the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,33 +24,79 @@ pub enum Copy {
     Postgres,
 }
 
+/// One instrument. No field owns a string of its own but the id.
 #[derive(Debug)]
 struct Entry {
-    price: LatestPrice,
+    /// Tenant and instrument, one after the other.
+    id: Box<str>,
+    tenant_bytes: u32,
+    names: Arc<Names>,
+    price: Decimal,
+    volume: Option<Decimal>,
+    event_time: Micros,
+    sequence: Option<i64>,
+    raw_partition: i32,
+    raw_offset: i64,
+    raw_index: i32,
+    quality_flags: QualityFlags,
+    appended_at: Micros,
     /// Waits for its store: by [`enum@Copy`].
     waiting: [bool; 2],
 }
 
-/// Newest prices by `tenant|instrument` as the ticks themselves say, whatever the key of their message is.
+/// Newest prices by tenant and instrument as the ticks themselves say, whatever the key of their message is.
 #[derive(Debug, Default)]
 pub struct Book {
-    places: FxHashMap<Box<str>, usize>,
+    src_partition: i32,
+    places: HashTable<u32>,
     entries: Vec<Entry>,
-    /// Entries that wait, by [`enum@Copy`]; may hold one twice only if it was taken in between.
-    waiting: [Vec<usize>; 2],
-    key: String,
+    names: SharedNames,
+    /// Entries that wait, by [`enum@Copy`], the longest first.
+    waiting: [VecDeque<u32>; 2],
 }
 
 impl Book {
-    /// A book with these prices, which Postgres has and Redis may not have.
-    pub fn restore(prices: Vec<LatestPrice>) -> Book {
-        let mut book = Book::default();
-        for price in prices {
-            book.name(&price.tenant_id, &price.instrument_id);
-            book.insert(price);
+    /// An empty book of this partition of the enriched topic.
+    pub fn new(src_partition: i32) -> Book {
+        Book {
+            src_partition,
+            ..Book::default()
         }
-        book.wait_again(Copy::Redis);
-        book
+    }
+
+    /// Enters a price that Postgres has.
+    pub fn restore(&mut self, price: &LatestPrice) {
+        if self.find(&price.tenant_id, &price.instrument_id).is_some() {
+            return;
+        }
+        let OwnedOrigin {
+            feed,
+            partition,
+            offset,
+            index,
+        } = &price.origin;
+        let names = self.names.share([
+            feed,
+            &price.market,
+            &price.product,
+            &price.currency,
+            &price.unit,
+        ]);
+        self.insert(&price.tenant_id, &price.instrument_id, |id, tenant_bytes| Entry {
+            id,
+            tenant_bytes,
+            names,
+            price: price.price,
+            volume: price.volume,
+            event_time: price.event_time,
+            sequence: price.sequence,
+            raw_partition: *partition,
+            raw_offset: *offset,
+            raw_index: *index,
+            quality_flags: price.quality_flags,
+            appended_at: price.appended_at,
+            waiting: [false; 2],
+        });
     }
 
     /// Number of instruments.
@@ -54,19 +110,45 @@ impl Book {
     }
 
     /// Takes a tick in; true where it is its instrument's newest.
-    pub fn take_in(&mut self, enriched: &EnrichedTick<'_>, src_partition: i32) -> bool {
+    pub fn take_in(&mut self, enriched: &EnrichedTick<'_>) -> bool {
         let tick = &enriched.tick;
-        self.name(tick.tenant_id, tick.instrument_id);
-        let place = match self.places.get(self.key.as_str()).copied() {
-            None => self.insert(owned(enriched, src_partition)),
+        let names = [
+            tick.origin.feed,
+            tick.market,
+            tick.product,
+            tick.currency,
+            enriched.unit(),
+        ];
+        let place = match self.find(tick.tenant_id, tick.instrument_id) {
+            None => {
+                let names = self.names.share(names);
+                self.insert(tick.tenant_id, tick.instrument_id, |id, tenant_bytes| Entry {
+                    id,
+                    tenant_bytes,
+                    names,
+                    price: tick.price,
+                    volume: tick.volume,
+                    event_time: tick.event_time,
+                    sequence: tick.sequence,
+                    raw_partition: tick.origin.partition,
+                    raw_offset: tick.origin.offset,
+                    raw_index: tick.origin.index,
+                    quality_flags: tick.quality_flags,
+                    appended_at: tick.appended_at,
+                    waiting: [false; 2],
+                })
+            }
             Some(place) => {
-                let Some(entry) = self.entries.get_mut(place) else {
+                let Some(entry) = self.entries.get_mut(place as usize) else {
                     return false;
                 };
-                if tick.rank() <= entry.price.rank() {
+                if tick.rank() <= entry.rank() {
                     return false;
                 }
-                update(&mut entry.price, enriched);
+                if !entry.names.are(&names) {
+                    entry.names = self.names.share(names);
+                }
+                entry.update(enriched);
                 place
             }
         };
@@ -75,33 +157,40 @@ impl Book {
         true
     }
 
-    /// What waits for this store; it waits no longer.
-    pub fn take_waiting(&mut self, copy: Copy) -> Vec<LatestPrice> {
-        let places = self
-            .waiting
-            .get_mut(copy as usize)
-            .map(std::mem::take)
-            .unwrap_or_default();
-        places
-            .into_iter()
-            .filter_map(|place| {
-                let entry = self.entries.get_mut(place)?;
-                *entry.waiting.get_mut(copy as usize)? = false;
-                Some(entry.price.clone())
-            })
-            .collect()
+    /// The first `most` of what waits for this store; they wait no longer.
+    pub fn take_waiting(&mut self, copy: Copy, most: usize) -> Vec<LatestPrice> {
+        let Book {
+            entries,
+            waiting,
+            src_partition,
+            ..
+        } = self;
+        let Some(queue) = waiting.get_mut(copy as usize) else {
+            return Vec::new();
+        };
+        let places = queue.drain(..most.min(queue.len()));
+        let taken = places.filter_map(|place| {
+            let entry = entries.get_mut(place as usize)?;
+            *entry.waiting.get_mut(copy as usize)? = false;
+            Some(entry.to_price(*src_partition))
+        });
+        let taken = taken.collect();
+        if queue.is_empty() {
+            // After a refill it is as long as the book.
+            queue.shrink_to(QUEUE);
+        }
+        taken
     }
 
-    /// Whether something waits for this store.
-    pub fn is_waiting(&self, copy: Copy) -> bool {
-        self.waiting.get(copy as usize).is_some_and(|places| !places.is_empty())
+    /// How many prices wait for this store.
+    pub fn waiting(&self, copy: Copy) -> usize {
+        self.waiting.get(copy as usize).map_or(0, VecDeque::len)
     }
 
     /// These prices did not reach the store: what is newest of their instruments waits again.
     pub fn give_back(&mut self, copy: Copy, prices: &[LatestPrice]) {
         for price in prices {
-            self.name(&price.tenant_id, &price.instrument_id);
-            if let Some(place) = self.places.get(self.key.as_str()).copied() {
+            if let Some(place) = self.find(&price.tenant_id, &price.instrument_id) {
                 self.wait(copy, place);
             }
         }
@@ -109,75 +198,151 @@ impl Book {
 
     /// Everything waits again: the store was emptied.
     pub fn wait_again(&mut self, copy: Copy) {
-        (0..self.entries.len()).for_each(|place| self.wait(copy, place));
+        // As many as there are places, which are numbered in 32 bits.
+        (0..self.entries.len() as u32).for_each(|place| self.wait(copy, place));
     }
 
-    /// Writes the name of a pair into `key`.
-    fn name(&mut self, tenant_id: &str, instrument_id: &str) {
-        self.key.clear();
-        self.key.push_str(tenant_id);
-        self.key.push(KEY_SEPARATOR);
-        self.key.push_str(instrument_id);
+    fn find(&self, tenant_id: &str, instrument_id: &str) -> Option<u32> {
+        let is_it = |place: &u32| {
+            self.entries
+                .get(*place as usize)
+                .is_some_and(|entry| entry.id() == (tenant_id, instrument_id))
+        };
+        self.places.find(hash(tenant_id, instrument_id), is_it).copied()
     }
 
-    /// Enters a price under the name that `key` holds.
-    fn insert(&mut self, price: LatestPrice) -> usize {
-        let place = self.entries.len();
-        self.places.insert(self.key.as_str().into(), place);
-        self.entries.push(Entry {
-            price,
-            waiting: [false; 2],
+    fn insert(&mut self, tenant_id: &str, instrument_id: &str, entry: impl FnOnce(Box<str>, u32) -> Entry) -> u32 {
+        let Book { places, entries, .. } = self;
+        let place = entries.len() as u32;
+        let mut id = String::with_capacity(tenant_id.len() + instrument_id.len());
+        id.push_str(tenant_id);
+        id.push_str(instrument_id);
+        entries.push(entry(id.into_boxed_str(), tenant_id.len() as u32));
+        places.insert_unique(hash(tenant_id, instrument_id), place, |place| {
+            entries.get(*place as usize).map_or(0, |entry| {
+                let (tenant_id, instrument_id) = entry.id();
+                hash(tenant_id, instrument_id)
+            })
         });
         place
     }
 
-    fn wait(&mut self, copy: Copy, place: usize) {
+    fn wait(&mut self, copy: Copy, place: u32) {
         let waits = self
             .entries
-            .get_mut(place)
+            .get_mut(place as usize)
             .and_then(|entry| entry.waiting.get_mut(copy as usize));
-        if let (Some(waits @ false), Some(places)) = (waits, self.waiting.get_mut(copy as usize)) {
+        if let (Some(waits @ false), Some(queue)) = (waits, self.waiting.get_mut(copy as usize)) {
             *waits = true;
-            places.push(place);
+            queue.push_back(place);
         }
     }
 }
 
-fn owned(enriched: &EnrichedTick<'_>, src_partition: i32) -> LatestPrice {
-    let tick = &enriched.tick;
-    LatestPrice {
-        tenant_id: tick.tenant_id.to_owned(),
-        instrument_id: tick.instrument_id.to_owned(),
-        price: tick.price,
-        volume: tick.volume,
-        event_time: tick.event_time,
-        sequence: tick.sequence,
-        origin: OwnedOrigin::from(tick.origin),
-        src_partition,
-        market: tick.market.to_owned(),
-        product: tick.product.to_owned(),
-        currency: tick.currency.to_owned(),
-        unit: enriched.unit().to_owned(),
-        quality_flags: tick.quality_flags,
-        appended_at: tick.appended_at,
+/// Places that an empty queue keeps room for.
+const QUEUE: usize = 1024;
+
+impl Entry {
+    fn id(&self) -> (&str, &str) {
+        self.id.split_at(self.tenant_bytes as usize)
+    }
+
+    fn rank(&self) -> PriceRank<'_> {
+        let origin = Origin {
+            feed: self.names.feed(),
+            partition: self.raw_partition,
+            offset: self.raw_offset,
+            index: self.raw_index,
+        };
+        (self.event_time, self.sequence, origin)
+    }
+
+    fn update(&mut self, enriched: &EnrichedTick<'_>) {
+        let tick = &enriched.tick;
+        self.price = tick.price;
+        self.volume = tick.volume;
+        self.event_time = tick.event_time;
+        self.sequence = tick.sequence;
+        self.raw_partition = tick.origin.partition;
+        self.raw_offset = tick.origin.offset;
+        self.raw_index = tick.origin.index;
+        self.quality_flags = tick.quality_flags;
+        self.appended_at = tick.appended_at;
+    }
+
+    fn to_price(&self, src_partition: i32) -> LatestPrice {
+        let (tenant_id, instrument_id) = self.id();
+        let [feed, market, product, currency, unit] = self.names.all().map(str::to_owned);
+        LatestPrice {
+            tenant_id: tenant_id.to_owned(),
+            instrument_id: instrument_id.to_owned(),
+            price: self.price,
+            volume: self.volume,
+            event_time: self.event_time,
+            sequence: self.sequence,
+            origin: OwnedOrigin {
+                feed,
+                partition: self.raw_partition,
+                offset: self.raw_offset,
+                index: self.raw_index,
+            },
+            src_partition,
+            market,
+            product,
+            currency,
+            unit,
+            quality_flags: self.quality_flags,
+            appended_at: self.appended_at,
+        }
     }
 }
 
-/// Changes in place: instruments keep their texts, so the hot path allocates nothing.
-fn update(price: &mut LatestPrice, enriched: &EnrichedTick<'_>) {
-    let tick = &enriched.tick;
-    price.price = tick.price;
-    price.volume = tick.volume;
-    price.event_time = tick.event_time;
-    price.sequence = tick.sequence;
-    tick.origin.feed.clone_into(&mut price.origin.feed);
-    price.origin.partition = tick.origin.partition;
-    price.origin.offset = tick.origin.offset;
-    price.origin.index = tick.origin.index;
-    tick.market.clone_into(&mut price.market);
-    tick.product.clone_into(&mut price.product);
-    tick.currency.clone_into(&mut price.currency);
-    enriched.unit().clone_into(&mut price.unit);
-    price.quality_flags = tick.quality_flags;
-    price.appended_at = tick.appended_at;
+fn hash(tenant_id: &str, instrument_id: &str) -> u64 {
+    let mut hasher = FxBuildHasher.build_hasher();
+    hasher.write(tenant_id.as_bytes());
+    hasher.write_u8(0);
+    hasher.write(instrument_id.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instrument_is_small_and_ids_are_two_values() {
+        assert!(size_of::<Entry>() <= 128, "{} bytes", size_of::<Entry>());
+        let price = |tenant: &str, instrument: &str| LatestPrice {
+            tenant_id: tenant.into(),
+            instrument_id: instrument.into(),
+            price: Decimal::ZERO,
+            volume: None,
+            event_time: 1,
+            sequence: None,
+            origin: OwnedOrigin {
+                feed: "f".into(),
+                partition: 1,
+                offset: 2,
+                index: 3,
+            },
+            src_partition: 7,
+            market: "m".into(),
+            product: "p".into(),
+            currency: "c".into(),
+            unit: "u".into(),
+            quality_flags: QualityFlags::NONE,
+            appended_at: 4,
+        };
+        let prices = [price("a", "bc"), price("ab", "c"), price("", "abc")];
+        let mut book = Book::new(7);
+        prices.iter().chain(&prices).for_each(|price| book.restore(price));
+        assert_eq!(book.len(), 3);
+        assert_eq!(book.waiting(Copy::Redis), 0);
+        book.wait_again(Copy::Redis);
+        assert_eq!(book.take_waiting(Copy::Redis, 2), prices[..2]);
+        assert_eq!(book.take_waiting(Copy::Redis, 2), prices[2..]);
+        book.give_back(Copy::Redis, &prices[1..2]);
+        assert_eq!(book.take_waiting(Copy::Redis, 2), prices[1..2]);
+    }
 }

@@ -7,10 +7,13 @@
 //!                                 (asks)
 //! ```
 //! Invariants: a position goes to Postgres with the sequencer state as of exactly it (INV-3) and with every price up to it;
-//! Redis gets a price before Postgres gets the position that covers it, unless Redis is away; an unanswered commit is never
-//! guessed (INV-8), and memory goes on meanwhile, since it holds at most one price for each instrument.
+//! an unanswered commit is never guessed (INV-8), and memory goes on meanwhile, since it holds at most one price for each
+//! instrument. Prices go to a store in rounds: what waits when a round begins is written in parts of bounded size, and the
+//! last part carries the position as of the beginning. What a part has newer than that does no harm.
 
-use domain::{EnrichedTick, Micros, Position};
+use std::sync::Arc;
+
+use domain::{EnrichedTick, Micros, Position, RetryPolicy, Waits};
 use stores::LatestPrice;
 use stream::Sequencer;
 
@@ -24,9 +27,10 @@ pub struct Cadence {
     pub redis: Micros,
     /// Between commits to Postgres.
     pub postgres: Micros,
+    /// Prices that one piece of work takes to a store at most.
+    pub part: usize,
 }
 
-const RETRY: Micros = 500_000;
 /// How often Redis is asked whether it still is the server that was filled.
 const COPY_CHECK: Micros = 1_000_000;
 /// A Redis without room for all prices evicts some again: it is not filled more often than this.
@@ -37,20 +41,29 @@ const REFILL_AFTER_EVICTION: Micros = 60_000_000;
 pub struct Commit {
     /// The stored position that is replaced.
     pub expected: Option<i64>,
-    /// The new one.
-    pub position: Position,
+    /// The new one, with the last prices of a round; the others leave it as it is.
+    pub position: Option<Position>,
     /// Changed prices.
-    pub prices: Vec<LatestPrice>,
+    pub prices: Arc<Vec<LatestPrice>>,
+}
+
+/// Which part of a refill is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RefillPart {
+    /// The first: leave this lane's mark before it. A Redis that is emptied after that has lost the mark, too.
+    pub begins: bool,
+    /// The last.
+    pub ends: bool,
 }
 
 /// What to do next; at most one at a time for each lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Work {
     /// Prices for Redis, before Postgres.
-    pub redis: Vec<LatestPrice>,
-    /// The prices are everything there is: mark the copy as complete afterwards.
-    pub refill: bool,
-    /// The refill is due to keys that Redis has evicted.
+    pub redis: Arc<Vec<LatestPrice>>,
+    /// They are a part of everything there is.
+    pub refill: Option<RefillPart>,
+    /// The refill that ends is due to keys that Redis has evicted.
     pub after_eviction: bool,
     /// Before anything else, ask Redis which run it is, and whether this lane's mark is there.
     pub check_copy: bool,
@@ -106,11 +119,24 @@ pub enum Next {
     Reload,
 }
 
+/// What waited for Redis when the round began.
+#[derive(Debug, Clone, Copy)]
+struct RedisRound {
+    left: usize,
+    is_refill: bool,
+}
+
+/// What waited for Postgres when the round began, and the position as of then.
+#[derive(Debug)]
+struct PostgresRound {
+    left: usize,
+    position: Position,
+}
+
 /// A partition that is being served.
 #[derive(Debug)]
 pub struct Lane {
     cadence: Cadence,
-    partition: i32,
     book: Book,
     sequencer: Sequencer,
     next_offset: i64,
@@ -124,20 +150,25 @@ pub struct Lane {
     /// Keys were evicted since the copy was last filled for that reason.
     has_evicted: bool,
     eviction_refill_due: Micros,
+    redis_waits: Waits,
+    postgres_waits: Waits,
     redis_due: Micros,
     postgres_due: Micros,
     copy_check_due: Micros,
     redis_pending: Pending,
     postgres_pending: Pending,
+    redis_round: Option<RedisRound>,
+    postgres_round: Option<PostgresRound>,
 }
 
 impl Lane {
-    /// A lane at the stored position, with the stored prices.
-    pub fn new(cadence: Cadence, partition: i32, position: Option<Position>, prices: Vec<LatestPrice>) -> Lane {
+    /// A lane at the stored position, with the stored prices. The seed decides the jitter of its waits.
+    pub fn new(cadence: Cadence, seed: u64, position: Option<Position>, mut book: Book) -> Lane {
+        // Postgres has all of them, and Redis may not.
+        book.wait_again(Copy::Redis);
         Lane {
             cadence,
-            partition,
-            book: Book::restore(prices),
+            book,
             sequencer: position.iter().flat_map(|position| &position.sequencer).collect(),
             next_offset: position.as_ref().map_or(0, |position| position.next_offset),
             stored: position.map(|position| position.next_offset),
@@ -149,11 +180,15 @@ impl Lane {
             evicted: 0,
             has_evicted: false,
             eviction_refill_due: 0,
+            redis_waits: RetryPolicy::SOON.seeded_waits(seed),
+            postgres_waits: RetryPolicy::SOON.seeded_waits(seed.rotate_left(32)),
             redis_due: 0,
             postgres_due: 0,
             copy_check_due: 0,
             redis_pending: Pending::default(),
             postgres_pending: Pending::default(),
+            redis_round: None,
+            postgres_round: None,
         }
     }
 
@@ -168,8 +203,8 @@ impl Lane {
         if !self.sequencer.accept(origin.feed, origin.partition, origin.position()) {
             return false;
         }
-        self.book.take_in(enriched, self.partition);
-        if self.book.is_waiting(Copy::Redis) {
+        self.book.take_in(enriched);
+        if self.book.waiting(Copy::Redis) > 0 {
             // A tick that is older than its instrument's price changes nothing there.
             self.redis_pending.take_in(enriched.tick.appended_at);
         }
@@ -188,13 +223,10 @@ impl Lane {
             return None;
         }
         let mut work = Work::default();
-        let commits =
-            (drain || now >= self.postgres_due) && (self.unanswered.is_some() || self.stored != Some(self.next_offset));
-        if (commits || drain || now >= self.redis_due) && self.book.is_waiting(Copy::Redis) {
-            work.redis = self.book.take_waiting(Copy::Redis);
-            work.refill = std::mem::take(&mut self.refill);
-            work.after_eviction = work.refill && std::mem::take(&mut self.has_evicted);
-            self.redis_pending.begin();
+        let is_behind = self.unanswered.is_some() || self.stored != Some(self.next_offset);
+        let commits = (drain || now >= self.postgres_due) && (is_behind || self.postgres_round.is_some());
+        if (commits || drain || now >= self.redis_due) && self.book.waiting(Copy::Redis) > 0 {
+            self.to_redis(&mut work);
         }
         // Before the first write the run has to be known, or a restart right after it would go unnoticed.
         if now >= self.copy_check_due || (self.redis_run.is_none() && !work.redis.is_empty()) {
@@ -206,7 +238,6 @@ impl Lane {
                 work.read_position = true;
             } else {
                 work.commit = Some(self.commit());
-                self.postgres_pending.begin();
             }
         }
         (work != Work::default()).then(|| {
@@ -227,14 +258,20 @@ impl Lane {
         }
         match (work.commit, answers.committed) {
             (Some(commit), Some(Committed::Yes)) => {
+                self.postgres_waits.succeeded();
+                let Some(position) = commit.position else {
+                    // The next part of the round.
+                    self.postgres_due = now;
+                    return Next::Continue;
+                };
                 self.postgres_pending.ended(true);
-                self.stored = Some(commit.position.next_offset);
-                return Next::Stored(commit.position.next_offset);
+                self.stored = Some(position.next_offset);
+                return Next::Stored(position.next_offset);
             }
             (Some(_), Some(Committed::Conflict)) => return Next::Reload,
             (Some(commit), _) => {
                 self.unanswered = Some(commit);
-                self.postgres_due = now + RETRY;
+                self.postgres_due = now + after_failure(&mut self.postgres_waits);
             }
             (None, _) => {}
         }
@@ -261,27 +298,79 @@ impl Lane {
         self.unanswered.is_some()
     }
 
+    /// The next part of the round for Redis; of a new round, where none is under way.
+    fn to_redis(&mut self, work: &mut Work) {
+        let begins = self.redis_round.is_none();
+        let round = self.redis_round.get_or_insert_with(|| {
+            self.redis_pending.begin();
+            RedisRound {
+                left: self.book.waiting(Copy::Redis),
+                is_refill: std::mem::take(&mut self.refill),
+            }
+        });
+        let prices = self.book.take_waiting(Copy::Redis, round.left.min(self.cadence.part));
+        round.left -= prices.len();
+        let ends = round.left == 0;
+        work.redis = Arc::new(prices);
+        work.refill = round.is_refill.then_some(RefillPart { begins, ends });
+        work.after_eviction = round.is_refill && ends && std::mem::take(&mut self.has_evicted);
+    }
+
+    /// The next part of the round for Postgres; of a new round, where none is under way.
     fn commit(&mut self) -> Commit {
+        let mut round = self.postgres_round.take().unwrap_or_else(|| {
+            self.postgres_pending.begin();
+            PostgresRound {
+                left: self.book.waiting(Copy::Postgres),
+                position: Position {
+                    next_offset: self.next_offset,
+                    sequencer: self.sequencer.state(),
+                },
+            }
+        });
+        let prices = self
+            .book
+            .take_waiting(Copy::Postgres, round.left.min(self.cadence.part));
+        round.left -= prices.len();
+        let position = if round.left == 0 {
+            Some(round.position)
+        } else {
+            self.postgres_round = Some(round);
+            None
+        };
         Commit {
             expected: self.stored,
-            position: Position {
-                next_offset: self.next_offset,
-                sequencer: self.sequencer.state(),
-            },
-            prices: self.book.take_waiting(Copy::Postgres),
+            position,
+            prices: Arc::new(prices),
         }
+    }
+
+    /// Everything goes to Redis again, in a new round.
+    fn refill(&mut self) {
+        self.refill = true;
+        self.redis_round = None;
+        self.redis_pending.ended(false);
+        self.book.wait_again(Copy::Redis);
     }
 
     fn finish_redis(&mut self, work: &Work, answers: &Answers, now: Micros) {
         self.redis_due = now + self.cadence.redis;
-        if !work.redis.is_empty() {
-            self.redis_pending.ended(answers.redis_ok);
-        }
         if !answers.redis_ok {
             // What it missed, and whether it will be the same server, is not known: all of it again.
-            self.refill = true;
-            self.book.wait_again(Copy::Redis);
-            self.redis_due = now + RETRY;
+            self.refill();
+            self.redis_due = now + after_failure(&mut self.redis_waits);
+        } else if let Some(round) = self.redis_round {
+            self.redis_waits.succeeded();
+            self.redis_due = now;
+            if round.left == 0 {
+                self.redis_round = None;
+                if self.book.waiting(Copy::Redis) == 0 {
+                    // What came during the round went along with it.
+                    self.redis_pending.begin();
+                }
+                self.redis_pending.ended(true);
+                self.redis_due = now + self.cadence.redis;
+            }
         }
         if let (true, Some(copy)) = (work.check_copy, &answers.copy) {
             let known = self.redis_run.replace(copy.run.clone());
@@ -289,26 +378,28 @@ impl Lane {
             // What was evicted before the first look is made good by the first refill.
             self.has_evicted |= known.is_some() && is_same && copy.evicted > self.evicted;
             self.evicted = copy.evicted;
-            let is_lost = !is_same || !(copy.is_marked || work.refill);
+            let is_lost = !is_same || !(copy.is_marked || work.refill.is_some_and(|part| part.begins));
             if is_lost || (self.has_evicted && now >= self.eviction_refill_due) {
-                self.refill = true;
+                self.refill();
                 self.eviction_refill_due = now + REFILL_AFTER_EVICTION;
-                self.book.wait_again(Copy::Redis);
             }
         }
     }
 
     fn position_read(&mut self, stored: Option<Option<i64>>, now: Micros) -> Next {
         let (Some(stored), Some(commit)) = (stored, self.unanswered.take_if(|_| stored.is_some())) else {
-            self.postgres_due = now + RETRY;
+            self.postgres_due = now + after_failure(&mut self.postgres_waits);
             return Next::Continue;
         };
-        if stored == Some(commit.position.next_offset) {
+        let reached = commit.position.map(|position| position.next_offset);
+        if reached.is_some() && stored == reached {
             self.stored = stored;
             self.postgres_pending.ended(true);
-            Next::Stored(commit.position.next_offset)
+            reached.map_or(Next::Continue, Next::Stored)
         } else if stored == commit.expected {
+            // The position would leave out what was not stored: a new round begins.
             self.book.give_back(Copy::Postgres, &commit.prices);
+            self.postgres_round = None;
             self.postgres_pending.ended(false);
             self.postgres_due = now;
             Next::Continue
@@ -316,4 +407,9 @@ impl Lane {
             Next::Reload
         }
     }
+}
+
+/// Half a second to a second at most.
+fn after_failure(waits: &mut Waits) -> Micros {
+    waits.after_failure().as_micros() as Micros
 }

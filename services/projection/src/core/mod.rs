@@ -5,4 +5,5 @@ pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
+mod names;
 pub mod pending;

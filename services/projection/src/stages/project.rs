@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
-use domain::{Classified, ErrorClass, Micros, RowRanges};
+use domain::{Classified, ErrorClass, Micros};
 use stream::positions::{self, check_range};
 use stream::{
-    DeadLetter, FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig,
+    FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig,
 };
 use tokio::runtime::Handle;
 
@@ -33,11 +34,22 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
 const LOAD_RETRY: Micros = 1_000_000;
 
 enum State {
-    /// Position and prices are being read; `retry_at` where the last try failed.
+    /// Position and prices are being read, so many until now; `retry_at` where the last try failed.
     Loading {
         retry_at: Option<Micros>,
+        read: Arc<AtomicU64>,
     },
     Serving(Box<Lane>),
+}
+
+impl State {
+    /// Nothing is read before this time and [`LOAD_RETRY`].
+    fn later(now: Micros) -> State {
+        State::Loading {
+            retry_at: Some(now + LOAD_RETRY),
+            read: Arc::default(),
+        }
+    }
 }
 
 struct Active {
@@ -96,12 +108,12 @@ impl Projector {
         }
     }
 
-    fn load(&self, partition: &Partition, assignment: u64, config: &WorkerConfig) {
+    fn load(&self, partition: &Partition, assignment: u64, config: &WorkerConfig, read: Arc<AtomicU64>) {
         let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
         let (partition, feeds) = (partition.clone(), self.parts.feeds.clone());
         let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
         self.parts.runtime.spawn(async move {
-            let result = stores.load(bootstrap, feeds, generation, &partition).await;
+            let result = stores.load(bootstrap, feeds, generation, &partition, &read).await;
             // The receiver is gone only when the projector is: then nobody waits for the answer.
             let _ = sender.send(Done::Loaded(partition, assignment, result));
         });
@@ -140,20 +152,16 @@ impl Projector {
                     return Ok(());
                 };
                 match result {
-                    Ok((position, prices)) => {
+                    Ok((position, book)) => {
                         let start = position
                             .as_ref()
                             .map_or(StartAt::Beginning, |p| StartAt::Offset(p.next_offset));
                         if let StartAt::Offset(offset) = start {
                             check_range(&io.config().reader(), &partition, offset, io.log_range(&partition)?)?;
                         }
-                        tracing::info!(partition = %partition, position = ?start, prices = prices.len(), "latest prices loaded");
-                        active.state = State::Serving(Box::new(Lane::new(
-                            self.parts.cadence,
-                            partition.number,
-                            position,
-                            prices,
-                        )));
+                        tracing::info!(partition = %partition, position = ?start, prices = book.len(), "latest prices loaded");
+                        let seed = self.id ^ active.assignment;
+                        active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
                         io.start(&partition, start)?;
                     }
                     Err(error) => active.state = refused(io, &partition, error)?,
@@ -178,9 +186,7 @@ impl Projector {
                         self.parts.meters.conflicts.increment(1);
                         tracing::warn!(partition = %partition, "another owner has moved the position; reading it again");
                         io.stop(&partition)?;
-                        active.state = State::Loading {
-                            retry_at: Some(io.now() + LOAD_RETRY),
-                        };
+                        active.state = State::later(io.now());
                     }
                 }
             }
@@ -199,17 +205,17 @@ impl Projector {
             .is_none_or(|committed| committed == crate::core::lane::Committed::Yes);
         if answers.redis_ok {
             meters.redis.increment(work.redis.len() as u64);
-            if work.refill {
+            if work.refill.is_some_and(|part| part.ends) {
                 meters.refills.increment(1);
                 freshness.refilled();
                 if work.after_eviction {
                     tracing::warn!(
                         event = "prices_evicted",
-                        prices = work.redis.len(),
                         "redis has evicted keys, so all latest prices were written to it again; give it more memory (maxmemory), or the next ones go, too. GET /prices/latest answers from postgres"
                     );
                 }
-            } else {
+            }
+            if work.refill.is_none() {
                 work.redis
                     .iter()
                     .for_each(|price| meters.reached_redis(price.appended_at, now));
@@ -219,7 +225,7 @@ impl Projector {
             || answers
                 .copy
                 .as_ref()
-                .is_some_and(|copy| !copy.is_marked && !work.refill)
+                .is_some_and(|copy| !copy.is_marked && work.refill.is_none())
         {
             freshness.invalidated();
         }
@@ -243,19 +249,19 @@ impl Projector {
 
     fn retry_loads(&mut self, io: &Io<'_>) {
         let now = io.now();
-        let due: Vec<(Partition, u64)> = self
+        let due: Vec<(Partition, u64, Arc<AtomicU64>)> = self
             .lanes
             .iter_mut()
             .filter_map(|(partition, active)| match &mut active.state {
-                State::Loading { retry_at } if retry_at.is_some_and(|at| now >= at) => {
+                State::Loading { retry_at, read } if retry_at.is_some_and(|at| now >= at) => {
                     *retry_at = None;
-                    Some((partition.clone(), active.assignment))
+                    Some((partition.clone(), active.assignment, Arc::clone(read)))
                 }
                 _ => None,
             })
             .collect();
-        due.iter()
-            .for_each(|(partition, assignment)| self.load(partition, *assignment, io.config()));
+        due.into_iter()
+            .for_each(|(partition, assignment, read)| self.load(&partition, assignment, io.config(), read));
     }
 }
 
@@ -273,23 +279,7 @@ fn refused(io: &Io<'_>, partition: &Partition, error: LoadError) -> Result<State
         LoadError::Topics(message) => message,
     };
     tracing::warn!(partition = %partition, error = message, "latest prices not loaded; tried again");
-    Ok(State::Loading {
-        retry_at: Some(io.now() + LOAD_RETRY),
-    })
-}
-
-fn refuse(io: &mut Io<'_>, message: &Message<'_>, code: &str, reason: &str) -> Result<Ticket, StreamError> {
-    let service = io.config().service.clone();
-    let letter = DeadLetter {
-        service: &service,
-        stage: NAME,
-        code,
-        message: reason,
-        rejected_rows: RowRanges::NONE,
-        attempts: 1,
-        correlation_id: "",
-    };
-    io.dead_letter(message, &letter)
+    Ok(State::later(io.now()))
 }
 
 impl Drop for Projector {
@@ -302,13 +292,17 @@ impl Handler for Projector {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for partition in partitions {
             self.assignments += 1;
+            let read = Arc::<AtomicU64>::default();
             let active = Active {
-                state: State::Loading { retry_at: None },
+                state: State::Loading {
+                    retry_at: None,
+                    read: Arc::clone(&read),
+                },
                 assignment: self.assignments,
                 dead_letter: Ticket::default(),
             };
             self.lanes.insert(partition.clone(), active);
-            self.load(partition, self.assignments, io.config());
+            self.load(partition, self.assignments, io.config(), read);
         }
         Ok(())
     }
@@ -335,7 +329,7 @@ impl Handler for Projector {
             Ok(enriched) => {
                 if let Some(reason) = io.origin_flaw(&enriched.tick.origin)? {
                     lane.skip(message.offset);
-                    *dead_letter = refuse(io, message, FOREIGN_ORIGIN, &reason)?;
+                    *dead_letter = io.refuse(message, NAME, FOREIGN_ORIGIN, &reason, "")?;
                     return Ok(Outcome::DeadLettered);
                 }
                 if lane.take_in(message.offset, &enriched) {
@@ -351,7 +345,7 @@ impl Handler for Projector {
             }
             Err(error) => {
                 lane.skip(message.offset);
-                *dead_letter = refuse(io, message, error.code(), &error.to_string())?;
+                *dead_letter = io.refuse(message, NAME, error.code(), &error.to_string(), "")?;
                 Ok(Outcome::DeadLettered)
             }
         }
@@ -365,6 +359,13 @@ impl Handler for Projector {
         self.begin_work(io, false);
         self.show();
         Ok(())
+    }
+
+    fn restoring(&self, partition: &Partition) -> Option<String> {
+        match &self.lanes.get(partition)?.state {
+            State::Loading { read, .. } => Some(format!("{} prices read", read.load(Ordering::Relaxed))),
+            State::Serving(_) => None,
+        }
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {

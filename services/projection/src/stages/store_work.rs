@@ -1,11 +1,14 @@
 //! Carries out a lane's work on the async runtime: Redis first, then Postgres. Every outcome is an answer, no error ends it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use domain::Position;
 use stores::postgres::PriceBatch;
-use stores::{Applied, LatestPrice, LatestPriceStore, Redis, StoreError};
+use stores::{Applied, LatestPriceStore, Redis, StoreError};
 use stream::Partition;
 use stream::kafka::describe::remembered_ids;
 
+use crate::core::book::Book;
 use crate::core::lane::{Answers, Committed, CopySeen, Work};
 
 /// The stores of a projection. Cheap to clone.
@@ -18,16 +21,18 @@ pub struct Stores {
 }
 
 /// What a lane begins with.
-pub type Loaded = (Option<Position>, Vec<LatestPrice>);
+pub type Loaded = (Option<Position>, Book);
 
 impl Stores {
-    /// Checks the ids of the source topic and of the raw feeds, then reads position and prices of a partition.
+    /// Checks the ids of the source topic and of the raw feeds, then reads position and prices of a partition. `read` counts
+    /// the prices meanwhile.
     pub async fn load(
         &self,
         bootstrap: String,
         feeds: Vec<String>,
         generation: String,
         partition: &Partition,
+        read: &AtomicU64,
     ) -> Result<Loaded, LoadError> {
         let source = partition.topic.to_string();
         let asked = move || remembered_ids(&bootstrap, &source, &feeds, &generation);
@@ -39,7 +44,13 @@ impl Stores {
         self.prices.check_topics(&ids).await?;
         // The position first: prices that are newer than it do no harm, older ones would.
         let position = self.prices.load_position(&partition.topic, partition.number).await?;
-        Ok((position, self.prices.load_prices(partition.number).await?))
+        let mut book = Book::new(partition.number);
+        let restore = |price| {
+            book.restore(&price);
+            read.fetch_add(1, Ordering::Relaxed);
+        };
+        self.prices.read_prices(partition.number, restore).await?;
+        Ok((position, book))
     }
 
     /// Does the work. `mark` is the lane's own, so that a mark left by another owner of the partition says nothing.
@@ -61,18 +72,18 @@ impl Stores {
                 Err(error) => answers.redis_ok = told(Err(error)),
             }
         }
-        if !work.redis.is_empty() && answers.redis_ok {
-            answers.redis_ok = told(self.redis.put_prices(&work.redis).await.map(|_| ()));
-        }
-        if work.refill && answers.redis_ok {
+        if work.refill.is_some_and(|part| part.begins) && answers.redis_ok {
             answers.redis_ok = told(self.redis.mark_copy(&owner, mark).await);
+        }
+        if !work.redis.is_empty() && answers.redis_ok {
+            answers.redis_ok = told(self.redis.put_prices(work.redis.iter()).await.map(|_| ()));
         }
         if let Some(commit) = &work.commit {
             let batch = PriceBatch {
                 topic: &partition.topic,
                 partition: partition.number,
                 expected: commit.expected,
-                position: &commit.position,
+                position: commit.position.as_ref(),
                 prices: &commit.prices,
             };
             answers.committed = Some(match self.prices.apply(&batch).await {

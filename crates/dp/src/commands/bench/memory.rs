@@ -1,4 +1,4 @@
-//! Whether memory stays flat: `dp bench memory`.
+//! Whether memory stays flat: `dp bench memory`; with `--instruments`, what an instrument costs ([`new_instruments`]).
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,7 @@ use anyhow::bail;
 use localstack::Name;
 
 use super::load::Load;
+use super::new_instruments;
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::bench::figures::{Figures, Row, Section};
 use crate::bench::usage::{forget_peaks, peak_bytes, resident_bytes};
@@ -26,6 +27,9 @@ pub struct Args {
     /// Messages a second
     #[arg(long, value_name = "R", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
+    /// Instead of a steady load: this many instruments that nobody has seen, and what each of them costs
+    #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "rate"], value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    instruments: Option<u64>,
 }
 
 impl Args {
@@ -34,12 +38,16 @@ impl Args {
         Args {
             minutes: 2,
             rate: 10_000,
+            instruments: None,
         }
     }
 }
 
 /// Looks at every process once a minute under a steady load.
 pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
+    if let Some(instruments) = args.instruments {
+        return new_instruments::run(stage, instruments).await;
+    }
     let plan = ScenePlan {
         generation: "mem",
         raw: RAW,
@@ -104,7 +112,8 @@ fn peaks(scene: &Scene) -> anyhow::Result<Figures> {
     of_all(scene, peak_bytes)
 }
 
-fn of_all(scene: &Scene, bytes: impl Fn(i32) -> u64) -> anyhow::Result<Figures> {
+/// Memory of every process, in MB.
+pub fn of_all(scene: &Scene, bytes: impl Fn(i32) -> u64) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     for process in scene.stack.status()? {
         let Some(pid) = process.pid else {

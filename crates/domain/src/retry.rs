@@ -1,0 +1,93 @@
+//! How long to wait before something that failed is tried again: one policy for the whole project.
+//!
+//! Invariants: waits grow to a limit and carry jitter, so that what failed together does not come back together. The
+//! pure state machines give a seed, and wait the same in every run.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Exponential waits with jitter: each is between a base and twice that, and the base doubles up to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    first: Duration,
+    last: Duration,
+}
+
+impl RetryPolicy {
+    /// For what is rebuilt or connected again as a whole.
+    pub const STANDARD: RetryPolicy = RetryPolicy {
+        first: Duration::from_millis(200),
+        last: Duration::from_secs(5),
+    };
+    /// For writes to a store that readers see: they go on soon after the store is back.
+    pub const SOON: RetryPolicy = RetryPolicy {
+        first: Duration::from_millis(250),
+        last: Duration::from_millis(500),
+    };
+
+    /// Waits with another jitter in every process.
+    pub fn waits(self) -> Waits {
+        Waits::of(self.builder())
+    }
+
+    /// Waits that are the same for the same seed.
+    pub fn seeded_waits(self, seed: u64) -> Waits {
+        Waits::of(self.builder().with_jitter_seed(seed))
+    }
+
+    fn builder(self) -> ExponentialBuilder {
+        ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_max_delay(self.last)
+            .with_jitter()
+            .without_max_times()
+    }
+}
+
+/// The waits of one thing that is tried again and again.
+#[derive(Debug)]
+pub struct Waits {
+    builder: ExponentialBuilder,
+    waits: ExponentialBackoff,
+}
+
+impl Waits {
+    fn of(builder: ExponentialBuilder) -> Waits {
+        Waits {
+            builder,
+            waits: builder.build(),
+        }
+    }
+
+    /// How long to wait after one more failure.
+    pub fn after_failure(&mut self) -> Duration {
+        // Without a limit on their number there is always one.
+        self.waits.next().unwrap_or_default()
+    }
+
+    /// It succeeded: the next failure is the first one.
+    pub fn succeeded(&mut self) {
+        self.waits = self.builder.build();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_limit_differ_by_seed_and_begin_again_after_a_success() {
+        let mut waits = RetryPolicy::STANDARD.seeded_waits(1);
+        let ms = |waits: &mut Waits| waits.after_failure().as_millis();
+        for base in [200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000] {
+            let wait = ms(&mut waits);
+            assert!((base..=2 * base).contains(&wait), "{wait} after {base}");
+        }
+        waits.succeeded();
+        let (first, other) = (ms(&mut waits), ms(&mut RetryPolicy::STANDARD.seeded_waits(2)));
+        assert!((200..=400).contains(&first));
+        assert_ne!(first, other);
+        assert_eq!(ms(&mut RetryPolicy::STANDARD.seeded_waits(1)), first);
+    }
+}
