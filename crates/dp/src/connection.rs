@@ -110,7 +110,7 @@ impl Connection {
                 unknown.name
             );
         }
-        if loaded.settings.kafka_bootstrap.is_empty() {
+        if loaded.settings.kafka_bootstrap.addresses().is_empty() {
             bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");
         }
         Ok(Connection {

@@ -118,7 +118,7 @@ impl Clients {
             registry: settings
                 .schema_registry_url
                 .as_ref()
-                .map(|url| RegistryClient::new(url.expose()))
+                .map(|url| RegistryClient::new(url.clone(), &settings.trust))
                 .transpose()?,
             table_suffix: names.table_suffix(),
             clickhouse_migrated: Arc::default(),
@@ -126,12 +126,12 @@ impl Clients {
         };
         if uses(Dependency::Postgres) {
             clients.postgres = Some(Postgres::connect(
-                settings.postgres_dsn.expose(),
+                &settings.postgres_dsn.expose(),
                 settings.db_pool_size,
             )?);
         }
         if uses(Dependency::Redis) {
-            clients.redis = Some(Redis::new(settings.redis_url.expose())?.of_generation(names.generation()));
+            clients.redis = Some(Redis::new(&settings.redis_url.expose())?.of_generation(names.generation()));
         }
         Ok(clients)
     }
@@ -334,7 +334,7 @@ pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
     let Some(url) = &settings.schema_registry_url else {
         return Ok(Wire::single_object());
     };
-    let client = RegistryClient::new(url.expose())?;
+    let client = RegistryClient::new(url.clone(), &settings.trust)?;
     Ok(Wire::with_registry(&client).await?)
 }
 

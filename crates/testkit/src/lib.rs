@@ -7,6 +7,7 @@
 
 pub mod avro;
 pub mod bars;
+pub mod certificates;
 pub mod check;
 pub mod expect;
 pub mod hostile;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
 
@@ -159,7 +160,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| error.to_string())
 }
 
-fn publish_files(bootstrap: &str, topic: &str, args: &Args, files: &[Found]) -> anyhow::Result<Vec<Ingested>> {
+fn publish_files(bootstrap: &Brokers, topic: &str, args: &Args, files: &[Found]) -> anyhow::Result<Vec<Ingested>> {
     let mut publisher = Publisher::new(bootstrap, "dp-ingest")?;
     let mut progress = Progress::new("ingesting", files.len() as u64, "documents");
     let mut ingested = Vec::with_capacity(files.len());

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::classify;
+use super::brokers::Brokers;
 use super::reader::LogReader;
-use super::settings::{self, Compression};
+use super::{classify, connect};
 use crate::StreamError;
 
 /// How long made topics may take until every partition has a leader.
@@ -29,10 +28,8 @@ pub struct TopicSpec {
 }
 
 /// Makes the topics that do not exist yet, and waits until they can be used; returns the names of those it made.
-pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
-    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
-        .create()
-        .map_err(|e| classify("create admin client", &e))?;
+pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
+    let admin = connect::admin(bootstrap)?;
     let topics: Vec<NewTopic<'_>> = specs
         .iter()
         .map(|spec| {
@@ -63,7 +60,7 @@ pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<S
         }
     }
     if !created.is_empty() {
-        let (bootstrap, topics) = (bootstrap.to_owned(), created.clone());
+        let (bootstrap, topics) = (bootstrap.clone(), created.clone());
         tokio::task::spawn_blocking(move || wait_for_leaders(&bootstrap, &topics))
             .await
             .map_err(|e| StreamError::transient("kafka_unavailable", format!("wait for leaders: {e}")))??;
@@ -72,7 +69,7 @@ pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<S
 }
 
 /// The broker answers before all of it knows of a topic and its leaders.
-fn wait_for_leaders(bootstrap: &str, topics: &[String]) -> Result<(), StreamError> {
+fn wait_for_leaders(bootstrap: &Brokers, topics: &[String]) -> Result<(), StreamError> {
     let (reader, started) = (LogReader::new(bootstrap)?, Instant::now());
     for topic in topics {
         while let Err(error) = is_led(&reader, topic) {

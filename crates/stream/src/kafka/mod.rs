@@ -1,6 +1,8 @@
 //! The only place of the project that names rdkafka: client settings, group consumer, ordered producer, admin, readers.
 
 pub mod admin;
+pub mod brokers;
+mod connect;
 pub mod consumer;
 pub(crate) mod consumption;
 pub mod describe;
@@ -15,7 +17,9 @@ mod push;
 pub mod reader;
 pub mod settings;
 mod standing;
+pub mod token;
 pub mod topic_settings;
+pub mod trouble;
 
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -26,18 +30,19 @@ use crate::StreamError;
 /// Code of a question about a topic or a partition that does not exist.
 pub const NO_SUCH_PARTITION: &str = "no_such_partition";
 
+/// Code of a refusal for want of a right (an ACL).
+pub const MISSING_RIGHT: &str = "kafka_right_missing";
+
 pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     use RDKafkaErrorCode as Code;
-    let fatal = match error.rdkafka_error_code() {
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::InvalidArgument
-            | Code::UnsupportedVersion,
-        ) => true,
-        _ => matches!(error, KafkaError::ClientConfig(..)),
+    let code = error.rdkafka_error_code();
+    if let Some(right) = code.and_then(trouble::missing_right) {
+        let message = format!("{what}: {error}: {right} (docs/security.md lists what each program needs)");
+        return StreamError::fatal(MISSING_RIGHT, message);
+    }
+    let fatal = match code {
+        Some(Code::SaslAuthenticationFailed | Code::InvalidArgument | Code::UnsupportedVersion) => true,
+        _ => matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(..)),
     };
     let code = match error.rdkafka_error_code() {
         Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => NO_SUCH_PARTITION,

@@ -23,9 +23,12 @@ use domain::Classified;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::brokers::Brokers;
+use super::connect::Renewal;
 use super::describe::{TopicDescription, describe_over};
 use super::groups::PartitionLag;
-use super::{classify, settings};
+use super::trouble::Watch;
+use super::{classify, connect, settings};
 use crate::{Partition, StreamError};
 
 /// Code of a broker that does not answer although it takes connections.
@@ -42,8 +45,9 @@ type Offsets = BTreeMap<Partition, i64>;
 
 /// The client.
 pub struct Probe {
-    client: BaseConsumer,
-    bootstrap: String,
+    client: BaseConsumer<Watch>,
+    renewal: Renewal,
+    bootstrap: Brokers,
     /// Where the coordinator of a group was last.
     coordinators: Mutex<BTreeMap<String, i32>>,
 }
@@ -53,11 +57,13 @@ impl Probe {
     ///
     /// # Errors
     /// Settings that the client refuses.
-    pub fn new(bootstrap: &str) -> Result<Probe, StreamError> {
-        let client = settings::reader(bootstrap, "dp-probe").create();
+    pub fn new(bootstrap: &Brokers) -> Result<Probe, StreamError> {
+        let config = settings::reader(bootstrap, "dp-probe");
+        let (client, renewal) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
         Ok(Probe {
-            client: client.map_err(|e| classify("create client", &e))?,
-            bootstrap: bootstrap.to_owned(),
+            client,
+            renewal,
+            bootstrap: bootstrap.clone(),
             coordinators: Mutex::default(),
         })
     }
@@ -68,10 +74,21 @@ impl Probe {
     /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
-        if !takes_connections(&self.bootstrap) {
+        self.renewal.renew(self.client.client());
+        if !takes_connections(self.bootstrap.addresses()) {
             return Err(self.nobody_there());
         }
-        describe_over(self.client.client(), names, timeout).map_err(|error| self.silent_or_away(error))
+        let described = describe_over(self.client.client(), names, timeout);
+        match described {
+            Ok(described) => {
+                self.bootstrap.troubles().clear();
+                Ok(described)
+            }
+            Err(error) => {
+                self.clear_events();
+                Err(self.bootstrap.explain(self.silent_or_away(error)))
+            }
+        }
     }
 
     /// How far these groups are in their topics, in order.
@@ -285,7 +302,7 @@ impl Probe {
 
     /// No answer in time may mean that nobody is there: then connections are refused.
     fn silent_or_away(&self, error: StreamError) -> StreamError {
-        if error.code() != TIMEOUT || takes_connections(&self.bootstrap) {
+        if error.code() != TIMEOUT || takes_connections(self.bootstrap.addresses()) {
             return error;
         }
         self.nobody_there()
@@ -382,7 +399,7 @@ mod tests {
     #[test]
     fn the_broker_that_coordinates_a_group_is_found_and_one_that_is_away_ends_no_process() {
         let cluster = MockCluster::new(2).unwrap();
-        let probe = Probe::new(&cluster.bootstrap_servers()).unwrap();
+        let probe = Probe::new(&Brokers::plaintext(&cluster.bootstrap_servers())).unwrap();
         let coordinator = |group: &str| probe.coordinators.lock().unwrap().get(group).copied();
         let not_coordinator = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR];
         eventually(&probe, "a", Result::is_ok);

@@ -3,6 +3,7 @@
 use domain::Position;
 use stores::postgres::PriceBatch;
 use stores::{Applied, LatestPrice, LatestPriceStore, Redis, StoreError};
+use stream::Brokers;
 use stream::Partition;
 use stream::kafka::describe::remembered_ids;
 
@@ -24,7 +25,7 @@ impl Stores {
     /// Checks the ids of the source topic and of the raw feeds, then reads position and prices of a partition.
     pub async fn load(
         &self,
-        bootstrap: String,
+        bootstrap: Brokers,
         feeds: Vec<String>,
         generation: String,
         partition: &Partition,
