@@ -5,8 +5,10 @@
 //! Failure: a secret file that cannot be read at start is an error with the path; later the last value stays in use and the
 //! log says so. A certificate file that cannot be read is an error with the path.
 
+mod examine;
 mod secret;
 mod trust;
 
+pub use examine::{examine_certificate, speaks_tls};
 pub use secret::{Secret, SecretError, mask};
 pub use trust::{Trust, TrustError, http_client};

@@ -24,6 +24,9 @@ use crate::settings::{Settings, mask};
 /// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.
 const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
 
+/// How long the question at start may take, where the answer is no certain refusal.
+const KAFKA_ACCESS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Name of the schema registry in health and metrics, where one is configured.
 const REGISTRY: &str = "schema_registry";
 
@@ -134,6 +137,17 @@ impl Clients {
             clients.redis = Some(Redis::new(&settings.redis_url.expose())?.of_generation(names.generation()));
         }
         Ok(clients)
+    }
+
+    /// Asks once whether the brokers let this process in. A broker that is away is no error: it is waited for.
+    ///
+    /// # Errors
+    /// A login, certificate or protocol that is refused, with the setting to change.
+    pub(crate) fn check_kafka(&self, uses: &[Use]) -> Result<(), StartError> {
+        match uses.iter().any(|used| used.dependency == Dependency::Kafka) {
+            true => Ok(self.probe.check_access(KAFKA_ACCESS_WITHIN)?),
+            false => Ok(()),
+        }
     }
 
     /// The breaker of a dependency.

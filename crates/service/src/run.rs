@@ -189,6 +189,7 @@ fn build_context<S>(
         let _context = runtime.enter();
         Clients::connect(definition.uses, &settings, &names)?
     };
+    clients.check_kafka(definition.uses)?;
     let health = Health::new(shutdown.clone());
     for check in clients.checks(definition.uses, &settings, &names) {
         health.watch(runtime.handle(), check);

@@ -20,5 +20,7 @@ pub mod parse;
 mod products;
 pub mod proxy;
 pub mod random;
+pub mod secured_kafka;
 pub mod stores;
 pub mod times;
+pub mod token_endpoint;

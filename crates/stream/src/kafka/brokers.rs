@@ -9,14 +9,18 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{Classified as _, ErrorClass};
 use rdkafka::ClientConfig;
-use security::{Secret, Trust};
+use security::{Secret, Trust, examine_certificate, speaks_tls};
 
 use super::token::{Tokens, TokensFrom};
-use super::trouble::{Trouble, Troubles, Watch};
+use super::trouble::{self, Trouble, Troubles, Watch};
 use crate::StreamError;
+
+/// How long the look at a certificate may take.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How the connection is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -203,11 +207,36 @@ impl Brokers {
         self.troubles.recent()
     }
 
+    /// Finds out whether a client without TLS talks to a listener with it. Blocks for a second at most per address.
+    pub(super) fn look_for_tls(&self) {
+        let addresses = || self.addresses.split(',').map(str::trim);
+        if !self.security.protocol.uses_tls() && addresses().any(|address| speaks_tls(address, LOOK)) {
+            self.troubles.note_tls();
+        }
+    }
+
+    /// What a trouble is, with what a look at the certificate says where that is refused. Blocks for a second at most.
+    pub(super) fn in_full(&self, trouble: &Trouble) -> String {
+        if trouble.code != trouble::SERVER_CERTIFICATE {
+            return trouble.message.clone();
+        }
+        let trust = match &self.security.authority {
+            Some(path) => Trust::with_authority(path).ok(),
+            None => Some(Trust::default()),
+        };
+        let mut addresses = self.addresses.split(',').map(str::trim);
+        let found = trust.and_then(|trust| addresses.find_map(|address| examine_certificate(address, &trust, LOOK)));
+        match found {
+            Some(found) => format!("{found}: {}", trouble.message),
+            None => trouble.message.clone(),
+        }
+    }
+
     /// A call that failed for want of a broker, with the reason that the connection gave.
     pub(super) fn explain(&self, error: StreamError) -> StreamError {
         match self.troubles.recent() {
             Some(trouble) if error.class() == ErrorClass::Transient => {
-                StreamError::transient(trouble.code, format!("{error}: {}", trouble.message))
+                StreamError::transient(trouble.code, format!("{error}: {}", self.in_full(&trouble)))
             }
             _ => error,
         }

@@ -23,11 +23,14 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::brokers::{Brokers, Login};
+use super::probe::Probe;
 use super::settings::{self, Compression};
 use super::trouble::Watch;
 use super::{classify, token};
 use crate::StreamError;
 
+/// How long the question before an administrator's calls may take.
+const ACCESS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a client looks for another password or token.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -58,7 +61,13 @@ pub(super) fn producer<C: ProducerContext>(
 }
 
 /// A client for questions and changes, which lives for a few calls.
-pub(super) fn admin(brokers: &Brokers) -> Result<AdminClient<Watch>, StreamError> {
+///
+/// It never serves callbacks, so it would wait for a refused login until its time is over: that is asked before.
+pub(super) async fn admin(brokers: &Brokers) -> Result<AdminClient<Watch>, StreamError> {
+    let asked = brokers.clone();
+    tokio::task::spawn_blocking(move || Probe::new(&asked)?.check_access(ACCESS_WITHIN))
+        .await
+        .map_err(|e| StreamError::transient("kafka_unavailable", format!("ask for access: {e}")))??;
     let admin: AdminClient<Watch> = settings::producer(brokers, "dp-admin", Compression::None)
         .create_with_context(brokers.watch())
         .map_err(|e| classify("create admin client", &e))?;

@@ -143,6 +143,8 @@ impl ConsumerContext for Context {
 pub struct GroupConsumer {
     consumer: BaseConsumer<Context>,
     renewal: Renewal,
+    /// For errors: topics and group.
+    what: String,
     started: std::cell::RefCell<BTreeMap<Partition, StartAt>>,
     /// A batch could not be read since the last look; of which partition, the client does not say.
     unreadable: std::cell::Cell<bool>,
@@ -167,6 +169,11 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             consumer,
             renewal,
+            what: format!(
+                "consume {} as group {}",
+                topics.join(", "),
+                client.get("group.id").unwrap_or_default()
+            ),
             started: std::cell::RefCell::default(),
             unreadable: std::cell::Cell::new(false),
         })
@@ -201,7 +208,7 @@ impl GroupConsumer {
             Consumption::OutOfRange => {
                 return Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")));
             }
-            Consumption::Refused => return Err(classify("consume", &KafkaError::MessageConsumption(code))),
+            Consumption::Refused => return Err(classify(&self.what, &KafkaError::MessageConsumption(code))),
         }
         Ok(())
     }

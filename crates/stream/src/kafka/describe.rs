@@ -150,6 +150,13 @@ unsafe fn read_description(
         let error = sys::rd_kafka_TopicDescription_error(description);
         if !error.is_null() && sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             let reason = text(sys::rd_kafka_error_string(error));
+            if sys::rd_kafka_error_code(error) == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+            {
+                return Err(StreamError::fatal(
+                    super::MISSING_RIGHT,
+                    format!("topic {name}: {reason}: grant Describe, and Read or Write, on it (docs/security.md)"),
+                ));
+            }
             return Err(StreamError::fatal(
                 "unknown_topic",
                 format!("topic {name}: {reason}; create the topics with `dp topics create`"),

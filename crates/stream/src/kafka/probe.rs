@@ -17,7 +17,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::raw::c_char;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::Classified;
 use rdkafka::bindings as sys;
@@ -38,6 +38,8 @@ const UNAVAILABLE: &str = "kafka_unavailable";
 const NOT_COORDINATOR: &str = "not_coordinator";
 /// A local process or a near one takes a connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_millis(300);
+/// One question of the check at start.
+const ONE_TRY: Duration = Duration::from_millis(500);
 /// Events of the client (connection errors) that one question clears away.
 const EVENTS: usize = 1_000;
 
@@ -66,6 +68,35 @@ impl Probe {
             bootstrap: bootstrap.clone(),
             coordinators: Mutex::default(),
         })
+    }
+
+    /// Whether the brokers let this client in; to be asked once at start. `Ok` where one answers, and where none is there or
+    /// says anything within this time: that is waited for later.
+    ///
+    /// # Errors
+    /// Fatal: the login, the certificate or the protocol is wrong; the message names the setting.
+    pub fn check_access(&self, within: Duration) -> Result<(), StreamError> {
+        let deadline = Instant::now() + within;
+        loop {
+            if !takes_connections(self.bootstrap.addresses()) {
+                return Ok(());
+            }
+            if self.client.fetch_metadata(Some(""), ONE_TRY).is_ok() {
+                self.bootstrap.troubles().clear();
+                return Ok(());
+            }
+            self.clear_events();
+            self.bootstrap.look_for_tls();
+            let is_over = Instant::now() >= deadline;
+            match self.bootstrap.trouble() {
+                Some(trouble) if trouble.is_certain || is_over => {
+                    let message = format!("kafka at {}: {}", self.bootstrap, self.bootstrap.in_full(&trouble));
+                    return Err(StreamError::fatal(trouble.code, message));
+                }
+                _ if is_over => return Ok(()),
+                _ => {}
+            }
+        }
     }
 
     /// Describes these topics.
@@ -372,8 +403,6 @@ unsafe fn text(pointer: *const c_char) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Instant;
-
     use rdkafka::mocking::MockCluster;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 

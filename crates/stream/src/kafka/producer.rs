@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::settings::{self, Compression};
-use super::trouble::Watch;
+use super::trouble::{Watch, right_in};
 use super::{MISSING_RIGHT, classify, connect, headers, push};
 use crate::StreamError;
 use crate::acks::{AckWindow, Ticket};
@@ -44,6 +44,11 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = right_in(reason) {
+            // The library gives all outputs up, each with a code that says no more than that.
+            let refused = classify(&format!("produce: {reason}"), &KafkaError::Global(code));
+            self.reports.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(refused);
+        }
         self.watch.heard_error(&error, reason);
     }
 }
@@ -149,7 +154,11 @@ impl OrderedProducer {
                     }
                     self.serve(Duration::from_millis(5))?;
                 }
-                Err((error, _)) => return Err(classify("send output", &error)),
+                Err((error, _)) => {
+                    // A producer that has been given up says why in a callback.
+                    self.serve(Duration::from_millis(20))?;
+                    return Err(classify("send output", &error));
+                }
             }
         }
     }

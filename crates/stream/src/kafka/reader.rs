@@ -13,7 +13,7 @@ use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::consumer::borrow;
 use super::consumption::{self, Consumption};
-use super::trouble::Watch;
+use super::trouble::{Watch, missing_right};
 use super::{classify, connect, settings};
 use crate::{Message, Partition, StreamError};
 
@@ -59,6 +59,7 @@ impl LogReader {
     fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
         let error = classify(what, error);
         while !self.bootstrap.is_refused() && self.consumer.poll(Duration::ZERO).is_some() {}
+        self.bootstrap.look_for_tls();
         self.bootstrap.explain(error)
     }
 
@@ -69,6 +70,13 @@ impl LogReader {
             .consumer
             .fetch_metadata(Some(topic), CALL_TIMEOUT)
             .map_err(|e| self.failed("read metadata", &e))?;
+        let refused = metadata.topics().iter().find_map(|found| found.error());
+        if let Some(code) = refused.map(RDKafkaErrorCode::from)
+            && missing_right(code).is_some()
+        {
+            let what = format!("read metadata of topic {topic}");
+            return Err(classify(&what, &KafkaError::MetadataFetch(code)));
+        }
         let name: Arc<str> = Arc::from(topic);
         let partitions: Vec<Partition> = metadata
             .topics()

@@ -27,7 +27,7 @@ pub const APPEND_TIME: &str = "LogAppendTime";
 /// # Errors
 /// `raw_topic_without_append_time` with the command; or Kafka does not answer.
 pub async fn check_append_time(bootstrap: &Brokers, topics: &[String]) -> Result<(), StreamError> {
-    let admin = connect::admin(bootstrap)?;
+    let admin = connect::admin(bootstrap).await?;
     let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let found = admin
         .describe_configs(&resources, &options())
@@ -74,7 +74,7 @@ pub async fn set_where_different(
     specs: &[TopicSpec],
     name: &str,
 ) -> Result<Vec<Changed>, StreamError> {
-    let admin = connect::admin(bootstrap)?;
+    let admin = connect::admin(bootstrap).await?;
     let asked: Vec<(&TopicSpec, &str)> = specs
         .iter()
         .filter_map(|spec| Some((spec, spec.config.iter().find(|(key, _)| key == name)?.1.as_str())))

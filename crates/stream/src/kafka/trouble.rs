@@ -23,6 +23,9 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Older than this, a trouble says nothing of a call that fails now: connections are tried at least once a second.
 const RECENT: Duration = Duration::from_secs(15);
 
+/// Code of a broker's certificate that is not accepted.
+pub(super) const SERVER_CERTIFICATE: &str = "kafka_certificate_refused";
+
 /// Something that only an operator can correct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -46,6 +49,9 @@ enum Kind {
     LoginRefused,
 }
 
+/// Our own finding: the library keeps silent about a connection that is closed at once.
+const ANSWERS_TLS: &str = "the listener answers a TLS handshake";
+
 /// Words in the order in which they are looked for; the first that is found counts.
 const TABLE: &[(&str, Kind)] = &[
     ("mechanism handshake failed", Kind::Mechanism),
@@ -62,6 +68,7 @@ const TABLE: &[(&str, Kind)] = &[
     ("packet length too long", Kind::PlaintextListener),
     ("connecting to a PLAINTEXT broker listener", Kind::PlaintextListener),
     ("connecting to a SSL listener", Kind::TlsListener),
+    (ANSWERS_TLS, Kind::TlsListener),
     ("might require SASL authentication", Kind::SaslListener),
     ("Authentication failed", Kind::LoginRefused),
     ("authentication error", Kind::LoginRefused),
@@ -120,7 +127,7 @@ fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
             ),
         ),
         Kind::ServerCertificate => (
-            "kafka_certificate_refused",
+            SERVER_CERTIFICATE,
             match &facts.authority {
                 Some(path) => format!(
                     "the broker's certificate is not accepted (authorities: {path}): it is expired, of another authority, \
@@ -155,8 +162,8 @@ fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
         Kind::TlsListener => (
             "kafka_listener_is_tls",
             format!(
-                "the listener closes the connection, probably since it speaks TLS and the client does not: set \
-                 DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to SSL or SASL_SSL"
+                "the listener speaks TLS and the client does not: set DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to \
+                 SSL or SASL_SSL"
             ),
         ),
         Kind::SaslListener => (
@@ -189,10 +196,21 @@ fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
     })
 }
 
-/// The library's own words, without its advice and timing.
+/// The library's own words, without the thread's name, advice for its own settings, and timing.
 fn shown(reason: &str) -> &str {
-    let end = reason.find(" (after ").unwrap_or(reason.len());
-    reason.get(..end).unwrap_or(reason)
+    let begin = match reason.starts_with("[thrd:") {
+        true => reason.find("]: ").map_or(0, |at| at + 3),
+        false => 0,
+    };
+    let reason = reason.get(begin..).unwrap_or(reason);
+    let advice = [
+        " (after ",
+        ": broker certificate could not be",
+        ": requesting ApiVersion",
+        ": connecting to a",
+    ];
+    let end = advice.iter().filter_map(|words| reason.find(words)).min();
+    reason.get(..end.unwrap_or(reason.len())).unwrap_or(reason)
 }
 
 /// What an operator must grant where the broker refuses with this code; `None` where it is no missing right.
@@ -209,6 +227,22 @@ pub(crate) fn missing_right(code: Code) -> Option<&'static str> {
         Code::TransactionalIdAuthorizationFailed => "the user lacks a right on the transactional id: grant Write on it",
         _ => return None,
     })
+}
+
+/// The code of a missing right in what the library says of a producer that it has given up.
+pub(super) fn right_in(reason: &str) -> Option<Code> {
+    let words = [
+        ("Topic authorization failed", Code::TopicAuthorizationFailed),
+        ("Cluster authorization failed", Code::ClusterAuthorizationFailed),
+        (
+            "Transactional Id authorization failed",
+            Code::TransactionalIdAuthorizationFailed,
+        ),
+    ];
+    words
+        .iter()
+        .find(|(words, _)| reason.contains(words))
+        .map(|(_, code)| *code)
 }
 
 /// What clients of some brokers noticed.
@@ -259,6 +293,11 @@ impl Troubles {
             state.newest = Some((now, trouble));
         }
         true
+    }
+
+    /// Takes in that the listener speaks TLS, which a client without TLS found out by a look of its own.
+    pub(super) fn note_tls(&self) {
+        self.note(None, ANSWERS_TLS);
     }
 
     /// What was noticed within the last seconds.

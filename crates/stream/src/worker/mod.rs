@@ -267,6 +267,8 @@ impl<'s> Session<'s> {
             for event in consumer.take_events() {
                 serve_group(event, handler, &mut io, (&mut *assigned, &mut *signals), status)?;
             }
+            consumer.renew();
+            producer.renew();
             let began = Instant::now();
             hand_over(consumer, handler, &mut io, signals).map_err(|error| match error.code() {
                 POSITION_LOST => io.position_lost(assigned, error),
