@@ -60,6 +60,9 @@ missing_packages() {
   command -v valgrind >/dev/null 2>&1 || echo valgrind
   # librdkafka's own build makes its C++ part, too.
   command -v c++ >/dev/null 2>&1 || echo g++
+  # TLS of librdkafka.
+  command -v pkg-config >/dev/null 2>&1 || echo pkg-config
+  [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 }
 
 # Installs packages without letting them start their servers, which would take the ports of our stack.

@@ -11,6 +11,7 @@ use domain::{Classified as _, ErrorClass};
 use localstack::Stack;
 use service::settings::{Environment, load};
 use service::{Env, Names, Settings};
+use stream::kafka::probe::Probe;
 use stream::kafka::reader::LogReader;
 
 use crate::cli::Place;
@@ -73,6 +74,8 @@ impl Connection {
         let what = format!("waiting up to {seconds} s for Kafka at {bootstrap}");
         let asked = tokio::task::spawn_blocking(move || {
             let deadline = Instant::now() + limit;
+            // A refused login is an answer, too, and no other will come.
+            Probe::new(&bootstrap)?.check_access(limit)?;
             let reader = LogReader::new(&bootstrap)?;
             loop {
                 // One call waits for up to 10 s. A topic that does not exist is an answer, too.

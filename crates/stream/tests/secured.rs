@@ -257,6 +257,13 @@ fn each_wrong_thing_is_one_fatal_error_with_the_setting() {
             "DATA_PROC_KAFKA_SASL_PASSWORD",
         ),
         (
+            "mechanism",
+            KAFKA.scram_only(),
+            sasl_ssl(password(Mechanism::Plain, USER, Secret::new(PASSWORD))),
+            "kafka_mechanism_refused",
+            "SCRAM-SHA-512",
+        ),
+        (
             "client secret",
             KAFKA.secured(),
             sasl_ssl(token(&endpoint, "wrong")),

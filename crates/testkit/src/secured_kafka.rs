@@ -2,8 +2,8 @@
 //!
 //! Role: one broker in KRaft mode for tests of secured connections. Listeners: [`SecuredKafka::secured`] (SASL_SSL with
 //! PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER with unsigned tokens), [`SecuredKafka::mutual`] (SSL, a client
-//! certificate is required), [`SecuredKafka::expired`] (SASL_SSL whose certificate has expired), [`SecuredKafka::admin`]
-//! (PLAINTEXT, whoever connects is superuser: for the test's own work).
+//! certificate is required), [`SecuredKafka::expired`] (SASL_SSL whose certificate has expired), [`SecuredKafka::scram_only`]
+//! (SASL_SSL with one mechanism), [`SecuredKafka::admin`] (PLAINTEXT, whoever connects is superuser: for the test's own work).
 //! Failure: a broker that does not start is an error with the end of its log. However the test ends, a small shell kills
 //! the broker and removes its folder.
 
@@ -29,7 +29,7 @@ const WATCH: &str = "cat >/dev/null; kill -9 \"$1\"; sleep 1; rm -rf \"$2\"";
 pub struct SecuredKafka {
     folder: PathBuf,
     classpath: String,
-    ports: [u16; 5],
+    ports: [u16; 6],
     /// Signed the broker's certificates, and signs those of clients.
     pub authority: Authority,
     child: Child,
@@ -46,7 +46,7 @@ impl SecuredKafka {
     pub fn start_with(classpath: &str, parent: &Path, properties: &str) -> anyhow::Result<SecuredKafka> {
         let folder = parent.join(format!("kafka-{}-{}", std::process::id(), free_ports::<1>()?[0]));
         fs::create_dir_all(folder.join("tmp"))?;
-        let ports = free_ports::<5>()?;
+        let ports = free_ports::<6>()?;
         let authority = Authority::new("test authority")?;
         authority.write(&folder, "ca.pem")?;
         write_store(&folder, "server.pem", &authority.server_named(&["localhost"])?)?;
@@ -96,6 +96,11 @@ impl SecuredKafka {
     /// Of the plaintext listener whose clients may do everything.
     pub fn admin(&self) -> String {
         self.address(4)
+    }
+
+    /// Of the SASL_SSL listener that offers SCRAM-SHA-512 and nothing else.
+    pub fn scram_only(&self) -> String {
+        self.address(5)
     }
 
     /// PEM file of the authority.
@@ -229,8 +234,8 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn server_properties(ports: &[u16; 5], folder: &Path) -> String {
-    let [controller, secured, mutual, expired, admin] = ports;
+fn server_properties(ports: &[u16; 6], folder: &Path) -> String {
+    let [controller, secured, mutual, expired, admin, scram] = ports;
     let folder = folder.display();
     let mut text = format!(
         "process.roles=broker,controller\n\
@@ -239,8 +244,8 @@ fn server_properties(ports: &[u16; 5], folder: &Path) -> String {
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=ADMIN\n\
          listeners=CONTROLLER://localhost:{controller},SECURED://localhost:{secured},MUTUAL://localhost:{mutual},\
-         EXPIRED://localhost:{expired},ADMIN://localhost:{admin}\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,SECURED:SASL_SSL,MUTUAL:SSL,EXPIRED:SASL_SSL,ADMIN:PLAINTEXT\n\
+         EXPIRED://localhost:{expired},ADMIN://localhost:{admin},SCRAM://localhost:{scram}\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,SECURED:SASL_SSL,MUTUAL:SSL,EXPIRED:SASL_SSL,ADMIN:PLAINTEXT,SCRAM:SASL_SSL\n\
          log.dirs={folder}/data\n\
          auto.create.topics.enable=false\n\
          offsets.topic.replication.factor=1\n\
@@ -256,7 +261,12 @@ fn server_properties(ports: &[u16; 5], folder: &Path) -> String {
          listener.name.mutual.ssl.client.auth=required\n\
          listener.name.mutual.ssl.principal.mapping.rules=RULE:^CN=(.*?)$/$1/\n"
     );
-    for (listener, file) in [("secured", "server"), ("mutual", "server"), ("expired", "expired")] {
+    for (listener, file) in [
+        ("secured", "server"),
+        ("mutual", "server"),
+        ("expired", "expired"),
+        ("scram", "server"),
+    ] {
         text.push_str(&format!(
             "listener.name.{listener}.ssl.keystore.type=PEM\n\
              listener.name.{listener}.ssl.keystore.location={folder}/{file}.pem\n"
@@ -274,6 +284,11 @@ fn server_properties(ports: &[u16; 5], folder: &Path) -> String {
              required unsecuredLoginStringClaim_sub=\"broker\";\n"
         ));
     }
+    text.push_str(
+        "listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+         listener.name.scram.scram-sha-512.sasl.jaas.config=\
+         org.apache.kafka.common.security.scram.ScramLoginModule required;\n",
+    );
     text
 }
 

@@ -210,7 +210,8 @@ impl Brokers {
     /// Finds out whether a client without TLS talks to a listener with it. Blocks for a second at most per address.
     pub(super) fn look_for_tls(&self) {
         let addresses = || self.addresses.split(',').map(str::trim);
-        if !self.security.protocol.uses_tls() && addresses().any(|address| speaks_tls(address, LOOK)) {
+        let may_look = !self.security.protocol.uses_tls() && self.troubles.may_look_for_tls();
+        if may_look && addresses().any(|address| speaks_tls(address, LOOK)) {
             self.troubles.note_tls();
         }
     }

@@ -26,13 +26,15 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::StreamError;
 
-/// Sorts a client error: what can heal by itself is transient, what only an operator can correct is fatal.
 /// Code of a question about a topic or a partition that does not exist.
 pub const NO_SUCH_PARTITION: &str = "no_such_partition";
 
+/// Code of a call that no broker has answered.
+pub(crate) const UNAVAILABLE: &str = "kafka_unavailable";
 /// Code of a refusal for want of a right (an ACL).
 pub const MISSING_RIGHT: &str = "kafka_right_missing";
 
+/// Sorts a client error: what passes by itself is transient, what only an operator can correct is fatal.
 pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     use RDKafkaErrorCode as Code;
     let code = error.rdkafka_error_code();
@@ -46,11 +48,24 @@ pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     };
     let code = match error.rdkafka_error_code() {
         Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => NO_SUCH_PARTITION,
-        _ => "kafka_unavailable",
+        Some(
+            Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NotCoordinator,
+        ) => "kafka_moves",
+        _ => UNAVAILABLE,
+    };
+    let remedy = match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge) => {
+            ": the record is larger than the topic's max.message.bytes: run `dp topics create`, or have the limit raised"
+        }
+        _ => "",
     };
     if fatal {
         StreamError::fatal("kafka_refused", format!("{what}: {error}"))
     } else {
-        StreamError::transient(code, format!("{what}: {error}"))
+        StreamError::transient(code, format!("{what}: {error}{remedy}"))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::Micros;
+use domain::{Classified as _, Micros};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -59,7 +59,9 @@ impl LogReader {
     fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
         let error = classify(what, error);
         while !self.bootstrap.is_refused() && self.consumer.poll(Duration::ZERO).is_some() {}
-        self.bootstrap.look_for_tls();
+        if error.code() == super::UNAVAILABLE {
+            self.bootstrap.look_for_tls();
+        }
         self.bootstrap.explain(error)
     }
 

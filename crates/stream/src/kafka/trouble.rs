@@ -253,6 +253,7 @@ pub struct Troubles {
 
 #[derive(Default)]
 struct State {
+    looked_for_tls: Option<Instant>,
     newest: Option<(Instant, Trouble)>,
     logged: BTreeMap<&'static str, Instant>,
 }
@@ -293,6 +294,16 @@ impl Troubles {
             state.newest = Some((now, trouble));
         }
         true
+    }
+
+    /// Whether it is time to look for TLS again: a broker notes each look as a broken request.
+    pub(super) fn may_look_for_tls(&self) -> bool {
+        let mut state = self.state();
+        let is_due = state.looked_for_tls.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+        if is_due {
+            state.looked_for_tls = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Takes in that the listener speaks TLS, which a client without TLS found out by a look of its own.
