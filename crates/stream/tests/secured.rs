@@ -33,7 +33,12 @@ const ACCESS_WITHIN: Duration = Duration::from_secs(4);
 /// One broker for all tests of this program: it takes seconds to start.
 static KAFKA: LazyLock<SecuredKafka> = LazyLock::new(|| {
     let stack = localstack::Temporary::new().unwrap();
-    let kafka = SecuredKafka::start(&stack.kafka_classpath().unwrap(), Path::new("/var/tmp")).unwrap();
+    let kafka = SecuredKafka::start(
+        &stack.kafka_classpath().unwrap(),
+        Path::new("/var/tmp"),
+        &["rotated", "limited"],
+    )
+    .unwrap();
     let admin = Brokers::plaintext(&kafka.admin());
     runtime()
         .block_on(create_topics(&admin, &[spec(TOPIC, 1), spec(CLOSED, 1)]))

@@ -37,13 +37,9 @@ pub struct SecuredKafka {
 }
 
 impl SecuredKafka {
-    /// Starts a broker of these jars in a new folder below `parent`.
-    pub fn start(classpath: &str, parent: &Path) -> anyhow::Result<SecuredKafka> {
-        SecuredKafka::start_with(classpath, parent, "")
-    }
-
-    /// The same with more lines of `server.properties`.
-    pub fn start_with(classpath: &str, parent: &Path, properties: &str) -> anyhow::Result<SecuredKafka> {
+    /// Starts a broker of these jars in a new folder below `parent`. [`USER`] and these users have SCRAM passwords,
+    /// [`PASSWORD`] all of them; nobody has a right yet.
+    pub fn start(classpath: &str, parent: &Path, users: &[&str]) -> anyhow::Result<SecuredKafka> {
         let folder = parent.join(format!("kafka-{}-{}", std::process::id(), free_ports::<1>()?[0]));
         fs::create_dir_all(folder.join("tmp"))?;
         let ports = free_ports::<6>()?;
@@ -52,8 +48,8 @@ impl SecuredKafka {
         write_store(&folder, "server.pem", &authority.server_named(&["localhost"])?)?;
         write_store(&folder, "expired.pem", &authority.expired_server()?)?;
         let config = folder.join("server.properties");
-        fs::write(&config, format!("{}{properties}", server_properties(&ports, &folder)))?;
-        format_storage(classpath, &config)?;
+        fs::write(&config, server_properties(&ports, &folder))?;
+        format_storage(classpath, &config, users)?;
         let log = fs::File::create(folder.join("broker.log"))?;
         let child = Command::new("java")
             .args(["-Xms128m", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
@@ -202,7 +198,7 @@ fn write_store(folder: &Path, name: &str, issued: &Issued) -> anyhow::Result<()>
     Ok(())
 }
 
-fn format_storage(classpath: &str, config: &Path) -> anyhow::Result<()> {
+fn format_storage(classpath: &str, config: &Path, users: &[&str]) -> anyhow::Result<()> {
     let mut format = Command::new("java");
     format.args([
         "-XX:TieredStopAtLevel=1",
@@ -215,7 +211,7 @@ fn format_storage(classpath: &str, config: &Path) -> anyhow::Result<()> {
         .args(["--cluster-id", "c2VjdXJlZC1rYWZrYS10ZQ", "--config"])
         .arg(config);
     for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        for user in [USER, "rotated", "limited"] {
+        for user in users.iter().chain([&USER]) {
             format.args(["--add-scram", &format!("{mechanism}=[name={user},password={PASSWORD}]")]);
         }
     }
@@ -277,7 +273,7 @@ fn server_properties(ports: &[u16; 6], folder: &Path) -> String {
         text.push_str(&format!(
             "{jaas}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER\n\
              {jaas}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-             user_{USER}=\"{PASSWORD}\" user_limited=\"{PASSWORD}\";\n\
+             user_{USER}=\"{PASSWORD}\";\n\
              {jaas}.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              {jaas}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              {jaas}.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule \
