@@ -56,6 +56,8 @@ has_postgres() {
 missing_packages() {
   has_postgres || echo postgresql
   command -v redis-server >/dev/null 2>&1 || echo redis-server
+  # Stands before PostgreSQL in the tests of secured servers.
+  command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
   # Counts the instructions of the hot path in `make test`.
   command -v valgrind >/dev/null 2>&1 || echo valgrind
   # librdkafka's own build makes its C++ part, too.

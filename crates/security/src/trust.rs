@@ -57,6 +57,35 @@ impl Trust {
             .map_err(|error| TrustError(format!("set up TLS: {error}")))?;
         Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
+
+    /// The same authorities as one PEM document, for a client that takes no settings of rustls.
+    ///
+    /// # Errors
+    /// As [`Trust::client_config`].
+    pub fn to_pem(&self) -> Result<String, TrustError> {
+        // What a TLS library cannot read it would refuse as a whole.
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs().certs;
+        let mut all: Vec<CertificateDer<'static>> = system
+            .into_iter()
+            .filter(|certificate| roots.add(certificate.clone()).is_ok())
+            .collect();
+        if let Some(path) = &self.authority {
+            all.extend(certificates(path)?);
+        }
+        let blocks: Vec<pem::Pem> = all
+            .iter()
+            .map(|one| pem::Pem::new("CERTIFICATE", one.as_ref()))
+            .collect();
+        Ok(pem::encode_many(&blocks))
+    }
+}
+
+/// Makes aws-lc-rs the cryptography of every TLS client of the process that is not told otherwise. A process calls it
+/// once, before it makes a client; later calls change nothing.
+pub fn install_provider() {
+    // Refused where one is installed already: that is this one.
+    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
 /// An HTTP client that accepts these authorities and gives a request this long; `None` = without limit.

@@ -113,7 +113,7 @@ impl Clients {
         };
         let uses = |wanted: Dependency| uses.iter().any(|used| used.dependency == wanted);
         let mut clients = Clients {
-            clickhouse: uses(Dependency::ClickHouse).then(|| clickhouse(settings)),
+            clickhouse: uses(Dependency::ClickHouse).then(|| clickhouse(settings)).transpose()?,
             postgres: None,
             redis: None,
             breakers: uses_breakers(),
@@ -129,12 +129,13 @@ impl Clients {
         };
         if uses(Dependency::Postgres) {
             clients.postgres = Some(Postgres::connect(
-                &settings.postgres_dsn.expose(),
+                &settings.postgres_dsn,
+                &settings.trust,
                 settings.db_pool_size,
             )?);
         }
         if uses(Dependency::Redis) {
-            clients.redis = Some(Redis::new(&settings.redis_url.expose())?.of_generation(names.generation()));
+            clients.redis = Some(Redis::new(&settings.redis_url, &settings.trust)?.of_generation(names.generation()));
         }
         Ok(clients)
     }
@@ -293,9 +294,15 @@ where
     Box::new(move || {
         let answer = ping();
         Box::pin(async move {
-            answer.await.map_err(|error| match error.is_timeout() {
-                true => Wrong::Silent(error.summary()),
-                false => Wrong::Failed(error.summary()),
+            answer.await.map_err(|error| {
+                let summary = match error.remedy() {
+                    Some(remedy) => format!("{}; {remedy}", error.summary()),
+                    None => error.summary(),
+                };
+                match error.is_timeout() {
+                    true => Wrong::Silent(summary),
+                    false => Wrong::Failed(summary),
+                }
             })
         })
     })
@@ -325,12 +332,13 @@ fn wrong(error: &StreamError) -> Wrong {
     }
 }
 
-fn clickhouse(settings: &Settings) -> ClickHouse {
+fn clickhouse(settings: &Settings) -> Result<ClickHouse, StoreError> {
     ClickHouse::new(ClickHouseConfig {
         url: settings.clickhouse.url.expose().to_owned(),
         database: settings.clickhouse.database.clone(),
         user: settings.clickhouse.user.clone(),
-        password: settings.clickhouse.password.expose().to_owned(),
+        password: settings.clickhouse.password.clone(),
+        trust: settings.trust.clone(),
     })
 }
 

@@ -64,6 +64,7 @@ pub fn run_with<S>(
     shutdown: &Shutdown,
     signals: fn(&tokio::runtime::Handle, Shutdown) -> Result<(), String>,
 ) -> Exit {
+    security::install_provider();
     let run_id = Uuid::new_v4().to_string();
     let loaded = match settings::load(env, definition.default_port, definition.settings) {
         Ok(loaded) => loaded,

@@ -20,6 +20,7 @@ pub mod parse;
 mod products;
 pub mod proxy;
 pub mod random;
+pub mod secured;
 pub mod secured_kafka;
 pub mod stores;
 pub mod times;

@@ -52,7 +52,14 @@ pub(super) fn prepare(config: &StackConfig, dir: &Path) -> Result<Command, Stack
         return Err(StackError::Refused(message));
     }
     let config_file = dir.join("config.xml");
-    write_config(&config_file, CONFIG)?;
+    let mut settings = CONFIG.to_owned();
+    if let Some(users) = &config.clickhouse_users {
+        let file = dir.join("users.xml");
+        write_config(&file, users)?;
+        let named = format!("<clickhouse>\n    <users_config>{}</users_config>", file.display());
+        settings = settings.replacen("<clickhouse>", &named, 1);
+    }
+    write_config(&config_file, &settings)?;
     let mut command = launcher(config, &program)?;
     command.arg(library);
     command
