@@ -56,12 +56,17 @@ has_postgres() {
 missing_packages() {
   has_postgres || echo postgresql
   command -v redis-server >/dev/null 2>&1 || echo redis-server
+  # Stands before PostgreSQL in the tests of secured servers.
+  command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
   # Counts the instructions of the hot path in `make test`.
   command -v valgrind >/dev/null 2>&1 || echo valgrind
   # librdkafka's own build makes its C++ part, too.
   command -v c++ >/dev/null 2>&1 || echo g++
   # Checks of the scripts in `make check`.
   command -v shellcheck >/dev/null 2>&1 || echo shellcheck
+  # TLS of librdkafka.
+  command -v pkg-config >/dev/null 2>&1 || echo pkg-config
+  [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 }
 
 # Installs packages without letting them start their servers, which would take the ports of our stack.

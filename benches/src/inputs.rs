@@ -56,7 +56,7 @@ pub fn normalizer() -> anyhow::Result<Normalize> {
         own.window,
         PARTITIONS,
         Arc::default(),
-        Replays::new(""),
+        Replays::new(&stream::Brokers::plaintext("")),
     ))
 }
 

@@ -2,19 +2,27 @@
 //!
 //! At start our schemas are registered and their ids kept. Later only ids that others registered are asked for, beside the
 //! stream ([`crate::Wire`]): no message ever waits for the registry.
+//!
+//! User and password come from the URL and are sent as basic authentication; an address in a file is read again for each
+//! request. No error and no `Debug` output shows the password.
 
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use security::{Secret, Trust, http_client, mask};
 use serde::Deserialize;
 
 use crate::CodecError;
+
+/// One request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const LOGIN_REMEDY: &str = "check user and password in DATA_PROC_SCHEMA_REGISTRY_URL (https://USER:PASSWORD@host/path)";
 
 /// A registry.
 #[derive(Debug, Clone)]
 pub struct RegistryClient {
     http: reqwest::Client,
-    base: String,
+    url: Secret,
 }
 
 #[derive(Deserialize)]
@@ -29,30 +37,34 @@ struct Stored {
 
 impl RegistryClient {
     /// A client for the registry at `url`, such as `http://localhost:8081` or `https://host/apis/ccompat/v7`.
-    pub fn new(url: &str) -> Result<RegistryClient, CodecError> {
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(10))
-            .build()
-            .map_err(|e| CodecError::RegistryRefused(format!("http client: {e}")))?;
-        Ok(RegistryClient {
-            http,
-            base: url.trim_end_matches('/').to_owned(),
-        })
+    /// `trust` says which authorities may have signed its certificate.
+    ///
+    /// # Errors
+    /// [`CodecError::RegistryRefused`]: the file of a private authority cannot be read.
+    pub fn new(url: Secret, trust: &Trust) -> Result<RegistryClient, CodecError> {
+        let http = http_client(trust, Some(ANSWER_WITHIN))
+            .map_err(|e| CodecError::RegistryRefused(format!("schema registry: {e}; check DATA_PROC_TLS_CA")))?;
+        Ok(RegistryClient { http, url })
+    }
+
+    /// A request to a path, and its address as errors may show it.
+    fn request(&self, method: Method, path: &str) -> (RequestBuilder, String) {
+        let url = format!("{}/{path}", self.url.expose().trim_end_matches('/'));
+        // The client takes user and password out of the address, and sends them as basic authentication.
+        (self.http.request(method, &url), mask(&url))
     }
 
     /// Registers a schema (or finds it) under the subject and returns its id.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, CodecError> {
-        let url = format!("{}/subjects/{subject}/versions", self.base);
-        let request = self
-            .http
-            .post(&url)
+        let (request, url) = self.request(Method::POST, &format!("subjects/{subject}/versions"));
+        let request = request
             .header("content-type", "application/vnd.schemaregistry.v1+json")
             .body(serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string());
-        let url = without_password(&url);
         let (status, body) = answer(&url, request).await?;
         if !status.is_success() {
             let remedy = match status.as_u16() {
                 409 => "a change must be compatible with every registered version",
+                401 | 403 => LOGIN_REMEDY,
                 _ => "check the address, with its base path, in DATA_PROC_SCHEMA_REGISTRY_URL",
             };
             return Err(CodecError::RegistryRefused(format!(
@@ -69,8 +81,13 @@ impl RegistryClient {
     /// # Errors
     /// [`CodecError::RegistryUnavailable`] where it is not.
     pub async fn ping(&self) -> Result<(), CodecError> {
-        let url = format!("{}/subjects", self.base);
-        answer(&url, self.http.get(&url)).await.map(drop)
+        let (request, url) = self.request(Method::GET, "subjects");
+        match answer(&url, request).await? {
+            (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
+                Err(unavailable(&url, &format!("status {status}: {LOGIN_REMEDY}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The text of the schema with this id.
@@ -78,9 +95,7 @@ impl RegistryClient {
     /// # Errors
     /// [`CodecError::UnknownSchema`] when the registry has no such id, or answers something else than a schema.
     pub async fn schema(&self, id: u32) -> Result<String, CodecError> {
-        let url = format!("{}/schemas/ids/{id}", self.base);
-        let request = self.http.get(&url);
-        let url = without_password(&url);
+        let (request, url) = self.request(Method::GET, &format!("schemas/ids/{id}"));
         let (status, body) = answer(&url, request).await?;
         match status {
             StatusCode::OK => serde_json::from_str::<Stored>(&body)
@@ -91,32 +106,40 @@ impl RegistryClient {
             StatusCode::NOT_FOUND => Err(CodecError::UnknownSchema(format!(
                 "the schema registry has no schema with registry id {id}: {body}"
             ))),
-            // Such as a missing permission: an operator mends it, so the message must not be given up.
+            // Such as a missing permission: an operator corrects it, so the message must not be given up.
             _ => Err(unavailable(&url, &format!("status {status}: {body}"))),
         }
     }
 }
 
 async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, String), CodecError> {
-    let response = request.send().await.map_err(|e| unavailable(url, &e.to_string()))?;
+    let response = request
+        .send()
+        .await
+        .map_err(|e| unavailable(url, &causes(&e.without_url())))?;
     let status = response.status();
-    let body = response.text().await.map_err(|e| unavailable(url, &e.to_string()))?;
+    let body = response
+        .text()
+        .await
+        .map_err(|e| unavailable(url, &e.without_url().to_string()))?;
     if status.is_server_error() {
         return Err(unavailable(url, &format!("status {status}: {body}")));
     }
     Ok((status, body))
 }
 
-/// The address as errors may show it.
-fn without_password(url: &str) -> String {
-    match reqwest::Url::parse(url) {
-        Ok(mut shown) if shown.password().is_some() => {
-            // An address that cannot have a password has none.
-            _ = shown.set_password(Some("***"));
-            shown.to_string()
-        }
-        _ => url.to_owned(),
+/// An error with what is behind it: "error sending request" alone says nothing of a certificate.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        said = format!("{said}: {inner}");
+        cause = inner.source();
     }
+    if said.contains("certificate") {
+        said.push_str(" (set DATA_PROC_TLS_CA to the PEM file of a private authority)");
+    }
+    said
 }
 
 fn unavailable(url: &str, why: &str) -> CodecError {

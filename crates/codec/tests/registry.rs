@@ -1,6 +1,7 @@
 //! The registry client against a small HTTP server of our own: what it asks, and what each answer leads to.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use security::{Secret, Trust};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
@@ -15,6 +16,7 @@ use serde_json::Value as Json;
 struct Request {
     line: String,
     content_type: String,
+    authorization: String,
     body: String,
 }
 
@@ -53,12 +55,13 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
             .map(|_| line.trim_end().to_owned())
     };
     let line = next_line()?;
-    let (mut length, mut content_type) = (0, String::new());
+    let (mut length, mut content_type, mut authorization) = (0, String::new(), String::new());
     while let Some(header) = next_line().filter(|header| !header.is_empty()) {
         let (name, value) = header.split_once(": ").unwrap();
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().unwrap(),
             "content-type" => content_type = value.to_owned(),
+            "authorization" => authorization = value.to_owned(),
             _ => {}
         }
     }
@@ -67,6 +70,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     Some(Request {
         line,
         content_type,
+        authorization,
         body: String::from_utf8(body).unwrap(),
     })
 }
@@ -78,7 +82,7 @@ fn write_answer(stream: &mut TcpStream, (status, body): &(u16, String)) {
 
 /// What comes of registering our schemas at this address.
 async fn connect(url: &str) -> Result<Wire, CodecError> {
-    Wire::with_registry(&RegistryClient::new(url)?).await
+    Wire::with_registry(&RegistryClient::new(Secret::new(url), &Trust::default())?).await
 }
 
 /// The error of registering at a server that always gives this answer, and the server's address.
@@ -312,5 +316,28 @@ async fn an_answer_that_is_no_registry_s_is_fatal_and_shown() {
 async fn an_address_that_is_none_is_an_error() {
     for address in ["", "localhost:8081", "registry"] {
         assert!(connect(address).await.is_err(), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn user_and_password_of_the_address_are_sent_and_shown_nowhere() {
+    let (base, requests) = serve(|_| (200, r#"{"id":1}"#.to_owned()));
+    let address = base.replace("http://", "http://pipeline:h%40nter2@");
+    let client = RegistryClient::new(Secret::new(format!("{address}/base")), &Trust::default()).unwrap();
+    client.register("subject", "{}").await.unwrap();
+    // "pipeline:h@nter2" in base 64.
+    assert_eq!(requests.recv().unwrap().authorization, "Basic cGlwZWxpbmU6aEBudGVyMg==");
+    assert!(!format!("{client:?}").contains("nter2"));
+    for (status, body) in [(401, "who are you"), (500, "broken")] {
+        let (base, _requests) = serve(move |_| (status, body.to_owned()));
+        let address = base.replace("http://", "http://pipeline:h%40nter2@");
+        let client = RegistryClient::new(Secret::new(address), &Trust::default()).unwrap();
+        for error in [
+            client.ping().await.unwrap_err().to_string(),
+            client.register("subject", "{}").await.unwrap_err().to_string(),
+        ] {
+            assert!(!error.contains("nter2") && error.contains("pipeline:***@"), "{error}");
+            assert!(error.contains("DATA_PROC_SCHEMA_REGISTRY_URL"), "{error}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use domain::{Classified as _, ErrorClass};
 use localstack::Stack;
 use service::settings::{Environment, load, mask};
 use service::{Env, Names, Settings};
+use stream::kafka::probe::Probe;
 use stream::kafka::reader::LogReader;
 
 use crate::cli::Place;
@@ -72,6 +73,8 @@ impl Connection {
         let what = format!("waiting up to {seconds} s for Kafka at {bootstrap}");
         let asked = tokio::task::spawn_blocking(move || {
             let deadline = Instant::now() + limit;
+            // A refused login is an answer, too, and no other will come.
+            Probe::new(&bootstrap)?.check_access(limit)?;
             let reader = LogReader::new(&bootstrap)?;
             loop {
                 // One call waits for up to 10 s. A topic that does not exist is an answer, too.
@@ -109,7 +112,7 @@ impl Connection {
                 unknown.name
             );
         }
-        if loaded.settings.kafka_bootstrap.is_empty() {
+        if loaded.settings.kafka_bootstrap.addresses().is_empty() {
             bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");
         }
         Ok(Connection {

@@ -27,6 +27,7 @@ use commands::present::printable;
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
+    security::install_provider();
     // Wrong usage ends here with clap's own message and exit code 2.
     let cli = Cli::parse();
     let result = match tokio::runtime::Builder::new_multi_thread()

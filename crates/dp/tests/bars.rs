@@ -35,8 +35,10 @@ async fn setup() -> Setup {
         url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
         database: "market_data".into(),
         user: "default".into(),
-        password: String::new(),
-    });
+        password: security::Secret::new(""),
+        trust: security::Trust::default(),
+    })
+    .unwrap();
     stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
     let settings = service::settings::load(&Env::new(), 8080, |_| ()).unwrap().settings;
     Setup {

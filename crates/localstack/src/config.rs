@@ -34,6 +34,8 @@ pub struct StackConfig {
     pub detached: bool,
     /// Whether long steps are shown on stderr. Default false.
     pub progress: bool,
+    /// ClickHouse's `users.xml`, where a test needs users with passwords and grants. Default: one user that may do anything.
+    pub clickhouse_users: Option<String>,
     /// Environment of the services besides [`crate::Stack::env`], which it may override.
     pub service_env: BTreeMap<String, String>,
     /// Set by a signal handler: what is going on ends soon, and what it had started is stopped.
@@ -51,6 +53,7 @@ impl StackConfig {
             path: None,
             detached: true,
             progress: false,
+            clickhouse_users: None,
             service_env: BTreeMap::new(),
             interrupted: Arc::default(),
         }

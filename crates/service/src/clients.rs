@@ -24,6 +24,9 @@ use crate::settings::{Settings, mask};
 /// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.
 const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
 
+/// How long the question at start may take, where the answer is no certain refusal.
+const KAFKA_ACCESS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Name of the schema registry in health and metrics, where one is configured.
 const REGISTRY: &str = "schema_registry";
 
@@ -110,7 +113,7 @@ impl Clients {
         };
         let uses = |wanted: Dependency| uses.iter().any(|used| used.dependency == wanted);
         let mut clients = Clients {
-            clickhouse: uses(Dependency::ClickHouse).then(|| clickhouse(settings)),
+            clickhouse: uses(Dependency::ClickHouse).then(|| clickhouse(settings)).transpose()?,
             postgres: None,
             redis: None,
             breakers: uses_breakers(),
@@ -118,7 +121,7 @@ impl Clients {
             registry: settings
                 .schema_registry_url
                 .as_ref()
-                .map(|url| RegistryClient::new(url.expose()))
+                .map(|url| RegistryClient::new(url.clone(), &settings.trust))
                 .transpose()?,
             table_suffix: names.table_suffix(),
             clickhouse_migrated: Arc::default(),
@@ -126,14 +129,26 @@ impl Clients {
         };
         if uses(Dependency::Postgres) {
             clients.postgres = Some(Postgres::connect(
-                settings.postgres_dsn.expose(),
+                &settings.postgres_dsn,
+                &settings.trust,
                 settings.db_pool_size,
             )?);
         }
         if uses(Dependency::Redis) {
-            clients.redis = Some(Redis::new(settings.redis_url.expose())?.of_generation(names.generation()));
+            clients.redis = Some(Redis::new(&settings.redis_url, &settings.trust)?.of_generation(names.generation()));
         }
         Ok(clients)
+    }
+
+    /// Asks once whether the brokers let this process in. A broker that is away is no error: it is waited for.
+    ///
+    /// # Errors
+    /// A login, certificate or protocol that is refused, with the setting to change.
+    pub(crate) fn check_kafka(&self, uses: &[Use]) -> Result<(), StartError> {
+        match uses.iter().any(|used| used.dependency == Dependency::Kafka) {
+            true => Ok(self.probe.check_access(KAFKA_ACCESS_WITHIN)?),
+            false => Ok(()),
+        }
     }
 
     /// The breaker of a dependency.
@@ -279,9 +294,15 @@ where
     Box::new(move || {
         let answer = ping();
         Box::pin(async move {
-            answer.await.map_err(|error| match error.is_timeout() {
-                true => Wrong::Silent(error.summary()),
-                false => Wrong::Failed(error.summary()),
+            answer.await.map_err(|error| {
+                let summary = match error.remedy() {
+                    Some(remedy) => format!("{}; {remedy}", error.summary()),
+                    None => error.summary(),
+                };
+                match error.is_timeout() {
+                    true => Wrong::Silent(summary),
+                    false => Wrong::Failed(summary),
+                }
             })
         })
     })
@@ -311,12 +332,13 @@ fn wrong(error: &StreamError) -> Wrong {
     }
 }
 
-fn clickhouse(settings: &Settings) -> ClickHouse {
+fn clickhouse(settings: &Settings) -> Result<ClickHouse, StoreError> {
     ClickHouse::new(ClickHouseConfig {
         url: settings.clickhouse.url.expose().to_owned(),
         database: settings.clickhouse.database.clone(),
         user: settings.clickhouse.user.clone(),
-        password: settings.clickhouse.password.expose().to_owned(),
+        password: settings.clickhouse.password.clone(),
+        trust: settings.trust.clone(),
     })
 }
 
@@ -334,7 +356,7 @@ pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
     let Some(url) = &settings.schema_registry_url else {
         return Ok(Wire::single_object());
     };
-    let client = RegistryClient::new(url.expose())?;
+    let client = RegistryClient::new(url.clone(), &settings.trust)?;
     Ok(Wire::with_registry(&client).await?)
 }
 

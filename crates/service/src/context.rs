@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use stream::Brokers;
 use stream::kafka::describe::describe_topics;
 use stream::positions::{self, Reader};
 use stream::{Handler, Pace, Shutdown, StreamError, WorkerConfig, WorkerStatus};
@@ -178,7 +179,7 @@ pub(crate) struct Member {
 /// Topics whose partition counts must agree (INV-4).
 struct Aligned {
     reader: Reader,
-    bootstrap: String,
+    bootstrap: Brokers,
     topics: Vec<String>,
     partitions: i32,
 }

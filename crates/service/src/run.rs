@@ -64,6 +64,7 @@ pub fn run_with<S>(
     shutdown: &Shutdown,
     signals: fn(&tokio::runtime::Handle, Shutdown) -> Result<(), String>,
 ) -> Exit {
+    security::install_provider();
     let run_id = Uuid::new_v4().to_string();
     let loaded = match settings::load(env, definition.default_port, definition.settings) {
         Ok(loaded) => loaded,
@@ -192,6 +193,7 @@ fn build_context<S>(
         let _context = runtime.enter();
         Clients::connect(definition.uses, &settings, &names)?
     };
+    clients.check_kafka(definition.uses)?;
     let health = Health::new(shutdown.clone());
     for check in clients.checks(definition.uses, &settings, &names) {
         health.watch(tasks, check);

@@ -4,15 +4,19 @@
 //! are read by the same [`Reader`] in the same pass, so that all mistakes are listed at once.
 //! Failure: [`SettingsError`] with every problem; the process ends with exit code 2 before it touches a server.
 
+mod kafka;
 mod reader;
+mod refused;
 mod shared;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use stream::Compression;
+use security::Trust;
+use stream::{Brokers, Compression};
 
-pub use reader::{Env, Reader, Rule, Secret, SettingsError, Unknown, Variable, mask, parse_duration};
+pub use reader::{Env, Reader, Rule, SettingsError, Unknown, Variable, parse_duration};
+pub use security::{Secret, mask};
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +118,12 @@ pub struct BreakerSettings {
 pub struct Settings {
     pub environment: Environment,
     pub tenant_id: String,
-    pub kafka_bootstrap: String,
+    /// The brokers and how they are reached.
+    pub kafka_bootstrap: Brokers,
+    /// Copies of each partition of a topic that is made.
+    pub kafka_replication: i32,
+    /// Authorities that TLS connections to stores, schema registry and HTTP services accept.
+    pub trust: Trust,
     /// How what the stages produce is packed.
     pub kafka_compression: Compression,
     pub clickhouse: ClickHouseSettings,

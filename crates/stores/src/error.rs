@@ -1,15 +1,18 @@
 //! One error for all stores: what was tried, what the server said, and what to do about it.
 //!
 //! Codes are a closed set: `unreachable`, `timeout`, `overloaded`, `disk_full`, `read_only`, `cancelled`, `conflict`,
-//! `server_error`, `fenced`, `drain_unconfirmed` (all transient), `access_denied`, `schema_missing`,
-//! `invalid_statement`, `invalid_data`, `invalid_address`, `topic_id_changed` (all fatal); `unexpected_answer` is transient
-//! where it may be the rest of an answer that was cut.
+//! `server_error`, `fenced`, `drain_unconfirmed` (all transient), `access_denied`, `grant_missing`, `certificate_refused`,
+//! `tls_mismatch`, `schema_missing`, `write_refused`, `invalid_statement`, `invalid_data`, `invalid_address`,
+//! `topic_id_changed` (all fatal); `unexpected_answer` is transient where it may be the rest of an answer that was cut.
+//! What an operator has to set right names its setting ([`StoreError::remedy`]).
+
+mod classify;
 
 use std::fmt;
 
 use domain::{Classified, ErrorClass};
-use redis::{ErrorKind, ServerErrorKind};
-use tokio_postgres::error::SqlState;
+
+use classify::{classify_clickhouse, classify_redis, classify_sqlstate, clickhouse_code, of_plaintext, of_tls};
 
 /// Which store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +78,12 @@ impl StoreError {
         StoreError::fatal(store, operation, "unexpected_answer", message.to_string())
     }
 
+    /// A server that was asked over TLS and does not speak it.
+    pub(crate) fn no_tls(store: Store, operation: &'static str) -> StoreError {
+        let message = "the server does not speak TLS at this port".to_owned();
+        StoreError::fatal(store, operation, "tls_mismatch", message)
+    }
+
     /// Refusal of a topic that was made anew.
     pub(crate) fn topic_id_changed(store: Store, topic: &str, stored: &str, found: &str) -> StoreError {
         let message = format!(
@@ -114,16 +123,59 @@ impl StoreError {
             "disk_full" => "has no room left",
             "read_only" => "takes no changes",
             "access_denied" => "refuses the configured user",
+            "grant_missing" => "does not allow the configured user what the service does",
+            "certificate_refused" => "shows a certificate that is not accepted",
+            "tls_mismatch" => "does not agree on TLS",
+            "write_refused" => "is set up so that rows would not be exact",
             "schema_missing" => "lacks its tables: run `dp migrate`",
             _ => "did not do what it was asked",
         };
         format!("{} {what}", self.store.name())
     }
 
+    /// What to set right, with the name of the setting; `None` where waiting is all there is to do.
+    pub fn remedy(&self) -> Option<String> {
+        let (credentials, address, tls) = match self.store {
+            Store::ClickHouse => (
+                "DATA_PROC_CLICKHOUSE_USER and DATA_PROC_CLICKHOUSE_PASSWORD",
+                "DATA_PROC_CLICKHOUSE_URL",
+                "https:// (http:// without TLS)",
+            ),
+            Store::Postgres => (
+                "the user and the password in DATA_PROC_POSTGRES_DSN",
+                "DATA_PROC_POSTGRES_DSN",
+                "sslmode=verify-full (sslmode=disable without TLS)",
+            ),
+            Store::Redis => (
+                "the user and the password in DATA_PROC_REDIS_URL",
+                "DATA_PROC_REDIS_URL",
+                "rediss:// (redis:// without TLS)",
+            ),
+        };
+        match self.code {
+            "schema_missing" => Some("run `dp migrate`".to_owned()),
+            "access_denied" => Some(format!("check {credentials}")),
+            "grant_missing" => Some(format!(
+                "grant it to the user of {address}: docs/security.md lists what each service needs"
+            )),
+            "certificate_refused" => Some(format!(
+                "check the host in {address} and the server's certificate, and name a private authority in DATA_PROC_TLS_CA"
+            )),
+            "tls_mismatch" => Some(format!("use {tls} in {address}, as the server does")),
+            "invalid_address" => Some(format!("correct {address}")),
+            "unreachable" => of_plaintext(&self.message, self.store).map(str::to_owned),
+            _ => None,
+        }
+    }
+
     pub(crate) fn clickhouse(operation: &'static str, error: &clickhouse::error::Error) -> StoreError {
         use clickhouse::error::Error;
+        let message = with_causes(error);
         let (class, code) = match error {
-            Error::Network(_) => (ErrorClass::Transient, "unreachable"),
+            Error::Network(_) => match of_tls(&message) {
+                Some(code) => (ErrorClass::Fatal, code),
+                None => (ErrorClass::Transient, "unreachable"),
+            },
             Error::TimedOut => (ErrorClass::Transient, "timeout"),
             Error::BadResponse(text) => classify_clickhouse(clickhouse_code(text), text),
             Error::InvalidParams(_) | Error::Unsupported(_) => (ErrorClass::Fatal, "invalid_address"),
@@ -135,28 +187,32 @@ impl StoreError {
             class,
             code,
             operation,
-            message: with_causes(error),
+            message,
         }
     }
 
     pub(crate) fn postgres(operation: &'static str, error: &tokio_postgres::Error) -> StoreError {
+        let message = with_causes(error);
         let (class, code) = match error.code() {
-            Some(state) => classify_sqlstate(state),
-            None if error.is_closed()
-                || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) =>
-            {
-                (ErrorClass::Transient, "unreachable")
-            }
-            // Errors while connecting wrap the cause in text; nothing was changed, so trying again is safe.
-            None if error.to_string().contains("connect") => (ErrorClass::Transient, "unreachable"),
-            None => (ErrorClass::Fatal, "unexpected_answer"),
+            Some(state) => classify_sqlstate(state, &message),
+            None => match of_tls(&message) {
+                Some(code) => (ErrorClass::Fatal, code),
+                None if error.is_closed()
+                    || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) =>
+                {
+                    (ErrorClass::Transient, "unreachable")
+                }
+                // Errors while connecting wrap the cause in text; nothing was changed, so trying again is safe.
+                None if message.contains("connect") => (ErrorClass::Transient, "unreachable"),
+                None => (ErrorClass::Fatal, "unexpected_answer"),
+            },
         };
         StoreError {
             store: Store::Postgres,
             class,
             code,
             operation,
-            message: with_causes(error),
+            message,
         }
     }
 
@@ -174,17 +230,18 @@ impl StoreError {
     }
 
     pub(crate) fn redis(operation: &'static str, error: &redis::RedisError) -> StoreError {
-        let (class, code) = if error.is_timeout() {
-            (ErrorClass::Transient, "timeout")
-        } else {
-            classify_redis(error.kind(), error.code())
+        let message = with_causes(error);
+        let (class, code) = match of_tls(&message) {
+            Some(code) => (ErrorClass::Fatal, code),
+            None if error.is_timeout() => (ErrorClass::Transient, "timeout"),
+            None => classify_redis(error.kind(), error.code(), &message),
         };
         StoreError {
             store: Store::Redis,
             class,
             code,
             operation,
-            message: with_causes(error),
+            message,
         }
     }
 }
@@ -192,10 +249,9 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.store.name(), self.operation, self.message)?;
-        match self.code {
-            "schema_missing" => write!(f, "; run `dp migrate`"),
-            "access_denied" => write!(f, "; check user and password in the configuration"),
-            _ => Ok(()),
+        match self.remedy() {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
         }
     }
 }
@@ -226,179 +282,5 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text.replace('\n', " ")
 }
 
-/// The number in `Code: 60. DB::Exception: …`.
-fn clickhouse_code(text: &str) -> Option<u32> {
-    let (_, rest) = text.split_once("Code: ")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
-}
-
-fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass, &'static str) {
-    use ErrorClass::{Fatal, Transient};
-    match code {
-        Some(395) if text.contains(crate::clickhouse::FENCED) => (Transient, "fenced"),
-        Some(16 | 47 | 60 | 81) => (Fatal, "schema_missing"),
-        Some(192 | 193 | 194 | 497 | 516) => (Fatal, "access_denied"),
-        Some(36 | 42 | 43 | 46 | 53 | 62 | 115) => (Fatal, "invalid_statement"),
-        Some(6 | 27 | 32 | 33 | 38 | 69 | 70 | 72 | 117 | 131) => (Fatal, "invalid_data"),
-        Some(201 | 202 | 241 | 252) => (Transient, "overloaded"),
-        Some(159 | 160 | 209) => (Transient, "timeout"),
-        Some(210 | 279) => (Transient, "unreachable"),
-        Some(242) => (Transient, "read_only"),
-        Some(243) => (Transient, "disk_full"),
-        Some(75) if text.contains("No space left") => (Transient, "disk_full"),
-        Some(246) => (Transient, "corrupted_data"),
-        Some(236 | 394) => (Transient, "cancelled"),
-        _ => (Transient, "server_error"),
-    }
-}
-
-fn classify_sqlstate(state: &SqlState) -> (ErrorClass, &'static str) {
-    use ErrorClass::{Fatal, Transient};
-    match state.code() {
-        "57014" => (Transient, "cancelled"),
-        "53100" => (Transient, "disk_full"),
-        "25006" => (Transient, "read_only"),
-        "40001" | "40P01" | "55P03" => (Transient, "conflict"),
-        "42P01" | "42703" | "42883" | "3D000" | "3F000" => (Fatal, "schema_missing"),
-        "42501" => (Fatal, "access_denied"),
-        other => match other.get(..2) {
-            Some("08" | "57") => (Transient, "unreachable"),
-            Some("53") => (Transient, "overloaded"),
-            Some("28") => (Fatal, "access_denied"),
-            Some("42") => (Fatal, "invalid_statement"),
-            Some("22" | "23") => (Fatal, "invalid_data"),
-            _ => (Transient, "server_error"),
-        },
-    }
-}
-
-fn classify_redis(kind: ErrorKind, code: Option<&str>) -> (ErrorClass, &'static str) {
-    use ErrorClass::{Fatal, Transient};
-    match (kind, code) {
-        (_, Some("OOM")) => (Transient, "overloaded"),
-        (_, Some("MISCONF")) => (Transient, "disk_full"),
-        (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) | (ErrorKind::AuthenticationFailed, _) => (Fatal, "access_denied"),
-        (ErrorKind::Io, _) => (Transient, "unreachable"),
-        (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => (Transient, "read_only"),
-        (ErrorKind::Server(_) | ErrorKind::Extension, _) => (Transient, "server_error"),
-        (ErrorKind::InvalidClientConfig, _) => (Fatal, "invalid_address"),
-        (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => (Fatal, "unexpected_answer"),
-        // What the client itself reports (closed channels and the like) goes away with a new connection.
-        _ => (Transient, "unreachable"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ErrorClass::{Fatal, Transient};
-
-    #[test]
-    fn clickhouse_codes_say_what_to_do() {
-        for (text, class, code) in [
-            (
-                "Code: 395. DB::Exception: dp_fenced: while executing…",
-                Transient,
-                "fenced",
-            ),
-            ("Code: 395. DB::Exception: something else", Transient, "server_error"),
-            ("Code: 60. DB::Exception: Unknown table", Fatal, "schema_missing"),
-            (
-                "Code: 516. DB::Exception: Authentication failed",
-                Fatal,
-                "access_denied",
-            ),
-            ("Code: 62. DB::Exception: Syntax error", Fatal, "invalid_statement"),
-            ("Code: 33. DB::Exception: Cannot read all data", Fatal, "invalid_data"),
-            ("Code: 252. DB::Exception: Too many parts", Transient, "overloaded"),
-            ("Code: 394. DB::Exception: Query was cancelled", Transient, "cancelled"),
-            ("Code: 243. DB::Exception: Not enough space", Transient, "disk_full"),
-            (
-                "Code: 75. DB::ErrnoException: Cannot write to file: , errno: 28, strerror: No space left on device",
-                Transient,
-                "disk_full",
-            ),
-            (
-                "Code: 246. DB::Exception: Empty marks file",
-                Transient,
-                "corrupted_data",
-            ),
-            ("Code: 99999. DB::Exception: new", Transient, "server_error"),
-            ("a proxy's page", Transient, "server_error"),
-        ] {
-            let error = StoreError::clickhouse("test", &clickhouse::error::Error::BadResponse(text.to_owned()));
-            assert_eq!((error.class(), error.code()), (class, code), "{text}");
-        }
-    }
-
-    #[test]
-    fn sqlstates_say_what_to_do() {
-        for (state, class, code) in [
-            ("08006", Transient, "unreachable"),
-            ("57P01", Transient, "unreachable"),
-            ("57014", Transient, "cancelled"),
-            ("53300", Transient, "overloaded"),
-            ("53100", Transient, "disk_full"),
-            ("40P01", Transient, "conflict"),
-            ("25006", Transient, "read_only"),
-            ("28P01", Fatal, "access_denied"),
-            ("42P01", Fatal, "schema_missing"),
-            ("42601", Fatal, "invalid_statement"),
-            ("22P05", Fatal, "invalid_data"),
-            ("XX000", Transient, "server_error"),
-        ] {
-            assert_eq!(classify_sqlstate(&SqlState::from_code(state)), (class, code), "{state}");
-        }
-    }
-
-    #[test]
-    fn a_summary_has_none_of_the_servers_words() {
-        for code in ["unreachable", "timeout", "cancelled", "invalid_data", "access_denied"] {
-            let text = "invalid byte sequence for encoding \"UTF8\": 0x00 (os error 111)".to_owned();
-            let error = StoreError::fatal(Store::Postgres, "find prices", code, text);
-            let summary = error.summary();
-            assert!(
-                summary.starts_with("postgres ") && !summary.contains("0x00"),
-                "{summary}"
-            );
-            assert!(
-                !summary.contains("os error") && !summary.contains("find prices"),
-                "{summary}"
-            );
-        }
-    }
-
-    #[test]
-    fn redis_errors_say_what_to_do() {
-        for (kind, code_word, class, code) in [
-            (ErrorKind::Io, None, Transient, "unreachable"),
-            (
-                ErrorKind::Server(ServerErrorKind::BusyLoading),
-                Some("LOADING"),
-                Transient,
-                "server_error",
-            ),
-            (
-                ErrorKind::Server(ServerErrorKind::ReadOnly),
-                Some("READONLY"),
-                Transient,
-                "read_only",
-            ),
-            (ErrorKind::Extension, Some("OOM"), Transient, "overloaded"),
-            (ErrorKind::Extension, Some("WRONGPASS"), Fatal, "access_denied"),
-            (ErrorKind::AuthenticationFailed, None, Fatal, "access_denied"),
-            (ErrorKind::InvalidClientConfig, None, Fatal, "invalid_address"),
-        ] {
-            assert_eq!(classify_redis(kind, code_word), (class, code), "{kind:?} {code_word:?}");
-        }
-    }
-
-    #[test]
-    fn a_message_names_store_operation_and_remedy() {
-        let error = clickhouse::error::Error::BadResponse("Code: 60. DB::Exception: Unknown table x".to_owned());
-        let text = StoreError::clickhouse("read back", &error).to_string();
-        assert!(text.starts_with("clickhouse: read back: "), "{text}");
-        assert!(text.ends_with("; run `dp migrate`"), "{text}");
-    }
-}
+mod tests;

@@ -1,32 +1,36 @@
 //! Redis: a copy for readers, and a cache shared by replicas. Nothing of value lives here alone.
 //!
+//! Role: the operations on keys; [`link`] knows whether one server or a cluster holds them. In a cluster every script and
+//! every write takes one key, and what is asked of all keys is asked of each master.
 //! Invariant: a price is replaced only by one whose rank is not lower; the script compares on the
 //! server, so any number of writers in any order leave the newest.
 //! Failure: every call is bounded by a second or two; after a lost connection the next call tries a new one once.
 
 pub mod key;
+mod link;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{AsyncCommands, Client, RedisError, Script};
-
-use tokio::sync::OnceCell;
+use ::redis::{AsyncCommands, RedisError, Script, from_redis_value};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use security::{Secret, Trust};
 
 pub use key::Key;
 
 use crate::price::LatestPrice;
 use crate::{Store, StoreError};
+use domain::Classified as _;
+use link::{CONNECT_TIMEOUT, Connector, Link, RESPONSE_TIMEOUT};
 
 /// How long a price stays readable without an update.
 pub const PRICE_TTL: Duration = Duration::from_secs(3600);
 /// Prices that one call of the script takes: bounds how long it holds the server (about 2 µs each).
 const CHUNK: usize = 500;
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Commands of one key that are under way at once in a cluster.
+const AT_ONCE: usize = 64;
 
 /// Each value begins with `{"order":"…"` ([`crate::price::RANK`]), and ranks compare by bytes (not by the server's locale, as `<` would).
 const KEEP_NEWER: &str = r#"
@@ -52,7 +56,7 @@ return written
 /// What the server says about a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyState {
-    /// Id of this run of the server.
+    /// Id of this run of the server; of each master, where there are several.
     pub run_id: String,
     /// The mark that was left for the owner.
     pub mark: Option<String>,
@@ -63,27 +67,24 @@ pub struct CopyState {
 /// A connection that is made when it is first used. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
-    client: Client,
-    /// Made in the first call, since it needs the async runtime.
-    manager: Arc<OnceCell<ConnectionManager>>,
-    keep_newer: Script,
+    connector: Connector,
+    keep_newer: Arc<Script>,
     /// Begins every key: empty, or `g2:`. Generations that run side by side must not serve each other's prices.
     namespace: String,
 }
 
 impl Redis {
-    /// A client for `redis://host:port/db`. Nothing is sent yet.
+    /// A client for `redis://host:port/db` or, with TLS, `rediss://user:password@host:port`. A server that belongs to a
+    /// cluster is recognised; several of its nodes may be named, separated by commas. Nothing is sent yet.
     ///
     /// # Errors
-    /// Where the address cannot be read.
-    pub fn new(url: &str) -> Result<Redis, StoreError> {
+    /// Where the address or the authorities cannot be read.
+    pub fn new(url: &Secret, trust: &Trust) -> Result<Redis, StoreError> {
         let refused =
             |error: RedisError| StoreError::fatal(Store::Redis, "read address", "invalid_address", error.to_string());
-        let client = Client::open(url).map_err(refused)?;
         Ok(Redis {
-            client,
-            manager: Arc::default(),
-            keep_newer: Script::new(KEEP_NEWER),
+            connector: Connector::new(url, trust).map_err(refused)?,
+            keep_newer: Arc::new(Script::new(KEEP_NEWER)),
             namespace: String::new(),
         })
     }
@@ -101,15 +102,25 @@ impl Redis {
         format!("{}{key}", self.namespace)
     }
 
-    async fn connection(&self) -> Result<ConnectionManager, RedisError> {
-        let make = || async {
-            let config = ConnectionManagerConfig::new()
-                .set_number_of_retries(0)
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(RESPONSE_TIMEOUT));
-            ConnectionManager::new_lazy_with_config(self.client.clone(), config)
+    /// Runs a call within its time-out, connecting included, and makes its error ours.
+    async fn call<T, F>(&self, operation: &'static str, ask: impl FnOnce(Link) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let limit = CONNECT_TIMEOUT + RESPONSE_TIMEOUT;
+        let call = async { ask(self.connector.link().await?).await };
+        let result = match tokio::time::timeout(limit, call).await {
+            Ok(result) => result.map_err(|error| StoreError::redis(operation, &error)),
+            Err(_) => Err(StoreError::timeout(Store::Redis, operation, limit)),
         };
-        self.manager.get_or_try_init(make).await.cloned()
+        match &result {
+            Err(error) if error.code() == "access_denied" => self.connector.forget().await,
+            Err(error) if error.is_timeout() && self.connector.lacks_tls().await => {
+                return Err(StoreError::no_tls(Store::Redis, operation));
+            }
+            _ => {}
+        }
+        result
     }
 
     /// Whether the server answers.
@@ -117,8 +128,10 @@ impl Redis {
     /// # Errors
     /// Where it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let _: String = bounded("ping", async { self.connection().await?.ping().await }).await?;
-        Ok(())
+        self.call("ping", async |mut link| {
+            ::redis::cmd("PING").query_async(&mut link).await
+        })
+        .await
     }
 
     /// The values of these keys, in their order.
@@ -129,8 +142,7 @@ impl Redis {
         let mut values = Vec::with_capacity(keys.len());
         let keys: Vec<String> = keys.iter().map(|key| self.named(key)).collect();
         for chunk in keys.chunks(CHUNK) {
-            let found: Vec<Option<String>> =
-                bounded("get", async { self.connection().await?.mget(chunk).await }).await?;
+            let found: Vec<Option<String>> = self.call("get", async |mut link| link.mget(chunk).await).await?;
             values.extend(found);
         }
         Ok(values)
@@ -141,15 +153,25 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn set_many(&self, values: &[(String, String)], ttl: Duration) -> Result<(), StoreError> {
+        let seconds = ttl.as_secs().max(1);
         for chunk in values.chunks(CHUNK) {
-            let mut pipeline = ::redis::pipe();
-            for (key, value) in chunk {
-                pipeline.set_ex(self.named(key), value, ttl.as_secs().max(1)).ignore();
-            }
-            bounded::<()>("set", async {
-                pipeline.query_async(&mut self.connection().await?).await
-            })
-            .await?;
+            let named: Vec<(String, String)> = chunk
+                .iter()
+                .map(|(key, value)| (self.named(key), value.clone()))
+                .collect();
+            let set = async |mut link: Link| {
+                if link.is_cluster() {
+                    let one = |(key, value): (String, String)| set_one(link.clone(), key, value, seconds);
+                    let each: Vec<_> = named.into_iter().map(one).collect();
+                    return stream::iter(each).buffer_unordered(AT_ONCE).try_collect::<()>().await;
+                }
+                let mut pipeline = ::redis::pipe();
+                for (key, value) in &named {
+                    pipeline.set_ex(key, value, seconds).ignore();
+                }
+                pipeline.query_async::<()>(&mut link).await
+            };
+            self.call("set", set).await?;
         }
         Ok(())
     }
@@ -163,7 +185,7 @@ impl Redis {
             return Ok(0);
         }
         let keys: Vec<String> = keys.iter().map(|key| self.named(key)).collect();
-        bounded("delete", async { self.connection().await?.del(keys).await }).await
+        self.call("delete", async |mut link| link.del(&keys).await).await
     }
 
     /// Keys that match a pattern.
@@ -171,24 +193,16 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, StoreError> {
-        let pattern = self.named(pattern);
         let mut keys = Vec::new();
-        let mut cursor = 0u64;
-        loop {
-            let mut command = ::redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
-            let call = async { command.query_async(&mut self.connection().await?).await };
-            let (next, found): (u64, Vec<String>) = bounded("scan", call).await?;
+        let all = |found: Vec<String>| {
             let own = |key: String| key.strip_prefix(&self.namespace).map(str::to_owned);
             keys.extend(found.into_iter().filter_map(own));
-            if next == 0 {
-                // A scan may name a key twice.
-                keys.sort();
-                keys.dedup();
-                return Ok(keys);
-            }
-            cursor = next;
-        }
+        };
+        self.walk("scan", pattern, 1_000, all).await?;
+        // A scan may name a key twice.
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
     }
 
     /// Counts the newest prices of every tenant. Keys come in thousands, and the server answers others in between.
@@ -196,16 +210,10 @@ impl Redis {
     /// # Errors
     /// As the server says.
     pub async fn count_latest_prices(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        let pattern = self.named(key::every_latest_price());
         // A scan may name a key twice. Hashes are enough to know it, and smaller.
         let (hasher, mut seen) = (RandomState::new(), HashSet::new());
         let mut counts = BTreeMap::new();
-        let mut cursor = 0u64;
-        loop {
-            let mut command = ::redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(2_000);
-            let call = async { command.query_async(&mut self.connection().await?).await };
-            let (next, found): (u64, Vec<String>) = bounded("count", call).await?;
+        let count = |found: Vec<String>| {
             for key in found.iter().filter_map(|key| key.strip_prefix(&self.namespace)) {
                 if let Some(Key::LatestPrice { tenant_id, .. }) = Key::parse(key)
                     && seen.insert(hasher.hash_one(key))
@@ -213,11 +221,36 @@ impl Redis {
                     *counts.entry(tenant_id.into_owned()).or_default() += 1;
                 }
             }
-            if next == 0 {
-                return Ok(counts);
+        };
+        self.walk("count", &key::every_latest_price(), 2_000, count).await?;
+        Ok(counts)
+    }
+
+    /// Hands over the keys of every master that match, about `count` at a time.
+    async fn walk(
+        &self,
+        operation: &'static str,
+        pattern: &str,
+        count: u32,
+        mut take: impl FnMut(Vec<String>),
+    ) -> Result<(), StoreError> {
+        let pattern = self.named(pattern);
+        let masters = async |mut link: Link| link.on_masters(::redis::cmd("PING")).await;
+        for (node, _) in self.call(operation, masters).await? {
+            let mut cursor = 0u64;
+            loop {
+                let mut command = ::redis::cmd("SCAN");
+                command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count);
+                let ask = async |mut link: Link| Ok(from_redis_value(link.on_node(&node, command).await?)?);
+                let (next, found): (u64, Vec<String>) = self.call(operation, ask).await?;
+                take(found);
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
             }
-            cursor = next;
         }
+        Ok(())
     }
 
     /// Stores prices that are not older than the stored ones; answers how many were written.
@@ -225,52 +258,68 @@ impl Redis {
     /// # Errors
     /// As the server says; some may be written then.
     pub async fn put_prices<'a>(&self, prices: impl IntoIterator<Item = &'a LatestPrice>) -> Result<u64, StoreError> {
-        let prices: Vec<&LatestPrice> = prices.into_iter().collect();
+        let named = |price: &LatestPrice| {
+            let key = Key::latest_price(&price.tenant_id, &price.instrument_id);
+            (self.named(key), price.to_json())
+        };
+        let mut prices: Vec<(String, String)> = prices.into_iter().map(named).collect();
         let mut written = 0;
-        for chunk in prices.chunks(CHUNK) {
-            let mut call = self.keep_newer.prepare_invoke();
-            call.arg(PRICE_TTL.as_secs());
-            for price in chunk {
-                call.key(self.named(Key::latest_price(&price.tenant_id, &price.instrument_id)))
-                    .arg(price.to_json());
-            }
-            let done = async { call.invoke_async(&mut self.connection().await?).await };
-            written += bounded::<u64>("put prices", done).await?;
+        while !prices.is_empty() {
+            let rest = prices.split_off(prices.len().min(CHUNK));
+            let chunk = std::mem::replace(&mut prices, rest);
+            let script = Arc::clone(&self.keep_newer);
+            let put = async |link: Link| {
+                if !link.is_cluster() {
+                    return put(script, link, chunk).await;
+                }
+                let one = |price| put(Arc::clone(&script), link.clone(), vec![price]);
+                let each: Vec<_> = chunk.into_iter().map(one).collect();
+                let all: Vec<u64> = stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await?;
+                Ok(all.into_iter().sum())
+            };
+            written += self.call("put prices", put).await?;
         }
         Ok(written)
     }
 
-    /// Which run of the server holds the copy, the mark that was left for `owner`, and what the run has evicted.
+    /// Which run of the server (of each master) holds the copy, the mark that was left for `owner`, and what the run has
+    /// evicted.
     ///
     /// # Errors
     /// As the server says.
     pub async fn copy_state(&self, owner: &str) -> Result<CopyState, StoreError> {
-        let mut pipeline = ::redis::pipe();
-        pipeline
-            .cmd("INFO")
-            .arg("server")
-            .cmd("INFO")
-            .arg("stats")
-            .get(self.named(Key::copy_mark(owner)));
-        let call = async { pipeline.query_async(&mut self.connection().await?).await };
-        let (server, stats, mark): (String, String, Option<String>) = bounded("read copy state", call).await?;
-        let told = |info: &str, field: &'static str| {
-            let found = info
-                .lines()
-                .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-            let missing =
-                || StoreError::unexpected(Store::Redis, "read copy state", format!("INFO does not name {field}"));
-            found.map(|value| value.trim().to_owned()).ok_or_else(missing)
+        const OPERATION: &str = "read copy state";
+        let key = self.named(Key::copy_mark(owner));
+        let ask = async |mut link: Link| {
+            let info = |section: &str| {
+                let mut command = ::redis::cmd("INFO");
+                command.arg(section);
+                command
+            };
+            let server = link.on_masters(info("server")).await?;
+            let stats = link.on_masters(info("stats")).await?;
+            let mark: Option<String> = link.get(&key).await?;
+            Ok((server, stats, mark))
         };
-        let evicted = told(&stats, "evicted_keys")?;
-        let unreadable = |_| {
-            let reason = format!("INFO says evicted_keys:{evicted}, which is not a number");
-            StoreError::unexpected(Store::Redis, "read copy state", reason)
-        };
+        let (server, stats, mark) = self.call(OPERATION, ask).await?;
+        let mut runs = Vec::new();
+        for (_, info) in &server {
+            runs.push(told(info, "run_id")?);
+        }
+        runs.sort();
+        let mut evicted_keys = 0;
+        for (_, info) in &stats {
+            let evicted = told(info, "evicted_keys")?;
+            let unreadable = |_| {
+                let reason = format!("INFO says evicted_keys:{evicted}, which is not a number");
+                StoreError::unexpected(Store::Redis, OPERATION, reason)
+            };
+            evicted_keys += evicted.parse::<u64>().map_err(unreadable)?;
+        }
         Ok(CopyState {
-            run_id: told(&server, "run_id")?,
+            run_id: runs.join(","),
             mark,
-            evicted_keys: evicted.parse().map_err(unreadable)?,
+            evicted_keys,
         })
     }
 
@@ -281,18 +330,30 @@ impl Redis {
     /// As the server says.
     pub async fn mark_copy(&self, owner: &str, mark: &str) -> Result<(), StoreError> {
         let key = self.named(Key::copy_mark(owner));
-        bounded("mark copy", async { self.connection().await?.set(key, mark).await }).await
+        self.call("mark copy", async |mut link| link.set(&key, mark).await)
+            .await
     }
 }
 
-/// Bounds a call as a whole (connecting and answer), and makes its error ours.
-async fn bounded<T>(
-    operation: &'static str,
-    call: impl Future<Output = Result<T, RedisError>>,
-) -> Result<T, StoreError> {
-    let limit = CONNECT_TIMEOUT + RESPONSE_TIMEOUT;
-    match tokio::time::timeout(limit, call).await {
-        Ok(result) => result.map_err(|error| StoreError::redis(operation, &error)),
-        Err(_) => Err(StoreError::timeout(Store::Redis, operation, limit)),
+/// One call of the script.
+async fn put(script: Arc<Script>, mut link: Link, prices: Vec<(String, String)>) -> Result<u64, RedisError> {
+    let mut call = script.prepare_invoke();
+    call.arg(PRICE_TTL.as_secs());
+    for (key, price) in &prices {
+        call.key(key).arg(price);
     }
+    call.invoke_async(&mut link).await
+}
+
+async fn set_one(mut link: Link, key: String, value: String, seconds: u64) -> Result<(), RedisError> {
+    link.set_ex(key, value, seconds).await
+}
+
+/// A field of an answer to INFO.
+fn told(info: &str, field: &'static str) -> Result<String, StoreError> {
+    let found = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let missing = || StoreError::unexpected(Store::Redis, "read copy state", format!("INFO does not name {field}"));
+    found.map(|value| value.trim().to_owned()).ok_or_else(missing)
 }

@@ -10,14 +10,20 @@ use std::time::{Duration, Instant};
 use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass, LastOrigin, Position, RawPosition};
 use localstack::{Server, Temporary};
+use security::{Secret, Trust};
 use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate, seed_reference};
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
 
+fn connected(stack: &Temporary) -> Postgres {
+    let dsn = Secret::new(stack.env()["DATA_PROC_POSTGRES_DSN"].as_str());
+    Postgres::connect(&dsn, &Trust::default(), 5).unwrap()
+}
+
 async fn setup() -> (Temporary, Postgres) {
     let stack = common::started(&[Server::Postgres]);
-    let postgres = Postgres::connect(&stack.env()["DATA_PROC_POSTGRES_DSN"], 5).unwrap();
+    let postgres = connected(&stack);
     migrate(&postgres).await.unwrap();
     (stack, postgres)
 }
@@ -56,7 +62,7 @@ async fn load_prices(store: &LatestPriceStore, partition: i32) -> Vec<LatestPric
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_run_twice_and_two_at_once() {
     let stack = common::started(&[Server::Postgres]);
-    let postgres = Postgres::connect(&stack.env()["DATA_PROC_POSTGRES_DSN"], 5).unwrap();
+    let postgres = connected(&stack);
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
     assert_eq!(one.unwrap() + other.unwrap(), 4);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);

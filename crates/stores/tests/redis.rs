@@ -8,12 +8,17 @@ use std::time::Duration;
 use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass};
 use localstack::{Server, Temporary};
+use security::{Secret, Trust};
 use stores::redis::{Key, key};
 use stores::{LatestPrice, Redis};
 
 fn setup() -> (Temporary, Redis) {
     let stack = common::started(&[Server::Redis]);
-    let redis = Redis::new(&stack.env()["DATA_PROC_REDIS_URL"]).unwrap();
+    let redis = Redis::new(
+        &Secret::new(stack.env()["DATA_PROC_REDIS_URL"].as_str()),
+        &Trust::default(),
+    )
+    .unwrap();
     (stack, redis)
 }
 

@@ -36,6 +36,7 @@ pub mod worker;
 pub use acks::Ticket;
 pub use dead_letter::DeadLetter;
 pub use error::StreamError;
+pub use kafka::brokers::Brokers;
 pub use kafka::producer::Output;
 pub use kafka::settings::{Compression, Pace};
 pub use outcome::{Outcome, OutcomeCounts};

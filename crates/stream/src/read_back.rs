@@ -4,13 +4,14 @@
 
 use domain::Micros;
 
+use crate::Brokers;
 use crate::hop::Memory;
 use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError};
 
 /// The first offset that a memory reaching back from `committed` can need.
 pub(crate) fn memory_start(
-    bootstrap: &str,
+    bootstrap: &Brokers,
     partition: &Partition,
     committed: i64,
     memory: Memory,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use stream::Brokers;
 use stream::kafka::probe::Probe;
 
 const API_VERSIONS: i16 = 18;
@@ -105,7 +106,7 @@ fn short(bytes: &[u8]) -> i16 {
 #[test]
 fn a_broker_that_listed_no_broker_for_a_moment_is_found_again() {
     let broker = Broker::start();
-    let probe = Probe::new(&broker.address.to_string()).unwrap();
+    let probe = Probe::new(&Brokers::plaintext(&broker.address.to_string())).unwrap();
     let ask = || probe.describe(&[TOPIC.to_owned()], Duration::from_millis(500));
     let until = |what: &str, is_so: &dyn Fn() -> bool| {
         let deadline = Instant::now() + PATIENCE;

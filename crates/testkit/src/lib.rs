@@ -7,6 +7,7 @@
 
 pub mod avro;
 pub mod bars;
+pub mod certificates;
 pub mod check;
 pub mod expect;
 pub mod hostile;
@@ -19,5 +20,8 @@ pub mod parse;
 mod products;
 pub mod proxy;
 pub mod random;
+pub mod secured;
+pub mod secured_kafka;
 pub mod stores;
 pub mod times;
+pub mod token_endpoint;

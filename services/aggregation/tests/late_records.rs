@@ -15,6 +15,7 @@ use codec::Wire;
 use domain::{Decimal, Interval, LateTick, Micros, Origin};
 use enriched_table::{MIDNIGHT, Row, SECOND, Setup, TOPIC, history, insert, server};
 use localstack::Server;
+use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::groups::GroupReader;
 use stream::kafka::producer::OrderedProducer;
@@ -35,7 +36,7 @@ type Bars = BTreeMap<(String, &'static str, Micros), BTreeSet<(i64, bool, i64)>>
 
 struct Stage {
     setup: Setup,
-    bootstrap: String,
+    bootstrap: Brokers,
     producer: OrderedProducer,
     totals: Arc<RestateTotals>,
 }
@@ -46,7 +47,7 @@ impl Stage {
         let setup = server();
         setup.stack.start(Server::Kafka).unwrap();
         setup.stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
-        let bootstrap = setup.stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"].clone();
+        let bootstrap = Brokers::plaintext(&setup.stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
         let specs = [TOPIC, LATE, BARS, DLQ].map(|name| TopicSpec {
             name: name.to_owned(),
             partitions: 1,

@@ -15,6 +15,7 @@ use aggregation::view::Views;
 use codec::Wire;
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, QualityFlags, Tick};
 use localstack::{Server, Temporary};
+use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::producer::OrderedProducer;
 use stream::kafka::reader::LogReader;
@@ -43,7 +44,7 @@ fn bars_are_exact_after_failures_at_any_moment_and_a_second_worker() {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Kafka).unwrap();
     stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
-    let bootstrap = stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"].clone();
+    let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
     make_topics(&bootstrap);
     let expected = publish(&bootstrap);
     write_foreign_state(&bootstrap);
@@ -153,11 +154,11 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
     Aggregator::new(settings, Wire::single_object(), topics, ENRICHED, views)
 }
 
-fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
+fn worker_config(bootstrap: &Brokers, number: usize) -> WorkerConfig {
     WorkerConfig {
         service: "aggregation".to_owned(),
         generation: String::new(),
-        bootstrap: bootstrap.to_owned(),
+        bootstrap: bootstrap.clone(),
         group: "aggregation-test".to_owned(),
         topics: vec![ENRICHED.to_owned()],
         client_id: format!("aggregation-{number}"),
@@ -168,7 +169,7 @@ fn worker_config(bootstrap: &str, number: usize) -> WorkerConfig {
     }
 }
 
-fn make_topics(bootstrap: &str) {
+fn make_topics(bootstrap: &Brokers) {
     let compacted = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
     let specs = [
         (RAW, vec![]),
@@ -192,7 +193,7 @@ fn make_topics(bootstrap: &str) {
 }
 
 /// What somebody else may leave in the state topic: it stops nothing.
-fn write_foreign_state(bootstrap: &str) {
+fn write_foreign_state(bootstrap: &Brokers) {
     let producer = OrderedProducer::new(bootstrap, "foreign", Compression::Lz4).unwrap();
     for (key, payload) in [(&b"hello"[..], &b"world"[..]), (b"s|7|00000000000000ff", b"{}")] {
         let output = Output {
@@ -217,7 +218,7 @@ fn await_acks(producer: &OrderedProducer) {
 }
 
 /// Every tick three seconds after the one before; each fifth is repeated a little later, as restarts upstream do.
-fn publish(bootstrap: &str) -> Sums {
+fn publish(bootstrap: &Brokers) -> Sums {
     let (producer, wire, mut sums) = (
         OrderedProducer::new(bootstrap, "test", Compression::Lz4).unwrap(),
         Wire::single_object(),
@@ -324,7 +325,7 @@ fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
 }
 
 /// The newest version of every bar; equal versions must have equal content, whoever made them.
-fn newest_bars(bootstrap: &str) -> Sums {
+fn newest_bars(bootstrap: &Brokers) -> Sums {
     let (reader, wire) = (LogReader::new(bootstrap).unwrap(), Wire::single_object());
     let mut newest: BTreeMap<BarKey, (u64, (i64, i128))> = BTreeMap::new();
     let mut contents: BTreeMap<(String, Interval, Micros, u64), Vec<u8>> = BTreeMap::new();
@@ -352,7 +353,7 @@ fn newest_bars(bootstrap: &str) -> Sums {
     newest.into_iter().map(|(key, (_, sums))| (key, sums)).collect()
 }
 
-fn count(bootstrap: &str, topic: &str) -> i64 {
+fn count(bootstrap: &Brokers, topic: &str) -> i64 {
     let reader = LogReader::new(bootstrap).unwrap();
     let partitions = reader.partitions(topic).unwrap();
     partitions

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use security::http_client;
 use service::writer::Table;
 use service::{Context, StartError};
 use stream::hop::Hop;
@@ -57,9 +58,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         large_bodies: Arc::new(Semaphore::new(1)),
         small_bodies: Arc::new(Semaphore::new(http::SMALL_BODIES)),
         projection_url: ctx.own.projection_url.expose().to_owned(),
-        client: reqwest::Client::builder()
-            .timeout(ctx.settings.processing_timeout)
-            .build()?,
+        client: http_client(&ctx.settings.trust, Some(ctx.settings.processing_timeout))?,
     })));
     ctx.stats(move || {
         let forgotten = forgotten.load(Ordering::Relaxed);

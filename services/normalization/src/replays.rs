@@ -11,6 +11,7 @@ use std::str;
 
 use markets::{RawMessage, Replay};
 use service::names::DLQ;
+use stream::Brokers;
 use stream::dead_letter::header;
 use stream::kafka::reader::LogReader;
 use stream::{DLQ_PARTITION, Partition, StreamError};
@@ -19,15 +20,15 @@ use crate::stages::normalize::NAME;
 
 /// Looks letters up.
 pub struct Replays {
-    bootstrap: String,
+    bootstrap: Brokers,
     reader: Option<LogReader>,
 }
 
 impl Replays {
     /// Connects when the first message claims to be a replay.
-    pub fn new(bootstrap: &str) -> Replays {
+    pub fn new(bootstrap: &Brokers) -> Replays {
         Replays {
-            bootstrap: bootstrap.to_owned(),
+            bootstrap: bootstrap.clone(),
             reader: None,
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use localstack::{Server, Temporary};
 use serde_json::Value;
+use stream::Brokers;
 use stream::Partition;
 use stream::dead_letter::header;
 use stream::kafka::admin::{TopicSpec, create_topics};
@@ -102,11 +103,11 @@ fn document(row: &str, rows: usize) -> Vec<u8> {
     format!("{FRAME}{rows}]}}").into_bytes()
 }
 
-fn kafka() -> (Temporary, String) {
+fn kafka() -> (Temporary, Brokers) {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Kafka).unwrap();
     stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
-    let bootstrap = stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"].clone();
+    let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
     let topic = |name: &str, partitions: i32, largest: usize| TopicSpec {
         name: name.into(),
         partitions,
@@ -136,7 +137,7 @@ fn kafka() -> (Temporary, String) {
 }
 
 /// Code and rejected rows of the dead letters, by the offset of the document.
-fn letters(bootstrap: &str) -> BTreeMap<String, (String, String)> {
+fn letters(bootstrap: &Brokers) -> BTreeMap<String, (String, String)> {
     let reader = LogReader::new(bootstrap).unwrap();
     let dlq = Partition {
         topic: "dlq".into(),
@@ -153,7 +154,7 @@ fn letters(bootstrap: &str) -> BTreeMap<String, (String, String)> {
     letters
 }
 
-fn normalized(bootstrap: &str) -> i64 {
+fn normalized(bootstrap: &Brokers) -> i64 {
     let reader = LogReader::new(bootstrap).unwrap();
     let ends = (0..4).map(|number| {
         reader

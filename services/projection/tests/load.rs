@@ -8,9 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use localstack::{Server, Temporary};
+use security::{Secret, Trust};
 use serde_json::Value;
 use stores::Postgres;
 use stores::postgres::migrate;
+use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,8 +119,8 @@ async fn servers() -> (Temporary, Postgres) {
         .map(|name| topic(name, PARTITIONS)),
     );
     let env = stack.env();
-    create_topics(&env["DATA_PROC_KAFKA_BOOTSTRAP"], &topics).await.unwrap();
-    let postgres = Postgres::connect(&env["DATA_PROC_POSTGRES_DSN"], 5).unwrap();
+    create_topics(&Brokers::plaintext(&env["DATA_PROC_KAFKA_BOOTSTRAP"]), &topics).await.unwrap();
+    let postgres = Postgres::connect(&Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()), &Trust::default(), 5).unwrap();
     migrate(&postgres).await.unwrap();
     (stack, postgres)
 }
@@ -146,7 +148,7 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
 
     // While the prices cannot be read, the service lives, says what it waits for, and is not ready.
     let env = stack.env();
-    let locker = Postgres::connect(&env["DATA_PROC_POSTGRES_DSN"], 1).unwrap();
+    let locker = Postgres::connect(&Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()), &Trust::default(), 1).unwrap();
     let locked = tokio::spawn(async move {
         let lock = "BEGIN; LOCK TABLE served_latest_prices IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(6); COMMIT";
         locker.exec(lock).await.unwrap();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde::Serialize;
 use service::Names;
+use stream::Brokers;
 use stream::kafka::groups::{GroupReader, PartitionLag};
 use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
@@ -87,7 +88,7 @@ impl LagWatch {
     ///
     /// # Errors
     /// Kafka does not answer, or a topic does not exist.
-    pub fn new(bootstrap: &str, names: &Names) -> Result<LagWatch, StreamError> {
+    pub fn new(bootstrap: &Brokers, names: &Names) -> Result<LagWatch, StreamError> {
         let reader = LogReader::new(bootstrap)?;
         let mut readers = BTreeMap::new();
         let mut watched = Vec::new();
@@ -162,7 +163,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     print_line(&text)
 }
 
-fn list(bootstrap: &str, names: &Names) -> Result<Vec<Listed>, StreamError> {
+fn list(bootstrap: &Brokers, names: &Names) -> Result<Vec<Listed>, StreamError> {
     let watch = LagWatch::new(bootstrap, names)?;
     let mut listed = Vec::new();
     for lag in watch.lags()? {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
 
@@ -180,7 +181,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn publish_files(
-    bootstrap: &str,
+    bootstrap: &Brokers,
     topic: &str,
     args: &Args,
     files: &[Found],

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use stream::Brokers;
 use stream::kafka::publisher::{Place, Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
 
@@ -136,7 +137,7 @@ fn shown(connection: &Connection, sent: &Sent) -> String {
     }
 }
 
-fn publish(bootstrap: &str, topic: &str, key: Option<&str>, payload: &[u8]) -> anyhow::Result<Place> {
+fn publish(bootstrap: &Brokers, topic: &str, key: Option<&str>, payload: &[u8]) -> anyhow::Result<Place> {
     let record = Record {
         topic,
         key: key.map(str::as_bytes),

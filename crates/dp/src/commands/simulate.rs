@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use domain::Micros;
 use serde::Serialize;
+use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 
 use super::present::{grouped, print_json, print_line, table};
@@ -139,7 +140,7 @@ async fn publish_counted(connection: &Connection, args: &Args, sent: Arc<AtomicU
         .context("simulate")?
 }
 
-fn publish_plan(bootstrap: &str, topic: String, plan: Plan, counted: &AtomicU64) -> anyhow::Result<Report> {
+fn publish_plan(bootstrap: &Brokers, topic: String, plan: Plan, counted: &AtomicU64) -> anyhow::Result<Report> {
     let (seed, start, rate, messages) = (plan.seed, plan.start, plan.rate, plan.messages);
     let mut generator = Generator::new(plan).map_err(anyhow::Error::msg)?;
     let mut publisher = Publisher::new(bootstrap, "dp-simulate")?;

@@ -103,7 +103,7 @@ fn statement(args: &Args) -> anyhow::Result<String> {
 /// The answer of ClickHouse, of which nothing has been read yet.
 async fn ask(connection: &Connection, args: &Args, statement: String) -> anyhow::Result<reqwest::Response> {
     let settings = &connection.settings.clickhouse;
-    let client = reqwest::Client::new();
+    let client = security::http_client(&connection.settings.trust, None)?;
     let post = |body: String| {
         client
             .post(settings.url.expose())

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use domain::Classified;
 use serde::Serialize;
-use service::settings::Environment;
 use service::{Names, Settings};
+use stream::Brokers;
 use stream::StreamError;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::describe::{TopicDescription, describe_topics};
@@ -49,7 +49,7 @@ enum Command {
 /// Options of `topics create`.
 #[derive(Debug, Default, clap::Args)]
 pub struct CreateArgs {
-    /// Copies of each partition [default: 1 locally, 3 elsewhere]
+    /// Copies of each partition [default: DATA_PROC_KAFKA_REPLICATION_FACTOR]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=9))]
     pub replication: Option<i32>,
 }
@@ -124,12 +124,7 @@ fn largest(names: &Names, topic: &str) -> usize {
 
 /// Every topic of blueprint section 3 with its settings.
 pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Vec<TopicSpec> {
-    let default = if settings.environment == Environment::Local {
-        1
-    } else {
-        3
-    };
-    let replication = replication.unwrap_or(default);
+    let replication = replication.unwrap_or(settings.kafka_replication);
     // What one stage can send, the next topic must take: a record that a broker refuses for its size would stop a
     // partition for ever (INV-9).
     let spec = |name: &str, partitions: i32, config: &[(&str, &str)]| TopicSpec {
@@ -192,7 +187,7 @@ fn differing(names: &Names, specs: &[TopicSpec], found: &[TopicDescription]) -> 
         .collect()
 }
 
-async fn describe(bootstrap: String, names: Vec<String>) -> anyhow::Result<Vec<TopicDescription>> {
+async fn describe(bootstrap: Brokers, names: Vec<String>) -> anyhow::Result<Vec<TopicDescription>> {
     tokio::task::spawn_blocking(move || describe_when_known(&bootstrap, &names))
         .await
         .context("describe topics")?
@@ -200,7 +195,7 @@ async fn describe(bootstrap: String, names: Vec<String>) -> anyhow::Result<Vec<T
 }
 
 // A topic that was made a moment ago may be unknown to a broker for another moment.
-fn describe_when_known(bootstrap: &str, names: &[String]) -> Result<Vec<TopicDescription>, StreamError> {
+fn describe_when_known(bootstrap: &Brokers, names: &[String]) -> Result<Vec<TopicDescription>, StreamError> {
     let deadline = std::time::Instant::now() + CALL_TIMEOUT;
     loop {
         match describe_topics(bootstrap, names, CALL_TIMEOUT) {
@@ -278,7 +273,7 @@ async fn list(connection: &Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn listed(bootstrap: &str, reader: &LogReader, name: String) -> Result<Listed, StreamError> {
+fn listed(bootstrap: &Brokers, reader: &LogReader, name: String) -> Result<Listed, StreamError> {
     let described = match describe_topics(bootstrap, std::slice::from_ref(&name), CALL_TIMEOUT) {
         Ok(described) => described.into_iter().next(),
         Err(error) if error.code() == "unknown_topic" => None,
@@ -366,9 +361,12 @@ mod tests {
             ("DATA_PROC_ENV", "staging"),
             ("DATA_PROC_TOPIC_PARTITIONS", "24"),
             ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
-            ("DATA_PROC_CLICKHOUSE_URL", "http://clickhouse:8123"),
+            ("DATA_PROC_CLICKHOUSE_URL", "https://clickhouse:8123"),
             ("DATA_PROC_CLICKHOUSE_PASSWORD", "secret"),
-            ("DATA_PROC_POSTGRES_DSN", "postgresql://pipeline:secret@postgres/db"),
+            (
+                "DATA_PROC_POSTGRES_DSN",
+                "postgresql://pipeline:secret@postgres/db?sslmode=verify-full",
+            ),
             ("DATA_PROC_REDIS_URL", "redis://redis:6379/0"),
         ]);
         assert!(

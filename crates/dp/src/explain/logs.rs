@@ -11,6 +11,7 @@ use domain::Micros;
 use markets::{Normalizer, NormalizerConfig};
 use normalization::replays::Replays;
 use serde::Serialize;
+use stream::Brokers;
 use stream::dead_letter::header;
 use stream::event_window::WindowLimits;
 use stream::kafka::reader::LogReader;
@@ -25,7 +26,7 @@ use crate::verify::logs::readable;
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct RawReading {
-    pub bootstrap: String,
+    pub bootstrap: Brokers,
     /// Normalization's parser.
     pub config: NormalizerConfig,
     /// Normalization's event-id window.
@@ -240,7 +241,7 @@ fn kept(message: &Message<'_>, shown: usize) -> Kept {
 ///
 /// # Errors
 /// Kafka does not answer, or there is no such topic.
-pub fn letters(bootstrap: &str, dlq: &str, of: &BTreeSet<Place>, since: Micros) -> anyhow::Result<Vec<LetterRow>> {
+pub fn letters(bootstrap: &Brokers, dlq: &str, of: &BTreeSet<Place>, since: Micros) -> anyhow::Result<Vec<LetterRow>> {
     let log = LogReader::new(bootstrap)?;
     let mut letters = Vec::new();
     for partition in log.partitions(dlq)? {

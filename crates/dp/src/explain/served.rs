@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use security::{Trust, http_client};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use service::settings::mask;
@@ -144,14 +145,14 @@ pub async fn redis(redis: &Redis, of: Instrument<'_>) -> anyhow::Result<Option<P
 ///
 /// # Errors
 /// It does not answer, or answers something else than a price.
-pub async fn http(base: &str, of: Instrument<'_>) -> anyhow::Result<Option<Price>> {
+pub async fn http(trust: &Trust, base: &str, of: Instrument<'_>) -> anyhow::Result<Option<Price>> {
     #[derive(Deserialize)]
     struct Answer {
         prices: Vec<Box<RawValue>>,
     }
     let url = format!("{}/prices/latest", base.trim_end_matches('/'));
     let shown = mask(&url);
-    let response = reqwest::Client::new()
+    let response = http_client(trust, None)?
         .get(&url)
         .query(&[("tenant_id", of.tenant_id), ("instrument_id", of.id)])
         .timeout(std::time::Duration::from_secs(5))

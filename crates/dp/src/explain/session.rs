@@ -156,7 +156,11 @@ impl<'a> Session<'a> {
                 served::redis(&redis, instrument).await,
                 "no key: keys live for an hour",
             ),
-            Quote::of("HTTP API", served::http(api, instrument).await, "no such price"),
+            Quote::of(
+                "HTTP API",
+                served::http(&self.connection.settings.trust, api, instrument).await,
+                "no such price",
+            ),
         ];
         let Some(price) = quotes.iter().find_map(|quote| quote.price.clone()) else {
             return match quotes

@@ -11,6 +11,7 @@ use service::clients::{Clients, Dependency, Use};
 use stores::clickhouse::{Layout, rows};
 use stores::postgres::PriceBatch;
 use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore};
+use stream::Brokers;
 use stream::kafka::consumer::Commit;
 use stream::kafka::groups::GroupReader;
 use stream::kafka::publisher::{Publisher, Record};
@@ -233,7 +234,7 @@ impl<'c> Homes<'c> {
         .await
     }
 
-    fn bootstrap(&self) -> String {
+    fn bootstrap(&self) -> Brokers {
         self.connection.settings.kafka_bootstrap.clone()
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::RowRanges;
+use stream::Brokers;
 use stream::dead_letter::{TRUNCATED_TO, header};
 use stream::kafka::reader::LogReader;
 use stream::{Message, StreamError};
@@ -75,7 +76,7 @@ pub struct Letters {
 ///
 /// # Errors
 /// Kafka does not answer, or there is no such topic.
-pub fn read(bootstrap: &str, topic: &str) -> Result<Letters, StreamError> {
+pub fn read(bootstrap: &Brokers, topic: &str) -> Result<Letters, StreamError> {
     let reader = LogReader::new(bootstrap)?;
     let mut letters = Letters::default();
     for partition in reader.partitions(topic)? {

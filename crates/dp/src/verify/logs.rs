@@ -11,6 +11,7 @@ use domain::{Classified, LastOrigin, Origin, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use normalization::replays::Replays;
 use normalization::stages::normalize::raw_message;
+use stream::Brokers;
 use stream::event_window::WindowLimits;
 use stream::kafka::reader::LogReader;
 use stream::{Message, Partition, Sequencer, StreamError};
@@ -46,7 +47,7 @@ impl Range {
     }
 
     /// Shows every record from `from` on. What is in a gap may be unreadable, which is why it was passed.
-    fn read(&self, bootstrap: &str, mut from: i64, mut each: impl FnMut(&Message<'_>)) -> Result<(), StreamError> {
+    fn read(&self, bootstrap: &Brokers, mut from: i64, mut each: impl FnMut(&Message<'_>)) -> Result<(), StreamError> {
         let (reader, partition) = (LogReader::new(bootstrap)?, self.partition());
         let mut show = |message: &Message<'_>| {
             each(message);
@@ -75,7 +76,7 @@ impl Range {
 ///
 /// # Errors
 /// A topic does not exist, or Kafka does not answer.
-pub fn ranges(bootstrap: &str, topics: &[String]) -> Result<Vec<Range>, StreamError> {
+pub fn ranges(bootstrap: &Brokers, topics: &[String]) -> Result<Vec<Range>, StreamError> {
     let reader = LogReader::new(bootstrap)?;
     let mut ranges = Vec::new();
     for topic in topics {
@@ -99,7 +100,7 @@ pub fn ranges(bootstrap: &str, topics: &[String]) -> Result<Vec<Range>, StreamEr
 /// The raw topics, and how normalization reads them.
 pub struct RawLog {
     /// Brokers.
-    pub bootstrap: String,
+    pub bootstrap: Brokers,
     /// Configuration of the parser.
     pub config: NormalizerConfig,
     /// Limits of the event-id window.
@@ -259,7 +260,7 @@ impl Records {
 /// A topic that a table is written from.
 pub struct SourceLog {
     /// Brokers.
-    pub bootstrap: String,
+    pub bootstrap: Brokers,
     /// Reads the records.
     pub wire: Wire,
     /// What they are.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use service::Names;
+use stream::Brokers;
 use stream::kafka::groups::{GroupReader, PartitionLag};
 use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
@@ -66,7 +67,7 @@ struct Member {
 ///
 /// # Errors
 /// Kafka does not answer, or a topic does not exist.
-pub fn wait(bootstrap: &str, names: &Names, limit: Duration) -> Result<(Quiet, Vec<OnTheWay>), StreamError> {
+pub fn wait(bootstrap: &Brokers, names: &Names, limit: Duration) -> Result<(Quiet, Vec<OnTheWay>), StreamError> {
     let log = LogReader::new(bootstrap)?;
     let mut members = Vec::new();
     for (group, topics) in names.groups() {

@@ -38,7 +38,8 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
     let config_file = dir.join("config.xml");
     write_config(&config_file, CONFIG)?;
     // The engine looks for it in the folder that it is started in.
-    write_config(&dir.join("users.xml"), USERS)?;
+    let users = config.clickhouse_users.as_deref().unwrap_or(USERS);
+    write_config(&dir.join("users.xml"), users)?;
     // Program and library may lie in root's home, so it takes its user itself, once it has loaded them.
     let mut command = account.confined(launcher(config, &program)?);
     command.arg("--folder").arg(dir);

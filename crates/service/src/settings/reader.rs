@@ -5,9 +5,12 @@
 //! Every variable is declared by reading it, which is what `dp config env` prints.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+use security::Secret;
 
 /// The environment, as read once at the start.
 pub type Env = BTreeMap<String, String>;
@@ -73,18 +76,56 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// A text that must not be printed.
+    /// A string that must not be printed, or the file that holds it: `NAME_FILE` is declared with it.
     pub fn secret(&mut self, name: &str, default: &str, meaning: &'static str) -> Secret {
         let set = self.lookup(name);
-        let value = Secret(set.clone().unwrap_or_else(|| default.to_owned()));
+        let in_file = self.secret_file(name, set.is_some());
+        let is_set = set.is_some() || in_file.is_some();
+        let value = in_file.unwrap_or_else(|| Secret::new(set.unwrap_or_else(|| default.to_owned())));
         self.declare(
             name,
-            &Secret(default.to_owned()).to_string(),
+            &Secret::new(default).to_string(),
             meaning,
-            set.is_some(),
+            is_set,
             value.to_string(),
         );
         value
+    }
+
+    /// The secret in the file that `NAME_FILE` names.
+    fn secret_file(&mut self, name: &str, has_value: bool) -> Option<Secret> {
+        let variable = format!("{name}_FILE");
+        let path = self.text(
+            &variable,
+            "",
+            "file that holds the secret; read again for each connection",
+        );
+        if path.is_empty() {
+            return None;
+        }
+        if has_value {
+            self.problem(format!("{name} and {variable} are both set: unset one of them"));
+            return None;
+        }
+        match Secret::in_file(&variable, &path) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                self.problem(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A file that must be readable; empty = none.
+    pub fn file(&mut self, name: &str, meaning: &'static str) -> Option<PathBuf> {
+        let path = self.text(name, "", meaning);
+        if path.is_empty() {
+            return None;
+        }
+        if let Err(error) = std::fs::read(&path) {
+            self.problem(format!("{name}: file {path} cannot be read: {error}"));
+        }
+        Some(PathBuf::from(path))
     }
 
     /// A value that [`FromStr`] reads and `accept` allows. `expected` completes "… must be".
@@ -265,55 +306,6 @@ pub struct Rule<T> {
     pub expected: &'static str,
     /// The test.
     pub accept: fn(&T) -> bool,
-}
-
-/// A text that is never printed: `Debug` and `Display` show `***`, or for a URL everything but its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl Secret {
-    /// The text itself, for the client that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&mask(&self.0))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
-
-/// The text without what must not be seen: of a URL the password goes, of anything else everything.
-pub fn mask(text: &str) -> String {
-    if text.is_empty() {
-        return String::new();
-    }
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return "***".to_owned();
-    };
-    // The password may itself hold '@': the last one before the path ends the user information.
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
-    // A password with '/', '?' or '#' that is not encoded: where it ends cannot be known.
-    if path.contains('@') || !authority.contains('@') && query.contains('@') {
-        return format!("{scheme}://***");
-    }
-    let path = format!("{path}{}", if query.is_empty() { "" } else { "?***" });
-    match authority.rsplit_once('@') {
-        Some((user, host)) => {
-            let name = user.split_once(':').map_or(user, |(name, _)| name);
-            format!("{scheme}://{name}:***@{host}{path}")
-        }
-        None => format!("{scheme}://{authority}{path}"),
-    }
 }
 
 /// Reads `500ms`, `30s`, `1m`, `2h`, `30` (seconds).

@@ -7,8 +7,9 @@ use stream::Compression;
 
 use super::{
     BreakerSettings, ClickHouseSettings, Environment, HttpSettings, LogFormat, LogSettings, Reader, Rule, Secret,
-    Settings,
+    Settings, kafka, refused,
 };
+use security::Trust;
 
 /// The raw topic that is read where the configuration names none.
 const RAW_TOPIC: &str = "ingestion.market.raw.v1";
@@ -17,10 +18,18 @@ const RAW_TOPIC: &str = "ingestion.market.raw.v1";
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     let environment = environment(r);
     let local = environment == Environment::Local;
+    let trust = trust(r);
     let settings = Settings {
         environment,
         tenant_id: tenant(r),
-        kafka_bootstrap: kafka_bootstrap(r),
+        kafka_bootstrap: kafka::brokers(r, &trust),
+        kafka_replication: r.number(
+            "DATA_PROC_KAFKA_REPLICATION_FACTOR",
+            if local { 1 } else { 3 },
+            1..=9,
+            "copies of each partition of a topic that `dp topics create` makes",
+        ) as i32,
+        trust,
         kafka_compression: kafka_compression(r, local),
         clickhouse: clickhouse(r),
         postgres_dsn: r.secret(
@@ -69,6 +78,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     };
     if !local {
         refuse_local_defaults(r, &settings);
+        refused::outside_of_local(r, &settings);
     }
     settings
 }
@@ -89,12 +99,23 @@ fn refuse_local_defaults(r: &mut Reader<'_>, settings: &Settings) {
             ));
         }
     }
-    if settings.postgres_dsn.expose().contains("://user:password@") && r.is_set("DATA_PROC_POSTGRES_DSN") {
-        r.problem(format!(
-            "DATA_PROC_POSTGRES_DSN holds the local stack's user:password, which is refused where DATA_PROC_ENV is \
-             {environment}"
-        ));
+}
+
+/// The private authority of everything that is not Kafka, where there is one.
+fn trust(r: &mut Reader<'_>) -> Trust {
+    const NAME: &str = "DATA_PROC_TLS_CA";
+    let path = r.text(
+        NAME,
+        "",
+        "PEM file of a private authority for TLS to stores, schema registry and HTTP services; empty = those of the system",
+    );
+    if path.is_empty() {
+        return Trust::default();
     }
+    Trust::with_authority(path).unwrap_or_else(|error| {
+        r.problem(format!("{NAME}: {error}"));
+        Trust::default()
+    })
 }
 
 fn environment(r: &mut Reader<'_>) -> Environment {
@@ -117,15 +138,6 @@ fn tenant(r: &mut Reader<'_>) -> String {
         r.problem(format!("DATA_PROC_TENANT_ID {error}, got '{}'", tenant.escape_debug()));
     }
     tenant
-}
-
-fn kafka_bootstrap(r: &mut Reader<'_>) -> String {
-    let fallback = r.lookup("KAFKA_ADDR").unwrap_or_else(|| "localhost:9092".to_owned());
-    r.text(
-        "DATA_PROC_KAFKA_BOOTSTRAP",
-        &fallback,
-        "Kafka brokers, host:port separated by commas (falls back to KAFKA_ADDR)",
-    )
 }
 
 fn kafka_compression(r: &mut Reader<'_>, local: bool) -> Compression {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use stream::kafka::brokers::Login;
+
 use super::*;
 
 fn env(pairs: &[(&str, &str)]) -> Env {
@@ -17,9 +19,12 @@ fn loaded(pairs: &[(&str, &str)]) -> Settings {
 const ELSEWHERE: [(&str, &str); 6] = [
     ("DATA_PROC_ENV", "prod"),
     ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
-    ("DATA_PROC_CLICKHOUSE_URL", "http://clickhouse:8123"),
+    ("DATA_PROC_CLICKHOUSE_URL", "https://clickhouse:8123"),
     ("DATA_PROC_CLICKHOUSE_PASSWORD", "s3cret"),
-    ("DATA_PROC_POSTGRES_DSN", "postgresql://pipeline:s3cret@postgres/db"),
+    (
+        "DATA_PROC_POSTGRES_DSN",
+        "postgresql://pipeline:s3cret@postgres/db?sslmode=verify-full",
+    ),
     ("REDIS_ADDR", "redis:6379"),
 ];
 
@@ -38,7 +43,8 @@ fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
 fn an_empty_environment_gives_the_documented_defaults() {
     let settings = loaded(&[]);
     assert_eq!(settings.environment, Environment::Local);
-    assert_eq!(settings.kafka_bootstrap, "localhost:9092");
+    assert_eq!(settings.kafka_bootstrap.addresses(), "localhost:9092");
+    assert_eq!(settings.kafka_replication, 1);
     assert_eq!(settings.clickhouse.url.expose(), "http://localhost:8123");
     assert_eq!(settings.clickhouse.database, "market_data");
     assert_eq!(
@@ -97,7 +103,7 @@ fn older_names_are_fall_backs_and_ours_win() {
         ),
     ] {
         let settings = loaded(&pairs);
-        assert_eq!(settings.kafka_bootstrap, kafka);
+        assert_eq!(settings.kafka_bootstrap.addresses(), kafka);
         assert_eq!(settings.redis_url.expose(), redis);
     }
 }
@@ -210,7 +216,7 @@ fn outside_of_local_neither_addresses_nor_credentials_of_one_machine_are_taken()
     }
     let found = problems(&elsewhere(&[(
         "DATA_PROC_POSTGRES_DSN",
-        "postgresql://user:password@db.internal:5432/db",
+        "postgresql://user:password@db.internal:5432/db?sslmode=require",
     )]));
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].contains("user:password"), "{found:#?}");
@@ -265,4 +271,188 @@ fn durations_have_units() {
     for text in ["", "s", "1d", "-1s", "1.5s", "99999999999999999999s"] {
         assert_eq!(parse_duration(text), None, "{text}");
     }
+}
+
+/// What a secured connection to Kafka is told.
+const SECURED: [(&str, &str); 4] = [
+    ("DATA_PROC_KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+    ("DATA_PROC_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+    ("DATA_PROC_KAFKA_SASL_USERNAME", "pipeline"),
+    ("DATA_PROC_KAFKA_SASL_PASSWORD", "h@nter2"),
+];
+
+#[test]
+fn a_kafka_login_is_read_and_masked_and_may_live_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "h@nter2\n").unwrap();
+    let path = file.to_str().unwrap();
+    let in_file = [
+        SECURED[0],
+        SECURED[1],
+        SECURED[2],
+        ("DATA_PROC_KAFKA_SASL_PASSWORD_FILE", path),
+    ];
+    for pairs in [SECURED, in_file] {
+        let loaded = load(&env(&pairs), 8080, |_| ()).expect("settings");
+        let security = loaded.settings.kafka_bootstrap.security();
+        let Some(Login::Password { username, password, .. }) = &security.login else {
+            panic!("{security:?}");
+        };
+        assert_eq!((username.as_str(), password.expose().as_str()), ("pipeline", "h@nter2"));
+        assert!(!format!("{loaded:?}").contains("nter2"), "{loaded:?}");
+    }
+}
+
+#[test]
+fn settings_of_kafka_that_contradict_each_other_are_all_named() {
+    for (pairs, expected) in [
+        (vec![("SECURITY_PROTOCOL", "TLS")], vec!["SECURITY_PROTOCOL must be"]),
+        (
+            vec![("SECURITY_PROTOCOL", "SASL_SSL")],
+            vec!["SASL_MECHANISM must be set"],
+        ),
+        (
+            vec![("SECURITY_PROTOCOL", "SASL_SSL"), ("SASL_MECHANISM", "GSSAPI")],
+            vec!["SASL_MECHANISM must be PLAIN"],
+        ),
+        (
+            vec![
+                ("SECURITY_PROTOCOL", "SASL_SSL"),
+                ("SASL_MECHANISM", "PLAIN"),
+                ("SASL_PASSWORD", "x"),
+            ],
+            vec!["SASL_USERNAME must be set"],
+        ),
+        (
+            vec![
+                ("SECURITY_PROTOCOL", "SASL_SSL"),
+                ("SASL_MECHANISM", "OAUTHBEARER"),
+                ("SASL_USERNAME", "x"),
+            ],
+            vec![
+                "SASL_OAUTH_TOKEN_URL must be set",
+                "SASL_OAUTH_CLIENT_ID must be set",
+                "SASL_OAUTH_CLIENT_SECRET must be set",
+                "SASL_USERNAME is set",
+            ],
+        ),
+        (
+            vec![("SASL_PASSWORD", "x")],
+            vec!["SASL_PASSWORD is set, but DATA_PROC_KAFKA_SASL_MECHANISM is not"],
+        ),
+        (
+            vec![
+                ("SASL_MECHANISM", "PLAIN"),
+                ("SASL_USERNAME", "x"),
+                ("SASL_PASSWORD", "x"),
+            ],
+            vec!["SASL_MECHANISM is set, but DATA_PROC_KAFKA_SECURITY_PROTOCOL is PLAINTEXT"],
+        ),
+        (
+            vec![("SECURITY_PROTOCOL", "SSL"), ("SSL_CERTIFICATE", "/dev/null")],
+            vec!["SSL_CERTIFICATE is set, but DATA_PROC_KAFKA_SSL_KEY is not"],
+        ),
+        (
+            vec![
+                ("SECURITY_PROTOCOL", "SSL"),
+                ("SSL_CA", "/nowhere/ca.pem"),
+                ("SSL_KEY_PASSWORD", "x"),
+            ],
+            vec!["SSL_CA: file /nowhere/ca.pem cannot be read", "SSL_KEY_PASSWORD is set"],
+        ),
+        (
+            vec![("SSL_CA", "/dev/null")],
+            vec!["SSL_CA is set, but DATA_PROC_KAFKA_SECURITY_PROTOCOL is PLAINTEXT"],
+        ),
+        (vec![("REPLICATION_FACTOR", "0")], vec!["REPLICATION_FACTOR must be"]),
+    ] {
+        let full: Vec<(String, &str)> = pairs
+            .iter()
+            .map(|(name, value)| (format!("DATA_PROC_KAFKA_{name}"), *value))
+            .collect();
+        let full: Vec<(&str, &str)> = full.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let found = problems(&full);
+        assert_eq!(found.len(), expected.len(), "{pairs:?}: {found:#?}");
+        for words in expected {
+            let words = format!("DATA_PROC_KAFKA_{words}");
+            assert!(
+                found.iter().any(|problem| problem.starts_with(&words)),
+                "{words}: {found:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_secret_and_its_file_exclude_each_other_and_an_unreadable_file_is_named() {
+    let found = problems(&[
+        ("DATA_PROC_CLICKHOUSE_PASSWORD", "x"),
+        ("DATA_PROC_CLICKHOUSE_PASSWORD_FILE", "/nowhere/x"),
+        ("DATA_PROC_POSTGRES_DSN_FILE", "/nowhere/dsn"),
+        ("DATA_PROC_TLS_CA", "/nowhere/ca.pem"),
+    ]);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    for words in [
+        "DATA_PROC_CLICKHOUSE_PASSWORD and DATA_PROC_CLICKHOUSE_PASSWORD_FILE are both set",
+        "DATA_PROC_POSTGRES_DSN_FILE: file /nowhere/dsn cannot be read",
+        "DATA_PROC_TLS_CA: certificate file /nowhere/ca.pem cannot be read",
+    ] {
+        assert!(
+            found.iter().any(|problem| problem.starts_with(words)),
+            "{words}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn outside_of_local_no_password_crosses_the_network_in_the_clear() {
+    for (name, refused, taken) in [
+        (
+            "DATA_PROC_CLICKHOUSE_URL",
+            "http://clickhouse:8123",
+            "http://127.0.0.1:8123",
+        ),
+        (
+            "DATA_PROC_POSTGRES_DSN",
+            "postgresql://pipeline:s3cret@postgres/db?sslmode=disable",
+            "postgresql://pipeline:s3cret@postgres/db?sslmode=require",
+        ),
+        (
+            "DATA_PROC_POSTGRES_DSN",
+            "host=postgres user=pipeline password=s3cret",
+            "host=/run/postgresql user=pipeline password=s3cret",
+        ),
+        (
+            "DATA_PROC_REDIS_URL",
+            "redis://:s3cret@redis:6379/0",
+            "rediss://:s3cret@redis:6379/0",
+        ),
+        (
+            "DATA_PROC_REDIS_URL",
+            "rediss://user:password@redis:6379/0",
+            "redis://redis:6379/0",
+        ),
+        (
+            "DATA_PROC_SCHEMA_REGISTRY_URL",
+            "http://u:s3cret@registry:8081",
+            "https://u:s3cret@registry:8081",
+        ),
+    ] {
+        let found = problems(&elsewhere(&[(name, refused)]));
+        assert_eq!(found.len(), 1, "{refused}: {found:#?}");
+        assert!(found[0].starts_with(name) && !found[0].contains("s3cret"), "{found:#?}");
+        loaded(&elsewhere(&[(name, taken)]));
+    }
+    let plaintext: Vec<_> = SECURED
+        .into_iter()
+        .map(|(name, value)| (name, if value == "SASL_SSL" { "SASL_PLAINTEXT" } else { value }))
+        .collect();
+    let found = problems(&elsewhere(&plaintext));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].starts_with("DATA_PROC_KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT"),
+        "{found:#?}"
+    );
+    loaded(&elsewhere(&SECURED));
 }

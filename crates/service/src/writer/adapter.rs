@@ -56,6 +56,7 @@ impl TableSink for TableAdapter {
         let this = self.clone();
         Box::pin(async move {
             this.clients.migrate_clickhouse().await.map_err(sink_error)?;
+            this.table.check().await.map_err(sink_error)?;
             let (claim, position) = this.table.take_over(&topic, partition).await.map_err(sink_error)?;
             Ok(Takeover { claim, position })
         })
@@ -64,16 +65,21 @@ impl TableSink for TableAdapter {
     fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>> {
         let table = self.table.clone();
         Box::pin(async move {
-            table
-                .insert(&claim, batch.rows, batch.bytes.into())
-                .await
-                .map_err(|error| match error {
-                    stores::InsertError::Fenced => InsertError::Fenced,
-                    stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {
-                        InsertError::Refused(error.to_string())
-                    }
-                    stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
-                })
+            // A look that finds nobody there says nothing about the table: the insert finds out the same.
+            match table.check().await {
+                Err(error) if error.class() == ErrorClass::Fatal => {
+                    return Err(InsertError::Refused(error.to_string()));
+                }
+                _ => {}
+            }
+            let inserted = table.insert(&claim, batch.rows, batch.bytes.into()).await;
+            inserted.map_err(|error| match error {
+                stores::InsertError::Fenced => InsertError::Fenced,
+                stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {
+                    InsertError::Refused(error.to_string())
+                }
+                stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
+            })
         })
     }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use domain::{Claim, Classified, LastOrigin, Position, is_known_topic_id};
 use uuid::Uuid;
 
+use super::promise::Promise;
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
 use super::{ClickHouse, FENCED, Layout, literal, within};
 use crate::{Store, StoreError};
@@ -58,6 +59,7 @@ pub struct FencedTable {
     table: Arc<str>,
     /// Numbers inserts, so that each has a query id of its own.
     inserts: Arc<AtomicU64>,
+    promise: Promise,
 }
 
 impl FencedTable {
@@ -69,12 +71,21 @@ impl FencedTable {
             layout,
             table,
             inserts: Arc::new(AtomicU64::new(0)),
+            promise: Promise::default(),
         }
     }
 
     /// The table's name, with its suffix.
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Whether server, profile and table leave an insert what it promises; looks where the last good look is a minute old.
+    ///
+    /// # Errors
+    /// `write_refused` with what breaks the promise, `schema_missing`, or as the server says.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.promise.check(&self.clickhouse, self.layout, &self.table).await
     }
 
     /// Remembers the ids of these topics, `(name, id)`, or refuses where another id is remembered.

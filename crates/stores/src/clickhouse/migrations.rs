@@ -4,6 +4,8 @@
 
 use serde::Deserialize;
 
+use domain::Classified as _;
+
 use super::{ClickHouse, literal};
 use crate::StoreError;
 use crate::migration::{CLICKHOUSE, statements};
@@ -30,7 +32,13 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
             let sql = statement
                 .replace("{db}", clickhouse.database())
                 .replace("{suffix}", suffix);
-            clickhouse.exec(&sql).await?;
+            if let Err(error) = clickhouse.exec(&sql).await {
+                // A user of a service that may not make tables starts where somebody else has made them.
+                return match error.code() == "grant_missing" && is_complete(clickhouse, suffix).await? {
+                    true => Ok(0),
+                    false => Err(error),
+                };
+            }
         }
         if migration.version == 1 {
             applied = versions(clickhouse, suffix).await?;
@@ -41,6 +49,11 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
         }
     }
     Ok(new)
+}
+
+async fn is_complete(clickhouse: &ClickHouse, suffix: &str) -> Result<bool, StoreError> {
+    let applied = versions(clickhouse, suffix).await?;
+    Ok(CLICKHOUSE.iter().all(|migration| applied.contains(&migration.version)))
 }
 
 async fn versions(clickhouse: &ClickHouse, suffix: &str) -> Result<Vec<u32>, StoreError> {

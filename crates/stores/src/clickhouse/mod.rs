@@ -11,14 +11,21 @@ pub mod gaps;
 pub mod history;
 mod history_known;
 mod migrations;
+mod promise;
 pub mod restore;
 pub mod rows;
 mod stored;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
 pub use fenced::{FencedTable, InsertError};
@@ -42,11 +49,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct ClickHouseConfig {
-    /// `http://host:8123`.
+    /// `http://host:8123` or `https://host:8443`.
     pub url: String,
     pub database: String,
     pub user: String,
-    pub password: String,
+    pub password: Secret,
+    /// Whom `https://` believes.
+    pub trust: Trust,
 }
 
 impl std::fmt::Debug for ClickHouseConfig {
@@ -55,8 +64,7 @@ impl std::fmt::Debug for ClickHouseConfig {
             .field("url", &"***")
             .field("database", &self.database)
             .field("user", &self.user)
-            .field("password", &"***")
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,28 +72,42 @@ impl std::fmt::Debug for ClickHouseConfig {
 /// server keeps answers up to a megabyte in memory meanwhile, and longer ones in a file.
 pub const WHOLE_ANSWERS: [(&str, &str); 2] = [("wait_end_of_query", "1"), ("http_response_buffer_size", "1048576")];
 
+/// An idle connection is closed before the server does it, which by its own default is after three seconds.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// A client. Cheap to clone; connects when it is first used.
 #[derive(Clone)]
 pub struct ClickHouse {
     client: clickhouse::Client,
     database: String,
+    /// Of the user; one in a file is read again for each statement.
+    password: Secret,
 }
 
 impl ClickHouse {
     /// A client that has not connected yet.
-    pub fn new(config: ClickHouseConfig) -> ClickHouse {
-        let client = clickhouse::Client::default()
+    ///
+    /// # Errors
+    /// Where the authorities of `https://` cannot be read.
+    pub fn new(config: ClickHouseConfig) -> Result<ClickHouse, StoreError> {
+        let client = match config.url.starts_with("https://") {
+            true => over_tls(&config.trust)?,
+            false => clickhouse::Client::default(),
+        };
+        let client = client
             .with_url(config.url)
             .with_user(config.user)
-            .with_password(config.password)
+            .with_password(config.password.expose())
             .with_compression(clickhouse::Compression::None);
         let client = WHOLE_ANSWERS
             .into_iter()
             .fold(client, |client, (name, value)| client.with_setting(name, value));
-        ClickHouse {
+        Ok(ClickHouse {
             client,
             database: config.database,
-        }
+            password: config.password,
+        })
     }
 
     /// The database that tables are in.
@@ -101,7 +123,7 @@ impl ClickHouse {
         within(
             "ping",
             PING_TIMEOUT,
-            self.client.query_raw("SELECT 1 FORMAT Null").execute(),
+            self.client().query_raw("SELECT 1 FORMAT Null").execute(),
         )
         .await
     }
@@ -111,7 +133,7 @@ impl ClickHouse {
     /// # Errors
     /// As the server says.
     pub async fn exec(&self, sql: &str) -> Result<(), StoreError> {
-        within("execute", TOOL_TIMEOUT, self.client.query_raw(sql).execute()).await
+        within("execute", TOOL_TIMEOUT, self.client().query_raw(sql).execute()).await
     }
 
     /// Rows of a query as JSON objects; 64-bit integers and decimals are texts with every digit. Table names without a
@@ -140,7 +162,7 @@ impl ClickHouse {
 
     async fn query_bytes(&self, operation: &'static str, sql: &str, format: &str) -> Result<Vec<u8>, StoreError> {
         let query = self
-            .client
+            .client()
             .query_raw(sql)
             .with_setting("database", self.database.as_str())
             .with_setting("output_format_json_quote_64bit_integers", "1")
@@ -151,7 +173,7 @@ impl ClickHouse {
     /// Typed rows of one of our own questions.
     async fn rows<T: DeserializeOwned>(&self, operation: &'static str, sql: &str) -> Result<Vec<T>, StoreError> {
         let query = self
-            .client
+            .client()
             .query_raw(sql)
             .with_setting("output_format_json_quote_64bit_integers", "0");
         let body = fetch(operation, QUERY_TIMEOUT, query, "JSONEachRow").await?;
@@ -161,9 +183,31 @@ impl ClickHouse {
         rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, operation, error))
     }
 
-    fn client(&self) -> &clickhouse::Client {
-        &self.client
+    fn client(&self) -> Cow<'_, clickhouse::Client> {
+        match self.password.is_in_file() {
+            true => Cow::Owned(self.client.clone().with_password(self.password.expose())),
+            false => Cow::Borrowed(&self.client),
+        }
     }
+}
+
+/// A client whose connections check the server's certificate and host.
+fn over_tls(trust: &Trust) -> Result<clickhouse::Client, StoreError> {
+    let refused = |error: security::TrustError| {
+        StoreError::fatal(Store::ClickHouse, "set up TLS", "invalid_address", error.to_string())
+    };
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(trust.client_config().map_err(refused)?)
+        .https_only()
+        .enable_http1()
+        .wrap_connector(tcp);
+    let http = HttpClient::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(connector);
+    Ok(clickhouse::Client::with_http_client(http))
 }
 
 async fn fetch(

@@ -11,8 +11,9 @@ use deadpool_postgres::Transaction;
 use domain::{Decimal, Micros, Position};
 use futures_util::TryStreamExt;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
-use super::{CALL_TIMEOUT, Postgres, within};
+use super::{CALL_TIMEOUT, Parameter, Postgres, within};
 use crate::price::{LatestPrice, OwnedOrigin, flags_of};
 use crate::stored_origin::{from_json, to_json};
 use crate::{Store, StoreError};
@@ -117,7 +118,13 @@ impl LatestPriceStore {
             let sql = "INSERT INTO projection_topics (topic, topic_id) VALUES ($1, $2) \
                        ON CONFLICT (topic) DO UPDATE SET topic_id = CASE WHEN ltrim(projection_topics.topic_id, 'A') = '' \
                        THEN excluded.topic_id ELSE projection_topics.topic_id END RETURNING topic_id";
-            let row = within("check topic ids", CALL_TIMEOUT, client.query_one(sql, &[topic, id])).await?;
+            let parameters: [Parameter<'_>; 2] = [(topic, Type::TEXT), (id, Type::TEXT)];
+            let row = within(
+                "check topic ids",
+                CALL_TIMEOUT,
+                client.query_typed_one(sql, &parameters),
+            )
+            .await?;
             let stored: String = row
                 .try_get(0)
                 .map_err(|error| StoreError::postgres("check topic ids", &error))?;
@@ -137,9 +144,13 @@ impl LatestPriceStore {
         let client = self.postgres.client(OPERATION).await?;
         let sql = "SELECT next_offset, sequencer::text FROM projection_positions \
                    WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&PROJECTION, &self.generation, &topic, &partition];
-        let Some(row) = within(OPERATION, CALL_TIMEOUT, client.query_opt(sql, &values)).await? else {
+        let values: [Parameter<'_>; 4] = [
+            (&PROJECTION, Type::TEXT),
+            (&self.generation, Type::TEXT),
+            (&topic, Type::TEXT),
+            (&partition, Type::INT4),
+        ];
+        let Some(row) = within(OPERATION, CALL_TIMEOUT, client.query_typed_opt(sql, &values)).await? else {
             return Ok(None);
         };
         let read = || Ok((row.try_get(0)?, row.try_get(1)?));
@@ -158,8 +169,8 @@ impl LatestPriceStore {
         const OPERATION: &str = "load prices";
         let client = self.postgres.client(OPERATION).await?;
         let sql = format!("{SELECT} AND src_partition = $2");
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&self.generation, &partition];
-        let asked = client.query_raw(&sql, values);
+        let values: [Parameter<'_>; 2] = [(&self.generation, Type::TEXT), (&partition, Type::INT4)];
+        let asked = client.query_typed_raw(&sql, values);
         let mut rows = std::pin::pin!(within(OPERATION, CALL_TIMEOUT, asked).await?);
         while let Some(row) = within(OPERATION, CALL_TIMEOUT, rows.try_next()).await? {
             show(price(&row)?);
@@ -174,7 +185,12 @@ impl LatestPriceStore {
     pub async fn newest_of(&self, tenant_id: &str, limit: i64) -> Result<Vec<LatestPrice>, StoreError> {
         // In the order of the index `served_latest_prices_by_time`, so that only `limit` rows are read.
         let sql = format!("{SELECT} AND tenant_id = $2 ORDER BY event_time DESC, instrument_id LIMIT $3");
-        self.find(&sql, &[&self.generation, &tenant_id, &limit]).await
+        let values: [Parameter<'_>; 3] = [
+            (&self.generation, Type::TEXT),
+            (&tenant_id, Type::TEXT),
+            (&limit, Type::INT8),
+        ];
+        self.find(&sql, &values).await
     }
 
     /// The price of an instrument for readers.
@@ -183,21 +199,18 @@ impl LatestPriceStore {
     /// As the server says.
     pub async fn find_one(&self, tenant_id: &str, instrument_id: &str) -> Result<Option<LatestPrice>, StoreError> {
         let sql = format!("{SELECT} AND tenant_id = $2 AND instrument_id = $3");
-        let found = self.find(&sql, &[&self.generation, &tenant_id, &instrument_id]).await?;
+        let values: [Parameter<'_>; 3] = [
+            (&self.generation, Type::TEXT),
+            (&tenant_id, Type::TEXT),
+            (&instrument_id, Type::TEXT),
+        ];
+        let found = self.find(&sql, &values).await?;
         Ok(found.into_iter().next())
     }
 
-    async fn find(
-        &self,
-        sql: &str,
-        values: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-    ) -> Result<Vec<LatestPrice>, StoreError> {
+    async fn find(&self, sql: &str, values: &[Parameter<'_>]) -> Result<Vec<LatestPrice>, StoreError> {
         let client = self.postgres.client("find prices").await?;
-        let call = async {
-            let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, values).await
-        };
-        let rows = within("find prices", CALL_TIMEOUT, call).await?;
+        let rows = within("find prices", CALL_TIMEOUT, self.postgres.read(&client, sql, values)).await?;
         rows.iter().map(price).collect()
     }
 
@@ -213,7 +226,7 @@ impl LatestPriceStore {
         let rows = within(
             OPERATION,
             CALL_TIMEOUT,
-            client.query(sql, &[&PROJECTION, &self.generation]),
+            client.query_typed(sql, &[(&PROJECTION, Type::TEXT), (&self.generation, Type::TEXT)]),
         )
         .await?;
         let read = |row: &Row| {
@@ -262,7 +275,8 @@ impl LatestPriceStore {
             transaction.commit().await?;
             Ok(Applied::Yes)
         };
-        within(OPERATION, CALL_TIMEOUT, call).await
+        let result = within(OPERATION, CALL_TIMEOUT, call).await;
+        self.postgres.settle(client, result)
     }
 
     async fn move_position(
@@ -272,33 +286,22 @@ impl LatestPriceStore {
         next_offset: i64,
         sequencer: &str,
     ) -> Result<bool, tokio_postgres::Error> {
-        let changed = match &batch.expected {
+        let mut values: Vec<Parameter<'_>> = vec![
+            (&PROJECTION, Type::TEXT),
+            (&self.generation, Type::TEXT),
+            (&batch.topic, Type::TEXT),
+            (&batch.partition, Type::INT4),
+            (&next_offset, Type::INT8),
+            (&sequencer, Type::TEXT),
+        ];
+        let statement = match &batch.expected {
             Some(expected) => {
-                let statement = transaction.prepare_cached(UPDATE_POSITION).await?;
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
-                    &PROJECTION,
-                    &self.generation,
-                    &batch.topic,
-                    &batch.partition,
-                    &next_offset,
-                    &sequencer,
-                    expected,
-                ];
-                transaction.execute(&statement, &values).await?
+                values.push((expected, Type::INT8));
+                UPDATE_POSITION
             }
-            None => {
-                let statement = transaction.prepare_cached(INSERT_POSITION).await?;
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [
-                    &PROJECTION,
-                    &self.generation,
-                    &batch.topic,
-                    &batch.partition,
-                    &next_offset,
-                    &sequencer,
-                ];
-                transaction.execute(&statement, &values).await?
-            }
+            None => INSERT_POSITION,
         };
+        let changed = transaction.execute_typed(statement, &values).await?;
         Ok(changed == 1)
     }
 
@@ -342,28 +345,27 @@ impl LatestPriceStore {
                     .join(",")
             })
             .collect();
-        let statement = transaction.prepare_cached(UPSERT).await?;
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 18] = [
-            &self.generation,
-            &batch.partition,
-            &texts(|price| &price.tenant_id),
-            &texts(|price| &price.instrument_id),
-            &longs(|price| price.price.unscaled()),
-            &volumes,
-            &times(|price| price.event_time),
-            &sequences,
-            &texts(|price| &price.origin.feed),
-            &ints(|price| price.origin.partition),
-            &longs(|price| price.origin.offset),
-            &ints(|price| price.origin.index),
-            &texts(|price| &price.market),
-            &texts(|price| &price.product),
-            &texts(|price| &price.currency),
-            &texts(|price| &price.unit),
-            &flags,
-            &times(|price| price.appended_at),
+        let values: [Parameter<'_>; 18] = [
+            (&self.generation, Type::TEXT),
+            (&batch.partition, Type::INT4),
+            (&texts(|price| &price.tenant_id), Type::TEXT_ARRAY),
+            (&texts(|price| &price.instrument_id), Type::TEXT_ARRAY),
+            (&longs(|price| price.price.unscaled()), Type::INT8_ARRAY),
+            (&volumes, Type::INT8_ARRAY),
+            (&times(|price| price.event_time), Type::TIMESTAMPTZ_ARRAY),
+            (&sequences, Type::INT8_ARRAY),
+            (&texts(|price| &price.origin.feed), Type::TEXT_ARRAY),
+            (&ints(|price| price.origin.partition), Type::INT4_ARRAY),
+            (&longs(|price| price.origin.offset), Type::INT8_ARRAY),
+            (&ints(|price| price.origin.index), Type::INT4_ARRAY),
+            (&texts(|price| &price.market), Type::TEXT_ARRAY),
+            (&texts(|price| &price.product), Type::TEXT_ARRAY),
+            (&texts(|price| &price.currency), Type::TEXT_ARRAY),
+            (&texts(|price| &price.unit), Type::TEXT_ARRAY),
+            (&flags, Type::TEXT_ARRAY),
+            (&times(|price| price.appended_at), Type::TIMESTAMPTZ_ARRAY),
         ];
-        transaction.execute(&statement, &values).await?;
+        transaction.execute_typed(UPSERT, &values).await?;
         Ok(())
     }
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio_postgres::types::Type;
+
 use super::{Postgres, within};
 use crate::StoreError;
 use crate::migration::{POSTGRES, POSTGRES_SEED};
@@ -21,13 +23,28 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
 /// As the server says; then nothing of the failing run remains.
 pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
     let mut client = postgres.client("migrate").await?;
+    // A user of a service that may not make tables starts where somebody else has made them.
+    let complete =
+        "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'";
     let run = async {
+        if !client.query_typed(complete, &[]).await?.is_empty() {
+            let rows = client.query_typed("SELECT version FROM schema_migrations", &[]).await?;
+            let applied: Vec<i32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+            if POSTGRES
+                .iter()
+                .all(|migration| applied.contains(&(migration.version as i32)))
+            {
+                return Ok(0);
+            }
+        }
         let transaction = client.transaction().await?;
         transaction
-            .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
+            .execute_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)])
             .await?;
         transaction.batch_execute(VERSIONS).await?;
-        let rows = transaction.query("SELECT version FROM schema_migrations", &[]).await?;
+        let rows = transaction
+            .query_typed("SELECT version FROM schema_migrations", &[])
+            .await?;
         let applied: Vec<i32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let mut new = 0;
         for migration in POSTGRES {
@@ -37,7 +54,8 @@ pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
             }
             transaction.batch_execute(migration.sql).await?;
             let insert = "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)";
-            transaction.execute(insert, &[&version, &migration.name]).await?;
+            let values: [super::Parameter<'_>; 2] = [(&version, Type::INT4), (&migration.name, Type::TEXT)];
+            transaction.execute_typed(insert, &values).await?;
             new += 1;
         }
         transaction.commit().await?;

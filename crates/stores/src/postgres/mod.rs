@@ -1,8 +1,11 @@
 //! Postgres: reference data, served projections with their positions, notifications.
 //!
 //! Role: one pool per process, cheap to clone; each kind of data has its own file.
+//! Invariant: no statement outlives its transaction: nothing is prepared under a name, and no setting of a session is
+//! changed, so that a transaction pooler (PgBouncer, `pool_mode = transaction`) may stand in between.
 //! Failure: every wait is bounded, a connection is checked before it is used again, nothing is retried here.
 
+mod address;
 mod latest;
 mod listen;
 mod migrations;
@@ -11,7 +14,9 @@ mod reference;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
+use security::{Secret, Trust};
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::types::{ToSql, Type};
 
 pub use latest::{Applied, LatestPriceStore, PriceBatch};
 pub use listen::{Notices, REFERENCE_CHANGED};
@@ -19,6 +24,8 @@ pub use migrations::{migrate, seed_reference};
 pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
 
 use crate::{Store, StoreError};
+use address::Address;
+use domain::Classified as _;
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,8 +37,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
-    config: Config,
+    address: Address,
+    /// The server ends a reader's statement after this time.
+    statement_limit: Option<Duration>,
 }
+
+/// A parameter of a statement with its type: the server need not be asked for it.
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// How the pool is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +60,13 @@ fn refused(message: String) -> StoreError {
 }
 
 impl Postgres {
-    /// A pool of at most `pool_size` connections to `postgresql://user:password@host:port/database`. Nothing is sent yet.
+    /// A pool of at most `pool_size` connections to `postgresql://user:password@host:port/database`, with TLS where the
+    /// DSN has `sslmode=verify-full` or `sslmode=require`. Nothing is sent yet.
     ///
     /// # Errors
-    /// Where the address cannot be read.
-    pub fn connect(dsn: &str, pool_size: usize) -> Result<Postgres, StoreError> {
-        let mut config: Config = dsn
-            .parse()
-            .map_err(|error: tokio_postgres::Error| refused(error.to_string()))?;
-        config.connect_timeout(CONNECT_TIMEOUT);
-        config.application_name("data-processing");
-        Postgres::with_pool(config, pool_size)
+    /// Where the address or the authorities cannot be read.
+    pub fn connect(dsn: &Secret, trust: &Trust, pool_size: usize) -> Result<Postgres, StoreError> {
+        Postgres::with_pool(Address::read(dsn, trust)?, pool_size, None)
     }
 
     /// A second pool to the same database, for readers: the server ends their statements after `limit`, and however many
@@ -67,17 +75,17 @@ impl Postgres {
     /// # Errors
     /// Where the address cannot be used.
     pub fn for_readers(&self, pool_size: usize, limit: Duration) -> Result<Postgres, StoreError> {
-        let mut config = self.config.clone();
-        let given = config.get_options().unwrap_or_default();
-        let options = format!("{given} -c statement_timeout={}", limit.as_millis());
-        config.options(options.trim_start());
-        Postgres::with_pool(config, pool_size)
+        Postgres::with_pool(self.address.clone(), pool_size, Some(limit))
     }
 
-    fn with_pool(config: Config, pool_size: usize) -> Result<Postgres, StoreError> {
-        let manager = Manager::from_config(
-            config.clone(),
-            NoTls,
+    fn with_pool(
+        address: Address,
+        pool_size: usize,
+        statement_limit: Option<Duration>,
+    ) -> Result<Postgres, StoreError> {
+        let manager = Manager::from_connect(
+            address.config(),
+            address.clone(),
             ManagerConfig {
                 recycling_method: RecyclingMethod::Verified,
             },
@@ -93,7 +101,11 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Postgres { pool, config })
+        Ok(Postgres {
+            pool,
+            address,
+            statement_limit,
+        })
     }
 
     /// Whether the server answers.
@@ -111,7 +123,12 @@ impl Postgres {
     /// As the server says.
     pub async fn query_text(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, StoreError> {
         let client = self.client("query").await?;
-        let messages = within("query", Duration::from_secs(120), client.simple_query(sql)).await?;
+        let messages = within(
+            "query",
+            Duration::from_secs(120),
+            self.limited(&client, client.simple_query(sql)),
+        )
+        .await?;
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()),
             _ => None,
@@ -125,7 +142,8 @@ impl Postgres {
     /// As the server says.
     pub async fn exec(&self, sql: &str) -> Result<(), StoreError> {
         let client = self.client("execute").await?;
-        within("execute", Duration::from_secs(120), client.batch_execute(sql)).await
+        let result = within("execute", Duration::from_secs(120), client.batch_execute(sql)).await;
+        self.settle(client, result)
     }
 
     /// How the pool is used.
@@ -137,6 +155,48 @@ impl Postgres {
             idle: status.available,
             waiting: status.waiting,
         }
+    }
+
+    /// Rows of a reader's statement. It is sent together with its transaction, whose only setting is the time that the
+    /// statement may take.
+    async fn read(
+        &self,
+        client: &Object,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, tokio_postgres::Error> {
+        self.limited(client, client.query_typed(sql, parameters)).await
+    }
+
+    async fn limited<T>(
+        &self,
+        client: &Object,
+        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, tokio_postgres::Error> {
+        let Some(limit) = self.statement_limit else {
+            return statement.await;
+        };
+        let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis());
+        // All three are sent at once, in this order: the first poll of each puts its message into the queue.
+        let (began, answer, ended) = tokio::join!(
+            biased;
+            client.batch_execute(&begin),
+            statement,
+            client.batch_execute("COMMIT")
+        );
+        let answer = answer?;
+        began.and(ended)?;
+        Ok(answer)
+    }
+
+    /// Gives a connection back. After a fail-over the address leads to another server than the connections that are still
+    /// open, which take no changes: those are closed.
+    fn settle<T>(&self, client: Object, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.as_ref().is_err_and(|error| error.code() == "read_only") {
+            drop(Object::take(client));
+            self.pool.retain(|_, _| false);
+        }
+        result
     }
 
     async fn client(&self, operation: &'static str) -> Result<Object, StoreError> {

@@ -2,6 +2,7 @@
 
 use domain::Decimal;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::{CALL_TIMEOUT, Postgres, within};
 use crate::{Store, StoreError};
@@ -77,9 +78,9 @@ impl ReferenceStore {
             "SELECT tenant_id, region, keywords, priority FROM taxonomy_region_rules ORDER BY priority, region";
         let all = async {
             Ok((
-                client.query(&instruments, &[]).await?,
-                client.query(commodities, &[]).await?,
-                client.query(regions, &[]).await?,
+                client.query_typed(&instruments, &[]).await?,
+                client.query_typed(commodities, &[]).await?,
+                client.query_typed(regions, &[]).await?,
             ))
         };
         let (instruments, commodities, regions) = within("load reference data", CALL_TIMEOUT, all).await?;
@@ -104,10 +105,8 @@ impl ReferenceStore {
                    LEFT JOIN instrument_aliases a ON a.tenant_id = k.tenant_id AND a.alias = k.id \
                    JOIN taxonomy_instruments i ON i.tenant_id = k.tenant_id AND i.active \
                         AND i.instrument_id = COALESCE(a.instrument_id, k.id)";
-        let call = async {
-            let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, &[&tenants, &ids]).await
-        };
+        let parameters: [super::Parameter<'_>; 2] = [(&tenants, Type::TEXT_ARRAY), (&ids, Type::TEXT_ARRAY)];
+        let call = client.query_typed(sql, &parameters);
         let rows = within("look up reference data", CALL_TIMEOUT, call).await?;
         rows.iter().map(instrument).collect()
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use domain::{Decimal, Kind, Origin, QualityFlag, QualityFlags, Tick};
 use localstack::{Server, Temporary};
+use security::{Secret, Trust};
 use stores::{ClickHouse, ClickHouseConfig, LatestPrice, OwnedOrigin};
 
 pub fn started(servers: &[Server]) -> Temporary {
@@ -27,8 +28,10 @@ pub fn clickhouse(stack: &Temporary) -> ClickHouse {
         url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
         database: "market_data".into(),
         user: "default".into(),
-        password: String::new(),
+        password: Secret::new(""),
+        trust: Trust::default(),
     })
+    .unwrap()
 }
 
 /// Polls until the condition holds, for at most 20 s.

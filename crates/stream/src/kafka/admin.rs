@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::classify;
+use super::brokers::Brokers;
 use super::reader::LogReader;
-use super::settings::{self, Compression};
+use super::{MISSING_RIGHT, classify, connect};
 use crate::StreamError;
 
 /// How long made topics may take until every partition has a leader.
@@ -29,10 +28,8 @@ pub struct TopicSpec {
 }
 
 /// Makes the topics that do not exist yet, and waits until they can be used; returns the names of those it made.
-pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
-    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
-        .create()
-        .map_err(|e| classify("create admin client", &e))?;
+pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
+    let admin = connect::admin(bootstrap).await?;
     let topics: Vec<NewTopic<'_>> = specs
         .iter()
         .map(|spec| {
@@ -48,22 +45,17 @@ pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<S
     let results = admin
         .create_topics(&topics, &options)
         .await
-        .map_err(|e| classify("create topics", &e))?;
+        .map_err(|e| bootstrap.explain(classify("create topics", &e)))?;
     let mut created = Vec::new();
     for result in results {
         match result {
             Ok(name) => created.push(name),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => {
-                return Err(StreamError::fatal(
-                    "create_topic_failed",
-                    format!("create topic {name}: {code}"),
-                ));
-            }
+            Err((name, code)) => return Err(bootstrap.explain(not_created(&name, specs, code))),
         }
     }
     if !created.is_empty() {
-        let (bootstrap, topics) = (bootstrap.to_owned(), created.clone());
+        let (bootstrap, topics) = (bootstrap.clone(), created.clone());
         tokio::task::spawn_blocking(move || wait_for_leaders(&bootstrap, &topics))
             .await
             .map_err(|e| StreamError::transient("kafka_unavailable", format!("wait for leaders: {e}")))??;
@@ -71,8 +63,45 @@ pub async fn create_topics(bootstrap: &str, specs: &[TopicSpec]) -> Result<Vec<S
     Ok(created)
 }
 
+/// Why a topic was not made, and what to do.
+fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> StreamError {
+    let spec = specs.iter().find(|spec| spec.name == name);
+    let what = format!("create topic {name}");
+    let settings = || -> String {
+        let settings = spec.into_iter().flat_map(|spec| &spec.config);
+        settings.map(|(key, value)| format!(" {key}={value}")).collect()
+    };
+    let (partitions, replication) = spec.map_or((0, 0), |spec| (spec.partitions, spec.replication));
+    let remedy = match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            let message = format!("{what}: {code}: grant Create on the cluster or on this topic (docs/security.md)");
+            return StreamError::fatal(MISSING_RIGHT, message);
+        }
+        // It was not asked, or not in time.
+        RDKafkaErrorCode::OperationTimedOut
+        | RDKafkaErrorCode::RequestTimedOut
+        | RDKafkaErrorCode::BrokerTransportFailure
+        | RDKafkaErrorCode::AllBrokersDown => {
+            return StreamError::transient("kafka_unavailable", format!("{what}: {code}"));
+        }
+        RDKafkaErrorCode::InvalidReplicationFactor => format!(
+            "the cluster has fewer than {replication} brokers: set DATA_PROC_KAFKA_REPLICATION_FACTOR, or give --replication"
+        ),
+        RDKafkaErrorCode::InvalidPartitions => {
+            format!("{partitions} partitions are not allowed: set DATA_PROC_TOPIC_PARTITIONS")
+        }
+        RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => format!(
+            "a limit of the cluster refuses what is asked for: partitions={partitions} replication={replication}{}; have the \
+             policy changed, or the topic made by an administrator with what it allows",
+            settings()
+        ),
+        _ => return StreamError::fatal("create_topic_failed", format!("{what}: {code}")),
+    };
+    StreamError::fatal("create_topic_failed", format!("{what}: {code}: {remedy}"))
+}
+
 /// The broker answers before all of it knows of a topic and its leaders.
-fn wait_for_leaders(bootstrap: &str, topics: &[String]) -> Result<(), StreamError> {
+fn wait_for_leaders(bootstrap: &Brokers, topics: &[String]) -> Result<(), StreamError> {
     let (reader, started) = (LogReader::new(bootstrap)?, Instant::now());
     for topic in topics {
         while let Err(error) = is_led(&reader, topic) {

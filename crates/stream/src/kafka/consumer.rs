@@ -20,10 +20,13 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, Timestamp, TopicPartitionList};
 
+use super::brokers::Brokers;
+use super::connect::{self, Renewal};
 use super::consumption::{self, Consumption};
 use super::describe::{TopicDescription, describe_over};
 use super::standing::Seen;
 pub use super::standing::Standing;
+use super::trouble::Watch;
 use super::{NO_SUCH_PARTITION, classify};
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StartAt, StreamError};
@@ -78,8 +81,8 @@ pub enum GroupEvent {
 }
 
 /// Shared between the client's callbacks (run inside `poll`) and the worker's loop.
-#[derive(Default)]
 struct Context {
+    watch: Watch,
     events: Mutex<VecDeque<GroupEvent>>,
     seen: Mutex<BTreeMap<(String, i32), Seen>>,
     closing: AtomicBool,
@@ -87,7 +90,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        super::producer::log_client(level, fac, message);
+        self.watch.heard_log(level, fac, message);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -102,7 +105,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error = %error, reason, "kafka client reports a problem");
+        self.watch.heard_error(&error, reason);
     }
 }
 
@@ -139,6 +142,9 @@ impl ConsumerContext for Context {
 /// A member of a consumer group.
 pub struct GroupConsumer {
     consumer: BaseConsumer<Context>,
+    renewal: Renewal,
+    /// For errors: topics and group.
+    what: String,
     started: std::cell::RefCell<BTreeMap<Partition, StartAt>>,
     /// A batch could not be read since the last look; of which partition, the client does not say.
     unreadable: std::cell::Cell<bool>,
@@ -146,17 +152,36 @@ pub struct GroupConsumer {
 
 impl GroupConsumer {
     /// Joins the group of these settings for these topics.
-    pub fn subscribe(client: &ClientConfig, topics: &[String]) -> Result<GroupConsumer, StreamError> {
-        let consumer: BaseConsumer<Context> = client
-            .create_with_context(Context::default())
-            .map_err(|e| classify("create consumer", &e))?;
+    pub fn subscribe(
+        bootstrap: &Brokers,
+        client: &ClientConfig,
+        topics: &[String],
+    ) -> Result<GroupConsumer, StreamError> {
+        let context = Context {
+            watch: bootstrap.watch(),
+            events: Mutex::default(),
+            seen: Mutex::default(),
+            closing: AtomicBool::default(),
+        };
+        let (consumer, renewal) = connect::consumer(bootstrap, client, context)?;
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|e| classify("subscribe", &e))?;
         Ok(GroupConsumer {
             consumer,
+            renewal,
+            what: format!(
+                "consume {} as group {}",
+                topics.join(", "),
+                client.get("group.id").unwrap_or_default()
+            ),
             started: std::cell::RefCell::default(),
             unreadable: std::cell::Cell::new(false),
         })
+    }
+
+    /// Takes over a renewed password or token; to be called once a round.
+    pub fn renew(&self) {
+        self.renewal.renew(self.consumer.client());
     }
 
     /// The next message, or `None` when the time is over or only an event was served.
@@ -183,7 +208,7 @@ impl GroupConsumer {
             Consumption::OutOfRange => {
                 return Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")));
             }
-            Consumption::Refused => return Err(classify("consume", &KafkaError::MessageConsumption(code))),
+            Consumption::Refused => return Err(classify(&self.what, &KafkaError::MessageConsumption(code))),
         }
         Ok(())
     }

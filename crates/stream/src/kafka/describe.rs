@@ -13,9 +13,10 @@ use domain::is_known_topic_id;
 use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 
-use super::{classify, settings};
+use super::brokers::Brokers;
+use super::{connect, settings};
 use crate::StreamError;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -33,14 +34,17 @@ pub struct TopicDescription {
 
 /// Describes these topics; fatal where one does not exist.
 pub fn describe_topics(
-    bootstrap: &str,
+    bootstrap: &Brokers,
     names: &[String],
     timeout: Duration,
 ) -> Result<Vec<TopicDescription>, StreamError> {
-    let client: BaseConsumer = settings::reader(bootstrap, "dp-describe")
-        .create()
-        .map_err(|e| classify("create client", &e))?;
-    describe_over(client.client(), names, timeout)
+    let config = settings::reader(bootstrap, "dp-describe");
+    let (client, _) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
+    describe_over(client.client(), names, timeout).map_err(|error| {
+        // Callbacks come with polls only.
+        while !bootstrap.is_refused() && client.poll(Duration::ZERO).is_some() {}
+        bootstrap.explain(error)
+    })
 }
 
 /// The same over the connection of a client that is there anyway.
@@ -86,7 +90,7 @@ pub(crate) fn describe_over<C: ClientContext>(
 /// # Errors
 /// As [`describe_topics`].
 pub fn remembered_ids(
-    bootstrap: &str,
+    bootstrap: &Brokers,
     source: &str,
     feeds: &[String],
     generation: &str,
@@ -146,6 +150,13 @@ unsafe fn read_description(
         let error = sys::rd_kafka_TopicDescription_error(description);
         if !error.is_null() && sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             let reason = text(sys::rd_kafka_error_string(error));
+            if sys::rd_kafka_error_code(error) == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+            {
+                return Err(StreamError::fatal(
+                    super::MISSING_RIGHT,
+                    format!("topic {name}: {reason}: grant Describe, and Read or Write, on it (docs/security.md)"),
+                ));
+            }
             return Err(StreamError::fatal(
                 "unknown_topic",
                 format!("topic {name}: {reason}; create the topics with `dp topics create`"),

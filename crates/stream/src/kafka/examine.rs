@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
+use super::brokers::Brokers;
 use super::classify;
 use super::consumption::{self, Consumption};
 use super::reader::LogReader;
@@ -36,7 +37,7 @@ enum Seen {
 ///
 /// # Errors
 /// Kafka does not answer.
-pub fn examine(bootstrap: &str, partition: &Partition, position: i64) -> Result<Option<Stall>, StreamError> {
+pub fn examine(bootstrap: &Brokers, partition: &Partition, position: i64) -> Result<Option<Stall>, StreamError> {
     let reader = LogReader::new(bootstrap)?;
     let uncommitted = LogReader::uncommitted(bootstrap)?;
     let (oldest, stable) = reader.log_range(partition)?;

@@ -8,8 +8,11 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
+use super::brokers::Brokers;
+use super::connect::Renewal;
 use super::consumer::{Commit, Committed, commit_list};
-use super::{classify, settings};
+use super::trouble::Watch;
+use super::{classify, connect, settings};
 use crate::{Partition, StreamError};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +48,8 @@ pub struct GroupState {
 
 /// Looks at one group.
 pub struct GroupReader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Watch>,
+    renewal: Renewal,
     group: String,
 }
 
@@ -54,14 +58,13 @@ impl GroupReader {
     ///
     /// # Errors
     /// Settings that the client refuses.
-    pub fn new(bootstrap: &str, group: &str) -> Result<GroupReader, StreamError> {
+    pub fn new(bootstrap: &Brokers, group: &str) -> Result<GroupReader, StreamError> {
         // With the group's id but without a subscription the client asks the coordinator and joins nothing.
-        let consumer = settings::reader(bootstrap, "dp-groups")
-            .set("group.id", group)
-            .create()
-            .map_err(|e| classify("create group reader", &e))?;
+        let mut config = settings::reader(bootstrap, "dp-groups");
+        let (consumer, renewal) = connect::consumer(bootstrap, config.set("group.id", group), bootstrap.watch())?;
         Ok(GroupReader {
             consumer,
+            renewal,
             group: group.to_owned(),
         })
     }
@@ -97,6 +100,7 @@ impl GroupReader {
     /// # Errors
     /// Kafka does not answer.
     pub fn committed(&self, partitions: &[Partition]) -> Result<Vec<Committed>, StreamError> {
+        self.renewal.renew(self.consumer.client());
         let mut asked = TopicPartitionList::new();
         for partition in partitions {
             asked.add_partition(&partition.topic, partition.number);

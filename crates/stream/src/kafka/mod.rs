@@ -1,6 +1,8 @@
 //! The only place of the project that names rdkafka: client settings, group consumer, ordered producer, admin, readers.
 
 pub mod admin;
+pub mod brokers;
+mod connect;
 pub mod consumer;
 pub(crate) mod consumption;
 pub mod describe;
@@ -15,37 +17,55 @@ mod push;
 pub mod reader;
 pub mod settings;
 mod standing;
+pub mod token;
 pub mod topic_settings;
+pub mod trouble;
 
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::StreamError;
 
-/// Sorts a client error: what can heal by itself is transient, what only an operator can correct is fatal.
 /// Code of a question about a topic or a partition that does not exist.
 pub const NO_SUCH_PARTITION: &str = "no_such_partition";
 
+/// Code of a call that no broker has answered.
+pub(crate) const UNAVAILABLE: &str = "kafka_unavailable";
+/// Code of a refusal for want of a right (an ACL).
+pub const MISSING_RIGHT: &str = "kafka_right_missing";
+
+/// Sorts a client error: what passes by itself is transient, what only an operator can correct is fatal.
 pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     use RDKafkaErrorCode as Code;
-    let fatal = match error.rdkafka_error_code() {
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::InvalidArgument
-            | Code::UnsupportedVersion,
-        ) => true,
-        _ => matches!(error, KafkaError::ClientConfig(..)),
+    let code = error.rdkafka_error_code();
+    if let Some(right) = code.and_then(trouble::missing_right) {
+        let message = format!("{what}: {error}: {right} (docs/security.md lists what each program needs)");
+        return StreamError::fatal(MISSING_RIGHT, message);
+    }
+    let fatal = match code {
+        Some(Code::SaslAuthenticationFailed | Code::InvalidArgument | Code::UnsupportedVersion) => true,
+        _ => matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(..)),
     };
     let code = match error.rdkafka_error_code() {
         Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => NO_SUCH_PARTITION,
-        _ => "kafka_unavailable",
+        Some(
+            Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NotCoordinator,
+        ) => "kafka_moves",
+        _ => UNAVAILABLE,
+    };
+    let remedy = match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge) => {
+            ": the record is larger than the topic's max.message.bytes: run `dp topics create`, or have the limit raised"
+        }
+        _ => "",
     };
     if fatal {
         StreamError::fatal("kafka_refused", format!("{what}: {error}"))
     } else {
-        StreamError::transient(code, format!("{what}: {error}"))
+        StreamError::transient(code, format!("{what}: {error}{remedy}"))
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
@@ -17,9 +18,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
-use super::classify;
+use super::brokers::Brokers;
 use super::reader::LogReader;
 use super::settings::{self, Compression, Pace};
+use super::trouble::Watch;
+use super::{classify, connect};
 use crate::StreamError;
 
 /// Reports are served once per this many messages, as by a worker.
@@ -40,13 +43,21 @@ pub struct Moved {
 /// What the services do on a local stack, where this runs.
 const COMPRESSION: Compression = Compression::None;
 
-#[derive(Default)]
 struct Context {
+    watch: Watch,
     acknowledged: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.watch.heard_log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.watch.heard_error(&error, reason);
+    }
+}
 
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
@@ -66,16 +77,17 @@ impl ProducerContext for Context {
 
 /// Settings of the two production clients, consumer first, without address and names.
 pub fn client_settings() -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let nowhere = Brokers::plaintext("");
     let named = |config: &rdkafka::ClientConfig| {
-        let of_one_run = ["bootstrap.servers", "group.id", "client.id"];
+        let of_one_run = ["bootstrap.servers", "group.id", "client.id", "security.protocol"];
         let set = config.config_map().into_iter();
         set.filter(|(name, _)| !of_one_run.contains(name))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
     };
     (
-        named(&settings::consumer("", "", "", Pace::Prompt)),
-        named(&settings::producer("", "", COMPRESSION)),
+        named(&settings::consumer(&nowhere, "", "", Pace::Prompt)),
+        named(&settings::producer(&nowhere, "", COMPRESSION)),
     )
 }
 
@@ -85,16 +97,20 @@ pub fn client_settings() -> (BTreeMap<String, String>, BTreeMap<String, String>)
 /// # Errors
 /// Kafka does not answer, a topic does not exist, a record is refused, or nothing comes for 30 s.
 pub fn run(
-    bootstrap: &str,
+    bootstrap: &Brokers,
     from: &str,
     to: &str,
     messages: u64,
     mut began: impl FnMut(),
 ) -> Result<Moved, StreamError> {
     let consumer = assigned(bootstrap, from)?;
-    let producer: BaseProducer<Context> = settings::producer(bootstrap, "dp-passthrough", COMPRESSION)
-        .create_with_context(Context::default())
-        .map_err(|e| classify("create producer", &e))?;
+    let context = Context {
+        watch: bootstrap.watch(),
+        acknowledged: AtomicU64::default(),
+        failure: Mutex::default(),
+    };
+    let config = settings::producer(bootstrap, "dp-passthrough", COMPRESSION);
+    let (producer, _) = connect::producer(bootstrap, &config, context)?;
     let (mut moved, mut bytes, mut start, mut last) = (0, 0, None, Instant::now());
     while moved < messages {
         let message = match consumer.poll(Duration::from_millis(2)) {
@@ -128,10 +144,9 @@ pub fn run(
     })
 }
 
-fn assigned(bootstrap: &str, topic: &str) -> Result<BaseConsumer, StreamError> {
-    let consumer: BaseConsumer = settings::consumer(bootstrap, "dp-passthrough", "dp-passthrough", Pace::Prompt)
-        .create()
-        .map_err(|e| classify("create consumer", &e))?;
+fn assigned(bootstrap: &Brokers, topic: &str) -> Result<BaseConsumer<Watch>, StreamError> {
+    let config = settings::consumer(bootstrap, "dp-passthrough", "dp-passthrough", Pace::Prompt);
+    let (consumer, _) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
     let mut list = TopicPartitionList::new();
     for partition in LogReader::new(bootstrap)?.partitions(topic)? {
         list.add_partition_offset(&partition.topic, partition.number, Offset::Beginning)

@@ -17,15 +17,18 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::raw::c_char;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::Classified;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::brokers::Brokers;
+use super::connect::Renewal;
 use super::describe::{TopicDescription, describe_over};
 use super::groups::PartitionLag;
-use super::{classify, settings};
+use super::trouble::Watch;
+use super::{classify, connect, settings};
 use crate::{Partition, StreamError};
 
 /// Code of a broker that does not answer although it takes connections.
@@ -35,6 +38,8 @@ const UNAVAILABLE: &str = "kafka_unavailable";
 const NOT_COORDINATOR: &str = "not_coordinator";
 /// A local process or a near one takes a connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_millis(300);
+/// One question of the check at start.
+const ONE_TRY: Duration = Duration::from_millis(500);
 /// Events of the client (connection errors) that one question clears away.
 const EVENTS: usize = 1_000;
 
@@ -42,8 +47,9 @@ type Offsets = BTreeMap<Partition, i64>;
 
 /// The client.
 pub struct Probe {
-    client: BaseConsumer,
-    bootstrap: String,
+    client: BaseConsumer<Watch>,
+    renewal: Renewal,
+    bootstrap: Brokers,
     /// Where the coordinator of a group was last.
     coordinators: Mutex<BTreeMap<String, i32>>,
 }
@@ -53,13 +59,44 @@ impl Probe {
     ///
     /// # Errors
     /// Settings that the client refuses.
-    pub fn new(bootstrap: &str) -> Result<Probe, StreamError> {
-        let client = settings::reader(bootstrap, "dp-probe").create();
+    pub fn new(bootstrap: &Brokers) -> Result<Probe, StreamError> {
+        let config = settings::reader(bootstrap, "dp-probe");
+        let (client, renewal) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
         Ok(Probe {
-            client: client.map_err(|e| classify("create client", &e))?,
-            bootstrap: bootstrap.to_owned(),
+            client,
+            renewal,
+            bootstrap: bootstrap.clone(),
             coordinators: Mutex::default(),
         })
+    }
+
+    /// Whether the brokers let this client in; to be asked once at start. `Ok` where one answers, and where none is there or
+    /// says anything within this time: that is waited for later.
+    ///
+    /// # Errors
+    /// Fatal: the login, the certificate or the protocol is wrong; the message names the setting.
+    pub fn check_access(&self, within: Duration) -> Result<(), StreamError> {
+        let deadline = Instant::now() + within;
+        loop {
+            if !takes_connections(self.bootstrap.addresses()) {
+                return Ok(());
+            }
+            if self.client.fetch_metadata(Some(""), ONE_TRY).is_ok() {
+                self.bootstrap.troubles().clear();
+                return Ok(());
+            }
+            self.clear_events();
+            self.bootstrap.look_for_tls();
+            let is_over = Instant::now() >= deadline;
+            match self.bootstrap.trouble() {
+                Some(trouble) if trouble.is_certain || is_over => {
+                    let message = format!("kafka at {}: {}", self.bootstrap, self.bootstrap.in_full(&trouble));
+                    return Err(StreamError::fatal(trouble.code, message));
+                }
+                _ if is_over => return Ok(()),
+                _ => {}
+            }
+        }
     }
 
     /// Describes these topics.
@@ -68,10 +105,21 @@ impl Probe {
     /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
-        if !takes_connections(&self.bootstrap) {
+        self.renewal.renew(self.client.client());
+        if !takes_connections(self.bootstrap.addresses()) {
             return Err(self.nobody_there());
         }
-        describe_over(self.client.client(), names, timeout).map_err(|error| self.silent_or_away(error))
+        let described = describe_over(self.client.client(), names, timeout);
+        match described {
+            Ok(described) => {
+                self.bootstrap.troubles().clear();
+                Ok(described)
+            }
+            Err(error) => {
+                self.clear_events();
+                Err(self.bootstrap.explain(self.silent_or_away(error)))
+            }
+        }
     }
 
     /// How far these groups are in their topics, in order.
@@ -285,7 +333,7 @@ impl Probe {
 
     /// No answer in time may mean that nobody is there: then connections are refused.
     fn silent_or_away(&self, error: StreamError) -> StreamError {
-        if error.code() != TIMEOUT || takes_connections(&self.bootstrap) {
+        if error.code() != TIMEOUT || takes_connections(self.bootstrap.addresses()) {
             return error;
         }
         self.nobody_there()
@@ -355,8 +403,6 @@ unsafe fn text(pointer: *const c_char) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Instant;
-
     use rdkafka::mocking::MockCluster;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -382,7 +428,7 @@ mod tests {
     #[test]
     fn the_broker_that_coordinates_a_group_is_found_and_one_that_is_away_ends_no_process() {
         let cluster = MockCluster::new(2).unwrap();
-        let probe = Probe::new(&cluster.bootstrap_servers()).unwrap();
+        let probe = Probe::new(&Brokers::plaintext(&cluster.bootstrap_servers())).unwrap();
         let coordinator = |group: &str| probe.coordinators.lock().unwrap().get(group).copied();
         let not_coordinator = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR];
         eventually(&probe, "a", Result::is_ok);

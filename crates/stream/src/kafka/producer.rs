@@ -8,6 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::Classified as _;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -15,15 +16,18 @@ use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::brokers::Brokers;
+use super::connect::Renewal;
 use super::settings::{self, Compression};
-use super::{classify, headers, push};
+use super::trouble::{Watch, right_in};
+use super::{MISSING_RIGHT, classify, connect, headers, push};
 use crate::StreamError;
 use crate::acks::{AckWindow, Ticket};
 use crate::record_size::{self, Headers};
 
-#[derive(Default)]
 struct Context {
     reports: Mutex<Reports>,
+    watch: Watch,
 }
 
 #[derive(Default)]
@@ -36,11 +40,16 @@ struct Reports {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        log_client(level, fac, message);
+        self.watch.heard_log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error = %error, reason, "kafka client reports a problem");
+        if let Some(code) = right_in(reason) {
+            // The library gives all outputs up, each with a code that says no more than that.
+            let refused = classify(&format!("produce: {reason}"), &KafkaError::Global(code));
+            self.reports.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(refused);
+        }
+        self.watch.heard_error(&error, reason);
     }
 }
 
@@ -59,8 +68,12 @@ impl ProducerContext for Context {
                     reports.refused_size.get_or_insert(size);
                 }
                 reports.failure.get_or_insert_with(|| {
-                    let topic = message.topic();
-                    StreamError::transient("delivery_failed", format!("deliver an output to {topic}: {error}"))
+                    let what = format!("deliver an output to {}", message.topic());
+                    let refused = classify(&what, error);
+                    match refused.code() {
+                        MISSING_RIGHT => refused,
+                        _ => StreamError::transient("delivery_failed", format!("{what}: {error}")),
+                    }
                 });
             }
         }
@@ -92,15 +105,19 @@ impl Output<'_> {
 /// A producer whose outputs are acknowledged in any order but entered in one.
 pub struct OrderedProducer {
     producer: BaseProducer<Context>,
+    renewal: Renewal,
 }
 
 impl OrderedProducer {
     /// A new one, with nothing open.
-    pub fn new(bootstrap: &str, client_id: &str, compression: Compression) -> Result<OrderedProducer, StreamError> {
-        let producer = settings::producer(bootstrap, client_id, compression)
-            .create_with_context(Context::default())
-            .map_err(|e| classify("create producer", &e))?;
-        Ok(OrderedProducer { producer })
+    pub fn new(bootstrap: &Brokers, client_id: &str, compression: Compression) -> Result<OrderedProducer, StreamError> {
+        let context = Context {
+            reports: Mutex::default(),
+            watch: bootstrap.watch(),
+        };
+        let config = settings::producer(bootstrap, client_id, compression);
+        let (producer, renewal) = connect::producer(bootstrap, &config, context)?;
+        Ok(OrderedProducer { producer, renewal })
     }
 
     /// Enters an output. Waits while the queue is full, serving reports; `keep_waiting` may end the wait.
@@ -137,7 +154,11 @@ impl OrderedProducer {
                     }
                     self.serve(Duration::from_millis(5))?;
                 }
-                Err((error, _)) => return Err(classify("send output", &error)),
+                Err((error, _)) => {
+                    // A producer that has been given up says why in a callback.
+                    self.serve(Duration::from_millis(20))?;
+                    return Err(classify("send output", &error));
+                }
             }
         }
     }
@@ -156,6 +177,11 @@ impl OrderedProducer {
             self.producer.poll(Duration::ZERO);
         }
         self.reports().failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Takes over a renewed password or token; to be called once a round.
+    pub fn renew(&self) {
+        self.renewal.renew(self.producer.client());
     }
 
     /// Size of a record that its topic did not take.
@@ -196,18 +222,4 @@ fn owned_headers(headers: &Headers) -> OwnedHeaders {
                 value: value.as_deref(),
             })
         })
-}
-
-/// The client's own log lines, at the level of their consequence for us.
-pub(crate) fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            // The client repairs connections itself; what it cannot repair reaches us as an error of a call.
-            tracing::warn!(facility, detail = message, "kafka client");
-        }
-        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
-            tracing::debug!(facility, detail = message, "kafka client")
-        }
-        _ => tracing::trace!(facility, detail = message, "kafka client"),
-    }
 }

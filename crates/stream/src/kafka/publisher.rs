@@ -21,8 +21,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, util::Timeout};
 use rustc_hash::FxHashMap;
 
-use super::classify;
+use super::brokers::Brokers;
+use super::connect::{self, Renewal};
 use super::settings::{self, Compression};
+use super::trouble::Watch;
+use super::{MISSING_RIGHT, classify};
 use crate::{StreamError, record_size};
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,8 +63,8 @@ pub struct Place {
     pub offset: i64,
 }
 
-#[derive(Default)]
 struct Context {
+    watch: Watch,
     acknowledged: AtomicU64,
     refused: AtomicU64,
     outcome: Mutex<Outcome>,
@@ -70,7 +73,7 @@ struct Context {
 #[derive(Default)]
 struct Outcome {
     place: Option<Place>,
-    first_error: Option<String>,
+    first_error: Option<StreamError>,
 }
 
 impl Context {
@@ -81,11 +84,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        super::producer::log_client(level, fac, message);
+        self.watch.heard_log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(error = %error, reason, "kafka client reports a problem");
+        self.watch.heard_error(&error, reason);
     }
 }
 
@@ -103,9 +106,10 @@ impl ProducerContext for Context {
                     });
                 }
             }
-            Err((error, _)) => {
+            Err((error, message)) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                self.outcome().first_error.get_or_insert_with(|| error.to_string());
+                let what = format!("publish to {}", message.topic());
+                self.outcome().first_error.get_or_insert_with(|| classify(&what, error));
             }
         }
     }
@@ -114,6 +118,8 @@ impl ProducerContext for Context {
 /// Publishes records from one thread.
 pub struct Publisher {
     producer: BaseProducer<Context>,
+    renewal: Renewal,
+    bootstrap: Brokers,
     partitions: FxHashMap<String, i32>,
     sent: u64,
 }
@@ -123,7 +129,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Settings that the client refuses.
-    pub fn new(bootstrap: &str, client_id: &str) -> Result<Publisher, StreamError> {
+    pub fn new(bootstrap: &Brokers, client_id: &str) -> Result<Publisher, StreamError> {
         let mut config = settings::producer(bootstrap, client_id, Compression::Lz4);
         config
             // A person waits here: an outage has to end in a message, not in silence.
@@ -131,11 +137,17 @@ impl Publisher {
             .set("enable.gapless.guarantee", "false")
             .set("linger.ms", "5")
             .set("batch.size", "1048576");
-        let producer = config
-            .create_with_context(Context::default())
-            .map_err(|e| classify("create publisher", &e))?;
+        let context = Context {
+            watch: bootstrap.watch(),
+            acknowledged: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            outcome: Mutex::default(),
+        };
+        let (producer, renewal) = connect::producer(bootstrap, &config, context)?;
         Ok(Publisher {
             producer,
+            renewal,
+            bootstrap: bootstrap.clone(),
             partitions: FxHashMap::default(),
             sent: 0,
         })
@@ -148,6 +160,7 @@ impl Publisher {
     pub fn send(&mut self, record: &Record<'_>) -> Result<(), StreamError> {
         self.enter(record, 0)?;
         if self.sent.is_multiple_of(SERVE_EVERY) {
+            self.renewal.renew(self.producer.client());
             self.producer.poll(Duration::ZERO);
         }
         self.refusal()
@@ -253,10 +266,15 @@ impl Publisher {
                 .map_err(|e| classify("read metadata (does Kafka run? see `dp status`)", &e));
             match answer {
                 // A connection that breaks amid the question is answered at once, long before the time is up.
-                Err(error) if error.class() == ErrorClass::Transient && Instant::now() < deadline => {
+                Err(error)
+                    if error.class() == ErrorClass::Transient
+                        && Instant::now() < deadline
+                        && !self.bootstrap.is_refused() =>
+                {
                     self.producer.poll(Duration::from_millis(100));
                 }
-                answer => break answer?,
+                Err(error) => return Err(self.bootstrap.explain(error)),
+                Ok(metadata) => break metadata,
             }
         };
         let count = metadata
@@ -280,12 +298,18 @@ impl Publisher {
         if context.refused.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        let reason = context.outcome().first_error.clone().unwrap_or_default();
+        let reason = context.outcome().first_error.clone();
+        let said = reason.as_ref().map(ToString::to_string).unwrap_or_default();
         let message = format!(
-            "the broker did not take a record: {reason}; {} were acknowledged",
+            "the broker did not take a record: {said}; {} were acknowledged",
             self.acknowledged()
         );
-        Err(StreamError::transient("delivery_failed", message))
+        Err(match reason {
+            Some(error) if error.code() == MISSING_RIGHT => StreamError::fatal(MISSING_RIGHT, message),
+            _ => self
+                .bootstrap
+                .explain(StreamError::transient("delivery_failed", message)),
+        })
     }
 }
 

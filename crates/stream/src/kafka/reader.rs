@@ -3,22 +3,27 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::Micros;
+use domain::{Classified as _, Micros};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::brokers::Brokers;
+use super::connect::Renewal;
 use super::consumer::borrow;
 use super::consumption::{self, Consumption};
-use super::{classify, settings};
+use super::trouble::{Watch, missing_right};
+use super::{classify, connect, settings};
 use crate::{Message, Partition, StreamError};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A reader of single partitions.
 pub struct LogReader {
-    pub(super) consumer: BaseConsumer,
+    pub(super) consumer: BaseConsumer<Watch>,
+    renewal: Renewal,
+    bootstrap: Brokers,
 }
 
 /// A place that cannot be read.
@@ -29,26 +34,51 @@ struct Unreadable {
 
 impl LogReader {
     /// Connects lazily: errors show on the first call.
-    pub fn new(bootstrap: &str) -> Result<LogReader, StreamError> {
-        LogReader::with(&settings::reader(bootstrap, "dp-reader"))
+    pub fn new(bootstrap: &Brokers) -> Result<LogReader, StreamError> {
+        LogReader::with(bootstrap, &settings::reader(bootstrap, "dp-reader"))
     }
 
     /// A reader that also sees what belongs to transactions that are open or aborted, and the end of the log behind them.
-    pub fn uncommitted(bootstrap: &str) -> Result<LogReader, StreamError> {
-        LogReader::with(settings::reader(bootstrap, "dp-reader").set("isolation.level", "read_uncommitted"))
+    pub fn uncommitted(bootstrap: &Brokers) -> Result<LogReader, StreamError> {
+        LogReader::with(
+            bootstrap,
+            settings::reader(bootstrap, "dp-reader").set("isolation.level", "read_uncommitted"),
+        )
     }
 
-    fn with(config: &ClientConfig) -> Result<LogReader, StreamError> {
-        let consumer = config.create().map_err(|e| classify("create reader", &e))?;
-        Ok(LogReader { consumer })
+    fn with(bootstrap: &Brokers, config: &ClientConfig) -> Result<LogReader, StreamError> {
+        let (consumer, renewal) = connect::consumer(bootstrap, config, bootstrap.watch())?;
+        Ok(LogReader {
+            consumer,
+            renewal,
+            bootstrap: bootstrap.clone(),
+        })
+    }
+
+    /// The error of a call, with what the connection lacks. Callbacks come with polls only, hence the look at what is there.
+    fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
+        let error = classify(what, error);
+        while !self.bootstrap.is_refused() && self.consumer.poll(Duration::ZERO).is_some() {}
+        if error.code() == super::UNAVAILABLE {
+            self.bootstrap.look_for_tls();
+        }
+        self.bootstrap.explain(error)
     }
 
     /// Partition numbers of a topic; fatal where it does not exist.
     pub fn partitions(&self, topic: &str) -> Result<Vec<Partition>, StreamError> {
+        self.renewal.renew(self.consumer.client());
         let metadata = self
             .consumer
             .fetch_metadata(Some(topic), CALL_TIMEOUT)
-            .map_err(|e| classify("read metadata", &e))?;
+            .map_err(|e| self.failed("read metadata", &e))?;
+        let refused = metadata.topics().iter().find_map(|found| found.error());
+        if let Some(code) = refused.map(RDKafkaErrorCode::from)
+            && missing_right(code).is_some()
+        {
+            let what = format!("read metadata of topic {topic}");
+            return Err(classify(&what, &KafkaError::MetadataFetch(code)));
+        }
         let name: Arc<str> = Arc::from(topic);
         let partitions: Vec<Partition> = metadata
             .topics()
@@ -73,7 +103,7 @@ impl LogReader {
     pub fn log_range(&self, partition: &Partition) -> Result<(i64, i64), StreamError> {
         self.consumer
             .fetch_watermarks(&partition.topic, partition.number, CALL_TIMEOUT)
-            .map_err(|e| classify("read log range", &e))
+            .map_err(|e| self.failed("read log range", &e))
     }
 
     /// The first offset whose timestamp is at or after `time`; `None` where there is none.
@@ -151,6 +181,7 @@ impl LogReader {
         if from >= to {
             return Ok(None);
         }
+        self.renewal.renew(self.consumer.client());
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(from))
             .map_err(|e| classify("make partition list", &e))?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::brokers::Brokers;
+
 /// How long messages may wait for company. Every fetch and every batch that is sent has a price for the broker, which a
 /// quiet market pays for a tick or two at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub enum Pace {
 }
 
 /// Settings of a group consumer.
-pub fn consumer(bootstrap: &str, group: &str, client_id: &str, pace: Pace) -> ClientConfig {
+pub fn consumer(bootstrap: &Brokers, group: &str, client_id: &str, pace: Pace) -> ClientConfig {
     let mut config = base(bootstrap, client_id);
     config
         .set("group.id", group)
@@ -34,7 +36,7 @@ pub fn consumer(bootstrap: &str, group: &str, client_id: &str, pace: Pace) -> Cl
 }
 
 /// Settings of a reader that assigns partitions itself and has no group.
-pub fn reader(bootstrap: &str, client_id: &str) -> ClientConfig {
+pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
     let mut config = base(bootstrap, client_id);
     config
         .set("group.id", "dp-reader")
@@ -95,7 +97,7 @@ impl Compression {
 }
 
 /// Settings of the ordered producer (INV-7).
-pub fn producer(bootstrap: &str, client_id: &str, compression: Compression) -> ClientConfig {
+pub fn producer(bootstrap: &Brokers, client_id: &str, compression: Compression) -> ClientConfig {
     let mut config = base(bootstrap, client_id);
     config
         .set("enable.idempotence", "true")
@@ -126,10 +128,10 @@ pub const MAX_SENT_BYTES: usize = MAX_RAW_BYTES + 8 * 1024 * 1024;
 /// three times the largest record.
 const LARGEST_UNPACKED: usize = 4 * MAX_RAW_BYTES;
 
-fn base(bootstrap: &str, client_id: &str) -> ClientConfig {
+fn base(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
+    bootstrap.apply(&mut config);
     config
-        .set("bootstrap.servers", bootstrap)
         .set("client.id", client_id)
         // A broker that was frozen lists no broker for a moment, and the client forgets all that it knew. Then it has to begin
         // again with the bootstrap addresses, else it never connects again. The price: while no broker is there, it tries them

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 
 use super::admin::TopicSpec;
-use super::classify;
-use super::settings::{self, Compression};
+use super::brokers::Brokers;
+use super::trouble::Watch;
+use super::{classify, connect};
 use crate::StreamError;
 
 /// Kafka's name for the most bytes that a record of a topic may take.
@@ -26,10 +26,8 @@ pub const APPEND_TIME: &str = "LogAppendTime";
 ///
 /// # Errors
 /// `raw_topic_without_append_time` with the command; or Kafka does not answer.
-pub async fn check_append_time(bootstrap: &str, topics: &[String]) -> Result<(), StreamError> {
-    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
-        .create()
-        .map_err(|e| classify("create admin client", &e))?;
+pub async fn check_append_time(bootstrap: &Brokers, topics: &[String]) -> Result<(), StreamError> {
+    let admin = connect::admin(bootstrap).await?;
     let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let found = admin
         .describe_configs(&resources, &options())
@@ -72,13 +70,11 @@ pub struct Changed {
 /// # Errors
 /// Kafka does not answer, or refuses.
 pub async fn set_where_different(
-    bootstrap: &str,
+    bootstrap: &Brokers,
     specs: &[TopicSpec],
     name: &str,
 ) -> Result<Vec<Changed>, StreamError> {
-    let admin: AdminClient<DefaultClientContext> = settings::producer(bootstrap, "dp-admin", Compression::None)
-        .create()
-        .map_err(|e| classify("create admin client", &e))?;
+    let admin = connect::admin(bootstrap).await?;
     let asked: Vec<(&TopicSpec, &str)> = specs
         .iter()
         .filter_map(|spec| Some((spec, spec.config.iter().find(|(key, _)| key == name)?.1.as_str())))
@@ -111,7 +107,7 @@ pub async fn set_where_different(
 
 /// The call resets whatever it does not name, so what was set for the topic goes along.
 async fn set(
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &AdminClient<Watch>,
     topic: &str,
     now: &ConfigResource,
     name: &str,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use domain::{Classified, Micros, is_known_topic_id};
 
 use super::{CALL_TIMEOUT, WorkerConfig};
+use crate::Brokers;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::probe::takes_connections;
 use crate::kafka::reader::LogReader;
@@ -33,7 +34,7 @@ struct Seen {
 
 /// What one session remembers of its logs.
 pub(super) struct Identity {
-    bootstrap: String,
+    bootstrap: Brokers,
     reader: positions::Reader,
     topics: KnownTopics,
     seen: Vec<Seen>,
@@ -134,7 +135,7 @@ impl Identity {
 
     /// A topic that is deleted and made again while it is read: the client goes on asking for its old position, in silence.
     pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
-        if !takes_connections(&self.bootstrap) {
+        if !takes_connections(self.bootstrap.addresses()) {
             return Ok(());
         }
         match self.check_ids(consumer, assigned, QUICK_CALL) {

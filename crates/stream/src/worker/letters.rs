@@ -14,6 +14,7 @@ use std::sync::Arc;
 use domain::Micros;
 
 use super::WorkerConfig;
+use crate::Brokers;
 use crate::acks::Ticket;
 use crate::dead_letter::header;
 use crate::kafka::reader::LogReader;
@@ -29,7 +30,7 @@ type Source = (String, String, i32);
 
 /// What one worker knows of its letters.
 pub(super) struct Letters {
-    bootstrap: String,
+    bootstrap: Brokers,
     service: String,
     dlq: Partition,
     delivered: Delivered,

@@ -22,6 +22,7 @@ pub use crate::worker::io::Io;
 pub use crate::worker::letters::DLQ_PARTITION;
 pub use crate::worker::origins::FOREIGN_ORIGIN;
 
+use crate::Brokers;
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
@@ -74,8 +75,8 @@ pub struct WorkerConfig {
     pub service: String,
     /// Generation, empty for the first: for the commands that messages name.
     pub generation: String,
-    /// Broker addresses.
-    pub bootstrap: String,
+    /// The brokers and how they are reached.
+    pub bootstrap: Brokers,
     /// Consumer group.
     pub group: String,
     /// Topics to read.
@@ -202,7 +203,7 @@ impl<'s> Session<'s> {
         status.set_state(WorkerState::Joining);
         let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
         Ok(Session {
-            consumer: GroupConsumer::subscribe(&client, &config.topics)?,
+            consumer: GroupConsumer::subscribe(&config.bootstrap, &client, &config.topics)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
             identity: Identity::new(config, known_topics),
             signals: StageSignals::new(&config.topics),
@@ -258,6 +259,8 @@ impl<'s> Session<'s> {
             for event in consumer.take_events() {
                 serve_group(event, handler, &mut io, (&mut *assigned, &mut *signals), status)?;
             }
+            consumer.renew();
+            producer.renew();
             let began = Instant::now();
             hand_over(consumer, handler, &mut io, signals).map_err(|error| match error.code() {
                 POSITION_LOST => io.position_lost(assigned, error),

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use domain::Micros;
+use stream::Brokers;
 use stream::kafka::describe::describe_topics;
 use stream::kafka::reader::LogReader;
 use stream::positions::{self, Reader};
@@ -25,7 +26,7 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What to restore, and from where.
 pub struct RestoreJob {
     /// Broker addresses.
-    pub bootstrap: String,
+    pub bootstrap: Brokers,
     /// Names the commands that an operator needs.
     pub reader: Reader,
     /// Topic of the saved state.
@@ -170,7 +171,7 @@ fn load(operator: &Reader, reader: &LogReader, saved: &Partition, read: &Read) -
     refusal.map_or(Ok(loader), |error| Err(refused(operator, saved, saved, &error)))
 }
 
-fn topic_id(bootstrap: &str, topic: &str) -> Result<String, StreamError> {
+fn topic_id(bootstrap: &Brokers, topic: &str) -> Result<String, StreamError> {
     let described = describe_topics(bootstrap, &[topic.to_owned()], DESCRIBE_TIMEOUT)?;
     described.into_iter().next().map(|topic| topic.id).ok_or_else(|| {
         StreamError::transient(

@@ -33,8 +33,10 @@ pub fn server() -> Setup {
         url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
         database: "market_data".into(),
         user: "default".into(),
-        password: String::new(),
-    });
+        password: security::Secret::new(""),
+        trust: security::Trust::default(),
+    })
+    .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

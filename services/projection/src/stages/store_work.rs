@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use domain::Position;
 use stores::postgres::PriceBatch;
 use stores::{Applied, LatestPriceStore, Redis, StoreError};
+use stream::Brokers;
 use stream::Partition;
 use stream::kafka::describe::remembered_ids;
 
@@ -28,7 +29,7 @@ impl Stores {
     /// the prices meanwhile.
     pub async fn load(
         &self,
-        bootstrap: String,
+        bootstrap: Brokers,
         feeds: Vec<String>,
         generation: String,
         partition: &Partition,

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use anyhow::{Context as _, bail};
 use localstack::{Server, Stack};
 use serde::{Deserialize, Serialize};
+use stream::Brokers;
 use stream::kafka::admin::create_topics;
 use stream::kafka::passthrough;
 
@@ -48,7 +49,8 @@ pub fn run_client(args: &ClientArgs) -> anyhow::Result<ExitCode> {
     blocking(|| {
         let began = || cpu_at_start = cpu();
         Ok(passthrough::run(
-            &args.bootstrap,
+            // It measures the local stack's broker, which takes anybody.
+            &Brokers::plaintext(&args.bootstrap),
             &args.from,
             &args.to,
             args.messages,
@@ -128,7 +130,7 @@ fn spawn(scene: &Scene, to: &str, messages: u64, core: Option<usize>) -> anyhow:
         "bench",
         "bare-client",
         "--bootstrap",
-        scene.bootstrap(),
+        scene.bootstrap().addresses(),
         "--from",
         scene.raw(),
     ]);

@@ -69,7 +69,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let scene = stage.scene(&plan).await?;
     scene.start_services()?;
     let load = |messages, rate, since, seed| Load {
-        bootstrap: scene.bootstrap().to_owned(),
+        bootstrap: scene.bootstrap().clone(),
         topic: scene.raw().to_owned(),
         messages,
         rate,

@@ -180,7 +180,7 @@ async fn scene_of(stage: &Stage, generation: &str) -> anyhow::Result<Scene> {
 pub fn publish(scene: &Scene, messages: u64) -> anyhow::Result<Published> {
     say(&format!("publishing {messages} messages"));
     let load = Load {
-        bootstrap: scene.bootstrap().to_owned(),
+        bootstrap: scene.bootstrap().clone(),
         topic: scene.raw().to_owned(),
         messages,
         rate: None,

@@ -93,7 +93,7 @@ async fn measure(scene: &Scene, rate: u64, seconds: u64) -> anyhow::Result<Measu
     say(&format!("{rate} messages a second for {seconds} s"));
     scene.start_services()?;
     let load = |messages: u64, seed: u64| Load {
-        bootstrap: scene.bootstrap().to_owned(),
+        bootstrap: scene.bootstrap().clone(),
         topic: scene.raw().to_owned(),
         messages,
         rate: Some(rate),

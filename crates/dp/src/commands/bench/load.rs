@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use domain::Micros;
 use localstack::Stack;
+use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 
 use super::stage::check_interrupted;
@@ -28,7 +29,7 @@ const MADE_FOR_EACH: u64 = 3;
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Broker addresses.
-    pub bootstrap: String,
+    pub bootstrap: Brokers,
     /// Raw topic.
     pub topic: String,
     /// Messages.
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn the_simulation_holds_enough_messages_and_repeats_none() {
         let load = Load {
-            bootstrap: String::new(),
+            bootstrap: Brokers::plaintext(""),
             topic: String::new(),
             messages: 20_000,
             rate: None,

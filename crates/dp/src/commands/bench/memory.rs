@@ -80,7 +80,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
 
 fn watch(scene: &Scene, args: &Args) -> anyhow::Result<Vec<Row>> {
     let load = Load {
-        bootstrap: scene.bootstrap().to_owned(),
+        bootstrap: scene.bootstrap().clone(),
         topic: scene.raw().to_owned(),
         messages: args.rate * 60 * (args.minutes + 1),
         rate: Some(args.rate),

@@ -46,7 +46,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     };
     let scene = stage.scene(&plan).await?;
     let load = Load {
-        bootstrap: scene.bootstrap().to_owned(),
+        bootstrap: scene.bootstrap().clone(),
         topic: scene.raw().to_owned(),
         messages: args.rate * LOAD_SECONDS,
         rate: Some(args.rate),

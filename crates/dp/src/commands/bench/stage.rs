@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context as _, bail};
 use localstack::{Name, Server, Stack, StackError, default_dir};
 use service::Names;
+use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 
 use crate::cli::Place;
@@ -133,7 +134,7 @@ pub struct Scene {
 
 impl Scene {
     /// Addresses of Kafka.
-    pub fn bootstrap(&self) -> &str {
+    pub fn bootstrap(&self) -> &Brokers {
         &self.connection.settings.kafka_bootstrap
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use codec::Wire;
 use localstack::Stack;
+use stream::Brokers;
 use stream::Partition;
 use stream::kafka::reader::LogReader;
 
@@ -26,7 +27,7 @@ pub struct Ends {
 
 impl Ends {
     /// Looks up its partitions. A topic that has just been made may take a moment until every broker knows it.
-    pub fn new(bootstrap: &str, topic: &str) -> anyhow::Result<Ends> {
+    pub fn new(bootstrap: &Brokers, topic: &str) -> anyhow::Result<Ends> {
         let deadline = Instant::now() + KNOWN_WITHIN;
         loop {
             match Ends::of_known(bootstrap, topic) {
@@ -36,7 +37,7 @@ impl Ends {
         }
     }
 
-    fn of_known(bootstrap: &str, topic: &str) -> anyhow::Result<Ends> {
+    fn of_known(bootstrap: &Brokers, topic: &str) -> anyhow::Result<Ends> {
         let reader = LogReader::new(bootstrap)?;
         let ends = Ends {
             partitions: reader.partitions(topic)?,

@@ -55,10 +55,8 @@ pub struct Scrape(BTreeMap<String, Histogram>);
 impl Scrape {
     /// Asks every service for its `/metrics`.
     pub async fn of(stack: &Stack) -> anyhow::Result<Scrape> {
-        let client = reqwest::Client::builder()
-            .timeout(SCRAPE_TIMEOUT)
-            .build()
-            .context("make an HTTP client")?;
+        let client =
+            security::http_client(&security::Trust::default(), Some(SCRAPE_TIMEOUT)).context("make an HTTP client")?;
         let mut found = BTreeMap::new();
         for process in stack.status().context("look at the processes of the stack")? {
             if process.pid.is_none() || !matches!(process.name, Name::Service(..)) {

@@ -16,7 +16,13 @@ fn stage() -> Normalize {
 }
 
 fn stage_of(limits: WindowLimits, forgotten: Arc<AtomicU64>) -> Normalize {
-    Normalize::new(NormalizerConfig::default(), limits, 4, forgotten, Replays::new(""))
+    Normalize::new(
+        NormalizerConfig::default(),
+        limits,
+        4,
+        forgotten,
+        Replays::new(&stream::Brokers::plaintext("")),
+    )
 }
 
 fn raw(payload: &[u8], offset: i64) -> RawMessage<'_> {

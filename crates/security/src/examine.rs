@@ -1,0 +1,66 @@
+//! Why a server's certificate is not accepted, found out by a handshake of our own.
+//!
+//! Some client libraries say no more than "verify failed"; an operator has to know whether it has expired, comes from
+//! another authority, or is for another host.
+
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConnection, Error};
+
+use crate::Trust;
+
+/// What is wrong with the certificate of the server at `host:port`; `None` where it is accepted, or where the server does
+/// not speak TLS.
+pub fn examine_certificate(address: &str, trust: &Trust, within: Duration) -> Option<String> {
+    match handshake(address, trust, within)? {
+        Err(Error::InvalidCertificate(error)) => Some(meaning(&error, host(address)?)),
+        _ => None,
+    }
+}
+
+/// Whether the server at `host:port` answers a TLS handshake.
+pub fn speaks_tls(address: &str, within: Duration) -> bool {
+    let unknown = Trust::default();
+    matches!(
+        handshake(address, &unknown, within),
+        Some(Ok(()) | Err(Error::InvalidCertificate(_) | Error::AlertReceived(_)))
+    )
+}
+
+/// How a handshake ends; `None` where the server goes away or says nothing.
+fn handshake(address: &str, trust: &Trust, within: Duration) -> Option<Result<(), Error>> {
+    let host = host(address)?;
+    let name = ServerName::try_from(host.to_owned()).ok()?;
+    let mut client = ClientConnection::new(Arc::new(trust.client_config().ok()?), name).ok()?;
+    let mut stream = address
+        .to_socket_addrs()
+        .ok()?
+        .find_map(|address| TcpStream::connect_timeout(&address, within).ok())?;
+    stream.set_read_timeout(Some(within)).ok()?;
+    while client.is_handshaking() {
+        if let Err(error) = client.complete_io(&mut stream) {
+            return error.get_ref()?.downcast_ref::<Error>().cloned().map(Err);
+        }
+    }
+    Some(Ok(()))
+}
+
+fn host(address: &str) -> Option<&str> {
+    let (host, _) = address.rsplit_once(':')?;
+    Some(host.trim_start_matches('[').trim_end_matches(']'))
+}
+
+fn meaning(error: &CertificateError, host: &str) -> String {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+        CertificateError::UnknownIssuer => "it comes from an authority that is not accepted".to_owned(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("it is not for host name {host}")
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,144 @@
+//! Which authorities a TLS client accepts: those of the system, and a private one from `DATA_PROC_TLS_CA`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why TLS cannot be set up; the message names the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TrustError(String);
+
+/// The authorities that are accepted. Certificates and host names are always verified: there is no switch against it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    authority: Option<PathBuf>,
+}
+
+impl Trust {
+    /// The authorities of the system, and those in this PEM file.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no certificate.
+    pub fn with_authority(path: impl Into<PathBuf>) -> Result<Trust, TrustError> {
+        let path = path.into();
+        certificates(&path)?;
+        Ok(Trust { authority: Some(path) })
+    }
+
+    /// The PEM file of the private authority.
+    pub fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
+    }
+
+    /// Settings of a TLS client without a certificate of its own. Reads the files anew, so a client that is made later
+    /// uses a renewed authority.
+    ///
+    /// # Errors
+    /// The file of the private authority cannot be read or holds no certificate.
+    pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
+        let mut roots = RootCertStore::empty();
+        // An image without a certificate store has no system authorities: then only the private one counts.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = &self.authority {
+            for certificate in certificates(path)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| TrustError(format!("certificate in {}: {error}", path.display())))?;
+            }
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TrustError(format!("set up TLS: {error}")))?;
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// The same authorities as one PEM document, for a client that takes no settings of rustls.
+    ///
+    /// # Errors
+    /// As [`Trust::client_config`].
+    pub fn to_pem(&self) -> Result<String, TrustError> {
+        // What a TLS library cannot read it would refuse as a whole.
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs().certs;
+        let mut all: Vec<CertificateDer<'static>> = system
+            .into_iter()
+            .filter(|certificate| roots.add(certificate.clone()).is_ok())
+            .collect();
+        if let Some(path) = &self.authority {
+            all.extend(certificates(path)?);
+        }
+        let blocks: Vec<pem::Pem> = all
+            .iter()
+            .map(|one| pem::Pem::new("CERTIFICATE", one.as_ref()))
+            .collect();
+        Ok(pem::encode_many(&blocks))
+    }
+}
+
+/// Makes aws-lc-rs the cryptography of every TLS client of the process that is not told otherwise. A process calls it
+/// once, before it makes a client; later calls change nothing.
+pub fn install_provider() {
+    // Refused where one is installed already: that is this one.
+    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// An HTTP client that accepts these authorities and gives a request this long; `None` = without limit.
+///
+/// # Errors
+/// As [`Trust::client_config`].
+pub fn http_client(trust: &Trust, timeout: Option<Duration>) -> Result<reqwest::Client, TrustError> {
+    let builder = reqwest::Client::builder().use_preconfigured_tls(trust.client_config()?);
+    let builder = match timeout {
+        Some(timeout) => builder.timeout(timeout),
+        None => builder,
+    };
+    builder
+        .build()
+        .map_err(|error| TrustError(format!("set up an HTTP client: {error}")))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let wrong = |problem: String| TrustError(format!("certificate file {} {problem}", path.display()));
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    match certificates.is_empty() {
+        true => Err(wrong("holds no certificate in PEM form".to_owned())),
+        false => Ok(certificates),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use testkit::certificates::Authority;
+
+    use super::*;
+
+    #[test]
+    fn a_private_authority_is_read_and_a_wrong_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Authority::new("private")
+            .unwrap()
+            .write(folder.path(), "ca.pem")
+            .unwrap();
+        let trust = Trust::with_authority(&file).unwrap();
+        trust.client_config().unwrap();
+        http_client(&trust, Some(Duration::from_secs(1))).unwrap();
+        http_client(&Trust::default(), None).unwrap();
+        std::fs::write(&file, "no certificate").unwrap();
+        for error in [
+            Trust::with_authority(&file).expect_err("no certificate"),
+            Trust::with_authority(folder.path().join("none")).expect_err("missing"),
+            trust.client_config().expect_err("renewed with garbage"),
+        ] {
+            assert!(error.to_string().contains(&*folder.path().to_string_lossy()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Reads the `DATA_PROC_KAFKA_*` variables of the connection, and refuses those that contradict each other.
+
+use security::{Secret, Trust};
+use stream::Brokers;
+use stream::kafka::brokers::{ClientCertificate, Login, Mechanism, Protocol, Security};
+use stream::kafka::token::TokensFrom;
+
+use super::Reader;
+
+const PROTOCOL: &str = "DATA_PROC_KAFKA_SECURITY_PROTOCOL";
+const MECHANISM: &str = "DATA_PROC_KAFKA_SASL_MECHANISM";
+const USERNAME: &str = "DATA_PROC_KAFKA_SASL_USERNAME";
+const PASSWORD: &str = "DATA_PROC_KAFKA_SASL_PASSWORD";
+const TOKEN_URL: &str = "DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL";
+const CLIENT_ID: &str = "DATA_PROC_KAFKA_SASL_OAUTH_CLIENT_ID";
+const CLIENT_SECRET: &str = "DATA_PROC_KAFKA_SASL_OAUTH_CLIENT_SECRET";
+const SCOPE: &str = "DATA_PROC_KAFKA_SASL_OAUTH_SCOPE";
+const AUTHORITY: &str = "DATA_PROC_KAFKA_SSL_CA";
+const CERTIFICATE: &str = "DATA_PROC_KAFKA_SSL_CERTIFICATE";
+const KEY: &str = "DATA_PROC_KAFKA_SSL_KEY";
+const KEY_PASSWORD: &str = "DATA_PROC_KAFKA_SSL_KEY_PASSWORD";
+
+/// The brokers and how they are reached.
+pub(super) fn brokers(r: &mut Reader<'_>, trust: &Trust) -> Brokers {
+    let fallback = r.lookup("KAFKA_ADDR").unwrap_or_else(|| "localhost:9092".to_owned());
+    let addresses = r.text(
+        "DATA_PROC_KAFKA_BOOTSTRAP",
+        &fallback,
+        "Kafka brokers, host:port separated by commas (falls back to KAFKA_ADDR)",
+    );
+    let protocol = protocol(r);
+    let login = login(r, protocol);
+    let authority = r.file(
+        AUTHORITY,
+        "PEM file of the authority of the brokers' certificates; empty = DATA_PROC_TLS_CA, or those of the system",
+    );
+    let certificate = certificate(r);
+    if !protocol.uses_tls() {
+        for name in [AUTHORITY, CERTIFICATE, KEY] {
+            if r.is_set(name) {
+                r.problem(format!(
+                    "{name} is set, but {PROTOCOL} is {}: set {PROTOCOL} to SSL or SASL_SSL",
+                    protocol.name()
+                ));
+            }
+        }
+    }
+    let security = Security {
+        protocol,
+        login,
+        authority: authority.or_else(|| trust.authority().map(Into::into)),
+        certificate,
+        trust: trust.clone(),
+    };
+    Brokers::new(&addresses, security)
+}
+
+fn protocol(r: &mut Reader<'_>) -> Protocol {
+    let name = r.text(
+        PROTOCOL,
+        Protocol::default().name(),
+        "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers' listener",
+    );
+    let known = Protocol::ALL.into_iter().find(|known| known.name() == name);
+    known.unwrap_or_else(|| {
+        r.problem(format!(
+            "{PROTOCOL} must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, got '{name}'"
+        ));
+        Protocol::default()
+    })
+}
+
+/// The login; `None` where the protocol has none, or with a problem noted.
+fn login(r: &mut Reader<'_>, protocol: Protocol) -> Option<Login> {
+    let mechanism = mechanism(r, protocol);
+    let username = r.text(USERNAME, "", "user of PLAIN and SCRAM");
+    let password = r.secret(PASSWORD, "", "password of PLAIN and SCRAM");
+    let from = TokensFrom {
+        url: r.text(
+            TOKEN_URL,
+            "",
+            "token endpoint of OAUTHBEARER (client credentials grant)",
+        ),
+        client_id: r.text(CLIENT_ID, "", "client id of OAUTHBEARER"),
+        client_secret: r.secret(CLIENT_SECRET, "", "client secret of OAUTHBEARER"),
+        scope: r.text(SCOPE, "", "scope that OAUTHBEARER asks for; empty = none"),
+    };
+    let passwords = [(USERNAME, !username.is_empty()), (PASSWORD, !password.is_empty())];
+    let tokens = [
+        (TOKEN_URL, !from.url.is_empty()),
+        (CLIENT_ID, !from.client_id.is_empty()),
+        (CLIENT_SECRET, !from.client_secret.is_empty()),
+    ];
+    match mechanism {
+        None => {
+            // What is set without a mechanism would be ignored in silence.
+            for (name, _) in passwords.into_iter().chain(tokens).filter(|(_, is_set)| *is_set) {
+                unused(r, name, MECHANISM);
+            }
+            None
+        }
+        Some(Mechanism::OAuthBearer) => {
+            complete(r, Mechanism::OAuthBearer, &tokens, &passwords);
+            if !from.url.is_empty() && !from.url.starts_with("https://") && !from.url.starts_with("http://") {
+                r.problem(format!(
+                    "{TOKEN_URL} must begin with https:// or http://, got '{}'",
+                    from.url
+                ));
+            }
+            Some(Login::Token(from))
+        }
+        Some(mechanism) => {
+            complete(r, mechanism, &passwords, &tokens);
+            Some(password_login(mechanism, username, password))
+        }
+    }
+}
+
+fn password_login(mechanism: Mechanism, username: String, password: Secret) -> Login {
+    Login::Password {
+        mechanism,
+        username,
+        password,
+    }
+}
+
+fn mechanism(r: &mut Reader<'_>, protocol: Protocol) -> Option<Mechanism> {
+    let name = r.text(
+        MECHANISM,
+        "",
+        "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER, with a SASL protocol",
+    );
+    if name.is_empty() {
+        if protocol.uses_sasl() {
+            r.problem(format!(
+                "{MECHANISM} must be set where {PROTOCOL} is {}: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+                protocol.name()
+            ));
+        }
+        return None;
+    }
+    let known = Mechanism::ALL.into_iter().find(|known| known.name() == name);
+    if known.is_none() {
+        r.problem(format!(
+            "{MECHANISM} must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER, got '{name}'"
+        ));
+    } else if !protocol.uses_sasl() {
+        r.problem(format!(
+            "{MECHANISM} is set, but {PROTOCOL} is {}: set {PROTOCOL} to SASL_SSL",
+            protocol.name()
+        ));
+    }
+    known
+}
+
+/// Notes what a mechanism needs and is not set, and what is set and belongs to another one.
+fn complete(r: &mut Reader<'_>, mechanism: Mechanism, needed: &[(&str, bool)], others: &[(&str, bool)]) {
+    let mechanism = mechanism.name();
+    for (name, is_set) in needed {
+        if !is_set {
+            r.problem(format!("{name} must be set where {MECHANISM} is {mechanism}"));
+        }
+    }
+    for (name, is_set) in others {
+        if *is_set {
+            r.problem(format!(
+                "{name} is set, but {MECHANISM} is {mechanism}, which does not use it: unset it"
+            ));
+        }
+    }
+}
+
+fn unused(r: &mut Reader<'_>, name: &str, needed: &str) {
+    r.problem(format!("{name} is set, but {needed} is not: set both, or unset {name}"));
+}
+
+fn certificate(r: &mut Reader<'_>) -> Option<ClientCertificate> {
+    let certificate = r.file(
+        CERTIFICATE,
+        "PEM file of this client's certificate, for brokers that ask for one",
+    );
+    let key = r.file(KEY, "PEM file of the private key of the client's certificate");
+    let key_password = r.secret(KEY_PASSWORD, "", "password of an encrypted private key");
+    let key_password = (!key_password.is_empty()).then_some(key_password);
+    if key_password.is_some() && key.is_none() {
+        unused(r, KEY_PASSWORD, KEY);
+    }
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(ClientCertificate {
+            certificate,
+            key,
+            key_password,
+        }),
+        (Some(_), None) => {
+            unused(r, CERTIFICATE, KEY);
+            None
+        }
+        (None, Some(_)) => {
+            unused(r, KEY, CERTIFICATE);
+            None
+        }
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,225 @@
+//! What a server, a profile or a hand-made change can take from the writer: exact rows (INV-6).
+//!
+//! Role: looks at a table before it is written, and each minute while it is. Whatever would make an answer "stored" untrue,
+//! or a row another one than was read, is refused by name.
+//! Invariant: what a migration of ours adds or widens is accepted, so that an older build goes on beside a newer one.
+//! Failure: `write_refused` with what was found, where, and what to do; a server that does not answer is its own error.
+
+mod types;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::{ClickHouse, Layout, literal};
+use crate::{Store, StoreError};
+
+const OPERATION: &str = "check the table";
+/// How often a table that is written is looked at.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The newest look at a table. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Promise {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    seen: Option<Instant>,
+    /// Servers that have answered at this address, by their id.
+    servers: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    engine: String,
+    engine_full: String,
+}
+
+#[derive(Deserialize)]
+struct Column {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    default_kind: String,
+}
+
+#[derive(Deserialize)]
+struct Setting {
+    name: String,
+    value: String,
+    changed: u8,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    /// Its UUID, which it keeps; its address where it has none.
+    id: String,
+    host: String,
+}
+
+impl Promise {
+    /// Looks at the table where the last good look is a minute old.
+    pub(super) async fn check(&self, clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Result<(), StoreError> {
+        let is_fresh = |seen: Instant| seen.elapsed() < INTERVAL;
+        if self.kept().seen.is_some_and(is_fresh) {
+            return Ok(());
+        }
+        settings(clickhouse).await?;
+        let found = find(clickhouse, table).await?;
+        engine(&found, table)?;
+        columns(clickhouse, layout, table).await?;
+        self.servers(clickhouse, &found, table).await?;
+        self.kept().seen = Some(Instant::now());
+        Ok(())
+    }
+
+    /// A plain table lives on one server; behind an address of several, each would hold some of the rows.
+    async fn servers(&self, clickhouse: &ClickHouse, found: &Table, table: &str) -> Result<(), StoreError> {
+        if found.engine.starts_with("Replicated") || found.engine.starts_with("Shared") {
+            return Ok(());
+        }
+        // Questions that are under way together have connections of their own, which a balancer spreads.
+        let sql = "SELECT concat(hostName(), ':', toString(tcpPort())) AS host, \
+                   if(serverUUID() = toUUID('00000000-0000-0000-0000-000000000000'), host, toString(serverUUID())) AS id \
+                   FROM numbers(1) WHERE sleep(0.01) = 0";
+        let ask = || clickhouse.rows::<Server>(OPERATION, sql);
+        let (a, b, c, d) = tokio::try_join!(ask(), ask(), ask(), ask())?;
+        let mut kept = self.kept();
+        let answers = [a, b, c, d].into_iter().flatten();
+        kept.servers.extend(answers.map(|server| (server.id, server.host)));
+        if kept.servers.len() < 2 {
+            return Ok(());
+        }
+        let hosts: Vec<&str> = kept.servers.values().map(String::as_str).collect();
+        Err(refused(format!(
+            "{} servers answer at DATA_PROC_CLICKHOUSE_URL ({}), and table {}.{table} has the engine {}, which is not \
+             replicated: rows would be spread over them. Name one server in DATA_PROC_CLICKHOUSE_URL, or make the tables \
+             replicated",
+            kept.servers.len(),
+            hosts.join(", "),
+            clickhouse.database(),
+            found.engine
+        )))
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        // Plain data: a thread that panicked while it held the lock left it whole.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(message: String) -> StoreError {
+    StoreError::fatal(Store::ClickHouse, OPERATION, "write_refused", message)
+}
+
+/// Settings of the user's profile, and of the server for all tables. What a profile merely sets, the insert's own
+/// settings beat ([`super::fenced`]), unless the profile forbids that.
+async fn settings(clickhouse: &ClickHouse) -> Result<(), StoreError> {
+    const PROFILE: &str = "the profile of the user in DATA_PROC_CLICKHOUSE_USER";
+    let profile = "SELECT name, value, toUInt8(changed) AS changed FROM system.settings \
+                   WHERE name IN ('async_insert', 'wait_for_async_insert')";
+    // Refused by the server (`write_refused`) where the profile does not let the insert choose.
+    let chosen = "SELECT name, value, toUInt8(1) AS changed FROM system.settings WHERE name = 'async_insert' \
+                  SETTINGS async_insert = 0";
+    let tables =
+        "SELECT name, value, toUInt8(changed) AS changed FROM system.merge_tree_settings WHERE name = 'async_insert'";
+    for (source, sql) in [
+        (PROFILE, profile),
+        (PROFILE, chosen),
+        ("the merge_tree section of the server", tables),
+    ] {
+        let found: Vec<Setting> = clickhouse.rows(OPERATION, sql).await?;
+        for Setting { name, value, changed } in found {
+            let is_on = matches!(value.as_str(), "1" | "true");
+            let wanted = name != "async_insert";
+            // Asynchronous inserts are the default of newer servers, which an insert may still turn down.
+            if is_on != wanted && (wanted || changed == 1) {
+                return Err(refused(format!(
+                    "{name} = {value} in {source}: an insert would be answered before its rows are stored. Set {name} = {} \
+                     there",
+                    u8::from(wanted)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn find(clickhouse: &ClickHouse, table: &str) -> Result<Table, StoreError> {
+    let database = clickhouse.database();
+    let sql = format!(
+        "SELECT engine, engine_full FROM system.tables WHERE database = {} AND name = {}",
+        literal(database),
+        literal(table)
+    );
+    let found: Vec<Table> = clickhouse.rows(OPERATION, &sql).await?;
+    found.into_iter().next().ok_or_else(|| {
+        let message = format!("table {database}.{table} does not exist, or the user may not see it");
+        StoreError::fatal(Store::ClickHouse, OPERATION, "schema_missing", message)
+    })
+}
+
+fn engine(found: &Table, table: &str) -> Result<(), StoreError> {
+    if !found.engine.ends_with("MergeTree") {
+        return Err(refused(format!(
+            "table {table} has the engine {}, which does not store an insert whole or not at all: name the table with its \
+             own MergeTree engine",
+            found.engine
+        )));
+    }
+    let settings = found
+        .engine_full
+        .rsplit_once(" SETTINGS ")
+        .map_or("", |(_, settings)| settings);
+    let is_async = |setting: &str| {
+        let value = setting.trim().strip_prefix("async_insert")?.trim().strip_prefix('=')?;
+        Some(matches!(value.trim(), "1" | "true"))
+    };
+    match settings.split(',').find_map(is_async) {
+        Some(true) => Err(refused(format!(
+            "table {table} has the setting async_insert = 1, which beats that of the insert: an insert would be answered \
+             before its rows are stored. Run ALTER TABLE {table} RESET SETTING async_insert"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn columns(clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Result<(), StoreError> {
+    let sql = format!(
+        "SELECT name, type, default_kind FROM system.columns WHERE database = {} AND table = {}",
+        literal(clickhouse.database()),
+        literal(table)
+    );
+    let found: Vec<Column> = clickhouse.rows(OPERATION, &sql).await?;
+    let found: BTreeMap<&str, &Column> = found.iter().map(|column| (column.name.as_str(), column)).collect();
+    for (name, kind) in layout.columns.iter().copied().flatten() {
+        let kind = kind.replace("\\'", "'");
+        match found.get(name) {
+            None => {
+                return Err(refused(format!(
+                    "column {name} of table {table} is missing: run ALTER TABLE {table} ADD COLUMN {name} {kind}"
+                )));
+            }
+            Some(column) if !matches!(column.default_kind.as_str(), "" | "DEFAULT") => {
+                return Err(refused(format!(
+                    "column {name} of table {table} is {}, so that it takes no values: run ALTER TABLE {table} MODIFY COLUMN \
+                     {name} {kind}",
+                    column.default_kind
+                )));
+            }
+            Some(column) if !types::holds(&column.kind, &kind) => {
+                return Err(refused(format!(
+                    "column {name} of table {table} has the type {}, which does not hold every {kind}: run ALTER TABLE {table} \
+                     MODIFY COLUMN {name} {kind}",
+                    column.kind
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

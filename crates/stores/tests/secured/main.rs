@@ -1,0 +1,52 @@
+//! The clients against real servers that take only what is secured: TLS, users with the rights of docs/security.md, a
+//! transaction pooler, a cluster; and each wrong thing, which is one error that names it and the setting.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod clickhouse;
+mod documented;
+mod postgres;
+mod redis;
+
+use std::path::PathBuf;
+
+use domain::Classified as _;
+use domain::ErrorClass;
+use security::Trust;
+use stores::StoreError;
+use tempfile::TempDir;
+use testkit::certificates::Authority;
+
+/// An authority, and what a client is told of it.
+struct Private {
+    authority: Authority,
+    trust: Trust,
+    _folder: TempDir,
+}
+
+fn private() -> Private {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("private").unwrap();
+    let file: PathBuf = authority.write(folder.path(), "ca.pem").unwrap();
+    Private {
+        authority,
+        trust: Trust::with_authority(file).unwrap(),
+        _folder: folder,
+    }
+}
+
+/// The error is fatal, has this code, and names these words.
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(result: Result<T, StoreError>, code: &str, words: &[&str]) {
+    let error = result.expect_err("refused");
+    let shown = error.to_string();
+    assert_eq!((error.class(), error.code()), (ErrorClass::Fatal, code), "{shown}");
+    for word in words {
+        assert!(shown.contains(word), "'{word}' is missing: {shown}");
+    }
+    for secret in ["app-secret", "wrong-secret"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Makes every client of the client library, logs it in, and keeps its login fresh.
+//!
+//! Role: the only calls of `create` in the project. A token is given to the client before its first question, so no call
+//! waits for a callback that nobody polls; a password in a file is read again, and given to the client when it has changed.
+//! Invariant: what changes without a new client is the password and the token. A renewed certificate is used by the next
+//! client that is made, at the latest after a restart.
+//! Failure: settings that the library refuses and a token that is not granted are fatal for the first client; later the
+//! old password or token stays in use.
+//!
+//! The client crate has no call for either, so this file talks to librdkafka itself.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::AdminClient;
+use rdkafka::bindings as sys;
+use rdkafka::client::Client;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+
+use super::brokers::{Brokers, Login};
+use super::probe::Probe;
+use super::settings::{self, Compression};
+use super::trouble::Watch;
+use super::{classify, token};
+use crate::StreamError;
+
+/// How long the question before an administrator's calls may take.
+const ACCESS_WITHIN: Duration = Duration::from_secs(10);
+/// How often a client looks for another password or token.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A consumer of these settings.
+pub(super) fn consumer<C: ConsumerContext>(
+    brokers: &Brokers,
+    config: &ClientConfig,
+    context: C,
+) -> Result<(BaseConsumer<C>, Renewal), StreamError> {
+    let consumer: BaseConsumer<C> = config
+        .create_with_context(context)
+        .map_err(|e| classify("create consumer", &e))?;
+    let renewal = Renewal::begin(brokers, consumer.client())?;
+    Ok((consumer, renewal))
+}
+
+/// A producer of these settings.
+pub(super) fn producer<C: ProducerContext>(
+    brokers: &Brokers,
+    config: &ClientConfig,
+    context: C,
+) -> Result<(BaseProducer<C>, Renewal), StreamError> {
+    let producer: BaseProducer<C> = config
+        .create_with_context(context)
+        .map_err(|e| classify("create producer", &e))?;
+    let renewal = Renewal::begin(brokers, producer.client())?;
+    Ok((producer, renewal))
+}
+
+/// A client for questions and changes, which lives for a few calls.
+///
+/// It never serves callbacks, so it would wait for a refused login until its time is over: that is asked before.
+pub(super) async fn admin(brokers: &Brokers) -> Result<AdminClient<Watch>, StreamError> {
+    let asked = brokers.clone();
+    tokio::task::spawn_blocking(move || Probe::new(&asked)?.check_access(ACCESS_WITHIN))
+        .await
+        .map_err(|e| StreamError::transient("kafka_unavailable", format!("ask for access: {e}")))??;
+    let admin: AdminClient<Watch> = settings::producer(brokers, "dp-admin", Compression::None)
+        .create_with_context(brokers.watch())
+        .map_err(|e| classify("create admin client", &e))?;
+    Renewal::begin(brokers, admin.inner())?;
+    Ok(admin)
+}
+
+/// Keeps the login of one client fresh.
+pub(super) struct Renewal {
+    brokers: Brokers,
+    /// Nothing changes while the process runs.
+    is_idle: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    next_look: Instant,
+    given: Option<String>,
+}
+
+impl Renewal {
+    fn begin<C: ClientContext>(brokers: &Brokers, client: &Client<C>) -> Result<Renewal, StreamError> {
+        let (given, is_idle) = match &brokers.security().login {
+            Some(Login::Password { password, .. }) => (Some(password.expose()), !password.is_in_file()),
+            Some(Login::Token(_)) => match brokers.tokens() {
+                Some(tokens) => {
+                    let token = tokens.wait()?;
+                    give_token(client, &token).map_err(|why| StreamError::fatal("kafka_token_refused", why))?;
+                    (Some(token.value), false)
+                }
+                None => (None, true),
+            },
+            None => (None, true),
+        };
+        Ok(Renewal {
+            brokers: brokers.clone(),
+            is_idle,
+            state: Mutex::new(State {
+                next_look: Instant::now() + LOOK_EVERY,
+                given,
+            }),
+        })
+    }
+
+    /// Gives the client another password or token where there is one. To be called once a round, or before a question.
+    pub(super) fn renew<C: ClientContext>(&self, client: &Client<C>) {
+        if self.is_idle {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now < state.next_look {
+            return;
+        }
+        state.next_look = now + LOOK_EVERY;
+        let given = match &self.brokers.security().login {
+            Some(Login::Password { username, password, .. }) => {
+                let password = password.expose();
+                if state.given.as_ref() == Some(&password) {
+                    return;
+                }
+                give_password(client, username, &password).map(|()| password)
+            }
+            _ => match self.brokers.tokens().and_then(|tokens| tokens.current()) {
+                Some(token) if state.given.as_ref() != Some(&token.value) => {
+                    give_token(client, &token).map(|()| token.value)
+                }
+                _ => return,
+            },
+        };
+        match given {
+            Ok(given) => {
+                state.given = Some(given);
+                tracing::debug!("kafka client has a new password or token");
+            }
+            Err(error) => tracing::warn!(
+                error,
+                "kafka client does not take the new password or token; it is tried again"
+            ),
+        }
+    }
+}
+
+fn give_password<C: ClientContext>(client: &Client<C>, username: &str, password: &str) -> Result<(), String> {
+    let zero = |_| "user name or password holds a zero byte".to_owned();
+    let (username, password) = (
+        CString::new(username).map_err(zero)?,
+        CString::new(password).map_err(zero)?,
+    );
+    // SAFETY: the client is alive and copies both strings; an error is destroyed here after it is copied.
+    unsafe {
+        let error = sys::rd_kafka_sasl_set_credentials(client.native_ptr(), username.as_ptr(), password.as_ptr());
+        if error.is_null() {
+            return Ok(());
+        }
+        let why = CStr::from_ptr(sys::rd_kafka_error_string(error))
+            .to_string_lossy()
+            .into_owned();
+        sys::rd_kafka_error_destroy(error);
+        Err(why)
+    }
+}
+
+fn give_token<C: ClientContext>(client: &Client<C>, token: &token::Token) -> Result<(), String> {
+    let zero = |_| "the token or the client id holds a zero byte".to_owned();
+    let (value, principal) = (
+        CString::new(token.value.as_str()).map_err(zero)?,
+        CString::new(token.principal.as_str()).map_err(zero)?,
+    );
+    let mut why = [0; 512];
+    // SAFETY: the client is alive and copies both strings; `why` is as long as it is said to be.
+    unsafe {
+        let code = sys::rd_kafka_oauthbearer_set_token(
+            client.native_ptr(),
+            value.as_ptr(),
+            token.ends_at_ms,
+            principal.as_ptr(),
+            ptr::null_mut(),
+            0,
+            why.as_mut_ptr(),
+            why.len(),
+        );
+        match code {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            _ => Err(CStr::from_ptr(why.as_ptr()).to_string_lossy().into_owned()),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Access tokens for OAUTHBEARER: the client credentials grant (RFC 6749, 4.4) with one endpoint.
+//!
+//! Role: one background thread per process gets a token and renews it after four fifths of its life; every client of the
+//! process uses the same token. The thread starts with the first client, so that a process which logs in otherwise has
+//! none, and ends with the last owner.
+//! Failure: the error of the last attempt is kept for whoever waits for a token; attempts go on with a growing pause, and
+//! the old token stays in use until it ends.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use security::{Secret, Trust, http_client};
+use serde::Deserialize;
+
+use crate::StreamError;
+
+/// One request to the endpoint.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// How long the first client waits for the first token.
+const FIRST_TOKEN_WITHIN: Duration = Duration::from_secs(15);
+/// Life of a token whose answer does not say it.
+const DEFAULT_LIFE_SECONDS: u64 = 300;
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Bytes of an answer that an error shows.
+const SHOWN: usize = 300;
+
+/// Where tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokensFrom {
+    /// The token endpoint.
+    pub url: String,
+    /// Client id; also the principal's name towards the client library.
+    pub client_id: String,
+    /// Client secret.
+    pub client_secret: Secret,
+    /// Scope; empty = none is asked for.
+    pub scope: String,
+}
+
+/// An access token.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(super) value: String,
+    pub(super) principal: String,
+    /// End of its life, milliseconds since the epoch.
+    pub(super) ends_at_ms: i64,
+}
+
+#[derive(Default)]
+struct Held {
+    token: Option<Token>,
+    problem: Option<String>,
+    has_thread: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The token of a process.
+pub(crate) struct Tokens {
+    from: TokensFrom,
+    trust: Trust,
+    shared: Arc<Shared>,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: Option<u64>,
+}
+
+impl Tokens {
+    pub(super) fn new(from: TokensFrom, trust: Trust) -> Tokens {
+        Tokens {
+            from,
+            trust,
+            shared: Arc::default(),
+        }
+    }
+
+    /// The token in use; waits for the first one.
+    ///
+    /// # Errors
+    /// `kafka_token_refused`: the endpoint grants none. Fatal before there was ever a token.
+    pub(super) fn wait(&self) -> Result<Token, StreamError> {
+        self.start_thread();
+        let deadline = Instant::now() + FIRST_TOKEN_WITHIN;
+        let mut held = self.shared.held();
+        loop {
+            if let Some(token) = &held.token {
+                return Ok(token.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(problem) = &held.problem {
+                return Err(StreamError::fatal("kafka_token_refused", problem.clone()));
+            }
+            if left.is_zero() {
+                let problem = format!(
+                    "token endpoint {} did not answer within {} s: check DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL",
+                    self.from.url,
+                    FIRST_TOKEN_WITHIN.as_secs()
+                );
+                return Err(StreamError::fatal("kafka_token_refused", problem));
+            }
+            held = self
+                .shared
+                .changed
+                .wait_timeout(held, left)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |(held, _)| held);
+        }
+    }
+
+    /// The token in use, without waiting.
+    pub(super) fn current(&self) -> Option<Token> {
+        self.shared.held().token.clone()
+    }
+
+    fn start_thread(&self) {
+        let mut held = self.shared.held();
+        if held.has_thread {
+            return;
+        }
+        let (from, trust, shared) = (self.from.clone(), self.trust.clone(), Arc::downgrade(&self.shared));
+        let renew = move || {
+            let mut pause = SHORTEST_PAUSE;
+            while let Some(shared) = shared.upgrade() {
+                let granted = get(&from, &trust);
+                let wait = keep(&shared, granted, &mut pause);
+                // While this thread sleeps, the owners may go.
+                drop(shared);
+                std::thread::sleep(wait);
+            }
+        };
+        match std::thread::Builder::new().name("kafka-token".to_owned()).spawn(renew) {
+            Ok(_) => held.has_thread = true,
+            Err(error) => held.problem = Some(format!("start the thread that gets tokens: {error}")),
+        }
+    }
+}
+
+/// Keeps the answer for the clients; answers how long to wait for the next attempt.
+fn keep(shared: &Shared, granted: Result<(Token, Duration), String>, pause: &mut Duration) -> Duration {
+    let mut held = shared.held();
+    let wait = match granted {
+        Ok((token, life)) => {
+            (held.token, held.problem) = (Some(token), None);
+            *pause = SHORTEST_PAUSE;
+            (life * 4 / 5).max(SHORTEST_PAUSE)
+        }
+        Err(problem) => {
+            tracing::warn!(
+                error = problem,
+                wait_ms = pause.as_millis() as u64,
+                "no new token for kafka; the old one stays in use until it ends"
+            );
+            held.problem = Some(problem);
+            let wait = *pause;
+            *pause = (*pause * 2).min(LONGEST_PAUSE);
+            wait
+        }
+    };
+    drop(held);
+    shared.changed.notify_all();
+    wait
+}
+
+fn get(from: &TokensFrom, trust: &Trust) -> Result<(Token, Duration), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("start the async runtime: {error}"))?;
+    runtime.block_on(ask(from, trust))
+}
+
+async fn ask(from: &TokensFrom, trust: &Trust) -> Result<(Token, Duration), String> {
+    let url = &from.url;
+    let client = http_client(trust, Some(REQUEST_WITHIN)).map_err(|error| error.to_string())?;
+    let mut form = vec![("grant_type", "client_credentials")];
+    if !from.scope.is_empty() {
+        form.push(("scope", &from.scope));
+    }
+    let request = client
+        .post(url)
+        .basic_auth(&from.client_id, Some(from.client_secret.expose()))
+        .form(&form);
+    let response = request.send().await.map_err(|error| {
+        format!(
+            "token endpoint {url} cannot be reached: {}; check DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL, and DATA_PROC_TLS_CA \
+             where a private authority signed its certificate",
+            causes(&error.without_url())
+        )
+    })?;
+    let status = response.status();
+    let body = response
+        .text()
+        .await
+        .map_err(|error| format!("token endpoint {url}: {}", error.without_url()))?;
+    if !status.is_success() {
+        return Err(format!(
+            "token endpoint {url} grants no token, status {status}: {}; check DATA_PROC_KAFKA_SASL_OAUTH_CLIENT_ID, \
+             DATA_PROC_KAFKA_SASL_OAUTH_CLIENT_SECRET and DATA_PROC_KAFKA_SASL_OAUTH_SCOPE",
+            shown(&body)
+        ));
+    }
+    // The body is not shown: it may hold a token.
+    let granted: Granted = serde_json::from_str(&body).map_err(|_| {
+        format!(
+            "token endpoint {url} answers no access_token; check DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL, which must be the \
+             token endpoint itself"
+        )
+    })?;
+    let life = Duration::from_secs(granted.expires_in.unwrap_or(DEFAULT_LIFE_SECONDS).clamp(1, 86_400));
+    let ends = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + life;
+    let token = Token {
+        value: granted.access_token,
+        principal: from.client_id.clone(),
+        ends_at_ms: i64::try_from(ends.as_millis()).unwrap_or(i64::MAX),
+    };
+    Ok((token, life))
+}
+
+/// An error with what is behind it: "error sending request" alone says nothing of a certificate.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        said = format!("{said}: {inner}");
+        cause = inner.source();
+    }
+    said
+}
+
+fn shown(body: &str) -> String {
+    let body: String = body.chars().take(SHOWN).collect();
+    body.escape_debug().to_string()
+}

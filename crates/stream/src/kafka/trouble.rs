@@ -1,0 +1,505 @@
+//! What a connection to Kafka lacks, when only an operator can correct it: one table from the client library's words to
+//! a code, a sentence and the setting to change.
+//!
+//! Role: the library retries a refused login or certificate for ever, and says so only in callbacks. [`Watch`] is the
+//! context of every client; it sorts what it hears with [`sort`], keeps the newest in [`Troubles`], and logs one line a
+//! minute. The start check and health ask [`Troubles`].
+//! Failure: words that the table does not know are logged as they come.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::brokers::{Login, Protocol, Security};
+
+/// The same trouble is logged again after this long.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// Older than this, a trouble says nothing of a call that fails now: connections are tried at least once a second.
+const RECENT: Duration = Duration::from_secs(15);
+
+/// Code of a broker's certificate that is not accepted.
+pub(super) const SERVER_CERTIFICATE: &str = "kafka_certificate_refused";
+
+/// Something that only an operator can correct.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One of a closed set.
+    pub code: &'static str,
+    /// What is wrong and which setting to change.
+    pub message: String,
+    /// Whether nothing else explains it. A connection that closes during the handshake may also be a broker that ends.
+    pub is_certain: bool,
+}
+
+/// What the library's words mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mechanism,
+    ServerCertificate,
+    ClientCertificate,
+    PlaintextListener,
+    TlsListener,
+    SaslListener,
+    LoginRefused,
+}
+
+/// Our own finding: the library keeps silent about a connection that is closed at once.
+const ANSWERS_TLS: &str = "the listener answers a TLS handshake";
+
+/// Words in the order in which they are looked for; the first that is found counts.
+const TABLE: &[(&str, Kind)] = &[
+    ("mechanism handshake failed", Kind::Mechanism),
+    ("certificate verify failed", Kind::ServerCertificate),
+    ("broker certificate could not be verified", Kind::ServerCertificate),
+    ("client SSL authentication might be required", Kind::ClientCertificate),
+    ("alert certificate required", Kind::ClientCertificate),
+    ("alert bad certificate", Kind::ClientCertificate),
+    ("alert certificate unknown", Kind::ClientCertificate),
+    ("alert certificate expired", Kind::ClientCertificate),
+    ("alert unknown ca", Kind::ClientCertificate),
+    ("alert handshake failure", Kind::ClientCertificate),
+    ("wrong version number", Kind::PlaintextListener),
+    ("packet length too long", Kind::PlaintextListener),
+    ("connecting to a PLAINTEXT broker listener", Kind::PlaintextListener),
+    ("connecting to a SSL listener", Kind::TlsListener),
+    (ANSWERS_TLS, Kind::TlsListener),
+    ("might require SASL authentication", Kind::SaslListener),
+    ("Authentication failed", Kind::LoginRefused),
+    ("authentication error", Kind::LoginRefused),
+    ("invalid credentials", Kind::LoginRefused),
+    ("OAUTHBEARER", Kind::LoginRefused),
+];
+
+/// The settings that sentences name, without anything secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    protocol: Protocol,
+    /// Mechanism and user, where the client logs in.
+    login: Option<(&'static str, String)>,
+    has_certificate: bool,
+    authority: Option<String>,
+}
+
+impl Facts {
+    fn of(security: &Security) -> Facts {
+        let user = |login: &Login| match login {
+            Login::Password { username, .. } => username.clone(),
+            Login::Token(from) => from.client_id.clone(),
+        };
+        let login = security.login.as_ref();
+        Facts {
+            protocol: security.protocol,
+            login: login.map(|login| (login.mechanism().name(), user(login))),
+            has_certificate: security.certificate.is_some(),
+            authority: security.authority.as_ref().map(|path| path.display().to_string()),
+        }
+    }
+}
+
+/// What a reason of the library means; `None` where it tells of something that passes by itself.
+fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
+    let listed = TABLE
+        .iter()
+        .find(|(words, _)| reason.contains(words))
+        .map(|(_, kind)| *kind);
+    let kind = match (listed, code) {
+        (Some(kind), _) => kind,
+        (None, Some(Code::Authentication | Code::SaslAuthenticationFailed)) => Kind::LoginRefused,
+        (None, _) => return None,
+    };
+    let protocol = facts.protocol.name();
+    let (mechanism, user) = facts
+        .login
+        .as_ref()
+        .map_or(("", ""), |(mechanism, user)| (*mechanism, user.as_str()));
+    let (code, message) = match kind {
+        Kind::Mechanism => (
+            "kafka_mechanism_refused",
+            format!(
+                "the broker does not offer SASL mechanism {mechanism}: set DATA_PROC_KAFKA_SASL_MECHANISM to one that it \
+                 offers, or enable this one on the listener"
+            ),
+        ),
+        Kind::ServerCertificate => (
+            SERVER_CERTIFICATE,
+            match &facts.authority {
+                Some(path) => format!(
+                    "the broker's certificate is not accepted (authorities: {path}): it is expired, of another authority, \
+                     or for another host name; check DATA_PROC_KAFKA_SSL_CA and the host names in \
+                     DATA_PROC_KAFKA_BOOTSTRAP"
+                ),
+                None => "the broker's certificate is not accepted by the authorities of this system: it is expired, of a \
+                         private authority, or for another host name; set DATA_PROC_KAFKA_SSL_CA to the authority's PEM \
+                         file, and check the host names in DATA_PROC_KAFKA_BOOTSTRAP"
+                    .to_owned(),
+            },
+        ),
+        Kind::ClientCertificate if facts.has_certificate => (
+            "kafka_client_certificate_refused",
+            "the broker refuses this client's certificate: it is expired, or of an authority that the broker does not \
+             accept; replace the files of DATA_PROC_KAFKA_SSL_CERTIFICATE and DATA_PROC_KAFKA_SSL_KEY"
+                .to_owned(),
+        ),
+        Kind::ClientCertificate => (
+            "kafka_client_certificate_missing",
+            "the broker asks for a client certificate and there is none: set DATA_PROC_KAFKA_SSL_CERTIFICATE and \
+             DATA_PROC_KAFKA_SSL_KEY"
+                .to_owned(),
+        ),
+        Kind::PlaintextListener => (
+            "kafka_listener_is_plaintext",
+            format!(
+                "the listener does not speak TLS, the client does (DATA_PROC_KAFKA_SECURITY_PROTOCOL={protocol}): use the \
+                 port of a TLS listener in DATA_PROC_KAFKA_BOOTSTRAP"
+            ),
+        ),
+        Kind::TlsListener => (
+            "kafka_listener_is_tls",
+            format!(
+                "the listener speaks TLS and the client does not: set DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to \
+                 SSL or SASL_SSL"
+            ),
+        ),
+        Kind::SaslListener => (
+            "kafka_listener_wants_login",
+            format!(
+                "the listener closes the connection, probably since it asks for a login: set \
+                 DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to SASL_SSL, and DATA_PROC_KAFKA_SASL_MECHANISM"
+            ),
+        ),
+        Kind::LoginRefused if mechanism == "OAUTHBEARER" => (
+            "kafka_login_refused",
+            format!(
+                "the broker refuses the token of client {user}: check DATA_PROC_KAFKA_SASL_OAUTH_SCOPE, and that the broker \
+                 trusts the issuer at DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL"
+            ),
+        ),
+        Kind::LoginRefused => (
+            "kafka_login_refused",
+            format!(
+                "the broker refuses user '{user}' with {mechanism}: check DATA_PROC_KAFKA_SASL_USERNAME, \
+                 DATA_PROC_KAFKA_SASL_PASSWORD (or its _FILE) and DATA_PROC_KAFKA_SASL_MECHANISM"
+            ),
+        ),
+    };
+    let closes = ["connecting to a", "might require SASL"];
+    Some(Trouble {
+        code,
+        message: format!("{message} ({})", shown(reason)),
+        is_certain: !closes.iter().any(|words| reason.contains(words)),
+    })
+}
+
+/// The library's own words, without the thread's name, advice for its own settings, and timing.
+fn shown(reason: &str) -> &str {
+    let begin = match reason.starts_with("[thrd:") {
+        true => reason.find("]: ").map_or(0, |at| at + 3),
+        false => 0,
+    };
+    let reason = reason.get(begin..).unwrap_or(reason);
+    let advice = [
+        " (after ",
+        ": broker certificate could not be",
+        ": requesting ApiVersion",
+        ": connecting to a",
+    ];
+    let end = advice.iter().filter_map(|words| reason.find(words)).min();
+    reason.get(..end.unwrap_or(reason.len())).unwrap_or(reason)
+}
+
+/// What an operator must grant where the broker refuses with this code; `None` where it is no missing right.
+pub(crate) fn missing_right(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::TopicAuthorizationFailed => {
+            "the user lacks a right on the topic: grant Read or Write, with Describe, on it"
+        }
+        Code::GroupAuthorizationFailed => "the user lacks a right on the consumer group: grant Read on it",
+        Code::ClusterAuthorizationFailed => {
+            "the user lacks a right on the cluster: grant IdempotentWrite to a service, Create, Alter and AlterConfigs to \
+             whoever runs `dp topics create`"
+        }
+        Code::TransactionalIdAuthorizationFailed => "the user lacks a right on the transactional id: grant Write on it",
+        _ => return None,
+    })
+}
+
+/// The code of a missing right in what the library says of a producer that it has given up.
+pub(super) fn right_in(reason: &str) -> Option<Code> {
+    let words = [
+        ("Topic authorization failed", Code::TopicAuthorizationFailed),
+        ("Cluster authorization failed", Code::ClusterAuthorizationFailed),
+        (
+            "Transactional Id authorization failed",
+            Code::TransactionalIdAuthorizationFailed,
+        ),
+    ];
+    words
+        .iter()
+        .find(|(words, _)| reason.contains(words))
+        .map(|(_, code)| *code)
+}
+
+/// What clients of some brokers noticed.
+pub struct Troubles {
+    facts: Facts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    looked_for_tls: Option<Instant>,
+    newest: Option<(Instant, Trouble)>,
+    logged: BTreeMap<&'static str, Instant>,
+}
+
+impl Troubles {
+    pub(super) fn new(security: &Security) -> Troubles {
+        Troubles {
+            facts: Facts::of(security),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes in what the library says; whether it was something for an operator.
+    fn note(&self, code: Option<Code>, reason: &str) -> bool {
+        let Some(trouble) = sort(code, reason, &self.facts) else {
+            return false;
+        };
+        let now = Instant::now();
+        let mut state = self.state();
+        let is_due = state
+            .logged
+            .get(trouble.code)
+            .is_none_or(|at| now.duration_since(*at) >= LOG_EVERY);
+        if is_due {
+            state.logged.insert(trouble.code, now);
+            tracing::warn!(
+                code = trouble.code,
+                error = trouble.message,
+                "kafka refuses this client"
+            );
+        }
+        // What is certain is not hidden by a guess that follows from it.
+        let hides = state
+            .newest
+            .as_ref()
+            .is_some_and(|(at, newest)| newest.is_certain && !trouble.is_certain && now.duration_since(*at) < RECENT);
+        if !hides {
+            state.newest = Some((now, trouble));
+        }
+        true
+    }
+
+    /// Whether it is time to look for TLS again: a broker notes each look as a broken request.
+    pub(super) fn may_look_for_tls(&self) -> bool {
+        let mut state = self.state();
+        let is_due = state.looked_for_tls.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+        if is_due {
+            state.looked_for_tls = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Takes in that the listener speaks TLS, which a client without TLS found out by a look of its own.
+    pub(super) fn note_tls(&self) {
+        self.note(None, ANSWERS_TLS);
+    }
+
+    /// What was noticed within the last seconds.
+    pub fn recent(&self) -> Option<Trouble> {
+        let state = self.state();
+        let (at, trouble) = state.newest.as_ref()?;
+        (at.elapsed() < RECENT).then(|| trouble.clone())
+    }
+
+    /// A broker has answered: what was noticed before is over.
+    pub(super) fn clear(&self) {
+        self.state().newest = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The context of a client: hears what the library says of the connection.
+#[derive(Clone)]
+pub(crate) struct Watch(pub(super) Arc<Troubles>);
+
+impl Watch {
+    /// A line of the library's log, at the level of its consequence for us.
+    pub(super) fn heard_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                // The client repairs connections itself; what it cannot repair reaches us as an error of a call.
+                if !self.0.note(None, message) {
+                    tracing::warn!(facility, detail = message, "kafka client");
+                }
+            }
+            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
+                tracing::debug!(facility, detail = message, "kafka client");
+            }
+            _ => tracing::trace!(facility, detail = message, "kafka client"),
+        }
+    }
+
+    /// An error that concerns the whole client.
+    pub(super) fn heard_error(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        if self.0.note(code, reason) {
+            return;
+        }
+        if code == Some(Code::AllBrokersDown) && self.0.recent().is_some() {
+            // It follows from what is said already.
+            tracing::debug!(error = %error, reason, "kafka client reports a problem");
+        } else {
+            tracing::warn!(error = %error, reason, "kafka client reports a problem");
+        }
+    }
+}
+
+impl ClientContext for Watch {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.heard_log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.heard_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Watch {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use security::Secret;
+
+    use super::super::brokers::{ClientCertificate, Mechanism};
+    use super::*;
+
+    fn scram(certificate: Option<ClientCertificate>) -> Security {
+        Security {
+            protocol: Protocol::SaslSsl,
+            login: Some(Login::Password {
+                mechanism: Mechanism::ScramSha256,
+                username: "pipeline".to_owned(),
+                password: Secret::new("h@nter2"),
+            }),
+            certificate,
+            ..Security::default()
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_a_code_and_names_the_setting() {
+        let own = Some(ClientCertificate {
+            certificate: "/own.pem".into(),
+            key: "/own.key".into(),
+            key_password: None,
+        });
+        let (without, with) = (Facts::of(&scram(None)), Facts::of(&scram(own)));
+        for (reason, facts, code, setting, is_certain) in [
+            (
+                "sasl_ssl://a:1/bootstrap: SASL authentication error: Authentication failed during authentication due to \
+                 invalid credentials with SASL mechanism SCRAM-SHA-256 (after 3ms in state AUTH_REQ)",
+                &without,
+                "kafka_login_refused",
+                "DATA_PROC_KAFKA_SASL_PASSWORD",
+                true,
+            ),
+            (
+                "SASL SCRAM-SHA-256 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported \
+                 mechanisms: PLAIN",
+                &without,
+                "kafka_mechanism_refused",
+                "DATA_PROC_KAFKA_SASL_MECHANISM",
+                true,
+            ),
+            (
+                "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could \
+                 not be verified, verify that ssl.ca.location is correctly configured",
+                &without,
+                "kafka_certificate_refused",
+                "DATA_PROC_KAFKA_SSL_CA",
+                true,
+            ),
+            (
+                "Receive failed: SSL routines::tlsv13 alert certificate required: SSL alert number 116",
+                &without,
+                "kafka_client_certificate_missing",
+                "DATA_PROC_KAFKA_SSL_CERTIFICATE",
+                true,
+            ),
+            (
+                "Receive failed: SSL routines::tlsv1 alert unknown ca: SSL alert number 48",
+                &with,
+                "kafka_client_certificate_refused",
+                "DATA_PROC_KAFKA_SSL_CERTIFICATE",
+                true,
+            ),
+            (
+                "SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker listener?",
+                &without,
+                "kafka_listener_is_plaintext",
+                "DATA_PROC_KAFKA_BOOTSTRAP",
+                false,
+            ),
+            (
+                "Disconnected: requesting ApiVersion: might be caused by incorrect security.protocol configuration \
+                 (connecting to a SSL listener?)",
+                &without,
+                "kafka_listener_is_tls",
+                "DATA_PROC_KAFKA_SECURITY_PROTOCOL",
+                false,
+            ),
+        ] {
+            let trouble = sort(None, reason, facts).unwrap();
+            assert_eq!((trouble.code, trouble.is_certain), (code, is_certain), "{reason}");
+            assert!(trouble.message.contains(setting), "{}", trouble.message);
+            assert!(!trouble.message.contains("h@nter2"), "{}", trouble.message);
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_no_trouble() {
+        let facts = Facts::of(&scram(None));
+        for reason in [
+            "Connect to ipv4#127.0.0.1:9092 failed: Connection refused",
+            "Disconnected while requesting",
+            "1/1 brokers are down",
+        ] {
+            assert_eq!(
+                sort(Some(Code::BrokerTransportFailure), reason, &facts),
+                None,
+                "{reason}"
+            );
+        }
+        assert!(sort(Some(Code::Authentication), "something new", &facts).is_some());
+    }
+
+    #[test]
+    fn a_guess_does_not_hide_what_is_certain_and_an_answer_ends_it() {
+        let troubles = Troubles::new(&scram(None));
+        let code = || troubles.recent().map(|trouble| trouble.code);
+        assert!(troubles.note(
+            None,
+            "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"
+        ));
+        assert_eq!(code(), Some("kafka_listener_is_plaintext"));
+        assert!(troubles.note(None, "SSL handshake failed: certificate verify failed"));
+        assert!(troubles.note(
+            None,
+            "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"
+        ));
+        assert_eq!(code(), Some("kafka_certificate_refused"));
+        troubles.clear();
+        assert_eq!(code(), None);
+    }
+}

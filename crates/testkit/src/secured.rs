@@ -1,0 +1,121 @@
+//! Real servers that take only what is secured: TLS with certificates of an [`Authority`](crate::certificates::Authority),
+//! users with passwords, and no more rights than a test gives.
+//!
+//! Role: PostgreSQL, PgBouncer, Redis, a Redis cluster, and a TLS front for a server that has none of its own.
+//! Invariants: each has a free port of 127.0.0.1 and a folder of its own; it ends with its value, and with the thread that
+//! started it.
+//! Failure: an error that names the program, with the end of its log.
+
+pub mod front;
+pub mod postgres;
+pub mod redis;
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A server process. Dropping it ends the process.
+struct Running {
+    child: Child,
+    log: PathBuf,
+    /// With which it ends at once.
+    signal: &'static str,
+}
+
+impl Running {
+    fn start(mut command: Command, log: PathBuf, signal: &'static str) -> anyhow::Result<Running> {
+        let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().with_context(|| format!("start {command:?}"))?;
+        Ok(Running { child, log, signal })
+    }
+
+    /// Waits until something takes connections at this port.
+    fn wait_for(&mut self, port: u16) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if Instant::now() > deadline || self.child.try_wait()?.is_some() {
+                bail!("nothing listens at port {port}: {}", self.log_text());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        // One that has ended already needs no signal.
+        let _ended = Command::new("kill").args([self.signal, &pid]).output();
+        let _status = self.child.wait();
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A program that ends with this thread, as the user `postgres` where we are root: PostgreSQL and PgBouncer refuse to run
+/// as root.
+fn unprivileged(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if is_root() {
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
+    }
+    command.arg(program);
+    command
+}
+
+/// Gives a folder with all that is in it to that user.
+fn give_away(folder: &Path) -> anyhow::Result<()> {
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(folder))?;
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
+}
+
+/// Runs a program to its end; answers what it printed.
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Writes a file that only its owner reads.
+fn private(path: &Path, contents: &str) -> anyhow::Result<()> {
+    fs::write(path, contents).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}
+
+/// An empty folder that other users may pass through.
+fn folder(name: &str) -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix(name).tempdir_in("/var/tmp")?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
+    Ok(folder)
+}

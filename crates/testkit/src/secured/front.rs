@@ -1,0 +1,80 @@
+//! A TLS front: takes TLS connections and passes their bytes on to servers without TLS, one after the other.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::certificates::Issued;
+
+/// The front; it ends with its value.
+pub struct TlsFront {
+    port: u16,
+    /// Taken when it ends: a runtime may not be waited for inside of another one.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl TlsFront {
+    /// Listens on a free port of 127.0.0.1 with this certificate, and passes connections on to
+    /// these servers in turn, as a balancer does.
+    pub fn start(certificate: &Issued, targets: &[&str]) -> anyhow::Result<TlsFront> {
+        let chain =
+            CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the TLS front")?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
+        runtime.spawn(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                return;
+            };
+            for target in targets.iter().cycle() {
+                let Ok((client, _)) = listener.accept().await else {
+                    return;
+                };
+                let (acceptor, target) = (acceptor.clone(), target.clone());
+                tokio::spawn(async move {
+                    // A handshake that fails, or a server that is away, is shown by closing.
+                    let Ok(mut client) = acceptor.accept(client).await else {
+                        return;
+                    };
+                    if let Ok(mut server) = tokio::net::TcpStream::connect(&target).await {
+                        let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        Ok(TlsFront {
+            port,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Where clients connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
