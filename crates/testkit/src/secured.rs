@@ -6,6 +6,7 @@
 //! started it.
 //! Failure: an error that names the program, with the end of its log.
 
+pub mod documented;
 pub mod front;
 pub mod postgres;
 pub mod redis;

@@ -1,14 +1,18 @@
 //! The whole pipeline on servers that let nobody in without a login, with one user for each program.
 //!
-//! Kafka is the secured one of crate `testkit`; each program has the rights that `docs/security.md` lists, and no other.
+//! Kafka and the stores are the secured ones of crate `testkit`; each program has the rights that `docs/security.md` lists,
+//! and no other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod stores;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use e2e::{PATIENCE, SERVICES, build_programs, eventually, root};
-use localstack::{Condition, Name, Server, Service, Temporary};
+use localstack::{Condition, Name, Service, Temporary};
+use stores::Stores;
 use testkit::secured_kafka::{PASSWORD, SecuredKafka};
 
 const PROGRAMS: [&str; 6] = [
@@ -24,23 +28,19 @@ const PROGRAMS: [&str; 6] = [
 struct Secured {
     stack: Temporary,
     kafka: SecuredKafka,
+    stores: Stores,
 }
 
 impl Secured {
     /// The servers, without services.
     fn start() -> Secured {
         build_programs().unwrap();
-        let stack = Temporary::new().unwrap();
+        let stack = stores::stack();
         let classpath = stack.kafka_classpath().unwrap();
         let kafka = SecuredKafka::start(&classpath, Path::new("/var/tmp"), &PROGRAMS).unwrap();
-        for server in [Server::ClickHouse, Server::Postgres, Server::Redis] {
-            stack.start(server).unwrap();
-        }
-        for server in [Server::ClickHouse, Server::Postgres, Server::Redis] {
-            stack.wait_ready(server, PATIENCE).unwrap();
-        }
         grant_what_is_documented(&kafka);
-        Secured { stack, kafka }
+        let stores = Stores::start(&stack);
+        Secured { stack, kafka, stores }
     }
 
     /// What a program is told of Kafka.
@@ -59,7 +59,8 @@ impl Secured {
     }
 
     fn start_service(&mut self, service: Service, password: &str) {
-        let login = self.login(&Name::from(service).to_string(), password);
+        let mut login = self.login(&Name::from(service).to_string(), password);
+        login.extend(self.stores.login(false));
         self.stack.config_mut().service_env.extend(login);
         self.stack.start(service).unwrap();
     }
@@ -71,6 +72,7 @@ impl Secured {
             command.env_remove(name);
         }
         command.envs(self.stack.env()).envs(self.login(user, PASSWORD));
+        command.envs(self.stores.login(true));
         command.args(arguments).output().unwrap()
     }
 
@@ -96,7 +98,9 @@ fn grant_what_is_documented(kafka: &SecuredKafka) {
     let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
     let (_, table) = page.split_once("<!-- rights:").expect("the table of rights");
     let mut granted = 0;
-    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+    let of_table = |line: &&str| line.starts_with('|');
+    let rows = table.lines().skip_while(|line| !of_table(line)).take_while(of_table);
+    for line in rows.filter(|line| line.starts_with("| ")).skip(1) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [program, resource, names, operations] = cells.as_slice() else {
             panic!("a row of the table of rights has four cells: {line}");
@@ -123,6 +127,7 @@ fn grant_what_is_documented(kafka: &SecuredKafka) {
 fn the_pipeline_runs_with_the_documented_rights_and_a_wrong_password_is_one_fatal_line() {
     let mut secured = Secured::start();
     secured.dp_ok("operator", &["migrate", "--seed"]);
+    secured.stores.grant();
     secured.dp_ok("operator", &["topics", "create"]);
     secured.start_service(Service::Normalization, "wrong");
     eventually("normalization ends", || {
@@ -161,7 +166,9 @@ fn the_pipeline_runs_with_the_documented_rights_and_a_wrong_password_is_one_fata
             .filter(|line| line.contains("authorization failed"))
             .collect();
         assert!(refused.is_empty(), "{service:?}: {refused:#?}");
-        assert!(!log.contains(PASSWORD), "{service:?} logs its password");
+        for password in [PASSWORD, stores::PASSWORD] {
+            assert!(!log.contains(password), "{service:?} logs its password");
+        }
     }
     // Whoever may only publish reads nothing.
     let refused = secured.dp("producer", &["tail", "dlq", "--from-beginning"]);

@@ -4,6 +4,7 @@ use localstack::{Server, Temporary};
 use security::{Secret, Trust};
 use stores::clickhouse::rows;
 use stores::{ClickHouse, ClickHouseConfig, FencedTable, InsertError, StoreError};
+use testkit::secured::documented::clickhouse_users;
 use testkit::secured::front::TlsFront;
 
 use crate::common::tick;
@@ -11,35 +12,29 @@ use crate::{assert_refused, documented, private};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
 
-/// Users: `admin`, the documented one, one that may only read, and those of profiles that break the writer's promise.
+/// The documented user, one that may only read, and those of profiles that break the writer's promise.
 fn users() -> String {
-    let documented = documented::block("clickhouse-grants");
-    let grants: Vec<String> = documented
-        .lines()
-        .map(|line| format!("<query>{}</query>", line.trim_end_matches(" TO dataproc;")))
-        .collect();
-    let user = |name: &str, password: &str, profile: &str, grants: &str| {
-        format!(
-            "<{name}><password>{password}</password><networks><ip>::/0</ip></networks><profile>{profile}</profile>\
-             <quota>default</quota>{grants}</{name}>"
-        )
-    };
-    let reads = "<grants><query>GRANT SELECT ON market_data.*</query></grants>";
-    format!(
-        "<clickhouse><profiles><default/>\
-         <waitless><wait_for_async_insert>0</wait_for_async_insert></waitless>\
-         <fixed><async_insert>1</async_insert><constraints><async_insert><readonly/></async_insert></constraints></fixed>\
-         </profiles><quotas><default/></quotas><users>{}{}{}{}{}</users></clickhouse>",
-        user("default", "", "default", ""),
-        user(
-            "dataproc",
-            "app-secret",
-            "default",
-            &format!("<grants>{}</grants>", grants.concat())
-        ),
-        user("reader", "app-secret", "default", reads),
-        user("waitless", "app-secret", "waitless", ""),
-        user("fixed", "app-secret", "fixed", ""),
+    let profiles = "<waitless><wait_for_async_insert>0</wait_for_async_insert></waitless>\
+                    <fixed><async_insert>1</async_insert><constraints><async_insert><readonly/></async_insert>\
+                    </constraints></fixed>";
+    clickhouse_users(
+        profiles,
+        &[
+            (
+                "dataproc",
+                "app-secret",
+                "default",
+                &documented::block("clickhouse-grants"),
+            ),
+            (
+                "reader",
+                "app-secret",
+                "default",
+                "GRANT SELECT ON market_data.* TO reader;",
+            ),
+            ("waitless", "app-secret", "waitless", ""),
+            ("fixed", "app-secret", "fixed", ""),
+        ],
     )
 }
 
