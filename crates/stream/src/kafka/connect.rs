@@ -25,7 +25,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use super::brokers::{Brokers, Login};
 use super::probe::Probe;
 use super::settings::{self, Compression};
-use super::trouble::Watch;
+use super::watch::Watch;
 use super::{classify, token};
 use crate::StreamError;
 

@@ -13,7 +13,8 @@ use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::consumer::borrow;
 use super::consumption::{self, Consumption};
-use super::trouble::{Watch, missing_right};
+use super::trouble::missing_right;
+use super::watch::Watch;
 use super::{classify, connect, settings};
 use crate::{Message, Partition, StreamError};
 
