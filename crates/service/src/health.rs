@@ -383,7 +383,11 @@ fn state_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord {
         let restoring = status.restoring().into_iter();
         restoring.map(|(partition, progress)| format!("{} restores {partition}: {progress}", status.name()))
     });
-    of_process(problems.collect(), false, "state of the partitions that this process reads")
+    of_process(
+        problems.collect(),
+        false,
+        "state of the partitions that this process reads",
+    )
 }
 
 /// Partitions that cannot be read on (INV-9). The others go on, so the service is not useless.

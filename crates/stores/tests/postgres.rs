@@ -113,8 +113,15 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
         ..batch(Some(stored), &ten, &later)
     };
     assert_eq!(store.apply(&rows).await.unwrap(), Applied::Yes);
-    assert_eq!(store.find_one("default", "LATER").await.unwrap().as_ref(), later.first());
-    let stays = store.load_position(TOPIC, 1).await.unwrap().map(|position| position.next_offset);
+    assert_eq!(
+        store.find_one("default", "LATER").await.unwrap().as_ref(),
+        later.first()
+    );
+    let stays = store
+        .load_position(TOPIC, 1)
+        .await
+        .unwrap()
+        .map(|position| position.next_offset);
     assert_eq!(stays, Some(stored));
     for expected in [None, Some(stored + 1)] {
         let refused = PriceBatch { expected, ..rows };
@@ -168,7 +175,14 @@ async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_comm
     many_prices(&postgres).await;
     let plan = "EXPLAIN SELECT * FROM served_latest_prices WHERE generation = '' AND tenant_id = 'default' \
                 ORDER BY event_time DESC, instrument_id LIMIT 1000";
-    let plan: Vec<String> = postgres.query_text(plan).await.unwrap().into_iter().flatten().flatten().collect();
+    let plan: Vec<String> = postgres
+        .query_text(plan)
+        .await
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
     let plan = plan.join("\n");
     assert!(
         plan.contains("Index Scan using served_latest_prices_by_time") && !plan.contains("Sort"),
@@ -196,10 +210,16 @@ async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_comm
     let writer = LatestPriceStore::new(postgres.clone(), "");
     let mut slowest = Duration::ZERO;
     for number in 1..=20 {
-        let (position, price) = (position(number), [latest_price("NEW", MANY * 1_000_000 + number, number)]);
+        let (position, price) = (
+            position(number),
+            [latest_price("NEW", MANY * 1_000_000 + number, number)],
+        );
         let expected = (number > 1).then_some(number - 1);
         let asked = Instant::now();
-        assert_eq!(writer.apply(&batch(expected, &position, &price)).await.unwrap(), Applied::Yes);
+        assert_eq!(
+            writer.apply(&batch(expected, &position, &price)).await.unwrap(),
+            Applied::Yes
+        );
         slowest = slowest.max(asked.elapsed());
     }
     ended.store(true, Ordering::Relaxed);
@@ -209,9 +229,15 @@ async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_comm
     }
     took.sort();
     let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
-    println!("{} answers, median {median:?}, slowest {most:?}; slowest commit {slowest:?}", took.len());
+    println!(
+        "{} answers, median {median:?}, slowest {most:?}; slowest commit {slowest:?}",
+        took.len()
+    );
     // A reader that sorted the tenant took a second, and a commit fifteen.
-    assert!(median < Duration::from_millis(200) && slowest < Duration::from_secs(2), "{median:?} {slowest:?}");
+    assert!(
+        median < Duration::from_millis(200) && slowest < Duration::from_secs(2),
+        "{median:?} {slowest:?}"
+    );
     // Every answer read its 100 rows and no more.
     let used = format!(
         "SELECT idx_scan >= {0}, idx_tup_read <= 110 * idx_scan FROM pg_stat_user_indexes \

@@ -71,7 +71,14 @@ async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks
 async fn the_prices_of_each_tenant_are_counted_and_nothing_else() {
     let (_stack, redis) = setup();
     let limit = Duration::from_secs(60);
-    let tenants = [("a", 3), ("a:b", 1), ("a*", 2), ("ab", 4), ("a?[b]\\", 5), ("many", 12_000)];
+    let tenants = [
+        ("a", 3),
+        ("a:b", 1),
+        ("a*", 2),
+        ("ab", 4),
+        ("a?[b]\\", 5),
+        ("many", 12_000),
+    ];
     for (tenant, prices) in tenants {
         let keys: Vec<(String, String)> = (0..prices)
             .map(|number| {

@@ -200,7 +200,10 @@ impl<S: Stage> Handler for Hop<S> {
     fn restoring(&self, partition: &Partition) -> Option<String> {
         let lane = self.lanes.iter().find(|lane| lane.partition == *partition)?;
         let next = lane.next.filter(|next| *next < lane.process_from)?;
-        Some(format!("earlier messages are read again, {} are left", lane.process_from - next))
+        Some(format!(
+            "earlier messages are read again, {} are left",
+            lane.process_from - next
+        ))
     }
 
     fn stalled(&mut self, io: &mut Io<'_>, stall: &Stall) -> Result<bool, StreamError> {

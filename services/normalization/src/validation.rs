@@ -262,7 +262,11 @@ mod tests {
             validator.config.quality.max_new_instruments = limit;
             let answer = validator.validate(document, MISO, None, wall_clock());
             assert_eq!((answer.valid, answer.ticks), (true, 3));
-            assert_eq!(answer.quality_flags.contains(&"unknown_node"), flagged, "{limit}: {answer:?}");
+            assert_eq!(
+                answer.quality_flags.contains(&"unknown_node"),
+                flagged,
+                "{limit}: {answer:?}"
+            );
         }
     }
 

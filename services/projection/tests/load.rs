@@ -159,13 +159,21 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let projection = Projection::start(env);
-    eventually("the restoring state is told", || state_of(&projection)["status"] == "fail");
+    eventually("the restoring state is told", || {
+        state_of(&projection)["status"] == "fail"
+    });
     let state = state_of(&projection);
     let told = state["error"].as_str().unwrap_or_default();
-    assert!(told.contains("project-0 restores enriched.market.ticks.v1") && told.contains("prices read"), "{state}");
+    assert!(
+        told.contains("project-0 restores enriched.market.ticks.v1") && told.contains("prices read"),
+        "{state}"
+    );
     assert!(!locked.is_finished(), "the table was not locked for long enough");
     let (status, ready) = projection.get("/health/ready");
-    assert!(status == 503 && ready["error"].as_str().unwrap().starts_with("state: "), "{status} {ready}");
+    assert!(
+        status == 503 && ready["error"].as_str().unwrap().starts_with("state: "),
+        "{status} {ready}"
+    );
     assert_eq!(projection.get("/health/live").0, 200);
     locked.await.unwrap();
     projection.until_ready();

@@ -46,7 +46,11 @@ impl Connections {
     pub(super) fn new(wanted: usize, write_timeout: Duration) -> Arc<Connections> {
         let max = allowed(wanted, descriptors());
         if max < wanted {
-            tracing::info!(max, wanted, "ulimit -n allows fewer HTTP connections than DATA_PROC_HTTP_MAX_CONNECTIONS");
+            tracing::info!(
+                max,
+                wanted,
+                "ulimit -n allows fewer HTTP connections than DATA_PROC_HTTP_MAX_CONNECTIONS"
+            );
         }
         metrics::http_connections(0, max);
         Arc::new(Connections {

@@ -443,7 +443,10 @@ fn more_connections_than_allowed_are_closed_and_probes_are_answered_all_the_whil
     let (head, _) = get(&running, "/health/live", "");
     assert!(head.starts_with("http/1.1 200"), "{head}");
     let (head, body) = get(&running, "/things/7", "");
-    assert!(head.starts_with("http/1.1 503") && head.contains("retry-after: 1"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 503") && head.contains("retry-after: 1"),
+        "{head}"
+    );
     assert!(body.contains("DATA_PROC_HTTP_MAX_CONNECTIONS"), "{body}");
     held[0]
         .write_all(b"GET /things/7 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -452,7 +455,10 @@ fn more_connections_than_allowed_are_closed_and_probes_are_answered_all_the_whil
     held[0].read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let metrics = get(&running, "/metrics", "").1;
-    assert!(metrics.contains("http_connections_refused_total{service=\"tested\"}"), "{metrics}");
+    assert!(
+        metrics.contains("http_connections_refused_total{service=\"tested\"}"),
+        "{metrics}"
+    );
 }
 
 #[test]

@@ -278,7 +278,10 @@ impl<'s> Io<'s> {
         }
         let left = |partition: &Partition| match handler.restoring(partition) {
             None if self.started.contains(partition) => None,
-            told => Some((partition.clone(), told.unwrap_or_else(|| "its position is being read".to_owned()))),
+            told => Some((
+                partition.clone(),
+                told.unwrap_or_else(|| "its position is being read".to_owned()),
+            )),
         };
         let restoring: BTreeMap<Partition, String> = assigned.iter().filter_map(left).collect();
         self.is_restoring = !restoring.is_empty();

@@ -155,12 +155,7 @@ impl StateLoader {
     }
 
     /// Puts the saved windows of this writer into the state.
-    fn restore_windows(
-        &self,
-        wire: &Wire,
-        source: WriterId,
-        state: &mut PartitionState,
-    ) -> Result<(), RestoreError> {
+    fn restore_windows(&self, wire: &Wire, source: WriterId, state: &mut PartitionState) -> Result<(), RestoreError> {
         for (key, value) in &self.live {
             let parsed = parse(key)?;
             if parsed.writer != source {

@@ -75,13 +75,9 @@ impl Book {
             offset,
             index,
         } = &price.origin;
-        let names = self.names.share([
-            feed,
-            &price.market,
-            &price.product,
-            &price.currency,
-            &price.unit,
-        ]);
+        let names = self
+            .names
+            .share([feed, &price.market, &price.product, &price.currency, &price.unit]);
         self.insert(&price.tenant_id, &price.instrument_id, |id, tenant_bytes| Entry {
             id,
             tenant_bytes,

@@ -226,7 +226,7 @@ impl Lane {
         let is_behind = self.unanswered.is_some() || self.stored != Some(self.next_offset);
         let commits = (drain || now >= self.postgres_due) && (is_behind || self.postgres_round.is_some());
         if (commits || drain || now >= self.redis_due) && self.book.waiting(Copy::Redis) > 0 {
-            self.to_redis(&mut work);
+            self.fill_redis(&mut work);
         }
         // Before the first write the run has to be known, or a restart right after it would go unnoticed.
         if now >= self.copy_check_due || (self.redis_run.is_none() && !work.redis.is_empty()) {
@@ -299,7 +299,7 @@ impl Lane {
     }
 
     /// The next part of the round for Redis; of a new round, where none is under way.
-    fn to_redis(&mut self, work: &mut Work) {
+    fn fill_redis(&mut self, work: &mut Work) {
         let begins = self.redis_round.is_none();
         let round = self.redis_round.get_or_insert_with(|| {
             self.redis_pending.begin();
@@ -393,6 +393,8 @@ impl Lane {
         };
         let reached = commit.position.map(|position| position.next_offset);
         if reached.is_some() && stored == reached {
+            // Another owner may have stored it, without what these prices have newer than the position (found by the model).
+            self.book.give_back(Copy::Postgres, &commit.prices);
             self.stored = stored;
             self.postgres_pending.ended(true);
             reached.map_or(Next::Continue, Next::Stored)

@@ -463,11 +463,7 @@ fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
         gas.enrichment.unit = unit;
         gas.tick.event_time += 1;
         assert!(book.take_in(&gas));
-        units.extend(
-            book.take_waiting(Copy::Redis, 10)
-                .into_iter()
-                .map(|price| price.unit),
-        );
+        units.extend(book.take_waiting(Copy::Redis, 10).into_iter().map(|price| price.unit));
     }
     assert_eq!(units, ["MMBtu", "MWh", "MMBtu"]);
 }

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros};
 use stream::positions::{self, check_range};
-use stream::{
-    FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig,
-};
+use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};

@@ -91,12 +91,17 @@ fn document(instruments: std::ops::Range<u64>) -> anyhow::Result<String> {
     let now = jiff::Timestamp::now().as_second();
     let end = jiff::Timestamp::from_second(now - now.rem_euclid(INTERVAL)).context("the clock of this machine")?;
     // MISO writes EST, all year.
-    let end = Offset::constant(-5).to_datetime(end).strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    let end = Offset::constant(-5)
+        .to_datetime(end)
+        .strftime("%Y-%m-%dT%H:%M:%S")
+        .to_string();
     let rows: Vec<String> = instruments
         .map(|number| format!(r#"["{end}","BENCH.NODE_{number:08}","31.55","0.10","0.20"]"#))
         .collect();
     let rows = rows.join(",");
-    Ok(format!(r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{rows}]}}"#))
+    Ok(format!(
+        r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{rows}]}}"#
+    ))
 }
 
 async fn until_served(scene: &Scene, instruments: u64, what: &'static str) -> anyhow::Result<()> {
@@ -136,7 +141,9 @@ fn costs(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, instrume
     let cost = |(name, after): (&String, &f64)| {
         let grown = after - before.get(name)?;
         let bytes = grown * 1024.0 * 1024.0 / instruments.max(1) as f64;
-        Some(format!("{name}: {grown:+.1} MB, {bytes:.0} bytes for each new instrument"))
+        Some(format!(
+            "{name}: {grown:+.1} MB, {bytes:.0} bytes for each new instrument"
+        ))
     };
     after.iter().filter_map(cost).collect()
 }
