@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::{Classified as _, ErrorClass};
 use stream::Shutdown;
 use stream::kafka::groups::PartitionLag;
 use stream::kafka::probe::Probe;
@@ -25,13 +26,13 @@ pub(crate) type Groups = Vec<(String, Vec<String>)>;
 /// Asks until shutdown. Health is told of the groups of this service.
 pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, health: Arc<Health>, shutdown: Shutdown) {
     let prefix = format!("{service}-");
-    let mut known: Vec<(String, PartitionLag)> = Vec::new();
+    let (mut known, mut is_told) = (Vec::<(String, PartitionLag)>::new(), false);
     while !shutdown.is_requested() {
         let (asking, asked) = (Arc::clone(&probe), groups.clone());
         let answer = tokio::task::spawn_blocking(move || asking.lags(&asked, TIMEOUT)).await;
         match answer {
             Ok(Ok(lags)) => {
-                known = lags;
+                (known, is_told) = (lags, false);
                 known
                     .iter()
                     .for_each(|(group, lag)| metrics::consumer_lag(group, lag, lag.lag() as f64));
@@ -42,6 +43,9 @@ pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, heal
                 health.set_lag(own);
             }
             Ok(Err(error)) => {
+                if error.class() == ErrorClass::Fatal && !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(code = error.code(), error = %error, "the lag of the groups cannot be shown");
+                }
                 tracing::debug!(error = %error, "the lag of the groups is not known; asked again");
                 known
                     .iter()

@@ -19,6 +19,7 @@ use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings;
 use stream::kafka::token::TokensFrom;
+use stream::kafka::topic_settings::largest_record;
 use stream::{Brokers, Compression, Pace, Partition, StreamError};
 use testkit::certificates::{Authority, IssuedFiles};
 use testkit::secured_kafka::{PASSWORD, SecuredKafka, USER};
@@ -430,9 +431,17 @@ fn a_missing_right_is_fatal_and_says_what_to_grant() {
             .expect_err("no right"),
         "never",
     );
+    let groups = [("not-ours".to_owned(), vec![TOPIC.to_owned()])];
     KAFKA
         .grant("limited", &["--operation", "Describe", "--topic", TOPIC])
         .unwrap();
+    let lags = || probe.lags(&groups, Duration::from_secs(5)).err();
+    // The right on the topic takes a moment.
+    let is_of_group = |error: &StreamError| error.to_string().contains("not-ours");
+    refused(
+        eventually("lags", || lags().filter(is_of_group)),
+        "grant Describe on the group",
+    );
     let client = settings::consumer(&brokers, "no-such-right", "test", Pace::Prompt);
     let consumer = GroupConsumer::subscribe(&brokers, &client, &[TOPIC.to_owned()]).unwrap();
     let error = eventually("group", || consumer.poll(Duration::from_millis(50)).err());
@@ -472,6 +481,37 @@ fn a_rotated_password_is_used_by_the_client_that_is_there() {
         late.describe(&topics, Duration::from_secs(1)).ok()
     });
     assert_eq!(brokers.trouble(), None);
+}
+
+#[test]
+fn the_largest_record_of_a_topic_is_known_and_a_larger_one_is_refused_with_the_setting() {
+    let admin = Brokers::plaintext(&KAFKA.admin());
+    let small = TopicSpec {
+        config: vec![("max.message.bytes".to_owned(), "1000".to_owned())],
+        ..spec("small", 1)
+    };
+    runtime().block_on(create_topics(&admin, &[small])).unwrap();
+    assert_eq!(runtime().block_on(largest_record(&admin, "small")).unwrap(), Some(1000));
+    assert_eq!(runtime().block_on(largest_record(&admin, "none")).unwrap(), None);
+    // User `limited` may not look.
+    let limited = Brokers::new(&KAFKA.secured(), scram("limited"));
+    assert_eq!(runtime().block_on(largest_record(&limited, "small")).unwrap(), None);
+    // It does not become smaller when it is packed.
+    let mut noise = testkit::random::Random::new(1);
+    let payload: Vec<u8> = (0..4000).map(|_| noise.below(256) as u8).collect();
+    let record = Record {
+        topic: "small",
+        payload: Some(&payload),
+        ..Record::default()
+    };
+    let error = Publisher::new(&admin, "test")
+        .unwrap()
+        .publish(&record)
+        .expect_err("too large");
+    assert!(
+        error.to_string().contains("small") && error.to_string().contains("max.message.bytes"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -96,7 +96,18 @@ pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Resul
         .await
         .context("give the raw topics the broker's append time")?;
     let told = |name: &'static str| {
-        move |Changed { topic, from, to }: Changed| format!("set {name} of topic {topic} from {from} to {to}")
+        move |changed: Changed| {
+            let Changed {
+                topic,
+                from,
+                to,
+                refused,
+            } = changed;
+            match refused {
+                None => format!("set {name} of topic {topic} from {from} to {to}"),
+                Some(why) => format!("topic {topic} keeps {name}={from}: a limit of the cluster refuses {to} ({why})"),
+            }
+        }
     };
     let resized = resized.into_iter().map(told(MAX_MESSAGE_BYTES));
     let changed = resized.chain(restamped.into_iter().map(told(TIMESTAMP_TYPE))).collect();

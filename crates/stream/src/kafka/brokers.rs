@@ -16,7 +16,8 @@ use rdkafka::ClientConfig;
 use security::{Secret, Trust, examine_certificate, speaks_tls};
 
 use super::token::{Tokens, TokensFrom};
-use super::trouble::{self, Trouble, Troubles, Watch};
+use super::trouble::{self, Trouble};
+use super::watch::{Troubles, Watch};
 use crate::StreamError;
 
 /// How long the look at a certificate may take.

@@ -25,12 +25,14 @@ use rdkafka::{ClientConfig, ClientContext};
 use super::brokers::{Brokers, Login};
 use super::probe::Probe;
 use super::settings::{self, Compression};
-use super::trouble::Watch;
+use super::watch::Watch;
 use super::{classify, token};
 use crate::StreamError;
 
 /// How long the question before an administrator's calls may take.
 const ACCESS_WITHIN: Duration = Duration::from_secs(10);
+/// Callbacks that are served at once, at most.
+const EVENTS: usize = 1_000;
 /// How often a client looks for another password or token.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -58,6 +60,15 @@ pub(super) fn producer<C: ProducerContext>(
         .map_err(|e| classify("create producer", &e))?;
     let renewal = Renewal::begin(brokers, producer.client())?;
     Ok((producer, renewal))
+}
+
+/// Serves the callbacks that are due, for clients that nobody polls: what the connection lacks is heard there only.
+pub(super) fn hear<C: ConsumerContext>(brokers: &Brokers, consumer: &BaseConsumer<C>) {
+    for _ in 0..EVENTS {
+        if brokers.is_refused() || consumer.poll(Duration::ZERO).is_none() {
+            return;
+        }
+    }
 }
 
 /// A client for questions and changes, which lives for a few calls.

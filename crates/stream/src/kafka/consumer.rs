@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Classified;
@@ -24,9 +24,10 @@ use super::brokers::Brokers;
 use super::connect::{self, Renewal};
 use super::consumption::{self, Consumption};
 use super::describe::{TopicDescription, describe_over};
+use super::lists::{commit_list, list, partitions_of};
 use super::standing::Seen;
 pub use super::standing::Standing;
-use super::trouble::Watch;
+use super::watch::Watch;
 use super::{NO_SUCH_PARTITION, classify};
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StartAt, StreamError};
@@ -389,36 +390,4 @@ pub(crate) fn borrow<'a>(message: &'a BorrowedMessage<'_>) -> Message<'a> {
         payload: message.payload(),
         headers: message.headers(),
     }
-}
-
-pub(crate) fn commit_list(commits: &[Commit]) -> Result<TopicPartitionList, StreamError> {
-    let mut list = TopicPartitionList::new();
-    for commit in commits {
-        let Partition { topic, number } = &commit.partition;
-        let mut element = list.add_partition(topic, *number);
-        element
-            .set_offset(Offset::Offset(commit.next_offset))
-            .map_err(|e| classify("make partition list", &e))?;
-        element.set_metadata(&commit.metadata);
-    }
-    Ok(list)
-}
-
-fn list<'p>(partitions: impl IntoIterator<Item = (&'p Partition, Offset)>) -> Result<TopicPartitionList, StreamError> {
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in partitions {
-        list.add_partition_offset(&partition.topic, partition.number, offset)
-            .map_err(|e| classify("make partition list", &e))?;
-    }
-    Ok(list)
-}
-
-fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements()
-        .iter()
-        .map(|element| Partition {
-            topic: Arc::from(element.topic()),
-            number: element.partition(),
-        })
-        .collect()
 }

@@ -41,8 +41,7 @@ pub fn describe_topics(
     let config = settings::reader(bootstrap, "dp-describe");
     let (client, _) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
     describe_over(client.client(), names, timeout).map_err(|error| {
-        // Callbacks come with polls only.
-        while !bootstrap.is_refused() && client.poll(Duration::ZERO).is_some() {}
+        connect::hear(bootstrap, &client);
         bootstrap.explain(error)
     })
 }

@@ -10,8 +10,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
 use super::brokers::Brokers;
 use super::connect::Renewal;
-use super::consumer::{Commit, Committed, commit_list};
-use super::trouble::Watch;
+use super::consumer::{Commit, Committed};
+use super::lists::commit_list;
+use super::watch::Watch;
 use super::{classify, connect, settings};
 use crate::{Partition, StreamError};
 

@@ -1,5 +1,6 @@
 //! The only place of the project that names rdkafka: client settings, group consumer, ordered producer, admin, readers.
 
+pub(crate) mod access;
 pub mod admin;
 pub mod brokers;
 mod connect;
@@ -9,6 +10,7 @@ pub mod describe;
 pub(crate) mod examine;
 pub mod groups;
 pub(crate) mod headers;
+mod lists;
 pub mod passthrough;
 pub mod probe;
 pub mod producer;
@@ -20,6 +22,7 @@ mod standing;
 pub mod token;
 pub mod topic_settings;
 pub mod trouble;
+mod watch;
 
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;

@@ -21,7 +21,7 @@ use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 use super::brokers::Brokers;
 use super::reader::LogReader;
 use super::settings::{self, Compression, Pace};
-use super::trouble::Watch;
+use super::watch::Watch;
 use super::{classify, connect};
 use crate::StreamError;
 

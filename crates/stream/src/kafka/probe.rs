@@ -13,22 +13,22 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::os::raw::c_char;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::Classified;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::access::takes_connections;
 use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::describe::{TopicDescription, describe_over};
 use super::groups::PartitionLag;
-use super::trouble::Watch;
-use super::{classify, connect, settings};
+use super::watch::Watch;
+use super::{MISSING_RIGHT, classify, connect, settings};
 use crate::{Partition, StreamError};
 
 /// Code of a broker that does not answer although it takes connections.
@@ -36,10 +36,6 @@ pub const TIMEOUT: &str = "kafka_timeout";
 const UNAVAILABLE: &str = "kafka_unavailable";
 /// Code of a broker that was asked for a group whose coordinator is another one.
 const NOT_COORDINATOR: &str = "not_coordinator";
-/// A local process or a near one takes a connection at once.
-const CONNECT_WITHIN: Duration = Duration::from_millis(300);
-/// One question of the check at start.
-const ONE_TRY: Duration = Duration::from_millis(500);
 /// Events of the client (connection errors) that one question clears away.
 const EVENTS: usize = 1_000;
 
@@ -47,9 +43,9 @@ type Offsets = BTreeMap<Partition, i64>;
 
 /// The client.
 pub struct Probe {
-    client: BaseConsumer<Watch>,
+    pub(super) client: BaseConsumer<Watch>,
     renewal: Renewal,
-    bootstrap: Brokers,
+    pub(super) bootstrap: Brokers,
     /// Where the coordinator of a group was last.
     coordinators: Mutex<BTreeMap<String, i32>>,
 }
@@ -68,35 +64,6 @@ impl Probe {
             bootstrap: bootstrap.clone(),
             coordinators: Mutex::default(),
         })
-    }
-
-    /// Whether the brokers let this client in; to be asked once at start. `Ok` where one answers, and where none is there or
-    /// says anything within this time: that is waited for later.
-    ///
-    /// # Errors
-    /// Fatal: the login, the certificate or the protocol is wrong; the message names the setting.
-    pub fn check_access(&self, within: Duration) -> Result<(), StreamError> {
-        let deadline = Instant::now() + within;
-        loop {
-            if !takes_connections(self.bootstrap.addresses()) {
-                return Ok(());
-            }
-            if self.client.fetch_metadata(Some(""), ONE_TRY).is_ok() {
-                self.bootstrap.troubles().clear();
-                return Ok(());
-            }
-            self.clear_events();
-            self.bootstrap.look_for_tls();
-            let is_over = Instant::now() >= deadline;
-            match self.bootstrap.trouble() {
-                Some(trouble) if trouble.is_certain || is_over => {
-                    let message = format!("kafka at {}: {}", self.bootstrap, self.bootstrap.in_full(&trouble));
-                    return Err(StreamError::fatal(trouble.code, message));
-                }
-                _ if is_over => return Ok(()),
-                _ => {}
-            }
-        }
     }
 
     /// Describes these topics.
@@ -221,6 +188,10 @@ impl Probe {
                 sys::rd_kafka_ListConsumerGroupOffsets(client, &mut request, 1, options, queue);
                 sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
             }
+        });
+        let event = event.map_err(|error| match error.code() {
+            MISSING_RIGHT => group_refused(group),
+            _ => error,
         })?;
         // SAFETY: the event is one of this request; everything read from it is copied before it is destroyed.
         unsafe {
@@ -229,8 +200,18 @@ impl Probe {
             let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
             let mut offsets = Offsets::new();
             for index in 0..count {
+                let answer = *groups.add(index);
+                let error = sys::rd_kafka_group_result_error(answer);
+                if !error.is_null() {
+                    let why = text(sys::rd_kafka_error_string(error));
+                    let message = format!("read what group {group} has committed: {why}");
+                    return Err(match sys::rd_kafka_error_code(error) {
+                        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED => group_refused(group),
+                        _ => StreamError::transient(UNAVAILABLE, message),
+                    });
+                }
                 // A group that the broker does not know has committed nothing.
-                let list = sys::rd_kafka_group_result_partitions(*groups.add(index));
+                let list = sys::rd_kafka_group_result_partitions(answer);
                 if list.is_null() {
                     continue;
                 }
@@ -320,6 +301,7 @@ impl Probe {
                 _ => {
                     let code = match error {
                         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NOT_COORDINATOR => NOT_COORDINATOR,
+                        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED => MISSING_RIGHT,
                         _ => UNAVAILABLE,
                     };
                     Err(StreamError::transient(
@@ -345,7 +327,7 @@ impl Probe {
     }
 
     /// A client that nobody polls keeps its errors for ever.
-    fn clear_events(&self) {
+    pub(super) fn clear_events(&self) {
         for _ in 0..EVENTS {
             if self.client.poll(Duration::ZERO).is_none() {
                 return;
@@ -354,15 +336,12 @@ impl Probe {
     }
 }
 
-/// Whether a broker is there. To be asked before the client is: an open question of its admin calls makes it try again
-/// without a pause while no broker is there, which costs a core.
-pub(crate) fn takes_connections(bootstrap: &str) -> bool {
-    let addresses = bootstrap
-        .split(',')
-        .filter_map(|address| address.trim().to_socket_addrs().ok());
-    addresses
-        .flatten()
-        .any(|address| TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
+/// The broker does not say what a group has committed.
+fn group_refused(group: &str) -> StreamError {
+    let message = format!(
+        "read what group {group} has committed: the user lacks a right: grant Describe on the group (docs/security.md)"
+    );
+    StreamError::fatal(MISSING_RIGHT, message)
 }
 
 /// An event of the client, null where none came.
@@ -403,6 +382,8 @@ unsafe fn text(pointer: *const c_char) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Instant;
+
     use rdkafka::mocking::MockCluster;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 

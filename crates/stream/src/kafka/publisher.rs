@@ -24,7 +24,7 @@ use rustc_hash::FxHashMap;
 use super::brokers::Brokers;
 use super::connect::{self, Renewal};
 use super::settings::{self, Compression};
-use super::trouble::Watch;
+use super::watch::Watch;
 use super::{MISSING_RIGHT, classify};
 use crate::{StreamError, record_size};
 

@@ -13,7 +13,8 @@ use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::consumer::borrow;
 use super::consumption::{self, Consumption};
-use super::trouble::{Watch, missing_right};
+use super::trouble::missing_right;
+use super::watch::Watch;
 use super::{classify, connect, settings};
 use crate::{Message, Partition, StreamError};
 
@@ -55,10 +56,10 @@ impl LogReader {
         })
     }
 
-    /// The error of a call, with what the connection lacks. Callbacks come with polls only, hence the look at what is there.
+    /// The error of a call, with what the connection lacks.
     fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
         let error = classify(what, error);
-        while !self.bootstrap.is_refused() && self.consumer.poll(Duration::ZERO).is_some() {}
+        connect::hear(&self.bootstrap, &self.consumer);
         if error.code() == super::UNAVAILABLE {
             self.bootstrap.look_for_tls();
         }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, ResourceSpecifier};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::TopicSpec;
 use super::brokers::Brokers;
-use super::trouble::Watch;
-use super::{classify, connect};
+use super::watch::Watch;
+use super::{MISSING_RIGHT, classify, connect};
 use crate::StreamError;
 
 /// Kafka's name for the most bytes that a record of a topic may take.
@@ -54,21 +55,40 @@ pub async fn check_append_time(bootstrap: &Brokers, topics: &[String]) -> Result
     Ok(())
 }
 
-/// A setting that was changed.
+/// The largest record that a topic takes, headers included; `None` where the user may not look, or there is no such topic.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn largest_record(bootstrap: &Brokers, topic: &str) -> Result<Option<usize>, StreamError> {
+    let admin = connect::admin(bootstrap).await?;
+    let found = admin
+        .describe_configs(&[ResourceSpecifier::Topic(topic)], &options())
+        .await
+        .map_err(|e| bootstrap.explain(classify("read topic settings", &e)))?;
+    let Some(Ok(resource)) = found.into_iter().next() else {
+        return Ok(None);
+    };
+    let entry = resource.entries.iter().find(|entry| entry.name == MAX_MESSAGE_BYTES);
+    Ok(entry.and_then(|entry| entry.value.as_deref()?.parse().ok()))
+}
+
+/// A setting that was changed, or was to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// Topic.
     pub topic: String,
     /// Value before.
     pub from: String,
-    /// Value now.
+    /// Value asked for.
     pub to: String,
+    /// Why the cluster keeps the value from before: a policy, or a limit of the brokers.
+    pub refused: Option<String>,
 }
 
 /// Gives this setting of each topic the value that its specification says; other settings stay as they are.
 ///
 /// # Errors
-/// Kafka does not answer, or refuses.
+/// Kafka does not answer, or refuses; a limit of the cluster is told in the answer instead.
 pub async fn set_where_different(
     bootstrap: &Brokers,
     specs: &[TopicSpec],
@@ -89,30 +109,32 @@ pub async fn set_where_different(
         .map_err(|e| classify("read topic settings", &e))?;
     let mut changed = Vec::new();
     for ((spec, wanted), resource) in asked.into_iter().zip(found) {
-        let resource = resource.map_err(|code| refused("read the settings of", &spec.name, &code.to_string()))?;
+        let resource = resource.map_err(|code| refused("read the settings of", &spec.name, code))?;
         let now = resource.entries.iter().find(|entry| entry.name == name);
         let now = now.and_then(|entry| entry.value.clone()).unwrap_or_default();
         if now == wanted {
             continue;
         }
-        set(&admin, &spec.name, &resource, name, wanted).await?;
+        let refused = set(&admin, &spec.name, &resource, name, wanted).await?;
         changed.push(Changed {
             topic: spec.name.clone(),
             from: now,
             to: wanted.to_owned(),
+            refused,
         });
     }
     Ok(changed)
 }
 
-/// The call resets whatever it does not name, so what was set for the topic goes along.
+/// Sets it; answers why a limit of the cluster does not allow it. The call resets whatever it does not name, so what was
+/// set for the topic goes along.
 async fn set(
     admin: &AdminClient<Watch>,
     topic: &str,
     now: &ConfigResource,
     name: &str,
     value: &str,
-) -> Result<(), StreamError> {
+) -> Result<Option<String>, StreamError> {
     let kept = now
         .entries
         .iter()
@@ -128,8 +150,11 @@ async fn set(
         .await
         .map_err(|e: KafkaError| classify("change topic settings", &e))?;
     match answers.into_iter().next() {
-        Some(Err((_, code))) => Err(refused(&format!("set {name} of"), topic, &code.to_string())),
-        _ => Ok(()),
+        Some(Err((_, code @ (RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig)))) => {
+            Ok(Some(code.to_string()))
+        }
+        Some(Err((_, code))) => Err(refused(&format!("set {name}={value} of"), topic, code)),
+        _ => Ok(None),
     }
 }
 
@@ -137,6 +162,13 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(Duration::from_secs(30)))
 }
 
-fn refused(what: &str, topic: &str, code: &str) -> StreamError {
-    StreamError::fatal("topic_setting_refused", format!("{what} topic {topic}: {code}"))
+fn refused(what: &str, topic: &str, code: RDKafkaErrorCode) -> StreamError {
+    let what = format!("{what} topic {topic}: {code}");
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            let message = format!("{what}: grant DescribeConfigs and AlterConfigs on it (docs/security.md)");
+            StreamError::fatal(MISSING_RIGHT, message)
+        }
+        _ => StreamError::fatal("topic_setting_refused", what),
+    }
 }

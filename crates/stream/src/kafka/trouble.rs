@@ -1,27 +1,12 @@
 //! What a connection to Kafka lacks, when only an operator can correct it: one table from the client library's words to
 //! a code, a sentence and the setting to change.
 //!
-//! Role: the library retries a refused login or certificate for ever, and says so only in callbacks. [`Watch`] is the
-//! context of every client; it sorts what it hears with [`sort`], keeps the newest in [`Troubles`], and logs one line a
-//! minute. The start check and health ask [`Troubles`].
-//! Failure: words that the table does not know are logged as they come.
+//! Role: pure. What clients hear goes through [`sort`] (`kafka::watch`); what calls answer through [`missing_right`].
+//! Failure: words that the table does not know are no trouble; they are logged as they come.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::brokers::{Login, Protocol, Security};
-
-/// The same trouble is logged again after this long.
-const LOG_EVERY: Duration = Duration::from_secs(60);
-/// Older than this, a trouble says nothing of a call that fails now: connections are tried at least once a second.
-const RECENT: Duration = Duration::from_secs(15);
 
 /// Code of a broker's certificate that is not accepted.
 pub(super) const SERVER_CERTIFICATE: &str = "kafka_certificate_refused";
@@ -50,7 +35,7 @@ enum Kind {
 }
 
 /// Our own finding: the library keeps silent about a connection that is closed at once.
-const ANSWERS_TLS: &str = "the listener answers a TLS handshake";
+pub(super) const ANSWERS_TLS: &str = "the listener answers a TLS handshake";
 
 /// Words in the order in which they are looked for; the first that is found counts.
 const TABLE: &[(&str, Kind)] = &[
@@ -78,7 +63,7 @@ const TABLE: &[(&str, Kind)] = &[
 
 /// The settings that sentences name, without anything secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Facts {
+pub(super) struct Facts {
     protocol: Protocol,
     /// Mechanism and user, where the client logs in.
     login: Option<(&'static str, String)>,
@@ -87,7 +72,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(security: &Security) -> Facts {
+    pub(super) fn of(security: &Security) -> Facts {
         let user = |login: &Login| match login {
             Login::Password { username, .. } => username.clone(),
             Login::Token(from) => from.client_id.clone(),
@@ -103,55 +88,82 @@ impl Facts {
 }
 
 /// What a reason of the library means; `None` where it tells of something that passes by itself.
-fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
-    let listed = TABLE
-        .iter()
-        .find(|(words, _)| reason.contains(words))
-        .map(|(_, kind)| *kind);
+pub(super) fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
+    let listed = TABLE.iter().find(|(words, _)| reason.contains(words));
     let kind = match (listed, code) {
-        (Some(kind), _) => kind,
+        (Some((_, kind)), _) => *kind,
         (None, Some(Code::Authentication | Code::SaslAuthenticationFailed)) => Kind::LoginRefused,
         (None, _) => return None,
     };
-    let protocol = facts.protocol.name();
-    let (mechanism, user) = facts
-        .login
-        .as_ref()
-        .map_or(("", ""), |(mechanism, user)| (*mechanism, user.as_str()));
     let (code, message) = match kind {
-        Kind::Mechanism => (
-            "kafka_mechanism_refused",
+        Kind::Mechanism | Kind::LoginRefused => login_sentence(kind, facts),
+        Kind::ServerCertificate | Kind::ClientCertificate => certificate_sentence(kind, facts),
+        Kind::PlaintextListener | Kind::TlsListener | Kind::SaslListener => listener_sentence(kind, facts.protocol),
+    };
+    let closes = ["connecting to a", "might require SASL"];
+    Some(Trouble {
+        code,
+        message: format!("{message} ({})", shown(reason)),
+        is_certain: !closes.iter().any(|words| reason.contains(words)),
+    })
+}
+
+fn login_sentence(kind: Kind, facts: &Facts) -> (&'static str, String) {
+    let login = facts.login.as_ref();
+    let (mechanism, user) = login.map_or(("", ""), |(mechanism, user)| (*mechanism, user.as_str()));
+    if kind == Kind::Mechanism {
+        let message = format!(
+            "the broker does not offer SASL mechanism {mechanism}: set DATA_PROC_KAFKA_SASL_MECHANISM to one that it \
+             offers, or enable this one on the listener"
+        );
+        return ("kafka_mechanism_refused", message);
+    }
+    let message = match mechanism {
+        "OAUTHBEARER" => format!(
+            "the broker refuses the token of client {user}: check DATA_PROC_KAFKA_SASL_OAUTH_SCOPE, and that the broker \
+             trusts the issuer at DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL"
+        ),
+        _ => format!(
+            "the broker refuses user '{user}' with {mechanism}: check DATA_PROC_KAFKA_SASL_USERNAME, \
+             DATA_PROC_KAFKA_SASL_PASSWORD (or its _FILE) and DATA_PROC_KAFKA_SASL_MECHANISM"
+        ),
+    };
+    ("kafka_login_refused", message)
+}
+
+fn certificate_sentence(kind: Kind, facts: &Facts) -> (&'static str, String) {
+    match (kind, &facts.authority) {
+        (Kind::ServerCertificate, Some(path)) => (
+            SERVER_CERTIFICATE,
             format!(
-                "the broker does not offer SASL mechanism {mechanism}: set DATA_PROC_KAFKA_SASL_MECHANISM to one that it \
-                 offers, or enable this one on the listener"
+                "the broker's certificate is not accepted (authorities: {path}); check DATA_PROC_KAFKA_SSL_CA, the host \
+                 names in DATA_PROC_KAFKA_BOOTSTRAP, and whether the certificate has expired"
             ),
         ),
-        Kind::ServerCertificate => (
+        (Kind::ServerCertificate, None) => (
             SERVER_CERTIFICATE,
-            match &facts.authority {
-                Some(path) => format!(
-                    "the broker's certificate is not accepted (authorities: {path}): it is expired, of another authority, \
-                     or for another host name; check DATA_PROC_KAFKA_SSL_CA and the host names in \
-                     DATA_PROC_KAFKA_BOOTSTRAP"
-                ),
-                None => "the broker's certificate is not accepted by the authorities of this system: it is expired, of a \
-                         private authority, or for another host name; set DATA_PROC_KAFKA_SSL_CA to the authority's PEM \
-                         file, and check the host names in DATA_PROC_KAFKA_BOOTSTRAP"
-                    .to_owned(),
-            },
+            "the broker's certificate is not accepted by the authorities of this system; set DATA_PROC_KAFKA_SSL_CA to the \
+             PEM file of a private authority, and check the host names in DATA_PROC_KAFKA_BOOTSTRAP"
+                .to_owned(),
         ),
-        Kind::ClientCertificate if facts.has_certificate => (
+        _ if facts.has_certificate => (
             "kafka_client_certificate_refused",
             "the broker refuses this client's certificate: it is expired, or of an authority that the broker does not \
              accept; replace the files of DATA_PROC_KAFKA_SSL_CERTIFICATE and DATA_PROC_KAFKA_SSL_KEY"
                 .to_owned(),
         ),
-        Kind::ClientCertificate => (
+        _ => (
             "kafka_client_certificate_missing",
             "the broker asks for a client certificate and there is none: set DATA_PROC_KAFKA_SSL_CERTIFICATE and \
              DATA_PROC_KAFKA_SSL_KEY"
                 .to_owned(),
         ),
+    }
+}
+
+fn listener_sentence(kind: Kind, protocol: Protocol) -> (&'static str, String) {
+    let protocol = protocol.name();
+    match kind {
         Kind::PlaintextListener => (
             "kafka_listener_is_plaintext",
             format!(
@@ -166,34 +178,14 @@ fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
                  SSL or SASL_SSL"
             ),
         ),
-        Kind::SaslListener => (
+        _ => (
             "kafka_listener_wants_login",
             format!(
                 "the listener closes the connection, probably since it asks for a login: set \
                  DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to SASL_SSL, and DATA_PROC_KAFKA_SASL_MECHANISM"
             ),
         ),
-        Kind::LoginRefused if mechanism == "OAUTHBEARER" => (
-            "kafka_login_refused",
-            format!(
-                "the broker refuses the token of client {user}: check DATA_PROC_KAFKA_SASL_OAUTH_SCOPE, and that the broker \
-                 trusts the issuer at DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL"
-            ),
-        ),
-        Kind::LoginRefused => (
-            "kafka_login_refused",
-            format!(
-                "the broker refuses user '{user}' with {mechanism}: check DATA_PROC_KAFKA_SASL_USERNAME, \
-                 DATA_PROC_KAFKA_SASL_PASSWORD (or its _FILE) and DATA_PROC_KAFKA_SASL_MECHANISM"
-            ),
-        ),
-    };
-    let closes = ["connecting to a", "might require SASL"];
-    Some(Trouble {
-        code,
-        message: format!("{message} ({})", shown(reason)),
-        is_certain: !closes.iter().any(|words| reason.contains(words)),
-    })
+    }
 }
 
 /// The library's own words, without the thread's name, advice for its own settings, and timing.
@@ -244,137 +236,6 @@ pub(super) fn right_in(reason: &str) -> Option<Code> {
         .find(|(words, _)| reason.contains(words))
         .map(|(_, code)| *code)
 }
-
-/// What clients of some brokers noticed.
-pub struct Troubles {
-    facts: Facts,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    looked_for_tls: Option<Instant>,
-    newest: Option<(Instant, Trouble)>,
-    logged: BTreeMap<&'static str, Instant>,
-}
-
-impl Troubles {
-    pub(super) fn new(security: &Security) -> Troubles {
-        Troubles {
-            facts: Facts::of(security),
-            state: Mutex::default(),
-        }
-    }
-
-    /// Takes in what the library says; whether it was something for an operator.
-    fn note(&self, code: Option<Code>, reason: &str) -> bool {
-        let Some(trouble) = sort(code, reason, &self.facts) else {
-            return false;
-        };
-        let now = Instant::now();
-        let mut state = self.state();
-        let is_due = state
-            .logged
-            .get(trouble.code)
-            .is_none_or(|at| now.duration_since(*at) >= LOG_EVERY);
-        if is_due {
-            state.logged.insert(trouble.code, now);
-            tracing::warn!(
-                code = trouble.code,
-                error = trouble.message,
-                "kafka refuses this client"
-            );
-        }
-        // What is certain is not hidden by a guess that follows from it.
-        let hides = state
-            .newest
-            .as_ref()
-            .is_some_and(|(at, newest)| newest.is_certain && !trouble.is_certain && now.duration_since(*at) < RECENT);
-        if !hides {
-            state.newest = Some((now, trouble));
-        }
-        true
-    }
-
-    /// Whether it is time to look for TLS again: a broker notes each look as a broken request.
-    pub(super) fn may_look_for_tls(&self) -> bool {
-        let mut state = self.state();
-        let is_due = state.looked_for_tls.is_none_or(|at| at.elapsed() >= LOG_EVERY);
-        if is_due {
-            state.looked_for_tls = Some(Instant::now());
-        }
-        is_due
-    }
-
-    /// Takes in that the listener speaks TLS, which a client without TLS found out by a look of its own.
-    pub(super) fn note_tls(&self) {
-        self.note(None, ANSWERS_TLS);
-    }
-
-    /// What was noticed within the last seconds.
-    pub fn recent(&self) -> Option<Trouble> {
-        let state = self.state();
-        let (at, trouble) = state.newest.as_ref()?;
-        (at.elapsed() < RECENT).then(|| trouble.clone())
-    }
-
-    /// A broker has answered: what was noticed before is over.
-    pub(super) fn clear(&self) {
-        self.state().newest = None;
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The context of a client: hears what the library says of the connection.
-#[derive(Clone)]
-pub(crate) struct Watch(pub(super) Arc<Troubles>);
-
-impl Watch {
-    /// A line of the library's log, at the level of its consequence for us.
-    pub(super) fn heard_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                // The client repairs connections itself; what it cannot repair reaches us as an error of a call.
-                if !self.0.note(None, message) {
-                    tracing::warn!(facility, detail = message, "kafka client");
-                }
-            }
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
-                tracing::debug!(facility, detail = message, "kafka client");
-            }
-            _ => tracing::trace!(facility, detail = message, "kafka client"),
-        }
-    }
-
-    /// An error that concerns the whole client.
-    pub(super) fn heard_error(&self, error: &KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code();
-        if self.0.note(code, reason) {
-            return;
-        }
-        if code == Some(Code::AllBrokersDown) && self.0.recent().is_some() {
-            // It follows from what is said already.
-            tracing::debug!(error = %error, reason, "kafka client reports a problem");
-        } else {
-            tracing::warn!(error = %error, reason, "kafka client reports a problem");
-        }
-    }
-}
-
-impl ClientContext for Watch {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.heard_log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.heard_error(&error, reason);
-    }
-}
-
-impl ConsumerContext for Watch {}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -482,24 +343,5 @@ mod tests {
             );
         }
         assert!(sort(Some(Code::Authentication), "something new", &facts).is_some());
-    }
-
-    #[test]
-    fn a_guess_does_not_hide_what_is_certain_and_an_answer_ends_it() {
-        let troubles = Troubles::new(&scram(None));
-        let code = || troubles.recent().map(|trouble| trouble.code);
-        assert!(troubles.note(
-            None,
-            "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"
-        ));
-        assert_eq!(code(), Some("kafka_listener_is_plaintext"));
-        assert!(troubles.note(None, "SSL handshake failed: certificate verify failed"));
-        assert!(troubles.note(
-            None,
-            "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"
-        ));
-        assert_eq!(code(), Some("kafka_certificate_refused"));
-        troubles.clear();
-        assert_eq!(code(), None);
     }
 }

@@ -13,8 +13,8 @@ use domain::{Classified, Micros, is_known_topic_id};
 
 use super::{CALL_TIMEOUT, WorkerConfig};
 use crate::Brokers;
+use crate::kafka::access::takes_connections;
 use crate::kafka::consumer::GroupConsumer;
-use crate::kafka::probe::takes_connections;
 use crate::kafka::reader::LogReader;
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StreamError, positions};

@@ -17,7 +17,10 @@ use super::WorkerConfig;
 use crate::Brokers;
 use crate::acks::Ticket;
 use crate::dead_letter::header;
+use crate::kafka::access::takes_connections;
 use crate::kafka::reader::LogReader;
+use crate::kafka::settings::MAX_SENT_BYTES;
+use crate::kafka::topic_settings::largest_record;
 use crate::{Message, Partition, StreamError, metrics};
 
 /// Dead letters go to one partition, which keeps them in the order of their failure.
@@ -163,6 +166,35 @@ impl Delivered {
         self.offsets
             .get_mut(source)
             .is_some_and(|offsets| offsets.remove(&offset))
+    }
+}
+
+/// Bytes that the dead letter topic takes, where the broker says so; else what `dp topics create` gives it. A smaller topic
+/// that is not recognised here is noticed by the first letter that it refuses.
+pub(super) fn largest(config: &WorkerConfig) -> usize {
+    if !takes_connections(config.bootstrap.addresses()) {
+        return MAX_SENT_BYTES;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.map(|runtime| runtime.block_on(largest_record(&config.bootstrap, &config.dlq_topic)));
+    match asked {
+        Ok(Ok(Some(bytes))) if bytes < MAX_SENT_BYTES => {
+            tracing::info!(
+                topic = config.dlq_topic,
+                bytes,
+                "dead letters are cut to what their topic takes"
+            );
+            bytes
+        }
+        Ok(Ok(_)) => MAX_SENT_BYTES,
+        Ok(Err(error)) => {
+            tracing::debug!(error = %error, topic = config.dlq_topic, "size of the dead letter topic is unknown");
+            MAX_SENT_BYTES
+        }
+        Err(error) => {
+            tracing::debug!(error = %error, "size of the dead letter topic is unknown");
+            MAX_SENT_BYTES
+        }
     }
 }
 

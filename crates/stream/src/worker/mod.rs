@@ -130,7 +130,7 @@ pub fn run(
     mut make: impl FnMut() -> Result<Box<dyn Handler>, StreamError>,
 ) -> Result<(), StreamError> {
     let mut backoff = Backoff::default();
-    let mut largest_letter = settings::MAX_SENT_BYTES;
+    let mut largest_letter = letters::largest(config);
     let known_topics = KnownTopics::default();
     while !shutdown.is_requested() {
         let started = Instant::now();
