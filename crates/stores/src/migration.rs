@@ -99,4 +99,34 @@ mod tests {
             assert_eq!(versions, (1..=list.len() as u32).collect::<Vec<_>>());
         }
     }
+
+    /// A rolling upgrade runs an older service beside a newer one: what it reads and writes must stay. A file that takes
+    /// something away goes into this list, with the release in which nothing uses it any more.
+    const TAKEN_AWAY_LATER: [(&str, u32); 0] = [];
+
+    #[test]
+    fn a_file_adds_and_widens_and_takes_nothing_away_that_an_older_service_uses() {
+        for (store, list) in [("clickhouse", CLICKHOUSE), ("postgres", POSTGRES)] {
+            for migration in list {
+                let is_allowed = TAKEN_AWAY_LATER.contains(&(store, migration.version));
+                for statement in statements(migration.sql) {
+                    let upper = statement.to_uppercase();
+                    let takes = [
+                        "DROP COLUMN",
+                        "RENAME COLUMN",
+                        "DROP TABLE",
+                        "RENAME TABLE",
+                        "MODIFY COLUMN",
+                        "SET NOT NULL",
+                    ];
+                    let found = takes.iter().find(|words| upper.contains(**words));
+                    assert!(
+                        is_allowed || found.is_none(),
+                        "{store} {}: {found:?}",
+                        migration.version
+                    );
+                }
+            }
+        }
+    }
 }

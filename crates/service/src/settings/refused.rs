@@ -94,7 +94,7 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
     if is_readable_dsn(&settings.postgres_dsn.expose()) {
         found.push((
             "DATA_PROC_POSTGRES_DSN",
-            "has a password and no sslmode=require, verify-ca or verify-full, so the connection may be in the clear: add \
+            "has a password and no sslmode=require or verify-full, so the connection may be in the clear: add \
              sslmode=verify-full",
         ));
     }
@@ -103,7 +103,7 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
 
 /// Whether TLS is not promised. Without an `sslmode` the driver would also go on in the clear.
 fn is_readable_dsn(dsn: &str) -> bool {
-    let promised = ["require", "verify-ca", "verify-full"];
+    let promised = ["require", "verify-full"];
     let is_promised = promised.iter().any(|mode| dsn.contains(&format!("sslmode={mode}")));
     let has_password = has_password(dsn) || dsn.contains("password=");
     let is_near = match dsn.split_once("://") {
