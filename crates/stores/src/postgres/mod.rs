@@ -6,6 +6,7 @@
 mod latest;
 mod listen;
 mod migrations;
+mod price_row;
 mod reference;
 
 use std::time::Duration;
