@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use stream::Shutdown;
 use tokio::runtime::Runtime;
@@ -145,17 +146,27 @@ fn serve<S>(
     for pending in std::mem::take(&mut context.pending) {
         threads.spawn(&pending.name, pending.body)?;
     }
-    let (ending, clients) = (shutdown.clone(), context.clients.clone());
-    let groups = context.names.groups();
+    watch(&context, started, recorder);
+    let exit = life::wait_for_end(threads, shutdown);
+    server.stop(runtime.handle());
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
+    Ok(exit)
+}
+
+/// Starts what looks at the process from time to time.
+fn watch<S>(context: &Context<S>, started: Instant, recorder: PrometheusHandle) {
+    let (ending, clients) = (context.shutdown.clone(), context.clients.clone());
+    let health = Arc::clone(&context.health);
     let lag = lag::watch(
         Arc::clone(&clients.probe),
-        groups,
+        context.names.groups(),
         context.service,
         Arc::clone(&health),
-        shutdown.clone(),
+        context.shutdown.clone(),
     );
-    tasks.spawn("lag", lag);
-    tasks.spawn("upkeep", async move {
+    context.tasks.spawn("lag", lag);
+    context.tasks.spawn("upkeep", async move {
         while !ending.is_requested() {
             metrics::upkeep(&recorder, started, &health);
             clients.report_pools();
@@ -163,11 +174,6 @@ fn serve<S>(
             tokio::time::sleep(UPKEEP_INTERVAL).await;
         }
     });
-    let exit = life::wait_for_end(threads, shutdown);
-    server.stop(runtime.handle());
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
-    Ok(exit)
 }
 
 fn runtime() -> Result<Runtime, StartError> {

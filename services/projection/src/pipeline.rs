@@ -14,7 +14,7 @@ use stream::{Handler, Pace};
 
 use crate::config::Config;
 use crate::copy_count::CopyCount;
-use crate::core::lane;
+use crate::core::work::Cadence;
 use crate::freshness::Freshness;
 use crate::http::{self, Api};
 use crate::metrics::Meters;
@@ -38,7 +38,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         prices: LatestPriceStore::new(ctx.clients.postgres()?, ctx.names.generation()),
         redis: ctx.clients.redis()?,
     };
-    let cadence = lane::Cadence {
+    let cadence = Cadence {
         redis: micros(ctx.own.redis_interval),
         postgres: micros(ctx.own.postgres_interval),
         part: PART,

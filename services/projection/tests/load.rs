@@ -119,8 +119,15 @@ async fn servers() -> (Temporary, Postgres) {
         .map(|name| topic(name, PARTITIONS)),
     );
     let env = stack.env();
-    create_topics(&Brokers::plaintext(&env["DATA_PROC_KAFKA_BOOTSTRAP"]), &topics).await.unwrap();
-    let postgres = Postgres::connect(&Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()), &Trust::default(), 5).unwrap();
+    create_topics(&Brokers::plaintext(&env["DATA_PROC_KAFKA_BOOTSTRAP"]), &topics)
+        .await
+        .unwrap();
+    let postgres = Postgres::connect(
+        &Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()),
+        &Trust::default(),
+        5,
+    )
+    .unwrap();
     migrate(&postgres).await.unwrap();
     (stack, postgres)
 }
@@ -148,9 +155,20 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
 
     // While the prices cannot be read, the service lives, says what it waits for, and is not ready.
     let env = stack.env();
-    let locker = Postgres::connect(&Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()), &Trust::default(), 1).unwrap();
+    // The table is locked by one session until the other gives up its advisory lock.
+    let session = || {
+        Postgres::connect(
+            &Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()),
+            &Trust::default(),
+            1,
+        )
+        .unwrap()
+    };
+    let (gate, locker) = (session(), session());
+    gate.exec("SELECT pg_advisory_lock(1)").await.unwrap();
     let locked = tokio::spawn(async move {
-        let lock = "BEGIN; LOCK TABLE served_latest_prices IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(6); COMMIT";
+        let lock =
+            "BEGIN; LOCK TABLE served_latest_prices IN ACCESS EXCLUSIVE MODE; SELECT pg_advisory_lock(1); COMMIT";
         locker.exec(lock).await.unwrap();
     });
     let is_locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
@@ -158,7 +176,7 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
     while postgres.query_text(is_locked).await.unwrap() != [[Some("1".to_owned())]] {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let projection = Projection::start(env);
+    let projection = Projection::start(env.clone());
     eventually("the restoring state is told", || {
         state_of(&projection)["status"] == "fail"
     });
@@ -168,13 +186,13 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
         told.contains("project-0 restores enriched.market.ticks.v1") && told.contains("prices read"),
         "{state}"
     );
-    assert!(!locked.is_finished(), "the table was not locked for long enough");
     let (status, ready) = projection.get("/health/ready");
     assert!(
         status == 503 && ready["error"].as_str().unwrap().starts_with("state: "),
         "{status} {ready}"
     );
     assert_eq!(projection.get("/health/live").0, 200);
+    gate.exec("SELECT pg_advisory_unlock(1)").await.unwrap();
     locked.await.unwrap();
     projection.until_ready();
     assert_eq!(state_of(&projection)["status"], "pass");

@@ -5,7 +5,7 @@
 //! do no harm. A row is replaced only by a price of a higher rank, whatever the order of arrival.
 //! Failure: a commit whose answer is lost leaves the caller with an error; it reads the position again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use deadpool_postgres::Transaction;
 use domain::{Decimal, Micros, Position};
@@ -13,8 +13,9 @@ use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::price_row::{price, system_time};
 use super::{CALL_TIMEOUT, Parameter, Postgres, within};
-use crate::price::{LatestPrice, OwnedOrigin, flags_of};
+use crate::price::LatestPrice;
 use crate::stored_origin::{from_json, to_json};
 use crate::{Store, StoreError};
 
@@ -368,59 +369,4 @@ impl LatestPriceStore {
         transaction.execute_typed(UPSERT, &values).await?;
         Ok(())
     }
-}
-
-fn system_time(time: Micros) -> SystemTime {
-    let distance = Duration::from_micros(time.unsigned_abs());
-    if time < 0 {
-        UNIX_EPOCH - distance
-    } else {
-        UNIX_EPOCH + distance
-    }
-}
-
-fn micros(time: SystemTime) -> Micros {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => after.as_micros() as Micros,
-        Err(before) => -(before.duration().as_micros() as Micros),
-    }
-}
-
-fn price(row: &Row) -> Result<LatestPrice, StoreError> {
-    const OPERATION: &str = "read prices";
-    let odd = |error: &dyn std::fmt::Display| StoreError::unexpected(Store::Postgres, OPERATION, error);
-    let decimal = |unscaled: i64| Decimal::from_unscaled(unscaled).map_err(|error| odd(&error));
-    let read = || -> Result<_, tokio_postgres::Error> {
-        let origin = OwnedOrigin {
-            feed: row.try_get(5)?,
-            partition: row.try_get(6)?,
-            offset: row.try_get(7)?,
-            index: row.try_get(8)?,
-        };
-        let price = LatestPrice {
-            tenant_id: row.try_get(0)?,
-            instrument_id: row.try_get(1)?,
-            price: Decimal::ZERO,
-            volume: None,
-            event_time: micros(row.try_get(4)?),
-            sequence: row.try_get(16)?,
-            origin,
-            src_partition: row.try_get(9)?,
-            market: row.try_get(10)?,
-            product: row.try_get(11)?,
-            currency: row.try_get(12)?,
-            unit: row.try_get(13)?,
-            quality_flags: domain::QualityFlags::NONE,
-            appended_at: micros(row.try_get(15)?),
-        };
-        Ok((price, row.try_get(2)?, row.try_get(3)?, row.try_get(14)?))
-    };
-    let (price, unscaled, volume, flags): (LatestPrice, i64, Option<i64>, Vec<String>) =
-        read().map_err(|error| StoreError::postgres(OPERATION, &error))?;
-    Ok(LatestPrice {
-        price: decimal(unscaled)?,
-        volume: volume.map(decimal).transpose()?,
-        quality_flags: flags_of(&flags).ok_or_else(|| odd(&format!("unknown quality flag in {flags:?}")))?,
-        ..price
-    })
 }

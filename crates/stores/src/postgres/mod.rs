@@ -9,6 +9,7 @@ mod address;
 mod latest;
 mod listen;
 mod migrations;
+mod price_row;
 mod reference;
 
 use std::time::Duration;

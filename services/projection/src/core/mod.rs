@@ -7,3 +7,4 @@ pub mod lane;
 mod model;
 mod names;
 pub mod pending;
+pub mod work;

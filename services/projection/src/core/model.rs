@@ -8,7 +8,8 @@ use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Or
 use stores::LatestPrice;
 
 use super::book::{Book, Copy};
-use super::lane::{Answers, Cadence, Committed, CopySeen, Lane, Next, Work};
+use super::lane::Lane;
+use super::work::{Answers, Cadence, Committed, CopySeen, Next, Work};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {

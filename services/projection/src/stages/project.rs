@@ -13,8 +13,9 @@ use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, 
 use tokio::runtime::Handle;
 
 use super::store_work::{LoadError, Loaded, Stores};
-use crate::core::lane::{Answers, Cadence, Lane, Next, Work};
+use crate::core::lane::Lane;
 use crate::core::pending::earlier;
+use crate::core::work::{Answers, Cadence, Committed, Next, Work};
 use crate::freshness::{Freshness, Seen};
 use crate::metrics::Meters;
 
@@ -198,9 +199,7 @@ impl Projector {
         if let Some(copy) = &answers.copy {
             meters.evicted.set(copy.evicted as f64);
         }
-        let postgres_ok = answers
-            .committed
-            .is_none_or(|committed| committed == crate::core::lane::Committed::Yes);
+        let postgres_ok = answers.committed.is_none_or(|committed| committed == Committed::Yes);
         if answers.redis_ok {
             meters.redis.increment(work.redis.len() as u64);
             if work.refill.is_some_and(|part| part.ends) {

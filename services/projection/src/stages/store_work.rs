@@ -10,7 +10,7 @@ use stream::Partition;
 use stream::kafka::describe::remembered_ids;
 
 use crate::core::book::Book;
-use crate::core::lane::{Answers, Committed, CopySeen, Work};
+use crate::core::work::{Answers, Committed, CopySeen, Work};
 
 /// The stores of a projection. Cheap to clone.
 #[derive(Clone)]
