@@ -312,10 +312,13 @@ impl LatestPriceStore {
         transaction: &Transaction<'_>,
         batch: &PriceBatch<'_>,
     ) -> Result<bool, tokio_postgres::Error> {
-        let statement = transaction.prepare_cached(HOLD_POSITION).await?;
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&PROJECTION, &self.generation, &batch.topic, &batch.partition];
-        let stored = match transaction.query_opt(&statement, &values).await? {
+        let values: [Parameter<'_>; 4] = [
+            (&PROJECTION, Type::TEXT),
+            (&self.generation, Type::TEXT),
+            (&batch.topic, Type::TEXT),
+            (&batch.partition, Type::INT4),
+        ];
+        let stored = match transaction.query_typed(HOLD_POSITION, &values).await?.first() {
             Some(row) => Some(row.try_get::<_, i64>(0)?),
             None => None,
         };
