@@ -1,16 +1,21 @@
 //! The registry client against a small HTTP server of our own: what it asks, and what each answer leads to.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use security::{Secret, Trust};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use codec::state::SequencerState;
 use codec::{CodecError, Record, RegistryClient, Wire};
 use domain::{Classified, ErrorClass};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use security::{Secret, Trust};
 use serde_json::Value as Json;
+use testkit::certificates::{Authority, Issued};
 
 /// What a client asked.
 struct Request {
@@ -340,4 +345,57 @@ async fn user_and_password_of_the_address_are_sent_and_shown_nowhere() {
             assert!(error.contains("DATA_PROC_SCHEMA_REGISTRY_URL"), "{error}");
         }
     }
+}
+
+/// A registry behind TLS that gives this answer to every request; its address.
+fn serve_tls(issued: &Issued, body: &'static str) -> String {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut reader = BufReader::new(StreamOwned::new(connection, stream));
+            let mut line = String::new();
+            // The head ends with an empty line; a client that does not trust us goes away before.
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let answer = format!(
+                "HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut stream = reader.into_inner();
+            _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
+        }
+    });
+    format!("https://localhost:{port}/base")
+}
+
+#[tokio::test]
+async fn a_private_authority_is_accepted_where_it_is_named_and_else_the_error_names_the_setting() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("private").unwrap());
+    let url = serve_tls(&authority.server().unwrap(), r#"{"schema":"{}"}"#);
+    let trust = Trust::with_authority(authority.write(folder.path(), "ca.pem").unwrap()).unwrap();
+    let client = RegistryClient::new(Secret::new(url.clone()), &trust).unwrap();
+    assert_eq!(client.schema(1).await.unwrap(), "{}");
+    let client = RegistryClient::new(Secret::new(url), &Trust::default()).unwrap();
+    let error = client.schema(1).await.unwrap_err().to_string();
+    assert!(
+        error.contains("DATA_PROC_TLS_CA") && error.contains("certificate"),
+        "{error}"
+    );
+    let expired = serve_tls(&authority.expired_server().unwrap(), "");
+    let client = RegistryClient::new(Secret::new(expired), &trust).unwrap();
+    let error = client.schema(1).await.unwrap_err().to_string();
+    assert!(error.contains("expired"), "{error}");
 }

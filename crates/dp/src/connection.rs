@@ -259,9 +259,12 @@ mod tests {
         let prod = connection(&[
             ("DATA_PROC_ENV", "prod"),
             ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
-            ("DATA_PROC_CLICKHOUSE_URL", "http://dp:s3cret@clickhouse:8123"),
+            ("DATA_PROC_CLICKHOUSE_URL", "https://dp:s3cret@clickhouse:8123"),
             ("DATA_PROC_CLICKHOUSE_PASSWORD", "s3cret"),
-            ("DATA_PROC_POSTGRES_DSN", "postgresql://dp:s3cret@postgres/db"),
+            (
+                "DATA_PROC_POSTGRES_DSN",
+                "postgresql://dp:s3cret@postgres/db?sslmode=verify-full",
+            ),
             ("DATA_PROC_REDIS_URL", "redis://redis:6379/0"),
         ]);
         assert!(prod.confirm_write(true).await.is_ok());

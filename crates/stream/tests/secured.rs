@@ -233,6 +233,8 @@ fn refusal(addresses: &str, security: Security) -> StreamError {
 fn each_wrong_thing_is_one_fatal_error_with_the_setting() {
     let unknown = Authority::new("somebody else").unwrap();
     let unknown_ca = unknown.write(KAFKA.folder(), "unknown-ca.pem").unwrap();
+    let garbage = KAFKA.folder().join("garbage.pem");
+    std::fs::write(&garbage, "no certificate").unwrap();
     let with_ca = |path: PathBuf| Security {
         authority: Some(path),
         ..scram(USER)
@@ -294,6 +296,13 @@ fn each_wrong_thing_is_one_fatal_error_with_the_setting() {
             "DATA_PROC_KAFKA_SSL_CA",
         ),
         (
+            "no PEM file",
+            KAFKA.secured(),
+            with_ca(garbage),
+            "kafka_refused",
+            "DATA_PROC_KAFKA_SSL_CA",
+        ),
+        (
             "expired server",
             KAFKA.expired(),
             scram(USER),
@@ -333,7 +342,7 @@ fn each_wrong_thing_is_one_fatal_error_with_the_setting() {
             KAFKA.mutual(),
             mutual(Some(mixed)),
             "kafka_refused",
-            "key",
+            "DATA_PROC_KAFKA_SSL_KEY",
         ),
         (
             "plaintext to TLS",

@@ -6,13 +6,12 @@ use anyhow::{Context as _, bail};
 use domain::Classified;
 use serde::Serialize;
 use service::{Names, Settings};
-use stream::Brokers;
-use stream::StreamError;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::describe::{TopicDescription, describe_topics};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings::{MAX_RAW_BYTES, MAX_SENT_BYTES};
 use stream::kafka::topic_settings::{APPEND_TIME, Changed, MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, set_where_different};
+use stream::{Brokers, StreamError};
 
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;

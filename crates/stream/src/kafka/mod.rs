@@ -60,15 +60,34 @@ pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
         ) => "kafka_moves",
         _ => UNAVAILABLE,
     };
-    let remedy = match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge) => {
+    let remedy = match (error.rdkafka_error_code(), error) {
+        (Some(Code::MessageSizeTooLarge), _) => {
             ": the record is larger than the topic's max.message.bytes: run `dp topics create`, or have the limit raised"
         }
+        (_, KafkaError::ClientCreation(why)) => setting_of(why),
         _ => "",
     };
     if fatal {
-        StreamError::fatal("kafka_refused", format!("{what}: {error}"))
+        StreamError::fatal("kafka_refused", format!("{what}: {error}{remedy}"))
     } else {
         StreamError::transient(code, format!("{what}: {error}{remedy}"))
     }
+}
+
+/// Our setting behind the one that the client library refuses.
+fn setting_of(why: &str) -> &'static str {
+    let settings = [
+        ("ssl.ca.location", ": check the file of DATA_PROC_KAFKA_SSL_CA"),
+        (
+            "ssl.certificate.location",
+            ": check the file of DATA_PROC_KAFKA_SSL_CERTIFICATE",
+        ),
+        (
+            "ssl.key.location",
+            ": check the file of DATA_PROC_KAFKA_SSL_KEY, which must belong to DATA_PROC_KAFKA_SSL_CERTIFICATE, and \
+             DATA_PROC_KAFKA_SSL_KEY_PASSWORD",
+        ),
+    ];
+    let found = settings.iter().find(|(name, _)| why.contains(name));
+    found.map_or("", |(_, remedy)| remedy)
 }

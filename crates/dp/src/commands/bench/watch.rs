@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use codec::Wire;
 use localstack::Stack;
-use stream::Brokers;
-use stream::Partition;
 use stream::kafka::reader::LogReader;
+use stream::{Brokers, Partition};
 
 use super::stage::check_interrupted;
 use crate::bench::statistics::lost_and_doubled;
