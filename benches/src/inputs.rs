@@ -17,7 +17,7 @@ pub const TENANT: &str = "default";
 pub const FEED: &str = "ingestion.market.raw.v1";
 /// 2026-03-02T12:00:00Z: every run sees the same bytes.
 pub const START: Micros = 1_772_452_800_000_000;
-/// Append time goes on by this much for each message: the event-id window then holds 30,000 ids.
+/// Append time continues by this much for each message: the event-id window then holds 30,000 ids.
 pub const STEP: Micros = 10_000;
 const PARTITIONS: i32 = 4;
 

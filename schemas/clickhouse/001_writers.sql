@@ -1,4 +1,4 @@
--- Who may write, where it goes on, and which topics the tables came from (blueprint section 2, INV-8).
+-- Who may write, where it goes on, and which topics the tables came from.
 -- {db} is the database, {suffix} the generation; these tables serve every generation, whose topics differ by name.
 
 CREATE DATABASE IF NOT EXISTS {db};

@@ -1,6 +1,6 @@
 //! The plan of a fault run: which fault comes when. A pure function of the seed.
 //!
-//! Invariants: a longer plan of the same seed begins with the shorter one, so an interrupted run goes on where it was;
+//! Invariants: a longer plan of the same seed begins with the shorter one, so an interrupted run continues where it was;
 //! every block of [`DECK`] faults, counted from the first, holds every kind for every process (a shuffled deck).
 
 use std::fmt;

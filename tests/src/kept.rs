@@ -1,4 +1,4 @@
-//! A stack whose data outlive the program: for a run that is interrupted and goes on.
+//! A stack whose data outlive the program: for a run that is interrupted and continues.
 //!
 //! Invariant: its processes do not outlive the program, however it ends (a shell waits on a pipe from it); the folder
 //! stays until [`Kept::remove`]. The programs are copied into it at first, so a run ends with those that it began with.

@@ -1,6 +1,6 @@
 //! Longer outages under load: each server away for minutes, a slow ClickHouse, a full disk.
 //!
-//! What has to hold: the stream goes on where it can, memory stays bounded, the lag is gone within a minute after the
+//! What has to hold: the stream continues where it can, memory stays bounded, the lag is gone within a minute after the
 //! return, and nothing is lost or doubled.
 //! Failure: what does not hold is a finding of its outage; the others still take place.
 
@@ -39,7 +39,7 @@ const SLOW: Duration = Duration::from_secs(2);
 pub struct Passed {
     pub outage: String,
     pub seconds: f64,
-    /// Outputs that had to go on, each with the longest time in seconds that it stood still.
+    /// Outputs that had to continue, each with the longest time in seconds that it stood still.
     pub stood_still_seconds: BTreeMap<String, f64>,
     /// Seconds after the return until the server was ready.
     pub ready_seconds: f64,
@@ -62,7 +62,7 @@ impl fmt::Display for Passed {
         )?;
         write!(
             f,
-            "\n    longest standstill of what goes on, s: {:?}",
+            "\n    longest standstill of what continues, s: {:?}",
             self.stood_still_seconds
         )?;
         for finding in &self.findings {
@@ -216,7 +216,7 @@ impl<'a> Outages<'a> {
         Ok(())
     }
 
-    /// Looks on for the length of the outage; answers for how long each output that goes on has stood still at most, and
+    /// Looks on for the length of the outage; answers for how long each output that continues has stood still at most, and
     /// for how long the tables have.
     fn watch(
         &self,

@@ -3,7 +3,7 @@
 /// What the pipeline does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// The message itself is at fault: dead-letter it and go on.
+    /// The message itself is at fault: dead-letter it and continue.
     Poison,
     /// A dependency is at fault: wait, retry, never skip.
     Transient,

@@ -1,4 +1,4 @@
-//! What makes two messages the same event (blueprint section 2, "Repeated events").
+//! What makes two messages the same event.
 
 /// The event of a message, by hashes. Two messages carry the same event iff both parts are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

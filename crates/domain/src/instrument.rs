@@ -1,4 +1,4 @@
-//! Instrument ids: `MARKET.<node>.<PRODUCT>`, with a reversible encoding of the node's own text (blueprint section 4).
+//! Instrument ids: `MARKET.<node>.<PRODUCT>`, with a reversible encoding of the node's own text.
 
 use std::fmt::Write;
 

@@ -2,7 +2,7 @@
 //!
 //! Role: the one vocabulary that every other crate speaks. Absent on purpose: async, I/O, clocks, serialization.
 //! Invariants that live here: INV-1 (everything is a function of its arguments), the order of origins on which
-//! INV-3 rests, exact decimal arithmetic (blueprint section 4).
+//! INV-3 rests, exact decimal arithmetic.
 //! Failure: arithmetic and parsing return errors; nothing panics, nothing saturates silently.
 
 pub mod asked;

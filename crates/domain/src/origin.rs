@@ -1,4 +1,4 @@
-//! The place of a tick in the raw log: given once by normalization, never changed after (blueprint section 2).
+//! The place of a tick in the raw log: given once by normalization, never changed after.
 
 use std::fmt;
 

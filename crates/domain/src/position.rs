@@ -1,6 +1,6 @@
 //! A position in a source partition with the sequencer state that belongs to exactly it (INV-3).
 //!
-//! Role: what every sink stores beside its results, so that whoever takes over goes on where they end.
+//! Role: what every sink stores beside its results, so that whoever takes over continues where they end.
 
 use crate::RawPosition;
 
@@ -15,7 +15,7 @@ pub struct LastOrigin {
     pub position: RawPosition,
 }
 
-/// Where a sink goes on reading.
+/// Where a sink continues reading.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position {
     /// Next source offset.

@@ -20,7 +20,7 @@ impl RetryPolicy {
         first: Duration::from_millis(200),
         last: Duration::from_secs(5),
     };
-    /// For writes to a store that readers see: they go on soon after the store is back.
+    /// For writes to a store that readers see: they continue soon after the store is back.
     pub const SOON: RetryPolicy = RetryPolicy {
         first: Duration::from_millis(250),
         last: Duration::from_millis(500),

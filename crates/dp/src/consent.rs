@@ -18,7 +18,7 @@ pub async fn ask(what: &str, word: &str, yes: bool) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         bail!("this would {what}: repeat it with --yes");
     }
-    let question = format!("This would {what}. Type {word} to go on: ");
+    let question = format!("This would {what}. Type {word} to continue: ");
     // On a thread of its own, so that Ctrl-C ends the command meanwhile.
     let answer = tokio::task::spawn_blocking(move || read_answer(&question))
         .await

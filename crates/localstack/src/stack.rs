@@ -158,7 +158,7 @@ impl Stack {
         self.signal(name.into(), Signal::SIGSTOP)
     }
 
-    /// Lets a frozen process and its children go on (SIGCONT).
+    /// Lets a frozen process and its children continue (SIGCONT).
     pub fn resume(&self, name: impl Into<Name>) -> Result<(), StackError> {
         self.signal(name.into(), Signal::SIGCONT)
     }

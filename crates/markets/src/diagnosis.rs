@@ -1,6 +1,6 @@
 //! Everything that is wrong or remarkable about a message at once, for `POST /validate`.
 //!
-//! The data path ends at the first error, this goes on as far as values can be read apart from each other. It also takes
+//! The data path ends at the first error, this continues as far as values can be read apart from each other. It also takes
 //! a tick without its envelope. It reads with the code of the data path: what it finds sound is sound.
 
 use codec::framing;

@@ -1,4 +1,4 @@
-//! The document formats that header `dp.format` may name (interfaces section 2), and how to tell them apart.
+//! The document formats that header `dp.format` may name, and how to tell them apart.
 
 /// One format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

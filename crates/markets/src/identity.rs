@@ -1,4 +1,4 @@
-//! What the event of a message is known by (blueprint section 2, "Repeated events").
+//! What the event of a message is known by.
 //!
 //! Invariants: transport fields decide nothing (correlation and trace ids, times of sending, key, form of a number or a
 //! time), so a producer's retry has the key of its first try. No part can run into the next one, whatever bytes an id

@@ -1,4 +1,4 @@
-//! Raw bytes to ticks: message shapes A, B and C, and ISO documents (interfaces sections 1, 2 and 4).
+//! Raw bytes to ticks: message shapes A, B and C, and ISO documents.
 //!
 //! Role: the pure core of normalization. `dp verify` runs the same code over the raw log.
 //! Invariants: INV-1 (whether a tick exists, its index and its route follow from the bytes, the append time and the

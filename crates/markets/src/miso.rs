@@ -1,4 +1,4 @@
-//! MISO's real-time five-minute ex-post prices: `miso.rt5.expost.json` (domain.md section 2).
+//! MISO's real-time five-minute ex-post prices: `miso.rt5.expost.json`.
 //!
 //! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values texts. The order of the
 //! columns is what `headers` says. `INTERVAL` is the end of the interval in EST all year, so the row stamped 00:00 is the

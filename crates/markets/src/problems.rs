@@ -1,10 +1,10 @@
-//! Whether reading ends at the first thing that is wrong (the data path), or goes on to collect them all (`POST /validate`).
+//! Whether reading ends at the first thing that is wrong (the data path), or continues to collect them all (`POST /validate`).
 
 use crate::rejection::Rejection;
 
 /// What to do about a value that cannot be read.
 pub(crate) trait Problems {
-    /// The value, or what reading goes on with in its place.
+    /// The value, or what reading continues with in its place.
     ///
     /// # Errors
     /// The rejection that ends the reading.

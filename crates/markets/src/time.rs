@@ -1,4 +1,4 @@
-//! Times of a message (interfaces section 1, "Times"), to UTC microseconds.
+//! Times of a message, to UTC microseconds.
 //!
 //! Finer than a microsecond is cut off towards the past, for texts and numbers alike, so that no time moves into the
 //! next window.

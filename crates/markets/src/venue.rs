@@ -1,4 +1,4 @@
-//! The markets that ticks may name, and what is known about their prices (domain.md section 8.1).
+//! The markets that ticks may name, and what is known about their prices.
 
 use std::sync::LazyLock;
 
@@ -75,7 +75,7 @@ impl Venue {
         }
     }
 
-    /// Stands for a market that nobody configured, where reading goes on all the same.
+    /// Stands for a market that nobody configured, where reading continues all the same.
     pub(crate) fn unknown() -> &'static Venue {
         static UNKNOWN: LazyLock<Venue> = LazyLock::new(|| Venue::new("unknown", "", "USD", "MWh"));
         &UNKNOWN

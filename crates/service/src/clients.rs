@@ -265,7 +265,7 @@ impl Clients {
         checks
     }
 
-    /// The registry is asked only for ids that others made, and such messages wait: without it the service goes on.
+    /// The registry is asked only for ids that others made, and such messages wait: without it the service continues.
     fn registry_check(&self, settings: &Settings) -> Option<Check> {
         let (client, url) = (self.registry.clone()?, settings.schema_registry_url.as_ref()?);
         let ask = move || {

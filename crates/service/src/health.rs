@@ -25,7 +25,7 @@ use of_workers::{partitions_record, state_record, workers_record};
 
 /// Name of the check of restored state.
 const STATE: &str = "state";
-/// Worker threads that have not gone round for this long are taken for stuck.
+/// Worker threads that have made no progress for this long are taken for stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(90);
 /// With the time-out of a check: a dependency that goes away or comes back is seen within five seconds.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -287,7 +287,7 @@ impl Health {
         for (status, _) in &self.lock().workers {
             if status.state() == WorkerState::Running && status.since_last_turn() > STUCK_AFTER {
                 let seconds = status.since_last_turn().as_secs();
-                return Err(format!("worker {} has not gone round for {seconds} s", status.name()));
+                return Err(format!("worker {} has made no progress for {seconds} s", status.name()));
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Names of topics, consumer groups and tables, with the suffix of the generation (blueprint sections 2 and 3).
+//! Names of topics, consumer groups and tables, with the suffix of the generation.
 //!
 //! Invariant: everything after the raw topics carries the suffix, so that two generations can live side by side;
 //! raw topics and `dlq` never do.

@@ -1,4 +1,4 @@
-//! The settings that every service shares: `DATA_PROC_*`, typed, read once (interfaces section 9).
+//! The settings that every service shares: `DATA_PROC_*`, typed, read once.
 //!
 //! Role: turns the environment into values before anything else happens. A service's own settings (`ENRICHMENT_*`, …)
 //! are read by the same [`Reader`] in the same pass, so that all mistakes are listed at once.
@@ -145,7 +145,7 @@ pub struct Settings {
     pub topic_partitions: i32,
     /// Threads of the main stage, each with its own consumer.
     pub workers: usize,
-    /// Empty, or the suffix of topics, groups and tables (blueprint section 2, "Generations").
+    /// Empty, or the suffix of topics, groups and tables.
     pub generation: String,
     pub breaker: BreakerSettings,
 }

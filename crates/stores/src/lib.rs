@@ -5,7 +5,7 @@
 //! Invariants: INV-6 and INV-8 rest on [`clickhouse::FencedTable`]; rows and position of a projection share a transaction
 //! ([`postgres::LatestPriceStore`]); an older price never replaces a newer one, in no store.
 //! Failure: every call has a time-out and answers a [`StoreError`] that says what to do ([`domain::Classified`]). Nothing
-//! here retries: who calls decides, since only he knows whether an unknown outcome may be repeated.
+//! here retries: who calls decides, since only the caller knows whether an unknown outcome may be repeated.
 
 pub mod clickhouse;
 pub mod error;

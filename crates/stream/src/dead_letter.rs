@@ -1,4 +1,4 @@
-//! What a dead letter is: the refused record and what is said of it (blueprint section 3), within the size that can be sent.
+//! What a dead letter is: the refused record and what is said of it, within the size that can be sent.
 //!
 //! Invariants: INV-9: a letter never has more bytes than its limit, whatever the record holds. What is left out is the
 //! end of the value, then headers, then the end of the key; a header says so, and the origin tells where the whole is.

@@ -1,4 +1,4 @@
-//! The event window of one raw partition (blueprint section 2, "Repeated events").
+//! The event window of one raw partition.
 //!
 //! A message repeats an event iff an earlier message of the partition carried the same event (the same id and the same
 //! facts) within the last `micros` of append time and the last `max_ids` offsets. Repetitions count as earlier messages;

@@ -1,5 +1,5 @@
 //! A simulator of stateless stages around the very pieces that run ([`AckWindow`], [`Frontier`], [`EventWindow`],
-//! [`Sequencer`]): owners that crash, zombies that go on, delivery errors, delayed and reordered commits, group resets.
+//! [`Sequencer`]): owners that crash, zombies that continue, delivery errors, delayed and reordered commits, group resets.
 //! Tenants share event ids, and producers use one id for several facts. Downstream, a sequencer must accept exactly the
 //! first occurrence of every event, with the flag of a reused id where it belongs. Each rule can be taken out, and then some
 //! seed must go wrong.
@@ -19,7 +19,7 @@ enum Without {
     Frontier,
     /// Later outputs land although an earlier one failed.
     Gapless,
-    /// After a delivery error, goes on instead of reading again from the committed offset.
+    /// After a delivery error, continues instead of reading again from the committed offset.
     RestartAfterError,
     Sequencer,
     /// The event-id window starts empty at the committed offset.
@@ -213,7 +213,7 @@ impl World {
                 self.downstream
                     .extend(self.owners[index].in_flight.drain(..rest).map(|(_, output)| output));
             }
-            // The partition moves; the old owner goes on as a zombie.
+            // The partition moves; the old owner continues as a zombie.
             94..=95 if live.len() < 3 => self.join(),
             // A reset to earliest, or a deleted group.
             96 if self.random.chance(20) => self.committed = 0,

@@ -1,4 +1,4 @@
-//! How records move: positions, order, acknowledgement, and who may write (blueprint section 2).
+//! How records move: positions, order, acknowledgement, and who may write.
 //!
 //! Role: everything between a Kafka log and a decision. The pure pieces ([`sequencer`], [`acks`], [`frontier`],
 //! [`event_window`], [`table_writer::lane`]) know no client library; [`kafka`] is the only place of the whole project

@@ -2,7 +2,7 @@
 //!
 //! Role: pure. A mark travels in the metadata of a committed offset. It is a fact about the log, independent of its writer and time:
 //! a stale one is as good as a new one, and one that is missing only means that nothing is checked. So this is no position
-//! (blueprint section 2).
+//!.
 //! Invariant: a record keeps its timestamp for as long as it exists. A record that took its offset after the log was cut
 //! was appended later, so it has another one.
 

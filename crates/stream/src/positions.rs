@@ -60,7 +60,7 @@ pub fn next_generation(generation: &str) -> String {
 /// How a log serves a stored position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
-    /// The log goes on there.
+    /// The log continues there.
     Whole,
     /// These offsets were removed unread: `[from, to)`.
     Removed {
@@ -142,7 +142,7 @@ pub fn refilled(reader: &Reader, partition: &Partition, from: i64, to: i64) -> S
         "log_refilled",
         format!(
             "{partition}: the offsets from {from} to {} hold other records than those that were read there: Kafka lost \
-             records, and new ones took their offsets. They would be taken for the old ones, so the tables cannot go on. {}",
+             records, and new ones took their offsets. They would be taken for the old ones, so the tables cannot continue. {}",
             to - 1,
             in_a_new_generation(reader)
         ),

@@ -1,10 +1,10 @@
-//! Why nothing comes from a partition whose log goes on (INV-9).
+//! Why nothing comes from a partition whose log continues (INV-9).
 
 use domain::Micros;
 
 use crate::Partition;
 
-/// A partition that does not go on by itself.
+/// A partition that does not continue by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
     /// Partition.
@@ -41,7 +41,7 @@ pub enum Cause {
 }
 
 impl Stall {
-    /// Whether people have to know: the partition does not go on.
+    /// Whether people have to know: the partition does not continue.
     pub fn is_blocked(&self) -> bool {
         self.cause != Cause::NothingReadable
     }
@@ -83,7 +83,7 @@ impl Stall {
                 skip(*next)
             ),
             Cause::Silent => format!(
-                "{partition} cannot be read at offset {position}: the log goes on to {end}, but the broker sends nothing; see \
+                "{partition} cannot be read at offset {position}: the log continues to {end}, but the broker sends nothing; see \
                  the log of the broker (`dp logs kafka`)"
             ),
         }

@@ -482,7 +482,7 @@ fn a_rotated_password_is_used_by_the_client_that_is_there() {
     let topics = [TOPIC.to_owned()];
     probe.describe(&topics, LIMIT).unwrap();
     KAFKA.set_password("rotated", "SCRAM-SHA-512", "n3w").unwrap();
-    // The connection that is there goes on; a new client is refused, and then let in without being made again.
+    // The connection that is there continues; a new client is refused, and then let in without being made again.
     let late = Probe::new(&brokers).unwrap();
     eventually("refusal", || late.describe(&topics, Duration::from_secs(1)).err());
     std::fs::write(&file, "n3w").unwrap();

@@ -198,7 +198,7 @@ impl Publishing {
                 Wish::Run => {
                     self.publish();
                     due += step;
-                    // After an outage the load goes on at its rate: nobody sends a burst to make up for it.
+                    // After an outage the load continues at its rate: nobody sends a burst to make up for it.
                     due = due.max(Instant::now() - Duration::from_secs(1));
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 }

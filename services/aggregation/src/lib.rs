@@ -2,7 +2,7 @@
 //!
 //! Role: [`crate::core`] decides (pure), [`stages`] connect it to the log, [`pipeline`] puts the service together. Two stages:
 //! [`stages::aggregate`] makes bars in the stream, [`stages::restate`] computes those of late ticks from the table.
-//! Invariants: INV-1, INV-3, INV-4; blueprint section 2, "Aggregation state" and "Bars".
+//! Invariants: INV-1, INV-3, INV-4.
 //! Absent for now: curves, derived series, legs.
 //! Failure: a transient error restores the state from the state topic; a fatal one ends the process with the remedy.
 

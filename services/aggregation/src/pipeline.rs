@@ -27,7 +27,7 @@ use crate::view::Views;
 
 /// The newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
-/// The shortest bar lasts a minute: it may wait for company, in and out.
+/// The shortest bar lasts a minute: it may wait to be batched, in and out.
 const WAIT: Duration = Duration::from_millis(20);
 /// Late ticks wait for the table anyway.
 const RESTATE_WAIT: Duration = Duration::from_millis(100);

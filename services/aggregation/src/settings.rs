@@ -27,7 +27,7 @@ pub struct AggregationSettings {
 /// What the environment decides about the second stage. All of it may change at any time.
 #[derive(Debug, Clone)]
 pub struct RestateSettings {
-    /// Windows of a statement, and how long they wait for company.
+    /// Windows of a statement, and how long they wait to be batched.
     pub rules: RestateRules,
     /// What a statement may take of ClickHouse.
     pub limits: HistoryLimits,

@@ -137,7 +137,7 @@ impl Stage {
         assert_eq!(
             committed,
             Some(end),
-            "the position went on; {:?}, {:?}",
+            "the position continued; {:?}, {:?}",
             self.bars(),
             self.letters()
         );

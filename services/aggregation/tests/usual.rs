@@ -83,7 +83,7 @@ impl Bench {
         }
     }
 
-    /// The clock goes on; then every bar has closed, once, with all of its ticks.
+    /// The clock continues; then every bar has closed, once, with all of its ticks.
     fn every_bar_was_complete_at_its_close(mut self) {
         let last = self
             .expected

@@ -1,4 +1,4 @@
-//! Enrichment: tick → tick with commodity, region, tier, unit, sizes and curve (blueprint section 5).
+//! Enrichment: tick → tick with commodity, region, tier, unit, sizes and curve.
 //!
 //! Role: joins the normalized stream with reference data held in memory, and writes `enriched_ticks` to ClickHouse.
 //! Invariants: INV-2, INV-4, INV-7 by `stream::hop`; INV-6, INV-8 by `stream::table_writer`.

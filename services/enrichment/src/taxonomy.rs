@@ -1,4 +1,4 @@
-//! Classification by names: commodity, region and tier of an instrument that no row describes (interfaces section 5).
+//! Classification by names: commodity, region and tier of an instrument that no row describes.
 //!
 //! Role: pure rules. Keywords match whole tokens, never parts of words, and the longest keyword wins, so `HEATING_OIL` is
 //! a refined product and not crude oil. The order in which keywords are listed never matters.

@@ -1,4 +1,4 @@
-//! Normalization: raw messages of every market to ticks of one form (blueprint section 5, stage 1).
+//! Normalization: raw messages of every market to ticks of one form.
 //!
 //! Role: reads the raw topics, writes `normalized.market.ticks.v1` and the table `market_ticks`. What bytes mean is
 //! decided by crate `markets`, how records move by crate `stream`; here the two meet.

@@ -1,9 +1,9 @@
-//! Projection: the newest price of every instrument, in Postgres and Redis, for readers (blueprint section 5).
+//! Projection: the newest price of every instrument, in Postgres and Redis, for readers.
 //!
 //! Role: reads enriched ticks; the newest of an instrument, in the order of prices, is its latest price.
 //! Invariants: INV-3 (a position is stored with its own sequencer state); rows and position share a Postgres transaction
 //! with a compare-and-set; an older time never replaces a newer one, in no store.
-//! Failure: Postgres down, and prices go on to Redis while the position waits; Redis down, and it is filled again from
+//! Failure: Postgres down, and prices continue to Redis while the position waits; Redis down, and it is filled again from
 //! memory when it is back. Neither stops the other.
 
 pub mod config;

@@ -25,7 +25,7 @@ use crate::stages::project::{self, Parts, Projector};
 const WAIT: Duration = Duration::from_millis(5);
 /// Prices of one call to a store: bounds the memory of a refill, and of a commit of very many.
 const PART: usize = 10_000;
-/// HTTP has connections of its own, and Postgres ends what it asks for too long: however many ask, commits go on.
+/// HTTP has connections of its own, and Postgres ends what it asks for too long: however many ask, commits continue.
 const READERS: usize = 4;
 const READ_LIMIT: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,4 @@
-//! `make test-faults KILLS=n [SEED=s]`: the fault run on a stack of its own. The same seed goes on where an interrupted run
+//! `make test-faults KILLS=n [SEED=s]`: the fault run on a stack of its own. The same seed continues where an interrupted run
 //! was. Exit code 0: nothing lost, doubled or wrong; 1: something was; 2: the run could not be finished.
 
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     };
     begin_anew_without_data(&options.report, &data)?;
     eprintln!(
-        "seed {seed}; report {}; data {}; the same seed goes on with an interrupted run",
+        "seed {seed}; report {}; data {}; the same seed continues with an interrupted run",
         options.report.display(),
         data.display()
     );

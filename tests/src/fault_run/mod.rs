@@ -3,7 +3,7 @@
 //!
 //! Invariants: one fault at a time for one process, so that "it is back" can be told; the report is saved after each
 //! fault and each check.
-//! Failure: lost, doubled or wrong is a finding in the report, and the run goes on to tell how much; a process that does
+//! Failure: lost, doubled or wrong is a finding in the report, and the run continues to tell how much; a process that does
 //! not come back ends the run with an error.
 
 mod actions;
@@ -74,7 +74,7 @@ pub fn times(seed: u64) -> Times {
     }
 }
 
-/// Runs, or goes on; answers the report, which is also in its file.
+/// Runs, or continues; answers the report, which is also in its file.
 ///
 /// # Errors
 /// Where a process does not come back, or something cannot be asked. Findings are no errors: see [`Report::is_ok`].

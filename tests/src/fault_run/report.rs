@@ -1,5 +1,5 @@
 //! What a fault run has done and found so far: a JSON file that is replaced whole after each fault, so that an
-//! interrupted run goes on with its totals kept.
+//! interrupted run continues with its totals kept.
 
 use std::collections::BTreeMap;
 use std::fmt;

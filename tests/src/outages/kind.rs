@@ -1,4 +1,4 @@
-//! What can be away, slow or full, and what has to go on meanwhile.
+//! What can be away, slow or full, and what has to continue meanwhile.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl Outage {
         Outage::FullDisk,
     ];
 
-    /// What has to go on moving meanwhile.
+    /// What has to continue moving meanwhile.
     pub(super) fn goes_on(self) -> &'static [Output] {
         const TABLES: [Output; 2] = [Output::Table("market_ticks"), Output::Table("enriched_ticks")];
         const STREAM: [Output; 3] = [

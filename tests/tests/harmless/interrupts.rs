@@ -10,7 +10,7 @@ use localstack::{Server, Service, Stack};
 
 use super::bare_dp;
 
-/// How long a command may go on after Ctrl-C; the rest of a second is this machine's.
+/// How long a command may continue after Ctrl-C; the rest of a second is this machine's.
 const ENDS_WITHIN: Duration = Duration::from_millis(1_500);
 /// A wait is explained after two seconds.
 const SAID_WITHIN: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! What `dp` and the services must not do: remove or write what nobody asked for, show a secret, or go on after Ctrl-C.
+//! What `dp` and the services must not do: remove or write what nobody asked for, show a secret, or continue after Ctrl-C.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod interrupts;

@@ -1,5 +1,5 @@
 //! Positions that no longer fit their logs, on a real broker: each stop says topic, partition, the offsets and a command, the
-//! command is run as it stands, and then everything goes on and `dp verify` agrees. The tests share a stack, one at a time.
+//! command is run as it stands, and then everything continues and `dp verify` agrees. The tests share a stack, one at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod generations;

@@ -80,7 +80,7 @@ fn enriched_records_removed_unread_are_accepted_for_stage_writer_and_projection(
     let pipeline = filled();
     agrees(&pipeline);
     stop(&pipeline, &[Service::Aggregation, Service::Projection]);
-    // The writer of this topic lives in the service that fills it: it must not write while the stage goes on.
+    // The writer of this topic lives in the service that fills it: it must not write while the stage continues.
     pipeline.stack().kill9(localstack::Server::ClickHouse).unwrap();
     let from = end(&pipeline, ENRICHED, 1);
     publish_to(&pipeline, 1, 60, "UNREAD");

@@ -290,7 +290,7 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
         command.ends_with(&format!("--partition 2 --to {}", offset + 1)),
         "{command}"
     );
-    eventually("the partitions beside it go on", || {
+    eventually("the partitions beside it continue", || {
         Ok(kafka::committed(&bootstrap, GROUP, RAW)?
             .iter()
             .all(|(partition, committed, end)| *partition == 2 || *committed == Some(*end)))

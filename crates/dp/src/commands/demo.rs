@@ -1,7 +1,7 @@
 //! `dp demo`: everything once, from an empty machine to a table that adds up.
 //!
 //! Role: brings the stack up, publishes ticks and documents, waits until every store has them, measures, and lets
-//! `dp verify` decide the exit code. A second run goes on with the data of the first.
+//! `dp verify` decide the exit code. A second run continues with the data of the first.
 //! Failure: one line; the stack stays up, so that one can look.
 
 pub(super) mod figures;
@@ -37,7 +37,7 @@ const CALM_SECONDS: u64 = 10;
 /// Brings the stack up, publishes ticks as fast as it goes and then calmly for ten seconds, ingests the documents of --data,
 /// waits until every store has everything, prints what was published, what arrived, how long it took and what it cost, and
 /// ends with `dp verify`: exit code 0 only when every store agrees with the raw log. The stack stays up, and a second run
-/// goes on with the same data.
+/// continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data ../shared/data\n  dp demo --port-offset 1000      # beside a stack that runs already"

@@ -73,7 +73,7 @@ pub async fn unless_interrupted<T>(
 fn left_by(command: &Command) -> &'static str {
     match command {
         Command::Sql(args) if args.writes() => {
-            "the statement may go on in ClickHouse; what it has changed stays changed"
+            "the statement may continue in ClickHouse; what it has changed stays changed"
         }
         Command::Down | Command::Stop(_) => "what has ended stays ended; `dp status` shows what still runs",
         Command::CleanData => "some data may be left; run it again to remove the rest",

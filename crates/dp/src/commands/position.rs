@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 ///
 /// A position lives where its outputs live: the stateless stages have it in Kafka (committed offset), the ClickHouse writers
 /// in their tables (and a floor beside them), projection in PostgreSQL, aggregation in its state topic. A service that finds
-/// its position outside of the log stops, and names the command that goes on. Two things may have happened:
+/// its position outside of the log stops, and names the command that continues. Two things may have happened:
 ///
 /// Records were REMOVED that were never processed (retention, deleted records). They are lost, and everything else still
 /// means what it meant: `dp position accept` moves the position to the oldest record that is left, keeps what is known of
@@ -68,7 +68,7 @@ struct ShowArgs {
 ///
 /// For each consumer of the service (its stage, and its ClickHouse writer) and each partition whose position is older than
 /// the log: the gap is stored in ClickHouse (accepted_gaps), then the position moves to the oldest record. Positions within
-/// their logs stay. The service must be stopped: `dp stop SERVICE`, in Kubernetes `kubectl scale --replicas=0`. It goes on
+/// their logs stay. The service must be stopped: `dp stop SERVICE`, in Kubernetes `kubectl scale --replicas=0`. It continues
 /// when it is started again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  dp position accept enrichment --dry-run\n  \
@@ -337,7 +337,7 @@ async fn wait_until_stopped(connection: &Connection, standing: &Standing) -> any
         if started.elapsed() > MEMBERS_GONE_WITHIN {
             let service = standing.consumer.service;
             bail!(
-                "{service} still runs: group {} has {members} member(s), which would go on from their own position. Stop it \
+                "{service} still runs: group {} has {members} member(s), which would continue from their own position. Stop it \
                  first: `dp stop {service}` (in Kubernetes: kubectl scale deployment/{service}-service --replicas=0), then run \
                  this again",
                 standing.consumer.group

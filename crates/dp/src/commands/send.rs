@@ -1,4 +1,4 @@
-//! `dp send`: one tick of one's own, or one message as it stands.
+//! `dp send`: one tick, or one message as it stands.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::present::{print_json, print_line};
 use crate::connection::Connection;
 use crate::simulation::{EVENT_TYPE, source};
 
-/// Publish one tick of one's own, and say where it went.
+/// Publish one tick, and say where it went.
 ///
 /// The tick is written in shape A (envelope and payload). With --raw a message is sent as it stands, for example to see
 /// what a producer's own JSON becomes. The message is also read here, by the code that normalization uses, so that a

@@ -132,7 +132,7 @@ fn largest(names: &Names, topic: &str) -> usize {
     }
 }
 
-/// Every topic of blueprint section 3 with its settings.
+/// Every topic of the pipeline with its settings.
 pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Vec<TopicSpec> {
     let replication = replication.unwrap_or(settings.kafka_replication);
     // What one stage can send, the next topic must take: a record that a broker refuses for its size would stop a
@@ -150,7 +150,7 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
     let week = ("retention.ms", "604800000");
     let state = [
         ("cleanup.policy", "compact"),
-        // A restore that reads while the cleaner works must still see what it was promised (blueprint section 2).
+        // A restore that reads while the cleaner works must still see what it was promised.
         ("min.compaction.lag.ms", "600000"),
         ("segment.bytes", "16777216"),
         ("segment.ms", "600000"),

@@ -65,7 +65,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// The command that goes on from here, where one is needed.
+    /// The command that continues from here, where one is needed.
     pub fn remedy(&self, generation: &str) -> Option<String> {
         let reader = reader(&self.consumer, generation);
         match self.finding {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Poison;
 
-/// Form of a message (interfaces section 1).
+/// Form of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
     /// A: envelope and payload.

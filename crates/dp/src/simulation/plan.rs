@@ -17,7 +17,7 @@ pub struct Plan {
     pub seed: u64,
     /// "Now" when the run begins, in microseconds since 1970.
     pub start: Micros,
-    /// Messages a second, where somebody paces them; then event times go on from `start` at that rate. Otherwise they
+    /// Messages a second, where somebody paces them; then event times continue from `start` at that rate. Otherwise they
     /// are spread over the two minutes before `start`.
     pub rate: Option<u64>,
     /// Share of repeated events, 0 to 100.

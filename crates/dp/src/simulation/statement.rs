@@ -1,4 +1,4 @@
-//! What one message says, and its three written forms (interfaces section 1).
+//! What one message says, and its three written forms.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Quality rules: remarks on a tick, with thresholds from the configuration (interfaces section 4).
+//! Quality rules: remarks on a tick, with thresholds from the configuration.
 //!
 //! Flags never decide that a tick exists or where it goes (INV-1). The two rules that compare with the instrument's
 //! last tick, and the one that counts new instruments, depend on what this instance has seen, so their flags may differ from

@@ -45,7 +45,7 @@ impl NewInstruments {
                 self.hours.entry(tenant_id.into()).or_insert(began)
             }
         };
-        // Partitions are not read in the order of their times: the hour only goes on.
+        // Partitions are not read in the order of their times: the hour only continues.
         if number > hour.number {
             *hour = began;
         }

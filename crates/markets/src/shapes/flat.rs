@@ -12,7 +12,7 @@ use crate::time;
 use crate::venue::Venue;
 
 const RAW_PAYLOAD: &str = "/payload/raw_payload";
-/// The pointers of the JSON inside go on where that of its string ends.
+/// The pointers of the JSON inside continue where that of its string ends.
 const INSIDE: &str = "/payload/raw_payload/";
 
 pub(super) fn read<'s, P: Problems>(

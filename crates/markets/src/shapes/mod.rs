@@ -1,4 +1,4 @@
-//! The three shapes of a message that holds one tick (interfaces section 1).
+//! The three shapes of a message that holds one tick.
 //!
 //! A and B are read in one pass over the JSON; which of the two it is follows from the fields that are there.
 

@@ -36,7 +36,7 @@ pub(super) fn state_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord
     )
 }
 
-/// Partitions that cannot be read on (INV-9). The others go on, so the service is not useless.
+/// Partitions that cannot be read on (INV-9). The others continue, so the service is not useless.
 pub(super) fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)], lag: &BTreeMap<String, i64>) -> CheckRecord {
     let problems = workers.iter().flat_map(|(status, _)| status.blocked().into_values());
     CheckRecord {

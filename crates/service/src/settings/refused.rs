@@ -101,7 +101,7 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
     found
 }
 
-/// Whether TLS is not promised. Without an `sslmode` the driver would also go on in the clear.
+/// Whether TLS is not promised. Without an `sslmode` the driver would also continue in the clear.
 fn is_readable_dsn(dsn: &str) -> bool {
     let promised = ["require", "verify-full"];
     let is_promised = promised.iter().any(|mode| dsn.contains(&format!("sslmode={mode}")));

@@ -1,6 +1,6 @@
-//! A table with its fence: who may write, where he goes on, and inserts that only he can make.
+//! A table with its fence: which writer owns it, where it continues, and inserts that only the owner can make.
 //!
-//! Role: the statements of blueprint section 2, "The ClickHouse writer"; `stream::table_writer` decides when they run.
+//! Role: the statements of the ClickHouse writer (docs/correctness.md); `stream::table_writer` decides when they run.
 //! Invariants: INV-8 (a takeover is claim, drain, read back, in this order; an insert checks the fence in its own
 //! statement), INV-6 (one insert is one block in one table partition, so it lands whole or not at all).
 //! Failure: an insert that is not confirmed is [`InsertError::Unknown`], never guessed: take over again. A drain that
@@ -123,7 +123,7 @@ impl FencedTable {
         Ok(())
     }
 
-    /// Claims the partition, ends what earlier owners still write, and finds where to go on: `None` where nothing was
+    /// Claims the partition, ends what earlier owners still write, and finds where to continue: `None` where nothing was
     /// ever written. The position found is stored as a floor.
     ///
     /// # Errors

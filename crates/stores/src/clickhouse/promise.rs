@@ -2,7 +2,7 @@
 //!
 //! Role: looks at a table before it is written, and each minute while it is. Whatever would make an answer "stored" untrue,
 //! or a row another one than was read, is refused by name.
-//! Invariant: what a migration of ours adds or widens is accepted, so that an older build goes on beside a newer one.
+//! Invariant: what a migration of ours adds or widens is accepted, so that an older build continues beside a newer one.
 //! Failure: `write_refused` with what was found, where, and what to do; a server that does not answer is its own error.
 
 mod types;

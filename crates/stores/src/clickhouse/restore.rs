@@ -3,7 +3,7 @@
 //! Role: the list of migrations that were applied says nothing of a table that somebody has dropped since. A table that a
 //! writer fills is written again from its topic, so what the writer remembers of its position goes first.
 //! Invariant: the table appears only after every running writer of it was fenced and its floors are gone; else a writer that
-//! did not notice would go on behind rows that nobody writes again.
+//! did not notice would continue behind rows that nobody writes again.
 
 use serde::Deserialize;
 

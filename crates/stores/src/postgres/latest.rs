@@ -1,4 +1,4 @@
-//! Latest prices with the position that they came from, in one transaction (blueprint section 2, "Projections").
+//! Latest prices with the position that they came from, in one transaction.
 //!
 //! Invariants: rows change only under the position that their writer knows, by compare-and-set: the second writer with the
 //! same old position changes nothing. The position moves with the last rows of a step; rows that are newer than the position
@@ -136,7 +136,7 @@ impl LatestPriceStore {
         Ok(())
     }
 
-    /// Where to go on reading a partition; `None` where nothing was ever applied.
+    /// Where to continue reading a partition; `None` where nothing was ever applied.
     ///
     /// # Errors
     /// As the server says.

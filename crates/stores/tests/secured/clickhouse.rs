@@ -292,7 +292,7 @@ async fn a_view_that_throws_is_named_and_no_row_is_doubled() {
         "{error}"
     );
     assert!(error.to_string().contains("market_data.by_hand"), "{error}");
-    // Whether the rows are there is found out, not guessed: the writer goes on behind what the table holds.
+    // Whether the rows are there is found out, not guessed: the writer continues behind what the table holds.
     let (claim, position) = table.take_over(TOPIC, 3).await.unwrap();
     admin.exec("DROP VIEW market_data.by_hand SYNC").await.unwrap();
     let next = position.unwrap().next_offset;

@@ -281,7 +281,7 @@ impl GroupConsumer {
         self.consumer.pause(&list).map_err(|e| classify("pause partition", &e))
     }
 
-    /// Lets fetching go on.
+    /// Lets fetching continue.
     pub fn resume(&self, partition: &Partition) -> Result<(), StreamError> {
         let list = list([(partition, Offset::Invalid)])?;
         self.consumer

@@ -8,7 +8,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 /// What follows from an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consumption {
-    /// The client goes on by itself: brokers are away, leaders move.
+    /// The client continues by itself: brokers are away, leaders move.
     Passing,
     /// The records at a position cannot be read, and will not be next time.
     Unreadable,

@@ -1,5 +1,5 @@
 //! Ids and partition counts of topics. A topic that was deleted and made again has another id: its offsets mean other
-//! records, so positions stored for the old one must be refused (blueprint section 2, "Generations").
+//! records, so positions stored for the old one must be refused.
 //!
 //! The client crate has no call for topic ids, so this file talks to librdkafka itself.
 #![allow(unsafe_code)]

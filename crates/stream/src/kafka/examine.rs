@@ -1,7 +1,7 @@
 //! Looks at a place of the log from which nothing comes, with clients of its own, and finds out why.
 //!
 //! Role: the client's errors name no partition, and an open transaction is no error at all. So the place is asked again
-//! alone: what can be read there, where the log really ends, where reading goes on.
+//! alone: what can be read there, where the log really ends, where reading continues.
 //! Failure: as of [`LogReader`]; the caller tries again.
 
 use std::time::{Duration, Instant};

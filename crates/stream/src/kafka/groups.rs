@@ -1,6 +1,6 @@
 //! What a consumer group has committed, without ever joining it: lag for operators (`dp groups`, `dp demo`).
 //!
-//! Committed offsets serve lag tools and the stateless stages only (blueprint section 2): of the others nothing here is a
+//! Committed offsets serve lag tools and the stateless stages only: of the others nothing here is a
 //! position. [`GroupReader::commit`] moves the position of a stateless stage whose service is stopped (`dp position`).
 
 use std::time::Duration;

@@ -168,7 +168,7 @@ impl OrderedProducer {
     pub fn serve(&self, timeout: Duration) -> Result<(), StreamError> {
         let mut open = self.reports().window.open_count();
         self.producer.poll(timeout);
-        // One poll serves one event; go on as long as reports keep coming.
+        // One poll serves one event; continue as long as reports keep coming.
         loop {
             let now = self.reports().window.open_count();
             if now == 0 || now == open {

@@ -145,7 +145,7 @@ impl LogReader {
         }
     }
 
-    /// Like [`LogReader::read`], but goes on behind a batch that cannot be read, where `may_pass` agrees to leave out
+    /// Like [`LogReader::read`], but continues behind a batch that cannot be read, where `may_pass` agrees to leave out
     /// `[first, next)`.
     ///
     /// # Errors

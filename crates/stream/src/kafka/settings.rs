@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 
 use super::brokers::Brokers;
 
-/// How long messages may wait for company. Every fetch and every batch that is sent has a price for the broker, which a
+/// How long messages may wait to be batched. Every fetch and every batch that is sent has a price for the broker, which a
 /// quiet market pays for a tick or two at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {

@@ -3,7 +3,7 @@
 //! Role: one background thread per process gets a token and renews it after four fifths of its life; every client of the
 //! process uses the same token. The thread starts with the first client, so that a process which logs in otherwise has
 //! none, and ends with the last owner.
-//! Failure: the error of the last attempt is kept for whoever waits for a token; attempts go on with a growing pause, and
+//! Failure: the error of the last attempt is kept for whoever waits for a token; attempts continue with a growing pause, and
 //! the old token stays in use until it ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

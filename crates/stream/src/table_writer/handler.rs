@@ -231,7 +231,7 @@ impl TableWriter {
     }
 
     /// A full batch waits for the one under way. For a moment nothing is polled then, since pausing throws away what was
-    /// fetched; after it the partition is paused, so that the others and the group go on.
+    /// fetched; after it the partition is paused, so that the others and the group continue.
     fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.has_room = true;
         for (partition, active) in &mut self.lanes {

@@ -1,6 +1,6 @@
 //! The ClickHouse writer: every row exactly once, without tokens and without trusting the consumer group.
 //!
-//! Role: the protocol of blueprint section 2 ("The ClickHouse writer") over two seams: [`TableSink`] (the table and its
+//! Role: the protocol of the ClickHouse writer (docs/correctness.md) over two seams: [`TableSink`] (the table and its
 //! fence) and [`RowEncoder`] (message → row). [`lane`] decides, [`handler`] carries out.
 //! Invariants: INV-6 (exact tables) and INV-8 (one writer): a lane consumes only after claim, drain and read-back; a batch
 //! is one atomic insert with the fence checked in the same statement; an unknown outcome is never guessed: claim again.
@@ -24,7 +24,7 @@ use crate::{Message, StreamError};
 pub struct Takeover {
     /// The claim.
     pub claim: Claim,
-    /// Where to go on: max(table + 1, floor). `None` where nothing was ever written.
+    /// Where to continue: max(table + 1, floor). `None` where nothing was ever written.
     pub position: Option<Position>,
 }
 
@@ -60,7 +60,7 @@ pub enum InsertError {
     #[error("another writer has claimed this partition")]
     Fenced,
     /// The server said why it took none of the rows, and trying again alone will not help: a column changed by hand, a
-    /// user without rights. The lane goes on trying, so that it heals when somebody has corrected it.
+    /// user without rights. The lane continues trying, so that it heals when somebody has corrected it.
     #[error("{0}")]
     Refused(String),
     /// Anything else: the rows may be there or not.

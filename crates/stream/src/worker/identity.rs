@@ -133,7 +133,7 @@ impl Identity {
         look().err().unwrap_or(reported)
     }
 
-    /// A topic that is deleted and made again while it is read: the client goes on asking for its old position, in silence.
+    /// A topic that is deleted and made again while it is read: the client continues asking for its old position, in silence.
     pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
         if !takes_connections(self.bootstrap.addresses()) {
             return Ok(());

@@ -86,7 +86,7 @@ impl<'s> Io<'s> {
         self.consumer.pause(partition)
     }
 
-    /// Lets fetching go on.
+    /// Lets fetching continue.
     pub fn resume(&mut self, partition: &Partition) -> Result<(), StreamError> {
         self.consumer.resume(partition)
     }
@@ -183,7 +183,7 @@ impl<'s> Io<'s> {
         served
     }
 
-    /// Commits soon. For lag tools and the stateless stages only (blueprint section 2).
+    /// Commits soon. For lag tools and the stateless stages only.
     pub fn commit(&mut self, partition: &Partition, next_offset: i64) {
         if self.committed.get(partition) != Some(&next_offset) {
             self.commits.insert(partition.clone(), next_offset);

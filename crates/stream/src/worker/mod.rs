@@ -59,7 +59,7 @@ pub trait Handler {
         let _ = partition;
         None
     }
-    /// Nothing comes from a partition, for this cause. Answers whether reading goes on by what was done about it.
+    /// Nothing comes from a partition, for this cause. Answers whether reading continues by what was done about it.
     fn stalled(&mut self, io: &mut Io<'_>, stall: &Stall) -> Result<bool, StreamError> {
         let _ = (io, stall);
         Ok(false)
@@ -81,7 +81,7 @@ pub struct WorkerConfig {
     pub group: String,
     /// Topics to read.
     pub topics: Vec<String>,
-    /// How long messages may wait for company.
+    /// How long messages may wait to be batched.
     pub pace: Pace,
     /// How outputs are packed.
     pub compression: Compression,
@@ -220,7 +220,7 @@ impl<'s> Session<'s> {
         let result = self.serve(handler);
         stalls::forget(self.config, self.status);
         if let Some(size) = self.producer.refused_size() {
-            // A topic made by hand, or by an older build, takes less than `dp topics create` gives it. The stage goes on
+            // A topic made by hand, or by an older build, takes less than `dp topics create` gives it. The stage continues
             // with shorter dead letters; every other output is far below what any topic takes.
             *self.largest_letter = (size / 2).clamp(SMALLEST_LETTER, *self.largest_letter);
             tracing::warn!(

@@ -1,8 +1,8 @@
-//! Watches for partitions from which nothing comes although their log goes on, and has each one looked at.
+//! Watches for partitions from which nothing comes although their log continues, and has each one looked at.
 //!
 //! Role: what stands still for [`STANDS_AFTER`], or at once when the client could not read a batch, is examined by a
 //! thread of its own (`kafka::examine`), so that the loop never waits. What is found goes to the handler, to health, to a
-//! metric and to the log, until the partition goes on.
+//! metric and to the log, until the partition continues.
 //! Failure: a look that fails is repeated; it changes nothing.
 
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl StallWatch {
         self.standing.retain(|partition, still| {
             let stays = behind(partition) == Some(still.position);
             if !stays && still.blocked.is_some() {
-                tracing::info!(event = "partition_unblocked", partition = %partition, "the partition goes on");
+                tracing::info!(event = "partition_unblocked", partition = %partition, "the partition continues");
                 set_blocked(config, status, partition, None);
             }
             stays

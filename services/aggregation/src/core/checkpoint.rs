@@ -1,4 +1,4 @@
-//! The order in which a checkpoint becomes durable (blueprint section 2, "Aggregation state").
+//! The order in which a checkpoint becomes durable.
 //!
 //! Bars and late ticks acknowledged → changed windows acknowledged → one sequencer record with the position
 //! and the log clock acknowledged → commit → tombstones. Each arrow has its reason: state that is ahead of its bars would swallow

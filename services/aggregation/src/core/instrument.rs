@@ -97,7 +97,7 @@ impl Instrument {
         };
         let mut verdict = Verdict::default();
         let mut below = self.windows.len();
-        // Longest first: so each search goes on where the one before ended.
+        // Longest first: so each search continues where the one before ended.
         let kept = rules.kept(product);
         for &interval in Interval::ALL.iter().rev() {
             if kept >> interval.index() & 1 == 0 {

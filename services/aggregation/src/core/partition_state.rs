@@ -2,7 +2,7 @@
 //!
 //! Invariants: a tick counts iff the sequencer accepts it (INV-3); what it changes is a function of the log (INV-1).
 //! [`PartitionState::snapshot`] takes position, sequencer, log clock and windows of one moment, encoded at once, so that
-//! processing goes on while they become durable and the state saved is exactly that of the position. Memory of an
+//! processing continues while they become durable and the state saved is exactly that of the position. Memory of an
 //! instrument ends with its windows.
 //! Failure: refusals are outcomes; nothing of a refused tick remains.
 

@@ -154,7 +154,7 @@ fn a_tick_for_a_forgotten_window_goes_to_the_table_and_counts_in_its_longer_wind
 fn event_times_move_no_clock() {
     let mut bench = Bench::new();
     bench.apply(NOON);
-    // Stamped six days ahead: its own windows wait for their time, all others go on.
+    // Stamped six days ahead: its own windows wait for their time, all others continue.
     let ahead = bench.verdict(NOON + 6 * 86_400 * SECOND, NOON + SECOND);
     assert_eq!(ahead, Verdict::default());
     let behind = bench.verdict(NOON + 2, NOON + 2 * SECOND);

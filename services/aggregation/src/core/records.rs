@@ -4,7 +4,7 @@
 //! of its products.
 //!
 //! Every key carries the id of its writer, so that a frozen old owner that wakes up cannot touch the state of its
-//! successor, and a restore takes the records of one writer only (blueprint section 2, "Aggregation state").
+//! successor, and a restore takes the records of one writer only.
 
 use std::fmt;
 

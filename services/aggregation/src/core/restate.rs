@@ -46,7 +46,7 @@ pub struct RestateRules {
     pub intervals: u8,
     /// Windows of one statement; as many more wait in memory.
     pub windows: usize,
-    /// How long late ticks wait for company.
+    /// How long late ticks wait to be batched.
     pub linger: Micros,
 }
 

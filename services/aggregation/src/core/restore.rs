@@ -1,6 +1,6 @@
 //! Reads back what checkpoints left in one partition of the state topic, and chooses whose word counts.
 //!
-//! Rules (blueprint section 2, "Aggregation state"): of the writers that have a sequencer record, the highest ordinal,
+//! Rules: of the writers that have a sequencer record, the highest ordinal,
 //! there the highest position, and only that writer's windows. A writer without one never finished its copy. The new
 //! owner's ordinal is 1 + the highest seen, tombstones included. The log clock is that of the position, since it lies in
 //! the sequencer record (INV-1); a window ahead of the start is kept, since it knows the offset applied last.
@@ -43,7 +43,7 @@ pub enum RestoreError {
     /// Written by a build that closed windows by event-time watermarks.
     #[error(
         "the saved state is that of an older build, which closed windows by the event times of each instrument (key \
-         {0}); bars that go on from it would not be a function of the log"
+         {0}); bars that continue from it would not be a function of the log"
     )]
     OlderBuild(String),
     /// The position belongs to another topic of the same name.

@@ -48,7 +48,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A partition that goes on from this state.
+    /// A partition that continues from this state.
     pub fn new(partition: Partition, state: PartitionState) -> Lane {
         Lane {
             partition,

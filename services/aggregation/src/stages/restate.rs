@@ -4,7 +4,7 @@
 //! their answers come back by channel, so the poll loop never waits for the table.
 //! Invariants: a bar goes to the partition number that its late tick came from (INV-4); the offset is committed when every
 //! bar before it is acknowledged (INV-2), so after a failure bars are sent again with equal versions and equal content.
-//! Failure: a statement that fails is asked again, for ever; meanwhile late ticks wait in the log and live bars go on.
+//! Failure: a statement that fails is asked again, for ever; meanwhile late ticks wait in the log and live bars continue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -227,7 +227,7 @@ impl RestateHandler {
     }
 
     /// A full partition waits for the statement under way. For a moment nothing is polled then, since pausing throws away
-    /// what was fetched; after it the partition is paused, so that the others and the group go on.
+    /// what was fetched; after it the partition is paused, so that the others and the group continue.
     fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.has_room = true;
         for (partition, lane) in &mut self.lanes {
@@ -279,7 +279,7 @@ fn is_of(message: &Message<'_>, partition: &Partition) -> bool {
 }
 
 /// The committed offset, or the oldest one of a log that does not hold it: to compute bars again is harmless, and live bars
-/// have to go on.
+/// have to continue.
 fn within(io: &Io<'_>, partition: &Partition, committed: i64) -> Result<i64, StreamError> {
     let (oldest, next) = io.log_range(partition)?;
     match check_range(&io.config().reader(), partition, committed, (oldest, next)) {

@@ -57,7 +57,7 @@ impl std::fmt::Display for Read {
     }
 }
 
-/// The state of one partition, and where to go on.
+/// The state of one partition, and where to continue.
 pub struct Restored {
     /// Enriched partition.
     pub partition: Partition,
@@ -118,7 +118,7 @@ impl RestoreJob {
     }
 }
 
-/// Where consumption goes on. Without saved state only a log that is still whole will do: bars made from the rest of it
+/// Where consumption continues. Without saved state only a log that is still whole will do: bars made from the rest of it
 /// would look right and be wrong.
 fn start_at(
     reader: &Reader,

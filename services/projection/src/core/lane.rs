@@ -7,7 +7,7 @@
 //!                                 (asks)
 //! ```
 //! Invariants: a position goes to Postgres with the sequencer state as of exactly it (INV-3) and with every price up to it;
-//! an unanswered commit is never guessed (INV-8), and memory goes on meanwhile, since it holds at most one price for each
+//! an unanswered commit is never guessed (INV-8), and memory continues meanwhile, since it holds at most one price for each
 //! instrument. Prices go to a store in rounds: what waits when a round begins is written in parts of bounded size, and the
 //! last part carries the position as of the beginning. What a part has newer than that does no harm.
 

@@ -161,7 +161,7 @@ impl World {
             return;
         };
         let answers = self.carry_out(self.owners[index].id, &work);
-        // The owner may be frozen here while the other one goes on.
+        // The owner may be frozen here while the other one continues.
         if self.random.chance(20) && self.owners.len() > 1 {
             let other = (index + 1) % self.owners.len();
             (0..self.random.below(6)).for_each(|_| self.read(other));
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// The last owner goes on alone; the others are gone.
+    /// The last owner continues alone; the others are gone.
     fn verdict(mut self) -> Result<(), String> {
         self.owners.truncate(1);
         self.calm = true;

@@ -36,7 +36,7 @@ pub struct Load {
     pub messages: u64,
     /// Messages a second; `None` is as fast as it goes.
     pub rate: Option<u64>,
-    /// Event times begin there, and go on for days; `None` is now, and they are those of a live market.
+    /// Event times begin there, and continue for days; `None` is now, and they are those of a live market.
     pub since: Option<Micros>,
     /// Makes event ids distinct between loads of one topic, too.
     pub seed: u64,
@@ -134,7 +134,7 @@ impl Load {
             messages: self.messages.saturating_mul(PLANNED_FOR_EACH) + SHOW_EVERY,
             seed: self.seed,
             start: self.since.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond()),
-            // The generator's clock goes on with every message, also with those that are skipped.
+            // The generator's clock continues with every message, also with those that are skipped.
             rate: match self.since {
                 Some(_) => Some(MADE_FOR_EACH),
                 None => self.rate.map(|rate| rate.saturating_mul(MADE_FOR_EACH)),

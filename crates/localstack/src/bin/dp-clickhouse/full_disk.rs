@@ -1,6 +1,6 @@
 //! Holds a write back while the disk is full.
 //!
-//! Role: the pinned build of the engine counts a `write` that fails and goes on as if the bytes were there (a ClickHouse
+//! Role: the pinned build of the engine counts a `write` that fails and continues as if the bytes were there (a ClickHouse
 //! server answers error 75 instead). A merge under way when the disk fills would so be committed with empty files, and its
 //! rows could never be read again. The `write` of this program comes before libc's in the search for the library's
 //! symbols, so that the engine calls this one.
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, count: usize) ->
         }
         if !matches!(error, Errno::ENOSPC | Errno::EDQUOT) {
             eprintln!(
-                "a write failed ({error}): the engine would go on without the bytes, so it ends here; start it again"
+                "a write failed ({error}): the engine would continue without the bytes, so it ends here; start it again"
             );
             std::process::abort();
         }

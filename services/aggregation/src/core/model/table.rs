@@ -1,5 +1,5 @@
 //! The enriched table, as far as the second stage sees it: rows land in order, a block at a time, from one writer that is
-//! killed and goes on from its position; its oldest rows expire; it is dropped, or its end is cut off, and written again.
+//! killed and continues from its position; its oldest rows expire; it is dropped, or its end is cut off, and written again.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use super::world::Mutation;
 pub enum Loss {
     /// The oldest rows go, by their retention.
     Expiry,
-    /// The table is dropped, and its writer goes on from the floor.
+    /// The table is dropped, and its writer continues from the floor.
     Dropped,
     /// The table and its floors are dropped, and its writer begins anew.
     DroppedWithItsFloors,
-    /// The table and its floors are dropped, and its writer goes on as if nothing had happened.
+    /// The table and its floors are dropped, and its writer continues as if nothing had happened.
     DroppedUnderTheWriter,
     /// A repair: the rows from one on, and the floors behind it, are deleted, and the writer writes them again.
     EndWrittenAgain,
@@ -47,7 +47,7 @@ impl Loss {
 pub struct Table {
     held: BTreeMap<i64, Micros>,
     floor: Option<i64>,
-    /// Where the writer goes on.
+    /// Where the writer continues.
     next: i64,
     /// Rows that a repair puts back.
     taken_out: BTreeMap<i64, Micros>,
@@ -82,7 +82,7 @@ impl Table {
         self.floor.unwrap_or(0)
     }
 
-    /// Its writer ends, and another one goes on: from behind the last row, or the floor, else from the log's beginning.
+    /// Its writer ends, and another one continues: from behind the last row, or the floor, else from the log's beginning.
     pub fn restart_writer(&mut self, log_start: i64) {
         let behind_last = self.held.last_key_value().map(|(offset, _)| offset + 1);
         let position = behind_last.max(self.floor);
