@@ -37,7 +37,7 @@ impl Verified {
             .collect()
     }
 
-    /// Whether one difference holds all of these texts.
+    /// Whether one difference holds all of these strings.
     pub fn names(&self, texts: &[&str]) -> bool {
         self.differences()
             .iter()

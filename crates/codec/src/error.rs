@@ -13,7 +13,7 @@ pub enum CodecError {
         /// Byte of the datum.
         at: usize,
     },
-    /// A text is not UTF-8.
+    /// A string is not UTF-8.
     #[error("field {field} at byte {at} is not UTF-8")]
     InvalidUtf8 {
         /// Field.

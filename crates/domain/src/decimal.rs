@@ -16,7 +16,7 @@ const LIMIT: i64 = 1_000_000_000_000_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Decimal(i64);
 
-/// Why a text is not a [`Decimal`].
+/// Why a string is not a [`Decimal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
     /// No digits, or a character that does not belong into a number.

@@ -1,7 +1,7 @@
 //! Row numbers of a document in as few ranges as there are: what a dead letter and a replay name.
 //!
 //! Written as `0-6499999` or `1,5,7-9`. A list that has to be short may end in `...`: the rest was left out.
-//! Failure: [`RowRangesError`] where a text is no such list, or one that was cut and must be whole.
+//! Failure: [`RowRangesError`] where a string is no such list, or one that was cut and must be whole.
 
 use std::fmt::Write;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub struct RowRanges {
     ranges: Vec<(i32, i32)>,
 }
 
-/// A text that is no list of rows.
+/// A string that is no list of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RowRangesError {
     /// Something else than rows and ranges.
@@ -83,7 +83,7 @@ impl RowRanges {
         for (index, (first, last)) in self.ranges.iter().enumerate() {
             let before = text.len();
             let comma = if before == 0 { "" } else { "," };
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             _ = match first == last {
                 true => write!(text, "{comma}{first}"),
                 false => write!(text, "{comma}{first}-{last}"),

@@ -1,6 +1,6 @@
 //! What can be typed: the global options and one variant for each command.
 //!
-//! A command of its own file brings its `Args` and help texts along; see [`crate::commands`] for where it is called.
+//! A command of its own file brings its `Args` and help strings along; see [`crate::commands`] for where it is called.
 
 use std::path::PathBuf;
 

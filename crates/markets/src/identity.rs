@@ -2,7 +2,7 @@
 //!
 //! Invariants: transport fields decide nothing (correlation and trace ids, times of sending, key, form of a number or a
 //! time), so a producer's retry has the key of its first try. No part can run into the next one, whatever bytes an id
-//! holds: texts carry their length, numbers have fixed widths. No allocation: the bytes that are hashed are built in a
+//! holds: strings carry their length, numbers have fixed widths. No allocation: the bytes that are hashed are built in a
 //! buffer that is used again.
 
 use domain::{Decimal, EventKey};

@@ -302,8 +302,8 @@ impl<'a> Reader<'a> {
                     });
                 }
                 [b'\\', escape @ ..] => self.rest = self.after_escape(escape)?,
-                [] => return Err(self.syntax("a text without end")),
-                _ => return Err(self.syntax("a control character inside a text")),
+                [] => return Err(self.syntax("an unterminated string")),
+                _ => return Err(self.syntax("a control character inside a string")),
             }
         }
     }

@@ -139,7 +139,7 @@ fn an_error_names_its_place_as_a_json_pointer() {
     );
     assert_eq!(
         read("{\"a\":{\"b\":\"\u{7}"),
-        "/a/b: a control character inside a text at byte 11, found '\\u{7}'"
+        "/a/b: a control character inside a string at byte 11, found '\\u{7}'"
     );
     assert_eq!(read("{\"a\":"), "/a: a value is expected at byte 5, found the end");
 }

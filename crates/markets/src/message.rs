@@ -71,7 +71,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The text of a header. One that is not UTF-8 becomes a text that no check accepts, so that it is rejected and named.
+/// The text of a header. One that is not UTF-8 becomes a string that no check accepts, so that it is rejected and named.
 pub fn header_text(value: &[u8]) -> &str {
     std::str::from_utf8(value).unwrap_or("|not utf-8|")
 }

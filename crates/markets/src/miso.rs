@@ -1,6 +1,6 @@
 //! MISO's real-time five-minute ex-post prices: `miso.rt5.expost.json`.
 //!
-//! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values texts. The order of the
+//! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values strings. The order of the
 //! columns is what `headers` says. `INTERVAL` is the end of the interval in EST all year, so the row stamped 00:00 is the
 //! last interval of the day before. The energy component is not sent: it is LMP - MLC - MCC, and the same for every node
 //! of an interval, which is checked.

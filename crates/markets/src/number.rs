@@ -1,4 +1,4 @@
-//! Numbers of a message, from the digits that it holds: JSON numbers or texts, never through binary floating point.
+//! Numbers of a message, from the digits that it holds: JSON numbers or strings, never through binary floating point.
 
 use std::fmt::Display;
 

@@ -7,12 +7,12 @@ use crate::check;
 use crate::json::{Kind, Token};
 use crate::rejection::{RejectCode, Rejection};
 
-/// A text of a message.
+/// A string of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// Stands for a text that could not be read.
+    /// Stands for a string that could not be read.
     pub(crate) const UNREAD: Text<'static> = Text(Cow::Borrowed(""));
 
     /// The text of a field that has to be there and to say something, without white space around it.

@@ -1,6 +1,6 @@
 //! Times of a message, to UTC microseconds.
 //!
-//! Finer than a microsecond is cut off towards the past, for texts and numbers alike, so that no time moves into the
+//! Finer than a microsecond is cut off towards the past, for strings and numbers alike, so that no time moves into the
 //! next window.
 
 use std::borrow::Cow;

@@ -26,7 +26,7 @@ pub(crate) fn string(object: &Object, name: &str) -> Option<String> {
     serde_json::from_str(object.get(name)?.get()).ok()
 }
 
-// The first that is present: a text as it is, a number by its digits.
+// The first that is present: a string as it is, a number by its digits.
 pub(crate) fn any(object: &Object, names: &[&str]) -> Option<String> {
     let raw = names
         .iter()

@@ -203,7 +203,7 @@ fn percent(node: &str) -> String {
         .collect()
 }
 
-/// The fields that all three shapes have, as texts.
+/// The fields that all three shapes have, as strings.
 #[derive(Default)]
 struct Fields {
     event_id: String,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A row of texts; `\N` is null.
+/// A row of strings; `\N` is null.
 pub type Row = Vec<String>;
 
 /// ClickHouse by its HTTP interface.

@@ -191,7 +191,7 @@ fn envelope(args: &Args, default_tenant: &str, now: jiff::Timestamp) -> Vec<u8> 
     ];
     for (name, text) in texts {
         if let Some(text) = text {
-            // Numbers travel as texts: no binary fraction may touch them.
+            // Numbers travel as strings: no binary fraction may touch them.
             raw_data.insert(name.to_owned(), Value::String(text.clone()));
         }
     }

@@ -20,7 +20,7 @@ const ADMINISTERED: [&str; 9] = [
 /// Run SQL on ClickHouse (database market_data).
 ///
 /// It reads only, unless --write is given; statements that administer the server are refused. The answer is a table; with
-/// --json it is an array of objects, decimals and 64-bit numbers as texts, so that no digit is lost. A FORMAT clause in the
+/// --json it is an array of objects, decimals and 64-bit numbers as strings, so that no digit is lost. A FORMAT clause in the
 /// SQL wins.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \

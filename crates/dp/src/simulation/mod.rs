@@ -299,7 +299,7 @@ impl Texts {
         self.ask.clear();
         // Writing to a String cannot fail.
         let _ = write!(self.event_id, "sim-{:x}-{:x}-{number:x}", plan.seed, plan.start);
-        // Numbers come as JSON numbers and as texts, with two to five decimals.
+        // Numbers come as JSON numbers and as strings, with two to five decimals.
         let _ = match random.below(4) {
             0 => write!(self.price, "\"{}\"", Cents(price)),
             1 => write!(self.price, "{}{:03}", Cents(price), random.below(1000)),

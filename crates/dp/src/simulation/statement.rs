@@ -4,7 +4,7 @@ use std::io::Write;
 
 use domain::Micros;
 
-/// The texts of one message, before they have a form. An absent field is left out of the message.
+/// The strings of one message, before they have a form. An absent field is left out of the message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Statement<'a> {
     pub event_id: Option<&'a str>,
@@ -18,7 +18,7 @@ pub(super) struct Statement<'a> {
     /// When the producer says that it sent the message.
     pub sent_at: Micros,
     pub time_form: TimeForm,
-    /// A JSON value: a number, or a text in quotes.
+    /// A JSON value: a number, or a string in quotes.
     pub price: Option<&'a str>,
     pub volume: Option<&'a str>,
     pub bid: Option<&'a str>,

@@ -17,7 +17,7 @@ use super::report::{Check, Differences, NAMED};
 use super::tables::{named, number};
 use crate::products::Products;
 
-/// What is compared, in the order of the texts.
+/// What is compared, in the order of the strings.
 const VALUES: [&str; 15] = [
     "open",
     "high",

@@ -36,7 +36,7 @@ pub struct BlockKey {
 pub struct Sum {
     /// Rows.
     pub rows: u64,
-    /// Sum of the hashes of their texts, modulo 2^64.
+    /// Sum of the hashes of their strings, modulo 2^64.
     pub hashes: u64,
 }
 

@@ -165,7 +165,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a text in `out`, which is cleared.
+    /// Begins a string in `out`, which is cleared.
     pub fn new(out: &'a mut String) -> Writer<'a> {
         out.clear();
         Writer { out, is_first: true }

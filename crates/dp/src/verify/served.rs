@@ -233,7 +233,7 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
     )
 }
 
-// The fields as texts, numbers by their digits.
+// The fields as strings, numbers by their digits.
 fn read(value: &str) -> Option<Price> {
     let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(value).ok()?;
     let mut price: Price = Default::default();

@@ -325,7 +325,7 @@ pub async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> Str
     Ok(Differences { total, named })
 }
 
-/// A text column of an answer.
+/// A string column of an answer.
 pub fn text<'r>(row: &'r Map<String, Value>, name: &str) -> anyhow::Result<&'r str> {
     row.get(name)
         .and_then(Value::as_str)
@@ -341,7 +341,7 @@ pub fn number<T: std::str::FromStr>(row: &Map<String, Value>, name: &str) -> any
     }
 }
 
-/// A text as an SQL literal.
+/// A string as an SQL literal.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

@@ -2,7 +2,7 @@
 
 use crate::rejection::{RejectCode, Rejection, excerpt};
 
-/// Why a text is not the JSON that was asked for.
+/// Why a string is not the JSON that was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct JsonError {
     pub(super) code: RejectCode,

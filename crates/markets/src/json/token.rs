@@ -1,6 +1,6 @@
-//! The values of a JSON text as they are written, and texts with their escapes undone.
+//! The values of a JSON text as they are written, and strings with their escapes undone.
 //!
-//! Failure: a text with half a surrogate pair has no characters to answer (`None`).
+//! Failure: a string with half a surrogate pair has no characters to answer (`None`).
 
 use std::borrow::Cow;
 
@@ -13,13 +13,13 @@ pub(crate) enum Kind {
     Bool,
     Number,
     Text,
-    /// A text with escapes.
+    /// A string with escapes.
     EscapedText,
     Array,
     Object,
 }
 
-/// A value as it is written; of a text, what stands between the quotes, escapes not undone.
+/// A value as it is written; of a string, what stands between the quotes, escapes not undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
     pub kind: Kind,
@@ -27,12 +27,12 @@ pub(crate) struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Whether it is a text.
+    /// Whether it is a string.
     pub(crate) fn is_text(self) -> bool {
         matches!(self.kind, Kind::Text | Kind::EscapedText)
     }
 
-    /// The text, allocated only where it has escapes; `None` where it is no text, or holds half a surrogate pair.
+    /// The text, allocated only where it has escapes; `None` where it is not a string, or holds half a surrogate pair.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         match self.kind {
             Kind::Text => Some(Cow::Borrowed(self.raw)),
@@ -100,7 +100,7 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
             .unwrap_or(rest.len())
 }
 
-/// Appends what stands between the quotes of a text, with its escapes undone. `None` for half a surrogate pair.
+/// Appends what stands between the quotes of a string, with its escapes undone. `None` for half a surrogate pair.
 pub(crate) fn unescape(quoted: &str, out: &mut String) -> Option<()> {
     out.reserve(quoted.len());
     let mut rest = quoted;

@@ -1,7 +1,7 @@
 //! Feed and market names, and the sources of ticks, as small numbers: a window holds three of them, and a partition sees a
 //! handful in its life.
 
-/// Number of a text in its [`Texts`].
+/// Number of a string in its [`Texts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TextId(u32);
 
@@ -20,7 +20,7 @@ pub struct Source<'a> {
     pub is_numbered: bool,
 }
 
-/// The texts and sources seen by one partition. Never shrinks: feeds and markets are closed sets of the configuration.
+/// The strings and sources seen by one partition. Never shrinks: feeds and markets are closed sets of the configuration.
 #[derive(Debug, Default)]
 pub struct Texts {
     texts: Vec<Box<str>>,

@@ -76,7 +76,7 @@ impl Refresher {
     /// Loads everything now. Answers the number of rows.
     ///
     /// # Errors
-    /// A text for people; the directory then keeps what it has.
+    /// A string for people; the directory then keeps what it has.
     pub async fn load(&self) -> Result<usize, String> {
         let result = within(LOAD_DEADLINE, &self.source_breaker, self.source.load()).await;
         let result = result.map_err(|error| error.message);

@@ -43,10 +43,10 @@ pub trait ReferenceSource: Send + Sync + 'static {
     fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, LookupError>>;
 }
 
-/// A cache that replicas share (Redis): texts by key.
+/// A cache that replicas share (Redis): strings by key.
 pub trait ReferenceCache: Send + Sync + 'static {
-    /// The texts of these keys, in their order.
+    /// The strings of these keys, in their order.
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, LookupError>>;
-    /// Stores texts for a while.
+    /// Stores strings for a while.
     fn set_many<'a>(&'a self, pairs: &'a [(String, String)], ttl: Duration) -> BoxFuture<'a, Result<(), LookupError>>;
 }

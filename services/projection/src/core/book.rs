@@ -17,7 +17,7 @@ use super::names::{Names, SharedNames};
 
 /// A store that keeps a copy of the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copy {
+pub enum Target {
     /// For readers, within milliseconds.
     Redis,
     /// With the position.
@@ -40,7 +40,7 @@ struct Entry {
     raw_index: i32,
     quality_flags: QualityFlags,
     appended_at: Micros,
-    /// Waits for its store: by [`enum@Copy`].
+    /// Waits for its store: by [`Target`].
     waiting: [bool; 2],
 }
 
@@ -51,7 +51,7 @@ pub struct Book {
     places: HashTable<u32>,
     entries: Vec<Entry>,
     names: SharedNames,
-    /// Entries that wait, by [`enum@Copy`], the longest first.
+    /// Entries that wait, by [`Target`], the longest first.
     waiting: [VecDeque<u32>; 2],
 }
 
@@ -148,26 +148,26 @@ impl Book {
                 place
             }
         };
-        self.wait(Copy::Redis, place);
-        self.wait(Copy::Postgres, place);
+        self.wait(Target::Redis, place);
+        self.wait(Target::Postgres, place);
         true
     }
 
     /// The first `most` of what waits for this store; they wait no longer.
-    pub fn take_waiting(&mut self, copy: Copy, most: usize) -> Vec<LatestPrice> {
+    pub fn take_waiting(&mut self, target: Target, most: usize) -> Vec<LatestPrice> {
         let Book {
             entries,
             waiting,
             src_partition,
             ..
         } = self;
-        let Some(queue) = waiting.get_mut(copy as usize) else {
+        let Some(queue) = waiting.get_mut(target as usize) else {
             return Vec::new();
         };
         let places = queue.drain(..most.min(queue.len()));
         let taken = places.filter_map(|place| {
             let entry = entries.get_mut(place as usize)?;
-            *entry.waiting.get_mut(copy as usize)? = false;
+            *entry.waiting.get_mut(target as usize)? = false;
             Some(entry.to_price(*src_partition))
         });
         let taken = taken.collect();
@@ -179,23 +179,23 @@ impl Book {
     }
 
     /// How many prices wait for this store.
-    pub fn waiting(&self, copy: Copy) -> usize {
-        self.waiting.get(copy as usize).map_or(0, VecDeque::len)
+    pub fn waiting(&self, target: Target) -> usize {
+        self.waiting.get(target as usize).map_or(0, VecDeque::len)
     }
 
     /// These prices did not reach the store: what is newest of their instruments waits again.
-    pub fn give_back(&mut self, copy: Copy, prices: &[LatestPrice]) {
+    pub fn give_back(&mut self, target: Target, prices: &[LatestPrice]) {
         for price in prices {
             if let Some(place) = self.find(&price.tenant_id, &price.instrument_id) {
-                self.wait(copy, place);
+                self.wait(target, place);
             }
         }
     }
 
     /// Everything waits again: the store was emptied.
-    pub fn wait_again(&mut self, copy: Copy) {
+    pub fn wait_again(&mut self, target: Target) {
         // As many as there are places, which are numbered in 32 bits.
-        (0..self.entries.len() as u32).for_each(|place| self.wait(copy, place));
+        (0..self.entries.len() as u32).for_each(|place| self.wait(target, place));
     }
 
     fn find(&self, tenant_id: &str, instrument_id: &str) -> Option<u32> {
@@ -223,12 +223,12 @@ impl Book {
         place
     }
 
-    fn wait(&mut self, copy: Copy, place: u32) {
+    fn wait(&mut self, target: Target, place: u32) {
         let waits = self
             .entries
             .get_mut(place as usize)
-            .and_then(|entry| entry.waiting.get_mut(copy as usize));
-        if let (Some(waits @ false), Some(queue)) = (waits, self.waiting.get_mut(copy as usize)) {
+            .and_then(|entry| entry.waiting.get_mut(target as usize));
+        if let (Some(waits @ false), Some(queue)) = (waits, self.waiting.get_mut(target as usize)) {
             *waits = true;
             queue.push_back(place);
         }
@@ -334,11 +334,11 @@ mod tests {
         let mut book = Book::new(7);
         prices.iter().chain(&prices).for_each(|price| book.restore(price));
         assert_eq!(book.len(), 3);
-        assert_eq!(book.waiting(Copy::Redis), 0);
-        book.wait_again(Copy::Redis);
-        assert_eq!(book.take_waiting(Copy::Redis, 2), prices[..2]);
-        assert_eq!(book.take_waiting(Copy::Redis, 2), prices[2..]);
-        book.give_back(Copy::Redis, &prices[1..2]);
-        assert_eq!(book.take_waiting(Copy::Redis, 2), prices[1..2]);
+        assert_eq!(book.waiting(Target::Redis), 0);
+        book.wait_again(Target::Redis);
+        assert_eq!(book.take_waiting(Target::Redis, 2), prices[..2]);
+        assert_eq!(book.take_waiting(Target::Redis, 2), prices[2..]);
+        book.give_back(Target::Redis, &prices[1..2]);
+        assert_eq!(book.take_waiting(Target::Redis, 2), prices[1..2]);
     }
 }

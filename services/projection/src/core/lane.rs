@@ -16,7 +16,7 @@ use std::sync::Arc;
 use domain::{EnrichedTick, Micros, Position, RetryPolicy, Waits};
 use stream::Sequencer;
 
-use super::book::{Book, Copy};
+use super::book::{Book, Target};
 use super::pending::{Pending, earlier};
 use super::work::{Answers, Cadence, Commit, Committed, Next, RefillPart, Work};
 
@@ -71,7 +71,7 @@ impl Lane {
     /// A lane at the stored position, with the stored prices. The seed decides the jitter of its waits.
     pub fn new(cadence: Cadence, seed: u64, position: Option<Position>, mut book: Book) -> Lane {
         // Postgres has all of them, and Redis may not.
-        book.wait_again(Copy::Redis);
+        book.wait_again(Target::Redis);
         Lane {
             cadence,
             book,
@@ -110,7 +110,7 @@ impl Lane {
             return false;
         }
         self.book.take_in(enriched);
-        if self.book.waiting(Copy::Redis) > 0 {
+        if self.book.waiting(Target::Redis) > 0 {
             // A tick that is older than its instrument's price changes nothing there.
             self.redis_pending.take_in(enriched.tick.appended_at);
         }
@@ -131,7 +131,7 @@ impl Lane {
         let mut work = Work::default();
         let is_behind = self.unanswered.is_some() || self.stored != Some(self.next_offset);
         let commits = (drain || now >= self.postgres_due) && (is_behind || self.postgres_round.is_some());
-        if (commits || drain || now >= self.redis_due) && self.book.waiting(Copy::Redis) > 0 {
+        if (commits || drain || now >= self.redis_due) && self.book.waiting(Target::Redis) > 0 {
             self.fill_redis(&mut work);
         }
         // Before the first write the run has to be known, or a restart right after it would go unnoticed.
@@ -210,11 +210,11 @@ impl Lane {
         let round = self.redis_round.get_or_insert_with(|| {
             self.redis_pending.begin();
             RedisRound {
-                left: self.book.waiting(Copy::Redis),
+                left: self.book.waiting(Target::Redis),
                 is_refill: std::mem::take(&mut self.refill),
             }
         });
-        let prices = self.book.take_waiting(Copy::Redis, round.left.min(self.cadence.part));
+        let prices = self.book.take_waiting(Target::Redis, round.left.min(self.cadence.part));
         round.left -= prices.len();
         let ends = round.left == 0;
         work.redis = Arc::new(prices);
@@ -227,7 +227,7 @@ impl Lane {
         let mut round = self.postgres_round.take().unwrap_or_else(|| {
             self.postgres_pending.begin();
             PostgresRound {
-                left: self.book.waiting(Copy::Postgres),
+                left: self.book.waiting(Target::Postgres),
                 position: Position {
                     next_offset: self.next_offset,
                     sequencer: self.sequencer.state(),
@@ -236,7 +236,7 @@ impl Lane {
         });
         let prices = self
             .book
-            .take_waiting(Copy::Postgres, round.left.min(self.cadence.part));
+            .take_waiting(Target::Postgres, round.left.min(self.cadence.part));
         round.left -= prices.len();
         let position = if round.left == 0 {
             Some(round.position)
@@ -256,7 +256,7 @@ impl Lane {
         self.refill = true;
         self.redis_round = None;
         self.redis_pending.ended(false);
-        self.book.wait_again(Copy::Redis);
+        self.book.wait_again(Target::Redis);
     }
 
     fn finish_redis(&mut self, work: &Work, answers: &Answers, now: Micros) {
@@ -270,7 +270,7 @@ impl Lane {
             self.redis_due = now;
             if round.left == 0 {
                 self.redis_round = None;
-                if self.book.waiting(Copy::Redis) == 0 {
+                if self.book.waiting(Target::Redis) == 0 {
                     // What came during the round went along with it.
                     self.redis_pending.begin();
                 }
@@ -300,13 +300,13 @@ impl Lane {
         let reached = commit.position.map(|position| position.next_offset);
         if reached.is_some() && stored == reached {
             // Another owner may have stored it, without what these prices have newer than the position (found by the model).
-            self.book.give_back(Copy::Postgres, &commit.prices);
+            self.book.give_back(Target::Postgres, &commit.prices);
             self.stored = stored;
             self.postgres_pending.ended(true);
             reached.map_or(Next::Continue, Next::Stored)
         } else if stored == commit.expected {
             // The position would leave out what was not stored: a new round begins.
-            self.book.give_back(Copy::Postgres, &commit.prices);
+            self.book.give_back(Target::Postgres, &commit.prices);
             self.postgres_round = None;
             self.postgres_pending.ended(false);
             self.postgres_due = now;

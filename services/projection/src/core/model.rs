@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
 use stores::LatestPrice;
 
-use super::book::{Book, Copy};
+use super::book::{Book, Target};
 use super::lane::Lane;
 use super::work::{Answers, Cadence, Committed, CopySeen, Next, Work};
 
@@ -464,7 +464,7 @@ fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
         gas.enrichment.unit = unit;
         gas.tick.event_time += 1;
         assert!(book.take_in(&gas));
-        units.extend(book.take_waiting(Copy::Redis, 10).into_iter().map(|price| price.unit));
+        units.extend(book.take_waiting(Target::Redis, 10).into_iter().map(|price| price.unit));
     }
     assert_eq!(units, ["MMBtu", "MWh", "MMBtu"]);
 }
