@@ -1,28 +1,24 @@
-//! Clients of the dependencies that a service uses, and the checks that show whether those answer.
+//! Clients of the dependencies that a service uses.
 //!
 //! Role: makes what is used and nothing else. Clients connect when they are first asked, so a dependency that is down at
 //! the start is waited for and not fatal.
+
+mod checks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codec::{RegistryClient, Wire};
-use domain::Classified;
 use stores::{ClickHouse, ClickHouseConfig, Postgres, Redis, StoreError};
-use stream::StreamError;
-use stream::kafka::probe::{self, Probe};
+use stream::kafka::probe::Probe;
 use tokio::sync::OnceCell;
 
 use crate::breaker::Breaker;
-use crate::health::{Answer, Check, Wrong};
 use crate::life::StartError;
 use crate::metrics;
 use crate::names::Names;
-use crate::settings::{Settings, mask};
-
-/// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.
-const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
+use crate::settings::Settings;
 
 /// How long the question at start may take, where the answer is no certain refusal.
 const KAFKA_ACCESS_WITHIN: Duration = Duration::from_secs(10);
@@ -221,115 +217,6 @@ impl Clients {
             [status.size, status.max, status.idle, active, status.waiting],
         );
     }
-
-    /// One check for each dependency used.
-    pub(crate) fn checks(&self, uses: &[Use], settings: &Settings, names: &Names) -> Vec<Check> {
-        let mut checks = Vec::new();
-        for Use { dependency, critical } in uses {
-            let asked = match dependency {
-                Dependency::Kafka => Some(kafka(&self.probe, settings, names)),
-                Dependency::ClickHouse => self.clickhouse.clone().map(|client| {
-                    let ask = asking(move || {
-                        let client = client.clone();
-                        async move { client.ping().await }
-                    });
-                    ("clickhouse", settings.clickhouse.url.to_string(), ask)
-                }),
-                Dependency::Postgres => self.postgres.clone().map(|client| {
-                    let ask = asking(move || {
-                        let client = client.clone();
-                        async move { client.ping().await }
-                    });
-                    ("postgres", settings.postgres_dsn.to_string(), ask)
-                }),
-                Dependency::Redis => self.redis.clone().map(|client| {
-                    let ask = asking(move || {
-                        let client = client.clone();
-                        async move { client.ping().await }
-                    });
-                    ("redis", settings.redis_url.to_string(), ask)
-                }),
-            };
-            if let Some((name, target, ask)) = asked {
-                let critical = *critical;
-                checks.push(Check {
-                    name,
-                    critical,
-                    target,
-                    ask,
-                    breaker: self.breakers.get(name).cloned(),
-                });
-            }
-        }
-        checks.extend(self.registry_check(settings));
-        checks
-    }
-
-    /// The registry is asked only for ids that others made, and such messages wait: without it the service continues.
-    fn registry_check(&self, settings: &Settings) -> Option<Check> {
-        let (client, url) = (self.registry.clone()?, settings.schema_registry_url.as_ref()?);
-        let ask = move || {
-            let client = client.clone();
-            let answer: Answer =
-                Box::pin(async move { client.ping().await.map_err(|error| Wrong::Failed(error.to_string())) });
-            answer
-        };
-        Some(Check {
-            name: REGISTRY,
-            critical: false,
-            target: url.to_string(),
-            ask: Box::new(ask),
-            breaker: self.breakers.get(REGISTRY).cloned(),
-        })
-    }
-}
-
-type Ask = Box<dyn Fn() -> Answer + Send + Sync>;
-
-/// A check that asks a store.
-fn asking<F>(ping: impl Fn() -> F + Send + Sync + 'static) -> Ask
-where
-    F: Future<Output = Result<(), StoreError>> + Send + 'static,
-{
-    Box::new(move || {
-        let answer = ping();
-        Box::pin(async move {
-            answer.await.map_err(|error| {
-                let summary = match error.remedy() {
-                    Some(remedy) => format!("{}; {remedy}", error.summary()),
-                    None => error.summary(),
-                };
-                match error.is_timeout() {
-                    true => Wrong::Silent(summary),
-                    false => Wrong::Failed(summary),
-                }
-            })
-        })
-    })
-}
-
-/// Asks the broker for the topics: that they exist is part of the answer.
-fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
-    let probe = Arc::clone(probe);
-    let topics: Vec<String> = names.raw.iter().chain([&names.normalized]).cloned().collect();
-    let target = mask(&format!("kafka://{}", settings.kafka_bootstrap));
-    let ask = move || {
-        let (probe, topics) = (Arc::clone(&probe), topics.clone());
-        let asked = tokio::task::spawn_blocking(move || probe.describe(&topics, KAFKA_TIMEOUT));
-        let answer: Answer = Box::pin(async move {
-            let described = asked.await.map_err(|error| error.to_string())?;
-            described.map(|_| ()).map_err(|error| wrong(&error))
-        });
-        answer
-    };
-    ("kafka", target, Box::new(ask))
-}
-
-fn wrong(error: &StreamError) -> Wrong {
-    match error.code() {
-        probe::TIMEOUT => Wrong::Silent(error.to_string()),
-        _ => Wrong::Failed(error.to_string()),
-    }
 }
 
 fn clickhouse(settings: &Settings) -> Result<ClickHouse, StoreError> {
@@ -358,34 +245,4 @@ pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
     };
     let client = RegistryClient::new(url.clone(), &settings.trust)?;
     Ok(Wire::with_registry(&client).await?)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::settings::{Env, load};
-
-    #[tokio::test]
-    async fn a_configured_schema_registry_is_checked_and_has_a_breaker() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let url = format!("http://user:secret@{free}");
-        let env = Env::from([("DATA_PROC_SCHEMA_REGISTRY_URL".to_owned(), url)]);
-        let settings = load(&env, 8080, |_| ()).unwrap().settings;
-        let names = Names::new(&settings);
-        let clients = Clients::connect(&[], &settings, &names).unwrap();
-        let checks = clients.checks(&[], &settings, &names);
-        let [check] = checks.as_slice() else {
-            unreachable!("one check")
-        };
-        assert_eq!(
-            (check.name, check.critical, check.breaker.is_some()),
-            ("schema_registry", false, true)
-        );
-        assert!(!check.target.contains("secret"), "{}", check.target);
-        assert!(matches!((check.ask)().await, Err(Wrong::Failed(_))));
-    }
 }

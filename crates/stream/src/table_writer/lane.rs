@@ -250,6 +250,7 @@ impl Lane {
     }
 
     /// Whether it writes (as opposed to waiting for the table).
+    #[cfg(test)]
     pub fn is_writing(&self) -> bool {
         matches!(self.phase, Phase::Writing(_))
     }
