@@ -31,7 +31,7 @@ pub fn settings(times: &Times) -> [(String, String); 4] {
 /// The times of an environment; the defaults where it says nothing.
 ///
 /// # Errors
-/// Where a setting is no number.
+/// Where a setting is not a number.
 pub fn read(env: &BTreeMap<String, String>) -> anyhow::Result<Times> {
     let defaults = BTreeMap::from(settings(&Times::default()));
     let micros = |name: &str| -> anyhow::Result<i64> {

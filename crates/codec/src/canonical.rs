@@ -2,7 +2,7 @@
 //!
 //! Own code because `apache-avro` differs from the specification: its canonical form keeps `logicalType`, `precision` and
 //! `scale`, and writes `{"type":"long"}` where the specification writes `"long"`. Nobody else computes those fingerprints.
-//! Pure. Failure: `None` where the text is no schema.
+//! Pure. Failure: `None` where the text is not a schema.
 
 use serde_json::Value;
 

@@ -75,7 +75,7 @@ fn collect(schema: &Schema, path: String, kinds: &mut BTreeMap<String, BTreeSet<
 /// field in front of the first one would look like a break. A type that holds itself stays a reference.
 ///
 /// # Errors
-/// The text is no schema.
+/// The text is not a schema.
 pub fn parse_whole(text: &str) -> Result<Schema, apache_avro::Error> {
     whole(&Schema::parse_str(text)?, &mut HashMap::new())
 }

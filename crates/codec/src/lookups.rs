@@ -2,7 +2,7 @@
 //!
 //! Role: the first message with an unknown id starts a look-up on the runtime and is answered [`CodecError::SchemaPending`],
 //! which is transient: the worker comes back to the same message after its back-off, and finds the answer.
-//! Failure: an answer that is no help (no such id, no version of ours) is kept; a registry that does not answer is asked
+//! Failure: an answer that is not help (no such id, no version of ours) is kept; a registry that does not answer is asked
 //! again by the first message after [`ASK_AGAIN`].
 
 use std::collections::HashMap;

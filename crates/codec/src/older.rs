@@ -49,7 +49,7 @@ impl Older {
     /// The version with this schema text.
     ///
     /// # Errors
-    /// [`CodecError::UnknownSchema`]: it is no schema, none of our records, or its records would not keep their meaning.
+    /// [`CodecError::UnknownSchema`]: it is not a schema, none of our records, or its records would not keep their meaning.
     pub fn new(text: &str) -> Result<Older, CodecError> {
         let unknown = |why: String| CodecError::UnknownSchema(why);
         let broken = |error: apache_avro::Error| CodecError::UnknownSchema(format!("no Avro schema: {error}"));
@@ -94,7 +94,7 @@ impl Older {
     /// Appends the datum as the current schema writes it.
     ///
     /// # Errors
-    /// The bytes are no record of this version, or a value has no place in the current one.
+    /// The bytes are not a record of this version, or a value has no place in the current one.
     pub fn rewrite(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         let mut rest = datum;
         let value = GenericDatumReader::builder(&self.writer)
@@ -107,7 +107,7 @@ impl Older {
             at,
             why,
         };
-        let value = value.map_err(|_| invalid("is no record of its own schema"))?;
+        let value = value.map_err(|_| invalid("is not a record of its own schema"))?;
         if !rest.is_empty() {
             return Err(invalid("bytes follow the last field"));
         }
@@ -130,7 +130,7 @@ pub struct Fingerprints {
 }
 
 impl Fingerprints {
-    /// Of the schema with this text; `None` where it is no schema.
+    /// Of the schema with this text; `None` where it is not a schema.
     pub fn of(text: &str) -> Option<Fingerprints> {
         let former = Schema::parse_str(text).ok()?.fingerprint::<Rabin>().bytes;
         Some(Fingerprints {

@@ -217,7 +217,7 @@ proptest! {
         // Read by name through the reference: fields cannot have changed places unnoticed.
         prop_assert_eq!(field(&value, "instrument_id"), &Value::String(parts.texts[4].clone()));
         prop_assert_eq!(field(&value, "event_time"), &Value::TimestampMicros(parts.numbers[2]));
-        let Value::Decimal(price) = field(&value, "price") else { panic!("price is no decimal") };
+        let Value::Decimal(price) = field(&value, "price") else { panic!("price is not a decimal") };
         let unscaled: Vec<u8> = Vec::<u8>::try_from(price).unwrap();
         prop_assert_eq!(unscaled, parts.tick().price.unscaled().to_be_bytes().to_vec());
     }

@@ -107,7 +107,7 @@ impl Decimal {
     }
 }
 
-/// Fewer significant digits are no noise: somebody meant them.
+/// Fewer significant digits are not noise: somebody meant them.
 const NOISY_DIGITS: usize = 15;
 /// Half a unit, in 10^-18 of it.
 const HALF: i64 = LIMIT / 2;
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(noisy("31.55"), Ok((3_155_000_000, false)));
         for text in [
             "0.123456789",           // nine digits: meant
-            "31.1234567890000000",   // zeros are no digits
+            "31.1234567890000000",   // zeros are not digits
             "0.12345678912345678",   // rounding changes it by more than 10^-9 of itself
             "5.551115123125783e-17", // 0.1 + 0.2 - 0.3 is not zero
             "0.0000000049999999999999999",

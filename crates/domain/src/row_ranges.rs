@@ -13,7 +13,7 @@ pub struct RowRanges {
     ranges: Vec<(i32, i32)>,
 }
 
-/// A string that is no list of rows.
+/// A string that is not a list of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RowRangesError {
     /// Something else than rows and ranges.

@@ -216,7 +216,7 @@ fn is_elsewhere(env: &Env) -> bool {
         .is_some_and(|name| !name.is_empty() && name != Environment::Local.name())
 }
 
-/// The environment of the process; names or values that are no Unicode cannot be ours.
+/// The environment of the process; names or values that are not Unicode cannot be ours.
 pub fn process_env() -> Env {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

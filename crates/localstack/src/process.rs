@@ -216,7 +216,7 @@ pub(crate) fn run_until(command: &mut Command, interrupted: &AtomicBool) -> Resu
 }
 
 /// What a log tells about the end of its process: everything that our services call fatal, else the first error, else the
-/// last line that is no stack trace.
+/// last line that is not a stack trace.
 pub(crate) fn telling_line(log: &str) -> String {
     let lines = || {
         log.lines()

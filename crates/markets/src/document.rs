@@ -20,7 +20,7 @@ impl<'a> Document<'a> {
         } else {
             let shown: String = format.chars().take(60).collect();
             format!(
-                "header dp.format is '{}', which is no known format",
+                "header dp.format is '{}', which is not a known format",
                 shown.escape_debug()
             )
         };

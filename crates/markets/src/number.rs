@@ -10,7 +10,7 @@ use crate::rejection::{RejectCode, Rejection};
 /// Reads a number or a string that holds one; noise of binary floating point is rounded and remarked.
 ///
 /// # Errors
-/// With `code`, naming `place`: a value that is no decimal in range.
+/// With `code`, naming `place`: a value that is not a decimal in range.
 pub(crate) fn decimal(
     token: Token<'_>,
     code: RejectCode,
@@ -45,7 +45,7 @@ pub(crate) fn quote(token: Option<Token<'_>>, remarks: &mut QualityFlags) -> Opt
     decimal
 }
 
-// An escape inside a number is refused with what else is no digit.
+// An escape inside a number is refused with what else is not a digit.
 fn read(token: Token<'_>) -> Result<(Decimal, bool), DecimalError> {
     let text = token.raw.as_bytes().trim_ascii();
     short(text).map_or_else(|| Decimal::parse_noisy(text), |decimal| Ok((decimal, false)))

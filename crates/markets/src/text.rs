@@ -112,7 +112,7 @@ impl<'a> From<&'a str> for Text<'a> {
 #[cold]
 fn no_text(token: Token<'_>, place: impl Display) -> Rejection {
     let message = if token.is_text() {
-        format!("{place} is {}: half a surrogate pair is no character", token.shown())
+        format!("{place} is {}: half a surrogate pair is not a character", token.shown())
     } else {
         format!("{place} is {}: a string is expected", token.shown())
     };

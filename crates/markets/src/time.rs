@@ -41,7 +41,7 @@ const NO_DATE: Refused = "its date is not in the calendar";
 const NO_CLOCK: Refused = "its time of day does not exist";
 const NO_ZONE: Refused = "its zone is neither Z nor an offset such as -05:00, -0500 or -05";
 const DATE_ALONE: Refused = "a date alone, the time of day is missing";
-const NO_LEAP_SECOND: Refused = "its second 60 is no leap second, which comes at 23:59:60 UTC only";
+const NO_LEAP_SECOND: Refused = "its second 60 is not a leap second, which comes at 23:59:60 UTC only";
 const TOO_FAR: Refused = "a number beyond every time";
 
 /// Reads a time: ISO 8601 (without zone = UTC), or seconds, milliseconds, microseconds or nanoseconds since 1970 by size.

@@ -94,7 +94,7 @@ impl Clients {
     /// Clients for what is used; has to be called inside of the runtime on which their connections will live.
     ///
     /// # Errors
-    /// Where an address cannot be read; a server that is down is no error.
+    /// Where an address cannot be read; a server that is down is not an error.
     pub fn connect(uses: &[Use], settings: &Settings, names: &Names) -> Result<Clients, StartError> {
         let uses_breakers = || {
             let breaker = |used: &Use| {
@@ -136,7 +136,7 @@ impl Clients {
         Ok(clients)
     }
 
-    /// Asks once whether the brokers let this process in. A broker that is away is no error: it is waited for.
+    /// Asks once whether the brokers let this process in. A broker that is away is not an error: it is waited for.
     ///
     /// # Errors
     /// A login, certificate or protocol that is refused, with the setting to change.

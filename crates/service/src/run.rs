@@ -50,7 +50,7 @@ pub fn run<S>(definition: &Definition<S>) -> ExitCode {
     if let Some(code) = help::answer(definition, std::env::args_os()) {
         return code;
     }
-    // Names or values that are no Unicode cannot be ours.
+    // Names or values that are not Unicode cannot be ours.
     let env: Env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();

@@ -1,7 +1,7 @@
 //! What a reader remembers of a log, to recognise it again: the topic's id, and one record that it has read.
 //!
 //! Role: pure. A mark travels in the metadata of a committed offset. It is a fact about the log, independent of its writer and time:
-//! a stale one is as good as a new one, and one that is missing only means that nothing is checked. So this is no position
+//! a stale one is as good as a new one, and one that is missing only means that nothing is checked. So this is not a position
 //!.
 //! Invariant: a record keeps its timestamp for as long as it exists. A record that took its offset after the log was cut
 //! was appended later, so it has another one.

@@ -14,7 +14,7 @@ pub struct Schema {
 impl Schema {
     /// Reads a schema file.
     pub fn parse(text: &str) -> anyhow::Result<Schema> {
-        let root: Value = serde_json::from_str(text).context("schema is no JSON")?;
+        let root: Value = serde_json::from_str(text).context("schema is not JSON")?;
         let mut named = BTreeMap::new();
         collect(&root, &mut named);
         Ok(Schema { root, named })

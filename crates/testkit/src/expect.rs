@@ -19,7 +19,7 @@ pub struct Expected {
     pub repeated: u64,
     /// Dead letters: (topic, partition, offset) to code. A document with some bad rows has the code `rows`.
     pub dead_letters: BTreeMap<(String, i32, i64), String>,
-    /// Rows of documents that cannot be used, in messages that are no repetition.
+    /// Rows of documents that cannot be used, in messages that are not repetitions.
     pub rejected_rows: u64,
 }
 

@@ -4,7 +4,7 @@
 const DECIMALS: usize = 8;
 
 /// A number written out without exponent: whether it is below zero, the digits before the point and those behind it,
-/// without zeros that mean nothing. `None` where the text is no number.
+/// without zeros that mean nothing. `None` where the text is not a number.
 pub fn written_out(text: &str) -> Option<(bool, String, String)> {
     let lower = text.trim().to_lowercase();
     let (negative, unsigned) = match lower.strip_prefix('-') {
@@ -53,7 +53,7 @@ pub fn at_scale_8(text: &str) -> Option<i128> {
             std::cmp::Ordering::Greater => true,
         });
         let value: f64 = format!("{whole}.{fraction}").parse().ok()?;
-        // A value that is nothing to the float is no number with noise.
+        // A value that is nothing to the float is not a number with noise.
         let is_noise = ((unscaled as f64 / 1e8 - value) / value).abs() < 1e-9;
         if !is_noise || unscaled >= 1_000_000_000_000_000_000 {
             return None;

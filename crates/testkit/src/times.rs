@@ -8,7 +8,7 @@ use crate::numbers::written_out;
 
 const MICRO: i64 = 1_000_000;
 
-/// Microseconds since 1970; `None` where the text is no time.
+/// Microseconds since 1970; `None` where the text is not a time.
 pub fn micros(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Some(micros) = text.strip_suffix("us") {

@@ -48,7 +48,7 @@ impl Bench {
         }
     }
 
-    /// Takes it, and finds that it counts here and is no revision.
+    /// Takes it, and finds that it counts here and is not a revision.
     fn arrives(&mut self, tick: &Tick<'_>) {
         self.offset += 1;
         let arrived = Arrived {

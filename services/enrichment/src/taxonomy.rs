@@ -249,7 +249,7 @@ fn iso_parts<'a>(id: &'a str, market: &str) -> Option<(&'a str, &'a str)> {
     (is_iso(market) && first.eq_ignore_ascii_case(market)).then_some((first, product))
 }
 
-/// Upper-case tokens between `_`, `.`, `-` and everything else that is no letter or digit (a percent-encoded byte too).
+/// Upper-case tokens between `_`, `.`, `-` and everything else that is not a letter or digit (a percent-encoded byte too).
 fn tokenize(text: &str) -> Vec<String> {
     let mut tokens = vec![String::new()];
     let mut rest = text;

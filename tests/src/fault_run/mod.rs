@@ -77,7 +77,7 @@ pub fn times(seed: u64) -> Times {
 /// Runs, or continues; answers the report, which is also in its file.
 ///
 /// # Errors
-/// Where a process does not come back, or something cannot be asked. Findings are no errors: see [`Report::is_ok`].
+/// Where a process does not come back, or something cannot be asked. Findings are not errors: see [`Report::is_ok`].
 pub fn run(pipeline: &Pipeline, options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::load(&options.report)?;
     if report.sessions > 0 && (report.seed, report.rate) != (options.seed, options.rate) {

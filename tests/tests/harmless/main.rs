@@ -67,7 +67,7 @@ fn data_are_removed_only_when_the_user_says_so_and_foreign_files_stay() {
     ] {
         assert_eq!(dir.join(file).exists(), stays, "{file}");
     }
-    // A folder with files that are not the stack's is no place for one.
+    // A folder with files that are not the stack's is not a place for one.
     let up = bare_dp(
         &pipeline,
         &["--dir", dir.to_str().unwrap(), "up", "--port-offset", "11000"],

@@ -307,5 +307,5 @@ fn what_does_not_exist_is_answered_with_what_to_do() {
     let words = refused(&["row", "--partition", "0", "--offset", "999999999"]);
     assert!(words.contains("is beyond the end"), "{words}");
     let words = refused(&["row", "--origin", "nowhere/1/2"]);
-    assert!(words.contains("is no origin of a raw message"), "{words}");
+    assert!(words.contains("is not an origin of a raw message"), "{words}");
 }

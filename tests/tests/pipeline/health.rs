@@ -156,7 +156,7 @@ fn goes_away_and_comes_back(pipeline: &Pipeline, server: Server) {
     check_back();
 }
 
-/// A server that stands still for most of the time answers late, which is no outage.
+/// A server that stands still for most of the time answers late, which is not an outage.
 fn is_slow(pipeline: &Pipeline, server: Server) {
     let (stack, done) = (pipeline.stack(), AtomicBool::new(false));
     std::thread::scope(|scope| {

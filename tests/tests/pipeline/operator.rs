@@ -174,7 +174,7 @@ fn what_the_user_has_set_wins_over_the_tuning_of_the_stack_and_services_ask_thei
         Ok(pipeline.dp(&["status"]).output()?.status.success())
     })
     .unwrap();
-    // A process that `dp` has started is no child of this program, and other tests wait for their children.
+    // A process that `dp` has started is not a child of this program, and other tests wait for their children.
     assert!(pipeline.stack().stop(Service::Projection).unwrap());
     pipeline.stack().start_services().unwrap();
 }

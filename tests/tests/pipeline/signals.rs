@@ -142,7 +142,9 @@ fn flaws(exported: &Exported, topics: &BTreeSet<String>) -> Vec<String> {
             flaws.push(format!("{service:?}: {name} carries {labels:?}"));
         }
         if let Some(topic) = labels.get("topic").filter(|topic| !topics.contains(*topic)) {
-            flaws.push(format!("{service:?}: {name} has topic=\"{topic}\", which is no topic"));
+            flaws.push(format!(
+                "{service:?}: {name} has topic=\"{topic}\", which is not a topic"
+            ));
         }
     }
     flaws

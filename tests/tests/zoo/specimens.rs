@@ -25,7 +25,7 @@ pub struct Specimen {
     pub fate: Fate,
 }
 
-/// Name and generator of each class. Transactions, which are no property of one record, are the zoo's own business.
+/// Name and generator of each class. Transactions, which are not property of one record, are the zoo's own business.
 pub fn classes() -> Vec<(&'static str, BoxedStrategy<Specimen>)> {
     vec![
         ("size", size().boxed()),

@@ -202,7 +202,7 @@ fn asked(connection: &Connection, args: &RowArgs) -> anyhow::Result<(Place, Opti
         (Some((place, index)), _) => Ok((place, Some(index))),
         (None, Some((place, _))) => Ok((place, None)),
         (None, None) => bail!(
-            "{origin} is no origin of a raw message: it looks like {}/2/17/0, the tick_id of every table",
+            "{origin} is not an origin of a raw message: it looks like {}/2/17/0, the tick_id of every table",
             connection.names.raw.first().map_or("feed", String::as_str)
         ),
     }

@@ -156,7 +156,7 @@ fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => files.push(Found {
-                problem: (!entry.file_type().is_file()).then(|| "is no regular file".to_owned()),
+                problem: (!entry.file_type().is_file()).then(|| "is not a regular file".to_owned()),
                 path: entry.into_path(),
             }),
             Err(error) => files.push(Found {

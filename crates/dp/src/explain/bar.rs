@@ -127,7 +127,7 @@ impl Parts {
 /// What the newest version counts, and its numbers compared. `clocks` is by enriched offset the log's clock with the tick.
 ///
 /// # Errors
-/// A number of a row is no decimal.
+/// A number of a row is not a decimal.
 pub fn assemble(
     bar: &BarRow,
     window: Window,

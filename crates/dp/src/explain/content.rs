@@ -62,7 +62,7 @@ impl Content {
     }
 }
 
-/// JSON on many lines. Digits and strings stay as they are, and what is no JSON does too, but for blanks.
+/// JSON on many lines. Digits and strings stay as they are, and what is not JSON does too, but for blanks.
 fn indented(json: &str) -> String {
     let (mut out, mut depth) = (String::new(), 0_usize);
     let (mut in_text, mut escaped) = (false, false);

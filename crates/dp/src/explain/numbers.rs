@@ -37,7 +37,7 @@ pub struct Compared {
 /// The bar that these ticks make; `None` where there is none.
 ///
 /// # Errors
-/// A number of a row is no decimal, or a sum leaves its range.
+/// A number of a row is not a decimal, or a sum leaves its range.
 pub fn recompute(ticks: &[&TickRow]) -> anyhow::Result<Option<Numbers>> {
     let by_time = |a: &&TickRow, b: &&TickRow| a.rank().cmp(&b.rank());
     let (Some(first), Some(last)) = (

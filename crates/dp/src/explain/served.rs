@@ -171,12 +171,12 @@ pub async fn http(trust: &Trust, base: &str, of: Instrument<'_>) -> anyhow::Resu
 
 // Numbers by their digits: no JSON number type touches them.
 fn read(json: &str) -> anyhow::Result<Price> {
-    let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).context("it is no JSON object")?;
+    let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).context("it is not a JSON object")?;
     let field = |name: &str| {
         let raw = object.get(name).with_context(|| format!("it has no {name}"))?.get();
         Ok::<String, anyhow::Error>(serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned()))
     };
-    let time: jiff::Timestamp = field("event_time")?.parse().context("event_time is no time")?;
+    let time: jiff::Timestamp = field("event_time")?.parse().context("event_time is not a time")?;
     Ok(Price {
         price: field("price")?,
         volume: Some(field("volume")?).filter(|volume| volume != "null"),

@@ -251,7 +251,7 @@ impl<'a> Session<'a> {
     ) -> anyhow::Result<(Vec<TickAndBars>, Vec<Map<String, Value>>)> {
         let (tables, mut shown, mut rows) = (self.tables(), Vec::new(), Vec::new());
         for tick in ticks.into_iter().take(self.limit) {
-            // A bar is no row of one tick: the bars that count it are shown in any case.
+            // A bar is not a row of one tick: the bars that count it are shown in any case.
             if let Some(table) = table.filter(|table| *table != "bars") {
                 rows.extend(tables.row(table, &tick).await?);
             }

@@ -339,7 +339,7 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         sequence: optional(row, "sequence_")
             .map(|sequence| sequence.parse())
             .transpose()
-            .context("ClickHouse answered a sequence that is no number")?,
+            .context("ClickHouse answered a sequence that is not a number")?,
         price: text(row, "price_")?.to_owned(),
         volume: optional(row, "volume_"),
         product: text(row, "product_")?.to_owned(),

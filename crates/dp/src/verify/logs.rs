@@ -313,7 +313,7 @@ impl SourceLog {
         Ok(rows)
     }
 
-    /// Whether a raw message of this origin can exist. Of a topic that is no feed any more nothing is known.
+    /// Whether a raw message of this origin can exist. Of a topic that is not a feed any more nothing is known.
     fn can_exist(&self, origin: &Origin<'_>) -> bool {
         let is_feed = self.raw_ends.keys().any(|raw| *raw.topic == *origin.feed);
         let partition = Partition {

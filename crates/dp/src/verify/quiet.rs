@@ -1,6 +1,6 @@
 //! Waits until nothing is under way any more: every group has committed the end of its topics, and no topic grows.
 //!
-//! Committed offsets are no positions: a member that no longer owns a partition may set them back,
+//! Committed offsets are not positions: a member that no longer owns a partition may set them back,
 //! and nobody corrects them before the next message. So lag alone does not mean that something is under way: where
 //! nothing moves for longer than a group needs to notice a dead member, it is over, and the comparison tells the rest.
 //! One exception: the committed offset of the stage that makes bars from the tables is its position, so what it has not

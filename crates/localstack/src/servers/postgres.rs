@@ -1,6 +1,6 @@
 //! PostgreSQL of the system's packages: role `user`, password `password`, database `db`, on TCP only.
 //!
-//! The role owns its database and is no superuser: its password is known, and a superuser reads and writes files and runs
+//! The role owns its database and is not a superuser: its password is known, and a superuser reads and writes files and runs
 //! programs. The superuser has a password that nobody knows.
 
 use std::fs;
@@ -20,7 +20,7 @@ const SUPERUSER: &str = "postgres";
 const ROLE: &str = "user";
 const PASSWORD: &str = "password";
 const DATABASE: &str = "db";
-/// There where the data were made with a role that is no superuser.
+/// There where the data were made with a role that is not a superuser.
 const MARK: &str = "role-without-privileges";
 
 const FORMER_RUN_LIMIT: Duration = Duration::from_secs(20);

@@ -24,7 +24,7 @@ impl Stack {
     pub(super) fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
         let mut started = Vec::new();
         let result = self.start_and_await(names, &mut started);
-        // Ctrl-C ends a program that prepares a server, too: that is no failure of the program.
+        // Ctrl-C ends a program that prepares a server, too: that is not a failure of the program.
         let result = result.map_err(|error| self.config.check_interrupted().err().unwrap_or(error));
         match &result {
             Ok(()) => {}
@@ -96,7 +96,7 @@ impl Stack {
         }
         for server in servers {
             config.check_interrupted()?;
-            // Ctrl-C ends the client that fetches, too: that is no failure of the network.
+            // Ctrl-C ends the client that fetches, too: that is not a failure of the network.
             servers::fetch(server, config).map_err(|error| config.check_interrupted().err().unwrap_or(error))?;
         }
         Ok(())

@@ -189,7 +189,7 @@ fn of_numbers(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("quote_readable", QualityFlag::MissingQuote),
             None,
-            "a bid or ask that is no number in range was dropped",
+            "a bid or ask that is not a number in range was dropped",
         ),
         flag(
             settings,

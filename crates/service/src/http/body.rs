@@ -25,7 +25,7 @@ pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, Problem> {
 /// Reads a body of JSON.
 ///
 /// # Errors
-/// As [`read`], and 422 where it is no JSON or not the object that is asked for.
+/// As [`read`], and 422 where it is not JSON or not the object that is asked for.
 pub async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Problem> {
     let bytes = read(payload, SMALL).await?;
     serde_json::from_slice(&bytes).map_err(|error| Problem::unprocessable(format!("the body: {error}")))

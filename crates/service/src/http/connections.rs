@@ -109,7 +109,7 @@ impl Drop for Connection {
     }
 }
 
-/// The server sees the end of the stream, and drops the connection. A client that has gone already is no error.
+/// The server sees the end of the stream, and drops the connection. A client that has gone already is not an error.
 fn close(socket: &Socket) {
     if let Err(error) = socket.shutdown(Shutdown::Both) {
         tracing::trace!(error = %error, "an HTTP connection was closed by its client first");

@@ -83,7 +83,7 @@ async fn answer(
     }
 }
 
-/// Refuses what would be misread: oversized headers, bytes that are no text, parameters that the route does not have.
+/// Refuses what would be misread: oversized headers, bytes that are not text, parameters that the route does not have.
 fn readable(request: &ServiceRequest, state: &State) -> Result<(), Problem> {
     let headers = request.headers().iter();
     let bytes: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();

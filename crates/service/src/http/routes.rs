@@ -191,7 +191,7 @@ fn methods(method: &Method) -> Vec<Method> {
     }
 }
 
-/// A part of a path or a query; refused where it is no UTF-8, since a replacement character would name something else.
+/// A part of a path or a query; refused where it is not UTF-8, since a replacement character would name something else.
 pub(super) fn decoded(part: &str) -> Result<Cow<'_, str>, Problem> {
     percent_encoding::percent_decode_str(part)
         .decode_utf8()

@@ -311,7 +311,7 @@ fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if topic.len() > 249 || !topic.bytes().all(legal) {
             r.problem(format!(
-                "DATA_PROC_RAW_TOPICS holds '{topic}', which is no legal topic name"
+                "DATA_PROC_RAW_TOPICS holds '{topic}', which is not a legal topic name"
             ));
         }
     }

@@ -35,7 +35,7 @@ pub struct StoredBar {
 }
 
 impl StoredBar {
-    /// The bar; `None` where a value is no value of a bar. The table keeps no sequences.
+    /// The bar; `None` where a value is not a value of a bar. The table keeps no sequences.
     pub fn bar(&self) -> Option<Bar<'_>> {
         let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
         Some(Bar {

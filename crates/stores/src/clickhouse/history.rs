@@ -64,7 +64,7 @@ pub struct Oldest {
 pub struct RestatedRow {
     /// Which of the windows asked for.
     pub number: usize,
-    /// Largest source offset among its rows up to the one asked for: that one, unless it is no row of this window.
+    /// Largest source offset among its rows up to the one asked for: that one, unless it is not a row of this window.
     pub last_offset: i64,
     /// Whether the log's clock had reached the close with that row.
     is_closed: u8,

@@ -23,7 +23,7 @@ pub const REFERENCE_CHANGED: &str = "reference_changed";
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// A connection through which nothing arrives is tried again this often.
 const UNHEARD_WAIT: Duration = Duration::from_secs(600);
-/// Begins the payload of a notification of our own, which is no notice.
+/// Begins the payload of a notification of our own, which is not a notice.
 const PROBE: &str = "listen-probe:";
 
 /// How listening on one connection ended.

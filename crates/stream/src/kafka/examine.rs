@@ -1,6 +1,6 @@
 //! Looks at a place of the log from which nothing comes, with clients of its own, and finds out why.
 //!
-//! Role: the client's errors name no partition, and an open transaction is no error at all. So the place is asked again
+//! Role: the client's errors name no partition, and an open transaction is not an error at all. So the place is asked again
 //! alone: what can be read there, where the log really ends, where reading continues.
 //! Failure: as of [`LogReader`]; the caller tries again.
 

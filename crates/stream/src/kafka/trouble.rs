@@ -2,7 +2,7 @@
 //! a code, a sentence and the setting to change.
 //!
 //! Role: pure. What clients hear goes through [`sort`] (`kafka::watch`); what calls answer through [`missing_right`].
-//! Failure: words that the table does not know are no trouble; they are logged as they come.
+//! Failure: words that the table does not know are not trouble; they are logged as they come.
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 

@@ -3,7 +3,7 @@
 //! Role: the library retries a refused login or certificate for ever, and says so only in callbacks. [`Watch`] is the
 //! context of every client; it sorts what it hears (`kafka::trouble`), keeps the newest in [`Troubles`], and logs one line
 //! a minute. The check at start and health ask [`Troubles`].
-//! Failure: what is no trouble is logged at the level of its consequence.
+//! Failure: what is not trouble is logged at the level of its consequence.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

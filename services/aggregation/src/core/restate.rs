@@ -20,7 +20,7 @@ use stream::{FOREIGN_ORIGIN, KeptMessage, Ticket};
 pub const NO_INTERVAL: &str = "no_interval";
 /// No table holds its event time.
 pub const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
-/// The row that it names is no row of its windows.
+/// The row that it names is not a row of its windows.
 pub const ROW_MISSING: &str = "row_missing";
 /// What to do about records that no service has written.
 pub const FOREIGN_REMEDY: &str =

@@ -5,7 +5,7 @@
 //! owner's ordinal is 1 + the highest seen, tombstones included. The log clock is that of the position, since it lies in
 //! the sequencer record (INV-1); a window ahead of the start is kept, since it knows the offset applied last.
 //! The state of a build without a log clock is refused: which of its ticks were late was decided by another rule.
-//! Foreign records (of somebody who may write to the topic and is no service of ours) have a key without a writer, or are
+//! Foreign records (of somebody who may write to the topic and is not a service of ours) have a key without a writer, or are
 //! a sequencer record that is not framed as ours: no state of ours can be lost with them, so they are passed.
 //! Failure: any other record that cannot be read, or a state that the protocol cannot have left, is an error: guessing
 //! would make wrong bars.

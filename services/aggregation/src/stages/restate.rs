@@ -175,7 +175,7 @@ impl RestateHandler {
         Ok(())
     }
 
-    /// Dead-letters the records whose row is no row of these windows.
+    /// Dead-letters the records whose row is not a row of these windows.
     fn refuse(
         &mut self,
         io: &mut Io<'_>,

@@ -3,7 +3,7 @@
 //! Role: decodes the borrowed tick, finds its row or a guess in memory, appends the enrichment to the tick's own bytes.
 //! Invariants: one output per tick, with the same key and the same partition number (INV-4), in input order (INV-7). What
 //! is known of an instrument changes with time and decides nothing about existence or route (INV-1).
-//! Failure: a message that is no tick is a dead letter.
+//! Failure: a message that is not a tick is a dead letter.
 
 use codec::{Record, Wire};
 use domain::{Classification, Classified, Enrichment, ErrorClass, Micros, RowRanges, Tick};

@@ -61,7 +61,7 @@ pub fn run_client(args: &ClientArgs) -> anyhow::Result<ExitCode> {
         cpu_seconds: cpu() - cpu_at_start,
         peak_bytes: peak_bytes(pid),
     })?;
-    // The clients are left to the end of the process: closing them is no part of the work.
+    // The clients are left to the end of the process: closing them is not a part of the work.
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: the order of the fields, of [`Layout::structure`] and of [`Layout::columns`] is one and the same; columns
 //! that are `LowCardinality` in the table are declared as plain `String` here, which halves the server's cost per row.
-//! `ingested_at` is no field: the insert statement adds one value for the whole batch.
+//! `ingested_at` is not a field: the insert statement adds one value for the whole batch.
 //! Failure: none; every domain value has a row.
 
 pub mod bar;
