@@ -3,7 +3,7 @@
 //! Role: the library exports the whole `clickhouse local` program as one C function; started with listen options and a
 //! query that never ends it serves the real HTTP and native protocols. This program exists because the engine ends with
 //! its process, and takes the process's signals: it cannot live inside of `dp` or of a test.
-//! With `--folder` the engine reaches that folder only, and with `--user` it runs as that user ([`confine`]).
+//! With `--folder` the engine reaches that folder only, and with `--user` it runs as that user ([`mod@confine`]).
 //! Failure: the engine's error text goes to stderr, exit code 1; wrong arguments, exit code 2.
 #![allow(unsafe_code)] // A C function of a library that is loaded at run time is called: there is no safe way.
 
