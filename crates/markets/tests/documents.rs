@@ -325,7 +325,7 @@ fn a_document_whose_frame_is_wrong_is_refused_as_a_whole() {
     }
     let rejection = run(&document(b"{}", "miso.rt5.expost.xml")).unwrap_err();
     assert_eq!(rejection.code, RejectCode::UnsupportedFormat);
-    assert!(rejection.message.contains("no known format"), "{rejection}");
+    assert!(rejection.message.contains("not a known format"), "{rejection}");
     let tenantless = RawMessage {
         tenant: Some("a|b"),
         ..document(b"{}", MISO)
