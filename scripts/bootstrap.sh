@@ -64,6 +64,8 @@ missing_packages() {
   command -v c++ >/dev/null 2>&1 || echo g++
   # Checks of the scripts in `make check`.
   command -v shellcheck >/dev/null 2>&1 || echo shellcheck
+  # Holds the spelling checker of `make check`.
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3-venv
   # TLS of librdkafka.
   command -v pkg-config >/dev/null 2>&1 || echo pkg-config
   [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
@@ -88,7 +90,7 @@ install_packages() {
   # Nor after the next start of the machine.
   if command -v systemctl >/dev/null 2>&1; then
     local unit
-    for unit in postgresql redis-server; do
+    for unit in postgresql pgbouncer redis-server; do
       case " $* " in *" $unit "*) systemctl disable --quiet "$unit" >/dev/null 2>&1 || true ;; esac
     done
   fi
