@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
-use security::{Secret, Trust, http_client, mask};
+use security::{Secret, Trust, causes, http_client, mask};
 use serde::Deserialize;
 
 use crate::CodecError;
@@ -116,7 +116,7 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, Strin
     let response = request
         .send()
         .await
-        .map_err(|e| unavailable(url, &causes(&e.without_url())))?;
+        .map_err(|e| unavailable(url, &explained(&e.without_url())))?;
     let status = response.status();
     let body = response
         .text()
@@ -128,14 +128,9 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, Strin
     Ok((status, body))
 }
 
-/// An error with what is behind it: "error sending request" alone says nothing of a certificate.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        said = format!("{said}: {inner}");
-        cause = inner.source();
-    }
+/// An error with what is behind it, and what to set where it is about a certificate.
+fn explained(error: &dyn std::error::Error) -> String {
+    let mut said = causes(error);
     if said.contains("certificate") {
         said.push_str(" (set DATA_PROC_TLS_CA to the PEM file of a private authority)");
     }

@@ -166,7 +166,7 @@ async fn settled(wire: &Wire, bytes: &[u8]) -> Result<SequencerState, CodecError
     }
 }
 
-/// A registry with one other schema, number 77, that answers ids of its own to whoever registers.
+/// A registry with one other schema, number 77, that answers ids of its own to every client that registers.
 fn with_schema(schema: Json) -> (String, Receiver<Request>) {
     serve_asked(move |count, request| match request.line.split(' ').nth(1) {
         Some("/schemas/ids/77") => (200, serde_json::json!({ "schema": schema.to_string() }).to_string()),

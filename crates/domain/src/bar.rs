@@ -4,7 +4,7 @@ use crate::{Decimal, Micros, Origin, Turnover, Window};
 
 /// Orders the versions of one bar: the enriched offset of its last tick, then whether it is closed.
 ///
-/// A function of the log, so equal versions have equal content, whoever made them.
+/// A function of the log, so equal versions have equal content, whichever writer made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BarVersion {
     /// Offset in the enriched topic of the last tick applied.

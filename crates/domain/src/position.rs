@@ -1,6 +1,6 @@
 //! A position in a source partition with the sequencer state that belongs to exactly it (INV-3).
 //!
-//! Role: what every sink stores beside its results, so that whoever takes over continues where they end.
+//! Role: what every sink stores beside its results, so that the next owner continues where they end.
 
 use crate::RawPosition;
 

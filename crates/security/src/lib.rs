@@ -11,4 +11,4 @@ mod trust;
 
 pub use examine::{examine_certificate, speaks_tls};
 pub use secret::{Secret, SecretError, mask};
-pub use trust::{Trust, TrustError, http_client, install_provider};
+pub use trust::{Trust, TrustError, causes, http_client, install_provider};

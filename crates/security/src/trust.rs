@@ -114,6 +114,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError>
     }
 }
 
+/// An error with what is behind it: "error sending request" alone says nothing of a certificate.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        said = format!("{said}: {inner}");
+        cause = inner.source();
+    }
+    said
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {

@@ -3,7 +3,7 @@
 //! Role: one broker in KRaft mode for tests of secured connections. Listeners: [`SecuredKafka::secured`] (SASL_SSL with
 //! PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER with unsigned tokens), [`SecuredKafka::mutual`] (SSL, a client
 //! certificate is required), [`SecuredKafka::expired`] (SASL_SSL whose certificate has expired), [`SecuredKafka::scram_only`]
-//! (SASL_SSL with one mechanism), [`SecuredKafka::admin`] (PLAINTEXT, whoever connects is superuser: for the test's own work).
+//! (SASL_SSL with one mechanism), [`SecuredKafka::admin`] (PLAINTEXT, every client is superuser: for the test's own work).
 //! Failure: a broker that does not start is an error with the end of its log. However the test ends, a small shell kills
 //! the broker and removes its folder.
 

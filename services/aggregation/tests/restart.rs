@@ -324,7 +324,7 @@ fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
     }
 }
 
-/// The newest version of every bar; equal versions must have equal content, whoever made them.
+/// The newest version of every bar; equal versions must have equal content, whichever writer made them.
 fn newest_bars(bootstrap: &Brokers) -> Sums {
     let (reader, wire) = (LogReader::new(bootstrap).unwrap(), Wire::single_object());
     let mut newest: BTreeMap<BarKey, (u64, (i64, i128))> = BTreeMap::new();

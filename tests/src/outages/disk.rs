@@ -12,7 +12,7 @@ pub struct SmallDisk {
     _watch: (ChildStdin, Child),
 }
 
-/// Lazily: whoever still has a file open there keeps it until it ends.
+/// Lazily: a process that still has a file open there keeps it until it ends.
 const UNMOUNT: &str = "cat >/dev/null; umount --lazy \"$1\" && rmdir \"$1\"";
 
 impl SmallDisk {
@@ -50,7 +50,7 @@ impl SmallDisk {
         }))
     }
 
-    /// Takes all the room that is left; again and again, whoever removes files meanwhile gains nothing.
+    /// Takes all the room that is left; again and again, so that files removed meanwhile give no room.
     ///
     /// # Errors
     /// Where the file that takes it cannot be made.

@@ -30,6 +30,14 @@ fn addresses(kafka: u16, clickhouse: u16, postgres: u16, redis: u16) -> Vec<(&'s
     ]
 }
 
+/// A schema registry that is not there.
+fn registry() -> (&'static str, String) {
+    (
+        "DATA_PROC_SCHEMA_REGISTRY_URL",
+        format!("http://dp:{SECRET}@127.0.0.1:1"),
+    )
+}
+
 fn assert_hidden(what: &str, shown: &str) {
     assert!(!shown.contains(SECRET), "{what}: {shown}");
 }
@@ -38,10 +46,7 @@ fn assert_hidden(what: &str, shown: &str) {
 fn no_command_shows_a_password_of_an_address() {
     let pipeline = Pipeline::shared();
     let ports = &pipeline.stack().config().ports;
-    let registry = (
-        "DATA_PROC_SCHEMA_REGISTRY_URL",
-        format!("http://dp:{SECRET}@127.0.0.1:1"),
-    );
+    let registry = registry();
     let there = addresses(ports.kafka, ports.clickhouse_http, ports.postgres, ports.redis);
     let nowhere = addresses(ports.kafka, 1, 1, 1);
     let malformed = vec![
@@ -88,10 +93,7 @@ fn no_command_shows_a_password_of_an_address() {
 fn no_service_shows_a_password_of_an_address() {
     let pipeline = Pipeline::shared();
     let ports = &pipeline.stack().config().ports;
-    let registry = (
-        "DATA_PROC_SCHEMA_REGISTRY_URL",
-        format!("http://dp:{SECRET}@127.0.0.1:1"),
-    );
+    let registry = registry();
     let there = addresses(ports.kafka, ports.clickhouse_http, ports.postgres, ports.redis);
     let nowhere = addresses(ports.kafka, 1, 1, 1);
     for (env, more) in [(&there, None), (&nowhere, None), (&there, Some(&registry))] {

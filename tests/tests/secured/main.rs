@@ -176,7 +176,7 @@ fn the_pipeline_runs_with_the_documented_rights_and_a_wrong_password_is_one_fata
             assert!(!log.contains(password), "{service:?} logs its password");
         }
     }
-    // Whoever may only publish reads nothing.
+    // A user that may only publish reads nothing.
     let refused = secured.dp("producer", &["tail", "dlq", "--from-beginning"]);
     assert!(!refused.status.success());
     assert!(said(&refused).contains("lacks a right"), "{}", said(&refused));

@@ -133,7 +133,7 @@ fn is_in(part: u64, parts: u64) -> String {
     format!("cityHash64(tenant_id, instrument_id) % {parts} = {part}")
 }
 
-/// Bars that say two things under one version, which must have one content whoever wrote it.
+/// Bars that say two things under one version, which must have one content whichever writer made it.
 ///
 /// # Errors
 /// ClickHouse does not answer.

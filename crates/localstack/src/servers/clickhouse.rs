@@ -1,6 +1,6 @@
 //! ClickHouse: the engine of the chDB package, run by `dp-clickhouse` as the `clickhouse local` program that listens.
 //!
-//! `clickhouse local` trusts whoever asks, since that is meant to be the user at the terminal: every file of the machine is
+//! `clickhouse local` trusts every client, since that is meant to be the user at the terminal: every file of the machine is
 //! within its reach. Here every local user can ask. So what a client may do is a list of grants without any source but
 //! tables (`users.xml`), and `dp-clickhouse` closes the rest of the machine to the engine (`confine.rs` there). The HTTP
 //! port answers only requests whose `Host` and `Origin` are this machine: a page in a browser sends its own.

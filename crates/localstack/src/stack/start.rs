@@ -28,7 +28,7 @@ impl Stack {
         let result = result.map_err(|error| self.config.check_interrupted().err().unwrap_or(error));
         match &result {
             Ok(()) => {}
-            // Whoever presses Ctrl-C does not wait; a server survives a kill.
+            // After Ctrl-C nothing waits; a server survives a kill.
             Err(StackError::Interrupted) => {
                 let _ended = started.iter().try_for_each(|name| self.kill9(*name));
             }

@@ -302,7 +302,7 @@ impl FencedTable {
     }
 
     /// One atomic insert of rows in the table's layout, under the claim. Blueprint section 2: the fence is checked when
-    /// the statement begins, and whoever claims later ends the statements that began before.
+    /// the statement begins, and a later owner ends the statements that began before.
     ///
     /// # Errors
     /// [`InsertError`]; a batch of no rows, or of more than [`MAX_ROWS`], is not sent.

@@ -51,7 +51,7 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
 }
 
 fn fetch(config: &mut ClientConfig, pace: Pace) {
-    // Prompt answers as soon as a batch is there: how many there are is the business of whoever produced them, whose
+    // Prompt answers as soon as a batch is there: how many there are depends on the producer, whose
     // linger makes them large under load; an idle topic is asked twenty times a second. Who can wait spares the broker
     // and this client most of the fetches.
     let (min_bytes, wait) = match pace {

@@ -3,13 +3,13 @@
 //! Role: one background thread per process gets a token and renews it after four fifths of its life; every client of the
 //! process uses the same token. The thread starts with the first client, so that a process which logs in otherwise has
 //! none, and ends with the last owner.
-//! Failure: the error of the last attempt is kept for whoever waits for a token; attempts continue with a growing pause, and
+//! Failure: the error of the last attempt is kept for every caller that waits for a token; attempts continue with a growing pause, and
 //! the old token stays in use until it ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use security::{Secret, Trust, http_client};
+use security::{Secret, Trust, causes, http_client};
 use serde::Deserialize;
 
 use crate::StreamError;
@@ -225,17 +225,6 @@ async fn ask(from: &TokensFrom, trust: &Trust) -> Result<(Token, Duration), Stri
         ends_at_ms: i64::try_from(ends.as_millis()).unwrap_or(i64::MAX),
     };
     Ok((token, life))
-}
-
-/// An error with what is behind it: "error sending request" alone says nothing of a certificate.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        said = format!("{said}: {inner}");
-        cause = inner.source();
-    }
-    said
 }
 
 fn shown(body: &str) -> String {

@@ -214,7 +214,7 @@ pub(crate) fn missing_right(code: Code) -> Option<&'static str> {
         Code::GroupAuthorizationFailed => "the user lacks a right on the consumer group: grant Read on it",
         Code::ClusterAuthorizationFailed => {
             "the user lacks a right on the cluster: grant IdempotentWrite to a service, Create, Alter and AlterConfigs to \
-             whoever runs `dp topics create`"
+             the user who runs `dp topics create`"
         }
         Code::TransactionalIdAuthorizationFailed => "the user lacks a right on the transactional id: grant Write on it",
         _ => return None,

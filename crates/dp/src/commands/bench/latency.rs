@@ -1,7 +1,7 @@
 //! From the raw append to everywhere a tick is seen: `dp bench latency`.
 //!
 //! Clocks: the broker's append times on both ends of a hop, so that "normalized" means that a consumer could have it; rows
-//! and prices by the clock of whoever wrote them. All of them are clocks of one machine; appends are kept in milliseconds.
+//! and prices by the clock of the writer. All of them are clocks of one machine; appends are kept in milliseconds.
 
 use std::collections::HashMap;
 
