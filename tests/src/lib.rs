@@ -17,8 +17,8 @@ use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,15 +53,27 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The stack of this test program, started when it is first asked for. One test has it at a time, and finds it in
-    /// order: one replica of each service running, whatever the test before has left.
+    /// A stack of this test program, for one test at a time. There are two, so that two tests run at once; each is started
+    /// when it is first needed, and handed over in order: one replica of each service running, whatever the test before has
+    /// left.
     pub fn shared() -> MutexGuard<'static, Pipeline> {
-        static SHARED: OnceLock<Mutex<Pipeline>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| match Pipeline::start() {
-            Ok(pipeline) => Mutex::new(pipeline),
-            Err(error) => give_up("the stack of the end-to-end tests does not start", &error),
+        static SHARED: [OnceLock<Mutex<Pipeline>>; 2] = [const { OnceLock::new() }; 2];
+        static WAITING: AtomicUsize = AtomicUsize::new(0);
+        let started = |slot: &'static OnceLock<Mutex<Pipeline>>| {
+            slot.get_or_init(|| match Pipeline::start() {
+                Ok(pipeline) => Mutex::new(pipeline),
+                Err(error) => give_up("the stack of the end-to-end tests does not start", &error),
+            })
+        };
+        let free = SHARED.iter().find_map(|slot| match started(slot).try_lock() {
+            Ok(pipeline) => Some(pipeline),
+            Err(TryLockError::Poisoned(pipeline)) => Some(pipeline.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         });
-        let pipeline = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipeline = free.unwrap_or_else(|| {
+            let slot = WAITING.fetch_add(1, Ordering::Relaxed) % SHARED.len();
+            started(&SHARED[slot]).lock().unwrap_or_else(PoisonError::into_inner)
+        });
         if let Err(error) = pipeline.tidy() {
             give_up("the stack of the end-to-end tests cannot be put in order", &error);
         }
