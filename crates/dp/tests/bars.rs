@@ -36,6 +36,7 @@ async fn setup() -> Setup {
         database: "market_data".into(),
         user: "default".into(),
         password: security::Secret::new(""),
+        cluster: String::new(),
         trust: security::Trust::default(),
     })
     .unwrap();

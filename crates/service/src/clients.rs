@@ -225,6 +225,7 @@ fn clickhouse(settings: &Settings) -> Result<ClickHouse, StoreError> {
         database: settings.clickhouse.database.clone(),
         user: settings.clickhouse.user.clone(),
         password: settings.clickhouse.password.clone(),
+        cluster: settings.clickhouse.cluster.clone(),
         trust: settings.trust.clone(),
     })
 }

@@ -78,6 +78,7 @@ pub struct ClickHouseSettings {
     pub database: String,
     pub user: String,
     pub password: Secret,
+    pub cluster: String,
 }
 
 /// Where HTTP listens, and how much one client may ask.

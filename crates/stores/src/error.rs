@@ -128,6 +128,7 @@ impl StoreError {
             "tls_mismatch" => "does not agree on TLS",
             "write_refused" => "is set up so that rows would not be exact",
             "schema_missing" => "lacks its tables: run `dp migrate`",
+            "cluster_missing" => "does not have the configured cluster",
             _ => "did not do what it was asked",
         };
         format!("{} {what}", self.store.name())
@@ -163,6 +164,10 @@ impl StoreError {
             )),
             "tls_mismatch" => Some(format!("use {tls} in {address}, as the server does")),
             "invalid_address" => Some(format!("correct {address}")),
+            "cluster_missing" => Some(
+                "set DATA_PROC_CLICKHOUSE_CLUSTER to a name in system.clusters, or leave it empty for a single server"
+                    .to_owned(),
+            ),
             "unreachable" => of_plaintext(&self.message, self.store).map(str::to_owned),
             _ => None,
         }

@@ -32,6 +32,20 @@ async fn setup() -> Setup {
     }
 }
 
+#[tokio::test]
+async fn a_cluster_that_the_server_does_not_have_is_refused_with_its_setting() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = common::clickhouse_of(&stack, "nowhere");
+    let error = stores::clickhouse::migrate(&clickhouse, "").await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (domain::ErrorClass::Fatal, "cluster_missing"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("DATA_PROC_CLICKHOUSE_CLUSTER"), "{error}");
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
 /// Rows of ticks with these source offsets; the raw offset is ten times the source offset.
 fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
     let mut out = Vec::new();

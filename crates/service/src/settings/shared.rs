@@ -195,6 +195,11 @@ fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
         database,
         user: r.text("DATA_PROC_CLICKHOUSE_USER", "default", "ClickHouse user"),
         password: r.secret("DATA_PROC_CLICKHOUSE_PASSWORD", "", "ClickHouse password"),
+        cluster: r.text(
+            "DATA_PROC_CLICKHOUSE_CLUSTER",
+            "",
+            "name of the cluster of replicas at that address, whose tables are then replicated; empty: one server",
+        ),
     }
 }
 

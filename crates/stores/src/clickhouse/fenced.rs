@@ -179,14 +179,15 @@ impl FencedTable {
         );
         let started = Instant::now();
         loop {
-            let kill = format!("KILL QUERY WHERE {mine} SYNC FORMAT Null");
+            let kill = self.clickhouse.cluster.kill_queries(&mine);
             within(
                 "drain",
                 DRAIN_TIMEOUT,
                 self.clickhouse.client().query_raw(&kill).execute(),
             )
             .await?;
-            let sql = format!("SELECT query_id FROM system.processes WHERE {mine}");
+            let processes = self.clickhouse.cluster.processes();
+            let sql = format!("SELECT query_id FROM {processes} WHERE {mine}");
             let running: Vec<Running> = self.clickhouse.rows("drain", &sql).await?;
             let Some(query) = running.first() else {
                 return Ok(());

@@ -32,7 +32,7 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
             let sql = statement
                 .replace("{db}", clickhouse.database())
                 .replace("{suffix}", suffix);
-            if let Err(error) = clickhouse.exec(&sql).await {
+            if let Err(error) = clickhouse.exec(&clickhouse.cluster.definition(&sql)).await {
                 // A user of a service that may not make tables starts where somebody else has made them.
                 return match error.code() == "grant_missing" && is_complete(clickhouse, suffix).await? {
                     true => Ok(0),

@@ -6,6 +6,7 @@
 //! has been sent yet, which is not a repetition.)
 
 mod bars;
+mod cluster;
 pub mod fenced;
 pub mod gaps;
 pub mod history;
@@ -35,6 +36,7 @@ pub use migrations::migrate;
 pub use rows::Layout;
 
 use crate::{Store, StoreError};
+use cluster::Cluster;
 
 /// What a fenced statement throws.
 pub(crate) const FENCED: &str = "dp_fenced";
@@ -54,6 +56,8 @@ pub struct ClickHouseConfig {
     pub database: String,
     pub user: String,
     pub password: Secret,
+    /// Name of a cluster of replicas behind the address; empty for one server.
+    pub cluster: String,
     /// Whom `https://` believes.
     pub trust: Trust,
 }
@@ -64,6 +68,7 @@ impl std::fmt::Debug for ClickHouseConfig {
             .field("url", &"***")
             .field("database", &self.database)
             .field("user", &self.user)
+            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }
@@ -83,6 +88,7 @@ pub struct ClickHouse {
     database: String,
     /// Of the user; one in a file is read again for each statement.
     password: Secret,
+    cluster: Cluster,
 }
 
 impl ClickHouse {
@@ -100,13 +106,16 @@ impl ClickHouse {
             .with_user(config.user)
             .with_password(config.password.expose())
             .with_compression(clickhouse::Compression::None);
+        let cluster = Cluster::new(&config.cluster);
         let client = WHOLE_ANSWERS
-            .into_iter()
-            .fold(client, |client, (name, value)| client.with_setting(name, value));
+            .iter()
+            .chain(cluster.settings())
+            .fold(client, |client, (name, value)| client.with_setting(*name, *value));
         Ok(ClickHouse {
             client,
             database: config.database,
             password: config.password,
+            cluster,
         })
     }
 

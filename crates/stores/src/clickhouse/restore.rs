@@ -78,7 +78,7 @@ async fn apply(clickhouse: &ClickHouse, suffix: &str, migration: &Migration) -> 
         let sql = statement
             .replace("{db}", clickhouse.database())
             .replace("{suffix}", suffix);
-        clickhouse.exec(&sql).await?;
+        clickhouse.exec(&clickhouse.cluster.definition(&sql)).await?;
     }
     Ok(())
 }

@@ -65,6 +65,8 @@ pub(super) fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass,
         Some(395) if text.contains(crate::clickhouse::FENCED) => (Transient, "fenced"),
         Some(16 | 47 | 60 | 81) => (Fatal, "schema_missing"),
         Some(497) => (Fatal, "grant_missing"),
+        // No such cluster (an older and a newer code), and a server without Keeper.
+        Some(139 | 170 | 701) => (Fatal, "cluster_missing"),
         Some(192 | 193 | 194 | 516) => (Fatal, "access_denied"),
         // A constraint of a table, and one of a profile on a setting that the writer needs.
         Some(164 | 452 | 469) => (Fatal, "write_refused"),

@@ -36,6 +36,11 @@ fn clickhouse_codes_say_what_to_do() {
             "write_refused",
         ),
         ("Client sent an HTTP request to an HTTPS server.", Fatal, "tls_mismatch"),
+        (
+            "Code: 701. DB::Exception: Requested cluster 'prices' not found",
+            Fatal,
+            "cluster_missing",
+        ),
         ("Code: 62. DB::Exception: Syntax error", Fatal, "invalid_statement"),
         ("Code: 33. DB::Exception: Cannot read all data", Fatal, "invalid_data"),
         ("Code: 252. DB::Exception: Too many parts", Transient, "overloaded"),

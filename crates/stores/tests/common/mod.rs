@@ -24,11 +24,17 @@ pub fn start(stack: &Temporary, server: Server) {
 }
 
 pub fn clickhouse(stack: &Temporary) -> ClickHouse {
+    clickhouse_of(stack, "")
+}
+
+/// A client that takes the server for a replica of this cluster; an empty name is a single server.
+pub fn clickhouse_of(stack: &Temporary, cluster: &str) -> ClickHouse {
     ClickHouse::new(ClickHouseConfig {
         url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
         database: "market_data".into(),
         user: "default".into(),
         password: Secret::new(""),
+        cluster: cluster.to_owned(),
         trust: Trust::default(),
     })
     .unwrap()

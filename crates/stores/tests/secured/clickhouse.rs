@@ -50,6 +50,7 @@ fn client(url: &str, user: &str, password: &str, trust: &Trust) -> ClickHouse {
         database: "market_data".into(),
         user: user.into(),
         password: Secret::new(password),
+        cluster: String::new(),
         trust: trust.clone(),
     })
     .unwrap()

@@ -34,6 +34,7 @@ pub fn server() -> Setup {
         database: "market_data".into(),
         user: "default".into(),
         password: security::Secret::new(""),
+        cluster: String::new(),
         trust: security::Trust::default(),
     })
     .unwrap();
