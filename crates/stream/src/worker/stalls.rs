@@ -1,9 +1,9 @@
-//! Watches for partitions from which nothing comes although their log continues, and has each one looked at.
+//! Watches for partitions that deliver no messages although their log continues, and examines each one.
 //!
-//! Role: what stands still for [`STANDS_AFTER`], or at once when the client could not read a batch, is examined by a
-//! thread of its own (`kafka::examine`), so that the loop never waits. What is found goes to the handler, to health, to a
-//! metric and to the log, until the partition continues.
-//! Failure: a look that fails is repeated; it changes nothing.
+//! Role: a partition that has not moved for [`STANDS_AFTER`] is examined. When the client could not read a batch, every
+//! partition that is behind is examined at once. A separate thread does it (`kafka::examine`), so the loop never waits. The
+//! result goes to the handler, to health, to a metric and to the log, until the partition continues.
+//! Failure: an examination that fails is repeated; it changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,13 +15,13 @@ use crate::kafka::examine::examine;
 use crate::stall::{Cause, Stall};
 use crate::{Partition, StreamError, WorkerStatus, metrics};
 
-/// How often standings are compared. Those of the client are two seconds old at most.
+/// How often standings are compared. The client's standings are two seconds old at most.
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
-/// A partition that did not move for this long is looked at.
+/// A partition that did not move for this long is examined.
 const STANDS_AFTER: Duration = Duration::from_secs(3);
-/// And again, while it still does not move.
+/// Interval of later examinations, while it still does not move.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// A partition that stays blocked is named in the log this often.
+/// A partition that stays blocked is logged again after this long.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 type Look = (Partition, i64, Result<Option<Stall>, StreamError>);
@@ -34,14 +34,14 @@ struct Standstill {
     is_looked_at: bool,
     blocked: Option<Stall>,
     said: Option<Instant>,
-    /// The client would fetch and unpack what cannot be read ten times a second.
+    /// Paused, or the client would fetch and unpack the unreadable batch ten times a second.
     is_paused: bool,
 }
 
 /// The watch of one session.
 pub(super) struct StallWatch {
     standing: BTreeMap<Partition, Standstill>,
-    /// From a position to the next one, nothing is there to be read.
+    /// Ranges from a position to the next one that contain no readable record.
     passed: BTreeMap<Partition, (i64, i64)>,
     sender: Sender<Look>,
     looks: Receiver<Look>,
@@ -78,14 +78,14 @@ impl StallWatch {
         let is_suspicious = consumer.take_unreadable();
         let standings = self.standings(consumer, handler);
         self.compare(&standings, io.config(), status);
-        // A handler without room polls nothing, so nothing can move.
+        // While the handler has no room no message is polled, so no partition can move.
         if handler.has_room() {
             self.look_at_what_stands(io.config(), is_suspicious);
         }
         Ok(())
     }
 
-    /// Where the reading of each partition stands; what cannot be read by anybody counts as read.
+    /// The standing of each partition. Offsets that no reader can see count as read.
     pub(super) fn standings(&self, consumer: &GroupConsumer, handler: &dyn Handler) -> Vec<Standing> {
         let mut standings = consumer.standings();
         for standing in &mut standings {
@@ -176,7 +176,7 @@ impl StallWatch {
                 return Ok(());
             }
             Err(error) => {
-                tracing::debug!(partition = %partition, error = %error, "cannot look at a partition that stands still");
+                tracing::debug!(partition = %partition, error = %error, "a partition that does not move could not be examined; will try again");
                 return Ok(());
             }
         };
@@ -204,7 +204,7 @@ impl StallWatch {
     }
 }
 
-/// The session ends: the next one finds out anew.
+/// The session ends: the next one examines its partitions itself.
 pub(super) fn forget(config: &WorkerConfig, status: &WorkerStatus) {
     for partition in status.blocked().into_keys() {
         set_blocked(config, status, &partition, None);
