@@ -292,7 +292,7 @@ fn ids_that_no_tick_can_have_are_refused_with_the_reason() {
         ("/of/I?tenant_id=a%7Cb", "'|'"),
         ("/of/I?tenant_id=", "is empty"),
         ("/of/%00", "instrument_id contains '|' or a control character"),
-        ("/of/a%7Cb", "instrument_id holds"),
+        ("/of/a%7Cb", "instrument_id contains"),
         ("/of/%20", "instrument_id is empty"),
         (&format!("/of/{long}"), "instrument_id is longer than 256 bytes"),
         (&format!("/of/I?tenant_id={long}"), "is longer than 256 bytes"),
