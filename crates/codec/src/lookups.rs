@@ -91,7 +91,7 @@ impl Lookups {
 
 fn classify(id: u32, text: &str) -> Result<Version, CodecError> {
     let named = |why: String| CodecError::UnknownSchema(format!("the schema with registry id {id}: {why}"));
-    let schema = parse_whole(text).map_err(|error| named(format!("no Avro schema: {error}")))?;
+    let schema = parse_whole(text).map_err(|error| named(format!("not an Avro schema: {error}")))?;
     // The same fingerprint is not enough: it does not include precision and scale.
     if let Some(record) = canonical::fingerprint(text).and_then(Record::from_fingerprint)
         && parse_whole(record.schema_text()).is_ok_and(|current| kinds(&current) == kinds(&schema))

@@ -51,18 +51,18 @@ impl Older {
     /// [`CodecError::UnknownSchema`]: it is not a schema, no record of the pipeline, or its records would change their meaning.
     pub fn new(text: &str) -> Result<Older, CodecError> {
         let unknown = |why: String| CodecError::UnknownSchema(why);
-        let broken = |error: apache_avro::Error| CodecError::UnknownSchema(format!("no Avro schema: {error}"));
+        let broken = |error: apache_avro::Error| CodecError::UnknownSchema(format!("not an Avro schema: {error}"));
         let whole = parse_whole(text).map_err(broken)?;
         let writer = Schema::parse_str(text).map_err(broken)?;
         let Some(record) = record_of(&whole) else {
             let name = full_name(&whole).unwrap_or_else(|| "without a name".to_owned());
-            return Err(unknown(format!("the schema {name} is none of this pipeline's records")));
+            return Err(unknown(format!("the schema {name} is not a record of this pipeline")));
         };
         let current = CURRENT.iter().find(|(known, _)| *known == record);
         if let Some(why) = current.and_then(|(_, current)| unreadable(&whole, current)) {
             let name = record.name();
             return Err(unknown(format!(
-                "this version of {name} cannot become the current one: {why}"
+                "this version of {name} cannot be converted to the current one: {why}"
             )));
         }
         let reader = Schema::parse_str(record.schema_text()).map_err(broken)?;

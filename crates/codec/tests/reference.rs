@@ -294,7 +294,7 @@ proptest! {
     }
 }
 
-/// The schema without one field, wherever it is.
+/// The schema without one field, at any depth.
 fn without(schema: Json, field: &str) -> Json {
     match schema {
         Json::Object(object) => object

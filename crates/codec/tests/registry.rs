@@ -217,7 +217,7 @@ async fn an_unregistered_id_and_a_schema_of_another_project_are_poison() {
     let wire = connect(&base).await.unwrap();
     for (id, why) in [
         (99, "has no schema with registry id 99"),
-        (77, "none of this pipeline's records"),
+        (77, "is not a record of this pipeline"),
     ] {
         let error = settled(&wire, &with_id(&wire, id)).await.unwrap_err();
         assert_eq!((error.code(), error.class()), ("unknown_schema", ErrorClass::Poison));

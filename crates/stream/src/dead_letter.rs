@@ -1,6 +1,6 @@
 //! A dead letter: the refused record and the description of its failure, within the size that can be sent.
 //!
-//! Invariants: INV-9: a letter never exceeds its limit, whatever the size of the record. The end of the value is cut first,
+//! Invariants: INV-9: a letter never exceeds its limit, for a record of any size. The end of the value is cut first,
 //! then headers, then the end of the key. A header states the cut, and the origin locates the whole record.
 
 use domain::RowRanges;

@@ -321,7 +321,7 @@ mod tests {
         }
         assert_eq!((window.take_forgotten_early(), window.covered()), (15, 9));
         assert_eq!(window.observe(25, 25, key(10, 0)), Seen::New, "forgotten early");
-        // After a quiet time they leave in time, and nothing is counted.
+        // After a quiet period offsets leave by age, and are not counted.
         window.take_forgotten_early();
         for offset in 26..40 {
             window.observe(offset, 5_000, key(offset as u64, 0));

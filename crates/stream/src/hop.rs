@@ -27,7 +27,7 @@ pub trait Stage {
     /// Name for metrics and dead letters.
     fn name(&self) -> &'static str;
 
-    /// Decides about one message and writes its outputs into `out`, in order. Some of them may be sent before it returns, so
+    /// Processes one message and writes its outputs into `out`, in order. Some of them may be sent before it returns, so
     /// an error means that the message is processed again from its beginning.
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError>;
 
@@ -95,7 +95,7 @@ impl Rejected {
     fn too_large(size: usize) -> Rejected {
         Rejected {
             code: Rejected::OVERSIZE,
-            message: format!("an output of it has {size} bytes; a topic takes at most {MAX_SENT_BYTES}"),
+            message: format!("one of its outputs has {size} bytes; a topic accepts at most {MAX_SENT_BYTES}"),
             rows: RowRanges::default(),
             correlation_id: String::new(),
             attempts: 1,

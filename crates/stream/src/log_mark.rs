@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_zeros_is_no_id() {
+    fn an_id_of_zeros_counts_as_missing() {
         let mark = LogMark {
             topic_id: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
             record: None,

@@ -21,7 +21,7 @@ pub const PROCESSING_DURATION: &str = "processing_duration_seconds";
 pub const BATCH_MESSAGES: &str = "batch_messages";
 /// Histogram `{topic}`: seconds between a batch's newest message and its end.
 pub const EVENT_TIME_LAG: &str = "event_time_lag_seconds";
-/// Gauge `{topic}`: handled, but not yet behind the committed position.
+/// Gauge `{topic}`: messages handled, but not yet covered by the committed position.
 pub const IN_FLIGHT: &str = "messages_in_flight";
 /// Counter `{error_type,component}`.
 pub const ERRORS: &str = "errors_total";

@@ -136,7 +136,7 @@ pub fn cut(reader: &Reader, partition: &Partition, from: i64, to: i64) -> Stream
     )
 }
 
-/// The log was cut and holds other records at offsets that were read.
+/// The log was cut and contains other records at offsets that were read.
 pub fn refilled(reader: &Reader, partition: &Partition, from: i64, to: i64) -> StreamError {
     StreamError::fatal(
         "log_refilled",

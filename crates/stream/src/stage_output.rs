@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outputs_of_a_large_document_are_sent_in_order_and_few_of_them_are_held() {
+    fn the_outputs_of_a_large_document_are_sent_in_order_and_few_are_buffered() {
         let mut sent = Vec::new();
         let mut send = |partition: i32, key: &[u8], value: &[u8]| {
             assert_eq!((partition, key), (1, &b"key"[..]));

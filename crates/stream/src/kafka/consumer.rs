@@ -51,7 +51,7 @@ pub struct Commit {
 pub struct Committed {
     /// Where.
     pub partition: Partition,
-    /// Next offset to read; `None` where nothing was committed.
+    /// Next offset to read; `None` if nothing was committed.
     pub next_offset: Option<i64>,
     /// The committer's mark of the log.
     pub mark: Option<LogMark>,

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_is_passing_final_or_blocks_a_partition() {
+    fn each_error_is_temporary_fatal_or_blocks_a_partition() {
         for (code, meaning) in [
             (Code::AllBrokersDown, Consumption::Passing),
             (Code::BrokerTransportFailure, Consumption::Passing),

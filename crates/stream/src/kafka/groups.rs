@@ -119,7 +119,7 @@ impl GroupReader {
     /// Commits for the group, which must have no members.
     ///
     /// # Errors
-    /// Kafka does not answer, or refuses since the group has members.
+    /// Kafka does not answer, or refuses because the group has members.
     pub fn commit(&self, commit: &Commit) -> Result<(), StreamError> {
         self.consumer
             .commit(&commit_list(std::slice::from_ref(commit))?, CommitMode::Sync)

@@ -95,7 +95,7 @@ pub fn client_settings() -> (BTreeMap<String, String>, BTreeMap<String, String>)
 /// with the first one.
 ///
 /// # Errors
-/// Kafka does not answer, a topic does not exist, a record is refused, or nothing comes for 30 s.
+/// Kafka does not answer, a topic does not exist, a record is refused, or no message comes for 30 s.
 pub fn run(
     bootstrap: &Brokers,
     from: &str,

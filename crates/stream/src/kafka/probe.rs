@@ -344,7 +344,7 @@ fn group_refused(group: &str) -> StreamError {
     StreamError::fatal(MISSING_RIGHT, message)
 }
 
-/// An event of the client, null where none came.
+/// An event of the client, null if none came.
 struct Event(*mut sys::rd_kafka_event_t);
 
 impl Drop for Event {

@@ -67,7 +67,7 @@ pub enum Step {
     None,
     /// Begin to consume here.
     Start(StartAt),
-    /// Stop consuming; the lane will ask for a takeover later.
+    /// Stop consuming; the lane will request a takeover later.
     Stop,
     /// Report this position for lag; the rows before it are in the table.
     Confirmed(i64),

@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_names_the_instrument_and_after_the_raw_topics_the_tenant_too() {
+    fn the_key_names_the_instrument_and_downstream_of_raw_topics_also_the_tenant() {
         for (key, expected) in [
             (Some(&b"acme|NG_HH"[..]), (Some("acme"), Some("NG_HH"))),
             (Some(b"NG_HH"), (None, Some("NG_HH"))),

@@ -54,7 +54,7 @@ pub trait Handler {
         None
     }
     /// What is not restored yet of a partition's state, for operators; `None` if all of it is. A partition that was not started
-    /// counts as being restored, whatever this returns.
+    /// counts as being restored, regardless of this result.
     fn restoring(&self, partition: &Partition) -> Option<String> {
         let _ = partition;
         None
