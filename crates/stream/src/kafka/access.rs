@@ -24,7 +24,7 @@ impl Probe {
     pub fn check_access(&self, within: Duration) -> Result<(), StreamError> {
         let deadline = Instant::now() + within;
         loop {
-            if !takes_connections(self.bootstrap.addresses()) {
+            if !accepts_connections(self.bootstrap.addresses()) {
                 return Ok(());
             }
             if self.client.fetch_metadata(Some(""), ONE_TRY).is_ok() {
@@ -48,7 +48,7 @@ impl Probe {
 
 /// Whether a broker accepts connections. Check this before a call of the client: a pending admin request makes the client
 /// reconnect without a pause while no broker is available, which costs a core.
-pub(crate) fn takes_connections(bootstrap: &str) -> bool {
+pub(crate) fn accepts_connections(bootstrap: &str) -> bool {
     let addresses = bootstrap
         .split(',')
         .filter_map(|address| address.trim().to_socket_addrs().ok());

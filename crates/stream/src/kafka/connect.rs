@@ -63,7 +63,7 @@ pub(super) fn producer<C: ProducerContext>(
 }
 
 /// Serves the callbacks that are due, for clients that are not polled: connection problems are reported there only.
-pub(super) fn hear<C: ConsumerContext>(brokers: &Brokers, consumer: &BaseConsumer<C>) {
+pub(super) fn serve_callbacks<C: ConsumerContext>(brokers: &Brokers, consumer: &BaseConsumer<C>) {
     for _ in 0..EVENTS {
         if brokers.is_refused() || consumer.poll(Duration::ZERO).is_none() {
             return;

@@ -41,7 +41,7 @@ pub fn describe_topics(
     let config = settings::reader(bootstrap, "dp-describe");
     let (client, _) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
     describe_over(client.client(), names, timeout).map_err(|error| {
-        connect::hear(bootstrap, &client);
+        connect::serve_callbacks(bootstrap, &client);
         bootstrap.explain(error)
     })
 }

@@ -51,11 +51,11 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.heard_log(level, facility, message);
+        self.watch.on_log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 

@@ -22,7 +22,7 @@ use domain::Classified;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::access::takes_connections;
+use super::access::accepts_connections;
 use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::describe::{TopicDescription, describe_over};
@@ -73,8 +73,8 @@ impl Probe {
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
         self.renewal.renew(self.client.client());
-        if !takes_connections(self.bootstrap.addresses()) {
-            return Err(self.nobody_there());
+        if !accepts_connections(self.bootstrap.addresses()) {
+            return Err(self.no_broker());
         }
         let described = describe_over(self.client.client(), names, timeout);
         match described {
@@ -84,7 +84,7 @@ impl Probe {
             }
             Err(error) => {
                 self.clear_events();
-                Err(self.bootstrap.explain(self.silent_or_away(error)))
+                Err(self.bootstrap.explain(self.timeout_or_unavailable(error)))
             }
         }
     }
@@ -149,7 +149,7 @@ impl Probe {
 
     fn brokers(&self, timeout: Duration) -> Result<Vec<i32>, StreamError> {
         let metadata = self.client.fetch_metadata(Some(""), timeout);
-        let metadata = metadata.map_err(|e| self.silent_or_away(classify("list the brokers", &e)))?;
+        let metadata = metadata.map_err(|e| self.timeout_or_unavailable(classify("list the brokers", &e)))?;
         Ok(metadata.brokers().iter().map(|broker| broker.id()).collect())
     }
 
@@ -296,7 +296,7 @@ impl Probe {
                 sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(event),
                 sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT => {
                     let silent = StreamError::transient(TIMEOUT, "no answer from the broker in time");
-                    Err(self.silent_or_away(silent))
+                    Err(self.timeout_or_unavailable(silent))
                 }
                 _ => {
                     let code = match error {
@@ -314,14 +314,14 @@ impl Probe {
     }
 
     /// No answer in time may mean that no broker is available: then connections are refused.
-    fn silent_or_away(&self, error: StreamError) -> StreamError {
-        if error.code() != TIMEOUT || takes_connections(self.bootstrap.addresses()) {
+    fn timeout_or_unavailable(&self, error: StreamError) -> StreamError {
+        if error.code() != TIMEOUT || accepts_connections(self.bootstrap.addresses()) {
             return error;
         }
-        self.nobody_there()
+        self.no_broker()
     }
 
-    fn nobody_there(&self) -> StreamError {
+    fn no_broker(&self) -> StreamError {
         let message = format!("no broker of {} accepts connections", self.bootstrap);
         StreamError::transient(UNAVAILABLE, message)
     }

@@ -41,7 +41,7 @@ struct Reports {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.heard_log(level, fac, message);
+        self.watch.on_log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -50,7 +50,7 @@ impl ClientContext for Context {
             let refused = classify(&format!("produce: {reason}"), &KafkaError::Global(code));
             self.reports.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(refused);
         }
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 

@@ -84,11 +84,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.heard_log(level, fac, message);
+        self.watch.on_log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 

@@ -59,7 +59,7 @@ impl LogReader {
     /// The error of a call, with the problem of the connection.
     fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
         let error = classify(what, error);
-        connect::hear(&self.bootstrap, &self.consumer);
+        connect::serve_callbacks(&self.bootstrap, &self.consumer);
         if error.code() == super::UNAVAILABLE {
             self.bootstrap.look_for_tls();
         }

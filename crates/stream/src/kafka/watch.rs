@@ -112,7 +112,7 @@ pub(crate) struct Watch(pub(super) Arc<Troubles>);
 
 impl Watch {
     /// A line of the library's log, logged at the level of its consequence for the pipeline.
-    pub(super) fn heard_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    pub(super) fn on_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 // The client repairs connections by itself; what it cannot repair arrives as an error of a call.
@@ -128,7 +128,7 @@ impl Watch {
     }
 
     /// An error that concerns the whole client.
-    pub(super) fn heard_error(&self, error: &KafkaError, reason: &str) {
+    pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         if self.0.note(code, reason) {
             return;
@@ -144,11 +144,11 @@ impl Watch {
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.heard_log(level, facility, message);
+        self.on_log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.heard_error(&error, reason);
+        self.on_error(&error, reason);
     }
 }
 

@@ -13,7 +13,7 @@ use domain::{Classified, Micros, is_known_topic_id};
 
 use super::{CALL_TIMEOUT, WorkerConfig};
 use crate::Brokers;
-use crate::kafka::access::takes_connections;
+use crate::kafka::access::accepts_connections;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::reader::LogReader;
 use crate::log_mark::LogMark;
@@ -135,7 +135,7 @@ impl Identity {
 
     /// A topic that is deleted and recreated while it is read: the client keeps asking for its old position without an error.
     pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
-        if !takes_connections(self.bootstrap.addresses()) {
+        if !accepts_connections(self.bootstrap.addresses()) {
             return Ok(());
         }
         match self.check_ids(consumer, assigned, QUICK_CALL) {

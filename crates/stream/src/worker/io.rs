@@ -278,9 +278,9 @@ impl<'s> Io<'s> {
         }
         let left = |partition: &Partition| match handler.restoring(partition) {
             None if self.started.contains(partition) => None,
-            told => Some((
+            progress => Some((
                 partition.clone(),
-                told.unwrap_or_else(|| "its position is being read".to_owned()),
+                progress.unwrap_or_else(|| "its position is being read".to_owned()),
             )),
         };
         let restoring: BTreeMap<Partition, String> = assigned.iter().filter_map(left).collect();

@@ -17,7 +17,7 @@ use super::WorkerConfig;
 use crate::Brokers;
 use crate::acks::Ticket;
 use crate::dead_letter::header;
-use crate::kafka::access::takes_connections;
+use crate::kafka::access::accepts_connections;
 use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::kafka::topic_settings::largest_record;
@@ -172,7 +172,7 @@ impl Delivered {
 /// Largest record in bytes that the dead letter topic accepts, if the broker reports it; else the size that `dp topics create`
 /// sets. If the topic's limit is smaller but unknown, the first letter that the topic refuses reveals it.
 pub(super) fn largest(config: &WorkerConfig) -> usize {
-    if !takes_connections(config.bootstrap.addresses()) {
+    if !accepts_connections(config.bootstrap.addresses()) {
         return MAX_SENT_BYTES;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
