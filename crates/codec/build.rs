@@ -1,11 +1,11 @@
-//! Lists `schemas/avro/old/<schema>.v<N>.avsc`, so that adding a version there is all it takes to have it compiled in.
+//! Lists `schemas/avro/old/<schema>.v<N>.avsc`: a version that is added there is compiled in.
 
 use std::path::Path;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let schemas = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("../../schemas/avro");
-    // The folder around it: `old` need not exist, and Cargo builds again on every run for a path that does not.
+    // Watches the parent folder: `old` need not exist, and Cargo runs this again on every build if a watched path is missing.
     println!("cargo:rerun-if-changed={}", schemas.display());
     let mut files: Vec<_> = match fs::read_dir(schemas.join("old")) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?,

@@ -33,14 +33,14 @@ pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
     put::long(bar.last_appended_at, out);
 }
 
-/// Reads a datum; also says how long it is.
+/// Reads a datum; also returns its length.
 pub fn decode(datum: &[u8]) -> Result<(Bar<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
     let bar = read(&mut from)?;
     Ok((bar, from.consumed()))
 }
 
-/// Reads the fields of a bar, here or inside of another record.
+/// Reads the fields of a bar, alone or inside another record.
 pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Bar<'a>, CodecError> {
     Ok(Bar {
         tenant_id: from.string("tenant_id")?,

@@ -1,8 +1,8 @@
-//! Parsing Canonical Form of an Avro schema and its CRC-64-AVRO fingerprint, as the Avro specification defines both.
+//! Parsing Canonical Form of an Avro schema and its CRC-64-AVRO fingerprint, as the Avro specification defines them.
 //!
-//! Own code because `apache-avro` differs from the specification: its canonical form keeps `logicalType`, `precision` and
-//! `scale`, and writes `{"type":"long"}` where the specification writes `"long"`. Nobody else computes those fingerprints.
-//! Pure. Failure: `None` where the text is not a schema.
+//! Implemented here because `apache-avro` differs from the specification: its canonical form keeps `logicalType`, `precision`
+//! and `scale`, and writes `{"type":"long"}` instead of `"long"`. No other implementation computes those fingerprints.
+//! Pure. Failure: `None` if the text is not a schema.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub fn fingerprint(schema: &str) -> Option<u64> {
     canonical_form(schema).map(|form| crc64(form.as_bytes()))
 }
 
-/// The schema with nothing but what decides how its data is read.
+/// The schema reduced to the attributes that decide how its data is read.
 pub fn canonical_form(schema: &str) -> Option<String> {
     let mut form = String::new();
     write_schema(&serde_json::from_str(schema).ok()?, "", &mut form)?;
@@ -102,7 +102,7 @@ fn write_text(text: &str, out: &mut String) {
     out.push_str(&Value::from(text).to_string());
 }
 
-/// The name by which a type is used, whole.
+/// The full name by which a type is referenced.
 fn reference(name: &str, namespace: &str) -> String {
     const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
     if PRIMITIVES.contains(&name) || name.contains('.') || namespace.is_empty() {
@@ -112,7 +112,7 @@ fn reference(name: &str, namespace: &str) -> String {
     }
 }
 
-/// The name under which a type is defined, whole: its own namespace counts before that around it.
+/// The full name under which a type is defined: its own namespace takes precedence over the enclosing one.
 fn full_name(schema: &Value, around: &str) -> Option<String> {
     let name = schema.get("name")?.as_str()?;
     let namespace = schema.get("namespace").and_then(Value::as_str).unwrap_or(around);
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     /// Computed with fastavro 1.13.1 for Python: `fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")`, which
-    /// answers the bytes of a single-object header, the lowest first.
+    /// returns the bytes of a single-object header, lowest first.
     const FASTAVRO: [(&str, &str); 6] = [
         (r#""long""#, "b71df49344e154d0"),
         (
@@ -161,7 +161,7 @@ mod tests {
     ];
 
     #[test]
-    fn fingerprints_are_those_of_another_implementation() {
+    fn fingerprints_match_another_implementation() {
         for (schema, expected) in FASTAVRO {
             let header = fingerprint(schema).map(u64::to_le_bytes).unwrap_or_default();
             let header: String = header.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,7 +1,7 @@
-//! Whether records of one schema can be read with another one, meaning the same.
+//! Whether records of one schema can be read with another one and keep their meaning.
 //!
-//! The reference implementation answers half of it: it takes milliseconds for microseconds and reads a decimal of another
-//! scale digit for digit, since both are the same bytes to it. Invariant: what [`unreadable`] lets pass keeps its values.
+//! The reference implementation checks only half of it: it reads milliseconds as microseconds, and a decimal of another scale
+//! digit for digit, since the bytes are the same. Invariant: if [`unreadable`] finds no problem, values do not change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 
 const LOGICAL: &str = "logical ";
 
-/// Why records of the old schema could not all be read with the new one, meaning the same. Both come from [`parse_whole`].
+/// Why records of the old schema cannot all be read with the new one and keep their meaning. Both come from [`parse_whole`].
 pub fn unreadable(old: &Schema, new: &Schema) -> Option<String> {
     match SchemaCompatibility::can_read(old, new) {
         Err(error) => return Some(error.to_string()),
@@ -29,7 +29,7 @@ pub fn unreadable(old: &Schema, new: &Schema) -> Option<String> {
     })
 }
 
-/// What each field is, by its path; the branches of a union share the path of the field.
+/// The type of each field, by its path; the branches of a union share the path of the field.
 pub fn kinds(schema: &Schema) -> BTreeMap<String, BTreeSet<String>> {
     let mut kinds = BTreeMap::new();
     collect(schema, String::new(), &mut kinds);
@@ -69,10 +69,10 @@ fn collect(schema: &Schema, path: String, kinds: &mut BTreeMap<String, BTreeSet<
     kinds.entry(path).or_default().insert(kind);
 }
 
-/// The schema of this text, every named type in full wherever it is used.
+/// The schema of this text, with every named type written out wherever it is used.
 ///
-/// The reference implementation compares a reference with a definition as two different types, so that adding a decimal
-/// field in front of the first one would look like a break. A type that holds itself stays a reference.
+/// The reference implementation treats a reference and a definition as two different types, so adding a decimal field in
+/// front of the first one would look incompatible. A type that contains itself stays a reference.
 ///
 /// # Errors
 /// The text is not a schema.
@@ -105,7 +105,7 @@ fn whole(schema: &Schema, known: &mut HashMap<String, Schema>) -> Result<Schema,
     Ok(whole)
 }
 
-/// Name with namespace, of types that have one. (`Schema::name` forgets the fixed type of a decimal.)
+/// Name with namespace, for types that have one. (`Schema::name` omits the fixed type of a decimal.)
 pub fn full_name(schema: &Schema) -> Option<String> {
     match schema {
         Schema::Decimal(decimal) => match &decimal.inner {

@@ -1,4 +1,4 @@
-//! The datum of an [`EnrichedTick`] (`schemas/avro/enriched_tick.avsc`): the tick's datum, then what enrichment adds.
+//! The datum of an [`EnrichedTick`] (`schemas/avro/enriched_tick.avsc`): the tick's datum, then the fields of enrichment.
 
 use domain::{Classification, EnrichedTick, Enrichment};
 
@@ -12,7 +12,7 @@ const METHODS: [Classification; 3] = [
     Classification::Fallback,
 ];
 
-/// Appends the enriched datum: a copy of the tick's own bytes, then the enrichment.
+/// Appends the enriched datum: a copy of the tick's bytes, then the enrichment.
 pub fn append_enrichment(tick_datum: &[u8], enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(tick_datum);
     put::string(enrichment.commodity, out);
@@ -34,7 +34,7 @@ pub fn encode(enriched: &EnrichedTick<'_>, out: &mut Vec<u8>) {
     append_enrichment(&[], &enriched.enrichment, out);
 }
 
-/// Reads a datum; also says how long it is.
+/// Reads a datum; also returns its length.
 pub fn decode(datum: &[u8]) -> Result<(EnrichedTick<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
     let tick = tick::read(&mut from)?;

@@ -1,4 +1,4 @@
-//! Why bytes are not the record that was expected.
+//! Errors for bytes that are not the expected record.
 
 use domain::{Classified, ErrorClass};
 
@@ -31,10 +31,10 @@ pub enum CodecError {
         /// What is wrong.
         why: &'static str,
     },
-    /// Neither of our framings, or a schema that this build does not know.
+    /// Neither of the two framings, or a schema that this build does not have.
     #[error("{0}")]
     UnknownSchema(String),
-    /// A schema that the registry is being asked for: reading again a moment later finds it.
+    /// A schema that is being requested from the registry: a later read finds it.
     #[error("the schema with registry id {0} is being looked up; the message is read again")]
     SchemaPending(u32),
     /// The schema registry does not answer.

@@ -1,4 +1,4 @@
-//! How a datum says what it is: Avro single-object encoding, or the schema registry's wire format.
+//! How a frame identifies its schema: Avro single-object encoding, or the schema registry's wire format.
 
 use crate::CodecError;
 
@@ -7,7 +7,7 @@ pub const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
 /// First byte of the registry's wire format.
 pub const REGISTRY: u8 = 0x00;
 
-/// What the frame says about its schema.
+/// The schema that a frame names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SchemaRef {
     /// Fingerprint of the schema.
@@ -16,12 +16,12 @@ pub enum SchemaRef {
     RegistryId(u32),
 }
 
-/// Whether the bytes begin like one of our frames (as opposed to JSON).
+/// Whether the bytes begin like one of the two frames (as opposed to JSON).
 pub fn is_framed(bytes: &[u8]) -> bool {
     matches!(bytes, [0xC3, 0x01, ..] | [REGISTRY, ..])
 }
 
-/// Splits a frame into what it says and its datum.
+/// Splits a frame into its schema reference and its datum.
 pub fn split(bytes: &[u8]) -> Result<(SchemaRef, &[u8]), CodecError> {
     if let Some(rest) = bytes.strip_prefix(&SINGLE_OBJECT) {
         let (fingerprint, datum) = rest.split_first_chunk::<8>().ok_or(CodecError::Truncated {

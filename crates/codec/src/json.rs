@@ -1,4 +1,4 @@
-//! Records as JSON for people: decimals with their exact digits, times as RFC 3339, the origin also as `tick_id`.
+//! Records as readable JSON: decimals with their exact digits, times as RFC 3339, the origin also as `tick_id`.
 
 use domain::{Bar, Decimal, EnrichedTick, Interval, LateTick, Micros, Origin, Tick, Turnover};
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use crate::schemas::Record;
 use crate::wire::Wire;
 use crate::{CodecError, RawTick};
 
-/// What record the bytes hold, and its content.
+/// The type of the record in these bytes, and its content.
 pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError> {
     let (record, _) = wire.open(bytes)?;
     let bytes = &*wire.current(record, bytes);
@@ -188,7 +188,7 @@ pub fn time(micros: Micros) -> Value {
     }
 }
 
-/// The decimal with exactly its digits (a number, or text where a JSON number of `f64` would print others).
+/// The decimal with exactly its digits: a number, or text if a JSON number of `f64` would print other digits.
 pub fn decimal(value: Decimal) -> Value {
     number(value.to_string())
 }
@@ -213,7 +213,7 @@ fn scaled(unscaled: i128, scale: usize) -> Value {
     })
 }
 
-/// A JSON number where one prints as exactly these digits, else the digits as text: never other digits.
+/// A JSON number if it prints exactly these digits, else the digits as text.
 fn number(text: String) -> Value {
     let number = match text.parse::<i64>() {
         Ok(whole) => Value::from(whole),

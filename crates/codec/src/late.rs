@@ -32,7 +32,7 @@ fn put_intervals(bits: u8, out: &mut Vec<u8>) {
     });
 }
 
-/// Reads a datum; also says how long it is.
+/// Reads a datum; also returns its length.
 pub fn decode(datum: &[u8]) -> Result<(LateTick<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
     let late = LateTick {

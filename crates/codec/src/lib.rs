@@ -1,8 +1,8 @@
-//! Wire forms: Avro records of the pipeline, their framing, the schema registry, and JSON for people.
+//! Wire formats: Avro records of the pipeline, their framing, the schema registry, and readable JSON.
 //!
-//! Role: bytes in, domain values out, and back. The hot records have a small codec of our own ([`reader`], [`writer`] and one
-//! module a record), tested byte for byte against the reference implementation; older schema versions are read through that.
-//! Invariant: reading never panics and never invents a value: property tests feed arbitrary and truncated bytes.
+//! Role: converts bytes to domain values and back. The hot records have a small hand-written codec ([`reader`], [`writer`] and
+//! one module a record), tested byte for byte against the reference implementation, which reads older schema versions.
+//! Invariant: reading never panics and never invents a value: property tests use arbitrary and truncated bytes.
 //! Failure: [`CodecError`] names the field and the byte.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 

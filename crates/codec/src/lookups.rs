@@ -1,8 +1,9 @@
-//! Schemas that others registered: looked up beside the stream, so that reading a message never waits for the registry.
+//! Schemas that other programs registered. They are looked up in the background, so reading a message never waits for the
+//! registry.
 //!
-//! Role: the first message with an unknown id starts a look-up on the runtime and is answered [`CodecError::SchemaPending`],
-//! which is transient: the worker comes back to the same message after its back-off, and finds the answer.
-//! Failure: an answer that is not help (no such id, no version of ours) is kept; a registry that does not answer is asked
+//! Role: the first message with an unknown id starts a look-up on the runtime and gets [`CodecError::SchemaPending`], which is
+//! transient: the worker reads the same message again after its back-off, and finds the result.
+//! Failure: a final result (no such id, no version of a known record) is kept. A registry that does not answer is queried
 //! again by the first message after [`ASK_AGAIN`].
 
 use std::collections::HashMap;
@@ -16,17 +17,17 @@ use crate::compatibility::{kinds, parse_whole};
 use crate::older::Older;
 use crate::{CodecError, Record, RegistryClient};
 
-/// Beyond this many ids (bytes that nobody registered can look like any id), all are forgotten.
+/// Beyond this many ids, all are forgotten: arbitrary bytes can look like any id.
 const KEPT: usize = 4096;
-/// How long a registry that does not answer is left alone.
+/// How long to wait before a registry that did not answer is queried again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a schema is to us.
+/// How this build can read a schema.
 #[derive(Debug, Clone)]
 pub(crate) enum Version {
     /// The schema that this build writes.
     Current(Record),
-    /// Another one that can become it.
+    /// Another version that can be converted to it.
     Older(Arc<Older>),
 }
 
@@ -38,7 +39,7 @@ enum Answer {
     Unanswered(CodecError, Instant),
 }
 
-/// Ids and what they stand for.
+/// Ids and their schemas.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookups {
     client: RegistryClient,
@@ -47,7 +48,7 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    /// Looks up on the runtime that it is called on.
+    /// Runs its look-ups on the runtime that calls it.
     pub(crate) fn new(client: RegistryClient) -> Lookups {
         Lookups {
             client,
@@ -56,7 +57,7 @@ impl Lookups {
         }
     }
 
-    /// The version of that id, if it is known by now.
+    /// The version of that id, if it is known already.
     pub(crate) fn version(&self, id: u32) -> Result<Version, CodecError> {
         let mut answers = self.answers();
         match answers.get(&id) {
@@ -82,7 +83,7 @@ impl Lookups {
         Err(CodecError::SchemaPending(id))
     }
 
-    // The map is whole between any two statements: a panic elsewhere cannot have left it half changed.
+    // The map is consistent between statements: a panic elsewhere cannot have left it half changed.
     fn answers(&self) -> MutexGuard<'_, HashMap<u32, Answer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,8 +91,8 @@ impl Lookups {
 
 fn classify(id: u32, text: &str) -> Result<Version, CodecError> {
     let named = |why: String| CodecError::UnknownSchema(format!("the schema with registry id {id}: {why}"));
-    let schema = parse_whole(text).map_err(|error| named(format!("no Avro schema: {error}")))?;
-    // The same fingerprint is not enough: it knows nothing of precision and scale.
+    let schema = parse_whole(text).map_err(|error| named(format!("not an Avro schema: {error}")))?;
+    // The same fingerprint is not enough: it does not include precision and scale.
     if let Some(record) = canonical::fingerprint(text).and_then(Record::from_fingerprint)
         && parse_whole(record.schema_text()).is_ok_and(|current| kinds(&current) == kinds(&schema))
     {

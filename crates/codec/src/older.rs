@@ -1,9 +1,8 @@
 //! Records of other schema versions: read by the reference implementation, written again with the current schema.
 //!
-//! Role: the slow path of [`crate::Wire::current`]. The versions come from `schemas/avro/old/` (compiled in) and, with a
-//! registry, from there. Invariant: a version whose records could be misread is refused when it becomes known, not record
-//! by record.
-//! Failure: [`CodecError::UnknownSchema`] names the version and why it cannot be used; a datum that does not fit its own
+//! Role: the slow path of [`crate::Wire::current`]. The versions come from `schemas/avro/old/` (compiled in) and from the
+//! registry, if there is one. Invariant: a version whose records could be misread is refused as a whole when it is loaded.
+//! Failure: [`CodecError::UnknownSchema`] names the version and why it cannot be used. A datum that does not fit its own
 //! schema is [`CodecError::InvalidValue`].
 
 use std::sync::LazyLock;
@@ -20,7 +19,7 @@ use crate::{CodecError, Record};
 /// File name and text of every file in `schemas/avro/old/`.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/old_schemas.rs"));
 
-/// Our record of that schema, if its name is one of ours.
+/// The pipeline's record of that schema, if its name is known.
 pub fn record_of(schema: &Schema) -> Option<Record> {
     let name = full_name(schema)?;
     let ours = CURRENT
@@ -36,7 +35,7 @@ static CURRENT: LazyLock<Vec<(Record, Schema)>> = LazyLock::new(|| {
     parsed.flatten().collect()
 });
 
-/// Another version of one of our schemas than the current one.
+/// A version of a known schema other than the current one.
 #[derive(Debug)]
 pub struct Older {
     record: Record,
@@ -49,21 +48,21 @@ impl Older {
     /// The version with this schema text.
     ///
     /// # Errors
-    /// [`CodecError::UnknownSchema`]: it is not a schema, none of our records, or its records would not keep their meaning.
+    /// [`CodecError::UnknownSchema`]: it is not a schema, no record of the pipeline, or its records would change their meaning.
     pub fn new(text: &str) -> Result<Older, CodecError> {
         let unknown = |why: String| CodecError::UnknownSchema(why);
-        let broken = |error: apache_avro::Error| CodecError::UnknownSchema(format!("no Avro schema: {error}"));
+        let broken = |error: apache_avro::Error| CodecError::UnknownSchema(format!("not an Avro schema: {error}"));
         let whole = parse_whole(text).map_err(broken)?;
         let writer = Schema::parse_str(text).map_err(broken)?;
         let Some(record) = record_of(&whole) else {
             let name = full_name(&whole).unwrap_or_else(|| "without a name".to_owned());
-            return Err(unknown(format!("the schema {name} is none of this pipeline's records")));
+            return Err(unknown(format!("the schema {name} is not a record of this pipeline")));
         };
         let current = CURRENT.iter().find(|(known, _)| *known == record);
         if let Some(why) = current.and_then(|(_, current)| unreadable(&whole, current)) {
             let name = record.name();
             return Err(unknown(format!(
-                "this version of {name} cannot become the current one: {why}"
+                "this version of {name} cannot be converted to the current one: {why}"
             )));
         }
         let reader = Schema::parse_str(record.schema_text()).map_err(broken)?;
@@ -76,17 +75,17 @@ impl Older {
         })
     }
 
-    /// Whose version it is.
+    /// The record that it is a version of.
     pub fn record(&self) -> Record {
         self.record
     }
 
-    /// By which frames name it.
+    /// The fingerprint by which frames name it.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprints.specified
     }
 
-    /// Whether frames name it by this fingerprint, or did so once.
+    /// Whether frames name it by this fingerprint, now or in earlier builds.
     pub fn is_named(&self, fingerprint: u64) -> bool {
         self.fingerprints.contain(fingerprint)
     }
@@ -94,7 +93,7 @@ impl Older {
     /// Appends the datum as the current schema writes it.
     ///
     /// # Errors
-    /// The bytes are not a record of this version, or a value has no place in the current one.
+    /// The bytes are not a record of this version, or a value cannot be represented in the current one.
     pub fn rewrite(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         let mut rest = datum;
         let value = GenericDatumReader::builder(&self.writer)
@@ -116,21 +115,21 @@ impl Older {
             .and_then(|writer| writer.write_value(out, value));
         written
             .map(|_| ())
-            .map_err(|_| invalid("has no place in the current schema"))
+            .map_err(|_| invalid("cannot be represented in the current schema"))
     }
 }
 
-/// By what frames name a schema.
+/// The fingerprints by which frames name a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprints {
-    /// CRC-64-AVRO of the specification's parsing canonical form; it is what we write.
+    /// CRC-64-AVRO of the specification's parsing canonical form; this one is written.
     pub specified: u64,
-    /// Of the canonical form of `apache-avro`, which earlier builds wrote; only read.
+    /// CRC-64-AVRO of the canonical form of `apache-avro`, which earlier builds wrote; only read.
     pub former: u64,
 }
 
 impl Fingerprints {
-    /// Of the schema with this text; `None` where it is not a schema.
+    /// The fingerprints of the schema with this text; `None` if it is not a schema.
     pub fn of(text: &str) -> Option<Fingerprints> {
         let former = Schema::parse_str(text).ok()?.fingerprint::<Rabin>().bytes;
         Some(Fingerprints {
@@ -139,7 +138,7 @@ impl Fingerprints {
         })
     }
 
-    /// Whether it is one of them.
+    /// Whether it is one of the two.
     pub fn contain(self, fingerprint: u64) -> bool {
         [self.specified, self.former].contains(&fingerprint)
     }

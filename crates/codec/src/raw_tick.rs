@@ -28,7 +28,7 @@ pub struct RawTick<'a> {
     pub hub: Option<&'a str>,
     pub market_status: Option<&'a str>,
     pub sequence: Option<i64>,
-    /// A bid or ask was there whose magnitude is 10^10 or more; it is left out. Never written.
+    /// A bid or ask with a magnitude of 10^10 or more was dropped. Never written.
     pub dropped_quote: bool,
 }
 
@@ -52,7 +52,7 @@ pub fn encode(raw: &RawTick<'_>, out: &mut Vec<u8>) {
     put::optional(raw.sequence, out, put::long);
 }
 
-/// Reads a datum; also says how long it is.
+/// Reads a datum; also returns its length.
 pub fn decode(datum: &[u8]) -> Result<(RawTick<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
     let mut dropped_quote = false;

@@ -2,8 +2,8 @@
 //!
 //! Failure: every read checks the end of input; errors name the field and the byte where it begins. Nothing panics.
 //!
-//! Nothing here passes `self` to a function that is not inlined: that keeps the cursor in registers, and takes a third
-//! off the time of a tick.
+//! No method passes `self` to a function that is not inlined. That keeps the cursor in registers and saves a third of the time
+//! of a tick.
 
 use domain::Decimal;
 
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     /// `long`: zigzag varint of at most ten bytes.
     #[inline(always)]
     pub fn long(&mut self, field: &'static str) -> Result<i64, CodecError> {
-        // Lengths, union branches and enum symbols are nearly always of one byte.
+        // Lengths, union branches and enum symbols nearly always have one byte.
         let (value, rest) = match self.rest.split_first() {
             Some((byte, rest)) if *byte < 0x80 => (u64::from(*byte), rest),
             _ => long_varint(self.rest, field, self.consumed())?,
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| invalid(field, at, "enum has no such symbol"))
     }
 
-    /// The items of an array, whatever its blocks.
+    /// The items of an array, in any number of blocks.
     #[inline(always)]
     pub fn array(
         &mut self,
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A varint of any length at the start of `bytes`, which are at byte `at` of the datum, and what follows it.
+/// A varint of any length at the start of `bytes`, which begin at byte `at` of the datum, and the bytes after it.
 #[inline(never)]
 fn long_varint<'a>(bytes: &'a [u8], field: &'static str, at: usize) -> Result<(u64, &'a [u8]), CodecError> {
     let (mut value, mut shift, mut rest) = (0u64, 0u32, bytes);

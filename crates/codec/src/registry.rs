@@ -1,10 +1,10 @@
 //! Client of a schema registry with the Confluent HTTP API (`DATA_PROC_SCHEMA_REGISTRY_URL`, a base path is allowed).
 //!
-//! At start our schemas are registered and their ids kept. Later only ids that others registered are asked for, beside the
-//! stream ([`crate::Wire`]): no message ever waits for the registry.
+//! At start the pipeline's schemas are registered and their ids kept. Later only ids of other programs are requested, in the
+//! background ([`crate::Wire`]): no message ever waits for the registry.
 //!
-//! User and password come from the URL and are sent as basic authentication; an address in a file is read again for each
-//! request. No error and no `Debug` output shows the password.
+//! User and password come from the URL and are sent as basic authentication. A URL in a file is read again for each request.
+//! No error and no `Debug` output shows the password.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::CodecError;
 
-/// One request.
+/// Time limit of one request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const LOGIN_REMEDY: &str = "check user and password in DATA_PROC_SCHEMA_REGISTRY_URL (https://USER:PASSWORD@host/path)";
 
@@ -37,7 +37,7 @@ struct Stored {
 
 impl RegistryClient {
     /// A client for the registry at `url`, such as `http://localhost:8081` or `https://host/apis/ccompat/v7`.
-    /// `trust` says which authorities may have signed its certificate.
+    /// `trust` lists the authorities that may have signed its certificate.
     ///
     /// # Errors
     /// [`CodecError::RegistryRefused`]: the file of a private authority cannot be read.
@@ -47,10 +47,10 @@ impl RegistryClient {
         Ok(RegistryClient { http, url })
     }
 
-    /// A request to a path, and its address as errors may show it.
+    /// A request to a path, and its address without the password, for errors.
     fn request(&self, method: Method, path: &str) -> (RequestBuilder, String) {
         let url = format!("{}/{path}", self.url.expose().trim_end_matches('/'));
-        // The client takes user and password out of the address, and sends them as basic authentication.
+        // The client removes user and password from the address, and sends them as basic authentication.
         (self.http.request(method, &url), mask(&url))
     }
 
@@ -73,13 +73,13 @@ impl RegistryClient {
         }
         serde_json::from_str::<Registered>(&body)
             .map(|registered| registered.id)
-            .map_err(|e| CodecError::RegistryRefused(format!("schema registry {url} answers no id: {e}: {body}")))
+            .map_err(|e| CodecError::RegistryRefused(format!("schema registry {url} returned no id: {e}: {body}")))
     }
 
-    /// Whether the registry is there.
+    /// Checks that the registry is available.
     ///
     /// # Errors
-    /// [`CodecError::RegistryUnavailable`] where it is not.
+    /// [`CodecError::RegistryUnavailable`] if it is not.
     pub async fn ping(&self) -> Result<(), CodecError> {
         let (request, url) = self.request(Method::GET, "subjects");
         match answer(&url, request).await? {
@@ -93,7 +93,7 @@ impl RegistryClient {
     /// The text of the schema with this id.
     ///
     /// # Errors
-    /// [`CodecError::UnknownSchema`] when the registry has no such id, or answers something else than a schema.
+    /// [`CodecError::UnknownSchema`] if the registry has no such id, or returns something that is not a schema.
     pub async fn schema(&self, id: u32) -> Result<String, CodecError> {
         let (request, url) = self.request(Method::GET, &format!("schemas/ids/{id}"));
         let (status, body) = answer(&url, request).await?;
@@ -101,12 +101,12 @@ impl RegistryClient {
             StatusCode::OK => serde_json::from_str::<Stored>(&body)
                 .map(|stored| stored.schema)
                 .map_err(|e| {
-                    CodecError::UnknownSchema(format!("schema registry {url} answers no schema: {e}: {body}"))
+                    CodecError::UnknownSchema(format!("schema registry {url} returned no schema: {e}: {body}"))
                 }),
             StatusCode::NOT_FOUND => Err(CodecError::UnknownSchema(format!(
                 "the schema registry has no schema with registry id {id}: {body}"
             ))),
-            // Such as a missing permission: an operator corrects it, so the message must not be given up.
+            // Such as a missing permission: an operator can correct it, so the message must not become a dead letter.
             _ => Err(unavailable(&url, &format!("status {status}: {body}"))),
         }
     }
@@ -128,7 +128,7 @@ async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, Strin
     Ok((status, body))
 }
 
-/// An error with what is behind it, and what to set where it is about a certificate.
+/// An error with its causes, and the setting to change if it is about a certificate.
 fn explained(error: &dyn std::error::Error) -> String {
     let mut said = causes(error);
     if said.contains("certificate") {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::older::Fingerprints;
 
-/// A record that crosses a topic.
+/// A record type of the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Record {
@@ -29,7 +29,7 @@ impl Record {
         Record::RawMarketTick,
     ];
 
-    /// Name of the schema file without its ending; also the registry subject.
+    /// Name of the schema file without its extension; also the registry subject.
     pub fn name(self) -> &'static str {
         match self {
             Record::Tick => "tick",
@@ -63,7 +63,7 @@ impl Record {
             .map_or(0, |(_, fingerprints)| fingerprints.specified)
     }
 
-    /// The record with that fingerprint, be it the specification's or the one that older builds wrote.
+    /// The record with that fingerprint, either the specification's or the one that older builds wrote.
     pub fn from_fingerprint(fingerprint: u64) -> Option<Record> {
         FINGERPRINTS
             .iter()
@@ -72,7 +72,7 @@ impl Record {
     }
 }
 
-// A schema file that does not parse is caught by the tests below: it is part of the program, not of its input.
+// The tests below catch a schema file that does not parse: it is part of the program, not of its input.
 static FINGERPRINTS: LazyLock<Vec<(Record, Fingerprints)>> = LazyLock::new(|| {
     Record::ALL
         .into_iter()
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_schema_parses_and_has_a_fingerprint_of_its_own() {
+    fn every_schema_parses_and_has_a_unique_fingerprint() {
         let mut fingerprints: Vec<u64> = Record::ALL.iter().map(|record| record.fingerprint()).collect();
         assert!(!fingerprints.contains(&0));
         fingerprints.sort_unstable();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_found_by_the_fingerprint_of_the_specification_and_by_that_of_older_builds() {
+    fn a_record_is_found_by_the_specified_fingerprint_and_by_that_of_older_builds() {
         for fingerprint in [0xb262_cf99_ebc8_8933, 0x1b4e_92a9_4b57_f28c] {
             assert_eq!(Record::from_fingerprint(fingerprint), Some(Record::RawMarketTick));
         }

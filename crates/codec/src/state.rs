@@ -11,11 +11,11 @@ use crate::{CodecError, bar};
 pub struct WindowRecord<'a> {
     /// Product of its last tick.
     pub product: &'a str,
-    /// Ticks of more than one product lie in it.
+    /// Whether it has ticks of more than one product.
     pub mixed: bool,
-    /// Its bar is computed from the table, not from the one here.
+    /// Whether its bar is computed from the table, not from the bar here.
     pub from_table: bool,
-    /// Everything that a further tick needs.
+    /// The state that the next tick needs.
     pub bar: Bar<'a>,
 }
 
@@ -28,7 +28,7 @@ impl<'a> WindowRecord<'a> {
         bar::encode(&self.bar, out);
     }
 
-    /// Reads a datum; also says how long it is.
+    /// Reads a datum; also returns its length.
     pub fn decode(datum: &'a [u8]) -> Result<(WindowRecord<'a>, usize), CodecError> {
         let mut from = Reader::new(datum);
         let product = from.string("product")?;
@@ -55,7 +55,7 @@ pub struct SequencerLane {
     pub position: RawPosition,
 }
 
-/// Position of an enriched partition with the sequencer state as of exactly it (`sequencer_state.avsc`).
+/// Position of an enriched partition with the sequencer state of exactly that position (`sequencer_state.avsc`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SequencerState {
     /// Next enriched offset.
@@ -82,7 +82,7 @@ impl SequencerState {
         });
     }
 
-    /// Reads a datum; also says how long it is.
+    /// Reads a datum; also returns its length.
     pub fn decode(datum: &[u8]) -> Result<(SequencerState, usize), CodecError> {
         let mut from = Reader::new(datum);
         let (position, topic_id) = (from.long("position")?, from.string("topic_id")?.to_owned());

@@ -47,7 +47,7 @@ pub fn encode(tick: &Tick<'_>, out: &mut Vec<u8>) {
     put::long(tick.normalized_at, out);
 }
 
-/// Reads one datum; what follows it stays in the reader.
+/// Reads one datum; the bytes after it stay in the reader.
 #[inline(always)]
 pub fn read<'a>(from: &mut Reader<'a>) -> Result<Tick<'a>, CodecError> {
     Ok(Tick {
@@ -86,7 +86,7 @@ pub fn read<'a>(from: &mut Reader<'a>) -> Result<Tick<'a>, CodecError> {
     })
 }
 
-/// Reads a datum from its bytes; also says how long it is.
+/// Reads a datum from its bytes; also returns its length.
 pub fn decode(datum: &[u8]) -> Result<(Tick<'_>, usize), CodecError> {
     let mut reader = Reader::new(datum);
     let tick = read(&mut reader)?;

@@ -1,8 +1,8 @@
-//! Records with their frames: what services put into topics and read from them.
+//! Records with their frames, as services write them to topics and read them.
 //!
-//! `decode_*` reads the current schemas and borrows from the message. A record of another version has to be written again
-//! first, so a reader asks [`Wire::current`] before: `wire.decode_tick(&wire.current(Record::Tick, payload))`. That costs
-//! one comparison where the record is current already.
+//! `decode_*` reads the current schemas and borrows from the message. A record of another version must be rewritten first, so
+//! a reader calls [`Wire::current`] before: `wire.decode_tick(&wire.current(Record::Tick, payload))`. For a current record
+//! that costs one comparison.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::schemas::Record;
 use crate::state::{SequencerState, WindowRecord};
 use crate::{CodecError, RawTick, bar, enriched, late, raw_tick, tick};
 
-/// Writes and reads framed records. Cheap to clone; made once per process.
+/// Writes and reads framed records. Cheap to clone; created once per process.
 #[derive(Debug, Clone)]
 pub struct Wire {
     inner: Arc<Inner>,
@@ -27,15 +27,15 @@ pub struct Wire {
 #[derive(Debug, Clone)]
 struct Inner {
     headers: BTreeMap<Record, Vec<u8>>,
-    /// Registry ids of our current schemas.
+    /// Registry ids of the current schemas.
     ids: BTreeMap<u32, Record>,
-    /// Versions that are read, and no longer written.
+    /// Versions that are read, but no longer written.
     older: Vec<Arc<Older>>,
     lookups: Option<Lookups>,
 }
 
 impl Wire {
-    /// Single-object encoding, resolvable from `schemas/avro` alone.
+    /// Single-object encoding: schemas are resolved from `schemas/avro` alone.
     pub fn single_object() -> Wire {
         let headers = Record::ALL
             .into_iter()
@@ -44,8 +44,8 @@ impl Wire {
         Wire::new(headers, BTreeMap::new(), None)
     }
 
-    /// The registry's wire format: registers our schemas and remembers their ids. Ids that others registered are looked up
-    /// on the runtime that this is called on.
+    /// The registry's wire format: registers the pipeline's schemas and keeps their ids. Ids of other programs are looked up on
+    /// the runtime that calls this.
     pub async fn with_registry(client: &RegistryClient) -> Result<Wire, CodecError> {
         let (mut headers, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for record in Record::ALL {
@@ -57,7 +57,7 @@ impl Wire {
     }
 
     fn new(headers: BTreeMap<Record, Vec<u8>>, ids: BTreeMap<u32, Record>, lookups: Option<Lookups>) -> Wire {
-        // A file that cannot be read with the current schema is caught by the tests: it is part of the program.
+        // The tests catch a file that cannot be read with the current schema: it is part of the program.
         let older = older::FILES
             .iter()
             .filter_map(|(_, text)| Older::new(text).ok().map(Arc::new))
@@ -72,7 +72,7 @@ impl Wire {
         }
     }
 
-    /// The same, reading one more version of a schema than those of `schemas/avro/old/`.
+    /// The same, but reads one more version of a schema than those of `schemas/avro/old/`.
     ///
     /// # Errors
     /// [`CodecError::UnknownSchema`]: see [`Older::new`].
@@ -82,8 +82,8 @@ impl Wire {
         Ok(Wire { inner: Arc::new(inner) })
     }
 
-    /// The bytes with the current schema: as they are where they have it already, else written again. What cannot be
-    /// written again stays as it is, so that the `decode_*` that follows answers why.
+    /// The bytes with the current schema: unchanged if they already have it, else rewritten. Bytes that cannot be rewritten
+    /// are returned unchanged, so that the `decode_*` call after this returns the error.
     #[inline]
     pub fn current<'a>(&self, expected: Record, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         match self.own_datum(expected, bytes) {
@@ -130,7 +130,7 @@ impl Wire {
         }
     }
 
-    /// What record the frame holds, of whichever version, and its datum.
+    /// The record type of the frame, in any version, and its datum.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<(Record, &'a [u8]), CodecError> {
         let (schema, datum) = framing::split(bytes)?;
         match self.version(schema)? {
@@ -139,7 +139,7 @@ impl Wire {
         }
     }
 
-    // The common case: our own current header.
+    // The common case: the header of the current schema.
     #[inline]
     fn own_datum<'a>(&self, expected: Record, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let header = self.inner.headers.get(&expected)?;
@@ -163,18 +163,18 @@ impl Wire {
         };
         if record != expected {
             return Err(CodecError::UnknownSchema(format!(
-                "holds a record {}, expected {}",
+                "contains a record {}, expected {}",
                 record.name(),
                 expected.name()
             )));
         }
         match version {
             Version::Current(_) => Ok(datum),
-            // Either its bytes are broken, which this says, or nobody has asked for the current form.
+            // Its bytes are broken, which `rewrite` reports, or the caller has not called `current`.
             Version::Older(older) => {
                 older.rewrite(datum, &mut Vec::new())?;
                 Err(CodecError::UnknownSchema(format!(
-                    "holds an older version of {} that was not brought up to date before it was read",
+                    "contains an older version of {} that was not rewritten before it was read",
                     record.name()
                 )))
             }
@@ -198,7 +198,7 @@ impl Wire {
         self.split_tick(bytes).map(|(value, _)| value)
     }
 
-    /// Reads a framed tick, and hands out its datum for [`Wire::encode_enrichment`].
+    /// Reads a framed tick, and also returns its datum for [`Wire::encode_enrichment`].
     pub fn split_tick<'a>(&self, bytes: &'a [u8]) -> Result<(Tick<'a>, &'a [u8]), CodecError> {
         let datum = self.datum(Record::Tick, bytes)?;
         let (value, read) = tick::decode(datum)?;
@@ -206,7 +206,7 @@ impl Wire {
         Ok((value, datum))
     }
 
-    /// Appends a framed enriched tick made of the tick's own datum.
+    /// Appends a framed enriched tick, built from the tick's datum.
     pub fn encode_enrichment(&self, tick_datum: &[u8], enrichment: &Enrichment<'_>, out: &mut Vec<u8>) {
         self.begin(Record::EnrichedTick, out);
         enriched::append_enrichment(tick_datum, enrichment, out);

@@ -1,4 +1,4 @@
-//! What the schema allows and we do not, what writers may do that ours does not, and where errors point.
+//! Values that the schema allows but the codec rejects, encodings of other writers, and the locations that errors name.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -40,7 +40,7 @@ fn late_with_price(price: i64) -> Vec<u8> {
 }
 
 #[test]
-fn a_price_of_ten_to_the_ten_is_refused_by_name_and_place() {
+fn the_error_of_a_price_of_ten_to_the_ten_names_field_and_byte() {
     let largest = 999_999_999_999_999_999;
     for price in [largest, -largest] {
         let datum = late_with_price(price);
@@ -129,7 +129,7 @@ fn impossible_lengths_and_counts_are_errors_at_once() {
         let mut bytes = Vec::new();
         writer::long(length, &mut bytes);
         assert!(Reader::new(&bytes).string("x").is_err(), "{length}");
-        // The same number as the count of an array, with no item behind it.
+        // The same number as the count of an array, with no items after it.
         let mut items = Reader::new(&bytes);
         assert!(items.array("x", |item| item.long("x").map(drop)).is_err(), "{length}");
     }
@@ -180,7 +180,7 @@ fn flagged(flags: &[QualityFlag]) -> Tick<'static> {
 }
 
 #[test]
-fn flags_are_read_whatever_the_blocks_they_were_written_in() {
+fn flags_are_read_from_any_array_blocks() {
     let expected = flagged(&[QualityFlag::PriceNegative, QualityFlag::LateArrival]);
     let mut ours = Vec::new();
     tick::encode(&expected, &mut ours);
@@ -202,7 +202,7 @@ fn flags_are_read_whatever_the_blocks_they_were_written_in() {
 }
 
 #[test]
-fn a_frame_of_another_record_or_with_bytes_behind_it_is_refused() {
+fn a_frame_of_another_record_or_with_trailing_bytes_is_refused() {
     let (wire, mut bytes) = (Wire::single_object(), Vec::new());
     wire.encode_tick(&flagged(&[]), &mut bytes);
     let error = wire.decode_enriched(&bytes).unwrap_err().to_string();
@@ -220,7 +220,7 @@ fn a_frame_of_another_record_or_with_bytes_behind_it_is_refused() {
     }
 }
 
-/// What the reference reads from a datum, and the number of bytes that it leaves.
+/// The value that the reference implementation reads from a datum, and the number of bytes left over.
 fn reference(record: Record, mut datum: &[u8]) -> (Value, usize) {
     let schema = Schema::parse_str(record.schema_text()).unwrap();
     let value = GenericDatumReader::builder(&schema)
@@ -231,7 +231,7 @@ fn reference(record: Record, mut datum: &[u8]) -> (Value, usize) {
     (value, datum.len())
 }
 
-/// The reference reads our datum whole and writes the same bytes.
+/// The reference reads the whole datum and writes the same bytes.
 fn agrees(record: Record, datum: &[u8]) {
     let (value, rest) = reference(record, datum);
     let schema = Schema::parse_str(record.schema_text()).unwrap();

@@ -1,4 +1,4 @@
-//! Our codec against the reference implementation, byte for byte, and against bytes that nobody wrote.
+//! The codec against the reference implementation, byte for byte, and against arbitrary bytes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ fn schema(record: Record) -> Schema {
     Schema::parse_str(record.schema_text()).unwrap()
 }
 
-/// Everything a tick can hold, owned, so that proptest can make it.
+/// All fields of a tick, owned, so that proptest can generate them.
 #[derive(Debug, Clone)]
 struct Parts {
     texts: Vec<String>,
@@ -182,7 +182,7 @@ impl Parts {
     }
 }
 
-/// The reference reads our bytes, and what it writes from that are our bytes again.
+/// The reference reads the codec's bytes, and writes the same bytes again.
 fn agrees(record: Record, framed: &[u8]) -> Value {
     let schema = schema(record);
     let mut datum = &framed[10..];
@@ -214,7 +214,7 @@ proptest! {
         wire.encode_tick(&parts.tick(), &mut bytes);
         prop_assert_eq!(wire.decode_tick(&bytes).unwrap(), parts.tick());
         let value = agrees(Record::Tick, &bytes);
-        // Read by name through the reference: fields cannot have changed places unnoticed.
+        // Compared by name through the reference, so that swapped fields are noticed.
         prop_assert_eq!(field(&value, "instrument_id"), &Value::String(parts.texts[4].clone()));
         prop_assert_eq!(field(&value, "event_time"), &Value::TimestampMicros(parts.numbers[2]));
         let Value::Decimal(price) = field(&value, "price") else { panic!("price is not a decimal") };
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn enriched_ticks_agree_with_the_reference_and_keep_the_ticks_own_bytes(parts in parts()) {
+    fn enriched_ticks_agree_with_the_reference_and_keep_the_bytes_of_the_tick(parts in parts()) {
         let (wire, mut whole, mut tick, mut appended) = (Wire::single_object(), Vec::new(), Vec::new(), Vec::new());
         wire.encode_enriched(&parts.enriched(), &mut whole);
         prop_assert_eq!(wire.decode_enriched(&whole).unwrap(), parts.enriched());
@@ -266,14 +266,14 @@ proptest! {
         let _ = codec::json::describe(&wire, &datum);
     }
 
-    /// An honest older version: the schema as it was before two fields, one of them inside the tick, were added.
+    /// A realistic older version: the schema before two fields, one of them inside the tick, were added.
     #[test]
     fn records_of_an_older_version_decode_as_they_were_written(parts in parts()) {
         let older_text = without(without(serde_json::from_str(Record::EnrichedTick.schema_text()).unwrap(), "curve_id"), "ghg").to_string();
         let (old, current) = (Schema::parse_str(&older_text).unwrap(), schema(Record::EnrichedTick));
         let (wire, mut now) = (Wire::single_object(), Vec::new());
         wire.encode_enriched(&parts.enriched(), &mut now);
-        // Written by the reference alone, from the values that the current record holds.
+        // Written by the reference alone, from the values of the current record.
         let reader = GenericDatumReader::builder(&current).build().unwrap();
         let value = dropped(dropped(reader.read_value(&mut &now[10..]).unwrap(), "curve_id"), "ghg");
         let datum = GenericDatumWriter::builder(&old).build().unwrap().write_value_to_vec(value).unwrap();
@@ -285,16 +285,16 @@ proptest! {
         let knowing = wire.also_reading(&older_text).unwrap();
         let rewritten = knowing.current(Record::EnrichedTick, &framed);
         prop_assert_eq!(knowing.decode_enriched(&rewritten), Ok(expected));
-        // What is current already is not copied.
+        // A current record is not copied.
         prop_assert!(matches!(knowing.current(Record::EnrichedTick, &now), Cow::Borrowed(_)));
-        // Cut short, and unknown: errors that name themselves.
+        // Cut short, and unknown: each is an error with its own code.
         let cut = &framed[..framed.len() - 1];
         prop_assert_eq!(knowing.decode_enriched(&knowing.current(Record::EnrichedTick, cut)).unwrap_err().code(), "invalid_value");
         prop_assert_eq!(wire.decode_enriched(&wire.current(Record::EnrichedTick, &framed)).unwrap_err().code(), "unknown_schema");
     }
 }
 
-/// The schema without one field, wherever it is.
+/// The schema without one field, at any depth.
 fn without(schema: Json, field: &str) -> Json {
     match schema {
         Json::Object(object) => object

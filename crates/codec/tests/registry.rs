@@ -1,4 +1,4 @@
-//! The registry client against a small HTTP server of our own: what it asks, and what each answer leads to.
+//! The registry client against a small HTTP server: its requests, and the result of each response.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +17,7 @@ use security::{Secret, Trust};
 use serde_json::Value as Json;
 use testkit::certificates::{Authority, Issued};
 
-/// What a client asked.
+/// A client's request.
 struct Request {
     line: String,
     content_type: String,
@@ -25,12 +25,12 @@ struct Request {
     body: String,
 }
 
-/// A server that answers the n-th request with `answer(n)` = (status, body) as long as the test runs.
+/// A server that answers the n-th request with `answer(n)` = (status, body) until the test ends.
 fn serve(answer: impl Fn(usize) -> (u16, String) + Send + 'static) -> (String, Receiver<Request>) {
     serve_asked(move |count, _| answer(count))
 }
 
-/// The same, where the answer depends on what is asked too.
+/// The same, but the response also depends on the request.
 fn serve_asked(answer: impl Fn(usize, &Request) -> (u16, String) + Send + 'static) -> (String, Receiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -42,7 +42,7 @@ fn serve_asked(answer: impl Fn(usize, &Request) -> (u16, String) + Send + 'stati
             while let Some(request) = read_request(&mut reader) {
                 write_answer(reader.get_mut(), &answer(count, &request));
                 count += 1;
-                // The test may have ended without reading them all.
+                // The test may have ended without reading all of them.
                 let _ = sender.send(request);
             }
         }
@@ -85,12 +85,12 @@ fn write_answer(stream: &mut TcpStream, (status, body): &(u16, String)) {
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
 }
 
-/// What comes of registering our schemas at this address.
+/// The result of registering the schemas at this address.
 async fn connect(url: &str) -> Result<Wire, CodecError> {
     Wire::with_registry(&RegistryClient::new(Secret::new(url), &Trust::default())?).await
 }
 
-/// The error of registering at a server that always gives this answer, and the server's address.
+/// The error of registering at a server that always gives this response, and the server's address.
 async fn refusal(status: u16, body: &'static str) -> (CodecError, String) {
     let (base, _requests) = serve(move |_| (status, body.to_owned()));
     (connect(&base).await.unwrap_err(), base)
@@ -127,7 +127,7 @@ async fn every_schema_is_registered_under_its_name_and_frames_carry_the_ids() {
 }
 
 #[tokio::test]
-async fn a_reader_with_a_registry_reads_both_framings_and_without_one_an_id_says_nothing() {
+async fn a_reader_with_a_registry_reads_both_framings_and_without_one_an_id_is_unknown() {
     let (base, _requests) = serve(|count| (200, format!(r#"{{"id":{}}}"#, count + 1)));
     let wire = connect(&base).await.unwrap();
     let mut bytes = Vec::new();
@@ -150,7 +150,7 @@ fn with_id(wire: &Wire, id: u32) -> Vec<u8> {
     bytes
 }
 
-/// What reading comes to when it is repeated, as a worker does, until no look-up is under way.
+/// The result of reading repeatedly, as a worker does, until no look-up is under way.
 async fn settled(wire: &Wire, bytes: &[u8]) -> Result<SequencerState, CodecError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -166,7 +166,7 @@ async fn settled(wire: &Wire, bytes: &[u8]) -> Result<SequencerState, CodecError
     }
 }
 
-/// A registry with one other schema, number 77, that answers ids of its own to every client that registers.
+/// A registry with one other schema, number 77, that gives new ids to every client that registers.
 fn with_schema(schema: Json) -> (String, Receiver<Request>) {
     serve_asked(move |count, request| match request.line.split(' ').nth(1) {
         Some("/schemas/ids/77") => (200, serde_json::json!({ "schema": schema.to_string() }).to_string()),
@@ -176,7 +176,7 @@ fn with_schema(schema: Json) -> (String, Receiver<Request>) {
 }
 
 #[tokio::test]
-async fn an_id_that_others_registered_is_looked_up_once() {
+async fn an_id_of_another_program_is_looked_up_once() {
     let (base, requests) = with_schema(serde_json::from_str(Record::SequencerState.schema_text()).unwrap());
     let wire = connect(&base).await.unwrap();
     for _ in 0..3 {
@@ -190,7 +190,7 @@ async fn an_id_that_others_registered_is_looked_up_once() {
 }
 
 #[tokio::test]
-async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_by_its_own_schema() {
+async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_with_its_schema() {
     // One field less, and another order.
     let mut schema: Json = serde_json::from_str(Record::SequencerState.schema_text()).unwrap();
     let fields = schema["fields"].as_array_mut().unwrap();
@@ -212,12 +212,12 @@ async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_by_its
 }
 
 #[tokio::test]
-async fn an_id_that_nobody_registered_and_a_schema_that_is_not_ours_are_poison() {
+async fn an_unregistered_id_and_a_schema_of_another_project_are_poison() {
     let (base, _requests) = with_schema(serde_json::json!({ "type": "record", "name": "other", "fields": [] }));
     let wire = connect(&base).await.unwrap();
     for (id, why) in [
         (99, "has no schema with registry id 99"),
-        (77, "none of this pipeline's records"),
+        (77, "is not a record of this pipeline"),
     ] {
         let error = settled(&wire, &with_id(&wire, id)).await.unwrap_err();
         assert_eq!((error.code(), error.class()), ("unknown_schema", ErrorClass::Poison));
@@ -226,7 +226,7 @@ async fn an_id_that_nobody_registered_and_a_schema_that_is_not_ours_are_poison()
 }
 
 #[tokio::test]
-async fn a_registry_that_fails_a_look_up_is_asked_again() {
+async fn a_registry_that_fails_a_look_up_is_queried_again() {
     let own = Record::ALL.len();
     let (base, _requests) = serve(move |count| match count.checked_sub(own) {
         None => (200, format!(r#"{{"id":{}}}"#, count + 1)),
@@ -244,13 +244,13 @@ async fn a_registry_that_fails_a_look_up_is_asked_again() {
     );
     let deadline = Instant::now() + Duration::from_secs(10);
     while settled(&wire, &with_id(&wire, 77)).await != Ok(STATE) {
-        assert!(Instant::now() < deadline, "the registry is not asked again");
+        assert!(Instant::now() < deadline, "the registry is not queried again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn a_schema_that_is_not_compatible_is_fatal_and_says_where() {
+async fn an_incompatible_schema_is_fatal_and_names_the_subject() {
     let (error, base) = refusal(
         409,
         r#"{"error_code":409,"message":"incompatible with an earlier schema"}"#,
@@ -276,7 +276,7 @@ async fn a_path_that_does_not_exist_is_fatal_and_names_the_variable() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_down_or_ill_is_waited_for() {
+async fn a_registry_that_is_down_or_failing_is_transient() {
     let (error, base) = refusal(503, "starting").await;
     assert_eq!(
         (error.code(), error.class()),
@@ -287,7 +287,7 @@ async fn a_registry_that_is_down_or_ill_is_waited_for() {
         "{error}"
     );
 
-    // A port that was free a moment ago.
+    // A port that was free before.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = connect(&format!("http://{free}")).await.unwrap_err();
     assert_eq!(
@@ -302,7 +302,7 @@ async fn a_registry_that_is_down_or_ill_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_registry_s_is_fatal_and_shown() {
+async fn a_response_that_is_not_a_registry_s_is_fatal_and_shown() {
     for garbage in ["<html>login</html>", "{}", r#"{"id":"one"}"#, r#"{"id":-1}"#, ""] {
         let (error, base) = refusal(200, garbage).await;
         assert_eq!(
@@ -318,14 +318,14 @@ async fn an_answer_that_is_no_registry_s_is_fatal_and_shown() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_an_error() {
+async fn an_invalid_address_is_an_error() {
     for address in ["", "localhost:8081", "registry"] {
         assert!(connect(address).await.is_err(), "{address}");
     }
 }
 
 #[tokio::test]
-async fn user_and_password_of_the_address_are_sent_and_shown_nowhere() {
+async fn user_and_password_of_the_address_are_sent_and_never_shown() {
     let (base, requests) = serve(|_| (200, r#"{"id":1}"#.to_owned()));
     let address = base.replace("http://", "http://pipeline:h%40nter2@");
     let client = RegistryClient::new(Secret::new(format!("{address}/base")), &Trust::default()).unwrap();
@@ -347,7 +347,7 @@ async fn user_and_password_of_the_address_are_sent_and_shown_nowhere() {
     }
 }
 
-/// A registry behind TLS that gives this answer to every request; its address.
+/// A registry with TLS that gives this response to every request; returns its address.
 fn serve_tls(issued: &Issued, body: &'static str) -> String {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -366,7 +366,7 @@ fn serve_tls(issued: &Issued, body: &'static str) -> String {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut reader = BufReader::new(StreamOwned::new(connection, stream));
             let mut line = String::new();
-            // The head ends with an empty line; a client that does not trust us goes away before.
+            // The head ends with an empty line; a client without trust closes the connection before.
             while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
                 line.clear();
             }
@@ -382,7 +382,7 @@ fn serve_tls(issued: &Issued, body: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_accepted_where_it_is_named_and_else_the_error_names_the_setting() {
+async fn a_private_authority_is_accepted_if_set_and_otherwise_the_error_names_the_setting() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("private").unwrap());
     let url = serve_tls(&authority.server().unwrap(), r#"{"schema":"{}"}"#);
     let trust = Trust::with_authority(authority.write(folder.path(), "ca.pem").unwrap()).unwrap();

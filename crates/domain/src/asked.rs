@@ -1,4 +1,4 @@
-//! A window that is to be computed from the rows of the enriched ticks' table.
+//! A window to be computed from the rows of the enriched ticks' table.
 
 use crate::{BarVersion, Window};
 
@@ -9,7 +9,7 @@ pub struct AskedWindow {
     pub tenant_id: Box<str>,
     pub instrument_id: Box<str>,
     pub window: Window,
-    /// As the late tick says: the bar holds the rows of the window up to this offset. The table knows whether that row is one of
-    /// them, and whether it closed the window.
+    /// Version of the bar as the late tick states it: the bar contains the rows of the window up to this offset. The table
+    /// decides whether the row at that offset belongs to the window, and whether it closed the window.
     pub version: BarVersion,
 }

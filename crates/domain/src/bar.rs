@@ -1,16 +1,16 @@
-//! An OHLCV bar as it leaves aggregation, and the version by which every store replaces it.
+//! An OHLCV bar as aggregation emits it, and the version by which every store replaces it.
 
 use crate::{Decimal, Micros, Origin, Turnover, Window};
 
 /// Orders the versions of one bar: the enriched offset of its last tick, then whether it is closed.
 ///
-/// A function of the log, so equal versions have equal content, whichever writer made them.
+/// A function of the log, so equal versions have equal content, whichever writer created them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BarVersion {
     /// Offset in the enriched topic of the last tick applied.
     pub last_offset: i64,
     /// Whether the window has closed: the log clock, as of the row at `last_offset` or of a later row, has reached its end
-    /// and the product's `close after`; or the idle clock of a partition without ticks shows it so.
+    /// plus the product's `close after`; or the idle clock of a partition without ticks has.
     pub closed: bool,
 }
 

@@ -1,16 +1,16 @@
-//! Who may write (INV-8).
+//! Write ownership of a partition (INV-8).
 
 use uuid::Uuid;
 
-/// The right to write one source partition into one table. The newest claim of a partition holds.
+/// The right to write one source partition into one table. The newest claim of a partition is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Source topic.
     pub topic: String,
     /// Source partition.
     pub partition: i32,
-    /// One more than every earlier claim's that was seen.
+    /// One more than every earlier claim that was seen.
     pub epoch: u64,
-    /// Fresh for each claim; decides between equal epochs.
+    /// New for each claim; decides between equal epochs.
     pub writer: Uuid,
 }

@@ -1,7 +1,7 @@
 //! Exact prices and volumes: a 64-bit integer at scale 8, and their products at scale 16.
 //!
-//! Invariant: `|value| < 10^10` (ClickHouse stores larger `Decimal(18,8)` unchecked). Text is parsed digit by digit;
-//! binary floating point never takes part. More than eight significant decimals, or too large a value, is an error.
+//! Invariant: `|value| < 10^10` (ClickHouse stores larger `Decimal(18,8)` unchecked). Text is parsed digit by digit,
+//! without binary floating point. More than eight significant decimals, or too large a value, is an error.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct Decimal(i64);
 /// Why a string is not a [`Decimal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
-    /// No digits, or a character that does not belong into a number.
+    /// No digits, or a character that does not belong in a number.
     #[error("not a decimal number")]
     NotANumber,
     /// More than eight decimals that are not zero.
@@ -34,7 +34,7 @@ impl Decimal {
     /// Zero.
     pub const ZERO: Decimal = Decimal(0);
 
-    /// Makes a decimal from its integer at scale 8 (`1.5` is `150_000_000`).
+    /// Creates a decimal from its integer at scale 8 (`1.5` is `150_000_000`).
     pub fn from_unscaled(unscaled: i64) -> Result<Decimal, DecimalError> {
         if unscaled > -LIMIT && unscaled < LIMIT {
             Ok(Decimal(unscaled))
@@ -43,7 +43,7 @@ impl Decimal {
         }
     }
 
-    /// Makes a decimal from a whole number.
+    /// Creates a decimal from an integer.
     pub fn from_integer(value: i64) -> Result<Decimal, DecimalError> {
         value
             .checked_mul(ONE)
@@ -66,7 +66,7 @@ impl Decimal {
         Decimal::from_unscaled(self.0 - other.0)
     }
 
-    /// Reads `-12.345`, `.5`, `+7.`, `1.2e3` (JSON numbers and market files). No spaces, no separators.
+    /// Parses `-12.345`, `.5`, `+7.`, `1.2e3` (JSON numbers and market files). No spaces, no separators.
     pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
         let number = DecimalText::read(text).ok_or(DecimalError::NotANumber)?;
         let digits = whole_digits(&number)?;
@@ -76,9 +76,9 @@ impl Decimal {
         Decimal::signed(number.negative, number.cut(0, digits))
     }
 
-    /// Reads as [`Decimal::parse`], and rounds the noise that binary floating point leaves behind the eighth decimal
-    /// (`27.040000000000003`): half to even, where the number has at least 15 significant digits and changes by less than
-    /// 10^-9 of itself. Also says whether it was rounded.
+    /// Parses as [`Decimal::parse`], and rounds the noise of binary floating point after the eighth decimal
+    /// (`27.040000000000003`): half to even, if the number has at least 15 significant digits and changes by less than
+    /// 10^-9 of itself. Also returns whether it was rounded.
     pub fn parse_noisy(text: &[u8]) -> Result<(Decimal, bool), DecimalError> {
         let exact = Decimal::parse(text);
         if exact != Err(DecimalError::TooPrecise) {
@@ -107,12 +107,12 @@ impl Decimal {
     }
 }
 
-/// Fewer significant digits are not noise: somebody meant them.
+/// Numbers with fewer significant digits are taken as written: they are not noise.
 const NOISY_DIGITS: usize = 15;
 /// Half a unit, in 10^-18 of it.
 const HALF: i64 = LIMIT / 2;
 
-// How many of its digits, zeros behind them included, are at or above the eighth decimal.
+// The number of its digits, trailing zeros included, at or above the eighth decimal.
 fn whole_digits(number: &DecimalText<'_>) -> Result<usize, DecimalError> {
     if number.digits == 0 {
         return Ok(0);
@@ -162,10 +162,10 @@ impl std::str::FromStr for Decimal {
 pub struct Turnover(pub i128);
 
 impl Turnover {
-    /// Largest magnitude that `Decimal(38,16)` holds.
+    /// Largest magnitude of `Decimal(38,16)`.
     pub const LIMIT: i128 = 100_000_000_000_000_000_000_000_000_000_000_000_000;
 
-    /// The sum, or `None` where it would not fit `Decimal(38,16)`.
+    /// The sum, or `None` if it does not fit `Decimal(38,16)`.
     pub fn checked_add(self, other: Turnover) -> Option<Turnover> {
         let sum = self.0.checked_add(other.0)?;
         (sum > -Self::LIMIT && sum < Self::LIMIT).then_some(Turnover(sum))
@@ -173,7 +173,7 @@ impl Turnover {
 
     /// Volume-weighted average price: turnover / volume, rounded half to even at scale 8.
     ///
-    /// `volume` is a sum at scale 8. `None` where the volume is zero, or the quotient leaves the range of a price.
+    /// `volume` is a sum at scale 8. `None` if the volume is zero, or the quotient is outside of the range of a price.
     pub fn vwap(self, volume: i128) -> Option<Decimal> {
         if volume == 0 {
             return None;
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_price_is_an_error_and_never_zero() {
+    fn invalid_text_is_an_error_and_never_zero() {
         for text in [
             "", "-", ".", "abc", "1,5", " 1", "1 ", "1..2", "--1", "NaN", "1e", "1e+", "1e2.5", "0x1", "e5",
         ] {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_of_binary_floating_point_is_rounded_and_nothing_else_is() {
+    fn only_noise_of_binary_floating_point_is_rounded() {
         let noisy = |text: &str| Decimal::parse_noisy(text.as_bytes()).map(|(decimal, rounded)| (decimal.0, rounded));
         for (text, unscaled) in [
             ("27.040000000000003", 2_704_000_000),
@@ -263,7 +263,7 @@ mod tests {
             ("43.730000000000004", 4_373_000_000),
             ("-18.999999999999996", -1_900_000_000),
             ("4.3730000000000004e1", 4_373_000_000),
-            // The middle goes to the even side, and just beyond it does not.
+            // The middle is rounded to the even side; a value just beyond it is not.
             ("1234567.123456785", 123_456_712_345_678),
             ("1234567.123456775", 123_456_712_345_678),
             ("1234567.1234567850000000000000000000001", 123_456_712_345_679),
@@ -273,7 +273,7 @@ mod tests {
         }
         assert_eq!(noisy("31.55"), Ok((3_155_000_000, false)));
         for text in [
-            "0.123456789",           // nine digits: meant
+            "0.123456789",           // nine digits: not noise
             "31.1234567890000000",   // zeros are not digits
             "0.12345678912345678",   // rounding changes it by more than 10^-9 of itself
             "5.551115123125783e-17", // 0.1 + 0.2 - 0.3 is not zero
@@ -305,7 +305,7 @@ mod tests {
         }
 
         #[test]
-        fn every_binary_number_with_few_decimals_is_what_its_decimals_say(cents in -99_999_999i64..99_999_999, steps in -3i64..=3) {
+        fn binary_numbers_near_a_short_decimal_are_read_as_that_decimal(cents in -99_999_999i64..99_999_999, steps in -3i64..=3) {
             let exact = cents as f64 / 100.0;
             let near = f64::from_bits((exact.to_bits() as i64 + steps) as u64);
             let read = Decimal::parse_noisy(format!("{near:?}").as_bytes()).map(|(decimal, _)| decimal.0);

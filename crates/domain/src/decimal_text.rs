@@ -1,23 +1,23 @@
-//! A decimal number as it is written: sign, significant digits, magnitude. Exact for any length and any exponent.
+//! A decimal number as written: sign, significant digits, magnitude. Exact for any length and any exponent.
 //!
-//! Role: prices, volumes and epoch times are cut from the same spelling (`-12.345`, `.5`, `+7.`, `1.795646e9`) without
-//! passing through binary floating point. Failure: `None` for what is not such a spelling.
+//! Role: prices, volumes and epoch times are parsed from the same spelling (`-12.345`, `.5`, `+7.`, `1.795646e9`) without
+//! binary floating point. Failure: `None` for any other text.
 
 /// `±0.d1d2d3… × 10^magnitude`, where `d1` and the last digit are not zero.
 #[derive(Debug, Clone, Copy)]
 pub struct DecimalText<'a> {
-    /// A minus sign is there (also in `-0`).
+    /// Whether there is a minus sign (also in `-0`).
     pub negative: bool,
     /// Number of significant digits; 0 for zero.
     pub digits: usize,
-    /// The absolute value is below `10^magnitude`, and not below a tenth of it.
+    /// The absolute value is below `10^magnitude`, and at least a tenth of it.
     pub magnitude: i64,
-    /// From the first significant digit to the last, the point among them.
+    /// From the first significant digit to the last, including the point between them.
     significant: &'a [u8],
 }
 
 impl<'a> DecimalText<'a> {
-    /// Reads the spelling. No spaces, no separators.
+    /// Parses the spelling. No spaces, no separators.
     pub fn read(text: &'a [u8]) -> Option<DecimalText<'a>> {
         let (negative, unsigned) = match text {
             [b'-', rest @ ..] => (true, rest),
@@ -45,7 +45,7 @@ impl<'a> DecimalText<'a> {
         };
         let last = mantissa.iter().rposition(is_significant)?;
         let point = point.unwrap_or(mantissa.len());
-        // Digits before the point count up, zeros right behind it count down.
+        // Digits before the point count up, zeros right after it count down.
         let magnitude = if first < point {
             (point - first) as i64
         } else {
@@ -60,7 +60,7 @@ impl<'a> DecimalText<'a> {
         })
     }
 
-    /// `count` digits after the first `skip`, as an integer; zeros where there are none. `count` is at most 18.
+    /// `count` digits after the first `skip`, as an integer; missing digits count as zeros. `count` is at most 18.
     pub fn cut(&self, skip: usize, count: usize) -> i64 {
         let digits = self.significant.iter().filter(|byte| **byte != b'.').skip(skip);
         let digits = digits.map(|byte| i64::from(byte - b'0')).chain(std::iter::repeat(0));
@@ -68,7 +68,7 @@ impl<'a> DecimalText<'a> {
     }
 }
 
-// Any exponent: those beyond what matters are cut to a value that is still beyond.
+// Accepts any exponent: larger ones are capped at a value that is still out of range.
 fn exponent(text: &[u8]) -> Option<i64> {
     const BEYOND: i64 = 1 << 40;
     let (negative, digits) = match text {

@@ -1,4 +1,4 @@
-//! The two questions that every error at a boundary answers: what to do with it, and what to call it.
+//! The two properties of every error at a boundary: its class and its code.
 
 /// What the pipeline does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub enum ErrorClass {
     Fatal,
 }
 
-/// An error that knows its class and a code from a closed set (safe as a metric label and a header).
+/// An error with a class and a code from a closed set (safe as a metric label and a header).
 pub trait Classified {
     /// What to do about it.
     fn class(&self) -> ErrorClass;

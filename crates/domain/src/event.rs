@@ -5,6 +5,6 @@
 pub struct EventKey {
     /// Tenant, source, the producer's event id, and the attempt of a replay.
     pub id: u64,
-    /// What the message says: instrument, time and numbers as parsed; of a document, its bytes.
+    /// The content of the message: instrument, time and numbers as parsed; of a document, its bytes.
     pub facts: u64,
 }

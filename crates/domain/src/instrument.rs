@@ -1,4 +1,4 @@
-//! Instrument ids: `MARKET.<node>.<PRODUCT>`, with a reversible encoding of the node's own text.
+//! Instrument ids: `MARKET.<node>.<PRODUCT>`, with a reversible encoding of the node's text.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use std::fmt::Write;
 pub const KEY_SEPARATOR: char = '|';
 
 /// Writes `MARKET.<node>.<PRODUCT>` into `out` (cleared first). Bytes of the node outside `A–Z a–z 0–9 . _ -`
-/// are percent-encoded, so the node's text can be had back.
+/// are percent-encoded, so the node's text can be decoded.
 pub fn write_instrument_id(market: &str, node: &str, product: &str, out: &mut String) {
     out.clear();
     out.push_str(market);
@@ -25,14 +25,14 @@ pub fn write_instrument_id(market: &str, node: &str, product: &str, out: &mut St
 /// Why an identifier that a producer sent is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifierError {
-    /// Nothing but white space.
+    /// Empty, or only white space.
     #[error("is empty")]
     Empty,
     /// More than 256 bytes.
     #[error("is longer than 256 bytes")]
     TooLong,
-    /// Holds `|` or a control character, which keys and logs cannot carry.
-    #[error("holds '|' or a control character")]
+    /// Contains `|` or a control character, which keys and logs cannot carry.
+    #[error("contains '|' or a control character")]
     ForbiddenCharacter,
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nodes_own_text_is_kept_and_the_rest_is_percent_encoded() {
+    fn plain_text_of_a_node_is_kept_and_other_bytes_are_percent_encoded() {
         let mut id = String::from("old");
         write_instrument_id("MISO", "INDIANA.HUB", "RT5", &mut id);
         assert_eq!(id, "MISO.INDIANA.HUB.RT5");

@@ -1,9 +1,9 @@
 //! Value types and pure rules of the pipeline: what a tick, a bar and a position *are*.
 //!
-//! Role: the one vocabulary that every other crate speaks. Absent on purpose: async, I/O, clocks, serialization.
-//! Invariants that live here: INV-1 (everything is a function of its arguments), the order of origins on which
-//! INV-3 rests, exact decimal arithmetic.
-//! Failure: arithmetic and parsing return errors; nothing panics, nothing saturates silently.
+//! Role: the common vocabulary of all other crates. Absent on purpose: async, I/O, clocks, serialization.
+//! Invariants: INV-1 (everything is a function of its arguments), the order of origins on which INV-3 depends, exact
+//! decimal arithmetic.
+//! Failure: arithmetic and parsing return errors. Nothing panics, and nothing saturates silently.
 
 pub mod asked;
 pub mod bar;

@@ -1,10 +1,10 @@
-//! The place of a tick in the raw log: given once by normalization, never changed after.
+//! The location of a tick in the raw log: assigned once by normalization, never changed.
 
 use std::fmt;
 
 /// Position inside one raw partition: message offset, then index of the tick inside the message.
 ///
-/// Ordered by offset, then index: the order on which the sequencer (INV-3) rests.
+/// Ordered by offset, then index: the order on which the sequencer (INV-3) depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RawPosition {
     /// Offset of the raw message.
@@ -13,7 +13,7 @@ pub struct RawPosition {
     pub index: i32,
 }
 
-/// `(feed, partition, offset, index)`: where a tick came from.
+/// `(feed, partition, offset, index)`: the source of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin<'a> {
     /// Name of the raw topic.

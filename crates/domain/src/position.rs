@@ -1,6 +1,6 @@
-//! A position in a source partition with the sequencer state that belongs to exactly it (INV-3).
+//! A position in a source partition with the sequencer state of exactly that position (INV-3).
 //!
-//! Role: what every sink stores beside its results, so that the next owner continues where they end.
+//! Role: every sink stores it together with its results, so that the next owner continues where they end.
 
 use crate::RawPosition;
 
@@ -39,7 +39,7 @@ impl Position {
     }
 }
 
-/// Whether this is an id of a topic: brokers without ids, and clients that ask older ones, answer with zeros.
+/// Whether this is an id of a topic: brokers and clients without topic ids return zeros.
 pub fn is_known_topic_id(id: &str) -> bool {
     !id.chars().all(|letter| letter == 'A')
 }
@@ -71,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_merge_holds_the_larger_of_each_lane_and_its_order_does_not_matter(one in positions(), other in positions()) {
+        fn a_merge_takes_the_larger_of_each_lane_in_any_order(one in positions(), other in positions()) {
             let merged = one.clone().merge(other.clone());
             prop_assert_eq!(&merged, &other.clone().merge(one.clone()));
             prop_assert_eq!(&merged, &merged.clone().merge(one.clone()));

@@ -1,31 +1,30 @@
-//! What a product says about its prices: whether each price counts, how long its delivery interval is, and when it is
-//! published.
+//! Rules of products: whether each price counts, how long the delivery interval is, and when prices are published.
 //!
-//! Invariant: a function of two fields of the tick (product and kind), so that every reader of a row decides alike (INV-1).
+//! Invariant: a function of two fields of the tick (product and kind), so that all readers of a row decide alike (INV-1).
 
 use crate::{Interval, Kind, Micros};
 
-/// How far ahead of its append time an event may be, of any product. Day-ahead prices are stamped up to 36 hours ahead; nine
-/// days leave room for holidays.
+/// How far ahead of its append time an event may be, for any product. Day-ahead prices are up to 36 hours ahead; nine days
+/// leave room for holidays.
 pub const LONGEST_AHEAD: Micros = 9 * 86_400_000_000;
 
-/// A product, as far as bars care.
+/// A product, as far as it matters for bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Product {
     /// Trades and quotes: each one counts. Every product that is not of kind `interval`.
     Trade,
-    /// Day-ahead prices of hours.
+    /// Hourly day-ahead prices.
     DayAhead,
     /// Real-time prices of five minutes.
     RealTimeFive,
     /// Real-time prices of a quarter of an hour.
     RealTimeFifteen,
-    /// Real-time prices of hours.
+    /// Hourly real-time prices.
     RealTimeHour,
     /// Prices that a real-time dispatch announces for its five minutes.
     ExAnte,
-    /// An interval price of a product that this table does not know: taken for a real-time one of one minute, so that no
-    /// bar leaves it out.
+    /// An interval price of a product that is not in this table. It is treated as a real-time price of one minute, so that no
+    /// bar omits it.
     OtherInterval,
 }
 
@@ -34,7 +33,7 @@ pub enum Product {
 pub enum Published {
     /// At their time, or before it.
     AtOnce,
-    /// Minutes after the end of their interval: the documents of an ISO's real time.
+    /// Minutes after the end of their interval: real-time documents of an ISO.
     AfterInterval,
 }
 
@@ -60,7 +59,7 @@ impl Product {
         }
     }
 
-    /// The name in ticks (for those outside of the table, one that no producer can mistake).
+    /// The name in ticks (for `OtherInterval` a name that cannot be confused with a producer's).
     pub fn name(self) -> &'static str {
         match self {
             Product::Trade => "trade",
@@ -88,7 +87,7 @@ impl Product {
         Some(product)
     }
 
-    /// Length of a delivery interval; none where each price counts. A price makes no bar shorter than this.
+    /// Length of a delivery interval; none if each price counts. A price contributes to no bar shorter than this.
     pub fn nominal(self) -> Option<Interval> {
         match self {
             Product::Trade => None,

@@ -1,6 +1,6 @@
-//! What is remarkable about a tick. A flag never removes a tick: negative and zero prices are real in power markets.
+//! Quality flags of a tick. A flag never removes a tick: negative and zero prices are real in power markets.
 
-/// One remark. The discriminant is the position in the Avro enum and in the bit set: append only.
+/// One flag. The discriminant is the position in the Avro enum and in the bit set: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -15,12 +15,12 @@ pub enum QualityFlag {
     MissingVolume,
     Duplicate,
     ComponentMismatch,
-    /// An instrument that is new, where its tenant has shown very many new ones within the hour.
+    /// A new instrument of a tenant that has had very many new instruments within the hour.
     UnknownNode,
     OffGrid,
     /// Binary-float noise beyond 8 decimals was rounded.
     Rounded,
-    /// The event id came before, with other facts.
+    /// The event id was used before, with other facts.
     EventIdReused,
     /// The bid is above the ask.
     CrossedMarket,
@@ -72,7 +72,7 @@ impl QualityFlag {
     }
 }
 
-/// A set of flags. Empty stands for nothing checked yet; a checked tick without remarks carries `valid` alone.
+/// A set of flags. Empty means not checked yet; a checked tick without findings has `valid` alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct QualityFlags(u32);
 
@@ -113,7 +113,7 @@ impl QualityFlags {
         self.0
     }
 
-    /// The set with these bits; `None` where a bit has no flag.
+    /// The set with these bits; `None` if a bit has no flag.
     pub fn from_bits(bits: u32) -> Option<QualityFlags> {
         (bits < 1 << QualityFlag::ALL.len()).then_some(QualityFlags(bits))
     }

@@ -1,7 +1,7 @@
-//! How long to wait before something that failed is tried again: one policy for the whole project.
+//! How long to wait before a retry: one policy for the whole project.
 //!
-//! Invariants: waits grow to a limit and carry jitter, so that what failed together does not come back together. The
-//! pure state machines give a seed, and wait the same in every run.
+//! Invariants: waits grow to a limit and carry jitter, so that clients that failed together do not retry together. The pure
+//! state machines pass a seed, so their waits are the same in every run.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// For what is rebuilt or connected again as a whole.
+    /// For workers and clients that are rebuilt or reconnected as a whole.
     pub const STANDARD: RetryPolicy = RetryPolicy {
         first: Duration::from_millis(200),
         last: Duration::from_secs(5),
     };
-    /// For writes to a store that readers see: they continue soon after the store is back.
+    /// For writes to a store with readers: they continue soon after the store is available again.
     pub const SOON: RetryPolicy = RetryPolicy {
         first: Duration::from_millis(250),
         last: Duration::from_millis(500),
     };
 
-    /// Waits with another jitter in every process.
+    /// Waits with different jitter in every process.
     pub fn waits(self) -> Waits {
         Waits::of(self.builder())
     }
@@ -45,7 +45,7 @@ impl RetryPolicy {
     }
 }
 
-/// The waits of one thing that is tried again and again.
+/// The waits of one repeated operation.
 #[derive(Debug)]
 pub struct Waits {
     builder: ExponentialBuilder,
@@ -62,11 +62,11 @@ impl Waits {
 
     /// How long to wait after one more failure.
     pub fn after_failure(&mut self) -> Duration {
-        // Without a limit on their number there is always one.
+        // The number of waits is unlimited, so there is always a next one.
         self.waits.next().unwrap_or_default()
     }
 
-    /// It succeeded: the next failure is the first one.
+    /// The operation succeeded: the next failure counts as the first.
     pub fn succeeded(&mut self) {
         self.waits = self.builder.build();
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_their_limit_differ_by_seed_and_begin_again_after_a_success() {
+    fn waits_grow_to_a_limit_differ_by_seed_and_restart_after_a_success() {
         let mut waits = RetryPolicy::STANDARD.seeded_waits(1);
         let ms = |waits: &mut Waits| waits.after_failure().as_millis();
         for base in [200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000] {

@@ -1,4 +1,4 @@
-//! Which partition a key belongs to (INV-4): Kafka's default partitioner, so that keyed tools of any language agree.
+//! The partition of a key (INV-4): Kafka's default partitioner, so that keyed tools of any language agree.
 
 /// Partition of `tenant_id|instrument_id` among `partitions`, as the Java client's default partitioner computes it:
 /// `(murmur2(key) & 0x7fffffff) % partitions` (org.apache.kafka.common.utils.Utils).

@@ -1,7 +1,7 @@
-//! Row numbers of a document in as few ranges as there are: what a dead letter and a replay name.
+//! Row numbers of a document in as few ranges as possible, as dead letters and replays name them.
 //!
-//! Written as `0-6499999` or `1,5,7-9`. A list that has to be short may end in `...`: the rest was left out.
-//! Failure: [`RowRangesError`] where a string is no such list, or one that was cut and must be whole.
+//! Written as `0-6499999` or `1,5,7-9`. A shortened list ends in `...`: the other rows are missing.
+//! Failure: [`RowRangesError`] if a string is not such a list, or is a cut list where a whole one is required.
 
 use std::fmt::Write;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use std::str::FromStr;
 /// A set of row numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowRanges {
-    /// First and last row of each range, rising, never touching.
+    /// First and last row of each range, ascending, never adjacent.
     ranges: Vec<(i32, i32)>,
 }
 
 /// A string that is not a list of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RowRangesError {
-    /// Something else than rows and ranges.
+    /// Contains text other than rows and ranges.
     #[error("expected row numbers and ranges separated by commas, such as 1,5,7-9")]
     NotAList,
     /// The list ends in `...`.
@@ -27,10 +27,10 @@ pub enum RowRangesError {
 impl RowRanges {
     /// No row.
     pub const NONE: &RowRanges = &RowRanges { ranges: Vec::new() };
-    /// What a list ends in that was cut.
+    /// The end of a list that was cut.
     pub const CUT: &str = "...";
 
-    /// Adds a row; cheap where rows come in rising order.
+    /// Adds a row; cheap if rows come in ascending order.
     pub fn push(&mut self, row: i32) {
         match self.ranges.last_mut() {
             Some((_, last)) if last.checked_add(1) == Some(row) => *last = row,
@@ -72,12 +72,12 @@ impl RowRanges {
             .is_some_and(|(_, last)| row <= *last)
     }
 
-    /// Whether the ranges of the other set are the first ones of this set, as a cut list holds them.
+    /// Whether the ranges of the other set are the first ones of this set, as in a cut list.
     pub fn starts_with(&self, other: &RowRanges) -> bool {
         self.ranges.starts_with(&other.ranges)
     }
 
-    /// The list, in at most `limit` bytes: ranges that do not fit are left out, and `...` says so.
+    /// The list, in at most `limit` bytes: ranges that do not fit are replaced by `...`.
     pub fn text(&self, limit: usize) -> String {
         let mut text = String::new();
         for (index, (first, last)) in self.ranges.iter().enumerate() {
@@ -100,7 +100,7 @@ impl RowRanges {
         text
     }
 
-    /// Reads a list; true where it was cut.
+    /// Parses a list; also returns whether it was cut.
     ///
     /// # Errors
     /// [`RowRangesError::NotAList`].
@@ -147,7 +147,7 @@ impl FromIterator<i32> for RowRanges {
     }
 }
 
-// Rows are not negative, so a minus sign is always the range's.
+// Rows are not negative, so a minus sign always belongs to a range.
 fn range(text: &str) -> Option<(i32, i32)> {
     let row = |text: &str| {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn text_that_is_not_a_list_is_refused() {
         for text in [
             "x",
             "1,",
@@ -212,7 +212,7 @@ mod tests {
         }
 
         #[test]
-        fn a_list_that_is_too_long_keeps_whole_ranges_and_says_that_it_was_cut(
+        fn a_list_that_is_too_long_keeps_whole_ranges_and_is_marked_as_cut(
             rows in prop::collection::vec(0i32..10_000, 1..60),
             limit in 4usize..200,
         ) {

@@ -1,8 +1,8 @@
-//! A tick before and after enrichment, borrowed from the bytes it was read from (no allocation on the hot path).
+//! A tick before and after enrichment, borrowed from the bytes of its message (no allocation on the hot path).
 
 use crate::{Decimal, Micros, Origin, QualityFlags};
 
-/// What a tick says.
+/// The kind of a tick's price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A trade or quote: each one counts.
@@ -63,16 +63,16 @@ pub struct Tick<'a> {
     pub source_system: &'a str,
     pub sequence: Option<i64>,
     pub quality_flags: QualityFlags,
-    /// Wall clock of the service that normalized it (a remark, never a decision: INV-1).
+    /// Wall clock of the service that normalized it (for information only, never used in a decision: INV-1).
     pub normalized_at: Micros,
 }
 
 /// The order of prices everywhere (bars, latest prices, tables): event time, then the producer's sequence, then origin.
-/// A tick without a sequence sorts before every one that has it. The origin is unique, so no two ticks are equal.
+/// A tick without a sequence sorts before every tick with one. The origin is unique, so no two ticks are equal.
 pub type PriceRank<'a> = (Micros, Option<i64>, Origin<'a>);
 
 impl<'a> Tick<'a> {
-    /// Its place in the order of prices.
+    /// Its rank in the order of prices.
     pub fn rank(&self) -> PriceRank<'a> {
         (self.event_time, self.sequence, self.origin)
     }
@@ -85,7 +85,7 @@ pub enum Classification {
     Database,
     /// Derived from the names by rules.
     RuleBased,
-    /// Nothing known.
+    /// No reference data found.
     Fallback,
 }
 
@@ -107,7 +107,7 @@ pub struct Enrichment<'a> {
     pub commodity: &'a str,
     pub region: &'a str,
     pub product_tier: &'a str,
-    /// Unit of the instrument row, where one is known.
+    /// Unit of the instrument row, if there is one.
     pub unit: Option<&'a str>,
     pub contract_size: Option<Decimal>,
     pub tick_size: Option<Decimal>,
@@ -130,14 +130,14 @@ pub struct EnrichedTick<'a> {
 }
 
 impl<'a> EnrichedTick<'a> {
-    /// What its price is per: as the instrument's reference data says, else as the producer or the market does.
+    /// The unit of its price: from the instrument's reference data, else from the producer or the market.
     pub fn unit(&self) -> &'a str {
         self.enrichment.unit.unwrap_or(self.tick.unit)
     }
 }
 
-/// A tick whose bars of some windows are made from the table: too late for the stream, or the price of an interval that had
-/// one. Or, with `is_close`, the closing of one such window, told by the tick that came last in it.
+/// A tick whose bars of some windows are computed from the table: it is too late for the stream, or it is the price of an
+/// interval that already had one. With `is_close`, it is the closing of one such window instead, with the window's last tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct LateTick<'a> {
@@ -147,14 +147,14 @@ pub struct LateTick<'a> {
     pub event_time: Micros,
     pub price: Decimal,
     pub volume: Option<Decimal>,
-    /// Bit `i` set: the bar of the window of `Interval::ALL[i]` is wanted from the table.
+    /// Bit `i` set: the bar of the window of `Interval::ALL[i]` must be computed from the table.
     pub missed_intervals: u8,
-    /// Those of `missed_intervals` whose window the clock had closed: their restated bars are closed ones. Records of
-    /// version 1 of the schema have none.
+    /// Those of `missed_intervals` whose window the clock had closed: their restated bars are closed. Records of version 1 of
+    /// the schema have none.
     pub closed_intervals: u8,
-    /// No further tick: `enriched_offset` is that of the tick that came last in the window.
+    /// Not a new tick: `enriched_offset` is that of the last tick in the window.
     pub is_close: bool,
-    /// The log clock of the enriched partition when the record was made.
+    /// The log clock of the enriched partition when the record was created.
     pub watermark: Micros,
     /// Offset of the tick in the enriched topic.
     pub enriched_offset: i64,

@@ -56,7 +56,7 @@ impl Interval {
         minutes * 60_000_000
     }
 
-    /// The window that holds `time` (also before 1970).
+    /// The window that contains `time` (also before 1970).
     pub fn window_of(self, time: Micros) -> Window {
         Window {
             interval: self,

@@ -447,7 +447,7 @@ fn what_is_wrong_has_its_own_code() {
         (
             with(envelope(), "/payload/instrument_id", json!("a|b")),
             RejectCode::InvalidIdentifier,
-            "/payload/instrument_id holds '|' or a control character: \"a|b\"",
+            "/payload/instrument_id contains '|' or a control character: \"a|b\"",
         ),
         (
             with(envelope(), "/envelope/tenant_id", json!(" ")),

@@ -1,6 +1,6 @@
-//! Why a server's certificate is not accepted, found out by a handshake of our own.
+//! Finds out with a separate handshake why a server's certificate is not accepted.
 //!
-//! Some client libraries say no more than "verify failed"; an operator has to know whether it has expired, comes from
+//! Some client libraries report only "verify failed". An operator must know whether the certificate has expired, comes from
 //! another authority, or is for another host.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -12,8 +12,8 @@ use rustls::{CertificateError, ClientConnection, Error};
 
 use crate::Trust;
 
-/// What is wrong with the certificate of the server at `host:port`; `None` where it is accepted, or where the server does
-/// not speak TLS.
+/// What is wrong with the certificate of the server at `host:port`; `None` if it is accepted, or if the server does not use
+/// TLS.
 pub fn examine_certificate(address: &str, trust: &Trust, within: Duration) -> Option<String> {
     match handshake(address, trust, within)? {
         Err(Error::InvalidCertificate(error)) => Some(meaning(&error, host(address)?)),
@@ -30,7 +30,7 @@ pub fn speaks_tls(address: &str, within: Duration) -> bool {
     )
 }
 
-/// How a handshake ends; `None` where the server goes away or says nothing.
+/// The result of a handshake; `None` if the server closes the connection or does not answer.
 fn handshake(address: &str, trust: &Trust, within: Duration) -> Option<Result<(), Error>> {
     let host = host(address)?;
     let name = ServerName::try_from(host.to_owned()).ok()?;

@@ -1,9 +1,9 @@
-//! Secrets and trust: what every client of a secured server needs, whatever the server is.
+//! Secrets and trust, for clients of all kinds of secured servers.
 //!
-//! Role: [`Secret`] is a value that is never printed and may live in a file; [`Trust`] says which authorities a TLS client
-//! accepts. Kafka, the stores, the schema registry and HTTP clients all use these two.
-//! Failure: a secret file that cannot be read at start is an error with the path; later the last value stays in use and the
-//! log says so. A certificate file that cannot be read is an error with the path.
+//! Role: [`Secret`] is a value that is never printed and may be stored in a file. [`Trust`] lists the authorities that a TLS
+//! client accepts. Kafka, the stores, the schema registry and HTTP clients all use these two.
+//! Failure: a secret file that cannot be read at start is an error with the path. Later the last value stays in use and a
+//! warning is logged. A certificate file that cannot be read is an error with the path.
 
 mod examine;
 mod secret;

@@ -14,7 +14,7 @@ pub struct SecretError {
     problem: String,
 }
 
-/// A string that is never printed: `Debug` and `Display` show `***`, or for a URL everything but its password.
+/// A string that is never printed: `Debug` and `Display` show `***`, or a URL without its password.
 ///
 /// A secret in a file is read again at each [`Secret::expose`], so that a rotated password is used by the next
 /// connection.
@@ -33,7 +33,7 @@ struct File {
     variable: String,
     path: PathBuf,
     last: Mutex<String>,
-    /// The log says once that the file cannot be read, until it can be read again.
+    /// Set while the file cannot be read, so that this is logged only once.
     is_unreadable: AtomicBool,
 }
 
@@ -62,8 +62,8 @@ impl Secret {
         })
     }
 
-    /// The string itself, for the client that needs it. Reads the file again where there is one: ask once per connection,
-    /// not per message. While the file cannot be read, the last value that was read is answered and a warning is logged.
+    /// The string, for the client that needs it. A secret file is read again: call this once per connection, not per message.
+    /// While the file cannot be read, the last value is returned and a warning is logged.
     pub fn expose(&self) -> String {
         match &self.source {
             Source::Value(value) => value.as_ref().to_owned(),
@@ -71,7 +71,7 @@ impl Secret {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the secret is empty.
     pub fn is_empty(&self) -> bool {
         match &self.source {
             Source::Value(value) => value.is_empty(),
@@ -79,7 +79,7 @@ impl Secret {
         }
     }
 
-    /// Whether it lives in a file, so that it may change while the process runs.
+    /// Whether it is stored in a file, so that it may change while the process runs.
     pub fn is_in_file(&self) -> bool {
         matches!(self.source, Source::File(_))
     }
@@ -149,7 +149,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The string without what must not be seen: of a URL the password goes, of anything else everything.
+/// The string without its secret parts: a URL loses its password, any other text is replaced.
 pub fn mask(text: &str) -> String {
     if text.is_empty() {
         return String::new();
@@ -157,11 +157,11 @@ pub fn mask(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return "***".to_owned();
     };
-    // The password may itself hold '@': the last one before the path ends the user information.
+    // The password may contain '@': the last one before the path ends the user information.
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
-    // A password with '/', '?' or '#' that is not encoded: where it ends cannot be known.
+    // A password with an unencoded '/', '?' or '#': its end is unknown.
     if path.contains('@') || !authority.contains('@') && query.contains('@') {
         return format!("{scheme}://***");
     }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_keep_everything_but_the_password() {
+    fn urls_lose_only_the_password() {
         for (secret, shown) in [
             ("", ""),
             ("s3cret", "***"),

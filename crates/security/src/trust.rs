@@ -1,4 +1,4 @@
-//! Which authorities a TLS client accepts: those of the system, and a private one from `DATA_PROC_TLS_CA`.
+//! The authorities that a TLS client accepts: those of the system, and a private one from `DATA_PROC_TLS_CA`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 #[error("{0}")]
 pub struct TrustError(String);
 
-/// The authorities that are accepted. Certificates and host names are always verified: there is no switch against it.
+/// The accepted authorities. Certificates and host names are always verified; no setting disables this.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
     authority: Option<PathBuf>,
@@ -23,7 +23,7 @@ impl Trust {
     /// The authorities of the system, and those in this PEM file.
     ///
     /// # Errors
-    /// The file cannot be read or holds no certificate.
+    /// The file cannot be read or contains no certificate.
     pub fn with_authority(path: impl Into<PathBuf>) -> Result<Trust, TrustError> {
         let path = path.into();
         certificates(&path)?;
@@ -35,14 +35,14 @@ impl Trust {
         self.authority.as_deref()
     }
 
-    /// Settings of a TLS client without a certificate of its own. Reads the files anew, so a client that is made later
-    /// uses a renewed authority.
+    /// Settings of a TLS client without a client certificate. Reads the files again, so a client that is created later uses a
+    /// renewed authority.
     ///
     /// # Errors
-    /// The file of the private authority cannot be read or holds no certificate.
+    /// The file of the private authority cannot be read or contains no certificate.
     pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
         let mut roots = RootCertStore::empty();
-        // An image without a certificate store has no system authorities: then only the private one counts.
+        // An image without a certificate store has no system authorities: then only the private one is accepted.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = &self.authority {
             for certificate in certificates(path)? {
@@ -58,12 +58,12 @@ impl Trust {
         Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 
-    /// The same authorities as one PEM document, for a client that takes no settings of rustls.
+    /// The same authorities as one PEM document, for a client that does not accept rustls settings.
     ///
     /// # Errors
     /// As [`Trust::client_config`].
     pub fn to_pem(&self) -> Result<String, TrustError> {
-        // What a TLS library cannot read it would refuse as a whole.
+        // A TLS library would reject the whole document for one certificate that it cannot parse.
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs().certs;
         let mut all: Vec<CertificateDer<'static>> = system
@@ -81,14 +81,14 @@ impl Trust {
     }
 }
 
-/// Makes aws-lc-rs the cryptography of every TLS client of the process that is not told otherwise. A process calls it
-/// once, before it makes a client; later calls change nothing.
+/// Makes aws-lc-rs the default cryptography of TLS clients in this process. A process calls it once, before it creates a
+/// client; later calls change nothing.
 pub fn install_provider() {
-    // Refused where one is installed already: that is this one.
+    // It fails if a provider is already installed: that is this one.
     _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// An HTTP client that accepts these authorities and gives a request this long; `None` = without limit.
+/// An HTTP client that accepts these authorities and limits a request to this time; `None` = without limit.
 ///
 /// # Errors
 /// As [`Trust::client_config`].
@@ -109,12 +109,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError>
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
     match certificates.is_empty() {
-        true => Err(wrong("holds no certificate in PEM form".to_owned())),
+        true => Err(wrong("contains no certificate in PEM form".to_owned())),
         false => Ok(certificates),
     }
 }
 
-/// An error with what is behind it: "error sending request" alone says nothing of a certificate.
+/// An error with its causes: "error sending request" alone does not mention a certificate.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();

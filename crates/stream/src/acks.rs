@@ -1,7 +1,7 @@
-//! Which outputs the broker has acknowledged, whatever the order of its reports.
+//! Which outputs the broker has acknowledged; its reports may come in any order.
 //!
-//! Role: every output gets the next [`Ticket`]; [`AckWindow::acked_through`] is the largest ticket below which nothing is
-//! open. On it rest the frontier (INV-2), checkpoints and dead letters.
+//! Role: every output gets the next [`Ticket`]; [`AckWindow::acked_through`] is the largest ticket up to which every output is
+//! acknowledged. The frontier (INV-2), checkpoints and dead letters depend on it.
 //! Failure: a report for a ticket that is not open is ignored (a rebuilt producer starts a new window).
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ impl AckWindow {
         self.last()
     }
 
-    /// Takes back the newest ticket: its output was refused by the producer's queue and never sent.
+    /// Takes back the newest ticket: the producer's queue refused its output, which was never sent.
     pub fn withdraw_last(&mut self) {
         self.open.pop_back();
     }
@@ -49,7 +49,7 @@ impl AckWindow {
         }
     }
 
-    /// Every output up to and with this one is acknowledged.
+    /// Every output up to and including this one is acknowledged.
     pub fn acked_through(&self) -> Ticket {
         Ticket(self.acked_through)
     }

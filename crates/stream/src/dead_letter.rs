@@ -1,33 +1,33 @@
-//! What a dead letter is: the refused record and what is said of it, within the size that can be sent.
+//! A dead letter: the refused record and the description of its failure, within the size that can be sent.
 //!
-//! Invariants: INV-9: a letter never has more bytes than its limit, whatever the record holds. What is left out is the
-//! end of the value, then headers, then the end of the key; a header says so, and the origin tells where the whole is.
+//! Invariants: INV-9: a letter never exceeds its limit, for a record of any size. The end of the value is cut first,
+//! then headers, then the end of the key. A header states the cut, and the origin locates the whole record.
 
 use domain::RowRanges;
 
 use crate::Message;
 use crate::record_size;
 
-/// Why a message could not be used. The original key, bytes and headers go along.
+/// Why a message could not be used. The letter also carries the original key, value and headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
-    /// Service that gave up on it.
+    /// Service that refused it.
     pub service: &'a str,
     /// Stage inside the service.
     pub stage: &'a str,
     /// Code from the closed set of the stage.
     pub code: &'a str,
-    /// For people: what is wrong and where.
+    /// What is wrong and where, for operators.
     pub message: &'a str,
-    /// Rows of a document that were refused while others were taken; empty means the whole message.
+    /// Refused rows of a document whose other rows were used; empty means the whole message.
     pub rejected_rows: &'a RowRanges,
     /// How often it has been tried (1 = first time).
     pub attempts: u32,
-    /// Carried from the message, where it could be read.
+    /// Copied from the message, if it could be read.
     pub correlation_id: &'a str,
 }
 
-/// Header names, ours and Kafka Connect's, which existing tools look for.
+/// Header names: those of this project and of Kafka Connect, which existing tools look for.
 pub mod header {
     #![allow(missing_docs)]
     pub const TOPIC: &str = "__connect.errors.topic";
@@ -42,11 +42,11 @@ pub mod header {
     pub const ATTEMPTS: &str = "dp.attempts";
     pub const FAILED_AT: &str = "dp.failed_at";
     pub const REJECTED_ROWS: &str = "dp.rejected_rows";
-    /// Number of refused rows; only where the list of them had to be cut.
+    /// Number of refused rows; only if their list had to be cut.
     pub const REJECTED_ROWS_COUNT: &str = "dp.rejected_rows_count";
-    /// `true` where the letter holds less than the record.
+    /// `true` if the letter contains less than the record.
     pub const TRUNCATED: &str = "dp.truncated";
-    /// Bytes of the record's value; like the next two only where the letter is truncated.
+    /// Bytes of the record's value. This and the next two are present only if the letter is truncated.
     pub const ORIGINAL_SIZE: &str = "dp.original_size";
     pub const ORIGINAL_KEY_SIZE: &str = "dp.original_key_size";
     pub const ORIGINAL_HEADERS: &str = "dp.original_headers";
@@ -66,19 +66,19 @@ pub mod header {
     ];
 }
 
-/// Bytes of the value that a truncated letter holds, and at most as many of the headers and of the key.
+/// Bytes of the value that a truncated letter contains, and the limit of its headers and of its key if they must be cut too.
 pub const TRUNCATED_TO: usize = 1 << 20;
-/// For the statements about what was left out.
+/// Space for the headers that describe the cut.
 const STATEMENTS: usize = 512;
 
 /// A dead letter as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed<'a> {
-    /// Key, null where the record's was.
+    /// Key, null if the record's key was null.
     pub key: Option<&'a [u8]>,
-    /// Value, null where the record's was.
+    /// Value, null if the record's value was null.
     pub payload: Option<&'a [u8]>,
-    /// The record's own headers, then ours.
+    /// The record's headers, then those of this project.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -98,7 +98,7 @@ pub fn seal<'a>(message: &Message<'a>, letter: &DeadLetter<'_>, failed_at: i64, 
     bounded(record, statements(message, letter, failed_at, limit), limit)
 }
 
-/// What we say: never more than half of the limit.
+/// The headers of this project: never more than half of the limit.
 fn statements(
     message: &Message<'_>,
     letter: &DeadLetter<'_>,
@@ -133,11 +133,11 @@ fn stated((name, value): (&str, String)) -> (String, Option<Vec<u8>>) {
     (name.to_owned(), Some(value.into_bytes()))
 }
 
-/// Adds what we say to the record, and leaves out what does not fit.
+/// Adds the headers of this project to the record, and cuts what does not fit.
 fn bounded<'a>(record: Sealed<'a>, ours: Vec<(String, Option<Vec<u8>>)>, limit: usize) -> Sealed<'a> {
     let Sealed { key, payload, headers } = record;
-    let spoken = record_size::headers(&ours) + STATEMENTS;
-    let size = |key, payload, headers| record_size::record(key, payload, spoken + headers);
+    let overhead = record_size::headers(&ours) + STATEMENTS;
+    let size = |key, payload, headers| record_size::record(key, payload, overhead + headers);
     let all_headers = record_size::headers(&headers);
     if size(key, payload, all_headers) <= limit {
         let headers = headers.into_iter().chain(ours).collect();
@@ -188,7 +188,7 @@ mod tests {
     use rdkafka::message::{Header, OwnedHeaders};
 
     #[test]
-    fn every_header_says_what_its_name_promises() {
+    fn every_header_has_its_value() {
         let message = Message {
             topic: "ingestion.market.raw.v1",
             partition: 3,
@@ -249,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_letter_keeps_within_its_limit_and_says_what_it_leaves_out(
+        fn a_letter_stays_within_its_limit_and_states_what_was_cut(
             (limit, key, payload) in (16_384usize..200_000, 0usize..300_000, 0usize..300_000),
             sizes in proptest::collection::vec(0usize..2_000, 0..300),
             (rows, reason) in (0usize..40_000, 0usize..300_000),

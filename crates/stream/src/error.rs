@@ -1,4 +1,4 @@
-//! What can go wrong between the log and a handler, with the class that decides what happens next.
+//! Errors between the log and a handler, with the class that decides what happens next.
 
 use domain::{Classified, ErrorClass};
 
@@ -12,7 +12,7 @@ pub struct StreamError {
 }
 
 impl StreamError {
-    /// Wait, rebuild, read positions again.
+    /// The worker waits, rebuilds, and reads positions again.
     pub fn transient(code: &'static str, message: impl Into<String>) -> StreamError {
         StreamError {
             class: ErrorClass::Transient,
@@ -21,7 +21,7 @@ impl StreamError {
         }
     }
 
-    /// Stop the process; the message names the remedy.
+    /// The process ends; the message names the remedy.
     pub fn fatal(code: &'static str, message: impl Into<String>) -> StreamError {
         StreamError {
             class: ErrorClass::Fatal,

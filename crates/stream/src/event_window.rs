@@ -3,16 +3,16 @@
 //! A message repeats an event iff an earlier message of the partition carried the same event (the same id and the same
 //! facts) within the last `micros` of append time and the last `max_ids` offsets. Repetitions count as earlier messages;
 //! dead-lettered messages are never shown to the window. The same id with other facts is another event: [`Seen::IdReused`].
-//! So every answer is a function of the log (INV-1), and a window that has read back far enough answers like one that
-//! never stopped.
+//! So every result is a function of the log (INV-1). A window that was rebuilt from far enough back returns the same results
+//! as one that never stopped.
 //!
-//! Shape: a ring of one slot per offset, chained by hash bucket from newest to oldest. A chain needs no deletion: it ends
-//! at the first slot that is too old. Ring and buckets start small and double whenever more offsets are within the window,
-//! up to the largest number of ids. Id and facts are known by 64 bits of hash each: a message is taken for a repetition by
-//! mistake with a probability below 10^-32 for each event in the window, and for a reused id below 10^-13 in all.
-//! Memory: 20 bytes a slot and 4 to 8 a slot for buckets, for the most offsets that ever were within the window at a
-//! time: 24 MB at 1,000,000. Where more messages than that come within `micros`, the oldest offsets leave before their
-//! time; [`EventWindow::take_forgotten_early`] counts them.
+//! Data structure: a ring with one slot per offset, chained by hash bucket from newest to oldest. Chains need no deletion: a
+//! chain ends at the first slot that is too old. Ring and buckets start small and double when more offsets are within the
+//! window, up to the largest number of ids. Id and facts are stored as 64 bits of hash each. A message is mistaken for a
+//! repetition with a probability below 10^-32 for each event in the window, and for a reused id below 10^-13 in all.
+//! Memory: 20 bytes a slot, and 4 to 8 a slot for buckets, for the largest number of offsets that were ever within the window
+//! at once: 24 MB at 1,000,000. If more messages than that arrive within `micros`, the oldest offsets leave early;
+//! [`EventWindow::take_forgotten_early`] counts them.
 
 use std::collections::VecDeque;
 
@@ -27,19 +27,19 @@ pub struct WindowLimits {
     pub max_ids: u32,
 }
 
-/// What the window says about a message.
+/// The result of the window for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// No earlier message in the window has its id.
     New,
     /// An earlier message in the window carried the same event.
     Repeated,
-    /// Earlier messages in the window have its id, and none of them its facts.
+    /// Earlier messages in the window have its id, but none has its facts.
     IdReused,
 }
 
 impl Seen {
-    /// The remark on the ticks of the message.
+    /// The quality flags for the ticks of the message.
     pub fn remarks(self) -> QualityFlags {
         match self {
             Seen::IdReused => QualityFlags::of(QualityFlag::EventIdReused),
@@ -48,14 +48,13 @@ impl Seen {
     }
 }
 
-/// Slots to begin with; as many buckets.
+/// Initial number of slots and of buckets.
 const FEWEST_SLOTS: u32 = 1 << 16;
 
-/// Offsets are kept modulo this (not 2^32), so that 0 can stand for "none".
+/// Offsets are stored modulo this (not 2^32), so that 0 can mean "none".
 const OFFSET_MODULUS: i64 = u32::MAX as i64;
 
-/// The window of one raw partition. Offsets must be shown in increasing order; any other increasing number does where
-/// messages have no offsets.
+/// The window of one raw partition. Offsets must increase. If messages have no offsets, any other increasing number works.
 #[derive(Debug)]
 pub struct EventWindow {
     limits: WindowLimits,
@@ -92,12 +91,12 @@ impl EventWindow {
         }
     }
 
-    /// Remembers the event of this message; answers what earlier messages in the window say about it.
+    /// Remembers the event of this message; returns what earlier messages in the window say about it.
     pub fn observe(&mut self, offset: i64, appended_at: Micros, key: EventKey) -> Seen {
         if self.first_offset.is_none() {
             (self.first_offset, self.last_offset) = (Some(offset), offset);
         }
-        // A broker clock that steps back must not make an expired id live again.
+        // If the broker's clock steps back, an expired id must not become valid again.
         self.newest_time = self.newest_time.max(appended_at);
         self.remember_time(offset);
         let oldest = self.oldest_live(offset);
@@ -121,13 +120,13 @@ impl EventWindow {
         seen
     }
 
-    /// How many offsets have left the window before their time since this was asked last: more messages than `max_ids`
-    /// came within `micros`, and whether they are repeated is not known any more.
+    /// How many offsets have left the window early since the last call: more messages than `max_ids` arrived within `micros`,
+    /// so repetitions of these offsets are no longer detected.
     pub fn take_forgotten_early(&mut self) -> u64 {
         std::mem::take(&mut self.forgotten_early)
     }
 
-    /// The append time that the window reaches back now.
+    /// How far the window reaches back now, in append time.
     pub fn covered(&self) -> Micros {
         let by_count = self.last_offset - i64::from(self.limits.max_ids) + 1;
         let after = self.times.partition_point(|(first, _)| *first <= by_count);
@@ -192,7 +191,7 @@ impl EventWindow {
         }
     }
 
-    /// Twice the slots and buckets, with everything that is not older than `oldest`, as seen from `offset`.
+    /// Doubles slots and buckets; keeps the events that are not older than `oldest`, as seen from `offset`.
     fn grow(&mut self, offset: i64, oldest: i64) {
         let slots = (self.keys.len() * 2).min(self.limits.max_ids as usize);
         let mut grown = EventWindow {
@@ -205,7 +204,7 @@ impl EventWindow {
         let mut chain = Vec::new();
         for bucket in 0..self.buckets.len() {
             chain.extend(self.chain(bucket, offset, oldest));
-            // A bucket of the larger window gets its events from this one only, so their order stays.
+            // Each bucket of the larger window receives events from this bucket only, so their order is preserved.
             for (at, key) in chain.drain(..).rev() {
                 grown.link(key, at);
             }
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_large_as_what_is_within_the_window_and_not_as_the_traffic() {
+    fn its_size_follows_the_events_within_the_window_not_the_traffic() {
         let limits = WindowLimits {
             micros: 100,
             max_ids: 1_000,
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_that_were_seen_before_are_repeated_however_often_the_id_was_reused_between() {
+    fn known_facts_are_repeated_even_if_the_id_was_reused_in_between() {
         let limits = WindowLimits {
             micros: 100,
             max_ids: 1_000,
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_shortens_the_window_and_is_counted() {
+    fn a_flood_shortens_the_window_and_early_departures_are_counted() {
         let limits = WindowLimits {
             micros: 1_000,
             max_ids: 10,
@@ -321,12 +320,8 @@ mod tests {
             window.observe(offset, offset, key(offset as u64, 0));
         }
         assert_eq!((window.take_forgotten_early(), window.covered()), (15, 9));
-        assert_eq!(
-            window.observe(25, 25, key(10, 0)),
-            Seen::New,
-            "forgotten before its time"
-        );
-        // After a quiet time they leave in time, and nothing is counted.
+        assert_eq!(window.observe(25, 25, key(10, 0)), Seen::New, "forgotten early");
+        // After a quiet period offsets leave by age, and are not counted.
         window.take_forgotten_early();
         for offset in 26..40 {
             window.observe(offset, 5_000, key(offset as u64, 0));
@@ -344,9 +339,9 @@ mod tests {
             }
         }
 
-        /// Whatever is within `micros` and beyond `max_ids` was counted, once.
+        /// Every offset within `micros` that `max_ids` pushes out is counted once.
         #[test]
-        fn what_leaves_before_its_time_is_counted(waits in proptest::collection::vec(0i64..40, 1..300), max_ids in 1u32..40) {
+        fn offsets_that_leave_early_are_counted(waits in proptest::collection::vec(0i64..40, 1..300), max_ids in 1u32..40) {
             let limits = WindowLimits { micros: 100, max_ids };
             let mut window = EventWindow::of_slots(limits, 4);
             let (mut time, mut times, mut forgotten) = (1_000, Vec::new(), 0);
@@ -360,9 +355,9 @@ mod tests {
             prop_assert_eq!(window.take_forgotten_early(), forgotten);
         }
 
-        /// A window rebuilt by reading back answers like one that never stopped.
+        /// A rebuilt window returns the same results as one that never stopped.
         #[test]
-        fn reading_back_restores_it(log in logs(), cut in 0usize..300, max_ids in 1u32..40, slots in 1u32..40) {
+        fn a_window_is_restored_by_reading_back(log in logs(), cut in 0usize..300, max_ids in 1u32..40, slots in 1u32..40) {
             let limits = WindowLimits { micros: 100, max_ids };
             let cut = cut.min(log.len() - 1);
             let (cut_offset, cut_time, ..) = log[cut];

@@ -1,8 +1,8 @@
 //! INV-2: an input offset is committed only when every output of every earlier input is acknowledged.
 //!
 //! Role: per input partition, remembers which ticket must be acknowledged before which offset may be committed.
-//! Invariant: a value once returned by [`Frontier::advance`] was a finished frontier, so commits of it may arrive in any
-//! order, from anyone; values never decrease.
+//! Invariant: every value that [`Frontier::advance`] returned was a finished frontier, so any owner may commit these values
+//! in any order. Values never decrease.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub struct Frontier {
 impl Frontier {
     /// The input before `next_offset` has been handled; its outputs have tickets up to `last_ticket`.
     ///
-    /// An input without outputs waits for those of the inputs before it, which is what INV-2 asks.
+    /// An input without outputs waits for the outputs of earlier inputs, as INV-2 requires.
     pub fn handled(&mut self, next_offset: i64, last_ticket: Ticket) {
         match self.waiting.back_mut() {
             Some((offset, ticket)) if *ticket == last_ticket => *offset = next_offset,
@@ -26,7 +26,7 @@ impl Frontier {
         }
     }
 
-    /// The offset that may be committed now, where it moved.
+    /// The offset that may be committed now, if it has moved.
     pub fn advance(&mut self, acked_through: Ticket) -> Option<i64> {
         let mut finished = None;
         while let Some((offset, ticket)) = self.waiting.front() {

@@ -1,10 +1,10 @@
 //! A stateless stage between two topics: at-least-once, in order, committed at the frontier.
 //!
-//! Role: normalization and enrichment are [`Stage`]s; everything that has to be right about positions is here, once.
+//! Role: normalization and enrichment are [`Stage`]s; the handling of positions is shared here.
 //! Invariants: INV-2 (frontier), INV-7 (outputs enter in input order). Positions are the group's committed offsets: a
-//! reset or lost offset only repeats work, whose outputs are refused downstream (INV-3).
-//! Failure: poison goes to the dead letter topic and holds the frontier until it is acknowledged there; errors of the
-//! producer rebuild the worker. A committed offset outside of the log is fatal and names the remedy.
+//! reset or lost offset only repeats work, and the sequencers downstream reject the repeated outputs (INV-3).
+//! Failure: poison goes to the dead letter topic, and the frontier waits for its acknowledgement. Errors of the producer
+//! rebuild the worker. A committed offset outside of the log is fatal, and the error names the remedy.
 
 use std::time::{Duration, Instant};
 
@@ -22,22 +22,22 @@ use crate::stall::{Cause, Stall};
 use crate::worker::{Handler, Io};
 use crate::{Message, Outcome, Partition, StartAt, StreamError};
 
-/// The decisions of a stateless stage: a function of the message and of what it remembers.
+/// The decisions of a stateless stage: a function of the message and of the stage's memory.
 pub trait Stage {
     /// Name for metrics and dead letters.
     fn name(&self) -> &'static str;
 
-    /// Decides about one message and writes its outputs into `out`, in order. Some of them may be sent before it returns, so
+    /// Processes one message and writes its outputs into `out`, in order. Some of them may be sent before it returns, so
     /// an error means that the message is processed again from its beginning.
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError>;
 
-    /// Shows a message that was finished by an earlier owner, so that memory (an event-id window) can be rebuilt.
+    /// Shows a message that an earlier owner finished, so that memory (an event-id window) can be rebuilt.
     fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
         let _ = message;
         Ok(())
     }
 
-    /// How far back [`Stage::observe`] needs to see; `None` where the stage remembers nothing.
+    /// How far back [`Stage::observe`] needs to see; `None` if the stage has no memory.
     fn memory(&self) -> Option<Memory> {
         None
     }
@@ -47,7 +47,7 @@ pub trait Stage {
         Ok(())
     }
 
-    /// The partition went away: forget what was remembered for it.
+    /// The partition was revoked: drop the memory of it.
     fn forget(&mut self, partition: &Partition) {
         let _ = partition;
     }
@@ -62,7 +62,7 @@ pub struct Memory {
     pub offsets: i64,
 }
 
-/// What became of a message besides its outputs.
+/// The result for a message, besides its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Finished.
@@ -78,24 +78,24 @@ pub enum Verdict {
 pub struct Rejected {
     /// Code of a closed set.
     pub code: &'static str,
-    /// For people: what and where.
+    /// What is wrong and where, for operators.
     pub message: String,
     /// The refused rows of a document whose other rows were emitted; empty means the whole message.
     pub rows: RowRanges,
-    /// Of the message, where it could be read.
+    /// Of the message, if it could be read.
     pub correlation_id: String,
     /// How often it has been tried.
     pub attempts: u32,
 }
 
 impl Rejected {
-    /// Code of a message with an output that no topic takes.
+    /// Code of a message with an output that is larger than any topic accepts.
     pub const OVERSIZE: &str = "oversize";
 
     fn too_large(size: usize) -> Rejected {
         Rejected {
             code: Rejected::OVERSIZE,
-            message: format!("an output of it has {size} bytes where a topic takes {MAX_SENT_BYTES}"),
+            message: format!("one of its outputs has {size} bytes; a topic accepts at most {MAX_SENT_BYTES}"),
             rows: RowRanges::default(),
             correlation_id: String::new(),
             attempts: 1,
@@ -108,7 +108,7 @@ struct Lane {
     frontier: Frontier,
     /// Messages before this offset were finished by an earlier owner: observed, not processed.
     process_from: i64,
-    /// The offset after the last message seen; before the first one, where reading began.
+    /// The offset after the last message seen; before the first message, the offset where reading began.
     next: Option<i64>,
 }
 
@@ -201,7 +201,7 @@ impl<S: Stage> Handler for Hop<S> {
         let lane = self.lanes.iter().find(|lane| lane.partition == *partition)?;
         let next = lane.next.filter(|next| *next < lane.process_from)?;
         Some(format!(
-            "earlier messages are read again, {} are left",
+            "reading earlier messages again, {} left",
             lane.process_from - next
         ))
     }
@@ -211,7 +211,7 @@ impl<S: Stage> Handler for Hop<S> {
             return Ok(false);
         };
         match &stall.cause {
-            // The marks of transactions count as handled, so that the committed offset comes to the end of the log.
+            // Transaction markers count as handled, so that the committed offset reaches the end of the log.
             Cause::NothingReadable if lane.next.is_none_or(|next| next == stall.position) => {
                 lane.next = Some(stall.end);
                 if stall.end > lane.process_from {
@@ -219,10 +219,10 @@ impl<S: Stage> Handler for Hop<S> {
                 }
                 Ok(false)
             }
-            // It was passed by a decision when the offset behind it was committed; only the memory looks back over it.
+            // The batch was skipped before a later offset was committed; only the memory reads it again.
             Cause::Unreadable { next, .. } if stall.position < lane.process_from => {
                 let next = (*next).min(lane.process_from);
-                tracing::warn!(partition = %stall.partition, position = stall.position, next, "reading back passes a batch that cannot be read");
+                tracing::warn!(partition = %stall.partition, position = stall.position, next, "skipped an unreadable batch while reading back");
                 io.stop(&stall.partition)?;
                 lane.next = Some(next);
                 io.start(&stall.partition, StartAt::Offset(next))?;
@@ -254,7 +254,7 @@ impl<S: Stage> Handler for Hop<S> {
     }
 }
 
-/// Lets the stage decide about one message, and sends what it says.
+/// Lets the stage process one message, and sends its outputs or its dead letter.
 fn process<S: Stage>(
     stage: &mut S,
     memory: &mut Held,

@@ -1,8 +1,7 @@
-//! A simulator of stateless stages around the very pieces that run ([`AckWindow`], [`Frontier`], [`EventWindow`],
-//! [`Sequencer`]): owners that crash, zombies that continue, delivery errors, delayed and reordered commits, group resets.
-//! Tenants share event ids, and producers use one id for several facts. Downstream, a sequencer must accept exactly the
-//! first occurrence of every event, with the flag of a reused id where it belongs. Each rule can be taken out, and then some
-//! seed must go wrong.
+//! A simulator of stateless stages. It runs the production pieces ([`AckWindow`], [`Frontier`], [`EventWindow`], [`Sequencer`])
+//! with crashing owners, zombies, delivery errors, delayed and reordered commits, and group resets. Tenants share event ids,
+//! and producers reuse one id for several facts. Downstream, a sequencer must accept exactly the first occurrence of every
+//! event, with the flag of a reused id where it belongs. Each rule can be switched off, and then some seed must fail.
 
 use domain::{EventKey, Micros, RawPosition};
 
@@ -26,13 +25,13 @@ enum Without {
     ReadBack,
     /// A repeated event is not remembered as an earlier message.
     DuplicatesIncluded,
-    /// An event is known by its id alone, without its tenant.
+    /// An event is identified by its id alone, without its tenant.
     TenantOfAnEvent,
-    /// An event is known by its id, whatever it says.
+    /// An event is identified by its id, whatever its facts.
     FactsOfAnEvent,
 }
 
-/// An output: its place, and whether it carries the flag of a reused id.
+/// An output: its position, and whether it carries the flag of a reused id.
 type Output = (RawPosition, bool);
 
 #[derive(Clone, Copy)]
@@ -55,7 +54,7 @@ struct Owner {
     window: EventWindow,
     acks: AckWindow,
     frontier: Frontier,
-    /// Sent, not yet landed: (ticket, output).
+    /// Sent, but not landed yet: (ticket, output).
     in_flight: Vec<(Ticket, Output)>,
     alive: bool,
 }
@@ -67,7 +66,7 @@ struct World {
     owners: Vec<Owner>,
     downstream: Vec<Output>,
     committed: usize,
-    /// Commits on their way: they may arrive late and in any order.
+    /// Commits in flight: they may arrive late and in any order.
     commits: Vec<usize>,
 }
 
@@ -115,7 +114,7 @@ impl World {
         });
     }
 
-    /// The rule of `hop::memory_start`: by append time of the last finished message, and by count.
+    /// The rule of `read_back::memory_start`: by append time of the last finished message, and by count.
     fn memory_start(&self, from: usize) -> usize {
         let Some(last) = from.checked_sub(1) else {
             return 0;
@@ -169,7 +168,7 @@ impl World {
         }
         match (fails || ack_lost, self.without) {
             (false, _) => owner.acks.acknowledge(ticket),
-            // The gap stays, and what follows lands.
+            // The gap remains, and later outputs land.
             (true, Without::Gapless) if fails => {
                 let rest = owner.in_flight.len().min(2);
                 self.downstream
@@ -206,7 +205,7 @@ impl World {
             0..=39 => self.read(index),
             40..=79 => self.land(index),
             80..=92 => self.commit(index),
-            // A crash: what was sent may still land, in order.
+            // A crash: outputs in flight may still land, in order.
             93 => {
                 self.owners[index].alive = false;
                 let rest = self.random.below(self.owners[index].in_flight.len() as u64 + 1) as usize;
@@ -248,7 +247,7 @@ impl World {
         }
     }
 
-    /// The definition, written without any of the pieces.
+    /// The expected result, computed without the production pieces.
     fn expected(&self) -> Vec<Output> {
         let seen_before = |at: usize| {
             let raw = self.raw[at];
@@ -290,7 +289,7 @@ impl Raw {
     }
 }
 
-/// The rule with the mistake: a repeated event does not prolong the memory of its id.
+/// The faulty rule: a repeated event does not prolong the memory of its id.
 fn only_first_occurrences_count(raw: &[Raw], at: usize) -> Seen {
     let mut first: Vec<usize> = Vec::new();
     for now in 0..=at {
@@ -326,7 +325,7 @@ fn run(without: Without, seed: u64) -> Result<(), String> {
 }
 
 #[test]
-fn every_event_passes_once_and_in_order_whatever_happens() {
+fn every_event_passes_once_and_in_order_under_all_failures() {
     for seed in 0..5000 {
         assert_eq!(run(Without::Nothing, seed), Ok(()), "seed {seed}");
     }

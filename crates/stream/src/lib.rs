@@ -1,11 +1,11 @@
-//! How records move: positions, order, acknowledgement, and who may write.
+//! Reads and writes of records: positions, order, acknowledgements, and write ownership.
 //!
 //! Role: everything between a Kafka log and a decision. The pure pieces ([`sequencer`], [`acks`], [`frontier`],
-//! [`event_window`], [`table_writer::lane`]) know no client library; [`kafka`] is the only place of the whole project
-//! that names rdkafka; [`worker`] drives a [`worker::Handler`] on one OS thread; [`hop`] and [`table_writer`] are the
-//! two handlers that several services share.
-//! Failure: a transient error rebuilds the consumer, the producer and the handler, and positions are read again
-//! (INV-7); a fatal one ends the process with its message.
+//! [`event_window`], [`table_writer::lane`]) use no client library. [`kafka`] is the only module of the project that uses
+//! rdkafka. [`worker`] runs a [`worker::Handler`] on one OS thread. [`hop`] and [`table_writer`] are the two handlers that
+//! several services share.
+//! Failure: a transient error rebuilds the consumer, the producer and the handler, and positions are read again (INV-7).
+//! A fatal error ends the process with its message.
 
 pub mod acks;
 pub mod dead_letter;

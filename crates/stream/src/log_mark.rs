@@ -1,10 +1,9 @@
-//! What a reader remembers of a log, to recognise it again: the topic's id, and one record that it has read.
+//! What identifies a log that was read before: the topic's id, and one record that was read.
 //!
-//! Role: pure. A mark travels in the metadata of a committed offset. It is a fact about the log, independent of its writer and time:
-//! a stale one is as good as a new one, and one that is missing only means that nothing is checked. So this is not a position
-//!.
-//! Invariant: a record keeps its timestamp for as long as it exists. A record that took its offset after the log was cut
-//! was appended later, so it has another one.
+//! Role: pure. A mark travels in the metadata of a committed offset. It is a fact about the log, independent of its writer
+//! and of time: an old mark is as good as a new one, and without a mark there is no check. So a mark is not a position.
+//! Invariant: a record keeps its timestamp for as long as it exists. A record that got its offset after the log was cut was
+//! appended later, so its timestamp differs.
 
 use domain::{Micros, is_known_topic_id};
 
@@ -14,7 +13,7 @@ const PREFIX: &str = "dp1";
 /// One record of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogMark {
-    /// Id of the topic; empty where the broker has none.
+    /// Id of the topic; empty if the broker has no topic ids.
     pub topic_id: String,
     /// Offset and timestamp of a record that was read.
     pub record: Option<(i64, Micros)>,
@@ -34,7 +33,7 @@ impl LogMark {
         }
     }
 
-    /// Reads metadata; `None` where it is not a mark (a tool has committed).
+    /// Parses metadata; `None` if it is not a mark (committed by some other tool).
     pub fn from_metadata(metadata: &str) -> Option<LogMark> {
         let mut words = metadata.split(' ');
         if words.next() != Some(PREFIX) {
@@ -67,7 +66,7 @@ mod tests {
         }
 
         #[test]
-        fn other_metadata_is_no_mark_and_does_no_harm(metadata in "(dp1 )?.{0,40}") {
+        fn other_metadata_is_not_a_mark(metadata in "(dp1 )?.{0,40}") {
             if let Some(mark) = LogMark::from_metadata(&metadata) {
                 prop_assert!(metadata.starts_with("dp1 "), "{:?}", mark);
             }
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_zeros_is_no_id() {
+    fn an_id_of_zeros_counts_as_missing() {
         let mark = LogMark {
             topic_id: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
             record: None,

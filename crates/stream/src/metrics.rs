@@ -1,8 +1,8 @@
-//! The metrics that workers emit: names, and handles that are made once and added to once per batch.
+//! The metrics that workers emit: names, and handles that are created once and updated once per batch.
 //!
 //! Role: the five signals of every stage (messages by outcome, duration, batch size, event-time lag, in flight) come from
-//! the worker's loop through [`StageSignals`], so a stage cannot forget one. Help, unit and buckets are declared with all
-//! others in the `service` crate, and the recorder adds label `service` to every series: nobody else may.
+//! the worker's loop through [`StageSignals`], so a stage cannot omit one. Help, unit and buckets are declared with all
+//! others in the `service` crate. Only the recorder adds label `service`.
 #![allow(clippy::disallowed_macros)]
 
 use std::time::Duration;
@@ -21,31 +21,31 @@ pub const PROCESSING_DURATION: &str = "processing_duration_seconds";
 pub const BATCH_MESSAGES: &str = "batch_messages";
 /// Histogram `{topic}`: seconds between a batch's newest message and its end.
 pub const EVENT_TIME_LAG: &str = "event_time_lag_seconds";
-/// Gauge `{topic}`: handled, but not yet behind the committed position.
+/// Gauge `{topic}`: messages handled, but not yet covered by the committed position.
 pub const IN_FLIGHT: &str = "messages_in_flight";
 /// Counter `{error_type,component}`.
 pub const ERRORS: &str = "errors_total";
 /// Gauge `{group,topic,partition}`.
 pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
-/// Gauge `{group,topic,partition}`: 1 while a partition cannot be read on.
+/// Gauge `{group,topic,partition}`: 1 while a partition is blocked.
 pub const PARTITION_BLOCKED: &str = "kafka_partition_blocked";
 /// Counter `{stage,error_code}`.
 pub const DLQ_MESSAGES: &str = "dlq_messages_total";
 /// Histogram `{stage}`: seconds from raw append to the stage.
 pub const END_TO_END_LATENCY: &str = "end_to_end_latency_seconds";
-/// Counter `{topic}`: repetitions that a sequencer refused.
+/// Counter `{topic}`: repetitions that a sequencer rejected.
 pub const REPETITIONS_REFUSED: &str = "repetitions_refused_total";
 /// Counter `{table}`: rows written to ClickHouse.
 pub const ROWS_WRITTEN: &str = "clickhouse_rows_written_total";
-/// Counter `{table}`: inserts refused by the fence.
+/// Counter `{table}`: inserts rejected by the fence.
 pub const WRITES_FENCED: &str = "clickhouse_writes_fenced_total";
 
-/// Counts an error; both labels are of closed sets.
+/// Counts an error; the values of both labels are closed sets.
 pub fn error(error_type: &'static str, component: &'static str) {
     counter!(ERRORS, "error_type" => error_type, "component" => component).increment(1);
 }
 
-/// Whether a partition cannot be read on.
+/// Sets whether a partition is blocked.
 pub(crate) fn partition_blocked(group: &str, partition: &Partition, is_blocked: bool) {
     let (topic, number) = (partition.topic.to_string(), partition.number.to_string());
     gauge!(PARTITION_BLOCKED, "group" => group.to_owned(), "topic" => topic, "partition" => number)
@@ -61,7 +61,7 @@ pub(crate) fn dead_letter(stage: &str, code: &str) {
 /// The five signals of one worker, for each of its topics.
 pub(crate) struct StageSignals {
     topics: Vec<TopicSignals>,
-    /// The topic of the last message: the next one is mostly of the same.
+    /// The topic of the last message: the next message usually has the same topic.
     current: usize,
 }
 
@@ -74,7 +74,7 @@ struct TopicSignals {
     size: Histogram,
     lag: Histogram,
     in_flight: Level,
-    /// Partitions with the first offset handled and the one after the last: a handful.
+    /// Partitions with the first offset handled and the offset after the last. The list is short.
     positions: Vec<(Partition, i64, i64)>,
 }
 
@@ -99,8 +99,8 @@ impl StageSignals {
         }
     }
 
-    /// A batch has ended; answers what it held. `confirmed` tells the position of a partition that is
-    /// committed or about to be.
+    /// A batch has ended; returns its outcome counts. `confirmed` returns the position of a partition that is committed or about
+    /// to be.
     pub(crate) fn batch(
         &mut self,
         took: Duration,
@@ -129,7 +129,7 @@ impl StageSignals {
         all
     }
 
-    /// These partitions are no longer ours.
+    /// These partitions were revoked.
     pub(crate) fn forget(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             for signals in self.topics.iter_mut().filter(|known| known.topic == *partition.topic) {
@@ -169,7 +169,7 @@ impl TopicSignals {
     }
 }
 
-/// The share of one worker in a gauge that several add up to; it goes with its worker.
+/// The share of one worker in a gauge to which several workers add; dropping it removes the share.
 struct Level {
     gauge: Gauge,
     value: f64,
@@ -195,7 +195,7 @@ impl Drop for Level {
     }
 }
 
-/// What a ClickHouse writer counts besides: for one table.
+/// The additional metrics of a ClickHouse writer, for one table.
 pub(crate) struct TableMeters {
     pub(crate) rows_written: Counter,
     pub(crate) fenced: Counter,

@@ -1,6 +1,6 @@
-//! The seeded choices of the models: the same seed makes the same world on every machine.
+//! The seeded choices of the models: the same seed creates the same world on every machine.
 
-/// A linear congruential generator; its upper bits are good enough to pick what goes wrong next.
+/// A linear congruential generator. Its upper bits are random enough to choose the next failure.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -13,7 +13,7 @@ impl Random {
         (self.0 >> 33) % n
     }
 
-    /// True in this many of a hundred cases.
+    /// True in this percentage of calls.
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

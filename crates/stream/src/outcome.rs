@@ -1,6 +1,6 @@
-//! What became of a message: the closed set that every stage answers with, and that label `status` takes its values from.
+//! The result of a message: the closed set that every stage returns, and the values of label `status`.
 
-/// What became of one message.
+/// The result of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All of it was used.
@@ -13,7 +13,7 @@ pub enum Outcome {
     Duplicate,
     /// Finished by an earlier owner, and read again to rebuild memory or to find a position.
     Observed,
-    /// Fetched before its partition was given up. Its new owner reads and counts it.
+    /// Fetched before its partition was revoked. The new owner reads and counts it.
     NotOurs,
 }
 
@@ -45,7 +45,7 @@ impl Outcome {
 pub struct OutcomeCounts([u64; Outcome::COUNTED.len()]);
 
 impl OutcomeCounts {
-    /// Counts one message; [`Outcome::NotOurs`] counts nowhere.
+    /// Counts one message; [`Outcome::NotOurs`] is not counted.
     pub fn add(&mut self, outcome: Outcome) {
         if let Some(count) = self.0.get_mut(outcome as usize) {
             *count += 1;
@@ -69,7 +69,7 @@ impl OutcomeCounts {
         Outcome::COUNTED.into_iter().zip(self.0)
     }
 
-    /// Messages that were decided here: all but those that were only observed.
+    /// Messages that were decided here: all except those that were only observed.
     pub fn decided(&self) -> u64 {
         self.total() - self.of(Outcome::Observed)
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_outcome_is_counted_under_its_own_name_and_a_foreign_message_nowhere() {
+    fn every_outcome_is_counted_under_its_name_and_a_foreign_message_not_at_all() {
         let mut counts = OutcomeCounts::default();
         for (times, outcome) in Outcome::COUNTED.into_iter().enumerate() {
             (0..=times).for_each(|_| counts.add(outcome));

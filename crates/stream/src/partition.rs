@@ -1,4 +1,4 @@
-//! The names of things in a log: a partition, a place to start, a message.
+//! Basic types of a log: partition, start position, message.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl std::fmt::Display for Partition {
 pub enum StartAt {
     /// The oldest message still in the log. Only right while no position exists.
     Beginning,
-    /// This offset. Out of the log's range is fatal: data would be skipped or repeated silently.
+    /// This offset. An offset outside of the log is fatal: data would be skipped or repeated silently.
     Offset(i64),
 }
 
@@ -40,7 +40,7 @@ pub struct Message<'a> {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
-    /// The broker's append time where the topic has `LogAppendTime`, else the producer's time.
+    /// The broker's append time if the topic has `LogAppendTime`, else the producer's time.
     pub timestamp: Micros,
     /// Whether the time is the broker's.
     pub has_append_time: bool,
@@ -60,12 +60,12 @@ impl<'a> Message<'a> {
             .and_then(|(_, value)| value)
     }
 
-    /// The headers in order. What is not UTF-8 in a name is replaced.
+    /// The headers in order. Invalid UTF-8 in a name is replaced.
     pub fn headers(&self) -> impl Iterator<Item = (Cow<'a, str>, Option<&'a [u8]>)> + use<'a> {
         self.headers.into_iter().flat_map(headers::iter)
     }
 
-    /// The partition that it came from (allocates: not for the hot path).
+    /// The partition of the message (allocates: not for the hot path).
     pub fn source(&self) -> Partition {
         Partition {
             topic: Arc::from(self.topic),
@@ -74,7 +74,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A message that is kept beyond the client's buffer, without its headers.
+/// A message that outlives the client's buffer, without its headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct KeptMessage {
@@ -99,13 +99,13 @@ impl KeptMessage {
         }
     }
 
-    /// Bytes that it takes.
+    /// Its size in bytes.
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
         length(&self.key) + length(&self.payload)
     }
 
-    /// The message again.
+    /// As a borrowed message.
     pub fn message(&self) -> Message<'_> {
         Message {
             topic: &self.source.topic,

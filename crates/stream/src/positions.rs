@@ -1,13 +1,13 @@
-//! Where a stored position and the log no longer fit together: what was lost, and the command that accepts it.
+//! Errors for stored positions that do not fit the log: what was lost, and the command that accepts it.
 //!
-//! Rule: what only *removes* records (retention, deleted records) can be accepted where it happened, since origins and
-//! offsets still mean what they meant. What gives old offsets to *other* records (a topic made anew, a log that was cut)
+//! Rule: if records were only *removed* (retention, deleted records), the loss can be accepted, since the remaining origins
+//! and offsets keep their meaning. If old offsets now belong to *other* records (a recreated topic, a log that was cut), it
 //! cannot: every sequencer and table would take the new records for old ones, so only a new generation is sound.
-//! Failure: each refusal is fatal, and names topic, partition, the offsets lost and the command, ready to be copied.
+//! Failure: each error is fatal, and names topic, partition, the lost offsets and the command, ready to be copied.
 
 use crate::{Partition, StreamError};
 
-/// Who reads, as the operator's commands name it.
+/// The reader, as the operator's commands name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reader {
     /// Service name.
@@ -24,14 +24,14 @@ impl Reader {
         format!("{prefix}dp position accept {service} --topic {topic} --partition {number}")
     }
 
-    /// Passes everything before `to`.
+    /// Skips everything before `to`.
     pub fn skip_command(&self, partition: &Partition, to: i64) -> String {
         let Reader { service, .. } = self;
         let (prefix, topic, number) = (self.prefix(), &partition.topic, partition.number);
         format!("{prefix}dp position skip {service} --topic {topic} --partition {number} --to {to}")
     }
 
-    /// Makes the topics of the next generation and starts the services on it.
+    /// Creates the topics of the next generation and restarts the services on it.
     pub fn generation_command(&self) -> String {
         let next = next_generation(&self.generation);
         format!("DATA_PROC_GENERATION={next} dp topics create && DATA_PROC_GENERATION={next} dp restart")
@@ -46,7 +46,7 @@ impl Reader {
     }
 }
 
-/// `g2` after the first, `g3` after `g2`; a name without a number gets one.
+/// `g2` after the first, `g3` after `g2`; a name without a number gets `2` appended.
 pub fn next_generation(generation: &str) -> String {
     let digits = generation.chars().rev().take_while(char::is_ascii_digit).count();
     let (name, number) = generation.split_at(generation.len() - digits);
@@ -57,7 +57,7 @@ pub fn next_generation(generation: &str) -> String {
     }
 }
 
-/// How a log serves a stored position.
+/// How a stored position fits its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
     /// The log continues there.
@@ -69,7 +69,7 @@ pub enum Fit {
         /// The oldest offset.
         to: i64,
     },
-    /// These offsets were read, and the log no longer reaches them: `[from, to)`.
+    /// These offsets were read, and the log no longer contains them: `[from, to)`.
     Cut {
         /// The log's end.
         from: i64,
@@ -95,7 +95,7 @@ pub fn fit(position: i64, (oldest, next): (i64, i64)) -> Fit {
     }
 }
 
-/// Refuses a stored position that the log does not hold any more, or not yet.
+/// Rejects a stored position that the log no longer contains, or does not contain yet.
 ///
 /// # Errors
 /// `position_out_of_range`, with the command.
@@ -122,21 +122,21 @@ pub fn check_range(
     }
 }
 
-/// The log ends before what was read from it.
+/// The log ends before the records that were read from it.
 pub fn cut(reader: &Reader, partition: &Partition, from: i64, to: i64) -> StreamError {
     StreamError::fatal(
         "position_out_of_range",
         format!(
-            "{partition}: the offsets from {from} to {} were read and are no longer there, the log ends at {from}: Kafka \
-             lost records. New records will get these offsets and would be taken for the old ones, so the tables cannot go \
-             on. {}",
+            "{partition}: the offsets from {from} to {} were read and no longer exist, the log ends at {from}: Kafka \
+             lost records. New records will get these offsets and would be taken for the old ones, so the tables cannot \
+             continue. {}",
             to - 1,
             in_a_new_generation(reader)
         ),
     )
 }
 
-/// The log was cut and holds other records at offsets that were read.
+/// The log was cut and contains other records at offsets that were read.
 pub fn refilled(reader: &Reader, partition: &Partition, from: i64, to: i64) -> StreamError {
     StreamError::fatal(
         "log_refilled",
@@ -149,22 +149,22 @@ pub fn refilled(reader: &Reader, partition: &Partition, from: i64, to: i64) -> S
     )
 }
 
-/// Code of a topic that was deleted and made again.
+/// Code of a topic that was deleted and recreated.
 pub const TOPIC_ID_CHANGED: &str = "topic_id_changed";
 
-/// A topic of this name was deleted and made again.
+/// A topic of this name was deleted and recreated.
 pub fn topic_changed(reader: &Reader, topic: &str, known: &str, found: &str) -> StreamError {
     StreamError::fatal(
         TOPIC_ID_CHANGED,
         format!(
-            "topic {topic} has the id {found}, but was read with the id {known}: it was deleted and made again, in every \
-             partition the offsets from 0 on mean other records. Restore the old topic, or accept the new one: {}",
+            "topic {topic} has the id {found}, but was read with the id {known}: it was deleted and recreated, so the \
+             offsets from 0 on mean other records in every partition. Restore the old topic, or accept the new one: {}",
             in_a_new_generation(reader)
         ),
     )
 }
 
-/// What an operator does where nothing else is sound.
+/// The remedy if only a new generation is sound.
 pub fn in_a_new_generation(reader: &Reader) -> String {
     format!(
         "Build a new generation from the raw log: stop the services, set DATA_PROC_GENERATION={} for all of them, then run \
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_log_is_answered_with_the_next_generation() {
+    fn the_error_of_a_cut_log_names_the_next_generation() {
         let text = check_range(&reader(""), &partition(), 9, (0, 5))
             .unwrap_err()
             .to_string();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_count_on() {
+    fn generations_are_numbered_consecutively() {
         let next = |generation| next_generation(generation);
         assert_eq!(
             [next(""), next("g2"), next("g9"), next("blue")],
@@ -238,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn the_next_generation_is_another_one(generation in "[a-z0-9]{0,6}") {
+        fn the_next_generation_has_another_name(generation in "[a-z0-9]{0,6}") {
             prop_assert_ne!(next_generation(&generation), generation);
         }
     }

@@ -1,6 +1,7 @@
-//! Where the memory of a stage begins: what is read again, without outputs, before the committed offset.
+//! Where a stage starts reading to rebuild its memory: messages before the committed offset are read again, without outputs.
 //!
-//! Failure: what cannot be read there is passed: a decision has passed it before, else nothing behind it were committed.
+//! Failure: a batch that cannot be read there is skipped. An operator has already skipped it, or no later
+//! offset would be committed.
 
 use domain::Micros;
 
@@ -9,7 +10,7 @@ use crate::hop::Memory;
 use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError};
 
-/// The first offset that a memory reaching back from `committed` can need.
+/// The first offset that a memory needs, given how far it reaches back from `committed`.
 pub(crate) fn memory_start(
     bootstrap: &Brokers,
     partition: &Partition,
@@ -22,7 +23,7 @@ pub(crate) fn memory_start(
     let Some(last_time) = last_time_before(&reader, partition, by_count, committed)? else {
         return Ok(committed);
     };
-    // A broker that cannot unpack a batch cannot tell its time either: then the count alone decides.
+    // If the broker cannot unpack a batch, it cannot search by time either: the count alone decides.
     let by_time = match reader.offset_at(partition, last_time - memory.micros) {
         Ok(offset) => offset.unwrap_or(committed),
         Err(error) => {
@@ -33,8 +34,7 @@ pub(crate) fn memory_start(
     Ok(by_time.max(by_count).min(committed))
 }
 
-/// The time of the last message before `committed`, which may be a mark of a transaction or lie behind a batch that cannot
-/// be read.
+/// The time of the last message before `committed`. A transaction marker or an unreadable batch may come before or after it.
 fn last_time_before(
     reader: &LogReader,
     partition: &Partition,

@@ -1,7 +1,7 @@
-//! What happened in the last minute, by seconds: rates that fall to zero when nothing comes any more.
+//! Message counts of the last minute, by seconds: the rates fall to zero when no messages arrive.
 //!
-//! Role: pure; the clock is an argument, in whole seconds. Invariant: the newest [`Recent::SECONDS`] seconds count, the one
-//! under way included, and nothing older.
+//! Role: pure; the clock is an argument, in whole seconds. Invariant: exactly the newest [`Recent::SECONDS`] seconds count,
+//! the current one included.
 
 use crate::outcome::OutcomeCounts;
 

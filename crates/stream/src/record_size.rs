@@ -1,13 +1,13 @@
-//! How many bytes a record takes in the log, at most.
+//! Upper bound of the bytes that a record takes in the log.
 //!
-//! Role: what is too large is known before it is sent (INV-7, INV-9): a broker's refusal would come back for ever.
+//! Role: a record that is too large is found before it is sent (INV-7, INV-9). The broker would reject it on every retry.
 
-/// Of a header, besides its name and value: two lengths of up to five bytes each.
+/// Overhead of a header besides its name and value: two lengths of up to five bytes each.
 const HEADER: usize = 10;
-/// Of a record and of the batch around it, besides key, value and headers.
+/// Overhead of a record and of the batch around it, besides key, value and headers.
 const RECORD: usize = 256;
 
-/// Headers of a record that is sent; a value may be null.
+/// Headers of a record to send; a value may be null.
 pub type Headers = [(String, Option<Vec<u8>>)];
 
 /// Bytes of a header.
@@ -20,7 +20,7 @@ pub fn headers(headers: &Headers) -> usize {
     headers.iter().map(|(name, value)| header(name, value.as_deref())).sum()
 }
 
-/// Bytes of a record whose headers take this much.
+/// Bytes of a record, given the bytes of its headers.
 pub fn record(key: Option<&[u8]>, payload: Option<&[u8]>, headers: usize) -> usize {
     RECORD + key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len) + headers
 }

@@ -1,8 +1,8 @@
 //! INV-3: accepts a tick iff its origin is greater than the last accepted of the same (feed, raw partition).
 //!
-//! Role: recognises repetitions made by at-least-once stages and by zombies, by comparing two integers.
-//! Invariant: the last accepted position of a lane never decreases; states are saved with, and restored as of, exactly
-//! the position saved with them (the caller's duty); two states merge pointwise to the larger position.
+//! Role: recognises repeated outputs of at-least-once stages and of zombies by comparing two integers.
+//! Invariant: the last accepted position of a lane never decreases. The caller saves a state with exactly the position that
+//! it belongs to, and restores both together. Two states merge pointwise to the larger position.
 //! Failure: none; this is arithmetic.
 
 use domain::{LastOrigin, RawPosition};
@@ -11,12 +11,12 @@ use rustc_hash::FxHashMap;
 /// The sequencer of one downstream partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sequencer {
-    // Most systems have one feed, so the raw partition is the better hash key and the list stays of length one.
+    // Most systems have one feed, so keying by the raw partition keeps each list at length one.
     lanes: FxHashMap<i32, Vec<(Box<str>, RawPosition)>>,
 }
 
 impl Sequencer {
-    /// Accepts the tick, or says that it is a repetition.
+    /// Accepts the tick and returns true, or returns false for a repetition.
     #[must_use]
     pub fn accept(&mut self, feed: &str, raw_partition: i32, position: RawPosition) -> bool {
         let lanes = self.lanes.entry(raw_partition).or_default();

@@ -1,25 +1,25 @@
 //! The outputs of one message on their way to the producer.
 //!
-//! Invariants: they are sent in order and without gaps (INV-7); of a large document only a few are held; nothing is sent that
-//! no topic takes (INV-9).
+//! Invariants: they are sent in order and without gaps (INV-7). Of a large document only a few are buffered. An output that
+//! is larger than a topic accepts is never sent (INV-9).
 
 use crate::StreamError;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::record_size;
 
-/// Encoded outputs of one message that are held before they are sent: one message may be a document of a million ticks.
+/// Limit of the encoded outputs of one message in the buffer: one message may be a document of a million ticks.
 const HELD_BYTES: usize = 1 << 18;
 
 type Send<'s> = dyn FnMut(i32, &[u8], &[u8]) -> Result<(), StreamError> + 's;
 
-/// The outputs of one message, encoded into one reused buffer. Where there is somebody to send them, the buffer is emptied
-/// whenever it is full; else (in tests) it holds them all.
+/// The outputs of one message, encoded into one reused buffer. With a `send` function the buffer is sent whenever it is full;
+/// without one (in tests) it keeps all outputs.
 #[derive(Default)]
 pub struct StageOutput<'s> {
     held: Held,
     send: Option<&'s mut Send<'s>>,
     failed: Option<StreamError>,
-    /// Size of an output that no topic takes. Nothing is sent after it: the message is a dead letter.
+    /// Size of an output that no topic accepts. Nothing is sent after it: the message is a dead letter.
     too_large: Option<usize>,
 }
 
@@ -38,7 +38,7 @@ struct Record {
 }
 
 impl<'s> StageOutput<'s> {
-    /// Outputs for `send`, in memory that was used before.
+    /// Outputs for `send`, in a reused buffer.
     pub(crate) fn new(held: Held, send: &'s mut Send<'s>) -> StageOutput<'s> {
         StageOutput {
             held,
@@ -77,17 +77,17 @@ impl<'s> StageOutput<'s> {
         Ok(())
     }
 
-    /// Number of records that are held.
+    /// Number of buffered records.
     pub fn len(&self) -> usize {
         self.held.records.len()
     }
 
-    /// Whether none is held.
+    /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.held.records.is_empty()
     }
 
-    /// The records that are held: partition, key, value.
+    /// The buffered records: partition, key, value.
     pub fn iter(&self) -> impl Iterator<Item = (i32, &[u8], &[u8])> {
         self.held.iter()
     }
@@ -97,7 +97,7 @@ impl<'s> StageOutput<'s> {
         self.held.clear();
     }
 
-    /// Sends what is held. After an error nothing more is sent: the order has no gaps (INV-7).
+    /// Sends the buffered records. After an error no more are sent: the order has no gaps (INV-7).
     fn flush(&mut self) {
         let Some(send) = &mut self.send else { return };
         if self.failed.is_none() && self.too_large.is_none() {
@@ -110,7 +110,7 @@ impl<'s> StageOutput<'s> {
         self.held.clear();
     }
 
-    /// Sends the rest; answers the memory, and the size of an output that is too large.
+    /// Sends the rest; returns the buffer, and the size of an output that is too large.
     pub(crate) fn finish(mut self) -> Result<(Held, Option<usize>), StreamError> {
         self.flush();
         match self.failed {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outputs_of_a_large_document_are_sent_in_order_and_few_of_them_are_held() {
+    fn the_outputs_of_a_large_document_are_sent_in_order_and_few_are_buffered() {
         let mut sent = Vec::new();
         let mut send = |partition: i32, key: &[u8], value: &[u8]| {
             assert_eq!((partition, key), (1, &b"key"[..]));

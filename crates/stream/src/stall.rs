@@ -1,15 +1,15 @@
-//! Why nothing comes from a partition whose log continues (INV-9).
+//! Why a partition delivers no messages although its log continues (INV-9).
 
 use domain::Micros;
 
 use crate::Partition;
 
-/// A partition that does not continue by itself.
+/// A partition whose consumption has stopped although its log continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
     /// Partition.
     pub partition: Partition,
-    /// Where the reader stands.
+    /// The position of the reader.
     pub position: i64,
     /// Offset after the newest record.
     pub end: i64,
@@ -20,28 +20,28 @@ pub struct Stall {
 /// What was found at the position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing that a reader may see: aborted transactions, marks of transactions. Passed without a word.
+    /// Only records that a reader does not see: aborted transactions and transaction markers. Skipped without a log line.
     NothingReadable,
     /// A transaction that is neither committed nor aborted.
     OpenTransaction {
-        /// Its first offset: nobody reads from there on.
+        /// Its first offset: readers stop there.
         offset: i64,
-        /// When its first record was appended, where that can be seen.
+        /// When its first record was appended, if that is visible.
         since: Option<Micros>,
     },
     /// A batch that the client cannot unpack.
     Unreadable {
-        /// What the client says.
+        /// The error of the client.
         reason: String,
-        /// The next offset that can be read; the end of the log where there is none.
+        /// The next offset that can be read; the end of the log if there is none.
         next: i64,
     },
-    /// The broker sends nothing, and no error either.
+    /// The broker sends neither records nor an error.
     Silent,
 }
 
 impl Stall {
-    /// Whether people have to know: the partition does not continue.
+    /// Whether an operator must act: the partition does not continue by itself.
     pub fn is_blocked(&self) -> bool {
         self.cause != Cause::NothingReadable
     }
@@ -56,7 +56,7 @@ impl Stall {
         }
     }
 
-    /// For people: what, where, and what to do next. `skip` is the command that passes everything before an offset.
+    /// For operators: what happened, where, and what to do next. `skip` returns the command that skips to an offset.
     pub fn explain(&self, skip: impl Fn(i64) -> String) -> String {
         let Stall {
             partition,
@@ -71,15 +71,15 @@ impl Stall {
                     .and_then(time)
                     .map_or(String::new(), |since| format!(" since {since}"));
                 format!(
-                    "{partition} cannot be read at offset {offset}: a producer's open transaction holds it{since}, with \
+                    "{partition} cannot be read at offset {offset}: a producer's open transaction blocks it{since}, with \
                      everything up to {end}; it ends with the transaction's time-out, or abort it: kafka-transactions.sh \
                      abort --topic {} --partition {} --start-offset {offset}",
                     partition.topic, partition.number
                 )
             }
             Cause::Unreadable { reason, next } => format!(
-                "{partition} cannot be read at offset {position}: {reason}; what begins at offset {next} can be read, pass \
-                 what lies before it with: {}",
+                "{partition} cannot be read at offset {position}: {reason}; the next readable offset is {next}, skip to \
+                 it with: {}",
                 skip(*next)
             ),
             Cause::Silent => format!(
@@ -122,7 +122,7 @@ mod tests {
         });
         assert_eq!(
             unreadable.explain(skip),
-            "raw[2] cannot be read at offset 7: bad compression; what begins at offset 9 can be read, pass what lies before \
+            "raw[2] cannot be read at offset 7: bad compression; the next readable offset is 9, skip to \
              it with: dp position skip normalization --topic raw --partition 2 --to 9"
         );
         let open = stall(Cause::OpenTransaction {

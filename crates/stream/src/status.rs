@@ -1,4 +1,4 @@
-//! What the outside may know about a worker, and how it asks it to stop: plain atomics, no callbacks.
+//! The state of a worker for the rest of the process, and the request to stop it: shared data, no callbacks.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -10,23 +10,23 @@ use domain::Micros;
 use crate::recent::Recent;
 use crate::{OutcomeCounts, Partition};
 
-/// Asks workers to drain and end. Cheap to clone; setting it is final.
+/// Requests that workers drain and end. Cheap to clone; a request cannot be withdrawn.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown(Arc<AtomicBool>);
 
 impl Shutdown {
-    /// Asks.
+    /// Requests the shutdown.
     pub fn request(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it was asked.
+    /// Whether shutdown is requested.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// What a worker does at the moment.
+/// What a worker is doing now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerState {
     /// Not yet a member of its group.
@@ -56,7 +56,7 @@ pub struct WorkerStatus {
 pub struct Progress {
     /// Messages by outcome.
     pub messages: OutcomeCounts,
-    /// Time in which batches were handled.
+    /// Time spent handling batches.
     pub busy: Duration,
     /// End of the last batch.
     pub last: Option<Micros>,
@@ -102,7 +102,7 @@ impl WorkerStatus {
         &self.name
     }
 
-    /// Time since its loop last went round: liveness comes from progress.
+    /// Time since the last turn of its loop: liveness is measured by progress.
     pub fn since_last_turn(&self) -> Duration {
         Duration::from_micros(
             (wall_clock() - self.last_turn.load(Ordering::Relaxed))
@@ -127,7 +127,7 @@ impl WorkerStatus {
         self.rebuilds.load(Ordering::Relaxed)
     }
 
-    /// What it does at the moment.
+    /// What it is doing now.
     pub fn state(&self) -> WorkerState {
         self.lock().state.clone()
     }
@@ -142,12 +142,12 @@ impl WorkerStatus {
         self.lock().lag.clone()
     }
 
-    /// Partitions that cannot be read on, each with an explanation for people.
+    /// Blocked partitions, each with an explanation for operators.
     pub fn blocked(&self) -> BTreeMap<Partition, String> {
         self.lock().blocked.clone()
     }
 
-    /// Partitions whose state is not restored yet, each with how far it is.
+    /// Partitions whose state is not restored yet, each with its progress.
     pub fn restoring(&self) -> BTreeMap<Partition, String> {
         self.lock().restoring.clone()
     }
@@ -197,7 +197,7 @@ impl WorkerStatus {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // A reader that panicked leaves plain data behind, which is still good.
+        // The data is plain values, so it is valid even if a thread panicked while it held the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

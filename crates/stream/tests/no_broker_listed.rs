@@ -1,5 +1,5 @@
-//! A broker that was frozen for longer than its session answers metadata requests for a moment with an empty list of brokers.
-//! The client then forgets the only broker that it knows. It has to find it again by the bootstrap addresses.
+//! A broker that was frozen for longer than its session may briefly answer metadata requests with an empty list of brokers.
+//! The client then forgets the only broker that it has. It must find it again by the bootstrap addresses.
 //!
 //! The broker here is a few lines of the Kafka protocol (ApiVersions 0, Metadata 1), because a real one shows that list only
 //! by chance.
@@ -20,11 +20,11 @@ const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC: &str = "ticks";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the broker tells of itself.
+/// The state of the broker.
 struct Broker {
     address: SocketAddr,
     lists_itself: AtomicBool,
-    /// Answers that named no broker.
+    /// Answers that listed no broker.
     empty_answers: AtomicUsize,
 }
 
@@ -58,7 +58,7 @@ impl Broker {
             (API_VERSIONS, 0) => api_versions(&mut answer, 0),
             (API_VERSIONS, _) => api_versions(&mut answer, UNSUPPORTED_VERSION),
             (METADATA, _) => self.metadata(&mut answer),
-            _ => return Err(std::io::Error::other("not spoken here")),
+            _ => return Err(std::io::Error::other("not supported here")),
         }
         connection.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes())?;
         connection.write_all(&answer)
@@ -104,7 +104,7 @@ fn short(bytes: &[u8]) -> i16 {
 }
 
 #[test]
-fn a_broker_that_listed_no_broker_for_a_moment_is_found_again() {
+fn a_broker_that_briefly_listed_no_broker_is_found_again() {
     let broker = Broker::start();
     let probe = Probe::new(&Brokers::plaintext(&broker.address.to_string())).unwrap();
     let ask = || probe.describe(&[TOPIC.to_owned()], Duration::from_millis(500));
@@ -120,7 +120,7 @@ fn a_broker_that_listed_no_broker_for_a_moment_is_found_again() {
         let _ = ask();
         broker.empty_answers.load(Ordering::SeqCst) > 0
     });
-    // The client takes the answer in, and gives the broker up.
+    // The client processes the answer, and drops the broker.
     until("the broker is forgotten", &|| ask().is_err());
     broker.lists_itself.store(true, Ordering::SeqCst);
     until("the broker is found again", &|| ask().is_ok());

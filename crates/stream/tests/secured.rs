@@ -1,5 +1,5 @@
-//! A real broker that lets nobody in without a password, a token or a certificate: every mechanism works through every
-//! client, and each wrong thing is one error that names it and the setting to change.
+//! A real broker that accepts only clients with a password, a token or a certificate. Every mechanism works with every client,
+//! and each wrong credential or setting gives one error that names it and the setting to change.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -26,7 +26,7 @@ use testkit::secured_kafka::{PASSWORD, SecuredKafka, USER};
 use testkit::token_endpoint::TokenEndpoint;
 
 const TOPIC: &str = "ticks";
-/// Exists, and user `limited` may do nothing with it.
+/// Exists, but user `limited` has no rights on it.
 const CLOSED: &str = "closed";
 const LIMIT: Duration = Duration::from_secs(30);
 const ACCESS_WITHIN: Duration = Duration::from_secs(4);
@@ -137,8 +137,8 @@ fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Publishes, produces, reads, joins a group, commits and asks, with every client that the project has.
-fn goes_through_every_client(brokers: &Brokers, group: &str) {
+/// Publishes, produces, reads, joins a group, commits and queries, with every client of the project.
+fn works_with_every_client(brokers: &Brokers, group: &str) {
     Probe::new(brokers).unwrap().check_access(LIMIT).unwrap();
     let record = Record {
         topic: TOPIC,
@@ -198,25 +198,25 @@ fn goes_through_every_client(brokers: &Brokers, group: &str) {
 }
 
 #[test]
-fn each_mechanism_goes_through_every_client() {
+fn each_mechanism_works_with_every_client() {
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
         let security = sasl_ssl(password(mechanism, USER, Secret::new(PASSWORD)));
-        goes_through_every_client(&Brokers::new(&KAFKA.secured(), security), mechanism.name());
+        works_with_every_client(&Brokers::new(&KAFKA.secured(), security), mechanism.name());
     }
     let security = mutual(Some(client_certificate()));
-    goes_through_every_client(&Brokers::new(&KAFKA.mutual(), security), "certificate");
+    works_with_every_client(&Brokers::new(&KAFKA.mutual(), security), "certificate");
 }
 
 #[test]
-fn a_token_goes_through_every_client_and_is_renewed() {
+fn a_token_works_with_every_client_and_is_renewed() {
     let endpoint = TokenEndpoint::start(USER, "s3cret", Duration::from_secs(5)).unwrap();
     let brokers = Brokers::new(&KAFKA.secured(), sasl_ssl(token(&endpoint, "s3cret")));
-    goes_through_every_client(&brokers, "token");
+    works_with_every_client(&brokers, "token");
     let reader = LogReader::new(&brokers).unwrap();
     assert_eq!(reader.partitions(TOPIC).unwrap().len(), 1);
     eventually("renewal", || (endpoint.granted() >= 2).then_some(()));
-    goes_through_every_client(&brokers, "token-again");
-    // All these clients share one token: nobody asks for one of their own.
+    works_with_every_client(&brokers, "token-again");
+    // All these clients share one token.
     assert!(endpoint.granted() < 10, "{} tokens", endpoint.granted());
 }
 
@@ -230,7 +230,7 @@ fn refusal(addresses: &str, security: Security) -> StreamError {
 }
 
 #[test]
-fn each_wrong_thing_is_one_fatal_error_with_the_setting() {
+fn each_wrong_setting_is_one_fatal_error_that_names_it() {
     let unknown = Authority::new("somebody else").unwrap();
     let unknown_ca = unknown.write(KAFKA.folder(), "unknown-ca.pem").unwrap();
     let garbage = KAFKA.folder().join("garbage.pem");
@@ -372,7 +372,7 @@ fn each_wrong_thing_is_one_fatal_error_with_the_setting() {
 }
 
 #[test]
-fn a_broker_that_is_away_is_waited_for_and_no_refusal() {
+fn an_unavailable_broker_is_not_a_refusal() {
     let away = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -445,7 +445,7 @@ fn a_missing_right_is_fatal_and_says_what_to_grant() {
         .grant("limited", &["--operation", "Describe", "--topic", TOPIC])
         .unwrap();
     let lags = || probe.lags(&groups, Duration::from_secs(5)).err();
-    // The right on the topic takes a moment.
+    // The right on the topic takes some time to apply.
     let is_of_group = |error: &StreamError| error.to_string().contains("not-ours");
     refused(
         eventually("lags", || lags().filter(is_of_group)),
@@ -472,7 +472,7 @@ fn a_missing_right_is_fatal_and_says_what_to_grant() {
 }
 
 #[test]
-fn a_rotated_password_is_used_by_the_client_that_is_there() {
+fn an_existing_client_uses_a_rotated_password() {
     let file = KAFKA.folder().join("rotated");
     std::fs::write(&file, PASSWORD).unwrap();
     let secret = Secret::in_file("X_FILE", &file).unwrap();
@@ -482,7 +482,7 @@ fn a_rotated_password_is_used_by_the_client_that_is_there() {
     let topics = [TOPIC.to_owned()];
     probe.describe(&topics, LIMIT).unwrap();
     KAFKA.set_password("rotated", "SCRAM-SHA-512", "n3w").unwrap();
-    // The connection that is there continues; a new client is refused, and then let in without being made again.
+    // The existing connection continues. A new client is refused, and later accepted without being created again.
     let late = Probe::new(&brokers).unwrap();
     eventually("refusal", || late.describe(&topics, Duration::from_secs(1)).err());
     std::fs::write(&file, "n3w").unwrap();
@@ -493,7 +493,7 @@ fn a_rotated_password_is_used_by_the_client_that_is_there() {
 }
 
 #[test]
-fn the_largest_record_of_a_topic_is_known_and_a_larger_one_is_refused_with_the_setting() {
+fn the_error_of_a_record_that_is_too_large_names_the_setting() {
     let admin = Brokers::plaintext(&KAFKA.admin());
     let small = TopicSpec {
         config: vec![("max.message.bytes".to_owned(), "1000".to_owned())],
@@ -502,10 +502,10 @@ fn the_largest_record_of_a_topic_is_known_and_a_larger_one_is_refused_with_the_s
     runtime().block_on(create_topics(&admin, &[small])).unwrap();
     assert_eq!(runtime().block_on(largest_record(&admin, "small")).unwrap(), Some(1000));
     assert_eq!(runtime().block_on(largest_record(&admin, "none")).unwrap(), None);
-    // User `limited` may not look.
+    // User `limited` may not read the settings.
     let limited = Brokers::new(&KAFKA.secured(), scram("limited"));
     assert_eq!(runtime().block_on(largest_record(&limited, "small")).unwrap(), None);
-    // It does not become smaller when it is packed.
+    // Random bytes do not shrink when they are compressed.
     let mut noise = testkit::random::Random::new(1);
     let payload: Vec<u8> = (0..4000).map(|_| noise.below(256) as u8).collect();
     let record = Record {

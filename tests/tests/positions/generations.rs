@@ -110,7 +110,7 @@ fn a_cut_log_a_refilled_one_and_a_topic_made_anew_are_refused_until_a_new_genera
         &message,
         &[
             RAW.to_owned(),
-            "deleted and made again".to_owned(),
+            "deleted and recreated".to_owned(),
             "from 0 on".to_owned(),
         ],
     );

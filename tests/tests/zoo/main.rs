@@ -284,7 +284,7 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
     published.send_good(&bootstrap, 3, "beside a bomb");
     named(&health, &format!("{RAW}[2] cannot be read at offset {offset}: "));
     let command = health().unwrap();
-    let command = command.split("pass what lies before it with: ").nth(1).unwrap();
+    let command = command.split("skip to it with: ").nth(1).unwrap();
     let command = command.split(['"', ';']).next().unwrap().to_owned();
     assert!(
         command.ends_with(&format!("--partition 2 --to {}", offset + 1)),

@@ -1,7 +1,7 @@
-//! Avro's JSON encoding, read strictly: the judge of the examples.
+//! Strict reader of Avro's JSON encoding, which checks the examples.
 //!
-//! One exception makes the examples readable: a decimal is the text of its number (`"-31.55"`), not the standard's string
-//! of code points.
+//! One exception keeps the examples readable: a decimal is the text of its number (`"-31.55"`), not the standard's string of
+//! code points.
 
 use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, RecordSchema, UnionSchema};
@@ -9,16 +9,16 @@ use apache_avro::types::Value;
 use codec::compatibility::full_name;
 use serde_json::{Map, Value as Json};
 
-/// Where a JSON value does not fit the schema, and why.
+/// The location of a JSON value that does not fit the schema, and the reason.
 #[derive(Debug)]
 pub struct Refused {
-    /// Field, with the fields around it: `tick.origin.index`.
+    /// Field, with the enclosing fields: `tick.origin.index`.
     pub place: String,
     /// What is wrong.
     pub why: String,
 }
 
-/// The value that the JSON stands for.
+/// The value of the JSON.
 pub fn read(schema: &Schema, json: &Json, place: &str) -> Result<Value, Refused> {
     let refused = |why: &str| {
         Err(Refused {
@@ -60,7 +60,7 @@ pub fn read(schema: &Schema, json: &Json, place: &str) -> Result<Value, Refused>
             .map(Value::Array),
         (Schema::Union(union), _) => read_union(union, json, place),
         (Schema::Record(record), Json::Object(fields)) => read_record(record, fields, place),
-        _ => refused("not of the type that the schema wants"),
+        _ => refused("not of the type that the schema requires"),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Every version of a schema that was ever used stays readable, and no used version changes in place.
+//! Every version of a schema that was ever used must stay readable, and no used version may change in place.
 //!
-//! `versions.txt` names every version with two checksums: the fingerprint that frames carry, which knows nothing of
-//! logical types, and one over everything that decides what the bytes mean.
+//! `versions.txt` names every version with two checksums: the fingerprint in frames, which does not include logical types, and
+//! one over all attributes that decide what the bytes mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{avro_json, entries, folder, stem};
 
-/// What is wrong with the versions in a folder like `schemas/avro/`, each with its remedy.
+/// Problems with the versions in a folder like `schemas/avro/`, each with its remedy.
 fn problems(folder: &Path) -> Vec<String> {
     let versions = versions(folder);
     let mut problems = Vec::new();
@@ -85,7 +85,7 @@ fn versions(folder: &Path) -> BTreeMap<String, Vec<String>> {
     versions
 }
 
-/// Why records of the old schema could not all be read with the new one, meaning the same.
+/// Why records of the old schema cannot all be read with the new one and keep their meaning.
 fn unreadable(old: &str, new: &str) -> Option<String> {
     compatibility::unreadable(&parse_whole(old).unwrap(), &parse_whole(new).unwrap())
 }
@@ -131,7 +131,7 @@ fn edited(record: Record, field: &str, edit: impl FnOnce(&mut Json)) -> String {
     schema.to_string()
 }
 
-/// A schema with one field more, in front, or less.
+/// A schema with one more field in front, or one less.
 fn with_fields(record: Record, edit: impl FnOnce(&mut Vec<Json>)) -> String {
     let mut schema: Json = serde_json::from_str(record.schema_text()).unwrap();
     edit(schema["fields"].as_array_mut().unwrap());
@@ -173,8 +173,8 @@ fn a_change_that_breaks_old_records_is_found() {
 }
 
 #[test]
-fn a_change_that_old_records_survive_is_accepted() {
-    // The definition of the decimal moves to the new first field; what was the definition becomes a reference.
+fn a_compatible_change_is_accepted() {
+    // The definition of the decimal moves to the new first field; the old definition becomes a reference.
     let decimal_in_front = with_fields(Record::Bar, |fields| {
         let open = fields.iter_mut().find(|field| field["name"] == "open").unwrap();
         let definition = open["type"].take();
@@ -220,7 +220,7 @@ fn folder_with(current: &str, versions: &[&str], old: &[(&str, &str)]) -> tempfi
 }
 
 #[test]
-fn a_folder_is_right_only_with_every_used_version_kept_named_and_readable() {
+fn a_folder_is_valid_only_if_every_used_version_is_kept_named_and_readable() {
     let first = Record::Bar.schema_text();
     let optional = with_fields(Record::Bar, |fields| {
         fields.push(json!({ "name": "gap", "type": ["null", "boolean"], "default": null }));
@@ -253,7 +253,7 @@ fn a_folder_is_right_only_with_every_used_version_kept_named_and_readable() {
 }
 
 #[test]
-fn an_old_record_becomes_a_current_one_that_our_codec_reads() {
+fn an_old_record_becomes_a_current_one_that_the_codec_reads() {
     let older_text = with_fields(Record::Tick, |fields| fields.retain(|field| field["name"] != "ghg"));
     let text =
         std::fs::read_to_string(folder().join("examples/tick/valid/every_field_of_an_interval_price.json")).unwrap();
@@ -272,7 +272,7 @@ fn an_old_record_becomes_a_current_one_that_our_codec_reads() {
     assert_ne!(former, specified);
     for fingerprint in [former, specified] {
         let framed = [&framing::single_object_header(fingerprint)[..], &datum].concat();
-        // A build that does not know the version says so; one that knows it reads its records.
+        // A build without the version returns an error; a build with it reads its records.
         let wire = Wire::single_object();
         let error = wire.decode_tick(&wire.current(Record::Tick, &framed)).unwrap_err();
         assert_eq!(error.code(), "unknown_schema");

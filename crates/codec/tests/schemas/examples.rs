@@ -1,4 +1,4 @@
-//! Every example, through the schema, the reference implementation and our codec.
+//! Checks every example with the schema, the reference implementation and the codec.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn framed(record: Record, path: &Path) -> Vec<u8> {
     [framing::single_object_header(record.fingerprint()), datum].concat()
 }
 
-/// Reads with our codec and writes again.
+/// Reads with the codec and writes again.
 fn again(record: Record, bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
     let (wire, mut out) = (Wire::single_object(), Vec::new());
     match record {
@@ -68,7 +68,7 @@ fn every_record_has_examples_and_every_folder_is_a_record() {
 }
 
 #[test]
-fn valid_examples_are_the_same_bytes_for_us_and_for_the_reference() {
+fn valid_examples_have_the_same_bytes_in_the_codec_and_the_reference() {
     for (record, path) in examples("valid") {
         let bytes = framed(record, &path);
         assert_eq!(
@@ -81,7 +81,7 @@ fn valid_examples_are_the_same_bytes_for_us_and_for_the_reference() {
 }
 
 #[test]
-fn invalid_examples_are_refused_at_the_field_that_their_name_begins_with() {
+fn invalid_examples_are_refused_at_the_field_in_their_name() {
     for (record, path) in examples("invalid") {
         let (place, _) = stem(&path)
             .split_once("__")
@@ -94,7 +94,7 @@ fn invalid_examples_are_refused_at_the_field_that_their_name_begins_with() {
 }
 
 #[test]
-fn what_people_see_of_an_example_is_what_it_says_field_by_field() {
+fn the_readable_json_of_an_example_matches_it_field_by_field() {
     for (record, path) in examples("valid") {
         let (found, shown) = json::describe(&Wire::single_object(), &framed(record, &path)).unwrap();
         assert_eq!(found, record);
@@ -102,11 +102,11 @@ fn what_people_see_of_an_example_is_what_it_says_field_by_field() {
     }
 }
 
-/// Compares by name, so that two fields of one type which changed places in the codec are found.
+/// Compares by name, so that two swapped fields of one type are found.
 fn compare(example: &Json, shown: &Json, place: &str) {
     for (name, expected) in example.as_object().unwrap() {
         let place = format!("{place}: {name}");
-        // Shown in another form, each with the same content.
+        // Fields that are shown in another form with the same content.
         let (shown, expected) = match name.as_str() {
             "tick" => (shown, expected.clone()),
             "first_origin" | "last_origin" => {
@@ -158,7 +158,7 @@ fn interval(symbol: &Json) -> Json {
     Json::String(format!("{}{}", &name[1..], &name[..1]))
 }
 
-/// The value inside of a union's branch.
+/// The value inside a union's branch.
 fn untagged(json: &Json) -> Json {
     match json.as_object() {
         Some(branch) if branch.len() == 1 => branch.values().next().unwrap().clone(),

@@ -1,4 +1,4 @@
-//! The files of `schemas/avro/`: examples that must and must not be records, and versions that must stay readable.
+//! The files of `schemas/avro/`: valid and invalid examples, and versions that must stay readable.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/avro")
 }
 
-/// Paths in a folder, sorted; none where the folder does not exist.
+/// Paths in a folder, sorted; empty if the folder does not exist.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
@@ -28,7 +28,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// File name without its last ending.
+/// File name without its last extension.
 fn stem(path: &Path) -> &str {
     path.file_stem().unwrap().to_str().unwrap()
 }

@@ -1,6 +1,6 @@
-//! Whether brokers are there, and let this process in: asked once at start, and before an administrator's calls.
+//! Checks whether brokers are available and accept this client: once at start, and before an administrator's calls.
 //!
-//! Failure: a refusal is fatal and names the setting; a broker that is away is none, since it is waited for.
+//! Failure: a refusal is fatal and names the setting. An unavailable broker is not a failure, since the client waits for it.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use rdkafka::consumer::Consumer;
 use super::probe::Probe;
 use crate::StreamError;
 
-/// A local process or a near one takes a connection at once.
+/// A local or nearby process accepts a connection within this time.
 const CONNECT_WITHIN: Duration = Duration::from_millis(300);
-/// One question of the check at start.
+/// One request of the check at start.
 const ONE_TRY: Duration = Duration::from_millis(500);
 
 impl Probe {
-    /// Whether the brokers let this client in; to be asked once at start. `Ok` where one answers, and where none is there or
-    /// says anything within this time: that is waited for later.
+    /// Whether the brokers accept this client; to be called once at start. `Ok` if a broker answers. Also `Ok` if none is
+    /// available or answers within this time: the worker waits for it later.
     ///
     /// # Errors
     /// Fatal: the login, the certificate or the protocol is wrong; the message names the setting.
     pub fn check_access(&self, within: Duration) -> Result<(), StreamError> {
         let deadline = Instant::now() + within;
         loop {
-            if !takes_connections(self.bootstrap.addresses()) {
+            if !accepts_connections(self.bootstrap.addresses()) {
                 return Ok(());
             }
             if self.client.fetch_metadata(Some(""), ONE_TRY).is_ok() {
@@ -46,9 +46,9 @@ impl Probe {
     }
 }
 
-/// Whether a broker is there. To be asked before the client is: an open question of its admin calls makes it try again
-/// without a pause while no broker is there, which costs a core.
-pub(crate) fn takes_connections(bootstrap: &str) -> bool {
+/// Whether a broker accepts connections. Check this before a call of the client: a pending admin request makes the client
+/// reconnect without a pause while no broker is available, which costs a core.
+pub(crate) fn accepts_connections(bootstrap: &str) -> bool {
     let addresses = bootstrap
         .split(',')
         .filter_map(|address| address.trim().to_socket_addrs().ok());

@@ -1,4 +1,4 @@
-//! Makes topics (for `dp topics create` and tests), and publishes records for operators.
+//! Creates topics (for `dp topics create` and tests).
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use super::reader::LogReader;
 use super::{MISSING_RIGHT, classify, connect};
 use crate::StreamError;
 
-/// How long made topics may take until every partition has a leader.
+/// How long new topics may take until every partition has a leader.
 const LEADERS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A topic to be made.
+/// A topic to create.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
     /// Name.
@@ -27,7 +27,7 @@ pub struct TopicSpec {
     pub config: Vec<(String, String)>,
 }
 
-/// Makes the topics that do not exist yet, and waits until they can be used; returns the names of those it made.
+/// Creates the topics that do not exist yet, and waits until they can be used; returns the names of the created ones.
 pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<Vec<String>, StreamError> {
     let admin = connect::admin(bootstrap).await?;
     let topics: Vec<NewTopic<'_>> = specs
@@ -63,7 +63,7 @@ pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<V
     Ok(created)
 }
 
-/// Why a topic was not made, and what to do.
+/// Why a topic was not created, and what to do.
 fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> StreamError {
     let spec = specs.iter().find(|spec| spec.name == name);
     let what = format!("create topic {name}");
@@ -77,7 +77,7 @@ fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> Strea
             let message = format!("{what}: {code}: grant Create on the cluster or on this topic (docs/security.md)");
             return StreamError::fatal(MISSING_RIGHT, message);
         }
-        // It was not asked, or not in time.
+        // The request was not sent, or not answered in time.
         RDKafkaErrorCode::OperationTimedOut
         | RDKafkaErrorCode::RequestTimedOut
         | RDKafkaErrorCode::BrokerTransportFailure
@@ -91,8 +91,8 @@ fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> Strea
             format!("{partitions} partitions are not allowed: set DATA_PROC_TOPIC_PARTITIONS")
         }
         RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => format!(
-            "a limit of the cluster refuses what is asked for: partitions={partitions} replication={replication}{}; have the \
-             policy changed, or the topic made by an administrator with what it allows",
+            "a limit of the cluster refuses this request: partitions={partitions} replication={replication}{}; have the \
+             policy changed, or have an administrator create the topic with values that it allows",
             settings()
         ),
         _ => return StreamError::fatal("create_topic_failed", format!("{what}: {code}")),
@@ -100,7 +100,7 @@ fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> Strea
     StreamError::fatal("create_topic_failed", format!("{what}: {code}: {remedy}"))
 }
 
-/// The broker answers before all of it knows of a topic and its leaders.
+/// The broker answers before the whole cluster has the topic and its leaders.
 fn wait_for_leaders(bootstrap: &Brokers, topics: &[String]) -> Result<(), StreamError> {
     let (reader, started) = (LogReader::new(bootstrap)?, Instant::now());
     for topic in topics {

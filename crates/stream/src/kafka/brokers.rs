@@ -1,10 +1,10 @@
-//! Where the brokers are and how a client proves to them who it is: the one place that turns the `KAFKA_*` security
-//! settings into settings of the client library.
+//! Addresses of the brokers, and how a client authenticates to them: the only place that turns the `KAFKA_*` security settings
+//! into settings of the client library.
 //!
-//! Invariants: every client of the project is made from a [`Brokers`]; certificates and host names are always verified;
-//! nothing here prints a secret. Files are read when a client is made, so a client that is made anew uses renewed ones.
-//! Failure: a setting that the client library refuses (a key that does not belong to its certificate) is fatal when the
-//! first client is made.
+//! Invariants: every client of the project is created from a [`Brokers`]. Certificates and host names are always verified. No
+//! output contains a secret. Files are read when a client is created, so a new client uses renewed files.
+//! Failure: a setting that the client library refuses (a key that does not belong to its certificate) is fatal when the first
+//! client is created.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use super::trouble::{self, Trouble};
 use super::watch::{Troubles, Watch};
 use crate::StreamError;
 
-/// How long the look at a certificate may take.
+/// Time limit for reading a broker's certificate.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How the connection is secured.
@@ -94,17 +94,17 @@ impl Mechanism {
     }
 }
 
-/// What the client logs in with.
+/// The credentials of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Login {
-    /// Of PLAIN and SCRAM.
+    /// For PLAIN and SCRAM.
     Password {
         mechanism: Mechanism,
         username: String,
         password: Secret,
     },
-    /// Of OAUTHBEARER: a token from this endpoint.
+    /// For OAUTHBEARER: a token from this endpoint.
     Token(TokensFrom),
 }
 
@@ -118,7 +118,7 @@ impl Login {
     }
 }
 
-/// A client's own certificate, for brokers that ask for one.
+/// The client's certificate, for brokers that require one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// PEM file of the certificate (with its chain).
@@ -129,22 +129,22 @@ pub struct ClientCertificate {
     pub key_password: Option<Secret>,
 }
 
-/// Everything that a secured connection needs. The default is plaintext without a login.
+/// All settings of a secured connection. The default is plaintext without a login.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Security {
     /// Protocol.
     pub protocol: Protocol,
     /// Login; only with a SASL protocol.
     pub login: Option<Login>,
-    /// PEM file of the authority that the brokers' certificates must come from; `None` = those of the system.
+    /// PEM file of the authority that must have signed the brokers' certificates; `None` = the authorities of the system.
     pub authority: Option<PathBuf>,
     /// The client's certificate; only with a TLS protocol.
     pub certificate: Option<ClientCertificate>,
-    /// Authorities that the token endpoint's certificate may come from.
+    /// Accepted authorities for the token endpoint's certificate.
     pub trust: Trust,
 }
 
-/// The brokers of a cluster, and how they are reached. Cheap to clone; clones share the token and what was noticed of the
+/// The brokers of a cluster, and how they are reached. Cheap to clone; clones share the token and the troubles of the
 /// connection. `Display` shows the addresses.
 #[derive(Clone)]
 pub struct Brokers {
@@ -169,7 +169,7 @@ impl Brokers {
         }
     }
 
-    /// Brokers that take anybody, such as those of the local stack.
+    /// Brokers that accept every client, such as those of the local stack.
     pub fn plaintext(addresses: &str) -> Brokers {
         Brokers::new(addresses, Security::default())
     }
@@ -188,7 +188,7 @@ impl Brokers {
         self.tokens.as_ref()
     }
 
-    /// What clients of these brokers noticed that only an operator can correct.
+    /// Problems that clients of these brokers reported and that only an operator can correct.
     pub(super) fn troubles(&self) -> &Arc<Troubles> {
         &self.troubles
     }
@@ -198,17 +198,17 @@ impl Brokers {
         Watch(Arc::clone(&self.troubles))
     }
 
-    /// Whether clients of these brokers are refused, so that trying again is of no use.
+    /// Whether clients of these brokers are refused, so that a retry does not help.
     pub fn is_refused(&self) -> bool {
         self.troubles.recent().is_some_and(|trouble| trouble.is_certain)
     }
 
-    /// What clients of these brokers noticed within the last seconds that only an operator can correct.
+    /// The problem of the last seconds that only an operator can correct.
     pub fn trouble(&self) -> Option<Trouble> {
         self.troubles.recent()
     }
 
-    /// Finds out whether a client without TLS talks to a listener with it. Blocks for a second at most per address.
+    /// Finds out whether a client without TLS connects to a TLS listener. Blocks for at most a second per address.
     pub(super) fn look_for_tls(&self) {
         let addresses = || self.addresses.split(',').map(str::trim);
         let may_look = !self.security.protocol.uses_tls() && self.troubles.may_look_for_tls();
@@ -217,7 +217,8 @@ impl Brokers {
         }
     }
 
-    /// What a trouble is, with what a look at the certificate says where that is refused. Blocks for a second at most.
+    /// The message of a trouble. If the certificate is not accepted, it includes the reason found by examining it. Blocks for at
+    /// most a second.
     pub(super) fn in_full(&self, trouble: &Trouble) -> String {
         if trouble.code != trouble::SERVER_CERTIFICATE {
             return trouble.message.clone();
@@ -234,7 +235,7 @@ impl Brokers {
         }
     }
 
-    /// A call that failed for want of a broker, with the reason that the connection gave.
+    /// Adds the reason that the connection reported to the error of a call that found no broker.
     pub(super) fn explain(&self, error: StreamError) -> StreamError {
         match self.troubles.recent() {
             Some(trouble) if error.class() == ErrorClass::Transient => {
@@ -275,7 +276,7 @@ impl Brokers {
         config
             .set("enable.ssl.certificate.verification", "true")
             .set("ssl.endpoint.identification.algorithm", "https")
-            // `probe` finds the authorities of the system wherever a distribution keeps them.
+            // `probe` finds the authorities of the system on every distribution.
             .set(
                 "ssl.ca.location",
                 authority.map_or("probe".to_owned(), |path| path.display().to_string()),
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_authority_those_of_the_system_count() {
+    fn without_an_authority_those_of_the_system_are_used() {
         let config = applied(Security {
             protocol: Protocol::Ssl,
             ..Security::default()

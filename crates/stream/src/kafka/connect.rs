@@ -1,13 +1,13 @@
-//! Makes every client of the client library, logs it in, and keeps its login fresh.
+//! Creates every client of the client library, logs it in, and keeps its login fresh.
 //!
-//! Role: the only calls of `create` in the project. A token is given to the client before its first question, so no call
-//! waits for a callback that nobody polls; a password in a file is read again, and given to the client when it has changed.
-//! Invariant: what changes without a new client is the password and the token. A renewed certificate is used by the next
-//! client that is made, at the latest after a restart.
-//! Failure: settings that the library refuses and a token that is not granted are fatal for the first client; later the
-//! old password or token stays in use.
+//! Role: the only calls of `create` in the project. A client gets its token before its first request, so no call waits for a
+//! callback that is never served. A password in a file is read again, and passed to the client when it has changed.
+//! Invariant: only the password and the token change without a new client. A renewed certificate is used by the next client
+//! that is created, at the latest after a restart.
+//! Failure: settings that the library refuses and a token that is not granted are fatal for the first client. Later the old
+//! password or token stays in use.
 //!
-//! The client crate has no call for either, so this file talks to librdkafka itself.
+//! The client crate has no call for either, so this file calls librdkafka directly.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -29,14 +29,14 @@ use super::watch::Watch;
 use super::{classify, token};
 use crate::StreamError;
 
-/// How long the question before an administrator's calls may take.
+/// How long the access check before an administrator's calls may take.
 const ACCESS_WITHIN: Duration = Duration::from_secs(10);
-/// Callbacks that are served at once, at most.
+/// Maximum number of callbacks that are served at once.
 const EVENTS: usize = 1_000;
-/// How often a client looks for another password or token.
+/// How often a client looks for a new password or token.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// A consumer of these settings.
+/// A consumer with these settings.
 pub(super) fn consumer<C: ConsumerContext>(
     brokers: &Brokers,
     config: &ClientConfig,
@@ -49,7 +49,7 @@ pub(super) fn consumer<C: ConsumerContext>(
     Ok((consumer, renewal))
 }
 
-/// A producer of these settings.
+/// A producer with these settings.
 pub(super) fn producer<C: ProducerContext>(
     brokers: &Brokers,
     config: &ClientConfig,
@@ -62,8 +62,8 @@ pub(super) fn producer<C: ProducerContext>(
     Ok((producer, renewal))
 }
 
-/// Serves the callbacks that are due, for clients that nobody polls: what the connection lacks is heard there only.
-pub(super) fn hear<C: ConsumerContext>(brokers: &Brokers, consumer: &BaseConsumer<C>) {
+/// Serves the callbacks that are due, for clients that are not polled: connection problems are reported there only.
+pub(super) fn serve_callbacks<C: ConsumerContext>(brokers: &Brokers, consumer: &BaseConsumer<C>) {
     for _ in 0..EVENTS {
         if brokers.is_refused() || consumer.poll(Duration::ZERO).is_none() {
             return;
@@ -71,14 +71,14 @@ pub(super) fn hear<C: ConsumerContext>(brokers: &Brokers, consumer: &BaseConsume
     }
 }
 
-/// A client for questions and changes, which lives for a few calls.
+/// A client for admin requests, used for a few calls.
 ///
-/// It never serves callbacks, so it would wait for a refused login until its time is over: that is asked before.
+/// It never serves callbacks, so a refused login would only show as a time-out: access is checked first.
 pub(super) async fn admin(brokers: &Brokers) -> Result<AdminClient<Watch>, StreamError> {
     let asked = brokers.clone();
     tokio::task::spawn_blocking(move || Probe::new(&asked)?.check_access(ACCESS_WITHIN))
         .await
-        .map_err(|e| StreamError::transient("kafka_unavailable", format!("ask for access: {e}")))??;
+        .map_err(|e| StreamError::transient("kafka_unavailable", format!("check access: {e}")))??;
     let admin: AdminClient<Watch> = settings::producer(brokers, "dp-admin", Compression::None)
         .create_with_context(brokers.watch())
         .map_err(|e| classify("create admin client", &e))?;
@@ -89,7 +89,7 @@ pub(super) async fn admin(brokers: &Brokers) -> Result<AdminClient<Watch>, Strea
 /// Keeps the login of one client fresh.
 pub(super) struct Renewal {
     brokers: Brokers,
-    /// Nothing changes while the process runs.
+    /// The password and the token do not change while the process runs.
     is_idle: bool,
     state: Mutex<State>,
 }
@@ -123,7 +123,7 @@ impl Renewal {
         })
     }
 
-    /// Gives the client another password or token where there is one. To be called once a round, or before a question.
+    /// Passes a new password or token to the client, if there is one. To be called once a round, or before a request.
     pub(super) fn renew<C: ClientContext>(&self, client: &Client<C>) {
         if self.is_idle {
             return;
@@ -154,16 +154,13 @@ impl Renewal {
                 state.given = Some(given);
                 tracing::debug!("kafka client has a new password or token");
             }
-            Err(error) => tracing::warn!(
-                error,
-                "kafka client does not take the new password or token; it is tried again"
-            ),
+            Err(error) => tracing::warn!(error, "kafka client refused the new password or token; will try again"),
         }
     }
 }
 
 fn give_password<C: ClientContext>(client: &Client<C>, username: &str, password: &str) -> Result<(), String> {
-    let zero = |_| "user name or password holds a zero byte".to_owned();
+    let zero = |_| "user name or password contains a zero byte".to_owned();
     let (username, password) = (
         CString::new(username).map_err(zero)?,
         CString::new(password).map_err(zero)?,
@@ -183,13 +180,13 @@ fn give_password<C: ClientContext>(client: &Client<C>, username: &str, password:
 }
 
 fn give_token<C: ClientContext>(client: &Client<C>, token: &token::Token) -> Result<(), String> {
-    let zero = |_| "the token or the client id holds a zero byte".to_owned();
+    let zero = |_| "the token or the client id contains a zero byte".to_owned();
     let (value, principal) = (
         CString::new(token.value.as_str()).map_err(zero)?,
         CString::new(token.principal.as_str()).map_err(zero)?,
     );
     let mut why = [0; 512];
-    // SAFETY: the client is alive and copies both strings; `why` is as long as it is said to be.
+    // SAFETY: the client is alive and copies both strings; `why` has the length that is passed.
     unsafe {
         let code = sys::rd_kafka_oauthbearer_set_token(
             client.native_ptr(),

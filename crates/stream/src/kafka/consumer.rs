@@ -1,10 +1,10 @@
 //! A member of a consumer group that never acts inside a callback.
 //!
-//! Role: the rebalance callback only records what the group wants; the worker's loop handles it between two polls
+//! Role: the rebalance callback only records what the group requests. The worker's loop handles it between two polls
 //! (assign: find positions, then start; revoke: drain, commit while still the owner, then give up).
-//! A partition is consumed only after [`GroupConsumer::start`] with an explicit position, so nothing is ever read from a
-//! default one.
-//! Failure: errors come back classified; informational ones (all brokers down) are logged and waited out.
+//! A partition is consumed only after [`GroupConsumer::start`] with an explicit position; there is no default position.
+//! Failure: errors are returned with their class; informational ones (all brokers down) are logged, and the client recovers by
+//! itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ use super::{NO_SUCH_PARTITION, classify};
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StartAt, StreamError};
 
-/// The broker has no record at the position that is read from.
+/// Code: the log has no record at the consumer's position.
 pub(crate) const POSITION_LOST: &str = "position_lost";
 
 /// An offset to be committed.
@@ -51,9 +51,9 @@ pub struct Commit {
 pub struct Committed {
     /// Where.
     pub partition: Partition,
-    /// Next offset to read; `None` where nothing was committed.
+    /// Next offset to read; `None` if nothing was committed.
     pub next_offset: Option<i64>,
-    /// What the committer has remembered of the log.
+    /// The committer's mark of the log.
     pub mark: Option<LogMark>,
 }
 
@@ -72,12 +72,12 @@ impl Committed {
     }
 }
 
-/// What the group asks of this member.
+/// What the group requests of this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupEvent {
-    /// These partitions are ours now.
+    /// These partitions are assigned now.
     Assigned(Vec<Partition>),
-    /// These are to be given up.
+    /// These must be given up.
     Revoked(Vec<Partition>),
 }
 
@@ -91,7 +91,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.heard_log(level, fac, message);
+        self.watch.on_log(level, fac, message);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -106,7 +106,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 
@@ -115,7 +115,7 @@ impl ConsumerContext for Context {
         let partitions = partitions_of(list);
         let assigned = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
-            // Nobody will look at events any more, and closing waits until the group has its answer.
+            // The events are no longer read, and closing waits until the group has its answer.
             let answer = if assigned { Ok(()) } else { consumer.unassign() };
             if let Err(error) = answer {
                 tracing::debug!(error = %error, "giving up partitions while closing");
@@ -134,7 +134,7 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
-            // Commits serve lag tools and the stateless stages, which re-read from the last one that held (INV-2).
+            // Commits serve lag tools and the stateless stages, which read again from the last successful one (INV-2).
             tracing::debug!(error = %error, "commit refused");
         }
     }
@@ -147,12 +147,12 @@ pub struct GroupConsumer {
     /// For errors: topics and group.
     what: String,
     started: std::cell::RefCell<BTreeMap<Partition, StartAt>>,
-    /// A batch could not be read since the last look; of which partition, the client does not say.
+    /// A batch could not be read since the last look. The client does not report its partition.
     unreadable: std::cell::Cell<bool>,
 }
 
 impl GroupConsumer {
-    /// Joins the group of these settings for these topics.
+    /// Joins the group with these settings and topics.
     pub fn subscribe(
         bootstrap: &Brokers,
         client: &ClientConfig,
@@ -200,7 +200,7 @@ impl GroupConsumer {
 
     fn consumption_error(&self, code: RDKafkaErrorCode) -> Result<(), StreamError> {
         match consumption::of(code) {
-            Consumption::Passing => tracing::debug!(error = %code, "consumer reports a passing problem"),
+            Consumption::Passing => tracing::debug!(error = %code, "consumer reports a temporary problem"),
             Consumption::Unreadable => {
                 tracing::debug!(error = %code, "a batch cannot be read");
                 self.unreadable.set(true);
@@ -214,12 +214,12 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Whether a batch could not be read since this was asked last.
+    /// Whether a batch could not be read since the last call.
     pub fn take_unreadable(&self) -> bool {
         self.unreadable.take()
     }
 
-    /// What the group has asked since the last call, in order.
+    /// The requests of the group since the last call, in order.
     pub fn take_events(&self) -> Vec<GroupEvent> {
         let mut events = self
             .consumer
@@ -230,7 +230,7 @@ impl GroupConsumer {
         events.drain(..).collect()
     }
 
-    /// Tells the group that the assignment is known; consumption starts with [`GroupConsumer::start`].
+    /// Confirms the assignment to the group; consumption starts with [`GroupConsumer::start`].
     pub fn acknowledge_assignment(&self) -> Result<(), StreamError> {
         self.consumer
             .incremental_assign(&TopicPartitionList::new())
@@ -289,7 +289,7 @@ impl GroupConsumer {
             .map_err(|e| classify("resume partition", &e))
     }
 
-    /// Commits next offsets. A failed asynchronous commit is repaired by the next one.
+    /// Commits next offsets. If an asynchronous commit fails, the next one replaces it.
     pub fn commit(&self, commits: &[Commit], wait: bool) -> Result<(), StreamError> {
         if commits.is_empty() {
             return Ok(());
@@ -300,7 +300,7 @@ impl GroupConsumer {
             .map_err(|e| classify("commit offsets", &e))
     }
 
-    /// What the group has committed for these partitions.
+    /// Offsets that the group has committed for these partitions.
     pub fn committed(&self, partitions: &[Partition], timeout: Duration) -> Result<Vec<Committed>, StreamError> {
         let asked = list(partitions.iter().map(|partition| (partition, Offset::Invalid)))?;
         let answer = self
@@ -320,8 +320,8 @@ impl GroupConsumer {
             .map_err(|e| classify("read log range", &e))
     }
 
-    /// Offset after the newest record; `None` where the broker says that there is no such partition. What the client knows of
-    /// a topic may be older than partitions that were added to it, so it is asked anew before that is believed.
+    /// Offset after the newest record; `None` if the broker reports that the partition does not exist. The client's metadata
+    /// may be older than partitions that were added to the topic, so it is requested again before that result.
     pub fn end_if_there(&self, partition: &Partition, timeout: Duration) -> Result<Option<i64>, StreamError> {
         match self.log_range(partition, timeout) {
             Err(error) if error.code() == NO_SUCH_PARTITION => {}
@@ -339,7 +339,7 @@ impl GroupConsumer {
         }
     }
 
-    /// Ids and partition counts of these topics, over the connection that is there.
+    /// Ids and partition counts of these topics, over the existing connection.
     pub fn describe(&self, topics: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         describe_over(self.consumer.client(), topics, timeout)
     }
@@ -349,13 +349,13 @@ impl GroupConsumer {
         self.consumer.fetch_metadata(None, within).is_ok()
     }
 
-    /// Ends without leaving the group, which then misses this member after its session time-out. For a process that is
-    /// about to end while Kafka is away: leaving in order waits for an answer, without limit.
+    /// Ends without leaving the group, which notices it after the session time-out. For a process that is about to end while
+    /// Kafka is unavailable: leaving regularly waits for an answer without limit.
     pub fn abandon(self) {
         std::mem::forget(self);
     }
 
-    /// Where the reading of each started partition stands, as of the last statistics.
+    /// The standing of each started partition, as of the last statistics.
     pub fn standings(&self) -> Vec<Standing> {
         let context = self.consumer.context();
         let seen = context.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -371,14 +371,14 @@ impl GroupConsumer {
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
         self.consumer.context().closing.store(true, Ordering::Release);
-        // A rebalance that nobody answered would block the close that follows.
+        // An unanswered rebalance would block the close that follows.
         if let Err(error) = self.consumer.unassign() {
             tracing::debug!(error = %error, "giving up partitions while closing");
         }
     }
 }
 
-/// Borrows the client's message as ours.
+/// Borrows the client's message as a [`Message`].
 pub(crate) fn borrow<'a>(message: &'a BorrowedMessage<'_>) -> Message<'a> {
     Message {
         topic: message.topic(),

@@ -1,27 +1,27 @@
-//! What an error of consuming means: one table for group consumers and readers.
+//! What a consumer's errors mean: one table for group consumers and readers.
 //!
-//! The client reports through one call what it repairs by itself (a broker that is away), what ends the client, and what
-//! keeps one partition from going on. The last kind names no partition here, so the reader asks again (`examine`).
+//! The client reports three kinds of errors through one call: those that it repairs by itself (an unavailable broker), those that
+//! end the client, and those that block one partition. The last kind names no partition, so the reader looks again (`examine`).
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// What follows from an error.
+/// The consequence of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consumption {
-    /// The client continues by itself: brokers are away, leaders move.
+    /// The client continues by itself: brokers are unavailable, leaders move.
     Passing,
-    /// The records at a position cannot be read, and will not be next time.
+    /// The records at a position cannot be read, and a retry does not help.
     Unreadable,
-    /// The topic or partition is not there.
+    /// The topic or partition does not exist.
     Unknown,
     /// The position lies outside of the log.
     OutOfRange,
-    /// The broker refuses us.
+    /// The broker refuses this client.
     Refused,
 }
 
-/// Sorts an error. A code that nobody has thought of counts as [`Consumption::Unreadable`], which only makes the reader
-/// look closer: it is never waited out in silence.
+/// Sorts an error. An unlisted code counts as [`Consumption::Unreadable`], which makes the reader examine the partition: the
+/// error is never ignored silently.
 pub(crate) fn of(code: Code) -> Consumption {
     match code {
         Code::AutoOffsetReset | Code::OffsetOutOfRange => Consumption::OutOfRange,
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_is_passing_final_or_blocks_a_partition() {
+    fn each_error_is_temporary_fatal_or_blocks_a_partition() {
         for (code, meaning) in [
             (Code::AllBrokersDown, Consumption::Passing),
             (Code::BrokerTransportFailure, Consumption::Passing),

@@ -1,7 +1,7 @@
-//! Ids and partition counts of topics. A topic that was deleted and made again has another id: its offsets mean other
-//! records, so positions stored for the old one must be refused.
+//! Ids and partition counts of topics. A topic that was deleted and recreated has another id: its offsets mean other
+//! records, so positions stored for the old one must be rejected.
 //!
-//! The client crate has no call for topic ids, so this file talks to librdkafka itself.
+//! The client crate has no call for topic ids, so this file calls librdkafka directly.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -21,7 +21,7 @@ use crate::StreamError;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a broker says of a topic.
+/// A broker's description of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicDescription {
     /// Name.
@@ -32,7 +32,7 @@ pub struct TopicDescription {
     pub partitions: i32,
 }
 
-/// Describes these topics; fatal where one does not exist.
+/// Describes these topics; fatal if one does not exist.
 pub fn describe_topics(
     bootstrap: &Brokers,
     names: &[String],
@@ -41,12 +41,12 @@ pub fn describe_topics(
     let config = settings::reader(bootstrap, "dp-describe");
     let (client, _) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
     describe_over(client.client(), names, timeout).map_err(|error| {
-        connect::hear(bootstrap, &client);
+        connect::serve_callbacks(bootstrap, &client);
         bootstrap.explain(error)
     })
 }
 
-/// The same over the connection of a client that is there anyway.
+/// The same over the connection of an existing client.
 pub(crate) fn describe_over<C: ClientContext>(
     client: &Client<C>,
     names: &[String],
@@ -56,17 +56,17 @@ pub(crate) fn describe_over<C: ClientContext>(
         .iter()
         .map(|name| CString::new(name.as_str()))
         .collect::<Result<_, _>>()
-        .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name holds a zero byte"))?;
+        .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name contains a zero byte"))?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
 
-    // SAFETY: every object made here is destroyed below, on every path; the strings outlive the call; the client
-    // outlives the queue and the event; pointers read from the event are copied before it is destroyed.
+    // SAFETY: every object created here is destroyed below, on every path. The strings outlive the call. The client outlives the
+    // queue and the event. Pointers read from the event are copied before it is destroyed.
     unsafe {
         let handle = client.native_ptr();
         let queue = sys::rd_kafka_queue_new(handle);
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        // The client's own limit, a minute, would keep questions open that nobody waits for.
+        // The client's default limit, a minute, would keep requests open after the caller has given up.
         let options =
             sys::rd_kafka_AdminOptions_new(handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         sys::rd_kafka_AdminOptions_set_request_timeout(options, milliseconds, ptr::null_mut(), 0);
@@ -83,8 +83,8 @@ pub(crate) fn describe_over<C: ClientContext>(
     }
 }
 
-/// The names under which a sink remembers topics, each with its id: the topic that it is written from, and the raw feeds
-/// that origins name. A raw feed belongs to all generations, and each remembers the one that it was built from. Blocks.
+/// The names under which a sink stores topics, each with its id: the topic from which it is written, and the raw feeds that
+/// origins name. A raw feed belongs to all generations, and each generation stores the id with which it was built. Blocks.
 ///
 /// # Errors
 /// As [`describe_topics`].
@@ -101,7 +101,7 @@ pub fn remembered_ids(
         if !is_known_topic_id(&topic.id) {
             tracing::warn!(
                 topic = topic.name,
-                "the broker has no topic ids: a topic that is deleted and made again cannot be told from the old one"
+                "the broker has no topic ids: a topic that is deleted and recreated cannot be detected"
             );
         } else if generation.is_empty() || topic.name == source {
             ids.push((topic.name, topic.id));

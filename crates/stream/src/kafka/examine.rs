@@ -1,7 +1,7 @@
-//! Looks at a place of the log from which nothing comes, with clients of its own, and finds out why.
+//! Examines a position of the log from which no message comes, with separate clients, and finds out why.
 //!
-//! Role: the client's errors name no partition, and an open transaction is not an error at all. So the place is asked again
-//! alone: what can be read there, where the log really ends, where reading continues.
+//! Role: the client's errors name no partition, and an open transaction is not an error. So this position is read again alone:
+//! what can be read there, where the log ends, where reading continues.
 //! Failure: as of [`LogReader`]; the caller tries again.
 
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use super::reader::LogReader;
 use crate::stall::{Cause, Stall};
 use crate::{Partition, StreamError};
 
-/// A broker answers at once; what it has to unpack may take seconds.
+/// A broker answers at once; unpacking its answer may take seconds.
 const LOOK: Duration = Duration::from_secs(5);
-/// Offsets after an unreadable one that are tried one by one. Further ones are tried in growing steps: a batch that cannot
-/// be unpacked is mostly one large record, but it may be thousands.
+/// This many offsets after an unreadable one are tried one by one. Later offsets are tried in growing steps: a batch that cannot
+/// be unpacked is usually one large record, but it may be thousands.
 const ONE_BY_ONE: i64 = 64;
 
-/// What comes first when a partition is read from an offset.
+/// The first event when a partition is read from an offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Message,
@@ -33,7 +33,7 @@ enum Seen {
     Nothing,
 }
 
-/// Why nothing came from this position; `None` where something can be read there.
+/// Why no message came from this position; `None` if a message can be read there.
 ///
 /// # Errors
 /// Kafka does not answer.
@@ -59,7 +59,7 @@ pub fn examine(bootstrap: &Brokers, partition: &Partition, position: i64) -> Res
         },
         Seen::Nothing => Cause::Silent,
     };
-    // What was appended after the look is not covered by it.
+    // Records that were appended after the look are not covered by it.
     let end = if cause == Cause::NothingReadable { stable } else { end };
     Ok(Some(Stall {
         partition: partition.clone(),
@@ -70,8 +70,8 @@ pub fn examine(bootstrap: &Brokers, partition: &Partition, position: i64) -> Res
 }
 
 impl LogReader {
-    /// The next offset after `unreadable` from which something can be read, at most `end`. Within the first
-    /// 64 offsets nothing readable is passed over; beyond, a readable batch between two unreadable ones may be.
+    /// The next readable offset after `unreadable`, at most `end`. Within the first 64 offsets no readable one is skipped; after
+    /// them, a readable batch between two unreadable ones may be skipped.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -87,7 +87,7 @@ impl LogReader {
                 step *= 2;
             }
         };
-        // Between the last bad and the first good one that were tried.
+        // Between the last unreadable and the first readable offset that were tried.
         while good - bad > 1 {
             let middle = bad + (good - bad) / 2;
             if self.is_unreadable(partition, middle)? {
@@ -109,7 +109,7 @@ impl LogReader {
             .map_err(|e| classify("make partition list", &e))?;
         self.consumer.assign(&list).map_err(|e| classify("assign reader", &e))?;
         let seen = self.first_event();
-        // What is still on its way belongs to this look and no other.
+        // Messages that are still fetched belong to this look only.
         let _ = self.consumer.unassign();
         seen
     }

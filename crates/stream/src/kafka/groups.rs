@@ -1,7 +1,7 @@
-//! What a consumer group has committed, without ever joining it: lag for operators (`dp groups`, `dp demo`).
+//! Reads what a consumer group has committed without joining it: lag for operators (`dp groups`, `dp demo`).
 //!
-//! Committed offsets serve lag tools and the stateless stages only: of the others nothing here is a
-//! position. [`GroupReader::commit`] moves the position of a stateless stage whose service is stopped (`dp position`).
+//! Committed offsets serve lag tools and the stateless stages; the other stages store their positions elsewhere.
+//! [`GroupReader::commit`] moves the position of a stateless stage whose service is stopped (`dp position`).
 
 use std::time::Duration;
 
@@ -38,16 +38,16 @@ impl PartitionLag {
     }
 }
 
-/// Who is in a group.
+/// State and size of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupState {
-    /// The broker's word: `Stable`, `PreparingRebalance`, `Empty`, …
+    /// The broker's term: `Stable`, `PreparingRebalance`, `Empty`, …
     pub state: String,
     /// Number of members.
     pub members: usize,
 }
 
-/// Looks at one group.
+/// Reads one group.
 pub struct GroupReader {
     consumer: BaseConsumer<Watch>,
     renewal: Renewal,
@@ -60,7 +60,7 @@ impl GroupReader {
     /// # Errors
     /// Settings that the client refuses.
     pub fn new(bootstrap: &Brokers, group: &str) -> Result<GroupReader, StreamError> {
-        // With the group's id but without a subscription the client asks the coordinator and joins nothing.
+        // With the group's id but without a subscription, the client finds the coordinator but does not join.
         let mut config = settings::reader(bootstrap, "dp-groups");
         let (consumer, renewal) = connect::consumer(bootstrap, config.set("group.id", group), bootstrap.watch())?;
         Ok(GroupReader {
@@ -96,7 +96,7 @@ impl GroupReader {
         Ok(lags)
     }
 
-    /// What the group has committed, with what it remembers of the log.
+    /// What the group has committed, with the mark of the log.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -119,14 +119,14 @@ impl GroupReader {
     /// Commits for the group, which must have no members.
     ///
     /// # Errors
-    /// Kafka does not answer, or refuses since the group has members.
+    /// Kafka does not answer, or refuses because the group has members.
     pub fn commit(&self, commit: &Commit) -> Result<(), StreamError> {
         self.consumer
             .commit(&commit_list(std::slice::from_ref(commit))?, CommitMode::Sync)
             .map_err(|e| classify(&format!("commit offsets of {}", self.group), &e))
     }
 
-    /// State and members; `None` where the broker does not know the group.
+    /// State and members; `None` if the broker does not have the group.
     ///
     /// # Errors
     /// Kafka does not answer.

@@ -1,7 +1,7 @@
 //! Reads the headers of a record.
 //!
-//! The client crate panics at a header name that is not UTF-8, which any producer can send. So the names are read here,
-//! with U+FFFD in place of what is not UTF-8.
+//! The client crate panics at a header name that is not UTF-8, and any producer can send one. So the names are read here, and
+//! invalid bytes are replaced by U+FFFD.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -38,7 +38,7 @@ mod tests {
     use rdkafka::message::{Header, OwnedHeaders};
 
     #[test]
-    fn a_name_that_is_not_utf8_is_read_like_every_other() {
+    fn a_name_that_is_not_utf8_is_read_with_replacement() {
         let owned = OwnedHeaders::new()
             .insert(Header {
                 key: "plain",

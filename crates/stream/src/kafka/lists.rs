@@ -1,4 +1,4 @@
-//! Lists of partitions, as the client library takes and gives them.
+//! Converts lists of partitions to and from the client library's type.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The only place of the project that names rdkafka: client settings, group consumer, ordered producer, admin, readers.
+//! The only module of the project that uses rdkafka: client settings, group consumer, ordered producer, admin, readers.
 
 pub(crate) mod access;
 pub mod admin;
@@ -29,15 +29,15 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::StreamError;
 
-/// Code of a question about a topic or a partition that does not exist.
+/// Code of a request for a topic or a partition that does not exist.
 pub const NO_SUCH_PARTITION: &str = "no_such_partition";
 
 /// Code of a call that no broker has answered.
 pub(crate) const UNAVAILABLE: &str = "kafka_unavailable";
-/// Code of a refusal for want of a right (an ACL).
+/// Code of a refusal because a right (an ACL) is missing.
 pub const MISSING_RIGHT: &str = "kafka_right_missing";
 
-/// Sorts a client error: what passes by itself is transient, what only an operator can correct is fatal.
+/// Sorts a client error: temporary ones are transient, those that only an operator can correct are fatal.
 pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     use RDKafkaErrorCode as Code;
     let code = error.rdkafka_error_code();
@@ -74,7 +74,7 @@ pub(crate) fn classify(what: &str, error: &KafkaError) -> StreamError {
     }
 }
 
-/// Our setting behind the one that the client library refuses.
+/// Names our setting for the library setting that was refused.
 fn setting_of(why: &str) -> &'static str {
     let settings = [
         ("ssl.ca.location", ": check the file of DATA_PROC_KAFKA_SSL_CA"),

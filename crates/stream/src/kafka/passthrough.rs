@@ -1,9 +1,9 @@
-//! The yardstick of `dp bench`: the client library alone, consuming a topic and producing it again unchanged, with the
-//! very settings of production.
+//! The baseline of `dp bench`: the client library alone, which consumes a topic and produces it again unchanged, with the
+//! settings of production.
 //!
-//! Role: what a hop could reach at most with this client on this machine. Nothing of ours stands between the two clients:
-//! no group, no order, no positions; acknowledgements are only counted.
-//! Failure: a refused record or half a minute without a message ends the run.
+//! Role: the upper limit for a hop with this client on this machine. No code of the project is between the two clients: no
+//! group, no order, no positions. Acknowledgements are only counted.
+//! Failure: a refused record, or half a minute without a message, ends the run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use super::watch::Watch;
 use super::{classify, connect};
 use crate::StreamError;
 
-/// Reports are served once per this many messages, as by a worker.
+/// Reports are served once per this many messages, as in a worker.
 const SERVE_EVERY: u64 = 1000;
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -36,11 +36,11 @@ pub struct Moved {
     pub messages: u64,
     /// Bytes of their values.
     pub bytes: u64,
-    /// From the first message in the client's hands to the last acknowledgement.
+    /// From the first received message to the last acknowledgement.
     pub elapsed: Duration,
 }
 
-/// What the services do on a local stack, where this runs.
+/// The compression of the services on a local stack, where this runs.
 const COMPRESSION: Compression = Compression::None;
 
 struct Context {
@@ -51,11 +51,11 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.heard_log(level, facility, message);
+        self.watch.on_log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 
@@ -95,7 +95,7 @@ pub fn client_settings() -> (BTreeMap<String, String>, BTreeMap<String, String>)
 /// with the first one.
 ///
 /// # Errors
-/// Kafka does not answer, a topic does not exist, a record is refused, or nothing comes for 30 s.
+/// Kafka does not answer, a topic does not exist, a record is refused, or no message comes for 30 s.
 pub fn run(
     bootstrap: &Brokers,
     from: &str,
@@ -198,7 +198,7 @@ fn refused(producer: &BaseProducer<Context>) -> Result<(), StreamError> {
     match failure.as_deref() {
         Some(reason) => Err(StreamError::transient(
             "delivery_failed",
-            format!("the broker did not take a record: {reason}"),
+            format!("the broker did not accept a record: {reason}"),
         )),
         None => Ok(()),
     }
@@ -208,6 +208,6 @@ fn stalled(moved: u64, messages: u64) -> StreamError {
     let seconds = STALLED.as_secs();
     StreamError::transient(
         "kafka_unavailable",
-        format!("nothing has moved for {seconds} s, {moved} of {messages} messages are through"),
+        format!("no message has moved for {seconds} s; {moved} of {messages} messages are done"),
     )
 }

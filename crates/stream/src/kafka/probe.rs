@@ -1,14 +1,14 @@
-//! One client for the life of a process that asks the broker about topics and groups: health checks, and the lag of every
+//! One client for the life of a process that queries the broker about topics and groups: health checks, and the lag of every
 //! group of the pipeline, of stopped services too.
 //!
-//! Failure: a broker that takes connections and says nothing is `kafka_timeout`; one that takes none is
-//! `kafka_unavailable`. Nothing is retried here.
+//! Failure: a broker that accepts connections but does not answer is `kafka_timeout`; one that accepts none is
+//! `kafka_unavailable`. Calls are not retried here.
 //!
-//! The client crate has no call for other groups' offsets, so this file talks to librdkafka itself. Its own search for a
-//! group's coordinator is not used: a question that reaches its time limit meanwhile leaves a rest behind that refers to
-//! freed memory; the process ends by an assertion when the coordinator comes back or the client is dropped (librdkafka
-//! issues 3663 and 4605), and while no broker is there the search keeps a core busy. So the question names the broker, and
-//! goes to the next one where that is not the coordinator.
+//! The client crate has no call for other groups' offsets, so this file calls librdkafka directly. Librdkafka's own search for a
+//! group's coordinator is not used. If a request times out during the search, the client keeps a reference to freed memory: an
+//! assertion ends the process when the coordinator comes back or the client is dropped (librdkafka issues 3663 and 4605). While
+//! no broker is available the search also keeps a core busy. So each request names its broker, and goes to the next one if
+//! that is not the coordinator.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use domain::Classified;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::access::takes_connections;
+use super::access::accepts_connections;
 use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::describe::{TopicDescription, describe_over};
@@ -31,12 +31,12 @@ use super::watch::Watch;
 use super::{MISSING_RIGHT, classify, connect, settings};
 use crate::{Partition, StreamError};
 
-/// Code of a broker that does not answer although it takes connections.
+/// Code of a broker that accepts connections but does not answer.
 pub const TIMEOUT: &str = "kafka_timeout";
 const UNAVAILABLE: &str = "kafka_unavailable";
-/// Code of a broker that was asked for a group whose coordinator is another one.
+/// Code of a broker that is not the coordinator of the group.
 const NOT_COORDINATOR: &str = "not_coordinator";
-/// Events of the client (connection errors) that one question clears away.
+/// Events of the client (connection errors) that one call clears.
 const EVENTS: usize = 1_000;
 
 type Offsets = BTreeMap<Partition, i64>;
@@ -46,7 +46,7 @@ pub struct Probe {
     pub(super) client: BaseConsumer<Watch>,
     renewal: Renewal,
     pub(super) bootstrap: Brokers,
-    /// Where the coordinator of a group was last.
+    /// The last known coordinator of each group.
     coordinators: Mutex<BTreeMap<String, i32>>,
 }
 
@@ -69,12 +69,12 @@ impl Probe {
     /// Describes these topics.
     ///
     /// # Errors
-    /// Fatal where one does not exist; [`TIMEOUT`] where the broker is there and silent.
+    /// Fatal if one does not exist; [`TIMEOUT`] if the broker accepts connections but does not answer.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
         self.clear_events();
         self.renewal.renew(self.client.client());
-        if !takes_connections(self.bootstrap.addresses()) {
-            return Err(self.nobody_there());
+        if !accepts_connections(self.bootstrap.addresses()) {
+            return Err(self.no_broker());
         }
         let described = describe_over(self.client.client(), names, timeout);
         match described {
@@ -84,7 +84,7 @@ impl Probe {
             }
             Err(error) => {
                 self.clear_events();
-                Err(self.bootstrap.explain(self.silent_or_away(error)))
+                Err(self.bootstrap.explain(self.timeout_or_unavailable(error)))
             }
         }
     }
@@ -149,7 +149,7 @@ impl Probe {
 
     fn brokers(&self, timeout: Duration) -> Result<Vec<i32>, StreamError> {
         let metadata = self.client.fetch_metadata(Some(""), timeout);
-        let metadata = metadata.map_err(|e| self.silent_or_away(classify("list the brokers", &e)))?;
+        let metadata = metadata.map_err(|e| self.timeout_or_unavailable(classify("list the brokers", &e)))?;
         Ok(metadata.brokers().iter().map(|broker| broker.id()).collect())
     }
 
@@ -169,14 +169,14 @@ impl Probe {
             }
         }
         coordinators().remove(group);
-        let message = format!("no broker says that it is the coordinator of group {group}");
+        let message = format!("no broker reports that it coordinates group {group}");
         Err(StreamError::transient(UNAVAILABLE, message))
     }
 
-    /// What this broker says of the group; [`NOT_COORDINATOR`] where another one knows.
+    /// The broker's answer about the group; [`NOT_COORDINATOR`] if another broker coordinates it.
     fn committed_at(&self, broker: i32, group: &str, timeout: Duration) -> Result<Offsets, StreamError> {
         let name = CString::new(group)
-            .map_err(|_| StreamError::fatal("invalid_group_name", "a group name holds a zero byte"))?;
+            .map_err(|_| StreamError::fatal("invalid_group_name", "a group name contains a zero byte"))?;
         let to = (
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             Some(broker),
@@ -210,7 +210,7 @@ impl Probe {
                         _ => StreamError::transient(UNAVAILABLE, message),
                     });
                 }
-                // A group that the broker does not know has committed nothing.
+                // A group that the broker does not have has committed nothing.
                 let list = sys::rd_kafka_group_result_partitions(answer);
                 if list.is_null() {
                     continue;
@@ -223,7 +223,7 @@ impl Probe {
         }
     }
 
-    /// First or next offset of each of these partitions; one that the broker does not tell is left out.
+    /// First or next offset of each of these partitions; a partition without an answer is omitted.
     fn log_offsets(
         &self,
         partitions: &[Partition],
@@ -234,7 +234,7 @@ impl Probe {
             .iter()
             .map(|partition| CString::new(&*partition.topic))
             .collect::<Result<_, _>>()
-            .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name holds a zero byte"))?;
+            .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name contains a zero byte"))?;
         let to = (sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, None);
         let event = self.ask(to, timeout, |client, options, queue| {
             // SAFETY: names outlive the calls, which copy them; the list is destroyed here, the client copies it.
@@ -284,7 +284,7 @@ impl Probe {
             let queue = sys::rd_kafka_queue_new(client);
             request(client, options, queue);
             sys::rd_kafka_AdminOptions_destroy(options);
-            // The client's own limit ends the request; some more time is for its answer to arrive here.
+            // The client's limit ends the request; the extra time lets its answer arrive here.
             let event = sys::rd_kafka_queue_poll(queue, milliseconds.saturating_add(milliseconds / 4));
             sys::rd_kafka_queue_destroy(queue);
             let error = match event.is_null() {
@@ -296,7 +296,7 @@ impl Probe {
                 sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(event),
                 sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT => {
                     let silent = StreamError::transient(TIMEOUT, "no answer from the broker in time");
-                    Err(self.silent_or_away(silent))
+                    Err(self.timeout_or_unavailable(silent))
                 }
                 _ => {
                     let code = match error {
@@ -313,20 +313,20 @@ impl Probe {
         }
     }
 
-    /// No answer in time may mean that nobody is there: then connections are refused.
-    fn silent_or_away(&self, error: StreamError) -> StreamError {
-        if error.code() != TIMEOUT || takes_connections(self.bootstrap.addresses()) {
+    /// No answer in time may mean that no broker is available: then connections are refused.
+    fn timeout_or_unavailable(&self, error: StreamError) -> StreamError {
+        if error.code() != TIMEOUT || accepts_connections(self.bootstrap.addresses()) {
             return error;
         }
-        self.nobody_there()
+        self.no_broker()
     }
 
-    fn nobody_there(&self) -> StreamError {
-        let message = format!("no broker of {} takes connections", self.bootstrap);
+    fn no_broker(&self) -> StreamError {
+        let message = format!("no broker of {} accepts connections", self.bootstrap);
         StreamError::transient(UNAVAILABLE, message)
     }
 
-    /// A client that nobody polls keeps its errors for ever.
+    /// A client that is not polled keeps its errors for ever.
     pub(super) fn clear_events(&self) {
         for _ in 0..EVENTS {
             if self.client.poll(Duration::ZERO).is_none() {
@@ -336,7 +336,7 @@ impl Probe {
     }
 }
 
-/// The broker does not say what a group has committed.
+/// The broker refuses to show what a group has committed.
 fn group_refused(group: &str) -> StreamError {
     let message = format!(
         "read what group {group} has committed: the user lacks a right: grant Describe on the group (docs/security.md)"
@@ -344,19 +344,19 @@ fn group_refused(group: &str) -> StreamError {
     StreamError::fatal(MISSING_RIGHT, message)
 }
 
-/// An event of the client, null where none came.
+/// An event of the client, null if none came.
 struct Event(*mut sys::rd_kafka_event_t);
 
 impl Drop for Event {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: it is ours, and nothing refers to it any more.
+            // SAFETY: this value owns the event, and no reference to it remains.
             unsafe { sys::rd_kafka_event_destroy(self.0) }
         }
     }
 }
 
-/// Takes over the offset of a partition, unless there is none or it has an error.
+/// Stores the offset of a partition, unless it has none or has an error.
 ///
 /// SAFETY: `element` is a live partition of a result.
 unsafe fn insert(offsets: &mut Offsets, element: *const sys::rd_kafka_topic_partition_t) {
@@ -391,7 +391,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(300);
 
-    /// Asks until the answer is as expected; the deadline only bounds a failure.
+    /// Repeats the request until the answer is as expected; the deadline only bounds a failure.
     fn eventually(probe: &Probe, group: &str, is_expected: impl Fn(&Result<Offsets, StreamError>) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -405,9 +405,9 @@ mod tests {
         }
     }
 
-    /// The mock cluster of librdkafka: the local stack has one broker.
+    /// Uses the mock cluster of librdkafka, since the local stack has one broker.
     #[test]
-    fn the_broker_that_coordinates_a_group_is_found_and_one_that_is_away_ends_no_process() {
+    fn the_coordinator_of_a_group_is_found_and_an_unavailable_one_does_not_end_the_process() {
         let cluster = MockCluster::new(2).unwrap();
         let probe = Probe::new(&Brokers::plaintext(&cluster.bootstrap_servers())).unwrap();
         let coordinator = |group: &str| probe.coordinators.lock().unwrap().get(group).copied();

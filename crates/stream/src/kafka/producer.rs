@@ -1,9 +1,9 @@
 //! The ordered producer of a worker (INV-7): outputs enter in input order, and the first delivery error ends it.
 //!
-//! Role: hands out a ticket per output and reports acknowledgements into an [`AckWindow`]. Reports are served on the
-//! worker's own thread, inside [`OrderedProducer::serve`].
-//! Failure: a full queue is waited out while reports are served; any delivery error poisons the producer: the worker
-//! drops it without waiting for reports that may never come, and starts again from committed positions.
+//! Role: returns a ticket for each output and reports acknowledgements into an [`AckWindow`]. Reports are served on the worker's
+//! thread, inside [`OrderedProducer::serve`].
+//! Failure: while the queue is full, sending waits and serves reports. Any delivery error poisons the producer: the worker drops
+//! it without waiting for reports that may never come, and starts again from committed positions.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -35,22 +35,22 @@ struct Context {
 struct Reports {
     window: AckWindow,
     failure: Option<StreamError>,
-    /// Size of a record that a topic does not take.
+    /// Size of a record that a topic did not accept.
     refused_size: Option<usize>,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.heard_log(level, fac, message);
+        self.watch.on_log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(code) = right_in(reason) {
-            // The library gives all outputs up, each with a code that says no more than that.
+            // The library fails all outputs with a code that carries no further information.
             let refused = classify(&format!("produce: {reason}"), &KafkaError::Global(code));
             self.reports.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(refused);
         }
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 
@@ -97,20 +97,20 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Bytes that it takes in the log, at most.
+    /// Upper bound of its bytes in the log.
     pub fn size(&self) -> usize {
         record_size::record(self.key, self.payload, record_size::headers(self.headers))
     }
 }
 
-/// A producer whose outputs are acknowledged in any order but entered in one.
+/// A producer whose outputs enter in order; their acknowledgements may come in any order.
 pub struct OrderedProducer {
     producer: BaseProducer<Context>,
     renewal: Renewal,
 }
 
 impl OrderedProducer {
-    /// A new one, with nothing open.
+    /// A producer without outputs.
     pub fn new(bootstrap: &Brokers, client_id: &str, compression: Compression) -> Result<OrderedProducer, StreamError> {
         let context = Context {
             reports: Mutex::default(),
@@ -156,7 +156,7 @@ impl OrderedProducer {
                     self.serve(Duration::from_millis(5))?;
                 }
                 Err((error, _)) => {
-                    // A producer that has been given up says why in a callback.
+                    // A producer that has failed reports the reason in a callback.
                     self.serve(Duration::from_millis(20))?;
                     return Err(classify("send output", &error));
                 }
@@ -185,12 +185,12 @@ impl OrderedProducer {
         self.renewal.renew(self.producer.client());
     }
 
-    /// Size of a record that its topic did not take.
+    /// Size of a record that its topic did not accept.
     pub fn refused_size(&self) -> Option<usize> {
         self.reports().refused_size
     }
 
-    /// Sends what still lingers.
+    /// Sends lingering outputs now.
     pub fn push(&self) {
         push::push(&self.producer);
     }

@@ -1,10 +1,10 @@
-//! A blocking publisher for operators: many records fast (`dp simulate`), or one record and its place (`dp send`).
+//! A blocking publisher for operators: many records fast (`dp simulate`), or one record and its position (`dp send`).
 //!
-//! Role: everything that is published from outside of a pipeline stage. It counts what the broker acknowledged, so that
-//! a caller can say "published" and mean it. Keys go to partitions by [`domain::routing::partition_of`], as in every
-//! stage, whatever partitioner the client would choose.
-//! Failure: a full queue is waited out; a record that the broker refuses, or does not take within 60 s, is counted and
-//! the first reason is kept. Nothing is given up silently: [`Publisher::finish`] answers an error unless every record
+//! Role: all publishing outside of the pipeline's stages. It counts acknowledged records, so that a caller reports as published
+//! only what the broker has. Keys go to partitions by [`domain::routing::partition_of`], as in every stage, regardless of the
+//! client's partitioner.
+//! Failure: while the queue is full, sending waits. A record that the broker refuses, or does not acknowledge within 60 s, is
+//! counted and the first reason is kept. No record is lost silently: [`Publisher::finish`] returns an error unless every record
 //! is acknowledged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +30,11 @@ use crate::{StreamError, record_size};
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first record of a topic waits this long for a broker, so that a load may begin while Kafka starts again.
+/// The first record of a topic waits this long for a broker, so that a load may begin while Kafka restarts.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
-/// Reports are served once per this many records, since each call has a price.
+/// Reports are served once per this many records, since each call has a cost.
 const SERVE_EVERY: u64 = 512;
-/// Opaque of a record whose place somebody waits for.
+/// Opaque value of a record whose position the caller waits for.
 const WANTS_PLACE: usize = 1;
 
 /// A record to publish.
@@ -42,7 +42,7 @@ const WANTS_PLACE: usize = 1;
 pub struct Record<'a> {
     /// Topic; must exist.
     pub topic: &'a str,
-    /// Partition; `None` = by the key, and without a key in turns.
+    /// Partition; `None` = by the key, or round-robin without a key.
     pub partition: Option<i32>,
     /// Key.
     pub key: Option<&'a [u8]>,
@@ -54,7 +54,7 @@ pub struct Record<'a> {
     pub timestamp: Option<Micros>,
 }
 
-/// Where a record landed.
+/// The position of a published record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Partition.
@@ -84,11 +84,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.watch.heard_log(level, fac, message);
+        self.watch.on_log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.heard_error(&error, reason);
+        self.watch.on_error(&error, reason);
     }
 }
 
@@ -125,14 +125,14 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects lazily: a broker that is not there shows on the first record.
+    /// Connects lazily: an unavailable broker shows on the first record.
     ///
     /// # Errors
     /// Settings that the client refuses.
     pub fn new(bootstrap: &Brokers, client_id: &str) -> Result<Publisher, StreamError> {
         let mut config = settings::producer(bootstrap, client_id, Compression::Lz4);
         config
-            // A person waits here: an outage has to end in a message, not in silence.
+            // An operator waits here: an outage must end in a message, not in silence.
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .set("enable.gapless.guarantee", "false")
             .set("linger.ms", "5")
@@ -166,7 +166,7 @@ impl Publisher {
         self.refusal()
     }
 
-    /// Publishes one record and waits for its place.
+    /// Publishes one record and waits for its position.
     ///
     /// # Errors
     /// As [`Publisher::send`], or no acknowledgement within 60 s.
@@ -191,7 +191,7 @@ impl Publisher {
         self.producer.context().acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Waits until every record is acknowledged; answers how many there were.
+    /// Waits until every record is acknowledged; returns how many there were.
     ///
     /// # Errors
     /// A record was refused, or not acknowledged in time: the count in the message says how many.
@@ -265,7 +265,7 @@ impl Publisher {
                 .fetch_metadata(Some(topic), Timeout::After(CALL_TIMEOUT))
                 .map_err(|e| classify("read metadata (does Kafka run? see `dp status`)", &e));
             match answer {
-                // A connection that breaks amid the question is answered at once, long before the time is up.
+                // If the connection breaks during the request, the error comes at once, long before the time limit.
                 Err(error)
                     if error.class() == ErrorClass::Transient
                         && Instant::now() < deadline
@@ -301,7 +301,7 @@ impl Publisher {
         let reason = context.outcome().first_error.clone();
         let said = reason.as_ref().map(ToString::to_string).unwrap_or_default();
         let message = format!(
-            "the broker did not take a record: {said}; {} were acknowledged",
+            "the broker did not accept a record: {said}; {} were acknowledged",
             self.acknowledged()
         );
         Err(match reason {
@@ -334,6 +334,6 @@ fn unacknowledged(count: u64) -> StreamError {
     let seconds = (DELIVERY_TIMEOUT + CALL_TIMEOUT).as_secs();
     StreamError::transient(
         "kafka_unavailable",
-        format!("{count} record(s) were not acknowledged within {seconds} s: see whether Kafka runs (`dp status`)"),
+        format!("{count} record(s) were not acknowledged within {seconds} s: check whether Kafka runs (`dp status`)"),
     )
 }

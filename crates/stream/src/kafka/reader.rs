@@ -27,7 +27,7 @@ pub struct LogReader {
     bootstrap: Brokers,
 }
 
-/// A place that cannot be read.
+/// An offset that cannot be read.
 struct Unreadable {
     offset: i64,
     code: RDKafkaErrorCode,
@@ -39,7 +39,7 @@ impl LogReader {
         LogReader::with(bootstrap, &settings::reader(bootstrap, "dp-reader"))
     }
 
-    /// A reader that also sees what belongs to transactions that are open or aborted, and the end of the log behind them.
+    /// A reader that also sees records of open or aborted transactions, and the end of the log behind them.
     pub fn uncommitted(bootstrap: &Brokers) -> Result<LogReader, StreamError> {
         LogReader::with(
             bootstrap,
@@ -56,17 +56,17 @@ impl LogReader {
         })
     }
 
-    /// The error of a call, with what the connection lacks.
+    /// The error of a call, with the problem of the connection.
     fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
         let error = classify(what, error);
-        connect::hear(&self.bootstrap, &self.consumer);
+        connect::serve_callbacks(&self.bootstrap, &self.consumer);
         if error.code() == super::UNAVAILABLE {
             self.bootstrap.look_for_tls();
         }
         self.bootstrap.explain(error)
     }
 
-    /// Partition numbers of a topic; fatal where it does not exist.
+    /// Partition numbers of a topic; fatal if it does not exist.
     pub fn partitions(&self, topic: &str) -> Result<Vec<Partition>, StreamError> {
         self.renewal.renew(self.consumer.client());
         let metadata = self
@@ -107,7 +107,7 @@ impl LogReader {
             .map_err(|e| self.failed("read log range", &e))
     }
 
-    /// The first offset whose timestamp is at or after `time`; `None` where there is none.
+    /// The first offset whose timestamp is at or after `time`; `None` if there is none.
     pub fn offset_at(&self, partition: &Partition, time: Micros) -> Result<Option<i64>, StreamError> {
         let mut asked = TopicPartitionList::new();
         asked
@@ -125,10 +125,10 @@ impl LogReader {
             }))
     }
 
-    /// Shows every message of `[from, to)` in order. `each` returns false to stop early.
+    /// Passes every message of `[from, to)` to `each` in order. `each` returns false to stop early.
     ///
     /// # Errors
-    /// Kafka does not answer, or a batch cannot be read: its position is named.
+    /// Kafka does not answer, or a batch cannot be read: the error names its position.
     pub fn read(
         &self,
         partition: &Partition,
@@ -145,11 +145,10 @@ impl LogReader {
         }
     }
 
-    /// Like [`LogReader::read`], but continues behind a batch that cannot be read, where `may_pass` agrees to leave out
-    /// `[first, next)`.
+    /// Like [`LogReader::read`], but skips an unreadable batch `[first, next)` and continues, if `may_pass` returns true.
     ///
     /// # Errors
-    /// As [`LogReader::read`], where `may_pass` does not agree.
+    /// As [`LogReader::read`], if `may_pass` returns false.
     pub fn read_passing(
         &self,
         partition: &Partition,
@@ -164,7 +163,9 @@ impl LogReader {
             if !may_pass(offset, next) {
                 return Err(StreamError::transient(
                     "unreadable_batch",
-                    format!("{partition} cannot be read at offset {offset}: {code}; what begins at {next} can be read"),
+                    format!(
+                        "{partition} cannot be read at offset {offset}: {code}; the next readable offset is {next}"
+                    ),
                 ));
             }
             from = next;
@@ -227,7 +228,7 @@ impl LogReader {
                     return Err(StreamError::transient(
                         "kafka_unavailable",
                         format!(
-                            "nothing came from {partition} at offset {offset} for {} s",
+                            "no message came from {partition} at offset {offset} for {} s",
                             CALL_TIMEOUT.as_secs()
                         ),
                     ));
@@ -237,7 +238,7 @@ impl LogReader {
         }
     }
 
-    /// Where the client stands: behind marks of transactions, too, which it shows nobody.
+    /// The client's position: also after transaction markers, which it does not deliver.
     fn position(&self, partition: &Partition) -> Option<i64> {
         let positions = self.consumer.position().ok()?;
         match positions.find_partition(&partition.topic, partition.number)?.offset() {

@@ -1,21 +1,21 @@
-//! Where the reading of partitions stands, as the client's statistics tell.
+//! The reader's standing in each partition, from the client's statistics.
 
 use rdkafka::statistics;
 
 use crate::{Partition, StartAt};
 
-/// Where the reading of a partition stands, as of the last statistics.
+/// The reader's standing in a partition, as of the last statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Partition.
     pub partition: Partition,
-    /// Offset after the last message that was handed over; before the first one, where reading began.
+    /// Offset after the last delivered message; before the first message, the offset where reading began.
     pub position: i64,
     /// Offset after the newest record.
     pub end: i64,
 }
 
-/// What the statistics say of a partition.
+/// The statistics of a partition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     next: Option<i64>,

@@ -1,10 +1,10 @@
 //! Access tokens for OAUTHBEARER: the client credentials grant (RFC 6749, 4.4) with one endpoint.
 //!
-//! Role: one background thread per process gets a token and renews it after four fifths of its life; every client of the
-//! process uses the same token. The thread starts with the first client, so that a process which logs in otherwise has
-//! none, and ends with the last owner.
-//! Failure: the error of the last attempt is kept for every caller that waits for a token; attempts continue with a growing pause, and
-//! the old token stays in use until it ends.
+//! Role: one background thread per process gets a token and renews it after four fifths of its lifetime. All clients of the
+//! process share the token. The thread starts with the first client, so a process with another login has no such thread. It
+//! ends with the last owner.
+//! Failure: the error of the last attempt is kept for every caller that waits for a token. Attempts continue with a growing
+//! pause, and the old token stays in use until it expires.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,15 +14,15 @@ use serde::Deserialize;
 
 use crate::StreamError;
 
-/// One request to the endpoint.
+/// Time limit of one request to the endpoint.
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// How long the first client waits for the first token.
 const FIRST_TOKEN_WITHIN: Duration = Duration::from_secs(15);
-/// Life of a token whose answer does not say it.
+/// Lifetime of a token whose response does not state it.
 const DEFAULT_LIFE_SECONDS: u64 = 300;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Bytes of an answer that an error shows.
+/// Bytes of a response that an error shows.
 const SHOWN: usize = 300;
 
 /// Where tokens come from.
@@ -34,7 +34,7 @@ pub struct TokensFrom {
     pub client_id: String,
     /// Client secret.
     pub client_secret: Secret,
-    /// Scope; empty = none is asked for.
+    /// Scope; empty = none is requested.
     pub scope: String,
 }
 
@@ -43,7 +43,7 @@ pub struct TokensFrom {
 pub(crate) struct Token {
     pub(super) value: String,
     pub(super) principal: String,
-    /// End of its life, milliseconds since the epoch.
+    /// Expiry, in milliseconds since the epoch.
     pub(super) ends_at_ms: i64,
 }
 
@@ -91,7 +91,7 @@ impl Tokens {
     /// The token in use; waits for the first one.
     ///
     /// # Errors
-    /// `kafka_token_refused`: the endpoint grants none. Fatal before there was ever a token.
+    /// `kafka_token_refused`: the endpoint grants none. Fatal if there was never a token.
     pub(super) fn wait(&self) -> Result<Token, StreamError> {
         self.start_thread();
         let deadline = Instant::now() + FIRST_TOKEN_WITHIN;
@@ -136,19 +136,19 @@ impl Tokens {
             while let Some(shared) = shared.upgrade() {
                 let granted = get(&from, &trust);
                 let wait = keep(&shared, granted, &mut pause);
-                // While this thread sleeps, the owners may go.
+                // While this thread sleeps, the owners may be dropped.
                 drop(shared);
                 std::thread::sleep(wait);
             }
         };
         match std::thread::Builder::new().name("kafka-token".to_owned()).spawn(renew) {
             Ok(_) => held.has_thread = true,
-            Err(error) => held.problem = Some(format!("start the thread that gets tokens: {error}")),
+            Err(error) => held.problem = Some(format!("start the token thread: {error}")),
         }
     }
 }
 
-/// Keeps the answer for the clients; answers how long to wait for the next attempt.
+/// Stores the result for the clients; returns how long to wait before the next attempt.
 fn keep(shared: &Shared, granted: Result<(Token, Duration), String>, pause: &mut Duration) -> Duration {
     let mut held = shared.held();
     let wait = match granted {
@@ -161,7 +161,7 @@ fn keep(shared: &Shared, granted: Result<(Token, Duration), String>, pause: &mut
             tracing::warn!(
                 error = problem,
                 wait_ms = pause.as_millis() as u64,
-                "no new token for kafka; the old one stays in use until it ends"
+                "no new token for kafka; the old one stays in use until it expires"
             );
             held.problem = Some(problem);
             let wait = *pause;
@@ -194,7 +194,7 @@ async fn ask(from: &TokensFrom, trust: &Trust) -> Result<(Token, Duration), Stri
     let response = request.send().await.map_err(|error| {
         format!(
             "token endpoint {url} cannot be reached: {}; check DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL, and DATA_PROC_TLS_CA \
-             where a private authority signed its certificate",
+             if a private authority signed its certificate",
             causes(&error.without_url())
         )
     })?;
@@ -210,10 +210,10 @@ async fn ask(from: &TokensFrom, trust: &Trust) -> Result<(Token, Duration), Stri
             shown(&body)
         ));
     }
-    // The body is not shown: it may hold a token.
+    // The body is not shown: it may contain a token.
     let granted: Granted = serde_json::from_str(&body).map_err(|_| {
         format!(
-            "token endpoint {url} answers no access_token; check DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL, which must be the \
+            "token endpoint {url} returned no access_token; check DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL, which must be the \
              token endpoint itself"
         )
     })?;

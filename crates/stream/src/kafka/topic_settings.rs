@@ -1,6 +1,6 @@
-//! Reads and changes the settings of topics that exist (for `dp topics create`).
+//! Reads and changes the settings of existing topics (for `dp topics create`).
 //!
-//! Failure: a broker that does not let us look or change is an error that names the topic.
+//! Failure: if the broker denies a read or a change, the error names the topic.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use super::watch::Watch;
 use super::{MISSING_RIGHT, classify, connect};
 use crate::StreamError;
 
-/// Kafka's name for the most bytes that a record of a topic may take.
+/// Kafka's setting for the largest record of a topic, in bytes.
 pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
-/// Kafka's name for whose clock stamps the records of a topic.
+/// Kafka's setting for the clock that sets a record's timestamp.
 pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
-/// Of raw topics: the broker's.
+/// The value for raw topics: the broker's clock.
 pub const APPEND_TIME: &str = "LogAppendTime";
 
-/// Refuses raw topics whose records carry the producer's time: repeated events, lateness and every clock after them are
-/// decided by the append time (INV-1).
+/// Rejects raw topics whose records carry the producer's time. The append time decides repeated events, lateness and every clock
+/// after them (INV-1).
 ///
 /// # Errors
 /// `raw_topic_without_append_time` with the command; or Kafka does not answer.
@@ -35,7 +35,7 @@ pub async fn check_append_time(bootstrap: &Brokers, topics: &[String]) -> Result
         .await
         .map_err(|e| classify("read topic settings", &e))?;
     for (topic, resource) in topics.iter().zip(found) {
-        // A user without the right to look sees it in the records: those without append time become dead letters.
+        // Without the right to read settings, the records show it: those without append time become dead letters.
         let Ok(resource) = resource else { continue };
         let entry = resource.entries.iter().find(|entry| entry.name == TIMESTAMP_TYPE);
         let Some(value) = entry.and_then(|entry| entry.value.as_deref()) else {
@@ -55,7 +55,7 @@ pub async fn check_append_time(bootstrap: &Brokers, topics: &[String]) -> Result
     Ok(())
 }
 
-/// The largest record that a topic takes, headers included; `None` where the user may not look, or there is no such topic.
+/// The largest record that a topic accepts, headers included; `None` if the user may not read it or the topic does not exist.
 ///
 /// # Errors
 /// Kafka does not answer.
@@ -72,23 +72,23 @@ pub async fn largest_record(bootstrap: &Brokers, topic: &str) -> Result<Option<u
     Ok(entry.and_then(|entry| entry.value.as_deref()?.parse().ok()))
 }
 
-/// A setting that was changed, or was to be.
+/// A setting that was changed, or that the cluster refused to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// Topic.
     pub topic: String,
     /// Value before.
     pub from: String,
-    /// Value asked for.
+    /// Requested value.
     pub to: String,
-    /// Why the cluster keeps the value from before: a policy, or a limit of the brokers.
+    /// Why the cluster keeps the old value: a policy, or a limit of the brokers.
     pub refused: Option<String>,
 }
 
-/// Gives this setting of each topic the value that its specification says; other settings stay as they are.
+/// Sets this setting of each topic to the value of its specification; other settings are not changed.
 ///
 /// # Errors
-/// Kafka does not answer, or refuses; a limit of the cluster is told in the answer instead.
+/// Kafka does not answer, or refuses. A limit of the cluster is reported in the result instead.
 pub async fn set_where_different(
     bootstrap: &Brokers,
     specs: &[TopicSpec],
@@ -126,8 +126,8 @@ pub async fn set_where_different(
     Ok(changed)
 }
 
-/// Sets it; answers why a limit of the cluster does not allow it. The call resets whatever it does not name, so what was
-/// set for the topic goes along.
+/// Sets the value; returns the reason if a limit of the cluster does not allow it. The call resets all settings that it does not
+/// name, so it includes those that were set for the topic.
 async fn set(
     admin: &AdminClient<Watch>,
     topic: &str,

@@ -1,8 +1,8 @@
-//! What a connection to Kafka lacks, when only an operator can correct it: one table from the client library's words to
-//! a code, a sentence and the setting to change.
+//! Problems of a connection to Kafka that only an operator can correct: one table from the client library's messages to a
+//! code, a sentence and the setting to change.
 //!
-//! Role: pure. What clients hear goes through [`sort`] (`kafka::watch`); what calls answer through [`missing_right`].
-//! Failure: words that the table does not know are not trouble; they are logged as they come.
+//! Role: pure. Callbacks of clients go through [`sort`] (`kafka::watch`), errors of calls through [`missing_right`].
+//! Failure: messages that the table does not contain are not trouble; they are logged unchanged.
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -11,18 +11,18 @@ use super::brokers::{Login, Protocol, Security};
 /// Code of a broker's certificate that is not accepted.
 pub(super) const SERVER_CERTIFICATE: &str = "kafka_certificate_refused";
 
-/// Something that only an operator can correct.
+/// A problem that only an operator can correct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// One of a closed set.
+    /// Code of a closed set.
     pub code: &'static str,
     /// What is wrong and which setting to change.
     pub message: String,
-    /// Whether nothing else explains it. A connection that closes during the handshake may also be a broker that ends.
+    /// Whether this is the only explanation. A connection that closes during the handshake may also be a broker that ends.
     pub is_certain: bool,
 }
 
-/// What the library's words mean.
+/// The meaning of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Mechanism,
@@ -34,10 +34,10 @@ enum Kind {
     LoginRefused,
 }
 
-/// Our own finding: the library keeps silent about a connection that is closed at once.
+/// Reported by a check of this crate: the library does not report a connection that is closed at once.
 pub(super) const ANSWERS_TLS: &str = "the listener answers a TLS handshake";
 
-/// Words in the order in which they are looked for; the first that is found counts.
+/// Message parts in the order in which they are searched; the first match counts.
 const TABLE: &[(&str, Kind)] = &[
     ("mechanism handshake failed", Kind::Mechanism),
     ("certificate verify failed", Kind::ServerCertificate),
@@ -61,11 +61,11 @@ const TABLE: &[(&str, Kind)] = &[
     ("OAUTHBEARER", Kind::LoginRefused),
 ];
 
-/// The settings that sentences name, without anything secret.
+/// The settings that messages name, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     protocol: Protocol,
-    /// Mechanism and user, where the client logs in.
+    /// Mechanism and user, if the client logs in.
     login: Option<(&'static str, String)>,
     has_certificate: bool,
     authority: Option<String>,
@@ -87,7 +87,7 @@ impl Facts {
     }
 }
 
-/// What a reason of the library means; `None` where it tells of something that passes by itself.
+/// The meaning of a message of the library; `None` if it reports a temporary problem.
 pub(super) fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
     let listed = TABLE.iter().find(|(words, _)| reason.contains(words));
     let kind = match (listed, code) {
@@ -148,13 +148,13 @@ fn certificate_sentence(kind: Kind, facts: &Facts) -> (&'static str, String) {
         ),
         _ if facts.has_certificate => (
             "kafka_client_certificate_refused",
-            "the broker refuses this client's certificate: it is expired, or of an authority that the broker does not \
+            "the broker refuses this client's certificate: it has expired, or its authority is one that the broker does not \
              accept; replace the files of DATA_PROC_KAFKA_SSL_CERTIFICATE and DATA_PROC_KAFKA_SSL_KEY"
                 .to_owned(),
         ),
         _ => (
             "kafka_client_certificate_missing",
-            "the broker asks for a client certificate and there is none: set DATA_PROC_KAFKA_SSL_CERTIFICATE and \
+            "the broker requires a client certificate and none is set: set DATA_PROC_KAFKA_SSL_CERTIFICATE and \
              DATA_PROC_KAFKA_SSL_KEY"
                 .to_owned(),
         ),
@@ -167,28 +167,28 @@ fn listener_sentence(kind: Kind, protocol: Protocol) -> (&'static str, String) {
         Kind::PlaintextListener => (
             "kafka_listener_is_plaintext",
             format!(
-                "the listener does not speak TLS, the client does (DATA_PROC_KAFKA_SECURITY_PROTOCOL={protocol}): use the \
+                "the listener does not use TLS, the client does (DATA_PROC_KAFKA_SECURITY_PROTOCOL={protocol}): use the \
                  port of a TLS listener in DATA_PROC_KAFKA_BOOTSTRAP"
             ),
         ),
         Kind::TlsListener => (
             "kafka_listener_is_tls",
             format!(
-                "the listener speaks TLS and the client does not: set DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to \
+                "the listener uses TLS and the client does not: set DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to \
                  SSL or SASL_SSL"
             ),
         ),
         _ => (
             "kafka_listener_wants_login",
             format!(
-                "the listener closes the connection, probably since it asks for a login: set \
+                "the listener closes the connection, probably because it requires a login: set \
                  DATA_PROC_KAFKA_SECURITY_PROTOCOL (now {protocol}) to SASL_SSL, and DATA_PROC_KAFKA_SASL_MECHANISM"
             ),
         ),
     }
 }
 
-/// The library's own words, without the thread's name, advice for its own settings, and timing.
+/// The library's message, without the thread's name, advice for its own settings, and timing.
 fn shown(reason: &str) -> &str {
     let begin = match reason.starts_with("[thrd:") {
         true => reason.find("]: ").map_or(0, |at| at + 3),
@@ -205,7 +205,7 @@ fn shown(reason: &str) -> &str {
     reason.get(..end.unwrap_or(reason.len())).unwrap_or(reason)
 }
 
-/// What an operator must grant where the broker refuses with this code; `None` where it is no missing right.
+/// The right that an operator must grant for this code of the broker; `None` if no right is missing.
 pub(crate) fn missing_right(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TopicAuthorizationFailed => {
@@ -221,7 +221,7 @@ pub(crate) fn missing_right(code: Code) -> Option<&'static str> {
     })
 }
 
-/// The code of a missing right in what the library says of a producer that it has given up.
+/// The code of the missing right in the library's message about a producer that it has ended.
 pub(super) fn right_in(reason: &str) -> Option<Code> {
     let words = [
         ("Topic authorization failed", Code::TopicAuthorizationFailed),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_no_trouble() {
+    fn temporary_problems_are_no_trouble() {
         let facts = Facts::of(&scram(None));
         for reason in [
             "Connect to ipv4#127.0.0.1:9092 failed: Connection refused",

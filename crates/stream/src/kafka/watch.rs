@@ -1,9 +1,9 @@
-//! Hears what the client library says of its connections, and keeps what only an operator can correct.
+//! Receives the client library's reports about connections, and keeps the problems that only an operator can correct.
 //!
-//! Role: the library retries a refused login or certificate for ever, and says so only in callbacks. [`Watch`] is the
-//! context of every client; it sorts what it hears (`kafka::trouble`), keeps the newest in [`Troubles`], and logs one line
-//! a minute. The check at start and health ask [`Troubles`].
-//! Failure: what is not trouble is logged at the level of its consequence.
+//! Role: the library retries a refused login or certificate for ever, and reports it only in callbacks. [`Watch`] is the context
+//! of every client. It sorts the reports (`kafka::trouble`), keeps the newest in [`Troubles`], and logs one line a minute.
+//! Health and the check at start read [`Troubles`].
+//! Failure: other reports are logged at the level of their consequence.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +20,10 @@ use super::trouble::{ANSWERS_TLS, Facts, Trouble, sort};
 
 /// The same trouble is logged again after this long.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// Older than this, a trouble says nothing of a call that fails now: connections are tried at least once a second.
+/// An older trouble does not explain a call that fails now: connections are tried at least once a second.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// What clients of some brokers noticed.
+/// The problems that clients of some brokers reported.
 pub struct Troubles {
     facts: Facts,
     state: Mutex<State>,
@@ -44,7 +44,7 @@ impl Troubles {
         }
     }
 
-    /// Takes in what the library says; whether it was something for an operator.
+    /// Stores a report of the library; returns whether it is a problem for an operator.
     fn note(&self, code: Option<Code>, reason: &str) -> bool {
         let Some(trouble) = sort(code, reason, &self.facts) else {
             return false;
@@ -63,7 +63,7 @@ impl Troubles {
                 "kafka refuses this client"
             );
         }
-        // What is certain is not hidden by a guess that follows from it.
+        // A guess must not hide the certain problem from which it follows.
         let hides = state
             .newest
             .as_ref()
@@ -74,7 +74,7 @@ impl Troubles {
         true
     }
 
-    /// Whether it is time to look for TLS again: a broker notes each look as a broken request.
+    /// Whether it is time to look for TLS again: a broker logs each look as a broken request.
     pub(super) fn may_look_for_tls(&self) -> bool {
         let mut state = self.state();
         let is_due = state.looked_for_tls.is_none_or(|at| at.elapsed() >= LOG_EVERY);
@@ -84,19 +84,19 @@ impl Troubles {
         is_due
     }
 
-    /// Takes in that the listener speaks TLS, which a client without TLS found out by a look of its own.
+    /// Records that the listener uses TLS, as a check of a client without TLS found.
     pub(super) fn note_tls(&self) {
         self.note(None, ANSWERS_TLS);
     }
 
-    /// What was noticed within the last seconds.
+    /// The trouble of the last seconds.
     pub fn recent(&self) -> Option<Trouble> {
         let state = self.state();
         let (at, trouble) = state.newest.as_ref()?;
         (at.elapsed() < RECENT).then(|| trouble.clone())
     }
 
-    /// A broker has answered: what was noticed before is over.
+    /// A broker has answered: earlier troubles are over.
     pub(super) fn clear(&self) {
         self.state().newest = None;
     }
@@ -106,16 +106,16 @@ impl Troubles {
     }
 }
 
-/// The context of a client: hears what the library says of the connection.
+/// The context of a client: receives the library's reports about the connection.
 #[derive(Clone)]
 pub(crate) struct Watch(pub(super) Arc<Troubles>);
 
 impl Watch {
-    /// A line of the library's log, at the level of its consequence for us.
-    pub(super) fn heard_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    /// A line of the library's log, logged at the level of its consequence for the pipeline.
+    pub(super) fn on_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                // The client repairs connections itself; what it cannot repair reaches us as an error of a call.
+                // The client repairs connections by itself; what it cannot repair arrives as an error of a call.
                 if !self.0.note(None, message) {
                     tracing::warn!(facility, detail = message, "kafka client");
                 }
@@ -128,13 +128,13 @@ impl Watch {
     }
 
     /// An error that concerns the whole client.
-    pub(super) fn heard_error(&self, error: &KafkaError, reason: &str) {
+    pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         if self.0.note(code, reason) {
             return;
         }
         if code == Some(Code::AllBrokersDown) && self.0.recent().is_some() {
-            // It follows from what is said already.
+            // It follows from a problem that was already logged.
             tracing::debug!(error = %error, reason, "kafka client reports a problem");
         } else {
             tracing::warn!(error = %error, reason, "kafka client reports a problem");
@@ -144,11 +144,11 @@ impl Watch {
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.heard_log(level, facility, message);
+        self.on_log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.heard_error(&error, reason);
+        self.on_error(&error, reason);
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guess_does_not_hide_what_is_certain_and_an_answer_ends_it() {
+    fn a_guess_does_not_hide_a_certain_problem_and_an_answer_clears_it() {
         let troubles = Troubles::new(&Security::default());
         let code = || troubles.recent().map(|trouble| trouble.code);
         assert!(troubles.note(

@@ -1,5 +1,5 @@
-//! Carries out what the lanes decide: takeovers and inserts run on the async runtime, results come back by channel and are
-//! picked up in the worker's next turn, so the poll loop never waits for the table.
+//! Carries out the decisions of the lanes: takeovers and inserts run on the async runtime. Their results come back by channel
+//! and are processed in the worker's next turn, so the poll loop never waits for the table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerCon
 /// Stage name in dead letters.
 const STAGE: &str = "clickhouse";
 
-/// A topic and the table that its messages become rows of.
+/// A topic and the table that receives a row for each of its messages.
 pub struct TableRoute {
     /// Source topic.
     pub topic: String,
     /// The table.
     pub sink: Arc<dyn TableSink>,
-    /// Makes its rows.
+    /// Encodes its rows.
     pub encoder: Box<dyn RowEncoder>,
 }
 
@@ -36,7 +36,7 @@ pub struct TableRoute {
 pub struct WriterConfig {
     /// When batches are cut.
     pub limits: BatchLimits,
-    /// Topics whose ids are checked beside the source topics (the raw feeds that origins name).
+    /// Topics whose ids are checked in addition to the source topics (the raw feeds that origins name).
     pub feeds: Vec<String>,
 }
 
@@ -48,13 +48,13 @@ struct Route {
 struct Active {
     lane: Lane,
     route: usize,
-    /// Tells results of this assignment from those of an earlier one.
+    /// Distinguishes results of this assignment from those of an earlier one.
     assignment: u64,
     full_since: Option<Micros>,
     paused: bool,
     newest_appended_at: Micros,
     inserting_appended_at: Micros,
-    /// No row behind a dead letter is inserted, and no floor stored, before the dead letter is acknowledged.
+    /// No row after a dead letter is inserted, and no floor stored, before the dead letter is acknowledged.
     dead_letter: Ticket,
 }
 
@@ -76,7 +76,7 @@ pub struct TableWriter {
     has_room: bool,
 }
 
-/// How long fetched messages wait for a batch under way before their partition is paused.
+/// How long fetched messages wait for an insert under way before their partition is paused.
 const PAUSE_AFTER: Micros = 300_000;
 
 impl TableWriter {
@@ -121,7 +121,7 @@ impl TableWriter {
                 },
                 Err(error) => Err(error),
             };
-            // The receiver is gone only when the writer is: then nobody waits for the result.
+            // The receiver is gone only when the writer is: then the result is not needed.
             let _ = sender.send(Done::TakenOver(partition, assignment, result));
         });
     }
@@ -139,7 +139,7 @@ impl TableWriter {
                 let saving = route.route.sink.save_floor(claim, floor);
                 self.runtime.spawn(async move {
                     if let Err(error) = saving.await {
-                        tracing::warn!(error = %error, "floor not stored; tried again later");
+                        tracing::warn!(error = %error, "floor not stored; will try again");
                     }
                 });
             }
@@ -169,7 +169,7 @@ impl TableWriter {
                 };
                 if let Err(error) = &result {
                     metrics::error("takeover_failed", "clickhouse");
-                    tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; tried again");
+                    tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; will try again");
                 }
                 (partition, active.lane.taken_over(result, now))
             }
@@ -230,8 +230,8 @@ impl TableWriter {
         }
     }
 
-    /// A full batch waits for the one under way. For a moment nothing is polled then, since pausing throws away what was
-    /// fetched; after it the partition is paused, so that the others and the group continue.
+    /// A full batch waits for the insert under way. For up to [`PAUSE_AFTER`] no message is polled, since pausing discards
+    /// fetched messages. Then the partition is paused, so that the other partitions and the group continue.
     fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.has_room = true;
         for (partition, active) in &mut self.lanes {
@@ -254,7 +254,7 @@ impl TableWriter {
     }
 }
 
-/// Of the jitter of a lane's waits: another one in every process.
+/// The seed for the jitter of a lane's waits: different in every process.
 fn seed(partition: &Partition) -> u64 {
     std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), partition)
 }
@@ -338,7 +338,7 @@ impl Handler for TableWriter {
                 Outcome::DeadLettered
             }
         };
-        // Full: the turn that follows cuts it, or holds fetching back.
+        // Full: the next turn cuts the batch, or holds fetching back.
         self.has_room = !active.lane.is_full() || active.paused;
         Ok(outcome)
     }

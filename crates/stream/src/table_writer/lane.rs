@@ -5,9 +5,9 @@
 //!      ▲  └─error─▶ Waiting ─┐    └─unknown outcome─▶ Waiting ─▶ TakingOver
 //!      └─────────────────────┘
 //! ```
-//! Invariants: rows enter a batch only in `Writing`; a batch is cut only when the one before is confirmed; everything not
-//! confirmed is dropped with the claim and read again from the log (INV-6, INV-8); `confirmed` is a position with the
-//! sequencer state as of exactly it (INV-3).
+//! Invariants: rows enter a batch only in `Writing`. A batch is cut only when the previous one is confirmed. Unconfirmed rows
+//! are dropped with the claim and read again from the log (INV-6, INV-8). `confirmed` is a position with the sequencer state as
+//! of exactly that position (INV-3).
 
 use domain::{Claim, Micros, Position, RetryPolicy, Waits};
 
@@ -31,9 +31,9 @@ impl BatchLimits {
     }
 }
 
-/// A fenced lane waits this long for the group to take its partition away before it claims again.
+/// A fenced lane waits this long for the group to revoke its partition before it claims again.
 const FENCED_WAIT: Micros = 10_000_000;
-/// How often a floor is stored while writing: a takeover reads what the table holds from it on.
+/// How often a floor is stored while writing: a takeover reads the table from the newest floor on.
 const FLOOR_INTERVAL: Micros = 600_000_000;
 
 #[derive(Debug)]
@@ -52,22 +52,22 @@ struct Writing {
     /// Length of the complete rows in `filling`.
     complete_bytes: usize,
     filling_since: Micros,
-    /// Position behind the last message taken in.
+    /// Position after the last message taken in.
     next_offset: i64,
-    /// What the batch under way will confirm.
+    /// The position that the insert under way will confirm.
     inserting: Option<Position>,
     confirmed: Option<Position>,
     floor_saved_at: Micros,
 }
 
-/// What the handler has to do next.
+/// What the handler must do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.
     None,
     /// Begin to consume here.
     Start(StartAt),
-    /// Stop consuming; the lane will ask for a takeover later.
+    /// Stop consuming; the lane will request a takeover later.
     Stop,
     /// Report this position for lag; the rows before it are in the table.
     Confirmed(i64),
@@ -89,7 +89,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane whose takeover the handler begins now. The seed decides the jitter of its waits.
+    /// A lane whose takeover the handler begins now. The seed determines the jitter of its waits.
     pub fn new(limits: BatchLimits, seed: u64) -> Lane {
         Lane {
             limits,
@@ -109,7 +109,7 @@ impl Lane {
         }
     }
 
-    /// The takeover has ended. `log_range` is the source partition's, read after it.
+    /// The takeover has ended.
     pub fn taken_over(&mut self, result: Result<Takeover, SinkError>, now: Micros) -> Step {
         match result {
             Ok(Takeover { claim, position }) => {
@@ -138,10 +138,10 @@ impl Lane {
         }
     }
 
-    /// Asks whether a tick is new, and gives the buffer for its row; `None` while the lane must not take rows.
+    /// The sequencer and the buffer for the row of this message; `None` while the lane must not take rows.
     pub fn intake(&mut self, offset: i64) -> Option<(&mut Sequencer, &mut Vec<u8>)> {
         match &mut self.phase {
-            // A message from before a restart of the partition may still be on its way: it is not the next one.
+            // A message from before a restart of the partition may still be in flight: it is not the next one.
             Phase::Writing(writing) if offset >= writing.next_offset => {
                 Some((&mut writing.sequencer, &mut writing.filling.bytes))
             }
@@ -149,7 +149,7 @@ impl Lane {
         }
     }
 
-    /// The message at `offset` was taken in; `row` says whether it became one (else what it left behind is cut off).
+    /// The message at `offset` was taken in; `row` says whether it became a row (if not, its partial bytes are cut off).
     pub fn took(&mut self, offset: i64, row: bool, now: Micros) {
         let Phase::Writing(writing) = &mut self.phase else {
             return;
@@ -166,12 +166,12 @@ impl Lane {
         }
     }
 
-    /// Whether the batch can take no more rows: it has to be cut, or waits behind the one under way.
+    /// Whether the batch can take no more rows: it must be cut, or waits behind the insert under way.
     pub fn is_full(&self) -> bool {
         matches!(&self.phase, Phase::Writing(writing) if self.limits.reached(&writing.filling))
     }
 
-    /// Cuts the next batch where it is due (or `drain` asks for it) and none is under way.
+    /// Cuts the next batch if it is due (or `drain` is set) and no insert is under way.
     pub fn cut(&mut self, now: Micros, drain: bool) -> Option<(Claim, EncodedBatch)> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;
@@ -224,8 +224,8 @@ impl Lane {
         }
     }
 
-    /// The floor to store, where one is due. Messages at the end of the log that became no rows belong to it: what waits
-    /// for the table may wait for their offsets.
+    /// The floor to store, if one is due. It includes messages at the end of the log that became no rows, since readers of the
+    /// table may wait for their offsets.
     pub fn floor_due(&mut self, now: Micros) -> Option<(Claim, Position)> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;

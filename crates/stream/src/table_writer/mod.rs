@@ -1,11 +1,11 @@
-//! The ClickHouse writer: every row exactly once, without tokens and without trusting the consumer group.
+//! The ClickHouse writer: every row exactly once, without deduplication tokens and without trusting the consumer group.
 //!
-//! Role: the protocol of the ClickHouse writer (docs/correctness.md) over two seams: [`TableSink`] (the table and its
+//! Role: the protocol of the ClickHouse writer (docs/correctness.md) over two interfaces: [`TableSink`] (the table and its
 //! fence) and [`RowEncoder`] (message → row). [`lane`] decides, [`handler`] carries out.
-//! Invariants: INV-6 (exact tables) and INV-8 (one writer): a lane consumes only after claim, drain and read-back; a batch
-//! is one atomic insert with the fence checked in the same statement; an unknown outcome is never guessed: claim again.
-//! Failure: while the table is away the lane waits with back-off and its partition is not consumed, so memory stays
-//! bounded; a row that cannot be decoded goes to the dead letter topic.
+//! Invariants: INV-6 (exact tables) and INV-8 (one writer). A lane consumes only after claim, drain and read-back. A batch is
+//! one atomic insert that checks the fence in the same statement. After an unknown outcome the lane claims again.
+//! Failure: while the table is unavailable, the lane waits with back-off and its partition is not consumed, so memory stays
+//! bounded. A row that cannot be decoded goes to the dead letter topic.
 
 pub mod handler;
 pub mod lane;
@@ -19,12 +19,12 @@ use futures_util::future::BoxFuture;
 
 use crate::{Message, StreamError};
 
-/// What claim, drain and read-back have found.
+/// The result of claim, drain and read-back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Takeover {
     /// The claim.
     pub claim: Claim,
-    /// Where to continue: max(table + 1, floor). `None` where nothing was ever written.
+    /// Where to continue: max(table + 1, floor). `None` if nothing was ever written.
     pub position: Option<Position>,
 }
 
@@ -37,13 +37,13 @@ pub struct EncodedBatch {
     pub rows: usize,
 }
 
-/// Why a takeover or a floor could not be made.
+/// Why a takeover or the storing of a floor failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
-    /// The table is away; try again.
+    /// The table is unavailable; try again.
     #[error("{0}")]
     Transient(String),
-    /// Stored state contradicts the log; an operator has to decide.
+    /// Stored state contradicts the log; an operator must decide.
     #[error("{message}")]
     Fatal {
         /// Code of a closed set.
@@ -53,17 +53,17 @@ pub enum SinkError {
     },
 }
 
-/// Why an insert did not succeed for sure.
+/// Why the success of an insert is not certain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError {
-    /// Somebody else has claimed the partition: nothing was written.
+    /// Another writer has claimed the partition: nothing was written.
     #[error("another writer has claimed this partition")]
     Fenced,
-    /// The server said why it took none of the rows, and trying again alone will not help: a column changed by hand, a
-    /// user without rights. The lane continues trying, so that it heals when somebody has corrected it.
+    /// The server rejected all rows for a reason that a retry alone does not remove: a column changed manually, a user without
+    /// rights. The lane keeps trying, so that it continues once the cause is corrected.
     #[error("{0}")]
     Refused(String),
-    /// Anything else: the rows may be there or not.
+    /// Any other failure: the rows may have been written or not.
     #[error("{0}")]
     Unknown(String),
 }
@@ -72,17 +72,17 @@ pub enum InsertError {
 pub trait TableSink: Send + Sync + 'static {
     /// Table name, for logs and metric labels.
     fn table(&self) -> &str;
-    /// Remembers the ids of the topics, or refuses where a remembered id differs.
+    /// Stores the ids of the topics, or fails if a stored id differs.
     fn check_topics(&self, ids: Vec<(String, String)>) -> BoxFuture<'static, Result<(), SinkError>>;
-    /// Claim, drain, read back, in this order (INV-8), and store the floor read back.
+    /// Claim, drain, read back, in this order (INV-8), and store the floor that was read back.
     fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>>;
     /// One atomic insert under the claim.
     fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>>;
-    /// Stores a floor under the claim, so that expired rows do not take the position along.
+    /// Stores a floor under the claim, so that the position survives when rows expire.
     fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>>;
 }
 
-/// What became of a message on its way to a row.
+/// The result of encoding a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOutcome {
     /// A row was appended.
@@ -90,7 +90,7 @@ pub enum RowOutcome {
         /// Append time of the raw message, for latency.
         appended_at: Micros,
     },
-    /// `accept` refused it: a repetition.
+    /// `accept` rejected it: a repetition.
     Repeated,
 }
 
@@ -99,11 +99,11 @@ pub enum RowOutcome {
 pub enum RowError {
     /// It never will: a dead letter.
     Bad(BadRow),
-    /// It cannot be read now (its schema is still being looked up): the worker starts again and reads it again.
+    /// It cannot be decoded now (its schema is still being looked up): the worker starts again and reads it again.
     Later(StreamError),
 }
 
-/// A message that holds no row.
+/// A message that contains no valid row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
     /// Code of a closed set.
@@ -112,12 +112,12 @@ pub struct BadRow {
     pub message: String,
 }
 
-/// Asks whether a tick of this origin is new; an origin that cannot exist is a bad row.
+/// Returns whether a tick of this origin is new; an origin that cannot exist is a bad row.
 pub type Accept<'a> = dyn FnMut(&Origin<'_>) -> Result<bool, RowError> + 'a;
 
 /// Turns messages of one topic into rows of one table.
 pub trait RowEncoder {
-    /// Appends the message's row to `rows` where `accept` takes its origin (tables without origins do not ask).
+    /// Appends the message's row to `rows` if `accept` accepts its origin (tables without origins do not call it).
     fn encode(
         &mut self,
         message: &Message<'_>,

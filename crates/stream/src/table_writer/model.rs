@@ -1,6 +1,6 @@
-//! A simulator of the writer's protocol around the very [`Lane`] that runs: several writers, one table, random crashes,
-//! zombies, late inserts, unknown outcomes, expired rows. Each rule of the protocol can be taken out, and then the table
-//! must go wrong for some seed: a rule that can be removed unnoticed is not tested.
+//! A simulator of the writer's protocol around the production [`Lane`]: several writers, one table, random crashes, zombies,
+//! late inserts, unknown outcomes, expired rows. Each rule of the protocol can be switched off, and then the table must be wrong
+//! for some seed: a rule that can be removed unnoticed is not tested.
 
 use domain::{Claim, LastOrigin, Micros, Position, RawPosition};
 
@@ -9,7 +9,7 @@ use super::{InsertError, SinkError, Takeover};
 use crate::model_random::Random;
 use crate::{Sequencer, StartAt};
 
-/// A rule that is taken out.
+/// A rule that is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
@@ -29,7 +29,7 @@ struct Row {
     position: RawPosition,
 }
 
-/// An insert on its way: the fence is evaluated first, the part appears later.
+/// An insert in flight: the fence is evaluated first, the part appears later.
 struct InFlight {
     writer: u64,
     claim: Claim,
@@ -40,7 +40,7 @@ struct InFlight {
 #[derive(Default)]
 struct Table {
     rows: Vec<Row>,
-    /// Rows that expired: gone from the table, but they count as written.
+    /// Rows that expired: no longer in the table, but they count as written.
     expired: Vec<Row>,
     fence: Vec<Claim>,
     floors: Vec<(u64, Position)>,
@@ -97,14 +97,14 @@ fn last_origin(row: &Row) -> LastOrigin {
 }
 
 struct Writer {
-    /// Tells its inserts from those of a crashed writer in its place.
+    /// Distinguishes its inserts from those of a crashed writer in its slot.
     id: u64,
     lane: Lane,
     at: i64,
     pending: Vec<Row>,
     outcome: Option<Result<(), InsertError>>,
     inserting: bool,
-    /// Rows of the batch under way, for the mutation that guesses an unknown outcome.
+    /// Rows of the insert under way, for the mutation that guesses an unknown outcome.
     sent: Vec<Row>,
 }
 
@@ -184,7 +184,7 @@ impl World {
         (writer.pending, writer.outcome, writer.inserting) = (Vec::new(), None, false);
     }
 
-    /// What `KILL QUERY … SYNC` does: running inserts end, one way or the other.
+    /// The effect of `KILL QUERY … SYNC`: running inserts end, with or without success.
     fn drain(&mut self) {
         for insert in std::mem::take(&mut self.table.in_flight) {
             if insert.fence_passed && self.random.chance(50) {
@@ -197,7 +197,7 @@ impl World {
     }
 
     fn answer(&mut self, writer: u64, result: Result<(), InsertError>) {
-        // The answer may be lost on its way: the client then only knows that it does not know.
+        // The response may be lost: then the client has an unknown outcome.
         let lost = self.random.chance(20);
         if let Some(writer) = self.writers.iter_mut().find(|w| w.id == writer && w.inserting) {
             writer.outcome = Some(if lost {
@@ -273,7 +273,7 @@ impl World {
         };
         writer.inserting = false;
         if self.without == Without::ClaimAfterUnknown && matches!(outcome, Err(InsertError::Unknown(_))) {
-            // Guessing "it failed" and sending the rows again.
+            // Guesses "it failed" and sends the rows again.
             let claim = self.table.newest_claim().cloned();
             if let Some(claim) = claim {
                 writer.inserting = true;
@@ -300,7 +300,7 @@ impl World {
     fn save_floor(&mut self, index: usize) {
         let position = self.table.rows.iter().map(|row| row.source_offset + 1).max();
         if self.without == Without::FloorOfItsPosition {
-            // The state reached since, with the position of before.
+            // The newer state, with the older position.
             let (writer, epoch) = (&mut self.writers[index], self.table.fence.len() as u64);
             if let (Some(next_offset), Some((sequencer, _))) = (position, writer.lane.intake(i64::MAX - 1)) {
                 let floor = Position {
@@ -311,7 +311,7 @@ impl World {
             }
             return;
         }
-        // The lane offers a floor only now and then; make it due.
+        // The lane offers a floor rarely; make it due.
         if let Some((claim, floor)) = self.writers[index].lane.floor_due(self.now + 4_000_000_000) {
             self.table.floors.push((claim.epoch, floor));
         }
@@ -331,7 +331,7 @@ impl World {
                     self.take_over(index);
                 }
             }
-            // A crash, or the group moving the partition: the other writers live on as zombies.
+            // A crash, or a rebalance: the other writers continue as zombies.
             89..=91 => {
                 self.ids += 1;
                 self.writers[index] = Writer::new(self.ids);
@@ -344,7 +344,7 @@ impl World {
         }
     }
 
-    /// Rows expire oldest first; retention never removes what no floor covers (floors are stored far more often).
+    /// Rows expire oldest first. Retention never removes rows that no floor covers (floors are stored far more often).
     fn expire(&mut self) {
         let covered = self
             .table
@@ -360,7 +360,7 @@ impl World {
         self.table.expired.extend::<Vec<Row>>(expired);
     }
 
-    /// Lets one fresh writer finish the log undisturbed, then compares the table with the definition.
+    /// Lets one new writer finish the log without failures, then compares the table with the definition.
     fn verdict(mut self) -> Result<(), String> {
         self.writers = vec![Writer::new(self.ids + 1)];
         for _ in 0..40 {
@@ -401,8 +401,8 @@ impl World {
     }
 }
 
-/// A log with the repetitions that at-least-once stages and zombies leave: two raw partitions, each first occurrence in
-/// order, runs of earlier ticks repeated.
+/// A log with the repetitions that at-least-once stages and zombies leave: two raw partitions, each first occurrence in order,
+/// and runs of earlier ticks repeated.
 fn source_log(random: &mut Random) -> Vec<Row> {
     let mut log = Vec::new();
     let mut reached = [0i64; 2];
@@ -436,7 +436,7 @@ fn run(without: Without, seed: u64) -> Result<(), String> {
 }
 
 #[test]
-fn every_tick_is_in_the_table_once_whatever_happens() {
+fn every_tick_is_in_the_table_once_under_all_failures() {
     for seed in 0..3000 {
         assert_eq!(run(Without::Nothing, seed), Ok(()), "seed {seed}");
     }

@@ -1,4 +1,4 @@
-//! What the end of an insert means in metrics and log.
+//! Metrics and log lines for the end of an insert.
 
 use domain::Micros;
 
@@ -24,7 +24,7 @@ pub(super) fn inserted(
         }
         Err(InsertError::Refused(error)) => {
             metrics::error("insert_refused", "clickhouse");
-            tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, nothing is lost; correct what the error names, it is tried again");
+            tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, no data is lost; correct the cause named in the error, the insert is retried");
         }
         Err(InsertError::Unknown(error)) => {
             metrics::error("insert_unanswered", "clickhouse");

@@ -1,8 +1,8 @@
-//! Whether the log is still the one that was read before: checked whenever partitions are assigned, for every handler.
+//! Checks that a log is still the one that was read before, whenever partitions are assigned, for every handler.
 //!
-//! Role: compares the topics' ids and one record of each log with what this process and the committed offsets remember
-//! ([`LogMark`]). Nothing here decides a position; it only refuses to read on where offsets mean other records.
-//! Failure: fatal with the command that accepts it; a log that cannot be read now is transient.
+//! Role: compares the topics' ids and one record of each log with the marks ([`LogMark`]) of this process and of the committed
+//! offsets. It decides no position; it only stops a reader whose offsets now mean other records.
+//! Failure: fatal with the command that accepts the change. A log that cannot be read now is transient.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,17 +13,17 @@ use domain::{Classified, Micros, is_known_topic_id};
 
 use super::{CALL_TIMEOUT, WorkerConfig};
 use crate::Brokers;
-use crate::kafka::access::takes_connections;
+use crate::kafka::access::accepts_connections;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::reader::LogReader;
 use crate::log_mark::LogMark;
 use crate::{Message, Partition, StreamError, positions};
 
-/// The worker serves its group by polling, so a question in between must not wait for long.
+/// The worker stays in its group by polling, so a call in between must be short.
 const QUICK_CALL: Duration = Duration::from_millis(500);
 
-/// Ids of the topics that this process has read, by name. A topic that is deleted takes the group's offsets, and with them
-/// the marks, along.
+/// Ids of the topics that this process has read, by name. Deleting a topic deletes the group's offsets for it, and the marks
+/// with them.
 pub(super) type KnownTopics = Rc<RefCell<BTreeMap<String, String>>>;
 
 struct Seen {
@@ -32,13 +32,13 @@ struct Seen {
     record: Option<(i64, Micros)>,
 }
 
-/// What one session remembers of its logs.
+/// The marks of one session.
 pub(super) struct Identity {
     bootstrap: Brokers,
     reader: positions::Reader,
     topics: KnownTopics,
     seen: Vec<Seen>,
-    /// Messages come in runs: the index of the last one.
+    /// Index of the last one: messages of a partition come in runs.
     last: usize,
 }
 
@@ -81,12 +81,12 @@ impl Identity {
         }
     }
 
-    /// Refuses topics and logs that are not those read before, and takes over what earlier owners remember.
+    /// Rejects topics and logs that are not those read before, and takes over the marks of earlier owners.
     pub(super) fn recognise(&mut self, consumer: &GroupConsumer, partitions: &[Partition]) -> Result<(), StreamError> {
         for topic in self.check_ids(consumer, partitions, CALL_TIMEOUT)? {
             tracing::warn!(
                 topic,
-                "the broker has no topic ids: a topic that is deleted and made again is noticed by its records only"
+                "the broker has no topic ids: a topic that is deleted and recreated can be detected by its records only"
             );
         }
         self.forget(partitions);
@@ -113,7 +113,7 @@ impl Identity {
         self.check_records(consumer, &marked)
     }
 
-    /// The consumer's position is not in the log any more.
+    /// The consumer's position is outside of the log.
     pub(super) fn position_lost(
         &mut self,
         consumer: &GroupConsumer,
@@ -127,29 +127,29 @@ impl Identity {
                 let range = consumer.log_range(&seen.partition, CALL_TIMEOUT)?;
                 positions::check_range(&self.reader, &seen.partition, offset + 1, range)?;
             }
-            // The handlers find out where they are when they begin again.
+            // The handlers look up their positions when they begin again.
             Ok(())
         };
         look().err().unwrap_or(reported)
     }
 
-    /// A topic that is deleted and made again while it is read: the client continues asking for its old position, in silence.
+    /// A topic that is deleted and recreated while it is read: the client keeps asking for its old position without an error.
     pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
-        if !takes_connections(self.bootstrap.addresses()) {
+        if !accepts_connections(self.bootstrap.addresses()) {
             return Ok(());
         }
         match self.check_ids(consumer, assigned, QUICK_CALL) {
             Err(error) if error.code() == positions::TOPIC_ID_CHANGED => Err(error),
-            // Kafka is away, or the topic is: reading says so, too.
+            // Kafka or the topic is unavailable: reading reports that, too.
             Err(error) => {
-                tracing::debug!(error = %error, "topic ids not compared; tried again");
+                tracing::debug!(error = %error, "topic ids not compared; will try again");
                 Ok(())
             }
             Ok(_) => Ok(()),
         }
     }
 
-    /// Answers the topics that have no id.
+    /// Returns the topics that have no id.
     fn check_ids(
         &self,
         consumer: &GroupConsumer,
@@ -209,7 +209,7 @@ impl Identity {
                 false
             })?;
             if found != Some(timestamp) {
-                // What took the place of lost records was appended after everything that had been read.
+                // Records that replaced lost ones were appended after all records that had been read.
                 let from = reader
                     .offset_at(partition, timestamp + 1_000)?
                     .unwrap_or(offset)

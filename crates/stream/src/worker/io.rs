@@ -1,4 +1,4 @@
-//! What a handler reaches of the log: start and stop partitions, send in order, see acknowledgements, commit.
+//! A handler's access to the log: start and stop partitions, send in order, see acknowledgements, commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,18 +23,18 @@ pub struct Io<'s> {
     producer: &'s OrderedProducer,
     pub(super) config: &'s WorkerConfig,
     shutdown: &'s Shutdown,
-    /// To be committed next, and what was committed last (so that an idle worker does not commit again and again).
+    /// Offsets to commit next, and those committed last (so that an idle worker does not commit again and again).
     commits: BTreeMap<Partition, i64>,
     pub(super) committed: BTreeMap<Partition, i64>,
     pub(super) drain_deadline: Instant,
-    /// Bytes that the dead letter topic is known to take.
+    /// Largest record in bytes that the dead letter topic is known to accept.
     largest_letter: usize,
     letters: Letters,
     origins: Origins,
     identity: &'s mut Identity,
     /// Partitions that are read.
     started: BTreeSet<Partition>,
-    /// Whether something was not restored when it was looked at last.
+    /// Whether a partition was not restored at the last look.
     is_restoring: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'s> Io<'s> {
         self.consumer.start(partition, at)
     }
 
-    /// Stops consuming a partition that the group still gives us, to start it again from another position.
+    /// Stops consuming a partition that is still assigned, to start it again from another position.
     pub fn stop(&mut self, partition: &Partition) -> Result<(), StreamError> {
         self.commits.remove(partition);
         self.committed.remove(partition);
@@ -91,7 +91,7 @@ impl<'s> Io<'s> {
         self.consumer.resume(partition)
     }
 
-    /// Enters an output, in order (INV-7).
+    /// Sends an output, in order (INV-7).
     pub fn send(&mut self, output: &Output<'_>) -> Result<Ticket, StreamError> {
         let deadline = self.drain_deadline;
         let shutdown = self.shutdown;
@@ -99,8 +99,8 @@ impl<'s> Io<'s> {
             .send(output, || !shutdown.is_requested() || Instant::now() < deadline)
     }
 
-    /// Sends the message to the dead letter topic with its original bytes, as far as they fit, unless its letter is there
-    /// already. Counted by stage and code when the broker has it.
+    /// Sends the message to the dead letter topic with its original bytes, as far as they fit, unless its letter is already
+    /// there. Counted by stage and code when the broker has acknowledged it.
     pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
         if self.letters.is_delivered(message, letter.stage)? {
             return Ok(self.last_ticket());
@@ -154,7 +154,7 @@ impl<'s> Io<'s> {
         self.dead_letter(message, &letter)
     }
 
-    /// Why the message that this origin names cannot exist; `None` where it can. To be asked before a sequencer is.
+    /// Why the message that this origin names cannot exist; `None` if it can. Call this before a sequencer sees the origin.
     pub fn origin_flaw(&mut self, origin: &Origin<'_>) -> Result<Option<String>, StreamError> {
         let consumer = self.consumer;
         self.origins.flaw(origin, |feed, number| {
@@ -190,7 +190,7 @@ impl<'s> Io<'s> {
         }
     }
 
-    /// Offsets committed for the group; `None` where there is none.
+    /// Offsets committed for the group; `None` if there is none.
     pub fn committed(&self, partitions: &[Partition]) -> Result<Vec<(Partition, Option<i64>)>, StreamError> {
         let committed = self.consumer.committed(partitions, CALL_TIMEOUT)?;
         Ok(committed
@@ -209,7 +209,7 @@ impl<'s> Io<'s> {
         wall_clock()
     }
 
-    /// When a drain has to be over.
+    /// When a drain must be finished.
     pub fn drain_deadline(&self) -> Instant {
         self.drain_deadline
     }
@@ -219,7 +219,7 @@ impl<'s> Io<'s> {
         self.config
     }
 
-    /// The position that is confirmed: committed, or about to be.
+    /// The confirmed position: committed, or about to be.
     pub(super) fn confirmed(&self, partition: &Partition) -> Option<i64> {
         self.commits
             .get(partition)
@@ -227,7 +227,7 @@ impl<'s> Io<'s> {
             .copied()
     }
 
-    /// Commits what was committed last once more, with the next flush.
+    /// Commits the last committed offsets once more, with the next flush.
     pub(super) fn commit_again(&mut self) {
         for (partition, next_offset) in std::mem::take(&mut self.committed) {
             self.commits.entry(partition).or_insert(next_offset);
@@ -236,11 +236,11 @@ impl<'s> Io<'s> {
 
     pub(super) fn flush_commits(&mut self, wait: bool) -> Result<(), StreamError> {
         let mut commits = std::mem::take(&mut self.commits);
-        // A commit that waits has no time limit of its own.
+        // A commit that waits has no time limit.
         if wait && !commits.is_empty() && !self.consumer.answers(ANSWER_WITHIN) {
             return Err(StreamError::transient(
                 "kafka_unavailable",
-                "kafka does not answer, so the last offsets were not committed",
+                "kafka does not answer: the last offsets were not committed",
             ));
         }
         let marked: Vec<Commit> = commits
@@ -256,7 +256,7 @@ impl<'s> Io<'s> {
         Ok(())
     }
 
-    /// Refuses a topic or a log that is not the one read before.
+    /// Rejects a topic or a log that is not the one read before.
     pub(super) fn recognise(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
         self.identity.recognise(self.consumer, partitions)
     }
@@ -266,21 +266,21 @@ impl<'s> Io<'s> {
         self.identity.saw(message);
     }
 
-    /// Whether the topics are still those that are being read.
+    /// Checks that the topics are still those that are being read.
     pub(super) fn recognise_again(&mut self, assigned: &[Partition]) -> Result<(), StreamError> {
         self.identity.check_again(self.consumer, assigned)
     }
 
-    /// Tells what is still being restored. Costs nothing once everything is.
+    /// Shows what is still being restored. Costs nothing once everything is restored.
     pub(super) fn show_restoring(&mut self, assigned: &[Partition], handler: &dyn Handler, status: &WorkerStatus) {
         if !self.is_restoring {
             return;
         }
         let left = |partition: &Partition| match handler.restoring(partition) {
             None if self.started.contains(partition) => None,
-            told => Some((
+            progress => Some((
                 partition.clone(),
-                told.unwrap_or_else(|| "its position is being read".to_owned()),
+                progress.unwrap_or_else(|| "its position is being read".to_owned()),
             )),
         };
         let restoring: BTreeMap<Partition, String> = assigned.iter().filter_map(left).collect();
@@ -288,7 +288,7 @@ impl<'s> Io<'s> {
         status.set_restoring(restoring);
     }
 
-    /// Partitions have come that are not started yet.
+    /// Partitions were assigned that are not started yet.
     pub(super) fn restores(&mut self) {
         self.is_restoring = true;
     }
@@ -299,14 +299,14 @@ impl<'s> Io<'s> {
         self.identity.forget(partitions);
     }
 
-    /// The broker has refused a position: says which one, and what is lost.
+    /// The broker has rejected a position: returns an error that names it, and what is lost.
     pub(super) fn position_lost(&mut self, assigned: &[Partition], reported: StreamError) -> StreamError {
         self.identity.position_lost(self.consumer, assigned, reported)
     }
 }
 
-/// Tenant and instrument, as far as key and headers tell: after the raw topics a key is `tenant|instrument`, and a
-/// producer of raw messages is advised to use the instrument.
+/// Tenant and instrument, if key and headers name them. After the raw topics a key is `tenant|instrument`; a producer of raw
+/// messages is advised to use the instrument.
 fn named_by_key<'m>(message: &Message<'m>) -> (Option<&'m str>, Option<&'m str>) {
     let text = |bytes: &'m [u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty());
     let tenant = message.header("dp.tenant_id").and_then(text);
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_names_the_instrument_and_after_the_raw_topics_the_tenant_too() {
+    fn the_key_names_the_instrument_and_downstream_of_raw_topics_also_the_tenant() {
         for (key, expected) in [
             (Some(&b"acme|NG_HH"[..]), (Some("acme"), Some("NG_HH"))),
             (Some(b"NG_HH"), (None, Some("NG_HH"))),

@@ -1,4 +1,4 @@
-//! How far a worker's own partitions are behind the end of their logs, for `/stats`: as its client last heard.
+//! How far a worker's partitions are behind the end of their logs, for `/stats`, from the client's last statistics.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::kafka::consumer::Standing;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// When the lag was last taken over.
+/// When the lag was last updated.
 #[derive(Default)]
 pub(super) struct Lag(Option<Instant>);
 

@@ -1,12 +1,12 @@
-//! The dead letters of a worker: each once in the topic, and counted when the broker has it (INV-5).
+//! The dead letters of a worker: each is in the topic once, and counted when the broker has acknowledged it (INV-5).
 //!
-//! Role: a stage reads messages again after a crash or a reset of its group, and would send their dead letters again.
-//! Before the first letter of a partition that was started, [`Letters`] reads in the topic which letters of this stage are
-//! there already, from the append time of the refused message on; those are not sent again.
-//! Invariants: a letter is left out only when the topic holds one of the same stage and origin. Look-ups cost nothing
-//! where nothing is refused.
-//! Failure: a topic that cannot be read is an error of Kafka, and the worker starts again. A frozen owner that wakes up
-//! can still send a letter after the look-up, so readers of the topic go by origin.
+//! Role: after a crash or a reset of its group a stage reads messages again, and would send their dead letters again.
+//! Before the first letter of a started partition, [`Letters`] reads the topic from the append time of the refused message
+//! on. Letters of this stage that are already there are not sent again.
+//! Invariants: a letter is omitted only if the topic contains a letter of the same stage and origin. Without refused
+//! messages there are no look-ups.
+//! Failure: a topic that cannot be read is an error of Kafka, and the worker starts again. An owner that was frozen can
+//! still send a letter after the look-up, so readers of the topic identify letters by origin.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use super::WorkerConfig;
 use crate::Brokers;
 use crate::acks::Ticket;
 use crate::dead_letter::header;
-use crate::kafka::access::takes_connections;
+use crate::kafka::access::accepts_connections;
 use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::kafka::topic_settings::largest_record;
 use crate::{Message, Partition, StreamError, metrics};
 
-/// Dead letters go to one partition, which keeps them in the order of their failure.
+/// Dead letters go to one partition, so that they keep the order of their failures.
 pub const DLQ_PARTITION: i32 = 0;
-/// The clocks of the broker and of who sent the letter may differ by this much.
+/// The clocks of the broker and of the letter's sender may differ by this much.
 const CLOCK_SKEW: Micros = 60_000_000;
 
 /// Stage, topic and partition of refused messages.
 type Source = (String, String, i32);
 
-/// What one worker knows of its letters.
+/// The letters of one worker.
 pub(super) struct Letters {
     bootstrap: Brokers,
     service: String,
@@ -39,7 +39,7 @@ pub(super) struct Letters {
     delivered: Delivered,
     /// Sources looked up since their partition was started.
     known: BTreeSet<Source>,
-    /// Sent, and not acknowledged yet.
+    /// Sent, but not acknowledged yet.
     open: VecDeque<Open>,
 }
 
@@ -65,8 +65,8 @@ impl Letters {
         }
     }
 
-    /// The partition is read from some position on. Until now another owner may have sent letters of it, and what this
-    /// worker has sent may still be on its way: where that fails, the whole worker starts again.
+    /// The partition was started at some position. Another owner may have sent letters of it before. Letters of this worker may
+    /// still be in flight; if one of them fails, the whole worker starts again.
     pub(super) fn started(&mut self, partition: &Partition) {
         let is_its = |(_, topic, number): &Source| *topic == *partition.topic && *number == partition.number;
         self.known.retain(|source| !is_its(source));
@@ -75,7 +75,7 @@ impl Letters {
         }
     }
 
-    /// Whether the topic holds the letter of this message already.
+    /// Whether the topic already contains the letter of this message.
     pub(super) fn is_delivered(&mut self, message: &Message<'_>, stage: &str) -> Result<bool, StreamError> {
         let source = source(message, stage);
         if self.known.insert(source.clone()) {
@@ -93,16 +93,16 @@ impl Letters {
         });
     }
 
-    /// Counts the letters that the broker has.
+    /// Counts the letters that the broker has acknowledged.
     pub(super) fn acknowledged(&mut self, through: Ticket) {
         while let Some(open) = self.open.pop_front_if(|open| open.ticket <= through) {
             metrics::dead_letter(&open.source.0, &open.code);
         }
     }
 
-    /// Reads what was appended to the topic since `time`, as far as it was not read before.
+    /// Reads the part of the topic since `time` that was not read before.
     fn look_up(&mut self, time: Micros) -> Result<(), StreamError> {
-        // An open transaction of somebody else must not hide letters.
+        // An open transaction of another producer must not hide letters.
         let reader = LogReader::uncommitted(&self.bootstrap)?;
         let (first, end) = reader.log_range(&self.dlq)?;
         let from = reader.offset_at(&self.dlq, time)?.unwrap_or(end).max(first);
@@ -123,7 +123,7 @@ fn source(message: &Message<'_>, stage: &str) -> Source {
     (stage.to_owned(), message.topic.to_owned(), message.partition)
 }
 
-/// Stage, place and offset of the message that a letter of this service is about.
+/// Stage, topic, partition and offset of the message that a letter of this service is about.
 fn origin(letter: &Message<'_>, service: &str) -> Option<(Source, i64)> {
     let text = |name: &str| std::str::from_utf8(letter.header(name)?).ok();
     if text(header::SERVICE)? != service {
@@ -137,7 +137,7 @@ fn origin(letter: &Message<'_>, service: &str) -> Option<(Source, i64)> {
     Some((source, text(header::OFFSET)?.parse().ok()?))
 }
 
-/// Which letters the topic holds, as far as it was read.
+/// Which letters the topic contains, as far as it was read.
 #[derive(Default)]
 struct Delivered {
     offsets: BTreeMap<Source, BTreeSet<i64>>,
@@ -146,7 +146,7 @@ struct Delivered {
 }
 
 impl Delivered {
-    /// The ranges of `[from, end)` that were not read yet; they count as read from now on.
+    /// The ranges of `[from, end)` that were not read yet; they count as read after this call.
     fn missing(&mut self, from: i64, end: i64) -> Vec<(i64, i64)> {
         let (read_from, read_to) = self.read.unwrap_or((from, from));
         self.read = Some((read_from.min(from), read_to.max(end)));
@@ -160,8 +160,8 @@ impl Delivered {
         self.offsets.entry(source).or_default().insert(offset);
     }
 
-    /// Whether the letter is there. It is asked for once, and not always in the order of the offsets: a stage may find out
-    /// later about one message than about another.
+    /// Whether the letter is in the topic. Each letter is asked for once, but not always in the order of the offsets: a stage may
+    /// refuse one message later than a message after it.
     fn take(&mut self, source: &Source, offset: i64) -> bool {
         self.offsets
             .get_mut(source)
@@ -169,10 +169,10 @@ impl Delivered {
     }
 }
 
-/// Bytes that the dead letter topic takes, where the broker says so; else what `dp topics create` gives it. A smaller topic
-/// that is not recognised here is noticed by the first letter that it refuses.
+/// Largest record in bytes that the dead letter topic accepts, if the broker reports it; else the size that `dp topics create`
+/// sets. If the topic's limit is smaller but unknown, the first letter that the topic refuses reveals it.
 pub(super) fn largest(config: &WorkerConfig) -> usize {
-    if !takes_connections(config.bootstrap.addresses()) {
+    if !accepts_connections(config.bootstrap.addresses()) {
         return MAX_SENT_BYTES;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -182,7 +182,7 @@ pub(super) fn largest(config: &WorkerConfig) -> usize {
             tracing::info!(
                 topic = config.dlq_topic,
                 bytes,
-                "dead letters are cut to what their topic takes"
+                "dead letters are cut to the size that their topic accepts"
             );
             bytes
         }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_known_by_its_source_and_offset() {
+    fn a_letter_is_identified_by_its_source_and_offset() {
         let mut delivered = Delivered::default();
         for offset in [3, 5, 9] {
             delivered.remember(source(0), offset);
@@ -218,15 +218,15 @@ mod tests {
         let found: Vec<bool> = (2..10).map(|offset| delivered.take(&source(0), offset)).collect();
         assert_eq!(found, [false, true, false, true, false, false, false, true]);
         delivered.remember(source(0), 2);
-        assert!(delivered.take(&source(0), 2), "asked for after later ones");
+        assert!(delivered.take(&source(0), 2), "asked for after later offsets");
         assert!(delivered.take(&source(1), 4));
         assert!(!delivered.take(&source(2), 4));
     }
 
     proptest! {
-        /// Whatever is asked for in whatever order, everything from the earliest question to the end has been read, once.
+        /// For any sequence of look-ups, all letters from the earliest look-up to the end have been read once.
         #[test]
-        fn every_letter_since_the_earliest_question_is_read_once(
+        fn every_letter_since_the_earliest_look_up_is_read_once(
             questions in proptest::collection::vec((0i64..60, 0i64..10), 1..12),
         ) {
             let (mut delivered, mut end) = (Delivered::default(), 50);
@@ -241,7 +241,7 @@ mod tests {
                 }
             }
             reads.sort_unstable();
-            // What lies between two questions at the end of the log is read, too.
+            // Letters appended between two look-ups are read, too.
             let expected: Vec<i64> = (earliest..end).collect();
             prop_assert_eq!(reads, expected);
         }

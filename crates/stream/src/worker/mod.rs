@@ -1,11 +1,11 @@
 //! One worker: one OS thread with its own consumer of the group, its own producer and its own state.
 //!
-//! Role: the loop that all handlers share: serve the group, hand over messages, serve acknowledgements, let the handler
-//! take its turn, commit. Scaling inside a process and across machines is the same thing: more workers.
-//! Invariants: handlers see the messages of a partition in log order, beginning at the position they asked for; a handler
-//! never blocks the loop on a dependency (INV-2, INV-7 rest on the pieces used here).
-//! Failure: a transient error drops consumer, producer and handler, waits, and builds them anew; positions are then read
-//! again from where they live. A fatal error ends the worker.
+//! Role: the loop that all handlers share: serve the group, pass messages to the handler, serve acknowledgements, call the
+//! handler's turn, commit. Scaling inside a process and across machines works the same way: more workers.
+//! Invariants: handlers see the messages of a partition in log order, from the position that they started at. A handler never
+//! blocks the loop on a dependency. INV-2 and INV-7 depend on the pieces used here.
+//! Failure: a transient error drops consumer, producer and handler, waits, and creates them again; positions are then read
+//! again from where they are stored. A fatal error ends the worker.
 
 mod identity;
 mod io;
@@ -36,46 +36,46 @@ use crate::{Message, Outcome, OutcomeCounts, Partition, Shutdown, StreamError, W
 
 /// What a stage does with its partitions. All calls come from the worker's thread.
 pub trait Handler {
-    /// These partitions are ours: find their positions and call [`Io::start`] for each, now or in a later turn.
+    /// These partitions were assigned: find their positions and call [`Io::start`] for each, now or in a later turn.
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
-    /// The next message of a started partition; answers what became of it.
+    /// The next message of a started partition; returns its outcome.
     fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError>;
-    /// Whether it can take messages now. While it cannot, none is polled, and what is fetched stays where it is (pausing a
-    /// partition throws it away). Only for moments: the group is served by polling, too.
+    /// Whether it can take messages now. While it cannot, no message is polled, and fetched messages remain in the client
+    /// (pausing a partition discards them). Only for short waits, since polling also keeps the worker in its group.
     fn has_room(&self) -> bool {
         true
     }
-    /// After each batch of messages, at least every few milliseconds: timers, acknowledgements, results of I/O.
+    /// After each batch of messages, and at least every few milliseconds: timers, acknowledgements, results of I/O.
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError>;
-    /// The next offset that it expects, where it knows better than the client, for which the marks of transactions are
-    /// read without a message.
+    /// The next offset that it expects, if that is more accurate than the client's position: the client does not report
+    /// transaction markers as messages.
     fn position(&self, partition: &Partition) -> Option<i64> {
         let _ = partition;
         None
     }
-    /// What of a partition's state is not restored yet, for people; `None` where it is there. A partition that was not
-    /// started is being restored, whatever this says.
+    /// What is not restored yet of a partition's state, for operators; `None` if all of it is. A partition that was not started
+    /// counts as being restored, regardless of this result.
     fn restoring(&self, partition: &Partition) -> Option<String> {
         let _ = partition;
         None
     }
-    /// Nothing comes from a partition, for this cause. Answers whether reading continues by what was done about it.
+    /// No message comes from a partition, for this cause. Returns whether the handler resolved it, so that reading continues.
     fn stalled(&mut self, io: &mut Io<'_>, stall: &Stall) -> Result<bool, StreamError> {
         let _ = (io, stall);
         Ok(false)
     }
-    /// These partitions go away (also at shutdown): finish what can be finished before [`Io::drain_deadline`].
+    /// These partitions are revoked (also at shutdown): finish what can be finished before [`Io::drain_deadline`].
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
 }
 
-/// What a worker needs to know.
+/// Settings of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// Service name, for metric labels and dead letters.
     pub service: String,
-    /// Generation, empty for the first: for the commands that messages name.
+    /// Generation, empty for the first; used in the commands that messages name.
     pub generation: String,
-    /// The brokers and how they are reached.
+    /// Addresses and security of the brokers.
     pub bootstrap: Brokers,
     /// Consumer group.
     pub group: String,
@@ -85,7 +85,7 @@ pub struct WorkerConfig {
     pub pace: Pace,
     /// How outputs are packed.
     pub compression: Compression,
-    /// Name towards the broker, and in logs.
+    /// Client id, sent to the broker and shown in logs.
     pub client_id: String,
     /// Topic for dead letters.
     pub dlq_topic: String,
@@ -94,7 +94,7 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// Who reads, as the operator's commands name it.
+    /// The reader, as the operator's commands name it.
     pub fn reader(&self) -> positions::Reader {
         positions::Reader {
             service: self.service.clone(),
@@ -103,29 +103,29 @@ impl WorkerConfig {
     }
 }
 
-/// How long a poll waits for the first message while acknowledgements are due, which are served between polls.
+/// How long a poll waits for the first message while acknowledgements are outstanding, since they are served between polls.
 const POLL_WAIT: Duration = Duration::from_millis(2);
-/// And while nothing is: bounds the age of timers and of results of I/O.
+/// The same while none are outstanding. It bounds the delay of timers and of results of I/O.
 const IDLE_POLL_WAIT: Duration = Duration::from_millis(10);
-/// Messages handed over before the handler takes its turn.
+/// Messages passed to the handler before its turn.
 const BATCH: usize = 1000;
-/// The outputs of a quiet market do not linger as those of a full load do. But they leave together with those of some
-/// milliseconds: a produce request for each tick would cost the broker more than the tick costs everybody else.
+/// In a quiet market outputs do not linger as they do under full load. But the outputs of some milliseconds leave together: a
+/// produce request for each tick would cost the broker more than all other work on the tick.
 const PUSH_INTERVAL: Duration = Duration::from_millis(4);
-/// Fewer outputs in that time make a market quiet.
+/// With fewer outputs than this in that time, the market is quiet.
 const PUSH_BELOW: u64 = 64;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
-/// Unchanged offsets are committed again this often: a refused commit, or a late one of a former owner, would else show a
-/// lag until the next message comes.
+/// Unchanged offsets are committed again this often. Otherwise a refused commit, or a late commit of a former owner, would show
+/// a lag until the next message comes.
 const RECOMMIT_INTERVAL: Duration = Duration::from_secs(5);
-/// Dead letters are never cut below this, whatever the topic refuses.
+/// Dead letters are never cut below this, even if the topic refuses that size.
 const SMALLEST_LETTER: usize = 16 << 10;
-/// How long Kafka may take to answer before we wait for it without limit, or do not.
+/// How long Kafka may take to answer a check. Without an answer, calls that have no time limit are skipped.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often the ids of the topics are asked for: one small request.
+/// How often the ids of the topics are compared: one small request.
 const RECOGNISE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a question to Kafka may take.
+/// How long a call to Kafka may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the worker until shutdown is requested (`Ok`) or a fatal error (`Err`).
@@ -148,7 +148,7 @@ pub fn run(
             break;
         };
         if shutdown.is_requested() {
-            tracing::warn!(worker = status.name(), error = %error, "drain was cut short; the rest is read again at the next start");
+            tracing::warn!(worker = status.name(), error = %error, "drain did not finish; the rest is read again at the next start");
             break;
         }
         metrics::error(error.code(), "worker");
@@ -220,8 +220,8 @@ impl<'s> Session<'s> {
         let result = self.serve(handler);
         stalls::forget(self.config, self.status);
         if let Some(size) = self.producer.refused_size() {
-            // A topic made by hand, or by an older build, takes less than `dp topics create` gives it. The stage continues
-            // with shorter dead letters; every other output is far below what any topic takes.
+            // A topic created manually, or by an older build, has a smaller limit than `dp topics create` sets. The stage
+            // continues with shorter dead letters; every other output is far below the limit of any topic.
             *self.largest_letter = (size / 2).clamp(SMALLEST_LETTER, *self.largest_letter);
             tracing::warn!(
                 worker = self.status.name(),
@@ -313,7 +313,7 @@ fn serve_group(
             io.consumer.acknowledge_assignment()?;
             assigned.extend(partitions.iter().cloned());
             tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions assigned");
-            // The series is there from the start, so that an alert can tell "not blocked" from "unknown".
+            // The series exists from the start, so that an alert can tell "not blocked" from "unknown".
             partitions
                 .iter()
                 .for_each(|partition| metrics::partition_blocked(&io.config.group, partition, false));
@@ -324,7 +324,7 @@ fn serve_group(
         GroupEvent::Revoked(partitions) => {
             io.drain_deadline = Instant::now() + io.config.drain_timeout;
             handler.revoked(io, &partitions)?;
-            // Best effort: as the former owner the commit may be refused, and nothing depends on it.
+            // Best effort: the broker may refuse the commit of a former owner, and nothing depends on it.
             if let Err(error) = io.flush_commits(true) {
                 tracing::debug!(error = %error, "commit while giving up partitions");
             }
@@ -337,7 +337,7 @@ fn serve_group(
         }
     }
     status.set_assigned(assigned.clone());
-    // Before it counts as running: it would look ready in between.
+    // Before the state becomes running: otherwise the worker would look ready in between.
     io.show_restoring(assigned, handler, status);
     status.set_state(WorkerState::Running);
     Ok(())
@@ -351,7 +351,7 @@ fn names_of(partitions: &[Partition]) -> String {
         .join(" ")
 }
 
-/// Hands over what is there, up to a batch; waits only for the first message.
+/// Passes the available messages to the handler, up to one batch; waits only for the first message.
 fn hand_over(
     consumer: &GroupConsumer,
     handler: &mut dyn Handler,

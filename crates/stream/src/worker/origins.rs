@@ -1,10 +1,10 @@
-//! Whether the message that an origin names can exist: its raw partition is there, and its log reaches that far.
+//! Checks that the message that an origin names can exist: its raw partition exists, and the partition's log reaches that far.
 //!
-//! Role: sequencers believe origins (INV-3), so one forged tick with a far offset would make every later tick of its raw
-//! partition a repetition, without a word. A tick whose origin leaps ahead is checked before any sequencer sees it.
-//! Invariants: what is admitted lies less than [`LEAP`] beyond an end that the broker has told, so a forged tick hides at
-//! most that many offsets (`dp verify` names those). Ends only grow, so an answer stays true; the broker is asked once for
-//! every [`LEAP`] offsets of a raw partition.
+//! Role: sequencers trust origins (INV-3), so one forged tick with a far offset would silently turn every later tick of its raw
+//! partition into a repetition. A tick whose origin leaps ahead is checked before any sequencer sees it.
+//! Invariants: an admitted offset lies less than [`LEAP`] beyond an end that the broker has reported, so a forged tick hides at
+//! most that many offsets (`dp verify` names them). Ends only grow, so a reported end stays valid; the broker is queried once
+//! for every [`LEAP`] offsets of a raw partition.
 //! Failure: a broker that does not answer is an error of Kafka, and the worker starts again.
 
 use domain::Origin;
@@ -16,7 +16,7 @@ pub const FOREIGN_ORIGIN: &str = "foreign_origin";
 const LEAP: i64 = 1_000;
 const REMEDY: &str = "no service of this pipeline wrote it: find who else writes to this topic, and let ACLs forbid it";
 
-/// Ends of raw partitions, as the broker has told them.
+/// Ends of raw partitions, as the broker reported them.
 #[derive(Default)]
 pub(super) struct Origins {
     /// By feed, then by partition: there are few feeds, and partitions are numbered from 0.
@@ -24,7 +24,7 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Why the origin cannot exist. `end_of` answers the end of a raw partition, `None` where there is none.
+    /// Why the origin cannot exist. `end_of` returns the end of a raw partition, `None` if the partition does not exist.
     pub(super) fn flaw(
         &mut self,
         origin: &Origin<'_>,
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_origin_and_one_of_no_partition_are_foreign() {
+    fn a_far_origin_and_one_of_an_unknown_partition_are_foreign() {
         let mut origins = Origins::default();
         let end_of = |feed: &str, partition: i32| Ok((feed == "raw" && partition < 2).then_some(50));
         for (origin, is_foreign) in [
@@ -110,9 +110,9 @@ mod tests {
     }
 
     proptest! {
-        /// Ticks that exist are never refused, and a log is asked about once for every `LEAP` of its offsets.
+        /// Ticks that exist are never refused, and the end of a log is queried once for every `LEAP` of its offsets.
         #[test]
-        fn real_origins_pass_and_ask_seldom(steps in proptest::collection::vec(1i64..200, 1..400)) {
+        fn real_origins_pass_with_few_queries(steps in proptest::collection::vec(1i64..200, 1..400)) {
             let (mut origins, mut end) = (Origins::default(), 0);
             let asked = Cell::new(0);
             for step in steps {

@@ -1,9 +1,9 @@
-//! Watches for partitions from which nothing comes although their log continues, and has each one looked at.
+//! Watches for partitions that deliver no messages although their log continues, and examines each one.
 //!
-//! Role: what stands still for [`STANDS_AFTER`], or at once when the client could not read a batch, is examined by a
-//! thread of its own (`kafka::examine`), so that the loop never waits. What is found goes to the handler, to health, to a
-//! metric and to the log, until the partition continues.
-//! Failure: a look that fails is repeated; it changes nothing.
+//! Role: a partition that has not moved for [`STALLED_AFTER`] is examined. When the client could not read a batch, every
+//! partition that is behind is examined at once. A separate thread does it (`kafka::examine`), so the loop never waits. The
+//! result goes to the handler, to health, to a metric and to the log, until the partition continues.
+//! Failure: an examination that fails is repeated; it changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,47 +15,47 @@ use crate::kafka::examine::examine;
 use crate::stall::{Cause, Stall};
 use crate::{Partition, StreamError, WorkerStatus, metrics};
 
-/// How often standings are compared. Those of the client are two seconds old at most.
+/// How often standings are compared. The client's standings are two seconds old at most.
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
-/// A partition that did not move for this long is looked at.
-const STANDS_AFTER: Duration = Duration::from_secs(3);
-/// And again, while it still does not move.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// A partition that stays blocked is named in the log this often.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// A partition that did not move for this long is examined.
+const STALLED_AFTER: Duration = Duration::from_secs(3);
+/// Interval of later examinations, while it still does not move.
+const EXAMINE_AGAIN: Duration = Duration::from_secs(10);
+/// A partition that stays blocked is logged again after this long.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-type Look = (Partition, i64, Result<Option<Stall>, StreamError>);
+type Examined = (Partition, i64, Result<Option<Stall>, StreamError>);
 
 /// One partition that is not at the end of its log.
-struct Standstill {
+struct Unmoved {
     position: i64,
     since: Instant,
-    looked: Option<Instant>,
-    is_looked_at: bool,
+    examined: Option<Instant>,
+    is_being_examined: bool,
     blocked: Option<Stall>,
-    said: Option<Instant>,
-    /// The client would fetch and unpack what cannot be read ten times a second.
+    logged: Option<Instant>,
+    /// Paused, or the client would fetch and unpack the unreadable batch ten times a second.
     is_paused: bool,
 }
 
 /// The watch of one session.
 pub(super) struct StallWatch {
-    standing: BTreeMap<Partition, Standstill>,
-    /// From a position to the next one, nothing is there to be read.
+    unmoved: BTreeMap<Partition, Unmoved>,
+    /// Ranges from a position to the next one that contain no readable record.
     passed: BTreeMap<Partition, (i64, i64)>,
-    sender: Sender<Look>,
-    looks: Receiver<Look>,
+    sender: Sender<Examined>,
+    results: Receiver<Examined>,
     compared: Instant,
 }
 
 impl StallWatch {
     pub(super) fn new() -> StallWatch {
-        let (sender, looks) = channel();
+        let (sender, results) = channel();
         StallWatch {
-            standing: BTreeMap::new(),
+            unmoved: BTreeMap::new(),
             passed: BTreeMap::new(),
             sender,
-            looks,
+            results,
             compared: Instant::now(),
         }
     }
@@ -68,8 +68,8 @@ impl StallWatch {
         io: &mut Io<'_>,
         status: &WorkerStatus,
     ) -> Result<(), StreamError> {
-        while let Ok(look) = self.looks.try_recv() {
-            self.looked(look, handler, io, status)?;
+        while let Ok(result) = self.results.try_recv() {
+            self.on_result(result, handler, io, status)?;
         }
         if self.compared.elapsed() < COMPARE_EVERY {
             return Ok(());
@@ -78,14 +78,14 @@ impl StallWatch {
         let is_suspicious = consumer.take_unreadable();
         let standings = self.standings(consumer, handler);
         self.compare(&standings, io.config(), status);
-        // A handler without room polls nothing, so nothing can move.
+        // While the handler has no room no message is polled, so no partition can move.
         if handler.has_room() {
-            self.look_at_what_stands(io.config(), is_suspicious);
+            self.examine_unmoved(io.config(), is_suspicious);
         }
         Ok(())
     }
 
-    /// Where the reading of each partition stands; what cannot be read by anybody counts as read.
+    /// The standing of each partition. Offsets that no reader can see count as read.
     pub(super) fn standings(&self, consumer: &GroupConsumer, handler: &dyn Handler) -> Vec<Standing> {
         let mut standings = consumer.standings();
         for standing in &mut standings {
@@ -106,39 +106,39 @@ impl StallWatch {
             let standing = standings.iter().find(|standing| standing.partition == *partition)?;
             (standing.position < standing.end).then_some(standing.position)
         };
-        self.standing.retain(|partition, still| {
-            let stays = behind(partition) == Some(still.position);
-            if !stays && still.blocked.is_some() {
+        self.unmoved.retain(|partition, still| {
+            let is_unmoved = behind(partition) == Some(still.position);
+            if !is_unmoved && still.blocked.is_some() {
                 tracing::info!(event = "partition_unblocked", partition = %partition, "the partition continues");
                 set_blocked(config, status, partition, None);
             }
-            stays
+            is_unmoved
         });
         for standing in standings.iter().filter(|standing| standing.position < standing.end) {
-            self.standing
+            self.unmoved
                 .entry(standing.partition.clone())
-                .or_insert_with(|| Standstill {
+                .or_insert_with(|| Unmoved {
                     position: standing.position,
                     since: Instant::now(),
-                    looked: None,
-                    is_looked_at: false,
+                    examined: None,
+                    is_being_examined: false,
                     blocked: None,
-                    said: None,
+                    logged: None,
                     is_paused: false,
                 });
         }
     }
 
-    fn look_at_what_stands(&mut self, config: &WorkerConfig, is_suspicious: bool) {
-        for (partition, still) in &mut self.standing {
-            let is_due = match still.looked {
-                None => is_suspicious || still.since.elapsed() >= STANDS_AFTER,
-                Some(looked) => looked.elapsed() >= LOOK_AGAIN,
+    fn examine_unmoved(&mut self, config: &WorkerConfig, is_suspicious: bool) {
+        for (partition, still) in &mut self.unmoved {
+            let is_due = match still.examined {
+                None => is_suspicious || still.since.elapsed() >= STALLED_AFTER,
+                Some(examined) => examined.elapsed() >= EXAMINE_AGAIN,
             };
-            if still.is_looked_at || !is_due {
+            if still.is_being_examined || !is_due {
                 continue;
             }
-            (still.is_looked_at, still.looked) = (true, Some(Instant::now()));
+            (still.is_being_examined, still.examined) = (true, Some(Instant::now()));
             let (sender, bootstrap) = (self.sender.clone(), config.bootstrap.clone());
             let (partition, position) = (partition.clone(), still.position);
             std::thread::spawn(move || {
@@ -149,21 +149,21 @@ impl StallWatch {
         }
     }
 
-    fn looked(
+    fn on_result(
         &mut self,
-        (partition, position, found): Look,
+        (partition, position, found): Examined,
         handler: &mut dyn Handler,
         io: &mut Io<'_>,
         status: &WorkerStatus,
     ) -> Result<(), StreamError> {
         let Some(still) = self
-            .standing
+            .unmoved
             .get_mut(&partition)
             .filter(|still| still.position == position)
         else {
             return Ok(());
         };
-        still.is_looked_at = false;
+        still.is_being_examined = false;
         let stall = match found {
             Ok(Some(stall)) => stall,
             Ok(None) => {
@@ -176,12 +176,12 @@ impl StallWatch {
                 return Ok(());
             }
             Err(error) => {
-                tracing::debug!(partition = %partition, error = %error, "cannot look at a partition that stands still");
+                tracing::debug!(partition = %partition, error = %error, "a partition that does not move could not be examined; will try again");
                 return Ok(());
             }
         };
         if handler.stalled(io, &stall)? {
-            self.standing.remove(&partition);
+            self.unmoved.remove(&partition);
             return Ok(());
         }
         if stall.cause == Cause::NothingReadable {
@@ -194,17 +194,17 @@ impl StallWatch {
             io.pause(&partition)?;
             still.is_paused = true;
         }
-        if still.blocked.as_ref() != Some(&stall) || still.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+        if still.blocked.as_ref() != Some(&stall) || still.logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN) {
             let explained = stall.explain(|to| io.config().reader().skip_command(&partition, to));
             tracing::error!(event = "partition_blocked", kind = stall.kind(), partition = %partition, position, error = explained, "partition is blocked");
             set_blocked(io.config(), status, &partition, Some(explained));
-            (still.blocked, still.said) = (Some(stall), Some(Instant::now()));
+            (still.blocked, still.logged) = (Some(stall), Some(Instant::now()));
         }
         Ok(())
     }
 }
 
-/// The session ends: the next one finds out anew.
+/// The session ends: the next one examines its partitions itself.
 pub(super) fn forget(config: &WorkerConfig, status: &WorkerStatus) {
     for partition in status.blocked().into_keys() {
         set_blocked(config, status, &partition, None);
