@@ -297,6 +297,6 @@ async fn bars_whose_rows_have_expired_are_named_and_no_difference() {
 /// How many bars the note counts.
 fn counted(note: Option<&str>) -> u64 {
     let (count, rest) = note.unwrap().split_once(' ').unwrap();
-    assert!(rest.starts_with("bar(s) cannot be made again"), "{rest}");
+    assert!(rest.starts_with("bar(s) cannot be recomputed"), "{rest}");
     count.parse().unwrap()
 }
