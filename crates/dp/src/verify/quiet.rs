@@ -24,9 +24,9 @@ const STALLED: Duration = Duration::from_secs(20);
 /// How the wait ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Quiet {
-    /// No lag, and no topic has grown for [`STILL`].
+    /// No lag, and no topic has grown for `STILL`.
     Yes,
-    /// A group has lag, but no offset has changed for [`STALLED`].
+    /// A group has lag, but no offset has changed for `STALLED`.
     Stalled,
     /// Messages are still in flight.
     No,
