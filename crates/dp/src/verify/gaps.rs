@@ -50,16 +50,16 @@ impl Gaps {
             } = gap;
             let passed = (to_offset - from_offset).unsigned_abs();
             let name = format!(
-                "accepted gap: {consumer_group} has passed {topic}[{partition}] {from_offset} to {}",
+                "accepted gap: {consumer_group} skipped {topic}[{partition}] offsets {from_offset} to {}",
                 to_offset - 1
             );
             report
                 .checks
                 .push(Check::new(name, passed, passed, Differences::default()));
             report.notes.push(format!(
-                "{} of {topic}[{partition}] {from_offset} to {} by {}{}{}: the checks above leave these offsets out",
-                gap.action,
+                "the checks leave out {topic}[{partition}] offsets {from_offset} to {} (`dp position {}` by {}{}{})",
                 to_offset - 1,
+                gap.action,
                 if gap.accepted_by.is_empty() {
                     "an unnamed operator"
                 } else {
