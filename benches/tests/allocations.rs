@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use hot_paths::{Path, prepare};
 
-/// Maps and buffers reach their size in the warm-up. After it they grow less often than once in a hundred ticks.
+/// Maps and buffers reach their size in the warm-up. After that they grow far less often than once in a hundred ticks.
 const WARM_UP: usize = 3_000;
 const COUNTED: usize = 1_000;
 

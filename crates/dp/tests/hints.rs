@@ -49,7 +49,7 @@ fn refused(mention: &str, root: &Command) -> Option<String> {
         .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '|' | ',' | ';' | '(' | ')' | '\\'))
         .filter(|word| !word.is_empty())
         .peekable();
-    // Prose and placeholders such as "dp …" are recognised by words that cannot be a command.
+    // Prose and placeholders such as "dp …" are recognized by words that cannot be a command.
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     if !words
         .peek()

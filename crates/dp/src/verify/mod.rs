@@ -2,7 +2,7 @@
 //!
 //! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], [`served`]
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
-//! differ are read, so memory does not depend on the amount of data. Each wrong row is reported with both values.
+//! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
 //! Absent on purpose: repairs.
 
