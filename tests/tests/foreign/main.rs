@@ -100,7 +100,7 @@ fn a_forged_tick_with_a_far_origin_is_named_and_hides_no_later_tick() {
     // `dp verify` names the two records, and finds nothing else: every tick that came after them counts.
     pipeline.publish_once(500, 9_002).unwrap();
     let verified = pipeline.verify().unwrap();
-    let by_topic = |topic: &str| format!("{topic}: records of no raw message, or that cannot be read");
+    let by_topic = |topic: &str| format!("{topic}: records that are unreadable or have no raw message");
     assert_eq!(
         verified.failed(),
         [

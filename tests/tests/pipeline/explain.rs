@@ -138,8 +138,8 @@ fn a_bar_of_months_ago_is_traced_to_its_late_ticks_their_messages_and_the_repeti
     for part in [
         "revised by 3 ticks",
         "REVISION",
-        "Made from the rows of enriched_ticks",
-        "came when the window was forgotten",
+        "Recomputed from the rows of enriched_ticks",
+        "arrived after the stream had forgotten the window",
         &format!("repeated at offset {}", offsets[3]),
     ] {
         assert!(words.contains(part), "{part}\n{words}");
@@ -297,7 +297,7 @@ fn what_does_not_exist_is_answered_with_what_to_do() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let words = refused(&["price", "--instrument", "EXPLAIN.HINT.RT"]);
-    assert!(words.contains("the names most alike are EXPLAIN.HINT.RT5"), "{words}");
+    assert!(words.contains("the most similar names are EXPLAIN.HINT.RT5"), "{words}");
     let elsewhere = ["--interval", "1h", "--start", "2026-10-02T00:00:00Z"];
     let words = refused(&[&["bar", "--instrument", instrument], &elsewhere[..]].concat());
     assert!(

@@ -63,7 +63,7 @@ fn tamper_with_ticks(table: &str) {
         verified.differences()
     );
     assert!(
-        verified.names(&[&doubled[0], "is there 2 times"]),
+        verified.names(&[&doubled[0], "is stored 2 times"]),
         "{:?}",
         verified.differences()
     );
@@ -195,7 +195,7 @@ fn a_late_tick_deleted_doubled_or_changed_is_named() {
         verified.differences()
     );
     assert!(
-        verified.names(&[&doubled[0], "is there 2 times"]),
+        verified.names(&[&doubled[0], "is stored 2 times"]),
         "{:?}",
         verified.differences()
     );

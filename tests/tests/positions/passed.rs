@@ -27,7 +27,7 @@ fn accept(pipeline: &Pipeline, service: Service, (topic, partition): (&str, i32)
 
 fn shows_gap(checks: &[String], group: &str, topic: &str, partition: i32, (from, to): (i64, i64)) {
     let gap = format!(
-        "accepted gap: {group} has passed {topic}[{partition}] {from} to {}",
+        "accepted gap: {group} skipped {topic}[{partition}] offsets {from} to {}",
         to - 1
     );
     assert!(checks.contains(&gap), "{gap} is not among {checks:?}");
@@ -66,7 +66,7 @@ fn records_removed_under_a_running_stage_end_it_with_the_command() {
     run_as_typed(&pipeline, &command_in(&message));
     start(&pipeline, &[Service::Normalization]);
     let checks = agrees(&pipeline);
-    let gap = format!("accepted gap: normalization-local has passed {RAW}[3] ");
+    let gap = format!("accepted gap: normalization-local skipped {RAW}[3] ");
     let shown = checks.iter().find(|check| check.starts_with(&gap));
     assert!(
         shown.is_some_and(|shown| shown.ends_with(&format!(" to {}", to - 1))),
