@@ -434,11 +434,11 @@ mod tests {
 {"level":"ERROR","message":"refused","reason":"no price"}
 "#;
         assert_eq!(telling_line(log), "refused: no price");
-        let fatal = r#"{"level":"FATAL","message":"configuration refused","error":"A must be 1"}
-{"level":"FATAL","message":"configuration refused","error":"B must be 2"}"#;
+        let fatal = r#"{"level":"FATAL","message":"configuration rejected","error":"A must be 1"}
+{"level":"FATAL","message":"configuration rejected","error":"B must be 2"}"#;
         assert_eq!(
             telling_line(&format!("{log}{fatal}")),
-            "configuration refused: A must be 1; configuration refused: B must be 2"
+            "configuration rejected: A must be 1; configuration rejected: B must be 2"
         );
     }
 }

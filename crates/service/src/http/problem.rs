@@ -90,7 +90,7 @@ impl Problem {
     /// 503: a store failed. The log has the store's message; clients do not see it.
     pub fn store(error: &StoreError) -> Problem {
         tracing::warn!(error = %error, code = error.code(), "a request failed in a store");
-        Problem::unavailable(format!("{}; try again, or see GET /health", error.summary()))
+        Problem::unavailable(format!("{}; try again, and see GET /health", error.summary()))
             .with_details(json!({"dependency": error.store().name(), "code": error.code()}))
     }
 
