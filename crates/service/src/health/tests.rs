@@ -97,11 +97,7 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
         health.report().checks["postgres"].error.as_deref(),
         Some("connection refused")
     );
-    assert_eq!(
-        health.is_live(),
-        Ok(()),
-        "a failed database does not affect liveness"
-    );
+    assert_eq!(health.is_live(), Ok(()), "a failed database does not affect liveness");
     assert!(health.is_ready().unwrap_err().contains("connection refused"));
     assert_eq!(health.report().breaker, BreakerState::Open);
     up.store(true, Ordering::SeqCst);

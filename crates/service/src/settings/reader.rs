@@ -162,9 +162,7 @@ impl<'a> Reader<'a> {
             Ok(value) if range.contains(&value) => value,
             _ => {
                 let (low, high) = (range.start(), range.end());
-                self.problem(format!(
-                    "{name} must be an integer from {low} to {high}, got '{text}'"
-                ));
+                self.problem(format!("{name} must be an integer from {low} to {high}, got '{text}'"));
                 default
             }
         }

@@ -133,7 +133,11 @@ fn environment(r: &mut Reader<'_>) -> Environment {
 }
 
 fn tenant(r: &mut Reader<'_>) -> String {
-    let tenant = r.text("DATA_PROC_TENANT_ID", "default", "tenant of documents and requests that name none");
+    let tenant = r.text(
+        "DATA_PROC_TENANT_ID",
+        "default",
+        "tenant of documents and requests that name none",
+    );
     if let Err(error) = domain::instrument::check_identifier(&tenant) {
         r.problem(format!("DATA_PROC_TENANT_ID {error}, got '{}'", tenant.escape_debug()));
     }
@@ -264,11 +268,7 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
             1..=1_000_000_000,
             "HTTP requests that one client may send per window",
         ),
-        rate_limit_window: r.duration(
-            "DATA_PROC_RATE_LIMIT_WINDOW",
-            "1m",
-            "length of the rate limit window",
-        ),
+        rate_limit_window: r.duration("DATA_PROC_RATE_LIMIT_WINDOW", "1m", "length of the rate limit window"),
         max_connections: r.number(
             "DATA_PROC_HTTP_MAX_CONNECTIONS",
             4_096,
