@@ -207,9 +207,9 @@ fn misaligned(counts: &[(String, i32)], expected: i32) -> Option<String> {
         .collect();
     (!wrong.is_empty()).then(|| {
         format!(
-            "all topics after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; committed offsets \
-             read so far stay as they are, but keys would go to other partitions. If all of these topics have the same number, \
-             set DATA_PROC_TOPIC_PARTITIONS to it; a different number than before needs a new generation (DATA_PROC_GENERATION)",
+            "all topics after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; the offsets read \
+             so far stay valid, but keys would go to other partitions. If all of these topics have the same number, set \
+             DATA_PROC_TOPIC_PARTITIONS to it; a different number than before needs a new generation (DATA_PROC_GENERATION)",
             wrong.join(" and ")
         )
     })
