@@ -71,7 +71,7 @@ pub enum StackError {
     #[error("{0}")]
     Refused(String),
     /// The user pressed Ctrl-C.
-    #[error("interrupted; the processes started by this command were stopped")]
+    #[error("interrupted; every process that was started was stopped again")]
     Interrupted,
     /// A file operation failed.
     #[error("cannot {action} {path}: {source}", path = .path.display())]
