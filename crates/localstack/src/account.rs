@@ -59,8 +59,8 @@ impl Account {
             Server::ClickHouse => FIRST_ID + IDS,
             Server::Redis => FIRST_ID + 2 * IDS,
         };
-        let is_nobodys = |id: &u32| matches!(User::from_uid(Uid::from_raw(*id)), Ok(None));
-        match (first..first + IDS).find(is_nobodys) {
+        let is_unused = |id: &u32| matches!(User::from_uid(Uid::from_raw(*id)), Ok(None));
+        match (first..first + IDS).find(is_unused) {
             Some(id) => Ok(Account(Some(Other { uid: id, gid: id, home }))),
             None => Err(StackError::Refused(format!(
                 "the user ids {first} to {} all have accounts: {} must not run as root, so start the stack as another user",

@@ -161,7 +161,7 @@ struct Machine {
     opened_at: Option<Instant>,
     probing: bool,
     /// The last probe failed: requests are denied until a probe passes.
-    away: bool,
+    probe_failed: bool,
 }
 
 impl Machine {
@@ -174,18 +174,18 @@ impl Machine {
             open_for: settings.base_timeout,
             opened_at: None,
             probing: false,
-            away: false,
+            probe_failed: false,
         }
     }
 
     fn probed(&mut self, answered: bool, now: Instant) {
-        let was_away = std::mem::replace(&mut self.away, !answered);
+        let had_failed = std::mem::replace(&mut self.probe_failed, !answered);
         match (self.state, answered) {
             (BreakerState::Closed, true) => {}
             (BreakerState::Closed | BreakerState::HalfOpen, false) => self.open(now),
             (BreakerState::Open, false) => {}
             (BreakerState::HalfOpen, true) => self.succeeded(),
-            (BreakerState::Open, true) if was_away || self.has_waited(now) => {
+            (BreakerState::Open, true) if had_failed || self.has_waited(now) => {
                 self.half_open();
                 self.succeeded();
             }
@@ -196,7 +196,7 @@ impl Machine {
     fn allows(&mut self, now: Instant) -> bool {
         match self.state {
             BreakerState::Closed => true,
-            BreakerState::Open if !self.away && self.has_waited(now) => {
+            BreakerState::Open if !self.probe_failed && self.has_waited(now) => {
                 self.half_open();
                 self.probing = true;
                 true

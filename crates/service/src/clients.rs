@@ -20,7 +20,7 @@ use crate::metrics;
 use crate::names::Names;
 use crate::settings::Settings;
 
-/// Bounds the login check at start-up; a broker that does not answer in time is not a refused login.
+/// Bounds the login check at start-up; without a response in time, the login does not count as rejected.
 const KAFKA_ACCESS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Name of the schema registry in health and metrics, if one is configured.

@@ -3,7 +3,7 @@
 //! Role: [`Health`] stores the newest result of every check. Background tasks refresh them, so that `/health` answers from
 //! memory. The check of a dependency is the probe of its circuit breaker. Workers report their own progress
 //! (`stream::WorkerStatus`), which is read on each request.
-//! Levels: a failing critical check makes `unhealthy` (503), any other failing check `degraded` (200).
+//! Levels: a failing critical check results in `unhealthy` (503), any other failing check in `degraded` (200).
 //! Live means that the worker threads make progress. Ready means that critical dependencies respond, the workers are members
 //! of their groups, and their partitions' state is restored. At shutdown the service first becomes not ready.
 

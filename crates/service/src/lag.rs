@@ -26,13 +26,13 @@ pub(crate) type Groups = Vec<(String, Vec<String>)>;
 /// Queries the lag until shutdown, and passes the lag of this service's groups to health.
 pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, health: Arc<Health>, shutdown: Shutdown) {
     let prefix = format!("{service}-");
-    let (mut known, mut is_told) = (Vec::<(String, PartitionLag)>::new(), false);
+    let (mut known, mut is_reported) = (Vec::<(String, PartitionLag)>::new(), false);
     while !shutdown.is_requested() {
         let (asking, asked) = (Arc::clone(&probe), groups.clone());
         let answer = tokio::task::spawn_blocking(move || asking.lags(&asked, TIMEOUT)).await;
         match answer {
             Ok(Ok(lags)) => {
-                (known, is_told) = (lags, false);
+                (known, is_reported) = (lags, false);
                 known
                     .iter()
                     .for_each(|(group, lag)| metrics::consumer_lag(group, lag, lag.lag() as f64));
@@ -43,7 +43,7 @@ pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, heal
                 health.set_lag(own);
             }
             Ok(Err(error)) => {
-                if error.class() == ErrorClass::Fatal && !std::mem::replace(&mut is_told, true) {
+                if error.class() == ErrorClass::Fatal && !std::mem::replace(&mut is_reported, true) {
                     tracing::warn!(code = error.code(), error = %error, "the lag of the groups is not available");
                 }
                 tracing::debug!(error = %error, "the lag of the groups is unknown; retrying");

@@ -18,7 +18,7 @@ use super::fields::Fields;
 /// The interval in which lines of one kind are counted together.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// Limit on the number of kinds; beyond it, events share one entry per location in the code.
-const MOST_KINDS: usize = 1_000;
+const MAX_KINDS: usize = 1_000;
 /// Fields that distinguish kinds: their values come from closed sets.
 const KEYS: [&str; 8] = [
     "event",
@@ -93,7 +93,7 @@ impl Throttle {
             place: metadata.callsite(),
             key: key(fields),
         };
-        if kinds.len() >= MOST_KINDS && !kinds.contains_key(&kind) {
+        if kinds.len() >= MAX_KINDS && !kinds.contains_key(&kind) {
             kind.key.clear();
         }
         let counted = kinds.entry(kind).or_insert(Counted {

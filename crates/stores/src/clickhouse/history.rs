@@ -49,7 +49,7 @@ pub struct ProductClose {
 /// The oldest row of a source partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Oldest {
-    /// Its source offset. Not 0 where rows have expired.
+    /// Its source offset. Not 0 if rows have expired.
     pub offset: i64,
     /// Append time of its raw message.
     #[serde(rename = "appended_micros")]

@@ -3,7 +3,7 @@
 //!
 //! Invariants: the offset with which the clock reached a time never changes once a row has reached it, since rows are written
 //! in order. The oldest row is queried again when the cached one is gone. How far the table is written is cached for
-//! [`BELIEVED_FOR`] only, since a restored database may contain less.
+//! [`CACHED_FOR`] only, since a restored database may contain less.
 //! Failure: nothing is retried here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +20,13 @@ use crate::StoreError;
 /// Maximum clock difference between the broker, ClickHouse and a service. It bounds the rows that are read for the log
 /// clock, and how early a close is accepted.
 pub(super) const CLOCK_SKEW: Micros = 3_600_000_000;
-const BELIEVED_FOR: Duration = Duration::from_secs(2);
+const CACHED_FOR: Duration = Duration::from_secs(2);
 /// Cached times per partition.
-const MOST_TIMES: usize = 100_000;
+const MAX_TIMES: usize = 100_000;
 /// Times per query: the server rejects longer statements.
 const TIMES_AT_ONCE: usize = 1_000;
 /// How long after a time the first query looks for the row with which the clock reached it.
-const FIRST_REACH: Micros = 3 * 3_600_000_000;
+const FIRST_RANGE: Micros = 3 * 3_600_000_000;
 
 /// Cached facts about a partition.
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl History {
     /// The error of the server.
     pub async fn has_reached(&self, partition: i32, offset: i64) -> Result<bool, StoreError> {
         let known = self.known(partition, |known| known.reached);
-        if known.is_some_and(|(next, asked)| next > offset && asked.elapsed() < BELIEVED_FOR) {
+        if known.is_some_and(|(next, asked)| next > offset && asked.elapsed() < CACHED_FOR) {
             return Ok(true);
         }
         let asked = Instant::now();
@@ -162,19 +162,19 @@ impl History {
         let mut open: Vec<Micros> = times.iter().copied().filter(is_open).collect();
         // No row can be newer.
         open.retain(|time| *time <= now.saturating_add(CLOCK_SKEW));
-        let mut reach = FIRST_REACH;
+        let mut range = FIRST_RANGE;
         while !open.is_empty() {
             let mut still_open = Vec::new();
             for times in open.chunks(TIMES_AT_ONCE) {
-                let until = |time: Micros| Some(time.saturating_add(reach)).filter(|until| *until < now);
+                let until = |time: Micros| Some(time.saturating_add(range)).filter(|until| *until < now);
                 let rows = self.firsts(partition, times, until).await?;
                 still_open.extend(look_through(times, rows, until, &mut found));
             }
             open = still_open;
-            reach = reach.saturating_mul(8);
+            range = range.saturating_mul(8);
         }
         self.known(partition, |known| {
-            if known.first_after.len() > MOST_TIMES {
+            if known.first_after.len() > MAX_TIMES {
                 known.first_after.clear();
             }
             known.first_after.extend(&found);

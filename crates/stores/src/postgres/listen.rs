@@ -21,7 +21,7 @@ pub const REFERENCE_CHANGED: &str = "reference_changed";
 /// How long a probe notification may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// Wait before a connection that delivers nothing is retried.
-const UNHEARD_WAIT: Duration = Duration::from_secs(600);
+const UNDELIVERED_WAIT: Duration = Duration::from_secs(600);
 /// Prefix of the payload of a probe notification, which is not a notice.
 const PROBE: &str = "listen-probe:";
 
@@ -30,7 +30,7 @@ enum Ended {
     /// The connection is lost.
     Lost,
     /// It delivers no notifications.
-    Unheard,
+    Undelivered,
 }
 
 /// A stream of notices. Dropping it closes the connection.
@@ -46,21 +46,21 @@ impl Notices {
         let postgres = postgres.clone();
         let task = tokio::spawn(async move {
             let mut waits = RetryPolicy::STANDARD.waits();
-            let mut is_heard = true;
+            let mut is_delivered = true;
             while !sender.is_closed() {
                 match follow(&postgres, channel_name, &sender).await {
                     Ok(Ended::Lost) => {
                         waits.succeeded();
-                        is_heard = true;
+                        is_delivered = true;
                     }
-                    Ok(Ended::Unheard) => {
-                        if std::mem::replace(&mut is_heard, false) {
+                    Ok(Ended::Undelivered) => {
+                        if std::mem::replace(&mut is_delivered, false) {
                             tracing::warn!(
                                 channel = channel_name,
                                 "no notifications from PostgreSQL (a transaction pooler does not forward them), so changes are seen at the next refresh; to see them at once, name the server itself in DATA_PROC_POSTGRES_DSN"
                             );
                         }
-                        tokio::time::sleep(UNHEARD_WAIT).await;
+                        tokio::time::sleep(UNDELIVERED_WAIT).await;
                         continue;
                     }
                     Err(error) => {
@@ -107,20 +107,20 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
     }
     notify(postgres, channel_name, &probe).await?;
     let until = tokio::time::Instant::now() + PROBE_LIMIT;
-    let mut is_heard = false;
+    let mut is_delivered = false;
     loop {
-        let payload = match is_heard {
+        let payload = match is_delivered {
             true => received.recv().await,
             false => match tokio::time::timeout_at(until, received.recv()).await {
                 Ok(payload) => payload,
-                Err(_) => return Ok(Ended::Unheard),
+                Err(_) => return Ok(Ended::Undelivered),
             },
         };
         let Some(payload) = payload else {
             drop(driver);
             return Ok(Ended::Lost);
         };
-        is_heard |= payload == probe;
+        is_delivered |= payload == probe;
         if !payload.starts_with(PROBE) && sender.send(payload).await.is_err() {
             return Ok(Ended::Lost);
         }

@@ -15,9 +15,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-static TOLD: AtomicBool = AtomicBool::new(false);
+static REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// `write(2)` that returns only successes if `fd` is a file.
 ///
@@ -42,10 +42,10 @@ pub unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, count: usize) ->
             );
             std::process::abort();
         }
-        if !TOLD.swap(true, Ordering::Relaxed) {
+        if !REPORTED.swap(true, Ordering::Relaxed) {
             eprintln!("the disk is full: writes wait until there is room");
         }
-        std::thread::sleep(ASK_AGAIN);
+        std::thread::sleep(RETRY_INTERVAL);
     }
 }
 
