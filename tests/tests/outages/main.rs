@@ -13,12 +13,12 @@ use testkit::stores::ClickHouse;
 fn a_slow_clickhouse_and_one_with_a_full_disk_stop_nothing_else_and_lose_nothing() {
     e2e::build_programs().unwrap();
     let outages = [Outage::SlowClickHouse, Outage::FullDisk];
-    let passed = on_own_stack(&outages, Duration::from_secs(20), 254, 400, |passed| {
-        println!("{passed}")
+    let results = on_own_stack(&outages, Duration::from_secs(20), 254, 400, |result| {
+        println!("{result}")
     })
     .unwrap();
-    for passed in passed {
-        assert!(passed.findings.is_empty(), "{passed}");
+    for result in results {
+        assert!(result.findings.is_empty(), "{result}");
     }
 }
 
