@@ -1,11 +1,11 @@
-//! A Redis that runs out of memory evicts served prices: they come back by themselves, and the operator is told.
+//! A Redis that runs out of memory evicts served prices: they are restored automatically, and a log line warns the operator.
 
 use std::process::Command;
 
 use e2e::{Pipeline, eventually};
 use localstack::Server;
 
-/// Sets an option of Redis, as the user who may: others may not.
+/// Sets an option of Redis as the admin user, because other users lack the right.
 fn configure(pipeline: &Pipeline, option: &str, value: &str) {
     let stack = pipeline.stack();
     let password = std::fs::read_to_string(stack.config().dir.join("redis/admin-password")).unwrap();
@@ -20,7 +20,7 @@ fn configure(pipeline: &Pipeline, option: &str, value: &str) {
 }
 
 #[test]
-fn latest_prices_that_redis_evicts_are_written_to_it_again() {
+fn latest_prices_that_redis_evicts_are_restored() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(2_000, 61_000).unwrap();
     pipeline.agree().unwrap();
@@ -42,7 +42,7 @@ fn latest_prices_that_redis_evicts_are_written_to_it_again() {
         .remove(1)
         .unwrap();
     configure(&pipeline, "maxmemory-policy", "allkeys-random");
-    // Just less than what is used: some keys have to go.
+    // Slightly below the used memory, so that some keys are evicted.
     let used: u64 = told("memory", "used_memory").parse().unwrap();
     configure(&pipeline, "maxmemory", &(used - 20_000).to_string());
     eventually("redis evicts keys", || {
