@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         self.space();
         match self.peek() {
             None => Ok(()),
-            Some(b'{' | b'[') => Err(self.syntax("a second value follows; a message holds one JSON value")),
+            Some(b'{' | b'[') => Err(self.syntax("a second value follows; a message must be one JSON value")),
             Some(_) => Err(self.syntax("unexpected text after the end")),
         }
     }

@@ -138,7 +138,7 @@ fn an_error_contains_the_json_pointer_of_its_location() {
     );
     assert_eq!(
         read("{\"a\":{}}\n{\"a\":{}}"),
-        "a second value follows; a message holds one JSON value at byte 9, found '{\"a\":{}}'"
+        "a second value follows; a message must be one JSON value at byte 9, found '{\"a\":{}}'"
     );
     assert_eq!(
         read("{\"a\":{\"b\":\"\u{7}"),

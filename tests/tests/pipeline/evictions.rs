@@ -25,14 +25,14 @@ fn latest_prices_that_redis_evicts_are_restored() {
     pipeline.publish_once(2_000, 61_000).unwrap();
     pipeline.agree().unwrap();
     let redis = &pipeline.redis;
-    let told = |section: &str, field: &str| -> String {
-        let info = redis.run(&["INFO", section]).unwrap().remove(0).unwrap();
-        let value = info
+    let info = |section: &str, field: &str| -> String {
+        let text = redis.run(&["INFO", section]).unwrap().remove(0).unwrap();
+        let value = text
             .lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         value.unwrap().to_owned()
     };
-    let evicted = || told("stats", "evicted_keys").parse::<u64>().unwrap();
+    let evicted = || info("stats", "evicted_keys").parse::<u64>().unwrap();
     let served = || redis.run(&["KEYS", "served:latest_price:*"]).unwrap().len();
     let (served_before, evicted_before) = (served(), evicted());
     let maxmemory = redis.run(&["CONFIG", "GET", "maxmemory"]).unwrap().remove(1).unwrap();
@@ -43,7 +43,7 @@ fn latest_prices_that_redis_evicts_are_restored() {
         .unwrap();
     configure(&pipeline, "maxmemory-policy", "allkeys-random");
     // Slightly below the used memory, so that some keys are evicted.
-    let used: u64 = told("memory", "used_memory").parse().unwrap();
+    let used: u64 = info("memory", "used_memory").parse().unwrap();
     configure(&pipeline, "maxmemory", &(used - 20_000).to_string());
     eventually("redis evicts keys", || {
         redis.run(&["SET", "filler", &"x".repeat(1_000)])?;

@@ -212,7 +212,7 @@ fn is_slow(pipeline: &Pipeline, server: Server) {
 fn health_readiness_breakers_and_metrics_follow_the_state_of_each_dependency() {
     let pipeline = Pipeline::shared();
     for server in [Server::Redis, Server::ClickHouse, Server::Postgres, Server::Kafka] {
-        soon(&format!("{server:?} is healthy at first"), PATIENCE, || {
+        soon(&format!("{server:?} is healthy"), PATIENCE, || {
             not_back(&pipeline, server)
         });
         is_slow(&pipeline, server);

@@ -45,7 +45,7 @@ fn last_lines(pipeline: &Pipeline, name: &str) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-fn stops_in_order_without(server: Server, seed: u64) {
+fn stops_cleanly_without(server: Server, seed: u64) {
     let pipeline = Pipeline::shared();
     let load = pipeline.load(seed).unwrap();
     pipeline.wait_for_more(500).unwrap();
@@ -70,21 +70,21 @@ fn stops_in_order_without(server: Server, seed: u64) {
 }
 
 #[test]
-fn services_stop_in_order_while_clickhouse_is_away() {
-    stops_in_order_without(Server::ClickHouse, 71);
+fn services_stop_cleanly_while_clickhouse_is_down() {
+    stops_cleanly_without(Server::ClickHouse, 71);
 }
 
 #[test]
-fn services_stop_in_order_while_postgres_is_away() {
-    stops_in_order_without(Server::Postgres, 72);
+fn services_stop_cleanly_while_postgres_is_down() {
+    stops_cleanly_without(Server::Postgres, 72);
 }
 
 #[test]
-fn services_stop_in_order_while_redis_is_away() {
-    stops_in_order_without(Server::Redis, 73);
+fn services_stop_cleanly_while_redis_is_down() {
+    stops_cleanly_without(Server::Redis, 73);
 }
 
 #[test]
-fn services_stop_in_order_while_kafka_is_away() {
-    stops_in_order_without(Server::Kafka, 74);
+fn services_stop_cleanly_while_kafka_is_down() {
+    stops_cleanly_without(Server::Kafka, 74);
 }

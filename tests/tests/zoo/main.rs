@@ -259,7 +259,7 @@ fn unreadable_records_are_named_and_skipped(pipeline: &Pipeline, published: &mut
     };
     let offset = open.send(RAW, &held).unwrap();
     published.send_good(&bootstrap, 1, "behind an open transaction");
-    published.send_good(&bootstrap, 0, "beside an open transaction");
+    published.send_good(&bootstrap, 0, "next to an open transaction");
     named(
         &health,
         &format!("{RAW}[1] cannot be read at offset {offset}: a producer's open transaction"),
@@ -288,7 +288,7 @@ fn unreadable_records_are_named_and_skipped(pipeline: &Pipeline, published: &mut
         panic!("the bomb was rejected: {answers:?}");
     };
     published.send_good(&bootstrap, 2, "behind a bomb");
-    published.send_good(&bootstrap, 3, "beside a bomb");
+    published.send_good(&bootstrap, 3, "next to a bomb");
     named(&health, &format!("{RAW}[2] cannot be read at offset {offset}: "));
     let command = health().unwrap();
     let command = command.split("pass what lies before it with: ").nth(1).unwrap();

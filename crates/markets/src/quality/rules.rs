@@ -220,7 +220,7 @@ fn rejections(settings: &QualitySettings) -> Vec<Rule> {
         reject(
             "turnover_range",
             Some("100000000000000"),
-            "price times volume above this amount, which sums could not hold",
+            "price times volume above this amount, which could overflow the sums of bars",
         ),
     ]
 }
