@@ -23,8 +23,8 @@ use std::process::ExitCode;
 
 use stream::kafka::passthrough::client_settings;
 
+use super::interrupt::unless_interrupted;
 use super::present::{print_json, print_line};
-use super::unless_interrupted;
 use crate::bench::figures::Section;
 use crate::bench::machine::Machine;
 use crate::bench::report::{ClientSettings, Report};

@@ -17,11 +17,12 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use localstack::Stack;
 
+use super::interrupt::unless_interrupted;
 use super::migrate::{Stores, migrate, stores};
 use super::present::{print_json, print_line};
 use super::stack::{self, UpArgs};
 use super::topics::CreateArgs;
-use super::{ingest, simulate, topics, unless_interrupted};
+use super::{ingest, simulate, topics};
 use crate::cli::Place;
 use crate::connection::Connection;
 use crate::verify::{self, VerifyOptions};

@@ -10,9 +10,9 @@ use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
 
+use super::interrupt::unless_interrupted;
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
-use super::unless_interrupted;
 use crate::connection::Connection;
 
 /// Enough of a file to tell its format.

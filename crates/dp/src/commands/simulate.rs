@@ -10,9 +10,9 @@ use serde::Serialize;
 use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 
+use super::interrupt::unless_interrupted;
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
-use super::unless_interrupted;
 use crate::connection::Connection;
 use crate::simulation::{Counts, Generator, Plan};
 
