@@ -107,10 +107,7 @@ impl Connection {
         for unknown in &loaded.unknown {
             let meant = unknown.nearest.as_ref();
             let meant = meant.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
-            eprintln!(
-                "warning: nothing reads the environment variable {}{meant}",
-                unknown.name
-            );
+            eprintln!("warning: unknown environment variable {}{meant}", unknown.name);
         }
         if loaded.settings.kafka_bootstrap.addresses().is_empty() {
             bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");

@@ -172,13 +172,13 @@ fn a_table_that_was_dropped_is_named_by_verify_and_made_again_by_migrate() {
     );
     let migrated = pipeline.dp_ok(&["migrate"]).unwrap();
     assert!(
-        migrated.contains("made again in ClickHouse: market_ticks"),
+        migrated.contains("recreated in ClickHouse: market_ticks"),
         "{migrated}"
     );
     pipeline.stack().start_services().unwrap();
     pipeline.agree().unwrap();
     let again = pipeline.dp_ok(&["migrate"]).unwrap();
-    assert!(!again.contains("made again"), "{again}");
+    assert!(!again.contains("recreated"), "{again}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ const DEFAULT_LIMIT: u64 = 10;
 /// Show messages of a topic with key, headers and decoded value
 ///
 /// Shows the newest messages, oldest first; with --follow the messages that arrive from now on. Avro and JSON values are
-/// decoded. It reads without a consumer group, so it moves no offsets.
+/// decoded. No offsets are committed.
 ///
 /// TOPIC is a topic name or one of: raw, normalized, enriched, bars, curves, derived, late, legs, state, invalidation, dlq.
 #[derive(Debug, Clone, clap::Args)]
