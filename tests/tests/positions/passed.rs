@@ -160,7 +160,7 @@ fn what_an_operator_passes_is_missing_without_its_record_and_shown_with_it() {
     });
     for (to, why) in [
         (from + 1, "between"),
-        (from - 1, "nothing behind a position is read again"),
+        (from - 1, "a position cannot move backward"),
     ] {
         let refused = pipeline
             .dp(&[
