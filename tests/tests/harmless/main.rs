@@ -171,10 +171,7 @@ fn a_table_that_was_dropped_is_named_by_verify_and_made_again_by_migrate() {
         "{told}"
     );
     let migrated = pipeline.dp_ok(&["migrate"]).unwrap();
-    assert!(
-        migrated.contains("recreated in ClickHouse: market_ticks"),
-        "{migrated}"
-    );
+    assert!(migrated.contains("recreated in ClickHouse: market_ticks"), "{migrated}");
     pipeline.stack().start_services().unwrap();
     pipeline.agree().unwrap();
     let again = pipeline.dp_ok(&["migrate"]).unwrap();

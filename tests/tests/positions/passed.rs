@@ -158,10 +158,7 @@ fn what_an_operator_passes_is_missing_without_its_record_and_shown_with_it() {
     let (from, command) = (end(&pipeline, RAW, 1), |to: i64| {
         format!("dp position skip normalization --topic {RAW} --partition 1 --to {to} --reason 'a test'")
     });
-    for (to, why) in [
-        (from + 1, "between"),
-        (from - 1, "a position cannot move backward"),
-    ] {
+    for (to, why) in [(from + 1, "between"), (from - 1, "a position cannot move backward")] {
         let refused = pipeline
             .dp(&[
                 "position",
