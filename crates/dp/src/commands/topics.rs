@@ -110,7 +110,7 @@ pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Resul
     let problems = differing(&connection.names, &specs, &found);
     if !problems.is_empty() {
         bail!(
-            "{}; the number of partitions decides which one has an instrument's ticks, so it cannot be changed in place: set \
+            "{}; the partition of each instrument depends on this number, so it cannot be changed in place: set \
              DATA_PROC_TOPIC_PARTITIONS to the existing number, or start a new generation (DATA_PROC_GENERATION)",
             problems.join("; ")
         );
@@ -155,7 +155,7 @@ async fn describe(bootstrap: Brokers, names: Vec<String>) -> anyhow::Result<Vec<
         .context("describe topics")
 }
 
-/// Retries while a broker does not know a new topic yet.
+/// Retries while a new topic is still unknown to a broker.
 fn describe_once_known(bootstrap: &Brokers, names: &[String]) -> Result<Vec<TopicDescription>, StreamError> {
     let deadline = std::time::Instant::now() + CALL_TIMEOUT;
     loop {

@@ -66,7 +66,7 @@ pub fn shown(report: &VerifyReport) -> String {
         text.push_str(&named(check));
     }
     text.push_str(&format!(
-        "\nstill on its way: {}",
+        "\nin flight: {}",
         match quiet::in_words(&report.on_the_way) {
             none if none.is_empty() => "nothing".to_owned(),
             some => some,
@@ -76,9 +76,9 @@ pub fn shown(report: &VerifyReport) -> String {
         text.push_str(&format!("\nnote: {note}"));
     }
     text.push_str(match report.is_ok() {
-        true => "\nEverything agrees: nothing is lost, nothing is doubled.",
+        true => "\nAll stores agree with the raw log: no tick is lost or doubled.",
         false if report.quiet => "\nThere are differences.",
-        false => "\nThe system was not quiet: run it again, or with a larger --wait.",
+        false => "\nTicks were still in flight: run it again, with a larger --wait if needed.",
     });
     text
 }
@@ -125,7 +125,7 @@ mod tests {
             "DIFFERS",
             "25 difference(s)",
             "  row 19\n  … and 5 more",
-            "still on its way: restate is 12 late tick(s) behind",
+            "in flight: restate is 12 late tick(s) behind",
             "note: something",
             "There are differences.",
         ] {

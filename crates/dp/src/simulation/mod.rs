@@ -33,7 +33,7 @@ use statement::{Statement, TimeForm};
 const MINUTE: Micros = 60_000_000;
 const HOUR: Micros = 60 * MINUTE;
 const DAY: Micros = 24 * HOUR;
-/// A repetition follows its first occurrence within about this many valid messages.
+/// A repetition follows its first occurrence within this many valid messages.
 const MEMORY: usize = 256;
 
 /// One message of the simulation, borrowed until the next one is generated.
