@@ -13,6 +13,9 @@ use crate::commands::{
     tail, topics, verify,
 };
 
+/// Heading of the global options in every `--help`, so that they do not mix with those of the command.
+const GLOBAL: &str = "Global options";
+
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
 ///
 /// Commands that read or write data take the addresses of the servers from DATA_PROC_KAFKA_BOOTSTRAP,
@@ -35,10 +38,10 @@ pub struct Cli {
     #[command(flatten)]
     pub place: Place,
     /// Print JSON instead of tables
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// Do not ask for confirmation before removing data, or before writing when DATA_PROC_ENV is not local
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub yes: bool,
     /// The command to run.
     #[command(subcommand)]
@@ -49,11 +52,18 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Place {
     /// Add N to every port of the local stack, to run it in parallel with another one
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     pub port_offset: u16,
     /// Folder of the local stack: data, logs, stack.json [default: /var/tmp/254carbon-UID/stack, or stack-N with
     /// --port-offset N]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
 
@@ -98,10 +108,14 @@ pub enum Command {
     /// Stop all services and servers of the local stack; data and logs are kept
     ///
     /// `dp up` continues with the same data. To remove the data as well, use `dp clean-data`.
+    #[command(after_help = "Examples:\n  dp down\n  dp down --port-offset 1000")]
     Down,
     /// Show the state, port, memory and CPU time of each process of the local stack
     ///
     /// Exit code 1 if a process is down or not ready; the reasons follow the table.
+    #[command(
+        after_help = "Examples:\n  dp status\n  dp status --json | jq '.processes[] | select(.ready | not) | {name, why}'"
+    )]
     Status,
     Logs(logs::Args),
     Start(stack::StartArgs),
@@ -110,11 +124,13 @@ pub enum Command {
     /// List the running processes of the local stack with pid and port
     ///
     /// For scripts; `dp status` also shows whether they are ready.
+    #[command(after_help = "Examples:\n  dp ps\n  dp ps --json | jq '.[].pid'")]
     Ps,
     /// Stop the local stack and remove its folder with all data and logs
     ///
     /// This cannot be undone. It asks for confirmation first; without a terminal it needs --yes. Files in the folder that do
     /// not belong to the stack are kept. Downloaded servers are kept too, so the next `dp up` takes seconds and starts empty.
+    #[command(after_help = "Examples:\n  dp clean-data\n  dp clean-data --port-offset 1000 --yes")]
     CleanData,
     Topics(topics::Args),
     Migrate(migrate::Args),

@@ -26,6 +26,7 @@ enum Command {
     ///
     /// The values come from this shell and the local stack, as a service started by `dp start` would see them. Exit code 1 if
     /// a service would refuse to start with them; the reasons are on stderr. Use it to check a configuration before a restart.
+    #[command(after_help = "Examples:\n  dp config env\n  dp config env --set")]
     Env {
         /// Show only variables that are set
         #[arg(long)]

@@ -83,15 +83,15 @@ struct ShowArgs {
 /// first with `dp stop SERVICE`, in Kubernetes with `kubectl scale --replicas=0`, and start it again afterwards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  dp position accept enrichment --dry-run\n  \
-    dp position accept normalization --topic ingestion.market.raw.v1 --partition 0 --reason 'retention during the outage'")]
+    dp position accept normalization --topic ingestion.market.raw.v1 --partition 0 --reason outage")]
 struct AcceptArgs {
     /// The stopped service: normalization, enrichment, aggregation or projection
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// Only in this topic
+    /// Limit to this topic
     #[arg(long)]
     topic: Option<String>,
-    /// Only in this partition
+    /// Limit to this partition
     #[arg(long, value_name = "N", requires = "topic")]
     partition: Option<i32>,
     #[command(flatten)]
@@ -111,10 +111,10 @@ struct SkipArgs {
     /// Service that reads the topic
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// Topic
+    /// Topic of the records
     #[arg(long)]
     topic: String,
-    /// Partition
+    /// Partition of the records
     #[arg(long, value_name = "N")]
     partition: i32,
     /// Next offset to read
@@ -130,7 +130,7 @@ struct SkipArgs {
 #[derive(Debug, clap::Args)]
 struct How {
     /// Reason, stored with the gap
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     reason: String,
     /// Show what would change, and change nothing
     #[arg(long)]

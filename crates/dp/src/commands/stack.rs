@@ -1,6 +1,6 @@
 //! The local stack: `dp up`, `down`, `status`, `start`, `stop`, `restart`, `ps` and `clean-data`.
 //!
-//! Role: the command line of crate `localstack`. Its calls block, so they run on threads of their own.
+//! Role: the command line of crate `localstack`. Its calls block, so they run on separate threads.
 //! Failure: if starting the servers (or the services) fails or is interrupted, those that this run started are stopped again.
 
 mod clean;

@@ -55,6 +55,7 @@ enum Command {
 
 /// Options of `topics create`.
 #[derive(Debug, Default, clap::Args)]
+#[command(after_help = "Examples:\n  dp topics create\n  dp topics create --replication 3")]
 pub struct CreateArgs {
     /// Replicas of each partition of a new topic [default: DATA_PROC_KAFKA_REPLICATION_FACTOR]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=9))]

@@ -50,7 +50,7 @@ struct Which {
 /// Stop services, replicas or servers
 ///
 /// Without a name it stops the four services and their replicas. Servers stop only by name. Services drain and commit for up
-/// to 30 s, so that the next start reads nothing twice. With --kill they cannot; no data is lost then either.
+/// to 30 s. With --kill they do not, so the next start reads some records again; no data is lost.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  dp stop\n  dp stop redis\n  \
                         dp stop --kill aggregation      # as if the machine had crashed")]
