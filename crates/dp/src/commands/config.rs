@@ -1,4 +1,4 @@
-//! `dp config env`: every environment variable of services and `dp`, with its value in effect.
+//! `dp config env`: every environment variable of the services and `dp`, with its value in effect.
 
 use std::process::ExitCode;
 
@@ -22,18 +22,19 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Every environment variable: meaning, default, value in effect (secrets masked)
+    /// Show every environment variable: meaning, default and value in effect (secrets masked)
     ///
-    /// Values are those of this shell and of the local stack, as a service would see them. Exit code 1 where a service
-    /// would refuse one of them.
+    /// The values come from this shell and the local stack, as a service started by `dp start` would see them. Exit code 1 if
+    /// a service would refuse to start with them; the reasons are on stderr. Use it to check a configuration before a restart.
+    #[command(after_help = "Examples:\n  dp config env\n  dp config env --set")]
     Env {
-        /// Only those that are set
+        /// Show only variables that are set
         #[arg(long)]
         set: bool,
     },
 }
 
-/// One variable, and who reads it.
+/// A variable and the services that read it.
 #[derive(Debug, Serialize)]
 struct Shown {
     name: String,
@@ -44,7 +45,7 @@ struct Shown {
     is_set: bool,
 }
 
-/// What one service reads.
+/// The variables that one service reads.
 struct Part {
     service: &'static str,
     variables: Vec<Variable>,
@@ -55,7 +56,7 @@ struct Part {
 /// Runs `dp config`.
 ///
 /// # Errors
-/// The stack that is named does not exist.
+/// The named stack does not exist.
 pub fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let Command::Env { set } = &args.command;
     let env = effective_env(place)?;
@@ -103,7 +104,7 @@ fn part<S>(definition: &Definition<S>, env: &Env) -> Part {
     }
 }
 
-/// Each variable once, unless services have other defaults for it.
+/// Each variable once, or once for each default or value that differs between services.
 fn merged(parts: &[Part]) -> Vec<Shown> {
     let mut shown: Vec<Shown> = Vec::new();
     for part in parts {
@@ -127,7 +128,7 @@ fn merged(parts: &[Part]) -> Vec<Shown> {
     shown
 }
 
-/// The one variable that `dp` alone reads.
+/// The only variable that no service reads.
 fn cache(env: &Env) -> Shown {
     let set = env.get("DATA_PROC_CACHE").filter(|value| !value.is_empty());
     let default = "~/.cache/254carbon".to_owned();
@@ -166,8 +167,8 @@ fn text(shown: &[Shown]) -> String {
 
 fn misspelt(unknown: &Unknown) -> String {
     match &unknown.nearest {
-        Some(nearest) => format!("nothing reads {}; did you mean {nearest}?", unknown.name),
-        None => format!("nothing reads {}", unknown.name),
+        Some(nearest) => format!("unknown variable {}; did you mean {nearest}?", unknown.name),
+        None => format!("unknown variable {}", unknown.name),
     }
 }
 
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_service_has_its_variables_and_no_secret_is_shown() {
+    fn the_variables_of_every_service_are_shown_without_secrets() {
         let env = Env::from([
             ("DATA_PROC_REDIS_URL".to_owned(), "redis://:s3cret@r:1/0".to_owned()),
             (
