@@ -26,7 +26,7 @@ pub struct Products(WindowRules);
 impl Products {
     /// Reads what the environment decides.
     pub fn read(reader: &mut Reader<'_>) -> Products {
-        Products(aggregation::settings::read(reader).rules)
+        Products(aggregation::config::read(reader).rules)
     }
 
     /// Intervals of which bars are made.

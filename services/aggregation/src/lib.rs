@@ -6,27 +6,27 @@
 //! Absent for now: curves, derived series, legs.
 //! Failure: a transient error restores the state from the state topic; a fatal one ends the process with the remedy.
 
+pub mod config;
 pub mod core;
 pub mod http;
 pub mod metrics;
 pub mod pipeline;
-pub mod settings;
 pub mod stages;
 pub mod view;
 
 use service::Definition;
 use service::clients::{Dependency, Use};
 
-use crate::settings::AggregationSettings;
+use crate::config::Config;
 
 /// What this service is.
-pub const DEFINITION: Definition<AggregationSettings> = Definition {
+pub const DEFINITION: Definition<Config> = Definition {
     name: "aggregation",
     about: "Makes bars of enriched ticks, and writes them to Kafka and ClickHouse.",
     routes: &["GET /windows", "GET /intervals", "GET /bars/{instrument_id}"],
     default_port: 8082,
     uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
     metrics: metrics::DECLARED,
-    settings: settings::read,
+    settings: config::read,
     build: pipeline::build,
 };

@@ -16,9 +16,9 @@ use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
 
+use crate::config::Config;
 use crate::http::{self, Shown, Stored};
 use crate::metrics::{RestateMeters, RestateTotals};
-use crate::settings::AggregationSettings;
 use crate::stages::aggregate::Aggregator;
 use crate::stages::lane;
 use crate::stages::outbox::{OutputTopics, Shared};
@@ -36,7 +36,7 @@ const RESTATE_WAIT: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Where a client that the service needs is missing.
-pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartError> {
+pub fn build(context: &mut Context<Config>) -> Result<(), StartError> {
     let views = Arc::new(Views::default());
     let names = context.names.clone();
 
@@ -77,7 +77,7 @@ pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartErro
 }
 
 /// The second stage: bars of late ticks from the table, beside the stream.
-fn restate(context: &mut Context<AggregationSettings>) -> Result<Arc<RestateTotals>, StartError> {
+fn restate(context: &mut Context<Config>) -> Result<Arc<RestateTotals>, StartError> {
     let names = context.names.clone();
     let settings = context.own.restate.clone();
     let tables = (names.table(Table::EnrichedTicks.base_name()), names.table(BARS_VIEW));

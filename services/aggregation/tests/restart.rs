@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aggregation::config::Config;
 use aggregation::core::log_clock::{Times, WindowRules};
-use aggregation::settings::AggregationSettings;
 use aggregation::stages::aggregate::Aggregator;
 use aggregation::stages::outbox::OutputTopics;
 use aggregation::view::Views;
@@ -130,7 +130,7 @@ impl Handler for Failing {
 }
 
 fn aggregator(views: &Arc<Views>) -> Aggregator {
-    let settings = AggregationSettings {
+    let settings = Config {
         rules: WindowRules {
             intervals: 0b11111,
             at_once: Times {
@@ -144,7 +144,7 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
             idle_close: 120 * SECOND,
         },
         checkpoint_interval: Duration::from_millis(20),
-        ..aggregation::settings::read(&mut service::Reader::new(&service::Env::new()))
+        ..aggregation::config::read(&mut service::Reader::new(&service::Env::new()))
     };
     let topics = OutputTopics {
         bars: BARS.to_owned(),

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use aggregation::config;
 use aggregation::core::instrument::{Arrived, Verdict};
 use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
 use aggregation::core::window_state::Shown;
-use aggregation::settings;
 use domain::{Decimal, Interval, Kind, Micros, Origin, Product, QualityFlags, Tick, Window};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use service::{Env, Reader};
@@ -35,7 +35,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let env = Env::new();
-        let rules = settings::read(&mut Reader::new(&env)).rules;
+        let rules = config::read(&mut Reader::new(&env)).rules;
         let writer = Writer {
             id: WriterId { ordinal: 1, random: 1 },
             topic_id: "id".to_owned(),

@@ -1,4 +1,4 @@
-//! The way of a tick through enrichment, in order.
+//! The path of a tick through enrichment.
 //!
 //! ```text
 //! normalized.market.ticks.v1 ─▶ enrich ─▶ enriched.market.ticks.v1 ─▶ ClickHouse writer ─▶ enriched_ticks
@@ -20,19 +20,19 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::http::{self, Api};
 use crate::lookup::refresh::Refresher;
+use crate::lookup::stored::{PostgresReference, RedisCopies};
 use crate::lookup::{Directory, View};
 use crate::stages::enrich::{self, Enrich};
-use crate::stored::{PostgresReference, RedisCopies};
 
-/// Questions that may wait for the background.
+/// Capacity of the queue of missed keys.
 const MISSES: usize = 10_000;
-/// How long the start waits for reference data, so that the first ticks are not guesses.
+/// How long start-up waits for reference data, so that the first ticks are not guesses.
 const FIRST_LOAD: Duration = Duration::from_secs(10);
 
-/// Builds the service.
+/// Builds the service: reference data, source, stage, sink, then its HTTP.
 ///
 /// # Errors
-/// Where a client cannot be made.
+/// A client cannot be created.
 pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let refresher = reference_data(ctx)?;
     let threshold_percent = ctx.own.threshold_percent;
@@ -101,12 +101,12 @@ fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartErro
         Ok(Err(error)) => tracing::warn!(
             event = "reference_load_failed",
             error,
-            "starting with redis and rules only"
+            "reference data could not be loaded; starting with redis and the rules"
         ),
         Err(_) => tracing::warn!(
             event = "reference_load_failed",
             error = "time-out",
-            "starting with redis and rules only"
+            "reference data could not be loaded; starting with redis and the rules"
         ),
     }
     let refresh = Arc::clone(&refresher).run(misses, ctx.own.refresh_interval);

@@ -1,4 +1,4 @@
-//! The way of a tick through normalization, in order.
+//! The path of a tick through normalization.
 //!
 //! ```text
 //! ingestion.market.raw.v1 ─▶ normalize ─▶ normalized.market.ticks.v1 ─▶ ClickHouse writer ─▶ market_ticks
@@ -17,16 +17,16 @@ use stream::{Handler, Pace};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::http::validation::Validator;
 use crate::http::{self, Api};
 use crate::metrics;
 use crate::replays::Replays;
 use crate::stages::normalize::{self, Normalize};
-use crate::validation::Validator;
 
-/// Builds the service.
+/// Builds the service: source, stage, sink, then its HTTP.
 ///
 /// # Errors
-/// Where a client cannot be made.
+/// A client cannot be created.
 pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let config = ctx.own.normalizer(&ctx.settings.tenant_id, ctx.wire.clone());
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));

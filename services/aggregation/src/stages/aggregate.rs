@@ -15,9 +15,9 @@ use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 use super::lane::{Lane, Progress};
 use super::outbox::{OutputTopics, Shared};
 use super::restore_state::{self, Read, RestoreJob, Restored};
+use crate::config::Config;
 use crate::core::partition_state::WindowCounts;
 use crate::metrics::{Meters, Tally};
-use crate::settings::AggregationSettings;
 use crate::view::{Desk, Views};
 
 /// How often idle windows are looked for, and windows are counted.
@@ -33,7 +33,7 @@ struct Restoring {
 
 /// Aggregates the partitions of one worker.
 pub struct Aggregator {
-    settings: AggregationSettings,
+    settings: Config,
     shared: Shared,
     meters: Meters,
     desk: Desk,
@@ -47,7 +47,7 @@ pub struct Aggregator {
 impl Aggregator {
     /// A handler without partitions.
     pub fn new(
-        settings: AggregationSettings,
+        settings: Config,
         wire: codec::Wire,
         topics: OutputTopics,
         enriched_topic: &str,

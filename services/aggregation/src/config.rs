@@ -15,7 +15,7 @@ use crate::core::restate::RestateRules;
 
 /// What the environment decides about aggregation.
 #[derive(Debug, Clone)]
-pub struct AggregationSettings {
+pub struct Config {
     /// Windows, lateness, idle closes.
     pub rules: WindowRules,
     /// Time between the beginnings of two checkpoints: how often open bars are shown and state is saved.
@@ -38,7 +38,7 @@ pub struct RestateSettings {
 const DAY_MS: u64 = 86_400_000;
 
 /// Reads the settings; problems are noted in the reader.
-pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
+pub fn read(reader: &mut Reader<'_>) -> Config {
     let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
     let mut intervals = 0;
     for name in names {
@@ -93,7 +93,7 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         #[cfg(test)]
         without: None,
     };
-    AggregationSettings {
+    Config {
         restate: read_restate(reader, &rules),
         rules,
         checkpoint_interval: Duration::from_millis(checkpoint),
