@@ -71,7 +71,7 @@ fn a_log_clock_beyond_the_start_is_noticed() {
 }
 
 #[test]
-fn the_absence_of_any_window_rule_is_noticed() {
+fn every_rule_of_the_windows_is_needed() {
     for rule in [
         Rule::AppendTime,
         Rule::MarkLate,
@@ -90,7 +90,7 @@ fn rows_beyond_the_offset_asked_for_are_noticed() {
 }
 
 #[test]
-fn not_waiting_for_the_table_is_noticed() {
+fn a_table_that_is_not_awaited_is_noticed() {
     assert!(is_noticed(Mutation::TableNotAwaited));
 }
 
@@ -105,7 +105,7 @@ fn a_bar_of_a_window_whose_rows_have_expired_is_noticed() {
 }
 
 #[test]
-fn not_comparing_with_the_stored_bar_is_noticed() {
+fn a_window_whose_stored_bar_is_not_made_again_is_noticed() {
     assert!(is_noticed(Mutation::StoredNotCompared));
 }
 
@@ -120,7 +120,7 @@ fn an_answer_without_the_row_of_the_late_tick_is_noticed() {
 }
 
 #[test]
-fn giving_up_a_window_of_a_table_that_is_being_rewritten_is_noticed() {
+fn giving_up_a_window_of_a_table_that_is_written_again_is_noticed() {
     assert!(is_noticed(Mutation::AskedOnce));
 }
 
@@ -136,7 +136,7 @@ fn a_repair_of_rows_in_the_middle_is_noticed() {
 }
 
 #[test]
-fn a_window_that_counts_a_tick_twice_is_noticed() {
+fn a_window_that_takes_again_what_it_has_is_noticed() {
     assert!(is_noticed(Mutation::AppliedOffsetLost));
 }
 

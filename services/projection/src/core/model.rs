@@ -403,7 +403,7 @@ fn both_stores_end_with_the_newest_prices_under_any_faults() {
 }
 
 #[test]
-fn without_any_one_rule_some_seed_fails() {
+fn each_rule_is_needed() {
     for without in [
         Without::CompareAndSet,
         Without::ReadingThePosition,
@@ -419,7 +419,7 @@ fn without_any_one_rule_some_seed_fails() {
 }
 
 #[test]
-fn continuous_writes_to_redis_do_not_postpone_the_commit_to_postgres() {
+fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
     let mut lane = Lane::new(CADENCE, 0, None, Book::new(0));
     let mut commits = Vec::new();
     for now in 0..3_000 {
