@@ -8,7 +8,9 @@ use actix_web::{HttpResponse, web};
 use domain::{Decimal, Enrichment};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use service::health::Health;
 use service::http::{InstrumentId, Problem, Routes, Tenant};
+use stream::Outcome;
 use stream::status::wall_clock;
 
 use crate::core::taxonomy::Subject;
@@ -164,8 +166,20 @@ async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(body)
 }
 
-/// Hits, misses and hit rate, also for `/stats`.
-pub fn cache_counts(refresher: &Refresher) -> Map<String, Value> {
+/// The fields of `/stats`.
+pub fn stats(refresher: &Refresher, health: &Health) -> Map<String, Value> {
+    let mut fields = cache_counts(refresher);
+    let count = |outcome| -> u64 {
+        let stages = health.stage_progress();
+        stages.iter().map(|progress| progress.messages.of(outcome)).sum()
+    };
+    fields.insert("enrichment_count".to_owned(), count(Outcome::Success).into());
+    fields.insert("enrichment_failures".to_owned(), count(Outcome::DeadLettered).into());
+    fields
+}
+
+/// Hits, misses and hit rate.
+fn cache_counts(refresher: &Refresher) -> Map<String, Value> {
     let (hits, misses) = refresher.directory().counts();
     let total = hits + misses;
     let rate = if total == 0 {
