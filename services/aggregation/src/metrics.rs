@@ -54,7 +54,7 @@ pub const DECLARED: &[Declared] = &[
         CLOSINGS,
         Kind::Counter,
         "bars",
-        "Closed bars that are computed from the table, and are computed there again as closed.",
+        "Closings of windows whose bars are computed from the table, where the closed bar is computed again.",
     )
     .with(&[&[]]),
     Declared::new(

@@ -250,8 +250,8 @@ fn offsets_that_do_not_exist_are_found_when_the_table_is_behind_for_long() {
     statement(&mut restater, LONG_BEHIND);
     restater.answered(Answer::Behind, 1_000 + LONG_BEHIND);
     assert!(restater.needs_end(1_000 + LONG_BEHIND));
-    let told = restater.ends_at(20, 1_000 + LONG_BEHIND);
-    assert_eq!(told.iter().map(|record| record.offset).collect::<Vec<_>>(), [0]);
+    let returned = restater.ends_at(20, 1_000 + LONG_BEHIND);
+    assert_eq!(returned.iter().map(|record| record.offset).collect::<Vec<_>>(), [0]);
     assert!(restater.ends_at(20, 1_000 + LONG_BEHIND).is_empty(), "once");
     assert!(!restater.needs_end(1_000 + LONG_BEHIND));
     let asked = statement(&mut restater, 2 * LONG_BEHIND);
