@@ -26,7 +26,7 @@ pub struct Products(WindowRules);
 impl Products {
     /// Reads the rules from the settings.
     pub fn read(reader: &mut Reader<'_>) -> Products {
-        Products(aggregation::settings::read(reader).rules)
+        Products(aggregation::config::read(reader).rules)
     }
 
     /// The intervals that have bars.

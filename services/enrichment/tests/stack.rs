@@ -1,5 +1,5 @@
-//! Enrichment on the real servers: exactly once into ClickHouse over a kill, dead letters, fresh reference data, and a
-//! Postgres that goes away.
+//! Enrichment on the real servers: exactly once into ClickHouse across a kill, dead letters, changes of reference data, and
+//! an outage of Postgres.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ fn bench() -> Bench {
 
 impl Bench {
     fn clickhouse(&self, sql: &str) -> Vec<serde_json::Map<String, Value>> {
-        // The table does not exist before the service has made it.
+        // The table does not exist before the service has created it.
         self.runtime
             .block_on(self.clients.clickhouse().unwrap().query_json(sql))
             .unwrap_or_default()
@@ -120,7 +120,7 @@ impl Bench {
         }
     }
 
-    /// Publishes the ticks with these raw offsets, each also a second time, as a stage that starts again does.
+    /// Publishes the ticks with these raw offsets, each twice, as a restarted stage does.
     fn publish(&self, offsets: std::ops::Range<i64>) {
         let wire = Wire::single_object();
         let mut publisher = Publisher::new(&self.settings.kafka_bootstrap, "test").unwrap();
@@ -130,7 +130,7 @@ impl Bench {
             "XYZZY",
             "MISO.SOMEWHERE.RT5",
         ];
-        // The messages that the origins name: one of which there is none would be foreign.
+        // The raw messages of the origins: a tick without one would be foreign.
         for _ in offsets.clone() {
             publisher
                 .send(&Record {
@@ -282,7 +282,7 @@ impl Drop for Service {
 }
 
 #[test]
-fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
+fn ticks_are_enriched_exactly_once_across_a_kill_and_an_outage() {
     let bench = bench();
     let service = Service::start(&bench.env);
     service.wait_until("ready", "/health/ready", |status, _| status == 200);
@@ -316,7 +316,7 @@ fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
     .map(|(id, method, commodity)| format!("\"{id}\" \"{method}\" \"{commodity}\" \"{quarter}\""));
     assert_eq!(found, expected);
 
-    // A row added to Postgres is used by the next tick, without a restart.
+    // A row added to Postgres is used for the next tick, without a restart.
     service.wait_until("rules first", "/taxonomy/XYZZY", |_, body| {
         body["classification_method"] == "fallback"
     });
@@ -327,7 +327,7 @@ fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
         body["classification_method"] == "database"
     });
 
-    // Postgres away: degraded, still ready, and ticks flow on with what is known.
+    // While Postgres is down: degraded, still ready, and ticks continue with the rows in memory.
     bench.stack.kill9(Server::Postgres).unwrap();
     service.wait_until("degraded", "/health", |status, body| {
         status == 200 && body["status"] == "degraded" && body["postgres"] == false
@@ -346,7 +346,7 @@ fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
 }
 
 #[test]
-fn what_is_no_tick_becomes_a_dead_letter_and_the_next_tick_goes_on() {
+fn a_message_that_is_not_a_tick_becomes_a_dead_letter_and_the_next_tick_is_processed() {
     let bench = bench();
     let service = Service::start(&bench.env);
     let mut publisher = Publisher::new(&bench.settings.kafka_bootstrap, "test").unwrap();

@@ -1,4 +1,6 @@
-//! HTTP of projection: latest prices from Postgres, so that every replica answers for all partitions.
+//! HTTP of projection: latest prices from Postgres, so that every replica can answer for all partitions.
+
+pub mod copy_count;
 
 use std::sync::Arc;
 
@@ -10,19 +12,20 @@ use service::Breaker;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
 use stores::LatestPriceStore;
 
-use crate::copy_count::CopyCount;
+use copy_count::CopyCount;
 
+/// Highest `limit` of `GET /prices/latest`.
 const MOST: i64 = 1000;
 
 /// What the routes need.
 pub struct Api {
     /// Prices and positions, over the readers' own connections.
     pub prices: LatestPriceStore,
-    /// Counts the copy.
+    /// Counts the prices in Redis.
     pub copies: CopyCount,
-    /// Where store requests run, since their connections live there.
+    /// Runtime of the store connections: store requests run there.
     pub runtime: tokio::runtime::Handle,
-    /// Breaker of Postgres.
+    /// The circuit breaker of Postgres.
     pub postgres_breaker: Arc<Breaker>,
 }
 
@@ -73,12 +76,12 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
         )));
     }
     let prices: Vec<String> = found.iter().map(stores::LatestPrice::to_public_json).collect();
-    // Written as text, since prices are exact decimals that no JSON number type of ours may touch.
+    // Written as text: serde_json's numbers would round the exact decimals.
     let body = format!("{{\"count\":{},\"prices\":[{}]}}", prices.len(), prices.join(","));
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
-/// Every projection with its positions, as stored.
+/// All projections with their stored positions.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let prices = api.prices.clone();
     let positions = ask(
@@ -99,7 +102,7 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({ "projections": [{ "name": "latest_price", "partitions": partitions }] })))
 }
 
-/// How many prices of the tenant the copy holds.
+/// The number of the tenant's prices in Redis.
 async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let unavailable = |reason| Problem::unavailable(format!("{reason}; try again, and see GET /health"));
     let counted = api.copies.of(tenant.id()).await.map_err(unavailable)?;
