@@ -16,7 +16,7 @@ use super::{Problem, State};
 
 /// Name of the tenant in a query string.
 pub(super) const TENANT_PARAMETER: &str = "tenant_id";
-const TENANT_HEADER: &str = "X-Tenant-Id";
+pub(super) const TENANT_HEADER: &str = "X-Tenant-Id";
 
 /// The tenant that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
