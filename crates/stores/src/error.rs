@@ -103,6 +103,15 @@ impl StoreError {
         )
     }
 
+    /// Whether the server does not let this client do it: a right, a login or a certificate, which an operator may correct
+    /// while the service runs.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.code,
+            "access_denied" | "grant_missing" | "certificate_refused" | "tls_mismatch"
+        )
+    }
+
     /// Whether it took too long to answer.
     pub fn is_timeout(&self) -> bool {
         self.code == "timeout"

@@ -84,6 +84,8 @@ pub struct Answers {
     pub copy: Option<CopySeen>,
     /// Of the commit, where there was one.
     pub committed: Option<Committed>,
+    /// What an operator has to correct, if Postgres refuses the commit or the question.
+    pub refused: Option<String>,
     /// The stored position, where it was asked for and read.
     pub stored: Option<Option<i64>>,
 }
