@@ -201,7 +201,7 @@ impl StoreError {
     }
 
     pub(crate) fn postgres(operation: &'static str, error: &tokio_postgres::Error) -> StoreError {
-        let message = with_causes(error);
+        let mut message = with_causes(error);
         let (class, code) = match error.code() {
             Some(state) => classify_sqlstate(state, &message),
             None => match of_tls(&message) {
@@ -216,6 +216,9 @@ impl StoreError {
                 None => (ErrorClass::Fatal, "unexpected_answer"),
             },
         };
+        if let Some(state) = error.code() {
+            message = format!("{message} (SQLSTATE {})", state.code());
+        }
         StoreError {
             store: Store::Postgres,
             class,
