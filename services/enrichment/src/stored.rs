@@ -36,8 +36,9 @@ impl PostgresReference {
     }
 
     /// Asks for a complete load whenever the tables change, and after every time in which that could not be heard.
-    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>) {
-        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED);
+    /// `interval` is that of the loads by time.
+    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>, interval: Duration) {
+        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED, interval);
         while notices.next().await.is_some() {
             refresher.request();
         }

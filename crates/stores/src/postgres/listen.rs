@@ -28,8 +28,8 @@ const PROBE: &str = "listen-probe:";
 
 /// How listening on one connection ended.
 enum Ended {
-    /// The connection is lost.
-    Lost,
+    /// The connection is lost; whether notifications arrived through it.
+    Lost { was_heard: bool },
     /// Notifications do not arrive through it.
     Unheard,
 }
@@ -42,7 +42,8 @@ pub struct Notices {
 
 impl Notices {
     /// Begins to listen, on the current runtime; connects again, with growing waits, whenever the connection is lost.
-    pub fn listen(postgres: &Postgres, channel_name: &'static str) -> Notices {
+    /// `refresh` is how often the reader reads the state anyway, which the log names if notifications are unavailable.
+    pub fn listen(postgres: &Postgres, channel_name: &'static str, refresh: Duration) -> Notices {
         let (sender, receiver) = channel(64);
         let postgres = postgres.clone();
         let task = tokio::spawn(async move {
@@ -50,15 +51,18 @@ impl Notices {
             let mut is_heard = true;
             while !sender.is_closed() {
                 match follow(&postgres, channel_name, &sender).await {
-                    Ok(Ended::Lost) => {
+                    Ok(Ended::Lost { was_heard }) => {
                         waits.succeeded();
-                        is_heard = true;
+                        // A pooler that restarts is still the pooler that the log has named.
+                        is_heard |= was_heard;
                     }
                     Ok(Ended::Unheard) => {
                         if std::mem::replace(&mut is_heard, false) {
                             tracing::warn!(
+                                event = "notifications_unavailable",
                                 channel = channel_name,
-                                "notifications of PostgreSQL do not arrive (a transaction pooler holds them back): changes are seen at the next refresh, not at once; name the server itself in DATA_PROC_POSTGRES_DSN to change this"
+                                refresh_seconds = refresh.as_secs_f64(),
+                                "notifications of PostgreSQL are unavailable, since a transaction pooler does not deliver them; reference data is refreshed by time every refresh_seconds instead: for changes at once, name the server itself in DATA_PROC_POSTGRES_DSN"
                             );
                         }
                         tokio::time::sleep(UNHEARD_WAIT).await;
@@ -104,7 +108,7 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
     within("listen", super::CALL_TIMEOUT, client.batch_execute(&listen)).await?;
     let probe = format!("{PROBE}{}", Uuid::new_v4());
     if sender.send(String::new()).await.is_err() {
-        return Ok(Ended::Lost);
+        return Ok(Ended::Lost { was_heard: false });
     }
     notify(postgres, channel_name, &probe).await?;
     let until = tokio::time::Instant::now() + PROBE_LIMIT;
@@ -119,11 +123,11 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
         };
         let Some(payload) = payload else {
             drop(driver);
-            return Ok(Ended::Lost);
+            return Ok(Ended::Lost { was_heard: is_heard });
         };
         is_heard |= payload == probe;
         if !payload.starts_with(PROBE) && sender.send(payload).await.is_err() {
-            return Ok(Ended::Lost);
+            return Ok(Ended::Lost { was_heard: is_heard });
         }
     }
 }
