@@ -11,6 +11,7 @@ use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::brokers::{Login, Mechanism, Protocol, Security};
 use stream::kafka::groups::GroupReader;
 use stream::kafka::publisher::{Publisher, Record};
+use stream::kafka::reader::LogReader;
 use stream::{
     Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StartAt, StreamError, WorkerConfig,
     WorkerState, WorkerStatus,
@@ -19,7 +20,7 @@ use testkit::secured_kafka::{PASSWORD, SecuredKafka, USER};
 
 const TOPIC: &str = "ticks";
 const GROUP: &str = "readers";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Counts messages, and confirms each.
 struct Counting(Arc<AtomicU64>);
@@ -98,6 +99,11 @@ fn a_right_taken_away_while_running_is_named_until_it_is_back() {
         .grant(USER, &["--operation", "Describe", "--topic", TOPIC])
         .unwrap();
     kafka.grant(USER, &["--operation", "Read", "--group", GROUP]).unwrap();
+    // The broker applies rights in their order, and somewhat later: the last one shows that all are there.
+    kafka.grant(USER, &["--operation", "Write", "--topic", "dlq"]).unwrap();
+    eventually("the rights are there", || {
+        LogReader::new(&secured(&kafka)).unwrap().partitions("dlq").is_ok()
+    });
 
     let config = WorkerConfig {
         service: "tested".to_owned(),
@@ -139,6 +145,7 @@ fn a_right_taken_away_while_running_is_named_until_it_is_back() {
     }];
     let groups = GroupReader::new(&admin, GROUP).unwrap();
     eventually("the first message is confirmed", || {
+        assert!(!worker.is_finished(), "the worker ended: {:?}", status.state());
         groups.committed(&partition).unwrap()[0].next_offset == Some(1)
     });
 
