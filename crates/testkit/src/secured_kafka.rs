@@ -43,6 +43,16 @@ impl SecuredKafka {
     /// Starts a broker from these jars in a new folder in `parent`. [`USER`] and `users` have the SCRAM password [`PASSWORD`].
     /// No user has any rights yet.
     pub fn start(classpath: &str, parent: &Path, users: &[&str]) -> anyhow::Result<SecuredKafka> {
+        SecuredKafka::start_with(classpath, parent, users, "")
+    }
+
+    /// The same with more lines in `server.properties`.
+    pub fn start_with(
+        classpath: &str,
+        parent: &Path,
+        users: &[&str],
+        properties: &str,
+    ) -> anyhow::Result<SecuredKafka> {
         let folder = parent.join(format!("kafka-{}-{}", std::process::id(), free_ports::<1>()?[0]));
         fs::create_dir_all(folder.join("tmp"))?;
         let ports = free_ports::<6>()?;
@@ -51,7 +61,7 @@ impl SecuredKafka {
         write_store(&folder, "server.pem", &authority.server_named(&["localhost"])?)?;
         write_store(&folder, "expired.pem", &authority.expired_server()?)?;
         let config = folder.join("server.properties");
-        fs::write(&config, server_properties(&ports, &folder))?;
+        fs::write(&config, server_properties(&ports, &folder) + properties)?;
         format_storage(classpath, &config, users)?;
         let log = fs::File::create(folder.join("broker.log"))?;
         let child = Command::new("java")

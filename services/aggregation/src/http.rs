@@ -1,6 +1,7 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: the windows and bars in this replica's memory, by tenant.
 
 mod bar;
+mod described;
 pub mod stats;
 
 use std::sync::Arc;
@@ -38,14 +39,27 @@ pub struct Shown {
 pub fn routes(shown: Shown) -> Routes {
     let shown = web::Data::new(shown);
     Routes::default()
-        .of_service(Method::GET, "/intervals", intervals)
-        .of_tenant(Method::GET, "/windows", &[], windows)
+        .of_service(
+            Method::GET,
+            "/intervals",
+            "Intervals, and when their bars close",
+            intervals,
+        )
+        .of_tenant(
+            Method::GET,
+            "/windows",
+            "Number of open and closed windows by interval",
+            &[],
+            windows,
+        )
         .of_tenant(
             Method::GET,
             "/bars/{instrument_id}",
+            "Newest bars of an instrument",
             &["interval", "from", "to", "limit"],
             bars,
         )
+        .returning(&described::BARS)
         .sharing(move |config| {
             config.app_data(shown.clone());
         })

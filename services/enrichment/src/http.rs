@@ -36,10 +36,35 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
     Routes::default()
-        .of_tenant(Method::GET, "/taxonomy/{instrument_id}", &["market"], taxonomy)
-        .of_tenant(Method::POST, "/enrich", &[], enrich)
-        .of_tenant(Method::GET, "/cache/status", &[], cache_status)
-        .of_tenant(Method::POST, "/cache/refresh", &[], cache_refresh)
+        .of_tenant(
+            Method::GET,
+            "/taxonomy/{instrument_id}",
+            "Taxonomy, unit and sizes of an instrument",
+            &["market"],
+            taxonomy,
+        )
+        .of_tenant(
+            Method::POST,
+            "/enrich",
+            "Taxonomy, unit and sizes of an instrument that the body describes",
+            &[],
+            enrich,
+        )
+        .accepting("application/json")
+        .of_tenant(
+            Method::GET,
+            "/cache/status",
+            "State of the reference data in memory",
+            &[],
+            cache_status,
+        )
+        .of_tenant(
+            Method::POST,
+            "/cache/refresh",
+            "Loads the reference data again",
+            &[],
+            cache_refresh,
+        )
         .sharing(move |config| {
             config.app_data(api.clone());
         })

@@ -94,7 +94,7 @@ fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartErro
     }
     let refresh = Arc::clone(&refresher).run(misses, ctx.own.refresh_interval);
     ctx.tasks.spawn("reference data", refresh);
-    let follow = source.follow_changes(Arc::clone(&refresher));
+    let follow = source.follow_changes(Arc::clone(&refresher), ctx.own.refresh_interval);
     ctx.tasks.spawn("changes of reference data", follow);
 
     let watched = Arc::clone(&refresher);

@@ -2,6 +2,9 @@
 //! an outage of Postgres.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "stack/revoked.rs"]
+mod revoked;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -33,7 +36,10 @@ struct Bench {
 }
 
 fn bench() -> Bench {
-    let stack = Temporary::new().unwrap();
+    bench_on(Temporary::new().unwrap())
+}
+
+fn bench_on(stack: Temporary) -> Bench {
     stack.up().unwrap();
     let mut env = stack.env();
     env.insert("DATA_PROC_HEALTH_PORT".into(), "0".into());
@@ -245,7 +251,11 @@ impl Service {
 
     fn get(&self, path: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

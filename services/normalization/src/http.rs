@@ -38,10 +38,32 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
     Routes::default()
-        .of_service(Method::GET, "/markets", markets)
-        .of_service(Method::GET, "/quality-rules", quality_rules)
-        .of_tenant(Method::POST, "/validate", &[], validate)
-        .of_service(Method::GET, "/health/projections", projections)
+        .of_service(
+            Method::GET,
+            "/markets",
+            "Markets and the formats of their messages",
+            markets,
+        )
+        .of_service(
+            Method::GET,
+            "/quality-rules",
+            "Quality rules and the flags they set",
+            quality_rules,
+        )
+        .of_tenant(
+            Method::POST,
+            "/validate",
+            "What would become of a message; nothing is published",
+            &[],
+            validate,
+        )
+        .accepting("application/octet-stream")
+        .of_service(
+            Method::GET,
+            "/health/projections",
+            "Projections and their positions, as the projection service reports them",
+            projections,
+        )
         .sharing(move |config| {
             config.app_data(api.clone());
         })

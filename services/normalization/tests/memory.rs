@@ -86,7 +86,7 @@ fn ask(port: u16, head: &str, body: &[u8]) -> (String, String) {
     let length = body.len();
     write!(
         stream,
-        "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ndp.format: {MISO}\r\n"
+        "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ndp.format: {MISO}\r\n"
     )
     .unwrap();
     write!(stream, "content-length: {length}\r\n\r\n").unwrap();

@@ -9,6 +9,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Breaker;
+use service::http::openapi::Shape;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
 use stores::LatestPriceStore;
 
@@ -16,6 +17,24 @@ use copy_count::CopyCount;
 
 /// Highest `limit` of `GET /prices/latest`.
 const MOST: i64 = 1000;
+
+/// Body of `/prices/latest`.
+const PRICES: Shape = Shape::Object(&[("count", Shape::Integer), ("prices", Shape::List(&PRICE))]);
+/// As `stores::LatestPrice::to_public_json` writes it.
+const PRICE: Shape = Shape::Object(&[
+    ("tenant_id", Shape::Text),
+    ("instrument_id", Shape::Text),
+    ("price", Shape::Number),
+    ("volume", Shape::Nullable(&Shape::Number)),
+    ("event_time", Shape::Time),
+    ("tick_id", Shape::Text),
+    ("market", Shape::Text),
+    ("product", Shape::Text),
+    ("currency", Shape::Text),
+    ("unit", Shape::Text),
+    ("quality_flags", Shape::List(&Shape::Text)),
+    ("appended_at", Shape::Time),
+]);
 
 /// What the routes need.
 pub struct Api {
@@ -33,9 +52,27 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
     Routes::default()
-        .of_tenant(Method::GET, "/prices/latest", &["instrument_id", "limit"], latest)
-        .of_service(Method::GET, "/health/projections", projections)
-        .of_tenant(Method::GET, "/cache/status", &[], cache_status)
+        .of_tenant(
+            Method::GET,
+            "/prices/latest",
+            "Latest prices, newest first, or that of one instrument",
+            &["instrument_id", "limit"],
+            latest,
+        )
+        .returning(&PRICES)
+        .of_service(
+            Method::GET,
+            "/health/projections",
+            "Projections and their stored positions",
+            projections,
+        )
+        .of_tenant(
+            Method::GET,
+            "/cache/status",
+            "Number of prices in Redis",
+            &[],
+            cache_status,
+        )
         .sharing(move |config| {
             config.app_data(api.clone());
         })

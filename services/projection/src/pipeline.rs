@@ -37,6 +37,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let stores = Stores {
         prices: LatestPriceStore::new(ctx.clients.postgres()?, ctx.names.generation()),
         redis: ctx.clients.redis()?,
+        was_let_in: Arc::default(),
     };
     let freshness = Arc::new(Freshness::default());
     stage(ctx, stores.clone(), Arc::clone(&freshness));

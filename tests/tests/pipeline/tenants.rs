@@ -436,8 +436,14 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
         let info = json_of(&request(port(pipeline, service), "GET", "/info", &[], "").unwrap());
         let routes = info["routes"].as_array().unwrap();
         assert!(!routes.is_empty());
+        let described = json_of(&request(port(pipeline, service), "GET", "/openapi.json", &[], "").unwrap());
         for route in routes {
             let (method, path) = (route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
+            let operation = &described["paths"][path][method.to_lowercase()];
+            assert!(
+                operation["summary"].is_string(),
+                "{path} is not in /openapi.json: {described}"
+            );
             let unknown = request(
                 port(pipeline, service),
                 method,

@@ -36,8 +36,9 @@ impl PostgresReference {
     }
 
     /// Requests a full load when the tables change, and after every gap in the notifications.
-    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>) {
-        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED);
+    /// `interval` is that of the loads by time.
+    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>, interval: Duration) {
+        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED, interval);
         while notices.next().await.is_some() {
             refresher.request();
         }

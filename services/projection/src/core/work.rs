@@ -84,6 +84,8 @@ pub struct Answers {
     pub copy: Option<CopySeen>,
     /// The outcome of the commit, if there was one.
     pub committed: Option<Committed>,
+    /// What an operator must correct, if Postgres refuses the commit or the query.
+    pub refused: Option<String>,
     /// The stored position, if it was read.
     pub stored: Option<Option<i64>>,
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros};
-use stream::positions::{self, check_range};
+use stream::positions::check_range;
 use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 use tokio::runtime::Handle;
 
+use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use crate::core::lane::Lane;
 use crate::core::pending::earlier;
@@ -57,6 +58,8 @@ struct Active {
     assignment: u64,
     /// A position after a dead letter is stored only when the dead letter is acknowledged.
     dead_letter: Ticket,
+    /// What Postgres refuses until an operator corrects it.
+    refused: Option<String>,
 }
 
 enum Done {
@@ -160,10 +163,15 @@ impl Projector {
                         }
                         tracing::info!(partition = %partition, position = ?start, prices = book.len(), "latest prices loaded");
                         let seed = self.id ^ active.assignment;
+                        active.refused = None;
                         active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
                         io.start(&partition, start)?;
                     }
-                    Err(error) => active.state = load_failed(io, &partition, error)?,
+                    Err(error) => {
+                        let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
+                        active.refused = not_loaded(io, &partition, error, was_let_in)?;
+                        active.state = State::retry(io.now());
+                    }
                 }
             }
             Done::Worked(partition, assignment, work, answers) => {
@@ -178,7 +186,13 @@ impl Projector {
                 let State::Serving(lane) = &mut active.state else {
                     return Ok(());
                 };
-                match lane.finished(&answers, io.now()) {
+                let next = lane.finished(&answers, io.now());
+                if answers.refused.is_some() {
+                    active.refused = answers.refused;
+                } else if answers.committed == Some(Committed::Yes) || !lane.is_busy() {
+                    active.refused = None;
+                }
+                match next {
                     Next::Continue => {}
                     Next::Stored(next_offset) => io.commit(&partition, next_offset),
                     Next::Reload => {
@@ -262,23 +276,6 @@ impl Projector {
     }
 }
 
-/// A failed load is retried, unless the error needs an operator.
-fn load_failed(io: &Io<'_>, partition: &Partition, error: LoadError) -> Result<State, StreamError> {
-    let message = match error {
-        LoadError::Store(error) if error.code() == positions::TOPIC_ID_CHANGED => {
-            let remedy = positions::in_a_new_generation(&io.config().reader());
-            return Err(StreamError::fatal(error.code(), format!("{error}. {remedy}")));
-        }
-        LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
-            return Err(StreamError::fatal(error.code(), error.to_string()));
-        }
-        LoadError::Store(error) => error.to_string(),
-        LoadError::Topics(message) => message,
-    };
-    tracing::warn!(partition = %partition, error = message, "latest prices could not be loaded; will retry");
-    Ok(State::retry(io.now()))
-}
-
 impl Drop for Projector {
     fn drop(&mut self) {
         self.parts.freshness.forget(self.id);
@@ -297,6 +294,7 @@ impl Handler for Projector {
                 },
                 assignment: self.assignments,
                 dead_letter: Ticket::default(),
+                refused: None,
             };
             self.lanes.insert(partition.clone(), active);
             self.load(partition, self.assignments, io.config(), read);
@@ -363,6 +361,11 @@ impl Handler for Projector {
             State::Loading { read, .. } => Some(format!("{} prices read", read.load(Ordering::Relaxed))),
             State::Serving(_) => None,
         }
+    }
+
+    fn refused(&self) -> BTreeMap<Partition, String> {
+        let refused = |(partition, active): (&Partition, &Active)| Some((partition.clone(), active.refused.clone()?));
+        self.lanes.iter().filter_map(refused).collect()
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {

@@ -1,8 +1,9 @@
 //! Executes a lane's work on the async runtime: Redis first, then Postgres. Errors are part of the answers; none ends it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use domain::Position;
+use domain::{Classified, Position};
 use stores::postgres::PriceBatch;
 use stores::{Applied, LatestPriceStore, Redis, StoreError};
 use stream::Brokers;
@@ -19,6 +20,8 @@ pub struct Stores {
     pub prices: LatestPriceStore,
     /// The copy of the prices for readers.
     pub redis: Redis,
+    /// A refusal of Postgres before the first load ends the process, a later one is waited for.
+    pub was_let_in: Arc<AtomicBool>,
 }
 
 /// The initial state of a lane.
@@ -51,6 +54,7 @@ impl Stores {
             read.fetch_add(1, Ordering::Relaxed);
         };
         self.prices.read_prices(partition.number, restore).await?;
+        self.was_let_in.store(true, Ordering::Relaxed);
         Ok((position, book))
     }
 
@@ -90,6 +94,11 @@ impl Stores {
             answers.committed = Some(match self.prices.apply(&batch).await {
                 Ok(Applied::Yes) => Committed::Yes,
                 Ok(Applied::Conflict) => Committed::Conflict,
+                Err(error) if error.is_refusal() => {
+                    tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused, nothing is lost; correct what the error names, it is tried again");
+                    answers.refused = Some(refused(&error));
+                    Committed::Unknown
+                }
                 Err(error) => {
                     tracing::warn!(partition = %partition, error = %error, "commit not answered; the position will be read");
                     Committed::Unknown
@@ -100,6 +109,7 @@ impl Stores {
             match self.prices.load_position(&partition.topic, partition.number).await {
                 Ok(position) => answers.stored = Some(position.map(|position| position.next_offset)),
                 Err(error) => {
+                    answers.refused = error.is_refusal().then(|| refused(&error));
                     tracing::warn!(partition = %partition, error = %error, "the position could not be read; will retry");
                 }
             }
@@ -121,6 +131,11 @@ impl From<StoreError> for LoadError {
     fn from(error: StoreError) -> LoadError {
         LoadError::Store(error)
     }
+}
+
+/// The error with its code, whose meaning docs/security.md lists.
+pub fn refused(error: &StoreError) -> String {
+    format!("{}: {error}", error.code())
 }
 
 fn succeeded(result: Result<(), StoreError>) -> bool {
