@@ -18,12 +18,13 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Service, Stack, Temporary};
+use parking_lot::{Mutex, MutexGuard};
 use testkit::bars::Times;
 use testkit::load::{Load, LoadPlan};
 use testkit::stores::{ClickHouse, Postgres, Redis};
@@ -61,7 +62,7 @@ impl Pipeline {
             Ok(pipeline) => Mutex::new(pipeline),
             Err(error) => give_up("the stack of the end-to-end tests does not start", &error),
         });
-        let pipeline = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipeline = shared.lock();
         if let Err(error) = pipeline.tidy() {
             give_up("the stack of the end-to-end tests cannot be put in order", &error);
         }

@@ -11,9 +11,10 @@ mod of_workers;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use stream::status::Progress;
 use stream::{Shutdown, WorkerState, WorkerStatus};
@@ -227,13 +228,13 @@ impl Health {
 
     /// Sets these gauges before every scrape.
     pub fn add_gauges(&self, gauges: impl Fn(&Report) + Send + Sync + 'static) {
-        let mut all = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.gauges.lock();
         all.push(Box::new(gauges));
     }
 
     /// Sets the gauges of the service.
     pub(crate) fn refresh(&self, report: &Report) {
-        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauges = self.gauges.lock();
         gauges.iter().for_each(|set| set(report));
     }
 
@@ -337,8 +338,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Plain data: a thread that panicked while it held the lock left it whole.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

@@ -12,12 +12,13 @@ mod messages;
 mod said;
 mod times;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -68,7 +69,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            *lock(&self.refused) = Some(error.to_string());
+            *self.refused.lock() = Some(error.to_string());
         }
     }
 }
@@ -93,10 +94,6 @@ pub struct Load {
     shared: Arc<Shared>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Load {
@@ -148,7 +145,7 @@ impl Load {
     /// Stops publishing; answers what was published, all of it acknowledged.
     pub fn pause(&self) -> anyhow::Result<Ledger> {
         self.wish(Wish::Pause);
-        let mut answer = lock(&self.shared.paused);
+        let mut answer = self.shared.paused.lock();
         loop {
             if let Some(answer) = answer.take() {
                 return answer;
@@ -156,8 +153,7 @@ impl Load {
             if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
                 bail!("the load has ended by itself");
             }
-            let waited = self.shared.answered.wait_timeout(answer, Duration::from_secs(1));
-            answer = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.shared.answered.wait_for(&mut answer, Duration::from_secs(1));
         }
     }
 
@@ -167,7 +163,7 @@ impl Load {
     }
 
     fn wish(&self, wish: Wish) {
-        *lock(&self.shared.wish) = wish;
+        *self.shared.wish.lock() = wish;
         self.shared.changed.notify_all();
     }
 }
@@ -193,7 +189,7 @@ impl Publishing {
         let mut due = Instant::now();
         let step = Duration::from_secs(1) / self.maker.plan().rate.max(1);
         loop {
-            let wish = *lock(&self.shared.wish);
+            let wish = *self.shared.wish.lock();
             match wish {
                 Wish::Run => {
                     self.publish();
@@ -204,7 +200,7 @@ impl Publishing {
                 }
                 Wish::Pause => {
                     let ledger = self.settle();
-                    *lock(&self.shared.paused) = Some(ledger);
+                    *self.shared.paused.lock() = Some(ledger);
                     self.shared.answered.notify_all();
                     // A repetition after a long pause would be a new event: the window has forgotten it.
                     self.maker.forget_recent();
@@ -217,13 +213,9 @@ impl Publishing {
     }
 
     fn await_other(&self, wish: Wish) {
-        let mut current = lock(&self.shared.wish);
+        let mut current = self.shared.wish.lock();
         while *current == wish {
-            current = self
-                .shared
-                .changed
-                .wait(current)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.shared.changed.wait(&mut current);
         }
     }
 
@@ -244,11 +236,11 @@ impl Publishing {
         }
         // A full queue: the broker has been away for long. The message stays the next one.
         while let Err((error, back)) = self.producer.send(record) {
-            if *lock(&self.shared.wish) == Wish::End {
+            if *self.shared.wish.lock() == Wish::End {
                 return;
             }
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                *lock(&self.refused) = Some(error.to_string());
+                *self.refused.lock() = Some(error.to_string());
                 return;
             }
             record = back;
@@ -260,7 +252,7 @@ impl Publishing {
         self.producer
             .flush(FLUSH_LIMIT)
             .context("not everything that was published is acknowledged")?;
-        match lock(&self.refused).take() {
+        match self.refused.lock().take() {
             Some(error) => bail!("a message of the load was refused: {error}"),
             None => Ok(self.maker.ledger()),
         }

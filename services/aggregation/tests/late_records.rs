@@ -4,7 +4,7 @@
 mod enriched_table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aggregation::core::restate::RestateRules;
@@ -15,6 +15,7 @@ use codec::Wire;
 use domain::{Decimal, Interval, LateTick, Micros, Origin};
 use enriched_table::{MIDNIGHT, Row, SECOND, Setup, TOPIC, history, insert, server};
 use localstack::Server;
+use parking_lot::Mutex;
 use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::groups::GroupReader;
@@ -358,7 +359,7 @@ struct ToLog;
 
 impl std::io::Write for ToLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.lock().unwrap().extend_from_slice(bytes);
+        LOG.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -404,7 +405,7 @@ fn windows_that_have_lost_rows_keep_their_bars_and_are_counted_and_named() {
     };
     assert_eq!(bars, Bars::from([bar(4), bar(5)]));
     assert_eq!(stage.totals.counts(), [2, 3, 0]);
-    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(LOG.lock().clone()).unwrap();
     let named = log.lines().filter(|line| line.contains("restate_expired"));
     let named: BTreeSet<char> = named
         .map(|line| {

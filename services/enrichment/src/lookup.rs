@@ -10,10 +10,11 @@ pub mod refresh;
 pub mod source;
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use domain::{Decimal, Micros};
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use self::by_tenant::ByTenant;
@@ -158,12 +159,12 @@ impl Directory {
 
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Replaces the snapshot by what `change` makes of it.
     pub fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         *current = Arc::new(change(&current));
         self.version.fetch_add(1, Ordering::Release);
     }

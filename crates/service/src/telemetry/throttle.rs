@@ -6,9 +6,9 @@
 //! Invariants: lines written + counts of those left out = events; the memory is bounded, whatever values fields have.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use tracing::callsite::Identifier;
 use tracing::{Event, Level};
@@ -137,8 +137,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Counted>> {
-        // Plain counts: a thread that panicked while it held the lock left them whole.
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kinds.lock()
     }
 }
 

@@ -5,10 +5,11 @@
 //! Failure: a store that is down keeps what is known; [`Refresher::last_error`] tells health why it is not newer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{RetryPolicy, Waits};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::Breaker;
 use stream::status::wall_clock;
@@ -65,7 +66,7 @@ impl Refresher {
 
     /// Why the last complete load failed.
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.lock().clone()
     }
 
     /// Asks for a complete load soon; several requests become one.
@@ -81,7 +82,7 @@ impl Refresher {
         let result = within(LOAD_DEADLINE, &self.source_breaker, self.source.load()).await;
         let result = result.map_err(|error| error.message);
         metrics::refreshed(result.is_ok());
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+        *self.last_error.lock() = result.as_ref().err().cloned();
         let Loaded { rows, rules } = result?;
         let count = rows.len();
         let copies: Vec<(String, String)> = rows
