@@ -506,8 +506,8 @@ fn the_largest_record_of_a_topic_is_known_and_a_larger_one_is_refused_with_the_s
     let limited = Brokers::new(&KAFKA.secured(), scram("limited"));
     assert_eq!(runtime().block_on(largest_record(&limited, "small")).unwrap(), None);
     // It does not become smaller when it is packed.
-    let mut noise = testkit::random::Random::new(1);
-    let payload: Vec<u8> = (0..4000).map(|_| noise.below(256) as u8).collect();
+    let mut noise = fastrand::Rng::with_seed(1);
+    let payload: Vec<u8> = (0..4000).map(|_| noise.u8(..)).collect();
     let record = Record {
         topic: "small",
         payload: Some(&payload),

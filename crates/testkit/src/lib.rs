@@ -19,7 +19,6 @@ mod objects;
 pub mod parse;
 mod products;
 pub mod proxy;
-pub mod random;
 pub mod secured;
 pub mod secured_kafka;
 pub mod stores;

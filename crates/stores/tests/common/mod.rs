@@ -170,16 +170,7 @@ pub fn contest(ties: bool) -> (Vec<LatestPrice>, LatestPrice) {
 
 /// The same values in another order; each seed gives its own.
 pub fn shuffled<T: Clone>(values: &[T], seed: u64) -> Vec<T> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    let mut keyed: Vec<(u64, T)> = values
-        .iter()
-        .map(|value| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33, value.clone())
-        })
-        .collect();
-    keyed.sort_by_key(|(key, _)| *key);
-    keyed.into_iter().map(|(_, value)| value).collect()
+    let mut values = values.to_vec();
+    fastrand::Rng::with_seed(seed).shuffle(&mut values);
+    values
 }

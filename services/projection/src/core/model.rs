@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
+use fastrand::Rng;
 use stores::LatestPrice;
 
 use super::book::{Book, Target};
@@ -23,22 +24,6 @@ enum Without {
     EvictionCheck,
     /// Older prices overwrite newer ones in Redis.
     RedisCompare,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
 }
 
 const INSTRUMENTS: [&str; 4] = ["A", "B", "C", "D"];
@@ -80,7 +65,7 @@ struct Owner {
 
 struct World {
     without: Without,
-    random: Random,
+    random: Rng,
     now: Micros,
     log: Vec<LogTick>,
     postgres: Postgres,
@@ -94,15 +79,15 @@ struct World {
 
 impl World {
     fn new(without: Without, seed: u64) -> World {
-        let mut random = Random(seed.wrapping_mul(9_176) + 5);
+        let mut random = Rng::with_seed(seed.wrapping_mul(9_176) + 5);
         let mut reached = 0i64;
         let mut log = Vec::new();
         while log.len() < 60 {
             // Repetitions of at-least-once stages: runs of earlier ticks again.
-            if random.chance(15) {
-                reached -= (random.below(5) as i64).min(reached);
+            if random.u64(..100) < 15 {
+                reached -= (random.u64(..5) as i64).min(reached);
             }
-            let raw = Random(reached as u64 * 31 + seed).below(1000);
+            let raw = Rng::with_seed(reached as u64 * 31 + seed).u64(..1000);
             log.push(LogTick {
                 instrument: (raw % 4) as usize,
                 event_time: (raw / 4 % 20) as i64,
@@ -154,17 +139,17 @@ impl World {
 
     fn work(&mut self, index: usize, drain: bool) {
         // Redis is written many times between two commits, as in life.
-        let most = if self.random.chance(70) { 30 } else { 400 };
-        self.now += 1 + self.random.below(most) as i64;
+        let most = if self.random.u64(..100) < 70 { 30 } else { 400 };
+        self.now += 1 + self.random.u64(..most) as i64;
         let now = self.now;
         let Some(work) = self.owners[index].lane.work(now, drain) else {
             return;
         };
         let answers = self.carry_out(self.owners[index].id, &work);
         // The owner may be frozen here while the other one continues.
-        if self.random.chance(20) && self.owners.len() > 1 {
+        if self.random.u64(..100) < 20 && self.owners.len() > 1 {
             let other = (index + 1) % self.owners.len();
-            (0..self.random.below(6)).for_each(|_| self.read(other));
+            (0..self.random.u64(..6)).for_each(|_| self.read(other));
         }
         if self.owners[index].lane.finished(&answers, self.now) == Next::Reload {
             self.owners[index] = self.load();
@@ -173,7 +158,7 @@ impl World {
 
     /// Something goes wrong, with this probability in percent; nothing does any more in the end.
     fn fails(&mut self, percent: u64) -> bool {
-        !self.calm && self.random.chance(percent)
+        !self.calm && self.random.u64(..100) < percent
     }
 
     fn carry_out(&mut self, owner: u64, work: &Work) -> Answers {
@@ -241,7 +226,7 @@ impl World {
     /// A restart, or a FLUSHALL: another run id or the same one.
     fn lose_redis(&mut self, percent: u64) {
         if self.fails(percent) {
-            let restarts = self.random.below(2);
+            let restarts = self.random.u64(..2);
             self.redis = Redis {
                 run: self.redis.run + restarts,
                 // A FLUSHALL leaves the count of the run as it is.
@@ -260,8 +245,8 @@ impl World {
     }
 
     fn step(&mut self) {
-        let index = self.random.below(self.owners.len() as u64) as usize;
-        match self.random.below(100) {
+        let index = self.random.usize(..self.owners.len());
+        match self.random.u64(..100) {
             0..=59 => self.read(index),
             60..=91 => self.work(index, false),
             92..=94 => self.owners[index] = self.load(),
