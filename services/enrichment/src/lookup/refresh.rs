@@ -97,7 +97,7 @@ impl Refresher {
             .into_iter()
             .map(|key| (cache_key(&key.tenant_id, &key.instrument_id), "null".to_owned()));
         let writes: Vec<(String, String)> = copies.into_iter().chain(gone).collect();
-        self.directory.publish(|_| next);
+        self.directory.publish(|_| next.clone());
         metrics::entries(count);
         self.copy(&writes).await;
         Ok(count)
