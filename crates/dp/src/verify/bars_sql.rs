@@ -10,8 +10,8 @@
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
 use service::Names;
+use stores::clickhouse::literal;
 
-use super::tables::literal;
 use crate::products::Products;
 
 /// Turnover / volume at scale 8, half to even, as `domain::Turnover::vwap` has it; volumes are never negative.

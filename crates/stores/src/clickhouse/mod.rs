@@ -236,6 +236,6 @@ async fn within<T>(
 }
 
 /// A text as an SQL literal.
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
