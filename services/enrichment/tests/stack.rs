@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use codec::Wire;
-use domain::{Kind, Origin, QualityFlags, Tick};
+use domain::{Origin, Tick};
 use localstack::{Server, Temporary};
 use serde_json::Value;
 use service::clients::{Clients, Dependency, Use};
@@ -176,36 +176,14 @@ fn tick<'a>(feed: &'a str, offset: i64, instrument_id: &'a str, market: &'a str)
             index: 0,
         },
         appended_at: stream::status::wall_clock(),
-        source_event_id: "e",
-        correlation_id: "c",
-        causation_id: None,
         tenant_id: "default",
         instrument_id,
-        symbol: None,
         market,
-        kind: Kind::Trade,
         event_time: 1_700_000_000_000_000 + offset,
-        interval_end: None,
         price: "31.55".parse().unwrap(),
-        volume: None,
-        bid: None,
-        ask: None,
-        energy: None,
-        congestion: None,
-        loss: None,
-        ghg: None,
-        currency: "USD",
-        unit: "MWh",
-        node: None,
-        zone: None,
-        hub: None,
-        market_status: None,
         product: "rt5",
-        version: None,
-        source_system: "test",
-        sequence: None,
-        quality_flags: QualityFlags::NONE,
         normalized_at: 1,
+        ..domain::fixtures::tick()
     }
 }
 

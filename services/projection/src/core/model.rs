@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Micros, Origin, Position, Tick};
 use fastrand::Rng;
 use stores::LatestPrice;
 
@@ -325,37 +325,11 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
                 offset: tick.raw_offset,
                 index: 0,
             },
-            appended_at: 0,
-            source_event_id: "e",
-            correlation_id: "c",
-            causation_id: None,
-            tenant_id: "t",
             instrument_id: INSTRUMENTS[tick.instrument],
-            symbol: None,
-            market: "MISO",
-            kind: Kind::Trade,
             event_time: tick.event_time,
-            interval_end: None,
             price: Decimal::from_integer(tick.raw_offset).unwrap(),
-            volume: None,
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
-            node: None,
-            zone: None,
-            hub: None,
-            market_status: None,
-            product: "trade",
-            version: None,
-            source_system: "s",
             sequence: tick.sequence,
-            quality_flags: QualityFlags::NONE,
-            normalized_at: 0,
+            ..domain::fixtures::tick()
         },
         enrichment: Enrichment {
             commodity: "electricity",

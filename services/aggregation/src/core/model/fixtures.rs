@@ -1,6 +1,6 @@
 //! Ticks and bars that own their data, and a seeded log with the repetitions that at-least-once stages make.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, QualityFlags, Tick, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, Tick, Turnover, Window};
 use fastrand::Rng;
 
 use crate::core::log_clock::{Times, WindowRules};
@@ -77,36 +77,14 @@ impl LogTick {
         Tick {
             origin: self.origin(),
             appended_at: self.appended_at,
-            source_event_id: "e",
-            correlation_id: "e",
-            causation_id: None,
-            tenant_id: "t",
             instrument_id: self.instrument_id,
-            symbol: None,
-            market: "MISO",
             kind: self.kind(),
             event_time: self.event_time,
-            interval_end: None,
             price: Decimal::from_unscaled(self.price).unwrap(),
             volume: self.volume.map(|v| Decimal::from_unscaled(v).unwrap()),
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
-            node: None,
-            zone: None,
-            hub: None,
-            market_status: None,
             product: self.product,
-            version: None,
-            source_system: "test",
             sequence: self.sequence,
-            quality_flags: QualityFlags::NONE,
-            normalized_at: 0,
+            ..domain::fixtures::tick()
         }
     }
 }
