@@ -17,6 +17,7 @@ pub mod load;
 pub mod numbers;
 mod objects;
 pub mod parse;
+pub mod process;
 mod products;
 pub mod proxy;
 pub mod secured;

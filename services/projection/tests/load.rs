@@ -1,10 +1,6 @@
 //! The process under load, on real servers: when it is ready, and that it answers while it holds very many prices.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use localstack::{Server, Temporary};
@@ -14,6 +10,7 @@ use stores::Postgres;
 use stores::postgres::migrate;
 use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
+use testkit::process::ServiceProcess;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
@@ -22,66 +19,12 @@ const STORED: i64 = 200_000;
 /// What an instrument may cost in memory.
 const MOST_BYTES: u64 = 500;
 
-struct Projection {
-    child: Child,
-    port: u16,
-}
+const PROJECTION: &str = env!("CARGO_BIN_EXE_projection");
 
-impl Projection {
-    fn start(mut env: BTreeMap<String, String>) -> Projection {
-        env.insert("DATA_PROC_HEALTH_PORT".into(), "0".into());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_projection"))
-            .env_clear()
-            .envs(env)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let addresses = loop {
-            let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-            if line["event"] == "started" {
-                break line["addresses"].as_str().unwrap().to_owned();
-            }
-        };
-        // Its log belongs to a failure of this test.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
-        let port = addresses.trim_matches(['[', ']']).rsplit(':').next().unwrap();
-        Projection {
-            port: port.parse().unwrap(),
-            child,
-        }
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        get(self.port, path)
-    }
-
-    fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
-
-    fn until_ready(&self) {
-        eventually("ready", || self.get("/health/ready").0 == 200);
-    }
-}
-
-impl Drop for Projection {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-fn get(port: u16, path: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap())
+fn until_ready(projection: &ServiceProcess) {
+    projection
+        .wait_until("ready", "/health/ready", |status, _| status == 200)
+        .unwrap();
 }
 
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -132,8 +75,8 @@ async fn servers() -> (Temporary, Postgres) {
     (stack, postgres)
 }
 
-fn state_of(projection: &Projection) -> Value {
-    projection.get("/health").1["checks"]["state"].clone()
+fn state_of(projection: &ServiceProcess) -> Value {
+    projection.get("/health").unwrap().1["checks"]["state"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,9 +84,9 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
     let (stack, postgres) = servers().await;
 
     // With nothing stored, for comparison.
-    let empty = Projection::start(stack.env());
-    empty.until_ready();
-    let before = empty.resident_bytes();
+    let empty = ServiceProcess::start(PROJECTION, &stack.env()).unwrap();
+    until_ready(&empty);
+    let before = empty.resident_bytes().unwrap();
     drop(empty);
 
     let rows = format!(
@@ -176,7 +119,7 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
     while postgres.query_text(is_locked).await.unwrap() != [[Some("1".to_owned())]] {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let projection = Projection::start(env.clone());
+    let projection = ServiceProcess::start(PROJECTION, &env).unwrap();
     eventually("the restoring state is told", || {
         state_of(&projection)["status"] == "fail"
     });
@@ -186,29 +129,29 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
         told.contains("project-0 restores enriched.market.ticks.v1") && told.contains("prices read"),
         "{state}"
     );
-    let (status, ready) = projection.get("/health/ready");
+    let (status, ready) = projection.get("/health/ready").unwrap();
     assert!(
         status == 503 && ready["error"].as_str().unwrap().starts_with("state: "),
         "{status} {ready}"
     );
-    assert_eq!(projection.get("/health/live").0, 200);
+    assert_eq!(projection.get("/health/live").unwrap().0, 200);
     gate.exec("SELECT pg_advisory_unlock(1)").await.unwrap();
     locked.await.unwrap();
-    projection.until_ready();
+    until_ready(&projection);
     assert_eq!(state_of(&projection)["status"], "pass");
 
     // Redis is filled, and counted within the time that a request waits.
     eventually("redis holds all prices", || {
-        projection.get("/cache/status").1["latest_prices"] == STORED
+        projection.get("/cache/status").unwrap().1["latest_prices"] == STORED
     });
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let asked = Instant::now();
-        let (status, answer) = projection.get("/cache/status");
+        let (status, answer) = projection.get("/cache/status").unwrap();
         slowest = slowest.max(asked.elapsed());
         assert_eq!((status, &answer["latest_prices"]), (200, &STORED.into()));
     }
-    let cost = projection.resident_bytes().saturating_sub(before) / STORED.unsigned_abs();
+    let cost = projection.resident_bytes().unwrap().saturating_sub(before) / STORED.unsigned_abs();
     println!("{cost} bytes an instrument; slowest count {slowest:?}");
     assert!(cost <= MOST_BYTES, "{cost} bytes an instrument");
     assert!(slowest < Duration::from_millis(200), "{slowest:?}");
