@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use fastrand::Rng;
 use localstack::{Name, Server, Service};
-use testkit::random::Random;
 
 /// Faults in a block.
 pub const DECK: usize = 40;
@@ -93,7 +93,7 @@ pub fn plan(seed: u64, from: u32, to: u32) -> Vec<Fault> {
 }
 
 fn deck(seed: u64, number: u32) -> Vec<Fault> {
-    let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001) ^ (u64::from(number) << 48));
+    let mut random = Rng::with_seed(seed.wrapping_mul(0x1_0000_0001) ^ (u64::from(number) << 48));
     let mut cards: Vec<(Kind, Name)> = Vec::with_capacity(DECK);
     for service in Service::ALL.map(Name::from) {
         cards.extend([Kind::Kill; 2].map(|kind| (kind, service)));
@@ -114,22 +114,22 @@ fn deck(seed: u64, number: u32) -> Vec<Fault> {
             number,
             kind,
             target,
-            after_ms: random.below(2_500),
+            after_ms: random.u64(..2_500),
             hold_ms: hold_ms(kind, &mut random),
-            first_leaves: random.below(2) == 0,
+            first_leaves: random.bool(),
         })
         .collect()
 }
 
-fn hold_ms(kind: Kind, random: &mut Random) -> u64 {
+fn hold_ms(kind: Kind, random: &mut Rng) -> u64 {
     match kind {
         // The session timeout is 10 s.
-        Kind::Freeze | Kind::FreezeAndTakeOver => 11_000 + random.below(4_000),
-        Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.below(4_000),
+        Kind::Freeze | Kind::FreezeAndTakeOver => 11_000 + random.u64(..4_000),
+        Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.u64(..4_000),
         // Longer than the shortest bar, which is one minute.
-        Kind::HoldPartition => 70_000 + random.below(5_000),
+        Kind::HoldPartition => 70_000 + random.u64(..5_000),
         // Some restart immediately, while operations of the killed process are still in progress.
-        _ => random.below(3) * random.below(2_000),
+        _ => random.u64(..3) * random.u64(..2_000),
     }
 }
 

@@ -18,12 +18,13 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Service, Stack, Temporary};
+use parking_lot::{Mutex, MutexGuard};
 use testkit::bars::Times;
 use testkit::load::{Load, LoadPlan};
 use testkit::stores::{ClickHouse, Postgres, Redis};
@@ -65,14 +66,10 @@ impl Pipeline {
                 Err(error) => give_up("the stack of the end-to-end tests does not start", &error),
             })
         };
-        let free = SHARED.iter().find_map(|slot| match started(slot).try_lock() {
-            Ok(pipeline) => Some(pipeline),
-            Err(TryLockError::Poisoned(pipeline)) => Some(pipeline.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        });
+        let free = SHARED.iter().find_map(|slot| started(slot).try_lock());
         let pipeline = free.unwrap_or_else(|| {
             let slot = WAITING.fetch_add(1, Ordering::Relaxed) % SHARED.len();
-            started(&SHARED[slot]).lock().unwrap_or_else(PoisonError::into_inner)
+            started(&SHARED[slot]).lock()
         });
         if let Err(error) = pipeline.tidy() {
             give_up("the stack of the end-to-end tests cannot be put in order", &error);

@@ -7,9 +7,10 @@
 //! again by the first message after [`ASK_AGAIN`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
 use crate::canonical;
@@ -85,7 +86,7 @@ impl Lookups {
 
     // The map is consistent between statements: a panic elsewhere cannot have left it half changed.
     fn answers(&self) -> MutexGuard<'_, HashMap<u32, Answer>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.lock()
     }
 }
 

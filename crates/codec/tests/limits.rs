@@ -14,7 +14,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use codec::reader::Reader;
 use codec::state::{SequencerLane, SequencerState};
 use codec::{CodecError, RawTick, Record, Wire, late, raw_tick, tick, writer};
-use domain::{Decimal, Kind, Origin, QualityFlag, QualityFlags, RawPosition, Tick};
+use domain::{Decimal, Origin, QualityFlag, QualityFlags, RawPosition, Tick};
 use proptest::prelude::*;
 
 /// A late tick up to its price: 21 bytes, then the price.
@@ -148,34 +148,12 @@ fn flagged(flags: &[QualityFlag]) -> Tick<'static> {
         appended_at: 4,
         source_event_id: "event",
         correlation_id: "correlation",
-        causation_id: None,
         tenant_id: "tenant",
         instrument_id: "instrument",
-        symbol: None,
-        market: "MISO",
-        kind: Kind::Trade,
         event_time: 5,
-        interval_end: None,
-        price: Decimal::ZERO,
-        volume: None,
-        bid: None,
-        ask: None,
-        energy: None,
-        congestion: None,
-        loss: None,
-        ghg: None,
-        currency: "USD",
-        unit: "MWh",
-        node: None,
-        zone: None,
-        hub: None,
-        market_status: None,
-        product: "trade",
-        version: None,
         source_system: "feed",
-        sequence: None,
         quality_flags: set,
-        normalized_at: 0,
+        ..domain::fixtures::tick()
     }
 }
 

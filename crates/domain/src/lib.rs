@@ -12,6 +12,8 @@ pub mod decimal;
 pub mod decimal_text;
 pub mod error;
 pub mod event;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod instrument;
 pub mod origin;
 pub mod position;

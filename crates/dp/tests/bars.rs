@@ -9,12 +9,12 @@ use dp::products::Products;
 use dp::verify::bars::{Bars, Expired};
 use dp::verify::gaps::Gaps;
 use dp::verify::report::Check;
+use fastrand::Rng;
 use localstack::{Server, Temporary};
 use service::{Env, Names, Reader};
 use stores::{ClickHouse, ClickHouseConfig};
 use testkit::bars::{BarKey, Times, Wanted, bars, placed};
 use testkit::parse::Tick;
-use testkit::random::Random;
 
 const MINUTE: i64 = 60_000_000;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -71,9 +71,9 @@ impl Setup {
 
 /// Ticks of a few instruments, not in the order of event time: some are a day old, some are in the future, one raw partition
 /// is behind the other, and prices of intervals are published again.
-fn ticks(random: &mut Random) -> Vec<(Tick, i32, i64)> {
+fn ticks(random: &mut Rng) -> Vec<(Tick, i32, i64)> {
     let mut appended = BEGIN;
-    let mut below = |limit: u64| random.below(limit) as i64;
+    let mut below = |limit: u64| random.u64(..limit) as i64;
     (0..400)
         .map(|offset| {
             appended += below(40_000) * 1_000;
@@ -209,7 +209,7 @@ async fn fill_bars(setup: &Setup, bars: &BTreeMap<BarKey, Wanted>) {
 async fn both_judges_expect_the_same_bars_and_each_change_is_named() {
     let setup = setup().await;
     for seed in 0..4 {
-        let ticks = ticks(&mut Random::new(seed));
+        let ticks = ticks(&mut Rng::with_seed(seed));
         let wanted = fill(&setup, &ticks).await;
         assert!(wanted.values().any(|bar| bar.bar.revision > 0));
         assert!(wanted.values().any(|bar| !bar.is_closed));
@@ -239,14 +239,14 @@ async fn both_judges_expect_the_same_bars_and_each_change_is_named() {
             named.contains("bar t/i0/1d/") && named.contains(said),
             "{change}: {named}"
         );
-        fill(&setup, &ticks(&mut Random::new(3))).await;
+        fill(&setup, &ticks(&mut Rng::with_seed(3))).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bars_whose_rows_have_expired_are_noted_but_no_difference() {
     let setup = setup().await;
-    let ticks = ticks(&mut Random::new(11));
+    let ticks = ticks(&mut Rng::with_seed(11));
     fill(&setup, &ticks).await;
     setup
         .run("ALTER TABLE market_data.enriched_ticks DELETE WHERE src_offset < 100 SETTINGS mutations_sync = 2")

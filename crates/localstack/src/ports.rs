@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::geteuid;
+use procfs::net::TcpState;
+use procfs::process::{FDTarget, Process, all_processes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StackError;
@@ -194,52 +195,35 @@ pub(crate) fn check_free(ports: &[(u16, String)]) -> Result<(), StackError> {
 
 /// The process that listens on a TCP port of this machine, as `name (pid n)`; `None` if there is none or it is not visible.
 pub fn holder(port: u16) -> Option<String> {
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| listening_inodes(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
+    let inodes: Vec<u64> = [procfs::net::tcp(), procfs::net::tcp6()]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|socket| socket.state == TcpState::Listen && socket.local_address.port() == port)
+        .map(|socket| socket.inode)
         .collect();
     if inodes.is_empty() {
         return None;
     }
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes
-        .filter(|process| holds_one_of(&process.path(), &inodes))
-        .find_map(|process| {
-            let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-            let comm = fs::read_to_string(process.path().join("comm")).ok()?;
-            Some(format!("{} (pid {pid})", comm.trim()))
-        })
-}
-
-/// Inodes of the sockets in state LISTEN (0A) on this port, from the text of `/proc/net/tcp`.
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
-    let suffix = format!(":{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-            (local.ends_with(&suffix) && *state == "0A").then(|| (*inode).to_owned())
-        })
-        .collect()
-}
-
-fn holds_one_of(process: &Path, inodes: &[String]) -> bool {
-    let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
-        return false;
-    };
-    descriptors
+    let holder = all_processes()
+        .ok()?
         .flatten()
-        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-        .any(|target| inodes.iter().any(|inode| target.as_os_str() == inode.as_str()))
+        .find(|process| holds_one_of(process, &inodes))?;
+    Some(format!("{} (pid {})", holder.stat().ok()?.comm, holder.pid))
+}
+
+fn holds_one_of(process: &Process, inodes: &[u64]) -> bool {
+    process.fd().is_ok_and(|descriptors| {
+        descriptors
+            .flatten()
+            .any(|descriptor| matches!(descriptor.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
+    })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::net::TcpStream;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -293,6 +277,10 @@ mod tests {
         let error = check_free(&[(port, "kafka".to_owned())]).unwrap_err().to_string();
         assert!(error.contains(&format!("port {port} (kafka) is taken by ")), "{error}");
         assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+        // The port of an outgoing connection has no holder.
+        let connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert_eq!(holder(connection.local_addr().unwrap().port()), None);
+        drop(connection);
         drop(listener);
         // A child process that another test is spawning holds a copy of the socket until it executes its program.
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -300,14 +288,5 @@ mod tests {
             assert!(Instant::now() < deadline, "port {port} is still taken");
             std::thread::yield_now();
         }
-    }
-
-    #[test]
-    fn only_listening_sockets_of_the_port_count() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-                     0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 42 1 0\n\
-                     1: 0100007F:1538 0100007F:9999 01 00000000:00000000 00:00000000 00000000   101        0 43 1 0\n\
-                     2: 0100007F:1539 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 44 1 0\n";
-        assert_eq!(listening_inodes(table, 5432), ["42"]);
     }
 }

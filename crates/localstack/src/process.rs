@@ -3,7 +3,6 @@
 //! Invariant: a signal is sent only to a process whose start time is the recorded one; a reused pid counts as ended.
 //! Zombies count as ended, and are reaped if they are children of ours.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use procfs::Current;
+use procfs::process::{Process, Stat, all_processes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StackError;
@@ -19,8 +20,6 @@ use crate::error::StackError;
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 /// Poll interval for helper programs, most of which end soon.
 const HELPER_POLL: Duration = Duration::from_millis(2);
-/// `USER_HZ`, the unit of times in `/proc`: part of Linux's interface, always 100.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One run of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,15 +39,6 @@ pub struct Usage {
     pub cpu_seconds: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    pid: i32,
-    parent: i32,
-    state: char,
-    cpu_ticks: u64,
-    start_ticks: u64,
-}
-
 impl Running {
     /// The process that has just been spawned.
     pub(crate) fn of(child: &Child) -> Result<Running, StackError> {
@@ -56,7 +46,7 @@ impl Running {
         match read_stat(pid) {
             Some(stat) => Ok(Running {
                 pid,
-                start_ticks: stat.start_ticks,
+                start_ticks: stat.starttime,
             }),
             None => Err(StackError::Refused(format!(
                 "process {pid} vanished from /proc during its start"
@@ -65,14 +55,14 @@ impl Running {
     }
 
     fn stat(self) -> Option<Stat> {
-        read_stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks)
+        read_stat(self.pid).filter(|stat| stat.starttime == self.start_ticks)
     }
 
     /// Whether it still runs (or is paused).
     pub(crate) fn is_alive(self) -> bool {
         match self.stat() {
             // The first thread has ended; while others run, files and ports are still held.
-            Some(stat) if stat.state == 'Z' && has_other_threads(self.pid) => true,
+            Some(stat) if stat.state == 'Z' && stat.num_threads > 1 => true,
             Some(stat) if stat.state == 'Z' => {
                 // An ended child of ours: take its exit status, so that it leaves the process table.
                 let _not_our_child = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
@@ -107,14 +97,14 @@ impl Running {
 
     /// It and its current descendants.
     pub(crate) fn with_descendants(self) -> Vec<Running> {
-        let table: Vec<Stat> = all_stats();
+        let table = all_stats();
         let mut family = vec![self];
         let mut next = 0;
         while let Some(parent) = family.get(next).copied() {
-            let children = table.iter().filter(|stat| stat.parent == parent.pid);
+            let children = table.iter().filter(|stat| stat.ppid == parent.pid);
             family.extend(children.map(|stat| Running {
                 pid: stat.pid,
-                start_ticks: stat.start_ticks,
+                start_ticks: stat.starttime,
             }));
             next += 1;
         }
@@ -135,13 +125,8 @@ impl Running {
 
     /// Seconds since it started.
     pub(crate) fn uptime(self) -> Option<Duration> {
-        let since_boot: f64 = fs::read_to_string("/proc/uptime")
-            .ok()?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()?;
-        Duration::try_from_secs_f64(since_boot - self.start_ticks as f64 / TICKS_PER_SECOND).ok()
+        let since_boot = procfs::Uptime::current().ok()?.uptime;
+        Duration::try_from_secs_f64(since_boot - seconds(self.start_ticks)).ok()
     }
 }
 
@@ -150,16 +135,19 @@ pub fn usage(pid: i32) -> Option<Usage> {
     let stat = read_stat(pid)?;
     let family = Running {
         pid,
-        start_ticks: stat.start_ticks,
+        start_ticks: stat.starttime,
     }
     .with_descendants();
     Some(
         family
             .into_iter()
             .filter_map(Running::stat)
-            .fold(Usage::default(), |sum, stat| Usage {
-                resident_bytes: sum.resident_bytes + resident_bytes(stat.pid),
-                cpu_seconds: sum.cpu_seconds + stat.cpu_ticks as f64 / TICKS_PER_SECOND,
+            .fold(Usage::default(), |sum, stat| {
+                let of_children = stat.cutime.max(0) as u64 + stat.cstime.max(0) as u64;
+                Usage {
+                    resident_bytes: sum.resident_bytes + stat.rss * procfs::page_size(),
+                    cpu_seconds: sum.cpu_seconds + seconds(stat.utime + stat.stime + of_children),
+                }
             }),
     )
 }
@@ -284,50 +272,28 @@ impl Entry {
 
 /// A process whose working directory is this folder (an absolute path without symbolic links), except zombies.
 pub(crate) fn working_in(folder: &Path) -> Option<i32> {
-    all_stats()
-        .into_iter()
-        .filter(|stat| stat.state != 'Z' && stat.state != 'X')
-        .map(|stat| stat.pid)
-        .find(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
-}
-
-fn has_other_threads(pid: i32) -> bool {
-    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
+    all_processes()
+        .ok()?
+        .flatten()
+        .filter(Process::is_alive)
+        .find(|process| process.cwd().is_ok_and(|cwd| cwd == folder))
+        .map(|process| process.pid)
 }
 
 fn all_stats() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| read_stat(entry.file_name().to_str()?.parse().ok()?))
-        .collect()
+    all_processes().map_or_else(
+        |_| Vec::new(),
+        |processes| processes.flatten().filter_map(|process| process.stat().ok()).collect(),
+    )
 }
 
 fn read_stat(pid: i32) -> Option<Stat> {
-    parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    Process::new(pid).and_then(|process| process.stat()).ok()
 }
 
-/// Parses `/proc/<pid>/stat`. The name in parentheses may contain spaces and parentheses: count from the last one.
-fn parse_stat(pid: i32, text: &str) -> Option<Stat> {
-    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_whitespace().collect();
-    let number = |index: usize| -> Option<u64> { fields.get(index)?.parse().ok() };
-    Some(Stat {
-        pid,
-        parent: fields.get(1)?.parse().ok()?,
-        state: fields.first()?.chars().next()?,
-        cpu_ticks: number(11)? + number(12)? + number(13)? + number(14)?,
-        start_ticks: number(19)?,
-    })
-}
-
-fn resident_bytes(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
-        .unwrap_or(0)
-        * 1024
+/// Seconds of a time that `/proc` gives in ticks.
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / procfs::ticks_per_second() as f64
 }
 
 #[cfg(test)]
@@ -336,23 +302,6 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        let text = "7 (a b) (c)) S 1 7 7 0 -1 4194304 1 2 3 4 50 60 7 8 20 0 1 0 987654 1 2";
-        let stat = parse_stat(7, text).unwrap();
-        assert_eq!(
-            stat,
-            Stat {
-                pid: 7,
-                parent: 1,
-                state: 'S',
-                cpu_ticks: 125,
-                start_ticks: 987_654
-            }
-        );
-        assert_eq!(parse_stat(7, "7 (x"), None);
-    }
 
     #[test]
     fn a_reused_pid_counts_as_ended_and_is_never_signalled() {

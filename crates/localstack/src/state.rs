@@ -239,10 +239,7 @@ fn replace(path: &Path, text: &str) -> Result<(), StackError> {
 }
 
 fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    procfs::sys::kernel::random::boot_id().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use localstack::{Server, Stack, Temporary};
 use nix::unistd::geteuid;
+use procfs::process::Process;
 
 /// Never dropped: the stack's watcher removes it when the test program ends.
 fn stack() -> &'static Stack {
@@ -112,33 +113,24 @@ fn no_server_runs_as_root_and_each_folder_is_closed_to_other_users() {
     let dir = &stack().config().dir;
     for server in Server::ALL {
         let pid = stack().pid(server).unwrap();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let ids = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.split_whitespace()
-                .map(|id| id.parse().unwrap())
-                .collect::<Vec<u32>>()
-        };
-        let uid = ids("Uid:")[0];
-        assert!(
-            ids("Uid:").iter().all(|id| *id == uid && *id != 0),
-            "{server:?}: {status}"
-        );
-        assert!(ids("Gid:").iter().all(|id| *id != 0), "{server:?}: {status}");
-        assert!(ids("Groups:").iter().all(|id| *id != 0), "{server:?}: {status}");
+        let process = Process::new(pid).unwrap();
+        let status = process.status().unwrap();
+        let uid = status.ruid;
+        let users = [status.ruid, status.euid, status.suid, status.fuid];
+        assert!(users.iter().all(|id| *id == uid && *id != 0), "{server:?}: {status:?}");
+        let groups = [status.rgid, status.egid, status.sgid, status.fgid];
+        assert!(groups.iter().all(|id| *id != 0), "{server:?}: {status:?}");
+        assert!(status.groups.iter().all(|id| *id != 0), "{server:?}: {status:?}");
         let folder = dir.join(server.name());
         let metadata = fs::metadata(&folder).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o700, "{}", folder.display());
         assert_eq!(metadata.uid(), uid, "{}", folder.display());
         if geteuid().is_root() {
-            let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
-            let names: Vec<&str> = environment
-                .split('\0')
-                .filter_map(|pair| pair.split('=').next())
-                .collect();
+            let environment = process.environ().unwrap();
+            let mut names = environment.keys().map(|name| name.to_string_lossy());
             assert!(
-                !names.iter().any(|name| name.starts_with("CARGO")),
-                "{server:?}: {names:?}"
+                !names.any(|name| name.starts_with("CARGO")),
+                "{server:?}: {environment:?}"
             );
         }
     }

@@ -1,6 +1,7 @@
 //! The stack with the real servers, as used by tests and `dp up`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use localstack::{Condition, Name, Server, Service, Stack, StackError, Temporary, holder};
+use procfs::process::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -274,15 +276,17 @@ fn replicas_of_a_service_get_their_own_ports_and_environments() {
     );
     let port = stack.port(second).unwrap();
     assert_ne!(port, stack.config().ports.normalization);
-    let environment = fs::read_to_string(format!("/proc/{}/environ", stack.pid(second).unwrap())).unwrap();
-    let variables: Vec<&str> = environment.split('\0').collect();
-    let kafka = format!("DATA_PROC_KAFKA_BOOTSTRAP=127.0.0.1:{}", stack.config().ports.kafka);
-    for expected in [
-        format!("DATA_PROC_HEALTH_PORT={port}"),
-        kafka,
-        "DATA_PROC_WORKERS=2".to_owned(),
+    let process = Process::new(stack.pid(second).unwrap()).unwrap();
+    let environment = process.environ().unwrap();
+    for (name, expected) in [
+        ("DATA_PROC_HEALTH_PORT", port.to_string()),
+        (
+            "DATA_PROC_KAFKA_BOOTSTRAP",
+            format!("127.0.0.1:{}", stack.config().ports.kafka),
+        ),
+        ("DATA_PROC_WORKERS", "2".to_owned()),
     ] {
-        assert!(variables.contains(&expected.as_str()), "{expected}");
+        assert_eq!(environment[OsStr::new(name)], *expected, "{name}");
     }
     stack.kill9(second).unwrap();
     stack.start(second).unwrap();

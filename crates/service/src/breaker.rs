@@ -13,9 +13,9 @@
 //! again without having closed, up to a maximum.
 //! Invariant: only failures of the dependency itself count, never its rejection of a bad request ([`Breaker::call`]).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use stores::StoreError;
 
 use crate::settings::BreakerSettings;
@@ -126,7 +126,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.machine.lock()
     }
 }
 

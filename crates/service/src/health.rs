@@ -12,9 +12,10 @@ mod of_workers;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use stream::status::Progress;
 use stream::{Shutdown, WorkerState, WorkerStatus};
@@ -228,13 +229,13 @@ impl Health {
 
     /// Registers a function that sets gauges before every scrape.
     pub fn add_gauges(&self, gauges: impl Fn(&Report) + Send + Sync + 'static) {
-        let mut all = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.gauges.lock();
         all.push(Box::new(gauges));
     }
 
     /// Sets the registered gauges.
     pub(crate) fn refresh(&self, report: &Report) {
-        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauges = self.gauges.lock();
         gauges.iter().for_each(|set| set(report));
     }
 
@@ -338,8 +339,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // The data is valid even if a thread panicked while it held the lock.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use ::metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use procfs::process::Process;
 use stream::Outcome;
 use stream::kafka::groups::PartitionLag;
 
@@ -181,10 +182,9 @@ pub fn upkeep(handle: &PrometheusHandle, started: Instant, health: &Health) {
 
 /// Resident memory of this process, if the system reports it.
 pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    // Seven numbers: cheaper to read than `status`, and present in sandboxes whose `status` is short.
+    let memory = Process::myself().and_then(|process| process.statm()).ok()?;
+    Some(memory.resident * procfs::page_size())
 }
 
 #[cfg(test)]

@@ -191,14 +191,15 @@ fn level_word(level: Level) -> &'static str {
 mod tests {
     use super::*;
     use std::io;
-    use std::sync::Mutex;
+
+    use parking_lot::Mutex;
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -220,7 +221,7 @@ mod tests {
             .with_writer(move || sink.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, log);
-        let bytes = captured.0.lock().unwrap().clone();
+        let bytes = captured.0.lock().clone();
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }
 
@@ -335,7 +336,7 @@ mod tests {
                 tracing::warn!(error = %format!("no broker responds ({offset})"), "kafka client reports a problem");
             }
         });
-        let bytes = captured.0.lock().unwrap().clone();
+        let bytes = captured.0.lock().clone();
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.len() < 20_000, "{} bytes", text.len());
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -69,7 +69,7 @@ mod tests {
                 frontier.handled(offset as i64 + 1, acks.last());
             }
             let mut open: Vec<u64> = (1..=owner_of.len() as u64).collect();
-            let (mut committed, mut random) = (0, seed);
+            let (mut committed, mut random) = (0, fastrand::Rng::with_seed(seed));
             loop {
                 if let Some(offset) = frontier.advance(acks.acked_through()) {
                     prop_assert!(offset > committed);
@@ -81,8 +81,7 @@ mod tests {
                 if open.is_empty() {
                     break;
                 }
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                acks.acknowledge(Ticket(open.swap_remove((random >> 33) as usize % open.len())));
+                acks.acknowledge(Ticket(open.swap_remove(random.usize(..open.len()))));
             }
             prop_assert_eq!(committed, outputs.len() as i64);
             prop_assert!(!frontier.is_waiting());

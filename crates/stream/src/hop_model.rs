@@ -5,10 +5,11 @@
 
 use domain::{EventKey, Micros, RawPosition};
 
+use fastrand::Rng;
+
 use crate::acks::AckWindow;
 use crate::event_window::{EventWindow, Seen, WindowLimits};
 use crate::frontier::Frontier;
-use crate::model_random::Random;
 use crate::{Sequencer, Ticket};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ struct Owner {
 
 struct World {
     without: Without,
-    random: Random,
+    random: Rng,
     raw: Vec<Raw>,
     owners: Vec<Owner>,
     downstream: Vec<Output>,
@@ -72,17 +73,17 @@ struct World {
 
 impl World {
     fn new(without: Without, seed: u64) -> World {
-        let mut random = Random(seed.wrapping_mul(6_007) + 3);
+        let mut random = Rng::with_seed(seed.wrapping_mul(6_007) + 3);
         let mut time = 0;
         let raw = (0..50)
             .map(|_| {
-                time += random.below(12) as i64;
+                time += random.u64(..12) as i64;
                 Raw {
-                    tenant: random.below(2),
-                    id: random.below(5),
-                    facts: random.below(2),
+                    tenant: random.u64(..2),
+                    id: random.u64(..5),
+                    facts: random.u64(..2),
                     appended_at: time,
-                    rows: 1 + random.below(3) as i32,
+                    rows: 1 + random.u64(..3) as i32,
                 }
             })
             .collect();
@@ -156,8 +157,8 @@ impl World {
 
     /// The oldest output lands; its acknowledgement may be lost, which is a delivery error too.
     fn land(&mut self, index: usize) {
-        let fails = self.random.chance(6);
-        let ack_lost = self.random.chance(4);
+        let fails = self.random.u64(..100) < 6;
+        let ack_lost = self.random.u64(..100) < 4;
         let owner = &mut self.owners[index];
         if owner.in_flight.is_empty() {
             return;
@@ -190,32 +191,32 @@ impl World {
         if let Some(next) = owner.frontier.advance(owner.acks.acked_through()) {
             self.commits.push(next as usize);
         }
-        if !self.commits.is_empty() && self.random.chance(60) {
-            let which = self.random.below(self.commits.len() as u64) as usize;
+        if !self.commits.is_empty() && self.random.u64(..100) < 60 {
+            let which = self.random.usize(..self.commits.len());
             self.committed = self.commits.swap_remove(which);
         }
     }
 
     fn step(&mut self) {
         let live: Vec<usize> = (0..self.owners.len()).filter(|i| self.owners[*i].alive).collect();
-        let Some(index) = live.get(self.random.below(live.len().max(1) as u64) as usize).copied() else {
+        let Some(index) = live.get(self.random.usize(..live.len().max(1))).copied() else {
             return self.join();
         };
-        match self.random.below(100) {
+        match self.random.u64(..100) {
             0..=39 => self.read(index),
             40..=79 => self.land(index),
             80..=92 => self.commit(index),
             // A crash: outputs in flight may still land, in order.
             93 => {
                 self.owners[index].alive = false;
-                let rest = self.random.below(self.owners[index].in_flight.len() as u64 + 1) as usize;
+                let rest = self.random.usize(..self.owners[index].in_flight.len() + 1);
                 self.downstream
                     .extend(self.owners[index].in_flight.drain(..rest).map(|(_, output)| output));
             }
             // The partition moves; the old owner continues as a zombie.
             94..=95 if live.len() < 3 => self.join(),
             // A reset to earliest, or a deleted group.
-            96 if self.random.chance(20) => self.committed = 0,
+            96 if self.random.u64(..100) < 20 => self.committed = 0,
             _ => {}
         }
     }

@@ -18,8 +18,6 @@ mod hop_model;
 pub mod kafka;
 pub mod log_mark;
 pub mod metrics;
-#[cfg(test)]
-mod model_random;
 pub mod outcome;
 pub mod partition;
 pub mod positions;

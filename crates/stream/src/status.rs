@@ -1,11 +1,12 @@
 //! The state of a worker for the rest of the process, and the request to stop it: shared data, no callbacks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::Micros;
+use parking_lot::Mutex;
 
 use crate::recent::Recent;
 use crate::{OutcomeCounts, Partition};
@@ -117,13 +118,13 @@ impl WorkerStatus {
 
     /// Messages handled since the start of the process.
     pub fn messages(&self) -> u64 {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.progress.lock();
         progress.messages.total()
     }
 
     /// What it has done since the start of the process.
     pub fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.progress.lock().clone()
     }
 
     /// How often it was rebuilt after a transient error.
@@ -174,7 +175,7 @@ impl WorkerStatus {
         let now = wall_clock();
         self.last_turn.store(now, Ordering::Relaxed);
         if counts.total() > 0 {
-            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut progress = self.progress.lock();
             progress.messages.merge(counts);
             progress.busy += took;
             progress.last = Some(now);
@@ -219,9 +220,8 @@ impl WorkerStatus {
         };
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // The data is plain values, so it is valid even if a thread panicked while it held the lock.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
+        self.inner.lock()
     }
 }
 

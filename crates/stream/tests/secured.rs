@@ -506,8 +506,8 @@ fn the_error_of_a_record_that_is_too_large_names_the_setting() {
     let limited = Brokers::new(&KAFKA.secured(), scram("limited"));
     assert_eq!(runtime().block_on(largest_record(&limited, "small")).unwrap(), None);
     // Random bytes do not shrink when they are compressed.
-    let mut noise = testkit::random::Random::new(1);
-    let payload: Vec<u8> = (0..4000).map(|_| noise.below(256) as u8).collect();
+    let mut noise = fastrand::Rng::with_seed(1);
+    let payload: Vec<u8> = (0..4000).map(|_| noise.u8(..)).collect();
     let record = Record {
         topic: "small",
         payload: Some(&payload),

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::config::ClientConfig;
@@ -52,7 +52,7 @@ impl ProducerContext for Answers {
             Ok(message) => Answer::Taken(message.offset()),
             Err((error, _)) => Answer::Refused(error.to_string()),
         };
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.0.lock();
         answers.insert(number, answer);
     }
 }
@@ -86,7 +86,7 @@ pub fn publish(bootstrap: &str, topic: &str, compression: &str, records: &[Recor
         match producer.send(base) {
             Ok(()) => {}
             Err((KafkaError::MessageProduction(code), _)) => {
-                let mut answers = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut answers = producer.context().0.lock();
                 answers.insert(number, Answer::Refused(code.to_string()));
             }
             Err((error, _)) => return Err(error.into()),
@@ -96,7 +96,7 @@ pub fn publish(bootstrap: &str, topic: &str, compression: &str, records: &[Recor
     producer
         .flush(TIMEOUT)
         .context("the broker did not answer for every record")?;
-    let answers = std::mem::take(&mut *producer.context().0.lock().unwrap_or_else(PoisonError::into_inner));
+    let answers = std::mem::take(&mut *producer.context().0.lock());
     if answers.len() != records.len() {
         bail!("the broker answered for {} of {} records", answers.len(), records.len());
     }
@@ -186,7 +186,7 @@ impl Transaction {
         self.producer.send(base).map_err(|(error, _)| error)?;
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
-            let answers = self.producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+            let answers = self.producer.context().0.lock();
             match answers.get(&number) {
                 Some(Answer::Taken(offset)) => return Ok(*offset),
                 Some(Answer::Refused(reason)) => bail!("the broker rejected the record: {reason}"),

@@ -16,12 +16,13 @@ mod messages;
 mod said;
 mod times;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -72,7 +73,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            *lock(&self.refused) = Some(error.to_string());
+            *self.refused.lock() = Some(error.to_string());
         }
     }
 }
@@ -97,10 +98,6 @@ pub struct Load {
     shared: Arc<Shared>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Load {
@@ -152,7 +149,7 @@ impl Load {
     /// Stops publishing. Returns the ledger after every message is acknowledged.
     pub fn pause(&self) -> anyhow::Result<Ledger> {
         self.wish(Wish::Pause);
-        let mut answer = lock(&self.shared.paused);
+        let mut answer = self.shared.paused.lock();
         loop {
             if let Some(answer) = answer.take() {
                 return answer;
@@ -160,8 +157,7 @@ impl Load {
             if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
                 bail!("the thread of the load has ended");
             }
-            let waited = self.shared.answered.wait_timeout(answer, Duration::from_secs(1));
-            answer = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.shared.answered.wait_for(&mut answer, Duration::from_secs(1));
         }
     }
 
@@ -171,7 +167,7 @@ impl Load {
     }
 
     fn wish(&self, wish: Wish) {
-        *lock(&self.shared.wish) = wish;
+        *self.shared.wish.lock() = wish;
         self.shared.changed.notify_all();
     }
 }
@@ -197,7 +193,7 @@ impl Publishing {
         let mut due = Instant::now();
         let step = Duration::from_secs(1) / self.maker.plan().rate.max(1);
         loop {
-            let wish = *lock(&self.shared.wish);
+            let wish = *self.shared.wish.lock();
             match wish {
                 Wish::Run => {
                     self.publish();
@@ -208,7 +204,7 @@ impl Publishing {
                 }
                 Wish::Pause => {
                     let ledger = self.settle();
-                    *lock(&self.shared.paused) = Some(ledger);
+                    *self.shared.paused.lock() = Some(ledger);
                     self.shared.answered.notify_all();
                     // After a long pause, a repetition would be a new event, because the event-id window has forgotten it.
                     self.maker.forget_recent();
@@ -221,13 +217,9 @@ impl Publishing {
     }
 
     fn await_other(&self, wish: Wish) {
-        let mut current = lock(&self.shared.wish);
+        let mut current = self.shared.wish.lock();
         while *current == wish {
-            current = self
-                .shared
-                .changed
-                .wait(current)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.shared.changed.wait(&mut current);
         }
     }
 
@@ -248,11 +240,11 @@ impl Publishing {
         }
         // The queue is full if the broker has been unavailable for long. The same message is sent again.
         while let Err((error, back)) = self.producer.send(record) {
-            if *lock(&self.shared.wish) == Wish::End {
+            if *self.shared.wish.lock() == Wish::End {
                 return;
             }
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                *lock(&self.refused) = Some(error.to_string());
+                *self.refused.lock() = Some(error.to_string());
                 return;
             }
             record = back;
@@ -264,7 +256,7 @@ impl Publishing {
         self.producer
             .flush(FLUSH_LIMIT)
             .context("some published messages are not acknowledged")?;
-        match lock(&self.refused).take() {
+        match self.refused.lock().take() {
             Some(error) => bail!("a message of the load was rejected: {error}"),
             None => Ok(self.maker.ledger()),
         }

@@ -19,6 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use procfs::process::Process;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
@@ -91,7 +92,9 @@ fn give_away(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
+    Process::myself()
+        .and_then(|process| process.uid())
+        .is_ok_and(|user| user == 0)
 }
 
 /// Runs a program until it ends. Returns its output.

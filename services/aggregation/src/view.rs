@@ -5,12 +5,13 @@
 //! Failure: a worker that does not answer in time is left out, and the answer contains the number of such workers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::Interval;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::core::partition_state::{PartitionState, WindowCounts};
@@ -45,7 +46,7 @@ impl Views {
     pub fn open_desk(self: &Arc<Views>) -> Desk {
         let (sender, questions) = sync_channel(WAITING);
         let number = self.next_desk.fetch_add(1, Ordering::Relaxed);
-        lock(&self.desks).insert(number, sender);
+        self.desks.lock().insert(number, sender);
         Desk {
             number,
             views: Arc::clone(self),
@@ -58,7 +59,7 @@ impl Views {
         &self,
         question: impl Fn(&PartitionState) -> T + Clone + Send + 'static,
     ) -> Answers<T> {
-        let desks: Vec<SyncSender<Question>> = lock(&self.desks).values().cloned().collect();
+        let desks: Vec<SyncSender<Question>> = self.desks.lock().values().cloned().collect();
         let mut waiting = Vec::new();
         let mut answers = Answers {
             answers: Vec::new(),
@@ -89,7 +90,7 @@ impl Views {
     /// Window counts of all workers.
     pub fn windows(&self) -> [WindowCounts; Interval::ALL.len()] {
         let mut sum = [WindowCounts::default(); Interval::ALL.len()];
-        for counts in lock(&self.windows).values() {
+        for counts in self.windows.lock().values() {
             for (sum, count) in sum.iter_mut().zip(counts) {
                 sum.open += count.open;
                 sum.closed += count.closed;
@@ -100,7 +101,7 @@ impl Views {
 
     /// Totals since the process started.
     pub fn totals(&self) -> Tally {
-        *lock(&self.totals)
+        *self.totals.lock()
     }
 }
 
@@ -119,13 +120,13 @@ impl Desk {
 
     /// Publishes the window counts of this worker.
     pub fn show_windows(&self, counts: [WindowCounts; Interval::ALL.len()]) {
-        lock(&self.views.windows).insert(self.number, counts);
+        self.views.windows.lock().insert(self.number, counts);
         metrics::show_windows(&self.views.windows());
     }
 
     /// Adds to the totals.
     pub fn add(&self, tally: &Tally) {
-        let mut totals = lock(&self.views.totals);
+        let mut totals = self.views.totals.lock();
         totals.duplicates += tally.duplicates;
         totals.late += tally.late;
         totals.closings_by_table += tally.closings_by_table;
@@ -141,14 +142,9 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        lock(&self.views.desks).remove(&self.number);
-        lock(&self.views.windows).remove(&self.number);
+        self.views.desks.lock().remove(&self.number);
+        self.views.windows.lock().remove(&self.number);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain numbers: a panic cannot leave them inconsistent.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use aggregation::core::instrument::Arrived;
 use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
-use domain::{Decimal, Kind, Micros, Origin, QualityFlags, Tick};
+use domain::{Decimal, Kind, Micros, Origin, Tick};
 
 const SECOND: Micros = 1_000_000;
 /// 2023-11-15T12:00:00Z.
@@ -72,36 +72,13 @@ fn tick(instrument_id: &str, offset: i64, event_time: Micros) -> Tick<'_> {
             index: 0,
         },
         appended_at: event_time,
-        source_event_id: "e",
-        correlation_id: "e",
-        causation_id: None,
         tenant_id: "default",
         instrument_id,
-        symbol: None,
-        market: "MISO",
-        kind: Kind::Trade,
         event_time,
-        interval_end: None,
         price: Decimal::from_unscaled(3_000_000_000 + offset % 1000).unwrap(),
         volume: Some(Decimal::from_unscaled(100_000_000).unwrap()),
-        bid: None,
-        ask: None,
-        energy: None,
-        congestion: None,
-        loss: None,
-        ghg: None,
-        currency: "USD",
-        unit: "MWh",
-        node: None,
-        zone: None,
-        hub: None,
-        market_status: None,
-        product: "trade",
-        version: None,
-        source_system: "test",
-        sequence: None,
-        quality_flags: QualityFlags::NONE,
         normalized_at: event_time,
+        ..domain::fixtures::tick()
     }
 }
 

@@ -4,7 +4,7 @@
 mod enriched_table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aggregation::core::restate::RestateRules;
@@ -15,6 +15,7 @@ use codec::Wire;
 use domain::{Decimal, Interval, LateTick, Micros, Origin};
 use enriched_table::{MIDNIGHT, Row, SECOND, Setup, TOPIC, history, insert, server};
 use localstack::Server;
+use parking_lot::Mutex;
 use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::groups::GroupReader;
@@ -358,7 +359,7 @@ struct ToLog;
 
 impl std::io::Write for ToLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.lock().unwrap().extend_from_slice(bytes);
+        LOG.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -404,9 +405,9 @@ fn windows_with_expired_rows_keep_their_bars_and_are_counted_and_logged() {
     };
     assert_eq!(bars, Bars::from([bar(4), bar(5)]));
     assert_eq!(stage.totals.counts(), [2, 3, 0]);
-    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
-    let lines = log.lines().filter(|line| line.contains("restate_expired"));
-    let logged: BTreeSet<char> = lines
+    let log = String::from_utf8(LOG.lock().clone()).unwrap();
+    let logged = log.lines().filter(|line| line.contains("restate_expired"));
+    let logged: BTreeSet<char> = logged
         .map(|line| {
             assert!(line.contains("build a new generation from the raw log"), "{line}");
             let (_, rest) = line.split_once("instrument_id=").unwrap();

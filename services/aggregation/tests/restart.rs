@@ -12,7 +12,7 @@ use aggregation::stages::aggregate::Aggregator;
 use aggregation::stages::outbox::OutputTopics;
 use aggregation::view::Views;
 use codec::Wire;
-use domain::{Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, QualityFlags, Tick};
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Interval, Micros, Origin, Tick};
 use localstack::{Server, Temporary};
 use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
@@ -276,36 +276,12 @@ fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
                 index: 0,
             },
             appended_at: event_time,
-            source_event_id: "e",
-            correlation_id: "e",
-            causation_id: None,
-            tenant_id: "t",
             instrument_id,
-            symbol: None,
-            market: "MISO",
-            kind: Kind::Trade,
             event_time,
-            interval_end: None,
             price: Decimal::from_unscaled(number).unwrap(),
             volume: Some(Decimal::from_unscaled(number).unwrap()),
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
-            node: None,
-            zone: None,
-            hub: None,
-            market_status: None,
-            product: "trade",
-            version: None,
-            source_system: "test",
-            sequence: None,
-            quality_flags: QualityFlags::NONE,
             normalized_at: event_time,
+            ..domain::fixtures::tick()
         },
         enrichment: Enrichment {
             commodity: "electricity",

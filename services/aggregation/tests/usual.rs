@@ -10,7 +10,7 @@ use aggregation::core::instrument::{Arrived, Verdict};
 use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
 use aggregation::core::window_state::Shown;
-use domain::{Decimal, Interval, Kind, Micros, Origin, Product, QualityFlags, Tick, Window};
+use domain::{Decimal, Interval, Kind, Micros, Origin, Product, Tick, Window};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use service::{Env, Reader};
 
@@ -131,12 +131,8 @@ fn tick(price: &Price, offset: i64) -> Tick<'_> {
             index: 0,
         },
         appended_at: price.appended_at,
-        source_event_id: "e",
-        correlation_id: "e",
-        causation_id: None,
         tenant_id: "default",
         instrument_id: &price.instrument,
-        symbol: None,
         market: price.market,
         kind: if price.product == "trade" {
             Kind::Trade
@@ -144,27 +140,9 @@ fn tick(price: &Price, offset: i64) -> Tick<'_> {
             Kind::Interval
         },
         event_time: price.event_time,
-        interval_end: None,
         price: Decimal::from_unscaled(3_000_000_000).unwrap(),
-        volume: None,
-        bid: None,
-        ask: None,
-        energy: None,
-        congestion: None,
-        loss: None,
-        ghg: None,
-        currency: "USD",
-        unit: "MWh",
-        node: None,
-        zone: None,
-        hub: None,
-        market_status: None,
         product: price.product,
-        version: None,
-        source_system: "s",
-        sequence: None,
-        quality_flags: QualityFlags::NONE,
-        normalized_at: 0,
+        ..domain::fixtures::tick()
     }
 }
 

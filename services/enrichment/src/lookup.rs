@@ -11,9 +11,10 @@ pub mod source;
 pub mod stored;
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use domain::{Decimal, Micros};
 use tokio::sync::mpsc;
 
@@ -138,8 +139,7 @@ fn rows_of(rows: Vec<Reference>) -> Rows {
 /// The newest snapshot, and the queue of missed keys.
 #[derive(Debug)]
 pub struct Directory {
-    version: AtomicU64,
-    current: RwLock<Arc<Snapshot>>,
+    current: ArcSwap<Snapshot>,
     misses: mpsc::Sender<Key>,
     hits_counted: AtomicU64,
     misses_counted: AtomicU64,
@@ -149,8 +149,7 @@ impl Directory {
     /// An empty directory; unknown keys are sent to `misses`.
     pub fn new(misses: mpsc::Sender<Key>) -> Directory {
         Directory {
-            version: AtomicU64::new(0),
-            current: RwLock::default(),
+            current: ArcSwap::default(),
             misses,
             hits_counted: AtomicU64::new(0),
             misses_counted: AtomicU64::new(0),
@@ -159,14 +158,12 @@ impl Directory {
 
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.current.load_full()
     }
 
     /// Replaces the snapshot with the result of `change`.
-    pub fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(change(&current));
-        self.version.fetch_add(1, Ordering::Release);
+    pub fn publish(&self, change: impl Fn(&Snapshot) -> Snapshot) {
+        self.current.rcu(|current| change(current));
     }
 
     /// Ticks with a row, and ticks with a guess.
@@ -191,7 +188,6 @@ pub enum Found<'v> {
 #[derive(Debug)]
 pub struct View {
     directory: Arc<Directory>,
-    version: u64,
     snapshot: Arc<Snapshot>,
     guesses: ByTenant<Guess>,
     nothing: Names,
@@ -210,11 +206,9 @@ struct Guess {
 impl View {
     /// A view of the directory's current snapshot.
     pub fn new(directory: Arc<Directory>) -> View {
-        let version = directory.version.load(Ordering::Acquire);
         let snapshot = directory.snapshot();
         View {
             directory,
-            version,
             snapshot,
             guesses: ByTenant::default(),
             nothing: Names::unknown(),
@@ -231,12 +225,10 @@ impl View {
         self.directory
             .misses_counted
             .fetch_add(std::mem::take(&mut self.misses), Ordering::Relaxed);
-        let version = self.directory.version.load(Ordering::Acquire);
-        if version == self.version {
+        let next = self.directory.snapshot();
+        if Arc::ptr_eq(&next, &self.snapshot) {
             return;
         }
-        self.version = version;
-        let next = self.directory.snapshot();
         if !Arc::ptr_eq(&next.rules, &self.snapshot.rules) {
             self.guesses.clear();
         }

@@ -6,19 +6,17 @@
 mod revoked;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use codec::Wire;
-use domain::{Kind, Origin, QualityFlags, Tick};
+use domain::{Origin, Tick};
 use localstack::{Server, Temporary};
 use serde_json::Value;
 use service::clients::{Clients, Dependency, Use};
 use service::{Names, Settings};
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::publisher::{Publisher, Record};
+use testkit::process::ServiceProcess;
 
 const USES: &[Use] = &[
     Use::required(Dependency::ClickHouse),
@@ -103,7 +101,7 @@ impl Bench {
             .unwrap();
     }
 
-    fn wait_for_rows(&self, expected: i64, service: &Service) {
+    fn wait_for_rows(&self, expected: i64, service: &ServiceProcess) {
         let sql = "SELECT count() AS n, uniqExact(feed, raw_partition, raw_offset, raw_index) AS u FROM enriched_ticks";
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
@@ -120,7 +118,7 @@ impl Bench {
             assert!(
                 Instant::now() < deadline,
                 "{rows:?} of {expected}; {}",
-                service.get("/stats").1
+                service.get("/stats").unwrap().1
             );
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -182,120 +180,26 @@ fn tick<'a>(feed: &'a str, offset: i64, instrument_id: &'a str, market: &'a str)
             index: 0,
         },
         appended_at: stream::status::wall_clock(),
-        source_event_id: "e",
-        correlation_id: "c",
-        causation_id: None,
         tenant_id: "default",
         instrument_id,
-        symbol: None,
         market,
-        kind: Kind::Trade,
         event_time: 1_700_000_000_000_000 + offset,
-        interval_end: None,
         price: "31.55".parse().unwrap(),
-        volume: None,
-        bid: None,
-        ask: None,
-        energy: None,
-        congestion: None,
-        loss: None,
-        ghg: None,
-        currency: "USD",
-        unit: "MWh",
-        node: None,
-        zone: None,
-        hub: None,
-        market_status: None,
         product: "rt5",
-        version: None,
-        source_system: "test",
-        sequence: None,
-        quality_flags: QualityFlags::NONE,
         normalized_at: 1,
+        ..domain::fixtures::tick()
     }
 }
 
-struct Service {
-    child: Child,
-    port: u16,
-}
-
-impl Service {
-    fn start(env: &BTreeMap<String, String>) -> Service {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_enrichment"))
-            .env_clear()
-            .envs(env)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = lines.next().expect("a line").unwrap();
-            println!("{line}");
-            let parsed: Value = serde_json::from_str(&line).unwrap();
-            if parsed["event"] == "started" {
-                let addresses = parsed["addresses"].as_str().unwrap().to_owned();
-                break addresses
-                    .trim_matches(['[', ']'])
-                    .rsplit(':')
-                    .next()
-                    .unwrap()
-                    .parse()
-                    .unwrap();
-            }
-        };
-        // The pipe must not fill up.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
-        Service { child, port }
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_else(|_| body.into()))
-    }
-
-    fn wait_until(&self, what: &str, path: &str, condition: impl Fn(u16, &Value) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let (status, body) = self.get(path);
-            if condition(status, &body) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{what}: {status} {body}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn signal(mut self, signal: &str) -> Option<i32> {
-        Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
+const ENRICHMENT: &str = env!("CARGO_BIN_EXE_enrichment");
 
 #[test]
 fn ticks_are_enriched_exactly_once_across_a_kill_and_an_outage() {
     let bench = bench();
-    let service = Service::start(&bench.env);
-    service.wait_until("ready", "/health/ready", |status, _| status == 200);
+    let service = ServiceProcess::start(ENRICHMENT, &bench.env).unwrap();
+    service
+        .wait_until("ready", "/health/ready", |status, _| status == 200)
+        .unwrap();
 
     bench.publish(0..TICKS);
     let half = Instant::now() + Duration::from_secs(30);
@@ -303,10 +207,10 @@ fn ticks_are_enriched_exactly_once_across_a_kill_and_an_outage() {
         .clickhouse("SELECT count() AS n FROM enriched_ticks HAVING n > 0")
         .is_empty()
     {
-        assert!(Instant::now() < half, "{:?}", service.get("/stats"));
+        assert!(Instant::now() < half, "{:?}", service.get("/stats").unwrap());
     }
-    service.signal("-KILL");
-    let service = Service::start(&bench.env);
+    service.signal("-KILL").unwrap();
+    let service = ServiceProcess::start(ENRICHMENT, &bench.env).unwrap();
     bench.wait_for_rows(TICKS, &service);
 
     let methods = "SELECT instrument_id, classification_method AS m, commodity AS c, count() AS n FROM enriched_ticks \
@@ -327,38 +231,44 @@ fn ticks_are_enriched_exactly_once_across_a_kill_and_an_outage() {
     assert_eq!(found, expected);
 
     // A row added to Postgres is used for the next tick, without a restart.
-    service.wait_until("rules first", "/taxonomy/XYZZY", |_, body| {
-        body["classification_method"] == "fallback"
-    });
+    service
+        .wait_until("rules first", "/taxonomy/XYZZY", |_, body| {
+            body["classification_method"] == "fallback"
+        })
+        .unwrap();
     bench.postgres(
         "INSERT INTO taxonomy_instruments (tenant_id, instrument_id, commodity, region) VALUES ('default', 'XYZZY', 'coal', 'west')",
     );
-    service.wait_until("the notification", "/taxonomy/XYZZY", |_, body| {
-        body["classification_method"] == "database"
-    });
+    service
+        .wait_until("the notification", "/taxonomy/XYZZY", |_, body| {
+            body["classification_method"] == "database"
+        })
+        .unwrap();
 
     // While Postgres is down: degraded, still ready, and ticks continue with the rows in memory.
     bench.stack.kill9(Server::Postgres).unwrap();
-    service.wait_until("degraded", "/health", |status, body| {
-        status == 200 && body["status"] == "degraded" && body["postgres"] == false
-    });
-    assert_eq!(service.get("/health/ready").0, 200);
+    service
+        .wait_until("degraded", "/health", |status, body| {
+            status == 200 && body["status"] == "degraded" && body["postgres"] == false
+        })
+        .unwrap();
+    assert_eq!(service.get("/health/ready").unwrap().0, 200);
     bench.publish(TICKS..TICKS + 400);
     bench.wait_for_rows(TICKS + 400, &service);
     let known = bench
         .clickhouse("SELECT count() AS n FROM enriched_ticks WHERE instrument_id = 'XYZZY' AND commodity = 'coal'");
     assert_eq!(known[0]["n"], "100");
 
-    let (_, stats) = service.get("/stats");
+    let (_, stats) = service.get("/stats").unwrap();
     println!("{stats}");
     assert!(stats["memory_usage_bytes"].as_u64().unwrap() < 150_000_000, "{stats}");
-    assert_eq!(service.signal("-TERM"), Some(0));
+    assert_eq!(service.signal("-TERM").unwrap(), Some(0));
 }
 
 #[test]
 fn a_message_that_is_not_a_tick_becomes_a_dead_letter_and_the_next_tick_is_processed() {
     let bench = bench();
-    let service = Service::start(&bench.env);
+    let service = ServiceProcess::start(ENRICHMENT, &bench.env).unwrap();
     let mut publisher = Publisher::new(&bench.settings.kafka_bootstrap, "test").unwrap();
     let poison = Record {
         topic: &bench.names.normalized,
@@ -371,7 +281,7 @@ fn a_message_that_is_not_a_tick_becomes_a_dead_letter_and_the_next_tick_is_proce
     publisher.finish().unwrap();
     bench.publish(0..40);
     bench.wait_for_rows(40, &service);
-    let metrics = service.get("/metrics").1.to_string();
+    let metrics = service.get("/metrics").unwrap().1.to_string();
     assert!(metrics.contains("error_code=\\\"unknown_schema\\\"} 1"), "{metrics}");
     let reader = stream::kafka::reader::LogReader::new(&bench.settings.kafka_bootstrap).unwrap();
     let partition = stream::Partition {
@@ -393,5 +303,5 @@ fn a_message_that_is_not_a_tick_becomes_a_dead_letter_and_the_next_tick_is_proce
         letters,
         [(Some(b"{\"no\":\"tick\"}".to_vec()), Some(b"unknown_schema".to_vec()))]
     );
-    assert_eq!(service.signal("-TERM"), Some(0));
+    assert_eq!(service.signal("-TERM").unwrap(), Some(0));
 }

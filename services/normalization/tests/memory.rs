@@ -3,9 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use localstack::{Server, Temporary};
@@ -17,6 +16,7 @@ use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings::{MAX_RAW_BYTES, MAX_SENT_BYTES};
+use testkit::process::ServiceProcess;
 
 const RAW: &str = "ingestion.market.raw.v1";
 const NORMALIZED: &str = "normalized.market.ticks.v1";
@@ -30,56 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const EMPTY_ROWS: usize = 6_500_000;
 /// Of 250 bytes each: 50 MB.
 const GOOD_ROWS: usize = 200_000;
-
-struct Normalization {
-    child: Child,
-    port: u16,
-}
-
-impl Normalization {
-    fn start(mut env: BTreeMap<String, String>) -> Normalization {
-        env.insert("DATA_PROC_HEALTH_PORT".into(), "0".into());
-        env.insert("DATA_PROC_PROCESSING_TIMEOUT".into(), "170".into());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_normalization"))
-            .env_clear()
-            .envs(env)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let addresses = loop {
-            let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-            if line["event"] == "started" {
-                break line["addresses"].as_str().unwrap().to_owned();
-            }
-        };
-        // The log is printed if the test fails.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
-        let port = addresses.trim_matches(['[', ']']).rsplit(':').next().unwrap();
-        Normalization {
-            port: port.parse().unwrap(),
-            child,
-        }
-    }
-
-    /// The peak memory of the process.
-    fn peak_megabytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-    }
-
-    fn ask(&self, head: &str, body: &[u8]) -> (String, String) {
-        ask(self.port, head, body)
-    }
-}
-
-impl Drop for Normalization {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
 
 fn ask(port: u16, head: &str, body: &[u8]) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -171,7 +121,9 @@ fn normalized(bootstrap: &Brokers) -> i64 {
 #[test]
 fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
     let (stack, bootstrap) = kafka();
-    let normalization = Normalization::start(stack.env());
+    let mut env = stack.env();
+    env.insert("DATA_PROC_PROCESSING_TIMEOUT".into(), "170".into());
+    let normalization = ServiceProcess::start(env!("CARGO_BIN_EXE_normalization"), &env).unwrap();
     let empty_rows = document("[]", EMPTY_ROWS);
     let padding = " ".repeat(195);
     let good_rows = document(
@@ -211,15 +163,15 @@ fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
     let expected = [("0", "schema_violation", "0-6499999"), ("1", "oversize", "")];
     let expected = expected.map(|(offset, code, rows)| (offset.to_owned(), (code.to_owned(), rows.to_owned())));
     assert_eq!(letters, BTreeMap::from(expected));
-    let from_the_log = normalization.peak_megabytes();
+    let from_the_log = normalization.peak_bytes().unwrap() >> 20;
 
     // The same document in a request: the probes answer during the validation, and the answer is small.
-    let port = normalization.port;
+    let port = normalization.port();
     let request = std::thread::spawn(move || ask(port, "POST /validate", &empty_rows));
     let mut slowest = Duration::ZERO;
     while !request.is_finished() {
         let asked = Instant::now();
-        let (head, _) = normalization.ask("GET /health/live", b"");
+        let (head, _) = ask(port, "GET /health/live", b"");
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         slowest = slowest.max(asked.elapsed());
         std::thread::sleep(Duration::from_millis(20));
@@ -238,14 +190,14 @@ fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
     assert_eq!(answer["rejected_rows"], "0-6499999");
     assert!(slowest < Duration::from_millis(100), "a probe waited {slowest:?}");
     // A document that is too large is rejected before it is read.
-    let (head, body) = normalization.ask("POST /validate", &too_large);
+    let (head, body) = ask(port, "POST /validate", &too_large);
     assert!(head.starts_with("HTTP/1.1 413"), "{head}");
     assert!(
         body.contains("52428800") && head.contains("application/problem+json"),
         "{head} {body}"
     );
 
-    let peak = normalization.peak_megabytes();
+    let peak = normalization.peak_bytes().unwrap() >> 20;
     println!("peak memory: {from_the_log} MB from the log, {peak} MB with requests; slowest probe {slowest:?}");
     assert!(
         peak < MOST_MEGABYTES,

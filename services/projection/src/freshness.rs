@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::Micros;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use service::health::{Outcome, Report};
 use stream::status::wall_clock;
@@ -90,8 +90,7 @@ impl Freshness {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, WorkerState>> {
-        // Plain data: a panic cannot leave it inconsistent.
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.workers.lock()
     }
 }
 

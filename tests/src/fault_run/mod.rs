@@ -14,11 +14,11 @@ mod report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::Name;
+use parking_lot::Mutex;
 use testkit::bars::Times;
 use testkit::load::{Load, LoadPlan};
 
@@ -178,12 +178,12 @@ fn faults(
             scope.spawn(|| {
                 if let Err(error) = act(pipeline, options, pulse, &field, &stop) {
                     stop.store(true, Ordering::Relaxed);
-                    lock(&field).failed.get_or_insert(error);
+                    field.lock().failed.get_or_insert(error);
                 }
             });
         }
     });
-    let field = field.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let field = field.into_inner();
     match field.failed {
         Some(error) => Err(error),
         None => Ok(field.report),
@@ -208,7 +208,7 @@ fn act(
         let recovery = actor
             .perform(&fault)
             .with_context(|| format!("fault {} of seed {}: {fault}", fault.number, options.seed))?;
-        let mut field = lock(field);
+        let mut field = field.lock();
         field.busy.remove(&fault.target);
         field.report.done.push(Done {
             number: fault.number,
@@ -233,7 +233,7 @@ fn act(
 /// The next fault whose process is not busy. The outer `None` means that no fault is left, the inner one that all remaining
 /// faults must wait.
 fn take(field: &Mutex<Field>) -> Option<Option<Fault>> {
-    let mut field = lock(field);
+    let mut field = field.lock();
     if field.waiting.is_empty() {
         return None;
     }
@@ -258,10 +258,6 @@ fn merge(known: &mut Peaks, seen: Peaks) {
 fn bar(done: usize, all: u32) -> String {
     let filled = done * 20 / (all as usize).max(1);
     format!("{}{}", "#".repeat(filled), ".".repeat(20 - filled.min(20)))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints a progress line.

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Server, Service};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use testkit::kafka::Ends;
 
@@ -87,10 +87,6 @@ pub(crate) struct Pulse {
     end: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Pulse {
     /// Observes the pipeline until [`Pulse::end`].
     pub(crate) fn watch(&self, pipeline: &Pipeline) {
@@ -107,7 +103,7 @@ impl Pulse {
     }
 
     pub(crate) fn peaks(&self) -> Peaks {
-        lock(&self.peaks).clone()
+        self.peaks.lock().clone()
     }
 
     fn look(&self, pipeline: &Pipeline, ends: &mut Option<Ends>) {
@@ -147,13 +143,13 @@ impl Pulse {
 
     fn note(&self, output: Output, value: Option<i64>, asked: Instant) {
         if let Some(value) = value {
-            lock(&self.seen).insert(output, (value, asked));
+            self.seen.lock().insert(output, (value, asked));
         }
     }
 
     fn note_memory(&self, pipeline: &Pipeline) {
         let processes = pipeline.stack().status().unwrap_or_default();
-        let mut peaks = lock(&self.peaks);
+        let mut peaks = self.peaks.lock();
         for process in processes.iter().filter(|one| one.condition != Condition::Stopped) {
             let megabytes = process.usage.map_or(0, |usage| usage.resident_bytes >> 20);
             let name = match process.name {
@@ -183,12 +179,12 @@ impl Pulse {
 
     /// The last observed value.
     pub(crate) fn latest(&self, output: Output) -> Option<i64> {
-        lock(&self.seen).get(&output).map(|(value, _)| *value)
+        self.seen.lock().get(&output).map(|(value, _)| *value)
     }
 
     /// The values observed after `moment`; `None` for an output that has not been observed since.
     pub(crate) fn values_since(&self, outputs: &[Output], moment: Instant) -> Vec<(Output, Option<i64>)> {
-        let seen = lock(&self.seen);
+        let seen = self.seen.lock();
         let value = |output| {
             seen.get(output)
                 .filter(|(_, asked)| *asked > moment)
@@ -199,7 +195,7 @@ impl Pulse {
 
     fn wait(&self, output: Output, deadline: Instant, is_it: impl Fn(i64, Instant) -> bool) -> anyhow::Result<i64> {
         loop {
-            if let Some((value, asked)) = lock(&self.seen).get(&output).copied()
+            if let Some((value, asked)) = self.seen.lock().get(&output).copied()
                 && is_it(value, asked)
             {
                 return Ok(value);

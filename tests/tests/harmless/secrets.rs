@@ -4,6 +4,7 @@ use std::fs;
 
 use e2e::{Pipeline, eventually};
 use localstack::{Condition, Server, Service, Stack};
+use procfs::process::Process;
 
 use super::{bare_dp, text};
 
@@ -123,8 +124,8 @@ fn no_service_shows_a_password_of_an_address() {
                 Ok(is_over() || pipeline.get(service, "/health")?.1.contains("\"error\""))
             })
             .unwrap();
-            let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            assert_hidden("ps", &arguments);
+            let arguments = Process::new(pid).and_then(|process| process.cmdline());
+            assert_hidden("ps", &arguments.unwrap_or_default().join(" "));
             for path in [
                 "/info",
                 "/health",

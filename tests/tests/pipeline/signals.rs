@@ -332,13 +332,8 @@ fn the_lag_of_a_stopped_service_and_of_an_unavailable_store_is_visible_and_disap
 /// CPU time of a process so far, in clock ticks of the system (a hundredth of a second).
 fn cpu_ticks(pipeline: &Pipeline, service: Service) -> u64 {
     let pid = pipeline.stack().pid(service).unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // After the name in parentheses: user and system time are the twelfth and thirteenth field.
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    [11, 12]
-        .iter()
-        .map(|field| fields[*field].parse::<u64>().unwrap())
-        .sum()
+    let stat = procfs::process::Process::new(pid).unwrap().stat().unwrap();
+    stat.utime + stat.stime
 }
 
 /// Regression: pending requests of the health checks made the client connect thousands of times a second, which used two

@@ -4,7 +4,7 @@ use e2e::{Pipeline, Verified};
 use testkit::stores::Row;
 
 /// The shared pipeline with enough ticks that every table has rows, including late ticks.
-fn filled() -> std::sync::MutexGuard<'static, Pipeline> {
+fn filled() -> parking_lot::MutexGuard<'static, Pipeline> {
     let pipeline = Pipeline::shared();
     if pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap() < 3 {
         pipeline.publish_once(4_000, 60_000).unwrap();

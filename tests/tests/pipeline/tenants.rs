@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::{Pipeline, RAW, eventually};
+use fastrand::Rng;
 use localstack::Service;
 use serde_json::{Value, json};
 use testkit::bars::{INTERVALS, window_start};
 use testkit::http::{Answer, encoded, request};
 use testkit::kafka::{Outgoing, Publisher};
-use testkit::random::Random;
 use testkit::times::iso;
 
 /// The prefix of every tenant and instrument of this test. No other one has it.
@@ -43,12 +43,12 @@ fn pairs() -> Pairs {
     ] {
         add(tenant, instrument);
     }
-    let mut random = Random::new(10);
+    let mut random = Rng::with_seed(10);
     for _ in 0..6 {
         let mut id = || -> String {
             let letters = ["a", "b", ":", "%", "25", "3A", "/", ".", "ü", "?", "#", "&", "="];
-            let length = 1 + random.below(5);
-            let picked = (0..length).map(|_| letters[random.below(letters.len() as u64) as usize]);
+            let length = 1 + random.u64(..5);
+            let picked = (0..length).map(|_| letters[random.usize(..letters.len())]);
             picked.collect()
         };
         add(&id(), &id());

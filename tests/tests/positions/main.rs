@@ -9,11 +9,11 @@ mod raw_topics;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::sync::MutexGuard;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2e::{PATIENCE, Pipeline, RAW, SERVICES, eventually};
 use localstack::Service;
+use parking_lot::MutexGuard;
 use testkit::kafka::{self, Outgoing, Publisher, Topics};
 
 const NORMALIZED: &str = "normalized.market.ticks.v1";

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use procfs::{CpuInfo, Current as _, LoadAverage, Meminfo};
 use serde::Serialize;
 
 /// The hardware and load that a reader needs to interpret the figures.
@@ -22,20 +23,19 @@ pub struct Machine {
 impl Machine {
     /// Reads the facts from `/proc`. Unavailable ones are empty or zero.
     pub fn read() -> Machine {
-        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let model = CpuInfo::current()
+            .ok()
+            .and_then(|cpus| cpus.model_name(0).map(str::to_owned));
         Machine {
-            cpu: field(&text("/proc/cpuinfo"), "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mb: field(&text("/proc/meminfo"), "MemTotal")
-                .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
-                .unwrap_or(0)
-                / 1024,
-            kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
-            load_at_start: text("/proc/loadavg")
-                .split_whitespace()
-                .next()
-                .and_then(|load| load.parse().ok())
-                .unwrap_or(0.0),
+            memory_mb: Meminfo::current().map_or(0, |memory| memory.mem_total) >> 20,
+            // `procfs` has the three numbers only, not the name of the distribution's build.
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            load_at_start: LoadAverage::current().map_or(0.0, |load| f64::from(load.one)),
         }
     }
 
@@ -48,25 +48,9 @@ impl Machine {
     }
 }
 
-/// The value of the first line `name : value`.
-fn field(text: &str, name: &str) -> Option<String> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| key.trim() == name)
-        .map(|(_, value)| value.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_field_is_found_by_its_full_name() {
-        let text = "processor\t: 0\nmodel name\t: AMD: EPYC\nmodel\t\t: 17\n";
-        assert_eq!(field(text, "model name").as_deref(), Some("AMD: EPYC"));
-        assert_eq!(field(text, "model").as_deref(), Some("17"));
-        assert_eq!(field(text, "cache"), None);
-    }
 
     #[test]
     fn this_machine_has_cores_and_memory() {

@@ -1,9 +1,9 @@
 //! CPU time and peak memory of processes between two samples, from `/proc`.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use localstack::{Stack, usage};
+use procfs::process::{ClearRefs, Process};
 
 use super::figures::Figures;
 
@@ -60,7 +60,7 @@ impl Usages {
 pub fn forget_peaks(stack: &Stack) -> anyhow::Result<()> {
     for pid in stack.status()?.into_iter().filter_map(|process| process.pid) {
         for pid in family(pid) {
-            let _counts_from_the_start = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+            let _counts_from_the_start = Process::new(pid).and_then(|process| process.clear_refs(ClearRefs::PeakRSS));
         }
     }
     Ok(())
@@ -68,26 +68,21 @@ pub fn forget_peaks(stack: &Stack) -> anyhow::Result<()> {
 
 /// Peak resident memory of the process and its children.
 pub fn peak_bytes(pid: i32) -> u64 {
-    family(pid).into_iter().map(|pid| status_bytes(pid, "VmHWM:")).sum()
+    let peak_kilobytes = |pid| Process::new(pid).and_then(|process| process.status()).ok()?.vmhwm;
+    family(pid).into_iter().filter_map(peak_kilobytes).sum::<u64>() * 1024
 }
 
 /// Current resident memory of the process and its children.
 pub fn resident_bytes(pid: i32) -> u64 {
-    family(pid).into_iter().map(|pid| status_bytes(pid, "VmRSS:")).sum()
+    let pages = |pid| Some(Process::new(pid).and_then(|process| process.statm()).ok()?.resident);
+    family(pid).into_iter().filter_map(pages).sum::<u64>() * procfs::page_size()
 }
 
 /// The process and its children. Only PostgreSQL has children, and these have none.
 fn family(pid: i32) -> Vec<i32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    let children = Process::new(pid).and_then(|process| process.task_main_thread()?.children());
+    let children = children.unwrap_or_default().into_iter().map(|child| child as i32);
     std::iter::once(pid).chain(children).collect()
-}
-
-fn status_bytes(pid: i32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
 use domain::Micros;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 /// Prints a value as one JSON document. If the reader of the pipe has exited (`| head`), the program exits with code 0.
@@ -85,15 +86,8 @@ pub fn table(headers: &[&str], left: usize, rows: impl IntoIterator<Item = Vec<S
 
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::from(if number < 0 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", HumanCount(number.unsigned_abs()))
 }
 
 /// Parses a time of the command line.

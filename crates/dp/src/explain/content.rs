@@ -29,7 +29,7 @@ impl Content {
                 "text",
                 String::from_utf8_lossy(shown).trim_end_matches('\u{fffd}').to_owned(),
             ),
-            _ => ("hex", shown.iter().map(|byte| format!("{byte:02x}")).collect()),
+            _ => ("hex", hex::encode(shown)),
         };
         Content {
             size: bytes.len(),

@@ -7,11 +7,11 @@ use security::{Trust, http_client};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use service::settings::mask;
+use stores::clickhouse::literal;
 use stores::{Postgres, Redis};
 
 use super::tables::Instrument;
 use super::{At, Place, TickRow};
-use crate::verify::tables::literal;
 
 /// A price with the digits of its store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,10 +7,11 @@ use domain::{Interval, Micros, Window};
 use serde_json::{Map, Value};
 use service::Names;
 use stores::ClickHouse;
+use stores::clickhouse::literal;
 
 use super::numbers::Numbers;
 use super::{At, BarRow, LateRow, Place, TickRow};
-use crate::verify::tables::{literal, number, text};
+use crate::verify::tables::{number, text};
 
 /// The tables of one deployment.
 pub struct Tables<'a> {

@@ -11,8 +11,8 @@
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
 use service::Names;
+use stores::clickhouse::literal;
 
-use super::tables::literal;
 use crate::products::Products;
 
 /// Turnover / volume at scale 8, rounded half to even like `domain::Turnover::vwap`. Volumes are never negative.

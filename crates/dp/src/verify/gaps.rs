@@ -12,11 +12,12 @@ use std::fmt::Write as _;
 use domain::routing::partition_of;
 use domain::{Origin, RawPosition, Tick, instrument::KEY_SEPARATOR};
 use service::Names;
+use stores::clickhouse::literal;
 use stores::{AcceptedGap, ClickHouse};
 
 use super::logs::Range;
 use super::report::{Check, Differences, VerifyReport};
-use super::tables::{literal, number, text};
+use super::tables::{number, text};
 
 /// The gaps of this generation.
 #[derive(Debug, Clone, Default)]

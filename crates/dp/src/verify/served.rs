@@ -8,11 +8,12 @@ use domain::Micros;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use service::Names;
+use stores::clickhouse::literal;
 use stores::{ClickHouse, Postgres, Redis, redis};
 
 use super::gaps::{self, Excuse, Gaps};
 use super::report::{Check, Differences};
-use super::tables::{count, literal, parts, text};
+use super::tables::{count, parts, text};
 use crate::commands::present::iso;
 
 /// Keys expire after 3600 s. Shortly before that, a missing key is no longer a difference.

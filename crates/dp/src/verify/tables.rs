@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use domain::LastOrigin;
 use serde_json::{Map, Value};
 use stores::ClickHouse;
+use stores::clickhouse::literal;
 
 use super::bars::Expired;
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row, Sum};
@@ -342,11 +343,6 @@ pub fn number<T: std::str::FromStr>(row: &Map<String, Value>, name: &str) -> any
         Ok(number) => Ok(number),
         Err(_) => bail!("ClickHouse returned {text} for column {name}, which is not a valid number"),
     }
-}
-
-/// A string as an SQL literal.
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Counts requests per client in the current window.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl RateLimit {
 
     /// Counts a request. `Err` contains the seconds until the next window begins.
     pub fn admit(&self, client: IpAddr, now: Instant) -> Result<(), u64> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let age = now.saturating_duration_since(counts.began);
         if age >= self.window {
             counts.began = now;

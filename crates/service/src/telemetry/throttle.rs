@@ -6,9 +6,9 @@
 //! Invariants: written lines + counts of suppressed lines = events; the memory is bounded for any field values.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use tracing::callsite::Identifier;
 use tracing::{Event, Level};
@@ -137,8 +137,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Counted>> {
-        // The counts are valid even if a thread panicked while it held the lock.
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kinds.lock()
     }
 }
 

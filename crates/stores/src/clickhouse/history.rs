@@ -9,10 +9,11 @@
 //! that is, or there is no result: the caller compares.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover, Window};
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::bars::{BarKey, StoredBar, newest_bars};

@@ -7,7 +7,6 @@
 //! Failure: nothing is retried here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use domain::Micros;
@@ -233,7 +232,7 @@ impl History {
     }
 
     fn known<T>(&self, partition: i32, with: impl FnOnce(&mut Known) -> T) -> T {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         with(known.entry(partition).or_default())
     }
 }

@@ -245,6 +245,6 @@ async fn within<T>(
 }
 
 /// A string as an SQL literal.
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

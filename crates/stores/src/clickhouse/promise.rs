@@ -8,9 +8,10 @@
 mod types;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::{ClickHouse, Layout, literal};
@@ -106,9 +107,8 @@ impl Promise {
         )))
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        // The data is valid even if a thread panicked while it held the lock.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> parking_lot::MutexGuard<'_, Kept> {
+        self.kept.lock()
     }
 }
 

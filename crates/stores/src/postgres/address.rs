@@ -5,9 +5,10 @@
 //! Failure: an invalid DSN is refused at start-up. A DSN in a file is read again for each connection; while the file
 //! does not contain a valid DSN, the last valid one is used.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use security::{Secret, Trust};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -43,7 +44,7 @@ impl Address {
 
     /// The configuration of the next connection.
     pub(super) fn config(&self) -> Config {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if self.dsn.is_in_file() {
             match parse(&self.dsn.expose()) {
                 Ok(config) => *last = config,

@@ -78,34 +78,25 @@ pub fn tick() -> Tick<'static> {
         appended_at: 1_790_812_800_000_001,
         source_event_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
         correlation_id: "3f0c1f0e-7a52-4b36-8a64-3f9f5a1b6c11",
-        causation_id: None,
         tenant_id: "default",
         instrument_id: "MISO.INDIANA.HUB.RT5",
         symbol: Some("INDIANA.HUB"),
-        market: "MISO",
         kind: Kind::Interval,
         event_time: 1_790_812_500_000_000,
         interval_end: Some(1_790_812_800_000_000),
         price: decimal("-31.55"),
         volume: Some(decimal("120.5")),
-        bid: None,
-        ask: None,
         energy: Some(decimal("30.1")),
         congestion: Some(decimal("-61.65")),
         loss: Some(decimal("0")),
-        ghg: None,
-        currency: "USD",
-        unit: "MWh",
         node: Some("INDIANA.HUB"),
-        zone: None,
         hub: Some("INDIANA.HUB"),
-        market_status: None,
         product: "rt5",
-        version: None,
         source_system: "miso",
         sequence: Some(42),
         quality_flags,
         normalized_at: 1_790_812_800_000_777,
+        ..domain::fixtures::tick()
     }
 }
 
@@ -176,16 +167,7 @@ pub fn contest(ties: bool) -> (Vec<LatestPrice>, LatestPrice) {
 
 /// The same values in another order, determined by the seed.
 pub fn shuffled<T: Clone>(values: &[T], seed: u64) -> Vec<T> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    let mut keyed: Vec<(u64, T)> = values
-        .iter()
-        .map(|value| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33, value.clone())
-        })
-        .collect();
-    keyed.sort_by_key(|(key, _)| *key);
-    keyed.into_iter().map(|(_, value)| value).collect()
+    let mut values = values.to_vec();
+    fastrand::Rng::with_seed(seed).shuffle(&mut values);
+    values
 }

@@ -12,9 +12,9 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::admin::AdminClient;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
@@ -128,7 +128,7 @@ impl Renewal {
         if self.is_idle {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let now = Instant::now();
         if now < state.next_look {
             return;

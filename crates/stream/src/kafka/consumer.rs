@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Classified;
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -95,7 +95,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
                 if let Some(place) = Seen::of(&partition) {
@@ -122,14 +122,11 @@ impl ConsumerContext for Context {
             }
             return;
         }
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(if assigned {
-                GroupEvent::Assigned(partitions)
-            } else {
-                GroupEvent::Revoked(partitions)
-            });
+        self.events.lock().push_back(if assigned {
+            GroupEvent::Assigned(partitions)
+        } else {
+            GroupEvent::Revoked(partitions)
+        });
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
@@ -221,12 +218,7 @@ impl GroupConsumer {
 
     /// The requests of the group since the last call, in order.
     pub fn take_events(&self) -> Vec<GroupEvent> {
-        let mut events = self
-            .consumer
-            .context()
-            .events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut events = self.consumer.context().events.lock();
         events.drain(..).collect()
     }
 
@@ -358,7 +350,7 @@ impl GroupConsumer {
     /// The standing of each started partition, as of the last statistics.
     pub fn standings(&self) -> Vec<Standing> {
         let context = self.consumer.context();
-        let seen = context.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = context.seen.lock();
         let started = self.started.borrow();
         let standing = |(partition, at): (&Partition, &StartAt)| {
             let seen = seen.get(&(partition.topic.to_string(), partition.number))?;

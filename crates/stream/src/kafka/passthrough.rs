@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -68,7 +68,7 @@ impl ProducerContext for Context {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err((error, _)) => {
-                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failure = self.failure.lock();
                 failure.get_or_insert_with(|| error.to_string());
             }
         }
@@ -190,11 +190,7 @@ fn acknowledged(producer: &BaseProducer<Context>, messages: u64) -> Result<(), S
 }
 
 fn refused(producer: &BaseProducer<Context>) -> Result<(), StreamError> {
-    let failure = producer
-        .context()
-        .failure
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let failure = producer.context().failure.lock();
     match failure.as_deref() {
         Some(reason) => Err(StreamError::transient(
             "delivery_failed",

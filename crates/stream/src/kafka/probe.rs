@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Classified;
+use parking_lot::Mutex;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -155,7 +155,7 @@ impl Probe {
 
     /// Offsets that a group has committed, whether it has members or not.
     fn committed(&self, group: &str, brokers: &[i32], timeout: Duration) -> Result<Offsets, StreamError> {
-        let coordinators = || self.coordinators.lock().unwrap_or_else(PoisonError::into_inner);
+        let coordinators = || self.coordinators.lock();
         let last = coordinators().get(group).copied();
         let others = brokers.iter().copied().filter(|broker| Some(*broker) != last);
         for broker in last.into_iter().chain(others) {
@@ -410,7 +410,7 @@ mod tests {
     fn the_coordinator_of_a_group_is_found_and_an_unavailable_one_does_not_end_the_process() {
         let cluster = MockCluster::new(2).unwrap();
         let probe = Probe::new(&Brokers::plaintext(&cluster.bootstrap_servers())).unwrap();
-        let coordinator = |group: &str| probe.coordinators.lock().unwrap().get(group).copied();
+        let coordinator = |group: &str| probe.coordinators.lock().get(group).copied();
         let not_coordinator = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR];
         eventually(&probe, "a", Result::is_ok);
         let first = coordinator("a").unwrap();

@@ -5,10 +5,10 @@
 //! Failure: while the queue is full, sending waits and serves reports. Any delivery error poisons the producer: the worker drops
 //! it without waiting for reports that may never come, and starts again from committed positions.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Classified as _;
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -48,7 +48,7 @@ impl ClientContext for Context {
         if let Some(code) = right_in(reason) {
             // The library fails all outputs with a code that carries no further information.
             let refused = classify(&format!("produce: {reason}"), &KafkaError::Global(code));
-            self.reports.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(refused);
+            self.reports.lock().failure = Some(refused);
         }
         self.watch.on_error(&error, reason);
     }
@@ -58,7 +58,7 @@ impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = self.reports.lock();
         match result {
             Ok(_) => reports.window.acknowledge(Ticket(ticket as u64)),
             Err((error, message)) => {
@@ -205,12 +205,8 @@ impl OrderedProducer {
         self.reports().window.last()
     }
 
-    fn reports(&self) -> std::sync::MutexGuard<'_, Reports> {
-        self.producer
-            .context()
-            .reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn reports(&self) -> parking_lot::MutexGuard<'_, Reports> {
+        self.producer.context().reports.lock()
     }
 }
 

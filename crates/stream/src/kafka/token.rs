@@ -6,9 +6,10 @@
 //! Failure: the error of the last attempt is kept for every caller that waits for a token. Attempts continue with a growing
 //! pause, and the old token stays in use until it expires.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use security::{Secret, Trust, causes, http_client};
 use serde::Deserialize;
 
@@ -62,7 +63,7 @@ struct Shared {
 
 impl Shared {
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 
@@ -112,11 +113,7 @@ impl Tokens {
                 );
                 return Err(StreamError::fatal("kafka_token_refused", problem));
             }
-            held = self
-                .shared
-                .changed
-                .wait_timeout(held, left)
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(held, _)| held);
+            self.shared.changed.wait_for(&mut held, left);
         }
     }
 

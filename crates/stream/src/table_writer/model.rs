@@ -4,9 +4,10 @@
 
 use domain::{Claim, LastOrigin, Micros, Position, RawPosition};
 
+use fastrand::Rng;
+
 use super::lane::{BatchLimits, Lane, Step};
 use super::{InsertError, SinkError, Takeover};
-use crate::model_random::Random;
 use crate::{Sequencer, StartAt};
 
 /// A rule that is switched off.
@@ -52,12 +53,12 @@ impl Table {
         self.fence.iter().max_by_key(|claim| (claim.epoch, claim.writer))
     }
 
-    fn claim(&mut self, random: &mut Random) -> Claim {
+    fn claim(&mut self, random: &mut Rng) -> Claim {
         let claim = Claim {
             topic: "t".into(),
             partition: 0,
             epoch: self.newest_claim().map_or(1, |claim| claim.epoch + 1),
-            writer: uuid::Uuid::from_u64_pair(random.below(u64::from(u32::MAX)), random.below(u64::from(u32::MAX))),
+            writer: uuid::Uuid::from_u64_pair(random.u64(..u64::from(u32::MAX)), random.u64(..u64::from(u32::MAX))),
         };
         self.fence.push(claim.clone());
         claim
@@ -130,7 +131,7 @@ const LIMITS: BatchLimits = BatchLimits {
 
 struct World {
     without: Without,
-    random: Random,
+    random: Rng,
     now: Micros,
     log: Vec<Row>,
     table: Table,
@@ -140,7 +141,7 @@ struct World {
 
 impl World {
     fn new(without: Without, seed: u64) -> World {
-        let mut random = Random(seed.wrapping_mul(7_919) + 1);
+        let mut random = Rng::with_seed(seed.wrapping_mul(7_919) + 1);
         let log = source_log(&mut random);
         World {
             without,
@@ -154,7 +155,7 @@ impl World {
     }
 
     fn take_over(&mut self, index: usize) {
-        if self.random.chance(10) {
+        if self.random.u64(..100) < 10 {
             let step = self.writers[index]
                 .lane
                 .taken_over(Err(SinkError::Transient("away".into())), self.now);
@@ -187,7 +188,7 @@ impl World {
     /// The effect of `KILL QUERY … SYNC`: running inserts end, with or without success.
     fn drain(&mut self) {
         for insert in std::mem::take(&mut self.table.in_flight) {
-            if insert.fence_passed && self.random.chance(50) {
+            if insert.fence_passed && self.random.u64(..100) < 50 {
                 self.table.rows.extend(insert.rows);
                 self.answer(insert.writer, Ok(()));
             } else {
@@ -198,7 +199,7 @@ impl World {
 
     fn answer(&mut self, writer: u64, result: Result<(), InsertError>) {
         // The response may be lost: then the client has an unknown outcome.
-        let lost = self.random.chance(20);
+        let lost = self.random.u64(..100) < 20;
         if let Some(writer) = self.writers.iter_mut().find(|w| w.id == writer && w.inserting) {
             writer.outcome = Some(if lost {
                 Err(InsertError::Unknown("lost".into()))
@@ -212,7 +213,7 @@ impl World {
         if self.table.in_flight.is_empty() {
             return;
         }
-        let index = self.random.below(self.table.in_flight.len() as u64) as usize;
+        let index = self.random.usize(..self.table.in_flight.len());
         if !self.table.in_flight[index].fence_passed {
             let mine = self.table.newest_claim() == Some(&self.table.in_flight[index].claim);
             if mine || self.without == Without::Fence {
@@ -318,9 +319,9 @@ impl World {
     }
 
     fn step(&mut self) {
-        self.now += 1 + self.random.below(3) as i64;
-        let index = self.random.below(self.writers.len() as u64) as usize;
-        match self.random.below(100) {
+        self.now += 1 + self.random.u64(..3) as i64;
+        let index = self.random.usize(..self.writers.len());
+        match self.random.u64(..100) {
             0..=44 => self.read_one(index),
             45..=59 => self.cut(index, false),
             60..=74 => self.advance_insert(),
@@ -403,15 +404,15 @@ impl World {
 
 /// A log with the repetitions that at-least-once stages and zombies leave: two raw partitions, each first occurrence in order,
 /// and runs of earlier ticks repeated.
-fn source_log(random: &mut Random) -> Vec<Row> {
+fn source_log(random: &mut Rng) -> Vec<Row> {
     let mut log = Vec::new();
     let mut reached = [0i64; 2];
     while log.len() < 60 {
-        let raw_partition = random.below(2) as usize;
-        if random.chance(25) {
-            reached[raw_partition] -= (random.below(6) as i64).min(reached[raw_partition]);
+        let raw_partition = random.u64(..2) as usize;
+        if random.u64(..100) < 25 {
+            reached[raw_partition] -= (random.u64(..6) as i64).min(reached[raw_partition]);
         }
-        for _ in 0..random.below(4) {
+        for _ in 0..random.u64(..4) {
             log.push(Row {
                 source_offset: log.len() as i64,
                 raw_partition: raw_partition as i32,

@@ -3,14 +3,14 @@
 //! Role: breaks a valid message in one of several ways. Each result must become a dead letter without any tick.
 
 use super::said::Made;
-use crate::random::Random;
+use fastrand::Rng;
 
 /// In milliseconds. No tick may be a year ahead, and no trade six days.
 const YEAR: i64 = 365 * 86_400_000;
 const SIX_DAYS: i64 = 6 * 86_400_000;
 
 /// Breaks a valid message. `now` is in milliseconds since 1970.
-pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
+pub(super) fn spoiled(random: &mut Rng, sound: Made, now: i64) -> Made {
     let text = sound.payload.clone().unwrap_or_default();
     let (key, headers) = (sound.key.clone(), Vec::new());
     let with = |payload: Vec<u8>| Made {
@@ -19,7 +19,7 @@ pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
         headers: Vec::new(),
         partition: sound.partition,
     };
-    match random.below(12) {
+    match random.u64(..12) {
         // A tombstone without a key.
         0 => Made {
             key: None,
@@ -27,7 +27,7 @@ pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
             headers,
             partition: None,
         },
-        1 => with(vec![random.below(256) as u8]),
+        1 => with(vec![random.u8(..)]),
         // Compressed by the producer itself.
         2 => with([&[0x1f, 0x8b, 8, 0][..], &text].concat()),
         // UTF-16.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::said::{Made, Said};
 use super::times::Prices;
 use super::{Ledger, LoadPlan, hostile};
-use crate::random::Random;
+use fastrand::Rng;
 
 /// Uses event ids of the first tenant.
 const OTHER_TENANT: &str = "second";
@@ -16,7 +16,7 @@ const RECENT: usize = 200;
 #[derive(Debug)]
 pub(super) struct Maker {
     plan: LoadPlan,
-    random: Random,
+    random: Rng,
     ledger: Ledger,
     recent: VecDeque<(Said, Made)>,
     prices: Prices,
@@ -25,7 +25,7 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) fn new(plan: LoadPlan) -> Maker {
         Maker {
-            random: Random::new(plan.seed ^ (u64::from(plan.session) << 40)),
+            random: Rng::with_seed(plan.seed ^ (u64::from(plan.session) << 40)),
             plan,
             ledger: Ledger::default(),
             recent: VecDeque::new(),
@@ -36,7 +36,7 @@ impl Maker {
     /// The next message; `now` in milliseconds since 1970.
     pub(super) fn next(&mut self, now: i64) -> Made {
         self.ledger.messages += 1;
-        let chance = self.random.below(1000);
+        let chance = self.random.u64(..1000);
         if chance < 30
             && let Some((said, made)) = self.chosen().cloned()
         {
@@ -47,7 +47,7 @@ impl Maker {
         if chance < 35 {
             self.ledger.poison += 1;
             let said = self.say(now);
-            return match self.random.below(3) {
+            return match self.random.u64(..3) {
                 0 => Said { price: None, ..said }.sent_at(now),
                 _ => hostile::spoiled(&mut self.random, said.sent_at(now), now),
             };
@@ -80,7 +80,7 @@ impl Maker {
     }
 
     fn chosen(&mut self) -> Option<&mut (Said, Made)> {
-        let chosen = self.random.below(self.recent.len().max(1) as u64) as usize;
+        let chosen = self.random.usize(..self.recent.len().max(1));
         self.recent.get_mut(chosen)
     }
 
@@ -100,15 +100,15 @@ impl Maker {
 
     fn say(&mut self, now: i64) -> Said {
         let what = self.prices.next(&mut self.random, now);
-        let volume = self.random.below(50_000);
+        let volume = self.random.u64(..50_000);
         Said {
             event: format!("f-{:x}-{}-{}", self.plan.seed, self.plan.session, self.ledger.messages),
             tenant: "default",
             price: Some(what.cents),
             what,
             volume,
-            sequence: self.random.below(8),
-            is_flat: self.random.below(2) == 0,
+            sequence: self.random.u64(..8),
+            is_flat: self.random.bool(),
             is_settled: false,
         }
     }

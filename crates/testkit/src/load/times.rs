@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::random::Random;
+use fastrand::Rng;
 
 /// Markets and the instruments of each.
 const MARKETS: [&str; 4] = ["MISO", "CAISO", "PJM", "ERCOT"];
@@ -41,8 +41,8 @@ pub(super) struct Prices {
 }
 
 impl Prices {
-    pub(super) fn next(&mut self, random: &mut Random, now: i64) -> Price {
-        match random.below(100) {
+    pub(super) fn next(&mut self, random: &mut Rng, now: i64) -> Price {
+        match random.u64(..100) {
             0..12 => self.real_time(random, now),
             12..22 => self.day_ahead(random, now),
             22..30 => self.correction(random, now),
@@ -67,7 +67,7 @@ impl Prices {
                 trade(random, "HUB", now - late)
             }
             _ => {
-                let late = random.below(1_500) as i64;
+                let late = random.u64(..1_500) as i64;
                 // Many ticks of an instrument have the same time.
                 trade(random, "HUB", (now - late) / 500 * 500)
             }
@@ -75,7 +75,7 @@ impl Prices {
     }
 
     /// A price as an ISO publishes it: minutes after its five-minute interval.
-    fn real_time(&mut self, random: &mut Random, now: i64) -> Price {
+    fn real_time(&mut self, random: &mut Rng, now: i64) -> Price {
         let published = now - 5 * MINUTE - minutes(random, 5);
         let price = Price {
             product: "rt5",
@@ -85,7 +85,7 @@ impl Prices {
     }
 
     /// The next hour of tomorrow's result. Its hours come in any order.
-    fn day_ahead(&mut self, random: &mut Random, now: i64) -> Price {
+    fn day_ahead(&mut self, random: &mut Rng, now: i64) -> Price {
         if self.day_ahead.is_empty() {
             let midnight = now - now.rem_euclid(DAY) + DAY;
             let first = trade(random, "DA", midnight);
@@ -105,10 +105,10 @@ impl Prices {
     }
 
     /// A new price of an interval that already has one, sometimes the same price again.
-    fn correction(&mut self, random: &mut Random, now: i64) -> Price {
-        let chosen = random.below(self.of_intervals.len().max(1) as u64) as usize;
+    fn correction(&mut self, random: &mut Rng, now: i64) -> Price {
+        let chosen = random.usize(..self.of_intervals.len().max(1));
         match self.of_intervals.get(chosen) {
-            Some(price) if random.below(4) == 0 => price.clone(),
+            Some(price) if random.u64(..4) == 0 => price.clone(),
             Some(price) => Price {
                 cents: cents(random),
                 ..price.clone()
@@ -126,8 +126,8 @@ impl Prices {
     }
 }
 
-fn trade(random: &mut Random, group: &str, time: i64) -> Price {
-    let number = random.below(INSTRUMENTS * MARKETS.len() as u64);
+fn trade(random: &mut Rng, group: &str, time: i64) -> Price {
+    let number = random.u64(..INSTRUMENTS * MARKETS.len() as u64);
     let market = MARKETS
         .get((number % MARKETS.len() as u64) as usize)
         .copied()
@@ -142,10 +142,10 @@ fn trade(random: &mut Random, group: &str, time: i64) -> Price {
     }
 }
 
-fn cents(random: &mut Random) -> i64 {
-    random.below(20_000) as i64 - 1_000
+fn cents(random: &mut Rng) -> i64 {
+    random.u64(..20_000) as i64 - 1_000
 }
 
-fn minutes(random: &mut Random, below: u64) -> i64 {
-    random.below(below) as i64 * MINUTE
+fn minutes(random: &mut Rng, below: u64) -> i64 {
+    random.u64(..below) as i64 * MINUTE
 }

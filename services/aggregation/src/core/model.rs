@@ -16,7 +16,6 @@ mod second_stage;
 mod table;
 mod world;
 
-use fixtures::Random;
 use world::{Mutation, run};
 
 use super::log_clock::Rule;
@@ -138,10 +137,4 @@ fn a_repair_of_rows_in_the_middle_is_noticed() {
 #[test]
 fn a_window_that_takes_again_what_it_has_is_noticed() {
     assert!(is_noticed(Mutation::AppliedOffsetLost));
-}
-
-#[test]
-fn the_same_seed_gives_the_same_run() {
-    let (mut a, mut b) = (Random::new(7), Random::new(7));
-    assert!((0..100).all(|_| a.below(1000) == b.below(1000)));
 }

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::core::model::fixtures::{LogTick, OwnedBar, RULES, Random, SECOND, log};
+use crate::core::model::fixtures::{LogTick, OwnedBar, RULES, SECOND, log};
 use crate::core::model::oracle::Rows;
 use domain::Window;
+use fastrand::Rng;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -456,7 +457,7 @@ proptest! {
     /// naive recomputation, and ticks that the stream did not count are reported with their windows.
     #[test]
     fn bars_equal_a_naive_recomputation(seed in any::<u64>(), checkpoint_every in 1usize..40) {
-        let log = log(&mut Random::new(seed), 150);
+        let log = log(&mut Rng::with_seed(seed), 150);
         let rows = Rows::of(&log);
         let mut bench = Bench::new();
         let mut newest: BTreeMap<_, (i64, bool, bool)> = BTreeMap::new();
@@ -491,7 +492,7 @@ proptest! {
     /// A checkpoint settles only windows that would count no later tick.
     #[test]
     fn a_checkpoint_changes_no_verdict(seed in any::<u64>(), checkpoint_every in 1usize..20) {
-        let log = log(&mut Random::new(seed), 150);
+        let log = log(&mut Rng::with_seed(seed), 150);
         let (mut with, mut without) = (Bench::new(), Bench::new());
         for (index, tick) in log.iter().enumerate() {
             prop_assert_eq!(with.apply_tick(tick), without.apply_tick(tick), "tick {}", index);

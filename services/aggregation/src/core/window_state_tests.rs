@@ -43,9 +43,9 @@ proptest! {
     ) {
         let ticks: Vec<LogTick> = ticks.into_iter().enumerate().map(|(i, (time, sequence, price, volume))| LogTick { sequence, ..tick(i as i64, time, price, volume) }).collect();
         let mut other: Vec<LogTick> = ticks.clone();
-        let mut random = crate::core::model::fixtures::Random::new(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         for i in (1..other.len()).rev() {
-            other.swap(i, random.below(i + 1));
+            other.swap(i, random.usize(..i + 1));
         }
         // The origins are fixed; the offset in the enriched log is that of the arrival.
         other.iter_mut().enumerate().for_each(|(i, tick)| tick.offset = i as i64);

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use domain::{
-    Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, Product, QualityFlags, Tick,
-    Window,
+    Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, Product, Tick, Window,
 };
 use localstack::{Server, Temporary};
 use stores::clickhouse::rows;
@@ -143,39 +142,20 @@ impl Row {
                 index: self.raw_index,
             },
             appended_at: self.appended_at,
-            source_event_id: "e",
-            correlation_id: "e",
-            causation_id: None,
             tenant_id: self.tenant_id,
             instrument_id: self.instrument_id,
-            symbol: None,
             market: self.market,
             kind: match self.product {
                 Product::Trade => Kind::Trade,
                 _ => Kind::Interval,
             },
             event_time: self.event_time,
-            interval_end: None,
             price: decimal(self.price),
             volume: self.volume.map(decimal),
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
-            node: None,
-            zone: None,
-            hub: None,
-            market_status: None,
             product: self.product.name(),
-            version: None,
-            source_system: "s",
             sequence: self.sequence,
-            quality_flags: QualityFlags::NONE,
             normalized_at: self.appended_at,
+            ..domain::fixtures::tick()
         }
     }
 }

@@ -5,10 +5,11 @@
 //! Failure: while a store is down, the directory keeps its rows; health reports [`Refresher::last_error`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{RetryPolicy, Waits};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::Breaker;
 use stream::status::wall_clock;
@@ -65,7 +66,7 @@ impl Refresher {
 
     /// Why the last full load failed.
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.lock().clone()
     }
 
     /// Requests a full load soon; several requests become one.
@@ -81,7 +82,7 @@ impl Refresher {
         let result = within(LOAD_DEADLINE, &self.source_breaker, self.source.load()).await;
         let result = result.map_err(|error| error.message);
         metrics::refreshed(result.is_ok());
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+        *self.last_error.lock() = result.as_ref().err().cloned();
         let Loaded { rows, rules } = result?;
         let count = rows.len();
         let copies: Vec<(String, String)> = rows
@@ -96,7 +97,7 @@ impl Refresher {
             .into_iter()
             .map(|key| (cache_key(&key.tenant_id, &key.instrument_id), "null".to_owned()));
         let writes: Vec<(String, String)> = copies.into_iter().chain(deleted).collect();
-        self.directory.publish(|_| next);
+        self.directory.publish(|_| next.clone());
         metrics::entries(count);
         self.copy(&writes).await;
         Ok(count)

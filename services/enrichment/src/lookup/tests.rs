@@ -87,7 +87,7 @@ fn new_rules_replace_cached_guesses() {
         commodities: vec![carbon],
         regions: vec![],
     };
-    directory.publish(|_| Snapshot::loaded(vec![], RuleBook::new(&[own]), 1));
+    directory.publish(|_| Snapshot::loaded(vec![], RuleBook::new(std::slice::from_ref(&own)), 1));
     view.refresh();
     assert_eq!(commodity(&mut view, "a", "EUA_M1", 0).1, "carbon");
     assert_eq!(

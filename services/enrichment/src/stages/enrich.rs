@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::core::taxonomy::RuleBook;
     use crate::lookup::{Directory, Reference, Snapshot};
-    use domain::{Kind, Origin, QualityFlags};
+    use domain::Origin;
     use std::sync::Arc;
 
     fn tick<'a>(instrument_id: &'a str, market: &'a str, node: Option<&'a str>) -> Tick<'a> {
@@ -187,36 +187,13 @@ mod tests {
                 index: 3,
             },
             appended_at: 10,
-            source_event_id: "e",
-            correlation_id: "c",
-            causation_id: None,
-            tenant_id: "t",
             instrument_id,
-            symbol: None,
             market,
-            kind: Kind::Trade,
             event_time: 5,
-            interval_end: None,
             price: "1.25".parse().unwrap(),
-            volume: None,
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
             node,
-            zone: None,
-            hub: None,
-            market_status: None,
-            product: "trade",
-            version: None,
-            source_system: "s",
-            sequence: None,
-            quality_flags: QualityFlags::NONE,
             normalized_at: 11,
+            ..domain::fixtures::tick()
         }
     }
 

@@ -19,17 +19,21 @@ fn restart_with(stack: &mut Temporary, grants: &str) {
     stack.wait_ready(Server::ClickHouse, Duration::from_secs(60)).unwrap();
 }
 
-fn writers_say(service: &Service, words: &[&str]) {
-    service.wait_until("the refusal", "/health", |status, body| {
-        let error = body["checks"]["writers"]["error"].as_str().unwrap_or_default();
-        status == 200 && words.iter().all(|word| error.contains(word))
-    });
+fn writers_say(service: &ServiceProcess, words: &[&str]) {
+    service
+        .wait_until("the refusal", "/health", |status, body| {
+            let error = body["checks"]["writers"]["error"].as_str().unwrap_or_default();
+            status == 200 && words.iter().all(|word| error.contains(word))
+        })
+        .unwrap();
 }
 
-fn writers_pass(service: &Service) {
-    service.wait_until("the writer passes", "/health", |_, body| {
-        body["checks"]["writers"]["status"] == "pass"
-    });
+fn writers_pass(service: &ServiceProcess) {
+    service
+        .wait_until("the writer passes", "/health", |_, body| {
+            body["checks"]["writers"]["status"] == "pass"
+        })
+        .unwrap();
 }
 
 #[test]
@@ -44,7 +48,7 @@ fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() {
     env.remove("DATA_PROC_CLICKHOUSE_PASSWORD");
     env.insert("DATA_PROC_CLICKHOUSE_USER".into(), "dataproc".into());
     env.insert("DATA_PROC_CLICKHOUSE_PASSWORD_FILE".into(), file.display().to_string());
-    let service = Service::start(&env);
+    let service = ServiceProcess::start(ENRICHMENT, &env).unwrap();
     bench.publish(0..40);
     bench.wait_for_rows(40, &service);
     writers_pass(&service);
@@ -78,5 +82,5 @@ fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() {
     std::fs::write(&file, PASSWORD).unwrap();
     bench.wait_for_rows(120, &service);
     writers_pass(&service);
-    assert_eq!(service.signal("-TERM"), Some(0));
+    assert_eq!(service.signal("-TERM").unwrap(), Some(0));
 }

@@ -4,7 +4,7 @@
 //! has validated are recognized, within the event window and for [`REMEMBERED`] events at most; the log is not read, so a
 //! repetition of a published message is not.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use domain::{EventKey, Micros, QualityFlag, QualityFlags};
 use markets::{Diagnosis, Normalizer, NormalizerConfig, RawMessage, RejectedRow, RejectedRows, Rejection};
@@ -131,8 +131,7 @@ impl Validator {
 
     // As in the stage, a message that is rejected as a whole is not remembered.
     fn seen(&self, event_key: EventKey, now: Micros) -> Seen {
-        // The window is consistent between any two statements: a panic elsewhere cannot have left it half changed.
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         let offset = asked.next_offset;
         asked.next_offset += 1;
         asked.window.observe(offset, now, event_key)

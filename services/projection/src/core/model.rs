@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, QualityFlags, Tick};
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Micros, Origin, Position, Tick};
+use fastrand::Rng;
 use stores::LatestPrice;
 
 use super::book::{Book, Target};
@@ -23,22 +24,6 @@ enum Without {
     EvictionCheck,
     /// Older prices overwrite newer ones in Redis.
     RedisCompare,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
 }
 
 const INSTRUMENTS: [&str; 4] = ["A", "B", "C", "D"];
@@ -80,7 +65,7 @@ struct Owner {
 
 struct World {
     without: Without,
-    random: Random,
+    random: Rng,
     now: Micros,
     log: Vec<LogTick>,
     postgres: Postgres,
@@ -94,15 +79,15 @@ struct World {
 
 impl World {
     fn new(without: Without, seed: u64) -> World {
-        let mut random = Random(seed.wrapping_mul(9_176) + 5);
+        let mut random = Rng::with_seed(seed.wrapping_mul(9_176) + 5);
         let mut reached = 0i64;
         let mut log = Vec::new();
         while log.len() < 60 {
             // Repetitions of at-least-once stages: sequences of earlier ticks again.
-            if random.chance(15) {
-                reached -= (random.below(5) as i64).min(reached);
+            if random.u64(..100) < 15 {
+                reached -= (random.u64(..5) as i64).min(reached);
             }
-            let raw = Random(reached as u64 * 31 + seed).below(1000);
+            let raw = Rng::with_seed(reached as u64 * 31 + seed).u64(..1000);
             log.push(LogTick {
                 instrument: (raw % 4) as usize,
                 event_time: (raw / 4 % 20) as i64,
@@ -154,17 +139,17 @@ impl World {
 
     fn work(&mut self, index: usize, drain: bool) {
         // Redis is written many times between two commits, as in production.
-        let most = if self.random.chance(70) { 30 } else { 400 };
-        self.now += 1 + self.random.below(most) as i64;
+        let most = if self.random.u64(..100) < 70 { 30 } else { 400 };
+        self.now += 1 + self.random.u64(..most) as i64;
         let now = self.now;
         let Some(work) = self.owners[index].lane.work(now, drain) else {
             return;
         };
         let answers = self.execute(self.owners[index].id, &work);
         // The owner may be frozen here while the other one continues.
-        if self.random.chance(20) && self.owners.len() > 1 {
+        if self.random.u64(..100) < 20 && self.owners.len() > 1 {
             let other = (index + 1) % self.owners.len();
-            (0..self.random.below(6)).for_each(|_| self.read(other));
+            (0..self.random.u64(..6)).for_each(|_| self.read(other));
         }
         if self.owners[index].lane.finished(&answers, self.now) == Next::Reload {
             self.owners[index] = self.load();
@@ -173,7 +158,7 @@ impl World {
 
     /// Whether a fault occurs, with this probability in percent; never in the calm phase at the end.
     fn fails(&mut self, percent: u64) -> bool {
-        !self.calm && self.random.chance(percent)
+        !self.calm && self.random.u64(..100) < percent
     }
 
     fn execute(&mut self, owner: u64, work: &Work) -> Answers {
@@ -241,7 +226,7 @@ impl World {
     /// A restart (new run id) or a FLUSHALL (same run id).
     fn lose_redis(&mut self, percent: u64) {
         if self.fails(percent) {
-            let restarts = self.random.below(2);
+            let restarts = self.random.u64(..2);
             self.redis = Redis {
                 run: self.redis.run + restarts,
                 // A FLUSHALL does not reset the eviction count.
@@ -260,8 +245,8 @@ impl World {
     }
 
     fn step(&mut self) {
-        let index = self.random.below(self.owners.len() as u64) as usize;
-        match self.random.below(100) {
+        let index = self.random.usize(..self.owners.len());
+        match self.random.u64(..100) {
             0..=59 => self.read(index),
             60..=91 => self.work(index, false),
             92..=94 => self.owners[index] = self.load(),
@@ -340,37 +325,11 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
                 offset: tick.raw_offset,
                 index: 0,
             },
-            appended_at: 0,
-            source_event_id: "e",
-            correlation_id: "c",
-            causation_id: None,
-            tenant_id: "t",
             instrument_id: INSTRUMENTS[tick.instrument],
-            symbol: None,
-            market: "MISO",
-            kind: Kind::Trade,
             event_time: tick.event_time,
-            interval_end: None,
             price: Decimal::from_integer(tick.raw_offset).unwrap(),
-            volume: None,
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
-            node: None,
-            zone: None,
-            hub: None,
-            market_status: None,
-            product: "trade",
-            version: None,
-            source_system: "s",
             sequence: tick.sequence,
-            quality_flags: QualityFlags::NONE,
-            normalized_at: 0,
+            ..domain::fixtures::tick()
         },
         enrichment: Enrichment {
             commodity: "electricity",

@@ -23,8 +23,8 @@ async fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() 
         let position = "SELECT max(next_offset)::text FROM projection_positions WHERE partition = 0";
         postgres.query_text(position).await.unwrap()[0][0].clone()
     };
-    let projection = Projection::start(env);
-    projection.until_ready();
+    let projection = ServiceProcess::start(PROJECTION, &env).unwrap();
+    until_ready(&projection);
     publish();
     while stored().await.as_deref() != Some("1") {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -36,7 +36,7 @@ async fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() 
         .await
         .unwrap();
     publish();
-    let workers = || projection.get("/health").1["checks"]["workers"].clone();
+    let workers = || projection.get("/health").unwrap().1["checks"]["workers"].clone();
     eventually("the refusal is named", || {
         let error = workers()["error"].as_str().unwrap_or_default().to_owned();
         [
@@ -49,7 +49,7 @@ async fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() 
         .iter()
         .all(|word| error.contains(word))
     });
-    assert_eq!(projection.get("/health/live").0, 200);
+    assert_eq!(projection.get("/health/live").unwrap().0, 200);
     postgres
         .exec("GRANT INSERT, UPDATE ON projection_positions TO CURRENT_USER")
         .await
@@ -58,5 +58,5 @@ async fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() 
     while stored().await.as_deref() != Some("2") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    projection.until_ready();
+    until_ready(&projection);
 }

@@ -5,12 +5,13 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::pipeline::number;
@@ -102,8 +103,7 @@ impl Observer {
     /// The values of an output that were recorded so far.
     pub fn looks(&self, output: Output) -> Vec<Look> {
         let seen = self.seen.iter().find(|(watched, _)| *watched == output);
-        seen.map(|(_, looks)| looks.lock().unwrap_or_else(PoisonError::into_inner).clone())
-            .unwrap_or_default()
+        seen.map(|(_, looks)| looks.lock().clone()).unwrap_or_default()
     }
 
     fn watch(&mut self, output: Output, pause: Duration, mut look: impl FnMut() -> Option<u64> + Send + 'static) {
@@ -113,10 +113,7 @@ impl Observer {
             while !stop.load(Ordering::Relaxed) {
                 if let Some(count) = look() {
                     let at = began.elapsed().as_secs_f64();
-                    looks
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(Look { at, count });
+                    looks.lock().push(Look { at, count });
                 }
                 std::thread::sleep(pause);
             }

@@ -60,7 +60,7 @@ fn decode(wire: &Wire, payload: Option<&[u8]>) -> (&'static str, Value) {
     if matches!(payload, [0xC3, 0x01, ..] | [0x00, ..]) {
         return match codec::json::describe(wire, payload) {
             Ok((record, value)) => (record.name(), value),
-            Err(error) => ("bytes", Value::String(format!("{error}: {}", hexadecimal(payload)))),
+            Err(error) => ("bytes", Value::String(format!("{error}: {}", hex::encode(payload)))),
         };
     }
     match std::str::from_utf8(payload) {
@@ -68,12 +68,8 @@ fn decode(wire: &Wire, payload: Option<&[u8]>) -> (&'static str, Value) {
             Ok(value) => ("json", value),
             Err(_) => ("text", Value::String(text.to_owned())),
         },
-        Err(_) => ("bytes", Value::String(hexadecimal(payload))),
+        Err(_) => ("bytes", Value::String(hex::encode(payload))),
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The message as one line, or as a block if it is a dead letter.

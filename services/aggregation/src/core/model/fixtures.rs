@@ -1,6 +1,7 @@
 //! Ticks and bars that own their data, and a seeded log with the repetitions of at-least-once stages.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, QualityFlags, Tick, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, Tick, Turnover, Window};
+use fastrand::Rng;
 
 use crate::core::log_clock::{Times, WindowRules};
 
@@ -19,31 +20,6 @@ pub const RULES: WindowRules = WindowRules {
     idle_close: 120 * SECOND,
     without: None,
 };
-
-/// SplitMix64: small, and the same on every platform.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1))
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct LogTick {
@@ -101,90 +77,68 @@ impl LogTick {
         Tick {
             origin: self.origin(),
             appended_at: self.appended_at,
-            source_event_id: "e",
-            correlation_id: "e",
-            causation_id: None,
-            tenant_id: "t",
             instrument_id: self.instrument_id,
-            symbol: None,
-            market: "MISO",
             kind: self.kind(),
             event_time: self.event_time,
-            interval_end: None,
             price: Decimal::from_unscaled(self.price).unwrap(),
             volume: self.volume.map(|v| Decimal::from_unscaled(v).unwrap()),
-            bid: None,
-            ask: None,
-            energy: None,
-            congestion: None,
-            loss: None,
-            ghg: None,
-            currency: "USD",
-            unit: "MWh",
-            node: None,
-            zone: None,
-            hub: None,
-            market_status: None,
             product: self.product,
-            version: None,
-            source_system: "test",
             sequence: self.sequence,
-            quality_flags: QualityFlags::NONE,
-            normalized_at: 0,
+            ..domain::fixtures::tick()
         }
     }
 }
 
 /// Ticks of three raw lanes. Each lane is produced by several owners that restart from before the newest tick and run to the
 /// end, interleaved in any order, as restarts and zombies upstream do. Offsets have gaps.
-pub fn log(random: &mut Random, ticks: usize) -> Vec<LogTick> {
+pub fn log(random: &mut Rng, ticks: usize) -> Vec<LogTick> {
     let lanes =
         [("a", 0), ("a", 1), ("b", 0)].map(|(feed, raw_partition)| lane(random, feed, raw_partition, ticks / 3));
     let mut owners: Vec<(usize, usize)> = vec![(0, 0), (1, 0), (2, 0)];
     let mut reached = [0usize; 3];
     let (mut log, mut offset) = (Vec::new(), 0);
     while !owners.is_empty() {
-        let chosen = random.below(owners.len());
+        let chosen = random.usize(..owners.len());
         let (lane, next) = owners[chosen];
         let Some(tick) = lanes[lane].get(next) else {
             owners.swap_remove(chosen);
             continue;
         };
         log.push(LogTick { offset, ..tick.clone() });
-        offset += 1 + i64::from(random.chance(5));
+        offset += 1 + i64::from(random.usize(..100) < 5);
         owners[chosen].1 += 1;
         reached[lane] = reached[lane].max(next + 1);
-        if random.chance(3) && owners.len() < 6 {
-            owners.push((lane, reached[lane] - random.below(reached[lane].min(10))));
+        if random.usize(..100) < 3 && owners.len() < 6 {
+            owners.push((lane, reached[lane] - random.usize(..reached[lane].clamp(1, 10))));
         }
     }
     log
 }
 
 /// The append times of a lane never go back; those of different lanes are independent.
-fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usize) -> Vec<LogTick> {
+fn lane(random: &mut Rng, feed: &'static str, raw_partition: i32, ticks: usize) -> Vec<LogTick> {
     let (mut appended_at, mut raw_offset, mut index) = (1_700_000_000 * SECOND, 0, 0);
     let mut lane: Vec<LogTick> = Vec::new();
     for _ in 0..ticks {
-        if random.chance(30) {
+        if random.usize(..100) < 30 {
             index += 1;
         } else {
-            raw_offset += 1 + random.below(2) as i64;
+            raw_offset += 1 + random.usize(..2) as i64;
             index = 0;
         }
-        appended_at += random.below(60) as i64 * SECOND;
-        if random.chance(6) {
-            appended_at += random.below(7200) as i64 * SECOND;
+        appended_at += random.usize(..60) as i64 * SECOND;
+        if random.usize(..100) < 6 {
+            appended_at += random.usize(..7200) as i64 * SECOND;
         }
-        let (instrument_id, product) = match random.below(8) {
+        let (instrument_id, product) = match random.usize(..8) {
             0..=2 => ("X", "trade"),
             3..=5 => ("Y", "rt5"),
             6 => ("Z", "da"),
-            _ => ("M", ["trade", "rt5"][random.below(2)]),
+            _ => ("M", ["trade", "rt5"][random.usize(..2)]),
         };
         let mut event_time = appended_at + event_distance(random, product) * SECOND;
-        if random.chance(25)
-            && let Some(earlier) = lane.get(random.below(lane.len().max(1)))
+        if random.usize(..100) < 25
+            && let Some(earlier) = lane.get(random.usize(..lane.len().max(1)))
         {
             event_time = earlier.event_time;
         }
@@ -203,23 +157,23 @@ fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usiz
             product,
             appended_at,
             event_time: event_time - event_time.rem_euclid(grid),
-            sequence: random.chance(50).then(|| random.below(5) as i64 - 2),
-            price: random.below(2000) as i64 * 1_000_000 - 500_000_000,
-            volume: random.chance(80).then(|| random.below(50) as i64 * 10_000_000),
+            sequence: (random.usize(..100) < 50).then(|| random.usize(..5) as i64 - 2),
+            price: random.usize(..2000) as i64 * 1_000_000 - 500_000_000,
+            volume: (random.usize(..100) < 80).then(|| random.usize(..50) as i64 * 10_000_000),
         });
     }
     lane
 }
 
 /// Seconds from the append time to the event: usual for the product, or an outlier.
-fn event_distance(random: &mut Random, product: &str) -> i64 {
-    match (random.below(12), product) {
-        (0, _) => -(random.below(90_000) as i64),
-        (1, _) => random.below(3600) as i64,
-        (2 | 3, _) => -(random.below(1200) as i64),
-        (_, "rt5") => -300 - random.below(600) as i64,
-        (_, "da") => random.below(86_400) as i64,
-        _ => -(random.below(5) as i64),
+fn event_distance(random: &mut Rng, product: &str) -> i64 {
+    match (random.usize(..12), product) {
+        (0, _) => -(random.usize(..90_000) as i64),
+        (1, _) => random.usize(..3600) as i64,
+        (2 | 3, _) => -(random.usize(..1200) as i64),
+        (_, "rt5") => -300 - random.usize(..600) as i64,
+        (_, "da") => random.usize(..86_400) as i64,
+        _ => -(random.usize(..5) as i64),
     }
 }
 

@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 
 use domain::{AskedWindow, Decimal, LateTick, Micros, Origin};
+use fastrand::Rng;
 use stores::Oldest;
 use stream::acks::AckWindow;
 use stream::{KeptMessage, Partition, Ticket};
 
-use super::fixtures::{OwnedBar, RULES, Random};
+use super::fixtures::{OwnedBar, RULES};
 use super::oracle::Rows;
 use super::world::{Broker, Mutation};
 use crate::core::found::{Fate, Kept, ask_again, fate, kept};
@@ -79,7 +80,7 @@ pub struct Restater {
 pub struct Scene<'a> {
     pub broker: &'a mut Broker,
     pub rows: &'a Rows,
-    pub random: &'a mut Random,
+    pub random: &'a mut Rng,
     pub now: Micros,
     pub mutation: Mutation,
 }
@@ -88,8 +89,8 @@ impl Restater {
     pub fn start(scene: &mut Scene<'_>) -> Restater {
         let rules = RestateRules {
             intervals: RULES.intervals,
-            windows: 1 + scene.random.below(12),
-            linger: scene.random.below(60) as i64 * 1_000_000,
+            windows: 1 + scene.random.usize(..12),
+            linger: scene.random.usize(..60) as i64 * 1_000_000,
         };
         Restater {
             core: crate::core::restate::Restater::new(rules),
@@ -102,7 +103,7 @@ impl Restater {
 
     /// Reads some late ticks until it is full, and takes the next step of a statement.
     pub fn turn(&mut self, scene: &mut Scene<'_>) {
-        for _ in 0..scene.random.below(8) {
+        for _ in 0..scene.random.usize(..8) {
             if self.core.is_full() {
                 break;
             }
@@ -116,8 +117,8 @@ impl Restater {
             scene.broker.late_committed = self.next;
         }
         match self.statement.take() {
-            Some(_) if scene.random.chance(4) => {
-                let answer = [Answer::Failed, Answer::TooMuch][scene.random.below(2)];
+            Some(_) if scene.random.usize(..100) < 4 => {
+                let answer = [Answer::Failed, Answer::TooMuch][scene.random.usize(..2)];
                 self.core.answered(answer, scene.now);
             }
             Some(statement) => self.step(statement, scene),
@@ -216,8 +217,8 @@ impl Restater {
     }
 
     /// Its process ends while some of its bars arrive.
-    pub fn crash(mut self, broker: &mut Broker, random: &mut Random) {
-        let arriving = random.below(self.in_flight.len() + 1);
+    pub fn crash(mut self, broker: &mut Broker, random: &mut Rng) {
+        let arriving = random.usize(..self.in_flight.len() + 1);
         broker.bars.extend(self.in_flight.drain(..arriving).map(|(_, bar)| bar));
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use domain::{AskedWindow, Micros};
+use fastrand::Rng;
 use stores::Oldest;
 
-use super::fixtures::{LogTick, OwnedBar, Random};
+use super::fixtures::{LogTick, OwnedBar};
 use super::oracle::Rows;
 use super::world::Mutation;
 
@@ -29,8 +30,8 @@ pub enum Loss {
 
 impl Loss {
     /// The loss of a simulation, if it has one.
-    pub fn any(random: &mut Random, mutation: Mutation) -> Option<Loss> {
-        match random.below(16) {
+    pub fn any(random: &mut Rng, mutation: Mutation) -> Option<Loss> {
+        match random.usize(..16) {
             0 | 1 => Some(Loss::Expiry),
             2 => Some(Loss::Dropped),
             3..=5 => Some(Loss::DroppedWithItsFloors),
@@ -97,9 +98,9 @@ impl Table {
         loss: Loss,
         rows: &Rows,
         (log_start, stored): (i64, i64),
-        (random, mutation): (&mut Random, Mutation),
+        (random, mutation): (&mut Rng, Mutation),
     ) {
-        let Some(one) = self.held.keys().nth(random.below(self.held.len())).copied() else {
+        let Some(one) = self.held.keys().nth(random.usize(..self.held.len().max(1))).copied() else {
             return;
         };
         let gone_below = match loss {
@@ -136,7 +137,7 @@ impl Table {
                 self.restart_writer(log_start);
             }
             Loss::MiddleWrittenAgain => {
-                let (from, to) = (one, one + 1 + random.below(30) as i64);
+                let (from, to) = (one, one + 1 + random.usize(..30) as i64);
                 let behind = self.held.split_off(&from);
                 let (out, behind) = behind.into_iter().partition(|(offset, _)| *offset < to);
                 self.taken_out = out;

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use codec::Wire;
 use codec::state::WindowRecord;
 use domain::{BarVersion, Micros};
+use fastrand::Rng;
 use stream::Ticket;
 use stream::acks::AckWindow;
 
 use super::checks::{check_bars, check_late, check_state};
-use super::fixtures::{LogTick, OwnedBar, RULES, Random, SECOND, log};
+use super::fixtures::{LogTick, OwnedBar, RULES, SECOND, log};
 use super::oracle::{BarKey, Rows};
 use super::second_stage::{LateRecord, Restater, Scene};
 use super::table::{Loss, Table};
@@ -145,7 +146,7 @@ fn output_of(shown: Shown<'_>) -> Output {
 }
 
 pub struct World {
-    random: Random,
+    random: Rng,
     mutation: Mutation,
     pub log: Vec<LogTick>,
     rows: Rows,
@@ -286,10 +287,10 @@ impl Owner {
     fn crash(mut self, world: &mut World) {
         for topic in 0..3 {
             let waiting = self.in_flight[topic].len();
-            let arriving = if world.random.chance(40) {
+            let arriving = if world.random.usize(..100) < 40 {
                 waiting
             } else {
-                world.random.below(waiting + 1)
+                world.random.usize(..waiting + 1)
             };
             self.deliver(topic, arriving, &mut world.broker);
         }
@@ -349,7 +350,7 @@ impl World {
 
     /// A new owner, restored from the state topic.
     pub fn start_owner(&mut self) -> Owner {
-        let random = self.random.next();
+        let random = self.random.u64(..);
         let owner = NewOwner {
             random,
             topic_id: "id".to_owned(),
@@ -399,11 +400,11 @@ impl World {
     /// One action of the second stage or its table: rows are written or lost, an instance takes a step, starts or is killed.
     fn restate(&mut self) {
         let (mut scene, restaters) = self.scene();
-        let one = scene.random.below(restaters.len());
-        match scene.random.below(16) {
+        let one = scene.random.usize(..restaters.len().max(1));
+        match scene.random.usize(..16) {
             // Several rows per block: on average as many as are read from the log.
             0..=2 => {
-                let count = scene.random.below(5);
+                let count = scene.random.usize(..5);
                 scene.broker.table.write(scene.rows, count, scene.now);
             }
             3..=9 => match restaters.get_mut(one) {
@@ -411,12 +412,12 @@ impl World {
                 None => restaters.push(Restater::start(&mut scene)),
             },
             10..=12 => {
-                let count = scene.random.below(10);
+                let count = scene.random.usize(..10);
                 if let Some(restater) = restaters.get_mut(one) {
                     restater.deliver(scene.broker, count);
                 }
             }
-            13 if restaters.len() < 3 && scene.random.chance(50) => restaters.push(Restater::start(&mut scene)),
+            13 if restaters.len() < 3 && scene.random.usize(..100) < 50 => restaters.push(Restater::start(&mut scene)),
             13 if !restaters.is_empty() => restaters.remove(one).crash(scene.broker, scene.random),
             14 => self.disturb_the_table(),
             _ => {}
@@ -425,7 +426,7 @@ impl World {
 
     fn disturb_the_table(&mut self) {
         let broker = &mut self.broker;
-        match self.random.below(10) {
+        match self.random.usize(..10) {
             0..=2 => broker.table.save_floor(),
             3 | 4 => broker.table.restart_writer(broker.log_start),
             5 | 6 => {
@@ -462,12 +463,12 @@ impl World {
 
     fn act(&mut self, owners: &mut Vec<Owner>) {
         self.restate();
-        let one = self.random.below(owners.len());
-        self.wall += self.random.below(20) as i64 * SECOND;
-        match self.random.below(100) {
-            0..=39 => (0..=self.random.below(4)).for_each(|_| owners[one].read(self)),
+        let one = self.random.usize(..owners.len());
+        self.wall += self.random.usize(..20) as i64 * SECOND;
+        match self.random.usize(..100) {
+            0..=39 => (0..=self.random.usize(..4)).for_each(|_| owners[one].read(self)),
             40..=64 => {
-                let (topic, count) = (self.random.below(3), self.random.below(12));
+                let (topic, count) = (self.random.usize(..3), self.random.usize(..12));
                 owners[one].deliver(topic, count, &mut self.broker);
             }
             65..=89 => owners[one].turn(self),
@@ -476,7 +477,7 @@ impl World {
                 owners[one].close_idle(self);
             }
             93..=94 => {
-                let boundary = self.random.below(self.broker.state.len() + 1);
+                let boundary = self.random.usize(..self.broker.state.len() + 1);
                 self.broker.compact(boundary);
             }
             95 => self.expire(owners),
@@ -515,13 +516,13 @@ impl World {
 
 /// One simulation; the error describes the first difference from the oracle.
 pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
-    let mut random = Random::new(seed);
-    let ticks = 60 + random.below(120);
+    let mut random = Rng::with_seed(seed);
+    let ticks = 60 + random.usize(..120);
     let log = log(&mut random, ticks);
-    let undisturbed = World::new(Random::new(seed), mutation, log.clone()).undisturbed();
+    let undisturbed = World::new(Rng::with_seed(seed), mutation, log.clone()).undisturbed();
     let mut world = World::new(random, mutation, log);
     let mut owners = vec![world.start_owner()];
-    for _ in 0..250 + world.random.below(300) {
+    for _ in 0..250 + world.random.usize(..300) {
         world.act(&mut owners);
     }
     let owner = world.finish(owners);
@@ -534,7 +535,7 @@ pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
 }
 
 impl World {
-    fn new(mut random: Random, mutation: Mutation, log: Vec<LogTick>) -> World {
+    fn new(mut random: Rng, mutation: Mutation, log: Vec<LogTick>) -> World {
         World {
             loss: Loss::any(&mut random, mutation),
             random,

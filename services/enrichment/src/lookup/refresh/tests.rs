@@ -28,7 +28,7 @@ impl FakeSource {
                 is_outage: false,
             });
         }
-        Ok(self.rows.lock().unwrap().clone())
+        Ok(self.rows.lock().clone())
     }
 }
 
@@ -66,7 +66,7 @@ impl ReferenceCache for FakeCache {
             if self.silent.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
             }
-            let texts = self.texts.lock().unwrap();
+            let texts = self.texts.lock();
             Ok(keys.iter().map(|key| texts.get(key).cloned()).collect())
         })
     }
@@ -76,7 +76,7 @@ impl ReferenceCache for FakeCache {
             if self.silent.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
             }
-            self.texts.lock().unwrap().extend(pairs.iter().cloned());
+            self.texts.lock().extend(pairs.iter().cloned());
             Ok(())
         })
     }
@@ -134,18 +134,18 @@ fn known(fixture: &Fixture, instrument_id: &str) -> bool {
 #[tokio::test]
 async fn a_load_fills_the_directory_and_the_shared_cache() {
     let fixture = fixture();
-    *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
+    *fixture.source.rows.lock() = vec![row("a", "X", "coal")];
     assert_eq!(fixture.refresher.load().await, Ok(1));
     assert!(known(&fixture, "X"));
     assert_eq!(fixture.refresher.last_error(), None);
-    let text = fixture.cache.texts.lock().unwrap()["reference:a:X"].clone();
+    let text = fixture.cache.texts.lock()["reference:a:X"].clone();
     assert_eq!(from_text(&text), Some(row("a", "X", "coal")));
 }
 
 #[tokio::test]
 async fn while_postgres_is_down_rows_in_memory_are_kept_and_the_cache_serves_others() {
     let fixture = fixture();
-    *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
+    *fixture.source.rows.lock() = vec![row("a", "X", "coal")];
     fixture.refresher.load().await.unwrap();
     fixture.source.down.store(true, Ordering::SeqCst);
     assert!(fixture.refresher.load().await.is_err());
@@ -156,7 +156,6 @@ async fn while_postgres_is_down_rows_in_memory_are_kept_and_the_cache_serves_oth
         .cache
         .texts
         .lock()
-        .unwrap()
         .insert("reference:a:Y".into(), to_text(&other));
     assert_eq!(fixture.refresher.look_up(&[key("Y"), key("Z")]).await, [other]);
     assert!(known(&fixture, "Y") && !known(&fixture, "Z"));
@@ -165,9 +164,9 @@ async fn while_postgres_is_down_rows_in_memory_are_kept_and_the_cache_serves_oth
 #[tokio::test]
 async fn a_deleted_row_does_not_come_back_from_the_cache() {
     let fixture = fixture();
-    *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
+    *fixture.source.rows.lock() = vec![row("a", "X", "coal")];
     fixture.refresher.load().await.unwrap();
-    fixture.source.rows.lock().unwrap().clear();
+    fixture.source.rows.lock().clear();
     fixture.refresher.load().await.unwrap();
     assert_eq!(fixture.refresher.look_up(&[key("X")]).await, []);
     assert!(!known(&fixture, "X"));
@@ -176,7 +175,7 @@ async fn a_deleted_row_does_not_come_back_from_the_cache() {
 #[tokio::test]
 async fn a_cached_row_is_used_for_its_own_tenant_and_instrument_only() {
     let fixture = fixture();
-    *fixture.source.rows.lock().unwrap() = vec![row("p", "q:rX", "coal")];
+    *fixture.source.rows.lock() = vec![row("p", "q:rX", "coal")];
     fixture.refresher.load().await.unwrap();
     let pair = |tenant_id: &str, instrument_id: &str| Key {
         tenant_id: tenant_id.into(),
@@ -185,7 +184,7 @@ async fn a_cached_row_is_used_for_its_own_tenant_and_instrument_only() {
     assert_eq!(fixture.refresher.look_up(&[pair("p:q", "rX")]).await, []);
     // A row of another pair under the key of this pair, as another version or program may leave it.
     let foreign = (cache_key("p:q", "rX"), to_text(&row("p", "q:rX", "coal")));
-    fixture.cache.texts.lock().unwrap().extend([foreign]);
+    fixture.cache.texts.lock().extend([foreign]);
     assert_eq!(fixture.refresher.look_up(&[pair("p:q", "rX")]).await, []);
     assert_eq!(fixture.refresher.look_up(&[pair("p", "q:rX")]).await.len(), 1);
 }
@@ -194,7 +193,7 @@ async fn a_cached_row_is_used_for_its_own_tenant_and_instrument_only() {
 async fn a_redis_that_does_not_answer_costs_bounded_waits_until_its_breaker_opens() {
     let fixture = fixture();
     fixture.cache.silent.store(true, Ordering::SeqCst);
-    *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
+    *fixture.source.rows.lock() = vec![row("a", "X", "coal")];
     for (look_up, longest) in [(0, 400), (1, 400), (2, 0)] {
         let began = tokio::time::Instant::now();
         assert_eq!(
@@ -228,7 +227,7 @@ async fn misses_are_looked_up_in_the_background() {
         misses,
         ..
     } = fixture();
-    *source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
+    *source.rows.lock() = vec![row("a", "X", "coal")];
     let directory = Arc::clone(refresher.directory());
     let task = tokio::spawn(Arc::clone(&refresher).run(misses, Duration::from_secs(600)));
     directory.misses.send(key("X")).await.unwrap();
