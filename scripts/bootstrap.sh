@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes the machine ready to build, test and run the pipeline; quick when it is already.
+# Prepares the machine to build, test and run the pipeline; fast if it is already prepared.
 #
-# Toolchains (Rust, Java and Maven, Node, a C compiler) are only checked, since people manage those in their own ways.
-# Debian packages that are missing are installed when root; otherwise one line says what to install.
-# Failure: one line for each thing that is missing, exit code 1, nothing half-installed by us.
+# Toolchains (Rust, Java and Maven, Node, a C compiler) are only checked, since users install those in different ways.
+# Missing Debian packages are installed if the user is root; otherwise one line shows the command to run.
+# Failure: one line for each missing item, exit code 1. A failed installation is reported with its log.
 set -euo pipefail
 
 NEEDED_MB=12000 # a release build with all tests is about 9 GB, Kafka and ClickHouse 0.6 GB
@@ -27,7 +27,7 @@ check_toolchains() {
     # openjdk version "17.0.15" 2025-04-15, or before Java 9: java version "1.8.0_402"
     version=$(java -version 2>&1 | sed -n 's/.* version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' | head -n 1)
     if [ "${version:-0}" -lt 17 ]; then
-      problems+=("java is version ${version:-unknown}, 17 or newer is needed: apt-get install openjdk-17-jdk-headless")
+      problems+=("java is version ${version:-unknown}, but 17 or newer is needed: apt-get install openjdk-17-jdk-headless")
     fi
   else
     problems+=("java is missing: apt-get install openjdk-17-jdk-headless")
@@ -56,22 +56,22 @@ has_postgres() {
 missing_packages() {
   has_postgres || echo postgresql
   command -v redis-server >/dev/null 2>&1 || echo redis-server
-  # Stands before PostgreSQL in the tests of secured servers.
+  # A pooler in front of PostgreSQL, for the tests of secured servers.
   command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
   # Counts the instructions of the hot path in `make test`.
   command -v valgrind >/dev/null 2>&1 || echo valgrind
-  # librdkafka's own build makes its C++ part, too.
+  # The build of librdkafka also compiles its C++ part.
   command -v c++ >/dev/null 2>&1 || echo g++
-  # Checks of the scripts in `make check`.
+  # Checks the scripts in `make check`.
   command -v shellcheck >/dev/null 2>&1 || echo shellcheck
-  # Holds the spelling checker of `make check`.
+  # For the virtual environment of the spelling checker in `make check`.
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3-venv
   # TLS of librdkafka.
   command -v pkg-config >/dev/null 2>&1 || echo pkg-config
   [ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 }
 
-# Installs packages without letting them start their servers, which would take the ports of our stack.
+# Installs packages without starting their servers, which would occupy the ports of our stack.
 install_packages() {
   if [ ! -e "$POLICY" ]; then
     trap 'rm -f "$POLICY"' EXIT
@@ -87,7 +87,7 @@ install_packages() {
     return
   fi
   rm -f "$log"
-  # Nor after the next start of the machine.
+  # They must not start after a reboot either.
   if command -v systemctl >/dev/null 2>&1; then
     local unit
     for unit in postgresql pgbouncer redis-server; do

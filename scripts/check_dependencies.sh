@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Licences, banned crates, sources and advisories of all dependencies (cargo-deny, deny.toml), and dependencies that
-# nobody uses (cargo-machete). Both tools are built once, into the cache folder, at pinned versions.
-# Failure: what the tool found, exit code 1. Without the advisory database (no network) that check is left out, and said so.
+# Licences, banned crates, sources and advisories of all dependencies (cargo-deny, deny.toml), and unused dependencies
+# (cargo-machete). Both tools are built once, at pinned versions, into the cache folder.
+# Failure: the findings of the tool, exit code 1. Without the advisory database (no network), advisories are skipped with a message.
 set -euo pipefail
 
 DENY=0.20.2
@@ -13,8 +13,8 @@ bin="$tools/bin"
 
 need() { # need NAME VERSION
   if [ "$("$bin/$1" --version 2>/dev/null | grep -o '[0-9][0-9.]*' | head -n 1)" != "$2" ]; then
-    echo "building $1 $2 (once, some minutes)" >&2
-    # Unoptimized: built in half the time, and fast enough.
+    echo "building $1 $2 (once, takes some minutes)" >&2
+    # Unoptimized builds take half the time, and are fast enough.
     CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root "$tools" "$1@$2"
   fi
 }
@@ -30,7 +30,7 @@ trap 'rm -f "$log"' EXIT
 if "$bin/cargo-deny" --all-features check advisories >"$log" 2>&1; then
   cat "$log"
 elif grep -qi 'advisory database' "$log"; then
-  echo "advisories were not checked: their database cannot be reached from here" >&2
+  echo "advisories were not checked: their database is unreachable" >&2
 else
   cat "$log" >&2
   exit 1

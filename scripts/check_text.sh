@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Spelling (typos), shell scripts (shellcheck) and the form of log messages: they begin in lower case, have no full stop, and
-# hold no values, which belong into fields, so that equal events have equal messages.
-# Failure: file, place and what is wrong; exit code 1.
+# contain no values. Values are fields, so that equal events have equal messages.
+# Failure: file, line and reason; exit code 1.
 set -euo pipefail
 
 TYPOS=1.52.0
@@ -12,7 +12,7 @@ typos="$tools/typos-$TYPOS/bin/typos"
 
 if [ ! -x "$typos" ]; then
   echo "installing typos $TYPOS (once)" >&2
-  # The wheel holds the program itself: seconds, where a build takes minutes.
+  # The wheel contains the program: it installs in seconds, a build takes minutes.
   if ! { python3 -m venv "$tools/typos-$TYPOS" && "$tools/typos-$TYPOS/bin/pip" install --quiet --disable-pip-version-check "typos==$TYPOS"; }; then
     echo "typos $TYPOS cannot be installed: apt-get install python3-venv, and see what pip says above" >&2
     exit 1

@@ -1,4 +1,4 @@
-//! Lets the engine's library find the `write` of `dp-clickhouse` (see `full_disk.rs` there) before libc's.
+//! Makes the engine's library resolve `write` to that of `dp-clickhouse` (see `full_disk.rs` there) instead of libc's.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

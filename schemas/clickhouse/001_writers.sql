@@ -1,4 +1,4 @@
--- Who may write, where it goes on, and which topics the tables came from.
+-- Which writer owns a partition, where it continues, and the topics that the tables were written from.
 -- {db} is the database, {suffix} the generation; these tables serve every generation, whose topics differ by name.
 
 CREATE DATABASE IF NOT EXISTS {db};
@@ -27,7 +27,7 @@ ENGINE = MergeTree
 ORDER BY (topic, partition, epoch)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Positions that outlive the rows that they came from: no expiry here.
+-- Positions that outlive the rows they came from, so they do not expire.
 CREATE TABLE IF NOT EXISTS {db}.writer_floor
 (
     topic       String,
@@ -42,7 +42,7 @@ ENGINE = MergeTree
 ORDER BY (topic, partition, next_offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Ids of the topics at their first use: a topic made anew under an old name is refused.
+-- Ids of the topics at their first use: a topic that is deleted and created again is rejected.
 CREATE TABLE IF NOT EXISTS {db}.writer_topics
 (
     topic    String,

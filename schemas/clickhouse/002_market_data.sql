@@ -1,6 +1,6 @@
 -- Ticks, bars and late ticks. Rows come only from the writers: one atomic insert into one table partition per batch, so
--- `count()` without FINAL is exact (INV-6). Partitions and expiry go by ingestion, since documents may be years old.
--- The projection `pos` went with 004_positions.
+-- `count()` without FINAL is exact (INV-6). Partitioning and expiry use the ingestion time, since documents may be years old.
+-- The projection `pos` is dropped by 004_positions.
 
 -- Normalized ticks.
 CREATE TABLE IF NOT EXISTS {db}.market_ticks{suffix}
@@ -123,8 +123,8 @@ TTL toDateTime(ingested_at) + INTERVAL 365 DAY
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1,
          lightweight_mutation_projection_mode = 'rebuild';
 
--- Every version of every bar; the one with the highest version stays. Not partitioned: replacing works inside a
--- partition only, and an insert has to stay in one.
+-- Every version of every bar; the highest version is kept. Not partitioned, because rows are replaced only within a
+-- partition, and an insert must not span several.
 CREATE TABLE IF NOT EXISTS {db}.bars{suffix}
 (
     tenant_id        LowCardinality(String),
@@ -178,7 +178,7 @@ CREATE VIEW IF NOT EXISTS {db}.bars_1h{suffix} AS SELECT * FROM {db}.bars{suffix
 
 CREATE VIEW IF NOT EXISTS {db}.bars_1d{suffix} AS SELECT * FROM {db}.bars{suffix} FINAL WHERE interval = '1d';
 
--- Ticks that came too late for the windows of `intervals`: those bars do not count them.
+-- Ticks that arrived too late for the windows of `intervals`: those bars do not count them.
 CREATE TABLE IF NOT EXISTS {db}.late_ticks{suffix}
 (
     tenant_id       LowCardinality(String),

@@ -1,5 +1,5 @@
--- Ticks arrive in batches of some ten thousand rows and are merged in the background. A merge of these wide rows costs
--- about as much as their insert, so parts are merged in larger steps: a third less work in all, for some more parts
+-- Ticks arrive in batches of tens of thousands of rows and are merged in the background. A merge of these wide rows costs
+-- about as much as their insert, so parts are merged in larger steps: a third less work in total, with slightly more parts
 -- (docs/performance.md).
 ALTER TABLE {db}.market_ticks{suffix} MODIFY SETTING merge_selector_base = 15;
 

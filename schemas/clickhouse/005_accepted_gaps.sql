@@ -1,5 +1,5 @@
--- What an operator has accepted as lost or has passed (`dp position`): no expiry, since `dp verify` would else find it again.
--- One table for every generation: their groups differ by name. A row may stand twice (a command that was run again).
+-- Offsets that an operator has accepted as lost or has skipped (`dp position`). No expiry, or `dp verify` would report them
+-- again. One table for all generations, whose groups differ by name. A row may exist twice (a repeated command).
 CREATE TABLE IF NOT EXISTS {db}.accepted_gaps
 (
     service         String,

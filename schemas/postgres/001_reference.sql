@@ -1,5 +1,5 @@
--- Reference data: who trades what, where, in which unit. Everything is by tenant. Every change of a reference table
--- notifies the channel `reference_changed` with the table's name, once per statement.
+-- Reference data of instruments: commodity, region, unit, contract. Instruments, aliases, curves and rules are per
+-- tenant. Every change of these tables notifies the channel `reference_changed` with the table's name, once per statement.
 
 CREATE TABLE taxonomy_commodities (
     commodity   text PRIMARY KEY,

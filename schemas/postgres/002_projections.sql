@@ -1,5 +1,5 @@
--- What readers are served, with the position that it came from: rows and position change in one transaction.
--- Generations live side by side in these tables.
+-- Data served to readers, with the position that it came from: rows and position change in one transaction.
+-- Parallel generations share these tables.
 
 -- The newest price of each instrument by (event time, origin). The feed compares by bytes, as in every other store.
 CREATE TABLE served_latest_prices (
@@ -37,7 +37,7 @@ CREATE TABLE projection_positions (
     PRIMARY KEY (projection, generation, topic, partition)
 );
 
--- Ids of the topics at their first use: a topic made anew under an old name is refused.
+-- Ids of the topics at their first use: a topic that is deleted and created again is rejected.
 CREATE TABLE projection_topics (
     topic    text PRIMARY KEY,
     topic_id text NOT NULL,

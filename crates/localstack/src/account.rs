@@ -1,9 +1,9 @@
-//! The user that a server runs as: the caller, or an unprivileged one where the caller is root.
+//! The user that a server runs as: the caller, or an unprivileged user if the caller is root.
 //!
-//! Invariants: no server runs as root; a server's user owns the server's folder and nothing else on the machine, so that
-//! whatever a client of a server can make it read or write is that server's own. PostgreSQL refuses a user without a name,
-//! so it runs as `postgres`, which its package makes; every other server has a number of its own that no account has.
-//! Failure: a folder or program that the user cannot reach is named, with what to do.
+//! Invariants: no server runs as root. A server's user owns the server's folder and no other file of the machine, so clients
+//! can make the server read or write only its own files. PostgreSQL does not run as a user without a name, so it runs as
+//! `postgres`, which its package creates; every other server has its own user id without an account.
+//! Failure: a folder or program that the user cannot access is named, with the remedy.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
@@ -18,12 +18,12 @@ use crate::name::Server;
 use crate::process;
 use crate::tools;
 
-/// Numbers between those that Debian gives to packages' users and those that systemd gives to its dynamic ones.
+/// User ids above those that Debian gives to packages and below systemd's dynamic ones.
 const FIRST_ID: u32 = 60_940;
-/// Numbers that a server may choose from.
+/// Number of ids that a server may choose from.
 const IDS: u32 = 10;
 
-/// Variables of the caller that a server sees; everything else may hold a secret.
+/// Variables of the caller that are passed to a server; all others may contain secrets.
 const PASSED_ON: [&str; 7] = [
     "PATH",
     "LANG",
@@ -38,7 +38,7 @@ const PASSED_ON: [&str; 7] = [
 #[derive(Debug, Clone)]
 pub(crate) struct Account(Option<Other>);
 
-/// A user that is not the caller.
+/// A user other than the caller.
 #[derive(Debug, Clone)]
 struct Other {
     uid: u32,
@@ -59,8 +59,8 @@ impl Account {
             Server::ClickHouse => FIRST_ID + IDS,
             Server::Redis => FIRST_ID + 2 * IDS,
         };
-        let is_nobodys = |id: &u32| matches!(User::from_uid(Uid::from_raw(*id)), Ok(None));
-        match (first..first + IDS).find(is_nobodys) {
+        let is_unused = |id: &u32| matches!(User::from_uid(Uid::from_raw(*id)), Ok(None));
+        match (first..first + IDS).find(is_unused) {
             Some(id) => Ok(Account(Some(Other { uid: id, gid: id, home }))),
             None => Err(StackError::Refused(format!(
                 "the user ids {first} to {} all have accounts: {} must not run as root, so start the stack as another user",
@@ -78,29 +78,29 @@ impl Account {
                 home: user.dir,
             }))),
             _ => Err(StackError::Refused(
-                "there is no user `postgres`, and PostgreSQL refuses to run as root: apt-get install postgresql makes it"
+                "user `postgres` does not exist, and PostgreSQL refuses to run as root: apt-get install postgresql creates it"
                     .to_owned(),
             )),
         }
     }
 
-    /// Whether it is another user than the caller.
+    /// Whether it is a user other than the caller.
     pub(crate) fn is_other(&self) -> bool {
         self.0.is_some()
     }
 
-    /// `uid:gid` of a user that is not the caller.
+    /// `uid:gid` of a user other than the caller.
     pub(crate) fn ids(&self) -> Option<String> {
         self.0.as_ref().map(|other| format!("{}:{}", other.uid, other.gid))
     }
 
-    /// Makes the server's folder, closed to everybody but this user, and checks that the user can get there.
+    /// Creates the server's folder, accessible to this user only, and checks that the user can enter it.
     pub(crate) fn take(&self, config: &StackConfig, dir: &Path) -> Result<(), StackError> {
         fs::create_dir_all(dir).map_err(StackError::io("create", dir))?;
         let Some(other) = &self.0 else {
             return set_mode(dir, 0o700);
         };
-        // A temporary folder is closed to others; the stack's own folder may be passed through.
+        // A temporary folder is closed to others, so the stack's folder must allow passing through.
         let mode = fs::metadata(&config.dir)
             .map_err(StackError::io("read", &config.dir))?
             .permissions()
@@ -115,8 +115,8 @@ impl Account {
             return Ok(());
         }
         Err(StackError::Refused(format!(
-            "user {}, as whom the server runs, cannot enter {}: use --dir with a folder that others may pass through, below \
-             /var/tmp for example",
+            "user {}, which runs the server, cannot enter {}: use --dir with a folder that others can pass through, for example \
+             below /var/tmp",
             other.uid,
             dir.display()
         )))
@@ -130,11 +130,11 @@ impl Account {
         }
     }
 
-    /// Fails when the user may not run the program.
+    /// Fails if the user may not run the program.
     pub(crate) fn check_runs(&self, config: &StackConfig, program: &Path) -> Result<(), StackError> {
         match &self.0 {
             Some(other) if !self.can(config, "-x", program) => Err(StackError::Refused(format!(
-                "user {}, as whom the server runs, may not run {}: install it for everybody (apt-get), and put it first in PATH",
+                "user {}, which runs the server, may not run {}: install it for all users (apt-get), and put it first in PATH",
                 other.uid,
                 program.display()
             ))),
@@ -142,7 +142,7 @@ impl Account {
         }
     }
 
-    /// The program, run as the user in the foreground of this process.
+    /// The program, run as this user in the foreground of this process.
     pub(crate) fn command(&self, config: &StackConfig, program: &Path) -> Result<Command, StackError> {
         if self.0.is_none() {
             return Ok(self.confined(Command::new(program)));
@@ -151,7 +151,7 @@ impl Account {
         Ok(self.confined(self.switch(Command::new(setpriv), program)))
     }
 
-    /// The program, run as the user for as long as the stack runs.
+    /// The program, run as this user for as long as the stack runs.
     pub(crate) fn launcher(&self, config: &StackConfig, program: &Path) -> Result<Command, StackError> {
         if self.0.is_none() {
             return Ok(self.confined(super::servers::launcher(config, program)?));
@@ -161,7 +161,7 @@ impl Account {
         Ok(self.confined(self.switch(command, program)))
     }
 
-    /// Lets the command see nothing of the caller's environment but what a server needs.
+    /// Limits the command's environment to the variables that a server needs.
     pub(crate) fn confined(&self, mut command: Command) -> Command {
         let passed_on = PASSED_ON
             .iter()
@@ -192,13 +192,13 @@ impl Account {
 }
 
 impl Other {
-    /// Never follows a symbolic link: the server may have made one.
+    /// Never follows a symbolic link, since the server may have created one.
     fn own(&self, path: &Path) -> Result<(), StackError> {
         lchown(path, Some(self.uid), Some(self.gid)).map_err(StackError::io("give away", path))
     }
 
-    /// A folder that was made while servers still ran as another user; the folder itself comes last, so that a start that is
-    /// interrupted begins again.
+    /// A folder that was created while servers still ran as another user; the folder itself comes last, so that an interrupted
+    /// start is repeated.
     fn own_tree(&self, dir: &Path) -> Result<(), StackError> {
         for entry in fs::read_dir(dir).map_err(StackError::io("read", dir))? {
             let entry = entry.map_err(StackError::io("read", dir))?;
@@ -213,7 +213,7 @@ impl Other {
     }
 }
 
-/// Sets the rights of a file or folder of ours.
+/// Sets the permissions of a file or folder of ours.
 pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), StackError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(StackError::io("set the rights of", path))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(StackError::io("set the permissions of", path))
 }

@@ -1,7 +1,8 @@
-//! Downloads, kept by version and checksum outside of the clone, so that a second clone does not fetch again.
+//! Downloads, stored by version and checksum outside of the clone, so that a second clone does not download them again.
 //!
-//! Invariants: an entry appears complete or not at all (made beside, then renamed); two processes that want the same
-//! entry make it once (file lock); an entry's folder name holds its checksum, so another content is another entry.
+//! Invariants: an entry is complete or does not exist (created under a temporary name, then renamed). Two processes that need
+//! the same entry create it once (file lock). The folder name of an entry contains its checksum, so different content is a
+//! different entry.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::error::StackError;
 
-/// The folder that holds all entries.
+/// The folder of all entries.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
     root: PathBuf,
@@ -36,9 +37,9 @@ impl Cache {
         Cache { root }
     }
 
-    /// The folder of an entry, made by `make` when it is not there yet.
+    /// The folder of an entry, created by `make` if it does not exist.
     ///
-    /// `make` fills the folder it is given and verifies what it put there; `needed_mb` is checked before.
+    /// `make` fills and verifies the given folder; the space of `needed_mb` is checked first.
     pub(crate) fn entry(
         &self,
         name: &str,
@@ -57,7 +58,7 @@ impl Cache {
             .open(&lock_path)
             .map_err(StackError::io("open", &lock_path))?;
         lock.lock().map_err(StackError::io("lock", &lock_path))?;
-        // Another process may have made it while this one waited for the lock.
+        // Another process may have created it while this one waited for the lock.
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -74,9 +75,9 @@ impl Cache {
     }
 }
 
-/// Fails when the file system of `path` has less free space than this.
+/// Fails if the file system of `path` has less free space than this.
 pub(crate) fn require_space(path: &Path, needed_mb: u64, option: &'static str) -> Result<(), StackError> {
-    // A file system that does not say counts as large enough: writing will tell.
+    // If the file system does not report its free space, it counts as sufficient: a write would fail.
     let Ok(stat) = statvfs(path) else { return Ok(()) };
     let free_mb = (stat.blocks_available() * stat.fragment_size()) >> 20;
     if free_mb >= needed_mb {
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_made_once_even_by_many_at_once() {
+    fn an_entry_is_created_once_by_concurrent_callers() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::at(root.path().join("cache"));
         let made = AtomicUsize::new(0);
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_half_way_leaves_nothing_behind() {
+    fn a_failed_entry_leaves_no_files() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::at(root.path().to_owned());
         let failing = |folder: &Path| {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_space_is_named_before_anything_is_made() {
+    fn too_little_space_is_reported_before_any_file_is_created() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::at(root.path().to_owned());
         let error = cache

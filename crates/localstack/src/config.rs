@@ -1,4 +1,4 @@
-//! What a stack is made of: its folder, ports, programs; and where its files lie.
+//! The configuration of a stack: its folder, ports, programs, and the locations of its files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,23 +22,23 @@ use crate::tools::Tools;
 pub struct StackConfig {
     /// Folder of data, logs and `stack.json`.
     pub dir: PathBuf,
-    /// Where everything listens.
+    /// The ports of all processes.
     pub ports: Ports,
     /// Folder of `dp-clickhouse` and of the services' binaries; default: that of the running program.
     pub bin_dir: PathBuf,
     /// Folder of downloads; default: `$DATA_PROC_CACHE`, else `~/.cache/254carbon`.
     pub cache: PathBuf,
-    /// Where programs such as `java` are looked for; default: `$PATH` and Debian's folders.
+    /// Where programs such as `java` are searched; default: `$PATH` and Debian's folders.
     pub path: Option<OsString>,
-    /// Whether processes get a session of their own, and so outlive the terminal. Default true.
+    /// Whether processes get their own session, so that they outlive the terminal. Default true.
     pub detached: bool,
-    /// Whether long steps are shown on stderr. Default false.
+    /// Whether the progress of long steps is shown on stderr. Default false.
     pub progress: bool,
-    /// ClickHouse's `users.xml`, where a test needs users with passwords and grants. Default: one user that may do anything.
+    /// ClickHouse's `users.xml`, for tests that need users with passwords and grants. Default: one user without a password.
     pub clickhouse_users: Option<String>,
-    /// Environment of the services besides [`crate::Stack::env`], which it may override.
+    /// Environment of the services in addition to [`crate::Stack::env`], which it may override.
     pub service_env: BTreeMap<String, String>,
-    /// Set by a signal handler: what is going on ends soon, and what it had started is stopped.
+    /// Set by a signal handler: the current operation ends soon, and stops the processes it has started.
     pub interrupted: Arc<AtomicBool>,
 }
 
@@ -66,7 +66,7 @@ impl StackConfig {
         }
     }
 
-    /// Fails once [`StackConfig::interrupted`] is set.
+    /// Fails if [`StackConfig::interrupted`] is set.
     ///
     /// # Errors
     /// [`StackError::Interrupted`].
@@ -89,7 +89,7 @@ impl StackConfig {
 
 /// The folder of the stack with this port offset: `/var/tmp/254carbon-<uid>/stack[-<offset>]`.
 ///
-/// Not below the home folder: PostgreSQL refuses root, and the user that it runs as instead cannot enter root's home.
+/// Not below the home folder, because PostgreSQL does not run as root, and its user cannot enter root's home.
 pub fn default_dir(offset: u16) -> PathBuf {
     let name = if offset == 0 {
         "stack".to_owned()
@@ -103,16 +103,16 @@ fn own_root() -> PathBuf {
     PathBuf::from(format!("/var/tmp/254carbon-{}", geteuid()))
 }
 
-/// Makes the folder of a stack. Where the caller is root, the servers' users may pass through it and see nothing.
+/// Creates the folder of a stack. If the caller is root, the servers' users may pass through it but cannot list it.
 pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StackError> {
     let root = own_root();
     if dir.starts_with(&root) {
         make_dir(&root)?;
-        // /var/tmp belongs to everybody: somebody else may have made the folder to look into what we write there.
+        // /var/tmp is writable for all users: another user may have created the folder to read what we write there.
         let owner = fs::symlink_metadata(&root).map_err(StackError::io("read", &root))?;
         if owner.uid() != geteuid().as_raw() || !owner.is_dir() {
             return Err(StackError::Refused(format!(
-                "{} belongs to somebody else: use --dir",
+                "{} belongs to another user: use --dir",
                 root.display()
             )));
         }
@@ -120,7 +120,7 @@ pub(crate) fn prepare_dir(dir: &Path) -> Result<(), StackError> {
     make_dir(dir)?;
     let logs = dir.join("logs");
     make_dir(&logs)?;
-    // An earlier version made it for everybody to read.
+    // An earlier version created it readable for all users.
     set_mode(&logs, 0o700)
 }
 
@@ -133,7 +133,7 @@ fn make_dir(dir: &Path) -> Result<(), StackError> {
         .map_err(StackError::io("create", dir))
 }
 
-/// The folder of the running program; test programs lie one level deeper, in `deps`.
+/// The folder of the running program; test programs are one level deeper, in `deps`.
 fn own_bin_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let folder = program.parent().unwrap_or(Path::new("."));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_found_beside_a_test_program() {
+    fn programs_are_found_next_to_a_test_program() {
         assert!(!own_bin_dir().ends_with("deps"));
     }
 }

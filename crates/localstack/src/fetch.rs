@@ -1,7 +1,7 @@
-//! The two servers that Debian does not have: Kafka from Maven's repository, ClickHouse's engine from npm's.
+//! Downloads the two servers that Debian does not have: Kafka from Maven's repository, ClickHouse's engine from npm's.
 //!
-//! Both come through the registries' ordinary clients, so proxies and mirrors that are configured for them are honoured.
-//! Invariant: versions and checksums are pinned here; what differs is refused before it reaches the cache.
+//! Both use the registries' ordinary clients, so configured proxies and mirrors are used.
+//! Invariant: versions and checksums are pinned here; a different download is rejected before it reaches the cache.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
@@ -83,11 +83,11 @@ pub(crate) fn engine(config: &StackConfig) -> Result<PathBuf, StackError> {
         verify(ENGINE_WHAT, found, ENGINE_SHA256)
     })?;
     let library = folder.join(ENGINE_FILE);
-    // The checksum was right when it was stored; hashing 543 MB at every start would double the start time.
+    // The checksum was verified when it was stored; hashing 543 MB at every start would double the start time.
     match fs::metadata(&library) {
         Ok(metadata) if metadata.len() == ENGINE_BYTES => Ok(library),
         _ => Err(StackError::Refused(format!(
-            "{} is damaged: remove its folder, it will be fetched again",
+            "{} is damaged: remove its folder, it will be downloaded again",
             library.display()
         ))),
     }
@@ -112,11 +112,11 @@ fn download_engine(config: &StackConfig, folder: &Path) -> Result<PathBuf, Stack
         .ok_or_else(|| StackError::Fetch {
             what: ENGINE_WHAT,
             client: "npm",
-            reason: "npm pack made no archive".to_owned(),
+            reason: "npm pack created no archive".to_owned(),
         })
 }
 
-/// Writes the library out of the package and answers its checksum.
+/// Extracts the library from the package and returns its checksum.
 fn unpack_engine(archive: &Path, target: &Path, step: &Step) -> Result<String, StackError> {
     let read_error = || StackError::io("read", archive);
     let file = File::open(archive).map_err(read_error())?;
@@ -146,7 +146,7 @@ fn unpack_engine(archive: &Path, target: &Path, step: &Step) -> Result<String, S
     Err(StackError::Fetch {
         what: ENGINE_WHAT,
         client: "npm",
-        reason: format!("the package holds no {ENGINE_FILE}"),
+        reason: format!("the package does not contain {ENGINE_FILE}"),
     })
 }
 
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_set_of_jars_is_refused() {
+    fn a_different_set_of_jars_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("kafka.jar"), "not Kafka").unwrap();
         let found = jars_sha256(folder.path()).unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_library_is_taken_from_the_package_and_its_checksum_told() {
+    fn only_the_library_is_extracted_from_the_package_and_its_checksum_returned() {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("package.tgz");
         let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(

@@ -1,12 +1,13 @@
 //! The local stack: real Kafka, ClickHouse, PostgreSQL and Redis, and our own services, as processes on one machine.
 //!
-//! Role: fetches what cannot be had from Debian, starts, watches, kills and stops everything; one implementation for
-//! `dp up` (fixed ports, [`Stack::new`] and [`Stack::open`]) and for tests (own ports and folder, [`Temporary`]).
-//! Invariants: what the stack starts listens on 127.0.0.1 only; no server runs as root, or reaches anything but its own
-//! folder at the request of a client; data and logs are closed to other users; a process is known by pid *and* start time, so that a
-//! reused pid is never signalled; a folder holds at most one stack; what others started is never touched.
-//! Failure: every error is one line that names the tool, port, file or process, and what to do. A start that fails ends
-//! what it had started. Absent on purpose: containers, async, any knowledge of topics, tables or messages.
+//! Role: downloads the servers that Debian does not have, and starts, watches, kills and stops all processes. One
+//! implementation for `dp up` (fixed ports, [`Stack::new`] and [`Stack::open`]) and for tests (separate ports and folder,
+//! [`Temporary`]).
+//! Invariants: the stack listens on 127.0.0.1 only. No server runs as root, and no client can make a server access files
+//! outside its folder. Data and logs are closed to other users. A process is identified by pid *and* start time, so that a
+//! reused pid is never signalled. A folder contains at most one stack. Processes that others started are never touched.
+//! Failure: every error is one line that names the tool, port, file or process, and what to do. A failed start stops the
+//! processes that it has started. Absent on purpose: containers, async, any knowledge of topics, tables or messages.
 
 mod account;
 mod cache;

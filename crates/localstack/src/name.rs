@@ -16,7 +16,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// All servers, in the order in which they are started.
+    /// All servers, in start order.
     pub const ALL: [Server; 4] = [Server::Kafka, Server::ClickHouse, Server::Postgres, Server::Redis];
 
     /// `kafka`, `clickhouse`, `postgres`, `redis`.
@@ -30,7 +30,7 @@ impl Server {
     }
 }
 
-/// A service of ours; its name is also the name of its binary.
+/// One of our services; its name is also the name of its binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Service {
@@ -66,12 +66,12 @@ impl Service {
 pub enum Name {
     /// A server.
     Server(Server),
-    /// A service and the number of its replica, from 1.
+    /// A service and its replica number, from 1.
     Service(Service, u16),
 }
 
 impl Name {
-    /// All processes of a stack without further replicas, in the order in which they are started.
+    /// All processes of a stack with one replica per service, in start order.
     pub fn all() -> impl Iterator<Item = Name> {
         Server::ALL
             .into_iter()
@@ -113,7 +113,7 @@ impl From<Name> for String {
     }
 }
 
-/// Text that names no process of a stack.
+/// A text that is not a process of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown process {0:?}: use kafka, clickhouse, postgres, redis, normalization, enrichment, aggregation, projection, \
@@ -130,7 +130,7 @@ impl FromStr for Name {
             return Ok(Name::Server(server));
         }
         let (base, number) = match text.split_once('-') {
-            // One spelling for each process: `normalization` and never `normalization-1` or `normalization-02`.
+            // Each process has one spelling: `normalization`, never `normalization-1` or `normalization-02`.
             Some((base, digits)) => match digits.parse::<u16>() {
                 Ok(number) if number >= 2 && number.to_string() == digits => (base, number),
                 _ => return Err(unknown()),
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_read_back_from_its_text() {
+    fn every_name_is_parsed_from_its_text() {
         for name in Name::all().chain([
             Name::replica(Service::Aggregation, 2),
             Name::replica(Service::Projection, 17),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_refused() {
+    fn other_spellings_are_rejected() {
         for text in [
             "",
             "kafka-2",

@@ -1,4 +1,4 @@
-//! Ports of a stack: the well-known ones plus an offset, or a block that no other test process uses; and who holds one.
+//! Ports of a stack: the well-known ones plus an offset, or a block that no other test process uses. Finds the holder of a port.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StackError;
 use crate::name::{Name, Server, Service};
 
-/// Below the range that Linux uses for outgoing connections (32768 upwards), so that none of them takes a port of ours.
+/// Below Linux's range for outgoing connections (32768 upwards), so that none of them occupies a port of ours.
 const FREE_RANGE_START: u16 = 20_000;
 const FREE_RANGE_BLOCKS: u16 = 500;
 const BLOCK: u16 = 20;
@@ -33,7 +33,7 @@ pub struct Ports {
     pub enrichment: u16,
     pub aggregation: u16,
     pub projection: u16,
-    /// Keeps the block of [`Ports::free`] reserved among processes of this library.
+    /// Keeps the block of [`Ports::free`] reserved among processes that use this library.
     #[serde(skip)]
     _lease: Option<Arc<File>>,
 }
@@ -45,7 +45,7 @@ impl PartialEq for Ports {
 }
 
 impl Ports {
-    /// The fixed ports (9092, 8123, 9000, 5432, 6379, 8080 to 8083) plus `offset`. `None` where one exceeds 65535.
+    /// The fixed ports (9092, 8123, 9000, 5432, 6379, 8080 to 8083) plus `offset`. `None` if one exceeds 65535.
     pub fn with_offset(offset: u16) -> Option<Ports> {
         let at = |port: u16| port.checked_add(offset);
         Some(Ports {
@@ -63,9 +63,9 @@ impl Ports {
         })
     }
 
-    /// The ports of a new stack: as [`Ports::with_offset`], and outside of the range from which the system takes the
-    /// ports of outgoing connections. There, a client that tries to reach a stopped server can be connected to itself, and
-    /// then holds the port that the server needs.
+    /// The ports of a new stack: as [`Ports::with_offset`], but outside the system's range for outgoing connections. In that
+    /// range, a client that connects to a stopped server can be connected to itself, and then holds the port that the server
+    /// needs.
     pub fn for_new_stack(offset: u16) -> Result<Ports, StackError> {
         let ports = Ports::with_offset(offset).ok_or_else(|| {
             let most = u16::MAX - HIGHEST_PORT;
@@ -76,16 +76,16 @@ impl Ports {
         let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         match ports.in_ephemeral_range(&range) {
             Some((port, proposal)) => Err(StackError::Refused(format!(
-                "--port-offset {offset}: port {port} lies in the range of outgoing connections ({}), from which a client \
-                 can take it while its server is stopped; use --port-offset {proposal}",
+                "--port-offset {offset}: port {port} is in the range of outgoing connections ({}), so a client \
+                 can occupy it while its server is stopped; use --port-offset {proposal}",
                 range.split_whitespace().collect::<Vec<_>>().join(" to "),
             ))),
             None => Ok(ports),
         }
     }
 
-    /// A port of ours within the range (as in `ip_local_port_range`), and an offset that avoids it. `None` also where no
-    /// thousand below the range is free of it: then there is nothing better to propose.
+    /// A port of ours within the range (as in `ip_local_port_range`), and an offset that avoids it. Also `None` if no multiple
+    /// of 1,000 avoids the range: then there is no better offset to propose.
     fn in_ephemeral_range(&self, range: &str) -> Option<(u16, u16)> {
         let mut bounds = range.split_whitespace().map(str::parse::<u16>);
         let (low, high) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
@@ -97,11 +97,11 @@ impl Ports {
         (proposal > 0).then_some((port, proposal))
     }
 
-    /// A block of free ports, reserved against other processes that ask here for as long as the value or a clone lives.
+    /// A block of free ports, reserved against other callers in any process until the value and its clones are dropped.
     pub fn free() -> Result<Ports, StackError> {
         let dir = std::env::temp_dir().join(format!("254carbon-ports-{}", geteuid()));
         fs::create_dir_all(&dir).map_err(StackError::io("create", &dir))?;
-        // Start at different places, so that parallel tests seldom look at the same block.
+        // Start at different blocks, so that parallel tests rarely try the same one.
         let first = std::process::id() as u16 % FREE_RANGE_BLOCKS;
         for step in 0..FREE_RANGE_BLOCKS {
             let base = FREE_RANGE_START + (first + step) % FREE_RANGE_BLOCKS * BLOCK;
@@ -134,7 +134,7 @@ impl Ports {
         }
     }
 
-    /// The port that a client of this process uses; `None` for further replicas, whose ports are chosen when they start.
+    /// The client port of this process; `None` for additional replicas, whose ports are chosen when they start.
     pub fn of(&self, name: Name) -> Option<u16> {
         match name {
             Name::Server(Server::Kafka) => Some(self.kafka),
@@ -149,7 +149,7 @@ impl Ports {
         }
     }
 
-    /// Every port on which this process listens, with words for an error message.
+    /// Every port that this process listens on, with a description for error messages.
     pub(crate) fn listened_by(&self, name: Name) -> Vec<(u16, String)> {
         let mut ports: Vec<(u16, String)> = self.of(name).map(|port| (port, name.to_string())).into_iter().collect();
         match name {
@@ -167,7 +167,7 @@ impl Ports {
     }
 }
 
-/// Whether 127.0.0.1:`port` can be listened on now.
+/// Whether 127.0.0.1:`port` is free.
 pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
@@ -180,7 +180,7 @@ pub(crate) fn any_free() -> Result<u16, StackError> {
         .map_err(|error| StackError::Refused(format!("no free port on 127.0.0.1: {error}")))
 }
 
-/// Fails, naming port and holder, when one of the ports of this process is taken.
+/// Fails with port and holder if one of the ports of this process is taken.
 pub(crate) fn check_free(ports: &[(u16, String)]) -> Result<(), StackError> {
     match ports.iter().find(|(port, _)| !is_free(*port)) {
         None => Ok(()),
@@ -192,7 +192,7 @@ pub(crate) fn check_free(ports: &[(u16, String)]) -> Result<(), StackError> {
     }
 }
 
-/// Who listens on a TCP port of this machine, as `name (pid n)`; `None` when nobody does or it may not be known.
+/// The process that listens on a TCP port of this machine, as `name (pid n)`; `None` if there is none or it is not visible.
 pub fn holder(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -245,16 +245,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offset_into_the_range_of_outgoing_connections_is_answered_with_one_below_it() {
+    fn an_offset_into_the_range_of_outgoing_connections_is_rejected_with_a_better_one() {
         let conflict = |offset, range| Ports::with_offset(offset).unwrap().in_ephemeral_range(range);
         assert_eq!(conflict(40_000, "32768\t60999\n"), Some((49_092, 23_000)));
-        // Only the highest port of this one lies in it.
+        // Only the highest port of this offset is in the range.
         assert_eq!(conflict(32_768 - HIGHEST_PORT, "32768 60999"), Some((32_768, 23_000)));
         for (offset, range) in [
             (0, "32768 60999"),
             (23_000, "32768 60999"),
             (55_600, "32768 60999"),
-            // The whole of it: nothing would be better.
+            // The range covers all ports: no offset is better.
             (1_000, "1024 65535"),
             (40_000, ""),
         ] {
@@ -294,7 +294,7 @@ mod tests {
         assert!(error.contains(&format!("port {port} (kafka) is taken by ")), "{error}");
         assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
         drop(listener);
-        // A program that another test starts at this moment holds a copy until it runs.
+        // A child process that another test is spawning holds a copy of the socket until it executes its program.
         let deadline = Instant::now() + Duration::from_secs(10);
         while check_free(&[(port, "kafka".to_owned())]).is_err() {
             assert!(Instant::now() < deadline, "port {port} is still taken");

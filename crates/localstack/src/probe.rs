@@ -1,7 +1,7 @@
-//! Whether a server answers as its clients would see it. A port that accepts connections is not enough: Kafka accepts
-//! long before it serves.
+//! Checks that a server responds as its clients expect. An open port is not enough: Kafka accepts connections long before it
+//! serves requests.
 //!
-//! Each probe is one short request by hand, so that this crate needs no client library, and no Java program is started.
+//! Each probe is one short request written manually, so that this crate needs no client library and starts no Java program.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,18 +9,18 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks Kafka for its API versions, which it answers only once it has started fully (4.1 opens its request handlers last).
+/// Queries Kafka's API versions. Kafka responds only once it has started fully (4.1 opens its request handlers last).
 pub(crate) fn kafka(port: u16) -> bool {
     // Length 10, API 18 (ApiVersions) version 0, correlation id 254, no client id.
     const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 254, 0xff, 0xff];
     let mut answer = [0_u8; 10];
     let answered = connect(port)
         .is_some_and(|mut stream| stream.write_all(&REQUEST).is_ok() && stream.read_exact(&mut answer).is_ok());
-    // Behind the length: our correlation id, then error code 0.
+    // After the length: our correlation id, then error code 0.
     answered && answer.ends_with(&[0, 0, 0, 254, 0, 0])
 }
 
-/// Status of a `GET` by HTTP/1.1.
+/// The status of a `GET` over HTTP/1.1.
 pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
     let mut stream = connect(port)?;
     write!(
@@ -33,7 +33,7 @@ pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
     std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }
 
-/// What a service says is missing, when it says that it is not ready.
+/// The reason that a service gives if it is not ready.
 pub(crate) fn not_ready_reason(port: u16) -> Option<String> {
     let mut stream = connect(port)?;
     write!(
@@ -48,7 +48,7 @@ pub(crate) fn not_ready_reason(port: u16) -> Option<String> {
     body.get("error")?.as_str().map(str::to_owned)
 }
 
-/// Whether Redis answers a PING; while it loads its file it answers with an error.
+/// Whether Redis responds to PING; it returns an error while it loads its file.
 pub(crate) fn redis(port: u16) -> bool {
     let mut answer = [0_u8; 5];
     connect(port)
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every connection with these bytes.
+    /// A server that sends these bytes on every connection.
     fn answering(answer: &'static [u8]) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_answers_something_else_is_not_ready() {
+    fn a_server_with_an_unexpected_response_is_not_ready() {
         let port = answering(b"-LOADING Redis is loading the dataset in memory\r\n");
         assert!(!redis(port));
         assert!(!kafka(port));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_an_http_answer_is_read() {
+    fn the_status_of_an_http_response_is_parsed() {
         assert_eq!(
             http_status(answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), "/health/ready"),
             Some(503)

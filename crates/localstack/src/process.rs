@@ -1,7 +1,7 @@
-//! Processes of the machine, known by pid and start time: start detached, look, signal, wait.
+//! Processes, identified by pid and start time: start detached, inspect, signal, wait.
 //!
-//! Invariant: a signal goes only to a process whose start time is the recorded one; a pid that the system has given to
-//! somebody else since then counts as ended. Zombies count as ended and are reaped when they are children of ours.
+//! Invariant: a signal is sent only to a process whose start time is the recorded one; a reused pid counts as ended.
+//! Zombies count as ended, and are reaped if they are children of ours.
 
 use std::fs;
 use std::path::Path;
@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::StackError;
 
 pub(crate) const POLL: Duration = Duration::from_millis(20);
-/// Helper programs end soon, most of them.
+/// Poll interval for helper programs, most of which end soon.
 const HELPER_POLL: Duration = Duration::from_millis(2);
-/// `USER_HZ`, in which Linux gives times in `/proc`: part of its interface, always 100.
+/// `USER_HZ`, the unit of times in `/proc`: part of Linux's interface, always 100.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One run of one process.
@@ -31,12 +31,12 @@ pub(crate) struct Running {
     pub(crate) start_ticks: u64,
 }
 
-/// What a process and its descendants use.
+/// Resources of a process and its descendants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Usage {
-    /// Resident memory in bytes; memory shared between several processes counts for each.
+    /// Resident memory in bytes; shared memory counts for each process.
     pub resident_bytes: u64,
-    /// CPU time spent since the start, user and system, in seconds; of ended children too.
+    /// CPU time since the start, user and system, in seconds; includes ended children.
     pub cpu_seconds: f64,
 }
 
@@ -59,7 +59,7 @@ impl Running {
                 start_ticks: stat.start_ticks,
             }),
             None => Err(StackError::Refused(format!(
-                "process {pid} vanished from /proc while it was started"
+                "process {pid} vanished from /proc during its start"
             ))),
         }
     }
@@ -71,10 +71,10 @@ impl Running {
     /// Whether it still runs (or is paused).
     pub(crate) fn is_alive(self) -> bool {
         match self.stat() {
-            // The first thread has ended; while others have not, files and ports are still held.
+            // The first thread has ended; while others run, files and ports are still held.
             Some(stat) if stat.state == 'Z' && has_other_threads(self.pid) => true,
             Some(stat) if stat.state == 'Z' => {
-                // A child of ours that ended: take its exit status, so that it leaves the process table.
+                // An ended child of ours: take its exit status, so that it leaves the process table.
                 let _not_our_child = waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG));
                 false
             }
@@ -83,17 +83,17 @@ impl Running {
         }
     }
 
-    /// Whether it is stopped by SIGSTOP.
+    /// Whether it is paused by SIGSTOP.
     pub(crate) fn is_paused(self) -> bool {
         self.stat().is_some_and(|stat| stat.state == 'T')
     }
 
-    /// Sends a signal; false when the process has ended.
+    /// Sends a signal; false if the process has ended.
     pub(crate) fn signal(self, signal: Signal) -> bool {
         self.is_alive() && signal::kill(Pid::from_raw(self.pid), signal).is_ok()
     }
 
-    /// Waits until it has ended; false when it has not within `limit`.
+    /// Waits until it has ended; false if it has not within `limit`.
     pub(crate) fn wait_gone(self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.is_alive() {
@@ -105,7 +105,7 @@ impl Running {
         true
     }
 
-    /// It and everything that descends from it, as they are now.
+    /// It and its current descendants.
     pub(crate) fn with_descendants(self) -> Vec<Running> {
         let table: Vec<Stat> = all_stats();
         let mut family = vec![self];
@@ -121,10 +121,10 @@ impl Running {
         family
     }
 
-    /// SIGKILL to it and its descendants, then waits until they have ended.
+    /// Sends SIGKILL to it and its descendants, then waits until they have ended.
     ///
-    /// The descendants matter for PostgreSQL only: backends that outlive the postmaster keep its shared memory, and a
-    /// start would be refused until they notice.
+    /// The descendants matter for PostgreSQL only: backends that outlive the postmaster keep its shared memory, and prevent a
+    /// new start until they notice.
     pub(crate) fn kill_tree(self, limit: Duration) -> bool {
         let family = self.with_descendants();
         for process in &family {
@@ -145,7 +145,7 @@ impl Running {
     }
 }
 
-/// What a process and its descendants use now; `None` when it does not exist.
+/// Current resources of a process and its descendants; `None` if it does not exist.
 pub fn usage(pid: i32) -> Option<Usage> {
     let stat = read_stat(pid)?;
     let family = Running {
@@ -164,7 +164,7 @@ pub fn usage(pid: i32) -> Option<Usage> {
     )
 }
 
-/// Spawns the command and forgets the handle: the stack finds its processes by their [`Running`].
+/// Spawns the command and drops the handle: the stack finds its processes by their [`Running`].
 pub(crate) fn spawn(command: &mut Command) -> Result<Running, StackError> {
     let program = command.get_program().to_owned();
     let child = command.spawn().map_err(|error| StackError::Command {
@@ -174,12 +174,12 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Running, StackError> {
     Running::of(&child)
 }
 
-/// Runs a helper program to its end; its output is part of the error when it fails.
+/// Runs a helper program until it ends; if it fails, its output is part of the error.
 pub(crate) fn run_to_end(command: &mut Command) -> Result<String, StackError> {
     run_until(command, &AtomicBool::new(false))
 }
 
-/// The same for a program that may take long: it is killed once `interrupted` is set.
+/// As [`run_to_end`], for a program that may run long: it is killed once `interrupted` is set.
 pub(crate) fn run_until(command: &mut Command, interrupted: &AtomicBool) -> Result<String, StackError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |message: String| StackError::Command {
@@ -215,8 +215,8 @@ pub(crate) fn run_until(command: &mut Command, interrupted: &AtomicBool) -> Resu
     Err(failed(format!("{} ({})", telling_line(&all), output.status)))
 }
 
-/// What a log tells about the end of its process: everything that our services call fatal, else the first error, else the
-/// last line that is not a stack trace.
+/// The most informative line of a log after a failure: all FATAL lines of our services, else the first error, else the last
+/// line that is not part of a stack trace.
 pub(crate) fn telling_line(log: &str) -> String {
     let lines = || {
         log.lines()
@@ -234,15 +234,15 @@ pub(crate) fn telling_line(log: &str) -> String {
     let line = lines()
         .find(|line| is_error(line))
         .or_else(|| lines().next_back())
-        .unwrap_or("it wrote nothing");
+        .unwrap_or("no output");
     match serde_json::from_str::<Entry>(line) {
         Ok(entry) => entry.told(),
         Err(_) => line.chars().take(300).collect(),
     }
 }
 
-/// The error that the log of a process ends with: everything that our services call fatal, else the last line where it is
-/// one. An earlier error, or a line that tells of something else, is no reason for the end.
+/// The error at the end of a log: all FATAL lines of our services, else the last line if it is an error. An earlier error
+/// did not end the process.
 pub(crate) fn last_error(log: &str) -> Option<String> {
     let told = telling_line(log);
     let has_fatal = log
@@ -282,7 +282,7 @@ impl Entry {
     }
 }
 
-/// A process that works in this folder (an absolute path without symbolic links), zombies aside.
+/// A process whose working directory is this folder (an absolute path without symbolic links), except zombies.
 pub(crate) fn working_in(folder: &Path) -> Option<i32> {
     all_stats()
         .into_iter()
@@ -309,7 +309,7 @@ fn read_stat(pid: i32) -> Option<Stat> {
     parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Reads `/proc/<pid>/stat`. The name in parentheses may hold spaces and parentheses: count from the last one.
+/// Parses `/proc/<pid>/stat`. The name in parentheses may contain spaces and parentheses: count from the last one.
 fn parse_stat(pid: i32, text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_whitespace().collect();
     let number = |index: usize| -> Option<u64> { fields.get(index)?.parse().ok() };
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_process_is_seen_as_such() {
+    fn a_paused_process_is_detected() {
         let sleeper = spawn(Command::new("sleep").arg("60")).unwrap();
         assert!(sleeper.signal(Signal::SIGSTOP));
         let deadline = Instant::now() + LIMIT;
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_program_that_takes_long_ends_when_it_is_interrupted() {
+    fn a_long_helper_program_ends_when_it_is_interrupted() {
         assert_eq!(run_to_end(Command::new("echo").arg("a")).unwrap(), "a\n");
         let failed = run_to_end(Command::new("sh").args(["-c", "echo 'error: x' >&2; exit 3"])).unwrap_err();
         assert!(failed.to_string().contains("error: x (exit status: 3)"), "{failed}");
@@ -405,18 +405,18 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_tells_most_is_taken_from_a_log() {
+    fn the_most_informative_line_of_a_log_is_found() {
         assert_eq!(
             telling_line("INFO a\nERROR port taken\n\tat x.Y(Z.java)\nINFO shutting down\n"),
             "ERROR port taken"
         );
         assert_eq!(telling_line("[ERROR] cause\n[ERROR] read more at"), "[ERROR] cause");
         assert_eq!(telling_line("one\ntwo\n\n"), "two");
-        assert_eq!(telling_line(""), "it wrote nothing");
+        assert_eq!(telling_line(""), "no output");
     }
 
     #[test]
-    fn only_an_error_at_the_end_of_a_log_is_the_reason_of_the_end() {
+    fn only_an_error_at_the_end_of_a_log_explains_the_end() {
         assert_eq!(last_error("ERROR once\nINFO serving\n"), None);
         assert_eq!(last_error(""), None);
         assert_eq!(
@@ -429,16 +429,16 @@ mod tests {
     }
 
     #[test]
-    fn of_our_services_every_fatal_line_is_told_in_words() {
+    fn all_fatal_lines_of_our_services_are_shown_as_text() {
         let log = r#"{"level":"INFO","message":"hello"}
 {"level":"ERROR","message":"refused","reason":"no price"}
 "#;
         assert_eq!(telling_line(log), "refused: no price");
-        let fatal = r#"{"level":"FATAL","message":"configuration refused","error":"A must be 1"}
-{"level":"FATAL","message":"configuration refused","error":"B must be 2"}"#;
+        let fatal = r#"{"level":"FATAL","message":"configuration rejected","error":"A must be 1"}
+{"level":"FATAL","message":"configuration rejected","error":"B must be 2"}"#;
         assert_eq!(
             telling_line(&format!("{log}{fatal}")),
-            "configuration refused: A must be 1; configuration refused: B must be 2"
+            "configuration rejected: A must be 1; configuration rejected: B must be 2"
         );
     }
 }

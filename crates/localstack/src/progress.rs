@@ -1,15 +1,15 @@
-//! Progress of long steps on stderr: a spinner or bar at a terminal, one plain line where stderr is a file or pipe.
+//! Progress of long steps on stderr: a spinner or bar on a terminal, one plain line if stderr is a file or pipe.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A long step while it lasts.
+/// A long step in progress.
 pub(crate) struct Step(ProgressBar);
 
 impl Step {
-    /// A step of unknown length. Shows nothing when `visible` is false.
+    /// A step of unknown length. Shows nothing if `visible` is false.
     pub(crate) fn spinner(visible: bool, message: String) -> Step {
         let bar = Step::begin(visible, &message, ProgressBar::new_spinner());
         bar.set_style(style("{spinner} {msg} ({elapsed})"));
@@ -26,7 +26,7 @@ impl Step {
         Step(bar)
     }
 
-    /// Adds to what is done.
+    /// Adds to the completed bytes.
     pub(crate) fn advance(&self, bytes: u64) {
         self.0.inc(bytes);
     }
@@ -51,6 +51,6 @@ impl Drop for Step {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // A template that does not parse would be a mistake here, and costs only its looks.
+    // An invalid template would be a bug here, and affects only the appearance.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

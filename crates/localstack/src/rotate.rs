@@ -1,20 +1,20 @@
 //! A log file of bounded size: when it is full it becomes `FILE.1`, and `FILE.1` becomes `FILE.2`.
 //!
-//! Invariant: a line is never cut in two, and none is lost while the disk takes it. Failure: what the disk does not take is
-//! left out, since a process that waits for its log would stand still.
+//! Invariant: no line is split, and none is lost while the disk accepts writes. Failure: output that cannot be written is
+//! discarded, since a process that waits for its log would hang.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Bytes of one file; three are kept.
+/// Size of one file; three files are kept.
 const LIMIT: u64 = 10_000_000;
 const CHUNK: usize = 64 << 10;
 
-/// Appends everything that comes to the file, until the end of the input.
+/// Appends the input to the file until the input ends.
 ///
 /// # Errors
-/// The file cannot be opened, or the input not be read.
+/// The file cannot be opened, or the input cannot be read.
 pub fn append_rotating(input: &mut impl Read, path: &Path) -> io::Result<()> {
     append(input, path, LIMIT)
 }
@@ -33,7 +33,7 @@ fn append(input: &mut impl Read, path: &Path, limit: u64) -> io::Result<()> {
         };
         let bytes = chunk.get(..count).unwrap_or_default();
         let is_full = length > 0 && length + count as u64 > limit;
-        // What still belongs to the full file: the rest of the line that it ends with.
+        // The part that still belongs to the full file: the rest of its last line.
         let kept = match bytes.iter().position(|byte| *byte == b'\n') {
             _ if !is_full => count,
             _ if at_line_end => 0,
@@ -79,7 +79,7 @@ fn rotate(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Input that comes in pieces of this size.
+    /// Input in pieces of this size.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn three_files_hold_the_newest_lines_whole_and_in_order() {
+    fn three_files_contain_the_newest_lines_complete_and_in_order() {
         let lines: Vec<String> = (0..1_000).map(|number| format!("line {number}\n")).collect();
         for size in [1, 7, 64, 900] {
             let dir = tempfile::tempdir().unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_goes_on_where_the_earlier_one_ended() {
+    fn a_later_run_appends_to_the_log_of_the_earlier_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         append(&mut &b"one\n"[..], &path, 100).unwrap();

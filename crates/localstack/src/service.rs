@@ -8,11 +8,11 @@ use crate::error::StackError;
 use crate::name::Service;
 use crate::servers::launcher;
 
-/// What differs from the defaults of the services because of this machine: ClickHouse spends half as much on a row of a
-/// batch of this size as on one of the default of 10,000 (docs/performance.md).
+/// Deviations from the services' defaults for this machine: with batches of this size ClickHouse spends half as much per row
+/// as with the default of 10,000 (docs/performance.md).
 const TUNING: [(&str, &str); 1] = [("DATA_PROC_MAX_BATCH_SIZE", "25000")];
 
-/// The command of one replica, which answers HTTP on this port.
+/// The command of one replica with this HTTP port.
 pub(crate) fn command(
     config: &StackConfig,
     service: Service,
@@ -22,12 +22,12 @@ pub(crate) fn command(
     let program = program(config, service)?;
     let mut command = launcher(config, &program)?;
     command.current_dir(&config.dir);
-    // What the user has set wins.
+    // The user's settings take precedence.
     command.envs(TUNING.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
     command
         .envs(env.iter().map(|(name, value)| (name, value)))
         .envs(&config.service_env);
-    // The port belongs to this replica, whatever the environment says for all.
+    // Each replica has its own port, which overrides any common setting.
     command.env("DATA_PROC_HEALTH_PORT", port.to_string());
     Ok(command)
 }

@@ -1,6 +1,6 @@
-//! One stack: start, look, signal, stop. The truth is in the folder's `stack.json`, so any process may do each of these.
+//! One stack: start, inspect, signal, stop. Its state is in the folder's `stack.json`, so any process can do each of these.
 //!
-//! Failure: what a failing [`Stack::up`] had started is ended again; what ran before stays.
+//! Failure: a failed [`Stack::up`] stops the processes it had started; processes that ran before continue.
 
 mod look;
 mod start;
@@ -21,7 +21,7 @@ use crate::state::{self, Entry, Lock, ProcessStatus, State};
 /// Services drain for up to 30 s after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(35);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// Between the end of a process and the last line in its log.
+/// Between the end of a process and the last line of its log.
 const LOG_DELAY: Duration = Duration::from_millis(200);
 
 /// The processes of one folder.
@@ -31,9 +31,9 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The stack with this configuration; makes its folder, starts nothing.
+    /// The stack with this configuration; creates its folder, starts nothing.
     ///
-    /// Fails when processes of this folder run on other ports, or the folder cannot be made.
+    /// Fails if processes of this folder run on other ports, or if the folder cannot be created.
     pub fn new(mut config: StackConfig) -> Result<Stack, StackError> {
         config.dir = std::path::absolute(&config.dir).map_err(StackError::io("find", &config.dir))?;
         state::refuse_foreign(&config.dir)?;
@@ -45,7 +45,7 @@ impl Stack {
             if let Some(entry) = state.processes.iter().find(|entry| state.alive(entry.name).is_some()) {
                 let (dir, name, port) = (config.dir.display(), entry.name, entry.port);
                 return Err(StackError::Refused(format!(
-                    "the stack in {dir} runs on other ports already ({name} on {port}): stop it with `dp down --dir {dir}`, or use another --dir"
+                    "the stack in {dir} already runs on other ports ({name} on {port}): stop it with `dp down --dir {dir}`, or use another --dir"
                 )));
             }
             state.processes.clear();
@@ -56,12 +56,12 @@ impl Stack {
         Ok(Stack { config })
     }
 
-    /// The stack that another process made in this folder.
+    /// The stack that another process created in this folder.
     pub fn open(dir: &Path) -> Result<Stack, StackError> {
         let dir = std::path::absolute(dir).map_err(StackError::io("find", dir))?;
         let Some(state) = State::load(&dir)? else {
             return Err(StackError::Refused(format!(
-                "there is no stack in {}: `dp up` makes one",
+                "there is no stack in {}: `dp up` creates one",
                 dir.display()
             )));
         };
@@ -70,35 +70,35 @@ impl Stack {
         Ok(Stack { config })
     }
 
-    /// How it is run.
+    /// Its configuration.
     pub fn config(&self) -> &StackConfig {
         &self.config
     }
 
-    /// How it is run, to change what later starts use (`service_env`, `progress`, `interrupted`).
+    /// Its configuration, to change what later starts use (`service_env`, `progress`, `interrupted`).
     pub fn config_mut(&mut self) -> &mut StackConfig {
         &mut self.config
     }
 
-    /// Fetches, starts and awaits the four servers; those that run already are left alone. Answers what was started.
+    /// Downloads, starts and awaits the four servers; running ones are not changed. Returns the started ones.
     pub fn up(&self) -> Result<Vec<Name>, StackError> {
         self.start_all(&Server::ALL.map(Name::from))
     }
 
-    /// Starts and awaits one replica of each service; those that run already are left alone. Answers what was started.
+    /// Starts and awaits one replica of each service; running ones are not changed. Returns the started ones.
     pub fn start_services(&self) -> Result<Vec<Name>, StackError> {
         self.start_all(&Service::ALL.map(Name::from))
     }
 
-    /// Starts one process and does not wait until it is ready; nothing happens when it runs. Answers its pid.
+    /// Starts one process without waiting until it is ready; does nothing if it runs. Returns its pid.
     pub fn start(&self, name: impl Into<Name>) -> Result<i32, StackError> {
         let name = name.into();
         self.check_before_start(&[name])?;
         self.spawn(name).map(|(running, _)| running.pid)
     }
 
-    /// Waits until the process answers as its clients would see it: servers their protocol's smallest request, services
-    /// `GET /health/ready`. Fails at once when it ends, with the line of its log that tells why.
+    /// Waits until the process responds as its clients expect: servers to the smallest request of their protocol, services to
+    /// `GET /health/ready`. Fails at once if it ends, with the most informative line of its log.
     pub fn wait_ready(&self, name: impl Into<Name>, limit: Duration) -> Result<(), StackError> {
         let name = name.into();
         let deadline = Instant::now() + limit;
@@ -114,7 +114,7 @@ impl Stack {
                 process::telling_line(&self.log_since_start(&entry))
             });
             if !alive {
-                // Its last lines may still be on their way.
+                // Its last lines may not have been written yet.
                 std::thread::sleep(LOG_DELAY);
                 return Err(StackError::Died {
                     name: name.to_string(),
@@ -135,7 +135,7 @@ impl Stack {
         }
     }
 
-    /// Asks the process to end in order, waits up to 35 s, then kills it. False when it did not run.
+    /// Stops the process cleanly, waits up to 35 s, then kills it. False if it did not run.
     pub fn stop(&self, name: impl Into<Name>) -> Result<bool, StackError> {
         Ok(!self.stop_all(&[name.into()])?.is_empty())
     }
@@ -153,7 +153,7 @@ impl Stack {
         self.forget(&[(name, running)])
     }
 
-    /// Freezes the process and its children (SIGSTOP): it keeps its connections and answers nothing.
+    /// Freezes the process and its children (SIGSTOP): connections stay open, requests get no response.
     pub fn pause(&self, name: impl Into<Name>) -> Result<(), StackError> {
         self.signal(name.into(), Signal::SIGSTOP)
     }
@@ -163,7 +163,7 @@ impl Stack {
         self.signal(name.into(), Signal::SIGCONT)
     }
 
-    /// Stops services first, then servers. Answers what ran.
+    /// Stops services first, then servers. Returns the stopped ones.
     pub fn down(&self) -> Result<Vec<Name>, StackError> {
         let names = self.recorded()?;
         let (servers, services): (Vec<Name>, Vec<Name>) =
@@ -173,7 +173,7 @@ impl Stack {
         Ok(stopped)
     }
 
-    /// `kill -9` for everything, as after a power cut.
+    /// `kill -9` for all processes, as in a power failure.
     pub fn kill_all(&self) -> Result<(), StackError> {
         self.recorded()?
             .into_iter()
@@ -181,8 +181,8 @@ impl Stack {
             .try_for_each(|name| self.kill9(name))
     }
 
-    /// Removes data, logs and everything else that the stack has made, and its folder when nothing else is in it.
-    /// Refused while something runs.
+    /// Removes data, logs and all other files of the stack, and its folder if it contains no other files. Fails while a process
+    /// runs.
     pub fn clean(&self) -> Result<(), StackError> {
         let dir = &self.config.dir;
         if let Some(name) = self.recorded()?.into_iter().find(|name| self.pid(*name).is_some()) {
@@ -193,19 +193,19 @@ impl Stack {
         }
         if !state::is_stack(dir) {
             return Err(StackError::Refused(format!(
-                "{} holds no stack: nothing was removed",
+                "{} contains no stack: nothing was removed",
                 dir.display()
             )));
         }
         state::remove_own(dir)
     }
 
-    /// The pid of a process that is alive.
+    /// The pid of a running process.
     pub fn pid(&self, name: impl Into<Name>) -> Option<i32> {
         self.running(name.into()).ok().map(|running| running.pid)
     }
 
-    /// The port of a process for its clients; of a further replica, once it has been started.
+    /// The client port of a process; for additional replicas, once they have been started.
     pub fn port(&self, name: impl Into<Name>) -> Option<u16> {
         let name = name.into();
         self.config
@@ -219,13 +219,13 @@ impl Stack {
         self.config.log(name.into())
     }
 
-    /// Whether the process runs and answers its clients now.
+    /// Whether the process runs and responds to its clients.
     pub fn is_answering(&self, name: impl Into<Name>) -> bool {
         let entry = self.entry(name.into()).ok().flatten();
         entry.is_some_and(|entry| entry.running.is_some_and(Running::is_alive) && self.is_ready(&entry))
     }
 
-    /// Every process that was ever started here, in the order of the pipeline.
+    /// Every process that was ever started here, in pipeline order.
     pub fn status(&self) -> Result<Vec<ProcessStatus>, StackError> {
         let state = State::load(&self.config.dir)?;
         Ok(state
@@ -235,7 +235,7 @@ impl Stack {
             .collect())
     }
 
-    /// Where the servers are, and the one service that another one asks: variables of services and `dp`.
+    /// Addresses of the servers, and of the one service that another one calls: variables for services and `dp`.
     pub fn env(&self) -> BTreeMap<String, String> {
         let ports = &self.config.ports;
         [
@@ -259,12 +259,12 @@ impl Stack {
         .collect()
     }
 
-    /// Java class path of Kafka; its usual tools are classes on it, such as `org.apache.kafka.tools.TopicCommand`.
+    /// Java class path of Kafka; its tools are classes on it, such as `org.apache.kafka.tools.TopicCommand`.
     pub fn kafka_classpath(&self) -> Result<String, StackError> {
         servers::kafka_classpath(&self.config)
     }
 
-    /// Asks all to end at once, waits for all, kills the rest. Answers those that ran.
+    /// Stops all processes at the same time, waits for all, kills the rest. Returns those that ran.
     fn stop_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
         let running: Vec<(Name, Running)> = names
             .iter()
@@ -272,7 +272,7 @@ impl Stack {
             .collect();
         for (name, process) in &running {
             process.signal(servers::stop_signal(*name));
-            // A paused process would take the signal only later.
+            // A paused process would handle the signal only after it is resumed.
             process.signal(Signal::SIGCONT);
         }
         let deadline = Instant::now() + STOP_LIMIT;
@@ -289,7 +289,7 @@ impl Stack {
         Ok(running.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Records that these runs have ended, unless somebody has started the process again meanwhile.
+    /// Records that these runs have ended, unless the process has been started again in the meantime.
     fn forget(&self, ended: &[(Name, Running)]) -> Result<(), StackError> {
         let _lock = Lock::of(&self.config.dir)?;
         let mut state = self.state()?;
@@ -306,7 +306,7 @@ impl Stack {
 
     fn signal(&self, name: Name, signal: Signal) -> Result<(), StackError> {
         let family = self.running(name)?.with_descendants();
-        // PostgreSQL answers by its children.
+        // The child processes of PostgreSQL serve the clients.
         let reached = family.into_iter().map(|process| process.signal(signal));
         match reached.reduce(|first, _| first) {
             Some(true) => Ok(()),

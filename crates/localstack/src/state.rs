@@ -1,7 +1,7 @@
-//! `stack.json`: which processes the stack has, so that another process can find, stop and restart them.
+//! `stack.json`: the processes of the stack, so that another process can find, stop and restart them.
 //!
-//! Invariants: written by rename, so a reader sees a whole file; changed only under the folder's lock; nothing recorded
-//! before a restart of the machine counts (boot id).
+//! Invariants: the file is replaced by rename, so a reader sees a complete file. It is changed only under the folder's lock.
+//! Processes recorded before the last boot of the machine are ignored (boot id).
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -18,10 +18,10 @@ use crate::servers::LIBRARIES;
 const FILE: &str = "stack.json";
 const LOCK: &str = "stack.lock";
 const LOGS: &str = "logs";
-/// Pids of everything that may still run, one per line, for programs that read no JSON.
+/// Pids of all processes that may still run, one per line, for programs that do not parse JSON.
 const PIDS: &str = "pids";
 
-/// What is recorded of a stack.
+/// The recorded state of a stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) ports: Ports,
@@ -31,17 +31,17 @@ pub(crate) struct State {
     pub(crate) processes: Vec<Entry>,
 }
 
-/// What is recorded of a process. It stays recorded when it is stopped, so that a restart finds the same port.
+/// The recorded state of a process. It is kept after a stop, so that a restart uses the same port.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) name: Name,
     pub(crate) port: u16,
     pub(crate) running: Option<Running>,
-    /// Length of the log when this run began: what comes before belongs to earlier runs.
+    /// Length of the log when this run began; earlier lines belong to earlier runs.
     pub(crate) log_offset: u64,
 }
 
-/// How a process is.
+/// The condition of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -54,21 +54,21 @@ pub enum Condition {
 /// One line of `dp ps`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProcessStatus {
-    /// Name, as `dp start` takes it.
+    /// Name, as used by `dp start`.
     pub name: Name,
-    /// How it is.
+    /// Its condition.
     pub condition: Condition,
-    /// Process id while it runs.
+    /// Process id, if it runs.
     pub pid: Option<i32>,
     /// The port for its clients.
     pub port: u16,
     /// Seconds since it started.
     pub uptime_seconds: Option<u64>,
-    /// Memory and CPU of it and its children.
+    /// Memory and CPU time, including its children.
     pub usage: Option<crate::process::Usage>,
     /// Its log file.
     pub log: PathBuf,
-    /// Why it does not run, where it should.
+    /// Why it does not run, if it should.
     pub why: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    /// The state recorded in this folder; `None` when there is none.
+    /// The state recorded in this folder; `None` if there is none.
     pub(crate) fn load(dir: &Path) -> Result<Option<State>, StackError> {
         let path = dir.join(FILE);
         let text = match fs::read_to_string(&path) {
@@ -121,12 +121,12 @@ impl State {
         self.processes.iter().find(|entry| entry.name == name)
     }
 
-    /// The run of this process that is alive now.
+    /// The current run of this process, if it is alive.
     pub(crate) fn alive(&self, name: Name) -> Option<Running> {
         self.entry(name)?.running.filter(|running| running.is_alive())
     }
 
-    /// Records a process, in the order of the pipeline.
+    /// Records a process, in pipeline order.
     pub(crate) fn record(&mut self, entry: Entry) {
         self.processes.retain(|other| other.name != entry.name);
         self.processes.push(entry);
@@ -134,7 +134,7 @@ impl State {
     }
 }
 
-/// Holds the folder's lock while it lives.
+/// Holds the folder's lock until it is dropped.
 pub(crate) struct Lock {
     _file: File,
 }
@@ -152,19 +152,19 @@ impl Lock {
     }
 }
 
-/// Whether this folder was made by a stack: only such a folder is ever deleted.
+/// Whether a stack created this folder: only such a folder is ever deleted.
 pub(crate) fn is_stack(dir: &Path) -> bool {
     dir.join(FILE).is_file()
 }
 
-/// What a stack makes in its folder.
+/// The files that a stack creates in its folder.
 fn own_entries() -> Vec<String> {
     let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES].map(str::to_owned);
     let servers = Server::ALL.map(|server| server.name().to_owned());
     files.into_iter().chain(servers).collect()
 }
 
-/// Removes what the stack has made, `stack.json` last, and the folder when nothing else is in it.
+/// Removes the files of the stack, `stack.json` last, and the folder if it contains no other files.
 pub(crate) fn remove_own(dir: &Path) -> Result<(), StackError> {
     let mut entries = own_entries();
     entries.sort_by_key(|name| name == FILE);
@@ -189,7 +189,7 @@ pub(crate) fn remove_own(dir: &Path) -> Result<(), StackError> {
     }
 }
 
-/// Removes the log files of the stack, and their folder when nothing else is in it.
+/// Removes the log files of the stack, and their folder if it contains no other files.
 fn remove_logs(folder: &Path) -> Result<(), StackError> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(());
@@ -210,7 +210,7 @@ fn remove_logs(folder: &Path) -> Result<(), StackError> {
     }
 }
 
-/// Refuses a folder in which other people's files lie: a stack that is removed later takes its whole folder along.
+/// Rejects a folder with files of other origin, because removing a stack removes its folder.
 pub(crate) fn refuse_foreign(dir: &Path) -> Result<(), StackError> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Ok(());
@@ -220,7 +220,7 @@ pub(crate) fn refuse_foreign(dir: &Path) -> Result<(), StackError> {
     }
     match entries.flatten().find(|entry| entry.file_name() != LOCK) {
         Some(entry) => Err(StackError::Refused(format!(
-            "{} holds no stack, but other files ({}): name an empty or a new folder with --dir",
+            "{} contains other files ({}) and no stack: use --dir with an empty or new folder",
             dir.display(),
             entry.file_name().to_string_lossy()
         ))),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded() {
+    fn saved_state_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         assert!(State::load(dir.path()).unwrap().is_none());
         let running = Running { pid: 1, start_ticks: 2 };
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn pids_of_an_earlier_boot_are_forgotten() {
+    fn pids_of_an_earlier_boot_are_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = state_with(Running { pid: 1, start_ticks: 2 });
         state.boot_id = "another".to_owned();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_put_into_the_folder_stays() {
+    fn foreign_files_in_the_folder_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let stack = dir.path().join("stack");
         fs::create_dir_all(stack.join("kafka/data")).unwrap();

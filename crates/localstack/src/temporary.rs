@@ -1,7 +1,7 @@
-//! A stack for tests: own ports, own folder, and nothing left behind however the test ends.
+//! A stack for tests: separate ports and folder, and complete clean-up however the test ends.
 //!
 //! A test that is killed, or that keeps its stack in a `static`, never drops it. So a small shell waits on a pipe from
-//! the test process; when the pipe closes, by whatever end, it kills what `pids` lists and removes the folder.
+//! the test process. When the pipe closes, for any reason, the shell kills the processes in `pids` and removes the folder.
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -17,12 +17,12 @@ use crate::state;
 
 const WATCH: &str = "cat >/dev/null; while read -r pid; do kill -9 \"$pid\"; done <\"$1\"; sleep 1; rm -rf \"$2\"";
 
-/// A stack that ends with the test. Dereferences to [`Stack`]; nothing is started until the test asks.
+/// A stack that is removed when the test ends. Dereferences to [`Stack`]; the test starts the processes it needs.
 #[derive(Debug)]
 pub struct Temporary {
     stack: Stack,
     dir: Option<TempDir>,
-    /// Closed last of all, see [`Drop`].
+    /// Closed last, see [`Drop`].
     watch: Option<(ChildStdin, Child)>,
 }
 
@@ -32,9 +32,9 @@ impl Temporary {
         Temporary::with(|_| {})
     }
 
-    /// The same after the configuration was changed.
+    /// As [`Temporary::new`], with a changed configuration.
     pub fn with(change: impl FnOnce(&mut StackConfig)) -> Result<Temporary, StackError> {
-        // A real disk: /tmp may be memory. PostgreSQL's user can enter it.
+        // On a real disk, since /tmp may be in memory. PostgreSQL's user can enter it.
         let parent = PathBuf::from("/var/tmp");
         let dir = tempfile::Builder::new()
             .prefix("254carbon-test-")
@@ -82,7 +82,7 @@ impl Drop for Temporary {
         drop(dir);
         if let Some((input, mut watcher)) = self.watch.take() {
             drop(input);
-            // It finds nothing to kill; waiting takes a second, and leaves no zombie.
+            // It finds nothing to kill; waiting for it takes a second, and avoids a zombie.
             let _already_gone = watcher.kill().and_then(|()| watcher.wait());
         }
     }
@@ -90,7 +90,7 @@ impl Drop for Temporary {
 
 fn watch(stack: &Stack) -> Result<(ChildStdin, Child), StackError> {
     let config = stack.config();
-    // Its own session: Ctrl-C at the terminal goes to the test, not to it.
+    // Its own session: Ctrl-C at the terminal must reach the test only.
     let mut command = Command::new("setsid");
     command
         .args(["sh", "-c", WATCH, "watch"])

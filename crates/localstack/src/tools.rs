@@ -1,4 +1,4 @@
-//! The programs of the machine that the stack calls: where they are, and how to get those that are missing.
+//! System programs that the stack calls: their paths, and how to install missing ones.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::error::StackError;
 use crate::process;
 
-/// A program, and the line that installs it.
+/// A program, and the command that installs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
@@ -53,14 +53,14 @@ pub(crate) const SETPRIV: Tool = Tool {
     remedy: "apt-get install util-linux",
 };
 
-/// Where programs are looked for.
+/// Folders in which programs are searched.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     folders: Vec<PathBuf>,
 }
 
 impl Tools {
-    /// Looks in these folders (the form of `PATH`), then where Debian keeps PostgreSQL's programs, newest version first.
+    /// Searches these folders (in the form of `PATH`), then Debian's folders of PostgreSQL programs, newest version first.
     pub(crate) fn new(path: &OsString, debian: bool) -> Tools {
         let mut folders: Vec<PathBuf> = std::env::split_paths(path).collect();
         if debian {
@@ -98,7 +98,7 @@ impl Tools {
     }
 }
 
-/// Fails unless Java is 17 or newer.
+/// Fails if Java is older than 17.
 pub(crate) fn require_java(java: &Path) -> Result<(), StackError> {
     let output = process::run_to_end(Command::new(java).arg("-version"))?;
     match java_major(&output) {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_missing_program_is_named_with_its_remedy_in_one_line() {
+    fn all_missing_programs_are_named_with_their_remedies_in_one_line() {
         let empty = tempfile::tempdir().unwrap();
         let tools = Tools::new(&empty.path().as_os_str().to_owned(), false);
         let error = tools.require(&[JAVA, REDIS]).unwrap_err().to_string();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new_forms_of_java_versions_are_read() {
+    fn old_and_new_forms_of_java_versions_are_parsed() {
         for (text, major) in [
             ("openjdk version \"17.0.15\" 2025-04-15", Some(17)),
             ("java version \"1.8.0_402\"", Some(8)),

@@ -1,6 +1,6 @@
-//! What a local user can do to the machine through the servers of a stack that somebody else, root most of all, has started.
+//! What a local user can do to the machine through the servers of a stack that another user, in particular root, has started.
 //!
-//! Every request is made by user `nobody` where the test runs as root; else by the user of the test.
+//! Every request is sent as user `nobody` if the test runs as root, else as the user of the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use localstack::{Server, Stack, Temporary};
 use nix::unistd::geteuid;
 
-/// Never dropped: the stack's watcher ends it with the test program.
+/// Never dropped: the stack's watcher removes it when the test program ends.
 fn stack() -> &'static Stack {
     static STACK: OnceLock<Temporary> = OnceLock::new();
     STACK.get_or_init(|| {
@@ -22,7 +22,7 @@ fn stack() -> &'static Stack {
     })
 }
 
-/// The command as another user who may do nothing.
+/// The command as an unprivileged user.
 fn as_nobody(program: &str) -> Command {
     let mut command = if geteuid().is_root() {
         let mut setpriv = Command::new("setpriv");
@@ -37,7 +37,7 @@ fn as_nobody(program: &str) -> Command {
     command
 }
 
-/// Sends the bytes to the port of this machine, and answers what comes back.
+/// Sends the bytes to the local port, and returns the response.
 fn send(port: u16, request: &str) -> String {
     const SCRIPT: &str = "exec 3<>\"/dev/tcp/127.0.0.1/$1\" && printf %s \"$2\" >&3 && timeout 20 cat <&3";
     let output = as_nobody("bash")
@@ -74,7 +74,7 @@ fn psql(user: &str, sql: &str) -> (bool, String) {
     (output.status.success(), text)
 }
 
-/// A file that everybody on the machine may read, and a place where everybody may write: even these are none of a server's.
+/// A file that all users may read, in a folder that all users may write: a server must not access even these.
 struct Canary {
     dir: tempfile::TempDir,
 }
@@ -96,7 +96,7 @@ impl Canary {
         self.dir.path().join("song")
     }
 
-    /// Fails when anything was written beside the song.
+    /// Fails if any file was created next to the song.
     fn check(&self) {
         let found: Vec<_> = fs::read_dir(self.dir.path())
             .unwrap()
@@ -108,7 +108,7 @@ impl Canary {
 }
 
 #[test]
-fn no_server_runs_as_root_and_its_folder_is_its_own_and_closed() {
+fn no_server_runs_as_root_and_each_folder_is_closed_to_other_users() {
     let dir = &stack().config().dir;
     for server in Server::ALL {
         let pid = stack().pid(server).unwrap();
@@ -150,7 +150,7 @@ fn no_server_runs_as_root_and_its_folder_is_its_own_and_closed() {
     }
 }
 
-/// Statements that reach out of the engine, with the path of the song, of a new file, and this engine's own native port.
+/// Statements that access resources outside the engine, with the path of the song, of a new file, and the engine's native port.
 fn statements_that_reach_out(song: &Path, new: &Path, native: u16) -> Vec<String> {
     let (song, new) = (song.display(), new.display());
     vec![
@@ -200,7 +200,7 @@ fn statements_that_reach_out(song: &Path, new: &Path, native: u16) -> Vec<String
 }
 
 #[test]
-fn nothing_that_is_sent_to_clickhouse_reaches_out_of_its_folder() {
+fn no_statement_makes_clickhouse_access_files_outside_its_folder() {
     let canary = Canary::new();
     let pid = stack().pid(Server::ClickHouse).unwrap();
     for sql in [
@@ -223,7 +223,7 @@ fn nothing_that_is_sent_to_clickhouse_reaches_out_of_its_folder() {
 }
 
 #[test]
-fn a_page_in_a_browser_cannot_ask_clickhouse() {
+fn a_page_in_a_browser_cannot_query_clickhouse() {
     let port = stack().config().ports.clickhouse_http;
     for (headers, allowed) in [
         ("Host: localhost\r\n", true),
@@ -231,7 +231,7 @@ fn a_page_in_a_browser_cannot_ask_clickhouse() {
         ("Host: localhost\r\nOrigin: https://page.example\r\n", false),
         ("Host: localhost\r\nOrigin: null\r\n", false),
         ("Host: localhost\r\nOrigin: http://localhost.page.example\r\n", false),
-        // A name of the page's own that is resolved to this machine.
+        // A host name of the page that resolves to this machine.
         ("Host: page.example\r\n", false),
         (
             "Host: 127.0.0.1.page.example:8123\r\nOrigin: http://127.0.0.1\r\n",
@@ -249,7 +249,7 @@ fn a_page_in_a_browser_cannot_ask_clickhouse() {
 }
 
 #[test]
-fn the_role_of_postgres_reaches_its_database_only() {
+fn the_role_of_postgres_can_access_its_database_only() {
     let canary = Canary::new();
     let (song, new) = (canary.song(), canary.dir.path().join("new"));
     let (song, new) = (song.display(), new.display());
@@ -289,7 +289,7 @@ fn the_role_of_postgres_reaches_its_database_only() {
 }
 
 #[test]
-fn a_client_of_redis_administers_nothing() {
+fn a_client_of_redis_has_no_administrative_rights() {
     let canary = Canary::new();
     let dir = canary.dir.path().display();
     for command in [

@@ -1,4 +1,4 @@
-//! The stack as tests and `dp up` use it, with the real servers.
+//! The stack with the real servers, as used by tests and `dp up`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -13,7 +13,7 @@ use localstack::{Condition, Name, Server, Service, Stack, StackError, Temporary,
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Sends SQL to ClickHouse over HTTP and answers the body.
+/// Sends SQL to ClickHouse over HTTP and returns the body.
 fn clickhouse(stack: &Stack, sql: &str) -> String {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stack.config().ports.clickhouse_http)).unwrap();
     let length = sql.len();
@@ -25,7 +25,7 @@ fn clickhouse(stack: &Stack, sql: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Bodies come in chunks: keep the lines that are neither head nor chunk sizes.
+    // Bodies are chunked: keep the lines that are neither headers nor chunk sizes.
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     body.lines()
         .map(str::trim)
@@ -35,7 +35,7 @@ fn clickhouse(stack: &Stack, sql: &str) -> String {
         .to_owned()
 }
 
-/// Sends one inline command to Redis and answers the first line.
+/// Sends one inline command to Redis and returns the first line.
 fn redis(stack: &Stack, command: &str, patience: Duration) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stack.config().ports.redis)).ok()?;
     stream.set_read_timeout(Some(patience)).unwrap();
@@ -81,7 +81,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A program in `dir` made of these shell lines, with the logger beside it.
+/// A program in `dir` with these shell lines, and the logger next to it.
 fn script(dir: &Path, name: &str, lines: &str) {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
@@ -92,7 +92,7 @@ fn script(dir: &Path, name: &str, lines: &str) {
 }
 
 #[test]
-fn data_survive_kill_9_of_every_server_and_down_leaves_no_process() {
+fn data_survives_kill_9_of_every_server_and_down_leaves_no_process() {
     let stack = Temporary::new().unwrap();
     let started = stack.up().unwrap();
     assert_eq!(started, Server::ALL.map(Name::from));
@@ -113,7 +113,7 @@ fn data_survive_kill_9_of_every_server_and_down_leaves_no_process() {
     assert_eq!(redis(&stack, "SET a 44", LIMIT).as_deref(), Some("+OK"));
 
     for server in Server::ALL {
-        // From outside, main process only, and no moment of waiting.
+        // From outside, the main process only, and without waiting.
         let pid = stack.pid(server).unwrap();
         assert!(
             Command::new("kill")
@@ -156,7 +156,7 @@ fn data_survive_kill_9_of_every_server_and_down_leaves_no_process() {
             .all(|process| process.usage.is_some_and(|usage| usage.resident_bytes > 1 << 20))
     );
     let pids: Vec<i32> = status.iter().filter_map(|process| process.pid).collect();
-    assert!(found.clean().is_err(), "data of a running stack are not removed");
+    assert!(found.clean().is_err(), "data of a running stack is not removed");
     assert_eq!(found.down().unwrap(), Server::ALL.map(Name::from));
     assert_eq!(pids.len(), 4);
     assert!(pids.into_iter().all(|pid| !exists(pid)));
@@ -176,7 +176,7 @@ fn data_survive_kill_9_of_every_server_and_down_leaves_no_process() {
 }
 
 #[test]
-fn a_busy_port_is_one_line_that_names_it_and_nothing_is_started() {
+fn a_busy_port_is_named_in_one_line_and_nothing_is_started() {
     let stack = Temporary::new().unwrap();
     let port = stack.config().ports.redis;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -194,7 +194,7 @@ fn a_busy_port_is_one_line_that_names_it_and_nothing_is_started() {
 }
 
 #[test]
-fn missing_tools_are_one_line_that_says_what_to_install() {
+fn missing_tools_are_named_in_one_line_with_the_packages_to_install() {
     let nothing = tempfile::tempdir().unwrap();
     let stack = Temporary::with(|config| config.path = Some(nothing.path().as_os_str().to_owned())).unwrap();
     let line = stack.up().unwrap_err().to_string();
@@ -210,7 +210,7 @@ fn missing_tools_are_one_line_that_says_what_to_install() {
 }
 
 #[test]
-fn a_server_that_ends_at_start_takes_those_started_with_it_and_tells_why() {
+fn a_server_that_ends_at_start_stops_those_started_with_it_and_reports_why() {
     let programs = tempfile::tempdir().unwrap();
     script(
         programs.path(),
@@ -233,7 +233,7 @@ fn a_server_that_ends_at_start_takes_those_started_with_it_and_tells_why() {
 }
 
 #[test]
-fn a_paused_server_answers_again_after_resume() {
+fn a_paused_server_responds_again_after_resume() {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Redis).unwrap();
     stack.wait_ready(Server::Redis, LIMIT).unwrap();
@@ -249,13 +249,13 @@ fn a_paused_server_answers_again_after_resume() {
     assert!(stack.stop(Server::Redis).unwrap());
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "a paused process is woken to be stopped"
+        "a paused process is resumed to be stopped"
     );
     assert!(!stack.stop(Server::Redis).unwrap());
 }
 
 #[test]
-fn replicas_of_a_service_get_ports_and_environments_of_their_own() {
+fn replicas_of_a_service_get_their_own_ports_and_environments() {
     let programs = tempfile::tempdir().unwrap();
     script(programs.path(), "normalization", "exec sleep 600");
     let stack = Temporary::with(|config| {
@@ -293,20 +293,20 @@ fn replicas_of_a_service_get_ports_and_environments_of_their_own() {
 }
 
 #[test]
-fn a_stack_that_runs_is_not_moved_to_other_ports() {
+fn a_running_stack_is_not_moved_to_other_ports() {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Redis).unwrap();
     let mut config = stack.config().clone();
     config.ports = localstack::Ports::with_offset(2500).unwrap();
     let error = Stack::new(config.clone()).unwrap_err().to_string();
-    assert!(error.contains("runs on other ports already (redis on "), "{error}");
+    assert!(error.contains("already runs on other ports (redis on "), "{error}");
     stack.stop(Server::Redis).unwrap();
     assert!(Stack::new(config).is_ok());
 }
 
 const VICTIM: &str = "LOCALSTACK_TEST_VICTIM";
 
-/// Run by the test below in a process of its own; does nothing in an ordinary run.
+/// Started by the test below in a separate process; does nothing in an ordinary run.
 #[test]
 fn victim_that_is_killed_while_its_stack_runs() {
     if std::env::var_os(VICTIM).is_none() {

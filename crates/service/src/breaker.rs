@@ -1,4 +1,4 @@
-//! Circuit breaker: a dependency that fails is left alone, until it is seen to answer again.
+//! Circuit breaker: stops requests to a failing dependency until it responds again.
 //!
 //! ```text
 //!            failures in a row, or a failed probe
@@ -7,11 +7,11 @@
 //!     │ successes in a row                            ▼                │
 //!     └────────────────────────────────────────── half-open ──────────┘
 //! ```
-//! Role: pure state machine, time is an argument; [`Breaker`] wraps it for several threads. The health check of the
-//! dependency is its probe: it opens the breaker when it fails, and closes it again without any request of a user.
-//! Where the dependency answers the probe but not the requests, the breaker stays open for a time, which doubles each time
-//! it opens again without having closed, up to a maximum.
-//! Invariant: only failures of the dependency itself count, never an answer to a bad request ([`Breaker::call`]).
+//! Role: a pure state machine that gets the time as an argument; [`Breaker`] wraps it for several threads. The health check
+//! of the dependency is its probe: a failed probe opens the breaker, and passed probes close it without any user request.
+//! If the dependency answers probes but not requests, the breaker stays open for a time that doubles each time it opens
+//! again without having closed, up to a maximum.
+//! Invariant: only failures of the dependency itself count, never its rejection of a bad request ([`Breaker::call`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use stores::StoreError;
 
 use crate::settings::BreakerSettings;
 
-/// State, with the numbers that dashboards know.
+/// State, with the numbers that dashboards use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum BreakerState {
@@ -40,7 +40,7 @@ impl BreakerState {
     }
 }
 
-/// A breaker before one dependency.
+/// The breaker of one dependency.
 #[derive(Debug)]
 pub struct Breaker {
     dependency: &'static str,
@@ -56,12 +56,12 @@ impl Breaker {
         }
     }
 
-    /// Name of what it protects.
+    /// Name of the dependency.
     pub fn dependency(&self) -> &'static str {
         self.dependency
     }
 
-    /// Whether a request may be made now. Half open lets one through at a time.
+    /// Whether a request may be sent now. Half-open allows one at a time.
     pub fn allows(&self, now: Instant) -> bool {
         self.update(|machine| machine.allows(now))
     }
@@ -76,15 +76,15 @@ impl Breaker {
         self.update(|machine| machine.failed(now));
     }
 
-    /// The dependency has been asked whether it is there.
+    /// Records the result of a health check.
     pub fn probed(&self, answered: bool, now: Instant) {
         self.update(|machine| machine.probed(answered, now));
     }
 
-    /// Makes a call of a store, unless the breaker is open, and takes note of how it ended.
+    /// Calls a store, unless the breaker is open, and records the outcome.
     ///
     /// # Errors
-    /// [`Denied::Open`] at once, else as the call.
+    /// [`Denied::Open`] at once if the breaker is open, else the error of the call.
     pub async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Denied> {
         if !self.allows(Instant::now()) {
             return Err(Denied::Open(self.dependency));
@@ -95,13 +95,13 @@ impl Breaker {
                 stream::metrics::error(domain::Classified::code(error), self.dependency);
                 self.failed(Instant::now());
             }
-            // Whatever else it says, it is there.
+            // Any other error still shows that it is up.
             _ => self.succeeded(),
         }
         result.map_err(Denied::Failed)
     }
 
-    /// The state at this moment.
+    /// The current state.
     pub fn state(&self) -> BreakerState {
         self.lock().state
     }
@@ -130,19 +130,19 @@ impl Breaker {
     }
 }
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// It was not made.
-    #[error("{0} is away: its circuit breaker is open; it is tried again in the background")]
+    /// The breaker is open: no request was sent.
+    #[error("{0} is unavailable: its circuit breaker is open; the health check retries it in the background")]
     Open(&'static str),
-    /// It failed.
+    /// The request failed.
     #[error(transparent)]
     Failed(#[from] StoreError),
 }
 
 impl Denied {
-    /// Whether the dependency is away, as far as this call tells.
+    /// Whether this error means that the dependency is unavailable.
     pub fn is_outage(&self) -> bool {
         match self {
             Denied::Open(_) => true,
@@ -160,8 +160,8 @@ struct Machine {
     open_for: Duration,
     opened_at: Option<Instant>,
     probing: bool,
-    /// The last probe failed: only the next one that passes ends that, no request is spent on it.
-    away: bool,
+    /// The last probe failed: requests are denied until a probe passes.
+    probe_failed: bool,
 }
 
 impl Machine {
@@ -174,18 +174,18 @@ impl Machine {
             open_for: settings.base_timeout,
             opened_at: None,
             probing: false,
-            away: false,
+            probe_failed: false,
         }
     }
 
     fn probed(&mut self, answered: bool, now: Instant) {
-        let was_away = std::mem::replace(&mut self.away, !answered);
+        let had_failed = std::mem::replace(&mut self.probe_failed, !answered);
         match (self.state, answered) {
             (BreakerState::Closed, true) => {}
             (BreakerState::Closed | BreakerState::HalfOpen, false) => self.open(now),
             (BreakerState::Open, false) => {}
             (BreakerState::HalfOpen, true) => self.succeeded(),
-            (BreakerState::Open, true) if was_away || self.has_waited(now) => {
+            (BreakerState::Open, true) if had_failed || self.has_waited(now) => {
                 self.half_open();
                 self.succeeded();
             }
@@ -196,7 +196,7 @@ impl Machine {
     fn allows(&mut self, now: Instant) -> bool {
         match self.state {
             BreakerState::Closed => true,
-            BreakerState::Open if !self.away && self.has_waited(now) => {
+            BreakerState::Open if !self.probe_failed && self.has_waited(now) => {
                 self.half_open();
                 self.probing = true;
                 true
@@ -299,7 +299,7 @@ mod tests {
         let long_after = now + Duration::from_secs(1_000);
         assert!(
             !breaker.allows(long_after),
-            "no request is spent on a dependency that is away"
+            "no request is spent on a dependency that is down"
         );
         breaker.probed(true, now);
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_that_answers_probes_only_is_left_alone_for_its_time_and_then_closed_by_probes() {
+    fn opened_by_requests_it_stays_open_for_its_time_and_then_passed_probes_close_it() {
         let now = Instant::now();
         let breaker = opened(now);
         breaker.probed(true, now);

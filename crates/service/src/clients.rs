@@ -1,7 +1,7 @@
 //! Clients of the dependencies that a service uses.
 //!
-//! Role: makes what is used and nothing else. Clients connect when they are first asked, so a dependency that is down at
-//! the start is waited for and not fatal.
+//! Role: creates only the clients that the service declares. Clients connect on first use, so a dependency that is down at
+//! start-up is not fatal: the service waits for it.
 
 mod checks;
 
@@ -20,13 +20,13 @@ use crate::metrics;
 use crate::names::Names;
 use crate::settings::Settings;
 
-/// How long the question at start may take, where the answer is no certain refusal.
+/// Bounds the login check at start-up; without a response in time, the login does not count as rejected.
 const KAFKA_ACCESS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Name of the schema registry in health and metrics, where one is configured.
+/// Name of the schema registry in health and metrics, if one is configured.
 const REGISTRY: &str = "schema_registry";
 
-/// Something a service needs.
+/// A server that a service depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Dependency {
@@ -36,12 +36,12 @@ pub enum Dependency {
     Redis,
 }
 
-/// A dependency, and whether the service can do its work without it.
+/// A dependency, and whether the service needs it to work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
-    /// What is used.
+    /// The dependency.
     pub dependency: Dependency,
-    /// Whether the service is unhealthy without it (else degraded).
+    /// Whether the service is unhealthy without it (otherwise degraded).
     pub critical: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct Clients {
     postgres: Option<Postgres>,
     redis: Option<Redis>,
     breakers: BTreeMap<&'static str, Arc<Breaker>>,
-    /// Asks the broker about topics and groups.
+    /// Queries the broker about topics and groups.
     pub(crate) probe: Arc<Probe>,
     registry: Option<RegistryClient>,
     table_suffix: String,
@@ -91,10 +91,10 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Clients for what is used; has to be called inside of the runtime on which their connections will live.
+    /// Creates the declared clients. Must be called inside the runtime that their connections will use.
     ///
     /// # Errors
-    /// Where an address cannot be read; a server that is down is not an error.
+    /// If an address cannot be parsed; a server that is down is not an error.
     pub fn connect(uses: &[Use], settings: &Settings, names: &Names) -> Result<Clients, StartError> {
         let uses_breakers = || {
             let breaker = |used: &Use| {
@@ -136,10 +136,10 @@ impl Clients {
         Ok(clients)
     }
 
-    /// Asks once whether the brokers let this process in. A broker that is away is not an error: it is waited for.
+    /// Checks once whether the brokers accept this process. An unreachable broker is not an error: the service waits for it.
     ///
     /// # Errors
-    /// A login, certificate or protocol that is refused, with the setting to change.
+    /// If the login, certificate or protocol is rejected; the error names the setting to change.
     pub(crate) fn check_kafka(&self, uses: &[Use]) -> Result<(), StartError> {
         match uses.iter().any(|used| used.dependency == Dependency::Kafka) {
             true => Ok(self.probe.check_access(KAFKA_ACCESS_WITHIN)?),
@@ -150,7 +150,7 @@ impl Clients {
     /// The breaker of a dependency.
     ///
     /// # Errors
-    /// Where the service does not declare its use.
+    /// If the service does not declare this dependency.
     pub fn breaker(&self, dependency: Dependency) -> Result<Arc<Breaker>, StartError> {
         declared(self.breakers.get(dependency.name()), dependency)
     }
@@ -158,7 +158,7 @@ impl Clients {
     /// ClickHouse.
     ///
     /// # Errors
-    /// Where the service does not declare its use.
+    /// If the service does not declare this dependency.
     pub fn clickhouse(&self) -> Result<ClickHouse, StartError> {
         declared(self.clickhouse.as_ref(), Dependency::ClickHouse)
     }
@@ -166,7 +166,7 @@ impl Clients {
     /// Postgres.
     ///
     /// # Errors
-    /// Where the service does not declare its use.
+    /// If the service does not declare this dependency.
     pub fn postgres(&self) -> Result<Postgres, StartError> {
         declared(self.postgres.as_ref(), Dependency::Postgres)
     }
@@ -174,15 +174,15 @@ impl Clients {
     /// Redis.
     ///
     /// # Errors
-    /// Where the service does not declare its use.
+    /// If the service does not declare this dependency.
     pub fn redis(&self) -> Result<Redis, StartError> {
         declared(self.redis.as_ref(), Dependency::Redis)
     }
 
-    /// Makes the tables of ClickHouse; once it has succeeded, later calls do nothing.
+    /// Creates the tables of ClickHouse; after a success, later calls do nothing.
     ///
     /// # Errors
-    /// As the server says; the next call tries again.
+    /// The error of the server; the next call tries again.
     pub async fn migrate_clickhouse(&self) -> Result<(), StoreError> {
         let migrate = async || match &self.clickhouse {
             Some(client) => stores::clickhouse::migrate(client, &self.table_suffix)
@@ -193,10 +193,10 @@ impl Clients {
         self.clickhouse_migrated.get_or_try_init(migrate).await.copied()
     }
 
-    /// Makes the tables of Postgres; once it has succeeded, later calls do nothing.
+    /// Creates the tables of Postgres; after a success, later calls do nothing.
     ///
     /// # Errors
-    /// As the server says; the next call tries again.
+    /// The error of the server; the next call tries again.
     pub async fn migrate_postgres(&self) -> Result<(), StoreError> {
         let migrate = async || match &self.postgres {
             Some(client) => stores::postgres::migrate(client).await.map(|_| ()),
@@ -236,10 +236,10 @@ fn declared<T: Clone>(client: Option<&T>, dependency: Dependency) -> Result<T, S
         .ok_or_else(|| format!("the service does not declare that it uses {dependency:?}").into())
 }
 
-/// The wire form: with a schema registry its ids, else fingerprints.
+/// The wire form: schema registry ids if a registry is configured, otherwise schema fingerprints.
 ///
 /// # Errors
-/// A registry that is configured and does not answer: nothing could be written that others can read.
+/// If the configured registry does not respond: records would be unreadable for other consumers.
 pub async fn wire(settings: &Settings) -> Result<Wire, StartError> {
     let Some(url) = &settings.schema_registry_url else {
         return Ok(Wire::single_object());

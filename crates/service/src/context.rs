@@ -1,7 +1,7 @@
-//! What a service gets to build itself with: settings, names, clients, and places to register its parts.
+//! What a service is built with: settings, names, clients, and methods to register its parts.
 //!
-//! Role: [`Context`] collects workers, writers, checks, routes and statistics; nothing of it runs before HTTP has bound
-//! its port, so a port in use is found before anything is consumed.
+//! Role: [`Context`] collects workers, writers, checks, routes and statistics. None of them runs before HTTP has bound its
+//! port, so a port in use is detected before any message is consumed.
 //! Invariants: INV-4 (partition counts are compared whenever a worker joins), one OS thread per worker.
 
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::metrics;
 use crate::names::Names;
 use crate::settings::Settings;
 
-/// How long a drain may take, well inside of the deadline of the process.
+/// How long a drain may take, well below the shutdown deadline of the process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A thread that waits for its start.
+/// A thread that has not been started yet.
 pub(crate) struct Pending {
     pub(crate) name: String,
     pub(crate) body: Box<dyn FnOnce() -> Result<(), String> + Send>,
 }
 
-/// What a service builds itself with. `S` is its own settings.
+/// What a service is built with. `S` is its own settings.
 pub struct Context<S> {
     /// Service name.
     pub service: &'static str,
@@ -41,11 +41,11 @@ pub struct Context<S> {
     pub own: Arc<S>,
     /// Topics, groups, tables.
     pub names: Names,
-    /// Where I/O runs: two threads for the whole process.
+    /// Runtime for I/O: two threads for the whole process.
     pub runtime: Handle,
-    /// Starts what runs there until shutdown.
+    /// Starts tasks that run on this runtime until shutdown.
     pub tasks: Tasks,
-    /// Asked when the process ends.
+    /// The shutdown request of the process.
     pub shutdown: Shutdown,
     /// Writes and reads framed records.
     pub wire: codec::Wire,
@@ -60,8 +60,8 @@ pub struct Context<S> {
 }
 
 impl<S> Context<S> {
-    /// Runs `DATA_PROC_WORKERS` workers over these topics in the service's group; `make` builds the handler of one, again
-    /// after every transient error.
+    /// Runs `DATA_PROC_WORKERS` workers over these topics in the service's group; `make` builds the handler of one worker, and
+    /// builds it again after every transient error.
     pub fn workers<F>(&mut self, stage: &str, topics: &[String], pace: Pace, make: F)
     where
         F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + Sync + 'static,
@@ -83,7 +83,7 @@ impl<S> Context<S> {
         }
     }
 
-    /// Runs one worker in a group of its own, without which the service still does what it is for.
+    /// Runs one non-critical worker in a group of its own: without it, the main stage of the service still works.
     pub fn second_stage<F>(&mut self, stage: &str, group: String, topics: &[String], pace: Pace, make: F)
     where
         F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + 'static,
@@ -108,12 +108,12 @@ impl<S> Context<S> {
         self.stats.push(Arc::new(fields));
     }
 
-    /// Adds a health check of the service's own.
+    /// Adds a service-specific health check.
     pub fn check(&mut self, check: Check) {
         self.health.watch(&self.tasks, check);
     }
 
-    /// Makes dead-letter counters exist from the start for the codes of a stage.
+    /// Registers the dead-letter counters of a stage, so that they exist from the start.
     pub fn dead_letter_codes(&self, stage: &str, codes: &[&str]) {
         for code in codes {
             metrics::dead_letter_exists(stage, code);
@@ -172,7 +172,7 @@ pub(crate) struct Member {
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
     pub(crate) pace: Pace,
-    /// Whether the service is useless without it.
+    /// Whether the service is unhealthy without it.
     pub(crate) critical: bool,
 }
 
@@ -198,7 +198,7 @@ impl Aligned {
     }
 }
 
-/// Says which topics do not have `expected` partitions.
+/// Lists the topics that do not have `expected` partitions.
 fn misaligned(counts: &[(String, i32)], expected: i32) -> Option<String> {
     let wrong: Vec<String> = counts
         .iter()
@@ -207,9 +207,9 @@ fn misaligned(counts: &[(String, i32)], expected: i32) -> Option<String> {
         .collect();
     (!wrong.is_empty()).then(|| {
         format!(
-            "every topic after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; the offsets \
-             read so far stay as they are, but keys would go to other partitions. Where all of these topics have one number, \
-             set DATA_PROC_TOPIC_PARTITIONS to it; another number than before is a new generation (DATA_PROC_GENERATION)",
+            "all topics after the raw ones must have DATA_PROC_TOPIC_PARTITIONS = {expected} partitions, but {}; the offsets read \
+             so far stay valid, but keys would go to other partitions. If all of these topics have the same number, set \
+             DATA_PROC_TOPIC_PARTITIONS to it; a different number than before needs a new generation (DATA_PROC_GENERATION)",
             wrong.join(" and ")
         )
     })

@@ -1,8 +1,8 @@
 //! Every metric that all services share, declared once: name, kind, unit, help, labels, and the series that exist from the
-//! start. Services declare their own in the same form (`Definition::metrics`).
+//! start. Services declare their own metrics in the same form (`Definition::metrics`).
 //!
-//! Names that dashboards use are fixed; units are seconds and bytes, or the thing that is counted; label values come from
-//! closed sets only. `docs/metrics.md` is made from these declarations ([`document`]).
+//! Names that dashboards use are fixed. Units are seconds, bytes, or the counted thing. Label values come from closed sets
+//! only. `docs/metrics.md` is generated from these declarations ([`document`]).
 
 use std::fmt::Write as _;
 
@@ -42,16 +42,16 @@ pub struct Declared {
     pub kind: Kind,
     /// `seconds`, `bytes`, or the plural of what is counted.
     pub unit: &'static str,
-    /// One sentence for people.
+    /// One sentence for operators.
     pub help: &'static str,
-    /// Its labels; every series carries `service` besides.
+    /// Its labels; every series also carries `service`.
     pub labels: &'static [&'static str],
     /// Label sets that exist from the start.
     pub series: Series,
 }
 
 impl Declared {
-    /// A metric without labels. Its series is made when it is first set.
+    /// A metric without labels. Its series is created when it is first set.
     pub const fn new(name: &'static str, kind: Kind, unit: &'static str, help: &'static str) -> Declared {
         Declared {
             name,
@@ -63,13 +63,13 @@ impl Declared {
         }
     }
 
-    /// The same with these labels, whose values are known only at run time.
+    /// Adds labels whose values are known only at run time.
     pub const fn labels(mut self, labels: &'static [&'static str]) -> Declared {
         self.labels = labels;
         self
     }
 
-    /// The same with series that exist from the start.
+    /// Adds series that exist from the start.
     pub const fn with(mut self, series: Series) -> Declared {
         self.series = series;
         self
@@ -80,7 +80,7 @@ impl Declared {
 pub const DURATION_SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
-/// Seconds from the append of a raw message to a stage: fine below 250 ms, where the goal lies.
+/// Seconds from the append of a raw message to a stage: fine-grained below the target of 250 ms.
 pub const LATENCY_SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
     60.0, 300.0,
@@ -133,35 +133,35 @@ pub const SHARED: &[Declared] = &[
         stage::PROCESSING_DURATION,
         Kind::Histogram(DURATION_SECONDS),
         "seconds",
-        "Time that one batch of polled messages took.",
+        "Time to process one batch of polled messages.",
     )
     .labels(TOPIC),
     Declared::new(
         stage::BATCH_MESSAGES,
         Kind::Histogram(BATCH_SIZES),
         "messages",
-        "Messages of one polled batch.",
+        "Messages per polled batch.",
     )
     .labels(TOPIC),
     Declared::new(
         stage::EVENT_TIME_LAG,
         Kind::Histogram(LATENCY_SECONDS),
         "seconds",
-        "Time from the log's timestamp of a batch's newest message to the end of that batch.",
+        "Time from the log timestamp of the newest message in a batch to the end of that batch.",
     )
     .labels(TOPIC),
     Declared::new(
         stage::IN_FLIGHT,
         Kind::Gauge,
         "messages",
-        "Messages handled whose outputs are not yet confirmed: between the handled and the committed position.",
+        "Handled messages whose outputs are not yet acknowledged: between the handled and the committed position.",
     )
     .labels(TOPIC),
     Declared::new(
         stage::ERRORS,
         Kind::Counter,
         "errors",
-        "Errors by type and component: dead letters by code and stage, failures of dependencies, restarts of workers.",
+        "Errors by type and component: dead letters by code and stage, dependency failures, worker restarts.",
     )
     .labels(&["error_type", "component"])
     .with(&[&[("error_type", "kafka_unavailable"), ("component", "worker")]]),
@@ -169,7 +169,7 @@ pub const SHARED: &[Declared] = &[
         stage::CONSUMER_LAG,
         Kind::Gauge,
         "messages",
-        "Messages that a group has not committed, of every group of the pipeline, as the broker tells (NaN while it does \
+        "Messages that a group has not committed, for every group of the pipeline, as reported by the broker (NaN while it does \
          not). Each service exports all of them: use max by (group, topic, partition).",
     )
     .labels(&["group", "topic", "partition"]),
@@ -177,7 +177,7 @@ pub const SHARED: &[Declared] = &[
         stage::PARTITION_BLOCKED,
         Kind::Gauge,
         "state",
-        "1 while a partition cannot be read on (a batch that cannot be unpacked, an open transaction), else 0.",
+        "1 while a partition cannot be read further (a batch that cannot be unpacked, an open transaction), else 0.",
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(
@@ -198,7 +198,7 @@ pub const SHARED: &[Declared] = &[
         stage::REPETITIONS_REFUSED,
         Kind::Counter,
         "records",
-        "Records that a sequencer had seen before, by input topic.",
+        "Records that a sequencer discarded as repetitions, by input topic.",
     )
     .labels(TOPIC),
     Declared::new(
@@ -212,7 +212,7 @@ pub const SHARED: &[Declared] = &[
         stage::WRITES_FENCED,
         Kind::Counter,
         "inserts",
-        "Inserts that ClickHouse refused because another writer owns the partition.",
+        "Inserts that ClickHouse rejected because another writer owns the partition.",
     )
     .labels(&["table"]),
     Declared::new(
@@ -227,7 +227,7 @@ pub const SHARED: &[Declared] = &[
         HTTP_DURATION,
         Kind::Histogram(DURATION_SECONDS),
         "seconds",
-        "Time until an HTTP request was answered.",
+        "Time to answer an HTTP request.",
     )
     .labels(HTTP_LABELS),
     Declared::new(
@@ -241,14 +241,14 @@ pub const SHARED: &[Declared] = &[
         HTTP_CONNECTIONS[1],
         Kind::Gauge,
         "connections",
-        "HTTP connections that may be open at once; a few more are served for 250 ms, for probes alone.",
+        "Maximum number of open HTTP connections; 32 more are served for 250 ms each, for probes only.",
     )
     .with(NO_LABELS),
     Declared::new(
         HTTP_REFUSED,
         Kind::Counter,
         "connections",
-        "HTTP connections closed or answered 503 because too many were open.",
+        "HTTP connections closed or answered with 503 because too many were open.",
     )
     .with(NO_LABELS),
     Declared::new(
@@ -259,10 +259,10 @@ pub const SHARED: &[Declared] = &[
     )
     .labels(&["dependency"]),
     pool(POOL[0], "Open connections."),
-    pool(POOL[1], "Connections that the pool may open."),
-    pool(POOL[2], "Open connections that are not in use."),
-    pool(POOL[3], "Open connections in use."),
-    Declared::new(POOL[4], Kind::Gauge, "requests", "Requests that wait for a connection.").labels(&["store"]),
+    pool(POOL[1], "Maximum number of connections."),
+    pool(POOL[2], "Open connections that are idle."),
+    pool(POOL[3], "Open connections that are in use."),
+    Declared::new(POOL[4], Kind::Gauge, "requests", "Requests waiting for a connection.").labels(&["store"]),
     Declared::new(
         HEALTH_STATUS,
         Kind::Gauge,
@@ -284,9 +284,9 @@ const fn pool(name: &'static str, help: &'static str) -> Declared {
 /// The page `docs/metrics.md` for these services and their own metrics.
 pub fn document(services: &[(&str, &[Declared])]) -> String {
     let mut page = "# Metrics\n\n\
-        `GET /metrics` of every service, in the Prometheus text format. Every series carries label `service` besides those \
-        listed. Counters exist from the start with value 0. Histograms give `_bucket`, `_sum` and `_count`.\n\n\
-        This page is made from the declarations in the code: \
+        `GET /metrics` of every service, in the Prometheus text format. In addition to the labels listed, every series \
+        carries label `service`. Counters exist from the start with value 0. Histograms export `_bucket`, `_sum` and `_count`.\n\n\
+        This page is generated from the declarations in the code: \
         `cargo run -p e2e --example metrics-page > docs/metrics.md`; a test compares it.\n"
         .to_owned();
     section(&mut page, "Every service", SHARED);
@@ -316,7 +316,7 @@ fn section(page: &mut String, title: &str, metrics: &[Declared]) {
     }
 }
 
-/// What is wrong with these declarations, for people; the tests of the services ask.
+/// What is wrong with these declarations; the tests of the services assert that this is empty.
 pub fn flaws(metrics: &[Declared]) -> Vec<String> {
     let mut flaws = Vec::new();
     for declared in metrics {
@@ -329,31 +329,31 @@ pub fn flaws(metrics: &[Declared]) -> Vec<String> {
         let is_counter = declared.kind == Kind::Counter;
         flaw(
             declared.help.is_empty() || declared.unit.is_empty(),
-            "help and unit are needed",
+            "help and unit are required",
         );
         flaw(
             is_counter != name.ends_with("_total"),
-            "counters, and only they, end in _total",
+            "counters, and only counters, end in _total",
         );
         flaw(
             (declared.unit == "seconds") != name.ends_with("_seconds"),
-            "what is in seconds, and nothing else, ends in _seconds",
+            "metrics in seconds, and only those, end in _seconds",
         );
         flaw(
             (declared.unit == "bytes") != name.ends_with("_bytes"),
-            "what is in bytes ends in _bytes",
+            "metrics in bytes, and only those, end in _bytes",
         );
         flaw(
             declared.labels.contains(&"service"),
-            "label service belongs to the recorder",
+            "label service is set by the recorder",
         );
         let labels_differ = |series: &&[(&str, &str)]| !series.iter().map(|(label, _)| label).eq(declared.labels);
         flaw(
             declared.series.iter().any(labels_differ),
-            "a series has other labels than declared",
+            "the labels of a series differ from the declared ones",
         );
         if let Kind::Histogram(buckets) = declared.kind {
-            flaw(!buckets.is_sorted_by(|a, b| a < b), "buckets must grow");
+            flaw(!buckets.is_sorted_by(|a, b| a < b), "buckets must increase");
         }
     }
     flaws

@@ -1,7 +1,7 @@
-//! SIGUSR1: what the process knows about itself, as one JSON file (features 76).
+//! SIGUSR1: writes the state of the process into a JSON file (features 76).
 //!
-//! Role: for an operator in front of a service that behaves oddly, when HTTP does not answer any more or not yet.
-//! Invariant: the signal never ends the process. Failure: a file that cannot be written is a line in the log.
+//! Role: helps an operator inspect a service while HTTP does not respond.
+//! Invariant: the signal never ends the process. Failure: a file that cannot be written is logged.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::http::Stats;
 use crate::life::StartError;
 
-/// Where the state is read.
+/// Sources of the state.
 pub(crate) struct Sources {
     pub(crate) service: &'static str,
     pub(crate) info: Value,
@@ -28,20 +28,20 @@ pub(crate) struct Sources {
     pub(crate) metrics: PrometheusHandle,
 }
 
-/// Takes the signal over: from now on it does not end the process.
+/// Installs the signal handler, so that the signal no longer ends the process.
 pub(crate) fn take_signal(runtime: &Handle) -> Result<Signal, StartError> {
     let _context = runtime.enter();
     signal(SignalKind::user_defined1()).map_err(|error| format!("listen to SIGUSR1: {error}").into())
 }
 
-/// Writes a file for each signal.
+/// Writes one file per signal.
 pub(crate) async fn on_signal(mut signal: Signal, sources: Sources) {
     while signal.recv().await.is_some() {
         let written = sources.write(&std::env::temp_dir());
         match written {
             Ok(path) => tracing::info!(event = "state_dump", path = %path.display(), "state written"),
             Err(error) => {
-                tracing::error!(event = "state_dump", error = %error, "state cannot be written; set TMPDIR to a folder with room");
+                tracing::error!(event = "state_dump", error = %error, "state cannot be written; set TMPDIR to a folder with free space");
             }
         }
     }
@@ -51,7 +51,7 @@ impl Sources {
     fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
         let path = folder.join(format!("{}-{}-{stamp}.json", self.service, std::process::id()));
-        // New and for us alone: the folder may belong to everybody.
+        // The folder may be shared: the file must be new, and readable by this user only.
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(&serde_json::to_vec_pretty(&self.state())?)?;
         Ok(path)
@@ -96,7 +96,7 @@ fn worker(status: &WorkerStatus) -> Value {
     })
 }
 
-/// What Linux says about the memory and threads of the process, in its own words.
+/// Memory and threads of the process, with the names of `/proc/self/status`.
 fn memory() -> Map<String, Value> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status

@@ -1,10 +1,11 @@
-//! Health from real checks: what is asked of each dependency, how often, and what the answers add up to.
+//! Health from real checks: what is checked, how often, and how the results are combined.
 //!
-//! Role: [`Health`] holds the newest outcome of every check; background tasks refresh them, so that `/health` answers from
-//! memory at once. The check of a dependency is the probe of its circuit breaker. Workers report their own progress (`stream::WorkerStatus`), which is read when somebody asks.
-//! Levels: a failing critical check makes `unhealthy` (503), any other failing check `degraded` (200).
-//! Live means that worker threads go round; ready means that critical dependencies answer, the workers are members of
-//! their groups, and their partitions' state is restored. At shutdown readiness goes first.
+//! Role: [`Health`] stores the newest result of every check. Background tasks refresh them, so that `/health` answers from
+//! memory. The check of a dependency is the probe of its circuit breaker. Workers report their own progress
+//! (`stream::WorkerStatus`), which is read on each request.
+//! Levels: a failing critical check results in `unhealthy` (503), any other failing check in `degraded` (200).
+//! Live means that the worker threads make progress. Ready means that critical dependencies respond, the workers are members
+//! of their groups, and their partitions' state is restored. At shutdown the service first becomes not ready.
 
 mod of_workers;
 
@@ -23,16 +24,16 @@ use crate::life::Tasks;
 use crate::metrics;
 use of_workers::{partitions_record, state_record, workers_record};
 
-/// Name of the check of restored state.
+/// Name of the check for restored state.
 const STATE: &str = "state";
-/// Worker threads that have made no progress for this long are taken for stuck.
+/// A worker thread without progress for this long counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(90);
-/// With the time-out of a check: a dependency that goes away or comes back is seen within five seconds.
+/// With the time-out of a check: a dependency that fails or recovers is detected within five seconds.
 const INTERVAL: Duration = Duration::from_secs(2);
 const INTERVAL_WHILE_FAILING: Duration = Duration::from_millis(500);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// What all checks add up to.
+/// The combined level of all checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -42,7 +43,7 @@ pub enum Level {
     Unhealthy,
 }
 
-/// How one check ended.
+/// The outcome of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -70,11 +71,11 @@ pub struct CheckRecord {
     pub status: Outcome,
     pub critical: bool,
     pub duration_ms: u64,
-    /// What was asked, without secrets.
+    /// The checked address, without secrets.
     pub target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Messages that the groups of this service have not committed, by group, as far as the broker has told.
+    /// Uncommitted messages of this service's groups, by group, as last reported by the broker.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lag: BTreeMap<String, i64>,
     /// RFC 3339; `null` before the first run.
@@ -94,12 +95,12 @@ pub fn level_of<'a>(records: impl IntoIterator<Item = &'a CheckRecord>) -> Level
         .unwrap_or(Level::Healthy)
 }
 
-/// What a check has found wrong, for people.
+/// Why a check failed, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
-    /// It refuses, or nobody is there.
+    /// The dependency returned an error or is unreachable.
     Failed(String),
-    /// It is there, but does not answer in time.
+    /// The dependency is reachable, but does not respond in time.
     Silent(String),
 }
 
@@ -109,24 +110,24 @@ impl From<String> for Wrong {
     }
 }
 
-/// The answer of a check: nothing, or what is wrong.
+/// The result of a check.
 pub type Answer = Pin<Box<dyn Future<Output = Result<(), Wrong>> + Send>>;
 
-/// A check to be run in the background.
+/// A check that runs in the background.
 pub struct Check {
     /// Key in the body: `kafka`, `clickhouse`, `postgres`, `redis`, or the service's own.
     pub name: &'static str,
-    /// Whether the service cannot do its work without it.
+    /// Whether the service needs it to work.
     pub critical: bool,
-    /// What is asked, without secrets.
+    /// The checked address, without secrets.
     pub target: String,
-    /// Asks once.
+    /// Runs the check once.
     pub ask: Box<dyn Fn() -> Answer + Send + Sync>,
-    /// What the answers open and close.
+    /// The breaker that the results open and close.
     pub breaker: Option<Arc<Breaker>>,
 }
 
-/// The state of health of the process. Shared by HTTP, metrics and the life cycle.
+/// The health of the process. Shared by HTTP, metrics and the life cycle.
 pub struct Health {
     shutdown: Shutdown,
     inner: Mutex<Inner>,
@@ -149,10 +150,10 @@ struct Inner {
     lag: BTreeMap<String, i64>,
 }
 
-/// Sets gauges of a service from what is known of its health.
+/// Sets gauges of a service from a health report.
 type Gauges = Box<dyn Fn(&Report) + Send + Sync>;
 
-/// What `/health` and the metrics show.
+/// The content of `/health` and of the health metrics.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct Report {
@@ -173,7 +174,7 @@ impl Health {
         })
     }
 
-    /// Runs the check in the background until shutdown, beginning now.
+    /// Runs the check in the background until shutdown, starting now.
     pub fn watch(self: &Arc<Health>, tasks: &Tasks, check: Check) {
         let pending = CheckRecord {
             status: Outcome::Fail,
@@ -206,7 +207,7 @@ impl Health {
         });
     }
 
-    /// A worker whose state counts; `critical` where the service is useless without it.
+    /// Adds a worker to the checks; `critical` if the service is unhealthy without it.
     pub fn add_worker(&self, status: Arc<WorkerStatus>, critical: bool) {
         self.lock().workers.push((status, critical));
     }
@@ -220,24 +221,24 @@ impl Health {
             .collect()
     }
 
-    /// What the groups of the service have not committed, by group; empty where it is not known.
+    /// Uncommitted messages of the service's groups, by group; empty while unknown.
     pub(crate) fn set_lag(&self, lag: BTreeMap<String, i64>) {
         self.lock().lag = lag;
     }
 
-    /// Sets these gauges before every scrape.
+    /// Registers a function that sets gauges before every scrape.
     pub fn add_gauges(&self, gauges: impl Fn(&Report) + Send + Sync + 'static) {
         let mut all = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(Box::new(gauges));
     }
 
-    /// Sets the gauges of the service.
+    /// Sets the registered gauges.
     pub(crate) fn refresh(&self, report: &Report) {
         let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.iter().for_each(|set| set(report));
     }
 
-    /// What the workers of the stage itself have done, its ClickHouse writer left out.
+    /// The progress of the stage's own workers, without its ClickHouse writer.
     pub fn stage_progress(&self) -> Vec<Progress> {
         let inner = self.lock();
         let of_stage = inner.workers.iter().filter(|(_, critical)| *critical);
@@ -249,7 +250,7 @@ impl Health {
         self.lock().breakers.clone()
     }
 
-    /// All that is known now. Takes no time: nothing is asked of anybody.
+    /// The current report, from memory.
     pub fn report(&self) -> Report {
         let inner = self.lock();
         let mut checks = inner.checks.clone();
@@ -282,7 +283,7 @@ impl Health {
         }
     }
 
-    /// Whether every worker thread goes round. A dependency that is down does not make a process dead.
+    /// Whether every worker thread makes progress. A failed dependency does not affect liveness.
     pub fn is_live(&self) -> Result<(), String> {
         for (status, _) in &self.lock().workers {
             if status.state() == WorkerState::Running && status.since_last_turn() > STUCK_AFTER {
@@ -293,8 +294,8 @@ impl Health {
         Ok(())
     }
 
-    /// Whether work should be sent here: critical checks pass, workers are members of their groups with their state
-    /// restored, no shutdown.
+    /// Whether the service can accept work: critical checks pass, workers are members of their groups with restored state, and
+    /// no shutdown was requested.
     pub fn is_ready(&self) -> Result<(), String> {
         if self.shutdown.is_requested() {
             return Err("shutting down".to_owned());
@@ -337,7 +338,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Plain data: a thread that panicked while it held the lock left it whole.
+        // The data is valid even if a thread panicked while it held the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -350,7 +351,7 @@ async fn run(check: &Check) -> CheckRecord {
         Ok(Err(Wrong::Silent(error))) => (Outcome::Timeout, Some(error)),
         Err(_) => (
             Outcome::Timeout,
-            Some(format!("no answer within {} ms", CHECK_TIMEOUT.as_millis())),
+            Some(format!("no response within {} ms", CHECK_TIMEOUT.as_millis())),
         ),
     };
     CheckRecord {

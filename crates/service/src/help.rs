@@ -1,4 +1,4 @@
-//! `--help` and `--version` of a service. It takes no other arguments: everything is set by the environment.
+//! `--help` and `--version` of a service. It has no other arguments: all settings are environment variables.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,14 +19,14 @@ const SHARED_ROUTES: [&str; 6] = [
 ];
 
 /// Exit codes and signals.
-const ENDING: &str = "Exit codes: 0 asked to stop, and drained; 1 it failed, the last FATAL line says why; 2 the environment \
-                      or an argument is wrong; 130 stopped at once by a second signal.\n\
-                      Signals: SIGTERM and SIGINT drain and stop; SIGUSR1 writes the state into a file that the log names.";
+const ENDING: &str = "Exit codes: 0 stopped on request, drained; 1 failed, see the last FATAL line; 2 invalid environment or \
+                      arguments; 130 stopped at once by a second signal.\n\
+                      Signals: SIGTERM and SIGINT drain and stop; SIGUSR1 writes the state to a file and logs its path.";
 
-/// Answers an argument: what to exit with, or `None` where there was none and the service is to run.
+/// Handles the arguments: the exit code, or `None` if there were none and the service should run.
 pub(crate) fn answer<S>(definition: &Definition<S>, arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let refused = command(definition).try_get_matches_from(arguments).err()?;
-    // Nobody may be reading it.
+    // The reader of stdout may be gone.
     _ = refused.print();
     Some(ExitCode::from(if refused.use_stderr() { 2 } else { 0 }))
 }

@@ -1,11 +1,11 @@
 //! HTTP of a service: health, metrics, info, statistics, and the service's own routes.
 //!
 //! Role: actix-web on its own thread and runtime, so that a busy or blocked pipeline can still be observed. Health is
-//! answered from memory; a handler that computes for long does so on the few threads for blocking work ([`BLOCKING`]), so
-//! the thread that answers probes never waits for one. Connections are limited in number and in how long an answer may
-//! stay unread ([`connections`]). Every answer carries a request id, its processing time and a trace context; every error is a
-//! [`Problem`]. Routes are declared in [`Routes`]; whose data they answer with is the [`Tenant`]'s.
-//! Failure: a port that cannot be bound is an error before anything is consumed, naming the port and the variable.
+//! answered from memory. A handler that computes for long uses the few blocking threads ([`BLOCKING`]), so the thread that
+//! answers probes never waits for it. The number of connections is limited, and so is the time that a response may stay
+//! unread ([`connections`]). Every response has a request id, its processing time and a trace context; every error is a
+//! [`Problem`]. Routes are declared in [`Routes`]; the [`Tenant`] of a request selects the data.
+//! Failure: a port that cannot be bound is an error before any message is consumed; it names the port and the variable.
 
 pub mod body;
 mod connections;
@@ -38,13 +38,13 @@ use crate::{metrics, stats};
 use connections::Connections;
 use limit::RateLimit;
 
-/// Threads for what handlers compute (`web::block`): they must leave a core to the pipeline.
+/// Threads for computing handlers (`web::block`): they must leave a core to the pipeline.
 const BLOCKING: usize = 2;
 
-/// Answers a part of `/stats`.
+/// Returns a part of `/stats`.
 pub type Stats = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
-/// What the shared routes show.
+/// What the shared routes return.
 pub struct Shown {
     /// Service name.
     pub service: &'static str,
@@ -58,7 +58,7 @@ pub struct Shown {
     pub info: Value,
     /// Parts of `/stats`.
     pub stats: Vec<Stats>,
-    /// Tenant of requests that name none.
+    /// Tenant of requests without one.
     pub default_tenant: String,
 }
 
@@ -69,7 +69,7 @@ struct State {
     routes: Routes,
 }
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     addresses: Vec<SocketAddr>,
     handle: ServerHandle,
@@ -79,7 +79,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Where it listens (the port that the system chose, where 0 was asked for).
+    /// Addresses that it listens on, with the real port if 0 was configured.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -91,7 +91,7 @@ impl Server {
         move || connections.open()
     }
 
-    /// Stops listening and waits for the answers under way.
+    /// Stops listening and waits for requests in progress.
     pub fn stop(self, runtime: &tokio::runtime::Handle) {
         runtime.block_on(self.handle.stop(true));
         if self.thread.join().is_err() {
@@ -100,10 +100,10 @@ impl Server {
     }
 }
 
-/// Binds and serves. `timeout` bounds each request.
+/// Binds and serves. `timeout` limits each request.
 ///
 /// # Errors
-/// A text for people: which port, and how to change it.
+/// A message for operators: which port, and how to change it.
 pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: Routes) -> Result<Server, String> {
     let listeners = bind_all(settings)?;
     let addresses = listeners
@@ -127,7 +127,7 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         .map_err(|error| format!("start the http thread: {error}"))?;
     let handle = receiver
         .recv()
-        .map_err(|_| "the http server ended while it started".to_owned())??;
+        .map_err(|_| "the http server ended during start-up".to_owned())??;
     Ok(Server {
         addresses,
         handle,
@@ -146,7 +146,7 @@ fn bind_all(settings: &HttpSettings) -> Result<Vec<TcpListener>, String> {
 }
 
 fn bind(host: IpAddr, port: u16, variable: &str) -> Result<TcpListener, String> {
-    let advice = format!("stop what uses the port, or choose another with {variable}");
+    let advice = format!("stop the process that uses the port, or set another one with {variable}");
     TcpListener::bind((host, port)).map_err(|error| format!("cannot listen on {host}:{port}: {error}; {advice}"))
 }
 
@@ -177,7 +177,7 @@ fn serve(
             server = match server.listen(listener) {
                 Ok(server) => server,
                 Err(error) => {
-                    // The receiver waits for exactly this message.
+                    // The receiver waits for this message.
                     _ = started.send(Err(format!("listen: {error}")));
                     return;
                 }
@@ -205,10 +205,10 @@ fn unreadable_path(error: &PathError) -> Problem {
     }
 }
 
-/// Asks a store on the runtime where its connections live, unless its breaker is open.
+/// Calls a store on the runtime of its connections, unless its breaker is open.
 ///
 /// # Errors
-/// A problem that says which store did not answer.
+/// A problem that names the store.
 pub async fn ask<T: Send + 'static>(
     runtime: &tokio::runtime::Handle,
     breaker: &Arc<Breaker>,
@@ -220,7 +220,7 @@ pub async fn ask<T: Send + 'static>(
             Denied::Failed(error) => Problem::store(&error),
             open @ Denied::Open(_) => Problem::unavailable(open.to_string()),
         }),
-        // The runtime ends with the process.
+        // The runtime has been shut down.
         Err(_) => Err(Problem::unavailable("the service is stopping")),
     }
 }
@@ -237,7 +237,7 @@ fn shared_routes() -> Routes {
 
 async fn unknown_route(request: actix_web::HttpRequest) -> Result<HttpResponse, Problem> {
     let message = format!(
-        "there is no {} {}; GET /info names the service",
+        "no route {} {}; GET /info lists the routes",
         request.method(),
         request.path()
     );
@@ -252,7 +252,7 @@ async fn health(state: web::Data<State>) -> HttpResponse {
     body.insert("version".into(), env!("CARGO_PKG_VERSION").into());
     body.insert("status".into(), json!(report.level));
     body.insert("uptime_seconds".into(), shown.started.elapsed().as_secs().into());
-    // Scripts grep the flat keys of the dependencies.
+    // Scripts grep the top-level keys of the dependencies.
     for name in ["kafka", "redis", "clickhouse", "postgres"] {
         if let Some(record) = report.checks.get(name) {
             body.insert(name.into(), (record.status == Outcome::Pass).into());

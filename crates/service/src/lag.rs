@@ -1,8 +1,8 @@
-//! How far every group of the pipeline is behind, asked of the broker: also a group whose service is stopped is seen, and a
-//! partition that was given up shows what its new owner does.
+//! The lag of every group of the pipeline, queried from the broker. This also shows groups whose service is stopped, and the
+//! progress of a revoked partition under its new owner.
 //!
-//! Each service exports all groups, so that any of them that runs is enough; over several scrape targets take `max by
-//! (group, topic, partition)`. Failure: while the broker does not answer, the lag is not known and shown as `NaN`.
+//! Each service exports all groups, so one running service is enough. With several scrape targets, use `max by (group,
+//! topic, partition)`. Failure: while the broker does not respond, the lag is unknown and shown as `NaN`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::health::Health;
 use crate::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Bounds each of the questions.
+/// Bounds each query.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Groups with the topics that each reads.
 pub(crate) type Groups = Vec<(String, Vec<String>)>;
 
-/// Asks until shutdown. Health is told of the groups of this service.
+/// Queries the lag until shutdown, and passes the lag of this service's groups to health.
 pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, health: Arc<Health>, shutdown: Shutdown) {
     let prefix = format!("{service}-");
-    let (mut known, mut is_told) = (Vec::<(String, PartitionLag)>::new(), false);
+    let (mut known, mut is_reported) = (Vec::<(String, PartitionLag)>::new(), false);
     while !shutdown.is_requested() {
         let (asking, asked) = (Arc::clone(&probe), groups.clone());
         let answer = tokio::task::spawn_blocking(move || asking.lags(&asked, TIMEOUT)).await;
         match answer {
             Ok(Ok(lags)) => {
-                (known, is_told) = (lags, false);
+                (known, is_reported) = (lags, false);
                 known
                     .iter()
                     .for_each(|(group, lag)| metrics::consumer_lag(group, lag, lag.lag() as f64));
@@ -43,16 +43,16 @@ pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, heal
                 health.set_lag(own);
             }
             Ok(Err(error)) => {
-                if error.class() == ErrorClass::Fatal && !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(code = error.code(), error = %error, "the lag of the groups cannot be shown");
+                if error.class() == ErrorClass::Fatal && !std::mem::replace(&mut is_reported, true) {
+                    tracing::warn!(code = error.code(), error = %error, "the lag of the groups is not available");
                 }
-                tracing::debug!(error = %error, "the lag of the groups is not known; asked again");
+                tracing::debug!(error = %error, "the lag of the groups is unknown; retrying");
                 known
                     .iter()
                     .for_each(|(group, lag)| metrics::consumer_lag(group, lag, f64::NAN));
                 health.set_lag(BTreeMap::new());
             }
-            Err(error) => tracing::error!(error = %error, "asking for the lag of the groups ended early; asked again"),
+            Err(error) => tracing::error!(error = %error, "the query for the lag of the groups failed; retrying"),
         }
         tokio::time::sleep(INTERVAL).await;
     }

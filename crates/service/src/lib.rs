@@ -1,9 +1,9 @@
 //! The frame of every service: settings, names, logs, metrics, health, HTTP, life cycle, and the ClickHouse writer.
 //!
-//! Role: a service's `main` says *what* it is with a [`Definition`]; [`run()`] does what all services do, in one order:
+//! Role: a service's `main` describes the service with a [`Definition`]; [`run()`] does what all services do, in this order:
 //! config → telemetry → clients → pipeline → HTTP → run until shutdown → drain → exit code.
-//! Only this crate (and the services' `http.rs`) names actix-web. Absent on purpose: anything about markets or bars.
-//! Failure: bad settings list every problem and exit with 2; a failed worker logs a FATAL line and exits with 1.
+//! Only this crate (and the services' `http.rs`) uses actix-web. It contains no code about markets or bars.
+//! Failure: invalid settings list every problem and exit with 2; a failed worker logs a FATAL line and exits with 1.
 
 pub mod breaker;
 pub mod clients;

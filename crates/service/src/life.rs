@@ -1,8 +1,8 @@
 //! The life of the process: named threads, signals, the deadline of shutdown, exit codes.
 //!
-//! Role: [`Threads`] starts every worker as a named OS thread and hears of its end, by return, error or panic; [`Tasks`]
-//! does the same for what runs on the async runtime until shutdown;
-//! [`wait_for_end`] waits for a signal or a failure, then for the threads, at most [`DEADLINE`].
+//! Role: [`Threads`] starts every worker as a named OS thread and detects its end, by return, error or panic; [`Tasks`]
+//! does the same for tasks that run on the async runtime until shutdown. [`wait_for_end`] waits for a signal or a failure,
+//! then for the threads, at most [`DEADLINE`].
 //! Failure: a thread that fails ends the process with a FATAL line and exit code 1. Configuration errors exit with 2.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 
 use stream::Shutdown;
 
-/// How long draining may take after shutdown was asked for.
+/// How long draining may take after a shutdown request.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why a service cannot start, for people.
+/// Why a service cannot start, as a message for operators.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How the process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Asked to stop, and everything drained in time.
+    /// Stopped on request, and drained in time.
     Clean,
     /// A thread failed, or draining took too long.
     Failed,
-    /// The environment or the command line is wrong.
+    /// The environment or the command line is invalid.
     Misconfigured,
 }
 
@@ -70,7 +70,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task; its end before shutdown, or a panic, ends the process. At shutdown nobody waits for it.
+    /// Starts a task; its end before shutdown, or a panic, ends the process. Shutdown does not wait for it.
     pub fn spawn(&self, name: &str, body: impl Future<Output = ()> + Send + 'static) {
         let (sender, name) = (self.sender.clone(), format!("task {name}"));
         let task = self.runtime.spawn(body);
@@ -80,14 +80,14 @@ impl Tasks {
                 Err(error) if error.is_cancelled() => return,
                 Err(_) => Err("panicked".to_owned()),
             };
-            // Nobody listens any more only when the process is already ending.
+            // The receiver is gone only while the process is ending.
             _ = sender.send(Ended { name, result });
         });
     }
 }
 
 impl Threads {
-    /// Tasks on this runtime that count like threads.
+    /// Tasks on this runtime; their failure ends the process like that of a thread.
     pub fn tasks(&self, runtime: &tokio::runtime::Handle) -> Tasks {
         Tasks {
             runtime: runtime.clone(),
@@ -98,7 +98,7 @@ impl Threads {
     /// Starts a thread that runs until shutdown; an `Err` or a panic ends the process.
     ///
     /// # Errors
-    /// A text for people where the system refuses a thread.
+    /// A message for operators if the system cannot start a thread.
     pub fn spawn(
         &mut self,
         name: &str,
@@ -109,7 +109,7 @@ impl Threads {
             .name(name.to_owned())
             .spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err("panicked".to_owned()));
-                // Nobody listens any more only when the process is already ending.
+                // The receiver is gone only while the process is ending.
                 _ = sender.send(Ended { name: owned, result });
             })
             .map_err(|error| format!("start thread {name}: {error}"))?;
@@ -132,7 +132,7 @@ pub fn wait_for_end(mut threads: Threads, shutdown: &Shutdown) -> Exit {
             crate::fatal!(
                 error = "draining took too long",
                 threads = threads.running.join(" "),
-                "threads did not end in time; what they had not finished is read again at the next start"
+                "threads did not end in time; messages in flight are read again at the next start"
             );
             return Exit::Failed;
         }
@@ -150,12 +150,12 @@ pub fn wait_for_end(mut threads: Threads, shutdown: &Shutdown) -> Exit {
     exit
 }
 
-/// Whether the end of this thread was in order.
+/// Whether this thread ended cleanly.
 fn report(ended: &Ended, shutdown: &Shutdown) -> bool {
     match &ended.result {
         Ok(()) if shutdown.is_requested() => true,
         Ok(()) => {
-            crate::fatal!(thread = ended.name, error = "ended without being asked", "thread ended");
+            crate::fatal!(thread = ended.name, error = "ended before shutdown", "thread ended");
             false
         }
         Err(error) => {
@@ -165,10 +165,10 @@ fn report(ended: &Ended, shutdown: &Shutdown) -> bool {
     }
 }
 
-/// Asks for shutdown on SIGTERM or SIGINT; a second signal ends the process at once.
+/// Requests shutdown on SIGTERM or SIGINT; a second signal ends the process at once.
 ///
 /// # Errors
-/// A text for people where signals cannot be received.
+/// A message for operators if signals cannot be received.
 pub fn listen_to_signals(runtime: &tokio::runtime::Handle, shutdown: Shutdown) -> Result<(), String> {
     use tokio::signal::unix::{SignalKind, signal};
     let _context = runtime.enter();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_fails_takes_the_process_down_with_a_failing_exit() {
+    fn a_failed_thread_ends_the_process_with_a_failing_exit() {
         let shutdown = Shutdown::default();
         let mut threads = Threads::default();
         threads.spawn("steady", until_asked(&shutdown)).unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_end_is_clean() {
+    fn a_requested_shutdown_is_clean() {
         let shutdown = Shutdown::default();
         let mut threads = Threads::default();
         threads.spawn("steady", until_asked(&shutdown)).unwrap();

@@ -1,8 +1,7 @@
-//! The recorder of the process: installs it, describes what is declared, makes declared series exist, and keeps its memory
-//! bounded.
+//! The recorder of the process: installs it, describes declared metrics, creates their declared series, and bounds its memory.
 //!
-//! Invariants: the recorder adds label `service` to every series, and nobody else does; a declared counter is in the very
-//! first scrape, with value 0, so that `rate()` sees its first increment.
+//! Invariants: only the recorder adds label `service`, to every series. A declared counter is in the first scrape with value
+//! 0, so that `rate()` detects its first increment.
 #![allow(clippy::disallowed_macros)]
 
 use std::sync::OnceLock;
@@ -21,12 +20,12 @@ use crate::declared::{
 };
 use crate::health::{Health, Level};
 
-/// Installs the recorder, describes the shared metrics and `own`, and makes their declared series.
+/// Installs the recorder, describes the shared metrics and `own`, and creates their declared series.
 ///
-/// A second call in one process (tests) gives the same handle and adds what is new.
+/// A second call in one process (tests) returns the same handle and adds new metrics.
 ///
 /// # Errors
-/// A text for people where buckets are refused or another recorder is installed.
+/// A message for operators if buckets are invalid or another recorder is installed.
 pub fn install(service: &'static str, own: &[Declared]) -> Result<PrometheusHandle, String> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     let handle = HANDLE.get_or_init(|| {
@@ -40,7 +39,7 @@ pub fn install(service: &'static str, own: &[Declared]) -> Result<PrometheusHand
     Ok(handle)
 }
 
-/// Describes the shared metrics and `own` to the recorder in effect, and makes their series.
+/// Describes the shared metrics and `own` to the installed recorder, and creates their series.
 fn declare(own: &[Declared]) {
     for declared in SHARED.iter().chain(own) {
         describe(declared);
@@ -76,7 +75,7 @@ fn describe(declared: &Declared) {
     }
 }
 
-/// Makes the series exist.
+/// Creates the series.
 fn touch(declared: &Declared, labels: &[(&'static str, &'static str)]) {
     let labels: Vec<Label> = labels
         .iter()
@@ -89,7 +88,7 @@ fn touch(declared: &Declared, labels: &[(&'static str, &'static str)]) {
     }
 }
 
-/// Makes a counter series exist whose labels are known only now.
+/// Creates a counter series whose labels are known only at run time.
 pub fn counter_exists(name: &'static str, labels: &[(&'static str, String)]) {
     let labels: Vec<Label> = labels
         .iter()
@@ -98,7 +97,7 @@ pub fn counter_exists(name: &'static str, labels: &[(&'static str, String)]) {
     counter!(name, labels).increment(0);
 }
 
-/// Makes the counters of a topic's messages exist, for every outcome.
+/// Creates the message counters of a topic, for every outcome.
 pub(crate) fn topic_exists(topic: &str) {
     for outcome in Outcome::COUNTED {
         let labels = [("topic", topic.to_owned()), ("status", outcome.name().to_owned())];
@@ -106,7 +105,7 @@ pub(crate) fn topic_exists(topic: &str) {
     }
 }
 
-/// Makes the counters of a dead letter exist.
+/// Creates the counters of a dead letter.
 pub(crate) fn dead_letter_exists(stage: &str, code: &str) {
     let (stage, code) = (stage.to_owned(), code.to_owned());
     let labels = [("stage", stage.clone()), ("error_code", code.clone())];
@@ -114,7 +113,7 @@ pub(crate) fn dead_letter_exists(stage: &str, code: &str) {
     error_exists(&code, &stage);
 }
 
-/// Makes the counter of this kind of error exist.
+/// Creates the counter of this kind of error.
 pub(crate) fn error_exists(error_type: &str, component: &str) {
     let labels = [
         ("error_type", error_type.to_owned()),
@@ -130,7 +129,7 @@ pub(crate) fn consumer_lag(group: &str, lag: &PartitionLag, value: f64) {
     gauge!(stream::metrics::CONSUMER_LAG, "group" => group, "topic" => topic, "partition" => partition).set(value);
 }
 
-/// An HTTP request was answered.
+/// Records an HTTP request.
 pub(crate) fn http_request(method: &'static str, path: &str, status: &str, seconds: f64) {
     let labels = [
         ("method", method.to_owned()),
@@ -141,19 +140,19 @@ pub(crate) fn http_request(method: &'static str, path: &str, status: &str, secon
     histogram!(HTTP_DURATION, &labels).record(seconds);
 }
 
-/// Open HTTP connections, and how many there may be.
+/// Sets the number of open HTTP connections, and the maximum.
 pub(crate) fn http_connections(open: usize, max: usize) {
     for (name, value) in HTTP_CONNECTIONS.into_iter().zip([open, max]) {
         gauge!(name).set(value as f64);
     }
 }
 
-/// An HTTP connection was one too many.
+/// Counts a rejected HTTP connection.
 pub(crate) fn http_connection_refused() {
     counter!(HTTP_REFUSED).increment(1);
 }
 
-/// How the pool of a store is used: open, allowed, idle, in use, requests that wait.
+/// Sets the usage of a store's pool: open, allowed, idle, in use, waiting requests.
 pub(crate) fn pool(store: &'static str, values: [usize; 5]) {
     for (name, value) in POOL.into_iter().zip(values) {
         gauge!(name, "store" => store).set(value as f64);
@@ -180,7 +179,7 @@ pub fn upkeep(handle: &PrometheusHandle, started: Instant, health: &Health) {
     handle.run_upkeep();
 }
 
-/// Resident memory of this process, where the system tells it.
+/// Resident memory of this process, if the system reports it.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

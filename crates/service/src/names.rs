@@ -1,7 +1,7 @@
 //! Names of topics, consumer groups and tables, with the suffix of the generation.
 //!
-//! Invariant: everything after the raw topics carries the suffix, so that two generations can live side by side;
-//! raw topics and `dlq` never do.
+//! Invariant: all names after the raw topics have the suffix, so that two generations can run in parallel. Raw topics and
+//! `dlq` never have it.
 
 use crate::settings::{Environment, Settings};
 
@@ -28,7 +28,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names that these settings give.
+    /// The names for these settings.
     pub fn new(settings: &Settings) -> Names {
         let generation = settings.generation.clone();
         let topic = |base: &str| suffixed(base, '-', &generation);
@@ -95,7 +95,7 @@ impl Names {
         suffixed(base, '_', &self.generation)
     }
 
-    /// What [`Names::table`] appends: empty, or `_g2`.
+    /// The suffix that [`Names::table`] appends: empty, or `_g2`.
     pub fn table_suffix(&self) -> String {
         suffixed("", '_', &self.generation)
     }
@@ -105,7 +105,7 @@ impl Names {
         &self.generation
     }
 
-    /// Every topic that is written to the partition number read from: their counts must agree (INV-4).
+    /// Topics that are written with the partition number of the input: their partition counts must agree (INV-4).
     pub fn aligned_topics(&self) -> [&str; 5] {
         [&self.normalized, &self.enriched, &self.bars, &self.late, &self.state]
     }

@@ -25,19 +25,19 @@ use crate::telemetry;
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a service is.
+/// The description of a service.
 pub struct Definition<S> {
     /// Name in logs, metrics and groups.
     pub name: &'static str,
-    /// What it does, in a sentence for `--help`.
+    /// What it does, as a sentence for `--help`.
     pub about: &'static str,
     /// Its own routes, for `--help`.
     pub routes: &'static [&'static str],
-    /// Port of HTTP where `DATA_PROC_HEALTH_PORT` is not set.
+    /// HTTP port if `DATA_PROC_HEALTH_PORT` is not set.
     pub default_port: u16,
-    /// Dependencies whose clients are made and whose health is checked.
+    /// Dependencies that need a client and a health check.
     pub uses: &'static [Use],
-    /// Metrics besides the shared ones.
+    /// Metrics in addition to the shared ones.
     pub metrics: &'static [Declared],
     /// Reads the service's own settings.
     pub settings: fn(&mut Reader<'_>) -> S,
@@ -50,7 +50,7 @@ pub fn run<S>(definition: &Definition<S>) -> ExitCode {
     if let Some(code) = help::answer(definition, std::env::args_os()) {
         return code;
     }
-    // Names or values that are not Unicode cannot be ours.
+    // None of our names or values contains invalid Unicode.
     let env: Env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -58,7 +58,7 @@ pub fn run<S>(definition: &Definition<S>) -> ExitCode {
     run_with(definition, &env, &shutdown, life::listen_to_signals).into()
 }
 
-/// Runs the service with this environment until `shutdown` is requested; tests pass a `signals` that does nothing.
+/// Runs the service with this environment until `shutdown` is requested; tests pass `signals` that do nothing.
 pub fn run_with<S>(
     definition: &Definition<S>,
     env: &Env,
@@ -76,7 +76,7 @@ pub fn run_with<S>(
             };
             telemetry::install(definition.name, &run_id, &log);
             for problem in &error.problems {
-                crate::fatal!(error = problem, "configuration refused");
+                crate::fatal!(error = problem, "configuration rejected");
             }
             return Exit::Misconfigured;
         }
@@ -86,7 +86,7 @@ pub fn run_with<S>(
         tracing::warn!(
             variable = unknown.name,
             nearest = unknown.nearest,
-            "unknown variable in the environment; see `dp config env` for those that are read"
+            "unknown variable in the environment; `dp config env` lists the known ones"
         );
     }
     let exit = serve(definition, loaded, &run_id, shutdown, signals).unwrap_or_else(|error| {
@@ -154,7 +154,7 @@ fn serve<S>(
     Ok(exit)
 }
 
-/// Starts what looks at the process from time to time.
+/// Starts the periodic tasks of the process.
 fn watch<S>(context: &Context<S>, started: Instant, recorder: PrometheusHandle) {
     let (ending, clients) = (context.shutdown.clone(), context.clients.clone());
     let health = Arc::clone(&context.health);

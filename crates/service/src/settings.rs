@@ -1,8 +1,8 @@
 //! The settings that every service shares: `DATA_PROC_*`, typed, read once.
 //!
-//! Role: turns the environment into values before anything else happens. A service's own settings (`ENRICHMENT_*`, …)
-//! are read by the same [`Reader`] in the same pass, so that all mistakes are listed at once.
-//! Failure: [`SettingsError`] with every problem; the process ends with exit code 2 before it touches a server.
+//! Role: parses the environment before any other work. A service's own settings (`ENRICHMENT_*`, …) are read by the same
+//! [`Reader`] in the same pass, so that all problems are listed at once.
+//! Failure: [`SettingsError`] with every problem; the process ends with exit code 2 before it connects to a server.
 
 mod kafka;
 mod reader;
@@ -51,29 +51,29 @@ impl Environment {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
-    /// For people at a terminal.
+    /// A readable form for terminals.
     Pretty,
 }
 
-/// What is logged, and how.
+/// The log settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
-    /// Form of a line.
+    /// Format of a line.
     pub format: LogFormat,
 }
 
-/// How to reach ClickHouse.
+/// The connection to ClickHouse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ClickHouseSettings {
-    /// A secret because it may hold a password.
+    /// A secret, because it may contain a password.
     pub url: Secret,
     pub database: String,
     pub user: String,
@@ -81,22 +81,22 @@ pub struct ClickHouseSettings {
     pub cluster: String,
 }
 
-/// Where HTTP listens, and how much one client may ask.
+/// HTTP addresses and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Address to bind.
+    /// Address to bind to.
     pub host: IpAddr,
     /// Port; 0 lets the system choose.
     pub port: u16,
     /// Second port with the same routes.
     pub metrics_port: Option<u16>,
-    /// Requests that one client may make within the window.
+    /// Requests that one client may send within the window.
     pub rate_limit: u64,
     /// Length of the window.
     pub rate_limit_window: Duration,
-    /// Connections that are open at once; fewer where the process may not open twice as many descriptors.
+    /// Maximum number of open connections; lower if the process may not open twice as many descriptors.
     pub max_connections: usize,
-    /// A connection whose client does not read its answer for this long is closed.
+    /// A connection whose client does not read its response for this long is closed.
     pub write_timeout: Duration,
 }
 
@@ -119,25 +119,25 @@ pub struct BreakerSettings {
 pub struct Settings {
     pub environment: Environment,
     pub tenant_id: String,
-    /// The brokers and how they are reached.
+    /// The brokers and the connection settings.
     pub kafka_bootstrap: Brokers,
-    /// Copies of each partition of a topic that is made.
+    /// Replication factor of created topics.
     pub kafka_replication: i32,
-    /// Authorities that TLS connections to stores, schema registry and HTTP services accept.
+    /// Certificate authorities for TLS connections to stores, schema registry and HTTP services.
     pub trust: Trust,
-    /// How what the stages produce is packed.
+    /// Compression of produced messages.
     pub kafka_compression: Compression,
     pub clickhouse: ClickHouseSettings,
     pub postgres_dsn: Secret,
     pub redis_url: Secret,
     pub log: LogSettings,
     pub http: HttpSettings,
-    /// Rows of one ClickHouse insert at most.
+    /// Maximum number of rows per ClickHouse insert.
     pub max_batch_size: usize,
-    /// Longest wait before a smaller batch is inserted.
+    /// Maximum wait before a smaller batch is inserted.
     pub flush_interval: Duration,
     pub db_pool_size: usize,
-    /// Deadline of one HTTP request.
+    /// Time limit of one HTTP request.
     pub processing_timeout: Duration,
     /// Base URL of a Confluent schema registry; without one, single-object framing.
     pub schema_registry_url: Option<Secret>,
@@ -151,35 +151,35 @@ pub struct Settings {
     pub breaker: BreakerSettings,
 }
 
-/// Settings, the service's own settings, and what to tell the operator about them.
+/// The shared settings, the service's own settings, and the variables to report to the operator.
 #[derive(Debug, Clone)]
 pub struct Loaded<S> {
     /// Shared by all services.
     pub settings: Settings,
     /// The service's own.
     pub own: S,
-    /// Every variable that was read, with its value in effect.
+    /// Every declared variable, with its value in effect.
     pub variables: Vec<Variable>,
-    /// Variables with a prefix of ours that nothing reads.
+    /// Unknown variables with one of our prefixes.
     pub unknown: Vec<Unknown>,
 }
 
-/// What the program reads of an environment, whether or not it can be used.
+/// The settings of an environment that may be invalid.
 #[derive(Debug, Clone)]
 pub struct Declared<S> {
     /// Shared by all services.
     pub settings: Settings,
     /// The service's own.
     pub own: S,
-    /// Every variable that is read, with its value in effect.
+    /// Every declared variable, with its value in effect.
     pub variables: Vec<Variable>,
-    /// One sentence for each value that cannot be used; its default stands in `settings`.
+    /// One sentence for each invalid value; `settings` contains its default instead.
     pub problems: Vec<String>,
-    /// Variables with a prefix of ours that nothing reads.
+    /// Unknown variables with one of our prefixes.
     pub unknown: Vec<Unknown>,
 }
 
-/// Reads the shared settings and, with `own`, the service's. `default_port` is the port of `DATA_PROC_HEALTH_PORT`.
+/// Reads the shared settings and, with `own`, the service's own. `default_port` is the default of `DATA_PROC_HEALTH_PORT`.
 ///
 /// # Errors
 /// Every problem of the environment at once.
@@ -207,7 +207,7 @@ pub fn load<S>(
     }
 }
 
-/// As [`load`], for those who show the variables: nothing is refused.
+/// As [`load`], but returns invalid values as `problems`: for commands that show the variables.
 pub fn declare<S>(env: &Env, default_port: u16, own: impl FnOnce(&mut Reader<'_>) -> S) -> Declared<S> {
     let mut reader = Reader::new(env);
     let settings = shared::read(&mut reader, default_port);

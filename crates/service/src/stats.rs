@@ -1,6 +1,6 @@
-//! The part of `/stats` that every service shows: what its stage has done, and how fast it is now.
+//! The part of `/stats` that every service has: the work of its stage and its current throughput.
 //!
-//! Rates and shares are those of the last minute, so that they fall to zero when nothing comes any more.
+//! Rates and shares cover the last minute, so that they fall to zero without new messages.
 
 use domain::Micros;
 use serde_json::{Map, Value, json};

@@ -1,11 +1,11 @@
 //! Log lines: one JSON object per line on stdout, or a readable form for a terminal (features C).
 //!
-//! Role: installs the one subscriber of the process and a panic hook, so that a process never ends without a line that
-//! says why. Level words are those that operators grep: ERROR, WARN, INFO, DEBUG, TRACE, and FATAL for what ends the
-//! process (an ERROR event with the field `fatal = true`).
-//! Invariants: every WARN, ERROR and FATAL line carries a `correlation_id`: that of the message, else the message's place
-//! in the log, else the id of this run of the process. A flood of one kind is a few lines and a count, and no value is
-//! longer than its limit: no producer decides how much is written.
+//! Role: installs the process-wide subscriber and a panic hook, so that a process never ends without a line with the reason.
+//! Level words are those that operators grep: ERROR, WARN, INFO, DEBUG, TRACE, and FATAL for errors that end the process (an
+//! ERROR event with the field `fatal = true`).
+//! Invariants: every WARN, ERROR and FATAL line has a `correlation_id`: that of the message, else the message's location in
+//! the log, else the id of this run of the process. A flood of one kind becomes a few lines and a count, and every value is
+//! cut at its limit: producers do not control how much is logged.
 
 mod fields;
 mod throttle;
@@ -26,18 +26,18 @@ use self::fields::Fields;
 use self::throttle::{Admission, Sample, Throttle};
 use crate::settings::{LogFormat, LogSettings};
 
-/// The lines of this process, for the summaries of what was left out.
+/// The lines of this process, for the summaries of suppressed lines.
 static INSTALLED: OnceLock<Arc<Lines>> = OnceLock::new();
 
-/// Logs what ends the process: level word FATAL, and what to do next in `error`.
+/// Logs an error that ends the process, with level word FATAL; `error` also contains what to do next.
 #[macro_export]
 macro_rules! fatal {
     ($($arg:tt)+) => { ::tracing::error!(fatal = true, $($arg)+) };
 }
 
-/// Installs logging for the process. A second call changes nothing (tests start several services in one process).
+/// Installs logging for the process. Later calls do nothing (tests start several services in one process).
 ///
-/// `run_id` stands in for the correlation id where a line concerns no message.
+/// `run_id` is the correlation id of lines that concern no message.
 pub fn install(service: &str, run_id: &str, log: &LogSettings) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = Arc::new(Lines {
@@ -59,14 +59,14 @@ pub fn install(service: &str, run_id: &str, log: &LogSettings) {
     }
 }
 
-/// Writes one line for each kind of which lines were left out and no further one came. Called every few seconds, and with
-/// `ending` once at the end, for the intervals that are not over yet.
+/// Writes one summary for each kind whose lines were suppressed since its last written line. Called every few seconds, and
+/// once at the end with `ending`, for the intervals that are not over yet.
 pub fn report_suppressed(ending: bool) {
     let Some(lines) = INSTALLED.get() else { return };
     let now = Instant::now();
     let until = if ending { now + throttle::INTERVAL } else { now };
     for line in lines.summaries(until) {
-        // A log that nobody takes any more is no reason to fail.
+        // Nobody may be reading stdout, which is not a failure.
         _ = writeln!(std::io::stdout(), "{line}");
     }
 }
@@ -115,7 +115,7 @@ impl Lines {
         }
     }
 
-    /// What was left out in the intervals that are over at `now`.
+    /// Summaries of suppressed lines, for the intervals that are over at `now`.
     fn summaries(&self, now: Instant) -> Vec<String> {
         let summary = |(sample, suppressed): (Sample, u64)| {
             let is_dlq = sample.keys.get("event").is_some_and(|event| event == "dlq");
@@ -125,7 +125,7 @@ impl Lines {
                 values.insert("see".to_owned(), "dp tail dlq".into());
             }
             let fields = Fields {
-                message: format!("{}: {suppressed} more like this were not written", sample.message),
+                message: format!("{}: {suppressed} more lines like this were suppressed", sample.message),
                 fatal: false,
                 values,
             };
@@ -146,7 +146,7 @@ impl Lines {
     }
 
     fn pretty(&self, level: &str, target: &str, fields: &Fields) -> String {
-        // The level stands in the third column, which `awk` counts.
+        // The level is the third column, which scripts select with `awk`.
         let mut line = format!(
             "{} {} {level:<5} {target}: {}",
             timestamp(),
@@ -154,7 +154,7 @@ impl Lines {
             fields.message
         );
         for (name, value) in &fields.values {
-            // Only what a producer sent can hold line ends or terminal controls: `\u{1b}` instead.
+            // Values from producers may contain line ends or terminal controls: they are escaped as `\u{1b}`.
             let value = value
                 .as_str()
                 .map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
@@ -165,7 +165,7 @@ impl Lines {
     }
 }
 
-/// The place of the message that the line is about, `topic/partition/offset`, when its fields tell.
+/// The location of the message that the line is about, `topic/partition/offset`, if its fields contain it.
 fn place(fields: &Fields) -> Option<String> {
     let topic = fields.text("topic")?;
     let number = |name: &str| fields.values.get(name)?.as_i64();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_the_process_is_called_fatal_and_every_warning_can_be_correlated() {
+    fn errors_that_end_the_process_are_fatal_and_every_warning_has_a_correlation_id() {
         let lines = lines(LogFormat::Json, || {
             crate::fatal!(error = "port in use", "cannot start");
             tracing::warn!("waiting");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_a_correlation_id_is_known_by_its_place() {
+    fn a_message_without_a_correlation_id_gets_its_location() {
         let lines = lines(LogFormat::Json, || {
             tracing::error!(
                 topic = "raw",
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_a_producer_made_long_is_cut_in_the_line() {
+    fn a_long_value_from_a_producer_is_cut() {
         let id = "x".repeat(900_000);
         let lines = lines(LogFormat::Json, || {
             tracing::error!(correlation_id = id, error = %id, "refused");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_one_kind_is_its_first_lines_and_every_one_is_counted() {
+    fn a_flood_of_one_kind_writes_its_first_lines_and_counts_the_rest() {
         let captured = Captured::default();
         let sink = captured.clone();
         let shared = Arc::new(Lines {
@@ -332,7 +332,7 @@ mod tests {
                     code,
                     "sent to the dlq"
                 );
-                tracing::warn!(error = %format!("no broker answers ({offset})"), "kafka client reports a problem");
+                tracing::warn!(error = %format!("no broker responds ({offset})"), "kafka client reports a problem");
             }
         });
         let bytes = captured.0.lock().unwrap().clone();
@@ -356,7 +356,7 @@ mod tests {
             let (lines, left_out) = of_kind.fold((0, 0), |(lines, left_out), line| {
                 (lines + 1, left_out + line["suppressed"].as_u64().unwrap_or(0))
             });
-            // The summary stands for those that it counts.
+            // The summary stands for the lines that it counts.
             assert_eq!(lines - 1 + left_out, events, "{name}={value}");
         }
         assert_eq!((written, lines.len()), (41, 44));

@@ -1,9 +1,9 @@
-//! The ClickHouse writer of a service: the four tables behind `stream`'s seams.
+//! The ClickHouse writer of a service: connects the four tables to `stream`.
 //!
-//! Role: [`Rows`] turns messages of a topic into rows of its table; [`TableAdapter`] gives `stream::table_writer` the table
-//! and its fence. `stream` decides, `stores` talks to ClickHouse, and neither knows the other.
+//! Role: [`Rows`] encodes messages of a topic as rows of its table; [`TableAdapter`] gives `stream::table_writer` the table
+//! and its fence. `stream` decides, `stores` talks to ClickHouse, and neither depends on the other.
 //! Invariants: INV-6 and INV-8 rest on the order claim → drain → read back in [`TableAdapter::take_over`].
-//! Failure: an outcome of an insert that is not known for sure is reported as such, never guessed.
+//! Failure: an insert with an uncertain outcome is reported as unknown, never guessed.
 
 mod adapter;
 mod rows;
@@ -22,9 +22,9 @@ use crate::life::StartError;
 pub use adapter::TableAdapter;
 pub use rows::Rows;
 
-/// Bytes that make a batch full, whatever its rows: bounds the memory of a writer.
+/// Bytes at which a batch is full, with any number of rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;
-/// Rows are visible after a batch, so a fetch may wait for this long.
+/// Rows are visible only after a batch, so a fetch may wait this long.
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 
 /// A table that a writer fills.
@@ -38,7 +38,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// The name without the generation's suffix.
+    /// The name without the generation suffix.
     pub fn base_name(self) -> &'static str {
         match self {
             Table::MarketTicks => "market_ticks",
@@ -50,10 +50,10 @@ impl Table {
 }
 
 impl<S> Context<S> {
-    /// Runs one ClickHouse writer in its own group: each topic into its table.
+    /// Runs one ClickHouse writer in its own group, which writes each topic into its table.
     ///
     /// # Errors
-    /// Where the service does not use ClickHouse.
+    /// If the service does not use ClickHouse.
     pub fn writer(&mut self, routes: &[(String, Table)]) -> Result<(), StartError> {
         let sink = |(topic, table): &(String, Table)| {
             let sink = TableAdapter::new(&self.clients, *table, &self.names)?;

@@ -1,4 +1,4 @@
-//! How log lines are written: the message in lower case and without a final period, values as fields, the cause in `error`.
+//! The rules of log lines: the message in lower case and without a final period, values as fields, the cause in `error`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
@@ -17,7 +17,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The arguments of each macro: up to the parenthesis that closes it.
+/// The arguments of each macro call, up to the closing parenthesis.
 fn calls(source: &str) -> Vec<&str> {
     let begins = MACROS.iter().flat_map(|name| source.match_indices(name));
     begins
@@ -39,7 +39,7 @@ fn calls(source: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What is wrong with the arguments of one line.
+/// The rule that a log line breaks.
 fn wrong(call: &str) -> Option<&'static str> {
     let message = call
         .trim_end()
@@ -60,7 +60,7 @@ fn wrong(call: &str) -> Option<&'static str> {
         return Some("the message ends with a period");
     }
     if message.contains('{') {
-        return Some("a value stands in the message: make it a field");
+        return Some("the message contains a value: make it a field");
     }
     let names_it_otherwise = |part: &str| {
         ["err =", "e =", "cause ="]
@@ -69,7 +69,7 @@ fn wrong(call: &str) -> Option<&'static str> {
     };
     call.split(',')
         .any(names_it_otherwise)
-        .then_some("the field with the cause is called error")
+        .then_some("the field with the cause must be named error")
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn every_log_line_follows_the_rules() {
 }
 
 #[test]
-fn each_rule_finds_what_it_forbids() {
+fn each_rule_detects_its_violations() {
     for (source, is_wrong) in [
         (r#"tracing::warn!(error = %e, "write refused (again)")"#, false),
         (r#"tracing::warn!("SIGTERM received")"#, false),

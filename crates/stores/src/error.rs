@@ -1,10 +1,10 @@
-//! One error for all stores: what was tried, what the server said, and what to do about it.
+//! One error for all stores: the operation, the server's message, and the remedy.
 //!
 //! Codes are a closed set: `unreachable`, `timeout`, `overloaded`, `disk_full`, `read_only`, `cancelled`, `conflict`,
 //! `server_error`, `fenced`, `drain_unconfirmed` (all transient), `access_denied`, `grant_missing`, `certificate_refused`,
 //! `tls_mismatch`, `schema_missing`, `write_refused`, `invalid_statement`, `invalid_data`, `invalid_address`,
-//! `topic_id_changed` (all fatal); `unexpected_answer` is transient where it may be the rest of an answer that was cut.
-//! What an operator has to set right names its setting ([`StoreError::remedy`]).
+//! `topic_id_changed` (all fatal); `unexpected_answer` is transient if the response may have been cut off.
+//! An error that an operator must fix names its setting ([`StoreError::remedy`]).
 
 mod classify;
 
@@ -14,7 +14,7 @@ use domain::{Classified, ErrorClass};
 
 use classify::{classify_clickhouse, classify_redis, classify_sqlstate, clickhouse_code, of_plaintext, of_tls};
 
-/// Which store.
+/// A store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Store {
@@ -34,7 +34,7 @@ impl Store {
     }
 }
 
-/// A store refused, failed or did not answer.
+/// A store returned an error, failed or did not respond.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
     store: Store,
@@ -70,7 +70,7 @@ impl StoreError {
             store,
             operation,
             "timeout",
-            format!("no answer within {} ms", after.as_millis()),
+            format!("no response within {} ms", after.as_millis()),
         )
     }
 
@@ -78,24 +78,24 @@ impl StoreError {
         StoreError::fatal(store, operation, "unexpected_answer", message.to_string())
     }
 
-    /// A server that was asked over TLS and does not speak it.
+    /// TLS is configured, and the server does not speak it.
     pub(crate) fn no_tls(store: Store, operation: &'static str) -> StoreError {
         let message = "the server does not speak TLS at this port".to_owned();
         StoreError::fatal(store, operation, "tls_mismatch", message)
     }
 
-    /// Refusal of a topic that was made anew.
+    /// Rejection of a topic that was deleted and created again.
     pub(crate) fn topic_id_changed(store: Store, topic: &str, stored: &str, found: &str) -> StoreError {
         let message = format!(
             "topic {topic} has the id {found}, but this store was written from the topic with the id {stored}: positions \
-             and origins of the old topic mean nothing in the new one. Restore the topic, or start a new generation \
+             and origins of the old topic are not valid in the new one. Restore the topic, or start a new generation \
              (DATA_PROC_GENERATION)"
         );
         StoreError::fatal(store, "check topic ids", "topic_id_changed", message)
     }
 
-    /// Whether the store itself is to blame: away, silent, overloaded, full or read-only. What it refuses for its contents
-    /// (bad data, a conflict, a fence) shows that it is there.
+    /// Whether the store itself has failed: unreachable, silent, overloaded, full or read-only. A rejection because of the
+    /// request (bad data, a conflict, a fence) shows that the store is available.
     pub fn is_outage(&self) -> bool {
         matches!(
             self.code,
@@ -103,7 +103,7 @@ impl StoreError {
         )
     }
 
-    /// Whether it took too long to answer.
+    /// Whether it did not respond in time.
     pub fn is_timeout(&self) -> bool {
         self.code == "timeout"
     }
@@ -113,28 +113,28 @@ impl StoreError {
         self.store
     }
 
-    /// What happened, without a word of the server's or the network's: for answers to clients.
+    /// What happened, without the text of the server or the network: for responses to clients.
     pub fn summary(&self) -> String {
         let what = match self.code {
             "unreachable" => "cannot be reached",
-            "timeout" => "does not answer in time",
+            "timeout" => "does not respond in time",
             "cancelled" => "took too long and was stopped",
-            "overloaded" => "has too much to do",
-            "disk_full" => "has no room left",
-            "read_only" => "takes no changes",
-            "access_denied" => "refuses the configured user",
-            "grant_missing" => "does not allow the configured user what the service does",
-            "certificate_refused" => "shows a certificate that is not accepted",
+            "overloaded" => "is overloaded",
+            "disk_full" => "has no disk space left",
+            "read_only" => "is read-only",
+            "access_denied" => "rejects the configured user",
+            "grant_missing" => "does not grant the configured user the required rights",
+            "certificate_refused" => "has a certificate that is not accepted",
             "tls_mismatch" => "does not agree on TLS",
-            "write_refused" => "is set up so that rows would not be exact",
+            "write_refused" => "is configured so that rows would not be exact",
             "schema_missing" => "lacks its tables: run `dp migrate`",
             "cluster_missing" => "does not have the configured cluster",
-            _ => "did not do what it was asked",
+            _ => "failed to execute the request",
         };
         format!("{} {what}", self.store.name())
     }
 
-    /// What to set right, with the name of the setting; `None` where waiting is all there is to do.
+    /// The remedy, with the name of the setting; `None` if the only remedy is to wait.
     pub fn remedy(&self) -> Option<String> {
         let (credentials, address, tls) = match self.store {
             Store::ClickHouse => (
@@ -184,7 +184,7 @@ impl StoreError {
             Error::TimedOut => (ErrorClass::Transient, "timeout"),
             Error::BadResponse(text) => classify_clickhouse(clickhouse_code(text), text),
             Error::InvalidParams(_) | Error::Unsupported(_) => (ErrorClass::Fatal, "invalid_address"),
-            // A server that is killed in the middle of an answer leaves one that cannot be read.
+            // A server that is killed during a response leaves one that cannot be parsed.
             _ => (ErrorClass::Transient, "unexpected_answer"),
         };
         StoreError {
@@ -207,7 +207,7 @@ impl StoreError {
                 {
                     (ErrorClass::Transient, "unreachable")
                 }
-                // Errors while connecting wrap the cause in text; nothing was changed, so trying again is safe.
+                // Errors while connecting contain the cause as text; nothing was changed, so a retry is safe.
                 None if message.contains("connect") => (ErrorClass::Transient, "unreachable"),
                 None => (ErrorClass::Fatal, "unexpected_answer"),
             },

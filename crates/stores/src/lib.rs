@@ -1,11 +1,11 @@
 //! Clients of the stores: ClickHouse with its fence, Postgres with its positions, Redis as a copy for readers.
 //!
-//! Role: the only place of the project that names the client libraries. Each operation is one that the pipeline needs,
-//! with its guarantee; generic access is for the operator tools.
-//! Invariants: INV-6 and INV-8 rest on [`clickhouse::FencedTable`]; rows and position of a projection share a transaction
-//! ([`postgres::LatestPriceStore`]); an older price never replaces a newer one, in no store.
-//! Failure: every call has a time-out and answers a [`StoreError`] that says what to do ([`domain::Classified`]). Nothing
-//! here retries: who calls decides, since only the caller knows whether an unknown outcome may be repeated.
+//! Role: the only crate that uses the client libraries. Each operation is one that the pipeline needs, with its guarantee;
+//! generic access is for the operator tools.
+//! Invariants: INV-6 and INV-8 rest on [`clickhouse::FencedTable`]. Rows and position of a projection share a transaction
+//! ([`postgres::LatestPriceStore`]). An older price never replaces a newer one, in any store.
+//! Failure: every call has a time-out and returns a [`StoreError`] with the remedy ([`domain::Classified`]). Nothing is
+//! retried here, since only the caller knows whether an operation with an unknown outcome may be repeated.
 
 pub mod clickhouse;
 pub mod error;

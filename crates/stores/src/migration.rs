@@ -1,12 +1,12 @@
-//! The numbered files of `schemas/`, compiled in.
+//! The numbered files of `schemas/`, embedded in the binary.
 
-/// One file.
+/// One migration file.
 pub(crate) struct Migration {
-    /// The number that its name begins with.
+    /// The number at the beginning of its name.
     pub version: u32,
     /// Its name without the number.
     pub name: &'static str,
-    /// Its text, with placeholders in braces.
+    /// Its content, with placeholders in braces.
     pub sql: &'static str,
 }
 
@@ -61,7 +61,7 @@ pub(crate) const POSTGRES: &[Migration] = &[
     },
 ];
 
-/// Seed of the reference tables; `{tenant}` stands for an SQL literal.
+/// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.
 pub(crate) const POSTGRES_SEED: &str = include_str!("../../../schemas/postgres/seed/reference.sql");
 
 /// The statements of a file, without comments and empty lines; a statement ends with `;` at the end of a line.
@@ -100,12 +100,12 @@ mod tests {
         }
     }
 
-    /// A rolling upgrade runs an older service beside a newer one: what it reads and writes must stay. A file that takes
-    /// something away goes into this list, with the release in which nothing uses it any more.
+    /// During a rolling upgrade an older service runs next to a newer one, so everything it reads and writes must be kept. A
+    /// file that removes something is listed here, with the release in which nothing uses it any more.
     const TAKEN_AWAY_LATER: [(&str, u32); 0] = [];
 
     #[test]
-    fn a_file_adds_and_widens_and_takes_nothing_away_that_an_older_service_uses() {
+    fn a_file_adds_and_widens_and_removes_nothing_that_an_older_service_uses() {
         for (store, list) in [("clickhouse", CLICKHOUSE), ("postgres", POSTGRES)] {
             for migration in list {
                 let is_allowed = TAKEN_AWAY_LATER.contains(&(store, migration.version));

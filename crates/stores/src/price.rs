@@ -1,13 +1,13 @@
-//! The newest price of an instrument, as stores keep and serve it.
+//! The newest price of an instrument, as stored and served.
 
 use domain::{Decimal, Micros, Origin, PriceRank, QualityFlag, QualityFlags};
 use serde_json::Value;
 
-/// The field of a price in Redis that its script compares. Builds whose ranks lacked the sequence named it `rank`: a value
-/// of theirs counts as none, and is written again.
+/// The field of a price in Redis that the script compares. Builds whose ranks had no sequence named it `rank`: their values
+/// count as missing, and are overwritten.
 pub(crate) const RANK: &str = "order";
 
-/// An origin with its own copy of the feed's name. Ordered as [`Origin`] is.
+/// An origin that owns the feed's name. Ordered like [`Origin`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct OwnedOrigin {
@@ -49,7 +49,7 @@ pub struct LatestPrice {
     pub price: Decimal,
     pub volume: Option<Decimal>,
     pub event_time: Micros,
-    /// The producer's, where it gives one.
+    /// The producer's sequence, if any.
     pub sequence: Option<i64>,
     pub origin: OwnedOrigin,
     /// Partition of the enriched topic that the instrument belongs to (INV-4).
@@ -63,12 +63,12 @@ pub struct LatestPrice {
 }
 
 impl LatestPrice {
-    /// What decides between two prices of an instrument. Arrival order never does.
+    /// The order between two prices of an instrument. The order of arrival never matters.
     pub fn rank(&self) -> PriceRank<'_> {
         (self.event_time, self.sequence, self.origin.as_origin())
     }
 
-    /// The rank as text that compares by bytes as the rank does: no sequence is `-`, which sorts before every digit, and
+    /// The rank as a string whose byte order is the order of ranks: no sequence is `-`, which sorts before every digit, and
     /// the feed ends with a blank, which sorts before every character of a topic name.
     pub fn rank_text(&self) -> String {
         let Origin {
@@ -77,15 +77,15 @@ impl LatestPrice {
             offset,
             index,
         } = self.origin.as_origin();
-        // Numbers with a sign as numbers without, in the same order.
+        // Signed numbers as unsigned numbers, in the same order.
         let shifted = |number: i64| format!("{:020}", (number as u64) ^ (1 << 63));
         let time = shifted(self.event_time);
         let sequence = self.sequence.map_or("-".to_owned(), shifted);
         format!("{time} {sequence} {feed} {partition:010} {offset:020} {index:010}")
     }
 
-    /// The value under the instrument's key in Redis. Begins with the rank, which the compare script reads; numbers are
-    /// JSON numbers with every digit, times RFC 3339 with microseconds.
+    /// The value of the instrument's key in Redis. It begins with the rank, which the compare script reads; numbers are JSON
+    /// numbers with every digit, times RFC 3339 with microseconds.
     pub fn to_json(&self) -> String {
         use std::fmt::Write;
         let text = |value: &str| Value::from(value).to_string();
@@ -114,10 +114,10 @@ impl LatestPrice {
         out
     }
 
-    /// The public form for HTTP: as [`LatestPrice::to_json`], without the rank.
+    /// The public form for HTTP: like [`LatestPrice::to_json`], without the rank.
     pub fn to_public_json(&self) -> String {
         let stored = self.to_json();
-        // The rank is the first field and holds no comma.
+        // The rank is the first field and contains no comma.
         match stored.split_once(',') {
             Some((_, rest)) => format!("{{{rest}"),
             None => stored,
@@ -125,7 +125,7 @@ impl LatestPrice {
     }
 }
 
-/// Flags by their names; `None` where a name is not known.
+/// Flags by their names; `None` if a name is unknown.
 pub(crate) fn flags_of(names: &[String]) -> Option<QualityFlags> {
     let mut flags = QualityFlags::NONE;
     for name in names {
@@ -134,7 +134,7 @@ pub(crate) fn flags_of(names: &[String]) -> Option<QualityFlags> {
     Some(flags)
 }
 
-/// `2026-10-01T00:05:00.000000Z`; the bare number where the time is beyond the calendar (years -9999 to 9999).
+/// `2026-10-01T00:05:00.000000Z`; the bare number if the time is outside the calendar (years -9999 to 9999).
 pub fn rfc3339(time: Micros) -> String {
     jiff::Timestamp::from_microsecond(time).map_or_else(|_| time.to_string(), |at| format!("{at:.6}"))
 }

@@ -1,10 +1,10 @@
-//! Redis: a copy for readers, and a cache shared by replicas. Nothing of value lives here alone.
+//! Redis: a copy for readers, and a cache shared by replicas. No data is stored here only.
 //!
-//! Role: the operations on keys; [`link`] knows whether one server or a cluster holds them. In a cluster every script and
-//! every write takes one key, and what is asked of all keys is asked of each master.
-//! Invariant: a price is replaced only by one whose rank is not lower; the script compares on the
-//! server, so any number of writers in any order leave the newest.
-//! Failure: every call is bounded by a second or two; after a lost connection the next call tries a new one once.
+//! Role: the operations on keys; [`link`] distinguishes one server from a cluster. In a cluster every script and every write
+//! uses one key, and queries over all keys are sent to each master.
+//! Invariant: a price is replaced only by one whose rank is not lower. The script compares on the server, so any number of
+//! writers in any order leave the newest price.
+//! Failure: every call is limited to a second or two; after a lost connection the next call reconnects once.
 
 pub mod key;
 mod link;
@@ -25,11 +25,11 @@ use crate::{Store, StoreError};
 use domain::Classified as _;
 use link::{CONNECT_TIMEOUT, Connector, Link, RESPONSE_TIMEOUT};
 
-/// How long a price stays readable without an update.
+/// How long a price can be read without an update.
 pub const PRICE_TTL: Duration = Duration::from_secs(3600);
-/// Prices that one call of the script takes: bounds how long it holds the server (about 2 µs each).
+/// Prices per script call: limits how long it blocks the server (about 2 µs each).
 const CHUNK: usize = 500;
-/// Commands of one key that are under way at once in a cluster.
+/// Concurrent single-key commands in a cluster.
 const AT_ONCE: usize = 64;
 
 /// Each value begins with `{"order":"…"` ([`crate::price::RANK`]), and ranks compare by bytes (not by the server's locale, as `<` would).
@@ -53,32 +53,32 @@ end
 return written
 "#;
 
-/// What the server says about a copy.
+/// The server's state of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyState {
-    /// Id of this run of the server; of each master, where there are several.
+    /// Id of this run of the server; in a cluster, of each master.
     pub run_id: String,
-    /// The mark that was left for the owner.
+    /// The mark of the owner.
     pub mark: Option<String>,
-    /// Keys that this run has evicted for want of memory.
+    /// Keys that this run has evicted because of its memory limit.
     pub evicted_keys: u64,
 }
 
-/// A connection that is made when it is first used. Cheap to clone.
+/// A connection that is opened on first use. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
     connector: Connector,
     keep_newer: Arc<Script>,
-    /// Begins every key: empty, or `g2:`. Generations that run side by side must not serve each other's prices.
+    /// Prefix of every key: empty, or `g2:`. Parallel generations must not serve each other's prices.
     namespace: String,
 }
 
 impl Redis {
-    /// A client for `redis://host:port/db` or, with TLS, `rediss://user:password@host:port`. A server that belongs to a
-    /// cluster is recognised; several of its nodes may be named, separated by commas. Nothing is sent yet.
+    /// A client for `redis://host:port/db` or, with TLS, `rediss://user:password@host:port`. A server that belongs to a cluster
+    /// is recognised; several of its nodes may be named, separated by commas. Nothing is sent yet.
     ///
     /// # Errors
-    /// Where the address or the authorities cannot be read.
+    /// If the address or the authorities cannot be read.
     pub fn new(url: &Secret, trust: &Trust) -> Result<Redis, StoreError> {
         let refused =
             |error: RedisError| StoreError::fatal(Store::Redis, "read address", "invalid_address", error.to_string());
@@ -89,7 +89,7 @@ impl Redis {
         })
     }
 
-    /// The keys of this generation (empty for the first).
+    /// Uses the keys of this generation (empty for the first).
     #[must_use]
     pub fn of_generation(mut self, generation: &str) -> Redis {
         if !generation.is_empty() {
@@ -102,7 +102,7 @@ impl Redis {
         format!("{}{key}", self.namespace)
     }
 
-    /// Runs a call within its time-out, connecting included, and makes its error ours.
+    /// Runs a call within its time-out, including connecting, and converts its error.
     async fn call<T, F>(&self, operation: &'static str, ask: impl FnOnce(Link) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -123,10 +123,10 @@ impl Redis {
         result
     }
 
-    /// Whether the server answers.
+    /// Checks that the server responds.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If it does not respond.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.call("ping", async |mut link| {
             ::redis::cmd("PING").query_async(&mut link).await
@@ -134,10 +134,10 @@ impl Redis {
         .await
     }
 
-    /// The values of these keys, in their order.
+    /// The values of these keys, in the given order.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<String>>, StoreError> {
         let mut values = Vec::with_capacity(keys.len());
         let keys: Vec<String> = keys.iter().map(|key| self.named(key)).collect();
@@ -148,10 +148,10 @@ impl Redis {
         Ok(values)
     }
 
-    /// Stores values that live for `ttl`.
+    /// Stores values that expire after `ttl`.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn set_many(&self, values: &[(String, String)], ttl: Duration) -> Result<(), StoreError> {
         let seconds = ttl.as_secs().max(1);
         for chunk in values.chunks(CHUNK) {
@@ -176,10 +176,10 @@ impl Redis {
         Ok(())
     }
 
-    /// Removes keys; answers how many were there.
+    /// Removes keys; returns how many existed.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn delete(&self, keys: &[String]) -> Result<u64, StoreError> {
         if keys.is_empty() {
             return Ok(0);
@@ -191,7 +191,7 @@ impl Redis {
     /// Keys that match a pattern.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn scan(&self, pattern: &str) -> Result<Vec<String>, StoreError> {
         let mut keys = Vec::new();
         let all = |found: Vec<String>| {
@@ -199,18 +199,18 @@ impl Redis {
             keys.extend(found.into_iter().filter_map(own));
         };
         self.walk("scan", pattern, 1_000, all).await?;
-        // A scan may name a key twice.
+        // A scan may return a key twice.
         keys.sort();
         keys.dedup();
         Ok(keys)
     }
 
-    /// Counts the newest prices of every tenant. Keys come in thousands, and the server answers others in between.
+    /// Counts the newest prices of every tenant. Keys are scanned in batches; the server can serve other clients in between.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn count_latest_prices(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        // A scan may name a key twice. Hashes are enough to know it, and smaller.
+        // A scan may return a key twice. Hashes suffice to detect that, and need less memory.
         let (hasher, mut seen) = (RandomState::new(), HashSet::new());
         let mut counts = BTreeMap::new();
         let count = |found: Vec<String>| {
@@ -226,7 +226,7 @@ impl Redis {
         Ok(counts)
     }
 
-    /// Hands over the keys of every master that match, about `count` at a time.
+    /// Passes the matching keys of every master on, about `count` at a time.
     async fn walk(
         &self,
         operation: &'static str,
@@ -253,10 +253,10 @@ impl Redis {
         Ok(())
     }
 
-    /// Stores prices that are not older than the stored ones; answers how many were written.
+    /// Stores prices that are not older than the stored ones; returns how many were written.
     ///
     /// # Errors
-    /// As the server says; some may be written then.
+    /// The error of the server; some prices may have been written.
     pub async fn put_prices<'a>(&self, prices: impl IntoIterator<Item = &'a LatestPrice>) -> Result<u64, StoreError> {
         let named = |price: &LatestPrice| {
             let key = Key::latest_price(&price.tenant_id, &price.instrument_id);
@@ -282,11 +282,10 @@ impl Redis {
         Ok(written)
     }
 
-    /// Which run of the server (of each master) holds the copy, the mark that was left for `owner`, and what the run has
-    /// evicted.
+    /// Which run of the server (of each master) has the copy, the mark of `owner`, and how many keys the run has evicted.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn copy_state(&self, owner: &str) -> Result<CopyState, StoreError> {
         const OPERATION: &str = "read copy state";
         let key = self.named(Key::copy_mark(owner));
@@ -311,7 +310,7 @@ impl Redis {
         for (_, info) in &stats {
             let evicted = told(info, "evicted_keys")?;
             let unreadable = |_| {
-                let reason = format!("INFO says evicted_keys:{evicted}, which is not a number");
+                let reason = format!("INFO contains evicted_keys:{evicted}, which is not a number");
                 StoreError::unexpected(Store::Redis, OPERATION, reason)
             };
             evicted_keys += evicted.parse::<u64>().map_err(unreadable)?;
@@ -323,11 +322,11 @@ impl Redis {
         })
     }
 
-    /// Leaves a mark: `owner` fills its copy from now on. It has no expiry: it goes only when Redis is emptied, and with it
-    /// what was filled.
+    /// Stores a mark: `owner` starts to fill its copy. The mark has no expiry: it is lost only if Redis is emptied, together with
+    /// the copy.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn mark_copy(&self, owner: &str, mark: &str) -> Result<(), StoreError> {
         let key = self.named(Key::copy_mark(owner));
         self.call("mark copy", async |mut link| link.set(&key, mark).await)
@@ -349,11 +348,17 @@ async fn set_one(mut link: Link, key: String, value: String, seconds: u64) -> Re
     link.set_ex(key, value, seconds).await
 }
 
-/// A field of an answer to INFO.
+/// A field of the response to INFO.
 fn told(info: &str, field: &'static str) -> Result<String, StoreError> {
     let found = info
         .lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let missing = || StoreError::unexpected(Store::Redis, "read copy state", format!("INFO does not name {field}"));
+    let missing = || {
+        StoreError::unexpected(
+            Store::Redis,
+            "read copy state",
+            format!("INFO does not contain {field}"),
+        )
+    };
     found.map(|value| value.trim().to_owned()).ok_or_else(missing)
 }

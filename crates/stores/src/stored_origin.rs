@@ -1,4 +1,4 @@
-//! How the origins of a sequencer's state are stored: as tuples in ClickHouse, as JSON in PostgreSQL, under the same names.
+//! How the origins in a sequencer's state are stored: as tuples in ClickHouse, as JSON in PostgreSQL, with the same names.
 
 use domain::{LastOrigin, RawPosition};
 use serde::{Deserialize, Serialize};
@@ -36,13 +36,13 @@ impl From<StoredOrigin> for LastOrigin {
     }
 }
 
-/// The state as JSON text.
+/// The state as JSON.
 pub(crate) fn to_json(sequencer: &[LastOrigin]) -> serde_json::Result<String> {
     let stored: Vec<StoredOrigin> = sequencer.iter().map(StoredOrigin::from).collect();
     serde_json::to_string(&stored)
 }
 
-/// The state of that JSON text.
+/// The state from that JSON.
 pub(crate) fn from_json(text: &str) -> serde_json::Result<Vec<LastOrigin>> {
     let stored: Vec<StoredOrigin> = serde_json::from_str(text)?;
     Ok(stored.into_iter().map(LastOrigin::from).collect())

@@ -85,7 +85,7 @@ fn position(next_offset: i64, raw_offset: i64) -> Position {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_run_twice_and_two_at_once_and_for_each_generation() {
+async fn migrations_run_twice_and_concurrently_and_for_each_generation() {
     let stack = common::started(&[Server::ClickHouse]);
     let clickhouse = clickhouse(&stack);
     let (one, other) = tokio::join!(
@@ -115,7 +115,7 @@ async fn migrations_run_twice_and_two_at_once_and_for_each_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_insert_of_an_older_claim_is_refused_and_writes_nothing() {
+async fn the_insert_of_an_older_claim_is_rejected_and_writes_nothing() {
     let Setup {
         clickhouse,
         table,
@@ -136,7 +136,7 @@ async fn the_insert_of_an_older_claim_is_refused_and_writes_nothing() {
     assert_eq!(floor.code(), "fenced");
     assert_eq!(count(&clickhouse).await, 10);
     insert(&table, &new, 10..20).await.unwrap();
-    // The fence of another partition is another fence.
+    // Each partition has its own fence.
     let elsewhere = table.claim(TOPIC, 4).await.unwrap();
     insert(&table, &elsewhere, 20..30).await.unwrap();
     insert(&table, &new, 30..40).await.unwrap();
@@ -144,7 +144,7 @@ async fn the_insert_of_an_older_claim_is_refused_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_one_part_whatever_the_profile_says() {
+async fn a_batch_is_one_part_with_any_profile() {
     let Setup {
         clickhouse,
         table,
@@ -186,7 +186,7 @@ async fn a_takeover_finds_position_and_sequencer_state_and_reads_no_part_from_be
     assert_eq!(start, Some(position(250, 2490)));
     assert!(next.epoch > claim.epoch);
     assert_eq!(table.read_back(TOPIC, 7).await.unwrap(), None);
-    // The takeover has stored 250 as the floor: neither part holds anything from there on, one of them from 100 on.
+    // The takeover has stored 250 as the floor: no part contains rows from 250 on, one part contains rows from 100 on.
     let parts_read = async |from: i64| {
         let sql = format!("EXPLAIN ESTIMATE {}", table.read_back_sql(3, from));
         let estimate = clickhouse.query_json(&sql).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_takeover_finds_position_and_sequencer_state_and_reads_no_part_from_be
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_floor_goes_on_where_rows_have_expired_and_a_later_table_wins() {
+async fn the_floor_is_used_after_rows_have_expired_and_later_rows_override_it() {
     let Setup {
         clickhouse,
         table,
@@ -229,7 +229,7 @@ async fn a_drain_ends_an_insert_that_still_runs() {
         stack,
     } = setup().await;
     let claim = table.claim(TOPIC, 3).await.unwrap();
-    // An insert under the old claim that takes 100 s.
+    // An insert under the old claim that runs for 100 s.
     let query_id = format!("writer:{TOPIC}:3:{}:0", claim.writer);
     let sql = "INSERT INTO market_data.writer_topics (topic) SELECT toString(sleepEachRow(0.1)) FROM numbers(1000) SETTINGS max_block_size = 1";
     let running_insert = common::begin_statement(stack.port(Server::ClickHouse).unwrap(), &query_id, sql);
@@ -244,7 +244,7 @@ async fn a_drain_ends_an_insert_that_still_runs() {
     assert_eq!(number(&clickhouse, "SELECT count() FROM writer_topics").await, 0);
 }
 
-/// Zombies that never stop inserting: after a takeover nothing of theirs may appear, and the position read back holds.
+/// Old writers that never stop inserting: after a takeover none of their rows may appear, and the position stays valid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
     let Setup {
@@ -261,7 +261,7 @@ async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
                 tokio::spawn(async move {
                     let mut next = first;
                     let end = Instant::now() + Duration::from_millis(400);
-                    // Ends at the first refusal, or when it was ended by the drain.
+                    // Ends when an insert is rejected, or is ended by the drain.
                     while Instant::now() < end && insert(&table, &claim, next..next + 2_000).await.is_ok() {
                         next += 2_000;
                     }
@@ -303,7 +303,7 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
             })
         };
         let some = first + 10_000;
-        eventually("some batches are in", async || count(&clickhouse).await >= some).await;
+        eventually("some batches are stored", async || count(&clickhouse).await >= some).await;
         stack.kill9(Server::ClickHouse).unwrap();
         let acknowledged = writer.await.unwrap();
         let down = table.read_back(TOPIC, 3).await.unwrap_err();
@@ -321,7 +321,7 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_made_anew_is_refused_with_the_remedy() {
+async fn a_recreated_topic_is_rejected_with_the_remedy() {
     let Setup {
         table, stack: _stack, ..
     } = setup().await;

@@ -60,7 +60,7 @@ async fn load_prices(store: &LatestPriceStore, partition: i32) -> Vec<LatestPric
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_run_twice_and_two_at_once() {
+async fn migrations_run_twice_and_concurrently() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = connected(&stack);
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
@@ -90,7 +90,7 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     let first = [latest_price("A", 100, 1)];
     assert_eq!(store.apply(&batch(None, &ten, &first)).await.unwrap(), Applied::Yes);
     assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), Some(ten.clone()));
-    // Both have read position 10; one wins.
+    // Both have read position 10; only one succeeds.
     let (mine, theirs) = (
         [latest_price("A", 200, 2)],
         [latest_price("A", 300, 3), latest_price("B", 300, 4)],
@@ -107,7 +107,7 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     } else {
         assert_eq!((prices.len(), position), (2, thirty));
     }
-    // Rows alone leave the position as it is, and are refused like the others where it is another one.
+    // A batch of rows only leaves the position unchanged, and is rejected if the stored position differs.
     let rows = PriceBatch {
         position: None,
         ..batch(Some(stored), &ten, &later)
@@ -127,7 +127,7 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
         let refused = PriceBatch { expected, ..rows };
         assert_eq!(store.apply(&refused).await.unwrap(), Applied::Conflict);
     }
-    // And so does who believes that nothing was there yet.
+    // A writer that expects no position gets a conflict, too.
     let late = store.apply(&batch(None, &ten, &theirs)).await.unwrap();
     assert_eq!(late, Applied::Conflict);
 }
@@ -170,7 +170,7 @@ async fn many_prices(postgres: &Postgres) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_commits() {
+async fn the_newest_of_very_many_prices_are_read_by_an_index_while_a_writer_commits() {
     let (_stack, postgres) = setup().await;
     many_prices(&postgres).await;
     let plan = "EXPLAIN SELECT * FROM served_latest_prices WHERE generation = '' AND tenant_id = 'default' \
@@ -189,7 +189,7 @@ async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_comm
         "{plan}"
     );
 
-    // 20 readers, as fast as they can, over the readers' own connections.
+    // 20 concurrent readers on the connections for readers.
     let readers = postgres.for_readers(4, Duration::from_secs(2)).unwrap();
     let (prices, ended) = (LatestPriceStore::new(readers, ""), Arc::new(AtomicBool::new(false)));
     let clients: Vec<_> = (0..20)
@@ -233,19 +233,19 @@ async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_comm
         "{} answers, median {median:?}, slowest {most:?}; slowest commit {slowest:?}",
         took.len()
     );
-    // A reader that sorted the tenant took a second, and a commit fifteen.
+    // Without the index, a reader that sorts the tenant took a second, and a commit fifteen.
     assert!(
         median < Duration::from_millis(200) && slowest < Duration::from_secs(2),
         "{median:?} {slowest:?}"
     );
-    // Every answer read its 100 rows and no more.
+    // Every query read its 100 rows and no more.
     let used = format!(
         "SELECT idx_scan >= {0}, idx_tup_read <= 110 * idx_scan FROM pg_stat_user_indexes \
          WHERE indexrelname = 'served_latest_prices_by_time'",
         took.len() / 2
     );
     let yes = || Some("t".to_owned());
-    common::eventually("the server says that it used the index", async || {
+    common::eventually("the server reports that it used the index", async || {
         postgres.query_text(&used).await.unwrap() == [[yes(), yes()]]
     })
     .await;
@@ -256,7 +256,7 @@ async fn of_very_many_prices_the_newest_are_read_by_an_index_while_a_writer_comm
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_are_cut_off() {
+async fn statements_of_readers_are_limited() {
     let (_stack, postgres) = setup().await;
     let readers = postgres.for_readers(1, Duration::from_millis(500)).unwrap();
     let error = readers.query_text("SELECT pg_sleep(60)").await.unwrap_err();
@@ -304,7 +304,7 @@ async fn prices_are_read_back_digit_for_digit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_made_anew_is_refused() {
+async fn a_recreated_topic_is_rejected() {
     let (_stack, postgres) = setup().await;
     let store = LatestPriceStore::new(postgres, "");
     let id = |id: &str| [(TOPIC.to_owned(), id.to_owned())];
@@ -374,7 +374,7 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
     found.sort();
     assert_eq!(found, ["BRENT_ICE", "WTI"]);
 
-    // After a restart of the server the listener is back by itself, and says that anything may have changed.
+    // After a restart of the server the listener reconnects by itself, and reports that anything may have changed.
     stack.kill9(Server::Postgres).unwrap();
     common::start(&stack, Server::Postgres);
     loop {
@@ -389,7 +389,7 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_away_is_reported_quickly_and_used_again_when_it_is_back() {
+async fn an_unavailable_server_is_reported_quickly_and_used_again_when_it_is_back() {
     let (stack, postgres) = setup().await;
     let store = LatestPriceStore::new(postgres.clone(), "");
     store.load_position(TOPIC, 1).await.unwrap();

@@ -29,7 +29,7 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
     for seed in 0..20 {
         let (prices, newest) = contest(seed % 2 == 0);
         let order = shuffled(&prices, seed);
-        // One by one, and several in one call.
+        // One by one, and several per call.
         for chunk in order.chunks(1 + seed as usize % 4) {
             redis.put_prices(chunk).await.unwrap();
         }
@@ -47,7 +47,7 @@ async fn an_older_price_never_replaces_a_newer_one_in_any_order_of_arrival() {
 async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks() {
     let (_stack, redis) = setup();
     let foreign = (Key::latest_price("default", "I7").to_string(), "not json".to_owned());
-    // As builds wrote it whose ranks lacked the sequence.
+    // The format of builds whose ranks had no sequence.
     let former = (
         Key::latest_price("default", "I8").to_string(),
         r#"{"rank":"99999999999999999999 raw 0000000001 00000000000000000000 0000000000","price":1}"#.to_owned(),
@@ -98,7 +98,7 @@ async fn the_prices_of_each_tenant_are_counted_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn generations_side_by_side_serve_their_own_prices() {
+async fn parallel_generations_serve_their_own_prices() {
     let (_stack, first) = setup();
     let second = first.clone().of_generation("g2");
     first.put_prices(&[latest_price("A", 200, 0)]).await.unwrap();
@@ -116,7 +116,7 @@ async fn generations_side_by_side_serve_their_own_prices() {
 }
 
 #[tokio::test]
-async fn an_emptied_or_restarted_server_is_noticed_and_used_again() {
+async fn an_emptied_or_restarted_server_is_detected_and_used_again() {
     let (stack, redis) = setup();
     let first = redis.copy_state("projection").await.unwrap();
     assert_eq!((first.mark.as_deref(), first.evicted_keys), (None, 0));

@@ -1,4 +1,4 @@
-//! Every row encoder against a real ClickHouse: what is read back is what was written, digit for digit.
+//! Every row encoder against a real ClickHouse: rows are read back exactly as written, digit for digit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -103,7 +103,7 @@ fn decimals() -> impl Strategy<Value = Decimal> {
         .prop_map(|unscaled| Decimal::from_unscaled(unscaled).unwrap())
 }
 
-/// DateTime64 reaches from 1900 to 2299; ours are from 1990 on.
+/// DateTime64 covers 1900 to 2299; our times start in 1990.
 fn times() -> impl Strategy<Value = Micros> {
     631_152_000_000_000i64..4_000_000_000_000_000
 }
@@ -392,7 +392,7 @@ proptest! {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
         for (offset, (any, interval, last_origin, (version, closed, trade_count, revision), factor)) in (0..).zip(&bars) {
             let tick = any.tick();
-            // An instrument of its own for each bar, so that none replaces another.
+            // A separate instrument for each bar, so that none replaces another.
             let instrument_id = format!("{}{offset}", tick.instrument_id);
             let window = Interval::ALL[*interval].window_of(tick.event_time);
             let optional = |i: usize| any.optional_decimals[i].unwrap_or(tick.price);
@@ -456,7 +456,7 @@ proptest! {
 
 /// `bars_latest` and the views by interval show the newest version of each bar, and positions come from all versions.
 #[test]
-fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
+fn the_views_show_the_newest_version_of_a_bar_in_any_order() {
     let tick = common::tick();
     let window = Interval::FiveMinutes.window_of(tick.event_time);
     let bar = |last_offset: i64, closed: bool| Bar {
@@ -507,7 +507,7 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
                 "{view}"
             );
         }
-        // The bar as it was, and nothing for a window without one.
+        // The stored bar, and no row for a window without a bar.
         let later = Window {
             start: window.end(),
             ..window
@@ -519,7 +519,7 @@ fn the_views_show_the_newest_version_of_a_bar_whatever_came_last() {
         clickhouse.exec("OPTIMIZE TABLE market_data.bars FINAL").await.unwrap();
         let position = table.read_back("views", 1).await.unwrap().unwrap();
         assert!(position.sequencer.is_empty());
-        // Replaced rows may take their offset along: what is read again changes nothing, since versions decide.
+        // The offset of a replaced row may disappear: reading it again changes nothing, since versions decide.
         assert!((2..=4).contains(&position.next_offset), "{position:?}");
     });
 }

@@ -1,5 +1,5 @@
--- Real hubs and zones of five markets, and a few traded products, for the tenant {tenant} (an SQL literal).
--- Rows that exist are left as they are, so that this can run again.
+-- Real hubs and zones of five markets, and a few traded products, for one tenant. Existing rows are not changed, so that
+-- the seed can be applied again.
 
 INSERT INTO taxonomy_commodities (commodity, description) VALUES
     ('electricity', 'Electric power'),

@@ -183,7 +183,7 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
     let state = state_of(&projection);
     let told = state["error"].as_str().unwrap_or_default();
     assert!(
-        told.contains("project-0 restores enriched.market.ticks.v1") && told.contains("prices read"),
+        told.contains("project-0 is restoring enriched.market.ticks.v1") && told.contains("prices read"),
         "{state}"
     );
     let (status, ready) = projection.get("/health/ready");

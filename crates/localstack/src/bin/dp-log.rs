@@ -1,7 +1,7 @@
 //! Appends its input to a log file of bounded size: `dp-log FILE`.
 //!
-//! Role: stands between a process of the local stack and its log, so that the log can be rotated while the process runs.
-//! It ends when the process has ended, and with it every process that writes to the same pipe.
+//! Role: reads the output of a process of the local stack and writes its log, so that the log can be rotated while the
+//! process runs. It ends when all processes that write to the pipe have ended.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! ClickHouse: the engine of the chDB package, run by `dp-clickhouse` as the `clickhouse local` program that listens.
 //!
-//! `clickhouse local` trusts every client, since that is meant to be the user at the terminal: every file of the machine is
-//! within its reach. Here every local user can ask. So what a client may do is a list of grants without any source but
-//! tables (`users.xml`), and `dp-clickhouse` closes the rest of the machine to the engine (`confine.rs` there). The HTTP
-//! port answers only requests whose `Host` and `Origin` are this machine: a page in a browser sends its own.
+//! `clickhouse local` trusts every client, because its client is normally the user at the terminal: it can access every file
+//! of the machine. Here every local user can connect. So clients have a list of grants without any source except tables
+//! (`users.xml`), and `dp-clickhouse` confines the engine to its folder (`confine.rs` there). The HTTP port accepts only
+//! requests whose `Host` and `Origin` are this machine, since a page in a browser sends its own.
 //! What remains: a client can stop the engine's listeners (`SYSTEM LISTEN`, which the engine needs to start them).
 
 use std::path::Path;
@@ -16,13 +16,13 @@ use crate::error::StackError;
 use crate::fetch;
 
 const PROGRAM: &str = "dp-clickhouse";
-/// Opens both protocols, then never ends by itself.
+/// Opens both protocols, then never ends.
 const SERVE: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
                      SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size = 1 FORMAT Null";
 
-/// Modest for a machine with two cores that it shares; the engine itself makes no system log tables in this mode.
+/// Limits for a shared machine with two cores; the engine creates no system log tables in this mode.
 const CONFIG: &str = include_str!("clickhouse/config.xml");
-/// Who may do what: one user without a password, as the clients of a local server expect.
+/// Users and grants: one user without a password, as clients of a local server expect.
 const USERS: &str = include_str!("clickhouse/users.xml");
 
 pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Result<Command, StackError> {
@@ -37,10 +37,10 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
     }
     let config_file = dir.join("config.xml");
     write_config(&config_file, CONFIG)?;
-    // The engine looks for it in the folder that it is started in.
+    // The engine reads it from its working directory.
     let users = config.clickhouse_users.as_deref().unwrap_or(USERS);
     write_config(&dir.join("users.xml"), users)?;
-    // Program and library may lie in root's home, so it takes its user itself, once it has loaded them.
+    // Program and library may be in root's home, so the program switches the user itself, after loading them.
     let mut command = account.confined(launcher(config, &program)?);
     command.arg("--folder").arg(dir);
     if let Some(ids) = account.ids() {

@@ -15,10 +15,10 @@ use crate::ports::Ports;
 use crate::process;
 use crate::tools;
 
-/// Folder of the stack with what a server runs, where it cannot read the cache.
+/// Folder of the stack for programs of a server that cannot read the cache.
 pub(crate) const LIBRARIES: &str = "lib";
 
-/// Warnings, and the few lines that tell of start and end; Kafka's own default fills a disk in a long test.
+/// Logs warnings and the few lines about start and stop; Kafka's own default fills a disk in a long test.
 const LOGGING: [&str; 4] = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
@@ -26,7 +26,7 @@ const LOGGING: [&str; 4] = [
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 ];
 
-/// The class path of the broker; Kafka's usual tools are classes on it, such as `org.apache.kafka.tools.TopicCommand`.
+/// The class path of the broker; Kafka's tools are classes on it, such as `org.apache.kafka.tools.TopicCommand`.
 pub(crate) fn classpath(config: &StackConfig) -> Result<String, StackError> {
     Ok(format!("{}/*", fetch::kafka(config)?.display()))
 }
@@ -65,7 +65,7 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
         "-XX:MaxGCPauseMillis=20",
         "-XX:+ExitOnOutOfMemoryError",
     ]);
-    // Native libraries are unpacked there and stay behind after kill -9: not in everybody's /tmp.
+    // Native libraries are unpacked there and are left behind by kill -9, so not in the shared /tmp.
     command.arg(format!("-Djava.io.tmpdir={}", tmp.display()));
     command
         .args(LOGGING)
@@ -74,9 +74,9 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
     Ok(command)
 }
 
-/// A folder with Kafka's jars that every user can read: the cache may lie in root's home.
+/// A folder with Kafka's jars that every user can read, since the cache may be in root's home.
 ///
-/// It belongs to the caller, so that the server cannot change what it runs.
+/// It belongs to the caller, so that the server cannot change its own programs.
 fn readable_jars(config: &StackConfig) -> Result<PathBuf, StackError> {
     let cached = fetch::kafka(config)?;
     let parent = config.dir.join(LIBRARIES);
@@ -99,7 +99,7 @@ fn readable_jars(config: &StackConfig) -> Result<PathBuf, StackError> {
     Ok(folder)
 }
 
-/// The file under another name, without its bytes a second time where the file system allows it and everybody may read it.
+/// Hard-links the file if the file system allows it and the file is readable for all users, else copies it.
 fn link_or_copy(from: &Path, to: &Path) -> Result<(), StackError> {
     let mode = fs::metadata(from).map_err(StackError::io("read", from))?.mode();
     if mode & 0o004 != 0 && fs::hard_link(from, to).is_ok() {
@@ -119,9 +119,9 @@ fn server_properties(ports: &Ports, data: &Path) -> String {
          listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\n\
          log.dirs={data}\n\
-         # Topics are made by `dp topics create`, with the partition counts that the stages rely on.\n\
+         # Topics are created by `dp topics create`, with the partition counts that the stages rely on.\n\
          auto.create.topics.enable=false\n\
-         # One node: nothing can be replicated, and few partitions make start and end fast.\n\
+         # One node: no replication; few partitions make start and stop fast.\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=8\n\
          transaction.state.log.replication.factor=1\n\
@@ -142,7 +142,7 @@ fn server_properties(ports: &Ports, data: &Path) -> String {
     )
 }
 
-/// 22 characters, as Kafka's own ids have; the last one stands for two bits only.
+/// 22 characters, like Kafka's own ids; the last one encodes two bits only.
 fn new_cluster_id() -> Result<String, StackError> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 11];

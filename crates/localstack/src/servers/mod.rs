@@ -1,4 +1,4 @@
-//! The four servers: what each needs, how its files are made, how it is started and asked whether it is ready.
+//! The four servers: required tools, configuration files, start command, readiness.
 
 mod clickhouse;
 mod kafka;
@@ -24,7 +24,7 @@ use crate::tools::{self, Tool};
 
 const LOGGER: &str = "dp-log";
 
-/// Programs without which the server cannot be started.
+/// Programs that the server needs.
 pub(crate) fn required_tools(server: Server) -> &'static [Tool] {
     match server {
         Server::Kafka => &[tools::SETSID, tools::SETPRIV, tools::JAVA],
@@ -40,7 +40,7 @@ pub(crate) fn required_tools(server: Server) -> &'static [Tool] {
     }
 }
 
-/// Downloads what the server needs, if it is not there yet.
+/// Downloads the server's files, if they are not in the cache.
 pub(crate) fn fetch(server: Server, config: &StackConfig) -> Result<(), StackError> {
     match server {
         Server::Kafka => fetch::kafka(config).map(drop),
@@ -49,7 +49,7 @@ pub(crate) fn fetch(server: Server, config: &StackConfig) -> Result<(), StackErr
     }
 }
 
-/// Makes the server's files where they are missing, and answers the command that runs it in the foreground, as its user.
+/// Creates missing files of the server, and returns the command that runs it in the foreground, as its user.
 pub(crate) fn prepare(server: Server, config: &StackConfig) -> Result<Command, StackError> {
     let dir = config.server_dir(server);
     let account = Account::of(server, config)?;
@@ -64,7 +64,7 @@ pub(crate) fn prepare(server: Server, config: &StackConfig) -> Result<Command, S
     Ok(command)
 }
 
-/// Whether the server answers its clients.
+/// Whether the server responds to its clients.
 pub(crate) fn is_ready(server: Server, config: &StackConfig) -> bool {
     let ports = &config.ports;
     match server {
@@ -75,27 +75,27 @@ pub(crate) fn is_ready(server: Server, config: &StackConfig) -> bool {
     }
 }
 
-/// The signal that asks the process to end soon and in order.
+/// The signal for a fast and clean stop.
 pub(crate) fn stop_signal(name: Name) -> Signal {
     match name {
-        // SIGTERM would wait for every client to leave.
+        // SIGTERM would wait for every client to disconnect.
         Name::Server(Server::Postgres) => Signal::SIGINT,
         _ => Signal::SIGTERM,
     }
 }
 
-/// A command for a program that shall outlive this process where the configuration says so.
+/// A command for a program that outlives this process, if so configured.
 pub(crate) fn launcher(config: &StackConfig, program: &Path) -> Result<Command, StackError> {
     if !config.detached {
         return Ok(Command::new(program));
     }
-    // setsid replaces itself by the program, so the pid stays.
+    // setsid replaces itself with the program, so the pid does not change.
     let mut command = Command::new(config.tools().find(tools::SETSID)?);
     command.arg(program);
     Ok(command)
 }
 
-/// Sends the command's output through `dp-log` to the end of the process's log file.
+/// Sends the command's output through `dp-log` to the process's log file.
 pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Path) -> Result<(), StackError> {
     let program = config.bin_dir.join(LOGGER);
     if !program.is_file() {
@@ -104,14 +104,14 @@ pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Pat
             program.display()
         )));
     }
-    // Found now: the logger has nobody to tell.
+    // Checked here, since the logger cannot report an error.
     File::options()
         .create(true)
         .append(true)
         .open(log)
         .map_err(StackError::io("open", log))?;
     let failed =
-        |error: std::io::Error| StackError::Refused(format!("cannot make a pipe for {}: {error}", log.display()));
+        |error: std::io::Error| StackError::Refused(format!("cannot create a pipe for {}: {error}", log.display()));
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let mut logger = launcher(config, &program)?;
     logger
@@ -123,7 +123,7 @@ pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Pat
         program: program.display().to_string(),
         message: error.to_string(),
     })?;
-    // It ends after the process; where that is before us, it must not stay behind as a zombie.
+    // It ends after the process. If that happens before this process ends, it must not become a zombie.
     std::thread::spawn(move || logger.wait());
     command
         .stdin(Stdio::null())
@@ -132,15 +132,15 @@ pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Pat
     Ok(())
 }
 
-/// Writes a configuration file anew at every start, so that changed ports and settings take effect.
+/// Writes a configuration file at every start, so that changed ports and settings take effect.
 ///
-/// The folder belongs to the server's user, which may have put a symbolic link there: the file is made beside, and replaces
-/// what has its name.
+/// The folder belongs to the server's user, who may have put a symbolic link there: so the file is created under another
+/// name, and renamed.
 fn write_config(path: &Path, text: &str) -> Result<(), StackError> {
     replace(path, text, 0o644)
 }
 
-/// The same for a file that only the server's user may read.
+/// As [`write_config`], for a file that only the server's user may read.
 fn write_secret(account: &Account, path: &Path, text: &str) -> Result<(), StackError> {
     replace(path, text, 0o600)?;
     account.own(path)
@@ -164,7 +164,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), StackError> {
     fs::rename(&part, path).map_err(StackError::io("replace", path))
 }
 
-/// 32 hexadecimal digits that nobody can guess.
+/// 32 random hexadecimal digits.
 fn new_secret() -> Result<String, StackError> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 16];

@@ -1,7 +1,7 @@
-//! PostgreSQL of the system's packages: role `user`, password `password`, database `db`, on TCP only.
+//! PostgreSQL from the system's packages: role `user`, password `password`, database `db`, on TCP only.
 //!
-//! The role owns its database and is not a superuser: its password is known, and a superuser reads and writes files and runs
-//! programs. The superuser has a password that nobody knows.
+//! The role owns its database and is not a superuser: its password is well known, and a superuser can read and write files
+//! and run programs. The superuser has a random password that is not stored.
 
 use std::fs;
 use std::io::Write;
@@ -20,16 +20,16 @@ const SUPERUSER: &str = "postgres";
 const ROLE: &str = "user";
 const PASSWORD: &str = "password";
 const DATABASE: &str = "db";
-/// There where the data were made with a role that is not a superuser.
+/// Marker of data that was created with a role that is not a superuser.
 const MARK: &str = "role-without-privileges";
 
 const FORMER_RUN_LIMIT: Duration = Duration::from_secs(20);
 
 const SETTINGS: [&str; 6] = [
-    // No socket file: its path may be too long in a temporary folder, and Debian's place needs rights.
+    // No socket file: its path may be too long in a temporary folder, and Debian's default folder needs root.
     "unix_socket_directories=",
     "listen_addresses=127.0.0.1",
-    // Four services with pools of 20, replicas of each, and people.
+    // Four services with pools of 20, their replicas, and operators.
     "max_connections=300",
     "shared_buffers=64MB",
     "max_wal_size=512MB",
@@ -75,10 +75,10 @@ pub(super) fn is_ready(config: &StackConfig) -> bool {
     process::run_to_end(&mut command).is_ok()
 }
 
-/// Waits until nothing of an earlier run uses the data any more, and removes the lock file that it left behind.
+/// Waits until no process of an earlier run uses the data, and removes the lock file that the run left behind.
 ///
-/// The processes of a PostgreSQL whose main process was killed end by themselves, a moment later; and as long as the
-/// process table remembers the killed one, PostgreSQL takes the lock file for that of a server that runs.
+/// If the main process of a PostgreSQL is killed, its other processes end by themselves shortly after. While the killed one
+/// is in the process table, PostgreSQL treats the lock file as that of a running server.
 fn await_former_run(data: &Path) -> Result<(), StackError> {
     let folder = fs::canonicalize(data).map_err(StackError::io("find", data))?;
     let deadline = Instant::now() + FORMER_RUN_LIMIT;
@@ -98,7 +98,7 @@ fn await_former_run(data: &Path) -> Result<(), StackError> {
     }
 }
 
-/// Makes the data folder with role and database; it appears complete or not at all.
+/// Creates the data folder with role and database; it is complete or does not exist.
 fn create(config: &StackConfig, account: &Account, dir: &Path, data: &Path) -> Result<(), StackError> {
     let unfinished = dir.join("data.unfinished");
     if unfinished.exists() {
@@ -128,7 +128,7 @@ fn create(config: &StackConfig, account: &Account, dir: &Path, data: &Path) -> R
     fs::rename(&unfinished, data).map_err(StackError::io("rename into", data))
 }
 
-/// Makes role and database in single-user mode, without a server. The mode takes one statement a line.
+/// Creates role and database in single-user mode, without a server. This mode reads one statement per line.
 fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> {
     let failed = |message: String| StackError::Command {
         program: "postgres --single".to_owned(),
@@ -155,27 +155,27 @@ fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> 
     }
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
     let messages = String::from_utf8_lossy(&output.stderr);
-    // In this mode a failed statement does not make a failed exit.
+    // In this mode a failed statement does not change the exit code.
     if output.status.success() && !messages.contains("ERROR:") && !messages.contains("FATAL:") {
         return Ok(());
     }
     Err(failed(process::telling_line(&messages)))
 }
 
-/// Fails when the role of the data is a superuser, as earlier versions made it: PostgreSQL takes that from nobody that made
-/// the data.
+/// Fails if the role in the data is a superuser, as in earlier versions: PostgreSQL does not allow to remove this attribute
+/// from the role that created the data.
 fn check_role(dir: &Path) -> Result<(), StackError> {
     if dir.join(MARK).exists() {
         return Ok(());
     }
     Err(StackError::Refused(format!(
-        "{} was made by an earlier version, whose role `{ROLE}` lets every local user run programs: remove the data of the \
+        "{} was created by an earlier version, whose role `{ROLE}` lets every local user run programs: remove the data of the \
          stack with `dp clean-data`",
         dir.display()
     )))
 }
 
-/// Fails when the data were made by another major version, which PostgreSQL cannot read.
+/// Fails if the data was created by another major version, which PostgreSQL cannot read.
 fn check_version(postgres: &Path, data: &Path) -> Result<(), StackError> {
     let file = data.join("PG_VERSION");
     let made_by = fs::read_to_string(&file).map_err(StackError::io("read", &file))?;
@@ -185,7 +185,7 @@ fn check_version(postgres: &Path, data: &Path) -> Result<(), StackError> {
         return Ok(());
     }
     Err(StackError::Refused(format!(
-        "{} was made by PostgreSQL {}, installed is {installed}: install that version, or forget the data with `dp clean-data`",
+        "{} was created by PostgreSQL {}, but {installed} is installed: install that version, or remove the data with `dp clean-data`",
         data.display(),
         made_by.trim()
     )))
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_major_version_is_read_from_the_program_and_compared() {
+    fn the_major_version_is_parsed_from_the_program_output() {
         assert_eq!(
             major_version("postgres (PostgreSQL) 15.12 (Debian 15.12-0+deb12u2)").as_deref(),
             Some("15")

@@ -1,8 +1,8 @@
-//! Redis of the system's packages, as a cache: it writes nothing to disk, and is empty after a restart.
+//! Redis from the system's packages, as a cache: it writes nothing to disk, and is empty after a restart.
 //!
-//! A client without a password reads and writes keys, and administers nothing: it cannot change the configuration, stop the
-//! server, make it save, or make it connect to another one. Who may read the server's folder finds the password of user
-//! `admin` in `admin-password` there.
+//! A client without a password can read and write keys, but has no administrative rights: it cannot change the configuration,
+//! stop the server, make it save, or make it connect to another server. The password of user `admin` is in `admin-password`
+//! in the server's folder.
 
 use std::path::Path;
 use std::process::Command;
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_without_a_password_administers_nothing() {
+    fn a_client_without_a_password_has_no_administrative_rights() {
         let text = configuration(6379, Path::new("/data"), "s3cret");
         assert!(text.contains("user default on nopass ~* &* +@all -@admin"), "{text}");
         assert!(text.contains("bind 127.0.0.1\n"), "{text}");

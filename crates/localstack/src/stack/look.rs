@@ -1,4 +1,4 @@
-//! How one process of the stack is, and why it does not serve its clients.
+//! The status of one process of the stack, and why it does not serve its clients.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use crate::servers;
 use crate::state::{Condition, Entry, ProcessStatus};
 
 impl Stack {
-    /// Why the process that runs does not serve its clients now; `None` when it does.
+    /// Why the running process does not serve its clients; `None` if it does.
     pub fn why_not_ready(&self, name: impl Into<Name>) -> Option<String> {
         let entry = match self.entry(name.into()) {
             Ok(Some(entry)) => entry,
@@ -37,7 +37,7 @@ impl Stack {
     pub(super) fn status_of(&self, entry: &Entry) -> ProcessStatus {
         let running = entry.running.filter(|running| running.is_alive());
         let why = match (entry.running, running) {
-            // A further replica is there when somebody wants it.
+            // An additional replica runs only on request.
             (None, _) if matches!(entry.name, Name::Service(_, 2..)) => None,
             (None, _) => Some(format!("was stopped; `dp start {}` starts it", entry.name)),
             (Some(_), None) => Some(match process::last_error(&self.log_since_start(entry)) {
@@ -67,16 +67,16 @@ impl Stack {
         }
     }
 
-    /// What the process has logged since it was started, at most the last 64 KiB.
+    /// The log of the process since its start, at most the last 64 KiB.
     pub(super) fn log_since_start(&self, entry: &Entry) -> String {
         const MOST: u64 = 64 << 10;
         let mut text = Vec::new();
         if let Ok(mut file) = fs::File::open(self.config.log(entry.name)) {
             let length = file.metadata().map_or(0, |metadata| metadata.len());
-            // A log that is shorter than it was has been rotated since.
+            // If the log is shorter than before, it has been rotated.
             let began = if entry.log_offset > length { 0 } else { entry.log_offset };
             let from = began.max(length.saturating_sub(MOST));
-            // A log that cannot be read tells nothing: the error that is being made says where it is.
+            // An unreadable log has no text: the caller's error names its path.
             let _unreadable = file
                 .seek(SeekFrom::Start(from))
                 .and_then(|_| file.read_to_end(&mut text));

@@ -1,4 +1,4 @@
-//! How processes are started: everything that can fail is looked at first, and a start that fails is undone.
+//! How processes are started: likely failures are checked first, and a failed start is undone.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::service;
 use crate::state::{Entry, Lock};
 use crate::tools::Tool;
 
-/// Ample for a machine that compiles at the same time; a healthy start takes about 6 s.
+/// Enough even for a machine that is compiling; a normal start takes about 6 s.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// Kafka and PostgreSQL reserve about 100 MB before the first message.
 const NEEDED_MB: u64 = 500;
@@ -24,15 +24,15 @@ impl Stack {
     pub(super) fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
         let mut started = Vec::new();
         let result = self.start_and_await(names, &mut started);
-        // Ctrl-C ends a program that prepares a server, too: that is not a failure of the program.
+        // Ctrl-C also ends a program that prepares a server, which is not a failure of the program.
         let result = result.map_err(|error| self.config.check_interrupted().err().unwrap_or(error));
         match &result {
             Ok(()) => {}
-            // After Ctrl-C nothing waits; a server survives a kill.
+            // Do not wait after Ctrl-C: servers survive a kill.
             Err(StackError::Interrupted) => {
                 let _ended = started.iter().try_for_each(|name| self.kill9(*name));
             }
-            // The first error is the one to tell; what cannot be ended either shows in `dp status`.
+            // The first error is reported; processes that cannot be stopped are visible in `dp status`.
             Err(_) => {
                 let _ended = self.stop_all(&started);
             }
@@ -52,7 +52,7 @@ impl Stack {
         }
         for name in names {
             let waited = self.wait_ready(*name, READY_LIMIT);
-            // It was dying when we looked whether it runs: then this is its start.
+            // It was ending when it was checked as running: start it now.
             if matches!(waited, Err(StackError::Died { .. })) && !started.contains(name) {
                 self.spawn(*name)?;
                 started.push(*name);
@@ -64,7 +64,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Everything that can be known to fail is found here, before the first process is started.
+    /// Detects predictable failures before the first process is started.
     pub(super) fn check_before_start(&self, names: &[Name]) -> Result<(), StackError> {
         let config = &self.config;
         let absent: Vec<Name> = names.iter().copied().filter(|name| self.pid(*name).is_none()).collect();
@@ -96,13 +96,13 @@ impl Stack {
         }
         for server in servers {
             config.check_interrupted()?;
-            // Ctrl-C ends the client that fetches, too: that is not a failure of the network.
+            // Ctrl-C also ends the download client, which is not a failure of the network.
             servers::fetch(server, config).map_err(|error| config.check_interrupted().err().unwrap_or(error))?;
         }
         Ok(())
     }
 
-    /// Starts the process unless it runs; answers it, and whether it is new.
+    /// Starts the process unless it runs; returns it, and whether it is new.
     pub(super) fn spawn(&self, name: Name) -> Result<(Running, bool), StackError> {
         let config = &self.config;
         let _lock = Lock::of(&config.dir)?;
@@ -132,7 +132,7 @@ impl Stack {
             log_offset,
         });
         if let Err(error) = state.save(&config.dir) {
-            // A process that is not recorded would never be found again.
+            // A process that is not recorded could not be found again.
             running.kill_tree(KILL_LIMIT);
             return Err(error);
         }

@@ -1,7 +1,7 @@
-//! The checks that show whether the dependencies of a service answer.
+//! Health checks of the dependencies of a service.
 //!
-//! Failure: a dependency that is there and silent is told from one that answers with an error; both messages name what to
-//! change where that is known.
+//! Failure: a server that accepts connections but does not respond is distinguished from one that returns an error. Both
+//! messages name what to change, if that is known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::health::{Answer, Check, Wrong};
 use crate::names::Names;
 use crate::settings::{Settings, mask};
 
-/// Bounds one question to a broker, below the time-out of a check, so that blocking threads do not pile up.
+/// Bounds one query to a broker, below the time-out of a check, so that blocking threads do not pile up.
 const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 impl Clients {
-    /// One check for each dependency used.
+    /// One check for each declared dependency.
     pub(crate) fn checks(&self, uses: &[Use], settings: &Settings, names: &Names) -> Vec<Check> {
         let mut checks = Vec::new();
         for Use { dependency, critical } in uses {
@@ -63,7 +63,7 @@ impl Clients {
         checks
     }
 
-    /// The registry is asked only for ids that others made, and such messages wait: without it the service continues.
+    /// Not critical: only messages with unknown schema ids wait for the registry.
     fn registry_check(&self, settings: &Settings) -> Option<Check> {
         let (client, url) = (self.registry.clone()?, settings.schema_registry_url.as_ref()?);
         let ask = move || {
@@ -84,7 +84,7 @@ impl Clients {
 
 type Ask = Box<dyn Fn() -> Answer + Send + Sync>;
 
-/// A check that asks a store.
+/// A check that queries a store.
 fn asking<F>(ping: impl Fn() -> F + Send + Sync + 'static) -> Ask
 where
     F: Future<Output = Result<(), StoreError>> + Send + 'static,
@@ -106,7 +106,7 @@ where
     })
 }
 
-/// Asks the broker for the topics: that they exist is part of the answer.
+/// Queries the broker for the topics: a missing topic fails the check.
 fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
     let probe = Arc::clone(probe);
     let topics: Vec<String> = names.raw.iter().chain([&names.normalized]).cloned().collect();

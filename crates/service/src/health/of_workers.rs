@@ -1,4 +1,4 @@
-//! Checks that ask nobody: what the workers of this process say of themselves.
+//! Checks without I/O: they read the status of this process's workers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bo
         .filter_map(|(status, _)| match status.state() {
             WorkerState::Running => None,
             WorkerState::Joining => Some(format!("{} is joining its group", status.name())),
-            WorkerState::BackingOff(error) => Some(format!("{} waits after: {error}", status.name())),
+            WorkerState::BackingOff(error) => Some(format!("{} is backing off after: {error}", status.name())),
             WorkerState::Failed(error) => Some(format!("{} failed: {error}", status.name())),
             WorkerState::Stopped => Some(format!("{} has stopped", status.name())),
         })
@@ -22,12 +22,12 @@ pub(super) fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bo
     of_process(problems, critical, "threads of this process")
 }
 
-/// Partitions whose state is not restored: the service works on the others, and is not ready.
+/// Partitions whose state is being restored: the service works on the others, and is not ready.
 pub(super) fn state_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord {
     let of_stage = workers.iter().filter(|(_, critical)| *critical);
     let problems = of_stage.flat_map(|(status, _)| {
         let restoring = status.restoring().into_iter();
-        restoring.map(|(partition, progress)| format!("{} restores {partition}: {progress}", status.name()))
+        restoring.map(|(partition, progress)| format!("{} is restoring {partition}: {progress}", status.name()))
     });
     of_process(
         problems.collect(),
@@ -36,7 +36,7 @@ pub(super) fn state_record(workers: &[(Arc<WorkerStatus>, bool)]) -> CheckRecord
     )
 }
 
-/// Partitions that cannot be read on (INV-9). The others continue, so the service is not useless.
+/// Partitions that cannot be read further (INV-9). Not critical, since the others continue.
 pub(super) fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)], lag: &BTreeMap<String, i64>) -> CheckRecord {
     let problems = workers.iter().flat_map(|(status, _)| status.blocked().into_values());
     CheckRecord {

@@ -89,7 +89,7 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
             breaker: Some(Arc::clone(&breaker)),
         },
     );
-    wait_until("the failure is seen", || {
+    wait_until("the failure is detected", || {
         health.report().checks["postgres"].last_check.is_some()
     });
     assert_eq!(health.report().level, Level::Unhealthy);
@@ -97,15 +97,11 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
         health.report().checks["postgres"].error.as_deref(),
         Some("connection refused")
     );
-    assert_eq!(
-        health.is_live(),
-        Ok(()),
-        "a database that is down does not make the process dead"
-    );
+    assert_eq!(health.is_live(), Ok(()), "a failed database does not affect liveness");
     assert!(health.is_ready().unwrap_err().contains("connection refused"));
     assert_eq!(health.report().breaker, BreakerState::Open);
     up.store(true, Ordering::SeqCst);
-    wait_until("the recovery is seen", || health.report().level == Level::Healthy);
+    wait_until("the recovery is detected", || health.report().level == Level::Healthy);
     assert_eq!(health.is_ready(), Ok(()));
     wait_until("the breaker closes by itself", || {
         breaker.state() == BreakerState::Closed
@@ -113,7 +109,7 @@ fn a_dependency_that_comes_back_makes_the_service_healthy_again_by_itself() {
 }
 
 #[test]
-fn a_check_that_never_answers_is_a_time_out_and_not_a_failure() {
+fn a_check_that_never_returns_times_out() {
     let runtime = runtime();
     let check = Check {
         name: "redis",
@@ -124,11 +120,11 @@ fn a_check_that_never_answers_is_a_time_out_and_not_a_failure() {
     };
     let record = runtime.block_on(run(&check));
     assert_eq!(record.status, Outcome::Timeout);
-    assert!(record.error.unwrap().contains("no answer"));
+    assert!(record.error.unwrap().contains("no response"));
 }
 
 #[test]
-fn a_worker_that_has_not_joined_is_not_ready_and_readiness_goes_first_at_shutdown() {
+fn a_worker_that_has_not_joined_is_not_ready_and_shutdown_ends_readiness_first() {
     let shutdown = Shutdown::default();
     let health = Health::new(shutdown.clone());
     assert_eq!(health.is_ready(), Ok(()));

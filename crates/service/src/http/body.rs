@@ -1,4 +1,4 @@
-//! Bodies of requests: read whole, within a limit, whatever content type they claim.
+//! Request bodies: read completely, up to a limit, with any content type.
 //!
 //! Failure: a [`Problem`] that says what to change: 400, 413 or 422.
 
@@ -13,7 +13,7 @@ const SMALL: usize = 1 << 20;
 /// Reads the body.
 ///
 /// # Errors
-/// 413 where it has more than `limit` bytes, 400 where it breaks off.
+/// 413 if it has more than `limit` bytes, 400 if it ends early.
 pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     match payload.to_bytes_limited(limit).await {
         Ok(Ok(bytes)) => Ok(bytes),
@@ -25,7 +25,7 @@ pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, Problem> {
 /// Reads a body of JSON.
 ///
 /// # Errors
-/// As [`read`], and 422 where it is not JSON or not the object that is asked for.
+/// As [`read`], and 422 if it is not JSON or not the expected object.
 pub async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Problem> {
     let bytes = read(payload, SMALL).await?;
     serde_json::from_slice(&bytes).map_err(|error| Problem::unprocessable(format!("the body: {error}")))

@@ -1,11 +1,11 @@
-//! How many HTTP connections are open, and how long one may hold memory with an answer that nobody reads.
+//! Limits the number of open HTTP connections, and how long a client may leave a response unread.
 //!
-//! Role: counts connections as the server accepts them. Beyond the limit [`SPARE`] more are served for [`SPARE_TIME`] each,
-//! for probes and scrapes alone; what comes on top is closed at once.
+//! Role: counts connections as the server accepts them. Up to [`SPARE`] connections beyond the limit are served for
+//! [`SPARE_TIME`] each, for probes and scrapes only; any more are closed at once.
 //! Invariants: the limit is at most half of the descriptors that the process may open, so that Kafka and the stores keep
-//! theirs. An answer of which the client takes nothing within the write time-out ends its connection: the kernel does
-//! that (`TCP_USER_TIMEOUT`), since the server waits in a write then.
-//! Failure: a socket whose options cannot be set is served without them, and logged.
+//! theirs. A connection whose client reads nothing of a response within the write time-out is closed. The kernel does
+//! that (`TCP_USER_TIMEOUT`), since the server is blocked in a write then.
+//! Failure: if socket options cannot be set, the connection is served without them, and this is logged.
 
 use std::any::Any;
 use std::net::Shutdown;
@@ -21,9 +21,9 @@ use socket2::{SockRef, Socket};
 
 use crate::metrics;
 
-/// Connections beyond the limit that are served for a moment.
+/// Connections beyond the limit that are served briefly, for probes.
 const SPARE: usize = 32;
-/// How long they are.
+/// How long they are served.
 const SPARE_TIME: Duration = Duration::from_millis(250);
 
 /// The connections of the process.
@@ -34,7 +34,7 @@ pub(super) struct Connections {
     write_timeout: Duration,
 }
 
-/// One connection; it counts until it is dropped.
+/// One connection; counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     all: Arc<Connections>,
@@ -42,7 +42,7 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    /// At most `wanted` connections, as far as the limit on descriptors allows.
+    /// Allows `wanted` connections, or fewer if the limit on descriptors requires it.
     pub(super) fn new(wanted: usize, write_timeout: Duration) -> Arc<Connections> {
         let max = allowed(wanted, descriptors());
         if max < wanted {
@@ -60,13 +60,13 @@ impl Connections {
         })
     }
 
-    /// How many there are.
+    /// Number of open connections.
     #[cfg(test)]
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A connection was accepted: limits it, or closes it.
+    /// Counts an accepted connection, and limits or closes it.
     pub(super) fn opened(self: &Arc<Connections>, io: &dyn Any, extensions: &mut Extensions) {
         let Some(stream) = io.downcast_ref::<TcpStream>() else {
             return;
@@ -96,7 +96,7 @@ impl Connections {
 }
 
 impl Connection {
-    /// Whether it is one beyond the limit.
+    /// Whether the connection exceeds the limit.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare
     }
@@ -109,14 +109,14 @@ impl Drop for Connection {
     }
 }
 
-/// The server sees the end of the stream, and drops the connection. A client that has gone already is not an error.
+/// The server then reads the end of the stream and drops the connection. A client that is already gone is not an error.
 fn close(socket: &Socket) {
     if let Err(error) = socket.shutdown(Shutdown::Both) {
         tracing::trace!(error = %error, "an HTTP connection was closed by its client first");
     }
 }
 
-/// Descriptors that the process may open, where the system tells.
+/// Descriptors that the process may open, if the system reports them.
 fn descriptors() -> Option<usize> {
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     usize::try_from(soft).ok()

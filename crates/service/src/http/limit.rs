@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Counts requests per client in the window that runs.
+/// Counts requests per client in the current window.
 #[derive(Debug)]
 pub struct RateLimit {
     maximum: u64,
@@ -20,7 +20,7 @@ struct Window {
 }
 
 impl RateLimit {
-    /// At most `maximum` requests of one client in each `window`.
+    /// Allows `maximum` requests per client in each `window`.
     pub fn new(maximum: u64, window: Duration) -> RateLimit {
         RateLimit {
             maximum,
@@ -32,13 +32,13 @@ impl RateLimit {
         }
     }
 
-    /// Counts a request. `Err` holds the seconds until the next window begins.
+    /// Counts a request. `Err` contains the seconds until the next window begins.
     pub fn admit(&self, client: IpAddr, now: Instant) -> Result<(), u64> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let age = now.saturating_duration_since(counts.began);
         if age >= self.window {
             counts.began = now;
-            // A new window forgets all clients, which bounds the memory.
+            // A new window discards all clients, which bounds the memory.
             counts.requests.clear();
         }
         let requests = counts.requests.entry(client).or_insert(0);

@@ -1,4 +1,4 @@
-//! What happens around every request: rate limit, deadline, request id, trace context, time, metrics.
+//! The middleware around every request: rate limit, deadline, request id, trace context, time, metrics.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Bytes of all header names and values together.
+/// Limit on the bytes of all header names and values together.
 const MAX_HEADERS: usize = 16 << 10;
 
 /// The middleware of the whole application.
@@ -62,7 +62,7 @@ async fn answer(
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let is_spare = request.conn_data::<Connection>().is_some_and(Connection::is_spare);
-    // Probes and scrapes come often and from one address: they are never refused.
+    // Probes and scrapes are frequent and come from one address: the rate limit does not apply to them.
     let is_probe = request.path().starts_with("/health") || request.path() == "/metrics";
     if is_spare && !is_probe {
         let mut response = Problem::too_many_connections().error_response();
@@ -79,11 +79,11 @@ async fn answer(
     }
     match actix_web::rt::time::timeout(state.timeout, next.call(request)).await {
         Ok(response) => Ok(as_problem(response?.map_into_boxed_body())),
-        Err(_) => Err(Problem::unavailable("the request took too long and was given up").into()),
+        Err(_) => Err(Problem::unavailable("the request exceeded its deadline and was cancelled").into()),
     }
 }
 
-/// Refuses what would be misread: oversized headers, bytes that are not text, parameters that the route does not have.
+/// Rejects requests that would be misread: oversized headers, invalid UTF-8, undeclared parameters.
 fn readable(request: &ServiceRequest, state: &State) -> Result<(), Problem> {
     let headers = request.headers().iter();
     let bytes: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -98,7 +98,7 @@ fn readable(request: &ServiceRequest, state: &State) -> Result<(), Problem> {
         .check_parameters(request.method(), &pattern, request.query_string())
 }
 
-/// Errors that the server made itself (a body that is too large, say) are plain text: they become problem documents too.
+/// Turns plain-text errors of the HTTP server itself (such as a body that is too large) into problem documents.
 fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let content_type = response
@@ -142,7 +142,7 @@ fn trace_parent(headers: &HeaderMap) -> String {
     }
 }
 
-/// Method names come from the network: only those that we serve become labels.
+/// Method names come from the network: only known ones become labels.
 fn method_label(method: &str) -> &'static str {
     match method {
         "GET" => "GET",

@@ -7,7 +7,7 @@ use domain::Classified;
 use serde_json::{Value, json};
 use stores::StoreError;
 
-/// An error answer: what happened, and what to do next.
+/// An error response: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
@@ -36,14 +36,14 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// 404: there is nothing of that name.
+    /// 404: the resource does not exist.
     pub fn not_found(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// 405: the route exists, with the methods `allowed` (as the header writes them).
+    /// 405: the route exists, with the methods `allowed` (as in the `Allow` header).
     pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Problem {
-        let message = format!("{path} does not take {method}; it takes {allowed}");
+        let message = format!("{path} does not support {method}; it supports {allowed}");
         let mut problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
         problem.allow = Some(allowed.to_owned());
         problem
@@ -54,18 +54,18 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", message)
     }
 
-    /// 413: the body has more bytes than are taken.
+    /// 413: the body is larger than the limit.
     pub fn too_large(limit: usize) -> Problem {
-        let message = format!("the body has more than the {limit} bytes that are taken here");
+        let message = format!("the body is larger than the limit of {limit} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 
-    /// 422: the request can be read, and its content is refused.
+    /// 422: the request can be read, but its content is invalid.
     pub fn unprocessable(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", message)
     }
 
-    /// 429: come back after so many seconds.
+    /// 429: retry after so many seconds.
     pub fn too_many_requests(retry_after_seconds: u64) -> Problem {
         let message = format!("too many requests; try again in {retry_after_seconds} s");
         let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
@@ -73,7 +73,7 @@ impl Problem {
         problem
     }
 
-    /// 503: too many connections are open for anything but probes.
+    /// 503: too many connections are open; only probes are served.
     pub(super) fn too_many_connections() -> Problem {
         let mut problem = Problem::unavailable(
             "too many connections are open; close idle ones, or raise DATA_PROC_HTTP_MAX_CONNECTIONS and ulimit -n",
@@ -82,35 +82,35 @@ impl Problem {
         problem
     }
 
-    /// 503: a dependency does not answer.
+    /// 503: a dependency is unavailable.
     pub fn unavailable(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    /// 503: a store does not answer, or refuses. The log has the store's own words; clients get none of them.
+    /// 503: a store failed. The log has the store's message; clients do not see it.
     pub fn store(error: &StoreError) -> Problem {
-        tracing::warn!(error = %error, code = error.code(), "a request could not be answered");
+        tracing::warn!(error = %error, code = error.code(), "a request failed in a store");
         Problem::unavailable(format!("{}; try again, and see GET /health", error.summary()))
             .with_details(json!({"dependency": error.store().name(), "code": error.code()}))
     }
 
-    /// The problem document of a status that the server set itself.
+    /// The problem document for a status that the HTTP server itself returned.
     pub(super) fn of_status(status: StatusCode) -> Problem {
         let (error, message) = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the body is larger than this route takes"),
+            StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the body is larger than the limit of this route"),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
                 "headers_too_large",
-                "the headers of the request are larger than 16 KiB together",
+                "the request headers are larger than 16 KiB in total",
             ),
             StatusCode::BAD_REQUEST => ("bad_request", "the request cannot be read"),
-            StatusCode::NOT_FOUND => ("not_found", "there is nothing of that name"),
-            status if status.is_server_error() => ("internal", "the request failed; the log of the service says why"),
-            _ => ("refused", "the request is refused"),
+            StatusCode::NOT_FOUND => ("not_found", "the resource does not exist"),
+            status if status.is_server_error() => ("internal", "the request failed; see the log of the service"),
+            _ => ("refused", "the request was rejected"),
         };
         Problem::new(status, error, message)
     }
 
-    /// The same with machine-readable details.
+    /// Adds machine-readable details.
     pub fn with_details(mut self, details: Value) -> Problem {
         self.details = details;
         self

@@ -1,8 +1,8 @@
-//! The routes of a service: declared once, served, shown in `GET /info`, and enumerated by tests.
+//! The routes of a service: declared once, served, listed in `GET /info`, and enumerated by tests.
 //!
-//! Invariants: a route of a tenant gets its [`Tenant`] as the first argument, so it cannot be written without one
-//! (INV-10). A parameter that a route does not declare is refused, on every route alike. A path that exists answers another
-//! method with 405 and `Allow`; what answers GET answers HEAD.
+//! Invariants: the handler of a tenant route gets its [`Tenant`] as the first argument, so it cannot be written without one
+//! (INV-10). Every route rejects parameters that it does not declare. A known path with an unsupported method returns 405
+//! with `Allow`. Every GET route also supports HEAD.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use serde::Serialize;
 use super::Problem;
 use super::tenant::{TENANT_PARAMETER, Tenant};
 
-/// Whose data a route answers with.
+/// Whose data a route returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// That of exactly one tenant.
+    /// The data of exactly one tenant.
     Tenant,
-    /// Nothing of any tenant: the process, its configuration, its progress.
+    /// No tenant data: the process, its configuration, its progress.
     Service,
 }
 
-/// One route, as `GET /info` shows it.
+/// One route, as `GET /info` lists it.
 #[derive(Clone, Serialize)]
 pub struct Declared {
     #[serde(serialize_with = "name")]
     method: Method,
     path: &'static str,
     scope: Scope,
-    /// Names in the query string, `tenant_id` of tenant routes included.
+    /// Names in the query string, including `tenant_id` for tenant routes.
     parameters: Vec<&'static str>,
     #[serde(skip)]
     make: Arc<dyn Fn(Method) -> Route + Send + Sync>,
@@ -43,14 +43,14 @@ fn name<S: serde::Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S
 
 type Add = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
-/// Arguments of a handler that begin with the tenant.
+/// The arguments of a handler whose first argument is the tenant.
 pub trait OfTenant {}
 impl OfTenant for (Tenant,) {}
 impl<A> OfTenant for (Tenant, A) {}
 impl<A, B> OfTenant for (Tenant, A, B) {}
 impl<A, B, C> OfTenant for (Tenant, A, B, C) {}
 
-/// Routes, and what their handlers share.
+/// Routes, and the data that their handlers share.
 #[derive(Clone, Default)]
 pub struct Routes {
     declared: Vec<Declared>,
@@ -58,7 +58,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// A route that answers with the data of one tenant.
+    /// Adds a route that returns the data of one tenant.
     #[must_use]
     pub fn of_tenant<F, Args>(
         self,
@@ -77,7 +77,7 @@ impl Routes {
         self.add(method, path, Scope::Tenant, parameters, handler)
     }
 
-    /// A route that answers nothing of any tenant.
+    /// Adds a route that returns no tenant data.
     #[must_use]
     pub fn of_service<F, Args>(self, method: Method, path: &'static str, handler: F) -> Routes
     where
@@ -88,7 +88,7 @@ impl Routes {
         self.add(method, path, Scope::Service, Vec::new(), handler)
     }
 
-    /// What the handlers take as `web::Data` or read as configuration.
+    /// Adds data that the handlers extract as `web::Data`, or their configuration.
     #[must_use]
     pub fn sharing(mut self, add: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Routes {
         self.shared.push(Arc::new(add));
@@ -122,7 +122,7 @@ impl Routes {
         &self.declared
     }
 
-    /// These and others.
+    /// Merges two sets of routes.
     #[must_use]
     pub(crate) fn and(mut self, others: Routes) -> Routes {
         self.declared.extend(others.declared);
@@ -154,7 +154,7 @@ impl Routes {
         }
     }
 
-    /// Refuses what no handler would look at: parameters that the route does not declare, or declares once and gets twice.
+    /// Rejects parameters that the route does not declare, and parameters that are given twice.
     pub(super) fn check_parameters(&self, method: &Method, pattern: &str, query: &str) -> Result<(), Problem> {
         let route = |route: &&Declared| route.path == pattern && methods(&route.method).contains(method);
         let Some(route) = self.declared.iter().find(route) else {
@@ -165,15 +165,15 @@ impl Routes {
             let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name))?;
             if !route.parameters.contains(&name.as_ref()) {
                 let known = match route.parameters.as_slice() {
-                    [] => "it takes none".to_owned(),
-                    names => format!("it takes {}", names.join(", ")),
+                    [] => "it has none".to_owned(),
+                    names => format!("it has {}", names.join(", ")),
                 };
                 let shown: String = name.chars().take(64).collect();
                 return Err(Problem::bad_request(format!(
                     "{method} {pattern} has no parameter '{shown}'; {known}"
                 )));
             }
-            // A tenant may be named twice: names that disagree are refused by the tenant's own check.
+            // A tenant may be named twice: the check in `Tenant` rejects names that differ.
             if name != TENANT_PARAMETER && seen.contains(&name) {
                 return Err(Problem::bad_request(format!("parameter {name} is given twice")));
             }
@@ -191,9 +191,9 @@ fn methods(method: &Method) -> Vec<Method> {
     }
 }
 
-/// A part of a path or a query; refused where it is not UTF-8, since a replacement character would name something else.
+/// A part of a path or a query. Invalid UTF-8 is rejected, since replacement characters would name something else.
 pub(super) fn decoded(part: &str) -> Result<Cow<'_, str>, Problem> {
     percent_encoding::percent_decode_str(part)
         .decode_utf8()
-        .map_err(|_| Problem::bad_request("the address holds percent-encoded bytes that are not UTF-8"))
+        .map_err(|_| Problem::bad_request("the URL contains percent-encoded bytes that are not UTF-8"))
 }

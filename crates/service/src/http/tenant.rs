@@ -1,8 +1,8 @@
-//! Which tenant a request is for, and ids that a request may name.
+//! The tenant of a request, and the ids that a request may contain.
 //!
-//! Invariant (INV-10): a request is for exactly one tenant: the one that header `X-Tenant-Id` or parameter `tenant_id`
-//! names, else the configured default. Names that disagree are refused, and so is every id that no tick can have, before
-//! any store is asked.
+//! Invariant (INV-10): a request is for exactly one tenant: the one in header `X-Tenant-Id` or parameter `tenant_id`, else
+//! the configured default. Conflicting names are rejected. Ids that no tick can have are rejected before any store is
+//! queried.
 
 use std::future::{Ready, ready};
 
@@ -14,11 +14,11 @@ use serde_json::json;
 
 use super::{Problem, State};
 
-/// Name of the tenant in a query string.
+/// Name of the tenant parameter in a query string.
 pub(super) const TENANT_PARAMETER: &str = "tenant_id";
 const TENANT_HEADER: &str = "X-Tenant-Id";
 
-/// The tenant that a request is for.
+/// The tenant of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     id: String,
@@ -32,10 +32,10 @@ impl Tenant {
         &self.id
     }
 
-    /// The request names a tenant in another place too, such as its body.
+    /// Checks the tenant that the request also names elsewhere, such as in its body.
     ///
     /// # Errors
-    /// Where that is another tenant, or none that can be.
+    /// If that is another tenant, or an invalid id.
     pub fn also_named(self, place: &'static str, id: Option<&str>) -> Result<Tenant, Problem> {
         let Some(id) = id else {
             return Ok(self);
@@ -89,7 +89,7 @@ impl FromRequest for Tenant {
     }
 }
 
-/// An instrument id in a path, a query or a body; one that no tick can have cannot be had either.
+/// An instrument id in a path, a query or a body; ids that no tick can have are rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct InstrumentId(String);

@@ -8,7 +8,7 @@ use crate::health::Check;
 use crate::life::Threads;
 use stream::{Shutdown, WorkerStatus};
 
-/// More than the kernel keeps of an answer that nobody reads.
+/// More than the kernel buffers of an unread response.
 const LARGE: usize = 64 << 20;
 const BUSY: Duration = Duration::from_millis(150);
 
@@ -100,14 +100,14 @@ fn get(running: &Running, path: &str, headers: &str) -> (String, String) {
     send(running, &format!("GET {path}"), headers, "")
 }
 
-/// The same with any method and body.
+/// Sends a request with any method and body.
 fn send(running: &Running, line: &str, headers: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(running.server.addresses()[0]).unwrap();
     let length = match body.len() {
         0 => String::new(),
         length => format!("content-length: {length}\r\n"),
     };
-    // A server that refuses early need not read the rest.
+    // A server that rejects a request early may not read the rest.
     let _ = write!(
         stream,
         "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}{headers}\r\n{body}"
@@ -153,7 +153,7 @@ fn every_shared_route_answers_a_real_request() {
 }
 
 #[test]
-fn answers_carry_the_callers_request_id_and_a_trace_context() {
+fn responses_have_the_callers_request_id_and_a_trace_context() {
     let running = started(1000);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let (head, _) = get(
@@ -198,7 +198,7 @@ fn one_client_is_limited_and_probes_are_not() {
 }
 
 #[test]
-fn a_failing_critical_dependency_is_named_and_answers_503() {
+fn a_failing_critical_dependency_is_named_and_returns_503() {
     let running = started(1000);
     running.health.add_worker(WorkerStatus::new("stage-0"), true);
     running.health.watch(
@@ -207,7 +207,7 @@ fn a_failing_critical_dependency_is_named_and_answers_503() {
             name: "kafka",
             critical: true,
             target: "broker:9092".into(),
-            ask: Box::new(|| Box::pin(async { Err("no broker answers".to_owned().into()) })),
+            ask: Box::new(|| Box::pin(async { Err("no broker responds".to_owned().into()) })),
             breaker: None,
         },
     );
@@ -216,7 +216,7 @@ fn a_failing_critical_dependency_is_named_and_answers_503() {
         let (head, body) = get(&running, "/health", "");
         assert!(head.starts_with("http/1.1 503"), "{head}");
         let body = json_of(&body);
-        if body["checks"]["kafka"]["error"] == "no broker answers" {
+        if body["checks"]["kafka"]["error"] == "no broker responds" {
             break body;
         }
         assert!(Instant::now() < deadline, "{body}");
@@ -243,7 +243,7 @@ fn a_port_in_use_is_named_with_the_variable_that_changes_it() {
 const JSON: &str = "content-type: application/json\r\n";
 
 #[test]
-fn a_request_is_for_the_tenant_that_it_names_else_for_the_default() {
+fn a_request_is_for_its_named_tenant_or_else_for_the_default() {
     let running = started(1000);
     for (path, headers, tenant) in [
         ("/of/I", "", "default"),
@@ -261,7 +261,7 @@ fn a_request_is_for_the_tenant_that_it_names_else_for_the_default() {
 }
 
 #[test]
-fn tenants_that_disagree_are_refused_with_both_names() {
+fn conflicting_tenants_are_rejected_with_both_names() {
     let running = started(1000);
     let body = r#"{"instrument_id":"I","tenant_id":"beta"}"#;
     for (line, headers, body) in [
@@ -284,7 +284,7 @@ fn tenants_that_disagree_are_refused_with_both_names() {
 }
 
 #[test]
-fn ids_that_no_tick_can_have_are_refused_with_the_reason() {
+fn ids_that_no_tick_can_have_are_rejected_with_the_reason() {
     let running = started(1000);
     let long = "x".repeat(257);
     for (path, reason) in [
@@ -298,9 +298,9 @@ fn ids_that_no_tick_can_have_are_refused_with_the_reason() {
         (&format!("/of/I?tenant_id={long}"), "is longer than 256 bytes"),
         ("/of/%FF", "not UTF-8"),
         ("/of/I?tenant_id=%FF", "not UTF-8"),
-        ("/of/I?tenant=a", "no parameter 'tenant'; it takes limit, tenant_id"),
+        ("/of/I?tenant=a", "no parameter 'tenant'; it has limit, tenant_id"),
         ("/of/I?limit=1&limit=2", "limit is given twice"),
-        ("/info?tenant_id=a", "it takes none"),
+        ("/info?tenant_id=a", "it has none"),
     ] {
         let (head, body) = get(&running, path, "");
         assert!(head.starts_with("http/1.1 400"), "{path}: {head}\n{body}");
@@ -318,7 +318,7 @@ fn ids_that_no_tick_can_have_are_refused_with_the_reason() {
 }
 
 #[test]
-fn every_refusal_of_the_server_is_a_problem_document() {
+fn every_error_of_the_server_is_a_problem_document() {
     let running = started(1000);
     let large = "x".repeat(300_000);
     let long_header = format!("x-long: {}\r\n", "x".repeat(20_000));
@@ -353,7 +353,7 @@ fn every_refusal_of_the_server_is_a_problem_document() {
 }
 
 #[test]
-fn what_answers_get_answers_head_without_a_body() {
+fn get_routes_support_head_without_a_body() {
     let running = started(1000);
     for path in ["/health", "/metrics", "/of/I"] {
         let (head, body) = send(&running, &format!("HEAD {path}"), "", "");
@@ -365,7 +365,7 @@ fn what_answers_get_answers_head_without_a_body() {
 }
 
 #[test]
-fn info_lists_every_route_with_whose_data_it_answers() {
+fn info_lists_every_route_with_its_scope() {
     let running = started(1000);
     let info = json_of(&get(&running, "/info", "").1);
     let routes = info["routes"].as_array().unwrap();
@@ -377,7 +377,7 @@ fn info_lists_every_route_with_whose_data_it_answers() {
 }
 
 #[test]
-fn a_body_is_read_whatever_content_type_it_claims_and_one_too_large_is_a_problem() {
+fn a_body_is_read_with_any_content_type_and_a_too_large_one_is_rejected() {
     let running = started(1000);
     for headers in ["", "content-type: text/plain\r\n", "content-type: application/json\r\n"] {
         let (head, body) = send(&running, "POST /of", headers, r#"{"instrument_id":"I"}"#);
@@ -401,20 +401,20 @@ fn connect(running: &Running) -> TcpStream {
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(Instant::now() < deadline, "never: {what}");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
 #[test]
-fn an_answer_that_nobody_reads_is_given_up_and_one_that_is_read_is_whole() {
+fn an_unread_response_closes_its_connection_and_a_read_one_is_complete() {
     let running = started_with(&HttpSettings {
         write_timeout: Duration::from_millis(500),
         ..settings(1000)
     });
     let mut silent = connect(&running);
     silent.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    // What the kernel holds already can be read; then the connection is over, long before the answer is.
+    // Data that the kernel has buffered can be read; then the connection ends, long before the response does.
     let mut some = vec![0; 1024];
     silent.read_exact(&mut some).unwrap();
     let open = running.server.connections();
@@ -426,7 +426,7 @@ fn an_answer_that_nobody_reads_is_given_up_and_one_that_is_read_is_whole() {
 }
 
 #[test]
-fn more_connections_than_allowed_are_closed_and_probes_are_answered_all_the_while() {
+fn excess_connections_are_closed_and_probes_still_work() {
     let running = started_with(&HttpSettings {
         max_connections: 10,
         ..settings(1000)
@@ -434,7 +434,7 @@ fn more_connections_than_allowed_are_closed_and_probes_are_answered_all_the_whil
     let mut held: Vec<TcpStream> = (0..10).map(|_| connect(&running)).collect();
     let open = running.server.connections();
     eventually("all are open", || open() == 10);
-    // Idle ones beyond the limit go by themselves; the others stay.
+    // Idle connections beyond the limit are closed; the others stay open.
     let mut flood: Vec<TcpStream> = (0..100).map(|_| connect(&running)).collect();
     for stream in &mut flood {
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "closed without an answer");
@@ -462,7 +462,7 @@ fn more_connections_than_allowed_are_closed_and_probes_are_answered_all_the_whil
 }
 
 #[test]
-fn probes_do_not_wait_for_what_handlers_compute() {
+fn probes_do_not_wait_for_computing_handlers() {
     let running = started(1000);
     let mut busy: Vec<TcpStream> = (0..4).map(|_| connect(&running)).collect();
     for stream in &mut busy {

@@ -1,4 +1,4 @@
-//! Reads the `DATA_PROC_KAFKA_*` variables of the connection, and refuses those that contradict each other.
+//! Reads the `DATA_PROC_KAFKA_*` variables of the connection, and rejects contradictions between them.
 
 use security::{Secret, Trust};
 use stream::Brokers;
@@ -20,19 +20,19 @@ const CERTIFICATE: &str = "DATA_PROC_KAFKA_SSL_CERTIFICATE";
 const KEY: &str = "DATA_PROC_KAFKA_SSL_KEY";
 const KEY_PASSWORD: &str = "DATA_PROC_KAFKA_SSL_KEY_PASSWORD";
 
-/// The brokers and how they are reached.
+/// The brokers and the connection settings.
 pub(super) fn brokers(r: &mut Reader<'_>, trust: &Trust) -> Brokers {
     let fallback = r.lookup("KAFKA_ADDR").unwrap_or_else(|| "localhost:9092".to_owned());
     let addresses = r.text(
         "DATA_PROC_KAFKA_BOOTSTRAP",
         &fallback,
-        "Kafka brokers, host:port separated by commas (falls back to KAFKA_ADDR)",
+        "Kafka brokers as host:port, separated by commas (falls back to KAFKA_ADDR)",
     );
     let protocol = protocol(r);
     let login = login(r, protocol);
     let authority = r.file(
         AUTHORITY,
-        "PEM file of the authority of the brokers' certificates; empty = DATA_PROC_TLS_CA, or those of the system",
+        "PEM file with the CA of the brokers' certificates; empty = DATA_PROC_TLS_CA, else the system's CAs",
     );
     let certificate = certificate(r);
     if !protocol.uses_tls() {
@@ -59,7 +59,7 @@ fn protocol(r: &mut Reader<'_>) -> Protocol {
     let name = r.text(
         PROTOCOL,
         Protocol::default().name(),
-        "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers' listener",
+        "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as configured for the brokers' listener",
     );
     let known = Protocol::ALL.into_iter().find(|known| known.name() == name);
     known.unwrap_or_else(|| {
@@ -70,20 +70,20 @@ fn protocol(r: &mut Reader<'_>) -> Protocol {
     })
 }
 
-/// The login; `None` where the protocol has none, or with a problem noted.
+/// The login; `None` if the protocol has none, or after noting a problem.
 fn login(r: &mut Reader<'_>, protocol: Protocol) -> Option<Login> {
     let mechanism = mechanism(r, protocol);
-    let username = r.text(USERNAME, "", "user of PLAIN and SCRAM");
-    let password = r.secret(PASSWORD, "", "password of PLAIN and SCRAM");
+    let username = r.text(USERNAME, "", "user name for PLAIN and SCRAM");
+    let password = r.secret(PASSWORD, "", "password for PLAIN and SCRAM");
     let from = TokensFrom {
         url: r.text(
             TOKEN_URL,
             "",
-            "token endpoint of OAUTHBEARER (client credentials grant)",
+            "token endpoint for OAUTHBEARER (client credentials grant)",
         ),
-        client_id: r.text(CLIENT_ID, "", "client id of OAUTHBEARER"),
-        client_secret: r.secret(CLIENT_SECRET, "", "client secret of OAUTHBEARER"),
-        scope: r.text(SCOPE, "", "scope that OAUTHBEARER asks for; empty = none"),
+        client_id: r.text(CLIENT_ID, "", "client id for OAUTHBEARER"),
+        client_secret: r.secret(CLIENT_SECRET, "", "client secret for OAUTHBEARER"),
+        scope: r.text(SCOPE, "", "scope that OAUTHBEARER requests; empty = none"),
     };
     let passwords = [(USERNAME, !username.is_empty()), (PASSWORD, !password.is_empty())];
     let tokens = [
@@ -93,7 +93,7 @@ fn login(r: &mut Reader<'_>, protocol: Protocol) -> Option<Login> {
     ];
     match mechanism {
         None => {
-            // What is set without a mechanism would be ignored in silence.
+            // Without a mechanism, these settings would be ignored silently.
             for (name, _) in passwords.into_iter().chain(tokens).filter(|(_, is_set)| *is_set) {
                 unused(r, name, MECHANISM);
             }
@@ -128,12 +128,12 @@ fn mechanism(r: &mut Reader<'_>, protocol: Protocol) -> Option<Mechanism> {
     let name = r.text(
         MECHANISM,
         "",
-        "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER, with a SASL protocol",
+        "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; requires a SASL protocol",
     );
     if name.is_empty() {
         if protocol.uses_sasl() {
             r.problem(format!(
-                "{MECHANISM} must be set where {PROTOCOL} is {}: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+                "{MECHANISM} must be set if {PROTOCOL} is {}: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
                 protocol.name()
             ));
         }
@@ -153,12 +153,12 @@ fn mechanism(r: &mut Reader<'_>, protocol: Protocol) -> Option<Mechanism> {
     known
 }
 
-/// Notes what a mechanism needs and is not set, and what is set and belongs to another one.
+/// Notes settings that the mechanism needs but that are not set, and settings that belong to another mechanism.
 fn complete(r: &mut Reader<'_>, mechanism: Mechanism, needed: &[(&str, bool)], others: &[(&str, bool)]) {
     let mechanism = mechanism.name();
     for (name, is_set) in needed {
         if !is_set {
-            r.problem(format!("{name} must be set where {MECHANISM} is {mechanism}"));
+            r.problem(format!("{name} must be set if {MECHANISM} is {mechanism}"));
         }
     }
     for (name, is_set) in others {
@@ -177,7 +177,7 @@ fn unused(r: &mut Reader<'_>, name: &str, needed: &str) {
 fn certificate(r: &mut Reader<'_>) -> Option<ClientCertificate> {
     let certificate = r.file(
         CERTIFICATE,
-        "PEM file of this client's certificate, for brokers that ask for one",
+        "PEM file of this client's certificate, for brokers that require one",
     );
     let key = r.file(KEY, "PEM file of the private key of the client's certificate");
     let key_password = r.secret(KEY_PASSWORD, "", "password of an encrypted private key");

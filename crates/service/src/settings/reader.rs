@@ -1,8 +1,8 @@
-//! Reads typed values from the environment, and remembers everything that is wrong with it.
+//! Reads typed values from the environment, and collects all problems.
 //!
-//! Role: one pass over a map that `main` took from the process. A value that cannot be read is replaced by its default
-//! *and* noted as a problem: [`Reader::finish`] answers all problems at once, so no service starts with such a default.
-//! Every variable is declared by reading it, which is what `dp config env` prints.
+//! Role: one pass over a map that `main` read from the process. An invalid value is replaced by its default *and* noted as a
+//! problem: [`Reader::finish`] returns all problems at once, so no service starts with such a default.
+//! Reading a variable declares it; `dp config env` prints the declared ones.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use security::Secret;
 
-/// The environment, as read once at the start.
+/// The environment, read once at start-up.
 pub type Env = BTreeMap<String, String>;
 
-/// One variable that the program knows.
+/// One variable of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     /// Full name, for example `DATA_PROC_WORKERS`.
     pub name: String,
     /// Value when it is not set; empty means "none".
     pub default: String,
-    /// What it decides, in a few words.
+    /// What it sets, in a few words.
     pub meaning: &'static str,
     /// The value in effect; secrets are masked.
     pub value: String,
@@ -30,23 +30,23 @@ pub struct Variable {
     pub is_set: bool,
 }
 
-/// A variable that nothing reads.
+/// A variable that no program reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// As it is spelt in the environment.
+    /// Its name in the environment.
     pub name: String,
-    /// The known name that is spelt most alike.
+    /// The known name with the most similar spelling.
     pub nearest: Option<String>,
 }
 
-/// Variables with our prefix that only other programs of the project read: the local stack's, and a test's.
+/// Variables with our prefix that only other programs of the project read: the local stack and the tests.
 const OTHER_PROGRAMS: [&str; 2] = ["DATA_PROC_CACHE", "DATA_PROC_SAMPLE_DATA"];
 
-/// Everything that is wrong with the environment.
+/// All problems of the environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} problem(s) in the environment: {}", .problems.len(), .problems.join("; "))]
 pub struct SettingsError {
-    /// One sentence for each problem, naming the variable, its value and what would be right.
+    /// One sentence for each problem: the variable, its value, and what is valid.
     pub problems: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A text; white space around it is removed, and an empty one counts as not set.
+    /// A string; surrounding white space is removed, and an empty one counts as not set.
     pub fn text(&mut self, name: &str, default: &str, meaning: &'static str) -> String {
         let set = self.lookup(name);
         let value = set.clone().unwrap_or_else(|| default.to_owned());
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// A string that must not be printed, or the file that holds it: `NAME_FILE` is declared with it.
+    /// A secret, or the file that contains it: also declares `NAME_FILE`.
     pub fn secret(&mut self, name: &str, default: &str, meaning: &'static str) -> Secret {
         let set = self.lookup(name);
         let in_file = self.secret_file(name, set.is_some());
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         let path = self.text(
             &variable,
             "",
-            "file that holds the secret; read again for each connection",
+            "file that contains the secret; read again for each connection",
         );
         if path.is_empty() {
             return None;
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A file that must be readable; empty = none.
+    /// A file that must be readable; empty means none.
     pub fn file(&mut self, name: &str, meaning: &'static str) -> Option<PathBuf> {
         let path = self.text(name, "", meaning);
         if path.is_empty() {
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         Some(PathBuf::from(path))
     }
 
-    /// A value that [`FromStr`] reads and `accept` allows. `expected` completes "… must be".
+    /// A value that [`FromStr`] parses and `accept` allows. `expected` completes "… must be".
     pub fn value<T>(&mut self, name: &str, default: T, meaning: &'static str, rule: Rule<T>) -> T
     where
         T: FromStr + Display,
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A whole number within bounds.
+    /// An integer within bounds.
     pub fn number(
         &mut self,
         name: &str,
@@ -162,9 +162,7 @@ impl<'a> Reader<'a> {
             Ok(value) if range.contains(&value) => value,
             _ => {
                 let (low, high) = (range.start(), range.end());
-                self.problem(format!(
-                    "{name} must be a whole number from {low} to {high}, got '{text}'"
-                ));
+                self.problem(format!("{name} must be an integer from {low} to {high}, got '{text}'"));
                 default
             }
         }
@@ -183,7 +181,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A duration such as `500ms`, `30s`, `1m`, `2h`; a bare number is in seconds.
+    /// A duration such as `500ms`, `30s`, `1m`, `2h`; a bare number means seconds.
     pub fn duration(&mut self, name: &str, default: &str, meaning: &'static str) -> Duration {
         let text = self.text(name, default, meaning);
         match parse_duration(&text) {
@@ -197,7 +195,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list separated by commas; empty items are dropped.
+    /// A list separated by commas; empty items are skipped.
     pub fn list(&mut self, name: &str, default: &str, meaning: &'static str) -> Vec<String> {
         let text = self.text(name, default, meaning);
         text.split(',')
@@ -207,7 +205,7 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// The value of a variable that is declared elsewhere or is a fall-back of another name.
+    /// The value of a variable that is declared elsewhere, or of a fallback name.
     pub fn lookup(&self, name: &str) -> Option<String> {
         self.env
             .get(name)
@@ -216,29 +214,29 @@ impl<'a> Reader<'a> {
             .map(str::to_owned)
     }
 
-    /// Whether the variable is present with nothing in it, which switches an optional feature off.
+    /// Whether the variable is set but empty, which disables an optional feature.
     pub fn is_blank(&self, name: &str) -> bool {
         self.env.get(name).is_some_and(|value| value.trim().is_empty())
     }
 
-    /// Notes what is wrong.
+    /// Notes a problem.
     pub fn problem(&mut self, problem: String) {
         self.problems.push(problem);
     }
 
-    /// What was declared so far.
+    /// The variables declared so far.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
-    /// Whether a variable that was declared before is set.
+    /// Whether an already declared variable is set.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.variables
             .iter()
             .any(|variable| variable.name == name && variable.is_set)
     }
 
-    /// Variables with the prefix of one that was declared, and that nothing reads: probably spelling mistakes.
+    /// Undeclared variables with the prefix of a declared one: probably spelling mistakes.
     pub(super) fn unknown(&self) -> Vec<Unknown> {
         let known: Vec<&str> = self.variables.iter().map(|variable| variable.name.as_str()).collect();
         let is_ours = |name: &str| {
@@ -255,7 +253,7 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// What was declared; all problems at once where there are some.
+    /// The declared variables, or all problems at once.
     pub fn finish(self) -> Result<Vec<Variable>, SettingsError> {
         if self.problems.is_empty() {
             Ok(self.variables)
@@ -266,7 +264,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What was declared, and what is wrong with it.
+    /// The declared variables, and the problems.
     pub(super) fn into_parts(self) -> (Vec<Variable>, Vec<String>) {
         (self.variables, self.problems)
     }
@@ -300,15 +298,15 @@ fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
         .filter(|known| distance(known) <= 4)
 }
 
-/// What a value must satisfy, and how to say so.
+/// A condition on a value, and its description.
 pub struct Rule<T> {
     /// Completes "NAME must be …".
     pub expected: &'static str,
-    /// The test.
+    /// The condition.
     pub accept: fn(&T) -> bool,
 }
 
-/// Reads `500ms`, `30s`, `1m`, `2h`, `30` (seconds).
+/// Parses `500ms`, `30s`, `1m`, `2h`, `30` (seconds).
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -1,19 +1,18 @@
-//! What is refused outside of `local`: credentials that everybody knows, and passwords on connections that anybody can
-//! read.
+//! Rejected outside of `local`: well-known credentials, and passwords on unencrypted connections.
 //!
-//! A connection that stays on this machine may be plaintext: a side car speaks TLS for the process.
+//! A connection within this machine may be plaintext, since a side-car may do TLS for the process.
 
 use stream::kafka::brokers::{Login, Protocol};
 
 use super::{Reader, Settings};
 
-/// Notes everything that is refused where the environment is not `local`.
+/// Notes the rejected settings if the environment is not `local`.
 pub(super) fn outside_of_local(r: &mut Reader<'_>, settings: &Settings) {
     let environment = settings.environment.name();
     let mut problems = Vec::new();
     let mut refuse = |name: &str, why: &str| {
         problems.push(format!(
-            "{name} {why}, which is refused where DATA_PROC_ENV is {environment}"
+            "{name} {why}, which is not allowed if DATA_PROC_ENV is {environment}"
         ));
     };
     let clickhouse = &settings.clickhouse;
@@ -29,7 +28,7 @@ pub(super) fn outside_of_local(r: &mut Reader<'_>, settings: &Settings) {
         ("DATA_PROC_SCHEMA_REGISTRY_URL", registry),
     ] {
         if is_well_known(&user_information(&url)) {
-            refuse(name, "holds the local stack's user:password");
+            refuse(name, "contains the local stack's user:password");
         }
     }
     let well_known = "is the local stack's password";
@@ -47,14 +46,14 @@ pub(super) fn outside_of_local(r: &mut Reader<'_>, settings: &Settings) {
     problems.into_iter().for_each(|problem| r.problem(problem));
 }
 
-/// Settings with which a password, or a secret, crosses the network in the clear.
+/// Settings that send a password or a secret over the network unencrypted.
 fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     let security = settings.kafka_bootstrap.security();
     if security.protocol == Protocol::SaslPlaintext && !settings.kafka_bootstrap.addresses().split(',').all(is_here) {
         found.push((
             "DATA_PROC_KAFKA_SECURITY_PROTOCOL",
-            "is SASL_PLAINTEXT, so the login crosses the network in the clear: use SASL_SSL",
+            "is SASL_PLAINTEXT, so the login is sent unencrypted: use SASL_SSL",
         ));
     }
     if let Some(Login::Token(from)) = &security.login
@@ -62,7 +61,7 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
     {
         found.push((
             "DATA_PROC_KAFKA_SASL_OAUTH_TOKEN_URL",
-            "is http://, so the client secret crosses the network in the clear: use https://",
+            "is http://, so the client secret is sent unencrypted: use https://",
         ));
     }
     let clickhouse = &settings.clickhouse;
@@ -70,14 +69,14 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
     if is_readable(&url, "http://") && (!clickhouse.password.is_empty() || has_password(&url)) {
         found.push((
             "DATA_PROC_CLICKHOUSE_URL",
-            "is http:// with a password, which crosses the network in the clear: use https://",
+            "is http:// with a password, which is sent unencrypted: use https://",
         ));
     }
     let url = settings.redis_url.expose();
     if is_readable(&url, "redis://") && has_password(&url) {
         found.push((
             "DATA_PROC_REDIS_URL",
-            "is redis:// with a password, which crosses the network in the clear: use rediss://",
+            "is redis:// with a password, which is sent unencrypted: use rediss://",
         ));
     }
     let registry = settings
@@ -88,20 +87,20 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
     if is_readable(&registry, "http://") && has_password(&registry) {
         found.push((
             "DATA_PROC_SCHEMA_REGISTRY_URL",
-            "is http:// with a password, which crosses the network in the clear: use https://",
+            "is http:// with a password, which is sent unencrypted: use https://",
         ));
     }
     if is_readable_dsn(&settings.postgres_dsn.expose()) {
         found.push((
             "DATA_PROC_POSTGRES_DSN",
-            "has a password and no sslmode=require or verify-full, so the connection may be in the clear: add \
+            "has a password and no sslmode=require or verify-full, so the connection may be unencrypted: add \
              sslmode=verify-full",
         ));
     }
     found
 }
 
-/// Whether TLS is not promised. Without an `sslmode` the driver would also continue in the clear.
+/// Whether the DSN does not guarantee TLS. Without `sslmode` the driver may also connect unencrypted.
 fn is_readable_dsn(dsn: &str) -> bool {
     let promised = ["require", "verify-full"];
     let is_promised = promised.iter().any(|mode| dsn.contains(&format!("sslmode={mode}")));
@@ -124,7 +123,7 @@ fn is_here(address: &str) -> bool {
     let address = address.trim();
     let bracketed = address.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let name = bracketed.map_or_else(|| address.split(':').next().unwrap_or_default(), |(inner, _)| inner);
-    // An empty host, or one that begins with an encoded slash, is a socket in the file system.
+    // An empty host, or one that begins with an encoded slash, is a Unix socket.
     name.is_empty()
         || name == "localhost"
         || name.to_ascii_lowercase().starts_with("%2f")

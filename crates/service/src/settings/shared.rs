@@ -1,4 +1,4 @@
-//! Reads the `DATA_PROC_*` variables: name, default, meaning, and what is refused, one group after the other.
+//! Reads the `DATA_PROC_*` variables, group by group: name, default, meaning, and what is invalid.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::{
 };
 use security::Trust;
 
-/// The raw topic that is read where the configuration names none.
+/// The raw topic if none is configured.
 const RAW_TOPIC: &str = "ingestion.market.raw.v1";
 
-/// The shared settings; what is wrong is noted in the reader.
+/// The shared settings; problems are noted in the reader.
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     let environment = environment(r);
     let local = environment == Environment::Local;
@@ -27,7 +27,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             "DATA_PROC_KAFKA_REPLICATION_FACTOR",
             if local { 1 } else { 3 },
             1..=9,
-            "copies of each partition of a topic that `dp topics create` makes",
+            "replication factor of the topics that `dp topics create` creates",
         ) as i32,
         trust,
         kafka_compression: kafka_compression(r, local),
@@ -35,7 +35,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         postgres_dsn: r.secret(
             "DATA_PROC_POSTGRES_DSN",
             "postgresql://user:password@localhost:5432/db",
-            "PostgreSQL: reference data, projections",
+            "PostgreSQL, for reference data and projections",
         ),
         redis_url: redis_url(r),
         log: log(r),
@@ -44,25 +44,25 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             "DATA_PROC_MAX_BATCH_SIZE",
             10_000,
             1..=1_000_000,
-            "rows of one ClickHouse insert at most",
+            "maximum number of rows per ClickHouse insert",
         ) as usize,
         flush_interval: Duration::from_millis(r.number(
             "DATA_PROC_FLUSH_INTERVAL_MS",
             1_000,
             10..=600_000,
-            "longest wait in milliseconds before a smaller batch is inserted",
+            "maximum wait in milliseconds before a smaller batch is inserted",
         )),
         db_pool_size: r.number(
             "DATA_PROC_DB_POOL_SIZE",
             20,
             1..=1_000,
-            "connections to PostgreSQL at most",
+            "maximum number of PostgreSQL connections",
         ) as usize,
-        processing_timeout: r.duration("DATA_PROC_PROCESSING_TIMEOUT", "30", "deadline of one HTTP request"),
+        processing_timeout: r.duration("DATA_PROC_PROCESSING_TIMEOUT", "30", "time limit of one HTTP request"),
         schema_registry_url: Some(r.secret(
             "DATA_PROC_SCHEMA_REGISTRY_URL",
             "",
-            "schema registry; empty = single-object framing",
+            "URL of a schema registry; empty = single-object framing without a registry",
         ))
         .filter(|url| !url.expose().is_empty()),
         raw_topics: raw_topics(r),
@@ -70,9 +70,9 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             "DATA_PROC_TOPIC_PARTITIONS",
             if local { 4 } else { 12 },
             1..=10_000,
-            "partitions of every topic after the raw ones",
+            "number of partitions of every topic after the raw ones",
         ) as i32,
-        workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "threads of the main stage") as usize,
+        workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "number of threads of the main stage") as usize,
         generation: generation(r),
         breaker: breaker(r),
     };
@@ -83,7 +83,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     settings
 }
 
-/// What is right for one machine is a wrong server or an open door elsewhere.
+/// Rejects defaults of a local machine: elsewhere they name the wrong server or are insecure.
 fn refuse_local_defaults(r: &mut Reader<'_>, settings: &Settings) {
     let environment = settings.environment.name();
     for (name, fallback) in [
@@ -95,19 +95,19 @@ fn refuse_local_defaults(r: &mut Reader<'_>, settings: &Settings) {
     ] {
         if !r.is_set(name) && fallback.is_none_or(|fallback| r.lookup(fallback).is_none()) {
             r.problem(format!(
-                "{name} must be set where DATA_PROC_ENV is {environment}: its default is for one machine only"
+                "{name} must be set if DATA_PROC_ENV is {environment}: its default is for a local machine only"
             ));
         }
     }
 }
 
-/// The private authority of everything that is not Kafka, where there is one.
+/// The private authority for all TLS connections except Kafka, if configured.
 fn trust(r: &mut Reader<'_>) -> Trust {
     const NAME: &str = "DATA_PROC_TLS_CA";
     let path = r.text(
         NAME,
         "",
-        "PEM file of a private authority for TLS to stores, schema registry and HTTP services; empty = those of the system",
+        "PEM file with a private CA for TLS to stores, schema registry and HTTP services; empty = the system's CAs",
     );
     if path.is_empty() {
         return Trust::default();
@@ -133,7 +133,11 @@ fn environment(r: &mut Reader<'_>) -> Environment {
 }
 
 fn tenant(r: &mut Reader<'_>) -> String {
-    let tenant = r.text("DATA_PROC_TENANT_ID", "default", "tenant of documents that name none");
+    let tenant = r.text(
+        "DATA_PROC_TENANT_ID",
+        "default",
+        "tenant of documents and requests that name none",
+    );
     if let Err(error) = domain::instrument::check_identifier(&tenant) {
         r.problem(format!("DATA_PROC_TENANT_ID {error}, got '{}'", tenant.escape_debug()));
     }
@@ -145,7 +149,7 @@ fn kafka_compression(r: &mut Reader<'_>, local: bool) -> Compression {
     let name = r.text(
         "DATA_PROC_KAFKA_COMPRESSION",
         default.name(),
-        "how outputs are packed: none, lz4 or zstd; none costs disk and network, lz4 and zstd cost CPU",
+        "compression of outputs: none, lz4 or zstd; none costs disk and network, lz4 and zstd cost CPU",
     );
     let named = Compression::ALL.into_iter().find(|one| one.name() == name);
     named.unwrap_or_else(|| {
@@ -165,7 +169,7 @@ fn redis_url(r: &mut Reader<'_>) -> Secret {
     r.secret(
         "DATA_PROC_REDIS_URL",
         &fallback,
-        "Redis: served values, look-ups (falls back to REDIS_ADDR)",
+        "Redis, for served values and look-ups (falls back to REDIS_ADDR)",
     )
 }
 
@@ -173,7 +177,7 @@ fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
     let url = r.secret(
         "DATA_PROC_CLICKHOUSE_URL",
         "http://localhost:8123",
-        "ClickHouse, HTTP interface",
+        "HTTP interface of ClickHouse",
     );
     if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
         r.problem(format!(
@@ -187,7 +191,7 @@ fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     {
         r.problem(format!(
-            "DATA_PROC_CLICKHOUSE_DATABASE may hold letters, digits and '_', got '{database}'"
+            "DATA_PROC_CLICKHOUSE_DATABASE may contain letters, digits and '_', got '{database}'"
         ));
     }
     ClickHouseSettings {
@@ -211,12 +215,12 @@ fn log(r: &mut Reader<'_>) -> LogSettings {
     let level = r.text(
         "DATA_PROC_LOG_LEVEL",
         &fallback,
-        "error, warn, info, debug or trace (RUST_LOG wins, falls back to LOG_LEVEL)",
+        "error, warn, info, debug or trace (RUST_LOG overrides it, falls back to LOG_LEVEL)",
     );
     let filter = r.lookup("RUST_LOG").unwrap_or_else(|| level.to_ascii_lowercase());
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
         r.problem(format!(
-            "log level '{filter}' cannot be read: {error}; use error, warn, info, debug or trace"
+            "log level '{filter}' is invalid: {error}; use error, warn, info, debug or trace"
         ));
     }
     let fallback = r.lookup("LOG_FORMAT").unwrap_or_else(|| "json".to_owned());
@@ -239,7 +243,7 @@ fn log(r: &mut Reader<'_>) -> LogSettings {
 }
 
 fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
-    // A developer's machine is not offered to the network by accident.
+    // HTTP of a developer's machine is not exposed to the network by accident.
     let host = IpAddr::V4(if local {
         Ipv4Addr::LOCALHOST
     } else {
@@ -250,7 +254,7 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
         host: r.value(
             "DATA_PROC_HTTP_HOST",
             host,
-            "address that HTTP binds",
+            "address that HTTP binds to",
             Rule {
                 expected: "an IP address",
                 accept: any,
@@ -260,39 +264,35 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
             "DATA_PROC_HEALTH_PORT",
             u64::from(default_port),
             0..=65_535,
-            "port of HTTP: health, metrics, queries",
+            "HTTP port for health, metrics and queries",
         ) as u16,
         metrics_port: metrics_port(r, local),
         rate_limit: r.number(
             "DATA_PROC_RATE_LIMIT_MAX_REQUESTS",
             1_000,
             1..=1_000_000_000,
-            "HTTP requests of one client in a window",
+            "HTTP requests that one client may send per window",
         ),
-        rate_limit_window: r.duration(
-            "DATA_PROC_RATE_LIMIT_WINDOW",
-            "1m",
-            "length of the window of the rate limit",
-        ),
+        rate_limit_window: r.duration("DATA_PROC_RATE_LIMIT_WINDOW", "1m", "length of the rate limit window"),
         max_connections: r.number(
             "DATA_PROC_HTTP_MAX_CONNECTIONS",
             4_096,
             1..=1_000_000,
-            "HTTP connections that are open at once; at most half of the descriptors that the process may open (ulimit -n)",
+            "maximum number of open HTTP connections; at most half of the process's file descriptors (ulimit -n)",
         ) as usize,
         write_timeout: r.duration(
             "DATA_PROC_HTTP_WRITE_TIMEOUT",
             "10s",
-            "a connection whose client reads nothing of its answer for this long is closed",
+            "close a connection whose client reads nothing of its response for this long",
         ),
     }
 }
 
 fn metrics_port(r: &mut Reader<'_>, local: bool) -> Option<u16> {
     const NAME: &str = "DATA_PROC_METRICS_PORT";
-    // Four services share one host locally, so the second listener is off there unless asked for.
+    // Four services share one host locally, so the second listener is off there by default.
     let default = if local || r.is_blank(NAME) { "" } else { "9090" };
-    let text = r.text(NAME, default, "second port with the same routes; empty = off");
+    let text = r.text(NAME, default, "second HTTP port with the same routes; empty = off");
     if text.is_empty() {
         return None;
     }
@@ -316,7 +316,7 @@ fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if topic.len() > 249 || !topic.bytes().all(legal) {
             r.problem(format!(
-                "DATA_PROC_RAW_TOPICS holds '{topic}', which is not a legal topic name"
+                "DATA_PROC_RAW_TOPICS contains '{topic}', which is not a valid topic name"
             ));
         }
     }
@@ -327,12 +327,12 @@ fn generation(r: &mut Reader<'_>) -> String {
     let generation = r.text(
         "DATA_PROC_GENERATION",
         "",
-        "suffix of topics, groups and tables of another generation, such as g2",
+        "suffix of the topics, groups and tables of a generation, such as g2; empty = the first",
     );
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     if generation.len() > 16 || !generation.bytes().all(legal) {
         r.problem(format!(
-            "DATA_PROC_GENERATION may hold up to 16 lower case letters and digits, got '{generation}'"
+            "DATA_PROC_GENERATION may contain up to 16 lower-case letters and digits, got '{generation}'"
         ));
     }
     generation
@@ -344,23 +344,23 @@ fn breaker(r: &mut Reader<'_>) -> BreakerSettings {
             "DATA_PROC_CIRCUIT_BREAKER_FAILURE_THRESHOLD",
             5,
             1..=1_000,
-            "failures in a row that open a breaker",
+            "consecutive failures that open a breaker",
         ) as u32,
         success_threshold: r.number(
             "DATA_PROC_CIRCUIT_BREAKER_SUCCESS_THRESHOLD",
             2,
             1..=1_000,
-            "successes in a row that close it",
+            "consecutive successes that close it",
         ) as u32,
         base_timeout: r.duration(
             "DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT",
             "30s",
-            "how long a breaker stays open the first time",
+            "how long a breaker first stays open; doubles each time it reopens",
         ),
         max_timeout: r.duration(
             "DATA_PROC_CIRCUIT_BREAKER_MAX_TIMEOUT",
             "300s",
-            "how long a breaker stays open at most",
+            "maximum time that a breaker stays open",
         ),
     };
     if settings.base_timeout > settings.max_timeout {

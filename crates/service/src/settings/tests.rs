@@ -15,7 +15,7 @@ fn loaded(pairs: &[(&str, &str)]) -> Settings {
     load(&env(pairs), 8080, |_| ()).expect("settings").settings
 }
 
-/// What a service that runs outside of one machine must be told.
+/// Settings that are required outside of a local machine.
 const ELSEWHERE: [(&str, &str); 6] = [
     ("DATA_PROC_ENV", "prod"),
     ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
@@ -84,7 +84,7 @@ fn outside_of_local_the_defaults_are_those_of_a_container() {
 }
 
 #[test]
-fn older_names_are_fall_backs_and_ours_win() {
+fn older_names_are_fallbacks_and_ours_win() {
     for (pairs, kafka, redis) in [
         (
             vec![("KAFKA_ADDR", "k:1"), ("REDIS_ADDR", "r:2")],
@@ -109,7 +109,7 @@ fn older_names_are_fall_backs_and_ours_win() {
 }
 
 #[test]
-fn rust_log_beats_our_level_which_beats_the_general_one() {
+fn rust_log_overrides_our_level_which_overrides_log_level() {
     for (pairs, filter) in [
         (vec![("LOG_LEVEL", "WARN")], "warn"),
         (vec![("LOG_LEVEL", "warn"), ("DATA_PROC_LOG_LEVEL", "debug")], "debug"),
@@ -198,7 +198,7 @@ fn a_misspelt_variable_of_any_prefix_is_reported_with_the_name_that_was_meant() 
 }
 
 #[test]
-fn outside_of_local_neither_addresses_nor_credentials_of_one_machine_are_taken() {
+fn outside_of_local_default_addresses_and_credentials_are_rejected() {
     let found = problems(&[("DATA_PROC_ENV", "staging")]);
     for name in [
         "KAFKA_BOOTSTRAP",
@@ -207,7 +207,7 @@ fn outside_of_local_neither_addresses_nor_credentials_of_one_machine_are_taken()
         "POSTGRES_DSN",
         "REDIS_URL",
     ] {
-        let about = format!("DATA_PROC_{name} must be set where DATA_PROC_ENV is staging");
+        let about = format!("DATA_PROC_{name} must be set if DATA_PROC_ENV is staging");
         assert_eq!(
             found.iter().filter(|problem| problem.starts_with(&about)).count(),
             1,
@@ -273,7 +273,7 @@ fn durations_have_units() {
     }
 }
 
-/// What a secured connection to Kafka is told.
+/// Settings of a secured connection to Kafka.
 const SECURED: [(&str, &str); 4] = [
     ("DATA_PROC_KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
     ("DATA_PROC_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
@@ -305,7 +305,7 @@ fn a_kafka_login_is_read_and_masked_and_may_live_in_a_file() {
 }
 
 #[test]
-fn settings_of_kafka_that_contradict_each_other_are_all_named() {
+fn contradicting_kafka_settings_are_all_named() {
     for (pairs, expected) in [
         (vec![("SECURITY_PROTOCOL", "TLS")], vec!["SECURITY_PROTOCOL must be"]),
         (
@@ -406,7 +406,7 @@ fn a_secret_and_its_file_exclude_each_other_and_an_unreadable_file_is_named() {
 }
 
 #[test]
-fn outside_of_local_no_password_crosses_the_network_in_the_clear() {
+fn outside_of_local_no_password_is_sent_unencrypted() {
     for (name, refused, taken) in [
         (
             "DATA_PROC_CLICKHOUSE_URL",

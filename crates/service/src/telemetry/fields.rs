@@ -1,13 +1,13 @@
-//! The fields of one event, each cut to a size that a log can bear.
+//! The fields of one event, each cut to a size limit.
 //!
-//! Invariant: no value is written longer than its limit, whatever a producer sent, and a cut one says how long it was.
+//! Invariant: no value is written longer than its limit, and a cut value ends with its original length.
 
 use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 
-/// What explains a failure may be long enough to hold the remedy.
+/// Explanations of a failure, including the remedy.
 const LONG: usize = 2_048;
 /// Ids, names, keys.
 const SHORT: usize = 256;
@@ -21,7 +21,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// The value of a string field, when it is there and not empty.
+    /// The value of a string field, if it exists and is not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name)?.as_str().filter(|text| !text.is_empty())
     }
@@ -34,7 +34,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut cut = Cut::new(limit(field.name()));
-        // A Cut takes everything.
+        // Writing to a `Cut` cannot fail.
         _ = write!(cut, "{value:?}");
         let text = cut.finish();
         if field.name() == "message" {
@@ -76,7 +76,7 @@ fn limit(field: &str) -> usize {
     }
 }
 
-/// Keeps the first bytes of what is written to it, and counts all of them.
+/// Keeps the first bytes of the written text, and counts all of them.
 struct Cut {
     kept: String,
     limit: usize,
@@ -103,7 +103,7 @@ impl Cut {
 
 impl Write for Cut {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Nothing is kept after the first cut: what follows it would look like its neighbour.
+        // Nothing is kept after the first cut, since later text would look adjacent to the cut.
         if self.kept.len() == self.length {
             let room = text.floor_char_boundary(self.limit - self.kept.len());
             self.kept.push_str(text.get(..room).unwrap_or_default());
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_value_is_cut_between_characters_and_says_its_length() {
+    fn a_long_value_is_cut_between_characters_and_shows_its_length() {
         for (text, limit, expected) in [
             ("abc", 3, "abc"),
             ("abcd", 3, "abc… (4 bytes)"),

@@ -1,9 +1,9 @@
-//! Which lines are written: a flood of one kind becomes its first lines and a count.
+//! Throttles log lines: a flood of one kind becomes its first lines and a count.
 //!
-//! Role: an event is of a kind by its place in the code and by those of its fields whose values come from a closed set.
-//! Of each kind, some lines are written in an interval; the next line of the kind, or a summary when none comes, carries
-//! the number of those that were left out.
-//! Invariants: lines written + counts of those left out = events; the memory is bounded, whatever values fields have.
+//! Role: the kind of an event is its location in the code, with its fields whose values come from a closed set. A limited
+//! number of lines per kind is written in an interval. The next line of the kind, or a summary if none comes, carries the
+//! number of suppressed lines.
+//! Invariants: written lines + counts of suppressed lines = events; the memory is bounded for any field values.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,11 @@ use tracing::{Event, Level};
 
 use super::fields::Fields;
 
-/// How long the lines of one kind are counted together.
+/// The interval in which lines of one kind are counted together.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
-/// Further kinds share one entry for each place in the code.
-const MOST_KINDS: usize = 1_000;
-/// Fields that tell kinds apart: their values come from closed sets.
+/// Limit on the number of kinds; beyond it, events share one entry per location in the code.
+const MAX_KINDS: usize = 1_000;
+/// Fields that distinguish kinds: their values come from closed sets.
 const KEYS: [&str; 8] = [
     "event",
     "code",
@@ -31,8 +31,8 @@ const KEYS: [&str; 8] = [
     "stage",
 ];
 
-/// Lines of one kind within an interval. A refused message is worth a line; what repeats itself while a server is away is
-/// not. Details that somebody switched on, and what ends the process, are written in full.
+/// Lines of one kind per interval. Dead letters get more lines than errors that repeat while a server is down. Debug output
+/// and fatal errors are not limited.
 fn allowance(level: Level, fields: &Fields) -> u32 {
     match level {
         _ if fields.fatal => u32::MAX,
@@ -49,7 +49,7 @@ struct Kind {
     key: String,
 }
 
-/// What a line of this kind looks like, for the summary.
+/// Example of a line of this kind, for the summary.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sample {
     pub(super) level: Level,
@@ -68,7 +68,7 @@ struct Counted {
 /// Whether a line is written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// Yes; so many of its kind were left out since the last one.
+    /// Yes; `suppressed` lines of its kind were left out since the last one.
     Write { suppressed: u64 },
     /// No; it was counted.
     Suppress,
@@ -81,7 +81,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Decides about one line.
+    /// Decides whether a line is written.
     pub(super) fn admit(&self, event: &Event<'_>, fields: &Fields, now: Instant) -> Admission {
         let metadata = event.metadata();
         let allowance = allowance(*metadata.level(), fields);
@@ -93,7 +93,7 @@ impl Throttle {
             place: metadata.callsite(),
             key: key(fields),
         };
-        if kinds.len() >= MOST_KINDS && !kinds.contains_key(&kind) {
+        if kinds.len() >= MAX_KINDS && !kinds.contains_key(&kind) {
             kind.key.clear();
         }
         let counted = kinds.entry(kind).or_insert(Counted {
@@ -120,7 +120,7 @@ impl Throttle {
         Admission::Suppress
     }
 
-    /// The counts of intervals that are over by now, each once; kinds that were quiet since are forgotten.
+    /// The counts of intervals that are over, each once; quiet kinds are removed.
     pub(super) fn due(&self, now: Instant) -> Vec<(Sample, u64)> {
         let mut due = Vec::new();
         self.lock().retain(|_, counted| {
@@ -137,7 +137,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Counted>> {
-        // Plain counts: a thread that panicked while it held the lock left them whole.
+        // The counts are valid even if a thread panicked while it held the lock.
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,7 +151,7 @@ fn keys(fields: &Fields) -> Map<String, Value> {
 fn key(fields: &Fields) -> String {
     let mut texts: Vec<&str> = KEYS.into_iter().filter_map(|name| fields.text(name)).collect();
     if fields.text("event") == Some("partition_blocked") {
-        // Each has a remedy of its own, and says so once a minute at most.
+        // Each partition has its own remedy, and is logged at most once a minute.
         texts.extend(fields.text("partition"));
     }
     texts.join("\n")

@@ -1,4 +1,4 @@
-//! `stream::table_writer::TableSink` over `stores::FencedTable`: translates types and error classes, decides nothing.
+//! `stream::table_writer::TableSink` over `stores::FencedTable`: only translates types and error classes.
 
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
@@ -10,7 +10,7 @@ use super::Table;
 use crate::clients::Clients;
 use crate::names::Names;
 
-/// One table behind the seam. Makes the tables of its generation at its first takeover, if nobody has.
+/// One table as a sink. Creates the tables of its generation at its first takeover, if they do not exist.
 #[derive(Clone)]
 pub struct TableAdapter {
     table: FencedTable,
@@ -18,10 +18,10 @@ pub struct TableAdapter {
 }
 
 impl TableAdapter {
-    /// The table in the generation of these names, over the ClickHouse of these clients.
+    /// The table for the generation of these names, through these clients.
     ///
     /// # Errors
-    /// Where the service does not use ClickHouse.
+    /// If the service does not use ClickHouse.
     pub fn new(clients: &Clients, table: Table, names: &Names) -> Result<TableAdapter, crate::StartError> {
         Ok(TableAdapter {
             table: FencedTable::new(clients.clickhouse()?, layout(table), &names.table_suffix()),
@@ -65,7 +65,7 @@ impl TableSink for TableAdapter {
     fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>> {
         let table = self.table.clone();
         Box::pin(async move {
-            // A look that finds nobody there says nothing about the table: the insert finds out the same.
+            // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
                 Err(error) if error.class() == ErrorClass::Fatal => {
                     return Err(InsertError::Refused(error.to_string()));

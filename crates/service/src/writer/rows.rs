@@ -1,4 +1,4 @@
-//! Messages → rows: decodes Avro where it lies, asks the sequencer, appends RowBinary.
+//! Messages → rows: decodes Avro in place, consults the sequencer, appends RowBinary.
 
 use codec::{CodecError, Record, Wire};
 use domain::{Classified, ErrorClass};
@@ -8,7 +8,7 @@ use stream::{Message, StreamError};
 
 use super::Table;
 
-/// Codes of the dead letters of a writer.
+/// Dead-letter codes of a writer.
 pub(super) const DEAD_LETTER_CODES: &[&str] = &[
     "missing_payload",
     "truncated",
@@ -25,7 +25,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Rows of this table from records that `wire` reads.
+    /// Rows of this table from records in this wire format.
     pub fn new(table: Table, wire: Wire) -> Rows {
         Rows { table, wire }
     }
@@ -64,7 +64,7 @@ impl RowEncoder for Rows {
                 rows::enriched::encode(&enriched, partition, offset, out);
                 enriched.tick.appended_at
             }
-            // A bar is a version of a window: the table keeps the newest, so every version may be written.
+            // A bar is a version of a window: the table keeps the newest version, so every version may be written.
             Table::Bars => {
                 let bar = self.wire.decode_bar(payload).map_err(bad)?;
                 rows::bar::encode(&bar, partition, offset, out);
@@ -83,7 +83,7 @@ impl RowEncoder for Rows {
     }
 }
 
-/// What the rows of a table are made from.
+/// Which input a table's rows come from.
 fn record(table: Table) -> Record {
     match table {
         Table::MarketTicks => Record::Tick,

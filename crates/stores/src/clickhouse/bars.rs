@@ -1,6 +1,6 @@
-//! Bars as the table has them, of the newest version.
+//! The newest versions of bars in the table.
 //!
-//! Failure: nothing is retried here. The caller bounds the time: somebody waits for the answer.
+//! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
 
 use domain::{Bar, BarVersion, Decimal, Interval, Micros, Turnover, Window};
 use serde::Deserialize;
@@ -35,7 +35,7 @@ pub struct StoredBar {
 }
 
 impl StoredBar {
-    /// The bar; `None` where a value is not a value of a bar. The table keeps no sequences.
+    /// The bar; `None` if a value is out of range. The table has no sequences.
     pub fn bar(&self) -> Option<Bar<'_>> {
         let price = |unscaled| Decimal::from_unscaled(unscaled).ok();
         Some(Bar {
@@ -70,10 +70,10 @@ impl StoredBar {
 /// A bar by its tenant, instrument and window.
 pub type BarKey<'a> = (&'a str, &'a str, Window);
 
-/// The newest versions of these bars, in no order, from this view; bars that the table does not have are left out.
+/// The newest versions of these bars from this view, in no particular order; bars that are not in the table are omitted.
 ///
 /// # Errors
-/// As the server says.
+/// The error of the server.
 pub async fn newest_bars(
     clickhouse: &ClickHouse,
     view: &str,

@@ -1,10 +1,10 @@
-//! A table with its fence: which writer owns it, where it continues, and inserts that only the owner can make.
+//! A table with its fence: which writer owns it, where the writer continues, and inserts that only the owner can make.
 //!
 //! Role: the statements of the ClickHouse writer (docs/correctness.md); `stream::table_writer` decides when they run.
 //! Invariants: INV-8 (a takeover is claim, drain, read back, in this order; an insert checks the fence in its own
-//! statement), INV-6 (one insert is one block in one table partition, so it lands whole or not at all).
-//! Failure: an insert that is not confirmed is [`InsertError::Unknown`], never guessed: take over again. A drain that
-//! cannot see the last insert of an earlier owner end is an error.
+//! statement), INV-6 (one insert is one block in one table partition, so it is stored completely or not at all).
+//! Failure: an unconfirmed insert is [`InsertError::Unknown`], never guessed: take over again. A drain is an error unless
+//! the inserts of earlier owners are seen to end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +19,15 @@ use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
 use super::{ClickHouse, FENCED, Layout, literal, within};
 use crate::{Store, StoreError};
 
-/// An earlier owner who froze in the middle of a body holds its insert until the server's receive time-out of 30 s.
+/// If an earlier owner freezes while sending a body, its insert lasts until the server's receive time-out of 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_secs(60);
-/// Larger batches would be cut into two blocks, and so not be atomic.
+/// Larger batches would be split into two blocks, and so would not be atomic.
 pub const MAX_ROWS: usize = 1_000_000;
 
-/// The settings on which atomic inserts rest, whatever the server's profile says.
+/// Settings that make inserts atomic, independent of the server's profile.
 const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("async_insert", "0"),
     ("max_insert_threads", "1"),
@@ -40,30 +40,30 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("max_execution_time", "60"),
 ];
 
-/// Why an insert is not known to have succeeded.
+/// Why an insert is not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError {
-    /// Somebody else has claimed the partition: nothing was written.
+    /// Another writer has claimed the partition: nothing was written.
     #[error("another writer has claimed this partition")]
     Fenced,
-    /// Anything else: the rows may be there or not. Take over again, which finds out.
+    /// Any other error: the rows may or may not be stored. Another takeover finds out.
     #[error("{0}")]
     Unknown(#[from] StoreError),
 }
 
-/// One table and the fence of the topic that it is written from. A topic has one table. Cheap to clone.
+/// One table and the fence of its source topic. A topic has one table. Cheap to clone.
 #[derive(Clone)]
 pub struct FencedTable {
     clickhouse: ClickHouse,
     layout: &'static Layout,
     table: Arc<str>,
-    /// Numbers inserts, so that each has a query id of its own.
+    /// Numbers inserts, so that each has a unique query id.
     inserts: Arc<AtomicU64>,
     promise: Promise,
 }
 
 impl FencedTable {
-    /// The table of this layout in the generation with this suffix (empty, or `_g2`).
+    /// The table of this layout for the generation with this suffix (empty, or `_g2`).
     pub fn new(clickhouse: ClickHouse, layout: &'static Layout, suffix: &str) -> FencedTable {
         let table = format!("{}{suffix}", layout.table).into();
         FencedTable {
@@ -80,18 +80,18 @@ impl FencedTable {
         &self.table
     }
 
-    /// Whether server, profile and table leave an insert what it promises; looks where the last good look is a minute old.
+    /// Checks that server, profile and table allow exact inserts, unless the last successful check is less than a minute old.
     ///
     /// # Errors
-    /// `write_refused` with what breaks the promise, `schema_missing`, or as the server says.
+    /// `write_refused` with the cause, `schema_missing`, or the error of the server.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.promise.check(&self.clickhouse, self.layout, &self.table).await
     }
 
-    /// Remembers the ids of these topics, `(name, id)`, or refuses where another id is remembered.
+    /// Stores the ids of these topics, `(name, id)`, or rejects a topic whose stored id differs.
     ///
     /// # Errors
-    /// `topic_id_changed`, or as the server says.
+    /// `topic_id_changed`, or the error of the server.
     pub async fn check_topics(&self, ids: &[(String, String)]) -> Result<(), StoreError> {
         let database = self.clickhouse.database();
         let names: Vec<String> = ids.iter().map(|(topic, _)| literal(topic)).collect();
@@ -101,7 +101,7 @@ impl FencedTable {
         );
         let known: Vec<TopicId> = self.clickhouse.rows("check topic ids", &sql).await?;
         for (topic, id) in ids {
-            // Ids of zeros are of brokers that have none.
+            // A broker without topic ids reports zeros.
             let is_its = |row: &&TopicId| row.topic == *topic && is_known_topic_id(&row.topic_id);
             match known.iter().find(is_its) {
                 Some(row) if row.topic_id == *id => {}
@@ -123,11 +123,11 @@ impl FencedTable {
         Ok(())
     }
 
-    /// Claims the partition, ends what earlier owners still write, and finds where to continue: `None` where nothing was
-    /// ever written. The position found is stored as a floor.
+    /// Claims the partition, drains the inserts of earlier owners, and finds where to continue: `None` if nothing was ever
+    /// written. The position is stored as a floor.
     ///
     /// # Errors
-    /// As the server says, or `drain_unconfirmed`; take over again.
+    /// The error of the server, or `drain_unconfirmed`; take over again.
     pub async fn take_over(&self, topic: &str, partition: i32) -> Result<(Claim, Option<Position>), StoreError> {
         let claim = self.claim(topic, partition).await?;
         self.drain(topic, partition).await?;
@@ -138,10 +138,10 @@ impl FencedTable {
         Ok((claim, position))
     }
 
-    /// Step 1: from now on every insert under an earlier claim is refused.
+    /// Step 1: afterwards every insert under an earlier claim is rejected.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn claim(&self, topic: &str, partition: i32) -> Result<Claim, StoreError> {
         let (database, writer) = (self.clickhouse.database(), Uuid::new_v4());
         let named = literal(topic);
@@ -163,15 +163,15 @@ impl FencedTable {
             None => Err(StoreError::unexpected(
                 Store::ClickHouse,
                 "claim",
-                "the claim just stored is not there",
+                "the stored claim was not found",
             )),
         }
     }
 
-    /// Step 2: ends every insert that began before the claim, and sees them end.
+    /// Step 2: ends every insert that began before the claim, and waits until it has ended.
     ///
     /// # Errors
-    /// `drain_unconfirmed` where one still runs after a minute; or as the server says.
+    /// `drain_unconfirmed` if an insert still runs after a minute; or the error of the server.
     pub async fn drain(&self, topic: &str, partition: i32) -> Result<(), StoreError> {
         let mine = format!(
             "startsWith(query_id, {})",
@@ -205,11 +205,11 @@ impl FencedTable {
         }
     }
 
-    /// Step 3: max(last offset in the table + 1, floor), with the sequencer state merged pointwise. A floor is a position
-    /// with the state that belongs to it, so only rows from there on are asked for.
+    /// Step 3: max(last offset in the table + 1, floor), with the sequencer state merged pointwise. A floor is a position with
+    /// its state, so only rows from its offset on are queried.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn read_back(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
         let floor = self.floor(topic, partition).await?;
         let from = floor.as_ref().map_or(0, |floor| floor.next_offset);
@@ -230,11 +230,11 @@ impl FencedTable {
         })
     }
 
-    /// The question for what the table holds from this source offset on; the index `src_offsets` skips older parts.
+    /// The query for the table's state from this source offset on; the index `src_offsets` skips older parts.
     pub fn read_back_sql(&self, partition: i32, from: i64) -> String {
         let (database, table) = (self.clickhouse.database(), &self.table);
         let (origin, by) = if self.layout.has_origin {
-            // The tuple of the answer has the names of `StoredOrigin`.
+            // The field names of the tuple are those of `StoredOrigin`.
             let last = "max((raw_offset, raw_index))";
             let origin = format!(
                 "CAST((feed, raw_partition, tupleElement({last}, 1), tupleElement({last}, 2)), \
@@ -264,10 +264,10 @@ impl FencedTable {
         Ok(positions.reduce(Position::merge))
     }
 
-    /// Stores a confirmed position under the claim, so that rows that expire do not take it along.
+    /// Stores a confirmed position under the claim, so that it survives the expiry of rows.
     ///
     /// # Errors
-    /// `fenced` where the claim is no longer the newest; or as the server says.
+    /// `fenced` if the claim is no longer the newest; or the error of the server.
     pub async fn save_floor(&self, claim: &Claim, position: &Position) -> Result<(), StoreError> {
         let lanes: Vec<String> = position
             .sequencer
@@ -303,10 +303,10 @@ impl FencedTable {
     }
 
     /// One atomic insert of rows in the table's layout, under the claim. Blueprint section 2: the fence is checked when
-    /// the statement begins, and a later owner ends the statements that began before.
+    /// the statement begins, and a later owner ends earlier statements.
     ///
     /// # Errors
-    /// [`InsertError`]; a batch of no rows, or of more than [`MAX_ROWS`], is not sent.
+    /// [`InsertError`]; an empty batch, or one of more than [`MAX_ROWS`] rows, is not sent.
     pub async fn insert(&self, claim: &Claim, rows: usize, bytes: Bytes) -> Result<(), InsertError> {
         if rows == 0 || rows > MAX_ROWS {
             let message = format!("a batch of {rows} rows is not between 1 and {MAX_ROWS}");
@@ -343,7 +343,7 @@ impl FencedTable {
         )
     }
 
-    /// Throws where the claim is not the newest of its partition.
+    /// Throws if the claim is not the newest of its partition.
     fn fence(&self, claim: &Claim) -> String {
         format!(
             "throwIf((SELECT argMax(writer, (epoch, writer)) FROM {}.writer_fence WHERE topic = {} AND partition = {}) \

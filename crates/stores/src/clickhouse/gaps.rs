@@ -1,13 +1,13 @@
-//! Accepted gaps: offsets that a consumer will never process, and who has said so.
+//! Accepted gaps: offsets that a consumer will never process, and who accepted them.
 //!
-//! Failure: a gap is stored before the position moves, so a crash in between leaves a gap that the same command fills.
+//! Failure: a gap is stored before the position moves, so after a crash in between, the same command completes the move.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ClickHouse, literal};
 use crate::StoreError;
 
-/// Offsets of one partition that one consumer does not process.
+/// Offsets of one partition that one consumer skips.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct AcceptedGap {
@@ -30,7 +30,7 @@ impl ClickHouse {
     /// Stores a gap.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn accept_gap(&self, gap: &AcceptedGap) -> Result<(), StoreError> {
         let texts = [
             &gap.service,
@@ -53,10 +53,10 @@ impl ClickHouse {
         self.exec(&sql).await
     }
 
-    /// The gaps of these consumer groups, each once.
+    /// The distinct gaps of these consumer groups.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn accepted_gaps(&self, groups: &[String]) -> Result<Vec<AcceptedGap>, StoreError> {
         let groups: Vec<String> = groups.iter().map(|group| literal(group)).collect();
         let sql = format!(

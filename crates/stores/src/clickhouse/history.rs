@@ -1,12 +1,12 @@
-//! Bars from the rows of `enriched_ticks`: the question of aggregation's second stage.
+//! Bars from the rows of `enriched_ticks`: the query of aggregation's second stage.
 //!
-//! Invariants: one statement computes all windows that it is given, each from the rows of its source partition up to the
-//! offset asked for, so the answer is a function of the log. Sums are exact 256-bit integers; a row counts and is ordered as
-//! aggregation's core has it ([`ORDER_OF_TICKS`], `History::rows`). `revision` counts the rows with which, or
-//! before which, the largest append time of the partition has reached the window's close.
-//! So is the version: the offset of the last row, and whether the clock had reached the close with it.
-//! Failure: nothing is retried here. Where the row asked for is none of the window, the answer has the offset of the last
-//! one that is, or there is none: the caller compares.
+//! Invariants: one statement computes all given windows, each from the rows of its source partition up to the requested
+//! offset, so the result is a function of the log. Sums are exact 256-bit integers. Rows are counted and ordered as in
+//! aggregation's core ([`ORDER_OF_TICKS`], `History::rows`). `revision` counts the rows appended when the largest append time
+//! of the partition had already reached the window's close, or reached it with the row itself.
+//! The version is also computed: the offset of the last row, and whether the clock had reached the close with it.
+//! Failure: nothing is retried here. If the requested row is not in the window, the result has the offset of the last row
+//! that is, or there is no result: the caller compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -20,15 +20,15 @@ use super::history_known::{CLOCK_SKEW, Known};
 use super::{ClickHouse, fetch, literal};
 use crate::{Store, StoreError};
 
-/// The order of the ticks of a window, for open and close: that of prices (`domain::PriceRank`).
+/// The order of the ticks in a window, for open and close: that of prices (`domain::PriceRank`).
 const ORDER_OF_TICKS: &str =
     "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
-/// Of a window that every row of the partition has found closed.
+/// For a window that was already closed at every row of the partition.
 const FROM_THE_START: i64 = 0;
-/// Of a window that no row has found closed.
+/// For a window that no row has closed.
 const NEVER: i64 = i64::MAX;
 
-/// What a statement may take of the server, and when windows close.
+/// Limits on the server's resources per statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct HistoryLimits {
@@ -37,38 +37,38 @@ pub struct HistoryLimits {
     pub time: Duration,
 }
 
-/// When windows of a product close.
+/// When the windows of a product close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ProductClose {
     pub product: Product,
-    /// How long after its end a window is closed by the log's clock.
+    /// How long after its end the log clock closes a window.
     pub close_after: Micros,
 }
 
 /// The oldest row of a source partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Oldest {
-    /// Its source offset. Not 0 where rows have expired.
+    /// Its source offset. Not 0 if rows have expired.
     pub offset: i64,
     /// Append time of its raw message.
     #[serde(rename = "appended_micros")]
     pub appended_at: Micros,
-    /// When it was written.
+    /// When the row was written.
     #[serde(rename = "ingested_micros")]
     pub ingested_at: Micros,
 }
 
-/// The bar of a window, as the server computes it.
+/// The bar of a window, as computed by the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RestatedRow {
-    /// Which of the windows asked for.
+    /// Index of the requested window.
     pub number: usize,
-    /// Largest source offset among its rows up to the one asked for: that one, unless it is not a row of this window.
+    /// Largest source offset among its rows up to the requested one; equal to it if that row is in this window.
     pub last_offset: i64,
-    /// Whether the log's clock had reached the close with that row.
+    /// Whether the log clock had reached the close with that row.
     is_closed: u8,
-    /// How long after its end the window closes, by the product of that row.
+    /// How long after its end the window closes, for the product of that row.
     close_after: Micros,
     /// Append time of the row at that offset.
     pub asked_appended_at: Micros,
@@ -91,9 +91,9 @@ pub struct RestatedRow {
 }
 
 impl RestatedRow {
-    /// The bar of the window that was asked for under [`RestatedRow::number`]; `None` where a sum or a price leaves the
-    /// columns of a bar. Its version is that of the rows, whatever was asked for: a record that names another row makes no
-    /// second content of a version. A closing by the wall clock or by a later row is believed once its time has come.
+    /// The bar of the requested window with index [`RestatedRow::number`]; `None` if a sum or a price is out of range for a bar.
+    /// Its version is that of the rows, not of the request: a record that names another row cannot create different content for
+    /// the same version. A close by the wall clock or by a later row is accepted once its time has come.
     pub fn bar<'a>(&'a self, asked: &'a AskedWindow, now: Micros) -> Option<Bar<'a>> {
         let closes_at = asked.window.end().saturating_add(self.close_after);
         let may_be_closed = asked.version.closed && closes_at <= now.saturating_add(CLOCK_SKEW);
@@ -155,7 +155,7 @@ pub struct History {
 }
 
 impl History {
-    /// The table with this name, which is written from this topic, and the view of the bars.
+    /// The table with this name, the topic it is written from, and the view of the bars.
     pub fn new(
         clickhouse: ClickHouse,
         topic: String,
@@ -179,16 +179,16 @@ impl History {
         &self.topic
     }
 
-    /// Whether every row that is left came after the close of this window, whatever its product.
+    /// Whether all remaining rows were appended after the close of this window, for any product.
     pub fn is_before(&self, window: Window, oldest: &Oldest) -> bool {
         let longest = self.delays().last().copied().unwrap_or(0);
         window.end().saturating_add(longest) <= oldest.appended_at
     }
 
-    /// The bars that the table of bars has of these windows.
+    /// The stored bars of these windows.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn stored(&self, windows: &[AskedWindow]) -> Result<Vec<StoredBar>, StoreError> {
         let keys: Vec<BarKey<'_>> = windows
             .iter()
@@ -200,7 +200,7 @@ impl History {
     /// The bars of these windows. `oldest` is the partition's oldest row; `now` the wall clock.
     ///
     /// # Errors
-    /// As the server says; `overloaded`, `timeout` and `cancelled` where the windows are too many for the limits.
+    /// The error of the server; `overloaded`, `timeout` or `cancelled` if the windows exceed the limits.
     pub async fn restate(
         &self,
         partition: i32,
@@ -243,7 +243,7 @@ impl History {
         rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, OPERATION, error))
     }
 
-    /// `first_after` tells with which offset the log's clock has reached a time.
+    /// `first_after` maps a time to the offset with which the log clock reached it.
     fn sql(&self, partition: i32, windows: &[AskedWindow], first_after: impl Fn(Micros) -> i64) -> String {
         let asked = asked(windows, &self.delays(), first_after);
         format!(
@@ -266,9 +266,9 @@ impl History {
         )
     }
 
-    /// The rows of the windows' days, one for each length of window asked for that is no shorter than the row's product is
-    /// long. Of the prices of one delivery interval, by start and length, the last one counts, by origin: of those up to the
-    /// offset asked for, so that is decided behind the join.
+    /// The rows of the windows' days, once for each requested window length that is at least the interval length of the row's
+    /// product. If a delivery interval (start and length) has several prices, only the one with the last origin counts, among
+    /// those up to the requested offset; so this is decided after the join.
     fn rows(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
         let mut lengths: Vec<Micros> = windows.iter().map(|asked| asked.window.interval.micros()).collect();
         lengths.sort_unstable();
@@ -280,7 +280,7 @@ impl History {
         );
         let delay = self.of_product(|of| of.close_after);
         let nominal = self.of_product(|of| of.product.nominal().map_or(0, Interval::micros));
-        // A window lies in one day: the days select what is read by the table's order, the join selects the rows.
+        // A window is within one day: the days limit the rows read by the table's order, the join selects the rows.
         format!(
             "SELECT * FROM (SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, \
              toUnixTimestamp64Micro(timestamp) AS micros, sequence, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
@@ -299,7 +299,7 @@ impl History {
         )
     }
 
-    /// Every delay of a close, shortest first.
+    /// The distinct close delays, shortest first.
     fn delays(&self) -> Vec<Micros> {
         let mut delays: Vec<Micros> = self.products.iter().map(|of| of.close_after).collect();
         delays.sort_unstable();
@@ -307,7 +307,7 @@ impl History {
         delays
     }
 
-    /// A value of the row's product, as `domain::Product::of` finds it: by its kind, then by its name.
+    /// A value for the row's product, which is found as in `domain::Product::of`: by its kind, then by its name.
     fn of_product(&self, value: impl Fn(&ProductClose) -> Micros) -> String {
         let of = |product: Product| {
             let known = self.products.iter().find(|of| of.product == product);
@@ -329,7 +329,7 @@ fn last_offset(windows: &[AskedWindow]) -> i64 {
     windows.iter().map(|asked| asked.version.last_offset).max().unwrap_or(0)
 }
 
-/// The windows as a table of numbers and texts, a row for each delay of a close.
+/// The windows as a table, with one row for each close delay.
 fn asked(windows: &[AskedWindow], delays: &[Micros], first_after: impl Fn(Micros) -> i64) -> String {
     let mut rows = String::new();
     for (number, asked) in windows.iter().enumerate() {

@@ -1,9 +1,9 @@
-//! What [`History`] asks of the table beside the windows: how far it is, where it begins, and when the log's clock had
-//! reached a time. Each is asked of as few rows as possible, and remembered.
+//! Facts about the table that [`History`] needs in addition to the windows: how far it is written, its oldest row, and when
+//! the log clock reached a time. Each query reads as few rows as possible, and its result is cached.
 //!
-//! Invariants: with which offset the clock has reached a time never changes once a row has reached it, since rows land in
-//! order; the oldest row is looked for again when the one known is gone. How far the table is, is believed for
-//! [`BELIEVED_FOR`] only: a database that was set back holds less.
+//! Invariants: the offset with which the clock reached a time never changes once a row has reached it, since rows are written
+//! in order. The oldest row is queried again when the cached one is gone. How far the table is written is cached for
+//! [`CACHED_FOR`] only, since a restored database may contain less.
 //! Failure: nothing is retried here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,24 +17,24 @@ use super::history::{History, Oldest};
 use super::literal;
 use crate::StoreError;
 
-/// By how much the clocks of the broker, of ClickHouse and of a service may differ: bounds the rows that are read for the
-/// log's clock, and how early a closing is believed.
+/// Maximum clock difference between the broker, ClickHouse and a service. It bounds the rows that are read for the log
+/// clock, and how early a close is accepted.
 pub(super) const CLOCK_SKEW: Micros = 3_600_000_000;
-const BELIEVED_FOR: Duration = Duration::from_secs(2);
-/// Times whose offsets are remembered, for each partition.
-const MOST_TIMES: usize = 100_000;
-/// Times of one question: a longer text is refused by the server.
+const CACHED_FOR: Duration = Duration::from_secs(2);
+/// Cached times per partition.
+const MAX_TIMES: usize = 100_000;
+/// Times per query: the server rejects longer statements.
 const TIMES_AT_ONCE: usize = 1_000;
-/// The rows after a time that are looked at first for the one with which the clock has reached it.
-const FIRST_REACH: Micros = 3 * 3_600_000_000;
+/// How long after a time the first query looks for the row with which the clock reached it.
+const FIRST_RANGE: Micros = 3 * 3_600_000_000;
 
-/// What is known of a partition.
+/// Cached facts about a partition.
 #[derive(Default)]
 pub(super) struct Known {
-    /// The offset after the last row, and when that was asked.
+    /// The offset after the last row, and when it was queried.
     reached: Option<(i64, Instant)>,
     oldest: Option<OldestRow>,
-    /// Time → the first offset with which the log's clock has reached it.
+    /// Time → the first offset with which the log clock reached it.
     first_after: BTreeMap<Micros, i64>,
 }
 
@@ -66,19 +66,19 @@ struct First {
 }
 
 impl History {
-    /// Everything that is remembered of the partition is asked for anew: an answer does not fit it.
+    /// Clears the cache of the partition, because a result contradicts it.
     pub fn forget(&self, partition: i32) {
         self.known(partition, |known| *known = Known::default());
     }
 
-    /// Whether every row of the partition up to this offset has been written. Rows land in order and whole batches at a
-    /// time, so one behind it says so; where all of those have expired, the writer's floor does.
+    /// Whether every row of the partition up to this offset has been written. Rows are written in order and in complete
+    /// batches, so one later row proves it; if all of those have expired, the writer's floor does.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn has_reached(&self, partition: i32, offset: i64) -> Result<bool, StoreError> {
         let known = self.known(partition, |known| known.reached);
-        if known.is_some_and(|(next, asked)| next > offset && asked.elapsed() < BELIEVED_FOR) {
+        if known.is_some_and(|(next, asked)| next > offset && asked.elapsed() < CACHED_FOR) {
             return Ok(true);
         }
         let asked = Instant::now();
@@ -90,16 +90,16 @@ impl History {
             table = self.full_table(),
             topic = literal(&self.topic),
         );
-        let rows: Vec<Reached> = self.clickhouse.rows("ask how far the table is", &sql).await?;
+        let rows: Vec<Reached> = self.clickhouse.rows("read the end of the table", &sql).await?;
         let next = rows.first().map_or(0, |row| row.next);
         self.known(partition, |known| known.reached = Some((next, asked)));
         Ok(next > offset)
     }
 
-    /// The oldest row of the partition. Looked for in the oldest day of the table, else in all of it.
+    /// The oldest row of the partition. The oldest day of the table is searched first, then the whole table.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn oldest(&self, partition: i32) -> Result<Option<Oldest>, StoreError> {
         if let Some(known) = self.known(partition, |known| known.oldest.clone())
             && self.is_there(partition, &known).await?
@@ -127,7 +127,7 @@ impl History {
         Ok(None)
     }
 
-    /// Whether the row is still there: found by the table's order.
+    /// Whether the row still exists, looked up by the table's order.
     async fn is_there(&self, partition: i32, row: &OldestRow) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT count() AS rows FROM {} WHERE tenant_id = {} AND instrument_id = {} AND \
@@ -138,14 +138,14 @@ impl History {
             row.event_micros,
             row.oldest.offset
         );
-        let rows: Vec<Count> = self.clickhouse.rows("look for the oldest row", &sql).await?;
+        let rows: Vec<Count> = self.clickhouse.rows("check the oldest row", &sql).await?;
         Ok(rows.first().is_some_and(|count| count.rows > 0))
     }
 
-    /// Of each time, the offset of the first row that was appended then or later; times that no row has reached are left out.
+    /// For each time, the offset of the first row appended at or after it; times that no row has reached are omitted.
     ///
-    /// That row was ingested at about its time, unless the log was quiet or its writer away: rows of a few hours are looked at
-    /// first, then of longer.
+    /// That row was usually ingested at about its append time, except if the log was quiet or its writer down. So the rows of a
+    /// few hours are searched first, then longer ranges.
     pub(super) async fn first_after(
         &self,
         partition: i32,
@@ -160,21 +160,21 @@ impl History {
         });
         let is_open = |time: &Micros| !found.contains_key(time);
         let mut open: Vec<Micros> = times.iter().copied().filter(is_open).collect();
-        // No row is newer.
+        // No row can be newer.
         open.retain(|time| *time <= now.saturating_add(CLOCK_SKEW));
-        let mut reach = FIRST_REACH;
+        let mut range = FIRST_RANGE;
         while !open.is_empty() {
             let mut still_open = Vec::new();
             for times in open.chunks(TIMES_AT_ONCE) {
-                let until = |time: Micros| Some(time.saturating_add(reach)).filter(|until| *until < now);
+                let until = |time: Micros| Some(time.saturating_add(range)).filter(|until| *until < now);
                 let rows = self.firsts(partition, times, until).await?;
                 still_open.extend(look_through(times, rows, until, &mut found));
             }
             open = still_open;
-            reach = reach.saturating_mul(8);
+            range = range.saturating_mul(8);
         }
         self.known(partition, |known| {
-            if known.first_after.len() > MOST_TIMES {
+            if known.first_after.len() > MAX_TIMES {
                 known.first_after.clear();
             }
             known.first_after.extend(&found);
@@ -182,7 +182,7 @@ impl History {
         Ok(found)
     }
 
-    /// Of the rows around these times (in order), the first of those between one time and the next, latest time first.
+    /// Among the rows around these times (sorted), the first row between each time and the next, latest time first.
     async fn firsts(
         &self,
         partition: i32,
@@ -225,7 +225,7 @@ impl History {
             earliest = at(earliest),
             ranges = ranges.join(" OR "),
         );
-        self.clickhouse.rows("find the clock of the log", &sql).await
+        self.clickhouse.rows("find the log clock", &sql).await
     }
 
     fn full_table(&self) -> String {
@@ -238,7 +238,7 @@ impl History {
     }
 }
 
-/// Notes the first rows of these times (in order) as found; answers the times that have to be looked for further on.
+/// Adds the first rows of these (sorted) times to `found`; returns the times that need a longer search.
 fn look_through(
     times: &[Micros],
     rows: Vec<First>,
@@ -247,7 +247,7 @@ fn look_through(
 ) -> Vec<Micros> {
     let mut rows = rows.into_iter().peekable();
     let (mut first, mut still_open): (Option<First>, _) = (None, Vec::new());
-    // From the newest on: a row that has reached a time has reached those before it.
+    // From the newest time on: a row that has reached a time has reached all earlier ones.
     for time in times.iter().rev().copied() {
         while let Some(row) = rows.next_if(|row| row.time >= time) {
             if first.as_ref().is_none_or(|first| row.first < first.first) {
@@ -255,7 +255,7 @@ fn look_through(
             }
         }
         let until = until(time);
-        // Where the rows looked at have an end, an earlier row than one close to it may lie behind.
+        // If the searched range is limited, a row close to its end may not be the first: an earlier one may lie beyond.
         let is_the_first = |row: &&First| until.is_none_or(|until| row.ingested_micros < until - CLOCK_SKEW);
         if let Some(row) = first.as_ref().filter(is_the_first) {
             found.insert(time, row.first);

@@ -1,6 +1,6 @@
 //! Applies the files of `schemas/clickhouse`, each once per generation suffix.
 //!
-//! Invariant: every statement says IF NOT EXISTS, so that two runs at once, or a run cut short, do no harm.
+//! Invariant: every statement uses IF NOT EXISTS, so that concurrent or interrupted runs are harmless.
 
 use serde::Deserialize;
 
@@ -15,16 +15,16 @@ struct Applied {
     version: u32,
 }
 
-/// Makes database, tables and views of the generation with this table suffix (empty, or `_g2`); answers how many files
-/// were new.
+/// Creates database, tables and views of the generation with this table suffix (empty, or `_g2`); returns the number of new
+/// files.
 ///
 /// # Errors
-/// As the server says.
+/// The error of the server.
 pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, StoreError> {
     let mut new = 0;
     let mut applied: Vec<u32> = Vec::new();
     for migration in CLICKHOUSE {
-        // The first file makes the table of versions, so it runs before that table can be asked.
+        // The first file creates the table of versions, so it runs before that table is queried.
         if migration.version > 1 && applied.contains(&migration.version) {
             continue;
         }
@@ -33,7 +33,7 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
                 .replace("{db}", clickhouse.database())
                 .replace("{suffix}", suffix);
             if let Err(error) = clickhouse.exec(&clickhouse.cluster.definition(&sql)).await {
-                // A user of a service that may not make tables starts where somebody else has made them.
+                // A service user without the right to create tables can start if the tables already exist.
                 return match error.code() == "grant_missing" && is_complete(clickhouse, suffix).await? {
                     true => Ok(0),
                     false => Err(error),

@@ -1,9 +1,9 @@
 //! ClickHouse over HTTP: plain access for tools, and [`FencedTable`] for the writers.
 //!
-//! Role: one client per process, cheap to clone. Statements carry every setting that decides whether rows are exact
-//! ([`fenced`]), so a server profile cannot change it.
-//! Failure: nothing is retried here. (The HTTP client underneath opens a new connection for a request of which no byte
-//! has been sent yet, which is not a repetition.)
+//! Role: one client per process, cheap to clone. Statements include every setting that affects exact rows ([`fenced`]), so a
+//! server profile cannot change it.
+//! Failure: nothing is retried here. (The underlying HTTP client opens a new connection only for a request of which no byte
+//! has been sent, so no statement is repeated.)
 
 mod bars;
 mod cluster;
@@ -38,16 +38,16 @@ pub use rows::Layout;
 use crate::{Store, StoreError};
 use cluster::Cluster;
 
-/// What a fenced statement throws.
+/// The exception of a fenced statement.
 pub(crate) const FENCED: &str = "dp_fenced";
 
-/// Bounds our own questions; inserts and drains have their own bounds.
+/// Limits our own queries; inserts and drains have separate limits.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bounds the questions of people and tools.
+/// Limits queries of operators and tools.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where ClickHouse is.
+/// The connection to ClickHouse.
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct ClickHouseConfig {
@@ -58,7 +58,7 @@ pub struct ClickHouseConfig {
     pub password: Secret,
     /// Name of a cluster of replicas behind the address; empty for one server.
     pub cluster: String,
-    /// Whom `https://` believes.
+    /// Authorities for `https://`.
     pub trust: Trust,
 }
 
@@ -73,20 +73,20 @@ impl std::fmt::Debug for ClickHouseConfig {
     }
 }
 
-/// Settings with which an answer is whole or an error: an error in the middle of one must not look like its end. The
-/// server keeps answers up to a megabyte in memory meanwhile, and longer ones in a file.
+/// Settings that make a response complete or an error: an error in the middle of a response must not look like its end. The
+/// server buffers responses of up to a megabyte in memory, and longer ones in a file.
 pub const WHOLE_ANSWERS: [(&str, &str); 2] = [("wait_end_of_query", "1"), ("http_response_buffer_size", "1048576")];
 
-/// An idle connection is closed before the server does it, which by its own default is after three seconds.
+/// Idle connections are closed before the server does it, by default after three seconds.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A client. Cheap to clone; connects when it is first used.
+/// A client. Cheap to clone; connects on first use.
 #[derive(Clone)]
 pub struct ClickHouse {
     client: clickhouse::Client,
     database: String,
-    /// Of the user; one in a file is read again for each statement.
+    /// Password of the user; one in a file is read again for each statement.
     password: Secret,
     cluster: Cluster,
 }
@@ -95,7 +95,7 @@ impl ClickHouse {
     /// A client that has not connected yet.
     ///
     /// # Errors
-    /// Where the authorities of `https://` cannot be read.
+    /// If the authorities for `https://` cannot be read.
     pub fn new(config: ClickHouseConfig) -> Result<ClickHouse, StoreError> {
         let client = match config.url.starts_with("https://") {
             true => over_tls(&config.trust)?,
@@ -119,15 +119,15 @@ impl ClickHouse {
         })
     }
 
-    /// The database that tables are in.
+    /// The database of the tables.
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    /// Whether the server answers a query.
+    /// Checks that the server responds to a query.
     ///
     /// # Errors
-    /// Where it does not, within 3 s.
+    /// If it does not respond within 3 s.
     pub async fn ping(&self) -> Result<(), StoreError> {
         within(
             "ping",
@@ -137,19 +137,19 @@ impl ClickHouse {
         .await
     }
 
-    /// Runs a statement without a result, in no particular database (so that it can make ours).
+    /// Runs a statement without a result, in no particular database (so that it can create ours).
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn exec(&self, sql: &str) -> Result<(), StoreError> {
         within("execute", TOOL_TIMEOUT, self.client().query_raw(sql).execute()).await
     }
 
-    /// Rows of a query as JSON objects; 64-bit integers and decimals are texts with every digit. Table names without a
-    /// database are looked up in ours.
+    /// Rows of a query as JSON objects; 64-bit integers and decimals are strings with every digit. Table names without a
+    /// database are resolved in ours.
     ///
     /// # Errors
-    /// As the server says, or `unexpected_answer` where the query has its own FORMAT.
+    /// The error of the server, or `unexpected_answer` if the query has its own FORMAT.
     pub async fn query_json(&self, sql: &str) -> Result<Vec<Map<String, Value>>, StoreError> {
         let sql = sql.trim().trim_end_matches(';');
         let body = self.query_bytes("query", sql, "JSONEachRow").await?;
@@ -159,10 +159,10 @@ impl ClickHouse {
         rows.map_err(|error| StoreError::unexpected(Store::ClickHouse, "query", error))
     }
 
-    /// A query's answer in any output format, as the server sends it.
+    /// The result of a query in any output format, as sent by the server.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn query_text(&self, sql: &str, format: &str) -> Result<String, StoreError> {
         let sql = sql.trim().trim_end_matches(';');
         let body = self.query_bytes("query", sql, format).await?;
@@ -179,7 +179,7 @@ impl ClickHouse {
         fetch(operation, TOOL_TIMEOUT, query, format).await
     }
 
-    /// Typed rows of one of our own questions.
+    /// Typed rows of one of our own queries.
     async fn rows<T: DeserializeOwned>(&self, operation: &'static str, sql: &str) -> Result<Vec<T>, StoreError> {
         let query = self
             .client()
@@ -200,7 +200,7 @@ impl ClickHouse {
     }
 }
 
-/// A client whose connections check the server's certificate and host.
+/// A client whose connections verify the server's certificate and host name.
 fn over_tls(trust: &Trust) -> Result<clickhouse::Client, StoreError> {
     let refused = |error: security::TrustError| {
         StoreError::fatal(Store::ClickHouse, "set up TLS", "invalid_address", error.to_string())
@@ -232,7 +232,7 @@ async fn fetch(
     within(operation, limit, collected).await
 }
 
-/// Bounds a call, and makes its error ours.
+/// Limits the time of a call, and converts its error.
 async fn within<T>(
     operation: &'static str,
     limit: Duration,
@@ -244,7 +244,7 @@ async fn within<T>(
     }
 }
 
-/// A text as an SQL literal.
+/// A string as an SQL literal.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

@@ -1,9 +1,9 @@
-//! What a server, a profile or a hand-made change can take from the writer: exact rows (INV-6).
+//! Checks that a server, a profile or a manual change does not break the writer's promise of exact rows (INV-6).
 //!
-//! Role: looks at a table before it is written, and each minute while it is. Whatever would make an answer "stored" untrue,
-//! or a row another one than was read, is refused by name.
-//! Invariant: what a migration of ours adds or widens is accepted, so that an older build continues beside a newer one.
-//! Failure: `write_refused` with what was found, where, and what to do; a server that does not answer is its own error.
+//! Role: checks a table before it is written, and once a minute while it is written. Anything that could make a confirmed
+//! insert untrue, or change a row, is rejected by name.
+//! Invariant: additions and wider types of later migrations are accepted, so that an older build can run next to a newer one.
+//! Failure: `write_refused` with the cause, its location and the remedy; a server that does not respond is its own error.
 
 mod types;
 
@@ -17,10 +17,10 @@ use super::{ClickHouse, Layout, literal};
 use crate::{Store, StoreError};
 
 const OPERATION: &str = "check the table";
-/// How often a table that is written is looked at.
+/// How often a written table is checked.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// The newest look at a table. Cheap to clone.
+/// The last successful check of a table. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Promise {
     kept: Arc<Mutex<Kept>>,
@@ -29,7 +29,7 @@ pub(super) struct Promise {
 #[derive(Default)]
 struct Kept {
     seen: Option<Instant>,
-    /// Servers that have answered at this address, by their id.
+    /// Servers that have responded at this address, by their id.
     servers: BTreeMap<String, String>,
 }
 
@@ -56,13 +56,13 @@ struct Setting {
 
 #[derive(Deserialize)]
 struct Server {
-    /// Its UUID, which it keeps; its address where it has none.
+    /// Its permanent UUID; its address if it has none.
     id: String,
     host: String,
 }
 
 impl Promise {
-    /// Looks at the table where the last good look is a minute old.
+    /// Checks the table, unless the last successful check is less than a minute old.
     pub(super) async fn check(&self, clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Result<(), StoreError> {
         let is_fresh = |seen: Instant| seen.elapsed() < INTERVAL;
         if self.kept().seen.is_some_and(is_fresh) {
@@ -77,12 +77,12 @@ impl Promise {
         Ok(())
     }
 
-    /// A plain table lives on one server; behind an address of several, each would hold some of the rows.
+    /// A plain table is on one server; behind an address of several servers, each would have some of the rows.
     async fn servers(&self, clickhouse: &ClickHouse, found: &Table, table: &str) -> Result<(), StoreError> {
         if found.engine.starts_with("Replicated") || found.engine.starts_with("Shared") {
             return Ok(());
         }
-        // Questions that are under way together have connections of their own, which a balancer spreads.
+        // Concurrent queries use separate connections, which a load balancer distributes.
         let sql = "SELECT concat(hostName(), ':', toString(tcpPort())) AS host, \
                    if(serverUUID() = toUUID('00000000-0000-0000-0000-000000000000'), host, toString(serverUUID())) AS id \
                    FROM numbers(1) WHERE sleep(0.01) = 0";
@@ -96,9 +96,9 @@ impl Promise {
         }
         let hosts: Vec<&str> = kept.servers.values().map(String::as_str).collect();
         Err(refused(format!(
-            "{} servers answer at DATA_PROC_CLICKHOUSE_URL ({}), and table {}.{table} has the engine {}, which is not \
-             replicated: rows would be spread over them. Name one server in DATA_PROC_CLICKHOUSE_URL, or make the tables \
-             replicated",
+            "{} servers respond at DATA_PROC_CLICKHOUSE_URL ({}), and table {}.{table} has the engine {}, which is not \
+             replicated: rows would be spread over them. Name one server in DATA_PROC_CLICKHOUSE_URL, or use replicated \
+             tables",
             kept.servers.len(),
             hosts.join(", "),
             clickhouse.database(),
@@ -107,7 +107,7 @@ impl Promise {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        // Plain data: a thread that panicked while it held the lock left it whole.
+        // The data is valid even if a thread panicked while it held the lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,13 +116,13 @@ fn refused(message: String) -> StoreError {
     StoreError::fatal(Store::ClickHouse, OPERATION, "write_refused", message)
 }
 
-/// Settings of the user's profile, and of the server for all tables. What a profile merely sets, the insert's own
-/// settings beat ([`super::fenced`]), unless the profile forbids that.
+/// Checks the settings of the user's profile, and the server-wide table settings. The insert's own settings override those
+/// of a profile ([`super::fenced`]), unless the profile forbids it.
 async fn settings(clickhouse: &ClickHouse) -> Result<(), StoreError> {
     const PROFILE: &str = "the profile of the user in DATA_PROC_CLICKHOUSE_USER";
     let profile = "SELECT name, value, toUInt8(changed) AS changed FROM system.settings \
                    WHERE name IN ('async_insert', 'wait_for_async_insert')";
-    // Refused by the server (`write_refused`) where the profile does not let the insert choose.
+    // The server rejects it (`write_refused`) if the profile does not allow the insert to change the setting.
     let chosen = "SELECT name, value, toUInt8(1) AS changed FROM system.settings WHERE name = 'async_insert' \
                   SETTINGS async_insert = 0";
     let tables =
@@ -136,10 +136,10 @@ async fn settings(clickhouse: &ClickHouse) -> Result<(), StoreError> {
         for Setting { name, value, changed } in found {
             let is_on = matches!(value.as_str(), "1" | "true");
             let wanted = name != "async_insert";
-            // Asynchronous inserts are the default of newer servers, which an insert may still turn down.
+            // Newer servers use asynchronous inserts by default, which an insert may still turn off.
             if is_on != wanted && (wanted || changed == 1) {
                 return Err(refused(format!(
-                    "{name} = {value} in {source}: an insert would be answered before its rows are stored. Set {name} = {} \
+                    "{name} = {value} in {source}: an insert would be confirmed before its rows are stored. Set {name} = {} \
                      there",
                     u8::from(wanted)
                 )));
@@ -166,7 +166,7 @@ async fn find(clickhouse: &ClickHouse, table: &str) -> Result<Table, StoreError>
 fn engine(found: &Table, table: &str) -> Result<(), StoreError> {
     if !found.engine.ends_with("MergeTree") {
         return Err(refused(format!(
-            "table {table} has the engine {}, which does not store an insert whole or not at all: name the table with its \
+            "table {table} has the engine {}, whose inserts are not atomic: name the table with its \
              own MergeTree engine",
             found.engine
         )));
@@ -181,7 +181,7 @@ fn engine(found: &Table, table: &str) -> Result<(), StoreError> {
     };
     match settings.split(',').find_map(is_async) {
         Some(true) => Err(refused(format!(
-            "table {table} has the setting async_insert = 1, which beats that of the insert: an insert would be answered \
+            "table {table} has the setting async_insert = 1, which overrides that of the insert: an insert would be confirmed \
              before its rows are stored. Run ALTER TABLE {table} RESET SETTING async_insert"
         ))),
         _ => Ok(()),
@@ -206,14 +206,14 @@ async fn columns(clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Resul
             }
             Some(column) if !matches!(column.default_kind.as_str(), "" | "DEFAULT") => {
                 return Err(refused(format!(
-                    "column {name} of table {table} is {}, so that it takes no values: run ALTER TABLE {table} MODIFY COLUMN \
+                    "column {name} of table {table} is {}, so that it accepts no values: run ALTER TABLE {table} MODIFY COLUMN \
                      {name} {kind}",
                     column.default_kind
                 )));
             }
             Some(column) if !types::holds(&column.kind, &kind) => {
                 return Err(refused(format!(
-                    "column {name} of table {table} has the type {}, which does not hold every {kind}: run ALTER TABLE {table} \
+                    "column {name} of table {table} has the type {}, which cannot store every {kind}: run ALTER TABLE {table} \
                      MODIFY COLUMN {name} {kind}",
                     column.kind
                 )));

@@ -1,9 +1,9 @@
-//! Tables that were dropped by hand: which ones, and how they are made again.
+//! Tables that were dropped manually: finds them and creates them again.
 //!
-//! Role: the list of migrations that were applied says nothing of a table that somebody has dropped since. A table that a
-//! writer fills is written again from its topic, so what the writer remembers of its position goes first.
-//! Invariant: the table appears only after every running writer of it was fenced and its floors are gone; else a writer that
-//! did not notice would continue behind rows that nobody writes again.
+//! Role: the list of applied migrations does not show tables that were dropped later. A table that a writer fills is written
+//! again from its topic, so the stored position of the writer is removed first.
+//! Invariant: the table is created only after every running writer of it has been fenced and its floors are removed. Otherwise
+//! a writer that did not notice would continue after rows that are never written again.
 
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ use super::{ClickHouse, FencedTable, literal};
 use crate::StoreError;
 use crate::migration::{CLICKHOUSE, Migration, statements};
 
-/// A table that a writer fills, and where it reads what it writes.
+/// A table that a writer fills, and its source topic.
 pub struct Filled {
     /// The table.
     pub table: FencedTable,
@@ -26,10 +26,10 @@ struct Named {
     name: String,
 }
 
-/// Tables and views of the generation with this suffix that do not exist, and whether any does.
+/// Missing tables and views of the generation with this suffix, and whether any exist.
 ///
 /// # Errors
-/// As the server says.
+/// The error of the server.
 pub async fn missing(clickhouse: &ClickHouse, suffix: &str) -> Result<(Vec<String>, bool), StoreError> {
     let sql = format!(
         "SELECT name FROM system.tables WHERE database = {}",
@@ -42,10 +42,10 @@ pub async fn missing(clickhouse: &ClickHouse, suffix: &str) -> Result<(Vec<Strin
     Ok((missing, !there.is_empty()))
 }
 
-/// Makes every table and view that does not exist. Those in `emptied` are filled again from the beginning of their topics.
+/// Creates every missing table and view. Those in `emptied` are filled again from the beginning of their topics.
 ///
 /// # Errors
-/// As the server says; run it again then.
+/// The error of the server; run it again in that case.
 pub async fn make_again(clickhouse: &ClickHouse, suffix: &str, emptied: &[Filled]) -> Result<(), StoreError> {
     // The tables of the writers.
     for migration in CLICKHOUSE.iter().take(1) {
@@ -83,7 +83,7 @@ async fn apply(clickhouse: &ClickHouse, suffix: &str, migration: &Migration) -> 
     Ok(())
 }
 
-/// Every table and view that the migrations make.
+/// Every table and view that the migrations create.
 fn objects(suffix: &str) -> Vec<String> {
     CLICKHOUSE
         .iter()
@@ -122,7 +122,7 @@ mod tests {
             })
             .sum();
         assert_eq!(names.len(), made);
-        // A table that a later migration drops would be made again for ever.
+        // A table that a later migration drops would be created again on every run.
         assert!(CLICKHOUSE.iter().all(|migration| !migration.sql.contains("DROP TABLE")));
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of the writers' own tables, as the server answers them.
+//! Rows of the writers' own tables, as returned by the server.
 
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ pub(super) struct TopicId {
     pub(super) topic_id: String,
 }
 
-/// Where a lane of the table ends; feed and origin stay empty for tables without origins.
+/// The end of a lane in the table; feed and origin are empty for tables without origins.
 #[derive(Deserialize)]
 pub(super) struct LaneEnd {
     pub(super) last_offset: i64,

@@ -1,7 +1,7 @@
-//! What an answer of a server means: tables of ClickHouse's codes, SQLSTATEs and Redis' words.
+//! Classifies server errors: tables of ClickHouse codes, SQLSTATEs and Redis error words.
 //!
-//! Role: pure functions from what a client library reports to a class and a code of the closed set.
-//! Failure: an unknown code is `server_error` and transient, so that a new release of a server stops nothing.
+//! Role: pure functions from a client library's error to a class and a code of the closed set.
+//! Failure: an unknown code is `server_error` and transient, so that a new server release stops nothing.
 
 use domain::ErrorClass;
 use redis::{ErrorKind, ServerErrorKind};
@@ -17,10 +17,10 @@ pub(super) fn clickhouse_code(text: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// The code of an error of the TLS layer; the clients wrap it in errors of their own and keep its words.
+/// The code of a TLS error; client libraries wrap it in their own errors and keep its text.
 pub(super) fn of_tls(message: &str) -> Option<&'static str> {
     const REFUSED: [&str; 2] = ["invalid peer certificate", "certificate required"];
-    // The last two: a TLS alert read as HTTP, and a server of PostgreSQL that answers `N` to the request for TLS.
+    // The last two: a TLS alert parsed as HTTP, and a PostgreSQL server that responds `N` to the request for TLS.
     const MISMATCH: [&str; 5] = [
         "received corrupt message",
         "received fatal alert",
@@ -37,7 +37,7 @@ pub(super) fn of_tls(message: &str) -> Option<&'static str> {
         .then_some("tls_mismatch")
 }
 
-/// A server that expects TLS closes a connection without it and says nothing: then this is the likely reason.
+/// A server that expects TLS closes a plaintext connection without a message: then this is the likely cause.
 pub(super) fn of_plaintext(message: &str, store: Store) -> Option<&'static str> {
     const CLOSED: [&str; 4] = [
         "connection closed before message completed",
@@ -51,13 +51,13 @@ pub(super) fn of_plaintext(message: &str, store: Store) -> Option<&'static str> 
     match store {
         Store::ClickHouse => Some("if the server expects TLS, use https:// in DATA_PROC_CLICKHOUSE_URL"),
         Store::Redis => Some("if the server expects TLS, use rediss:// in DATA_PROC_REDIS_URL"),
-        // It says so itself.
+        // Its own message names the cause.
         Store::Postgres => None,
     }
 }
 
 pub(super) fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass, &'static str) {
-    // The rows may be in the table and not in the view: the view is to be removed or corrected.
+    // The rows may be in the table but not in the view: the view must be removed or corrected.
     if text.contains("while pushing to view") {
         return (Fatal, "write_refused");
     }
@@ -68,7 +68,7 @@ pub(super) fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass,
         // No such cluster (an older and a newer code), and a server without Keeper.
         Some(139 | 170 | 701) => (Fatal, "cluster_missing"),
         Some(192 | 193 | 194 | 516) => (Fatal, "access_denied"),
-        // A constraint of a table, and one of a profile on a setting that the writer needs.
+        // A table constraint, and a profile constraint on a setting that the writer needs.
         Some(164 | 452 | 469) => (Fatal, "write_refused"),
         Some(36 | 42 | 43 | 46 | 53 | 62 | 115) => (Fatal, "invalid_statement"),
         Some(6 | 27 | 32 | 33 | 38 | 69 | 70 | 72 | 117 | 131) => (Fatal, "invalid_data"),
@@ -80,7 +80,7 @@ pub(super) fn classify_clickhouse(code: Option<u32>, text: &str) -> (ErrorClass,
         Some(75) if text.contains("No space left") => (Transient, "disk_full"),
         Some(246) => (Transient, "corrupted_data"),
         Some(236 | 394) => (Transient, "cancelled"),
-        // The answer of a server with TLS to a request without: "Client sent an HTTP request to an HTTPS server".
+        // The response of a TLS server to a plaintext request: "Client sent an HTTP request to an HTTPS server".
         None if text.contains("HTTPS") => (Fatal, "tls_mismatch"),
         _ => (Transient, "server_error"),
     }
@@ -108,7 +108,7 @@ pub(super) fn classify_sqlstate(state: &SqlState, message: &str) -> (ErrorClass,
     }
 }
 
-/// PgBouncer has one SQLSTATE for all that it refuses itself.
+/// PgBouncer uses one SQLSTATE for all its own errors.
 fn of_pooler(message: &str) -> (ErrorClass, &'static str) {
     let has = |words: &[&str]| words.iter().any(|words| message.contains(words));
     if has(&["SSL required", "TLS required"]) {
@@ -124,7 +124,7 @@ fn of_pooler(message: &str) -> (ErrorClass, &'static str) {
 
 pub(super) fn classify_redis(kind: ErrorKind, code: Option<&str>, message: &str) -> (ErrorClass, &'static str) {
     let says = |word: &str| code == Some(word) || message.contains(word);
-    // An authentication failure while connecting comes as a kind of its own, with the server's words in the message.
+    // An authentication failure while connecting has its own kind, with the server's text in the message.
     if says("NOPERM") {
         return (Fatal, "grant_missing");
     }
@@ -138,7 +138,7 @@ pub(super) fn classify_redis(kind: ErrorKind, code: Option<&str>, message: &str)
         (ErrorKind::Server(_) | ErrorKind::Extension, _) => (Transient, "server_error"),
         (ErrorKind::InvalidClientConfig, _) => (Fatal, "invalid_address"),
         (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => (Fatal, "unexpected_answer"),
-        // What the client itself reports (closed channels and the like) goes away with a new connection.
+        // Errors of the client itself (such as closed channels) disappear with a new connection.
         _ => (Transient, "unreachable"),
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use ErrorClass::{Fatal, Transient};
 
 #[test]
-fn clickhouse_codes_say_what_to_do() {
+fn clickhouse_codes_are_classified() {
     for (text, class, code) in [
         (
             "Code: 395. DB::Exception: dp_fenced: while executing…",
@@ -65,7 +65,7 @@ fn clickhouse_codes_say_what_to_do() {
 }
 
 #[test]
-fn sqlstates_say_what_to_do() {
+fn sqlstates_are_classified() {
     for (state, class, code) in [
         ("08006", Transient, "unreachable"),
         ("57P01", Transient, "unreachable"),
@@ -92,7 +92,7 @@ fn sqlstates_say_what_to_do() {
 }
 
 #[test]
-fn a_summary_has_none_of_the_servers_words() {
+fn a_summary_contains_no_text_of_the_server() {
     for code in ["unreachable", "timeout", "cancelled", "invalid_data", "access_denied"] {
         let text = "invalid byte sequence for encoding \"UTF8\": 0x00 (os error 111)".to_owned();
         let error = StoreError::fatal(Store::Postgres, "find prices", code, text);
@@ -109,7 +109,7 @@ fn a_summary_has_none_of_the_servers_words() {
 }
 
 #[test]
-fn redis_errors_say_what_to_do() {
+fn redis_errors_are_classified() {
     for (kind, code_word, class, code) in [
         (ErrorKind::Io, None, Transient, "unreachable"),
         (
@@ -147,7 +147,7 @@ fn a_message_names_store_operation_and_remedy() {
 }
 
 #[test]
-fn poolers_and_servers_say_in_words_what_their_sqlstate_does_not() {
+fn ambiguous_sqlstates_are_classified_by_their_message() {
     for (state, message, class, code) in [
         ("08P01", "FATAL: SSL required", Fatal, "tls_mismatch"),
         ("08P01", "FATAL: password authentication failed", Fatal, "access_denied"),
@@ -174,7 +174,7 @@ fn poolers_and_servers_say_in_words_what_their_sqlstate_does_not() {
 }
 
 #[test]
-fn what_an_operator_has_to_set_right_names_its_setting() {
+fn errors_that_an_operator_must_fix_name_their_setting() {
     for (store, settings) in [
         (
             Store::ClickHouse,

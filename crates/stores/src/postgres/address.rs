@@ -1,9 +1,9 @@
-//! Where PostgreSQL is, and how a connection to it is made: with TLS or without.
+//! The address of PostgreSQL, and how connections to it are opened: with TLS or without.
 //!
-//! Role: reads the DSN, with `sslmode` as libpq spells it, and opens connections for the pool and for LISTEN.
-//! Invariant: a connection with TLS checks the certificate and the host; there is no mode that checks less.
-//! Failure: a DSN that cannot be read is refused at start. A DSN in a file is read again for each connection; while the
-//! file holds something else than a DSN, the last one stays in use.
+//! Role: parses the DSN, with `sslmode` as in libpq, and opens connections for the pool and for LISTEN.
+//! Invariant: a connection with TLS verifies the certificate and the host name; no mode verifies less.
+//! Failure: an invalid DSN is refused at start-up. A DSN in a file is read again for each connection; while the file
+//! does not contain a valid DSN, the last valid one is used.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::StoreError;
 
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
-/// The parameter that says whether a connection uses TLS.
+/// The parameter that selects TLS.
 const SSLMODE: &str = "sslmode";
 
-/// An address that was read once. Cheap to clone.
+/// A parsed address. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Address {
     dsn: Secret,
@@ -41,7 +41,7 @@ impl Address {
         })
     }
 
-    /// The settings of the next connection.
+    /// The configuration of the next connection.
     pub(super) fn config(&self) -> Config {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if self.dsn.is_in_file() {
@@ -50,7 +50,7 @@ impl Address {
                 Err(error) => {
                     tracing::warn!(
                         error,
-                        "the file of DATA_PROC_POSTGRES_DSN_FILE holds no DSN; the last one stays in use: correct the file"
+                        "the file named by DATA_PROC_POSTGRES_DSN_FILE contains no valid DSN, so the last valid one is used: correct the file"
                     );
                 }
             }
@@ -106,7 +106,7 @@ fn parse(dsn: &str) -> Result<Config, String> {
     Ok(config)
 }
 
-/// The DSN without its `sslmode`, whose values the client library does not all know, and that value.
+/// The DSN without its `sslmode` (the client library does not support all its values), and that value.
 fn without_sslmode(dsn: &str) -> (String, Option<String>) {
     let is_url = dsn.starts_with("postgres://") || dsn.starts_with("postgresql://");
     let (head, parameters, separator) = match dsn.split_once('?') {

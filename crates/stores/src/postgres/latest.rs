@@ -1,9 +1,9 @@
-//! Latest prices with the position that they came from, in one transaction.
+//! Latest prices with their position, in one transaction.
 //!
-//! Invariants: rows change only under the position that their writer knows, by compare-and-set: the second writer with the
-//! same old position changes nothing. The position moves with the last rows of a step; rows that are newer than the position
-//! do no harm. A row is replaced only by a price of a higher rank, whatever the order of arrival.
-//! Failure: a commit whose answer is lost leaves the caller with an error; it reads the position again.
+//! Invariants: rows change only if the stored position is the one that the writer expects (compare-and-set): a second writer
+//! with the same old position changes nothing. The position moves with the last rows of a step; rows that are newer than the
+//! position are harmless. A row is replaced only by a price of a higher rank, in any order of arrival.
+//! Failure: if the response to a commit is lost, the caller gets an error and reads the position again.
 
 use std::time::SystemTime;
 
@@ -22,31 +22,31 @@ use crate::{Store, StoreError};
 /// The projection's name in `projection_positions`.
 const PROJECTION: &str = "latest_price";
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// Rows and position are stored.
     Yes,
-    /// The stored position is another one: nothing was written; read the position again.
+    /// The stored position differs from the expected one: nothing was written; read the position again.
     Conflict,
 }
 
-/// Rows that belong to one step of a position.
+/// Rows of one step of a position.
 #[derive(Debug, Clone, Copy)]
 pub struct PriceBatch<'a> {
     /// The enriched topic.
     pub topic: &'a str,
     /// Its partition.
     pub partition: i32,
-    /// `next_offset` as it was read or stored last; `None` where there was none.
+    /// `next_offset` as last read or stored; `None` if there was none.
     pub expected: Option<i64>,
-    /// The position after the batch; `None` where it stays, since more rows belong to the step.
+    /// The position after the batch; `None` to leave it unchanged, since more rows belong to the step.
     pub position: Option<&'a Position>,
-    /// At most one for each instrument.
+    /// At most one per instrument.
     pub prices: &'a [LatestPrice],
 }
 
-/// A stored position, for people.
+/// A stored position, for operators.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredPosition {
     /// The enriched topic.
@@ -55,7 +55,7 @@ pub struct StoredPosition {
     pub partition: i32,
     /// Next offset.
     pub next_offset: i64,
-    /// Since it was stored.
+    /// Seconds since it was stored.
     pub updated_seconds_ago: f64,
 }
 
@@ -72,7 +72,7 @@ const UPDATE_POSITION: &str = "UPDATE projection_positions SET next_offset = $5,
      WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND next_offset = $7";
 const HOLD_POSITION: &str = "SELECT next_offset FROM projection_positions \
      WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 FOR SHARE";
-/// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one text, since arrays of arrays
+/// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one string, since arrays of arrays
 /// cannot be unnested.
 const UPSERT: &str = "INSERT INTO served_latest_prices AS stored \
      (generation, tenant_id, instrument_id, price, volume, event_time, sequence, feed, raw_partition, raw_offset, raw_index, \
@@ -101,7 +101,7 @@ const SELECT: &str = "SELECT tenant_id, instrument_id, (price * 100000000)::bigi
      sequence FROM served_latest_prices WHERE generation = $1";
 
 impl LatestPriceStore {
-    /// Over this pool, for this generation (empty for the first).
+    /// Uses this pool, for this generation (empty for the first).
     pub fn new(postgres: Postgres, generation: &str) -> LatestPriceStore {
         LatestPriceStore {
             postgres,
@@ -109,10 +109,10 @@ impl LatestPriceStore {
         }
     }
 
-    /// Remembers the ids of these topics, `(name, id)`, or refuses where another id is remembered.
+    /// Stores the ids of these topics, `(name, id)`, or rejects a topic whose stored id differs.
     ///
     /// # Errors
-    /// `topic_id_changed`, or as the server says.
+    /// `topic_id_changed`, or the error of the server.
     pub async fn check_topics(&self, ids: &[(String, String)]) -> Result<(), StoreError> {
         let client = self.postgres.client("check topic ids").await?;
         for (topic, id) in ids {
@@ -136,10 +136,10 @@ impl LatestPriceStore {
         Ok(())
     }
 
-    /// Where to continue reading a partition; `None` where nothing was ever applied.
+    /// Where to continue reading a partition; `None` if nothing was ever applied.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn load_position(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
         const OPERATION: &str = "load position";
         let client = self.postgres.client(OPERATION).await?;
@@ -161,11 +161,11 @@ impl LatestPriceStore {
         Ok(Some(Position { next_offset, sequencer }))
     }
 
-    /// Shows the newest price of every instrument of a partition, one after the other: however many there are, they are
-    /// not held in memory here.
+    /// Passes the newest price of every instrument of a partition to `show`, one by one, so that any number of them needs little
+    /// memory.
     ///
     /// # Errors
-    /// As the server says; some prices may have been shown then.
+    /// The error of the server; some prices may have been passed already.
     pub async fn read_prices(&self, partition: i32, mut show: impl FnMut(LatestPrice)) -> Result<(), StoreError> {
         const OPERATION: &str = "load prices";
         let client = self.postgres.client(OPERATION).await?;
@@ -182,9 +182,9 @@ impl LatestPriceStore {
     /// The prices of a tenant for readers, newest event time first.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn newest_of(&self, tenant_id: &str, limit: i64) -> Result<Vec<LatestPrice>, StoreError> {
-        // In the order of the index `served_latest_prices_by_time`, so that only `limit` rows are read.
+        // The order of the index `served_latest_prices_by_time`, so that only `limit` rows are read.
         let sql = format!("{SELECT} AND tenant_id = $2 ORDER BY event_time DESC, instrument_id LIMIT $3");
         let values: [Parameter<'_>; 3] = [
             (&self.generation, Type::TEXT),
@@ -197,7 +197,7 @@ impl LatestPriceStore {
     /// The price of an instrument for readers.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn find_one(&self, tenant_id: &str, instrument_id: &str) -> Result<Option<LatestPrice>, StoreError> {
         let sql = format!("{SELECT} AND tenant_id = $2 AND instrument_id = $3");
         let values: [Parameter<'_>; 3] = [
@@ -218,7 +218,7 @@ impl LatestPriceStore {
     /// The stored positions of this generation, by topic and partition.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn positions(&self) -> Result<Vec<StoredPosition>, StoreError> {
         const OPERATION: &str = "read positions";
         let client = self.postgres.client(OPERATION).await?;
@@ -243,10 +243,10 @@ impl LatestPriceStore {
             .collect()
     }
 
-    /// Applies a batch and moves the position, or does nothing at all.
+    /// Applies a batch and moves the position, or changes nothing.
     ///
     /// # Errors
-    /// As the server says; whether the batch was applied is then unknown: read the position again.
+    /// The error of the server; the batch may then have been applied: read the position again.
     pub async fn apply(&self, batch: &PriceBatch<'_>) -> Result<Applied, StoreError> {
         const OPERATION: &str = "apply prices";
         let position = match batch.position {
@@ -306,7 +306,7 @@ impl LatestPriceStore {
         Ok(changed == 1)
     }
 
-    /// Whether the position is the expected one; it stays so until the transaction ends.
+    /// Whether the position is the expected one; locks it until the transaction ends.
     async fn hold_position(
         &self,
         transaction: &Transaction<'_>,
@@ -326,7 +326,7 @@ impl LatestPriceStore {
     }
 
     async fn upsert(&self, transaction: &Transaction<'_>, batch: &PriceBatch<'_>) -> Result<(), tokio_postgres::Error> {
-        // One order of locking for all writers.
+        // The same lock order for all writers.
         let mut prices: Vec<&LatestPrice> = batch.prices.iter().collect();
         prices.sort_by(|a, b| (&a.tenant_id, &a.instrument_id).cmp(&(&b.tenant_id, &b.instrument_id)));
         let texts =

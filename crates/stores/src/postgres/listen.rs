@@ -1,9 +1,8 @@
-//! Notifications of Postgres, on a connection of their own (a pool discards them).
+//! Notifications of Postgres, on a separate connection (a pool discards them).
 //!
-//! Failure: notifications of the time without a connection are lost, so every (re)connection is itself a notice: who
-//! listens reads the state again then. A transaction pooler takes LISTEN and delivers nothing: this is found out by a
-//! notification of our own, said once, and tried again every ten minutes; meanwhile the reader's own refresh interval is
-//! all there is.
+//! Failure: notifications are lost while there is no connection, so every (re)connection is itself a notice: the listener
+//! then reads the state again. A transaction pooler accepts LISTEN and delivers nothing. A probe notification detects this;
+//! it is logged once, and retried every ten minutes. Meanwhile changes are seen only at the listener's refresh interval.
 
 use std::time::Duration;
 
@@ -19,53 +18,53 @@ use crate::StoreError;
 /// Channel on which changes of reference data are announced.
 pub const REFERENCE_CHANGED: &str = "reference_changed";
 
-/// How long a notification of our own may take.
+/// How long a probe notification may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
-/// A connection through which nothing arrives is tried again this often.
-const UNHEARD_WAIT: Duration = Duration::from_secs(600);
-/// Begins the payload of a notification of our own, which is not a notice.
+/// Wait before a connection that delivers nothing is retried.
+const UNDELIVERED_WAIT: Duration = Duration::from_secs(600);
+/// Prefix of the payload of a probe notification, which is not a notice.
 const PROBE: &str = "listen-probe:";
 
 /// How listening on one connection ended.
 enum Ended {
     /// The connection is lost.
     Lost,
-    /// Notifications do not arrive through it.
-    Unheard,
+    /// It delivers no notifications.
+    Undelivered,
 }
 
-/// Notices as they come. Dropping it ends the connection.
+/// A stream of notices. Dropping it closes the connection.
 pub struct Notices {
     receiver: Receiver<String>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Notices {
-    /// Begins to listen, on the current runtime; connects again, with growing waits, whenever the connection is lost.
+    /// Starts to listen on the current runtime; reconnects with back-off whenever the connection is lost.
     pub fn listen(postgres: &Postgres, channel_name: &'static str) -> Notices {
         let (sender, receiver) = channel(64);
         let postgres = postgres.clone();
         let task = tokio::spawn(async move {
             let mut waits = RetryPolicy::STANDARD.waits();
-            let mut is_heard = true;
+            let mut is_delivered = true;
             while !sender.is_closed() {
                 match follow(&postgres, channel_name, &sender).await {
                     Ok(Ended::Lost) => {
                         waits.succeeded();
-                        is_heard = true;
+                        is_delivered = true;
                     }
-                    Ok(Ended::Unheard) => {
-                        if std::mem::replace(&mut is_heard, false) {
+                    Ok(Ended::Undelivered) => {
+                        if std::mem::replace(&mut is_delivered, false) {
                             tracing::warn!(
                                 channel = channel_name,
-                                "notifications of PostgreSQL do not arrive (a transaction pooler holds them back): changes are seen at the next refresh, not at once; name the server itself in DATA_PROC_POSTGRES_DSN to change this"
+                                "no notifications from PostgreSQL (a transaction pooler does not forward them), so changes are seen at the next refresh; to see them at once, name the server itself in DATA_PROC_POSTGRES_DSN"
                             );
                         }
-                        tokio::time::sleep(UNHEARD_WAIT).await;
+                        tokio::time::sleep(UNDELIVERED_WAIT).await;
                         continue;
                     }
                     Err(error) => {
-                        tracing::warn!(channel = channel_name, error = %error, "not listening; connecting again")
+                        tracing::warn!(channel = channel_name, error = %error, "not listening to notifications; reconnecting")
                     }
                 }
                 tokio::time::sleep(waits.after_failure()).await;
@@ -74,7 +73,7 @@ impl Notices {
         Notices { receiver, task }
     }
 
-    /// The next notice: its payload, or an empty text after a (re)connection, when anything may have changed.
+    /// The next notice: its payload, or an empty string after a (re)connection, when anything may have changed.
     pub async fn next(&mut self) -> Option<String> {
         self.receiver.recv().await
     }
@@ -86,11 +85,11 @@ impl Drop for Notices {
     }
 }
 
-/// Listens on one connection until it ends, or until it is clear that nothing arrives.
+/// Listens on one connection until it is closed, or until the probe shows that it delivers nothing.
 async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>) -> Result<Ended, StoreError> {
     let (client, mut connection) = within("listen", super::CONNECT_TIMEOUT, postgres.address.open()).await?;
     let (messages, mut received) = channel(64);
-    // The connection has to be driven while LISTEN waits for its answer.
+    // The connection must be polled while LISTEN waits for its response.
     let driver = Driver(tokio::spawn(async move {
         while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(notification) = message
@@ -108,27 +107,27 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
     }
     notify(postgres, channel_name, &probe).await?;
     let until = tokio::time::Instant::now() + PROBE_LIMIT;
-    let mut is_heard = false;
+    let mut is_delivered = false;
     loop {
-        let payload = match is_heard {
+        let payload = match is_delivered {
             true => received.recv().await,
             false => match tokio::time::timeout_at(until, received.recv()).await {
                 Ok(payload) => payload,
-                Err(_) => return Ok(Ended::Unheard),
+                Err(_) => return Ok(Ended::Undelivered),
             },
         };
         let Some(payload) = payload else {
             drop(driver);
             return Ok(Ended::Lost);
         };
-        is_heard |= payload == probe;
+        is_delivered |= payload == probe;
         if !payload.starts_with(PROBE) && sender.send(payload).await.is_err() {
             return Ok(Ended::Lost);
         }
     }
 }
 
-/// Sent on another connection: a pooler would hand a notification to the connection that sends it.
+/// Sent on another connection, since a pooler would deliver a notification to the connection that sends it.
 async fn notify(postgres: &Postgres, channel_name: &str, payload: &str) -> Result<(), StoreError> {
     let client = postgres.client("notify").await?;
     let values: [Parameter<'_>; 2] = [(&channel_name, Type::TEXT), (&payload, Type::TEXT)];
@@ -137,7 +136,7 @@ async fn notify(postgres: &Postgres, channel_name: &str, payload: &str) -> Resul
     postgres.settle(client, result)
 }
 
-/// Ends the task of a connection with the connection's use.
+/// Aborts the task that polls a connection when the connection is no longer used.
 struct Driver(tokio::task::JoinHandle<()>);
 
 impl Drop for Driver {

@@ -1,6 +1,6 @@
 //! Applies the files of `schemas/postgres`, each once.
 //!
-//! Invariant: one run at a time (an advisory lock that ends with the transaction), and a file lands whole or not at all.
+//! Invariant: one run at a time (an advisory lock that ends with the transaction); a file is applied completely or not at all.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use super::{Postgres, within};
 use crate::StoreError;
 use crate::migration::{POSTGRES, POSTGRES_SEED};
 
-/// Any number, the same in every process of ours.
+/// An arbitrary number, the same in all our processes.
 const LOCK: i64 = 0x0254_CA4B_0001;
 const LIMIT: Duration = Duration::from_secs(120);
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())";
 
-/// Makes the tables; answers how many files were new.
+/// Creates the tables; returns the number of new files.
 ///
 /// # Errors
-/// As the server says; then nothing of the failing run remains.
+/// The error of the server; the failed run changes nothing.
 pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
     let mut client = postgres.client("migrate").await?;
-    // A user of a service that may not make tables starts where somebody else has made them.
+    // A service user without the right to create tables can start if the tables already exist.
     let complete =
         "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'";
     let run = async {
@@ -64,12 +64,12 @@ pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
     within("migrate", LIMIT, run).await
 }
 
-/// Puts the real hubs and zones of `schemas/postgres/seed` into the reference tables of a tenant; rows that are there stay.
+/// Inserts the real hubs and zones of `schemas/postgres/seed` into the reference tables of a tenant; existing rows are kept.
 ///
 /// # Errors
-/// As the server says.
+/// The error of the server.
 pub async fn seed_reference(postgres: &Postgres, tenant_id: &str) -> Result<(), StoreError> {
     let literal = format!("'{}'", tenant_id.replace('\'', "''"));
-    // The text of a simple query is one transaction.
+    // A simple query with several statements is one transaction.
     postgres.exec(&POSTGRES_SEED.replace("{tenant}", &literal)).await
 }

@@ -1,9 +1,9 @@
 //! Postgres: reference data, served projections with their positions, notifications.
 //!
 //! Role: one pool per process, cheap to clone; each kind of data has its own file.
-//! Invariant: no statement outlives its transaction: nothing is prepared under a name, and no setting of a session is
-//! changed, so that a transaction pooler (PgBouncer, `pool_mode = transaction`) may stand in between.
-//! Failure: every wait is bounded, a connection is checked before it is used again, nothing is retried here.
+//! Invariant: no state outlives its transaction: no named prepared statements and no session settings, so that a transaction
+//! pooler (PgBouncer, `pool_mode = transaction`) can be used.
+//! Failure: every wait is limited, a connection is checked before it is reused, nothing is retried here.
 
 mod address;
 mod latest;
@@ -31,22 +31,22 @@ use domain::Classified as _;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bounds a transaction of ours, on our side and on the server's.
+/// Limits a transaction of ours, on our side and on the server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A pool of connections. Cheap to clone; connects when it is first used.
+/// A pool of connections. Cheap to clone; connects on first use.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
     address: Address,
-    /// The server ends a reader's statement after this time.
+    /// The time after which the server ends a reader's statement.
     statement_limit: Option<Duration>,
 }
 
-/// A parameter of a statement with its type: the server need not be asked for it.
+/// A statement parameter with its type, so that the server need not be queried for it.
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// How the pool is used.
+/// Usage of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct PoolStatus {
@@ -61,20 +61,20 @@ fn refused(message: String) -> StoreError {
 }
 
 impl Postgres {
-    /// A pool of at most `pool_size` connections to `postgresql://user:password@host:port/database`, with TLS where the
-    /// DSN has `sslmode=verify-full` or `sslmode=require`. Nothing is sent yet.
+    /// A pool of at most `pool_size` connections to `postgresql://user:password@host:port/database`, with TLS if the DSN
+    /// contains `sslmode=verify-full` or `sslmode=require`. Nothing is sent yet.
     ///
     /// # Errors
-    /// Where the address or the authorities cannot be read.
+    /// If the address or the authorities cannot be read.
     pub fn connect(dsn: &Secret, trust: &Trust, pool_size: usize) -> Result<Postgres, StoreError> {
         Postgres::with_pool(Address::read(dsn, trust)?, pool_size, None)
     }
 
-    /// A second pool to the same database, for readers: the server ends their statements after `limit`, and however many
-    /// they are, the connections of this one are left to the writers.
+    /// A second pool to the same database, for readers: the server ends their statements after `limit`, and any number of
+    /// readers leaves the connections of this pool to the writers.
     ///
     /// # Errors
-    /// Where the address cannot be used.
+    /// If the address is invalid.
     pub fn for_readers(&self, pool_size: usize, limit: Duration) -> Result<Postgres, StoreError> {
         Postgres::with_pool(self.address.clone(), pool_size, Some(limit))
     }
@@ -109,19 +109,19 @@ impl Postgres {
         })
     }
 
-    /// Whether the server answers.
+    /// Checks that the server responds.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If it does not respond.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let client = self.client("ping").await?;
         within("ping", PING_TIMEOUT, client.batch_execute("SELECT 1")).await
     }
 
-    /// Rows of a query, every column as text.
+    /// Rows of a query, with every column as text.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn query_text(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, StoreError> {
         let client = self.client("query").await?;
         let messages = within(
@@ -140,14 +140,14 @@ impl Postgres {
     /// Runs statements without a result.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn exec(&self, sql: &str) -> Result<(), StoreError> {
         let client = self.client("execute").await?;
         let result = within("execute", Duration::from_secs(120), client.batch_execute(sql)).await;
         self.settle(client, result)
     }
 
-    /// How the pool is used.
+    /// Usage of the pool.
     pub fn pool_status(&self) -> PoolStatus {
         let status = self.pool.status();
         PoolStatus {
@@ -158,8 +158,7 @@ impl Postgres {
         }
     }
 
-    /// Rows of a reader's statement. It is sent together with its transaction, whose only setting is the time that the
-    /// statement may take.
+    /// Rows of a reader's statement. It is sent together with its transaction, which only sets the statement's time limit.
     async fn read(
         &self,
         client: &Object,
@@ -178,7 +177,7 @@ impl Postgres {
             return statement.await;
         };
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis());
-        // All three are sent at once, in this order: the first poll of each puts its message into the queue.
+        // All three are sent at once, in this order: the first poll of each queues its message.
         let (began, answer, ended) = tokio::join!(
             biased;
             client.batch_execute(&begin),
@@ -190,8 +189,8 @@ impl Postgres {
         Ok(answer)
     }
 
-    /// Gives a connection back. After a fail-over the address leads to another server than the connections that are still
-    /// open, which take no changes: those are closed.
+    /// Returns a connection to the pool. After a fail-over, open connections may lead to a read-only server while the address
+    /// leads to another one: those connections are closed.
     fn settle<T>(&self, client: Object, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(|error| error.code() == "read_only") {
             drop(Object::take(client));
@@ -208,7 +207,7 @@ impl Postgres {
     }
 }
 
-/// Bounds a call, and makes its error ours.
+/// Limits the time of a call, and converts its error.
 async fn within<T>(
     operation: &'static str,
     limit: Duration,

@@ -24,7 +24,7 @@ fn micros(time: SystemTime) -> Micros {
     }
 }
 
-/// Reads a row of the columns that `SELECT` of [`super::latest`] names.
+/// Parses a row of the columns in `SELECT` of [`super::latest`].
 pub(super) fn price(row: &Row) -> Result<LatestPrice, StoreError> {
     const OPERATION: &str = "read prices";
     let odd = |error: &dyn std::fmt::Display| StoreError::unexpected(Store::Postgres, OPERATION, error);

@@ -27,9 +27,9 @@ pub struct ReferenceInstrument {
 #[allow(missing_docs)]
 pub struct Rule {
     pub tenant_id: String,
-    /// The commodity or region that it names.
+    /// The resulting commodity or region.
     pub name: String,
-    /// Whole tokens of an instrument id.
+    /// Complete tokens of an instrument id.
     pub keywords: Vec<String>,
     /// The lowest number wins.
     pub priority: i32,
@@ -40,9 +40,9 @@ pub struct Rule {
 #[allow(missing_docs)]
 pub struct ReferenceData {
     pub instruments: Vec<ReferenceInstrument>,
-    /// By priority.
+    /// Ordered by priority.
     pub commodity_rules: Vec<Rule>,
-    /// By priority.
+    /// Ordered by priority.
     pub region_rules: Vec<Rule>,
 }
 
@@ -56,15 +56,15 @@ const COLUMNS: &str = "tenant_id, instrument_id, commodity, region, product_tier
                        (contract_size * 100000000)::bigint, (tick_size * 100000000)::bigint, curve_id";
 
 impl ReferenceStore {
-    /// Over this pool.
+    /// Uses this pool.
     pub fn new(postgres: Postgres) -> ReferenceStore {
         ReferenceStore { postgres }
     }
 
-    /// Every active instrument, under its id and its aliases, and every rule.
+    /// Every active instrument, by its id and its aliases, and every rule.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn load_all(&self) -> Result<ReferenceData, StoreError> {
         let client = self.postgres.client("load reference data").await?;
         let instruments = format!(
@@ -91,11 +91,10 @@ impl ReferenceStore {
         })
     }
 
-    /// The active instruments among these `(tenant_id, instrument_id)`, found by id or alias. Those that are not known are
-    /// absent from the answer.
+    /// The active instruments among these `(tenant_id, instrument_id)`, found by id or alias. Unknown ones are omitted.
     ///
     /// # Errors
-    /// As the server says.
+    /// The error of the server.
     pub async fn lookup(&self, keys: &[(&str, &str)]) -> Result<Vec<ReferenceInstrument>, StoreError> {
         let (tenants, ids): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
         let client = self.postgres.client("look up reference data").await?;

@@ -1,8 +1,8 @@
-//! Names of every key that the project makes in Redis.
+//! Names of all keys that the project uses in Redis.
 //!
-//! Invariant (INV-10): a key names its tenant and its id as two parts. `:` separates parts, so each part percent-encodes
-//! `:` and `%`; two different pairs never share a key, and [`Key::parse`] gives the pair back.
-//! Upgrade: a build from before this encoding wrote ids that hold `:` or `%` under other names. Those keys expire within
+//! Invariant (INV-10): a key contains its tenant and its id as two parts. `:` separates parts, so each part percent-encodes
+//! `:` and `%`; two different pairs never share a key, and [`Key::parse`] returns the pair.
+//! Upgrade: a build from before this encoding wrote ids that contain `:` or `%` under other names. Those keys expire within
 //! an hour, and the projection writes every price again under the new name when it starts.
 
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ pub enum Key<'a> {
         tenant_id: Cow<'a, str>,
         instrument_id: Cow<'a, str>,
     },
-    /// A lane of the projection left it when its copy was complete: `served:copy:latest_price:<lane>`.
+    /// A projection lane stores it when its copy is complete: `served:copy:latest_price:<lane>`.
     CopyMark { lane: Cow<'a, str> },
 }
 
@@ -52,7 +52,7 @@ impl<'a> Key<'a> {
         Key::CopyMark { lane: lane.into() }
     }
 
-    /// Reads a key; `None` where it is none of ours.
+    /// Parses a key; `None` if it is not one of ours.
     pub fn parse(key: &str) -> Option<Key<'static>> {
         let (before, last) = key.rsplit_once(':')?;
         if before == COPY_MARK {
@@ -92,12 +92,12 @@ impl fmt::Display for Key<'_> {
     }
 }
 
-/// The pattern (as `SCAN` takes it) that matches the newest prices of every tenant.
+/// The pattern (for `SCAN`) that matches the newest prices of every tenant.
 pub fn every_latest_price() -> String {
     format!("{LATEST_PRICE}:*")
 }
 
-/// The pattern (as `SCAN` takes it) that matches the newest prices of one tenant and of no other.
+/// The pattern (for `SCAN`) that matches the newest prices of one tenant and of no other.
 pub fn latest_prices_of(tenant_id: &str) -> String {
     let mut pattern = format!("{LATEST_PRICE}:");
     for character in encoded(tenant_id).chars() {
@@ -140,14 +140,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Ids made of what separates, encodes and matches, so that parts and their borders look alike.
+    /// Ids of separators, escapes and wildcards, so that different pairs look alike.
     fn id() -> impl Strategy<Value = String> {
         prop_oneof!["[ab:%3A25.*?\\[\\]\\\\/ü'\" ]{1,8}", "\\PC{1,12}"]
     }
 
     proptest! {
         #[test]
-        fn a_key_gives_its_tenant_and_its_id_back(tenant in id(), instrument in id()) {
+        fn a_parsed_key_has_its_tenant_and_its_id(tenant in id(), instrument in id()) {
             for key in [
                 Key::latest_price(&tenant, &instrument),
                 Key::reference(&tenant, &instrument),
@@ -157,7 +157,7 @@ mod tests {
             }
         }
 
-        /// The pairs are one text cut in two places, since pairs at random hardly ever look alike.
+        /// The pairs are one text split at two places, since random pairs hardly ever look alike.
         #[test]
         fn two_pairs_that_look_alike_have_two_keys(parts in [id(), id(), id()], joint in "(:|%|%3A|%25)") {
             let [a, b, c] = &parts;
@@ -168,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,40}", rest in "[a:%35A]{0,20}") {
+        fn any_text_is_parsed_or_rejected(text in "\\PC{0,40}", rest in "[a:%35A]{0,20}") {
             let _ = Key::parse(&text);
             let ours = format!("reference:{rest}");
             if let Some(key) = Key::parse(&ours) {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_named_as_readers_know_them() {
+    fn keys_have_their_public_names() {
         let names = [
             (
                 Key::latest_price("default", "MISO.INDIANA.HUB.RT5"),

@@ -1,8 +1,8 @@
 //! The connection to Redis: to one server, or to every master of a cluster.
 //!
-//! Role: finds out which of both an address leads to, and sends a command where its key lives (the client library follows
-//! MOVED and ASK). The address is read from its secret whenever a connection is made anew.
-//! Failure: as the library says; nothing is kept of a connection whose login was refused.
+//! Role: detects which of the two an address leads to, and sends a command to the server of its key (the client library
+//! follows MOVED and ASK). The address is read from its secret for each new connection.
+//! Failure: the error of the library; a connection whose login was rejected is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a command is sent again after MOVED, ASK or TRYAGAIN.
+/// How often a command is retried after MOVED, ASK or TRYAGAIN.
 const REDIRECTS: u32 = 5;
 
 /// A connection, shared by all calls.
@@ -32,16 +32,16 @@ pub(super) enum Link {
     Cluster(ClusterConnection),
 }
 
-/// A node that keys are asked of: `None` is the only server.
+/// A node to query for keys: `None` is the only server.
 pub(super) type Node = Option<(String, u16)>;
 
 impl Link {
-    /// Whether keys live on different servers, so that a script or a pipeline takes one key.
+    /// Whether keys are on different servers, so that a script or a pipeline may use only one key.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Link::Cluster(_))
     }
 
-    /// Asks every master.
+    /// Queries every master.
     pub(super) async fn on_masters(&mut self, command: Cmd) -> Result<Vec<(Node, String)>, RedisError> {
         let cluster = match self {
             Link::Single(manager) => return Ok(vec![(None, command.query_async(manager).await?)]),
@@ -58,7 +58,7 @@ impl Link {
         parsed.collect()
     }
 
-    /// Asks one node.
+    /// Queries one node.
     pub(super) async fn on_node(&mut self, node: &Node, command: Cmd) -> Result<Value, RedisError> {
         match (self, node) {
             (Link::Cluster(cluster), Some((host, port))) => {
@@ -99,13 +99,13 @@ impl ConnectionLike for Link {
     }
 }
 
-/// Makes connections.
+/// Opens connections.
 #[derive(Clone)]
 pub(super) struct Connector {
     /// One address, or several nodes of a cluster, separated by commas.
     url: Secret,
     trust: Trust,
-    /// Made in the first call, since it needs the async runtime.
+    /// Created in the first call, since it needs the async runtime.
     link: Arc<Mutex<Option<Link>>>,
 }
 
@@ -122,7 +122,7 @@ impl Connector {
         Ok(connector)
     }
 
-    /// The connection, made if there is none.
+    /// The connection, opened if there is none.
     pub(super) async fn link(&self) -> Result<Link, RedisError> {
         let mut kept = self.link.lock().await;
         if let Some(link) = kept.as_ref() {
@@ -133,7 +133,7 @@ impl Connector {
         Ok(link)
     }
 
-    /// The next call makes a new connection, with the secret as it is then.
+    /// Drops the connection, so that the next call opens a new one and reads the secret again.
     pub(super) async fn forget(&self) {
         *self.link.lock().await = None;
     }
@@ -167,8 +167,8 @@ impl Connector {
         Ok(Link::Cluster(builder.build()?.get_async_connection().await?))
     }
 
-    /// Whether the server answers without TLS where it is asked over TLS: such a server reads the beginning of TLS as a line
-    /// that has no end, and answers nothing. No login is sent.
+    /// Whether the server responds without TLS although TLS is configured. Such a server reads the TLS handshake as an
+    /// unfinished line, and never responds. No login is sent.
     pub(super) async fn lacks_tls(&self) -> bool {
         let url = self.url.expose();
         let Some(Ok(address)) = url

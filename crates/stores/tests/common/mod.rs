@@ -44,12 +44,12 @@ pub fn clickhouse_of(stack: &Temporary, cluster: &str) -> ClickHouse {
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition().await {
-        assert!(Instant::now() < deadline, "never: {what}");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Sends a statement under this query id and does not wait for its end; it ends with the stream, or by itself.
+/// Sends a statement with this query id and does not wait for it; it ends with the stream, or when it completes.
 pub fn begin_statement(port: u16, query_id: &str, sql: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let head = format!(
@@ -109,7 +109,7 @@ pub fn tick() -> Tick<'static> {
     }
 }
 
-/// A price of partition 1 whose origin's offset is given.
+/// A price of partition 1 with this offset in its origin.
 pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPrice {
     let tick = tick();
     LatestPrice {
@@ -133,7 +133,7 @@ pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPri
     }
 }
 
-/// The place of a price among those of its instrument, by hand: no sequence is below the lowest.
+/// The order of a price among those of its instrument, computed independently: no sequence sorts below the lowest.
 pub fn place(price: &LatestPrice) -> (i64, i128, Vec<u8>, i32, i64, i32) {
     let sequence = price.sequence.map_or(i128::MIN, i128::from);
     let origin = &price.origin;
@@ -148,8 +148,8 @@ pub fn place(price: &LatestPrice) -> (i64, i128, Vec<u8>, i32, i64, i32) {
     )
 }
 
-/// Prices of one instrument, and which of them every order of arrival must leave: ties in time are decided by the sequence,
-/// ties in that by the origin; the highest offset has an old time, and the highest sequence too.
+/// Prices of one instrument, and the one that every order of arrival must leave. Ties in time are decided by the sequence,
+/// further ties by the origin; the price with the highest offset and the one with the highest sequence have an old time.
 pub fn contest(ties: bool) -> (Vec<LatestPrice>, LatestPrice) {
     let sequences = [None, Some(i64::MIN), Some(-1), Some(0), Some(9), Some(10)];
     let mut prices: Vec<LatestPrice> = Vec::new();
@@ -161,7 +161,7 @@ pub fn contest(ties: bool) -> (Vec<LatestPrice>, LatestPrice) {
             prices.push(price);
         }
     }
-    // Feeds compare by bytes, not by language.
+    // Feeds compare by bytes, not by locale.
     for feed in ["a.b", "a-b", "B", "b"] {
         let mut price = latest_price("A", 102, 9);
         price.origin.feed = feed.into();
@@ -174,7 +174,7 @@ pub fn contest(ties: bool) -> (Vec<LatestPrice>, LatestPrice) {
     (prices, newest)
 }
 
-/// The same values in another order; each seed gives its own.
+/// The same values in another order, determined by the seed.
 pub fn shuffled<T: Clone>(values: &[T], seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut keyed: Vec<(u64, T)> = values

@@ -12,7 +12,7 @@ use crate::{assert_refused, documented, private};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
 
-/// The documented user, one that may only read, and those of profiles that break the writer's promise.
+/// The documented user, a read-only one, and users with profiles that break the writer's promise.
 fn users() -> String {
     let profiles = "<waitless><wait_for_async_insert>0</wait_for_async_insert></waitless>\
                     <fixed><async_insert>1</async_insert><constraints><async_insert><readonly/></async_insert>\
@@ -98,7 +98,7 @@ async fn count(clickhouse: &ClickHouse) -> String {
         .to_owned()
 }
 
-/// What a writer does first.
+/// The first steps of a writer.
 async fn begin(clickhouse: &ClickHouse) -> Result<FencedTable, StoreError> {
     let table = ticks(clickhouse);
     table.check().await?;
@@ -177,7 +177,7 @@ async fn a_writer_goes_over_tls_with_the_documented_grants() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_that_break_the_promise_are_refused_by_name() {
+async fn settings_that_break_the_promise_are_rejected_by_name() {
     let stack = engine();
     let admin = admin(&stack).await;
     let url = plain_url(&stack);
@@ -204,7 +204,7 @@ async fn settings_that_break_the_promise_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_column_changed_by_hand_is_refused_and_an_added_or_widened_one_is_not() {
+async fn a_manually_narrowed_column_is_rejected_and_an_added_or_widened_one_is_not() {
     let stack = engine();
     let admin = admin(&stack).await;
     let alter = async |change: &str| {
@@ -249,7 +249,7 @@ async fn a_column_changed_by_hand_is_refused_and_an_added_or_widened_one_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plain_tables_behind_several_servers_are_refused() {
+async fn plain_tables_behind_several_servers_are_rejected() {
     let (private, stacks) = (private(), [engine(), engine()]);
     for stack in &stacks {
         admin(stack).await;
@@ -271,7 +271,7 @@ async fn plain_tables_behind_several_servers_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_view_that_throws_is_named_and_no_row_is_doubled() {
+async fn a_view_that_throws_is_named_and_no_row_is_duplicated() {
     let stack = engine();
     let admin = admin(&stack).await;
     admin
@@ -293,7 +293,7 @@ async fn a_view_that_throws_is_named_and_no_row_is_doubled() {
         "{error}"
     );
     assert!(error.to_string().contains("market_data.by_hand"), "{error}");
-    // Whether the rows are there is found out, not guessed: the writer continues behind what the table holds.
+    // Whether the rows are stored is read back, not guessed: the writer continues after the last stored row.
     let (claim, position) = table.take_over(TOPIC, 3).await.unwrap();
     admin.exec("DROP VIEW market_data.by_hand SYNC").await.unwrap();
     let next = position.unwrap().next_offset;

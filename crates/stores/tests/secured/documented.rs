@@ -1,4 +1,4 @@
-//! The grants and rights of docs/security.md, so that what is written there is what is tried here.
+//! The grants and rights in docs/security.md, so that the tests use exactly what is documented.
 
 use testkit::secured::documented;
 

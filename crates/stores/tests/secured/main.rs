@@ -1,5 +1,5 @@
-//! The clients against real servers that take only what is secured: TLS, users with the rights of docs/security.md, a
-//! transaction pooler, a cluster; and each wrong thing, which is one error that names it and the setting.
+//! The clients against secured real servers: TLS, users with the rights of docs/security.md, a transaction pooler, a cluster.
+//! Each misconfiguration is one error that names it and the setting.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../common/mod.rs"]
@@ -19,7 +19,7 @@ use stores::StoreError;
 use tempfile::TempDir;
 use testkit::certificates::Authority;
 
-/// An authority, and what a client is told of it.
+/// An authority, and the trust settings of its clients.
 struct Private {
     authority: Authority,
     trust: Trust,
@@ -37,7 +37,7 @@ fn private() -> Private {
     }
 }
 
-/// The error is fatal, has this code, and names these words.
+/// The error is fatal, has this code, and contains these words.
 #[track_caller]
 fn assert_refused<T: std::fmt::Debug>(result: Result<T, StoreError>, code: &str, words: &[&str]) {
     let error = result.expect_err("refused");

@@ -11,7 +11,7 @@ use crate::{Private, assert_refused, documented, private};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
 
-/// A server whose tables are made, with the documented user of the services.
+/// A server with all tables and the documented user of the services.
 async fn setup() -> (Private, Server) {
     let private = private();
     let server = Server::start(&private.authority.server().unwrap()).unwrap();
@@ -50,7 +50,7 @@ async fn apply(
         .await
 }
 
-/// What a service does, as the documented user.
+/// The operations of the services, as the documented user.
 async fn use_everything(postgres: &Postgres) {
     assert_eq!(migrate(postgres).await.unwrap(), 0);
     let store = LatestPriceStore::new(postgres.clone(), "");
@@ -62,7 +62,7 @@ async fn use_everything(postgres: &Postgres) {
         LatestPriceStore::new(postgres.for_readers(4, Duration::from_secs(2)).unwrap(), ""),
         ReferenceStore::new(postgres.clone()),
     );
-    // Several at once, so that a pooler changes the connection of each between two statements.
+    // Concurrent calls, so that a pooler switches connections between two statements.
     let lane = async |partition: i32| {
         for step in 0..20i64 {
             let expected = (step > 0).then_some(step);
@@ -104,7 +104,7 @@ async fn everything_goes_over_tls_with_the_documented_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_pooler_may_stand_in_between() {
+async fn a_transaction_pooler_is_supported() {
     let (private, server) = setup().await;
     let certificate = private.authority.server().unwrap();
     let pooler = PgBouncer::start(&server, &certificate, &[("dataproc", "app-secret")]).unwrap();
@@ -114,12 +114,12 @@ async fn a_transaction_pooler_may_stand_in_between() {
     let readers = postgres.for_readers(1, Duration::from_millis(200)).unwrap();
     let error = readers.query_text("SELECT pg_sleep(60)").await.unwrap_err();
     assert_eq!(error.code(), "cancelled", "{error}");
-    // The limit was the transaction's: nobody else has it, and the connection is used again.
+    // The time limit applied to that transaction only, and the connection is reused.
     for _ in 0..4 {
         postgres.query_text("SELECT pg_sleep(0.3)").await.unwrap();
         readers.query_text("SELECT 1").await.unwrap();
     }
-    // LISTEN is taken and nothing arrives: that is noticed, and the reader still hears once that anything may have changed.
+    // LISTEN is accepted and nothing arrives: this is detected, and the reader still gets the first notice.
     let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED);
     assert_eq!(notices.next().await.as_deref(), Some(""));
     let clients = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dataproc'";
@@ -142,7 +142,7 @@ async fn a_transaction_pooler_may_stand_in_between() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_wrong_thing_is_one_error_that_names_it_and_the_setting() {
+async fn each_misconfiguration_is_one_error_that_names_it_and_the_setting() {
     let (private, server) = setup().await;
     let over_tls = |user: &str, password: &str| format!("{}?sslmode=verify-full", server.dsn(user, password));
     let wrong = connect(&over_tls("dataproc", "wrong-secret"), &private.trust);
@@ -199,7 +199,7 @@ async fn a_server_without_tls_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fail_over_that_leaves_it_read_only_is_waited_out_with_new_connections() {
+async fn after_a_fail_over_to_a_read_only_server_new_connections_are_used() {
     let (private, server) = setup().await;
     let dsn = format!("{}?sslmode=verify-full", server.dsn("dataproc", "app-secret"));
     let postgres = connect(&dsn, &private.trust);
@@ -208,7 +208,7 @@ async fn a_fail_over_that_leaves_it_read_only_is_waited_out_with_new_connections
         apply(&store, 0, None, latest_price("A", 1, 1)).await.unwrap(),
         Applied::Yes
     );
-    // Sessions that begin now are read-only, as on a server that has become a stand-by; those that are open stay so, too.
+    // New sessions are read-only, as on a stand-by server; sessions that stay open do not change.
     server
         .sql("ALTER ROLE dataproc SET default_transaction_read_only = on")
         .unwrap();

@@ -13,7 +13,7 @@ fn client(url: &str, trust: &Trust) -> Redis {
     Redis::new(&Secret::new(url), trust).unwrap()
 }
 
-/// What the services do.
+/// The operations of the services.
 async fn use_everything(redis: &Redis) {
     redis.ping().await.unwrap();
     let (prices, newest) = contest(true);
@@ -85,7 +85,7 @@ async fn everything_goes_over_tls_as_the_documented_user() {
         "certificate_refused",
         &["UnknownIssuer", "DATA_PROC_TLS_CA"],
     );
-    // A server with TLS says nothing to a client without: the likely reason is named.
+    // A TLS server does not respond to a plaintext client: the likely cause is named.
     let plain = client(
         &url("dataproc", "app-secret").replace("rediss://", "redis://"),
         &private.trust,
@@ -161,7 +161,7 @@ async fn a_cluster_is_recognised_and_every_key_reaches_its_master() {
         named.copy_state("lane").await.unwrap(),
         redis.copy_state("lane").await.unwrap()
     );
-    // A slot that moves to another master is followed there.
+    // A slot that moves to another master is followed.
     let key = Key::latest_price("default", "A").to_string();
     let before = redis.get_many(std::slice::from_ref(&key)).await.unwrap();
     let slot = cluster.ask(cluster.ports()[0], &["CLUSTER", "KEYSLOT", &key]).unwrap();

@@ -1,11 +1,11 @@
-//! Closes the machine to the engine: it reaches its own folder, and reads the few files that a program needs.
+//! Confines the engine to its own folder and the few system files that a program needs to read.
 //!
-//! Role: a client of `clickhouse local` can read every file that the process can (`SELECT file('…')` asks for no grant). The
-//! kernel's Landlock takes that from the process, and from everything it starts, for good; and the user is given up where it
-//! is root. Both happen before the engine answers anybody.
+//! Role: a client of `clickhouse local` can read every file that the process can (`SELECT file('…')` needs no grant). The
+//! kernel's Landlock permanently removes this access from the process and its children. If the process is root, it also
+//! switches to another user. Both happen before the engine serves a request.
 //! Invariant: a process that was started as root never runs the engine as root.
-//! Failure: a user that cannot be taken is an error. A kernel without Landlock (before 5.19, or switched off) is a warning:
-//! then the grants of `users.xml` and the rights of the user are what protects.
+//! Failure: a user that cannot be switched to is an error. A kernel without Landlock (before 5.19, or disabled) is a warning:
+//! then only the grants of `users.xml` and the user's permissions protect the machine.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use landlock::{
 };
 use nix::unistd::{Gid, Uid, getegid, geteuid, setgid, setgroups, setuid};
 
-/// The newest rights that this program knows; a kernel that knows fewer applies those.
+/// The newest access rights that this program handles; an older kernel applies those that it supports.
 const NEWEST: ABI = ABI::V6;
 
-/// What the C library and the engine read of the machine: time zones, names, numbers of processors and memory.
+/// System files that the C library and the engine read: time zones, names, numbers of processors and memory.
 const READ: [&str; 14] = [
     "/proc",
     "/sys",
@@ -36,14 +36,14 @@ const READ: [&str; 14] = [
     "/etc/ld.so.cache",
 ];
 
-/// Allows from now on: everything in `folder`, and reading `files` and what every program reads.
+/// From now on, allows only full access to `folder`, and reading `files` and the common system files.
 ///
 /// # Errors
-/// What the kernel lacks, as a sentence for the log.
+/// What the kernel does not support, as a sentence for the log.
 pub fn to_folder(folder: &Path, files: &[PathBuf]) -> Result<(), String> {
     let status = restrict(folder, files).map_err(|error| format!("Landlock: {error}"))?;
     match status {
-        RulesetStatus::NotEnforced => Err("Landlock is switched off in this kernel".to_owned()),
+        RulesetStatus::NotEnforced => Err("Landlock is disabled in this kernel".to_owned()),
         RulesetStatus::PartiallyEnforced | RulesetStatus::FullyEnforced => Ok(()),
     }
 }
@@ -51,12 +51,12 @@ pub fn to_folder(folder: &Path, files: &[PathBuf]) -> Result<(), String> {
 fn restrict(folder: &Path, files: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
     let all = AccessFs::from_all(NEWEST);
     let status = Ruleset::default()
-        // Without this right the engine could not move a file to another folder: no Landlock is better then.
+        // Without this right the engine could not move a file to another folder: then Landlock is not used at all.
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)?
-        // It listens, and asks nobody.
+        // It listens, and opens no connections.
         .handle_access(AccessNet::ConnectTcp)?
         .scope(Scope::from_all(NEWEST))?
         .create()?
@@ -68,10 +68,10 @@ fn restrict(folder: &Path, files: &[PathBuf]) -> Result<RulesetStatus, RulesetEr
     Ok(status.ruleset)
 }
 
-/// Takes the user `uid:gid` for good, with no other group.
+/// Permanently switches to the user `uid:gid`, without other groups.
 ///
 /// # Errors
-/// The text names no user, or the kernel refuses.
+/// The text is not a valid user, or the kernel does not allow the switch.
 pub fn to_user(ids: &str) -> Result<(), String> {
     let (uid, gid) = ids
         .split_once(':')
@@ -86,6 +86,6 @@ pub fn to_user(ids: &str) -> Result<(), String> {
     if (geteuid(), getegid()) == (uid, gid) && setuid(Uid::from_raw(0)).is_err() {
         Ok(())
     } else {
-        Err(format!("user {ids} was taken, and root could be taken back"))
+        Err(format!("switched to user {ids}, but could switch back to root"))
     }
 }

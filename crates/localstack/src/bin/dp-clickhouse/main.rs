@@ -1,11 +1,11 @@
-//! Runs the ClickHouse engine out of `libchdb.so`: `dp-clickhouse [--folder DIR] [--user UID:GID] LIBRARY ARGUMENTS…`.
+//! Runs the ClickHouse engine from `libchdb.so`: `dp-clickhouse [--folder DIR] [--user UID:GID] LIBRARY ARGUMENTS…`.
 //!
-//! Role: the library exports the whole `clickhouse local` program as one C function; started with listen options and a
-//! query that never ends it serves the real HTTP and native protocols. This program exists because the engine ends with
-//! its process, and takes the process's signals: it cannot live inside of `dp` or of a test.
-//! With `--folder` the engine reaches that folder only, and with `--user` it runs as that user ([`mod@confine`]).
-//! Failure: the engine's error text goes to stderr, exit code 1; wrong arguments, exit code 2.
-#![allow(unsafe_code)] // A C function of a library that is loaded at run time is called: there is no safe way.
+//! Role: the library exports the whole `clickhouse local` program as one C function. With listen options and a query that
+//! never ends, it serves the real HTTP and native protocols. It needs a separate program, because the engine ends with its
+//! process and handles the process's signals, so it cannot run inside `dp` or a test.
+//! With `--folder` the engine can access only that folder, and with `--user` it runs as that user ([`mod@confine`]).
+//! Failure: the engine's error text goes to stderr, exit code 1; invalid arguments, exit code 2.
+#![allow(unsafe_code)] // Calls a C function of a library that is loaded at run time, which has no safe interface.
 
 mod confine;
 mod full_disk;
@@ -33,7 +33,7 @@ struct LocalResult {
 
 type QueryStable = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut LocalResult;
 
-/// What the command line asks for.
+/// The command line.
 struct Asked {
     folder: Option<PathBuf>,
     user: Option<String>,
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     };
     match run(&asked) {
         Ok(output) => {
-            // The output of a query that ended; nobody may be reading it.
+            // The output of a query that ended; its reader may be gone.
             let _reader_gone = std::io::stdout().write_all(&output);
             ExitCode::SUCCESS
         }
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Gives up what the engine does not need; the library can be read until the user is taken.
+/// Drops access that the engine does not need; the library is readable until the user is switched.
 fn confine(asked: &Asked) {
     let Some(folder) = &asked.folder else { return };
     let own = std::env::current_exe().unwrap_or_default();
@@ -90,24 +90,24 @@ fn confine(asked: &Asked) {
     }
 }
 
-/// Runs the engine to its end and answers what its queries wrote.
+/// Runs the engine until it ends, and returns the output of its queries.
 fn run(asked: &Asked) -> Result<Vec<u8>, String> {
     let owned: Vec<CString> = std::iter::once(&OsString::from("clickhouse"))
         .chain(&asked.arguments)
         .map(|argument| CString::new(argument.as_bytes()))
         .collect::<Result<_, _>>()
-        .map_err(|_| "an argument holds a zero byte".to_owned())?;
+        .map_err(|_| "an argument contains a zero byte".to_owned())?;
     let count = c_int::try_from(owned.len()).map_err(|_| "too many arguments".to_owned())?;
     let mut pointers: Vec<*mut c_char> = owned.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
-    // As in C's `main`: the list ends with a null pointer that is not counted.
+    // As for C's `main`: the list ends with a null pointer that is not counted.
     pointers.push(std::ptr::null_mut());
 
     confine(asked);
-    // SAFETY: the library is the checked download of a pinned version; loading it runs its initialisers, which expect
-    // nothing of the process.
+    // SAFETY: the library is the verified download of a pinned version; its initialisers, which run on loading, require nothing
+    // of the process.
     let engine = unsafe { Library::new(&asked.library) }
         .map_err(|error| format!("cannot load {}: {error}", asked.library.to_string_lossy()))?;
-    // Never unloaded: threads of the engine may still run in it when the process ends.
+    // Never unloaded: threads of the engine may still use it when the process ends.
     let engine = ManuallyDrop::new(engine);
     // SAFETY: `chdb.h` of this version declares the function with this type.
     let query: Symbol<'_, QueryStable> =
@@ -115,14 +115,14 @@ fn run(asked: &Asked) -> Result<Vec<u8>, String> {
     if let Some(user) = &asked.user {
         confine::to_user(user)?;
     }
-    // SAFETY: `pointers` holds `count` zero-terminated strings that live until after the call, and a final null pointer.
+    // SAFETY: `pointers` contains `count` zero-terminated strings that live until after the call, and a final null pointer.
     let result = unsafe { query(count, pointers.as_mut_ptr()) };
-    // SAFETY: the engine answers null or a pointer to a result that stays valid, since it is never freed here.
+    // SAFETY: the engine returns null or a pointer to a result that stays valid, since it is never freed here.
     let Some(result) = (unsafe { result.as_ref() }) else {
         return Ok(Vec::new());
     };
     if !result.error_message.is_null() {
-        // SAFETY: a message that is not null is a zero-terminated string.
+        // SAFETY: a non-null message is a zero-terminated string.
         return Err(unsafe { CStr::from_ptr(result.error_message) }
             .to_string_lossy()
             .into_owned());

@@ -1,7 +1,7 @@
-//! Whether a column holds every value of a row's field.
+//! Whether a column can store every value of a row's field.
 
-/// Whether a column of type `column` holds every value of `field`, both as ClickHouse writes types. A wider column does; of
-/// what is not known here only the same type does.
+/// Whether a column of type `column` can store every value of `field`, both as ClickHouse type names. A wider column can; of
+/// types that are unknown here, only the same type can.
 pub(super) fn holds(column: &str, field: &str) -> bool {
     let (column, field) = (without("LowCardinality", column), without("LowCardinality", field));
     match (inside("Nullable", column), inside("Nullable", field)) {
@@ -61,7 +61,7 @@ fn number(kind: &str, name: &str) -> Option<u32> {
     kind.strip_prefix(name)?.parse().ok()
 }
 
-/// Digits of a second in `6, 'UTC'`. (With nine, years after 2262 do not fit.)
+/// Digits of the second in `6, 'UTC'`. (With nine digits, years after 2262 are out of range.)
 fn digits(arguments: &str) -> Option<u32> {
     arguments.split(',').next()?.trim().parse().ok()
 }

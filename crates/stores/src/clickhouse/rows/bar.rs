@@ -44,7 +44,7 @@ pub const LAYOUT: Layout = Layout {
     has_origin: false,
 };
 
-/// Appends the row of a bar that was read from this place of the bars topic.
+/// Appends the row of a bar that was read from this position of the bars topic.
 pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
     text(bar.tenant_id, out);
     text(bar.instrument_id, out);

@@ -31,7 +31,7 @@ const ENRICHMENT: Columns = &[
     ("enriched_at", TIME),
 ];
 
-/// Appends the row of an enriched tick that was read from this place of the enriched topic.
+/// Appends the row of an enriched tick that was read from this position of the enriched topic.
 pub fn encode(enriched: &EnrichedTick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
     tick::values(&enriched.tick, out);
     let enrichment = &enriched.enrichment;

@@ -26,7 +26,7 @@ pub const LAYOUT: Layout = Layout {
     has_origin: true,
 };
 
-/// Appends the row of a late tick that was read from this place of the late topic.
+/// Appends the row of a late tick that was read from this position of the late topic.
 pub fn encode(late: &LateTick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
     text(late.tenant_id, out);
     text(late.instrument_id, out);

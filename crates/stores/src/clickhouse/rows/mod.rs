@@ -1,8 +1,8 @@
 //! Rows as ClickHouse reads them from `input()`: RowBinary, written straight from the borrowed domain values.
 //!
-//! Invariants: the order of the fields, of [`Layout::structure`] and of [`Layout::columns`] is one and the same; columns
-//! that are `LowCardinality` in the table are declared as plain `String` here, which halves the server's cost per row.
-//! `ingested_at` is not a field: the insert statement adds one value for the whole batch.
+//! Invariants: the order of the fields is that of [`Layout::structure`] and [`Layout::columns`]. Columns that are
+//! `LowCardinality` in the table are declared as plain `String` here, which halves the server's cost per row. `ingested_at`
+//! is not a field: the insert statement adds one value for the whole batch.
 //! Failure: none; every domain value has a row.
 
 pub mod bar;
@@ -15,14 +15,14 @@ use domain::{Decimal, Micros, Origin};
 /// Names and types of columns.
 pub type Columns = &'static [(&'static str, &'static str)];
 
-/// How rows of a table look in `input()`.
+/// The layout of a table's rows in `input()`.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
     /// Base name of the table, without the suffix of a generation.
     pub table: &'static str,
-    /// The columns in the order of the row, in runs that tables share.
+    /// The columns in the order of the row, in groups that tables share.
     pub columns: &'static [Columns],
-    /// Whether rows carry an origin, so that the table knows its sequencer state too.
+    /// Whether rows have an origin, so that the sequencer state can be read back from the table.
     pub has_origin: bool,
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn time(value: Micros, out: &mut Vec<u8>) {
     int64(value, out);
 }
 
-/// What [`origin`] and [`source`] write.
+/// The columns of [`origin`] and [`source`].
 pub(crate) const ORIGIN: Columns = &[
     ("feed", "String"),
     ("raw_partition", "Int32"),

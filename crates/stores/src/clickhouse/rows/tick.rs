@@ -14,7 +14,7 @@ pub const LAYOUT: Layout = Layout {
     has_origin: true,
 };
 
-/// What [`values`] writes.
+/// The columns of [`values`].
 pub(super) const VALUES: Columns = &[
     ("tenant_id", "String"),
     ("instrument_id", "String"),
@@ -47,10 +47,10 @@ pub(super) const VALUES: Columns = &[
     ("causation_id", OPTIONAL_TEXT),
 ];
 
-/// What [`place`] writes after the origin.
+/// The columns of [`place`] after the origin.
 pub(super) const TIMES: Columns = &[("appended_at", TIME), ("normalized_at", TIME)];
 
-/// Appends the row of a tick that was read from this place of the normalized topic.
+/// Appends the row of a tick that was read from this position of the normalized topic.
 pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
     values(tick, out);
     place(tick, src_partition, src_offset, out);
@@ -112,7 +112,7 @@ pub(super) fn place(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &
 
 fn quality_flags(flags: QualityFlags, out: &mut Vec<u8>) {
     length(flags.bits().count_ones() as usize, out);
-    // Few flags are set, so walking the set bits beats asking for every flag.
+    // Few flags are set, so walking the set bits is faster than testing every flag.
     let mut bits = flags.bits();
     while bits != 0 {
         let index = bits.trailing_zeros() as usize;
