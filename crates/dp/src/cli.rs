@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use localstack::{Ports, Stack};
 
 use crate::commands::{
-    bench, config, demo, explain, groups, ingest, logs, migrate, position, send, simulate, sql, stack, tail, topics,
-    verify,
+    bench, config, demo, explain, groups, health, ingest, logs, migrate, ping, position, send, simulate, sql, stack,
+    tail, topics, verify,
 };
 
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
@@ -27,7 +27,7 @@ use crate::commands::{
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 it ran and found something wrong (verify, demo, status); 2 wrong usage or something \
+    after_help = "Exit codes: 0 done; 1 it ran and found something wrong (verify, demo, status, health, ping); 2 wrong usage or something \
                   cannot be reached; 130 interrupted.\n\nStart with: dp up, then dp status"
 )]
 pub struct Cli {
@@ -100,6 +100,8 @@ pub enum Command {
     ///
     /// Exit code 1 where one of them is down or not ready; the reasons stand below the table.
     Status,
+    Health(health::Args),
+    Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),
     Stop(stack::StopArgs),

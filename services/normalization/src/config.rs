@@ -5,7 +5,7 @@ use domain::{Decimal, DecimalError};
 use markets::quality::QualitySettings;
 use markets::{NormalizerConfig, Venue, iso_venues};
 use service::Reader;
-use service::settings::{Rule, Secret};
+use service::settings::{Kind, Rule, Secret};
 use stream::event_window::WindowLimits;
 
 /// Events that the window of one partition holds at most.
@@ -141,6 +141,7 @@ fn seconds(r: &mut Reader<'_>, name: &str, default: u64, meaning: &'static str) 
 
 fn decimal(r: &mut Reader<'_>, name: &str, default: Decimal, meaning: &'static str) -> Decimal {
     let rule = Rule {
+        kind: Kind::Decimal,
         expected: "a decimal number, not negative, with at most 8 decimals",
         accept: |value: &Decimal| *value >= Decimal::ZERO,
     };
@@ -149,7 +150,8 @@ fn decimal(r: &mut Reader<'_>, name: &str, default: Decimal, meaning: &'static s
 
 fn min_price(r: &mut Reader<'_>) -> Option<Decimal> {
     const NAME: &str = "NORMALIZATION_MIN_PRICE";
-    let text = r.text(
+    let text = r.text_of(
+        Kind::Decimal,
         NAME,
         "",
         "price below which any tick is out of range; empty = the floor of its market",
