@@ -21,6 +21,7 @@ use stream::{Brokers, Compression};
 
 pub use file::TABLES;
 pub use page::{Part, document};
+pub(crate) use reader::located;
 pub use reader::{CONFIG_FILE, Env, Reader, Rule, SettingsError, parse_duration};
 pub use security::{Secret, mask};
 pub use variable::{Kind, OTHER_PROGRAMS, Other, SERVICE_URLS, Source, Unknown, Variable};

@@ -170,6 +170,7 @@ async fn report(client: &reqwest::Client, url: &str) -> Result<Value, String> {
     let url = format!("{}/health", url.trim_end_matches('/'));
     let failed = |error: reqwest::Error| match error.is_timeout() {
         true => silent(),
+        false if error.is_connect() => format!("cannot be reached: {}", root_cause(&error)),
         // The URL may contain a password.
         false => security::causes(&error.without_url()),
     };
@@ -178,6 +179,15 @@ async fn report(client: &reqwest::Client, url: &str) -> Result<Value, String> {
     let body: Option<Value> = response.json().await.ok();
     body.filter(|body| body.get("checks").is_some())
         .ok_or_else(|| format!("status {status} without a health report: is this a service of the pipeline?"))
+}
+
+/// The reason of the operating system or of TLS.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// State and reason of a service's report.

@@ -87,7 +87,7 @@ fn address(service: &str) -> Result<(String, u16), &'static str> {
             None => (authority, None),
         },
     };
-    if host.is_empty() || host.contains(['/', '@', ' ']) {
+    if host.is_empty() || host.contains(['/', '@', ' ', '[']) {
         return Err("write it as HOST or HOST:PORT");
     }
     let port = match port {

@@ -111,7 +111,7 @@ Variables of type "text, secret" are masked wherever they are shown. Each also e
 one of the two forms may be set; a form in the environment hides both forms in the file. See [security.md](security.md).
 
 Outside `local`, the local stack's credentials are rejected, and so are passwords on unencrypted connections to other machines.
-"Required" variables have no default there.
+"Required" variables have no default there. Every service checks all shared variables, also those that it does not use.
 "#;
 
 /// The page for these services.

@@ -1,8 +1,8 @@
 //! Reads typed values from the environment and the configuration file, and collects all problems.
 //!
 //! Role: one pass over a map that `main` read from the process, and over the file that `DATA_PROC_CONFIG_FILE` names. The
-//! environment wins: a variable that it contains, even an empty one, hides the file's key. An invalid value is replaced by its default *and* noted as a
-//! problem: [`Reader::finish`] returns all problems at once, so no service starts with such a default.
+//! environment wins: a variable that it contains, even an empty one, hides the file's key. An invalid value is replaced by its
+//! default *and* noted as a problem: [`Reader::finish`] returns all problems at once, so no service starts with such a default.
 //! Reading a variable declares it; `dp config env` prints the declared ones.
 
 use std::collections::BTreeMap;
@@ -342,7 +342,7 @@ fn environment_only(name: &str, entry: &Entry) -> String {
 }
 
 /// The problem, with the location of the variable that it is about if the configuration file sets that.
-fn located(problem: String, variables: &[Variable]) -> String {
+pub(crate) fn located(problem: String, variables: &[Variable]) -> String {
     let about = problem.split([' ', ':']).next().unwrap_or_default();
     match variables.iter().find(|variable| variable.name == about) {
         Some(Variable {

@@ -102,7 +102,7 @@ impl Variable {
     /// The unit of a plain number, which ends the name of its variable.
     pub fn unit(&self) -> &'static str {
         if self.kind == Kind::Duration {
-            return "seconds without a unit";
+            return "seconds if it names none";
         }
         let units = [
             ("_MS", "milliseconds"),
