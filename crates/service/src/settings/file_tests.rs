@@ -194,7 +194,7 @@ fn values_of_a_wrong_type_are_named_with_their_location_and_never_shown() {
 #[test]
 fn an_invalid_value_is_named_with_its_location_and_all_problems_come_at_once() {
     let found = problems(
-        "workers = 0\nlog_format = \"xml\"\n[enrichment]\nsize = 1000\nratio = 7\nsise = 1",
+        "workers = 0\nlog_format = \"xml\"\n[enrichment]\nsize = 1000\nratio = 7\nsizes = 1",
         &[("DATA_PROC_MAX_BATCH_SIZE", "many")],
     );
     let expected = [
@@ -203,7 +203,7 @@ fn an_invalid_value_is_named_with_its_location_and_all_problems_come_at_once() {
         "DATA_PROC_WORKERS must be an integer from 1 to 256, got '0' (pipeline.toml:1:1)",
         "ENRICHMENT_SIZE must be an integer from 0 to 99, got '1000' (pipeline.toml:4:1)",
         "ENRICHMENT_RATIO must be a number from 0 to 1, got '7' (pipeline.toml:5:1)",
-        "pipeline.toml:6:1: unknown key enrichment.sise; did you mean enrichment.size?",
+        "pipeline.toml:6:1: unknown key enrichment.sizes; did you mean enrichment.size?",
     ];
     assert_eq!(found, expected);
 }
@@ -224,7 +224,6 @@ fn unknown_keys_are_rejected_with_the_key_that_was_meant() {
             "enrichment.inner.ratio",
             Some("enrichment.ratio"),
         ),
-        ("[[enrichment]]\nratio = 1", "enrichment", None),
         ("[other]", "other", None),
         ("colour_of_the_sky = \"blue\"", "colour_of_the_sky", None),
     ] {
@@ -245,6 +244,15 @@ fn unknown_keys_are_rejected_with_the_key_that_was_meant() {
         "",
     ] {
         assert_eq!(problems(line, &[]), Vec::<String>::new(), "{line}");
+    }
+    for line in [
+        "[[enrichment]]\nratio = 1",
+        "[enrichment]\non = true\n[[aggregation]]",
+        "projection = 1",
+    ] {
+        let found = problems(line, &[]);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(found[0].contains(" must be a table: ["), "{found:?}");
     }
     for name in ["config_file", "cache"] {
         let found = problems(&format!("{name} = \"x\""), &[]);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use security::Secret;
 
-use super::file::{Entry, File};
+use super::file::{Entry, File, TABLES};
 use super::nearest;
 use super::variable::{Kind, OTHER_PROGRAMS, SHARED_PREFIX, Source, Unknown, Variable};
 
@@ -268,6 +268,7 @@ impl<'a> Reader<'a> {
             known.iter().any(|name| name.starts_with(&prefix))
         };
         let unknown = |entry: &Entry| match nearest::key(&entry.key, &known) {
+            _ if TABLES.contains(&entry.key.as_str()) => format!("{}: {1} must be a table: [{1}]", entry.at, entry.key),
             Some(nearest) => format!("{}: unknown key {}; did you mean {nearest}?", entry.at, entry.key),
             None => format!("{}: unknown key {}", entry.at, entry.key),
         };

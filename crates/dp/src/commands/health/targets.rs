@@ -78,15 +78,8 @@ fn configured(connection: &Connection) -> anyhow::Result<Vec<Target>> {
 
 fn of_stack(stack: &Stack) -> anyhow::Result<Vec<Target>> {
     let processes = stack.status()?;
-    let mut targets: Vec<Target> = Service::ALL
-        .into_iter()
-        .filter(|service| !processes.iter().any(|process| process.name == Name::from(*service)))
-        .map(|service| Target {
-            name: service.name().to_owned(),
-            at: Where::Stopped(format!("was never started; `dp start {}` starts it", service.name())),
-        })
-        .collect();
-    for process in processes {
+    let mut found = Vec::new();
+    for process in &processes {
         let Name::Service(_, number) = process.name else {
             continue;
         };
@@ -95,15 +88,23 @@ fn of_stack(stack: &Stack) -> anyhow::Result<Vec<Target>> {
             // An additional replica runs only on request.
             Condition::Stopped if number > 1 && process.why.is_none() => continue,
             Condition::Stopped | Condition::Paused => {
-                Where::Stopped(process.why.unwrap_or_else(|| "does not run".to_owned()))
+                Where::Stopped(process.why.clone().unwrap_or_else(|| "does not run".to_owned()))
             }
         };
-        targets.push(Target {
-            name: process.name.to_string(),
-            at,
-        });
+        found.push((process.name, at));
     }
-    Ok(targets)
+    for name in Service::ALL.map(Name::from) {
+        if !processes.iter().any(|process| process.name == name) {
+            let reason = format!("was never started; `dp start {name}` starts it");
+            found.push((name, Where::Stopped(reason)));
+        }
+    }
+    found.sort_by_key(|(name, _)| *name);
+    let targets = found.into_iter().map(|(name, at)| Target {
+        name: name.to_string(),
+        at,
+    });
+    Ok(targets.collect())
 }
 
 #[cfg(test)]
