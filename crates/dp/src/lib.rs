@@ -4,7 +4,7 @@
 //! servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses). Data go to stdout, as tables or with
 //! `--json` as JSON; progress and errors go to stderr.
 //! Failure: one line that says what happened and what to do. Exit codes: 0 done; 1 it ran and found something wrong
-//! (`verify`, `demo`, `status`); 2 wrong usage, or something that is needed cannot be reached; 130 interrupted.
+//! (`verify`, `demo`, `status`, `health`, `ping`); 2 wrong usage, or something that is needed cannot be reached; 130 interrupted.
 
 pub mod bench;
 pub mod cli;

@@ -177,3 +177,31 @@ fn a_configuration_is_checked_without_a_start() {
     );
     fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn a_check_reads_certificates_and_connects_to_no_server() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let (clickhouse, postgres, redis) = (
+        format!("http://{address}"),
+        format!("postgresql://u@{address}/db"),
+        format!("redis://{address}/0"),
+    );
+    let env = [
+        ("DATA_PROC_KAFKA_BOOTSTRAP", address.as_str()),
+        ("DATA_PROC_KAFKA_SECURITY_PROTOCOL", "SSL"),
+        ("DATA_PROC_CLICKHOUSE_URL", &clickhouse),
+        ("DATA_PROC_POSTGRES_DSN", &postgres),
+        ("DATA_PROC_REDIS_URL", &redis),
+    ];
+    let (code, _, stderr) = dp(&["config", "check"], &env);
+    assert_eq!(code, 0, "{stderr}");
+    let no_certificate = [env.as_slice(), &[("DATA_PROC_KAFKA_SSL_CA", "/dev/null")]].concat();
+    let (code, _, stderr) = dp(&["config", "check", "--service", "normalization"], &no_certificate);
+    assert!(
+        code == 2 && stderr.contains("check the file of DATA_PROC_KAFKA_SSL_CA"),
+        "{code} {stderr}"
+    );
+    server.set_nonblocking(true).unwrap();
+    assert!(server.accept().is_err(), "a check has connected");
+}

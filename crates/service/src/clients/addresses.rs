@@ -1,6 +1,7 @@
 //! Checks the addresses and certificates of the dependencies without connecting to them.
 
 use stores::{Postgres, Redis};
+use stream::Brokers;
 use stream::kafka::brokers::Login;
 use stream::kafka::probe::Probe;
 
@@ -30,6 +31,7 @@ fn kafka(settings: &Settings) -> Option<String> {
     if !security.protocol.uses_tls() || matches!(security.login, Some(Login::Token(_))) {
         return None;
     }
-    let error = Probe::new(&settings.kafka_bootstrap).err()?;
+    // A client with addresses would connect to one of them in the background.
+    let error = Probe::new(&Brokers::new("", security.clone())).err()?;
     Some(format!("DATA_PROC_KAFKA_SECURITY_PROTOCOL: {error}"))
 }
