@@ -1,10 +1,10 @@
-//! Nanoseconds of every piece of the hot path: `cargo bench -p hot-paths`.
+//! Measures the time of every piece of the hot path: `cargo bench -p hot-paths`.
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hot_paths::{Path, prepare};
 
-/// More than the event-id window holds, so that no message comes round as a repetition.
+/// More than the event-id window holds, so that no reused message is a repetition.
 const INPUTS: usize = 40_000;
 
 fn hot_paths(criterion: &mut Criterion) {

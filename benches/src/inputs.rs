@@ -1,4 +1,4 @@
-//! Simulated messages, and the ticks that normalization makes of them.
+//! Simulated messages and their normalized ticks.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use stream::hop::StageOutput;
 
 pub const TENANT: &str = "default";
 pub const FEED: &str = "ingestion.market.raw.v1";
-/// 2026-03-02T12:00:00Z: every run sees the same bytes.
+/// 2026-03-02T12:00:00Z. Fixed, so that every run has the same bytes.
 pub const START: Micros = 1_772_452_800_000_000;
-/// Append time continues by this much for each message: the event-id window then holds 30,000 ids.
+/// Append time between two messages. With it the event-id window holds 30,000 ids.
 pub const STEP: Micros = 10_000;
 const PARTITIONS: i32 = 4;
 
-/// Sound messages of one shape with event ids of their own.
+/// Valid messages of one shape with unique event ids.
 pub fn messages(shape: Shape, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     let plan = Plan {
         messages: count as u64 * 8 + 1_000,
@@ -44,7 +44,7 @@ pub fn messages(shape: Shape, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     Ok(found)
 }
 
-/// The stage with the settings that nothing set gives.
+/// The stage with default settings.
 pub fn normalizer() -> anyhow::Result<Normalize> {
     let env = Env::new();
     let mut reader = Reader::new(&env);
@@ -60,7 +60,7 @@ pub fn normalizer() -> anyhow::Result<Normalize> {
     ))
 }
 
-/// Message number `number` as the stage gets it.
+/// Message number `number` as the stage reads it.
 pub fn raw(payload: &[u8], number: usize) -> RawMessage<'_> {
     RawMessage {
         feed: FEED,
@@ -75,7 +75,7 @@ pub fn raw(payload: &[u8], number: usize) -> RawMessage<'_> {
     }
 }
 
-/// Framed ticks as they are in the normalized topic.
+/// Framed ticks as in the normalized topic.
 pub fn normalized(count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     let (mut stage, mut out) = (normalizer()?, StageOutput::default());
     let mut ticks = Vec::with_capacity(count);

@@ -1,8 +1,7 @@
-//! What happens to every tick, piece by piece, ready to be measured: by time (`cargo bench`), by allocations and by
-//! instructions (`cargo test`, as gates).
+//! The pieces of the hot path, for measurements of time (`cargo bench`), allocations and instructions (gates in `cargo test`).
 //!
-//! Role: one [`Path`] for each piece, over simulated messages of production's shapes; [`prepare`] builds its state, and each
-//! call of [`Work::one`] is one tick. The pieces are the services' own functions; nothing is written again here.
+//! Role: one [`Path`] for each piece, with simulated messages in the shapes of production. [`prepare`] builds its state, and
+//! each call of [`Work::one`] processes one tick. The pieces call the services' own functions.
 //! Absent on purpose: Kafka and the stores, which `dp bench` measures.
 
 mod inputs;

@@ -10,9 +10,9 @@ use aggregation::core::records::WriterId;
 use codec::Wire;
 use domain::{Micros, Tick};
 use dp::simulation::Shape;
+use enrichment::core::taxonomy::RuleBook;
 use enrichment::lookup::{Directory, Reference, Snapshot, View};
 use enrichment::stages::enrich::enrich;
-use enrichment::taxonomy::RuleBook;
 use stores::clickhouse::rows;
 use stream::Sequencer;
 use stream::hop::StageOutput;
@@ -20,14 +20,14 @@ use stream::hop::StageOutput;
 use crate::inputs::{self, START};
 
 const SECOND: Micros = 1_000_000;
-/// Rows are sent in blocks of this size at most; the buffer is used again.
+/// Largest size of a block of rows. The buffer is reused.
 const BLOCK_BYTES: usize = 8 << 20;
 const THRESHOLD_PERCENT: i32 = 80;
 
-/// One piece.
+/// A piece of the hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
-    /// JSON of shape A to a framed tick: parse, rules, event-id window, route, encode.
+    /// JSON of shape A to a framed tick: parse, validate, event-id window, route, encode.
     NormalizeEnvelope,
     /// JSON of shape B to a framed tick.
     NormalizeFlat,
@@ -44,7 +44,7 @@ pub enum Path {
 }
 
 impl Path {
-    /// All of them, in the order of the pipeline.
+    /// All pieces, in the order of the pipeline.
     pub const ALL: [Path; 7] = [
         Path::NormalizeEnvelope,
         Path::NormalizeFlat,
@@ -80,17 +80,17 @@ pub struct Work {
 }
 
 impl Work {
-    /// Does the work of tick number `number`; numbers must ascend.
+    /// Processes tick number `number`. Numbers must ascend.
     #[inline(never)]
     pub fn one(&mut self, number: usize) {
         (self.step)(number);
     }
 }
 
-/// Builds a piece over so many distinct inputs, which are used in turns.
+/// Builds a piece with this number of distinct inputs, which are used in turn.
 ///
 /// # Errors
-/// The simulation does not give what the piece needs.
+/// The simulation does not produce the inputs.
 pub fn prepare(path: Path, inputs: usize) -> anyhow::Result<Work> {
     let step: Box<dyn FnMut(usize)> = match path {
         Path::NormalizeEnvelope => Box::new(normalize(Shape::Envelope, inputs)?),
@@ -112,7 +112,7 @@ fn normalize(shape: Shape, inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
         if let Some(payload) = messages.get(number % messages.len()) {
             let raw = inputs::raw(black_box(payload), number);
             black_box(stage.record(&raw, &mut out, raw.appended_at));
-            assert_eq!(out.len(), 1, "message {number} is taken for a repetition");
+            assert_eq!(out.len(), 1, "message {number} became a repetition");
         }
     })
 }
@@ -126,7 +126,7 @@ fn decode(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     })
 }
 
-/// What [`Path::EncodeTick`] costs includes a decode, since a tick borrows its texts: subtract [`Path::DecodeTick`].
+/// The cost of [`Path::EncodeTick`] includes a decode, because a tick borrows its texts. Subtract [`Path::DecodeTick`].
 fn encode(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
     let mut out = Vec::with_capacity(1024);
@@ -212,7 +212,7 @@ fn aggregate(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
             .map(Vec::as_slice)
             .unwrap_or_default();
         if let Ok(mut record) = wire.decode_enriched(black_box(bytes)) {
-            // The inputs come round again later: as later ticks.
+            // Inputs are reused as later ticks.
             record.tick.origin.offset = number as i64;
             record.tick.event_time = START + number as Micros * 1_000;
             record.tick.appended_at = record.tick.event_time;

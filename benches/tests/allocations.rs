@@ -1,6 +1,7 @@
-//! Gate: allocations per tick of every piece of the hot path, counted by the allocator. Deterministic, so the bounds are tight.
+//! Gate: allocations per tick of every piece of the hot path, counted by the allocator. The counts are deterministic, so the
+//! bounds are tight.
 //!
-//! When a test fails after a change, it says what is allocated now; where that is meant, change the bound here.
+//! A failing test reports the new count. If the change is intended, change the bound here.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,7 +9,7 @@ use std::cell::Cell;
 
 use hot_paths::{Path, prepare};
 
-/// Maps and buffers reach their size in the warm-up; what is left of their growth is far below one in a hundred ticks.
+/// Maps and buffers reach their size in the warm-up. After that they grow far less often than once in a hundred ticks.
 const WARM_UP: usize = 3_000;
 const COUNTED: usize = 1_000;
 
@@ -22,7 +23,7 @@ fn count() {
     ALLOCATIONS.set(ALLOCATIONS.get() + 1);
 }
 
-// SAFETY: every call is passed on to the system allocator unchanged.
+// SAFETY: every call is forwarded to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -57,18 +58,18 @@ fn at_most(path: Path, bound: f64) {
     println!("{}: {found} allocations a tick", path.name());
     assert!(
         found <= bound,
-        "{}: {found} allocations a tick, at most {bound} are allowed: something on the hot path allocates now",
+        "{}: {found} allocations a tick, at most {bound} are allowed: the hot path has a new allocation",
         path.name()
     );
 }
 
 #[test]
-fn normalizing_shape_a_allocates_as_little_as_agreed() {
+fn normalizing_shape_a_allocates_nothing() {
     at_most(Path::NormalizeEnvelope, 0.0);
 }
 
 #[test]
-fn normalizing_shape_b_allocates_as_little_as_agreed() {
+fn normalizing_shape_b_allocates_nothing() {
     at_most(Path::NormalizeFlat, 0.0);
 }
 
@@ -94,7 +95,7 @@ fn a_row_for_clickhouse_allocates_nothing() {
 }
 
 #[test]
-fn what_allocates_is_counted() {
+fn an_allocation_is_counted() {
     let before = ALLOCATIONS.get();
     std::hint::black_box(Vec::<u8>::with_capacity(std::hint::black_box(16)));
     assert_eq!(ALLOCATIONS.get() - before, 1);

@@ -1,7 +1,7 @@
-//! Gate: instructions per tick of every piece of the hot path, counted by valgrind. The same program gives the same
-//! count on every machine, so a change of more than a tenth is a change of the code.
+//! Gate: instructions per tick of every piece of the hot path, counted by valgrind. The count does not depend on the machine,
+//! so a difference of more than a tenth comes from a change of the code.
 //!
-//! The agreed counts are in `instructions.txt`. `RENEW=1 cargo test --release -p hot-paths --test instructions` writes them anew.
+//! The agreed counts are in `instructions.txt`. `RENEW=1 cargo test --release -p hot-paths --test instructions` writes new ones.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use hot_paths::Path;
 
 const TOLERANCE: f64 = 0.10;
 const INPUTS: usize = 3_000;
-/// What the second run does more than the first is the work of the ticks between; preparation cancels out.
+/// Ticks of two runs. The difference of their counts is the cost of the additional ticks, without the preparation.
 const TICKS: (usize, usize) = (1_000, 3_000);
 const RENEW: &str = "RENEW=1 cargo test --release -p hot-paths --test instructions";
 
@@ -23,13 +23,13 @@ fn instructions(path: Path, ticks: usize) -> f64 {
     command.args([path.name(), &INPUTS.to_string(), &ticks.to_string()]);
     let output = command
         .output()
-        .unwrap_or_else(|error| panic!("valgrind cannot be started ({error}): scripts/bootstrap.sh installs it"));
+        .unwrap_or_else(|error| panic!("cannot start valgrind ({error}): install it with scripts/bootstrap.sh"));
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "valgrind of {}: {log}", path.name());
     // ==123== Collected : 456
     let collected = log.lines().find_map(|line| line.split_once("Collected :"));
     let count = collected.and_then(|(_, count)| count.trim().parse().ok());
-    count.unwrap_or_else(|| panic!("valgrind says nothing of instructions: {log}"))
+    count.unwrap_or_else(|| panic!("valgrind did not print an instruction count: {log}"))
 }
 
 fn agreed_file() -> PathBuf {
@@ -46,7 +46,7 @@ fn agreed() -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn no_piece_of_the_hot_path_needs_other_instructions_than_agreed() {
+fn every_piece_of_the_hot_path_has_its_agreed_instruction_count() {
     let found: Vec<(Path, f64)> = std::thread::scope(|scope| {
         let count = |path: Path| {
             let (few, many) = TICKS;
@@ -76,7 +76,7 @@ fn no_piece_of_the_hot_path_needs_other_instructions_than_agreed() {
         match agreed.get(name) {
             None => problems.push(format!("{name} has no agreed count")),
             Some(agreed) if (count / agreed - 1.0).abs() > TOLERANCE => problems.push(format!(
-                "{name} takes {count:.0} instructions a tick, agreed are {agreed:.0} ({:+.0} %)",
+                "{name} needs {count:.0} instructions a tick, but {agreed:.0} are agreed ({:+.0} %)",
                 (count / agreed - 1.0) * 100.0
             )),
             Some(_) => {}
@@ -84,7 +84,7 @@ fn no_piece_of_the_hot_path_needs_other_instructions_than_agreed() {
     }
     assert!(
         problems.is_empty(),
-        "{}\nFewer is good news, more wants a reason. Where the change is meant: {RENEW}",
+        "{}\nMore instructions need a reason. If the change is intended, write the new counts with: {RENEW}",
         problems.join("\n")
     );
 }

@@ -1,4 +1,4 @@
-//! Prints `docs/metrics.md`, made from the declarations of the services.
+//! Prints `docs/metrics.md`, generated from the metric declarations of the services.
 
 use std::io::Write as _;
 

@@ -1,7 +1,7 @@
-//! The plan of a fault run: which fault comes when. A pure function of the seed.
+//! The plan of a fault run: the order of its faults. A pure function of the seed.
 //!
-//! Invariants: a longer plan of the same seed begins with the shorter one, so an interrupted run continues where it was;
-//! every block of [`DECK`] faults, counted from the first, holds every kind for every process (a shuffled deck).
+//! Invariants: a longer plan of the same seed begins with the shorter one, so an interrupted run can be resumed; every block
+//! of [`DECK`] faults, counted from the first, contains every kind for every process (a shuffled deck).
 
 use std::fmt;
 
@@ -14,26 +14,26 @@ pub const DECK: usize = 40;
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// `kill -9`, and a new start.
+    /// `kill -9`, then a restart.
     Kill,
-    /// SIGSTOP beyond the session time-out, then SIGCONT.
+    /// SIGSTOP for longer than the session timeout, then SIGCONT.
     Freeze,
-    /// The same, while a second replica has taken over; then the second one is killed.
+    /// The same, while a second replica takes over. Then the second one is killed.
     FreezeAndTakeOver,
-    /// A second replica joins; then one of the two leaves in order.
+    /// A second replica joins; then one of the two shuts down cleanly.
     JoinAndLeave,
     /// A second replica joins; then one of the two is killed.
     JoinAndKill,
-    /// Both groups of the service are set to the beginning of the log.
+    /// All consumer groups of the service are reset to the earliest offset.
     ResetGroups,
-    /// Both groups of the service are deleted.
+    /// All consumer groups of the service are deleted.
     DeleteGroups,
-    /// A producer has a transaction open in a raw partition: what comes behind it is read when the log's clock is far beyond.
+    /// A producer holds a transaction open in a raw partition. The records after it are read when the log clock is far ahead.
     HoldPartition,
 }
 
 impl Kind {
-    /// Every kind that befalls a service.
+    /// Every kind that applies to services.
     pub const OF_SERVICES: [Kind; 7] = [
         Kind::Kill,
         Kind::Freeze,
@@ -44,7 +44,7 @@ impl Kind {
         Kind::DeleteGroups,
     ];
 
-    /// Words for the report.
+    /// Name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kill => "kill -9",
@@ -62,17 +62,17 @@ impl Kind {
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Its place in the plan, from 1.
+    /// Its number in the plan, from 1.
     pub number: u32,
     /// What happens.
     pub kind: Kind,
-    /// To whom.
+    /// The affected process.
     pub target: Name,
-    /// Milliseconds between the end of the actor's fault before and this one.
+    /// Milliseconds between the end of the actor's previous fault and this one.
     pub after_ms: u64,
-    /// Milliseconds for which it is down, frozen, or two.
+    /// Milliseconds for which the process is down or frozen, or has two replicas.
     pub hold_ms: u64,
-    /// Of two replicas, whether the first one is the one to leave.
+    /// With two replicas: whether the first one leaves.
     pub first_leaves: bool,
 }
 
@@ -123,12 +123,12 @@ fn deck(seed: u64, number: u32) -> Vec<Fault> {
 
 fn hold_ms(kind: Kind, random: &mut Random) -> u64 {
     match kind {
-        // The session time-out is 10 s.
+        // The session timeout is 10 s.
         Kind::Freeze | Kind::FreezeAndTakeOver => 11_000 + random.below(4_000),
         Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.below(4_000),
-        // Longer than the minute of the shortest bar.
+        // Longer than the shortest bar, which is one minute.
         Kind::HoldPartition => 70_000 + random.below(5_000),
-        // Some come back at once, into the middle of what the dead one had begun.
+        // Some restart immediately, while operations of the killed process are still in progress.
         _ => random.below(3) * random.below(2_000),
     }
 }
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_block_of_forty_holds_every_kind_for_every_process(seed: u64, deck in 0_u32..50) {
+        fn every_block_of_forty_contains_every_kind_for_every_process(seed: u64, deck in 0_u32..50) {
             let first = deck * DECK as u32 + 1;
             let block = plan(seed, first, first + DECK as u32 - 1);
             prop_assert_eq!(block.len(), DECK);
@@ -161,7 +161,7 @@ mod tests {
         }
 
         #[test]
-        fn a_plan_that_goes_on_is_the_rest_of_the_whole(seed: u64, done in 0_u32..300, more in 0_u32..300) {
+        fn a_resumed_plan_is_the_rest_of_the_whole_plan(seed: u64, done in 0_u32..300, more in 0_u32..300) {
             let whole = plan(seed, 1, done + more);
             let numbers: Vec<u32> = whole.iter().map(|fault| fault.number).collect();
             prop_assert_eq!(numbers, (1..=done + more).collect::<Vec<_>>());
@@ -171,7 +171,7 @@ mod tests {
         }
 
         #[test]
-        fn who_is_frozen_loses_its_session(seed: u64) {
+        fn a_frozen_process_loses_its_session(seed: u64) {
             for fault in plan(seed, 1, 120) {
                 let held = matches!(fault.kind, Kind::Freeze | Kind::FreezeAndTakeOver | Kind::HoldPartition);
                 prop_assert_eq!(held, fault.hold_ms > 10_000);

@@ -1,4 +1,4 @@
-//! The plainest HTTP client there is: one question, one connection.
+//! A minimal HTTP client: one request per connection.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// A service answers `/health` and `/metrics` from memory.
+/// Generous, because services answer `/health` and `/metrics` from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Status and body of `GET path` at this port of 127.0.0.1.
 ///
 /// # Errors
-/// Where nobody listens, or the answer is not HTTP.
+/// If nothing listens on the port, or the response is not HTTP.
 pub fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("connect to {port}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -9,7 +9,7 @@ use testkit::parse::Parser;
 
 use crate::{Pipeline, RAW, root};
 
-/// What `dp verify` said.
+/// The result of `dp verify`.
 #[derive(Debug, Clone)]
 pub struct Verified {
     /// Its exit code.
@@ -19,7 +19,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Names of the checks that are not fine.
+    /// Names of the failed checks.
     pub fn failed(&self) -> Vec<String> {
         let checks = self.report["checks"].as_array().into_iter().flatten();
         checks
@@ -28,7 +28,7 @@ impl Verified {
             .collect()
     }
 
-    /// Every difference that it names.
+    /// Every difference that it reports.
     pub fn differences(&self) -> Vec<String> {
         let checks = self.report["checks"].as_array().into_iter().flatten();
         checks
@@ -37,7 +37,7 @@ impl Verified {
             .collect()
     }
 
-    /// Whether one difference holds all of these strings.
+    /// Whether one difference contains all of these strings.
     pub fn names(&self, texts: &[&str]) -> bool {
         self.differences()
             .iter()
@@ -52,10 +52,10 @@ pub(crate) fn parser() -> anyhow::Result<Parser> {
 }
 
 impl Pipeline {
-    /// Asks `dp verify`, which waits until nothing is under way.
+    /// Runs `dp verify`, which waits until no messages are in flight.
     ///
     /// # Errors
-    /// Where it cannot reach something.
+    /// If it prints no report, for example because a server is unreachable.
     pub fn verify(&self) -> anyhow::Result<Verified> {
         let output = self
             .dp(&["--json", "verify", "--wait", "120"])
@@ -74,10 +74,10 @@ impl Pipeline {
         })
     }
 
-    /// What ought to be, by the oracle's own reading of the raw topic.
+    /// The expected state, from the oracle's own reading of the raw topic.
     ///
     /// # Errors
-    /// Where Kafka does not answer.
+    /// If Kafka does not answer.
     pub fn expected(&self) -> anyhow::Result<Expected> {
         let letters = kafka::read_all(&self.bootstrap(), "dlq")?;
         Ok(Expected::of(
@@ -87,10 +87,10 @@ impl Pipeline {
         ))
     }
 
-    /// What the oracle finds in every store.
+    /// Compares every store with the expected state.
     ///
     /// # Errors
-    /// Where a store does not answer.
+    /// If a store does not answer.
     pub fn compared_with(&self, expected: &Expected) -> anyhow::Result<Vec<Comparison>> {
         let placement = Placement::read(&self.clickhouse, "enriched_ticks")?;
         let placed = placement.of(expected, &self.times);
@@ -105,10 +105,10 @@ impl Pipeline {
         ])
     }
 
-    /// Both judges say that nothing is lost and nothing doubled; answers the number of ticks.
+    /// Checks that both judges find nothing lost, doubled or wrong; returns the number of ticks.
     ///
     /// # Errors
-    /// Where one of them does not, with what it found.
+    /// If one of them finds a difference, with its findings.
     pub fn agree(&self) -> anyhow::Result<usize> {
         let verified = self.verify()?;
         if verified.code != 0 {

@@ -1,7 +1,7 @@
-//! A stack whose data outlive the program: for a run that is interrupted and continues.
+//! A stack whose data outlives the program, for runs that are interrupted and resumed.
 //!
-//! Invariant: its processes do not outlive the program, however it ends (a shell waits on a pipe from it); the folder
-//! stays until [`Kept::remove`]. The programs are copied into it at first, so a run ends with those that it began with.
+//! Invariant: its processes end with the program, even if it is killed (a shell waits on a pipe from it). The folder is kept
+//! until [`Kept::remove`]. The first start copies the programs into the folder, so that a resumed run uses the same ones.
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -21,18 +21,18 @@ const PROGRAMS: [&str; 7] = [
 ];
 const WATCH: &str = "cat >/dev/null; while read -r pid; do kill -9 \"$pid\"; done <\"$1\"";
 
-/// A stack in a folder of its own, on free ports.
+/// A stack in its own folder, on free ports.
 pub struct Kept {
     stack: Stack,
-    /// Closed when the program ends.
+    /// The pipe closes when the program ends.
     _watch: (ChildStdin, Child),
 }
 
 impl Kept {
-    /// The stack of this folder, made where there is none. Nothing of it runs.
+    /// Opens the stack of this folder, or creates it. No process is running afterwards.
     ///
     /// # Errors
-    /// Where the folder cannot be made, or the programs have not been built.
+    /// If the folder cannot be created, or the programs have not been built.
     pub fn open(folder: &Path) -> anyhow::Result<Kept> {
         let programs = folder.join("bin");
         if let Ok(earlier) = Stack::open(folder) {
@@ -61,15 +61,15 @@ impl Kept {
         Ok(Kept { stack, _watch: watch })
     }
 
-    /// Ends everything and removes the folder.
+    /// Ends all processes and removes the folder.
     ///
     /// # Errors
-    /// Where something does not end.
+    /// If a process does not end, or the folder cannot be removed.
     pub fn remove(folder: &Path) -> anyhow::Result<()> {
         let stack = Stack::open(folder)?;
         stack.kill_all()?;
         stack.clean()?;
-        // The programs are not the stack's.
+        // The stack does not remove the copied programs.
         std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))
     }
 }
@@ -89,7 +89,7 @@ impl DerefMut for Kept {
 }
 
 fn own_folder() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("find this program")?;
+    let program = std::env::current_exe().context("locate this program")?;
     Ok(program.parent().map(Path::to_owned).unwrap_or_default())
 }
 
@@ -101,6 +101,6 @@ fn watch(folder: &Path) -> anyhow::Result<(ChildStdin, Child)> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let input = child.stdin.take().context("it has no input")?;
+    let input = child.stdin.take().context("the shell has no standard input")?;
     Ok((input, child))
 }

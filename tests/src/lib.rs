@@ -1,8 +1,8 @@
-//! The whole pipeline as a user has it: real servers, real programs, for the tests of this package.
+//! The whole pipeline as users run it, with real servers and real programs, for the tests of this package.
 //!
-//! Role: builds the programs once, runs one stack for a test file, and asks the two judges: `dp verify`, and the oracle of
+//! Role: builds the programs once, runs one stack per test file, and queries the two judges: `dp verify`, and the oracle of
 //! crate `testkit`, which shares no code with the services.
-//! Failure: everything has a deadline, and every error says what was being done. Nothing is left behind
+//! Failure: every step has a deadline, and every error names the failed step. Processes and files are removed at the end
 //! (see `localstack::Temporary`).
 
 pub mod fault_plan;
@@ -33,29 +33,29 @@ pub use kept::Kept;
 
 /// The raw topic.
 pub const RAW: &str = "ingestion.market.raw.v1";
-/// Messages a second of a load, and messages of one part of it: two seconds.
+/// Rate of a load in messages per second. One part of a load has two seconds of messages.
 const RATE: u32 = 1_000;
 const PART: u32 = 2_000;
-/// How long anything may take that ought to happen by itself.
+/// Deadline for everything that happens without further action.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A stack with the four services on it.
 pub struct Pipeline {
     stack: Box<dyn Deref<Target = Stack> + Send + Sync>,
-    /// ClickHouse, by the oracle's own client.
+    /// ClickHouse, through the oracle's own client.
     pub clickhouse: ClickHouse,
-    /// PostgreSQL, by the oracle's own client.
+    /// PostgreSQL, through the oracle's own client.
     pub postgres: Postgres,
-    /// Redis, by the oracle's own client.
+    /// Redis, through the oracle's own client.
     pub redis: Redis,
-    /// When windows are closed and forgotten here, for the oracle.
+    /// When windows are closed and forgotten in this pipeline, for the oracle.
     times: Times,
 }
 
 impl Pipeline {
-    /// A stack of this test program, for one test at a time. There are two, so that two tests run at once; each is started
-    /// when it is first needed, and handed over in order: one replica of each service running, whatever the test before has
-    /// left.
+    /// A stack of this test program, for one test at a time. There are two, so that two tests run at once. Each is started
+    /// when it is first needed, and tidied before each test: one replica of each service runs, whatever state the previous
+    /// test left behind.
     pub fn shared() -> MutexGuard<'static, Pipeline> {
         static SHARED: [OnceLock<Mutex<Pipeline>>; 2] = [const { OnceLock::new() }; 2];
         static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -80,7 +80,7 @@ impl Pipeline {
         pipeline
     }
 
-    /// Ends further replicas, and starts what is not running.
+    /// Kills additional replicas, and resumes or starts all other processes.
     fn tidy(&self) -> anyhow::Result<()> {
         for process in self.stack.status()? {
             match (process.name, process.condition) {
@@ -94,19 +94,19 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Builds the programs, and starts everything on a stack that ends with the test.
+    /// Builds the programs, and starts everything on a stack that is removed when the test ends.
     ///
     /// # Errors
-    /// Where something cannot be built or does not start.
+    /// If a build or a start fails.
     pub fn start() -> anyhow::Result<Pipeline> {
         build_programs()?;
         Pipeline::on(Temporary::new()?)
     }
 
-    /// The same, where windows are closed and forgotten at these times.
+    /// The same, with these times for closing and forgetting windows.
     ///
     /// # Errors
-    /// Where something does not start.
+    /// If a build or a start fails.
     pub fn with_times(times: Times) -> anyhow::Result<Pipeline> {
         build_programs()?;
         let mut stack = Temporary::new()?;
@@ -114,10 +114,10 @@ impl Pipeline {
         Pipeline::on(stack)
     }
 
-    /// Starts everything on this stack; its environment of the services says when windows are closed and forgotten.
+    /// Starts everything on this stack. The service environment of the stack sets when windows are closed and forgotten.
     ///
     /// # Errors
-    /// Where something does not start.
+    /// If a start fails.
     pub fn on(stack: impl Deref<Target = Stack> + Send + Sync + 'static) -> anyhow::Result<Pipeline> {
         stack.up()?;
         let env = stack.env();
@@ -151,7 +151,7 @@ impl Pipeline {
         format!("127.0.0.1:{}", self.stack.config().ports.kafka)
     }
 
-    /// `dp` with these arguments, set up for this stack.
+    /// `dp` with these arguments, configured for this stack.
     pub fn dp(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.stack.config().bin_dir.join("dp"));
         let foreign = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -176,34 +176,33 @@ impl Pipeline {
     /// Status and body of `GET path` of a service.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If the service does not answer.
     pub fn get(&self, service: impl Into<Name>, path: &str) -> anyhow::Result<(u16, String)> {
         let name = service.into();
         let port = self.stack.port(name).with_context(|| format!("{name} has no port"))?;
         http::get(port, path).with_context(|| format!("ask {name}"))
     }
 
-    /// Runs `dp`; answers what it printed.
+    /// Runs `dp`; returns its output.
     ///
     /// # Errors
-    /// Where its exit code is not 0.
+    /// If its exit code is not 0.
     pub fn dp_ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.dp(arguments).output().context("run dp")?;
         told(&output).with_context(|| format!("dp {}", arguments.join(" ")))
     }
 
-    /// Publishes simulated ticks; each seed gives other events.
+    /// Publishes simulated ticks. Each seed gives different events.
     ///
     /// # Errors
-    /// Where not every message was acknowledged.
+    /// If a message was not acknowledged.
     pub fn publish_once(&self, ticks: u32, seed: u32) -> anyhow::Result<()> {
         told(&self.simulate(ticks, seed).output().context("run dp simulate")?)
             .context("dp simulate")
             .map(drop)
     }
 
-    /// Publishes simulated ticks until it is told to finish, so that whatever the test does meanwhile is in the middle of
-    /// the load.
+    /// Publishes simulated ticks in the background until [`Publishing::finish`].
     pub fn publish(&self, seed: u32) -> Publishing {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -225,10 +224,10 @@ impl Pipeline {
         }
     }
 
-    /// Publishes the oracle's own ticks until it is paused or dropped, through any outage of Kafka.
+    /// Publishes the oracle's own ticks until the load is paused or dropped. It continues through outages of Kafka.
     ///
     /// # Errors
-    /// Where no client can be made.
+    /// If the client cannot be created.
     pub fn load(&self, seed: u64) -> anyhow::Result<Load> {
         let plan = LoadPlan {
             topic: RAW.to_owned(),
@@ -256,10 +255,10 @@ impl Pipeline {
         ])
     }
 
-    /// `kill -9`, a new start, and the wait until it is ready.
+    /// Kills the process with `kill -9`, restarts it and waits until it is ready.
     ///
     /// # Errors
-    /// Where it does not become ready.
+    /// If it does not become ready.
     pub fn kill_and_restart(&self, name: impl Into<Name>) -> anyhow::Result<()> {
         let name = name.into();
         self.stack.kill9(name)?;
@@ -268,25 +267,25 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Number of ticks in the last table but one of the pipeline, to see that it moves.
+    /// Number of rows in `enriched_ticks`, to observe progress.
     ///
     /// # Errors
-    /// Where ClickHouse does not answer.
+    /// If ClickHouse does not answer.
     pub fn enriched(&self) -> anyhow::Result<i128> {
         self.clickhouse.number("SELECT count() FROM enriched_ticks")
     }
 
-    /// Waits until the pipeline has taken in at least this many more ticks: the load is under way.
+    /// Waits until the pipeline has stored at least this many more ticks, so that the load is in progress.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If it does not within [`PATIENCE`].
     pub fn wait_for_more(&self, ticks: i128) -> anyhow::Result<()> {
         let goal = self.enriched()? + ticks;
         eventually("ticks arrive", || Ok(self.enriched()? >= goal))
     }
 }
 
-/// A load that is being published; it ends with the test.
+/// A load that is being published. It ends with the test.
 pub struct Publishing {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
@@ -296,7 +295,7 @@ impl Publishing {
     /// Ends the load.
     ///
     /// # Errors
-    /// Where not every message was acknowledged.
+    /// If a message was not acknowledged.
     pub fn finish(mut self) -> anyhow::Result<()> {
         self.end()
     }
@@ -312,19 +311,19 @@ impl Publishing {
 
 impl Drop for Publishing {
     fn drop(&mut self) {
-        // The test has failed already; what happened to its load is another matter.
+        // The test has already failed, so an error of its load is irrelevant.
         let _ended = self.end();
     }
 }
 
 fn give_up(what: &str, error: &anyhow::Error) -> ! {
-    // Not by a macro: the test harness keeps what those print for its report, and there is none.
+    // Not `eprintln!`: the test harness captures it for a report, and the exit below prevents that report.
     let told = writeln!(std::io::stderr(), "{what}: {error:#}");
     debug_assert!(told.is_ok());
     std::process::exit(101);
 }
 
-/// What a program printed, or its error.
+/// The output of a program, or its error.
 fn told(output: &Output) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
@@ -333,10 +332,10 @@ fn told(output: &Output) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Asks again until it is so.
+/// Polls until the condition is true.
 ///
 /// # Errors
-/// When it is not so after [`PATIENCE`], with the last error.
+/// If it is not true within [`PATIENCE`], with the last error.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -352,16 +351,16 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool
     }
 }
 
-/// `cargo test` builds no programs of other packages, so that is done here; nothing happens when they are fresh.
+/// Builds the programs of all packages, because `cargo test` does not. Does nothing if they are up to date.
 ///
 /// # Errors
-/// Where something does not compile.
+/// If the build fails.
 pub fn build_programs() -> anyhow::Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(["build", "--workspace", "--bins", "--quiet"])
         .current_dir(root());
-    // What cargo says of this test's own package: to build scripts of dependencies a change of it is a reason to run again.
+    // Cargo sets these variables for the test's own package. They would make build scripts of dependencies run again.
     let of_the_test = std::env::vars_os().map(|(name, _)| name).filter(|name| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -385,7 +384,7 @@ pub fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// A file of the real documents: below `DATA_PROC_SAMPLE_DATA`, else `../shared/data` beside the clone.
+/// A file of the real documents, below `DATA_PROC_SAMPLE_DATA` or else `../shared/data` next to the clone.
 pub fn sample(path: &str) -> PathBuf {
     let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
     folder.join(path)

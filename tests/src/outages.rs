@@ -1,8 +1,8 @@
-//! Longer outages under load: each server away for minutes, a slow ClickHouse, a full disk.
+//! Long outages under load: each server down for minutes, a slow ClickHouse, a full disk.
 //!
-//! What has to hold: the stream continues where it can, memory stays bounded, the lag is gone within a minute after the
-//! return, and nothing is lost or doubled.
-//! Failure: what does not hold is a finding of its outage; the others still take place.
+//! Invariants: outputs that do not need the server continue, memory is bounded, the lag is gone within a minute after the
+//! outage, and nothing is lost or doubled.
+//! Failure: a violated invariant is a finding of its outage; the other outages still run.
 
 mod disk;
 mod kind;
@@ -25,25 +25,25 @@ use crate::{PATIENCE, Pipeline, RAW, SERVICES, root};
 pub use disk::SmallDisk;
 pub use kind::Outage;
 
-/// Within this time after the return every consumer has to be at its end again.
+/// Within this time after the outage, every consumer must have caught up.
 pub const LAG_LIMIT: Duration = Duration::from_secs(60);
 /// Resident memory that no service may exceed, in MB.
 pub const MEMORY_LIMIT_MB: u64 = 300;
-/// A lag that the load itself makes within some seconds is none.
+/// A lag below this many seconds of load does not count.
 const LAG_SECONDS: i64 = 5;
 const SLOW: Duration = Duration::from_secs(2);
 
-/// How one outage went.
+/// The result of one outage.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs)]
-pub struct Passed {
+pub struct OutageResult {
     pub outage: String,
     pub seconds: f64,
-    /// Outputs that had to continue, each with the longest time in seconds that it stood still.
+    /// The outputs that had to continue, with the longest time in seconds that each stood still.
     pub stood_still_seconds: BTreeMap<String, f64>,
-    /// Seconds after the return until the server was ready.
+    /// Seconds from the end of the outage until the server was ready.
     pub ready_seconds: f64,
-    /// Seconds after the return until no consumer had a lag.
+    /// Seconds from the end of the outage until no consumer lagged.
     pub lag_gone_seconds: f64,
     /// Highest resident memory of each service, in MB.
     pub resident_mb: BTreeMap<String, u64>,
@@ -53,7 +53,7 @@ pub struct Passed {
     pub findings: Vec<String>,
 }
 
-impl fmt::Display for Passed {
+impl fmt::Display for OutageResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -62,7 +62,7 @@ impl fmt::Display for Passed {
         )?;
         write!(
             f,
-            "\n    longest standstill of what continues, s: {:?}",
+            "\n    longest standstill of outputs that must continue, in s: {:?}",
             self.stood_still_seconds
         )?;
         for finding in &self.findings {
@@ -72,17 +72,17 @@ impl fmt::Display for Passed {
     }
 }
 
-/// Everything needed for a row of outages.
+/// Runs a series of outages.
 pub struct Outages<'a> {
     pipeline: &'a Pipeline,
     proxy: &'a Proxy,
-    /// Where ClickHouse keeps its files, when that is a file system of its own.
+    /// The file system of ClickHouse's files, if it is a separate one.
     disk: Option<&'a SmallDisk>,
     rate: u32,
 }
 
 impl<'a> Outages<'a> {
-    /// `proxy` has to stand between the services and ClickHouse.
+    /// `proxy` must be between the services and ClickHouse.
     pub fn new(pipeline: &'a Pipeline, proxy: &'a Proxy, disk: Option<&'a SmallDisk>, rate: u32) -> Outages<'a> {
         Outages {
             pipeline,
@@ -92,17 +92,17 @@ impl<'a> Outages<'a> {
         }
     }
 
-    /// Lets these outages happen one after the other, `length` each; tells of each as soon as it has passed.
+    /// Runs these outages one after the other, `length` each, and calls `report` with each result.
     ///
     /// # Errors
-    /// Where a server does not come back, or something cannot be asked.
-    pub fn pass(
+    /// If a server does not come back or cannot be queried.
+    pub fn run(
         &self,
         outages: &[Outage],
         length: Duration,
         seed: u64,
-        mut tell: impl FnMut(&Passed),
-    ) -> anyhow::Result<Vec<Passed>> {
+        mut report: impl FnMut(&OutageResult),
+    ) -> anyhow::Result<Vec<OutageResult>> {
         let plan = LoadPlan {
             topic: RAW.to_owned(),
             seed,
@@ -114,38 +114,44 @@ impl<'a> Outages<'a> {
         let mut all = Vec::new();
         for outage in outages {
             load.resume();
-            let passed = self.pass_one(*outage, length, &load, &mut judge)?;
-            tell(&passed);
-            all.push(passed);
+            let result = self.run_one(*outage, length, &load, &mut judge)?;
+            report(&result);
+            all.push(result);
         }
         Ok(all)
     }
 
-    fn pass_one(&self, outage: Outage, length: Duration, load: &Load, judge: &mut Judge) -> anyhow::Result<Passed> {
+    fn run_one(
+        &self,
+        outage: Outage,
+        length: Duration,
+        load: &Load,
+        judge: &mut Judge,
+    ) -> anyhow::Result<OutageResult> {
         let pulse = Pulse::default();
-        let mut passed = std::thread::scope(|scope| {
+        let mut result = std::thread::scope(|scope| {
             scope.spawn(|| pulse.watch(self.pipeline));
-            let passed = self.under_load(outage, length, &pulse);
+            let result = self.under_load(outage, length, &pulse);
             pulse.end();
-            passed
+            result
         })?;
         let ledger = load.pause()?;
         let check = judge.check(self.pipeline, 0, Some(ledger.ticks))?;
-        (passed.ticks, passed.lost, passed.doubled) = (check.ticks, check.lost, check.doubled);
-        passed.findings.extend(check.findings);
+        (result.ticks, result.lost, result.doubled) = (check.ticks, check.lost, check.doubled);
+        result.findings.extend(check.findings);
         let services = pulse.peaks().resident_mb;
-        passed.resident_mb = SERVICES
+        result.resident_mb = SERVICES
             .iter()
             .filter_map(|service| Some((service.name().to_owned(), *services.get(service.name())?)))
             .collect();
-        for (name, megabytes) in passed.resident_mb.iter().filter(|(_, mb)| **mb > MEMORY_LIMIT_MB) {
-            let finding = format!("{name} took {megabytes} MB, the limit is {MEMORY_LIMIT_MB}");
-            passed.findings.push(finding);
+        for (name, megabytes) in result.resident_mb.iter().filter(|(_, mb)| **mb > MEMORY_LIMIT_MB) {
+            let finding = format!("{name} used {megabytes} MB of memory, the limit is {MEMORY_LIMIT_MB} MB");
+            result.findings.push(finding);
         }
-        Ok(passed)
+        Ok(result)
     }
 
-    fn under_load(&self, outage: Outage, length: Duration, pulse: &Pulse) -> anyhow::Result<Passed> {
+    fn under_load(&self, outage: Outage, length: Duration, pulse: &Pulse) -> anyhow::Result<OutageResult> {
         let going = Instant::now();
         let moves = Output::of(Name::from(Service::Normalization));
         pulse.wait_until_it_moves(&pulse.values_since(moves, going))?;
@@ -164,18 +170,21 @@ impl<'a> Outages<'a> {
             .map(|(output, longest)| format!("{output} stood still for {longest:.0} s"))
             .collect();
         if outage == Outage::FullDisk && tables_stood < length.as_secs_f64() / 2.0 {
-            findings.push("rows were still written: the disk was not full".to_owned());
+            findings.push("rows were still written, so the disk was not full".to_owned());
         }
         if lag_gone_seconds > LAG_LIMIT.as_secs_f64() {
-            findings.push(format!("the lag was gone only after {lag_gone_seconds:.0} s"));
+            findings.push(format!(
+                "the lag was gone only after {lag_gone_seconds:.0} s, the limit is {} s",
+                LAG_LIMIT.as_secs()
+            ));
         }
         if was != self.pids() {
             findings.push(format!(
-                "services ended by themselves: pids {was:?}, then {:?}",
+                "services ended or restarted: pids {was:?} before, {:?} after",
                 self.pids()
             ));
         }
-        Ok(Passed {
+        Ok(OutageResult {
             outage: outage.to_string(),
             seconds,
             stood_still_seconds: still,
@@ -216,8 +225,8 @@ impl<'a> Outages<'a> {
         Ok(())
     }
 
-    /// Looks on for the length of the outage; answers for how long each output that continues has stood still at most, and
-    /// for how long the tables have.
+    /// Observes the outage for its length; returns the longest standstill of each output that must continue, and that of
+    /// the tables.
     fn watch(
         &self,
         outage: Outage,
@@ -231,10 +240,10 @@ impl<'a> Outages<'a> {
         let mut longest: BTreeMap<String, f64> = BTreeMap::new();
         while begun.elapsed() < length {
             if let (Outage::FullDisk, Some(disk)) = (outage, self.disk) {
-                // Parts that a merge has replaced are removed some time later.
+                // ClickHouse removes replaced parts some time after a merge, which frees space again.
                 disk.fill()?;
             }
-            for output in outage.goes_on() {
+            for output in outage.must_continue() {
                 let value = pulse.latest(*output).unwrap_or(i64::MIN);
                 let (known, since) = last.entry(*output).or_insert((value, Instant::now()));
                 if value != *known {
@@ -260,13 +269,13 @@ impl<'a> Outages<'a> {
                 return Ok(since.elapsed());
             }
             if since.elapsed() > 5 * LAG_LIMIT {
-                bail!("the lag is not gone: {lag:?}");
+                bail!("consumers still lag after {} s: {lag:?}", since.elapsed().as_secs());
             }
             std::thread::sleep(Duration::from_millis(250));
         }
     }
 
-    /// The largest lag of a group on a topic. A group without a position lags by everything.
+    /// The largest lag of a group on a topic. A group without a position lags by the whole log.
     fn lag(&self) -> anyhow::Result<i64> {
         let mut largest = 0;
         for (group, topics) in SERVICES.into_iter().flat_map(groups_of) {
@@ -283,26 +292,26 @@ impl<'a> Outages<'a> {
     }
 }
 
-/// An output may stand still while clients notice the outage: that is bounded, and far below the outage itself.
+/// An output may stand still until clients detect the outage. The limit is far below the length of the outage.
 fn standstill_limit(length: Duration) -> Duration {
     Duration::from_secs(30).min(length * 2 / 3).max(Duration::from_secs(15))
 }
 
-/// Room for what the small disk has to hold before it is filled.
+/// Size of the small disk, with enough space for the data before it is filled.
 const DISK_MB: u32 = 2_000;
 
-/// Starts everything on a stack of its own, with the proxy and the small disk, and lets all outages happen; tells of each
-/// as soon as it has passed. Without the right to mount, the full disk is left out with a line that says so.
+/// Starts everything on its own stack, with the proxy and the small disk, and runs all outages. Calls `report` with each
+/// result. Without the right to mount, the full disk is skipped with a message.
 ///
 /// # Errors
-/// As [`Outages::pass`].
+/// As [`Outages::run`].
 pub fn on_own_stack(
     outages: &[Outage],
     length: Duration,
     seed: u64,
     rate: u32,
-    tell: impl FnMut(&Passed),
-) -> anyhow::Result<Vec<Passed>> {
+    report: impl FnMut(&OutageResult),
+) -> anyhow::Result<Vec<OutageResult>> {
     let mut stack = Temporary::new()?;
     let proxy = Proxy::start(&format!("127.0.0.1:{}", stack.config().ports.clickhouse_http))?;
     let url = format!("http://127.0.0.1:{}", proxy.port());
@@ -318,16 +327,16 @@ pub fn on_own_stack(
         outages.retain(|outage| *outage != Outage::FullDisk);
     }
     let pipeline = Pipeline::on(stack)?;
-    let passed = Outages::new(&pipeline, &proxy, disk.as_ref(), rate).pass(&outages, length, seed, tell);
-    let clean = passed
+    let results = Outages::new(&pipeline, &proxy, disk.as_ref(), rate).run(&outages, length, seed, report);
+    let clean = results
         .as_ref()
-        .is_ok_and(|passed| passed.iter().all(|passed| passed.findings.is_empty()));
+        .is_ok_and(|results| results.iter().all(|result| result.findings.is_empty()));
     if !clean {
         keep_logs(&pipeline)?;
     }
-    // Before the stack, whose folder it lies in; the server keeps it until it ends.
+    // Unmounted before the stack is removed, because it is mounted in its folder. The server keeps it open until it ends.
     drop(disk);
-    passed
+    results
 }
 
 fn keep_logs(pipeline: &Pipeline) -> anyhow::Result<()> {

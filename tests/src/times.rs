@@ -1,4 +1,4 @@
-//! When windows are closed and forgotten, as settings of aggregation and as times of the oracle.
+//! When windows are closed and forgotten: as settings of aggregation and as times of the oracle.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const REAL_TIME_CLOSE: &str = "AGGREGATION_REAL_TIME_CLOSE_MS";
 const REAL_TIME_MAX_LATE: &str = "AGGREGATION_REAL_TIME_MAX_LATE_MS";
 const MILLISECOND: i64 = 1_000;
 
-/// Whether it is one of these settings.
+/// Whether `name` is one of these settings.
 pub fn is_setting(name: &str) -> bool {
     [CLOSE, MAX_LATE, REAL_TIME_CLOSE, REAL_TIME_MAX_LATE].contains(&name)
 }
@@ -28,10 +28,10 @@ pub fn settings(times: &Times) -> [(String, String); 4] {
     .map(|(name, micros)| (name.to_owned(), (micros / MILLISECOND).to_string()))
 }
 
-/// The times of an environment; the defaults where it says nothing.
+/// The times of an environment, with defaults for missing settings.
 ///
 /// # Errors
-/// Where a setting is not a number.
+/// If a setting is not a number.
 pub fn read(env: &BTreeMap<String, String>) -> anyhow::Result<Times> {
     let defaults = BTreeMap::from(settings(&Times::default()));
     let micros = |name: &str| -> anyhow::Result<i64> {

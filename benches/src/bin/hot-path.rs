@@ -1,4 +1,4 @@
-//! Runs one piece of the hot path a number of times: the program whose instructions are counted.
+//! Runs one piece of the hot path repeatedly. The instruction gate counts the instructions of this program.
 //!
 //! `hot-path NAME INPUTS TICKS`
 
@@ -10,7 +10,7 @@ fn main() -> anyhow::Result<()> {
     let [name, inputs, ticks] = arguments.as_slice() else {
         anyhow::bail!("usage: hot-path NAME INPUTS TICKS");
     };
-    let path = Path::from_name(name).with_context(|| format!("there is no piece {name}"))?;
+    let path = Path::from_name(name).with_context(|| format!("{name} is not a piece of the hot path"))?;
     let mut work = prepare(path, inputs.parse().context("INPUTS")?)?;
     for number in 0..ticks.parse().context("TICKS")? {
         work.one(number);

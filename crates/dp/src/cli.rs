@@ -1,6 +1,6 @@
-//! What can be typed: the global options and one variant for each command.
+//! The command line: global options and one variant for each command.
 //!
-//! A command of its own file brings its `Args` and help strings along; see [`crate::commands`] for where it is called.
+//! The arguments and help texts of a command are in its own file; [`crate::commands`] calls it.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,19 @@ use clap::{Args, Parser, Subcommand};
 use localstack::{Ports, Stack};
 
 use crate::commands::{
-    bench, config, demo, explain, groups, health, ingest, logs, migrate, ping, position, send, simulate, sql, stack,
-    tail, topics, verify,
+    bench, completions, config, demo, explain, groups, health, ingest, logs, migrate, ping, position, send, simulate,
+    sql, stack, tail, topics, verify,
 };
+
+/// Heading of the global options in every `--help`, so that they do not mix with those of the command.
+const GLOBAL: &str = "Global options";
 
 /// Operate the 254Carbon data-processing pipeline: local stack, topics, data, checks.
 ///
-/// Commands that look at data find the servers by DATA_PROC_KAFKA_BOOTSTRAP, DATA_PROC_CLICKHOUSE_URL,
-/// DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL; what is not set comes from the local stack, else from the usual local
-/// addresses. So dp works on a stack that somebody else started, too. Variables that contradict a stack that is named with
-/// --dir or --port-offset are refused.
+/// Commands that read or write data take the addresses of the servers from DATA_PROC_KAFKA_BOOTSTRAP,
+/// DATA_PROC_CLICKHOUSE_URL, DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL. If a variable is not set, they use the local
+/// stack, or without one the default local ports. With --dir or --port-offset they use that stack, and fail if one of these
+/// variables names another server.
 #[derive(Debug, Parser)]
 #[command(
     name = "dp",
@@ -27,32 +30,40 @@ use crate::commands::{
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 it ran and found something wrong (verify, demo, status, health, ping); 2 wrong usage or something \
-                  cannot be reached; 130 interrupted.\n\nStart with: dp up, then dp status"
+    after_help = "Exit codes: 0 success; 1 the command ran and found a problem (for example verify, status); 2 wrong usage, \
+                  or a server is unavailable; 130 interrupted.\n\nStart with: dp up, then dp status"
 )]
 pub struct Cli {
-    /// Which local stack is meant.
+    /// The local stack to use.
     #[command(flatten)]
     pub place: Place,
-    /// Print data as JSON instead of tables
-    #[arg(long, global = true)]
+    /// Print JSON instead of tables
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
-    /// Answer yes where the command would ask: before it removes data, and before it writes where DATA_PROC_ENV is not local
-    #[arg(long, short, global = true)]
+    /// Do not ask for confirmation before removing data, or before writing when DATA_PROC_ENV is not local
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub yes: bool,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The local stack that a command is about.
+/// Selects a local stack.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Place {
-    /// Add N to every port of the local stack, so that it runs beside another one
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    /// Add N to every port of the local stack, to run it in parallel with another one
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     pub port_offset: u16,
-    /// Folder of the local stack: data, logs, stack.json [default: /var/tmp/254carbon-UID/stack, or stack-N with an offset]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Folder of the local stack: data, logs, stack.json [default: /var/tmp/254carbon-UID/stack, or stack-N with
+    /// --port-offset N]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
 
@@ -64,16 +75,16 @@ impl Place {
             .unwrap_or_else(|| localstack::default_dir(self.port_offset))
     }
 
-    /// The stack that another command made in the folder.
+    /// Opens the stack that an earlier command created in the folder.
     ///
     /// # Errors
-    /// There is none, or its ports are not those of the offset that was given with the folder.
+    /// There is none, or its ports contradict the port offset that was given with the folder.
     pub fn open(&self) -> anyhow::Result<Stack> {
         let stack = Stack::open(&self.folder())?;
         let ports = &stack.config().ports;
         if self.dir.is_some() && self.port_offset != 0 && Ports::with_offset(self.port_offset).as_ref() != Some(ports) {
             bail!(
-                "--port-offset {} and --dir contradict each other: Kafka of the stack in {} has port {}; leave one of them out",
+                "--port-offset {} and --dir contradict each other: Kafka of the stack in {} uses port {}; omit one of them",
                 self.port_offset,
                 self.folder().display(),
                 ports.kafka
@@ -82,37 +93,46 @@ impl Place {
         Ok(stack)
     }
 
-    /// Whether the user named a stack, rather than taking the usual one.
+    /// Whether the user named a stack instead of using the default one.
     pub fn is_named(&self) -> bool {
         self.dir.is_some() || self.port_offset != 0
     }
 }
 
-/// The commands, in the order of `dp --help`; those without words here bring theirs along in their `Args`.
+/// The commands, in the order of `dp --help`. A variant without a help text here has it on its arguments.
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs)]
-#[allow(clippy::large_enum_variant)] // Made once for each run of the program.
+#[allow(clippy::large_enum_variant)] // Created once for each run of the program.
 pub enum Command {
     Up(stack::UpArgs),
-    /// Stop services and servers; data stay
-    Down,
-    /// Show the processes of the stack: state, port, memory, CPU time
+    /// Stop all services and servers of the local stack; data and logs are kept
     ///
-    /// Exit code 1 where one of them is down or not ready; the reasons stand below the table.
+    /// `dp up` continues with the same data. To remove the data as well, use `dp clean-data`.
+    #[command(after_help = "Examples:\n  dp down\n  dp down --port-offset 1000")]
+    Down,
+    /// Show the state, port, memory and CPU time of each process of the local stack
+    ///
+    /// Exit code 1 if a process is down or not ready; the reasons follow the table.
+    #[command(
+        after_help = "Examples:\n  dp status\n  dp status --json | jq '.processes[] | select(.ready | not) | {name, why}'"
+    )]
     Status,
     Health(health::Args),
     Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),
     Stop(stack::StopArgs),
-    /// Stop services, replicas or servers, then start them again
-    Restart(stack::StartArgs),
-    /// List running processes: name, pid, port
-    Ps,
-    /// Stop the stack and remove its folder with all data and logs
+    Restart(stack::RestartArgs),
+    /// List the running processes of the local stack with pid and port
     ///
-    /// It asks first; without a terminal it needs --yes. Files that are not the stack's stay where they are. The downloads
-    /// stay, too, so the next `dp up` starts within seconds, empty.
+    /// For scripts; `dp status` also shows whether they are ready.
+    #[command(after_help = "Examples:\n  dp ps\n  dp ps --json | jq '.[].pid'")]
+    Ps,
+    /// Stop the local stack and remove its folder with all data and logs
+    ///
+    /// This cannot be undone. It asks for confirmation first; without a terminal it needs --yes. Files in the folder that do
+    /// not belong to the stack are kept. Downloaded servers are kept too, so the next `dp up` takes seconds and starts empty.
+    #[command(after_help = "Examples:\n  dp clean-data\n  dp clean-data --port-offset 1000 --yes")]
     CleanData,
     Topics(topics::Args),
     Migrate(migrate::Args),
@@ -128,7 +148,7 @@ pub enum Command {
     Config(config::Args),
     Bench(bench::Args),
     Demo(demo::Args),
-    Completions(stack::CompletionsArgs),
+    Completions(completions::Args),
 }
 
 #[cfg(test)]
@@ -139,19 +159,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_of_the_command_line_is_sound() {
+    fn the_definition_of_the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_command_says_what_it_does() {
+    fn every_command_has_a_help_text() {
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
         }
     }
 
     #[test]
-    fn global_options_may_stand_behind_the_command() {
+    fn global_options_are_accepted_after_the_command() {
         let cli = Cli::try_parse_from(["dp", "status", "--port-offset", "1000", "--json"]).unwrap();
         assert!(cli.json && cli.place.is_named());
         assert!(cli.place.folder().ends_with("stack-1000"));

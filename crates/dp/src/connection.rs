@@ -1,8 +1,8 @@
-//! Where the servers are: a stack that the command line names, or `DATA_PROC_*` of the environment, then the local
-//! stack's `stack.json`, then the defaults.
+//! Addresses of the servers: those of a stack that the command line names; else `DATA_PROC_*`, then the local stack's
+//! `stack.json`, then the defaults.
 //!
-//! Invariants: the local stack is looked at only where `DATA_PROC_ENV` is local; elsewhere nothing is written unless
-//! the user agrees or says `--yes`. Variables that contradict a stack that is named are refused.
+//! Invariants: the local stack is used only if `DATA_PROC_ENV` is local. In any other environment nothing is written unless
+//! the user confirms or passes `--yes`. Variables that contradict a named stack are refused.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::cli::Place;
 use crate::commands::progress::waiting;
 use crate::consent;
 
-/// Older names that a variable falls back to: where one of them is set, the user has named the server.
+/// Older names that a variable falls back to. If one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
     ("DATA_PROC_KAFKA_BOOTSTRAP", "KAFKA_ADDR"),
     ("DATA_PROC_REDIS_URL", "REDIS_ADDR"),
@@ -33,25 +33,25 @@ pub struct Connection {
     pub names: Names,
     /// The environment in effect.
     pub env: Env,
-    /// Whether data are printed as JSON.
+    /// Whether data is printed as JSON.
     pub json: bool,
 }
 
 impl Connection {
-    /// Resolves the addresses for a command that looks at data.
+    /// Resolves the addresses for a command that reads or writes data.
     pub fn resolve(place: &Place, json: bool) -> anyhow::Result<Connection> {
         Connection::from_env(effective_env(place)?, json)
     }
 
-    /// The servers of this stack, whatever the environment says.
+    /// Connects to the servers of this stack; its addresses replace those of the environment.
     pub fn to_stack(stack: &Stack, json: bool) -> anyhow::Result<Connection> {
         Connection::from_env(stack_env(process_env(), stack)?, json)
     }
 
-    /// Asks before a write to another environment than the local one; `yes` is the answer.
+    /// Asks for confirmation before a write to an environment that is not local; `yes` skips the question.
     ///
     /// # Errors
-    /// The user does not agree, or cannot be asked.
+    /// The user does not confirm, or there is no terminal.
     pub async fn confirm_write(&self, yes: bool) -> anyhow::Result<()> {
         let environment = self.settings.environment;
         if environment == Environment::Local {
@@ -63,26 +63,26 @@ impl Connection {
         consent::ask(&what, name, yes).await
     }
 
-    /// Waits until Kafka answers, at most this long, and says so when it takes more than a moment.
+    /// Waits until Kafka responds, at most this long; reports on stderr if that takes more than two seconds.
     ///
     /// # Errors
-    /// It does not answer in time.
+    /// It does not respond in time.
     pub async fn await_kafka(&self, limit: Duration) -> anyhow::Result<()> {
         let (bootstrap, topic) = (self.settings.kafka_bootstrap.clone(), self.names.dlq.clone());
         let seconds = limit.as_secs();
         let what = format!("waiting up to {seconds} s for Kafka at {bootstrap}");
         let asked = tokio::task::spawn_blocking(move || {
             let deadline = Instant::now() + limit;
-            // A refused login is an answer, too, and no other will come.
+            // A rejected login ends the wait: retrying would not change it.
             Probe::new(&bootstrap)?.check_access(limit)?;
             let reader = LogReader::new(&bootstrap)?;
             loop {
-                // One call waits for up to 10 s. A topic that does not exist is an answer, too.
+                // One call waits for up to 10 s. "Unknown topic" is a response too.
                 match reader.partitions(&topic) {
                     Err(error) if error.class() == ErrorClass::Transient => {
                         if Instant::now() >= deadline {
                             return Err(anyhow::Error::from(error).context(format!(
-                                "Kafka at {bootstrap} does not answer: is it running, and not frozen (`dp status`)?"
+                                "Kafka at {bootstrap} does not answer: is it running (`dp status`)?"
                             )));
                         }
                     }
@@ -90,10 +90,10 @@ impl Connection {
                 }
             }
         });
-        waiting(&what, asked).await.context("ask Kafka")?
+        waiting(&what, asked).await.context("wait for Kafka")?
     }
 
-    /// The wire form: with a schema registry its ids, else fingerprints.
+    /// The wire format: schema ids if a registry is configured, else fingerprints.
     pub async fn wire(&self) -> anyhow::Result<codec::Wire> {
         service::clients::wire(&self.settings)
             .await
@@ -102,15 +102,12 @@ impl Connection {
     }
 
     fn from_env(env: Env, json: bool) -> anyhow::Result<Connection> {
-        // `dp` listens nowhere: the default port of a service does not matter here.
+        // This process opens no port, so the default port of a service does not matter here.
         let loaded = load(&env, 8080, |_| ())?;
         for unknown in &loaded.unknown {
             let meant = unknown.nearest.as_ref();
             let meant = meant.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
-            eprintln!(
-                "warning: nothing reads the environment variable {}{meant}",
-                unknown.name
-            );
+            eprintln!("warning: unknown environment variable {}{meant}", unknown.name);
         }
         if loaded.settings.kafka_bootstrap.addresses().is_empty() {
             bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");
@@ -124,10 +121,10 @@ impl Connection {
     }
 }
 
-/// The environment that is in effect for a command, with the addresses of the local stack where it counts.
+/// The environment in effect for a command, with the addresses of the local stack if it is used.
 ///
 /// # Errors
-/// The stack that is named does not exist, or the environment is another one than local.
+/// The named stack does not exist, or the environment is not local.
 pub fn effective_env(place: &Place) -> anyhow::Result<Env> {
     let env = process_env();
     if place.is_named() {
@@ -152,7 +149,7 @@ fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
     Ok(env)
 }
 
-/// Refuses a stack where the environment names other servers: which of them is meant cannot be known.
+/// Refuses a stack if the environment names other servers, since it is unclear which of them the user wants.
 ///
 /// # Errors
 /// Names the variable, its value and that of the stack.
@@ -162,7 +159,7 @@ pub fn refuse_contradiction(env: &Env, stack: &Stack) -> anyhow::Result<()> {
         return Ok(());
     };
     bail!(
-        "{name} is {}, but the local stack in {} has {}: unset {name}, or leave out --dir and --port-offset",
+        "{name} is {}, but the local stack in {} has {}: unset {name}, or omit --dir and --port-offset",
         shown(&set),
         stack.config().dir.display(),
         shown(value)
@@ -191,7 +188,7 @@ fn contradiction<'s>(env: &Env, stack: &'s Env) -> Option<(String, String, &'s s
     })
 }
 
-/// Whether two spellings name one address; a fall-back names it without its scheme.
+/// Whether two spellings name the same address. The older variables name it without its scheme.
 fn is_same_address(one: &str, other: &str) -> bool {
     let plain = |address: &str| {
         let address = address.replace("localhost", "127.0.0.1");
@@ -201,16 +198,17 @@ fn is_same_address(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 
-/// Refuses to run or use a local stack in the name of another environment.
+/// Refuses to start or use a local stack if the environment is not local.
 ///
 /// # Errors
-/// `DATA_PROC_ENV` is set to something else than local.
+/// `DATA_PROC_ENV` is set to another value than local.
 pub fn refuse_elsewhere(env: &Env) -> anyhow::Result<()> {
     if is_elsewhere(env) {
         let env = with_file(env);
         let name = env.get("DATA_PROC_ENV").map_or("", |name| name.trim());
         bail!(
-            "DATA_PROC_ENV is {name}, but the local stack is local: unset it, or name the servers by DATA_PROC_* alone"
+            "DATA_PROC_ENV is {name}, but this command would use a local stack: unset DATA_PROC_ENV, or omit --dir and \
+             --port-offset to use the servers that DATA_PROC_* name"
         );
     }
     Ok(())
@@ -223,14 +221,14 @@ fn is_elsewhere(env: &Env) -> bool {
         .is_some_and(|name| !name.is_empty() && name != Environment::Local.name())
 }
 
-/// The environment of the process; names or values that are not Unicode cannot be ours.
+/// The environment of the process, without names or values that are not Unicode: no setting has those.
 pub fn process_env() -> Env {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// Adds what neither the environment nor the configuration file names.
+/// Adds the addresses of the stack that neither the environment nor the configuration file sets.
 fn fill_in(mut env: Env, stack: Env) -> Env {
     let named = with_file(&env);
     let has_value = |name: &str| named.get(name).is_some_and(|value| !value.trim().is_empty());
@@ -262,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_written_elsewhere_unless_the_user_agrees() {
+    async fn a_write_outside_of_the_local_environment_needs_confirmation() {
         let connection = |pairs: &[(&str, &str)]| Connection::from_env(env(pairs), false).unwrap();
         assert!(connection(&[]).confirm_write(false).await.is_ok());
         let prod = connection(&[
@@ -314,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_stack_is_not_used_in_the_name_of_another_environment() {
+    fn a_local_stack_is_refused_in_any_other_environment() {
         for (name, refused) in [("prod", true), ("local", false), ("", false)] {
             assert_eq!(
                 refuse_elsewhere(&env(&[("DATA_PROC_ENV", name)])).is_err(),

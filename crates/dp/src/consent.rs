@@ -1,32 +1,32 @@
-//! Asks before something is done that cannot be undone.
+//! Confirmation before a change that cannot be undone.
 //!
-//! Role: one question on the terminal, answered by a word; `--yes` on the command line answers it before it is asked.
-//! Failure: without a terminal nobody can answer: then the command refuses, and names `--yes`.
+//! Role: the user confirms by typing a word on the terminal; `--yes` skips the question.
+//! Failure: without a terminal the command fails, and its error names `--yes`.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
 
-/// Returns when the user agrees. `what` says what would be done, `word` is what has to be typed.
+/// Returns if the user confirms. `what` says what would be done, `word` is the word to type.
 ///
 /// # Errors
-/// The user does not agree, or cannot be asked.
+/// The user does not confirm, or there is no terminal.
 pub async fn ask(what: &str, word: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        bail!("this would {what}: repeat it with --yes");
+        bail!("this would {what}: run the command again with --yes to confirm");
     }
     let question = format!("This would {what}. Type {word} to continue: ");
-    // On a thread of its own, so that Ctrl-C ends the command meanwhile.
+    // On its own thread, so that Ctrl-C can end the command meanwhile.
     let answer = tokio::task::spawn_blocking(move || read_answer(&question))
         .await
-        .context("ask")??;
+        .context("ask for confirmation")??;
     if answer.trim() == word {
         Ok(())
     } else {
-        bail!("nothing was done: {word} was not typed");
+        bail!("nothing was done: the answer was not {word}");
     }
 }
 
@@ -50,11 +50,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_yes_answers_where_nobody_can_be_asked() {
+    async fn without_a_terminal_yes_is_required() {
         assert!(ask("remove it", "yes", true).await.is_ok());
         if !std::io::stdin().is_terminal() {
             let refused = ask("remove it", "yes", false).await.unwrap_err().to_string();
-            assert_eq!(refused, "this would remove it: repeat it with --yes");
+            assert_eq!(
+                refused,
+                "this would remove it: run the command again with --yes to confirm"
+            );
         }
     }
 }

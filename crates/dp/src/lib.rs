@@ -1,10 +1,10 @@
-//! `dp`: brings the local stack up and down, and looks into a pipeline that runs here or elsewhere.
+//! The operator's tool: runs the local stack, and inspects and repairs a pipeline that runs here or elsewhere.
 //!
-//! Role: [`cli`] says what can be typed, one file of [`commands`] does each group of commands, [`connection`] finds the
-//! servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses). Data go to stdout, as tables or with
-//! `--json` as JSON; progress and errors go to stderr.
-//! Failure: one line that says what happened and what to do. Exit codes: 0 done; 1 it ran and found something wrong
-//! (`verify`, `demo`, `status`, `health`, `ping`); 2 wrong usage, or something that is needed cannot be reached; 130 interrupted.
+//! Role: [`cli`] defines the command line, each file of [`commands`] runs one command or group of commands, [`connection`]
+//! finds the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses). Data goes to stdout, as tables or
+//! with `--json` as JSON; progress and errors go to stderr.
+//! Failure: one line that says what happened and what to do. Exit codes: 0 success; 1 the command ran and found a problem;
+//! 2 wrong usage, or a server is unavailable; 130 interrupted.
 
 pub mod bench;
 pub mod cli;
@@ -26,10 +26,10 @@ use localstack::StackError;
 use cli::Cli;
 use commands::present::printable;
 
-/// Runs what the command line asks for.
+/// Runs the command of the command line.
 pub fn run() -> ExitCode {
     security::install_provider();
-    // Wrong usage ends here with clap's own message and exit code 2.
+    // On wrong usage clap prints its own message and exits with code 2.
     let cli = Cli::parse();
     let result = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -38,7 +38,7 @@ pub fn run() -> ExitCode {
     {
         Ok(runtime) => {
             let result = runtime.block_on(commands::run(&cli));
-            // A thread that still waits for a server must not hold up the end.
+            // A thread that still waits for a server must not delay the exit.
             runtime.shutdown_background();
             result
         }
@@ -46,13 +46,13 @@ pub fn run() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", printable(&one_line(&error)));
-        let interrupted = error.is::<commands::Interrupted>()
+        let interrupted = error.is::<commands::interrupt::Interrupted>()
             || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
         ExitCode::from(if interrupted { 130 } else { 2 })
     })
 }
 
-/// The error and its causes. A cause that its parent repeats already is left out.
+/// The error and its causes on one line, without causes that the text before them already contains.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_line_and_says_nothing_twice() {
+    fn an_error_is_one_line_without_repetition() {
         let error = anyhow!("port\ntaken")
             .context("cannot start: port\ntaken")
             .context("dp up");

@@ -1,4 +1,4 @@
-//! `dp`, the operator's command line of the pipeline.
+//! The program `dp`: the operator's command line for the pipeline.
 
 use std::process::ExitCode;
 

@@ -1,21 +1,21 @@
-//! What a product decides about its windows: when they close and are forgotten by the log's clock, and how long its
-//! intervals are. Everything in `dp` that judges a bar asks here.
+//! The window rules of each product: when its windows close and are forgotten by the log clock, and how long its intervals
+//! are. Every check of a bar uses these rules.
 //!
-//! Role: the values that aggregation has by its settings, and the same choice as SQL over `kind` and `product`. Pure.
+//! Role: the values from aggregation's settings, as Rust and as SQL over the columns `kind` and `product`. Pure.
 //! Invariant: a function of the tick's kind and product and of the configuration, as in aggregation itself.
 
 use aggregation::core::log_clock::WindowRules;
 use domain::{Interval, Kind, Micros, Product};
 use service::Reader;
 
-/// When windows close and are forgotten, and which intervals a price makes bars of.
+/// When windows close and are forgotten, and for which intervals a price produces bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Behind the end of a window: it is closed from there on.
+    /// The window closes this long after its end.
     pub close_after: Micros,
-    /// Behind the end of a window: it is forgotten from there on, and a further tick takes the table's way.
+    /// The window is forgotten this long after its end; a later tick reaches its bar through `restate`.
     pub forget_after: Micros,
-    /// Length of the interval that one price is for; bars are at least as long. 0 for trades.
+    /// Length of the interval that a price applies to; bars are at least as long. 0 for trades.
     pub nominal: Micros,
 }
 
@@ -24,12 +24,12 @@ pub struct Rule {
 pub struct Products(WindowRules);
 
 impl Products {
-    /// Reads what the environment decides.
+    /// Reads the rules from the settings.
     pub fn read(reader: &mut Reader<'_>) -> Products {
-        Products(aggregation::settings::read(reader).rules)
+        Products(aggregation::config::read(reader).rules)
     }
 
-    /// Intervals of which bars are made.
+    /// The intervals that have bars.
     pub fn intervals(&self) -> Vec<Interval> {
         Interval::ALL
             .into_iter()
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_interfaces() {
+    fn the_defaults_are_those_of_aggregation() {
         let env = Env::new();
         let products = Products::read(&mut Reader::new(&env));
         let of = |product| {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sql_asks_for_the_kind_first() {
+    fn the_sql_tests_the_kind_first() {
         let env = Env::new();
         let sql = Products::read(&mut Reader::new(&env)).sql(|rule| rule.nominal / 60_000_000);
         assert_eq!(

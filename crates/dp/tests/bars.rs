@@ -1,4 +1,4 @@
-//! The recomputation of bars by `dp verify` on a real ClickHouse, against the oracle of testkit, which shares no code with it.
+//! Compares the bars that `dp verify` recomputes on a real ClickHouse with the oracle of testkit, which shares no code with it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use testkit::random::Random;
 
 const MINUTE: i64 = 60_000_000;
 const DAY: i64 = 24 * 60 * MINUTE;
-/// Some day that ended long ago by every clock.
+/// A day in the past, so that every window of it has closed.
 const BEGIN: i64 = 1_700_000_040_000_000;
 
 struct Setup {
@@ -69,8 +69,8 @@ impl Setup {
     }
 }
 
-/// Ticks of a few instruments in an order that has nothing to do with their event times: shuffled, some of years ago, some
-/// ahead, one raw partition behind the other, prices of intervals published again.
+/// Ticks of a few instruments, not in the order of event time: some are a day old, some are in the future, one raw partition
+/// is behind the other, and prices of intervals are published again.
 fn ticks(random: &mut Random) -> Vec<(Tick, i32, i64)> {
     let mut appended = BEGIN;
     let mut below = |limit: u64| random.below(limit) as i64;
@@ -79,7 +79,7 @@ fn ticks(random: &mut Random) -> Vec<(Tick, i32, i64)> {
             appended += below(40_000) * 1_000;
             let raw = below(2) as i32;
             let instrument = below(5);
-            // The last one has prices of two lengths, often with the same start.
+            // The last instrument has prices of two interval lengths, often with the same start.
             let product = ["trade", "rt5", "da", "odd", ["rt5", "da"][offset as usize % 2]][instrument as usize];
             let behind = [0, 10, 45, 400, 3_700, 90_000, -7_000][below(7) as usize] * 1_000_000;
             let mut time = appended - behind - below(30) * 1_000_000;
@@ -244,7 +244,7 @@ async fn both_judges_expect_the_same_bars_and_each_change_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bars_whose_rows_have_expired_are_named_and_no_difference() {
+async fn bars_whose_rows_have_expired_are_noted_but_no_difference() {
     let setup = setup().await;
     let ticks = ticks(&mut Random::new(11));
     fill(&setup, &ticks).await;
@@ -265,29 +265,29 @@ async fn bars_whose_rows_have_expired_are_named_and_no_difference() {
     let before = counted(expired.as_deref());
     assert!(expired.is_some_and(|note| note.contains("t/i")));
 
-    // No expired row lies in windows that begin so much later: their difference is one.
+    // Windows that begin so much later have no expired rows, so their differences count.
     let (check, expired) = setup.check(&since(BEGIN - 60 * DAY)).await;
     assert!(!check.ok && expired.is_none(), "{check:?}");
 
-    // Late ticks that came for windows that had lost rows: the bars stay without them.
+    // Late ticks arrived for windows that had lost rows. The bars are kept without these ticks.
     let (all, without) = (of(&ticks), of(&ticks[..380]));
     let first = of(&ticks[..100]);
-    let stay = |(key, bar): (&BarKey, &Wanted)| {
+    let kept = |(key, bar): (&BarKey, &Wanted)| {
         let older = without
             .get(key)
             .filter(|_| bar.bar.last_offset >= 380 && first.contains_key(key));
         (key.clone(), older.unwrap_or(bar).clone())
     };
-    let stayed: BTreeMap<BarKey, Wanted> = all.iter().map(stay).collect();
-    let are_older = stayed.iter().filter(|(key, bar)| all[*key] != **bar).count() as u64;
+    let stored: BTreeMap<BarKey, Wanted> = all.iter().map(kept).collect();
+    let are_older = stored.iter().filter(|(key, bar)| all[*key] != **bar).count() as u64;
     assert!(are_older > 0);
-    fill_bars(&setup, &stayed).await;
+    fill_bars(&setup, &stored).await;
     let (check, expired) = setup.check(&since(BEGIN)).await;
     assert!(check.ok, "{check:?}");
     assert!(counted(expired.as_deref()) >= before, "{expired:?}");
     assert!(counted(expired.as_deref()) >= are_older, "{expired:?}");
 
-    // A bar of all that is left, and more, is wrong where it has a wrong number.
+    // A bar that counts exactly the rows that are left is still compared: a wrong number is a difference.
     setup
         .run("ALTER TABLE market_data.bars UPDATE high = high + 1 WHERE instrument_id = 'i0' AND closed SETTINGS mutations_sync = 2")
         .await;
@@ -298,6 +298,6 @@ async fn bars_whose_rows_have_expired_are_named_and_no_difference() {
 /// How many bars the note counts.
 fn counted(note: Option<&str>) -> u64 {
     let (count, rest) = note.unwrap().split_once(' ').unwrap();
-    assert!(rest.starts_with("bar(s) cannot be made again"), "{rest}");
+    assert!(rest.starts_with("bar(s) cannot be recomputed"), "{rest}");
     count.parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Whatever a help text, a message or a page tells a user to type must exist.
+//! Every command that a help text, a message or a page shows must exist.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
@@ -20,7 +20,7 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What follows `dp ` wherever it is shown as something to type: in backticks, or at the beginning of a line of an example.
+/// The text after `dp ` where it is shown as a command: in backticks, or at the beginning of a line of an example.
 fn mentions(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -42,14 +42,14 @@ fn mentions(text: &str) -> Vec<String> {
     found
 }
 
-/// Why it cannot be typed.
+/// Why the command is invalid.
 fn refused(mention: &str, root: &Command) -> Option<String> {
     let mut command = root;
     let mut words = mention
         .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '|' | ',' | ';' | '(' | ')' | '\\'))
         .filter(|word| !word.is_empty())
         .peekable();
-    // "dp reads", "dp …": prose and placeholders are recognised by what cannot be a command at all.
+    // Prose and placeholders such as "dp …" are recognized by words that cannot be a command.
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     if !words
         .peek()
@@ -81,7 +81,7 @@ fn refused(mention: &str, root: &Command) -> Option<String> {
 }
 
 #[test]
-fn every_command_that_is_named_anywhere_exists_with_its_options() {
+fn every_command_that_is_shown_exists_with_its_options() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut paths = Vec::new();
     files(&root, &mut paths);
@@ -104,7 +104,7 @@ fn every_command_that_is_named_anywhere_exists_with_its_options() {
 }
 
 #[test]
-fn a_hint_to_nothing_is_found() {
+fn a_hint_to_a_missing_command_is_found() {
     let mut cli = Cli::command();
     cli.build();
     for (text, is_wrong) in [

@@ -170,7 +170,10 @@ fn a_configuration_is_checked_without_a_start() {
         stderr.contains("DATA_PROC_KAFKA_BOOTSTRAP must be set if DATA_PROC_ENV is prod"),
         "{stderr}"
     );
-    assert!(stderr.contains("warning: nothing reads DATA_PROC_WORKER;"), "{stderr}");
+    assert!(
+        stderr.contains("warning: unknown variable DATA_PROC_WORKER;"),
+        "{stderr}"
+    );
     assert!(
         !stderr.contains("DATA_PROC_WORKERS must"),
         "the shell's own variables are not checked: {stderr}"

@@ -1,4 +1,4 @@
-//! What every tick must satisfy, whatever it was read from. A function of bytes and append time only (INV-1).
+//! Checks that every tick must pass, whatever its format. They depend only on the bytes and the append time (INV-1).
 
 use std::fmt::Display;
 
@@ -10,11 +10,11 @@ use crate::time::utc;
 use crate::venue::Venue;
 
 const EARLIEST: Micros = utc(1990, 1, 1, 0);
-/// Unscaled, so 10^14 in money: room for 10^8 such ticks in the sum of a bar.
+/// Unscaled, so 10^14 in money. The sum of a bar can hold 10^8 such ticks.
 const LARGEST_TURNOVER: u128 = 1_000_000_000_000_000_000_000_000_000_000;
 
 pub(crate) fn identifier(text: &str, place: impl Display) -> Result<(), Rejection> {
-    // Nearly all are short and printable, which is quickly seen.
+    // Fast path: nearly all identifiers are short and printable.
     if (1..=256).contains(&text.len())
         && text
             .bytes()
@@ -31,7 +31,7 @@ pub(crate) fn identifier(text: &str, place: impl Display) -> Result<(), Rejectio
     })
 }
 
-/// `max_future` is how far ahead of its append a price may be whose product has no limit of its own.
+/// `max_future` limits how far a price may be ahead of its append time if its product has no specific limit.
 pub(crate) fn event_time(
     event_time: Micros,
     appended_at: Micros,
@@ -40,11 +40,11 @@ pub(crate) fn event_time(
     place: impl Display,
 ) -> Result<(), Rejection> {
     if event_time < EARLIEST {
-        let message = format!("{place} is {}: no price here is from before 1990", shown(event_time));
+        let message = format!("{place} is {}: times before 1990 are rejected", shown(event_time));
         return Err(Rejection::new(RejectCode::TimeOutOfRange, message));
     }
     let ahead = event_time.saturating_sub(appended_at);
-    // Nearly every price is from before its append.
+    // Nearly every price is older than its append time.
     if ahead <= 0 {
         return Ok(());
     }
@@ -64,7 +64,7 @@ pub(crate) fn event_time(
     Err(Rejection::new(RejectCode::FutureTime, message))
 }
 
-// For people; jiff's calendar ends where no price is.
+// For messages. Times outside jiff's calendar are shown as a number.
 fn shown(time: Micros) -> String {
     jiff::Timestamp::from_microsecond(time).map_or_else(|_| format!("{time} µs since 1970"), |time| time.to_string())
 }
@@ -76,12 +76,12 @@ pub(crate) fn volume(price: Decimal, volume: Option<Decimal>, place: impl Displa
     if volume < Decimal::ZERO {
         Err(Rejection::new(
             RejectCode::NegativeVolume,
-            format!("{place} is {volume}: a volume is never below zero"),
+            format!("{place} is {volume}: a volume must not be negative"),
         ))
     } else if price.turnover(volume).0.unsigned_abs() > LARGEST_TURNOVER {
         Err(Rejection::new(
             RejectCode::TurnoverOutOfRange,
-            format!("{place} is {volume}: times the price {price} it is beyond 10^14"),
+            format!("{place} is {volume}: volume times price {price} exceeds 10^14"),
         ))
     } else {
         Ok(())

@@ -1,7 +1,7 @@
-//! Everything that is wrong or remarkable about a message at once, for `POST /validate`.
+//! All errors and quality flags of a message at once, for `POST /validate`.
 //!
-//! The data path ends at the first error, this continues as far as values can be read apart from each other. It also takes
-//! a tick without its envelope. It reads with the code of the data path: what it finds sound is sound.
+//! The data path stops at the first error. The diagnosis continues as long as values can be read independently of each other.
+//! It also accepts a tick without an envelope. It uses the code of the data path, so both agree on which messages are valid.
 
 use codec::framing;
 use domain::{EventKey, Micros, QualityFlag, QualityFlags};
@@ -15,25 +15,25 @@ use crate::quality;
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
 use crate::shapes::{self, Reading};
 
-/// What can be said about one message.
+/// The findings about one message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diagnosis {
-    /// Why the whole message is refused: of a message with one tick, every reason.
+    /// Why the whole message is rejected. All reasons if the message has one tick.
     pub errors: Vec<Rejection>,
-    /// Rows of a document that are refused while others are taken.
+    /// Rows of a document that are rejected while others are accepted.
     pub rejected: RejectedRows,
-    /// Flags of its ticks, each once; of a refused tick those that follow from the values that could be read.
+    /// Flags of its ticks, each once. For a rejected tick, only the flags of values that could be read.
     pub flags: QualityFlags,
-    /// Ticks that it would become.
+    /// Number of ticks that the message would become.
     pub ticks: u32,
-    /// What the event window would know a sound message by.
+    /// The key of a valid message in the event window.
     pub event_key: Option<EventKey>,
-    /// It is a tick without an envelope, which is checked here and refused in a topic.
+    /// Whether it is a tick without an envelope: checked here, but rejected in a topic.
     pub bare: bool,
 }
 
 impl Normalizer {
-    /// Reads a message without ending at the first error. Nothing is emitted.
+    /// Reads a message without stopping at the first error. Emits nothing.
     pub fn diagnose(&mut self, message: &RawMessage<'_>, now: Micros) -> Diagnosis {
         let foreign = encoding::foreign(message.payload).is_some();
         let is_avro = framing::is_framed(message.payload) && !foreign;
@@ -67,7 +67,7 @@ impl Normalizer {
         let flags = match read {
             Ok(event) => {
                 let mut key = identity::of_tick(&event, 0, hashed);
-                // Without an event id, the facts tell one event from another.
+                // Without an event id, only the facts distinguish one event from another.
                 key.id ^= if bare { key.facts } else { 0 };
                 event_key = errors.is_empty().then_some(key);
                 let tick = event.tick(message, now);
@@ -110,7 +110,7 @@ impl Normalizer {
     }
 }
 
-// Flags that rest on a value that could not be read say nothing.
+// Flags that depend on an unreadable value are meaningless.
 fn without_unread(flags: QualityFlags, errors: &[Rejection]) -> QualityFlags {
     const PRICE: &[QualityFlag] = &[
         QualityFlag::PriceNegative,

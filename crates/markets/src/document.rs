@@ -4,7 +4,7 @@ use crate::format::{FORMATS, MISO_RT5_EXPOST};
 use crate::miso;
 use crate::rejection::{RejectCode, Rejection};
 
-/// A document whose frame has been read; its rows are read when they are emitted.
+/// A document whose frame has been read. Its rows are read when they are emitted.
 pub(crate) enum Document<'a> {
     MisoRt5(miso::Document<'a>),
 }
@@ -16,7 +16,7 @@ impl<'a> Document<'a> {
             return miso::Document::read(payload).map(Document::MisoRt5);
         }
         let message = if FORMATS.iter().any(|known| known.name == format) {
-            format!("documents of format {format} cannot be read yet")
+            format!("documents of format {format} are not supported yet")
         } else {
             let shown: String = format.chars().take(60).collect();
             format!(
@@ -27,7 +27,7 @@ impl<'a> Document<'a> {
         Err(Rejection::new(RejectCode::UnsupportedFormat, message))
     }
 
-    /// Name of the market that publishes it.
+    /// Name of the market that publishes the document.
     pub(crate) fn market(&self) -> &'static str {
         match self {
             Document::MisoRt5(_) => "MISO",

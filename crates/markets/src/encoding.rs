@@ -1,19 +1,19 @@
-//! What a message is written in: UTF-8, with or without a byte order mark. What producers send by mistake is named.
+//! The encoding of a message: UTF-8, with or without a byte order mark. Encodings that producers send by mistake are named.
 //!
-//! UTF-16 and UTF-32 without a byte order mark are told by the zero bytes beside the first characters of JSON. That
-//! matters before Avro is asked: JSON in UTF-16, most significant byte first, begins like the registry's wire format.
+//! UTF-16 and UTF-32 without a byte order mark are recognized by the zero bytes next to the first characters of JSON. This
+//! check comes before the one for Avro: JSON in big-endian UTF-16 begins like the registry's wire format.
 
 use crate::rejection::{RejectCode, Rejection};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// What the bytes are instead of UTF-8 or Avro, where they show it.
+/// The encoding of the bytes if it is recognizably neither UTF-8 nor Avro.
 pub(crate) fn foreign(payload: &[u8]) -> Option<&'static str> {
     const UTF_16: &str = "UTF-16 or UTF-32";
     match payload {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0x00, 0x00, 0xFE, 0xFF, ..] => Some(UTF_16),
         [b'{' | b'[' | b'"' | b' ' | b'\n' | b'\r' | b'\t', 0x00, ..] => Some(UTF_16),
-        // As an id of the registry the first is above two billion, and the second has a rare size and no room for a tick.
+        // Not Avro: the first would be a schema id above 1.5 billion, the second a tick with an empty event id.
         [0x00, b'{' | b'[', 0x00, _, ..] => Some(UTF_16),
         [0x00, 0x00, 0x00, b'{' | b'[', 0x00, 0x00, 0x00, _, ..] => Some(UTF_16),
         [0x1F, 0x8B, ..] => Some("gzip"),
@@ -23,19 +23,19 @@ pub(crate) fn foreign(payload: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The text of a JSON message. An error page of a source is not one.
+/// The text of a JSON message. HTML and XML, such as an error page of the source, are rejected.
 pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
     let broken = |message: String| Rejection::new(RejectCode::BrokenJson, message);
     if let Some(found) = foreign(payload) {
         return Err(broken(format!(
-            "the message is {found}: JSON is taken in UTF-8, not compressed (Kafka compresses by itself)"
+            "the message is {found}: JSON must be UTF-8 and not compressed (Kafka compresses batches itself)"
         )));
     }
     let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
     let text = std::str::from_utf8(payload).map_err(|error| {
         let at = error.valid_up_to();
         let byte = payload.get(at).copied().unwrap_or_default();
-        broken(format!("not UTF-8 at byte {at} (0x{byte:02X}): JSON is taken in UTF-8"))
+        broken(format!("not UTF-8 at byte {at} (0x{byte:02X}): JSON must be UTF-8"))
     })?;
     let trimmed = text.trim_ascii_start();
     if trimmed.starts_with('<') {
@@ -45,7 +45,7 @@ pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
     }
     if trimmed.is_empty() {
         return Err(broken(
-            "the message holds nothing but white space: a JSON object is expected".to_owned(),
+            "the message contains only white space: a JSON object is expected".to_owned(),
         ));
     }
     Ok(text)
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_in_wide_characters_is_told_with_and_without_its_mark() {
+    fn utf_16_and_utf_32_are_recognized_with_and_without_a_byte_order_mark() {
         for text in ["{\"a\":1}", "[]", "{ }"] {
             let wide = |of: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(of).collect::<Vec<u8>>();
             let very_wide = |of: fn(u32) -> [u8; 4]| text.chars().flat_map(|c| of(c.into())).collect::<Vec<u8>>();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_avro_and_plain_json_are_not_foreign() {
+    fn avro_frames_and_plain_json_are_not_foreign() {
         for payload in [
             &b"{\"a\":1}"[..],
             b"\xEF\xBB\xBF{}",

@@ -1,4 +1,4 @@
-//! One tick as a producer stated it, read and checked: what shapes A, B and C have in common.
+//! One tick as a producer sent it, read and checked: the common part of shapes A, B and C.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::text::Text;
 use crate::venue::Venue;
 
-/// A checked tick, still owning what escapes had to be undone for.
+/// A checked tick. It owns only the texts that had escapes.
 #[derive(Debug)]
 pub(crate) struct Event<'a> {
     pub event_id: Text<'a>,
@@ -32,10 +32,10 @@ pub(crate) struct Event<'a> {
     pub hub: Option<Text<'a>>,
     pub market_status: Option<Text<'a>>,
     pub source_system: Text<'a>,
-    /// Who sent it, where the message says so beside its source system.
+    /// The producer, if the message names one in addition to the source system.
     pub producer: Option<Text<'a>>,
     pub sequence: Option<i64>,
-    /// What reading it has shown: quality flags.
+    /// Quality flags found while reading.
     pub remarks: QualityFlags,
 }
 
@@ -46,7 +46,7 @@ impl Event<'_> {
             .map_or(self.event_id.as_str(), Text::as_str)
     }
 
-    /// Whose event ids they are.
+    /// The namespace of the event id.
     pub(crate) fn source(&self) -> &str {
         self.producer.as_ref().unwrap_or(&self.source_system).as_str()
     }
@@ -64,7 +64,7 @@ impl Event<'_> {
             appended_at: message.appended_at,
             source_event_id: self.event_id.as_str(),
             correlation_id: self.correlation_id(),
-            // The tick is caused by the raw event; what caused that one stays in the raw log.
+            // The raw event caused the tick. The cause of the raw event is only in the raw log.
             causation_id: Some(self.event_id.as_str()),
             tenant_id: self.tenant_id.as_str(),
             instrument_id: self.instrument_id.as_str(),
@@ -97,13 +97,13 @@ impl Event<'_> {
     }
 }
 
-/// What a tick is without another product.
+/// The product of a tick that names none.
 pub(crate) const TRADE: &str = "trade";
-/// Products whose prices are those of intervals.
+/// Products whose prices apply to intervals.
 const INTERVAL_PRODUCTS: [&str; 5] = ["rt5", "rt15", "rth", "da", "exante"];
 
-/// The product that a producer names. Ours are known in any case, with `_`, `-` or a space inside, and by their long
-/// names; any other name passes as it is.
+/// The product that a producer names. Known products are recognized in any case, with `_`, `-` or a space inside, and by
+/// their long names. Any other name is kept unchanged.
 ///
 /// # Errors
 /// As [`Text::label`].
@@ -115,7 +115,7 @@ pub(crate) fn product_of<'a>(
     let Some(named) = Text::label(token, place)? else {
         return Ok(Text::from(TRADE));
     };
-    // Nearly every name is written as it is known.
+    // Fast path: nearly every name has its canonical spelling.
     let known = INTERVAL_PRODUCTS
         .into_iter()
         .chain([TRADE])
@@ -156,7 +156,7 @@ pub(crate) fn venue_of<'a>(venues: &'a [Venue], name: &str, place: impl Display)
             let known: Vec<&str> = venues.iter().map(|venue| venue.name.as_str()).collect();
             Rejection::new(
                 RejectCode::UnknownMarket,
-                format!("{place} is '{}'; known are {}", excerpt(name), known.join(", ")),
+                format!("{place} is '{}'; known markets are {}", excerpt(name), known.join(", ")),
             )
         })
 }

@@ -1,4 +1,4 @@
-//! The document formats that header `dp.format` may name, and how to tell them apart.
+//! The document formats that header `dp.format` may name, and how to detect them.
 
 /// One format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct Format {
     pub name: &'static str,
     /// Lower case name of the market.
     pub market: &'static str,
-    /// Whether documents of it become ticks; the others are dead-lettered as `unsupported_format`.
+    /// Whether its documents become ticks. The others are dead-lettered as `unsupported_format`.
     pub has_parser: bool,
 }
 
@@ -50,9 +50,9 @@ pub const FORMATS: &[Format] = &[
     known("gas.eia_daily.csv", "gas"),
 ];
 
-/// The format of a file, by its content, and by its name where two formats look the same.
+/// Detects the format of a file from its content, and from its name if two formats look the same.
 ///
-/// `head` is the beginning of the file (a few KiB are enough). `None` where nothing fits: never a guess.
+/// `head` is the beginning of the file (a few KiB are enough). `None` if no format matches: it never guesses.
 pub fn detect_format(file_name: &str, head: &[u8]) -> Option<&'static str> {
     let name = file_name.to_ascii_lowercase();
     let text = String::from_utf8_lossy(head);
@@ -123,7 +123,7 @@ fn by_first_line(header: &str) -> Option<&'static str> {
         .map(|(_, format)| format)
 }
 
-// The three reports share their columns; MARKET_RUN_ID tells them apart.
+// The three reports have the same columns and differ in MARKET_RUN_ID.
 fn caiso(text: &str) -> Option<&'static str> {
     let runs = [
         (",DAM,", "caiso.prc_lmp.csv"),

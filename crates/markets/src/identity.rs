@@ -1,17 +1,15 @@
-//! What the event of a message is known by.
+//! The key that identifies the event of a message.
 //!
-//! Invariants: transport fields decide nothing (correlation and trace ids, times of sending, key, form of a number or a
-//! time), so a producer's retry has the key of its first try. No part can run into the next one, whatever bytes an id
-//! holds: strings carry their length, numbers have fixed widths. No allocation: the bytes that are hashed are built in a
-//! buffer that is used again.
+//! Invariants: transport fields are not part of the key (correlation and trace ids, send times, Kafka key, spelling of a
+//! number or a time), so a producer's retry has the same key as its first attempt. Parts are separated for any bytes of an
+//! id: strings carry their length, numbers have fixed widths. No allocation: the hashed bytes are built in a reused buffer.
 
 use domain::{Decimal, EventKey};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::event::Event;
 
-/// The key of one tick: tenant, source and event id; instrument, event time, price, volume, bid, ask and sequence as they
-/// were parsed.
+/// The key of one tick: tenant, source and event id; parsed instrument, event time, price, volume, bid, ask and sequence.
 pub(crate) fn of_tick(event: &Event<'_>, attempt: u32, buffer: &mut Vec<u8>) -> EventKey {
     EventKey {
         id: id(
@@ -25,7 +23,7 @@ pub(crate) fn of_tick(event: &Event<'_>, attempt: u32, buffer: &mut Vec<u8>) -> 
     }
 }
 
-/// The key of a document, which says itself what it is: tenant, format and bytes. Beside it the hash of the bytes.
+/// The key of a document, from tenant, format and bytes. Also returns the hash of the bytes.
 pub(crate) fn of_document(
     tenant_id: &str,
     format: &str,
@@ -48,7 +46,7 @@ fn id(tenant_id: &str, source: &str, event_id: &[u8], attempt: u32, buffer: &mut
         buffer.extend_from_slice(&(text.len() as u64).to_le_bytes());
         buffer.extend_from_slice(text.as_bytes());
     }
-    // The last part needs no length.
+    // The last part needs no length prefix.
     buffer.extend_from_slice(event_id);
     xxh3_64(buffer)
 }
@@ -61,7 +59,7 @@ fn facts(event: &Event<'_>, buffer: &mut Vec<u8>) -> u64 {
         event.sequence,
     ];
     buffer.clear();
-    // An absent number is not the same as 0.
+    // An absent number differs from 0.
     for value in optional {
         buffer.push(u8::from(value.is_some()));
     }
@@ -79,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_part_of_an_id_runs_into_the_next_one() {
+    fn different_parts_never_have_the_same_id() {
         let key = |tenant: &str, source: &str, event: &str, attempt| {
             id(tenant, source, event.as_bytes(), attempt, &mut Vec::new())
         };

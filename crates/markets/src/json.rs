@@ -1,8 +1,8 @@
-//! A JSON reader for the hot path: one pass over borrowed text, no allocation, numbers kept as their digits.
+//! A JSON reader for the hot path: one pass over borrowed text, no allocation, numbers kept as digits.
 //!
-//! It accepts what RFC 8259 accepts (nested at most 128 deep) and nothing else; property tests compare it with
-//! `serde_json`. Beside its speed, it knows the JSON pointer of every error, and refuses a field that occurs twice.
-//! Failure: [`JsonError`], built only when something is wrong.
+//! It accepts exactly RFC 8259, nested at most 128 deep; property tests compare it with `serde_json`. It reports the JSON
+//! pointer of every error and rejects duplicate fields.
+//! Failure: [`JsonError`], built only in case of an error.
 
 mod error;
 mod token;
@@ -14,15 +14,15 @@ use error::inside;
 pub(crate) use token::{Kind, Slot, Token, unescape};
 
 const DEEPEST: u32 = 128;
-/// Characters that an error shows of what it found.
+/// Number of characters that an error shows of the text it found.
 const FOUND: usize = 20;
 
 pub(crate) type Read<T> = Result<T, Box<JsonError>>;
 
-/// Reads one text from its beginning.
+/// Reads one text from the beginning.
 pub(crate) struct Reader<'a> {
     whole: &'a str,
-    /// What has not been read.
+    /// The unread rest.
     rest: &'a [u8],
     depth: u32,
 }
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the whole text as one object; `visit` gets each key and has to read its value.
+    /// Reads the whole text as one object. `visit` receives each key and must read its value.
     pub(crate) fn whole_object(text: &'a str, visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>) -> Read<()> {
         let mut reader = Reader::new(text);
         reader.space();
@@ -72,8 +72,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an object into slots of `visit`, where there is one: null counts as none. `present` says which; before the
-    /// field was seen it is `None`.
+    /// Reads an object or null; `visit` reads the fields of an object. `present` is `None` until the field is seen, then
+    /// whether its value is an object.
     pub(crate) fn optional_object(
         &mut self,
         present: &mut Option<bool>,
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         self.object(visit)
     }
 
-    /// Reads an array; `visit` gets each element.
+    /// Reads an array; `visit` receives each element.
     pub(crate) fn array(&mut self, mut visit: impl FnMut(Token<'a>)) -> Read<()> {
         self.elements(|reader| {
             visit(reader.value()?);
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         .map(|_| ())
     }
 
-    /// Reads an array and answers how it is written; `visit` is called at each element and has to read it.
+    /// Reads an array and returns its text. `visit` is called at each element and must read it.
     pub(crate) fn elements(&mut self, mut visit: impl FnMut(&mut Reader<'a>) -> Read<()>) -> Read<&'a str> {
         let start = self.at();
         if self.peek() != Some(b'[') {
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         self.peek() == Some(b'[')
     }
 
-    /// Reads a value into its slot, which must not have one: null is a value too.
+    /// Reads a value into its slot, which must be empty. Null is a value too.
     pub(crate) fn put(&mut self, slot: &mut Slot<'a>) -> Read<()> {
         if slot.is_taken() {
             return Err(self.twice());
@@ -159,22 +159,22 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads any value and forgets it.
+    /// Reads any value and discards it.
     pub(crate) fn skip(&mut self) -> Read<()> {
         self.value().map(|_| ())
     }
 
-    /// Nothing but white space may follow.
+    /// Fails if anything but white space follows.
     pub(crate) fn end(&mut self) -> Read<()> {
         self.space();
         match self.peek() {
             None => Ok(()),
-            Some(b'{' | b'[') => Err(self.syntax("a second value follows; a message holds one JSON value")),
-            Some(_) => Err(self.syntax("something follows the end")),
+            Some(b'{' | b'[') => Err(self.syntax("a second value follows; a message must be one JSON value")),
+            Some(_) => Err(self.syntax("unexpected text after the end")),
         }
     }
 
-    /// Skips white space, which machines hardly write.
+    /// Skips white space, which machine-written JSON rarely has.
     #[inline(always)]
     pub(crate) fn space(&mut self) {
         if let [0..=b' ', ..] = self.rest {
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         self.rest.first().copied()
     }
 
-    // Whether the next byte is this one, which is then read.
+    // Reads the next byte if it is this one; returns whether it was.
     #[inline]
     fn eat(&mut self, byte: u8) -> bool {
         match self.rest.split_first() {
@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    // Reads the bytes at the beginning that are such; how many there were.
+    // Reads the leading bytes for which `is_such` holds; returns their number.
     #[inline]
     fn pass(&mut self, is_such: impl Fn(&u8) -> bool) -> usize {
         let rest = self.rest;
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         count
     }
 
-    // The bracket is there.
+    // The caller has checked the opening bracket.
     fn open(&mut self) -> Read<()> {
         self.rest = self.rest.get(1..).unwrap_or_default();
         self.depth += 1;
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    // Right after opening: whether it closes at once.
+    // Right after the opening bracket: reads the closing one if the object or array is empty.
     fn closes(&mut self, close: u8) -> bool {
         self.space();
         let closes = self.eat(close);
@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
             return Err(self.syntax("a key is expected"));
         };
         let key = self.string(inner)?;
-        // Nearly always the colon follows at once.
+        // Fast path: the colon usually follows immediately.
         if !self.eat(b':') {
             self.space();
             if !self.eat(b':') {
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
         Ok(key)
     }
 
-    // `inner` is what follows the opening quote. Nearly every text ends at the first byte that is not plain.
+    // `inner` starts after the opening quote. Nearly every text ends at the first byte that is not plain.
     #[inline(always)]
     fn string(&mut self, inner: &'a [u8]) -> Read<Token<'a>> {
         let start = self.whole.len() - inner.len();
@@ -349,7 +349,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    // Broken JSON stays that; a sound value of another type is a violation of the schema.
+    // Broken JSON is a syntax error; a valid value of another type is a schema violation.
     #[cold]
     fn other_than(&mut self, what: &'static str) -> Read<()> {
         let rest = self.rest;
@@ -368,7 +368,7 @@ impl<'a> Reader<'a> {
         self.error(RejectCode::SchemaViolation, what)
     }
 
-    /// The error of a field that was there before.
+    /// The error for a duplicate field.
     #[cold]
     pub(crate) fn twice(&self) -> Box<JsonError> {
         self.schema("the field occurs twice")

@@ -12,7 +12,7 @@ fn read(text: &str) -> Read<Token<'_>> {
     Ok(token)
 }
 
-// Texts near the edge of JSON: pieces of it, put together at random.
+// Texts that are almost JSON: random concatenations of JSON fragments.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = proptest::sample::select(vec![
         "{",
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn texts_are_those_of_serde_json(inner in "(\\\\(u[0-9a-fA-F]{4}|ud83d\\\\ude00|[\"\\\\/bfnrt])|[^\"\\\\\\x00-\\x1f]){0,20}") {
+    fn strings_are_unescaped_like_serde_json(inner in "(\\\\(u[0-9a-fA-F]{4}|ud83d\\\\ude00|[\"\\\\/bfnrt])|[^\"\\\\\\x00-\\x1f]){0,20}") {
         let text = format!("\"{inner}\"");
         let expected = serde_json::from_str::<String>(&text).ok();
         let found = read(&text).unwrap().text();
@@ -97,14 +97,14 @@ proptest! {
     }
 
     #[test]
-    fn plain_bytes_are_counted_as_one_by_one(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'a'), Just(0x22), Just(0x21), Just(0xA2)], 0..40)) {
+    fn plain_length_agrees_with_a_byte_by_byte_count(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'a'), Just(0x22), Just(0x21), Just(0xA2)], 0..40)) {
         let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
         prop_assert_eq!(token::plain_length(&bytes), expected);
     }
 }
 
 #[test]
-fn an_error_names_its_place_as_a_json_pointer() {
+fn an_error_contains_the_json_pointer_of_its_location() {
     let read = |text: &'static str| {
         let mut slot = Slot::default();
         Reader::whole_object(text, |reader, _| reader.object(|reader, _| reader.put(&mut slot)))
@@ -132,10 +132,13 @@ fn an_error_names_its_place_as_a_json_pointer() {
     }
     assert_eq!(read("{\"a\":[1]}"), "/a: must be an object at byte 5, found '[1]}'");
     assert_eq!(read("[1]"), "must be an object at byte 0, found '[1]'");
-    assert_eq!(read("{\"a\":{}} x"), "something follows the end at byte 9, found 'x'");
+    assert_eq!(
+        read("{\"a\":{}} x"),
+        "unexpected text after the end at byte 9, found 'x'"
+    );
     assert_eq!(
         read("{\"a\":{}}\n{\"a\":{}}"),
-        "a second value follows; a message holds one JSON value at byte 9, found '{\"a\":{}}'"
+        "a second value follows; a message must be one JSON value at byte 9, found '{\"a\":{}}'"
     );
     assert_eq!(
         read("{\"a\":{\"b\":\"\u{7}"),
@@ -145,7 +148,7 @@ fn an_error_names_its_place_as_a_json_pointer() {
 }
 
 #[test]
-fn an_object_given_twice_is_refused_though_one_is_null() {
+fn a_duplicate_object_is_rejected_even_if_one_is_null() {
     for (first, second) in [("null", "{}"), ("{}", "null"), ("null", "null"), ("{}", "{}")] {
         let text = format!("{{\"a\":{first},\"a\":{second}}}");
         let mut present = None;
@@ -157,7 +160,7 @@ fn an_object_given_twice_is_refused_though_one_is_null() {
 }
 
 #[test]
-fn nesting_has_a_limit() {
+fn nesting_is_limited() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(read(&nested(128)).is_ok());
     assert!(read(&nested(129)).is_err());

@@ -1,11 +1,11 @@
 //! Raw bytes to ticks: message shapes A, B and C, and ISO documents.
 //!
 //! Role: the pure core of normalization. `dp verify` runs the same code over the raw log.
-//! Invariants: INV-1 (whether a tick exists, its index and its route follow from the bytes, the append time and the
-//! configuration; quality flags are remarks and may differ from one run to the next), INV-5 (every message ends as
-//! ticks, rejected rows, or one [`Rejection`]).
-//! Failure: a closed set of codes ([`RejectCode`]) with a message that names the place. Nothing panics, and nothing is
-//! guessed: what cannot be read is rejected.
+//! Invariants: INV-1 (whether a tick exists, its index and its route depend only on the bytes, the append time and the
+//! configuration; quality flags are annotations and may differ between runs), INV-5 (every message ends as ticks,
+//! rejected rows, or one [`Rejection`]).
+//! Failure: a closed set of codes ([`RejectCode`]) with a message that names the location. The code never panics and never
+//! guesses: a value that cannot be read is rejected.
 
 mod check;
 mod diagnosis;

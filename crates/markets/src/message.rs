@@ -1,10 +1,10 @@
-//! A message of a raw topic, as far as parsing needs to know it.
+//! A message of a raw topic, with the fields that parsing needs.
 
 use domain::{Micros, RowRanges};
 
 use crate::rejection::{RejectCode, Rejection};
 
-/// One record of a raw topic. Everything that decides about its ticks is in here (INV-1).
+/// One record of a raw topic. Its ticks depend only on these fields (INV-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct RawMessage<'a> {
@@ -13,32 +13,32 @@ pub struct RawMessage<'a> {
     pub offset: i64,
     /// When the broker appended it (`LogAppendTime`).
     pub appended_at: Micros,
-    /// Kafka key; advised, never needed.
+    /// Kafka key; recommended, never required.
     pub key: Option<&'a [u8]>,
     pub payload: &'a [u8],
     /// Header `dp.format`.
     pub format: Option<&'a str>,
-    /// Header `dp.tenant_id`; counts for documents only.
+    /// Header `dp.tenant_id`; used for documents only.
     pub tenant: Option<&'a str>,
-    /// Present on a dead letter that was sent to its raw topic again. The reader of the log has checked that the letter exists.
+    /// Present on a dead letter that was replayed to its raw topic. The reader of the log has checked that the letter exists.
     pub replay: Option<Replay<'a>>,
 }
 
-/// The headers of a replayed dead letter. Everybody can write them: they count only where they agree with the letter.
+/// The headers of a replayed dead letter. Any producer can write them, so they are used only if they match the letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replay<'a> {
     /// Offset of the letter in topic `dlq`.
     pub letter: i64,
-    /// `feed/partition/offset` of the message that was refused.
+    /// `feed/partition/offset` of the rejected message.
     pub origin: &'a str,
-    /// The rows to emit, as [`RowRanges`] writes them; empty means all.
+    /// The rows to emit, in the format of [`RowRanges`]; empty means all.
     pub rows: &'a str,
-    /// How often it has been tried, this time included (2 is the first replay); part of the event's key where rows are named.
+    /// Number of attempts including this one (2 is the first replay). Part of the event key if rows are named.
     pub attempt: u32,
 }
 
 impl<'a> Replay<'a> {
-    /// Header with the offset of the letter; its presence makes a message claim to be a replay.
+    /// Header with the offset of the letter. A message with this header claims to be a replay.
     pub const LETTER_HEADER: &'static str = "dp.replay.letter";
     /// Header with the original origin.
     pub const ORIGIN_HEADER: &'static str = "dp.replay.origin";
@@ -47,7 +47,7 @@ impl<'a> Replay<'a> {
     /// Header with the attempt.
     pub const ATTEMPT_HEADER: &'static str = "dp.replay.attempt";
 
-    /// Reads the headers; `None` where the message has not all of them, each readable.
+    /// Reads the headers; `None` if one is missing or unreadable.
     pub fn from_headers(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Replay<'a>> {
         let text = |name: &str| header(name).map(header_text);
         Some(Replay {
@@ -71,7 +71,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The text of a header. One that is not UTF-8 becomes a string that no check accepts, so that it is rejected and named.
+/// The text of a header. A header that is not UTF-8 becomes a string that every check rejects and shows in its error.
 pub fn header_text(value: &[u8]) -> &str {
     std::str::from_utf8(value).unwrap_or("|not utf-8|")
 }

@@ -1,8 +1,8 @@
 //! MISO's real-time five-minute ex-post prices: `miso.rt5.expost.json`.
 //!
-//! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values strings. The order of the
-//! columns is what `headers` says. `INTERVAL` is the end of the interval in EST all year, so the row stamped 00:00 is the
-//! last interval of the day before. The energy component is not sent: it is LMP - MLC - MCC, and the same for every node
+//! `{"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [[…], …]}`, all values are strings. `headers` gives the
+//! order of the columns. `INTERVAL` is the end of the interval in EST all year, so the row stamped 00:00 is the last
+//! interval of the day before. The energy component is not sent: it is LMP - MLC - MCC. It must be the same for every node
 //! of an interval, which is checked.
 
 use std::collections::HashMap;
@@ -17,24 +17,24 @@ use crate::rejection::{RejectCode, Rejection};
 use crate::text::Text;
 use crate::time;
 
-/// Columns in the order in which this module names them.
+/// The columns, in the order that this module uses.
 const COLUMNS: [&str; 5] = ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"];
-/// What EST lacks to UTC, all year.
+/// Added to EST to get UTC, all year.
 const EST_TO_UTC: Micros = 5 * 3_600 * 1_000_000;
 
-/// Intervals of one document whose energy prices are compared. A day has 288.
+/// Maximum number of intervals of one document whose energy prices are compared. A day has 288.
 const INTERVALS: usize = 4096;
 
-/// A document whose frame has been read: that it is sound JSON to its end, and how many rows it has. The rows themselves
-/// are read one by one when they are emitted, so that memory does not grow with their number.
+/// A document whose frame has been read: it is valid JSON to its end, and its rows are counted. The rows themselves are read
+/// one by one when they are emitted, so memory does not grow with their number.
 pub(crate) struct Document<'a> {
     columns: [usize; COLUMNS.len()],
-    /// The array of the rows, as it is written.
+    /// The array of rows as written.
     data: &'a str,
     rows: usize,
 }
 
-/// What one row says.
+/// One row.
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     pub node: Text<'a>,
@@ -43,12 +43,12 @@ pub(crate) struct Row<'a> {
     pub energy: Decimal,
     pub loss: Decimal,
     pub congestion: Decimal,
-    /// What reading it has shown.
+    /// Quality flags found while reading.
     pub remarks: QualityFlags,
 }
 
 impl Row<'_> {
-    /// When the interval begins, which is what the price is stored under.
+    /// The start of the interval, under which the price is stored.
     pub(crate) fn event_time(&self) -> Micros {
         self.interval_end - Interval::FiveMinutes.micros()
     }
@@ -76,10 +76,10 @@ impl<'a> Document<'a> {
         self.rows
     }
 
-    /// Shows every row, in order, with its index.
+    /// Calls `visit` with every row and its index, in order.
     ///
     /// # Errors
-    /// The rows cannot be read on, which `read` has ruled out.
+    /// If the rows are not valid JSON, which `read` has already checked.
     pub(crate) fn for_each_row(
         &self,
         mut visit: impl FnMut(usize, Result<Row<'a>, Rejection>),
@@ -108,7 +108,7 @@ impl<'a> Document<'a> {
 
     fn row(&self, index: usize, cells: [Option<Token<'a>>; COLUMNS.len()], count: usize) -> Result<Row<'a>, Rejection> {
         if count != COLUMNS.len() {
-            let message = format!("/data/{index} has {count} cells where /headers has {}", COLUMNS.len());
+            let message = format!("/data/{index} has {count} cells, but /headers has {}", COLUMNS.len());
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
         }
         let cell = |at: usize| -> Result<Token<'a>, Rejection> {
@@ -143,7 +143,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The header's columns: the first ones, and how many there are.
+/// The first columns of the header, and the number of all its columns.
 type Headers<'a> = ([Option<Token<'a>>; COLUMNS.len()], usize);
 
 fn read_headers<'a>(reader: &mut Reader<'a>, slot: &mut Option<Headers<'a>>) -> Read<()> {
@@ -174,12 +174,12 @@ fn count_rows<'a>(reader: &mut Reader<'a>, slot: &mut Option<(&'a str, usize)>) 
     Ok(())
 }
 
-/// Where each of [`COLUMNS`] stands.
+/// The position of each of [`COLUMNS`].
 fn columns((headers, count): &Headers<'_>) -> Result<[usize; COLUMNS.len()], Rejection> {
-    // A column more, or one twice, may change what the others mean.
+    // An additional or duplicate column may change the meaning of the others.
     if *count > COLUMNS.len() {
         let message = format!(
-            "/headers has {count} columns where {} are known: {}",
+            "/headers has {count} columns, but only {} are known: {}",
             COLUMNS.len(),
             COLUMNS.join(", ")
         );
@@ -208,7 +208,7 @@ fn interval_end(token: Token<'_>) -> Result<Micros, Rejection> {
         Some(stamp) if stamp.offset.is_none() => Ok(stamp.wall + EST_TO_UTC),
         _ => {
             let message = format!(
-                "INTERVAL is {}: no date and time without a zone (it is EST by definition)",
+                "INTERVAL is {}: a date and time without a zone is expected (it is EST by definition)",
                 token.shown()
             );
             Err(Rejection::new(RejectCode::InvalidTime, message))
@@ -216,14 +216,14 @@ fn interval_end(token: Token<'_>) -> Result<Micros, Rejection> {
     }
 }
 
-/// The energy price of each interval of one document, as its first row has it; of the first [`INTERVALS`] intervals.
+/// The energy price in the first row of each interval of one document, for the first [`INTERVALS`] intervals.
 #[derive(Debug, Default)]
 pub(crate) struct Energies {
     first: HashMap<Micros, Decimal>,
 }
 
 impl Energies {
-    /// What is remarkable about this row beside the others.
+    /// Quality flags of this row compared with the earlier rows.
     pub(crate) fn remarks(&mut self, row: &Row<'_>, tolerance: Decimal) -> QualityFlags {
         let mut flags = row.remarks;
         if row.interval_end.rem_euclid(Interval::FiveMinutes.micros()) != 0 {

@@ -1,6 +1,5 @@
-//! From a raw message to ticks, in two steps: [`Normalizer::parse`] decides whether the message is sound and what its
-//! event is called, [`Parsed::emit`] makes the ticks. Between them the caller asks the event-id window, so that a
-//! repeated event emits nothing.
+//! From a raw message to ticks, in two steps: [`Normalizer::parse`] validates the message and computes its event key,
+//! [`Parsed::emit`] emits the ticks. Between them the caller checks the event-id window, so a repeated event emits nothing.
 
 use codec::{Wire, framing};
 use domain::{EventKey, Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
@@ -18,20 +17,20 @@ use crate::rejection::{RejectCode, RejectedRows, Rejection};
 use crate::shapes::{self, Reading};
 use crate::venue::{Venue, iso_venues};
 
-/// What decides, beside the bytes, how messages are read.
+/// The configuration that affects how messages are read.
 #[derive(Debug, Clone)]
 pub struct NormalizerConfig {
     /// Reads shape C.
     pub wire: Wire,
-    /// Tenant of documents whose header names none.
+    /// Tenant of documents without a tenant header.
     pub default_tenant: String,
     /// Markets that ticks may name.
     pub venues: Vec<Venue>,
     /// Thresholds of the quality rules.
     pub quality: QualitySettings,
-    /// Largest message with one tick.
+    /// Maximum size of a message with one tick.
     pub max_tick_bytes: usize,
-    /// Largest document.
+    /// Maximum size of a document.
     pub max_document_bytes: usize,
 }
 
@@ -48,7 +47,7 @@ impl Default for NormalizerConfig {
     }
 }
 
-/// Reads raw messages. Cheap to use for many, since it keeps its buffers; not shared between threads.
+/// Reads raw messages. It reuses its buffers, so create one per thread and use it for all messages.
 #[derive(Debug)]
 pub struct Normalizer {
     pub(crate) config: NormalizerConfig,
@@ -58,7 +57,7 @@ pub struct Normalizer {
     pub(crate) last: LastTicks,
 }
 
-/// A sound message.
+/// A valid message.
 pub struct Parsed<'s> {
     message: RawMessage<'s>,
     config: &'s NormalizerConfig,
@@ -68,14 +67,14 @@ pub struct Parsed<'s> {
     content: Content<'s>,
 }
 
-// The large variant is nearly every message, and not worth an allocation.
+// Nearly every message is of the large variant, so boxing it would cost an allocation per message.
 #[allow(clippy::large_enum_variant)]
 enum Content<'s> {
     Tick(Event<'s>),
     Document(Box<Opened<'s>>),
 }
 
-/// A document with what its ticks have in common.
+/// A document and the values that all its ticks share.
 struct Opened<'s> {
     document: Document<'s>,
     event_id: String,
@@ -84,19 +83,19 @@ struct Opened<'s> {
     venue: &'s Venue,
 }
 
-/// What became of a message that was read in one go.
+/// The result of [`Normalizer::normalize`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// [`Parsed::event_key`].
     pub event_key: EventKey,
     /// Ticks emitted.
     pub ticks: u32,
-    /// Rows refused; with `ticks` they are all rows.
+    /// Rows rejected. Each row is either here or counted in `ticks`.
     pub rejected: RejectedRows,
 }
 
 impl Normalizer {
-    /// A normalizer that has seen nothing.
+    /// A normalizer that has read no message.
     pub fn new(config: NormalizerConfig) -> Normalizer {
         Normalizer {
             config,
@@ -107,12 +106,12 @@ impl Normalizer {
         }
     }
 
-    /// How it reads.
+    /// Its configuration.
     pub fn config(&self) -> &NormalizerConfig {
         &self.config
     }
 
-    /// Reads the message as far as it decides whether the whole of it is sound.
+    /// Reads the message as far as needed to accept or reject it as a whole.
     ///
     /// # Errors
     /// The [`Rejection`] that sends the whole message to the dead letters.
@@ -125,8 +124,8 @@ impl Normalizer {
             last,
         } = self;
         let config: &'s NormalizerConfig = config;
-        // Only some rows of a document are another event than the document. A message that was refused whole has not
-        // happened yet: a producer's retry of it and its replay are the same event.
+        // A replay of some rows of a document is a different event from the document. A message that was rejected as a
+        // whole emitted nothing, so a producer's retry of it and its replay are the same event.
         let (attempt, selected) = match &message.replay {
             Some(replay) => match replay.selected_rows()? {
                 Some(rows) => (replay.attempt, Some(rows)),
@@ -134,7 +133,7 @@ impl Normalizer {
             },
             None => (0, None),
         };
-        // JSON in UTF-16 may begin like a frame.
+        // JSON in UTF-16 may begin like an Avro frame.
         let is_avro = framing::is_framed(message.payload) && encoding::foreign(message.payload).is_none();
         let (content, event_key) = match message.format.filter(|_| !is_avro) {
             Some(format) => open_document(message, format, config, attempt, hashed)?,
@@ -160,7 +159,7 @@ impl Normalizer {
         })
     }
 
-    /// [`Normalizer::parse`] and [`Parsed::emit`] in one go, for those who do not ask the event-id window.
+    /// [`Normalizer::parse`] and [`Parsed::emit`] in one call, for callers that do not use the event-id window.
     ///
     /// # Errors
     /// As [`Normalizer::parse`].
@@ -186,7 +185,7 @@ impl Normalizer {
 }
 
 impl Parsed<'_> {
-    /// What the event window knows the message by.
+    /// The key of the message in the event window.
     pub fn event_key(&self) -> EventKey {
         self.event_key
     }
@@ -199,7 +198,7 @@ impl Parsed<'_> {
         }
     }
 
-    /// Number of ticks that it holds, those included that will be rejected.
+    /// Number of ticks that it contains, including rows that will be rejected.
     pub fn rows(&self) -> usize {
         match (&self.selected, &self.content) {
             (_, Content::Tick(_)) => 1,
@@ -211,8 +210,8 @@ impl Parsed<'_> {
         }
     }
 
-    /// Makes the ticks, in the order of their index; answers the rows that are refused. `now` is the wall clock, a
-    /// remark on each tick; `remarks` is what the caller knows of the message, such as a reused event id.
+    /// Emits the ticks in the order of their index; returns the rejected rows. `now` is the wall clock, recorded in each
+    /// tick. `remarks` are flags that the caller has determined, such as a reused event id.
     pub fn emit(self, now: Micros, remarks: QualityFlags, emit: &mut dyn FnMut(&Tick<'_>)) -> RejectedRows {
         let Parsed {
             message,
@@ -271,7 +270,7 @@ pub(crate) fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), R
     if size > limit {
         return Err(Rejection::new(
             RejectCode::Oversize,
-            format!("the message has {size} bytes; at most {limit} are taken"),
+            format!("the message has {size} bytes, the limit is {limit}"),
         ));
     }
     if size == 0 {
@@ -280,10 +279,10 @@ pub(crate) fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), R
     Ok(())
 }
 
-/// Of the one document that is read so far.
+/// The product of the only document format that has a parser.
 const PRODUCT: &str = "rt5";
 
-/// The rows of one document on their way out.
+/// Emits the rows of one document.
 struct Rows<'s, 'd> {
     message: RawMessage<'s>,
     config: &'s NormalizerConfig,
@@ -304,7 +303,7 @@ impl Rows<'_, '_> {
         let mut instrument_id = String::new();
         let is_selected = |number| selected.is_none_or(|rows| rows.contains(number));
         let mut next = 0;
-        // Every row is read, also of a replay, since the first of an interval decides about remarks on the others.
+        // A replay also reads every row, because the flags of a row depend on the first row of its interval.
         let read = document.for_each_row(|index, row| {
             let Ok(number) = i32::try_from(index) else { return };
             next = number.saturating_add(1);
@@ -331,7 +330,7 @@ impl Rows<'_, '_> {
                 rejected.push(number, rejection);
             }
         });
-        // Ruled out when the document was opened; rows that nobody could read count as refused all the same (INV-5).
+        // Checked when the document was opened. Should it happen, unread rows count as rejected (INV-5).
         if let Err(rejection) = read {
             let all = i32::try_from(document.rows()).unwrap_or(i32::MAX);
             (next..all)

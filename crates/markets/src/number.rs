@@ -1,4 +1,4 @@
-//! Numbers of a message, from the digits that it holds: JSON numbers or strings, never through binary floating point.
+//! Numbers of a message, read from their digits: JSON numbers or strings, never through binary floating point.
 
 use std::fmt::Display;
 
@@ -7,10 +7,10 @@ use domain::{Decimal, DecimalError, QualityFlag, QualityFlags};
 use crate::json::Token;
 use crate::rejection::{RejectCode, Rejection};
 
-/// Reads a number or a string that holds one; noise of binary floating point is rounded and remarked.
+/// Reads a number or a string that contains one. Binary floating-point noise is rounded and flagged.
 ///
 /// # Errors
-/// With `code`, naming `place`: a value that is not a decimal in range.
+/// With `code`, naming `place`, if the value is not a decimal in range.
 pub(crate) fn decimal(
     token: Token<'_>,
     code: RejectCode,
@@ -33,7 +33,7 @@ fn refused(token: Token<'_>, code: RejectCode, place: impl Display, error: Decim
     Rejection::new(code, message)
 }
 
-/// A bid or an ask. One that cannot be read is dropped and remarked: the price is worth having without it.
+/// A bid or an ask. An unreadable one is dropped and flagged, because the price is useful without it.
 pub(crate) fn quote(token: Option<Token<'_>>, remarks: &mut QualityFlags) -> Option<Decimal> {
     let token = token?;
     let (decimal, flag) = match read(token) {
@@ -45,16 +45,16 @@ pub(crate) fn quote(token: Option<Token<'_>>, remarks: &mut QualityFlags) -> Opt
     decimal
 }
 
-// An escape inside a number is refused with what else is not a digit.
+// An escape inside a number is rejected like any other character that is not a digit.
 fn read(token: Token<'_>) -> Result<(Decimal, bool), DecimalError> {
     let text = token.raw.as_bytes().trim_ascii();
     short(text).map_or_else(|| Decimal::parse_noisy(text), |decimal| Ok((decimal, false)))
 }
 
-/// What lifts a mantissa with so many decimals to scale 8.
+/// The factor that scales a mantissa with this many decimals to scale 8.
 const SCALES: [i64; 9] = [100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
-// `-?digits[.digits]` with at most 17 bytes of digits and 8 decimals, which is nearly every number there is.
+// Fast path for nearly every number: `-?digits[.digits]` with at most 17 bytes of digits and 8 decimals.
 fn short(text: &[u8]) -> Option<Decimal> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_texts_are_read_by_their_digits() {
+    fn numbers_and_strings_are_read_digit_for_digit() {
         for (json, text) in [
             ("31.55", "31.55"),
             ("\"31.55\"", "31.55"),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_names_the_place_and_the_value() {
+    fn an_invalid_number_is_rejected_with_its_location_and_value() {
         for json in ["\"\"", "\"NaN\"", "true", "{}", "[1]", "\"1,5\"", "\"None\""] {
             let rejection = decimal(
                 token(json),
@@ -135,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_reads_what_the_long_way_reads(text in "-?[0-9]{0,12}(\\.[0-9]{0,10})?") {
+        fn the_fast_path_agrees_with_the_full_parser(text in "-?[0-9]{0,12}(\\.[0-9]{0,10})?") {
             if let Some(decimal) = short(text.as_bytes()) {
                 prop_assert_eq!(Ok(decimal), Decimal::parse(text.as_bytes()), "{}", text);
             }

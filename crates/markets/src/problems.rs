@@ -1,17 +1,17 @@
-//! Whether reading ends at the first thing that is wrong (the data path), or continues to collect them all (`POST /validate`).
+//! Whether reading stops at the first error (the data path) or collects all errors (`POST /validate`).
 
 use crate::rejection::Rejection;
 
-/// What to do about a value that cannot be read.
+/// How to handle a value that cannot be read.
 pub(crate) trait Problems {
-    /// The value, or what reading continues with in its place.
+    /// Returns the value, or `otherwise` if reading continues without it.
     ///
     /// # Errors
-    /// The rejection that ends the reading.
+    /// The rejection, if it stops the reading.
     fn keep<T>(&mut self, read: Result<T, Rejection>, otherwise: T) -> Result<T, Rejection>;
 }
 
-/// The first problem ends the reading.
+/// Stops at the first problem.
 pub(crate) struct First;
 
 impl Problems for First {
@@ -21,7 +21,7 @@ impl Problems for First {
     }
 }
 
-/// Every problem is noted.
+/// Collects all problems.
 #[derive(Default)]
 pub(crate) struct All(pub Vec<Rejection>);
 

@@ -1,4 +1,4 @@
-//! Why bytes did not become a tick: a closed set of codes, and a message that names the place.
+//! Why bytes did not become a tick: a closed set of codes, and a message that names the location.
 
 use std::fmt::{self, Display};
 
@@ -23,55 +23,55 @@ macro_rules! reject_codes {
 }
 
 reject_codes! {
-    /// Not JSON at all.
+    /// Not valid JSON.
     BrokenJson => "broken_json",
     /// JSON, but not of an accepted shape.
     SchemaViolation => "schema_violation",
     /// No price field.
     MissingPrice => "missing_price",
-    /// A price that is no exact decimal in range.
+    /// A price that is not an exact decimal in range.
     InvalidPrice => "invalid_price",
-    /// Another number that is no exact decimal in range.
+    /// Another number that is not an exact decimal in range.
     InvalidNumber => "invalid_number",
-    /// A market that nobody configured.
+    /// A market that is not configured.
     UnknownMarket => "unknown_market",
     /// No instrument.
     MissingInstrument => "missing_instrument",
     /// No event time.
     MissingTime => "missing_time",
-    /// An event time that cannot be read, or that does not exist.
+    /// An event time that is unreadable or does not exist.
     InvalidTime => "invalid_time",
-    /// A local time that occurs twice, and nothing says which.
+    /// A local time that occurs twice, without an indication which one is meant.
     AmbiguousTime => "ambiguous_time",
-    /// A record of a raw topic that carries the producer's time: nothing says when it was appended.
+    /// A record of a raw topic with the producer's timestamp, so its append time is unknown.
     NoAppendTime => "no_append_time",
-    /// Before 1990.
+    /// An event time before 1990.
     TimeOutOfRange => "time_out_of_range",
-    /// Further ahead of the time when the message was appended than a price of its kind can be.
+    /// An event time further ahead of the append time than the product allows.
     FutureTime => "future_time",
-    /// A tenant, instrument or event id that keys cannot carry.
+    /// A tenant, instrument or event id that is not allowed in keys.
     InvalidIdentifier => "invalid_identifier",
     /// A volume below zero.
     NegativeVolume => "negative_volume",
-    /// More bytes than a message of its kind may have.
+    /// A message above the size limit of its kind.
     Oversize => "oversize",
-    /// A document format without a parser, or an unknown one.
+    /// An unknown document format, or one without a parser.
     UnsupportedFormat => "unsupported_format",
-    /// Avro framing or datum that cannot be read.
+    /// An unreadable Avro frame or datum.
     InvalidAvro => "invalid_avro",
     /// Price times volume beyond 10^14.
     TurnoverOutOfRange => "turnover_out_of_range",
 }
 
-/// Why a whole message, or one row of it, is refused.
+/// Why a whole message, or one row of it, is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.name())]
 pub struct Rejection {
-    /// From the closed set.
+    /// The code, from the closed set.
     pub code: RejectCode,
-    /// For people: what is wrong and where (JSON pointer, row, column).
+    /// For users: what is wrong and where (JSON pointer, row, column).
     pub message: String,
-    /// Of the message, where it could be read.
+    /// Correlation id of the message, if it could be read.
     pub correlation_id: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl Rejection {
     }
 }
 
-/// Where a value stands: the JSON pointer of the object around it, and the field. Joined only when something is wrong.
+/// The location of a value: the JSON pointer of the enclosing object, and the field. They are joined only for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place(pub &'static str, pub &'static str);
 
@@ -99,7 +99,7 @@ impl Display for Place {
     }
 }
 
-/// The beginning of a value for a message: at most 60 characters, none of which can harm a terminal or a log.
+/// The beginning of a value for a message: at most 60 characters, escaped so that they are safe for terminals and logs.
 pub(crate) fn excerpt(value: &str) -> String {
     const LONGEST: usize = 60;
     let mut shown = String::new();
@@ -125,38 +125,38 @@ impl Classified for Rejection {
     }
 }
 
-/// A row of a document that is refused while others are taken.
+/// A row that is rejected while other rows of its document are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedRow {
     /// The index that its tick would have had.
     pub index: i32,
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
 }
 
-/// The rows of a document that are refused: which, with which codes, and why the first of them. Of bounded size, whatever
-/// the document holds.
+/// The rejected rows of a document: their indexes, their codes, and the reasons of the first ones. Its size is bounded for
+/// any document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RejectedRows {
-    /// Which.
+    /// The indexes of the rows.
     pub rows: RowRanges,
-    /// The first of them with their reasons.
+    /// The first rows with their reasons.
     pub first: Vec<RejectedRow>,
-    /// Each code once, in the order in which they occur first.
+    /// Each code once, in the order of first occurrence.
     pub codes: Vec<RejectCode>,
     count: u64,
 }
 
 impl RejectedRows {
-    /// Rows whose reasons are kept.
+    /// Number of rows whose reasons are kept.
     pub const REASONS: usize = 100;
 
-    /// Number of rows.
+    /// Number of rejected rows.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether every row was taken.
+    /// Whether every row was accepted.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

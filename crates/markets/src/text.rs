@@ -1,4 +1,4 @@
-//! Texts that borrow from the message, and own only what escapes had to be undone for.
+//! Texts that borrow from the message. Only unescaped texts are owned.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -12,25 +12,25 @@ use crate::rejection::{RejectCode, Rejection};
 pub(crate) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// Stands for a string that could not be read.
+    /// Placeholder for a string that could not be read.
     pub(crate) const UNREAD: Text<'static> = Text(Cow::Borrowed(""));
 
-    /// The text of a field that has to be there and to say something, without white space around it.
+    /// The trimmed text of a required field.
     ///
     /// # Errors
-    /// `schema_violation`, naming `place`: absent, no string, or blank.
+    /// `schema_violation`, naming `place`, if it is missing, not a string, or blank.
     pub(crate) fn required(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
         let token = token.ok_or_else(|| Rejection::missing(place))?;
         Text::read(token, place)?.trimmed().ok_or_else(|| {
-            let message = format!("{place} is {}: a string that is not blank is required", token.shown());
+            let message = format!("{place} is {}: a non-blank string is required", token.shown());
             Rejection::new(RejectCode::SchemaViolation, message)
         })
     }
 
-    /// The text of a field that may be absent, without white space around it; blank counts as absent.
+    /// The trimmed text of an optional field. A blank text counts as missing.
     ///
     /// # Errors
-    /// `schema_violation`, naming `place`: no string.
+    /// `schema_violation`, naming `place`, if it is not a string.
     pub(crate) fn optional(token: Option<Token<'a>>, place: impl Display) -> Result<Option<Text<'a>>, Rejection> {
         match token {
             None => Ok(None),
@@ -38,7 +38,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// An optional text that every store must be able to hold, as identifiers are: no control characters.
+    /// An optional text with the rules of identifiers, such as no control characters, so that every store can hold it.
     ///
     /// # Errors
     /// As [`Text::optional`], or `invalid_identifier`.
@@ -50,10 +50,10 @@ impl<'a> Text<'a> {
         Ok(text)
     }
 
-    /// The id of a tenant or an event, without white space around it.
+    /// The trimmed id of a tenant or an event.
     ///
     /// # Errors
-    /// `schema_violation` where it is absent or no string, `invalid_identifier` where keys cannot carry it.
+    /// `schema_violation` if it is missing or not a string, `invalid_identifier` if it is not allowed in keys.
     pub(crate) fn identifier(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
         let token = token.ok_or_else(|| Rejection::missing(place))?;
         let text = Text::read(token, place)?.trimmed().unwrap_or(Text::UNREAD);
@@ -61,15 +61,15 @@ impl<'a> Text<'a> {
         Ok(text)
     }
 
-    /// The id of an instrument, where there is one.
+    /// The id of an instrument.
     ///
     /// # Errors
-    /// As [`Text::label`].
+    /// As [`Text::label`], or `missing_instrument`.
     pub(crate) fn instrument(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
         Text::label(token, place)?.ok_or_else(|| {
             let message = match token {
                 None => format!("{place} is missing"),
-                Some(token) => format!("{place} is {}: it names no instrument", token.shown()),
+                Some(token) => format!("{place} is {}: an instrument id is required", token.shown()),
             };
             Rejection::new(RejectCode::MissingInstrument, message)
         })
@@ -87,10 +87,10 @@ impl<'a> Text<'a> {
         &self.0
     }
 
-    /// The text without white space around it; `None` where nothing is left.
+    /// The trimmed text; `None` if it is blank.
     #[inline]
     pub(crate) fn trimmed(self) -> Option<Text<'a>> {
-        // Nearly every text has none.
+        // Fast path: nearly every text has no white space around it.
         if let [b'!'..=b'~', .., b'!'..=b'~'] | [b'!'..=b'~'] = self.0.as_bytes() {
             return Some(self);
         }
@@ -112,7 +112,7 @@ impl<'a> From<&'a str> for Text<'a> {
 #[cold]
 fn no_text(token: Token<'_>, place: impl Display) -> Rejection {
     let message = if token.is_text() {
-        format!("{place} is {}: half a surrogate pair is not a character", token.shown())
+        format!("{place} is {}: it contains half a surrogate pair", token.shown())
     } else {
         format!("{place} is {}: a string is expected", token.shown())
     };

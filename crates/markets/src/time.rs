@@ -1,6 +1,6 @@
-//! Times of a message, to UTC microseconds.
+//! Converts times of a message to UTC microseconds.
 //!
-//! Finer than a microsecond is cut off towards the past, for strings and numbers alike, so that no time moves into the
+//! Fractions of a microsecond are rounded towards the past, for strings and numbers alike, so that no time moves into the
 //! next window.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ const SECOND: Micros = 1_000_000;
 
 /// Midnight UTC of a date of the proleptic Gregorian calendar, plus hours.
 pub(crate) const fn utc(year: i64, month: i64, day: i64, hour: i64) -> Micros {
-    // Days since 1970 of years that begin in March, so that the leap day comes last.
+    // Years begin in March, so that the leap day is the last day.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -24,27 +24,27 @@ pub(crate) const fn utc(year: i64, month: i64, day: i64, hour: i64) -> Micros {
     ((era * 146_097 + day_of_era - 719_468) * 86_400 + hour * 3_600) * SECOND
 }
 
-/// A stamp as it is written.
+/// A timestamp as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// The wall time, read as if it were UTC.
     pub wall: Micros,
-    /// What the zone adds to UTC, where the text has one.
+    /// Offset from UTC, if the text has a zone.
     pub offset: Option<Micros>,
 }
 
-/// Why a spelling is not a time; what a person reads behind the value.
+/// Why a text is not a time. The error message shows it after the value.
 type Refused = &'static str;
 
 const NEITHER: Refused = "neither ISO 8601 nor a number";
 const NO_DATE: Refused = "its date is not in the calendar";
 const NO_CLOCK: Refused = "its time of day does not exist";
 const NO_ZONE: Refused = "its zone is neither Z nor an offset such as -05:00, -0500 or -05";
-const DATE_ALONE: Refused = "a date alone, the time of day is missing";
-const NO_LEAP_SECOND: Refused = "its second 60 is not a leap second, which comes at 23:59:60 UTC only";
-const TOO_FAR: Refused = "a number beyond every time";
+const DATE_ALONE: Refused = "a date without a time of day";
+const NO_LEAP_SECOND: Refused = "its second 60 is not a leap second, which occurs only at 23:59:60 UTC";
+const TOO_FAR: Refused = "the number is too large for a time";
 
-/// Reads a time: ISO 8601 (without zone = UTC), or seconds, milliseconds, microseconds or nanoseconds since 1970 by size.
+/// Reads a time: ISO 8601 (UTC if it has no zone), or a number since 1970 in s, ms, µs or ns, depending on its size.
 ///
 /// # Errors
 /// `invalid_time`, naming `place`.
@@ -70,13 +70,13 @@ pub(crate) fn instant(text: &[u8]) -> Result<Micros, Refused> {
     }
 }
 
-/// Reads a date and a time of day, with zone or without.
+/// Reads a date and a time of day, with or without a zone.
 pub(crate) fn iso(text: &[u8]) -> Option<Stamp> {
     stamp(text).and_then(Result::ok)
 }
 
 // `YYYY-MM-DD` or `YYYYMMDD`, then `T` or a space, `HH[:MM[:SS[.fraction]]]` or `HH[MM[SS[.fraction]]]`, and a zone.
-// None: it does not begin like a date.
+// `None` if it does not begin like a date.
 fn stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
     let (year, month, day, rest) = match text {
         [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] | [y1, y2, y3, y4, m1, m2, d1, d2, rest @ ..] => (
@@ -91,7 +91,7 @@ fn stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
     match rest {
         [b'T' | b't' | b' ', clock @ ..] if is_date => Some(time_of_day(utc(year, month, day, 0), clock)),
         [b'T' | b't' | b' ', ..] => Some(Err(NO_DATE)),
-        // Eight digits are a date where they can be one of our times; as a number they would be in 1970.
+        // Eight digits are a date if the year is plausible. As a number they would be a time in 1970.
         [] if is_date && (text.len() > 8 || (1990..2100).contains(&year)) => Some(Err(DATE_ALONE)),
         _ => None,
     }
@@ -111,7 +111,7 @@ fn time_of_day(midnight: Micros, text: &[u8]) -> Result<Stamp, Refused> {
     let (second, rest) = match (rest, extended) {
         ([b':', rest @ ..], true) => leading_two(rest).ok_or(NO_CLOCK)?,
         ([b'0'..=b'9', ..], false) => leading_two(rest).ok_or(NO_CLOCK)?,
-        // A fraction of an hour or a minute is ISO too, and nobody's price.
+        // ISO 8601 allows fractions of an hour or a minute, but no source uses them.
         ([b'.' | b',', ..], _) => return Err(NO_CLOCK),
         _ => (0, rest),
     };
@@ -122,14 +122,14 @@ fn time_of_day(midnight: Micros, text: &[u8]) -> Result<Stamp, Refused> {
         return Err(NO_CLOCK);
     }
     let wall = midnight + ((hour * 60 + minute) * 60 + second) * SECOND + fraction;
-    // A leap second counts as the second after it, which is the first of a day in UTC.
+    // A leap second counts as the next second, which is the first of a UTC day.
     if second == 60 && (wall - offset.unwrap_or(0)).rem_euclid(86_400 * SECOND) >= SECOND {
         return Err(NO_LEAP_SECOND);
     }
     Ok(Stamp { wall, offset })
 }
 
-// Of a second. What is finer than a microsecond is cut off.
+// The fraction of a second, truncated to microseconds.
 fn fraction(text: &[u8]) -> Result<(Micros, &[u8]), Refused> {
     let [b'.' | b',', rest @ ..] = text else {
         return Ok((0, text));
@@ -194,7 +194,7 @@ fn epoch(text: &[u8]) -> Result<Micros, Refused> {
     };
     let whole = usize::try_from(number.magnitude + to_micros).unwrap_or(0);
     let micros = number.cut(0, whole);
-    // The last digit is not zero, so more digits are a rest.
+    // The last digit is not zero, so additional digits are a remainder.
     let cut_off = number.digits > whole;
     Ok(if number.negative {
         -micros - i64::from(cut_off)
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_is_applied_and_none_is_utc() {
+    fn a_zone_is_applied_and_utc_is_the_default() {
         let noon = Some(utc(2026, 10, 2, 12));
         for text in [
             "2026-10-02T12:00:00Z",
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_day_and_a_leap_second_are_the_second_after_them() {
+    fn the_end_of_a_day_and_a_leap_second_equal_the_following_second() {
         let midnight = Some(utc(2017, 1, 1, 0));
         for text in [
             "2016-12-31T24:00:00Z",
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_the_reason() {
+    fn an_invalid_time_is_rejected_with_the_reason() {
         for (text, why) in [
             ("", NEITHER),
             ("now", NEITHER),

@@ -1,4 +1,4 @@
-//! The markets that ticks may name, and what is known about their prices.
+//! The markets that ticks may name, and the bounds of their prices.
 
 use std::sync::LazyLock;
 
@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use crate::time::utc;
 
-/// The product whose prices are known before their hours begin. An ex-ante price (`exante`) is one of real time: it is
-/// published minutes before its interval.
+/// The product whose prices are published a day ahead. An ex-ante price (`exante`) is a real-time price: it is published
+/// minutes before its interval.
 const DAY_AHEAD_PRODUCT: &str = "da";
-/// CAISO's fifteen-minute market closes 22.5 minutes before its interval; the hour leaves room for the ones it binds together.
+/// CAISO's fifteen-minute market closes 22.5 minutes before its interval. One hour also covers runs that bind several
+/// intervals.
 const FIFTEEN_MINUTE_MARKET: (&str, Micros) = ("rt15", 3_600 * 1_000_000);
 
-/// Which prices of a market a bound is about.
+/// The prices of a market to which a bound applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Scope {
@@ -23,12 +24,12 @@ pub enum Scope {
     RealTime,
 }
 
-/// Floor and cap from a date on. Prices beyond are suspicious, not wrong: scarcity and congestion pass offer caps.
+/// Floor and cap from a date on. Prices outside are suspicious, not wrong: scarcity and congestion can exceed offer caps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceBounds {
-    /// First event time that it is about.
+    /// First event time to which it applies.
     pub from: Micros,
-    /// Which prices.
+    /// The prices to which it applies.
     pub scope: Scope,
     /// Lowest price that is not suspicious.
     pub floor: Option<Decimal>,
@@ -41,26 +42,26 @@ pub struct PriceBounds {
 pub struct Venue {
     /// Upper case.
     pub name: String,
-    /// For people.
+    /// Description for users.
     pub description: String,
-    /// Of a price that does not say.
+    /// Currency of a price that states none.
     pub currency: String,
-    /// Of a price that does not say.
+    /// Unit of a price that states none.
     pub unit: String,
-    /// A tick's place is its node and hub here (CAISO), node and zone elsewhere.
+    /// Whether a tick is located by node and hub (CAISO) instead of node and zone.
     pub placed_by_hub: bool,
-    /// What `real_time` means here.
+    /// The product that `real_time` means in this market.
     pub real_time_product: Option<String>,
-    /// Products of real time that are published further ahead of their interval than ticks may be in general, and how far.
+    /// Real-time products that may be further ahead of their interval than other ticks, and how far.
     pub published_ahead: Vec<(&'static str, Micros)>,
-    /// Oldest first; the last one that has begun and fits holds.
+    /// Oldest first; the last one that has begun and matches applies.
     pub bounds: Vec<PriceBounds>,
-    /// For `GET /markets`.
+    /// Examples for `GET /markets`.
     pub sample_instruments: Vec<String>,
 }
 
 impl Venue {
-    /// A venue without bounds, as configured by hand.
+    /// A venue without bounds, as an operator configures it.
     pub fn new(name: &str, description: &str, currency: &str, unit: &str) -> Venue {
         Venue {
             name: name.to_ascii_uppercase(),
@@ -75,13 +76,13 @@ impl Venue {
         }
     }
 
-    /// Stands for a market that nobody configured, where reading continues all the same.
+    /// Placeholder for a market that is not configured, for readings that continue after the error.
     pub(crate) fn unknown() -> &'static Venue {
         static UNKNOWN: LazyLock<Venue> = LazyLock::new(|| Venue::new("unknown", "", "USD", "MWh"));
         &UNKNOWN
     }
 
-    /// How far ahead of its append a price of this product may be; `others` where nothing is known of the product.
+    /// How far ahead of its append time a price of this product may be; `others` if the product has no specific limit.
     pub(crate) fn furthest_ahead(&self, product: &str, others: Micros) -> Micros {
         if product == DAY_AHEAD_PRODUCT {
             return LONGEST_AHEAD;
@@ -111,7 +112,7 @@ pub struct MarketDescription {
     pub sample_instruments: Vec<String>,
 }
 
-/// What `GET /markets` answers.
+/// The response of `GET /markets`.
 pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
     venues
         .iter()
@@ -132,7 +133,7 @@ pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
         .collect()
 }
 
-/// The organised power markets of the United States, with their dated bounds.
+/// The organized power markets of the United States, with their dated bounds.
 pub fn iso_venues() -> Vec<Venue> {
     vec![
         Venue {
@@ -191,7 +192,7 @@ pub fn iso_venues() -> Vec<Venue> {
 }
 
 fn iso(name: &str, description: &str, samples: &[&str]) -> Venue {
-    // ERCOT settles its real time by quarters of an hour.
+    // ERCOT settles real-time prices every 15 minutes.
     let real_time = if name == "ERCOT" { "rt15" } else { "rt5" };
     Venue {
         real_time_product: Some(real_time.to_owned()),

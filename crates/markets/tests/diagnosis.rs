@@ -1,4 +1,4 @@
-//! `POST /validate` shows every error at once, and flags what can be read.
+//! `POST /validate` shows all errors at once, and the flags of all readable values.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -38,7 +38,7 @@ fn shapes(raw: &Value) -> [Value; 4] {
 }
 
 #[test]
-fn every_error_and_every_flag_that_can_be_told_is_shown_at_once() {
+fn all_errors_and_all_flags_of_readable_values_are_shown_at_once() {
     for (price, volume, time, codes, flags) in [
         (
             json!(10001),
@@ -78,7 +78,7 @@ fn every_error_and_every_flag_that_can_be_told_is_shown_at_once() {
 }
 
 #[test]
-fn errors_of_the_envelope_come_beside_those_of_the_tick() {
+fn errors_of_the_envelope_and_of_the_tick_are_shown_together() {
     let payload = json!({"envelope": {"event_type": "", "event_id": "a|b", "timestamp": "x", "source": "s", "version": "9"},
         "payload": {"market": "nowhere", "instrument_id": "", "raw_data": {"price": "x", "bid": "N/A"}}});
     let diagnosis = diagnose(&payload);
@@ -105,7 +105,7 @@ fn errors_of_the_envelope_come_beside_those_of_the_tick() {
 }
 
 #[test]
-fn a_bare_tick_is_valid_here_and_refused_in_a_topic() {
+fn a_bare_tick_is_valid_here_and_rejected_in_a_topic() {
     let payload = bare(json!(31.55), json!(1), "2026-10-02T12:00:00Z");
     let diagnosis = diagnose(&payload);
     assert_eq!((diagnosis.errors.len(), diagnosis.ticks, diagnosis.bare), (0, 1, true));
@@ -115,7 +115,7 @@ fn a_bare_tick_is_valid_here_and_refused_in_a_topic() {
 }
 
 #[test]
-fn what_the_data_path_takes_has_no_errors_and_its_first_error_is_among_them() {
+fn the_diagnosis_agrees_with_the_data_path_and_includes_its_first_error() {
     let raw = json!({"timestamp": "2026-10-02T12:00:00Z", "price": 1, "volume": 1});
     let [envelope, flat, ..] = shapes(&raw);
     for payload in [envelope, flat] {

@@ -1,4 +1,4 @@
-//! The real documents beside the project: MISO's prices digit for digit, everything else refused by name.
+//! Real documents: MISO's prices are read digit for digit, all other formats are rejected by name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -20,7 +20,7 @@ fn document<'a>(payload: &'a [u8], format: &'a str) -> RawMessage<'a> {
     }
 }
 
-// Rows of the file without a JSON parser: what stands between brackets, split at commas.
+// Rows of the file without a JSON parser: the text between brackets, split at commas.
 fn rows_of(text: &str) -> Vec<Vec<String>> {
     let data = text.split("\"data\":[").nth(1).unwrap();
     let rows = data.split('[').skip(1).map(|row| row.split(']').next().unwrap());
@@ -67,7 +67,7 @@ fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
                     (cents(lmp) - cents(mlc) - cents(mcc)) * 1_000_000
                 );
                 let utc: jiff::Timestamp = format!("{interval}-05:00").parse().unwrap();
-                // The stamp is the end of the five minutes.
+                // The stamp is the end of the five-minute interval.
                 assert_eq!(tick.interval_end, Some(utc.as_microsecond()));
                 assert_eq!(tick.event_time, utc.as_microsecond() - 300_000_000);
                 assert_eq!(
@@ -111,7 +111,7 @@ fn the_row_stamped_midnight_is_the_last_interval_of_the_day_before() {
 }
 
 #[test]
-fn every_other_real_document_is_refused_as_unsupported_under_its_own_format() {
+fn every_other_real_document_is_rejected_as_unsupported_with_its_format() {
     let mut seen = Vec::new();
     for folder in std::fs::read_dir(sample_data())
         .unwrap()
@@ -166,7 +166,7 @@ fn expected_format(folder: &str, name: &str) -> &'static str {
 }
 
 #[test]
-fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
+fn a_rejected_row_keeps_its_index_and_the_others_are_emitted() {
     let payload = r#"{"data":[["1.00","A.HUB","0.10","2026-10-02T10:00:00","0.20"],["oops","B.HUB","0.1","2026-10-02T10:00:00","0.2"],
         ["1.00","","0.1","2026-10-02T10:00:00","0.2"],["1","C","0","2026-10-02T10:00:00Z","0"],["1","D","0","2026-10-02T10:00:00"],7,
         ["2.00","E HUB","0.1","2026-10-02T10:01:00","0.2"],["1.03","F","0.10","2026-10-02T10:00:00","0.20"]],
@@ -215,8 +215,9 @@ fn a_row_that_is_refused_keeps_its_index_and_the_others_are_emitted() {
 }
 
 #[test]
-fn a_row_too_far_ahead_of_the_append_is_refused_by_its_time_and_the_others_are_emitted() {
-    // The stamp is the end of the interval in EST: the first row begins ten minutes after the append, the second a second later.
+fn a_row_too_far_ahead_of_the_append_time_is_rejected_and_the_others_are_emitted() {
+    // The stamp is the end of the interval in EST. The first row begins ten minutes after the append, the second one second
+    // later.
     let payload = br#"{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[
         ["A","2026-10-02T07:15:00","1","0","0"],["B","2026-10-02T07:15:01","1","0","0"],["C","2026-10-02T07:05:00","1","0","0"]]}"#;
     let mut seen = Vec::new();
@@ -241,7 +242,7 @@ fn a_row_too_far_ahead_of_the_append_is_refused_by_its_time_and_the_others_are_e
 }
 
 #[test]
-fn a_replay_emits_only_the_rows_that_were_refused() {
+fn a_replay_emits_only_the_rejected_rows() {
     let payload = sample(CURRENT);
     let mut replayed = document(&payload, MISO);
     let mut normalizer = normalizer();
@@ -277,7 +278,7 @@ fn a_replay_emits_only_the_rows_that_were_refused() {
 }
 
 #[test]
-fn the_same_document_is_one_event_for_a_tenant_and_another_for_another() {
+fn the_same_document_is_a_different_event_for_each_tenant() {
     let payload = sample(CURRENT);
     let own = document(&payload, MISO);
     let other = RawMessage {
@@ -292,7 +293,7 @@ fn the_same_document_is_one_event_for_a_tenant_and_another_for_another() {
 }
 
 #[test]
-fn a_document_whose_frame_is_wrong_is_refused_as_a_whole() {
+fn a_document_with_an_invalid_frame_is_rejected_as_a_whole() {
     for (payload, code, names) in [
         ("<html>", RejectCode::BrokenJson, "HTML"),
         (

@@ -1,4 +1,4 @@
-//! What makes two messages the same event: tenant, source, id and facts, in whatever form; and nothing of the transport.
+//! Two messages are the same event if tenant, source, id and facts are equal, in any shape. Transport fields do not matter.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -9,7 +9,7 @@ use domain::{Decimal, EventKey};
 use proptest::prelude::*;
 use serde_json::json;
 
-/// What decides, beside nothing else.
+/// The fields that identify an event.
 #[derive(Debug, Clone, PartialEq)]
 struct Event {
     tenant: &'static str,
@@ -24,7 +24,7 @@ struct Event {
     sequence: Option<i64>,
 }
 
-/// What a retry may say differently.
+/// The fields that may differ in a retry.
 #[derive(Debug, Clone)]
 struct Transport {
     shape: u8,
@@ -121,7 +121,7 @@ fn key(payload: &[u8]) -> EventKey {
         .event_key()
 }
 
-// Few values, so that equal events are common; and such that would meet if they were written one after the other.
+// Few values, so that equal events are common. Some are equal when concatenated, such as "a" + "b" and "ab" + "".
 fn names() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["a", "b", "ab", "a:b", "a%7Cb", "a\\b", "0", "é"])
 }
@@ -140,7 +140,7 @@ prop_compose! {
     }
 }
 
-/// The event with one of its parts taken from another one.
+/// The event with one part replaced by that of another event.
 fn changed(event: &Event, other: &Event, part: usize) -> Event {
     let mut event = event.clone();
     match part {
@@ -160,7 +160,7 @@ fn changed(event: &Event, other: &Event, part: usize) -> Event {
 
 proptest! {
     #[test]
-    fn two_messages_have_the_same_key_iff_they_carry_the_same_event(
+    fn two_messages_have_the_same_key_iff_they_contain_the_same_event(
         event in events(), other in events(), part in 0usize..10, by in transports(), again_by in transports()
     ) {
         let first = key(&event.write(&by));

@@ -1,4 +1,4 @@
-//! What holds for any bytes: no panic, no guess, the same answer twice.
+//! Properties for any bytes: no panic, no guess, the same result twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_message_is_refused(id in identifier(), (price, _) in price_text(), cut in 0.0..1.0f64) {
+    fn a_truncated_message_is_rejected(id in identifier(), (price, _) in price_text(), cut in 0.0..1.0f64) {
         for (whole, format) in [(envelope(&id, "I", &price), None), (flat(&id, "I", &price), None), (document(&id, &price), FORMATS[1])] {
             let part = &whole.as_bytes()[..(whole.len() as f64 * cut) as usize];
             let is_refused = run(&RawMessage { format, ..message(part) }).is_err();
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn ids_and_digits_come_through_exactly(id in identifier(), instrument in identifier(), (text, price) in price_text(), quoted in any::<bool>()) {
+    fn ids_and_digits_are_preserved_exactly(id in identifier(), instrument in identifier(), (text, price) in price_text(), quoted in any::<bool>()) {
         let written = if quoted { format!("\"{text}\"") } else { text };
         for payload in [envelope(&id, &instrument, &written), flat(&id, &instrument, &written)] {
             one(&payload, |tick| {
@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_bytes_twice_are_the_same_ticks(id in identifier(), (price, _) in price_text()) {
+    fn the_same_bytes_give_the_same_ticks(id in identifier(), (price, _) in price_text()) {
         for (payload, format) in [(envelope(&id, "I", &price), None), (flat(&id, "I", &price), None), (document(&id, &price), FORMATS[1])] {
             let message = RawMessage { format, ..message(payload.as_bytes()) };
             prop_assert_eq!(run(&message), run(&message));
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_normalizer_read_before_changes_nothing_but_remarks(ids in proptest::collection::vec(identifier(), 1..8)) {
+    fn earlier_messages_change_only_quality_flags(ids in proptest::collection::vec(identifier(), 1..8)) {
         let mut used = normalizer();
         for id in &ids {
             for payload in [flat(id, "I", "1.5"), envelope(id, "J", "2")] {

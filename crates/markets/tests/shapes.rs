@@ -1,4 +1,4 @@
-//! Shapes A and B: what is read, what is refused, and what the refusal says.
+//! Shapes A, B and C: what is accepted, what is rejected, and the messages of rejections.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -91,7 +91,7 @@ fn decimal(text: &str) -> Decimal {
 }
 
 #[test]
-fn an_envelope_becomes_the_tick_that_it_states() {
+fn an_envelope_becomes_its_tick() {
     one(&envelope().to_string(), |tick| {
         assert_eq!(tick.origin.to_string(), "ingestion.market.raw.v1/2/77/0");
         assert_eq!((tick.appended_at, tick.normalized_at), (APPENDED_AT, 5));
@@ -121,7 +121,7 @@ fn an_envelope_becomes_the_tick_that_it_states() {
 }
 
 #[test]
-fn a_flat_message_becomes_the_tick_inside_its_text() {
+fn a_flat_message_becomes_the_tick_in_its_raw_payload() {
     one(&flat().to_string(), |tick| {
         assert_eq!(
             (tick.source_event_id, tick.correlation_id, tick.causation_id),
@@ -140,7 +140,7 @@ fn a_flat_message_becomes_the_tick_inside_its_text() {
 }
 
 #[test]
-fn a_typed_message_becomes_the_tick_that_it_states() {
+fn an_avro_message_becomes_its_tick() {
     let payload = framed(&avro());
     let mut count = 0;
     let emit = &mut |tick: &domain::Tick<'_>| {
@@ -169,12 +169,12 @@ fn a_typed_message_becomes_the_tick_that_it_states() {
 }
 
 #[test]
-fn a_typed_message_of_an_older_schema_is_read_by_a_build_that_knows_it() {
+fn an_avro_message_of_an_older_schema_is_read() {
     let mut schema: Value = serde_json::from_str(codec::Record::RawMarketTick.schema_text()).unwrap();
     let dropped = schema["fields"].as_array_mut().unwrap().pop().unwrap();
     assert_eq!(dropped["name"], "sequence");
     let older = codec::older::Older::new(&schema.to_string()).unwrap();
-    // A sequence that is not there is the last byte of the current form.
+    // A missing sequence is the last byte of the current form.
     let current = framed(&codec::RawTick {
         sequence: None,
         ..avro()
@@ -194,7 +194,7 @@ fn a_typed_message_of_an_older_schema_is_read_by_a_build_that_knows_it() {
 }
 
 #[test]
-fn what_is_wrong_with_a_typed_message_has_its_own_code() {
+fn each_error_of_an_avro_message_has_its_own_code() {
     let code = |bytes: &[u8]| run(&message(bytes)).unwrap_err().code;
     let whole = framed(&avro());
     for cut in 2..whole.len() {
@@ -228,7 +228,7 @@ fn what_is_wrong_with_a_typed_message_has_its_own_code() {
 }
 
 #[test]
-fn the_instrument_is_that_of_the_metadata_then_of_the_text_then_the_symbol() {
+fn the_instrument_comes_from_metadata_then_raw_payload_then_symbol() {
     let raw = json!({"price": 1, "instrument_id": "FROM_TEXT"});
     one(&flat_with(&raw).to_string(), |tick| {
         assert_eq!(tick.instrument_id, "FROM_TEXT")
@@ -262,7 +262,7 @@ fn the_price_is_the_first_field_present_and_zero_is_a_price() {
 }
 
 #[test]
-fn a_product_of_ours_makes_an_interval_and_any_other_name_passes() {
+fn known_products_become_intervals_and_any_other_name_is_kept() {
     let da = json!({"price": 20, "product": "DA", "node": "N", "zone": "Z", "timestamp": "2026-09-01T00:00:00Z"});
     one(&flat_with(&da).to_string(), |tick| {
         assert_eq!((tick.product, tick.kind), ("da", Kind::Interval))
@@ -290,7 +290,7 @@ fn a_product_of_ours_makes_an_interval_and_any_other_name_passes() {
 }
 
 #[test]
-fn each_required_field_that_is_missing_is_named() {
+fn each_missing_required_field_is_named() {
     for field in ["event_type", "event_id", "timestamp", "tenant_id", "source", "version"] {
         refused(
             &without(envelope(), "/envelope", field),
@@ -347,7 +347,7 @@ fn each_required_field_that_is_missing_is_named() {
 }
 
 #[test]
-fn what_is_wrong_has_its_own_code() {
+fn each_error_has_its_own_code() {
     let raw = |field: &str, value: Value| with(envelope(), &format!("/payload/raw_data/{field}"), value);
     for (payload, code, names) in [
         (raw("price", json!("abc")), RejectCode::InvalidPrice, "\"abc\""),
@@ -407,7 +407,7 @@ fn what_is_wrong_has_its_own_code() {
         (
             raw("timestamp", json!("2026-10-02")),
             RejectCode::InvalidTime,
-            "a date alone",
+            "a date without",
         ),
         (
             with(envelope(), "/envelope/timestamp", json!("not a time")),
@@ -495,7 +495,7 @@ fn what_is_wrong_has_its_own_code() {
             RejectCode::BrokenJson,
             "a second value follows",
         ),
-        (" \n".to_owned(), RejectCode::BrokenJson, "nothing but white space"),
+        (" \n".to_owned(), RejectCode::BrokenJson, "only white space"),
         (
             "{\"payload\":{\"market\":\"miso\"}}".to_owned(),
             RejectCode::SchemaViolation,
@@ -518,7 +518,7 @@ fn what_is_wrong_has_its_own_code() {
 }
 
 #[test]
-fn a_field_given_twice_is_refused() {
+fn a_duplicate_field_is_rejected() {
     let twice = envelope()
         .to_string()
         .replace("\"price\":31.55", "\"price\":31.55,\"price\":1");
@@ -555,7 +555,7 @@ fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
 }
 
 #[test]
-fn blanks_around_ids_markets_and_tenants_are_trimmed_in_every_shape() {
+fn white_space_around_ids_markets_and_tenants_is_trimmed_in_every_shape() {
     let blank = |id: &str| format!(" \t{id}\u{a0} ");
     let mut a = envelope();
     for (pointer, id) in [
@@ -593,7 +593,7 @@ fn blanks_around_ids_markets_and_tenants_are_trimmed_in_every_shape() {
 }
 
 #[test]
-fn a_quote_that_cannot_be_read_is_dropped_and_the_tick_is_taken() {
+fn an_unreadable_quote_is_dropped_and_the_tick_is_accepted() {
     let raw = |field: &str, value: Value| with(envelope(), &format!("/payload/raw_data/{field}"), value);
     for value in [
         json!(""),
@@ -620,7 +620,7 @@ fn a_quote_that_cannot_be_read_is_dropped_and_the_tick_is_taken() {
 }
 
 #[test]
-fn an_ask_beyond_the_range_of_a_typed_message_is_dropped_and_a_price_is_refused_as_such() {
+fn an_avro_ask_out_of_range_is_dropped_and_an_avro_price_out_of_range_is_rejected() {
     let put = |value: Decimal| {
         let mut bytes = framed(&codec::RawTick {
             price: decimal("-3.25"),
@@ -671,7 +671,7 @@ fn a_day_ahead_price_may_be_nine_days_ahead() {
 }
 
 #[test]
-fn a_price_of_caisos_fifteen_minute_market_may_be_an_hour_ahead_and_that_of_no_other_market() {
+fn only_prices_of_caisos_fifteen_minute_market_may_be_an_hour_ahead() {
     let at = |market: &str, product: &str, time: &str| {
         let flat = flat_with(&json!({"price": 20, "product": product, "timestamp": time}));
         with(flat, "/payload/market", json!(market)).to_string()
@@ -704,7 +704,7 @@ fn a_price_of_caisos_fifteen_minute_market_may_be_an_hour_ahead_and_that_of_no_o
 }
 
 #[test]
-fn a_refusal_is_short_and_harmless_whatever_the_value() {
+fn a_rejection_message_is_short_and_escaped_for_any_value() {
     for value in [
         "x".repeat(100_000),
         "\u{1b}[31m\u{202e}\u{7}".repeat(1000),
@@ -732,7 +732,7 @@ fn a_refusal_is_short_and_harmless_whatever_the_value() {
 }
 
 #[test]
-fn a_unit_that_no_store_could_hold_is_refused() {
+fn a_unit_that_stores_cannot_hold_is_rejected() {
     let odd = envelope()
         .to_string()
         .replace("\"price\":31.55", "\"price\":31.55,\"unit\":\"MWh\\u0000\"");
@@ -740,7 +740,7 @@ fn a_unit_that_no_store_could_hold_is_refused() {
 }
 
 #[test]
-fn a_refusal_keeps_the_correlation_id() {
+fn a_rejection_keeps_the_correlation_id() {
     let rejection = refused(
         &without(envelope(), "/payload", "market"),
         RejectCode::SchemaViolation,
@@ -756,7 +756,7 @@ fn a_refusal_keeps_the_correlation_id() {
 }
 
 #[test]
-fn a_message_that_is_too_large_is_refused_before_it_is_read() {
+fn an_oversized_message_is_rejected_before_it_is_read() {
     let payload = vec![b' '; (1 << 20) + 1];
     let rejection = run(&message(&payload)).unwrap_err();
     assert_eq!(rejection.code, RejectCode::Oversize);
@@ -764,7 +764,7 @@ fn a_message_that_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn flags_remark_without_refusing() {
+fn flags_do_not_reject_the_tick() {
     let raw = |field: &str, value: Value| with(envelope(), &format!("/payload/raw_data/{field}"), value);
     assert_eq!(flags(&raw("price", json!(-5))), ["price_negative"]);
     assert_eq!(
@@ -790,7 +790,7 @@ fn flags_remark_without_refusing() {
 }
 
 #[test]
-fn a_jump_against_the_instruments_last_tick_is_flagged() {
+fn a_jump_from_the_instruments_last_tick_is_flagged() {
     let mut normalizer = normalizer();
     let mut flags_of = |price: &str, volume: &str, tenant: &str| {
         let payload = with(envelope(), "/payload/raw_data/price", json!(price));

@@ -1,4 +1,4 @@
-//! Every spelling of a number and a time means the value that it was made from, and the oracle agrees.
+//! Every spelling of a number or a time is read as its value, and the oracle agrees.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -27,7 +27,7 @@ fn number_text(unscaled: i64, form: usize, zeros: usize) -> String {
 
 const TIME_FORMS: usize = 12;
 
-/// Whether the text may stand without quotes.
+/// Returns the text, and whether it is valid without quotes.
 fn time_text(micros: i64, form: usize) -> (String, bool) {
     let time = jiff::Timestamp::from_microsecond(micros).unwrap();
     let at = |hours: i8, format: &str| {
@@ -59,12 +59,12 @@ fn envelope(price: &str, time: &str) -> String {
     .replace("\"PRICE\"", price)
 }
 
-/// Price and time, or the code of the refusal.
+/// Price and time, or the code of the rejection.
 type Read = Result<(i128, i64), &'static str>;
 
 fn ours(payload: &str) -> Read {
     thread_local! {
-        // Making one costs more than all its reading here.
+        // Creating a normalizer costs more than all the reading in this test.
         static NORMALIZER: std::cell::RefCell<markets::Normalizer> = std::cell::RefCell::new(normalizer());
     }
     let mut read = None;
@@ -98,7 +98,7 @@ fn quoted(text: &str, quoted: bool) -> String {
 
 proptest! {
     #[test]
-    fn every_spelling_is_the_value_that_it_was_made_from(
+    fn every_spelling_is_read_as_its_value(
         unscaled in prop_oneof![1i64..999_999_999_999_999_999, -999_999_999_999_999_999i64..-1, 1i64..1_000_000_000],
         (number_form, zeros, number_quoted) in (0usize..3, 0usize..60, any::<bool>()),
         age in -600_000_000i64..700_000_000_000_000,
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn what_binary_floating_point_makes_of_cents_is_those_cents(cents in 1i64..99_999_999, steps in -2i64..=2) {
+    fn floating_point_noise_on_cents_is_rounded_away(cents in 1i64..99_999_999, steps in -2i64..=2) {
         let near = f64::from_bits(((cents as f64 / 100.0).to_bits() as i64 + steps) as u64);
         let payload = envelope(&format!("{near:?}"), "1790942400");
         let expected = Ok((i128::from(cents) * 1_000_000, APPENDED_AT));
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn strings_near_a_number_or_a_time_mean_the_same_to_the_oracle(
+    fn the_oracle_agrees_on_strings_that_are_almost_numbers_or_times(
         price in "[-+]?[0-9]{0,12}\\.?[0-9]{0,20}([eE][-+]?[0-9]{1,3})?",
         time in "(2026-?(0[0-9]|1[0-3])-?[0-3][0-9][T ]?(2[0-5]|[01][0-9])(:?[0-6][0-9](:?(60|[0-5][0-9]))?)?([.,][0-9]{0,8})?(Z|[-+]0[0-9](:?[0-5][0-9])?)?|[0-9]{7,19}(\\.[0-9]{0,9})?(e-?[0-9]{1,2})?)",
     ) {

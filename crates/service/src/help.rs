@@ -9,13 +9,14 @@ use crate::run::Definition;
 use crate::settings::{self, Env, Variable};
 
 /// Routes that every service has.
-const SHARED_ROUTES: [&str; 6] = [
+const SHARED_ROUTES: [&str; 7] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
     "GET /metrics",
     "GET /info",
     "GET /stats",
+    "GET /openapi.json",
 ];
 
 /// Exit codes and signals.

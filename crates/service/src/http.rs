@@ -9,8 +9,10 @@
 
 pub mod body;
 mod connections;
+mod host;
 mod limit;
 mod observe;
+pub mod openapi;
 mod problem;
 mod routes;
 mod tenant;
@@ -67,6 +69,8 @@ struct State {
     limit: RateLimit,
     timeout: Duration,
     routes: Routes,
+    /// Whether only this machine can connect, so that only its own names are accepted ([`host`]).
+    is_loopback: bool,
 }
 
 /// A running server.
@@ -116,6 +120,7 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         shown,
         limit: RateLimit::new(settings.rate_limit, settings.rate_limit_window),
         timeout,
+        is_loopback: settings.host.is_loopback(),
     });
     let connections = Connections::new(settings.max_connections, settings.write_timeout);
     #[cfg(test)]
@@ -227,12 +232,48 @@ pub async fn ask<T: Send + 'static>(
 
 fn shared_routes() -> Routes {
     Routes::default()
-        .of_service(Method::GET, "/health", health)
-        .of_service(Method::GET, "/health/live", live)
-        .of_service(Method::GET, "/health/ready", ready)
-        .of_service(Method::GET, "/metrics", scrape)
-        .of_service(Method::GET, "/info", info)
-        .of_service(Method::GET, "/stats", statistics)
+        .of_service(
+            Method::GET,
+            "/health",
+            "State of the service and of its dependencies",
+            health,
+        )
+        .returning(&openapi::HEALTH)
+        .of_service(Method::GET, "/health/live", "Whether the process makes progress", live)
+        .returning(&openapi::PROBE)
+        .of_service(Method::GET, "/health/ready", "Whether the service can take work", ready)
+        .returning(&openapi::PROBE)
+        .of_service(
+            Method::GET,
+            "/metrics",
+            "Metrics in the text format of Prometheus",
+            scrape,
+        )
+        .returning(&openapi::Shape::Plain)
+        .of_service(
+            Method::GET,
+            "/info",
+            "Version, configuration without secrets, workers and routes",
+            info,
+        )
+        .returning(&openapi::INFO)
+        .of_service(
+            Method::GET,
+            "/stats",
+            "Counts and rates since the start of the process",
+            statistics,
+        )
+        .returning(&openapi::STATS)
+        .of_service(
+            Method::GET,
+            "/openapi.json",
+            "This description of the routes (OpenAPI 3.1)",
+            description,
+        )
+}
+
+async fn description(state: web::Data<State>) -> HttpResponse {
+    HttpResponse::Ok().json(openapi::document(state.shown.service, state.routes.declared()))
 }
 
 async fn unknown_route(request: actix_web::HttpRequest) -> Result<HttpResponse, Problem> {

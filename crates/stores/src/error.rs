@@ -103,6 +103,15 @@ impl StoreError {
         )
     }
 
+    /// Whether the server refuses this client: a missing right, a login or a certificate, which an operator can correct
+    /// while the service runs.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.code,
+            "access_denied" | "grant_missing" | "certificate_refused" | "tls_mismatch"
+        )
+    }
+
     /// Whether it did not respond in time.
     pub fn is_timeout(&self) -> bool {
         self.code == "timeout"
@@ -197,7 +206,7 @@ impl StoreError {
     }
 
     pub(crate) fn postgres(operation: &'static str, error: &tokio_postgres::Error) -> StoreError {
-        let message = with_causes(error);
+        let mut message = with_causes(error);
         let (class, code) = match error.code() {
             Some(state) => classify_sqlstate(state, &message),
             None => match of_tls(&message) {
@@ -212,6 +221,9 @@ impl StoreError {
                 None => (ErrorClass::Fatal, "unexpected_answer"),
             },
         };
+        if let Some(state) = error.code() {
+            message = format!("{message} (SQLSTATE {})", state.code());
+        }
         StoreError {
             store: Store::Postgres,
             class,

@@ -317,7 +317,7 @@ async fn a_recreated_topic_is_rejected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
     let (stack, postgres) = setup().await;
-    let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED);
+    let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED, Duration::from_secs(300));
     assert_eq!(notices.next().await.as_deref(), Some(""));
     seed_reference(&postgres, "default").await.unwrap();
     seed_reference(&postgres, "default").await.unwrap();

@@ -47,6 +47,7 @@ pub struct WorkerStatus {
     name: String,
     last_turn: AtomicI64,
     rebuilds: AtomicU64,
+    has_worked: AtomicBool,
     progress: Mutex<Progress>,
     inner: Mutex<Inner>,
 }
@@ -77,6 +78,7 @@ struct Inner {
     lag: BTreeMap<Partition, i64>,
     blocked: BTreeMap<Partition, String>,
     restoring: BTreeMap<Partition, String>,
+    refused: BTreeMap<Partition, String>,
 }
 
 impl WorkerStatus {
@@ -86,6 +88,7 @@ impl WorkerStatus {
             name: name.into(),
             last_turn: AtomicI64::new(wall_clock()),
             rebuilds: AtomicU64::new(0),
+            has_worked: AtomicBool::new(false),
             progress: Mutex::default(),
             inner: Mutex::new(Inner {
                 state: WorkerState::Joining,
@@ -93,6 +96,7 @@ impl WorkerStatus {
                 lag: BTreeMap::new(),
                 blocked: BTreeMap::new(),
                 restoring: BTreeMap::new(),
+                refused: BTreeMap::new(),
             }),
         })
     }
@@ -152,6 +156,20 @@ impl WorkerStatus {
         self.lock().restoring.clone()
     }
 
+    /// Partitions whose writes a store refuses until an operator corrects something, each with what that is.
+    pub fn refused(&self) -> BTreeMap<Partition, String> {
+        self.lock().refused.clone()
+    }
+
+    /// Whether it has confirmed a position, so that it had every right that it needs.
+    pub(crate) fn has_worked(&self) -> bool {
+        self.has_worked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn worked(&self, has_confirmed: bool) {
+        self.has_worked.fetch_or(has_confirmed, Ordering::Relaxed);
+    }
+
     pub(crate) fn turned(&self, counts: &OutcomeCounts, took: Duration) {
         let now = wall_clock();
         self.last_turn.store(now, Ordering::Relaxed);
@@ -177,6 +195,7 @@ impl WorkerStatus {
         inner.lag.retain(|partition, _| assigned.contains(partition));
         inner.blocked.retain(|partition, _| assigned.contains(partition));
         inner.restoring.retain(|partition, _| assigned.contains(partition));
+        inner.refused.retain(|partition, _| assigned.contains(partition));
         inner.assigned = assigned;
     }
 
@@ -186,6 +205,10 @@ impl WorkerStatus {
 
     pub(crate) fn set_restoring(&self, restoring: BTreeMap<Partition, String>) {
         self.lock().restoring = restoring;
+    }
+
+    pub(crate) fn set_refused(&self, refused: BTreeMap<Partition, String>) {
+        self.lock().refused = refused;
     }
 
     pub(crate) fn set_blocked(&self, partition: Partition, explained: Option<String>) {

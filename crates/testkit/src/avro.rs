@@ -1,11 +1,11 @@
-//! Avro bytes to JSON values, led by the schema file as JSON: just enough for the types that occur.
+//! Decodes Avro bytes to JSON values by the schema file. Supports only the types that occur.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
-/// A schema with the named types that it has defined.
+/// A schema with its named types.
 pub struct Schema {
     root: Value,
     named: BTreeMap<String, Value>,
@@ -20,12 +20,12 @@ impl Schema {
         Ok(Schema { root, named })
     }
 
-    /// Reads a datum that must use up all bytes. Fixed values become numbers, as two's complement.
+    /// Decodes a datum that must use all bytes. Fixed values become numbers in two's complement.
     pub fn decode(&self, datum: &[u8]) -> anyhow::Result<Value> {
         let mut bytes = datum;
         let value = self.value(&self.root, &mut bytes)?;
         if !bytes.is_empty() {
-            bail!("{} bytes are left over", bytes.len());
+            bail!("{} bytes are left after the datum", bytes.len());
         }
         Ok(value)
     }
@@ -33,7 +33,7 @@ impl Schema {
     fn value(&self, schema: &Value, bytes: &mut &[u8]) -> anyhow::Result<Value> {
         if let Some(branches) = schema.as_array() {
             let index = usize::try_from(long(bytes)?)?;
-            return self.value(branches.get(index).context("no such branch")?, bytes);
+            return self.value(branches.get(index).context("the branch does not exist")?, bytes);
         }
         let name = schema.as_str().or_else(|| schema["type"].as_str()).unwrap_or_default();
         match name {
@@ -57,7 +57,10 @@ impl Schema {
             }
             "enum" => {
                 let index = usize::try_from(long(bytes)?)?;
-                Ok(schema["symbols"].get(index).context("no such symbol")?.clone())
+                Ok(schema["symbols"]
+                    .get(index)
+                    .context("the symbol does not exist")?
+                    .clone())
             }
             "array" => self.array(&schema["items"], bytes),
             "record" => {
@@ -112,7 +115,7 @@ fn collect(schema: &Value, named: &mut BTreeMap<String, Value>) {
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> anyhow::Result<&'a [u8]> {
-    let (head, rest) = bytes.split_at_checked(count).context("the bytes end too early")?;
+    let (head, rest) = bytes.split_at_checked(count).context("the datum ends too early")?;
     *bytes = rest;
     Ok(head)
 }
@@ -122,7 +125,7 @@ fn long(bytes: &mut &[u8]) -> anyhow::Result<i64> {
     loop {
         let byte = *take(bytes, 1)?.first().context("no byte")?;
         if shift > 63 {
-            bail!("a number of more than ten bytes");
+            bail!("a number has more than ten bytes");
         }
         number |= u64::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
@@ -137,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_by_its_schema() {
+    fn a_record_is_decoded_by_its_schema() {
         let schema = Schema::parse(
             r#"{"type":"record","name":"R","fields":[
                 {"name":"a","type":"string"},

@@ -1,8 +1,8 @@
-//! Bars by naive arithmetic: every tick of a window in a list, and the list looked through.
+//! Bars by naive arithmetic: collects the ticks of a window in a list and scans the list.
 //!
-//! The rule of time: the clock of a partition of the enriched topic is the largest append time of its ticks so far. A tick
-//! is *after the close* of a window iff the clock, its own append included, is at the window's end plus the product's delay
-//! or beyond; whether that has made the bar from the stream or from the tables changes nothing about it.
+//! The clock of a partition of the enriched topic is the largest append time of its ticks so far. A tick is *after the close*
+//! of a window if the clock, including the tick's own append time, has reached the end of the window plus the delay of the
+//! product. It does not matter whether the stream or `restate` has computed the bar.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::expect::order;
 use crate::numbers::average;
 use crate::parse::Tick;
 
-/// Names and lengths in microseconds.
+/// Names and lengths (in microseconds) of the intervals.
 pub const INTERVALS: [(&str, i64); 5] = [
     ("1m", MINUTE),
     ("5m", 5 * MINUTE),
@@ -20,8 +20,8 @@ pub const INTERVALS: [(&str, i64); 5] = [
 ];
 const MINUTE: i64 = 60_000_000;
 
-/// What a product decides: delays behind the end of a window after which it is closed and forgotten, and the length of the
-/// interval that one price is for (0 for trades, which all count).
+/// The rule of a product: the delays after the end of a window at which it is closed and forgotten, and the length of the
+/// interval of one price (0 for trades, which all count).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Rule {
@@ -30,12 +30,12 @@ pub struct Rule {
     pub nominal: i64,
 }
 
-/// When windows are closed and forgotten, counted from their end.
+/// Delays (close, forget) after the end of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// Of what is published at its time: trades, day-ahead prices.
+    /// For ticks that are published at their time: trades and day-ahead prices.
     pub at_once: (i64, i64),
-    /// Of real-time prices.
+    /// For real-time prices, which are published after their interval.
     pub after_interval: (i64, i64),
 }
 
@@ -69,22 +69,22 @@ impl Times {
     }
 }
 
-/// A tick with what the enriched topic adds to it.
+/// A tick with its position in the enriched topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed<'t> {
     /// The tick.
     pub tick: &'t Tick,
-    /// That of its product.
+    /// The rule of its product.
     pub rule: Rule,
     /// Its offset in its partition of the enriched topic.
     pub offset: i64,
-    /// The clock of that partition with this tick.
+    /// The clock of that partition at this tick.
     pub clock: i64,
-    /// The clock of that partition at its end.
+    /// The clock at the end of that partition.
     pub last_clock: i64,
 }
 
-/// Ticks with their partition and offset in the enriched topic; the clocks follow from their append times.
+/// Computes the clocks for ticks with their partition and offset in the enriched topic.
 pub fn placed<'t>(mut ticks: Vec<(&'t Tick, i32, i64)>, times: &Times) -> Vec<Placed<'t>> {
     ticks.sort_by_key(|(_, partition, offset)| (*partition, *offset));
     let mut clocks: BTreeMap<i32, i64> = BTreeMap::new();
@@ -126,30 +126,30 @@ pub struct Bar {
     pub count: i128,
     pub first: Edge,
     pub last: Edge,
-    /// Ticks of the window that came after its close, those that were replaced included.
+    /// Ticks of the window that arrived after its close, including replaced ones.
     pub revision: i128,
     /// Offset in the enriched topic of the last tick of the window.
     pub last_offset: i64,
 }
 
-/// A bar that ought to be there.
+/// An expected bar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Its numbers.
     pub bar: Bar,
-    /// Where the clock closes it.
+    /// Clock time at which it closes.
     pub closes_at: i64,
-    /// Whether the clock has closed it; an idle partition may show it as closed from `closes_at` of the wall clock on.
+    /// Whether the clock has closed it. In an idle partition, the wall clock may close it from `closes_at` on.
     pub is_closed: bool,
 }
 
-/// Start of the window that holds a time.
+/// Start of the window that contains a time.
 pub fn window_start(time: i64, length: i64) -> i64 {
     let into = ((time % length) + length) % length;
     time - into
 }
 
-/// The bars of these ticks: each holds all of its window.
+/// The bars of these ticks. Each counts all ticks of its window.
 pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
     let mut windows: BTreeMap<BarKey, (i64, Vec<Placed<'_>>)> = BTreeMap::new();
     for placed in ticks {
@@ -171,7 +171,7 @@ pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
 
 fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     let after_close = |placed: &&Placed<'_>| placed.clock >= end + placed.rule.close_after;
-    // A window of several products closes by that of its last tick.
+    // A window of several products closes by the rule of its last tick.
     let last = ticks.iter().max_by_key(|placed| placed.offset)?;
     let closes_at = end + last.rule.close_after;
     Some(Wanted {
@@ -185,7 +185,7 @@ fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     })
 }
 
-/// All trades, and of the prices of one interval (start and length) the last one by its place in the raw log.
+/// All trades, and for each interval (start and length) the last price by its position in the raw log.
 fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
     let mut trades = Vec::new();
     let mut prices: BTreeMap<(i64, i64), &Tick> = BTreeMap::new();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn open_and_close_are_by_time_then_sequence_then_place_and_every_tick_is_in_its_bars() {
+    fn open_and_close_are_by_time_then_sequence_then_origin_and_every_tick_is_in_its_bars() {
         let mut ticks = [
             tick(3, 59_000_000, 5, Some(2)),
             tick(1, 1, 7, None),
@@ -289,14 +289,14 @@ mod tests {
         assert_eq!(
             made(&ticks)[&key("1m", 0)].bar.open,
             9,
-            "without a sequence it is earlier than with one"
+            "a tick without a sequence comes before one with a sequence"
         );
     }
 
     #[test]
-    fn the_clock_of_the_partition_closes_windows_and_counts_what_comes_later() {
+    fn the_clock_of_the_partition_closes_windows_and_later_ticks_are_revisions() {
         let mut ticks = [tick(1, 10, 1, None), tick(2, 20, 1, None), tick(3, 30, 1, None)];
-        // The second one moves the clock; the third was appended before the close by another raw partition's clock.
+        // The second tick moves the clock. The third was appended before the close, to another raw partition.
         (ticks[1].appended, ticks[2].appended) = (MINUTE * 3 / 2, 40);
         let minute = made(&ticks)[&key("1m", 0)].clone();
         assert_eq!(
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_of_an_interval_replaces_the_one_before_and_makes_no_shorter_bar() {
+    fn a_price_of_an_interval_replaces_the_earlier_one_and_is_in_no_shorter_bar() {
         let mut ticks = [tick(1, 0, 1, None), tick(2, 0, 8, None), tick(3, 5 * MINUTE, 4, None)];
         ticks.iter_mut().for_each(|tick| tick.product = "rt5".to_owned());
         let made = made(&ticks);

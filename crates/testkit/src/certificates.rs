@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority, and what it issues to servers and clients, valid or expired.
+//! Certificates for tests: an authority, and valid or expired certificates of servers and clients.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// An authority that signs certificates. Two of them do not accept each other's.
+/// An authority that signs certificates. Two authorities do not accept each other's certificates.
 pub struct Authority {
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
@@ -23,7 +23,7 @@ pub struct Issued {
     pub key: String,
 }
 
-/// Where an [`Issued`] was written.
+/// The files of an [`Issued`].
 #[derive(Debug, Clone)]
 pub struct IssuedFiles {
     /// PEM file of the certificate.
@@ -52,12 +52,12 @@ impl Authority {
         &self.certificate
     }
 
-    /// Writes the authority's certificate into a folder; answers the path.
+    /// Writes the authority's certificate into a folder. Returns the path.
     pub fn write(&self, folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
         write(folder, name, &self.certificate)
     }
 
-    /// A certificate of a server that is reached as `localhost` and `127.0.0.1`.
+    /// A server certificate for `localhost` and `127.0.0.1`.
     pub fn server(&self) -> anyhow::Result<Issued> {
         self.issue(
             "localhost",
@@ -73,7 +73,7 @@ impl Authority {
         self.issue(first, names, ExtendedKeyUsagePurpose::ServerAuth, 2100)
     }
 
-    /// A server certificate that ended years ago.
+    /// A server certificate that expired years ago.
     pub fn expired_server(&self) -> anyhow::Result<Issued> {
         self.issue(
             "localhost",
@@ -83,12 +83,12 @@ impl Authority {
         )
     }
 
-    /// A certificate of a client with this common name.
+    /// A client certificate with this common name.
     pub fn client(&self, name: &str) -> anyhow::Result<Issued> {
         self.issue(name, &[], ExtendedKeyUsagePurpose::ClientAuth, 2100)
     }
 
-    /// A client certificate that ended years ago.
+    /// A client certificate that expired years ago.
     pub fn expired_client(&self, name: &str) -> anyhow::Result<Issued> {
         self.issue(name, &[], ExtendedKeyUsagePurpose::ClientAuth, 2021)
     }

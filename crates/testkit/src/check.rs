@@ -1,4 +1,4 @@
-//! Compares what ought to be with what every store holds, without `FINAL` and without any view.
+//! Compares the expected outputs with every store, without `FINAL` and without views.
 
 mod bars;
 
@@ -17,20 +17,20 @@ use crate::stores::{ClickHouse, Postgres, Redis, Row};
 /// The table of bars.
 pub const BARS: &str = "bars";
 
-/// How one thing compares.
+/// The result of one comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// What is compared.
     pub name: String,
-    /// How many there ought to be.
+    /// Expected number.
     pub expected: usize,
-    /// How many there are.
+    /// Number found.
     pub found: usize,
-    /// Ought to be there and are not.
+    /// Expected, but missing.
     pub lost: Vec<String>,
-    /// Are there more than once.
+    /// Stored more than once.
     pub doubled: Vec<String>,
-    /// Are there and ought not to be, or say something else.
+    /// Stored, but not expected or with other values.
     pub wrong: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ fn cell(row: &Row, index: usize) -> anyhow::Result<&str> {
         .with_context(|| format!("column {index} is missing in {row:?}"))
 }
 
-/// A table of ticks against the expected ones.
+/// Compares a tick table with the expected ticks.
 pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<Comparison> {
     let mut missing: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
     let known: HashMap<Place, &Tick> = missing.clone();
@@ -76,7 +76,7 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
         expected: expected.ticks.len(),
         ..Comparison::default()
     };
-    // One raw partition after the other, so that never the whole table is in memory.
+    // Reads one raw partition at a time, so that the whole table is never in memory.
     for partition in clickhouse.rows(&format!("SELECT DISTINCT raw_partition FROM {table}"))? {
         let rows = clickhouse.rows(&format!(
             "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, source_event_id, price, \
@@ -100,7 +100,7 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
             if missing.remove(&origin).is_none() {
                 comparison.doubled.push(format!("{origin:?}"));
             }
-            if !says(row, tick)? {
+            if !agrees(row, tick)? {
                 comparison.wrong.push(format!("{row:?} instead of {tick:?}"));
             }
         }
@@ -109,8 +109,8 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
     Ok(comparison)
 }
 
-/// Whether the row of a table of ticks says what the tick says.
-fn says(row: &Row, tick: &Tick) -> anyhow::Result<bool> {
+/// Whether the row of a tick table agrees with the tick.
+fn agrees(row: &Row, tick: &Tick) -> anyhow::Result<bool> {
     let volume = match cell(row, 8)? {
         "-" => None,
         text => Some(at_scale(text, 8).context("volume")?),
@@ -125,7 +125,7 @@ fn says(row: &Row, tick: &Tick) -> anyhow::Result<bool> {
         && (cell(row, 10)? == "1") == tick.reused_id)
 }
 
-/// The served prices in PostgreSQL against the newest tick of every instrument.
+/// Compares the served prices in PostgreSQL with the newest tick of every instrument.
 pub fn postgres(postgres: &Postgres, generation: &str, expected: &Expected) -> anyhow::Result<Comparison> {
     let rows = postgres.rows(&format!(
         "SELECT tenant_id, instrument_id, price::text, (extract(epoch FROM event_time) * 1000000)::bigint \
@@ -143,14 +143,16 @@ pub fn postgres(postgres: &Postgres, generation: &str, expected: &Expected) -> a
         match latest.remove(&key) {
             Some(tick) if at_scale(cell(row, 2)?, 8) == Some(tick.price) && cell(row, 3)?.parse() == Ok(tick.time) => {}
             Some(tick) => comparison.wrong.push(format!("{row:?} instead of {tick:?}")),
-            None => comparison.wrong.push(format!("{row:?}: no such instrument, or twice")),
+            None => comparison
+                .wrong
+                .push(format!("{row:?}: the instrument has no tick, or a second row")),
         }
     }
     comparison.lost = latest.into_keys().map(|key| format!("{key:?}")).collect();
     Ok(comparison)
 }
 
-/// The served prices in Redis: every key that is there tells the newest price, and all are there.
+/// Compares the served prices in Redis with the newest tick of every instrument.
 pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
     let pairs: BTreeMap<String, String> = redis.with_prefix("served:latest_price:")?.into_iter().collect();
     let mut comparison = Comparison {
@@ -167,7 +169,7 @@ pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
             comparison.lost.push(key);
             continue;
         };
-        // The price is looked for in the text itself, so that no binary number comes in between.
+        // Takes the price from the text, so that it never becomes a binary number.
         let price = text
             .split("\"price\":")
             .nth(1)
@@ -179,8 +181,8 @@ pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
     Ok(comparison)
 }
 
-/// The dead letters against the expected ones: at least one for each, none for others, with the right code and all
-/// headers. (At-least-once stages may write a dead letter twice; its place tells.)
+/// Compares the dead letters with the expected ones: at least one for each, no others, with the right code and all headers.
+/// (At-least-once stages may write a dead letter twice.)
 pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<Comparison> {
     let mut comparison = Comparison {
         name: "dlq".to_owned(),
@@ -213,7 +215,7 @@ pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<C
                 .push(format!("{place:?} has code {code} instead of {wanted}")),
             None => comparison
                 .wrong
-                .push(format!("{place:?} with code {code} ought not to be there")),
+                .push(format!("{place:?} with code {code} is not expected")),
         }
         for name in [
             "__connect.errors.stage",

@@ -1,44 +1,44 @@
-//! What ought to have become of a raw log.
+//! Computes the expected outputs of a raw log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::kafka::Record;
 use crate::parse::{Parser, Tick};
 
-/// Length of the window in which the same event is a repetition, in milliseconds of append time.
+/// Length of the event-id window in milliseconds of append time.
 const EVENT_WINDOW: i64 = 300_000;
 
-/// The fate of every raw message.
+/// The expected outputs.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
-    /// All messages.
+    /// Number of messages.
     pub messages: u64,
-    /// Ticks that ought to exist, in log order.
+    /// Expected ticks, in log order.
     pub ticks: Vec<Tick>,
     /// Messages that repeat an event.
     pub repeated: u64,
     /// Dead letters: (topic, partition, offset) to code. A document with some bad rows has the code `rows`.
     pub dead_letters: BTreeMap<(String, i32, i64), String>,
-    /// Rows of documents that cannot be used, in messages that are not repetitions.
+    /// Rejected rows of documents, in messages that are not repetitions.
     pub rejected_rows: u64,
 }
 
-/// Topic, partition, and whose id it is.
+/// Topic, partition, and the event key of a message.
 type Id = (String, i32, [Vec<u8>; 3]);
 
-/// Follows a log from its beginning, as far as it has been read.
+/// Follows a log from its beginning.
 #[derive(Debug, Default)]
 pub struct Follower {
-    /// The fate of what was read.
+    /// Expected outputs of the records so far.
     pub expected: Expected,
-    /// What was said under each id, and when last, by topic and partition.
+    /// The facts that each event key was used for, with the last append time.
     seen: HashMap<Id, Vec<(String, i64)>>,
-    /// The dead letters that there are, by their offset.
+    /// The dead letters by offset.
     letters: HashMap<i64, Record>,
 }
 
 impl Follower {
-    /// Attempt and rows of a dead letter that was sent again: its headers name a letter, and say nothing else than it.
+    /// Attempt and rows of a replay. A record is a replay if its headers name a dead letter and agree with it.
     fn replayed(&self, record: &Record) -> Option<(u32, BTreeSet<i32>)> {
         let letter = self.letters.get(&record.header("dp.replay.letter")?.parse().ok()?)?;
         let place = ["topic", "partition", "offset"].map(|part| letter.header(&format!("__connect.errors.{part}")));
@@ -53,7 +53,7 @@ impl Follower {
         is_its.then(|| (attempt, numbers(&rows)))
     }
 
-    /// Takes the next record of its partition.
+    /// Processes the next record of its partition.
     pub fn follow(&mut self, record: &Record, parser: &Parser) {
         let expected = &mut self.expected;
         expected.messages += 1;
@@ -66,7 +66,7 @@ impl Follower {
             }
         };
         if let Some((attempt, rows)) = self.replayed(record) {
-            // Rows of a document that were refused are an event of their own; a whole message is the one that it was.
+            // A replay of rejected rows is a new event. A replay of a whole message is the same event.
             if !rows.is_empty() {
                 sound.facts = format!("attempt {attempt} of {}", sound.facts);
                 sound.ticks.retain(|tick| rows.contains(&tick.index));
@@ -103,7 +103,7 @@ fn numbers(list: &str) -> BTreeSet<i32> {
 }
 
 impl Expected {
-    /// Follows the whole log; `letters` are those of topic `dlq`.
+    /// Follows the whole log. `letters`: the records of topic `dlq`.
     pub fn of(records: &[Record], letters: Vec<Record>, parser: &Parser) -> Expected {
         let mut follower = Follower {
             letters: letters.into_iter().map(|letter| (letter.offset, letter)).collect(),
@@ -130,7 +130,7 @@ impl Expected {
     }
 }
 
-/// Time, then the producer's sequence where it gives one, then origin: what decides between two ticks of an instrument.
+/// The sort key of an instrument's ticks: event time, producer's sequence (ticks without one first), origin.
 pub fn order(tick: &Tick) -> (i64, Option<i64>, &str, i32, i64, i32) {
     (
         tick.time,

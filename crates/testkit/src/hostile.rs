@@ -1,7 +1,7 @@
-//! A producer that sends whatever a broker takes: any bytes as key, value and headers, every compression, transactions
-//! that stay open.
+//! A producer that sends anything a broker accepts: any bytes as key, value and headers, every compression, open
+//! transactions.
 //!
-//! Role: the poison zoo's way into the log. Failure: a refusal of the broker is an answer, not an error.
+//! Role: publishes the records of the `zoo` tests. Failure: a record that the broker rejects is a result, not an error.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -26,16 +26,16 @@ pub struct Record {
     pub partition: i32,
     pub key: Option<Vec<u8>>,
     pub payload: Option<Vec<u8>>,
-    /// Names need not be UTF-8; they cannot hold a zero byte.
+    /// Names need not be UTF-8, but cannot contain a zero byte.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// What the broker said to a record.
+/// The broker's answer to a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Taken, at this offset.
+    /// Accepted, at this offset.
     Taken(i64),
-    /// Refused, with its reason.
+    /// Rejected, for this reason.
     Refused(String),
 }
 
@@ -68,7 +68,7 @@ fn settings(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// Publishes these records to a topic, each as a batch of its own; answers what became of each.
+/// Publishes the records to a topic, each in its own batch. Returns the answer to each.
 ///
 /// # Errors
 /// The broker does not answer.
@@ -93,15 +93,17 @@ pub fn publish(bootstrap: &str, topic: &str, compression: &str, records: &[Recor
         }
         producer.poll(Duration::ZERO);
     }
-    producer.flush(TIMEOUT).context("not every record was answered")?;
+    producer
+        .flush(TIMEOUT)
+        .context("the broker did not answer for every record")?;
     let answers = std::mem::take(&mut *producer.context().0.lock().unwrap_or_else(PoisonError::into_inner));
     if answers.len() != records.len() {
-        bail!("{} of {} records were answered", answers.len(), records.len());
+        bail!("the broker answered for {} of {} records", answers.len(), records.len());
     }
     Ok(answers.into_values().collect())
 }
 
-/// The client crate takes names as UTF-8 only.
+/// Calls librdkafka directly, because the client crate only accepts names in UTF-8.
 fn headers(wanted: &[(Vec<u8>, Option<Vec<u8>>)]) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(wanted.len());
     let native = std::ptr::from_ref(headers.as_borrowed())
@@ -125,7 +127,7 @@ fn headers(wanted: &[(Vec<u8>, Option<Vec<u8>>)]) -> OwnedHeaders {
     headers
 }
 
-/// Reads headers: the client crate panics at a name that is not UTF-8.
+/// Reads headers with librdkafka, because the client crate panics if a name is not UTF-8.
 pub(crate) fn read_headers(headers: &BorrowedHeaders) -> Vec<(String, Vec<u8>)> {
     let native = std::ptr::from_ref(headers).cast::<sys::rd_kafka_headers_t>();
     let mut found = Vec::new();
@@ -155,7 +157,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Begins one, which the broker ends by itself after `timeout`.
+    /// Begins a transaction. The broker aborts it after `timeout`.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -171,10 +173,10 @@ impl Transaction {
         Ok(Transaction { producer, sent: 0 })
     }
 
-    /// Sends a record in it; answers its offset.
+    /// Sends a record in the transaction. Returns its offset.
     ///
     /// # Errors
-    /// The broker does not take it.
+    /// The broker rejects the record.
     pub fn send(&mut self, topic: &str, record: &Record) -> anyhow::Result<i64> {
         let number = self.sent;
         self.sent += 1;
@@ -187,16 +189,16 @@ impl Transaction {
             let answers = self.producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
             match answers.get(&number) {
                 Some(Answer::Taken(offset)) => return Ok(*offset),
-                Some(Answer::Refused(reason)) => bail!("refused: {reason}"),
+                Some(Answer::Refused(reason)) => bail!("the broker rejected the record: {reason}"),
                 None => {}
             }
             drop(answers);
             std::thread::sleep(Duration::from_millis(5));
         }
-        bail!("the record of a transaction was not answered")
+        bail!("the broker did not answer for a record of a transaction")
     }
 
-    /// Commits it.
+    /// Commits the transaction.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -204,7 +206,7 @@ impl Transaction {
         self.producer.commit_transaction(TIMEOUT).context("commit transaction")
     }
 
-    /// Aborts it.
+    /// Aborts the transaction.
     ///
     /// # Errors
     /// The broker does not answer.

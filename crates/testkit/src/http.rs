@@ -1,4 +1,4 @@
-//! One HTTP request by hand.
+//! A minimal HTTP client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Status and body of an answer.
+/// Status and body of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Answer {
@@ -16,7 +16,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Sends a request to `127.0.0.1:port`. `target` is sent as it is, so it has to be encoded already.
+/// Sends a request to `127.0.0.1:port`. `target` is sent unchanged, so it must be encoded already.
 pub fn request(port: u16, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("connect to port {port}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -24,7 +24,7 @@ pub fn request(port: u16, method: &str, target: &str, headers: &[(&str, &str)], 
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
-    // Version 1.0 has no chunks, and the connection ends with the answer.
+    // In HTTP 1.0 a response has no chunks, and its end closes the connection.
     write!(
         stream,
         "{method} {target} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{headers}\r\n{body}",
@@ -32,15 +32,17 @@ pub fn request(port: u16, method: &str, target: &str, headers: &[(&str, &str)], 
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP response")?;
     let status = head.split(' ').nth(1).context("no status line")?;
     Ok(Answer {
-        status: status.parse().with_context(|| format!("no status: {status}"))?,
+        status: status
+            .parse()
+            .with_context(|| format!("{status} is not a status code"))?,
         body: body.to_owned(),
     })
 }
 
-/// Percent-encodes every byte that is neither letter nor digit, for any place of an address.
+/// Percent-encodes every byte that is not a letter or digit, for any part of a URL.
 pub fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! The raw log and the dead letters, read and written with a client of our own.
+//! Kafka clients of the tests: read and publish records, commit offsets, change topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::hostile::read_headers;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A record as it lies in a topic.
+/// A record of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Record {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// Milliseconds since 1970, as the broker keeps it.
+    /// Timestamp of the record, in milliseconds since 1970.
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub payload: Vec<u8>,
@@ -34,14 +34,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// The last header of that name, as text.
+    /// The last header with this name, as text.
     pub fn header(&self, name: &str) -> Option<String> {
         let found = self.headers.iter().rev().find(|(key, _)| key == name);
         found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
     }
 }
 
-/// A record to be published.
+/// A record to publish.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
 pub struct Outgoing {
@@ -58,9 +58,9 @@ fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
-        // A batch may unpack to much more than a record may have.
+        // A compressed batch may expand to much more than the largest record.
         .set("receive.message.max.bytes", "1000000000")
-        // The default of 10 s would be taken for the recovery time of what is tested.
+        // The default of 10 s would add to the measured recovery time.
         .set("reconnect.backoff.max.ms", "500")
         .create()
         .context("create consumer")
@@ -73,7 +73,7 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
         .topics()
         .iter()
         .find(|t| t.name() == topic)
-        .context("no such topic")?;
+        .context("the topic does not exist")?;
     if found.partitions().is_empty() {
         bail!("topic {topic} does not exist");
     }
@@ -96,15 +96,15 @@ pub fn ends(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
     Ok(ends)
 }
 
-/// Everything in the topic, by partition and offset.
+/// Reads all records of the topic, by partition and offset.
 pub fn read_all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<Record>> {
     let mut records = Vec::new();
     read_on(bootstrap, topic, &mut BTreeMap::new(), |record| records.push(record))?;
     Ok(records)
 }
 
-/// Everything from these positions to the end, by partition and offset; the positions move on. A partition without one is
-/// read from its beginning.
+/// Reads all records from these positions to the end, by partition and offset, and advances the positions. A partition without
+/// a position is read from its beginning.
 pub fn read_on(
     bootstrap: &str,
     topic: &str,
@@ -126,10 +126,12 @@ pub fn read_on(
                     deadline = Instant::now() + TIMEOUT;
                     take(owned(&message));
                 }
-                // Compaction or control records at the end of the log.
+                // The log ends with compacted offsets or control records.
                 Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => break,
                 Some(Err(error)) => return Err(error).with_context(|| format!("read {topic}[{partition}]")),
-                None if Instant::now() > deadline => bail!("{topic}[{partition}] did not come to its end {end}"),
+                None if Instant::now() > deadline => {
+                    bail!("{topic}[{partition}] was not read up to its end {end} in time")
+                }
                 None => {}
             }
         }
@@ -137,14 +139,14 @@ pub fn read_on(
     Ok(())
 }
 
-/// Sums of the next offsets of topics, asked again and again over one connection.
+/// Reads the sum of a topic's end offsets repeatedly over one connection.
 pub struct Ends {
     consumer: BaseConsumer,
     partitions: BTreeMap<String, Vec<i32>>,
 }
 
 impl Ends {
-    /// For these topics, which exist.
+    /// A reader for these topics, which must exist.
     pub fn new(bootstrap: &str, topics: &[&str]) -> anyhow::Result<Ends> {
         let mut known = BTreeMap::new();
         for topic in topics {
@@ -156,9 +158,9 @@ impl Ends {
         })
     }
 
-    /// The sum over the partitions of a topic.
+    /// The sum of the end offsets of a topic's partitions.
     pub fn sum(&self, topic: &str, limit: Duration) -> anyhow::Result<i64> {
-        let partitions = self.partitions.get(topic).context("no such topic")?;
+        let partitions = self.partitions.get(topic).context("the topic does not exist")?;
         let mut sum = 0;
         for partition in partitions {
             sum += self.consumer.fetch_watermarks(topic, *partition, limit)?.1;
@@ -180,7 +182,7 @@ fn owned(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// Publishes records in order, and waits until all are acknowledged. A broker that restarts meanwhile is waited for.
+/// Publishes records in order and waits until all are acknowledged, across restarts of the broker.
 pub struct Publisher {
     producer: BaseProducer,
     topic: String,
@@ -205,7 +207,7 @@ impl Publisher {
         })
     }
 
-    /// Enters a record.
+    /// Queues a record.
     pub fn send(&mut self, outgoing: &Outgoing) -> anyhow::Result<()> {
         let headers = outgoing
             .headers
@@ -242,11 +244,11 @@ impl Publisher {
     pub fn finish(&self) -> anyhow::Result<()> {
         self.producer
             .flush(Duration::from_secs(120))
-            .context("not everything that was published is acknowledged")
+            .context("some published records are not acknowledged")
     }
 }
 
-/// What a group has committed for each partition of a topic, and the partition's end.
+/// The committed offset of a group and the end offset, for each partition of a topic.
 pub fn committed(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<Vec<(i32, Option<i64>, i64)>> {
     let consumer = consumer(bootstrap, group)?;
     let mut list = TopicPartitionList::new();
@@ -283,7 +285,7 @@ pub fn reset_to_earliest(bootstrap: &str, group: &str, topic: &str) -> anyhow::R
         .with_context(|| format!("reset {group} on {topic}"))
 }
 
-/// Deletes groups without members, as `ConsumerGroupCommand --delete` does. A group that does not exist is fine.
+/// Deletes groups without members, as `ConsumerGroupCommand --delete` does. A missing group is not an error.
 pub fn delete_groups(bootstrap: &str, groups: &[&str]) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
@@ -299,14 +301,14 @@ pub fn delete_groups(bootstrap: &str, groups: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an operator, or retention, does to topics: for tests of what the services say then.
+/// Changes topics as an operator or retention would.
 pub struct Topics {
     admin: AdminClient<DefaultClientContext>,
     options: AdminOptions,
 }
 
 impl Topics {
-    /// Of this broker.
+    /// A client for this broker.
     pub fn new(bootstrap: &str) -> anyhow::Result<Topics> {
         Ok(Topics {
             admin: ClientConfig::new()
@@ -327,7 +329,7 @@ impl Topics {
         answer.elements().iter().try_for_each(|element| Ok(element.error()?))
     }
 
-    /// Gives a topic so many partitions.
+    /// Increases the number of partitions of a topic to `partitions`.
     pub fn add_partitions(&self, topic: &str, partitions: usize) -> anyhow::Result<()> {
         let wanted = [NewPartitions::new(topic, partitions)];
         done(block_on(self.admin.create_partitions(&wanted, &self.options))?)
@@ -338,7 +340,7 @@ impl Topics {
         done(block_on(self.admin.delete_topics(&[topic], &self.options))?)
     }
 
-    /// Sets one setting of a topic, and resets its others.
+    /// Sets one setting of a topic and resets its other settings.
     pub fn set(&self, topic: &str, name: &str, value: &str) -> anyhow::Result<()> {
         let change = [AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value)];
         match block_on(self.admin.alter_configs(&change, &self.options))?.pop() {

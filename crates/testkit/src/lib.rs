@@ -1,9 +1,9 @@
-//! The independent oracle: what ought to have become of a raw log, computed naively, and compared with every store.
+//! The independent oracle: computes the expected outputs of a raw log naively and compares them with every store.
 //!
-//! Role: the second opinion of the end-to-end tests. It reads the raw topic with its own client and its own parsers, keeps
-//! everything in memory, and asks each store in the plainest way there is (HTTP text, `psql`, a Redis socket).
-//! Invariant: it names no other crate of this project, so a mistake there cannot hide by being made here too.
-//! Failure: whatever it does not understand is an error or a finding, never a pass. Absent on purpose: speed.
+//! Role: the second judge of the end-to-end tests. It reads the raw topic with its own parsers, keeps all data in memory, and
+//! queries each store with the simplest client (HTTP text, `psql`, a Redis socket).
+//! Invariant: it uses no other crate of this project, so it cannot share a mistake with them.
+//! Failure: input that it does not understand is an error or a finding, never a pass. Absent on purpose: speed.
 
 pub mod avro;
 pub mod bars;

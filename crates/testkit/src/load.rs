@@ -1,11 +1,15 @@
-//! A load of raw messages with a ledger: what was published is known from the publishing, not from the log.
+//! A load of raw messages with a ledger. The ledger counts published messages independently of the log.
 //!
-//! Role: ticks of made-up instruments in message shapes A and B: live trades, prices of intervals and their corrections,
-//! day-ahead hours in any order, producers that are minutes, an hour and years late; some repeated (as bytes, and as a producer's
-//! retry with other transport fields), some under an id that another tenant or another price has, some poison (a price that
-//! is none, and what hostile producers send: bytes, sizes, headers, nulls), at a steady rate from a thread of its own, through restarts of the broker. Otherwise every event id is unique within seed and
-//! session, so that the ledger can be compared with what a reader of the log counts.
-//! Failure: a message that the broker refuses for good ends the load with an error at the next [`Load::pause`].
+//! Role: publishes ticks of made-up instruments in message shapes A and B, at a steady rate from its own thread, across
+//! restarts of the broker. The load contains:
+//! - live trades, prices of intervals and their corrections, day-ahead hours in any order;
+//! - ticks of producers that are minutes, an hour or years late;
+//! - repetitions: the same bytes, or a producer's retry with other transport fields;
+//! - messages with the event id of another tenant or of another price;
+//! - poison: an invalid price, and messages of hostile producers (bytes, sizes, headers, nulls).
+//!
+//! All other event ids are unique within seed and session, so the ledger can be compared with the counts of a reader.
+//! Failure: if the broker rejects a message, the next [`Load::pause`] returns an error.
 
 mod hostile;
 mod messages;
@@ -28,31 +32,31 @@ use messages::Maker;
 
 const FLUSH_LIMIT: Duration = Duration::from_secs(300);
 
-/// What to publish.
+/// Parameters of a load.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
     /// Raw topic.
     pub topic: String,
     /// Seed of the contents.
     pub seed: u64,
-    /// Number of this publisher among those with the same seed: part of every event id.
+    /// Number of this publisher among those with the same seed. It is part of every event id.
     pub session: u32,
     /// Messages a second.
     pub rate: u32,
 }
 
-/// What was published.
+/// The counts of published messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// All messages.
     pub messages: u64,
-    /// Messages that hold a tick of a new event.
+    /// Messages with a tick of a new event.
     pub ticks: u64,
     /// Messages that repeat an event.
     pub repeated: u64,
-    /// Of the ticks: those under an id that their tenant has used for another price.
+    /// Ticks with an event id that their tenant has used for another price.
     pub reused_ids: u64,
-    /// Messages that nobody can use.
+    /// Invalid messages.
     pub poison: u64,
 }
 
@@ -83,12 +87,12 @@ enum Wish {
 struct Shared {
     wish: Mutex<Wish>,
     changed: Condvar,
-    /// The thread's answer to a wish to pause: everything is acknowledged.
+    /// The thread's answer to a wish to pause, after every message is acknowledged.
     paused: Mutex<Option<anyhow::Result<Ledger>>>,
     answered: Condvar,
 }
 
-/// A load under way.
+/// A running load.
 pub struct Load {
     shared: Arc<Shared>,
     sent: Arc<AtomicU64>,
@@ -100,14 +104,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Load {
-    /// Begins at once.
+    /// Starts publishing immediately.
     pub fn start(bootstrap: &str, plan: LoadPlan) -> anyhow::Result<Load> {
         let context = Deliveries::default();
         let refused = Arc::clone(&context.refused);
         let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("enable.idempotence", "true")
-            // A broker that is away is waited for.
+            // Waits for an unavailable broker without a limit.
             .set("message.timeout.ms", "0")
             .set("linger.ms", "5")
             .set("reconnect.backoff.max.ms", "1000")
@@ -135,7 +139,7 @@ impl Load {
         })
     }
 
-    /// Waits until so many more messages have been made, whether the broker takes them or not.
+    /// Waits until this number of additional messages was created. The broker may not have accepted them yet.
     pub fn go_on_for(&self, messages: u64) {
         let goal = self.sent.load(Ordering::SeqCst) + messages;
         while self.sent.load(Ordering::SeqCst) < goal
@@ -145,7 +149,7 @@ impl Load {
         }
     }
 
-    /// Stops publishing; answers what was published, all of it acknowledged.
+    /// Stops publishing. Returns the ledger after every message is acknowledged.
     pub fn pause(&self) -> anyhow::Result<Ledger> {
         self.wish(Wish::Pause);
         let mut answer = lock(&self.shared.paused);
@@ -154,14 +158,14 @@ impl Load {
                 return answer;
             }
             if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-                bail!("the load has ended by itself");
+                bail!("the thread of the load has ended");
             }
             let waited = self.shared.answered.wait_timeout(answer, Duration::from_secs(1));
             answer = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Goes on publishing.
+    /// Resumes publishing.
     pub fn resume(&self) {
         self.wish(Wish::Run);
     }
@@ -175,7 +179,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.wish(Wish::End);
-        // It ends between two messages; what it may have to say has been asked for by `pause`.
+        // The thread ends between two messages. Errors are reported by `pause`.
         let _ended = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -198,7 +202,7 @@ impl Publishing {
                 Wish::Run => {
                     self.publish();
                     due += step;
-                    // After an outage the load continues at its rate: nobody sends a burst to make up for it.
+                    // After an outage the load continues at its rate. It does not send a burst to catch up.
                     due = due.max(Instant::now() - Duration::from_secs(1));
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 }
@@ -206,7 +210,7 @@ impl Publishing {
                     let ledger = self.settle();
                     *lock(&self.shared.paused) = Some(ledger);
                     self.shared.answered.notify_all();
-                    // A repetition after a long pause would be a new event: the window has forgotten it.
+                    // After a long pause, a repetition would be a new event, because the event-id window has forgotten it.
                     self.maker.forget_recent();
                     self.await_other(Wish::Pause);
                     due = Instant::now();
@@ -242,7 +246,7 @@ impl Publishing {
                 })
             }));
         }
-        // A full queue: the broker has been away for long. The message stays the next one.
+        // The queue is full if the broker has been unavailable for long. The same message is sent again.
         while let Err((error, back)) = self.producer.send(record) {
             if *lock(&self.shared.wish) == Wish::End {
                 return;
@@ -259,9 +263,9 @@ impl Publishing {
     fn settle(&self) -> anyhow::Result<Ledger> {
         self.producer
             .flush(FLUSH_LIMIT)
-            .context("not everything that was published is acknowledged")?;
+            .context("some published messages are not acknowledged")?;
         match lock(&self.refused).take() {
-            Some(error) => bail!("a message of the load was refused: {error}"),
+            Some(error) => bail!("a message of the load was rejected: {error}"),
             None => Ok(self.maker.ledger()),
         }
     }

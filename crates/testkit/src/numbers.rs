@@ -1,10 +1,10 @@
-//! Exact numbers by writing digits into one big integer.
+//! Exact numbers: writes all digits into one large integer.
 
-/// Digits after the point that every number is brought to.
+/// Digits after the decimal point of every number.
 const DECIMALS: usize = 8;
 
-/// A number written out without exponent: whether it is below zero, the digits before the point and those behind it,
-/// without zeros that mean nothing. `None` where the text is not a number.
+/// A number without exponent: its sign, the digits before the point and the digits after it, without leading and trailing
+/// zeros. `None` if the text is not a number.
 pub fn written_out(text: &str) -> Option<(bool, String, String)> {
     let lower = text.trim().to_lowercase();
     let (negative, unsigned) = match lower.strip_prefix('-') {
@@ -20,7 +20,7 @@ pub fn written_out(text: &str) -> Option<(bool, String, String)> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    // Zeros enough on both sides for the point to move; beyond a thousand it makes no difference to anything here.
+    // Enough zeros on both sides to move the point. A shift by more than a thousand digits makes no difference here.
     let moved = usize::try_from(exponent.unsigned_abs().min(1000)).ok()?;
     let zeros = "0".repeat(moved);
     let padded = format!("{zeros}{digits}{zeros}");
@@ -34,8 +34,8 @@ pub fn written_out(text: &str) -> Option<(bool, String, String)> {
     ))
 }
 
-/// The integer at scale 8 that the text means; `None` where it is no such number below 10^10. What binary floating point
-/// leaves behind the eighth decimal is rounded.
+/// The text as an integer at scale 8. `None` if it is not a number below 10^10 with eight decimals. Noise of binary floating
+/// point after the eighth decimal is rounded away.
 pub fn at_scale_8(text: &str) -> Option<i128> {
     let (negative, whole, fraction) = written_out(text)?;
     if whole.len() > 10 {
@@ -53,7 +53,7 @@ pub fn at_scale_8(text: &str) -> Option<i128> {
             std::cmp::Ordering::Greater => true,
         });
         let value: f64 = format!("{whole}.{fraction}").parse().ok()?;
-        // A value that is nothing to the float is not a number with noise.
+        // If rounding changes the value by more than noise would, the text has real digits after the eighth decimal.
         let is_noise = ((unscaled as f64 / 1e8 - value) / value).abs() < 1e-9;
         if !is_noise || unscaled >= 1_000_000_000_000_000_000 {
             return None;
@@ -62,7 +62,7 @@ pub fn at_scale_8(text: &str) -> Option<i128> {
     Some(if negative { -unscaled } else { unscaled })
 }
 
-/// The integer at this scale that a database's decimal text means.
+/// The decimal text of a database as an integer at this scale.
 pub fn at_scale(text: &str, scale: usize) -> Option<i128> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > scale || !fraction.chars().all(|c| c.is_ascii_digit()) {
@@ -71,14 +71,14 @@ pub fn at_scale(text: &str, scale: usize) -> Option<i128> {
     format!("{whole}{fraction:0<scale$}").parse().ok()
 }
 
-/// Volume-weighted average at scale 8 of a turnover at scale 16 and a volume at scale 8: to the nearest, and where two
-/// are equally near, to the even one. `None` without volume.
+/// The volume-weighted average at scale 8 of a turnover at scale 16 and a volume at scale 8, rounded half to even. `None`
+/// without volume.
 pub fn average(turnover: i128, volume: i128) -> Option<i128> {
     if volume == 0 {
         return None;
     }
     let floor = turnover.div_euclid(volume);
-    // Distance to the neighbours, by multiplying back instead of looking at the remainder.
+    // Computes the distances to both neighbours by multiplication instead of from the remainder.
     let (below, above) = (turnover - floor * volume, (floor + 1) * volume - turnover);
     Some(match below.abs().cmp(&above.abs()) {
         std::cmp::Ordering::Less => floor,
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_average_in_the_middle_goes_to_the_even_side() {
+    fn an_average_is_rounded_half_to_even() {
         for (turnover, volume, expected) in [
             (5, 2, 2),
             (7, 2, 4),

@@ -1,4 +1,4 @@
-//! JSON objects whose values are kept as they are written.
+//! JSON objects that keep the text of their values.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) fn string(object: &Object, name: &str) -> Option<String> {
     serde_json::from_str(object.get(name)?.get()).ok()
 }
 
-// The first that is present: a string as it is, a number by its digits.
+// The first of these fields that is present. A number keeps its digits.
 pub(crate) fn any(object: &Object, names: &[&str]) -> Option<String> {
     let raw = names
         .iter()

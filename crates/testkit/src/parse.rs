@@ -1,4 +1,4 @@
-//! Raw messages to ticks: shapes A, B and C, and MISO's real-time document, read field by field.
+//! Parses raw messages to ticks: shapes A, B and C, and MISO's real-time document.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "
 const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// A tick that ought to exist.
+/// An expected tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Tick {
@@ -23,40 +23,40 @@ pub struct Tick {
     pub index: i32,
     pub tenant: String,
     pub instrument: String,
-    /// The producer's; `None` for documents, whose id is a hash that the oracle does not compute.
+    /// The producer's event id. `None` for documents, whose id is a hash that the oracle does not compute.
     pub event_id: Option<String>,
     /// Scale 8.
     pub price: i128,
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
-    /// The producer's, where it gives one.
+    /// The producer's sequence, if it sends one.
     pub sequence: Option<i64>,
     /// `trade`, `da`, `rt5`, …
     pub product: String,
     /// When the broker appended its message, in microseconds since 1970.
     pub appended: i64,
-    /// Its message has the id of another event; readers of the log know.
+    /// Whether its message has the id of another event. [`expect`](crate::expect) sets it.
     pub reused_id: bool,
 }
 
-/// What a sound message holds.
+/// The content of a valid message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sound {
-    /// Whose id it is: tenant, source (or format) and id (or bytes).
+    /// The event key: tenant, source (or format) and id (or bytes).
     pub id: [Vec<u8>; 3],
-    /// What it says, as far as it makes two messages with one id the same event.
+    /// The values that must be equal for two messages with one key to be the same event.
     pub facts: String,
     /// Its ticks by index.
     pub ticks: Vec<Tick>,
-    /// Rows of a document that cannot be used.
+    /// Rejected rows of a document.
     pub rejected: Vec<i32>,
 }
 
-/// The code with which the whole message ought to be dead-lettered.
+/// The expected code of the dead letter of a whole message.
 pub type Refusal = &'static str;
 
-/// Reads messages.
+/// Parses messages.
 pub struct Parser {
     schema_c: Schema,
     default_tenant: String,
@@ -71,7 +71,7 @@ impl Parser {
         })
     }
 
-    /// Reads one record of a raw topic.
+    /// Parses one record of a raw topic.
     pub fn parse(&self, record: &Record) -> Result<Sound, Refusal> {
         let payload = record.payload.as_slice();
         if wide_or_packed(payload) && record.header("dp.format").is_none() {
@@ -140,7 +140,7 @@ impl Parser {
             rejected: Vec::new(),
         };
         for (index, row) in (0..).zip(rows) {
-            // EST is five hours behind UTC all year; the stamp is the end of the five minutes.
+            // EST is five hours behind UTC all year. The timestamp is the end of the five minutes.
             let time = row[when]
                 .as_str()
                 .and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
@@ -176,7 +176,7 @@ impl Parser {
     }
 }
 
-// UTF-16, gzip: told by their first bytes.
+// UTF-16 and gzip are recognized by their first bytes.
 fn wide_or_packed(payload: &[u8]) -> bool {
     let starts = [
         &[0xFF, 0xFE][..],
@@ -217,11 +217,11 @@ struct Fields {
     bid: Option<String>,
     ask: Option<String>,
     sequence: Option<String>,
-    /// As the producer names it.
+    /// The producer's name for it.
     product: Option<String>,
-    /// Times that the message states beside the event's: they must be times.
+    /// Other times in the message. They must be valid.
     stated_times: Vec<Option<String>>,
-    /// The shape's other required fields are there, and its version is known.
+    /// Whether the other required fields of the shape are present and its version is supported.
     complete: bool,
 }
 
@@ -295,7 +295,7 @@ fn from_avro(value: &Value) -> Result<Fields, Refusal> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    // Unscaled integers: the point is put back in by an exponent.
+    // The values are unscaled integers. An exponent restores the decimal point.
     let scaled = |name: &str| text(name).map(|digits| format!("{digits}e-8"));
     Ok(Fields {
         event_id: text("event_id").ok_or("invalid_avro")?,
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_has_a_code() {
+    fn invalid_messages_have_a_code() {
         for (from, to, code) in [
             ("{\"envelope\"", "\"envelope\"", "broken_json"),
             ("\"event_id\"", "\"id\"", "schema_violation"),
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_ahead_a_price_may_be_is_a_value_of_its_product() {
+    fn the_product_decides_how_far_ahead_a_price_may_be() {
         // The record is of 2026-09-21T14:13:20Z.
         let at = |market: &str, product: &str, minutes: i64| {
             let b = B.replace("PJM", market).replace(

@@ -1,10 +1,10 @@
-//! What products mean: their names, and how far ahead of its append a price may be.
+//! Products: their names, and how far a price may be ahead of its append time.
 
 const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
 pub(crate) const TEN_MINUTES: i64 = 600 * 1_000_000;
 const HOUR: i64 = 3600 * 1_000_000;
 
-/// The product that a producer names: the known ones in any spelling, any other as it is.
+/// The product that a producer names. Known products are accepted in any spelling; others are kept unchanged.
 pub(crate) fn product(named: Option<&str>, market: &str) -> String {
     let Some(named) = named.map(str::trim).filter(|name| !name.is_empty()) else {
         return "trade".to_owned();
@@ -19,7 +19,7 @@ pub(crate) fn product(named: Option<&str>, market: &str) -> String {
     }
 }
 
-/// How far ahead of its append a price may be. CAISO publishes the prices of its 15-minute market before their intervals.
+/// How far a price may be ahead of its append time. CAISO publishes prices of its 15-minute market before their intervals.
 pub(crate) fn furthest(market: &str, product: &str) -> i64 {
     match product {
         "da" => NINE_DAYS,

@@ -1,8 +1,8 @@
-//! A TCP proxy that makes each request of a request-response protocol slow.
+//! A TCP proxy that delays each request of a request-response protocol.
 //!
-//! Role: stands between the services and ClickHouse's HTTP port. Only the first bytes of a request are held back: whatever
-//! the client sends after the server has answered begins a new one.
-//! Failure: a connection that breaks on one side is closed on the other, as without the proxy.
+//! Role: sits between the services and ClickHouse's HTTP port. It delays the first bytes of a request. Bytes that the client
+//! sends after a response begin a new request.
+//! Failure: if one side of a connection breaks, the proxy closes the other side.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// The proxy; it ends with its value, open connections end with their clients.
+/// The proxy. It stops when dropped; open connections end with their clients.
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Listens on a free port of 127.0.0.1 and passes everything on to `target`, at first without delay.
+    /// Listens on a free port of 127.0.0.1 and forwards to `target`, at first without delay.
     pub fn start(target: &str) -> anyhow::Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the proxy")?;
         let proxy = Proxy {
@@ -39,7 +39,7 @@ impl Proxy {
                 if shared.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                // A refusal of the server is passed on by closing.
+                // If the server refuses the connection, the client's connection is closed.
                 if let Ok(server) = TcpStream::connect(&target) {
                     join(client, server, &shared);
                 }
@@ -48,18 +48,18 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where clients connect to.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// From now on each request waits for this long.
+    /// Sets the delay of each later request.
     pub fn delay(&self, delay: Duration) {
         let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.shared.delay_ms.store(milliseconds, Ordering::Relaxed);
     }
 
-    /// Requests so far that had to wait.
+    /// Number of delayed requests so far.
     pub fn delayed(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
-        // Wakes the thread that accepts; when it cannot be reached it is gone already.
+        // Wakes the thread that accepts connections. If this fails, the thread has already ended.
         let _woken = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
@@ -100,7 +100,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, before: impl Fn()) {
             break;
         }
     }
-    // What cannot be closed is closed.
+    // An error means that the side is already closed.
     let _closed = (to.shutdown(Shutdown::Write), from.shutdown(Shutdown::Read));
 }
 

@@ -1,10 +1,10 @@
-//! Real servers that take only what is secured: TLS with certificates of an [`Authority`](crate::certificates::Authority),
-//! users with passwords, and no more rights than a test gives.
+//! Real servers that accept only secured connections: TLS with certificates of an
+//! [`Authority`](crate::certificates::Authority), users with passwords, and only the rights that a test grants.
 //!
-//! Role: PostgreSQL, PgBouncer, Redis, a Redis cluster, and a TLS front for a server that has none of its own.
-//! Invariants: each has a free port of 127.0.0.1 and a folder of its own; it ends with its value, and with the thread that
-//! started it.
-//! Failure: an error that names the program, with the end of its log.
+//! Role: PostgreSQL, PgBouncer, Redis, a Redis cluster, and a TLS front for a server without TLS.
+//! Invariants: each server has its own port on 127.0.0.1 and its own folder. It is stopped when its value is dropped, or when
+//! the thread that started it ends.
+//! Failure: an error that names the program, with its log.
 
 pub mod documented;
 pub mod front;
@@ -23,11 +23,11 @@ use anyhow::{Context as _, bail};
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A server process. Dropping it ends the process.
+/// A server process. It is stopped when dropped.
 struct Running {
     child: Child,
     log: PathBuf,
-    /// With which it ends at once.
+    /// The signal that stops it immediately.
     signal: &'static str,
 }
 
@@ -39,7 +39,7 @@ impl Running {
         Ok(Running { child, log, signal })
     }
 
-    /// Waits until something takes connections at this port.
+    /// Waits until the server accepts connections at this port.
     fn wait_for(&mut self, port: u16) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -59,18 +59,18 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let pid = self.child.id().to_string();
-        // One that has ended already needs no signal.
+        // An error means that the process has already ended.
         let _ended = Command::new("kill").args([self.signal, &pid]).output();
         let _status = self.child.wait();
     }
 }
 
-/// A port that is free now.
+/// A free port.
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A program that ends with this thread, as the user `postgres` where we are root: PostgreSQL and PgBouncer refuse to run
+/// A program that ends with this thread. As root, it runs as user `postgres`, because PostgreSQL and PgBouncer refuse to run
 /// as root.
 fn unprivileged(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
@@ -82,7 +82,7 @@ fn unprivileged(program: &Path) -> Command {
     command
 }
 
-/// Gives a folder with all that is in it to that user.
+/// As root, makes user `postgres` the owner of a folder and its contents.
 fn give_away(folder: &Path) -> anyhow::Result<()> {
     if is_root() {
         run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(folder))?;
@@ -94,7 +94,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
 }
 
-/// Runs a program to its end; answers what it printed.
+/// Runs a program until it ends. Returns its output.
 fn run(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     if !output.status.success() {
@@ -107,7 +107,7 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Writes a file that only its owner reads.
+/// Writes a file that only its owner can read.
 fn private(path: &Path, contents: &str) -> anyhow::Result<()> {
     fs::write(path, contents).with_context(|| format!("write {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;

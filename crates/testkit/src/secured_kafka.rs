@@ -1,11 +1,14 @@
-//! A real Kafka broker that lets nobody in without a password, a token or a certificate, and asks its ACLs for everything.
+//! A real Kafka broker that requires a password, a token or a client certificate, and checks its ACLs for every request.
 //!
-//! Role: one broker in KRaft mode for tests of secured connections. Listeners: [`SecuredKafka::secured`] (SASL_SSL with
-//! PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER with unsigned tokens), [`SecuredKafka::mutual`] (SSL, a client
-//! certificate is required), [`SecuredKafka::expired`] (SASL_SSL whose certificate has expired), [`SecuredKafka::scram_only`]
-//! (SASL_SSL with one mechanism), [`SecuredKafka::admin`] (PLAINTEXT, every client is superuser: for the test's own work).
-//! Failure: a broker that does not start is an error with the end of its log. However the test ends, a small shell kills
-//! the broker and removes its folder.
+//! Role: one broker in KRaft mode for tests of secured connections. Listeners:
+//! - [`SecuredKafka::secured`]: SASL_SSL with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER with unsigned tokens.
+//! - [`SecuredKafka::mutual`]: SSL with a required client certificate.
+//! - [`SecuredKafka::expired`]: SASL_SSL with an expired certificate.
+//! - [`SecuredKafka::scram_only`]: SASL_SSL with one mechanism.
+//! - [`SecuredKafka::admin`]: PLAINTEXT; every client is a superuser. For the test itself.
+//!
+//! Failure: if the broker does not start, the error has the end of its log. If the test is killed, a shell kills the broker
+//! and removes its folder.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +20,7 @@ use anyhow::{Context as _, bail};
 
 use crate::certificates::{Authority, Issued};
 
-/// A user that every mechanism knows.
+/// A user of every mechanism.
 pub const USER: &str = "pipeline";
 /// Its password.
 pub const PASSWORD: &str = "h@nter2";
@@ -30,16 +33,26 @@ pub struct SecuredKafka {
     folder: PathBuf,
     classpath: String,
     ports: [u16; 6],
-    /// Signed the broker's certificates, and signs those of clients.
+    /// Signs the certificates of the broker and of clients.
     pub authority: Authority,
     child: Child,
     watch: Option<(ChildStdin, Child)>,
 }
 
 impl SecuredKafka {
-    /// Starts a broker of these jars in a new folder below `parent`. [`USER`] and these users have SCRAM passwords,
-    /// [`PASSWORD`] all of them; nobody has a right yet.
+    /// Starts a broker from these jars in a new folder in `parent`. [`USER`] and `users` have the SCRAM password [`PASSWORD`].
+    /// No user has any rights yet.
     pub fn start(classpath: &str, parent: &Path, users: &[&str]) -> anyhow::Result<SecuredKafka> {
+        SecuredKafka::start_with(classpath, parent, users, "")
+    }
+
+    /// The same with more lines in `server.properties`.
+    pub fn start_with(
+        classpath: &str,
+        parent: &Path,
+        users: &[&str],
+        properties: &str,
+    ) -> anyhow::Result<SecuredKafka> {
         let folder = parent.join(format!("kafka-{}-{}", std::process::id(), free_ports::<1>()?[0]));
         fs::create_dir_all(folder.join("tmp"))?;
         let ports = free_ports::<6>()?;
@@ -48,7 +61,7 @@ impl SecuredKafka {
         write_store(&folder, "server.pem", &authority.server_named(&["localhost"])?)?;
         write_store(&folder, "expired.pem", &authority.expired_server()?)?;
         let config = folder.join("server.properties");
-        fs::write(&config, server_properties(&ports, &folder))?;
+        fs::write(&config, server_properties(&ports, &folder) + properties)?;
         format_storage(classpath, &config, users)?;
         let log = fs::File::create(folder.join("broker.log"))?;
         let child = Command::new("java")
@@ -74,27 +87,27 @@ impl SecuredKafka {
         Ok(broker)
     }
 
-    /// Of the SASL_SSL listener.
+    /// Address of the SASL_SSL listener.
     pub fn secured(&self) -> String {
         self.address(1)
     }
 
-    /// Of the SSL listener that asks for a client certificate.
+    /// Address of the SSL listener that requires a client certificate.
     pub fn mutual(&self) -> String {
         self.address(2)
     }
 
-    /// Of the SASL_SSL listener whose certificate has expired.
+    /// Address of the SASL_SSL listener with an expired certificate.
     pub fn expired(&self) -> String {
         self.address(3)
     }
 
-    /// Of the plaintext listener whose clients may do everything.
+    /// Address of the plaintext listener whose clients are superusers.
     pub fn admin(&self) -> String {
         self.address(4)
     }
 
-    /// Of the SASL_SSL listener that offers SCRAM-SHA-512 and nothing else.
+    /// Address of the SASL_SSL listener that supports only SCRAM-SHA-512.
     pub fn scram_only(&self) -> String {
         self.address(5)
     }
@@ -109,7 +122,7 @@ impl SecuredKafka {
         &self.folder
     }
 
-    /// Grants rights, in the words of `kafka-acls`: `--operation Read --topic x`.
+    /// Grants rights, written as arguments of `kafka-acls`: `--operation Read --topic x`.
     pub fn grant(&self, user: &str, rights: &[&str]) -> anyhow::Result<()> {
         let principal = format!("User:{user}");
         let mut args = vec!["--add", "--allow-principal", &principal];
@@ -132,7 +145,7 @@ impl SecuredKafka {
         self.tool("kafka.admin.ConfigCommand", &args)
     }
 
-    /// Runs one of Kafka's tools as superuser.
+    /// Runs one of Kafka's tools as a superuser.
     pub fn tool(&self, class: &str, args: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new("java");
         command.args(["-XX:TieredStopAtLevel=1", "-cp", &self.classpath, class]);
@@ -172,7 +185,7 @@ impl Drop for SecuredKafka {
         _ = self.child.kill().and_then(|()| self.child.wait());
         _ = fs::remove_dir_all(&self.folder);
         if let Some((input, mut watcher)) = self.watch.take() {
-            // It is ended before its input closes: the id that it would kill is free by now.
+            // The shell must end before its input closes: it would kill a pid that is free by now.
             _ = watcher.kill().and_then(|()| watcher.wait());
             drop(input);
         }

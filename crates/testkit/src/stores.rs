@@ -1,4 +1,4 @@
-//! The stores, asked in the plainest way: HTTP text from ClickHouse, `psql`, a Redis socket.
+//! The simplest clients for the stores: HTTP text for ClickHouse, `psql`, a Redis socket.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,17 +12,17 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A row of strings; `\N` is null.
 pub type Row = Vec<String>;
 
-/// ClickHouse by its HTTP interface.
+/// ClickHouse over HTTP.
 #[derive(Debug, Clone)]
 pub struct ClickHouse {
     /// `127.0.0.1:8123`.
     pub address: String,
-    /// Database of unqualified names.
+    /// Database for unqualified names.
     pub database: String,
 }
 
 impl ClickHouse {
-    /// From `http://host:port`.
+    /// A client for `http://host:port`.
     pub fn new(url: &str, database: &str) -> ClickHouse {
         ClickHouse {
             address: url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
@@ -30,7 +30,7 @@ impl ClickHouse {
         }
     }
 
-    /// The rows that the query answers.
+    /// The result of a query.
     pub fn rows(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
         let text = self.run(&format!("{sql} FORMAT TabSeparatedRaw"))?;
         Ok(text
@@ -45,11 +45,11 @@ impl ClickHouse {
         let value = rows
             .first()
             .and_then(|row| row.first())
-            .with_context(|| format!("no row: {sql}"))?;
-        value.parse().with_context(|| format!("no number: {value}"))
+            .with_context(|| format!("the query returned no row: {sql}"))?;
+        value.parse().with_context(|| format!("{value} is not a number"))
     }
 
-    /// Runs a statement; answers its text.
+    /// Runs a statement and returns the text of the result.
     pub fn run(&self, sql: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(&self.address).with_context(|| format!("connect to {}", self.address))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -65,7 +65,7 @@ impl ClickHouse {
         let end = answer
             .windows(4)
             .position(|w| w == b"\r\n\r\n")
-            .context("no HTTP answer")?;
+            .context("no HTTP response")?;
         let (head, body) = answer.split_at(end + 4);
         let head = String::from_utf8_lossy(head).into_owned();
         let body = if head.to_lowercase().contains("transfer-encoding: chunked") {
@@ -73,9 +73,9 @@ impl ClickHouse {
         } else {
             body.to_vec()
         };
-        let body = String::from_utf8(body).context("ClickHouse did not answer UTF-8")?;
+        let body = String::from_utf8(body).context("the response of ClickHouse is not UTF-8")?;
         if head.split(' ').nth(1) != Some("200") {
-            bail!("ClickHouse refused: {}\nstatement: {sql}", body.trim());
+            bail!("ClickHouse rejected the statement: {}\nstatement: {sql}", body.trim());
         }
         Ok(body)
     }
@@ -96,7 +96,7 @@ fn unchunk(mut body: &[u8]) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// PostgreSQL by its own program.
+/// PostgreSQL through `psql`.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     /// `postgresql://user:password@host:port/db`.
@@ -104,7 +104,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// The rows that the statement answers.
+    /// The result of a statement.
     pub fn rows(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
         let output = Command::new("psql")
             .args([
@@ -126,7 +126,7 @@ impl Postgres {
             .context("run psql")?;
         if !output.status.success() {
             bail!(
-                "PostgreSQL refused: {}\nstatement: {sql}",
+                "PostgreSQL rejected the statement: {}\nstatement: {sql}",
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
@@ -139,7 +139,7 @@ impl Postgres {
     }
 }
 
-/// Redis by its protocol.
+/// Redis over its own protocol.
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// `127.0.0.1:6379`.
@@ -149,7 +149,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// From `redis://host:port/db`.
+    /// A client for `redis://host:port/db`.
     pub fn new(url: &str) -> Redis {
         let rest = url.trim_start_matches("redis://");
         let (address, database) = rest.split_once('/').unwrap_or((rest, "0"));
@@ -179,7 +179,7 @@ impl Redis {
         Ok(values)
     }
 
-    /// Every key with this beginning, with its value.
+    /// Every key with this prefix, and its value.
     pub fn with_prefix(&self, prefix: &str) -> anyhow::Result<Vec<(String, String)>> {
         let mut pairs = Vec::new();
         for key in self.run(&["KEYS", &format!("{prefix}*")])?.into_iter().flatten() {
@@ -198,7 +198,7 @@ fn read_reply(reader: &mut impl BufRead, values: &mut Vec<Option<String>>) -> an
     let (kind, rest) = line.split_at_checked(1).context("Redis closed the connection")?;
     match kind {
         "+" | ":" => values.push(Some(rest.to_owned())),
-        "-" => bail!("Redis refused: {rest}"),
+        "-" => bail!("Redis returned an error: {rest}"),
         "$" if rest == "-1" => values.push(None),
         "$" => {
             let mut bytes = vec![0; rest.parse::<usize>()? + 2];
@@ -211,7 +211,7 @@ fn read_reply(reader: &mut impl BufRead, values: &mut Vec<Option<String>>) -> an
                 read_reply(reader, values)?;
             }
         }
-        _ => bail!("Redis answered {line}"),
+        _ => bail!("unexpected reply of Redis: {line}"),
     }
     Ok(())
 }
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_put_together() {
+    fn chunks_are_joined() {
         assert_eq!(unchunk(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap(), b"abcde");
         assert!(unchunk(b"5\r\nabc").is_err());
     }

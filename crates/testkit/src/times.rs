@@ -1,4 +1,4 @@
-//! Times of messages, brought to the one spelling that jiff reads.
+//! Reads the times of messages: converts every accepted form to the one that jiff reads.
 
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
@@ -8,7 +8,7 @@ use crate::numbers::written_out;
 
 const MICRO: i64 = 1_000_000;
 
-/// Microseconds since 1970; `None` where the text is not a time.
+/// Microseconds since 1970; `None` if the text is not a time.
 pub fn micros(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Some(micros) = text.strip_suffix("us") {
@@ -17,7 +17,7 @@ pub fn micros(text: &str) -> Option<i64> {
     calendar(text).or_else(|| number(text))
 }
 
-// The unit goes by the digits before the point.
+// The number of digits before the point decides the unit.
 fn number(text: &str) -> Option<i64> {
     let (negative, whole, fraction) = written_out(text)?;
     if text.len() == 8
@@ -35,12 +35,12 @@ fn number(text: &str) -> Option<i64> {
         18..=20 => -3,
         _ => return None,
     };
-    // At 18 decimals of the unit, every digit that counts is before the point.
+    // With 18 decimals, every relevant digit is in the integer.
     let digits = format!("{whole}{:0<18}", fraction.get(..18).unwrap_or(&fraction));
     let value: i128 = digits.parse().ok()?;
     let value = if negative { -value } else { value };
     let divisor = 10_i128.pow(u32::try_from(18 - unit).ok()?);
-    // What fell off behind the eighteenth digit lies away from zero.
+    // Digits that were cut after the eighteenth decimal move a negative number down.
     let beyond = i64::from(negative && fraction.len() > 18 && value % divisor == 0);
     i64::try_from(value.div_euclid(divisor))
         .ok()
@@ -52,7 +52,7 @@ fn calendar(text: &str) -> Option<i64> {
     let (date, rest) = upper.split_once(['T', ' '])?;
     let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
     let (clock, zone) = rest.split_at(zone_at);
-    // The extended form has a separator at every place, the basic one at none.
+    // The extended form has all separators, the basic form has none.
     let plain = |text: &str, separator: char, lengths: &[usize]| {
         let parts: Vec<&str> = text.split(separator).collect();
         let is_extended = parts
@@ -101,7 +101,7 @@ fn offset(zone: &str) -> Option<Offset> {
     Offset::from_seconds(if sign == "-" { -seconds } else { seconds }).ok()
 }
 
-/// Microseconds since 1970 in ISO 8601, as `micros` reads it again.
+/// Formats microseconds since 1970 in ISO 8601, which `micros` can read.
 pub fn iso(micros: i64) -> String {
     jiff::Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_one_time_is_that_time() {
+    fn every_form_of_a_time_is_read() {
         for text in [
             "2026-10-02T12:00:00Z",
             "20261002T120000Z",

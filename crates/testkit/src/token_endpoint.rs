@@ -1,4 +1,4 @@
-//! A token endpoint (client credentials grant) that grants unsigned tokens, as a broker without an identity provider takes.
+//! A token endpoint (client credentials grant) that issues unsigned tokens, which a broker without an identity provider accepts.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-/// The endpoint; serves as long as the process lives.
+/// The endpoint. It serves until the process ends.
 pub struct TokenEndpoint {
     /// `http://127.0.0.1:PORT/token`.
     pub url: String,
@@ -18,7 +18,7 @@ pub struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// Grants tokens that live this long to the client with this id and secret; the id is the token's subject.
+    /// Starts the endpoint. It issues tokens with this lifetime to the client with this id and secret. The id is the subject.
     pub fn start(client_id: &str, client_secret: &str, life: Duration) -> anyhow::Result<TokenEndpoint> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/token", listener.local_addr()?);
@@ -27,14 +27,14 @@ impl TokenEndpoint {
         let counted = Arc::clone(&granted);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that goes away is its own business.
+                // A client may disconnect.
                 _ = serve(stream, &expected, || token(&subject, life), &counted);
             }
         });
         Ok(TokenEndpoint { url, granted })
     }
 
-    /// How many tokens were granted.
+    /// Number of issued tokens.
     pub fn granted(&self) -> u64 {
         self.granted.load(Ordering::Relaxed)
     }

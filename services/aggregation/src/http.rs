@@ -1,6 +1,7 @@
-//! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: what this replica has in memory, of one tenant.
+//! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: the windows and bars in this replica's memory, by tenant.
 
 mod bar;
+mod described;
 pub mod stats;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::view::Views;
 pub use bar::Stored;
 use bar::{BarsBody, Shape, time};
 
-/// Bars of an answer where `limit` says nothing, and at most.
+/// Bars in an answer: the default and the maximum of `limit`.
 const USUAL_BARS: usize = 100;
 const MOST_BARS: usize = 1_000;
 
@@ -28,9 +29,9 @@ const MOST_BARS: usize = 1_000;
 pub struct Shown {
     /// The workers' windows.
     pub views: Arc<Views>,
-    /// The table's bars, for figures that memory has given up.
+    /// The bars in ClickHouse, for values that are no longer in memory.
     pub stored: Stored,
-    /// Configured times.
+    /// The configured intervals and times.
     pub rules: WindowRules,
 }
 
@@ -38,14 +39,27 @@ pub struct Shown {
 pub fn routes(shown: Shown) -> Routes {
     let shown = web::Data::new(shown);
     Routes::default()
-        .of_service(Method::GET, "/intervals", intervals)
-        .of_tenant(Method::GET, "/windows", &[], windows)
+        .of_service(
+            Method::GET,
+            "/intervals",
+            "Intervals, and when their bars close",
+            intervals,
+        )
+        .of_tenant(
+            Method::GET,
+            "/windows",
+            "Number of open and closed windows by interval",
+            &[],
+            windows,
+        )
         .of_tenant(
             Method::GET,
             "/bars/{instrument_id}",
+            "Newest bars of an instrument",
             &["interval", "from", "to", "limit"],
             bars,
         )
+        .returning(&described::BARS)
         .sharing(move |config| {
             config.app_data(shown.clone());
         })
@@ -67,7 +81,7 @@ async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
     }))
 }
 
-/// When bars close and how long the stream takes ticks, by product.
+/// When bars close and how long the stream accepts ticks, by product.
 fn products(rules: &WindowRules) -> Vec<Value> {
     let product = |product: Product| {
         let Times {
@@ -137,13 +151,13 @@ struct BarsQuery {
     limit: Option<usize>,
 }
 
-/// Which bars of an instrument are wanted.
+/// The query of `GET /bars/{instrument_id}`, validated.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     interval: Option<Interval>,
-    /// Windows that start from here on.
+    /// Earliest window start.
     from: Micros,
-    /// Windows that start before this.
+    /// Latest window start, exclusive.
     to: Micros,
     limit: usize,
 }
@@ -160,7 +174,7 @@ impl Wanted {
             None => Ok(otherwise),
             Some(text) => instant(&text).ok_or_else(|| {
                 Problem::bad_request(format!(
-                    "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC where it has no offset)"
+                    "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
                 ))
             }),
         };
@@ -169,9 +183,7 @@ impl Wanted {
             time_of("to", query.to, Micros::MAX)?,
         );
         if from >= to {
-            return Err(Problem::bad_request(
-                "from must be before to; to itself is not included",
-            ));
+            return Err(Problem::bad_request("from must be before to; to is exclusive"));
         }
         let limit = query.limit.unwrap_or(USUAL_BARS);
         if !(1..=MOST_BARS).contains(&limit) {
@@ -187,12 +199,12 @@ impl Wanted {
         })
     }
 
-    fn holds(&self, window: Window) -> bool {
+    fn includes(&self, window: Window) -> bool {
         self.interval.is_none_or(|interval| interval == window.interval) && (self.from..self.to).contains(&window.start)
     }
 }
 
-/// ISO 8601; UTC where there is no offset.
+/// Parses ISO 8601; UTC if there is no offset.
 fn instant(text: &str) -> Option<Micros> {
     let with_offset = || text.parse::<jiff::Timestamp>().ok();
     let in_utc = || {
@@ -222,7 +234,7 @@ async fn bars(
                 state.bars(&tenant_id, &id, &mut |held| {
                     known = true;
                     let window = held.window();
-                    if wanted.holds(window) {
+                    if wanted.includes(window) {
                         bars.push((window, Shape::of(held)));
                     }
                 });
@@ -245,15 +257,14 @@ async fn bars(
         silent_workers = asked.silent_workers;
     }
     let message = format!(
-        "no bars of {asked_id} of tenant {} in the memory of this replica; older ones are in the ClickHouse view \
-         bars_latest",
+        "this replica has no bars of {asked_id} of tenant {} in memory; older ones are in the ClickHouse view bars_latest",
         tenant.id()
     );
     Err(Problem::not_found(message).with_details(json!({"partitions": partitions, "silent_workers": silent_workers})))
 }
 
-/// The id as it arrived, and as instrument ids are written: people type `/bars/PJM.WESTERN%20HUB.RTH` as they see the id,
-/// and the server has decoded it once. The first that is an instrument is meant, so that two are never mixed.
+/// The id as it arrived, and percent-encoded as instrument ids are: users type `/bars/PJM.WESTERN%20HUB.RTH` as they see the
+/// id, and the server has decoded it once. The first known instrument is used, so that two are never mixed.
 fn spellings(instrument_id: &str) -> Vec<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
     let mut encoded = String::new();
@@ -277,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_found_as_people_type_it() {
+    fn an_id_is_found_as_users_type_it() {
         assert_eq!(
             spellings("PJM.WESTERN HUB.RTH"),
             ["PJM.WESTERN HUB.RTH", "PJM.WESTERN%20HUB.RTH"]
@@ -286,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_wanted_by_interval_and_by_the_start_of_their_window() {
+    fn bars_are_selected_by_interval_and_window_start() {
         let query = |interval: &str, from: &str, to: &str, limit: usize| BarsQuery {
             interval: Some(interval.to_owned()),
             from: Some(from.to_owned()),
@@ -294,16 +305,16 @@ mod tests {
             limit: Some(limit),
         };
         let wanted = Wanted::read(query("1h", "2026-10-01T01:00:00+01:00", "2026-10-01", 5));
-        assert!(wanted.is_err(), "from is to");
+        assert!(wanted.is_err(), "from equals to");
         let wanted = Wanted::read(query("1h", "2026-10-01T01:00", "2026-10-01T02:00:00Z", 5)).unwrap();
         assert_eq!((wanted.from, wanted.to), (1_790_816_400_000_000, 1_790_820_000_000_000));
-        for refused in [
+        for invalid in [
             query("4h", "2026-10-01", "2026-10-02", 5),
             query("1h", "yesterday", "2026-10-02", 5),
             query("1h", "2026-10-01", "2026-10-02", 0),
             query("1h", "2026-10-01", "2026-10-02", 1_001),
         ] {
-            assert!(Wanted::read(refused).is_err());
+            assert!(Wanted::read(invalid).is_err());
         }
     }
 

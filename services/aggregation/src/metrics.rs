@@ -1,4 +1,4 @@
-//! Metrics of aggregation, declared once; handles are made once per worker and added to once per turn.
+//! The metrics of aggregation in addition to the shared ones. Handles are created once per worker and updated once per turn.
 
 #![allow(clippy::disallowed_macros)]
 
@@ -35,33 +35,33 @@ const INTERVALS: &[&[(&str, &str)]] = &[
     &[("interval", "1d")],
 ];
 
-/// From a second to a day: the table's writer alone takes a second or two, and an outage hours.
+/// From a second to a day: the table's writer takes a second or two, an outage may take hours.
 const DELAY_SECONDS: &[f64] = &[
     0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0,
 ];
 const STATEMENT_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// What this service exports besides the shared metrics.
+/// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
     Declared::new(
         LATE,
         Kind::Counter,
         "ticks",
-        "Ticks that take the table's way for at least one of their windows: too late for the stream, or another price of an interval.",
+        "Ticks with at least one window that is computed from the table: too late for the stream, or one more price of an interval.",
     )
     .with(&[&[]]),
     Declared::new(
         CLOSINGS,
         Kind::Counter,
         "bars",
-        "Bars that closed and are made from the table: asked for there once more, closed.",
+        "Closings of windows whose bars are computed from the table, where the closed bar is computed again.",
     )
     .with(&[&[]]),
     Declared::new(
         REVISIONS,
         Kind::Counter,
         "ticks",
-        "Ticks counted by the stream in a window after its close, by interval.",
+        "Ticks that the stream added to a window after its close, by interval.",
     )
     .labels(INTERVAL)
     .with(INTERVALS),
@@ -69,7 +69,7 @@ pub const DECLARED: &[Declared] = &[
         BARS,
         Kind::Counter,
         "bars",
-        "Bars sent, open ones and revisions included, by interval.",
+        "Bars sent, including open bars and revisions, by interval.",
     )
     .labels(INTERVAL)
     .with(INTERVALS),
@@ -99,7 +99,7 @@ pub const DECLARED: &[Declared] = &[
         RESTATED,
         Kind::Counter,
         "windows",
-        "Bars computed from the table of enriched ticks for late ticks, and sent, by interval.",
+        "Bars computed from table enriched_ticks for late ticks, and sent, by interval.",
     )
     .labels(INTERVAL)
     .with(INTERVALS),
@@ -107,7 +107,7 @@ pub const DECLARED: &[Declared] = &[
         RESTATE_EXPIRED,
         Kind::Counter,
         "windows",
-        "Windows of late ticks whose rows may have expired: their bars stay without the late tick.",
+        "Windows of late ticks whose rows may have expired; their bars do not count the late tick.",
     )
     .with(&[&[]]),
     Declared::new(
@@ -122,41 +122,41 @@ pub const DECLARED: &[Declared] = &[
         RESTATE_WAITING,
         Kind::Gauge,
         "windows",
-        "Windows of late ticks in memory whose bars are still to be computed.",
+        "Windows of late ticks in memory whose bars are not computed yet.",
     )
     .with(&[&[]]),
     Declared::new(
         RESTATE_DELAY,
         Kind::Histogram(DELAY_SECONDS),
         "seconds",
-        "Time from the append of the raw message of a late tick until its bar was sent.",
+        "Time from the append of a late tick's raw message until its bar was sent.",
     )
     .with(&[&[]]),
     Declared::new(
         RESTATE_STATEMENT,
         Kind::Histogram(STATEMENT_SECONDS),
         "seconds",
-        "Time that ClickHouse took to compute the windows of one statement.",
+        "Duration of a ClickHouse statement that computes windows.",
     )
     .with(&[&[]]),
 ];
 
-/// What became of the windows of one statement.
+/// The outcome of the windows of one statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restated {
     /// Bars sent, by interval.
     pub bars: [u64; Interval::ALL.len()],
-    /// Rows of them may have expired.
+    /// Windows whose rows may have expired.
     pub expired: u64,
-    /// The late tick's own row is not in the table.
+    /// Windows whose late tick has no row in the table.
     pub missing: u64,
-    /// A sum fits no column.
+    /// Windows with a sum that does not fit its column.
     pub overflowed: u64,
-    /// Of each bar, the time from the append of its late tick.
+    /// For each bar, the time since the append of its late tick.
     pub delays: Vec<Micros>,
 }
 
-/// Handles of the worker that restates, and what `/stats` shows of it.
+/// Handles of the second stage's worker, and its totals for `/stats`.
 #[derive(Clone)]
 pub struct RestateMeters {
     windows: [Counter; Interval::ALL.len()],
@@ -169,7 +169,7 @@ pub struct RestateMeters {
     totals: Arc<RestateTotals>,
 }
 
-/// What `/stats` shows of the second stage.
+/// Totals of the second stage for `/stats`.
 #[derive(Debug, Default)]
 pub struct RestateTotals {
     windows: AtomicU64,
@@ -185,7 +185,7 @@ impl RestateTotals {
 }
 
 impl RestateMeters {
-    /// Handles; `totals` is shown by `/stats`.
+    /// Creates the handles; `totals` is shown in `/stats`.
     pub fn new(totals: Arc<RestateTotals>) -> RestateMeters {
         RestateMeters {
             windows: Interval::ALL.map(|interval| counter!(RESTATED, "interval" => interval.name())),
@@ -199,7 +199,7 @@ impl RestateMeters {
         }
     }
 
-    /// A statement was answered.
+    /// Counts an answered statement.
     pub fn statement(&self, restated: &Restated, took: Duration) {
         for (counter, count) in self.windows.iter().zip(restated.bars) {
             counter.increment(count);
@@ -217,27 +217,27 @@ impl RestateMeters {
         self.totals.not_restated.fetch_add(not_restated, Ordering::Relaxed);
     }
 
-    /// So many windows are still to be computed.
+    /// Sets the number of windows that wait.
     pub fn waiting(&self, windows: usize) {
         self.waiting.set(windows as f64);
         self.totals.waiting.store(windows as u64, Ordering::Relaxed);
     }
 }
 
-/// What happened since the last turn.
+/// Counts since the last turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Ticks that the sequencer had had.
+    /// Ticks that the sequencer recognized as repetitions.
     pub duplicates: u64,
-    /// Ticks that take the table's way for at least one window.
+    /// Ticks with at least one window that is computed from the table.
     pub late: u64,
-    /// Windows that closed and whose bars are made from the table.
+    /// Closed windows whose bars are computed from the table.
     pub closings_by_table: u64,
-    /// By interval.
+    /// Ticks added after the close, by interval.
     pub revisions: [u64; Interval::ALL.len()],
-    /// By interval.
+    /// Bars sent, by interval.
     pub bars: [u64; Interval::ALL.len()],
-    /// Completed.
+    /// Completed checkpoints.
     pub checkpoints: u64,
 }
 
@@ -266,7 +266,7 @@ impl Meters {
         }
     }
 
-    /// Adds up one turn.
+    /// Adds the counts of one turn.
     pub fn add(&self, tally: &Tally) {
         self.duplicates.increment(tally.duplicates);
         self.late.increment(tally.late);
@@ -280,13 +280,13 @@ impl Meters {
         }
     }
 
-    /// One sample per turn: the newest message of the turn.
+    /// Records the latency of the newest message of a turn.
     pub fn latency(&self, micros: i64) {
         self.latency.record(micros.max(0) as f64 / 1e6);
     }
 }
 
-/// Shows the windows of all workers of the process.
+/// Sets the window gauges of this process.
 pub fn show_windows(counts: &[WindowCounts; Interval::ALL.len()]) {
     for (interval, count) in Interval::ALL.into_iter().zip(counts) {
         let gauges: [(Gauge, u64); 3] = [

@@ -1,4 +1,4 @@
-//! The way of a tick through this service.
+//! The path of a tick through aggregation.
 //!
 //! ```text
 //! enriched.market.ticks.v1 ──▶ sequencer ──▶ windows ──┬──▶ aggregation.bars.v1  ──▶ ClickHouse bars
@@ -16,93 +16,85 @@ use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
 
+use crate::config::Config;
 use crate::http::{self, Shown, Stored};
 use crate::metrics::{RestateMeters, RestateTotals};
-use crate::settings::AggregationSettings;
 use crate::stages::aggregate::Aggregator;
 use crate::stages::lane;
 use crate::stages::outbox::{OutputTopics, Shared};
 use crate::stages::restate::{self, RestateHandler};
 use crate::view::Views;
 
-/// The newest version of each bar.
+/// The view of the newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
-/// The shortest bar lasts a minute: it may wait to be batched, in and out.
+/// The shortest bar lasts a minute, so inputs and outputs may wait to be batched.
 const WAIT: Duration = Duration::from_millis(20);
 /// Late ticks wait for the table anyway.
 const RESTATE_WAIT: Duration = Duration::from_millis(100);
 
-/// Registers the workers, the ClickHouse writer, the routes and the statistics.
+/// Builds the service: source, the two stages, sinks, then its HTTP.
 ///
 /// # Errors
-/// Where a client that the service needs is missing.
-pub fn build(context: &mut Context<AggregationSettings>) -> Result<(), StartError> {
+/// A client cannot be created.
+pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let views = Arc::new(Views::default());
-    let names = context.names.clone();
+    let topics = OutputTopics {
+        bars: ctx.names.bars.clone(),
+        late: ctx.names.late.clone(),
+        state: ctx.names.state.clone(),
+    };
+    stream_stage(ctx, topics.clone(), Arc::clone(&views));
+    let restated = restate_stage(ctx, topics)?;
+    ctx.writer(&[
+        (ctx.names.bars.clone(), Table::Bars),
+        (ctx.names.late.clone(), Table::LateTicks),
+    ])?;
 
-    let settings = (*context.own).clone();
-    let shown = Shown {
+    ctx.routes(http::routes(Shown {
         views: Arc::clone(&views),
         stored: Stored {
-            clickhouse: context.clients.clickhouse()?,
-            view: names.table(BARS_VIEW),
+            clickhouse: ctx.clients.clickhouse()?,
+            view: ctx.names.table(BARS_VIEW),
         },
-        rules: settings.rules,
-    };
-    let topics = OutputTopics {
-        bars: names.bars.clone(),
-        late: names.late.clone(),
-        state: names.state.clone(),
-    };
-    let (wire, enriched, workers_views) = (context.wire.clone(), names.enriched.clone(), Arc::clone(&views));
-    let topics_read = std::slice::from_ref(&names.enriched);
-    context.workers(lane::STAGE, topics_read, Pace::Within(WAIT), move || {
-        let aggregator = Aggregator::new(
-            settings.clone(),
-            wire.clone(),
-            topics.clone(),
-            &enriched,
-            &workers_views,
-        );
-        Ok(Box::new(aggregator))
-    });
-
-    let restated = restate(context)?;
-    context.writer(&[(names.bars, Table::Bars), (names.late, Table::LateTicks)])?;
-    context.dead_letter_codes(lane::STAGE, &lane::CODES);
-    context.routes(http::routes(shown));
-    context.stats(move || http::stats::of_stream(&views));
-    context.stats(move || http::stats::of_restate(&restated));
+        rules: ctx.own.rules,
+    }));
+    ctx.stats(move || http::stats::of_stream(&views));
+    ctx.stats(move || http::stats::of_restate(&restated));
     Ok(())
 }
 
-/// The second stage: bars of late ticks from the table, beside the stream.
-fn restate(context: &mut Context<AggregationSettings>) -> Result<Arc<RestateTotals>, StartError> {
-    let names = context.names.clone();
-    let settings = context.own.restate.clone();
-    let tables = (names.table(Table::EnrichedTicks.base_name()), names.table(BARS_VIEW));
+/// The first stage: bars in the stream.
+fn stream_stage(ctx: &mut Context<Config>, topics: OutputTopics, views: Arc<Views>) {
+    let (config, wire, enriched) = ((*ctx.own).clone(), ctx.wire.clone(), ctx.names.enriched.clone());
+    let source = [enriched.clone()];
+    ctx.workers(lane::STAGE, &source, Pace::Within(WAIT), move || {
+        let aggregator = Aggregator::new(config.clone(), wire.clone(), topics.clone(), &enriched, &views);
+        Ok(Box::new(aggregator))
+    });
+    ctx.dead_letter_codes(lane::STAGE, &lane::CODES);
+}
+
+/// The second stage: bars of late ticks from the table, in parallel with the stream.
+fn restate_stage(ctx: &mut Context<Config>, topics: OutputTopics) -> Result<Arc<RestateTotals>, StartError> {
+    let config = ctx.own.restate.clone();
+    let enriched_table = ctx.names.table(Table::EnrichedTicks.base_name());
     let history = History::new(
-        context.clients.clickhouse()?,
-        names.enriched.clone(),
-        tables,
-        settings.limits,
-        settings.products,
+        ctx.clients.clickhouse()?,
+        ctx.names.enriched.clone(),
+        (enriched_table, ctx.names.table(BARS_VIEW)),
+        config.limits,
+        config.products,
     );
     let totals = Arc::new(RestateTotals::default());
     let meters = RestateMeters::new(Arc::clone(&totals));
-    let (wire, runtime) = (context.wire.clone(), context.runtime.clone());
-    let group = names.restate_group(context.service);
-    let late = std::slice::from_ref(&names.late).to_vec();
-    let topics = OutputTopics {
-        bars: names.bars,
-        late: names.late,
-        state: names.state,
-    };
-    context.second_stage(restate::STAGE, group, &late, Pace::Within(RESTATE_WAIT), move || {
+    let (wire, runtime) = (ctx.wire.clone(), ctx.runtime.clone());
+    let group = ctx.names.restate_group(ctx.service);
+    let source = [ctx.names.late.clone()];
+    ctx.second_stage(restate::STAGE, group, &source, Pace::Within(RESTATE_WAIT), move || {
         let shared = Shared::new(wire.clone(), topics.clone());
-        let handler = RestateHandler::new(settings.rules, history.clone(), runtime.clone(), shared, meters.clone());
+        let handler = RestateHandler::new(config.rules, history.clone(), runtime.clone(), shared, meters.clone());
         Ok(Box::new(handler))
     });
-    context.dead_letter_codes(restate::STAGE, &restate::CODES);
+    ctx.dead_letter_codes(restate::STAGE, &restate::CODES);
     Ok(totals)
 }

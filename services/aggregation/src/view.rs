@@ -1,8 +1,8 @@
-//! How HTTP looks into the windows without a lock on the data path.
+//! Read access of HTTP to the windows, without a lock on the data path.
 //!
-//! Role: a question is a closure that a worker runs on its own thread between two batches, on each of its partitions;
-//! totals that need no question are written once a second.
-//! Failure: a worker that does not answer in time is left out, and the answer says how many did.
+//! Role: a question is a closure that a worker runs on its own thread between two batches, for each of its partitions.
+//! Totals need no question; workers publish them.
+//! Failure: a worker that does not answer in time is left out, and the answer contains the number of such workers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +16,14 @@ use tokio::sync::oneshot;
 use crate::core::partition_state::{PartitionState, WindowCounts};
 use crate::metrics::{self, Tally};
 
-/// Run by a worker on its partitions.
+/// Run by a worker for its partitions.
 pub type Question = Box<dyn FnOnce(&mut dyn Iterator<Item = (i32, &PartitionState)>) + Send>;
 
-/// Questions that may wait at a worker.
+/// Most questions that wait for a worker.
 const WAITING: usize = 16;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the workers of this process show.
+/// The windows and totals of all workers of this process.
 #[derive(Default)]
 pub struct Views {
     next_desk: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Answers<T> {
 }
 
 impl Views {
-    /// A worker's own end. Dropping it takes the worker out of the view.
+    /// Adds a worker to the view, until its desk is dropped.
     pub fn open_desk(self: &Arc<Views>) -> Desk {
         let (sender, questions) = sync_channel(WAITING);
         let number = self.next_desk.fetch_add(1, Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Views {
         }
     }
 
-    /// Asks every partition of every worker.
+    /// Asks all partitions of all workers.
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl Fn(&PartitionState) -> T + Clone + Send + 'static,
@@ -68,7 +68,7 @@ impl Views {
             let (reply, answer) = oneshot::channel::<Vec<(i32, T)>>();
             let question = question.clone();
             let asked = desk.try_send(Box::new(move |partitions| {
-                // Nobody waits any more when the request was given up.
+                // Fails only if the request was cancelled.
                 let _ = reply.send(partitions.map(|(number, state)| (number, question(state))).collect());
             }));
             match asked {
@@ -86,7 +86,7 @@ impl Views {
         answers
     }
 
-    /// Windows of all workers.
+    /// Window counts of all workers.
     pub fn windows(&self) -> [WindowCounts; Interval::ALL.len()] {
         let mut sum = [WindowCounts::default(); Interval::ALL.len()];
         for counts in lock(&self.windows).values() {
@@ -98,7 +98,7 @@ impl Views {
         sum
     }
 
-    /// Everything counted since the process started.
+    /// Totals since the process started.
     pub fn totals(&self) -> Tally {
         *lock(&self.totals)
     }
@@ -112,12 +112,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A question that waits.
+    /// The next question, if one waits.
     pub fn question(&self) -> Option<Question> {
         self.questions.try_recv().ok()
     }
 
-    /// Shows the windows of this worker.
+    /// Publishes the window counts of this worker.
     pub fn show_windows(&self, counts: [WindowCounts; Interval::ALL.len()]) {
         lock(&self.views.windows).insert(self.number, counts);
         metrics::show_windows(&self.views.windows());
@@ -147,7 +147,7 @@ impl Drop for Desk {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panicking holder leaves is plain numbers, still good.
+    // Plain numbers: a panic cannot leave them inconsistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_partition_answers_and_a_worker_that_ended_is_not_asked() {
+    async fn all_partitions_answer_and_a_worker_that_has_ended_is_not_asked() {
         let views = Arc::new(Views::default());
         let (desk, gone) = (views.open_desk(), views.open_desk());
         drop(gone);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_all_workers_are_added_up_and_go_with_their_worker() {
+    fn window_counts_of_all_workers_are_added_until_a_worker_ends() {
         let views = Arc::new(Views::default());
         let (one, two) = (views.open_desk(), views.open_desk());
         one.show_windows([WindowCounts { open: 1, closed: 2 }; 5]);

@@ -1,4 +1,4 @@
-//! What a tick costs in the pure core: no allocation once its windows exist, and a figure for people.
+//! The cost of a tick in the pure core: no allocation once its windows exist, bounded memory, and printed times.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::panic)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -22,7 +22,7 @@ thread_local! {
     static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is passed on to the system allocator unchanged.
+// SAFETY: every call goes to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -151,7 +151,7 @@ impl Crowd {
         let ids: Vec<String> = (0..instruments).map(name).collect();
         let mut crowd = Crowd {
             state: state(),
-            // The schemas are read once in a process.
+            // The schemas are parsed once per process.
             wire: codec::Wire::single_object(),
             ids,
             next_offset: 0,
@@ -173,7 +173,7 @@ impl Crowd {
             Applied::Counted(verdict) => verdict,
             other => panic!("{other:?} of offset {offset}"),
         };
-        assert_eq!(verdict.by_table, 0, "offset {offset} takes the table's way");
+        assert_eq!(verdict.by_table, 0, "offset {offset} is left to the table");
         self.next_offset += 1;
     }
 
@@ -194,14 +194,14 @@ impl Crowd {
         (BYTES.get() - self.bytes_before) / self.ids.len() as i64
     }
 
-    /// Windows an instrument, by interval.
+    /// Windows per instrument, by interval.
     fn windows(&self) -> [i64; 5] {
         let counts = self.state.counts();
         counts.map(|count| (count.open + count.closed) as i64 / self.ids.len() as i64)
     }
 
-    /// Two days later nothing of all this is left, though the one instrument still is.
-    fn check_that_nothing_stays(mut self) {
+    /// Two days later the memory is freed, except that of one instrument.
+    fn check_memory_is_freed(mut self) {
         let later = Tick {
             appended_at: NOON + 2 * 24 * 60 * MINUTE,
             ..tick("MISO.KEPT", 0, NOON + 5 * 24 * 60 * MINUTE)
@@ -209,14 +209,14 @@ impl Crowd {
         self.take(&later);
         self.checkpoint();
         assert_eq!(self.state.instrument_count(), 1);
-        // The one that is left, and what is never given back.
+        // The remaining instrument, and capacity that is never freed.
         let after = BYTES.get() - self.bytes_before;
-        assert!(after <= INSTRUMENTS, "{after} bytes where the windows are gone");
+        assert!(after <= INSTRUMENTS, "{after} bytes without the windows");
     }
 }
 
 #[test]
-fn an_instrument_of_trades_costs_little_while_its_windows_live_and_nothing_after() {
+fn an_instrument_of_trades_takes_little_memory_and_none_after_its_windows() {
     let mut crowd = Crowd::new(INSTRUMENTS, "TRADE");
     crowd.round(&tick("", 0, NOON));
     let of_one = crowd.bytes_an_instrument();
@@ -228,10 +228,10 @@ fn an_instrument_of_trades_costs_little_while_its_windows_live_and_nothing_after
         of_one <= GOAL && of_many <= GOAL,
         "{of_one} and {of_many} bytes an instrument"
     );
-    crowd.check_that_nothing_stays();
+    crowd.check_memory_is_freed();
 }
 
-/// How much a lively instrument takes is printed: each of its windows may still be revised, so all keep their figures.
+/// The memory of an active instrument is printed: each of its windows may be revised, so all keep their values.
 #[test]
 fn the_memory_of_an_instrument_with_trades_in_every_minute_is_printed() {
     let mut crowd = Crowd::new(200, "TRADE");
@@ -243,12 +243,12 @@ fn the_memory_of_an_instrument_with_trades_in_every_minute_is_printed() {
         most = most.max(crowd.bytes_an_instrument());
     }
     println!("at most {most} bytes an instrument with {:?} windows", crowd.windows());
-    crowd.check_that_nothing_stays();
+    crowd.check_memory_is_freed();
 }
 
 /// Prices of five minutes, each published five minutes after its interval.
 #[test]
-fn an_instrument_of_real_time_prices_costs_little_while_its_windows_live_and_nothing_after() {
+fn an_instrument_of_real_time_prices_takes_little_memory_and_none_after_its_windows() {
     let mut crowd = Crowd::new(INSTRUMENTS, "RT5");
     let (mut most, mut most_windows) = (0, 0);
     for start in (0..24).map(|round| NOON - 65 * MINUTE + round * 5 * MINUTE) {
@@ -265,10 +265,10 @@ fn an_instrument_of_real_time_prices_costs_little_while_its_windows_live_and_not
     println!("at most {most} bytes an instrument with at most {most_windows} windows");
     assert_eq!((most_windows, crowd.windows()), (19, [0, 11, 4, 1, 1]));
     assert!(most <= GOAL, "{most} bytes an instrument");
-    crowd.check_that_nothing_stays();
+    crowd.check_memory_is_freed();
 }
 
-/// Instruments in random order, 2 ms of event time apart: printed, never asserted, since machines differ.
+/// Instruments in random order, 2 ms of event time apart. The time is printed, not asserted, since machines differ.
 #[test]
 fn the_cost_of_a_tick_is_printed() {
     for instruments in [100usize, 1_000, 10_000] {

@@ -1,5 +1,5 @@
-//! Bars from the rows of `enriched_ticks`, on a real ClickHouse: what the table says of itself, and what is too much.
-//! Their values: `history_random.rs`.
+//! Bars from the rows of `enriched_ticks`, on a real ClickHouse: closes, the log clock, the end of the table, and limits.
+//! `history_random.rs` checks the values of bars.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod enriched_table;
@@ -26,7 +26,7 @@ fn asked_at(window: Window, last_offset: i64) -> AskedWindow {
 }
 
 #[test]
-fn a_sum_that_no_column_holds_is_no_bar() {
+fn a_sum_that_does_not_fit_its_column_gives_no_bar() {
     let server = server();
     let history = history(&server.clickhouse);
     let ticks: Vec<Row> = (0..101)
@@ -49,7 +49,7 @@ fn a_sum_that_no_column_holds_is_no_bar() {
 }
 
 #[test]
-fn a_window_of_two_products_closes_by_its_last_row_and_is_believed_to_close_when_its_time_has_come() {
+fn a_window_of_two_products_closes_by_its_last_row_or_as_requested_once_its_time_has_come() {
     let server = server();
     let history = history(&server.clickhouse);
     let window = Interval::FiveMinutes.window_of(MIDNIGHT);
@@ -71,7 +71,7 @@ fn a_window_of_two_products_closes_by_its_last_row_and_is_believed_to_close_when
         for (offset, as_asked, minutes, closed, revision) in [
             (0, false, 0, true, 1),
             (1, false, 600, false, 1),
-            // Fifteen minutes after its end, or an hour before that: so much may the clocks differ.
+            // Fifteen minutes after its end, minus an hour: the clocks may differ that much.
             (1, true, -46, false, 1),
             (1, true, -45, true, 1),
         ] {
@@ -101,8 +101,8 @@ fn the_clock_of_the_log_is_found_across_quiet_days() {
     };
     let mut rows = vec![
         row(INSTRUMENT, 0, 0),
-        // The first window closes with the first row after three quiet days, so this late one is a revision; the second one
-        // with its next row but one.
+        // The first row after three quiet days closes the first window, so the late row is a revision. The row after the next
+        // one closes the second window.
         row("other", 3 * DAY, 3 * DAY),
         row(INSTRUMENT, 1, 3 * DAY + 1),
         row(INSTRUMENT, 10 * DAY, 10 * DAY),
@@ -118,7 +118,7 @@ fn the_clock_of_the_log_is_found_across_quiet_days() {
     server.runtime.block_on(async {
         insert(&server.table, 0, 0, &rows).await;
         copy_ingested(&server, 0, 1, 1).await;
-        // What is remembered of one time is right for another one, before or after it.
+        // The clock remembered for one time is right for earlier and later times.
         for questions in [vec![&asked[..]], vec![&asked[1..], &asked[..1], &asked[..]]] {
             let history = history(&server.clickhouse);
             let oldest = history.oldest(1).await.unwrap().unwrap();
@@ -135,7 +135,7 @@ fn the_clock_of_the_log_is_found_across_quiet_days() {
 }
 
 #[test]
-fn the_table_says_how_far_it_is_and_where_it_begins() {
+fn the_end_and_the_oldest_row_of_the_table_are_found() {
     let server = server();
     let history = history(&server.clickhouse);
     server.runtime.block_on(async {
@@ -154,7 +154,7 @@ fn the_table_says_how_far_it_is_and_where_it_begins() {
         assert!(!history.has_reached(6, 8).await.unwrap());
         let oldest = history.oldest(5).await.unwrap().unwrap();
         assert_eq!((oldest.offset, oldest.appended_at), (7, MIDNIGHT));
-        // Rows that have expired were written all the same: the writer's floor says so.
+        // Expired rows count as written: the writer's floor is above them.
         let floor = format!(
             "INSERT INTO market_data.writer_floor (topic, partition, epoch, writer, next_offset, sequencer) \
              SELECT '{TOPIC}', 6, 1, generateUUIDv4(), 9, []"
@@ -166,7 +166,7 @@ fn the_table_says_how_far_it_is_and_where_it_begins() {
 }
 
 #[test]
-fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_says_so() {
+fn thousands_of_windows_are_one_statement_and_too_little_memory_is_reported_as_overloaded() {
     let server = server();
     let ticks: Vec<Row> = (0..20_000)
         .map(|index| Row {
@@ -201,7 +201,7 @@ fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_s
             rows.iter()
                 .all(|row| row.bar(&asked[row.number], 0).unwrap().trade_count == 4)
         );
-        // Whose closes lie hours apart, each of its own.
+        // Windows whose closes are hours apart.
         let sparse: Vec<AskedWindow> = (0..4_000)
             .map(|number| {
                 asked_at(
@@ -213,7 +213,7 @@ fn thousands_of_windows_are_one_statement_and_one_that_may_not_take_the_memory_s
         let rows = history(&server.clickhouse)
             .restate(0, &sparse, &oldest, wall_clock())
             .await;
-        assert_eq!(rows.unwrap().len(), 17, "as many lie where rows are");
+        assert_eq!(rows.unwrap().len(), 17, "the number of windows with rows");
         let error = starved.restate(0, &asked, &oldest, wall_clock()).await.unwrap_err();
         assert_eq!(domain::Classified::code(&error), "overloaded", "{error}");
     });

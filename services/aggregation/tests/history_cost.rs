@@ -1,4 +1,4 @@
-//! What the questions of the second stage cost on a large table: rows that ClickHouse reads for each.
+//! The cost of the second stage's queries on a large table: rows that ClickHouse reads for each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod enriched_table;
@@ -9,7 +9,7 @@ use stores::History;
 use stream::status::wall_clock;
 
 const ROWS: i64 = 1_000_000;
-/// Between two rows.
+/// Time between two rows.
 const STEP: Micros = 100_000;
 
 /// A million trades of 100 instruments in one partition, a tenth of a second apart in the log; every second one is three
@@ -39,7 +39,7 @@ fn asked(offset: i64, event_time: Micros) -> AskedWindow {
 }
 
 #[test]
-fn on_a_large_table_a_statement_reads_what_it_asks_for() {
+fn a_statement_on_a_large_table_reads_few_rows() {
     let server = server();
     let now = wall_clock();
     fill(&server, now);
@@ -59,7 +59,7 @@ fn on_a_large_table_a_statement_reads_what_it_asks_for() {
     }
 }
 
-/// Rows read for a statement with all that goes with it.
+/// Rows read for a statement and its related queries.
 async fn statement(server: &Setup, history: &History, asked: &[AskedWindow]) -> i64 {
     let before = rows_read(server).await;
     let upto = asked.iter().map(|asked| asked.version.last_offset).max().unwrap();

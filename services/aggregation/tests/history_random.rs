@@ -1,5 +1,5 @@
 //! Bars from random rows of `enriched_ticks`, on a real ClickHouse: every field equals that of a plain computation over the
-//! same rows, and where the stream makes a bar of that version too, its bytes are the same.
+//! same rows, and if the stream computes a bar of the same version, its bytes are equal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod enriched_table;
@@ -21,10 +21,10 @@ use proptest::test_runner::{Config, TestRunner};
 use stores::RestatedRow;
 use stream::status::wall_clock;
 
-/// Numbers of partitions whose rows were ingested when they were appended.
+/// First number of the partitions whose rows were ingested when they were appended.
 const COPIES: i32 = 1_000;
 const SKEW: Micros = 3_600 * SECOND;
-/// Logs of one partition; each holds ticks of all these instruments.
+/// Logs of one partition; each contains ticks of all these instruments.
 const LOGS: u32 = 40;
 const INSTRUMENTS: [(&str, &str, Product); 9] = [
     ("acme", "NG'M1\\", Product::Trade),
@@ -35,11 +35,11 @@ const INSTRUMENTS: [(&str, &str, Product); 9] = [
     ("acme", "DA", Product::DayAhead),
     ("acme", "EX", Product::ExAnte),
     ("acme", "?", Product::OtherInterval),
-    // Also prices of other products.
+    // It also has prices of other products.
     ("acme", "MIXED", Product::RealTimeFive),
 ];
 
-/// Amounts at the ends of their range, and small ones, whose average often lies in the middle between two.
+/// Amounts at the limits of their range, and small ones, whose averages often are halfway between two values.
 fn amount() -> impl Strategy<Value = i64> {
     prop_oneof![
         1 => prop_oneof![Just(-LARGEST), Just(LARGEST), -LARGEST..=LARGEST],
@@ -122,7 +122,7 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
                 raw_index: *raw_index,
                 market: ["NYMEX", "ICE"][market],
             };
-            // Published again, word for word.
+            // Published again, unchanged.
             let origin = (row.feed, row.raw_partition, row.raw_offset, row.raw_index);
             let same = rows.last().filter(|_| again).map(|last| Row {
                 feed: origin.0,
@@ -138,7 +138,7 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
-/// (nominal length, close after) in seconds, written down here once more.
+/// (nominal length, close after) in seconds, stated independently of the code under test.
 fn rule(product: Product) -> (i64, i64) {
     match product {
         Product::Trade => (0, 30),
@@ -157,7 +157,7 @@ fn place(row: &Row) -> Place {
     (row.feed, row.raw_partition, row.raw_offset, row.raw_index)
 }
 
-/// Every window that a row lies in.
+/// All windows of the rows.
 fn keys(log: &[Row]) -> BTreeSet<Key> {
     let mut keys = BTreeSet::new();
     for row in log {
@@ -172,8 +172,8 @@ fn keys(log: &[Row]) -> BTreeSet<Key> {
     keys
 }
 
-/// The bar of the rows up to this offset, as text: offset and closed of the version first. Nothing of it is shared with the
-/// code under test.
+/// The bar of the rows up to this offset, as text: offset and closed of the version first. It shares no code with the code
+/// under test.
 fn plain(
     log: &[Row],
     (tenant, instrument, window): Key,
@@ -263,7 +263,7 @@ fn shown(bar: &Bar<'_>) -> String {
 /// Window and version → the bytes of the stream's bar.
 type OfStream = BTreeMap<(String, String, Window, u64), Vec<u8>>;
 
-/// Every bar that the stream's core can show of this log.
+/// All bars that the stream's core sends for this log.
 fn of_stream(log: &[Row], wire: &Wire) -> OfStream {
     let times = |close_after, forget_after| Times {
         close_after: close_after * SECOND,
@@ -328,7 +328,7 @@ fn bars_from_the_table_equal_those_of_a_plain_computation_and_of_the_stream() {
             let keys: Vec<Key> = keys(log).into_iter().collect();
             let question = |number: usize| {
                 let (index, closed) = questions[number % questions.len()];
-                // Any offset, mostly that of another window.
+                // Any offset, mostly one of another window.
                 (index.index(log.len()), closed)
             };
             let now = log[log.len() - 1].appended_at + from_end * SECOND;
@@ -402,7 +402,7 @@ fn bars_from_the_table_equal_those_of_a_plain_computation_and_of_the_stream() {
     });
     result.unwrap();
     println!(
-        "{} bars, {} of them made by the stream too",
+        "{} bars, {} of them also computed by the stream",
         windows.get(),
         of_both.get()
     );

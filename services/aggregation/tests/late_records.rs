@@ -1,4 +1,4 @@
-//! The second stage on a real broker and a real ClickHouse: what anybody may write to the topic of late ticks.
+//! The second stage on a real broker and a real ClickHouse: foreign records in the topic of late ticks, and expired rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod enriched_table;
@@ -42,7 +42,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Servers and topics; `enriched` messages in partition 0, whatever they are.
+    /// Servers and topics, with `enriched` messages of any content in the enriched partition.
     fn new(enriched: usize) -> Stage {
         let setup = server();
         setup.stack.start(Server::Kafka).unwrap();
@@ -90,12 +90,12 @@ impl Stage {
         reader.log_range(&partition(topic)).unwrap().1
     }
 
-    /// Runs the stage until it has committed the end of the late topic; answers what it has sent.
+    /// Runs the stage until it has committed the end of the late topic; returns what it has sent.
     fn run(&self) -> (Bars, Letters) {
         let last = self.producer.last_ticket();
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.producer.acked_through() < last {
-            assert!(Instant::now() < deadline, "the broker did not take the records");
+            assert!(Instant::now() < deadline, "the broker did not acknowledge the records");
             self.producer.serve(Duration::from_millis(10)).unwrap();
         }
         let shutdown = Shutdown::default();
@@ -183,7 +183,7 @@ impl Stage {
             assert_eq!(
                 letters.insert(offset, text("dp.error.code")),
                 None,
-                "one letter a record"
+                "one letter per record"
             );
             assert_eq!(message.key, Some(&b"k"[..]));
         });
@@ -208,7 +208,7 @@ fn partition(topic: &str) -> Partition {
     }
 }
 
-/// The late tick of the row at this offset, closed.
+/// The closed late tick of the row at this offset.
 fn late_of(row: &Row, enriched_offset: i64, missed_intervals: u8) -> LateTick<'_> {
     LateTick {
         origin: Origin {
@@ -231,7 +231,7 @@ fn late_of(row: &Row, enriched_offset: i64, missed_intervals: u8) -> LateTick<'_
 }
 
 #[test]
-fn records_that_no_service_wrote_stop_nothing_and_make_no_wrong_bar() {
+fn foreign_records_stop_nothing_and_cause_no_wrong_bar() {
     const A: &str = "A'\\ \"é\"";
     const FAR: i64 = 30 * 365 * 86_400;
     let rows: Vec<Row> = [(A, 0), (A, 60), ("B", 0), (A, 1), ("B", 61), (A, 86_399), ("C", FAR)]
@@ -280,7 +280,7 @@ fn records_that_no_service_wrote_stop_nothing_and_make_no_wrong_bar() {
         ),
         (far_off, "time_out_of_range"),
         (real(0), ""),
-        // Rows that exist, of another instrument, tenant and time: each once, however many windows it asks for.
+        // Existing rows of another instrument, tenant or time: one letter each, however many windows it requests.
         (
             LateTick {
                 missed_intervals: ALL,
@@ -306,7 +306,7 @@ fn records_that_no_service_wrote_stop_nothing_and_make_no_wrong_bar() {
         ),
         (real(3), ""),
         (real(4), ""),
-        // It hides the bar of offset 3, and the closing of it.
+        // It would hide the bar of offset 3 and its closing.
         (
             LateTick {
                 enriched_offset: 4,
@@ -338,16 +338,16 @@ fn records_that_no_service_wrote_stop_nothing_and_make_no_wrong_bar() {
         bar(A, Interval::OneMinute, 0, &[(3, true, 2)]),
         bar("B", Interval::OneMinute, 0, &[(2, true, 1)]),
         bar("B", Interval::OneMinute, 60, &[(4, true, 1)]),
-        // Asked for with an offset of B: the bar of A's rows before it, under A's own version.
+        // Requested with an offset of B: the bar of A's rows before it, under A's own version.
         bar(A, Interval::OneMinute, 60, &[(1, true, 1)]),
     ]
     .into();
     for interval in [Interval::FiveMinutes, Interval::FifteenMinutes, Interval::OneHour] {
         expected.extend([bar(A, interval, 0, &[(1, true, 2)])]);
     }
-    // No row of the log had closed the day, the wall clock has.
+    // No row of the log had closed the day, but the wall clock has.
     expected.extend([bar(A, Interval::OneDay, 0, &[(1, true, 2)])]);
-    // Neither has closed this one, whatever its record says.
+    // Neither clock has closed this one, although its record says so.
     expected.extend([bar("C", Interval::OneMinute, FAR, &[(6, false, 1)])]);
     assert_eq!(bars, expected);
 }
@@ -368,7 +368,7 @@ impl std::io::Write for ToLog {
 }
 
 #[test]
-fn windows_that_have_lost_rows_keep_their_bars_and_are_counted_and_named() {
+fn windows_with_expired_rows_keep_their_bars_and_are_counted_and_logged() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(|| ToLog).init();
     const FAR: i64 = 30 * 365 * 86_400;
     let rows: Vec<Row> = [("D", 0), ("A", 0), ("A", 1), ("B", 3_600), ("C", FAR), ("A", FAR)]
@@ -388,7 +388,7 @@ fn windows_that_have_lost_rows_keep_their_bars_and_are_counted_and_named() {
         let expire = "ALTER TABLE market_data.enriched_ticks DELETE WHERE src_offset < 2 SETTINGS mutations_sync = 2";
         clickhouse.exec(expire).await.unwrap();
     });
-    // Its own row is gone; a row of its window is gone; none is, but nobody can know; and two that are whole for sure.
+    // Its own row has expired; a row of its window has; none has, but this cannot be known; and two that are certainly whole.
     for offset in [0, 2, 3, 4, 5] {
         stage.late(&late_of(&rows[offset], offset as i64, MINUTE));
     }
@@ -405,20 +405,20 @@ fn windows_that_have_lost_rows_keep_their_bars_and_are_counted_and_named() {
     assert_eq!(bars, Bars::from([bar(4), bar(5)]));
     assert_eq!(stage.totals.counts(), [2, 3, 0]);
     let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
-    let named = log.lines().filter(|line| line.contains("restate_expired"));
-    let named: BTreeSet<char> = named
+    let lines = log.lines().filter(|line| line.contains("restate_expired"));
+    let logged: BTreeSet<char> = lines
         .map(|line| {
             assert!(line.contains("build a new generation from the raw log"), "{line}");
             let (_, rest) = line.split_once("instrument_id=").unwrap();
             rest.chars().next().unwrap()
         })
         .collect();
-    assert_eq!(named, BTreeSet::from(['A', 'B', 'D']), "{log}");
+    assert_eq!(logged, BTreeSet::from(['A', 'B', 'D']), "{log}");
 }
 
-/// Rows of the time of every window have expired: what the table of bars holds tells which have lost some.
+/// Every window is of a time whose rows have expired: the table of bars shows which windows have lost some.
 #[test]
-fn archives_have_their_bars_though_older_rows_have_expired() {
+fn archives_have_their_bars_although_older_rows_have_expired() {
     const DAY: i64 = 86_400;
     let rows: Vec<Row> = [
         ("LOST", -10 * DAY, 0),
@@ -427,7 +427,7 @@ fn archives_have_their_bars_though_older_rows_have_expired() {
         ("ARCHIVE", -1_000 * DAY, DAY),
         ("KEPT", -2 * DAY, DAY),
         ("KEPT", -2 * DAY + 1, DAY),
-        // Its window had not closed before the oldest row that is left: nobody can know.
+        // Its window had not closed before the oldest remaining row, so it cannot be checked.
         ("RECENT", DAY, DAY),
     ]
     .into_iter()
@@ -446,7 +446,7 @@ fn archives_have_their_bars_though_older_rows_have_expired() {
     runtime.block_on(async {
         insert(table, 0, 0, &rows[..1]).await;
         insert(table, 0, 1, &rows[1..]).await;
-        // The bars that were made while every row was there.
+        // The bars that were computed while all rows existed.
         let stored = [(0, "LOST"), (4, "KEPT")].map(|(offset, instrument)| {
             let start = rows[offset].window(Interval::OneMinute).start;
             let (time, appended) = (rows[offset].event_time, rows[offset].appended_at);

@@ -1,5 +1,4 @@
-//! Aggregation against a real broker: two workers, one of which fails again and again in the middle of everything, and
-//! the bars of the log are exact.
+//! Aggregation on a real broker: two workers, one of which fails repeatedly at any point; the bars of the log are exact.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -7,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aggregation::config::Config;
 use aggregation::core::log_clock::{Times, WindowRules};
-use aggregation::settings::AggregationSettings;
 use aggregation::stages::aggregate::Aggregator;
 use aggregation::stages::outbox::OutputTopics;
 use aggregation::view::Views;
@@ -35,12 +34,12 @@ const BARS: &str = "bars";
 const LATE: &str = "late";
 const STATE: &str = "state";
 
-/// Count and volume, from which lost and doubled ticks show.
+/// Count and volume, which show lost and doubled ticks.
 type Sums = BTreeMap<BarKey, (i64, i128)>;
 type BarKey = (String, Interval, Micros);
 
 #[test]
-fn bars_are_exact_after_failures_at_any_moment_and_a_second_worker() {
+fn bars_are_exact_after_failures_at_any_point_with_a_second_worker() {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Kafka).unwrap();
     stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
@@ -87,13 +86,13 @@ fn bars_are_exact_after_failures_at_any_moment_and_a_second_worker() {
     assert_eq!(
         failures_left.load(Ordering::Relaxed),
         0,
-        "the worker was to fail four times"
+        "the worker must fail four times"
     );
     assert_eq!(count(&bootstrap, LATE), 0);
 }
 
-/// Fails with a transient error after so many messages, wherever its checkpoint is: the worker drops it with everything
-/// that is on its way.
+/// Fails with a transient error after some messages, at any step of a checkpoint: the worker drops it with all outputs in
+/// flight.
 struct Failing {
     inner: Aggregator,
     fails_after: Option<u32>,
@@ -115,7 +114,7 @@ impl Handler for Failing {
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, takes_one)
                 .is_ok()
         {
-            return Err(StreamError::transient("test", "made to fail"));
+            return Err(StreamError::transient("test", "injected failure"));
         }
         Ok(outcome)
     }
@@ -130,7 +129,7 @@ impl Handler for Failing {
 }
 
 fn aggregator(views: &Arc<Views>) -> Aggregator {
-    let settings = AggregationSettings {
+    let settings = Config {
         rules: WindowRules {
             intervals: 0b11111,
             at_once: Times {
@@ -144,7 +143,7 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
             idle_close: 120 * SECOND,
         },
         checkpoint_interval: Duration::from_millis(20),
-        ..aggregation::settings::read(&mut service::Reader::new(&service::Env::new()))
+        ..aggregation::config::read(&mut service::Reader::new(&service::Env::new()))
     };
     let topics = OutputTopics {
         bars: BARS.to_owned(),
@@ -192,7 +191,7 @@ fn make_topics(bootstrap: &Brokers) {
     runtime.block_on(create_topics(bootstrap, &specs)).unwrap();
 }
 
-/// What somebody else may leave in the state topic: it stops nothing.
+/// Records of another writer in the state topic, which must stop nothing.
 fn write_foreign_state(bootstrap: &Brokers) {
     let producer = OrderedProducer::new(bootstrap, "foreign", Compression::Lz4).unwrap();
     for (key, payload) in [(&b"hello"[..], &b"world"[..]), (b"s|7|00000000000000ff", b"{}")] {
@@ -212,19 +211,19 @@ fn await_acks(producer: &OrderedProducer) {
     let last = producer.last_ticket();
     let deadline = Instant::now() + Duration::from_secs(30);
     while producer.acked_through() < last {
-        assert!(Instant::now() < deadline, "the broker did not take the records");
+        assert!(Instant::now() < deadline, "the broker did not acknowledge the records");
         producer.serve(Duration::from_millis(10)).unwrap();
     }
 }
 
-/// Every tick three seconds after the one before; each fifth is repeated a little later, as restarts upstream do.
+/// Ticks at intervals of three seconds; earlier ones are repeated, as upstream restarts do.
 fn publish(bootstrap: &Brokers) -> Sums {
     let (producer, wire, mut sums) = (
         OrderedProducer::new(bootstrap, "test", Compression::Lz4).unwrap(),
         Wire::single_object(),
         Sums::new(),
     );
-    // The messages that the origins name: one of which there is none would be foreign.
+    // The raw messages of the origins: a tick without one would be foreign.
     for _ in 0..TICKS {
         let output = Output {
             topic: RAW,
@@ -250,7 +249,7 @@ fn publish(bootstrap: &Brokers) -> Sums {
     };
     for number in 0..TICKS {
         send(number);
-        // A restart repeats everything since an earlier point, in order.
+        // A restart repeats all ticks since an earlier point, in order.
         if number % 50 == 49 {
             (number - 10..=number).for_each(&mut send);
         }
@@ -269,7 +268,7 @@ fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
     let event_time = NOON + number * 3 * SECOND;
     EnrichedTick {
         tick: Tick {
-            // One raw partition for each enriched one would be too easy: both see the same lane.
+            // Both enriched partitions have ticks of the same raw partition, which is harder than one each.
             origin: Origin {
                 feed: RAW,
                 partition: 0,

@@ -1,15 +1,15 @@
-//! What comes as it usually does is live: with the usual delay of its product and market nothing takes the table's way,
-//! nothing revises a bar, and every bar holds all its ticks when it closes. With the settings in force by default.
+//! Ticks with the usual delay of their product and market are live under the default settings: none is left to the table,
+//! none revises a bar, and every bar contains all its ticks when it closes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use aggregation::config;
 use aggregation::core::instrument::{Arrived, Verdict};
 use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
 use aggregation::core::window_state::Shown;
-use aggregation::settings;
 use domain::{Decimal, Interval, Kind, Micros, Origin, Product, QualityFlags, Tick, Window};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use service::{Env, Reader};
@@ -23,7 +23,7 @@ const MIDNIGHT: Micros = 1_790_812_800 * SECOND;
 
 type Key = (String, Interval, Micros);
 
-/// A partition, what it shows, and what its ticks ask for.
+/// A partition, the bars that it sends, and the expected bars.
 struct Bench {
     state: PartitionState,
     offset: i64,
@@ -35,7 +35,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let env = Env::new();
-        let rules = settings::read(&mut Reader::new(&env)).rules;
+        let rules = config::read(&mut Reader::new(&env)).rules;
         let writer = Writer {
             id: WriterId { ordinal: 1, random: 1 },
             topic_id: "id".to_owned(),
@@ -48,8 +48,8 @@ impl Bench {
         }
     }
 
-    /// Takes it, and finds that it counts here and is not a revision.
-    fn arrives(&mut self, tick: &Tick<'_>) {
+    /// Applies a tick; it must count in all its windows without a revision.
+    fn apply(&mut self, tick: &Tick<'_>) {
         self.offset += 1;
         let arrived = Arrived {
             tick,
@@ -65,7 +65,7 @@ impl Bench {
                 assert_eq!(taken, None, "closed twice: {bar:?}");
             }
             Shown::Bar(_) => {}
-            Shown::Closing(closing) => panic!("takes the table's way: {closing:?}"),
+            Shown::Closing(closing) => panic!("left to the table: {closing:?}"),
         });
         let minutes = (tick.appended_at - tick.event_time) as f64 / MINUTE as f64;
         assert_eq!(
@@ -83,15 +83,15 @@ impl Bench {
         }
     }
 
-    /// The clock continues; then every bar has closed, once, with all of its ticks.
-    fn every_bar_was_complete_at_its_close(mut self) {
+    /// Advances the clock; then every bar has closed once, with all its ticks.
+    fn check_bars(mut self) {
         let last = self
             .expected
             .keys()
             .map(|(_, interval, start)| start + interval.micros());
         let end = last.max().unwrap() + 2 * HOUR;
         let expected = std::mem::take(&mut self.expected);
-        self.arrives(&tick(&Said::trade("LATER", end), self.offset));
+        self.apply(&tick(&Price::trade("LATER", end), self.offset));
         for (key, count) in &expected {
             assert_eq!(self.at_close.get(key), Some(&(*count, 0)), "{key:?}");
         }
@@ -102,7 +102,7 @@ impl Bench {
 
 /// A price, and when it was published.
 #[derive(Debug, Clone)]
-struct Said {
+struct Price {
     market: &'static str,
     instrument: String,
     product: &'static str,
@@ -110,9 +110,9 @@ struct Said {
     appended_at: Micros,
 }
 
-impl Said {
-    fn trade(instrument: &str, event_time: Micros) -> Said {
-        Said {
+impl Price {
+    fn trade(instrument: &str, event_time: Micros) -> Price {
+        Price {
             market: "MISO",
             instrument: instrument.to_owned(),
             product: "trade",
@@ -122,7 +122,7 @@ impl Said {
     }
 }
 
-fn tick(said: &Said, offset: i64) -> Tick<'_> {
+fn tick(price: &Price, offset: i64) -> Tick<'_> {
     Tick {
         origin: Origin {
             feed: "ingestion.market.raw.v1",
@@ -130,20 +130,20 @@ fn tick(said: &Said, offset: i64) -> Tick<'_> {
             offset,
             index: 0,
         },
-        appended_at: said.appended_at,
+        appended_at: price.appended_at,
         source_event_id: "e",
         correlation_id: "e",
         causation_id: None,
         tenant_id: "default",
-        instrument_id: &said.instrument,
+        instrument_id: &price.instrument,
         symbol: None,
-        market: said.market,
-        kind: if said.product == "trade" {
+        market: price.market,
+        kind: if price.product == "trade" {
             Kind::Trade
         } else {
             Kind::Interval
         },
-        event_time: said.event_time,
+        event_time: price.event_time,
         interval_end: None,
         price: Decimal::from_unscaled(3_000_000_000).unwrap(),
         volume: None,
@@ -159,7 +159,7 @@ fn tick(said: &Said, offset: i64) -> Tick<'_> {
         zone: None,
         hub: None,
         market_status: None,
-        product: said.product,
+        product: price.product,
         version: None,
         source_system: "s",
         sequence: None,
@@ -168,8 +168,8 @@ fn tick(said: &Said, offset: i64) -> Tick<'_> {
     }
 }
 
-/// Real-time prices: market, product, length of the interval, and how long after its end they are published, at least and at
-/// most. Before the end where less than nothing: dispatch prices announce their interval.
+/// Real-time prices: market, product, length of the interval, and the shortest and longest delay from its end until they are
+/// published. Negative delays are before the end: dispatch prices announce their interval.
 const REAL_TIME: [(&str, &str, Micros, Micros, Micros); 13] = [
     ("MISO", "rt5", 5 * MINUTE, 5 * MINUTE, 10 * MINUTE),
     ("MISO", "exante", 5 * MINUTE, -5 * MINUTE, 0),
@@ -190,13 +190,13 @@ const REAL_TIME: [(&str, &str, Micros, Micros, Micros); 13] = [
 ];
 const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
 
-/// Two days of every product, each interval at the least, at the most, or somewhere between.
-fn two_days() -> Vec<Said> {
-    let mut said = Vec::new();
+/// Two days of every product; delays are the shortest, the longest, or in the middle.
+fn two_days() -> Vec<Price> {
+    let mut prices = Vec::new();
     for (market, product, length, least, most) in REAL_TIME {
         for (number, start) in (MIDNIGHT..MIDNIGHT + 2 * DAY).step_by(length as usize).enumerate() {
             let delay = [least, most, (least + most) / 2][number * 7 % 3];
-            said.push(Said {
+            prices.push(Price {
                 market,
                 instrument: format!("{market}.HUB.{product}"),
                 product,
@@ -206,10 +206,10 @@ fn two_days() -> Vec<Said> {
         }
     }
     for market in MARKETS {
-        // The result for tomorrow, whole, a few hours after noon; its hours in no order.
+        // The results for the next day, all at once, a few hours after noon; the hours are unordered.
         for day in 0..2 {
             for hour in (0..24).map(|hour| hour * 7 % 24) {
-                said.push(Said {
+                prices.push(Price {
                     market,
                     instrument: format!("{market}.HUB.da"),
                     product: "da",
@@ -218,10 +218,10 @@ fn two_days() -> Vec<Said> {
                 });
             }
         }
-        // Trades: within seconds, some by a clock that runs ahead.
+        // Trades: within seconds; some clocks are ahead.
         for number in 0..2 * 1440 * 3 {
             let event_time = MIDNIGHT + number * 20 * SECOND;
-            said.push(Said {
+            prices.push(Price {
                 market,
                 instrument: format!("{market}.HUB.trade"),
                 product: "trade",
@@ -230,20 +230,20 @@ fn two_days() -> Vec<Said> {
             });
         }
     }
-    said.sort_by_key(|said| said.appended_at);
-    said
+    prices.sort_by_key(|price| price.appended_at);
+    prices
 }
 
 #[test]
 fn every_product_of_every_market_is_live_and_complete_at_its_close() {
     let mut bench = Bench::new();
-    for (offset, said) in (0..).zip(two_days()) {
-        bench.arrives(&tick(&said, offset));
+    for (offset, price) in (0..).zip(two_days()) {
+        bench.apply(&tick(&price, offset));
     }
-    bench.every_bar_was_complete_at_its_close();
+    bench.check_bars();
 }
 
-/// The folder of real documents beside the project.
+/// A document of the sample data next to the clone.
 fn sample(path: &str) -> Vec<u8> {
     let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
@@ -265,7 +265,7 @@ fn the_real_documents_of_miso_are_live_and_complete_at_their_close() {
     }
 }
 
-/// Each interval of the document as a document of its own, this long after its end.
+/// Each interval of the document as a separate document, appended this long after its end.
 fn miso_is_live(payload: &[u8], delay: Micros) {
     let mut normalizer = Normalizer::new(NormalizerConfig::default());
     let mut each = |offset: i64, appended_at: Micros, emit: &mut dyn FnMut(&Tick<'_>)| {
@@ -291,9 +291,9 @@ fn miso_is_live(payload: &[u8], delay: Micros) {
     for (offset, end) in (0..).zip(ends) {
         each(offset, end + delay, &mut |tick| {
             if tick.interval_end == Some(end) {
-                bench.arrives(tick);
+                bench.apply(tick);
             }
         });
     }
-    bench.every_bar_was_complete_at_its_close();
+    bench.check_bars();
 }

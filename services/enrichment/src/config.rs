@@ -1,4 +1,4 @@
-//! Settings of enrichment alone: `ENRICHMENT_*`.
+//! The settings of enrichment: `ENRICHMENT_*`.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use service::settings::{Kind, Rule};
 /// The service's own settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Classifications below it are flagged; in hundredths.
+    /// Classifications with a lower confidence are flagged; in hundredths.
     pub threshold_percent: i32,
-    /// Time between complete loads, besides notifications.
+    /// Time between full loads, in addition to those on notification.
     pub refresh_interval: Duration,
 }
 
-/// Reads them.
+/// Reads the settings.
 pub fn read(r: &mut Reader<'_>) -> Config {
     let threshold = r.value(
         "ENRICHMENT_CONFIDENCE_THRESHOLD",
         0.8,
-        "classifications of less confidence are flagged, 0 to 1",
+        "classifications with a lower confidence are flagged, 0 to 1",
         Rule {
             kind: Kind::Decimal,
             expected: "a number from 0 to 1",
@@ -31,7 +31,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
         refresh_interval: r.duration(
             "ENRICHMENT_REFRESH_INTERVAL",
             "300s",
-            "time between complete loads of reference data",
+            "time between full loads of reference data",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP of enrichment: what is known of an instrument, and the state of the cache.
+//! HTTP of enrichment: the classification of an instrument, and the state of the cache.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,23 +8,25 @@ use actix_web::{HttpResponse, web};
 use domain::{Decimal, Enrichment};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use service::health::Health;
 use service::http::{InstrumentId, Problem, Routes, Tenant};
+use stream::Outcome;
 use stream::status::wall_clock;
 
+use crate::core::taxonomy::Subject;
 use crate::lookup::refresh::Refresher;
 use crate::lookup::{Found, Key};
 use crate::stages::enrich::enrich_subject;
-use crate::taxonomy::Subject;
 
-/// Clients get no words of the store's: the log has those.
+/// Clients do not see the store's own error: it is in the log.
 const NOT_LOADED: &str =
-    "reference data could not be loaded; the cache keeps what it has, and loading is tried again every few seconds";
+    "reference data could not be loaded; the cache keeps its entries, and the load is retried every few seconds";
 
 /// What the routes need.
 pub struct Api {
     /// Look-ups.
     pub refresher: Arc<Refresher>,
-    /// Where store requests run, since their connections live there.
+    /// Runtime of the store connections: store requests run there.
     pub runtime: tokio::runtime::Handle,
     /// See `ENRICHMENT_CONFIDENCE_THRESHOLD`.
     pub threshold_percent: i32,
@@ -34,19 +36,44 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
     Routes::default()
-        .of_tenant(Method::GET, "/taxonomy/{instrument_id}", &["market"], taxonomy)
-        .of_tenant(Method::POST, "/enrich", &[], enrich)
-        .of_tenant(Method::GET, "/cache/status", &[], cache_status)
-        .of_tenant(Method::POST, "/cache/refresh", &[], cache_refresh)
+        .of_tenant(
+            Method::GET,
+            "/taxonomy/{instrument_id}",
+            "Taxonomy, unit and sizes of an instrument",
+            &["market"],
+            taxonomy,
+        )
+        .of_tenant(
+            Method::POST,
+            "/enrich",
+            "Taxonomy, unit and sizes of an instrument that the body describes",
+            &[],
+            enrich,
+        )
+        .accepting("application/json")
+        .of_tenant(
+            Method::GET,
+            "/cache/status",
+            "State of the reference data in memory",
+            &[],
+            cache_status,
+        )
+        .of_tenant(
+            Method::POST,
+            "/cache/refresh",
+            "Loads the reference data again",
+            &[],
+            cache_refresh,
+        )
         .sharing(move |config| {
             config.app_data(api.clone());
         })
 }
 
-/// An instrument as a client describes it.
+/// The body of `POST /enrich`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct EnrichRequest {
     instrument_id: InstrumentId,
     tenant_id: Option<String>,
     #[serde(default)]
@@ -68,7 +95,7 @@ async fn taxonomy(
     query: web::Query<TaxonomyQuery>,
 ) -> Result<HttpResponse, Problem> {
     let instrument_id = path.into_inner().into_inner();
-    // `MISO.INDIANA.HUB.RT5` names its market itself.
+    // `MISO.INDIANA.HUB.RT5` contains its market.
     let from_id = || instrument_id.split('.').next().unwrap_or_default().to_owned();
     let market = query.into_inner().market.unwrap_or_else(from_id);
     let subject = Subject {
@@ -80,15 +107,15 @@ async fn taxonomy(
 }
 
 async fn enrich(tenant: Tenant, api: web::Data<Api>, body: web::Payload) -> Result<HttpResponse, Problem> {
-    let asked: Asked = service::http::body::json(body).await?;
-    let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
-    let instrument_id = asked.instrument_id.into_inner();
+    let request: EnrichRequest = service::http::body::json(body).await?;
+    let tenant = tenant.also_named("the body", request.tenant_id.as_deref())?;
+    let instrument_id = request.instrument_id.into_inner();
     let subject = Subject {
         instrument_id: &instrument_id,
-        market: &asked.market,
-        node: asked.node.as_deref(),
-        hub: asked.hub.as_deref(),
-        zone: asked.zone.as_deref(),
+        market: &request.market,
+        node: request.node.as_deref(),
+        hub: request.hub.as_deref(),
+        zone: request.zone.as_deref(),
     };
     answer(&api, &tenant, &subject).await
 }
@@ -111,7 +138,7 @@ async fn answer(api: &Api, tenant: &Tenant, subject: &Subject<'_>) -> Result<Htt
     Ok(HttpResponse::Ok().json(body(&key, &enrichment)))
 }
 
-/// The row from memory, else from Redis or Postgres.
+/// The row from memory, else from Redis, else from Postgres.
 async fn find(api: &Api, key: &Key) -> Result<Option<Arc<crate::lookup::Reference>>, Problem> {
     let directory = Arc::clone(api.refresher.directory());
     if let Some(row) = directory.snapshot().get(key) {
@@ -164,8 +191,20 @@ async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(body)
 }
 
-/// Hits, misses and their rate, as `/stats` shows them.
-pub fn cache_counts(refresher: &Refresher) -> Map<String, Value> {
+/// The fields of `/stats`.
+pub fn stats(refresher: &Refresher, health: &Health) -> Map<String, Value> {
+    let mut fields = cache_counts(refresher);
+    let count = |outcome| -> u64 {
+        let stages = health.stage_progress();
+        stages.iter().map(|progress| progress.messages.of(outcome)).sum()
+    };
+    fields.insert("enrichment_count".to_owned(), count(Outcome::Success).into());
+    fields.insert("enrichment_failures".to_owned(), count(Outcome::DeadLettered).into());
+    fields
+}
+
+/// Hits, misses and hit rate.
+fn cache_counts(refresher: &Refresher) -> Map<String, Value> {
     let (hits, misses) = refresher.directory().counts();
     let total = hits + misses;
     let rate = if total == 0 {
@@ -191,7 +230,7 @@ async fn cache_refresh(tenant: Tenant, api: web::Data<Api>) -> Result<HttpRespon
         tracing::warn!(
             event = "reference_load_failed",
             error,
-            "reference data was not loaded on request"
+            "the requested load of reference data failed"
         );
         return Err(Problem::unavailable(NOT_LOADED));
     }

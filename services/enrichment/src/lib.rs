@@ -1,25 +1,26 @@
-//! Enrichment: tick → tick with commodity, region, tier, unit, sizes and curve.
+//! Enrichment: adds commodity, region, tier, unit, sizes and curve to each tick.
 //!
-//! Role: joins the normalized stream with reference data held in memory, and writes `enriched_ticks` to ClickHouse.
+//! Role: joins the normalized stream with reference data in memory, and writes `enriched_ticks` to ClickHouse.
 //! Invariants: INV-2, INV-4, INV-7 by `stream::hop`; INV-6, INV-8 by `stream::table_writer`.
-//! Failure: Postgres or Redis down means older reference data and flagged guesses, never a halt.
+//! Failure: while Postgres or Redis is down, ticks get older reference data or flagged guesses; the stream never stops.
 
 pub mod config;
+pub mod core;
 pub mod http;
 pub mod lookup;
 pub mod metrics;
 pub mod pipeline;
 pub mod stages;
-pub mod stored;
-pub mod taxonomy;
 
+use service::Definition;
 use service::clients::{Dependency, Use};
-use service::run::Definition;
 
-/// The service.
-pub const DEFINITION: Definition<config::Config> = Definition {
+use crate::config::Config;
+
+/// The service, as `main` runs it.
+pub const DEFINITION: Definition<Config> = Definition {
     name: "enrichment",
-    about: "Adds commodity, region, tier, unit and sizes to normalized ticks, and writes them to Kafka and ClickHouse.",
+    about: "Adds commodity, region, tier, unit, sizes and curve to normalized ticks, and writes them to Kafka and ClickHouse.",
     routes: &[
         "GET /taxonomy/{instrument_id}",
         "POST /enrich",

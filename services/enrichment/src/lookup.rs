@@ -1,13 +1,14 @@
-//! Reference data for the hot path: an immutable snapshot, read without locks, and guesses where it knows nothing.
+//! Reference data for the hot path: an immutable snapshot, read without locks, and guesses for instruments without a row.
 //!
-//! Role: [`Directory`] holds the newest [`Snapshot`]; each worker has a [`View`] that takes it over once per turn. A miss
-//! never waits: the tick gets what the rules say, and the key goes to the background ([`refresh`]), at most once a minute,
-//! which asks Redis and then Postgres and publishes what it finds.
-//! Failure: stores that are down leave the snapshot as it is; misses stay guesses, which the classification says.
+//! Role: [`Directory`] holds the newest [`Snapshot`]; the [`View`] of each worker picks it up once per turn. A miss never
+//! waits: the tick gets a guess by rules, and its key goes to the background task ([`refresh`]) at most once a minute. The
+//! task looks it up in Redis, then in Postgres, and publishes the row.
+//! Failure: while the stores are down, the snapshot does not change; misses are guesses and are marked as such.
 
 mod by_tenant;
 pub mod refresh;
 pub mod source;
+pub mod stored;
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +18,11 @@ use domain::{Decimal, Micros};
 use tokio::sync::mpsc;
 
 use self::by_tenant::ByTenant;
-use crate::taxonomy::{Names, RuleBook, Subject};
+use crate::core::taxonomy::{Names, RuleBook, Subject};
 
-/// An unknown key is asked for again after this long.
+/// An unknown key is looked up again after this time.
 const ASK_AGAIN: Micros = 60_000_000;
-/// Guesses that one worker remembers; beyond, it starts over.
+/// Most guesses that one worker caches; above it, the cache is cleared.
 const MAX_GUESSES: usize = 200_000;
 
 /// One row of reference data.
@@ -49,21 +50,21 @@ pub struct Key {
 
 type Rows = ByTenant<Arc<Reference>>;
 
-/// Everything known at one moment. Never changed, only replaced.
+/// All reference data at one point in time; immutable.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// All rows, as of the last complete load.
+    /// All rows as of the last full load.
     rows: Arc<Rows>,
-    /// Rows found one by one since then.
+    /// Rows found by single look-ups since that load.
     found: Rows,
-    /// Rules for what has no row.
+    /// Rules for instruments without a row.
     pub rules: Arc<RuleBook>,
-    /// When the last complete load ended; `None` before the first.
+    /// End of the last full load; `None` before the first.
     pub loaded_at: Option<Micros>,
 }
 
 impl Snapshot {
-    /// A complete load.
+    /// The snapshot of a full load.
     pub fn loaded(rows: Vec<Reference>, rules: RuleBook, loaded_at: Micros) -> Snapshot {
         Snapshot {
             rows: Arc::new(rows_of(rows)),
@@ -73,7 +74,7 @@ impl Snapshot {
         }
     }
 
-    /// This snapshot and these rows.
+    /// This snapshot with these rows added.
     fn with(&self, found: Vec<Reference>) -> Snapshot {
         let mut next = self.clone();
         for row in found {
@@ -134,7 +135,7 @@ fn rows_of(rows: Vec<Reference>) -> Rows {
     by_tenant
 }
 
-/// The newest snapshot, and the way to ask for more.
+/// The newest snapshot, and the queue of missed keys.
 #[derive(Debug)]
 pub struct Directory {
     version: AtomicU64,
@@ -145,7 +146,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// An empty directory; keys that nobody knows are sent to `misses`.
+    /// An empty directory; unknown keys are sent to `misses`.
     pub fn new(misses: mpsc::Sender<Key>) -> Directory {
         Directory {
             version: AtomicU64::new(0),
@@ -161,14 +162,14 @@ impl Directory {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the snapshot by what `change` makes of it.
+    /// Replaces the snapshot with the result of `change`.
     pub fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(change(&current));
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Ticks that a row described, and ticks that had to be guessed.
+    /// Ticks with a row, and ticks with a guess.
     pub fn counts(&self) -> (u64, u64) {
         (
             self.hits_counted.load(Ordering::Relaxed),
@@ -177,12 +178,12 @@ impl Directory {
     }
 }
 
-/// What a view answers.
+/// The result of [`View::find`].
 #[derive(Debug)]
 pub enum Found<'v> {
-    /// A row.
+    /// A row of reference data.
     Row(&'v Reference),
-    /// What the rules say.
+    /// A classification by rules.
     Guess(&'v Names),
 }
 
@@ -202,12 +203,12 @@ pub struct View {
 struct Guess {
     names: Names,
     asked_at: Micros,
-    /// Of the market: the same instrument id may come from another one.
+    /// Hash of the market: two markets may use the same instrument id.
     market: u64,
 }
 
 impl View {
-    /// A view of the directory as it is now.
+    /// A view of the directory's current snapshot.
     pub fn new(directory: Arc<Directory>) -> View {
         let version = directory.version.load(Ordering::Acquire);
         let snapshot = directory.snapshot();
@@ -222,7 +223,7 @@ impl View {
         }
     }
 
-    /// Takes over what was published since; once per turn, so that the hot path reads plain memory.
+    /// Picks up the newest snapshot; once per turn, so that the hot path reads plain memory.
     pub fn refresh(&mut self) {
         self.directory
             .hits_counted
@@ -242,7 +243,7 @@ impl View {
         self.snapshot = next;
     }
 
-    /// The row of the instrument, or a guess; a guess is asked about in the background, at most once a minute.
+    /// The row of the instrument, or a guess, whose row is looked up in the background at most once a minute.
     pub fn find(&mut self, tenant_id: &str, subject: &Subject<'_>, now: Micros) -> Found<'_> {
         let instrument_id = subject.instrument_id;
         if let Some(row) = self.snapshot.row(tenant_id, instrument_id) {
@@ -273,7 +274,7 @@ impl View {
         };
         if now - guess.asked_at >= ASK_AGAIN {
             guess.asked_at = now;
-            // A full queue loses only the question, which is asked again in a minute.
+            // If the queue is full, the look-up is requested again a minute later.
             _ = self.directory.misses.try_send(Key {
                 tenant_id: tenant_id.to_owned(),
                 instrument_id: subject.instrument_id.to_owned(),

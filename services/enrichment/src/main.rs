@@ -1,4 +1,4 @@
-//! The enrichment service; everything is in the library.
+//! The enrichment service: see the library of the same name.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Metrics of enrichment besides those that every service has, and handles that the hot path adds to once per batch.
+//! The metrics of enrichment in addition to the shared ones, and handles that the hot path updates once per batch.
 
 #![allow(clippy::disallowed_macros)]
 
@@ -11,13 +11,13 @@ const LOW_CONFIDENCE: &str = "enrichment_low_confidence_total";
 const ENTRIES: &str = "reference_entries";
 const REFRESHES: &str = "reference_refreshes_total";
 
-/// Declarations.
+/// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
     Declared::new(
         CLASSIFICATIONS,
         Kind::Counter,
         "ticks",
-        "Ticks enriched, by the way their reference data was found.",
+        "Enriched ticks, by the source of their reference data.",
     )
     .labels(&["method"])
     .with(&[
@@ -29,7 +29,7 @@ pub const DECLARED: &[Declared] = &[
         LOW_CONFIDENCE,
         Kind::Counter,
         "ticks",
-        "Ticks whose classification is below the configured confidence.",
+        "Ticks whose classification confidence is below the threshold.",
     )
     .with(&[&[]]),
     Declared::new(ENTRIES, Kind::Gauge, "rows", "Rows of reference data in memory.").with(&[&[]]),
@@ -37,18 +37,18 @@ pub const DECLARED: &[Declared] = &[
         REFRESHES,
         Kind::Counter,
         "loads",
-        "Complete loads of reference data, by outcome.",
+        "Full loads of reference data, by outcome.",
     )
     .labels(&["outcome"])
     .with(&[&[("outcome", "success")], &[("outcome", "failure")]]),
 ];
 
-/// Counts a complete load.
+/// Counts a full load.
 pub fn refreshed(succeeded: bool) {
     counter!(REFRESHES, "outcome" => if succeeded { "success" } else { "failure" }).increment(1);
 }
 
-/// Rows now in memory.
+/// Sets the number of rows in memory.
 pub fn entries(count: usize) {
     gauge!(ENTRIES).set(count as f64);
 }
@@ -62,7 +62,7 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Handles, made once.
+    /// Creates the handles.
     pub fn new() -> Meters {
         let method = |method: Classification| (method, counter!(CLASSIFICATIONS, "method" => method.name()), 0);
         Meters {
@@ -77,7 +77,7 @@ impl Meters {
         }
     }
 
-    /// Remembers one tick.
+    /// Counts one tick.
     pub fn tick(&mut self, method: Classification, low_confidence: bool, appended_at: Micros) {
         for (known, _, count) in &mut self.methods {
             *count += u64::from(*known == method);
@@ -86,7 +86,7 @@ impl Meters {
         self.newest_appended_at = Some(appended_at);
     }
 
-    /// Adds up a batch; its newest tick stands for the latency.
+    /// Adds the batch to the counters; the latency is that of its newest tick.
     pub fn flush(&mut self, now: Micros) {
         let Some(appended_at) = self.newest_appended_at.take() else {
             return;

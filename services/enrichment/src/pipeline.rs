@@ -1,4 +1,4 @@
-//! The way of a tick through enrichment, in order.
+//! The path of a tick through enrichment.
 //!
 //! ```text
 //! normalized.market.ticks.v1 ─▶ enrich ─▶ enriched.market.ticks.v1 ─▶ ClickHouse writer ─▶ enriched_ticks
@@ -14,45 +14,29 @@ use service::health::Check;
 use service::writer::Table;
 use service::{Context, StartError};
 use stream::hop::Hop;
-use stream::{Handler, Outcome, Pace};
+use stream::{Handler, Pace};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::http::{self, Api};
 use crate::lookup::refresh::Refresher;
+use crate::lookup::stored::{PostgresReference, RedisCopies};
 use crate::lookup::{Directory, View};
 use crate::stages::enrich::{self, Enrich};
-use crate::stored::{PostgresReference, RedisCopies};
 
-/// Questions that may wait for the background.
+/// Capacity of the queue of missed keys.
 const MISSES: usize = 10_000;
-/// How long the start waits for reference data, so that the first ticks are not guesses.
+/// How long start-up waits for reference data, so that the first ticks are not guesses.
 const FIRST_LOAD: Duration = Duration::from_secs(10);
 
-/// Builds the service.
+/// Builds the service: reference data, source, stage, sink, then its HTTP.
 ///
 /// # Errors
-/// Where a client cannot be made.
+/// A client cannot be created.
 pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let refresher = reference_data(ctx)?;
     let threshold_percent = ctx.own.threshold_percent;
-
-    let (wire, directory, output) = (
-        ctx.wire.clone(),
-        Arc::clone(refresher.directory()),
-        ctx.names.enriched.clone(),
-    );
-    let normalized = ctx.names.normalized.clone();
-    ctx.workers(
-        enrich::NAME,
-        std::slice::from_ref(&normalized),
-        Pace::Prompt,
-        move || {
-            let stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), threshold_percent);
-            Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
-        },
-    );
-    ctx.dead_letter_codes(enrich::NAME, enrich::DEAD_LETTER_CODES);
+    stage(ctx, Arc::clone(refresher.directory()), threshold_percent);
     ctx.writer(&[(ctx.names.enriched.clone(), Table::EnrichedTicks)])?;
 
     ctx.routes(http::routes(Arc::new(Api {
@@ -61,20 +45,19 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         threshold_percent,
     })));
     let health = Arc::clone(&ctx.health);
-    ctx.stats(move || {
-        let mut fields = http::cache_counts(&refresher);
-        let count = |outcome| -> u64 {
-            health
-                .stage_progress()
-                .iter()
-                .map(|progress| progress.messages.of(outcome))
-                .sum()
-        };
-        fields.insert("enrichment_count".to_owned(), count(Outcome::Success).into());
-        fields.insert("enrichment_failures".to_owned(), count(Outcome::DeadLettered).into());
-        fields
-    });
+    ctx.stats(move || http::stats(&refresher, &health));
     Ok(())
+}
+
+/// The stage that reads normalized ticks and writes enriched ones.
+fn stage(ctx: &mut Context<Config>, directory: Arc<Directory>, threshold_percent: i32) {
+    let (wire, output) = (ctx.wire.clone(), ctx.names.enriched.clone());
+    let source = [ctx.names.normalized.clone()];
+    ctx.workers(enrich::NAME, &source, Pace::Prompt, move || {
+        let stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), threshold_percent);
+        Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
+    });
+    ctx.dead_letter_codes(enrich::NAME, enrich::DEAD_LETTER_CODES);
 }
 
 /// Loads reference data and keeps it fresh.
@@ -101,17 +84,17 @@ fn reference_data(ctx: &mut Context<Config>) -> Result<Arc<Refresher>, StartErro
         Ok(Err(error)) => tracing::warn!(
             event = "reference_load_failed",
             error,
-            "starting with redis and rules only"
+            "reference data could not be loaded; starting with redis and the rules"
         ),
         Err(_) => tracing::warn!(
             event = "reference_load_failed",
             error = "time-out",
-            "starting with redis and rules only"
+            "reference data could not be loaded; starting with redis and the rules"
         ),
     }
     let refresh = Arc::clone(&refresher).run(misses, ctx.own.refresh_interval);
     ctx.tasks.spawn("reference data", refresh);
-    let follow = source.follow_changes(Arc::clone(&refresher));
+    let follow = source.follow_changes(Arc::clone(&refresher), ctx.own.refresh_interval);
     ctx.tasks.spawn("changes of reference data", follow);
 
     let watched = Arc::clone(&refresher);

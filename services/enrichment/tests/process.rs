@@ -1,4 +1,4 @@
-//! The process as an operator sees it: exit codes, log lines, probes, and SIGTERM, with every dependency away.
+//! The process as an operator sees it: exit codes, log lines, probes and SIGTERM, while every dependency is down.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +17,7 @@ fn command(env: &[(&str, String)]) -> Command {
     command
 }
 
-/// A port on which nobody listens.
+/// A port without a listener.
 fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -74,7 +74,11 @@ impl Service {
 
     fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -90,7 +94,7 @@ impl Drop for Service {
 }
 
 #[test]
-fn every_mistake_in_the_environment_is_a_fatal_line_and_the_exit_code_is_two() {
+fn each_invalid_setting_is_logged_as_fatal_and_the_exit_code_is_two() {
     let output = command(&[
         ("DATA_PROC_ENV", "production".to_owned()),
         ("DATA_PROC_WORKERS", "none".to_owned()),
@@ -115,7 +119,7 @@ fn every_mistake_in_the_environment_is_a_fatal_line_and_the_exit_code_is_two() {
 }
 
 #[test]
-fn a_port_in_use_is_a_fatal_line_and_the_exit_code_is_one() {
+fn a_port_in_use_is_logged_as_fatal_and_the_exit_code_is_one() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let closed = closed_port();
@@ -138,7 +142,7 @@ fn a_port_in_use_is_a_fatal_line_and_the_exit_code_is_one() {
 }
 
 #[test]
-fn with_every_dependency_away_it_is_alive_unhealthy_answers_by_rules_and_stops_cleanly() {
+fn while_all_dependencies_are_down_it_is_live_but_not_ready_classifies_by_rules_and_stops_cleanly() {
     let mut service = Service::start();
     let deadline = Instant::now() + Duration::from_secs(20);
     let health = loop {
@@ -196,7 +200,7 @@ fn with_every_dependency_away_it_is_alive_unhealthy_answers_by_rules_and_stops_c
 }
 
 #[test]
-fn help_and_version_are_answered_and_other_arguments_refused_without_a_start() {
+fn help_and_version_are_printed_and_other_arguments_are_refused() {
     let run = |argument: &str| {
         let output = command(&[]).arg(argument).stderr(Stdio::piped()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -225,7 +229,7 @@ fn help_and_version_are_answered_and_other_arguments_refused_without_a_start() {
 }
 
 #[test]
-fn sigusr1_writes_the_state_into_a_file_and_the_service_goes_on() {
+fn sigusr1_writes_the_state_to_a_file_and_the_service_continues() {
     let mut service = Service::start();
     for _ in 0..2 {
         let pid = service.child.id().to_string();

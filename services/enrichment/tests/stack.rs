@@ -1,6 +1,9 @@
-//! Enrichment on the real servers: exactly once into ClickHouse over a kill, dead letters, fresh reference data, and a
-//! Postgres that goes away.
+//! Enrichment on the real servers: exactly once into ClickHouse across a kill, dead letters, changes of reference data, and
+//! an outage of Postgres.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "stack/revoked.rs"]
+mod revoked;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,7 +36,10 @@ struct Bench {
 }
 
 fn bench() -> Bench {
-    let stack = Temporary::new().unwrap();
+    bench_on(Temporary::new().unwrap())
+}
+
+fn bench_on(stack: Temporary) -> Bench {
     stack.up().unwrap();
     let mut env = stack.env();
     env.insert("DATA_PROC_HEALTH_PORT".into(), "0".into());
@@ -85,7 +91,7 @@ fn bench() -> Bench {
 
 impl Bench {
     fn clickhouse(&self, sql: &str) -> Vec<serde_json::Map<String, Value>> {
-        // The table does not exist before the service has made it.
+        // The table does not exist before the service has created it.
         self.runtime
             .block_on(self.clients.clickhouse().unwrap().query_json(sql))
             .unwrap_or_default()
@@ -120,7 +126,7 @@ impl Bench {
         }
     }
 
-    /// Publishes the ticks with these raw offsets, each also a second time, as a stage that starts again does.
+    /// Publishes the ticks with these raw offsets, each twice, as a restarted stage does.
     fn publish(&self, offsets: std::ops::Range<i64>) {
         let wire = Wire::single_object();
         let mut publisher = Publisher::new(&self.settings.kafka_bootstrap, "test").unwrap();
@@ -130,7 +136,7 @@ impl Bench {
             "XYZZY",
             "MISO.SOMEWHERE.RT5",
         ];
-        // The messages that the origins name: one of which there is none would be foreign.
+        // The raw messages of the origins: a tick without one would be foreign.
         for _ in offsets.clone() {
             publisher
                 .send(&Record {
@@ -245,7 +251,11 @@ impl Service {
 
     fn get(&self, path: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -282,7 +292,7 @@ impl Drop for Service {
 }
 
 #[test]
-fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
+fn ticks_are_enriched_exactly_once_across_a_kill_and_an_outage() {
     let bench = bench();
     let service = Service::start(&bench.env);
     service.wait_until("ready", "/health/ready", |status, _| status == 200);
@@ -316,7 +326,7 @@ fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
     .map(|(id, method, commodity)| format!("\"{id}\" \"{method}\" \"{commodity}\" \"{quarter}\""));
     assert_eq!(found, expected);
 
-    // A row added to Postgres is used by the next tick, without a restart.
+    // A row added to Postgres is used for the next tick, without a restart.
     service.wait_until("rules first", "/taxonomy/XYZZY", |_, body| {
         body["classification_method"] == "fallback"
     });
@@ -327,7 +337,7 @@ fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
         body["classification_method"] == "database"
     });
 
-    // Postgres away: degraded, still ready, and ticks flow on with what is known.
+    // While Postgres is down: degraded, still ready, and ticks continue with the rows in memory.
     bench.stack.kill9(Server::Postgres).unwrap();
     service.wait_until("degraded", "/health", |status, body| {
         status == 200 && body["status"] == "degraded" && body["postgres"] == false
@@ -346,7 +356,7 @@ fn ticks_are_enriched_exactly_once_over_kills_and_outages() {
 }
 
 #[test]
-fn what_is_no_tick_becomes_a_dead_letter_and_the_next_tick_goes_on() {
+fn a_message_that_is_not_a_tick_becomes_a_dead_letter_and_the_next_tick_is_processed() {
     let bench = bench();
     let service = Service::start(&bench.env);
     let mut publisher = Publisher::new(&bench.settings.kafka_bootstrap, "test").unwrap();

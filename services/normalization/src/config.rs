@@ -1,4 +1,4 @@
-//! Settings of normalization alone: `NORMALIZATION_*`. They decide which ticks exist, so `dp verify` reads them too.
+//! The settings of normalization: `NORMALIZATION_*`. They decide which ticks exist, so `dp verify` reads them too.
 
 use codec::Wire;
 use domain::{Decimal, DecimalError};
@@ -8,7 +8,7 @@ use service::Reader;
 use service::settings::{Kind, Rule, Secret};
 use stream::event_window::WindowLimits;
 
-/// Events that the window of one partition holds at most.
+/// Most events in the window of one partition.
 const DEDUP_IDS: u32 = 1_000_000;
 const MICROS: i64 = 1_000_000;
 
@@ -17,20 +17,20 @@ const MICROS: i64 = 1_000_000;
 pub struct Config {
     /// Thresholds of the quality rules.
     pub quality: QualitySettings,
-    /// Markets besides the organised ones.
+    /// Markets in addition to the ISOs.
     pub venues: Vec<Venue>,
     /// How long an event is remembered.
     pub window: WindowLimits,
-    /// Largest message with one tick.
+    /// Largest message with a single tick.
     pub max_tick_bytes: usize,
     /// Largest document.
     pub max_document_bytes: usize,
-    /// Where `GET /health/projections` asks.
+    /// Base URL of the projection service, for `GET /health/projections`.
     pub projection_url: Secret,
 }
 
 impl Config {
-    /// How messages are read with these settings.
+    /// The normalizer's configuration under these settings.
     pub fn normalizer(&self, default_tenant: &str, wire: Wire) -> NormalizerConfig {
         let mut venues = iso_venues();
         venues.extend(self.venues.iter().cloned());
@@ -45,7 +45,7 @@ impl Config {
     }
 }
 
-/// Reads them.
+/// Reads the settings.
 pub fn read(r: &mut Reader<'_>) -> Config {
     let bytes = |r: &mut Reader<'_>, name, default, meaning| r.number(name, default, 1_024..=1 << 30, meaning) as usize;
     Config {
@@ -64,13 +64,18 @@ pub fn read(r: &mut Reader<'_>) -> Config {
             r,
             "NORMALIZATION_MAX_MESSAGE_BYTES",
             1 << 20,
-            "largest message with one tick",
+            "largest message with a single tick, in bytes",
         ),
-        max_document_bytes: bytes(r, "NORMALIZATION_MAX_DOCUMENT_BYTES", 50 << 20, "largest document"),
+        max_document_bytes: bytes(
+            r,
+            "NORMALIZATION_MAX_DOCUMENT_BYTES",
+            50 << 20,
+            "largest document, in bytes",
+        ),
         projection_url: r.secret(
             "NORMALIZATION_PROJECTION_URL",
             "http://localhost:8083",
-            "the projection service, which GET /health/projections asks",
+            "base URL of the projection service, for GET /health/projections",
         ),
     }
 }
@@ -87,19 +92,19 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
             r,
             "NORMALIZATION_PRICE_SPIKE_THRESHOLD",
             default.price_spike,
-            "change of price that is a spike, as a share of the instrument's last",
+            "relative price change from the instrument's last tick that counts as a spike",
         ),
         volume_spike: decimal(
             r,
             "NORMALIZATION_VOLUME_SPIKE_THRESHOLD",
             default.volume_spike,
-            "change of volume that is a spike, as a share of the instrument's last",
+            "relative volume change from the instrument's last tick that counts as a spike",
         ),
         max_price: decimal(
             r,
             "NORMALIZATION_MAX_PRICE",
             default.max_price,
-            "price above which any tick is out of range",
+            "price above which a tick is out of range",
         ),
         min_price: min_price(r),
         max_volume: decimal(
@@ -112,25 +117,25 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
             r,
             "NORMALIZATION_LATE_AFTER_S",
             default.late_after.unsigned_abs() / MICROS.unsigned_abs(),
-            "seconds from event to append after which a tick is late",
+            "seconds between event and append above which a tick is late",
         ),
         max_future: seconds(
             r,
             "NORMALIZATION_MAX_FUTURE_S",
             default.max_future.unsigned_abs() / MICROS.unsigned_abs(),
-            "seconds that an event may be ahead of its append; day-ahead prices may be nine days ahead",
+            "seconds that an event may be ahead of its append; for day-ahead prices the limit is nine days",
         ),
         component_tolerance: decimal(
             r,
             "NORMALIZATION_COMPONENT_TOLERANCE",
             default.component_tolerance,
-            "how far energy, congestion and loss may add up beside the price",
+            "largest allowed difference between the price and the sum of energy, congestion and loss",
         ),
         max_new_instruments: r.number(
             "NORMALIZATION_MAX_NEW_INSTRUMENTS_PER_HOUR",
             default.max_new_instruments,
             1..=1_000_000_000,
-            "new instruments of one tenant in an hour above which further ones are flagged unknown_node, by each worker",
+            "new instruments per tenant, hour and worker; additional ones are flagged unknown_node",
         ),
     }
 }
@@ -142,7 +147,7 @@ fn seconds(r: &mut Reader<'_>, name: &str, default: u64, meaning: &'static str) 
 fn decimal(r: &mut Reader<'_>, name: &str, default: Decimal, meaning: &'static str) -> Decimal {
     let rule = Rule {
         kind: Kind::Decimal,
-        expected: "a decimal number, not negative, with at most 8 decimals",
+        expected: "a non-negative decimal number with at most 8 decimal places",
         accept: |value: &Decimal| *value >= Decimal::ZERO,
     };
     r.value(name, default, meaning, rule)
@@ -154,7 +159,7 @@ fn min_price(r: &mut Reader<'_>) -> Option<Decimal> {
         Kind::Decimal,
         NAME,
         "",
-        "price below which any tick is out of range; empty = the floor of its market",
+        "price below which a tick is out of range; empty = the floor of its market",
     );
     if text.is_empty() {
         return None;
@@ -168,13 +173,13 @@ fn min_price(r: &mut Reader<'_>) -> Option<Decimal> {
     price.ok()
 }
 
-// `NYMEX:USD:MMBtu`: name, currency, unit.
+// An item is name, currency and unit: `NYMEX:USD:MMBtu`.
 fn venues(r: &mut Reader<'_>) -> Vec<Venue> {
     const NAME: &str = "NORMALIZATION_VENUES";
     let items = r.list(
         NAME,
         "",
-        "markets besides the ISOs, as NAME:CURRENCY:UNIT, separated by commas",
+        "markets in addition to the ISOs, as NAME:CURRENCY:UNIT, separated by commas",
     );
     let mut venues: Vec<Venue> = Vec::new();
     for item in items {
@@ -183,12 +188,12 @@ fn venues(r: &mut Reader<'_>) -> Vec<Venue> {
             [name, currency, unit] if parts.iter().all(|part| !part.is_empty()) => {
                 let venue = Venue::new(name, "configured venue", currency, unit);
                 if iso_venues().iter().chain(&venues).any(|known| known.name == venue.name) {
-                    r.problem(format!("{NAME} names '{}', which is there already", venue.name));
+                    r.problem(format!("{NAME} contains '{}', which is already defined", venue.name));
                 }
                 venues.push(venue);
             }
             _ => r.problem(format!(
-                "{NAME} holds '{item}', expected NAME:CURRENCY:UNIT such as NYMEX:USD:MMBtu"
+                "{NAME} contains '{item}', expected NAME:CURRENCY:UNIT, for example NYMEX:USD:MMBtu"
             )),
         }
     }
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_gives_the_documented_defaults() {
+    fn an_empty_environment_gives_the_documented_defaults() {
         let env = env(&[]);
         let mut reader = Reader::new(&env);
         let config = read(&mut reader);
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_named_at_once() {
+    fn all_mistakes_are_reported_together() {
         let env = env(&[
             ("NORMALIZATION_MAX_PRICE", "much"),
             ("NORMALIZATION_MIN_PRICE", "low"),
@@ -259,7 +264,6 @@ mod tests {
         for (problem, name) in problems.iter().zip(["MAX_PRICE", "MIN_PRICE", "'NYMEX'", "'MISO'"]) {
             assert!(problem.contains(name), "{problem}");
         }
-        // `value` notes its problem first, whatever the order of the fields.
         assert_eq!(problems.len(), 4);
     }
 }

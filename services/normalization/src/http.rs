@@ -1,4 +1,6 @@
-//! HTTP of normalization: the markets, the quality rules, and what would become of a message.
+//! HTTP of normalization: markets, quality rules, and validation of a message.
+
+pub mod validation;
 
 use std::sync::Arc;
 
@@ -11,24 +13,24 @@ use service::http::{Problem, Routes, Tenant};
 use stream::status::wall_clock;
 use tokio::sync::Semaphore;
 
-use crate::validation::Validator;
+use validation::Validator;
 
-/// Bodies up to this size are validated beside each other.
+/// Bodies up to this size are validated concurrently.
 const SMALL_BODY: usize = 1 << 20;
-/// As many at once, so that they do not add up in memory.
+/// How many of them at once: bounds their memory.
 pub const SMALL_BODIES: usize = 32;
 
 /// What the routes need.
 pub struct Api {
-    /// Judges messages.
+    /// Validates messages.
     pub validator: Validator,
-    /// Whose turn it is to validate a large body: one at a time, so that documents do not add up in memory.
+    /// Permit for a large body: one at a time bounds the memory.
     pub large_bodies: Arc<Semaphore>,
-    /// The same for small bodies: [`SMALL_BODIES`] at a time.
+    /// Permits for small bodies: [`SMALL_BODIES`] at a time.
     pub small_bodies: Arc<Semaphore>,
     /// Base URL of the projection service.
     pub projection_url: String,
-    /// Asks it.
+    /// Client for that URL.
     pub client: reqwest::Client,
 }
 
@@ -36,10 +38,32 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
     Routes::default()
-        .of_service(Method::GET, "/markets", markets)
-        .of_service(Method::GET, "/quality-rules", quality_rules)
-        .of_tenant(Method::POST, "/validate", &[], validate)
-        .of_service(Method::GET, "/health/projections", projections)
+        .of_service(
+            Method::GET,
+            "/markets",
+            "Markets and the formats of their messages",
+            markets,
+        )
+        .of_service(
+            Method::GET,
+            "/quality-rules",
+            "Quality rules and the flags they set",
+            quality_rules,
+        )
+        .of_tenant(
+            Method::POST,
+            "/validate",
+            "What would become of a message; nothing is published",
+            &[],
+            validate,
+        )
+        .accepting("application/octet-stream")
+        .of_service(
+            Method::GET,
+            "/health/projections",
+            "Projections and their positions, as the projection service reports them",
+            projections,
+        )
         .sharing(move |config| {
             config.app_data(api.clone());
         })
@@ -53,8 +77,8 @@ async fn quality_rules(api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(markets::quality::rules(&api.validator.config().quality))
 }
 
-// The body is a message as it would be published, its headers dp.format and dp.tenant_id included; nothing is published. It
-// is judged on a thread of its own, since a document takes a while and this one also answers the probes.
+// Body and headers (dp.format, dp.tenant_id) are those of a message to be published; nothing is published. Validation runs
+// on a blocking thread: a document takes a while, and this thread also answers the probes.
 async fn validate(
     tenant: Tenant,
     api: web::Data<Api>,
@@ -73,35 +97,33 @@ async fn validate(
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let turns = match length {
+    let permits = match length {
         Some(length) if length > limit => return Err(Problem::too_large(limit)),
         Some(0..=SMALL_BODY) => &api.small_bodies,
         _ => &api.large_bodies,
     };
-    let turn = Arc::clone(turns)
+    let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(|_| Problem::unavailable("the service is stopping"))?;
     let body = service::http::body::read(body, limit).await?;
-    let judge = move || {
-        let _turn = turn;
+    let validate = move || {
+        let _permit = permit;
         api.validator
             .validate(&body, format.as_deref(), Some(tenant.id()), wall_clock())
     };
-    let validation = web::block(judge)
+    let validation = web::block(validate)
         .await
-        .map_err(|error| Problem::unavailable(format!("the message was not judged: {error}")))?;
+        .map_err(|error| Problem::unavailable(format!("the message was not validated: {error}")))?;
     Ok(HttpResponse::Ok().json(validation))
 }
 
-// Dashboards ask here for what the projection service knows.
+// For dashboards: the answer of the projection service.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let url = format!("{}/health/projections", api.projection_url.trim_end_matches('/'));
     let unreachable = |error: reqwest::Error| {
         tracing::warn!(error = %error.without_url(), "the projection service does not answer");
-        Problem::unavailable(
-            "the projection service does not answer; NORMALIZATION_PROJECTION_URL says where it is asked",
-        )
+        Problem::unavailable("the projection service does not answer; check NORMALIZATION_PROJECTION_URL")
     };
     let answer = api.client.get(&url).send().await.map_err(unreachable)?;
     let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);

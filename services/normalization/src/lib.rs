@@ -1,8 +1,9 @@
-//! Normalization: raw messages of every market to ticks of one form.
+//! Normalization: converts the raw messages of all markets to ticks of one format.
 //!
-//! Role: reads the raw topics, writes `normalized.market.ticks.v1` and the table `market_ticks`. What bytes mean is
-//! decided by crate `markets`, how records move by crate `stream`; here the two meet.
-//! Invariants: INV-1, INV-4, INV-5. Failure: poison goes to the topic `dlq`, a dependency that is down is waited for.
+//! Role: reads the raw topics, writes `normalized.market.ticks.v1` and the table `market_ticks`. Crate `markets` parses
+//! the bytes, crate `stream` moves the records; this crate connects them.
+//! Invariants: INV-1, INV-4, INV-5.
+//! Failure: poison goes to the topic `dlq`; the service waits for a dependency that is down.
 
 pub mod config;
 pub mod http;
@@ -10,7 +11,6 @@ pub mod metrics;
 pub mod pipeline;
 pub mod replays;
 pub mod stages;
-pub mod validation;
 
 use service::Definition;
 use service::clients::{Dependency, Use};
@@ -20,7 +20,7 @@ use crate::config::Config;
 /// The service, as `main` runs it.
 pub const DEFINITION: Definition<Config> = Definition {
     name: "normalization",
-    about: "Reads raw messages of every market, and writes ticks of one form to Kafka and ClickHouse.",
+    about: "Converts the raw messages of all markets to ticks of one format, and writes them to Kafka and ClickHouse.",
     routes: &[
         "GET /markets",
         "GET /quality-rules",

@@ -1,4 +1,4 @@
-//! The normalization service.
+//! The normalization service: see the library of the same name.
 
 use std::process::ExitCode;
 

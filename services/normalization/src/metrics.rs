@@ -1,6 +1,6 @@
-//! Metrics of normalization besides those that every service has: the equations of INV-5, and the quality flags.
+//! The metrics of normalization in addition to the shared ones: the equations of INV-5, and the quality flags.
 //!
-//! `messages = parsed + dead_lettered`, `ticks parsed = emitted + duplicate + rejected`. Workers add once per batch.
+//! `messages = parsed + dead_lettered`, `ticks parsed = emitted + duplicate + rejected`. Workers add to them once per batch.
 
 #![allow(clippy::disallowed_macros)]
 
@@ -13,34 +13,24 @@ const TICKS: &str = "normalization_ticks_total";
 const FLAGS: &str = "quality_flags_total";
 const EVENTS_FORGOTTEN: &str = "normalization_events_forgotten_total";
 
-/// Declarations.
+/// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
-    Declared::new(
-        MESSAGES,
-        Kind::Counter,
-        "messages",
-        "Raw messages, by what became of them as a whole.",
-    )
-    .labels(&["outcome"])
-    .with(&[&[("outcome", "parsed")], &[("outcome", "dead_lettered")]]),
-    Declared::new(
-        TICKS,
-        Kind::Counter,
-        "ticks",
-        "Ticks of parsed messages, by what became of them.",
-    )
-    .labels(&["outcome"])
-    .with(&[
-        &[("outcome", "emitted")],
-        &[("outcome", "duplicate")],
-        &[("outcome", "rejected")],
-    ]),
+    Declared::new(MESSAGES, Kind::Counter, "messages", "Raw messages, by outcome.")
+        .labels(&["outcome"])
+        .with(&[&[("outcome", "parsed")], &[("outcome", "dead_lettered")]]),
+    Declared::new(TICKS, Kind::Counter, "ticks", "Ticks of parsed messages, by outcome.")
+        .labels(&["outcome"])
+        .with(&[
+            &[("outcome", "emitted")],
+            &[("outcome", "duplicate")],
+            &[("outcome", "rejected")],
+        ]),
     Declared::new(FLAGS, Kind::Counter, "flags", "Quality flags set on emitted ticks.").labels(&["flag", "market"]),
     Declared::new(
         EVENTS_FORGOTTEN,
         Kind::Counter,
         "offsets",
-        "Offsets that left the event window before its seconds were over, because a flood came: their repetitions pass.",
+        "Offsets that left the event window before their time because of a flood; their repetitions pass as new.",
     )
     .with(&[&[]]),
 ];
@@ -56,12 +46,12 @@ pub struct Counts {
     pub rejected: u64,
 }
 
-/// Handle of the counter of events that left a window before their time.
+/// The counter of events that left a window before their time.
 pub fn events_forgotten() -> Counter {
     counter!(EVENTS_FORGOTTEN)
 }
 
-/// Makes the flag counters of these markets exist.
+/// Registers the flag counters of these markets, so that they are exported as 0 from the start.
 pub fn flags_exist<'a>(markets: impl Iterator<Item = &'a str>) {
     for market in markets {
         for flag in QualityFlag::ALL {
@@ -89,7 +79,7 @@ struct MarketFlags {
 }
 
 impl Meters {
-    /// Handles, made once.
+    /// Creates the handles.
     pub fn new<'a>(markets: impl Iterator<Item = &'a str>) -> Meters {
         let flags = markets.map(|market| MarketFlags {
             market: market.to_owned(),
@@ -112,7 +102,7 @@ impl Meters {
         }
     }
 
-    /// A message begins.
+    /// Starts a message.
     pub fn message(&mut self, appended_at: Micros) {
         self.newest_appended_at = Some(appended_at);
     }
@@ -122,7 +112,7 @@ impl Meters {
         &mut self.batch
     }
 
-    /// Remembers the flags of an emitted tick.
+    /// Counts the flags of an emitted tick.
     pub fn flags(&mut self, market: &str, flags: QualityFlags) {
         if let Some(known) = self.flags.iter_mut().find(|known| known.market == market) {
             let mut bits = flags.bits();
@@ -135,7 +125,7 @@ impl Meters {
         }
     }
 
-    /// Adds up the batch; its newest message stands for the latency.
+    /// Adds the batch to the counters; the latency is that of its newest message.
     pub fn flush(&mut self, now: Micros) {
         let Some(appended_at) = self.newest_appended_at.take() else {
             return;

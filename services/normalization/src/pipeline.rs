@@ -1,4 +1,4 @@
-//! The way of a tick through normalization, in order.
+//! The path of a tick through normalization.
 //!
 //! ```text
 //! ingestion.market.raw.v1 ─▶ normalize ─▶ normalized.market.ticks.v1 ─▶ ClickHouse writer ─▶ market_ticks
@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use markets::NormalizerConfig;
 use security::http_client;
 use service::writer::Table;
 use service::{Context, StartError};
@@ -17,40 +18,21 @@ use stream::{Handler, Pace};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::http::validation::Validator;
 use crate::http::{self, Api};
 use crate::metrics;
 use crate::replays::Replays;
 use crate::stages::normalize::{self, Normalize};
-use crate::validation::Validator;
 
-/// Builds the service.
+/// Builds the service: source, stage, sink, then its HTTP.
 ///
 /// # Errors
-/// Where a client cannot be made.
+/// A client cannot be created.
 pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let config = ctx.own.normalizer(&ctx.settings.tenant_id, ctx.wire.clone());
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
-
-    let stage_config = config.clone();
     let forgotten = Arc::new(AtomicU64::new(0));
-    let stage_forgotten = Arc::clone(&forgotten);
-    let (window, partitions, output) = (
-        ctx.own.window,
-        ctx.settings.topic_partitions,
-        ctx.names.normalized.clone(),
-    );
-    let (runtime, bootstrap, feeds) = (
-        ctx.runtime.clone(),
-        ctx.settings.kafka_bootstrap.clone(),
-        ctx.names.raw.clone(),
-    );
-    ctx.workers(normalize::NAME, &ctx.names.raw.clone(), Pace::Prompt, move || {
-        runtime.block_on(check_append_time(&bootstrap, &feeds))?;
-        let (forgotten, replays) = (Arc::clone(&stage_forgotten), Replays::new(&bootstrap));
-        let stage = Normalize::new(stage_config.clone(), window, partitions, forgotten, replays);
-        Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
-    });
-    ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());
+    stage(ctx, config.clone(), Arc::clone(&forgotten));
     ctx.writer(&[(ctx.names.normalized.clone(), Table::MarketTicks)])?;
 
     ctx.routes(http::routes(Arc::new(Api {
@@ -67,4 +49,18 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             .collect()
     });
     Ok(())
+}
+
+/// The stage that reads the raw topics and writes normalized ticks.
+fn stage(ctx: &mut Context<Config>, config: NormalizerConfig, forgotten: Arc<AtomicU64>) {
+    let (feeds, output) = (ctx.names.raw.clone(), ctx.names.normalized.clone());
+    let (window, partitions) = (ctx.own.window, ctx.settings.topic_partitions);
+    let (runtime, bootstrap) = (ctx.runtime.clone(), ctx.settings.kafka_bootstrap.clone());
+    ctx.workers(normalize::NAME, &feeds.clone(), Pace::Prompt, move || {
+        runtime.block_on(check_append_time(&bootstrap, &feeds))?;
+        let (forgotten, replays) = (Arc::clone(&forgotten), Replays::new(&bootstrap));
+        let stage = Normalize::new(config.clone(), window, partitions, forgotten, replays);
+        Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
+    });
+    ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());
 }

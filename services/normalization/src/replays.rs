@@ -1,11 +1,10 @@
-//! Which messages are dead letters that were sent again.
+//! Recognizes replayed dead letters.
 //!
-//! Role: a replay is an event of its own, and emits only some rows of a document. Every producer can write its headers, so
-//! they count only where they name a dead letter that exists and agree with it; normalization, `dp verify` and `dp explain`
-//! ask here.
-//! Invariants: a function of the raw log and of `dlq` (INV-1). When `dlq` has let go of the letter, the replay is a message
-//! like any other.
-//! Failure: headers that do not agree are ignored, with a line in the log. A broker that does not answer is transient.
+//! Role: a replay is a separate event, and emits only some rows of a document. Any producer can set its headers, so they
+//! count only if they name an existing dead letter and match it. Used by normalization, `dp verify` and `dp explain`.
+//! Invariants: the result is a function of the raw log and of `dlq` (INV-1). Once `dlq` has expired the letter, the replay
+//! is an ordinary message.
+//! Failure: headers that do not match are ignored and logged. A broker that does not answer is transient.
 
 use std::str;
 
@@ -18,14 +17,14 @@ use stream::{DLQ_PARTITION, Partition, StreamError};
 
 use crate::stages::normalize::NAME;
 
-/// Looks letters up.
+/// Looks up dead letters.
 pub struct Replays {
     bootstrap: Brokers,
     reader: Option<LogReader>,
 }
 
 impl Replays {
-    /// Connects when the first message claims to be a replay.
+    /// Connects at the first message that claims to be a replay.
     pub fn new(bootstrap: &Brokers) -> Replays {
         Replays {
             bootstrap: bootstrap.clone(),
@@ -33,10 +32,10 @@ impl Replays {
         }
     }
 
-    /// The message, as a replay only where its headers are true.
+    /// The message; its replay headers are dropped unless they match the dead letter.
     ///
     /// # Errors
-    /// `dlq` cannot be read now.
+    /// `dlq` cannot be read at present.
     pub fn checked<'a>(&mut self, message: RawMessage<'a>) -> Result<RawMessage<'a>, StreamError> {
         let Some(replay) = message.replay else {
             return Ok(message);
@@ -57,7 +56,7 @@ impl Replays {
             offset,
             correlation_id = format!("{feed}/{partition}/{offset}"),
             letter = replay.letter,
-            "headers dp.replay.* name no dead letter that agrees with them: the message is read as if it had none"
+            "the headers dp.replay.* match no dead letter; they are ignored"
         );
         Ok(RawMessage {
             replay: None,
@@ -87,13 +86,13 @@ impl Replays {
     }
 }
 
-/// Whether the letter is what the headers say, and holds these bytes. `stated` answers the letter's own headers.
+/// Whether the letter matches the replay headers and contains these bytes. `stated` returns the letter's own headers.
 fn agree<'l>(stated: impl Fn(&str) -> Option<&'l [u8]>, kept: &[u8], replay: &Replay<'_>, payload: &[u8]) -> bool {
     let text = |name: &str| stated(name).and_then(|value| str::from_utf8(value).ok());
     let is = |name: &str, expected: &str| text(name) == Some(expected);
     let origin = [header::TOPIC, header::PARTITION, header::OFFSET].map(|name| text(name).unwrap_or_default());
     let attempts = text(header::ATTEMPTS).and_then(|attempts| attempts.parse::<u32>().ok());
-    let holds = if is(header::TRUNCATED, "true") {
+    let same_bytes = if is(header::TRUNCATED, "true") {
         is(header::ORIGINAL_SIZE, &payload.len().to_string()) && payload.starts_with(kept)
     } else {
         kept == payload
@@ -103,7 +102,7 @@ fn agree<'l>(stated: impl Fn(&str) -> Option<&'l [u8]>, kept: &[u8], replay: &Re
         && origin.join("/") == replay.origin
         && is(header::REJECTED_ROWS, replay.rows)
         && attempts.and_then(|attempts| attempts.checked_add(1)) == Some(replay.attempt)
-        && holds
+        && same_bytes
 }
 
 #[cfg(test)]
@@ -127,7 +126,7 @@ mod tests {
         (header::REJECTED_ROWS, "1,3"),
     ];
 
-    /// Whether the replay agrees with a letter whose header `changed.0` has another value.
+    /// Whether the replay matches a letter whose header `changed.0` has the value `changed.1`.
     fn agrees(changed: (&str, &str), kept: &[u8]) -> bool {
         let stated = |name: &str| {
             let original = LETTER.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_that_differs_in_anything_is_not_the_one_that_was_sent_again() {
+    fn a_replay_must_match_its_letter_in_every_header_and_in_the_bytes() {
         assert!(agrees(("", ""), BYTES));
         for changed in LETTER.map(|(name, _)| (name, "9")) {
             assert!(!agrees(changed, BYTES), "{changed:?}");
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_truncated_letter_the_beginning_and_the_size_count() {
+    fn a_truncated_letter_is_matched_by_its_beginning_and_the_original_size() {
         let (beginning, truncated) = (&BYTES[..9], (header::TRUNCATED, "true"));
         assert!(!agrees(("", ""), beginning));
         assert!(!agrees(truncated, beginning), "no size is stated");

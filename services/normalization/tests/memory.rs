@@ -1,5 +1,5 @@
-//! Documents as large as the log takes, on a real broker: every row is accounted for, in bounded memory, and the probes
-//! answer meanwhile.
+//! Documents of the largest size, on a real broker: every row is accounted for, memory is bounded, and the probes answer
+//! in the meantime.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const RAW: &str = "ingestion.market.raw.v1";
 const NORMALIZED: &str = "normalized.market.ticks.v1";
 const MISO: &str = "miso.rt5.expost.json";
 const FRAME: &str = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#;
-/// What normalization may need at most, whatever a document holds.
+/// Most memory that normalization may use, whatever a document contains.
 const MOST_MEGABYTES: u64 = 400;
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -53,7 +53,7 @@ impl Normalization {
                 break line["addresses"].as_str().unwrap().to_owned();
             }
         };
-        // Its log belongs to a failure of this test.
+        // The log is printed if the test fails.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
         let port = addresses.trim_matches(['[', ']']).rsplit(':').next().unwrap();
         Normalization {
@@ -62,7 +62,7 @@ impl Normalization {
         }
     }
 
-    /// The most memory that it ever held.
+    /// The peak memory of the process.
     fn peak_megabytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -86,11 +86,11 @@ fn ask(port: u16, head: &str, body: &[u8]) -> (String, String) {
     let length = body.len();
     write!(
         stream,
-        "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ndp.format: {MISO}\r\n"
+        "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ndp.format: {MISO}\r\n"
     )
     .unwrap();
     write!(stream, "content-length: {length}\r\n\r\n").unwrap();
-    // A server that refuses the length closes before the body is written.
+    // A server that rejects the length closes the connection before the body is written.
     _ = stream.write_all(body);
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -213,7 +213,7 @@ fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
     assert_eq!(letters, BTreeMap::from(expected));
     let from_the_log = normalization.peak_megabytes();
 
-    // The same document in a request: the probes answer while it is judged, and the answer is small.
+    // The same document in a request: the probes answer during the validation, and the answer is small.
     let port = normalization.port;
     let request = std::thread::spawn(move || ask(port, "POST /validate", &empty_rows));
     let mut slowest = Duration::ZERO;
@@ -237,7 +237,7 @@ fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
     );
     assert_eq!(answer["rejected_rows"], "0-6499999");
     assert!(slowest < Duration::from_millis(100), "a probe waited {slowest:?}");
-    // One that is too large is refused before it is read.
+    // A document that is too large is rejected before it is read.
     let (head, body) = normalization.ask("POST /validate", &too_large);
     assert!(head.starts_with("HTTP/1.1 413"), "{head}");
     assert!(
@@ -249,6 +249,6 @@ fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
     println!("peak memory: {from_the_log} MB from the log, {peak} MB with requests; slowest probe {slowest:?}");
     assert!(
         peak < MOST_MEGABYTES,
-        "normalization held {peak} MB, {from_the_log} MB before it was asked to validate"
+        "normalization used {peak} MB, {from_the_log} MB of them before the request"
     );
 }

@@ -1,4 +1,4 @@
-//! Settings of projection alone: `PROJECTION_*`.
+//! The settings of projection: `PROJECTION_*`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct Config {
     pub postgres_interval: Duration,
 }
 
-/// Reads them.
+/// Reads the settings.
 pub fn read(r: &mut Reader<'_>) -> Config {
     Config {
         redis_interval: r.duration(

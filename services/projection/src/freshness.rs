@@ -1,6 +1,6 @@
-//! How the projection is, as the outside sees it: gauges before each scrape, and fields of `/stats`.
+//! The state of the projection for operators: gauges at each scrape, and fields of `/stats`.
 //!
-//! Role: workers write what they know after each turn, health checks tell whether the stores answer; both together make
+//! Role: combines the state that workers report after each turn with the health checks of the stores into
 //! `projection_status` and `projection_lag_seconds`.
 
 use std::collections::BTreeMap;
@@ -15,46 +15,46 @@ use stream::status::wall_clock;
 use crate::core::pending::earlier;
 use crate::metrics;
 
-/// What one worker knows.
+/// The state of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// Time of the oldest event that a store does not hold yet.
+pub struct WorkerState {
+    /// Time of the oldest event that a store does not have yet.
     pub oldest: Option<Micros>,
-    /// Whether the last writes succeeded, and every partition is being served.
+    /// Whether the last writes succeeded, and all partitions are being served.
     pub is_well: bool,
 }
 
-/// What all workers of the process know.
+/// The state of all workers of the process.
 #[derive(Debug, Default)]
 pub struct Freshness {
-    workers: Mutex<BTreeMap<u64, Seen>>,
+    workers: Mutex<BTreeMap<u64, WorkerState>>,
     updated: AtomicU64,
     invalidations: AtomicU64,
     refills: AtomicU64,
 }
 
 impl Freshness {
-    /// What this worker sees now.
-    pub fn see(&self, worker: u64, seen: Seen) {
-        self.lock().insert(worker, seen);
+    /// Sets the state of a worker.
+    pub fn report(&self, worker: u64, state: WorkerState) {
+        self.lock().insert(worker, state);
     }
 
-    /// The worker has ended.
+    /// Removes a worker that has ended.
     pub fn forget(&self, worker: u64) {
         self.lock().remove(&worker);
     }
 
-    /// Prices stored in Postgres.
+    /// Counts prices stored in Postgres.
     pub fn updated(&self, prices: u64) {
         self.updated.fetch_add(prices, Ordering::Relaxed);
     }
 
-    /// The copy in Redis can no longer be relied on.
+    /// Counts a loss of the copy in Redis: it can no longer be relied on.
     pub fn invalidated(&self) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The copy in Redis was made again as a whole.
+    /// Counts a complete refill of Redis.
     pub fn refilled(&self) {
         self.refills.fetch_add(1, Ordering::Relaxed);
     }
@@ -68,8 +68,10 @@ impl Freshness {
                 .is_some_and(|record| record.status == Outcome::Pass)
         };
         let workers = self.lock();
-        let oldest = workers.values().fold(None, |oldest, seen| earlier(oldest, seen.oldest));
-        let is_well = workers.values().all(|seen| seen.is_well) && answers("postgres") && answers("redis");
+        let oldest = workers
+            .values()
+            .fold(None, |oldest, state| earlier(oldest, state.oldest));
+        let is_well = workers.values().all(|state| state.is_well) && answers("postgres") && answers("redis");
         drop(workers);
         metrics::show(is_well, lag_seconds(oldest, wall_clock()));
     }
@@ -87,8 +89,8 @@ impl Freshness {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Seen>> {
-        // Plain data, whole after a panic too.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, WorkerState>> {
+        // Plain data: a panic cannot leave it inconsistent.
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

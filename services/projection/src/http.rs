@@ -1,4 +1,6 @@
-//! HTTP of projection: latest prices from Postgres, so that every replica answers for all partitions.
+//! HTTP of projection: latest prices from Postgres, so that every replica can answer for all partitions.
+
+pub mod copy_count;
 
 use std::sync::Arc;
 
@@ -7,22 +9,42 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Breaker;
+use service::http::openapi::Shape;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
 use stores::LatestPriceStore;
 
-use crate::copy_count::CopyCount;
+use copy_count::CopyCount;
 
+/// Highest `limit` of `GET /prices/latest`.
 const MOST: i64 = 1000;
+
+/// Body of `/prices/latest`.
+const PRICES: Shape = Shape::Object(&[("count", Shape::Integer), ("prices", Shape::List(&PRICE))]);
+/// As `stores::LatestPrice::to_public_json` writes it.
+const PRICE: Shape = Shape::Object(&[
+    ("tenant_id", Shape::Text),
+    ("instrument_id", Shape::Text),
+    ("price", Shape::Number),
+    ("volume", Shape::Nullable(&Shape::Number)),
+    ("event_time", Shape::Time),
+    ("tick_id", Shape::Text),
+    ("market", Shape::Text),
+    ("product", Shape::Text),
+    ("currency", Shape::Text),
+    ("unit", Shape::Text),
+    ("quality_flags", Shape::List(&Shape::Text)),
+    ("appended_at", Shape::Time),
+]);
 
 /// What the routes need.
 pub struct Api {
     /// Prices and positions, over the readers' own connections.
     pub prices: LatestPriceStore,
-    /// Counts the copy.
+    /// Counts the prices in Redis.
     pub copies: CopyCount,
-    /// Where store requests run, since their connections live there.
+    /// Runtime of the store connections: store requests run there.
     pub runtime: tokio::runtime::Handle,
-    /// Breaker of Postgres.
+    /// The circuit breaker of Postgres.
     pub postgres_breaker: Arc<Breaker>,
 }
 
@@ -30,9 +52,27 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Routes {
     let api = web::Data::from(api);
     Routes::default()
-        .of_tenant(Method::GET, "/prices/latest", &["instrument_id", "limit"], latest)
-        .of_service(Method::GET, "/health/projections", projections)
-        .of_tenant(Method::GET, "/cache/status", &[], cache_status)
+        .of_tenant(
+            Method::GET,
+            "/prices/latest",
+            "Latest prices, newest first, or that of one instrument",
+            &["instrument_id", "limit"],
+            latest,
+        )
+        .returning(&PRICES)
+        .of_service(
+            Method::GET,
+            "/health/projections",
+            "Projections and their stored positions",
+            projections,
+        )
+        .of_tenant(
+            Method::GET,
+            "/cache/status",
+            "Number of prices in Redis",
+            &[],
+            cache_status,
+        )
         .sharing(move |config| {
             config.app_data(api.clone());
         })
@@ -73,12 +113,12 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
         )));
     }
     let prices: Vec<String> = found.iter().map(stores::LatestPrice::to_public_json).collect();
-    // Written as text, since prices are exact decimals that no JSON number type of ours may touch.
+    // Written as text: serde_json's numbers would round the exact decimals.
     let body = format!("{{\"count\":{},\"prices\":[{}]}}", prices.len(), prices.join(","));
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
-/// Every projection with its positions, as stored.
+/// All projections with their stored positions.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let prices = api.prices.clone();
     let positions = ask(
@@ -99,7 +139,7 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({ "projections": [{ "name": "latest_price", "partitions": partitions }] })))
 }
 
-/// How many prices of the tenant the copy holds.
+/// The number of the tenant's prices in Redis.
 async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let unavailable = |reason| Problem::unavailable(format!("{reason}; try again, and see GET /health"));
     let counted = api.copies.of(tenant.id()).await.map_err(unavailable)?;

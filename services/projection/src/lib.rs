@@ -1,13 +1,12 @@
-//! Projection: the newest price of every instrument, in Postgres and Redis, for readers.
+//! Projection: the newest price of each instrument, in Postgres and Redis, for readers.
 //!
-//! Role: reads enriched ticks; the newest of an instrument, in the order of prices, is its latest price.
+//! Role: reads enriched ticks; an instrument's tick of the highest rank (`domain::PriceRank`) is its latest price.
 //! Invariants: INV-3 (a position is stored with its own sequencer state); rows and position share a Postgres transaction
-//! with a compare-and-set; an older time never replaces a newer one, in no store.
-//! Failure: Postgres down, and prices continue to Redis while the position waits; Redis down, and it is filled again from
-//! memory when it is back. Neither stops the other.
+//! with a compare-and-set; an older price never replaces a newer one in either store.
+//! Failure: while Postgres is down, prices continue to Redis and the position waits. After an outage, Redis is refilled
+//! from memory. Neither outage affects the other store.
 
 pub mod config;
-pub mod copy_count;
 pub mod core;
 pub mod freshness;
 pub mod http;
@@ -15,13 +14,15 @@ pub mod metrics;
 pub mod pipeline;
 pub mod stages;
 
+use service::Definition;
 use service::clients::{Dependency, Use};
-use service::run::Definition;
 
-/// The service.
-pub const DEFINITION: Definition<config::Config> = Definition {
+use crate::config::Config;
+
+/// The service, as `main` runs it.
+pub const DEFINITION: Definition<Config> = Definition {
     name: "projection",
-    about: "Keeps the newest price of every instrument in PostgreSQL and Redis, and serves it.",
+    about: "Writes the newest price of each instrument to PostgreSQL and Redis, and serves it over HTTP.",
     routes: &["GET /prices/latest", "GET /health/projections", "GET /cache/status"],
     default_port: 8083,
     uses: &[

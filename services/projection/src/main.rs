@@ -1,4 +1,4 @@
-//! The projection service; everything is in the library.
+//! The projection service: see the library of the same name.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Metrics of projection besides those that every service has.
+//! The metrics of projection in addition to the shared ones.
 
 #![allow(clippy::disallowed_macros)]
 
@@ -14,7 +14,7 @@ const EVICTED: &str = "redis_evicted_keys";
 const REFILLS: &str = "projection_refills_total";
 const PROJECTION: (&str, &str) = ("projection", "latest_price");
 
-/// Declarations.
+/// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
     Declared::new(UPDATED, Kind::Counter, "prices", "Latest prices written, by store.")
         .labels(&["store"])
@@ -23,7 +23,7 @@ pub const DECLARED: &[Declared] = &[
         LAG,
         Kind::Gauge,
         "seconds",
-        "Age of the oldest event that a store does not hold yet, by its raw append; 0 when there is none.",
+        "Age of the oldest event that a store does not have yet, by its raw append time; 0 if there is none.",
     )
     .labels(&["projection"])
     .with(&[&[PROJECTION]]),
@@ -31,7 +31,7 @@ pub const DECLARED: &[Declared] = &[
         STATUS,
         Kind::Gauge,
         "state",
-        "1 while both stores answer and take writes, 0 otherwise.",
+        "1 while both stores answer and accept writes, 0 otherwise.",
     )
     .labels(&["projection"])
     .with(&[&[PROJECTION]]),
@@ -39,15 +39,15 @@ pub const DECLARED: &[Declared] = &[
         CONFLICTS,
         Kind::Counter,
         "commits",
-        "Commits refused since another owner had moved the position.",
+        "Commits rejected because another owner had moved the position.",
     )
     .with(&[&[]]),
-    Declared::new(REFILLS, Kind::Counter, "refills", "Times that Redis was filled again.").with(&[&[]]),
+    Declared::new(REFILLS, Kind::Counter, "refills", "Complete refills of Redis.").with(&[&[]]),
     Declared::new(
         EVICTED,
         Kind::Gauge,
         "keys",
-        "Keys that Redis has evicted since it started; more than 0 means that it has too little memory.",
+        "Keys that Redis has evicted since it started; above 0, Redis has too little memory.",
     )
     .with(&[&[]]),
 ];
@@ -64,7 +64,7 @@ pub struct Meters {
     pub refills: Counter,
     /// Keys that Redis has evicted.
     pub evicted: Gauge,
-    /// Repetitions refused by sequencers.
+    /// Repetitions rejected by sequencers.
     pub repetitions: Counter,
     latency: Histogram,
 }
@@ -83,13 +83,13 @@ impl Meters {
         }
     }
 
-    /// A price whose raw message was appended at this time has reached Redis.
+    /// Records the latency of a price that was written to Redis.
     pub fn reached_redis(&self, appended_at: Micros, now: Micros) {
         self.latency.record((now - appended_at).max(0) as f64 / 1e6);
     }
 }
 
-/// Sets the gauges that tell how the projection is.
+/// Sets the gauges of status and lag.
 pub fn show(is_well: bool, lag_seconds: f64) {
     gauge!(STATUS, "projection" => PROJECTION.1).set(f64::from(u8::from(is_well)));
     gauge!(LAG, "projection" => PROJECTION.1).set(lag_seconds);

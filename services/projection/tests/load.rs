@@ -1,5 +1,8 @@
-//! The process under load, on real servers: when it is ready, and that it answers while it holds very many prices.
+//! The process with many prices, on real servers: readiness, memory per instrument, and latency of the count.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "load/revoked.rs"]
+mod revoked;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,9 +20,9 @@ use stream::kafka::admin::{TopicSpec, create_topics};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
-/// Prices that are stored before the service starts.
+/// Prices stored before the service starts.
 const STORED: i64 = 200_000;
-/// What an instrument may cost in memory.
+/// Most memory per instrument.
 const MOST_BYTES: u64 = 500;
 
 struct Projection {
@@ -43,7 +46,7 @@ impl Projection {
                 break line["addresses"].as_str().unwrap().to_owned();
             }
         };
-        // Its log belongs to a failure of this test.
+        // The log is printed if the test fails.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
         let port = addresses.trim_matches(['[', ']']).rsplit(':').next().unwrap();
         Projection {
@@ -76,7 +79,11 @@ impl Drop for Projection {
 
 fn get(port: u16, path: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -137,10 +144,10 @@ fn state_of(projection: &Projection) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
+async fn it_is_ready_when_its_prices_are_read_and_each_costs_little_memory() {
     let (stack, postgres) = servers().await;
 
-    // With nothing stored, for comparison.
+    // Without stored prices, for comparison.
     let empty = Projection::start(stack.env());
     empty.until_ready();
     let before = empty.resident_bytes();
@@ -153,9 +160,9 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
     );
     postgres.exec(&rows).await.unwrap();
 
-    // While the prices cannot be read, the service lives, says what it waits for, and is not ready.
+    // While the prices cannot be read, the service is live but not ready, and reports what it waits for.
     let env = stack.env();
-    // The table is locked by one session until the other gives up its advisory lock.
+    // One session locks the table until the other releases its advisory lock.
     let session = || {
         Postgres::connect(
             &Secret::new(env["DATA_PROC_POSTGRES_DSN"].as_str()),
@@ -177,13 +184,11 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let projection = Projection::start(env.clone());
-    eventually("the restoring state is told", || {
-        state_of(&projection)["status"] == "fail"
-    });
+    eventually("the restore is reported", || state_of(&projection)["status"] == "fail");
     let state = state_of(&projection);
-    let told = state["error"].as_str().unwrap_or_default();
+    let error = state["error"].as_str().unwrap_or_default();
     assert!(
-        told.contains("project-0 is restoring enriched.market.ticks.v1") && told.contains("prices read"),
+        error.contains("project-0 is restoring enriched.market.ticks.v1") && error.contains("prices read"),
         "{state}"
     );
     let (status, ready) = projection.get("/health/ready");
@@ -197,7 +202,7 @@ async fn it_is_ready_once_its_prices_are_read_and_each_of_them_costs_little() {
     projection.until_ready();
     assert_eq!(state_of(&projection)["status"], "pass");
 
-    // Redis is filled, and counted within the time that a request waits.
+    // Redis is filled, and its prices are counted while a request waits.
     eventually("redis holds all prices", || {
         projection.get("/cache/status").1["latest_prices"] == STORED
     });

@@ -1,5 +1,5 @@
-//! `make test-faults KILLS=n [SEED=s]`: the fault run on a stack of its own. The same seed continues where an interrupted run
-//! was. Exit code 0: nothing lost, doubled or wrong; 1: something was; 2: the run could not be finished.
+//! `make test-faults KILLS=n [SEED=s]`: the fault run on its own stack. The same seed resumes an interrupted run.
+//! Exit codes: 0 if nothing was lost, doubled or wrong; 1 if something was; 2 if the run could not be finished.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,34 +10,34 @@ use clap::Parser;
 use e2e::fault_run::{self, Options};
 use e2e::{Kept, Pipeline, root, times};
 
-/// Kills, freezes and restarts everything at random while ticks flow, and counts what is lost, doubled or wrong.
+/// Kills, freezes and restarts processes at random under load, and counts lost, doubled and wrong data.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Faults to do
+    /// Number of faults
     #[arg(long, default_value_t = 200)]
     kills: u32,
-    /// Seed of the plan [default: from the clock]
+    /// Seed of the plan and the load [default: the time in seconds]
     #[arg(long)]
     seed: Option<u64>,
-    /// Messages a second
+    /// Messages per second
     #[arg(long, default_value_t = 300)]
     rate: u32,
-    /// Faults at the same time, at most
+    /// Maximum number of faults at the same time
     #[arg(long, default_value_t = 3)]
     actors: u32,
-    /// Faults between two checks of everything
+    /// Faults between two checks of all data
     #[arg(long, default_value_t = 50)]
     check_every: u32,
-    /// Folder of the reports, SEED.json each [default: target/test-faults]
+    /// Folder of the reports (SEED.json) [default: target/test-faults]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Folder of the stack's data [default: /var/tmp/254carbon-faults-SEED]
+    /// Folder of the stack [default: /var/tmp/254carbon-faults-SEED]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Keep the stack's data when the run has ended well
+    /// Keep the folder of the stack after a run without findings
     #[arg(long)]
     keep: bool,
-    /// Largest size of the stack's data, in MB
+    /// Maximum size of the folder of the stack, in MB
     #[arg(long, default_value_t = 20_000)]
     disk_limit_mb: u64,
 }
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("the fault run could not be finished: {error:#}");
+            eprintln!("fault run not finished: {error:#}");
             ExitCode::from(2)
         }
     }
@@ -76,9 +76,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         report: folder.join(format!("{seed}.json")),
         disk_limit_mb: args.disk_limit_mb,
     };
-    begin_anew_without_data(&options.report, &data)?;
+    set_aside_report_without_data(&options.report, &data)?;
     eprintln!(
-        "seed {seed}; report {}; data {}; the same seed continues with an interrupted run",
+        "seed {seed}, report {}, data {}; run again with this seed to resume an interrupted run",
         options.report.display(),
         data.display()
     );
@@ -92,29 +92,29 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         pipeline.stack().kill_all()?;
         report
     });
-    let report = outcome.inspect_err(|_| eprintln!("logs and data stay in {}", data.display()))?;
+    let report = outcome.inspect_err(|_| eprintln!("logs and data are kept in {}", data.display()))?;
     println!("{report}");
     if report.is_ok() && !args.keep {
         Kept::remove(&data)?;
     } else {
-        println!("logs and data stay in {}", data.display());
+        println!("logs and data are kept in {}", data.display());
     }
     Ok(report.is_ok())
 }
 
-/// The report of a run whose data are gone cannot be gone on with: it is kept under another name.
-fn begin_anew_without_data(report: &Path, data: &Path) -> anyhow::Result<()> {
+/// A run whose data is gone cannot be resumed, so its report is renamed and a new run begins.
+fn set_aside_report_without_data(report: &Path, data: &Path) -> anyhow::Result<()> {
     if report.exists() && !data.exists() {
         let earlier = report.with_extension("earlier.json");
         std::fs::rename(report, &earlier).with_context(|| format!("rename {}", report.display()))?;
         eprintln!(
-            "the run of this seed has ended, and begins anew; its report is {}",
+            "the earlier run of this seed has no data, so a new run begins; the earlier report is {}",
             earlier.display()
         );
     }
     if data.exists() && !report.exists() {
         bail!(
-            "{} is of a run without a report: remove it, or use another --data",
+            "{} contains data of a run without a report: remove it, or choose another folder with --data",
             data.display()
         );
     }

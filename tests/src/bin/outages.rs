@@ -1,5 +1,5 @@
-//! `make test-outages`: every longer outage, one after the other, on a stack of its own. Exit code 0: everything held;
-//! 1: something did not; 2: the run could not be finished.
+//! `make test-outages`: all long outages, one after the other, on their own stack. Exit codes: 0 if there are no findings;
+//! 1 if there are; 2 if the run could not be finished.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use clap::Parser;
 use e2e::outages::{Outage, on_own_stack};
 use e2e::root;
 
-/// Takes each server away for minutes under load, makes ClickHouse slow, and fills its disk.
+/// Stops each server for minutes under load, slows ClickHouse down, and fills its disk.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Seconds of each outage
+    /// Duration of each outage in seconds
     #[arg(long, default_value_t = 180)]
     seconds: u64,
-    /// Messages a second
+    /// Messages per second
     #[arg(long, default_value_t = 500)]
     rate: u32,
     /// Seed of the load
     #[arg(long, default_value_t = 254)]
     seed: u64,
-    /// Only outages whose name holds this text
+    /// Only outages whose name contains this text
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("the outages could not be finished: {error:#}");
+            eprintln!("outage run not finished: {error:#}");
             ExitCode::from(2)
         }
     }
@@ -41,9 +41,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let mut outages = Outage::ALL.to_vec();
     outages.retain(|outage| outage.to_string().contains(&args.only));
     let length = Duration::from_secs(args.seconds);
-    let passed = on_own_stack(&outages, length, args.seed, args.rate, |passed| println!("{passed}"))?;
+    let results = on_own_stack(&outages, length, args.seed, args.rate, |result| println!("{result}"))?;
     let path = root().join("target/test-outages.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&passed)?)?;
+    std::fs::write(&path, serde_json::to_string_pretty(&results)?)?;
     println!("report: {}", path.display());
-    Ok(passed.iter().all(|passed| passed.findings.is_empty()))
+    Ok(results.iter().all(|result| result.findings.is_empty()))
 }

@@ -1,7 +1,7 @@
-//! How each fault is done: down, hold, back, and the wait until its process puts out again.
+//! The actions of each fault: stop, hold, restart, and wait until the process writes output again.
 //!
-//! Invariant: an action leaves one running replica of its service, or its server running.
-//! Failure: what does not come back within [`RECOVERY_LIMIT`] ends the run with an error that names it.
+//! Invariant: after an action, its server or exactly one replica of its service is running.
+//! Failure: a process that does not recover within [`RECOVERY_LIMIT`] ends the run with an error that names it.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use super::pulse::{Output, Pulse, RECOVERY_LIMIT};
 use crate::Pipeline;
 use crate::fault_plan::{Fault, Kind};
 
-/// What one actor needs.
+/// Performs faults, one at a time.
 pub(super) struct Actor<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) pulse: &'a Pulse,
 }
 
 impl Actor<'_> {
-    /// Does it; answers how long it took until its process was back at work.
+    /// Performs the fault; returns the time until its process was working again.
     pub(super) fn perform(&self, fault: &Fault) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let outputs = Output::of(fault.target);
@@ -32,7 +32,7 @@ impl Actor<'_> {
             (Kind::JoinAndLeave | Kind::JoinAndKill, Name::Service(service, _)) => self.join(service, fault)?,
             (Kind::ResetGroups | Kind::DeleteGroups, Name::Service(service, _)) => self.groups(service, fault)?,
             (Kind::HoldPartition, _) => self.hold_partition(fault)?,
-            (kind, Name::Server(server)) => bail!("{} cannot happen to {}", kind.name(), server.name()),
+            (kind, Name::Server(server)) => bail!("fault kind '{}' does not apply to {}", kind.name(), server.name()),
         };
         debug_assert_eq!(still.len(), outputs.len());
         self.pulse
@@ -76,7 +76,7 @@ impl Actor<'_> {
         self.stack().start(second)?;
         hold(fault);
         let still = self.pulse.values_since(Output::of(first), down);
-        // The second one has the partitions now, or is about to get them; the first one believes that it has them.
+        // The second replica has the partitions or is about to get them. The first one still considers itself the owner.
         self.stack().resume(first)?;
         self.pulse.wait_until_it_moves(&still)?;
         self.stack().kill9(second)?;
@@ -108,10 +108,10 @@ impl Actor<'_> {
         if self.stack().stop(name)? {
             return Ok(());
         }
-        bail!("{name} had ended by itself: {}", self.stack().log(name).display())
+        bail!("{name} had already exited, see {}", self.stack().log(name).display())
     }
 
-    /// Aborted in the end: what the transaction holds never was.
+    /// The transaction is aborted at the end, so its record is never read.
     fn hold_partition(&self, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
         let bootstrap = self.pipeline.bootstrap();
         let partitions = kafka::partitions(&bootstrap, crate::RAW)?;
@@ -135,7 +135,7 @@ impl Actor<'_> {
         self.stop(name)?;
         let down = Instant::now();
         let bootstrap = self.pipeline.bootstrap();
-        // While Kafka is away, or the members' leaving is under way, it is tried again.
+        // Retried while Kafka is down, or while members are still leaving the group.
         for (group, topics) in groups_of(service) {
             let deadline = Instant::now() + RECOVERY_LIMIT;
             while let Err(error) = change_group(&bootstrap, group, topics, fault.kind) {
@@ -165,7 +165,7 @@ fn hold(fault: &Fault) {
     std::thread::sleep(Duration::from_millis(fault.hold_ms));
 }
 
-/// The groups of a service and the topics that each reads.
+/// The consumer groups of a service and the topics that each reads.
 pub fn groups_of(service: Service) -> &'static [(&'static str, &'static [&'static str])] {
     const NORMALIZED: &str = "normalized.market.ticks.v1";
     const ENRICHED: &str = "enriched.market.ticks.v1";

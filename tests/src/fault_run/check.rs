@@ -1,4 +1,4 @@
-//! One look at everything with nothing under way: `dp verify`, the oracle, and the ledger of the load.
+//! One complete check while no messages are in flight: `dp verify`, the oracle, and the ledger of the load.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,10 @@ use testkit::parse::Parser;
 use super::report::Check;
 use crate::{Pipeline, RAW, judges};
 
-/// Findings in words that a check keeps.
+/// Maximum number of differences from `dp verify` that a check keeps.
 const KEPT: usize = 12;
 
-/// Follows the raw log from check to check.
+/// Reads the raw log incrementally, from check to check.
 pub(crate) struct Judge {
     parser: Parser,
     follower: Follower,
@@ -34,7 +34,7 @@ impl Judge {
         })
     }
 
-    /// Waits until nothing is under way, and compares. `published` is what the load says.
+    /// Waits until no messages are in flight, then compares. `published` is the number of ticks reported by the load.
     pub(crate) fn check(
         &mut self,
         pipeline: &Pipeline,
@@ -59,7 +59,7 @@ impl Judge {
             let log = check.ticks;
             check
                 .findings
-                .push(format!("published {published} ticks, and the raw log holds {log}"));
+                .push(format!("published {published} ticks, but the raw log contains {log}"));
         }
         for difference in verified.differences().into_iter().take(KEPT) {
             check.findings.push(format!("dp verify: {difference}"));
@@ -67,7 +67,7 @@ impl Judge {
         if verified.code != 0 {
             check
                 .findings
-                .push(format!("dp verify: {:?} failed", verified.failed()));
+                .push(format!("dp verify: failed checks {:?}", verified.failed()));
         }
         for comparison in pipeline.compared_with(expected)? {
             count(&mut check, &comparison);
@@ -76,7 +76,7 @@ impl Judge {
         check.seconds = begun.elapsed().as_secs_f64();
         if check.disk_mb > self.disk_limit_mb {
             bail!(
-                "the stack's folder has {} MB, the limit is {}",
+                "the folder of the stack has {} MB, the limit is {} MB (--disk-limit-mb)",
                 check.disk_mb,
                 self.disk_limit_mb
             );
@@ -111,7 +111,7 @@ pub(crate) fn size_mb(folder: &Path) -> u64 {
         entries
             .map(|entry| match entry.metadata() {
                 Ok(about) if about.is_dir() => bytes(&entry.path()),
-                // What is on the disk, not what the file pretends: Kafka's indexes are sparse.
+                // Allocated blocks instead of file sizes, because Kafka's indexes are sparse.
                 Ok(about) => std::os::unix::fs::MetadataExt::blocks(&about) * 512,
                 Err(_) => 0,
             })

@@ -1,10 +1,10 @@
-//! The fault run: while ticks flow, several actors do the faults of a plan at the same time; at check points, and at the
-//! end, the load pauses and both judges look at everything.
+//! The fault run: under load, several actors perform the faults of a plan in parallel. At checkpoints and at the end, the
+//! load pauses and both judges check all data.
 //!
-//! Invariants: one fault at a time for one process, so that "it is back" can be told; the report is saved after each
-//! fault and each check.
-//! Failure: lost, doubled or wrong is a finding in the report, and the run continues to tell how much; a process that does
-//! not come back ends the run with an error.
+//! Invariants: a process has at most one fault at a time, so that its recovery can be observed; the report is saved after
+//! each fault and each check.
+//! Failure: lost, doubled or wrong data is a finding in the report, and the run continues. A process that does not recover
+//! ends the run with an error.
 
 mod actions;
 pub(crate) mod check;
@@ -32,37 +32,37 @@ use actions::Actor;
 use check::Judge;
 use pulse::Pulse;
 
-/// How to run.
+/// Options of a fault run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Faults in all.
+    /// Total number of faults.
     pub kills: u32,
     /// Seed of plan and load.
     pub seed: u64,
-    /// Messages a second.
+    /// Messages per second.
     pub rate: u32,
-    /// Actors that do faults at the same time.
+    /// Actors that perform faults in parallel.
     pub actors: u32,
     /// Faults between two checks.
     pub check_every: u32,
-    /// The report's file. A report that is there is gone on with.
+    /// File of the report. An existing report is resumed.
     pub report: PathBuf,
-    /// The run ends with an error when the stack's folder is larger.
+    /// The run ends with an error if the folder of the stack is larger.
     pub disk_limit_mb: u64,
 }
 
-/// What the actors share.
+/// State shared by the actors.
 struct Field {
     waiting: Vec<Fault>,
     busy: BTreeSet<Name>,
     report: Report,
-    /// When these faults began, and the seconds of the run until then.
+    /// When these faults began, and the duration of the run before, in seconds.
     begun: (Instant, f64),
     failed: Option<anyhow::Error>,
 }
 
-/// When windows are closed and forgotten in the run of a seed: by the defaults with an even one. With an odd one those of
-/// trades live for seconds, so that the clock is beyond the ticks of a raw partition that was held back.
+/// When windows are closed and forgotten in the run of a seed. An even seed uses the defaults. With an odd seed, windows of
+/// trades live for seconds, so that the log clock passes the ticks of a raw partition that was held back.
 pub fn times(seed: u64) -> Times {
     let defaults = Times::default();
     if seed.is_multiple_of(2) {
@@ -74,15 +74,15 @@ pub fn times(seed: u64) -> Times {
     }
 }
 
-/// Runs, or continues; answers the report, which is also in its file.
+/// Starts or resumes a run; returns the report, which is also saved to its file.
 ///
 /// # Errors
-/// Where a process does not come back, or something cannot be asked. Findings are not errors: see [`Report::is_ok`].
+/// If a process does not recover, or a server cannot be queried. Findings are not errors: see [`Report::is_ok`].
 pub fn run(pipeline: &Pipeline, options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::load(&options.report)?;
     if report.sessions > 0 && (report.seed, report.rate) != (options.seed, options.rate) {
         bail!(
-            "{} is of seed {} at {} messages a second: use these, or another file",
+            "{} belongs to seed {} at {} messages/s: use the same values, or another file",
             options.report.display(),
             report.seed,
             report.rate
@@ -157,7 +157,7 @@ fn drive(
     }
 }
 
-/// Does these faults, with several actors.
+/// Performs these faults with several actors.
 fn faults(
     pipeline: &Pipeline,
     options: &Options,
@@ -220,7 +220,7 @@ fn act(
         field.report.seconds = field.begun.1 + field.begun.0.elapsed().as_secs_f64();
         field.report.save(&options.report)?;
         say(&format!(
-            "{:>4}/{} [{}] {fault}: back after {:.1} s",
+            "{:>4}/{} [{}] {fault}: recovered after {:.1} s",
             field.report.done.len(),
             options.kills,
             bar(field.report.done.len(), options.kills),
@@ -230,7 +230,8 @@ fn act(
     Ok(())
 }
 
-/// The next fault whose process is not busy: outer `None` when none is left, inner when all of them have to wait.
+/// The next fault whose process is not busy. The outer `None` means that no fault is left, the inner one that all remaining
+/// faults must wait.
 fn take(field: &Mutex<Field>) -> Option<Option<Fault>> {
     let mut field = lock(field);
     if field.waiting.is_empty() {
@@ -263,7 +264,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A line for who watches the run.
+/// Prints a progress line.
 fn say(line: &str) {
     eprintln!("{line}");
 }

@@ -1,6 +1,6 @@
-//! How the pipeline moves, looked at from outside twice a second: what each process has put out, and what it uses.
+//! Observes the progress of the pipeline from outside, twice a second: the output and the memory of each process.
 //!
-//! Failure: what cannot be asked now (a server is down) keeps its last value with its old time.
+//! Failure: a value that cannot be queried (a server is down) keeps its last value and its old time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,17 +17,17 @@ use crate::Pipeline;
 
 const EVERY: Duration = Duration::from_millis(500);
 const ASK_LIMIT: Duration = Duration::from_secs(1);
-/// Recovery may need that of others, which fail at the same time.
+/// Long, because recovery may depend on other processes that fail at the same time.
 pub(crate) const RECOVERY_LIMIT: Duration = Duration::from_secs(240);
 
-/// The topics of which the ends are read.
+/// The topics whose end offsets are read.
 pub(crate) const TOPICS: [&str; 3] = [
     "normalized.market.ticks.v1",
     "enriched.market.ticks.v1",
     "aggregation.bars.v1",
 ];
 
-/// An output that only grows while all is well.
+/// An output that grows while the pipeline works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Output {
     Topic(&'static str),
@@ -36,7 +36,7 @@ pub(crate) enum Output {
     Positions,
     /// Served keys in Redis.
     Keys,
-    /// A hash of everything served in Redis: it does not grow, it changes.
+    /// A hash of all served values in Redis. It changes instead of growing.
     NewestPrice,
 }
 
@@ -57,7 +57,7 @@ const SERVED: &str = "local keys = redis.call('KEYS', 'served:latest_price:*') \
                       return {#keys, tonumber(string.sub(redis.sha1hex(table.concat(all)), 1, 12), 16)}";
 
 impl Output {
-    /// What has to move again when the process works again.
+    /// The outputs that must advance when the process works again.
     pub(crate) fn of(name: Name) -> &'static [Output] {
         match name {
             Name::Service(Service::Normalization, _) => &[Output::Topic(TOPICS[0]), Output::Table("market_ticks")],
@@ -75,11 +75,11 @@ impl Output {
 /// Highest values seen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Peaks {
-    /// Resident memory in MB of each process with its children; replicas count as their service.
+    /// Resident memory in MB of each process with its children. Replicas are merged under the name of their service.
     pub resident_mb: BTreeMap<String, u64>,
 }
 
-/// What was seen last, and when.
+/// The last observed values and their times.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     seen: Mutex<BTreeMap<Output, (i64, Instant)>>,
@@ -92,7 +92,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pulse {
-    /// Looks until it is told to end.
+    /// Observes the pipeline until [`Pulse::end`].
     pub(crate) fn watch(&self, pipeline: &Pipeline) {
         let mut ends = None;
         while !self.end.load(Ordering::Relaxed) {
@@ -117,7 +117,7 @@ impl Pulse {
         for topic in TOPICS {
             let asked = Instant::now();
             let Some(sum) = ends.as_ref().and_then(|ends| ends.sum(topic, ASK_LIMIT).ok()) else {
-                // Kafka is away: asking for the next topic would only take the same time again.
+                // Kafka is down: the next topic would only run into the same timeout.
                 break;
             };
             self.note(Output::Topic(topic), Some(sum), asked);
@@ -165,13 +165,13 @@ impl Pulse {
         }
     }
 
-    /// Waits until each of these outputs has moved on from its value at a moment when the process was not at work; where
-    /// there is none, from its next one.
+    /// Waits until each of these outputs has advanced from its value while the process was down, or from its next value if
+    /// there is none.
     pub(crate) fn wait_until_it_moves(&self, still: &[(Output, Option<i64>)]) -> anyhow::Result<()> {
         let (back, deadline) = (Instant::now(), Instant::now() + RECOVERY_LIMIT);
         for (output, known) in still {
             let before = match (output, known) {
-                // It comes back empty, and is filled at once or not at all.
+                // Redis restarts empty, so any key is progress.
                 (Output::Keys, _) => 0,
                 (_, Some(value)) => *value,
                 (_, None) => self.wait(*output, deadline, |_, asked| asked > back)?,
@@ -181,12 +181,12 @@ impl Pulse {
         Ok(())
     }
 
-    /// What was seen last.
+    /// The last observed value.
     pub(crate) fn latest(&self, output: Output) -> Option<i64> {
         lock(&self.seen).get(&output).map(|(value, _)| *value)
     }
 
-    /// The values that were asked for after this moment, those that there are already.
+    /// The values observed after `moment`; `None` for an output that has not been observed since.
     pub(crate) fn values_since(&self, outputs: &[Output], moment: Instant) -> Vec<(Output, Option<i64>)> {
         let seen = lock(&self.seen);
         let value = |output| {
@@ -205,14 +205,14 @@ impl Pulse {
                 return Ok(value);
             }
             if Instant::now() > deadline {
-                bail!("{output:?} does not move on within {} s", RECOVERY_LIMIT.as_secs());
+                bail!("{output:?} has not advanced within {} s", RECOVERY_LIMIT.as_secs());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
-/// How often services wrote certain lines to their logs.
+/// How often the services logged certain messages.
 pub(crate) fn refused(pipeline: &Pipeline) -> anyhow::Result<BTreeMap<String, u64>> {
     const LINES: [(&str, &str); 5] = [
         ("\"write_fenced\"", "inserts refused by the fence"),

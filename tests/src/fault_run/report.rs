@@ -1,5 +1,5 @@
-//! What a fault run has done and found so far: a JSON file that is replaced whole after each fault, so that an
-//! interrupted run continues with its totals kept.
+//! The faults and findings of a fault run so far: a JSON file that is replaced atomically after each fault, so that an
+//! interrupted run resumes with its totals.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,30 +11,29 @@ use serde::{Deserialize, Serialize};
 
 use super::pulse::Peaks;
 
-/// One fault that has been done.
+/// One completed fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// Its number in the plan.
     pub number: u32,
-    /// Kind, in words.
+    /// Name of the kind.
     pub kind: String,
-    /// Process.
+    /// Name of the process.
     pub target: String,
-    /// Seconds from the fault to the first new output of the process after it had come back. Those for which it was
-    /// down or frozen on purpose are part of it.
+    /// Seconds from the fault to the first new output of the restarted process. Includes `hold_seconds`.
     pub recovery_seconds: f64,
-    /// Seconds for which it was down, frozen or two on purpose.
+    /// Seconds for which the process was kept down or frozen, or had two replicas.
     pub hold_seconds: f64,
 }
 
-/// One look at everything, with nothing under way.
+/// One complete check while no messages were in flight.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Check {
     pub after_kills: u32,
-    /// Ticks that the raw log holds, repetitions left out.
+    /// Ticks in the raw log, without repetitions.
     pub ticks: u64,
-    /// Ticks that the publishers know to have published; `None` where a publisher was interrupted.
+    /// Ticks that the publishers have published; `None` if a publisher was interrupted.
     pub published: Option<u64>,
     pub lost: u64,
     pub doubled: u64,
@@ -43,15 +42,15 @@ pub struct Check {
     pub wrong: u64,
     pub bars: u64,
     pub dp_verify_ok: bool,
-    /// Seconds from the end of the load until every consumer was at its end and `dp verify` had compared everything.
+    /// Seconds from the end of the load until every consumer had caught up and `dp verify` had finished.
     pub seconds: f64,
     pub disk_mb: u64,
-    /// Findings in words, the first of each.
+    /// Findings as text, the first of each check.
     pub findings: Vec<String>,
 }
 
 impl Check {
-    /// Whether nothing was found.
+    /// Whether there are no findings.
     pub fn is_ok(&self) -> bool {
         self.dp_verify_ok && self.lost + self.doubled + self.wrong_bars + self.wrong == 0 && self.findings.is_empty()
     }
@@ -62,24 +61,24 @@ impl Check {
 #[allow(missing_docs)]
 pub struct Report {
     pub seed: u64,
-    /// Faults wanted.
+    /// Planned number of faults.
     pub kills: u32,
-    /// Messages a second.
+    /// Messages per second.
     pub rate: u32,
-    /// How often the run was begun; more than one: it was interrupted.
+    /// Number of starts; more than one if the run was interrupted.
     pub sessions: u32,
     pub finished: bool,
     pub done: Vec<Done>,
     pub checks: Vec<Check>,
-    /// What services wrote to their logs: inserts refused by the fence, positions moved by another owner, unknown
-    /// outcomes of inserts, and workers that began again.
+    /// Events counted in the logs of the services: inserts refused by the fence, positions moved by another owner, unknown
+    /// outcomes of inserts, and workers that restarted.
     pub refused: BTreeMap<String, u64>,
     /// Highest values seen.
     pub peaks: Peaks,
     pub seconds: f64,
-    /// Messages, ticks, repetitions and poison of publishers that ended in order.
+    /// Ticks of publishers that ended cleanly.
     pub published_ticks: u64,
-    /// A publisher was interrupted: what it had under way is known from the log only.
+    /// A publisher was interrupted, so its messages in flight are known only from the log.
     pub publisher_interrupted: bool,
 }
 
@@ -87,7 +86,7 @@ impl Report {
     /// The report of an earlier run with this seed, or an empty one.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn load(path: &Path) -> anyhow::Result<Report> {
         match fs::read_to_string(path) {
             Ok(text) => serde_json::from_str(&text).with_context(|| format!("read {}", path.display())),
@@ -99,7 +98,7 @@ impl Report {
     /// Replaces the file.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
         let failed = || format!("write {}", path.display());
         if let Some(folder) = path.parent() {
@@ -110,7 +109,7 @@ impl Report {
         fs::rename(&part, path).with_context(failed)
     }
 
-    /// Whether this fault has been done.
+    /// Whether this fault is completed.
     pub fn has_done(&self, number: u32) -> bool {
         self.done.iter().any(|done| done.number == number)
     }
@@ -159,7 +158,7 @@ impl fmt::Display for Report {
         )?;
         let published = last
             .published
-            .map_or("unknown, a publisher was interrupted".to_owned(), |n| n.to_string());
+            .map_or("unknown (a publisher was interrupted)".to_owned(), |n| n.to_string());
         writeln!(
             f,
             "published ticks {published}   bars {}   checks {} ({} clean)   longest recovery {longest:.1} s",
@@ -172,7 +171,7 @@ impl fmt::Display for Report {
             .resident_mb
             .iter()
             .map(|(name, mb)| format!("{name} {mb} MB"));
-        writeln!(f, "memory at most: {}", services.collect::<Vec<_>>().join(", "))?;
+        writeln!(f, "peak memory: {}", services.collect::<Vec<_>>().join(", "))?;
         writeln!(
             f,
             "hours {:.2}   sessions {}   disk {} MB   seed {}",
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_saved_is_loaded_and_the_totals_go_on() {
+    fn a_saved_report_is_loaded_with_its_totals() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("runs/7.json");
         assert_eq!(Report::load(&path).unwrap().sessions, 0);

@@ -1,29 +1,30 @@
-//! A disk that can be filled: a small file system of its own, mounted over a folder and gone with the value.
+//! A disk that can be filled: a small file system, mounted over a folder and unmounted on drop.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// A small file system of its own, in memory.
+/// A small file system in memory.
 pub struct SmallDisk {
     folder: PathBuf,
-    /// A shell that unmounts when this program has ended, however it did.
+    /// A shell that unmounts when this program ends, even if it is killed.
     _watch: (ChildStdin, Child),
 }
 
-/// Lazily: a process that still has a file open there keeps it until it ends.
+/// Lazy, because a process may still have a file open there.
 const UNMOUNT: &str = "cat >/dev/null; umount --lazy \"$1\" && rmdir \"$1\"";
 
 impl SmallDisk {
-    /// Mounts it there. Only root may, and not in every container: who may not gets `None` and a line that says so.
+    /// Mounts it on the folder. Only root may mount, and not in every container; otherwise prints a message and returns
+    /// `None`.
     ///
     /// # Errors
-    /// Where it fails for another reason.
+    /// If mounting fails for another reason.
     pub fn mount(folder: &Path, megabytes: u32) -> anyhow::Result<Option<SmallDisk>> {
         let user = Command::new("id").arg("-u").output().context("run id")?;
         if String::from_utf8_lossy(&user.stdout).trim() != "0" {
-            eprintln!("SKIPPED: a full disk needs a small file system, and only root may mount one");
+            eprintln!("SKIPPED: the full-disk test mounts a small file system, which only root may do");
             return Ok(None);
         }
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -37,7 +38,7 @@ impl SmallDisk {
             let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
             if why.to_lowercase().contains("permi") {
                 eprintln!(
-                    "SKIPPED: a full disk needs a small file system, and root may not mount one here: {}",
+                    "SKIPPED: the full-disk test mounts a small file system, which is not permitted here: {}",
                     why.trim()
                 );
                 return Ok(None);
@@ -50,10 +51,10 @@ impl SmallDisk {
         }))
     }
 
-    /// Takes all the room that is left; again and again, so that files removed meanwhile give no room.
+    /// Uses up all free space. Call it repeatedly, because removed files free space again.
     ///
     /// # Errors
-    /// Where the file that takes it cannot be made.
+    /// If the filler file cannot be created.
     pub fn fill(&self) -> anyhow::Result<()> {
         let filler = self.folder.join("filler");
         let mut file = std::fs::File::options()
@@ -68,10 +69,10 @@ impl SmallDisk {
         Ok(())
     }
 
-    /// Gives the room back.
+    /// Frees the space.
     ///
     /// # Errors
-    /// Where the file that took it cannot be removed.
+    /// If the filler file cannot be removed.
     pub fn empty(&self) -> anyhow::Result<()> {
         std::fs::remove_file(self.folder.join("filler")).context("remove the filler")
     }
@@ -81,7 +82,7 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg("--lazy").arg(&self.folder).status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} could not be unmounted", self.folder.display());
+            eprintln!("cannot unmount {}", self.folder.display());
         }
     }
 }
@@ -94,6 +95,6 @@ fn watch(folder: &Path) -> anyhow::Result<(ChildStdin, Child)> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let input = child.stdin.take().context("it has no input")?;
+    let input = child.stdin.take().context("the shell has no standard input")?;
     Ok((input, child))
 }

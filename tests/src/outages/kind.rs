@@ -1,4 +1,4 @@
-//! What can be away, slow or full, and what has to continue meanwhile.
+//! The kinds of outages, and the outputs that must continue during each.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use localstack::Server;
 
 use crate::fault_run::pulse::{Output, TOPICS};
 
-/// What is wrong for a while.
+/// One kind of outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// The server is killed, and started again at the end.
+    /// The server is killed, and restarted at the end.
     Down(Server),
-    /// Each request to ClickHouse takes two seconds more.
+    /// Each request to ClickHouse takes two additional seconds.
     SlowClickHouse,
     /// The disk of ClickHouse is full.
     FullDisk,
@@ -28,8 +28,8 @@ impl Outage {
         Outage::FullDisk,
     ];
 
-    /// What has to continue moving meanwhile.
-    pub(super) fn goes_on(self) -> &'static [Output] {
+    /// The outputs that must advance during the outage.
+    pub(super) fn must_continue(self) -> &'static [Output] {
         const TABLES: [Output; 2] = [Output::Table("market_ticks"), Output::Table("enriched_ticks")];
         const STREAM: [Output; 3] = [
             Output::Topic(TOPICS[0]),

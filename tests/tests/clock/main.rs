@@ -1,5 +1,5 @@
 //! Append times that step back: one raw partition is read long after the others, so its ticks reach partitions of the
-//! enriched topic whose clock is far ahead. On a stack whose windows are forgotten within seconds.
+//! enriched topic whose log clock is far ahead. Windows of this stack are forgotten within seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use testkit::hostile::{Record, Transaction};
 use testkit::load::{Load, LoadPlan};
 
 const SECOND: i64 = 1_000_000;
-/// The raw partition that nobody can read for a while: a producer has a transaction open there.
+/// The raw partition that cannot be read for some time, because a producer holds a transaction open there.
 const HELD: i32 = 1;
 const RATE: u32 = 300;
 
@@ -29,15 +29,15 @@ fn tick(now: i64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A count of aggregation's `/stats`; 0 while it is away, and from its start on.
+/// A counter in aggregation's `/stats`; 0 while the service is down. It restarts from 0.
 fn stat(pipeline: &Pipeline, name: &str) -> u64 {
     let answer = pipeline.get(Service::Aggregation, "/stats");
     let stats = answer.map(|(_, body)| serde_json::from_str(&body).unwrap_or(serde_json::Value::Null));
     stats.map_or(0, |stats| stats[name].as_u64().unwrap_or(0))
 }
 
-/// Kills these in this order, in the middle of restating, and starts them again in the other one.
-fn killed_while_windows_are_restated(pipeline: &Pipeline, names: &[Name]) {
+/// Kills these in this order while windows are being restated, and restarts them in reverse order.
+fn kill_while_windows_are_restated(pipeline: &Pipeline, names: &[Name]) {
     let before = stat(pipeline, "windows_restated");
     eventually("windows are restated, and more of them wait", || {
         Ok(stat(pipeline, "windows_restated") > before && stat(pipeline, "windows_to_restate") > 0)
@@ -56,7 +56,7 @@ fn killed_while_windows_are_restated(pipeline: &Pipeline, names: &[Name]) {
 }
 
 #[test]
-fn a_raw_partition_that_is_read_after_the_others_is_in_every_bar_whatever_is_killed_while_its_bars_are_restated() {
+fn a_raw_partition_that_is_read_late_reaches_its_bars_despite_kills_during_restating() {
     let pipeline = Pipeline::with_times(times()).unwrap();
     let bootstrap = pipeline.bootstrap();
     let load = Load::start(
@@ -87,7 +87,7 @@ fn a_raw_partition_that_is_read_after_the_others_is_in_every_bar_whatever_is_kil
         ..Record::default()
     };
     open.send(RAW, &record).unwrap();
-    // Until everything of a whole minute has been forgotten.
+    // Wait until all windows of a full minute have been forgotten.
     let minute = 60 * SECOND;
     let until = (held_from / minute + 1) * minute + times().at_once.1 + 2 * SECOND;
     while now() < until {
@@ -96,14 +96,14 @@ fn a_raw_partition_that_is_read_after_the_others_is_in_every_bar_whatever_is_kil
     open.commit().unwrap();
 
     let (aggregation, clickhouse) = (Name::from(Service::Aggregation), Name::from(Server::ClickHouse));
-    killed_while_windows_are_restated(&pipeline, &[aggregation]);
-    killed_while_windows_are_restated(&pipeline, &[clickhouse]);
-    killed_while_windows_are_restated(&pipeline, &[aggregation, clickhouse]);
-    killed_while_windows_are_restated(&pipeline, &[clickhouse, aggregation]);
+    kill_while_windows_are_restated(&pipeline, &[aggregation]);
+    kill_while_windows_are_restated(&pipeline, &[clickhouse]);
+    kill_while_windows_are_restated(&pipeline, &[aggregation, clickhouse]);
+    kill_while_windows_are_restated(&pipeline, &[clickhouse, aggregation]);
     load.pause().unwrap();
     pipeline.agree().unwrap();
 
-    // Late by the clock alone: when their messages were appended, their windows were still live.
+    // Late only by the log clock: when their messages were appended, their windows were not yet forgotten.
     let forget = times().at_once.1 / SECOND;
     let by_the_clock = format!(
         "SELECT count() FROM late_ticks AS late INNER JOIN enriched_ticks AS tick USING (feed, raw_partition, raw_offset, raw_index) \
@@ -112,6 +112,6 @@ fn a_raw_partition_that_is_read_after_the_others_is_in_every_bar_whatever_is_kil
         60 + forget
     );
     let by_the_clock = pipeline.clickhouse.number(&by_the_clock).unwrap();
-    // How many depends on how far behind the machine lets the load fall; the test needs some.
+    // The number depends on how much the load lags on this machine. The test needs some.
     assert!(by_the_clock > 10, "{by_the_clock}");
 }

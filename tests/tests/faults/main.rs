@@ -1,5 +1,5 @@
-//! The fault run, short: every kind of fault for every process, several at a time, while ticks flow.
-//! The long one is `make test-faults KILLS=500`.
+//! A short fault run: every kind of fault for every process, several at a time, under load.
+//! The long run is `make test-faults KILLS=500`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use e2e::fault_plan::DECK;
@@ -10,7 +10,7 @@ use e2e::{Pipeline, root};
 fn forty_faults_of_every_kind_lose_and_double_nothing() {
     let seed = std::env::var("SEED").map_or(255, |seed| seed.parse().expect("SEED is a number"));
     let report = root().join("target/test-faults").join(format!("short-{seed}.json"));
-    // The stack of an earlier test is gone, and so is what could be gone on with.
+    // The stack of an earlier test is gone, so its run cannot be resumed.
     let _absent = std::fs::remove_file(&report);
     let pipeline = Pipeline::with_times(fault_run::times(seed)).unwrap();
     let report = fault_run::run(

@@ -1,5 +1,5 @@
-//! Records that no service of this pipeline wrote, in topics that only its services write to. On a stack of its own, since
-//! `dp verify` names such records for as long as the logs hold them.
+//! Foreign records in topics that only the services of this pipeline write to. On its own stack, because `dp verify` names
+//! such records as long as they are in the log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ const ENRICHED: &str = "enriched.market.ticks.v1";
 /// Marker and fingerprint of a record in single-object encoding.
 const AVRO_HEADER: usize = 10;
 
-/// The variable-length integer at this place, and the place after it.
+/// The variable-length integer at this position, and the position after it.
 fn integer(bytes: &[u8], mut at: usize) -> (i64, usize) {
     let (mut value, mut shift) = (0u64, 0);
     loop {
@@ -34,7 +34,7 @@ fn write_integer(value: i64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// The same tick from another offset of its raw partition: the origin is the first field, the offset its third.
+/// The same tick with another raw offset. The origin is the first field of a tick, and the offset is its third part.
 fn with_raw_offset(tick: &[u8], offset: i64) -> Vec<u8> {
     let (feed_length, at) = integer(tick, AVRO_HEADER);
     let (_partition, at) = integer(tick, at + usize::try_from(feed_length).unwrap());
@@ -45,7 +45,7 @@ fn with_raw_offset(tick: &[u8], offset: i64) -> Vec<u8> {
     forged
 }
 
-/// Services and stages that have refused the record at this place, or what became of it later, as foreign.
+/// Service, stage and topic of every dead letter with code `foreign_origin`.
 fn refused_by(pipeline: &Pipeline) -> BTreeSet<(String, String, String)> {
     let letters = kafka::read_all(&pipeline.bootstrap(), "dlq").unwrap();
     let foreign = letters
@@ -64,7 +64,7 @@ fn refused_by(pipeline: &Pipeline) -> BTreeSet<(String, String, String)> {
 }
 
 #[test]
-fn a_forged_tick_with_a_far_origin_is_named_and_hides_no_later_tick() {
+fn a_forged_tick_with_a_far_origin_is_rejected_and_does_not_hide_later_ticks() {
     let pipeline = Pipeline::shared();
     let bootstrap = pipeline.bootstrap();
     pipeline.publish_once(300, 9_001).unwrap();
@@ -92,15 +92,15 @@ fn a_forged_tick_with_a_far_origin_is_named_and_hides_no_later_tick() {
     ]
     .map(named)
     .into();
-    eventually("each that keeps a sequence refuses it", || {
+    eventually("every stage with a sequencer rejects it", || {
         Ok(refused_by(&pipeline) == expected)
     })
     .unwrap();
 
-    // `dp verify` names the two records, and finds nothing else: every tick that came after them counts.
+    // `dp verify` names the two records and nothing else, so every later tick was processed.
     pipeline.publish_once(500, 9_002).unwrap();
     let verified = pipeline.verify().unwrap();
-    let by_topic = |topic: &str| format!("{topic}: records of no raw message, or that cannot be read");
+    let by_topic = |topic: &str| format!("{topic}: records that are unreadable or have no raw message");
     assert_eq!(
         verified.failed(),
         [
@@ -123,6 +123,6 @@ fn a_forged_tick_with_a_far_origin_is_named_and_hides_no_later_tick() {
         .filter(|one| !one.is_ok())
         .map(ToString::to_string)
         .collect();
-    // The oracle knows no reason for letters of later stages.
+    // The oracle does not expect dead letters of later stages.
     assert!(wrong.iter().all(|one| one.starts_with("dlq")), "{wrong:?}");
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C, and waits that are explained.
+//! Ctrl-C, and messages during long waits.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use localstack::{Server, Service, Stack};
 
 use super::bare_dp;
 
-/// How long a command may continue after Ctrl-C; the rest of a second is this machine's.
+/// How long a command may continue after Ctrl-C: one second, and a margin for slow machines.
 const ENDS_WITHIN: Duration = Duration::from_millis(1_500);
-/// A wait is explained after two seconds.
+/// A command prints a message after waiting for two seconds.
 const SAID_WITHIN: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A command that runs, and its lines on stderr.
+/// A running command and its lines on stderr.
 struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -42,19 +42,19 @@ impl Running {
         }
     }
 
-    /// Waits for a line with these words.
+    /// Waits until stderr contains these words.
     fn says(&mut self, words: &str, within: Duration) {
         let deadline = Instant::now() + within;
         while !self.told.contains(words) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.told.push_str(&(line + "\n")),
-                Err(_) => panic!("{words} is not said within {within:?}: {}", self.told),
+                Err(_) => panic!("'{words}' is not printed within {within:?}: {}", self.told),
             }
         }
     }
 
-    /// Ctrl-C; answers everything that was said.
+    /// Sends Ctrl-C; returns the complete stderr.
     fn interrupt(mut self) -> String {
         let began = Instant::now();
         let pid = self.child.id().to_string();
@@ -70,7 +70,7 @@ impl Running {
 }
 
 #[test]
-fn an_interrupted_load_says_how_far_it_came() {
+fn an_interrupted_load_reports_its_progress() {
     let pipeline = Pipeline::shared();
     let before = pipeline.enriched().unwrap();
     let load = Running::start(pipeline.dp(&["simulate", "--ticks", "100000", "--rate", "200"]));
@@ -81,7 +81,7 @@ fn an_interrupted_load_says_how_far_it_came() {
 }
 
 #[test]
-fn a_wait_for_kafka_is_explained_and_can_be_interrupted() {
+fn a_wait_for_kafka_is_reported_and_can_be_interrupted() {
     let pipeline = Pipeline::shared();
     let stack = pipeline.stack();
     stack.stop(Service::Normalization).unwrap();
@@ -128,7 +128,7 @@ fn an_interrupted_up_leaves_nothing_behind() {
         if let Some(stack) = opened {
             break stack;
         }
-        assert!(Instant::now() < deadline, "the engine is not started");
+        assert!(Instant::now() < deadline, "ClickHouse is not started");
         std::thread::sleep(Duration::from_millis(5));
     };
     let told = up.interrupt();

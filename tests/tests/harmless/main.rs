@@ -1,4 +1,4 @@
-//! What `dp` and the services must not do: remove or write what nobody asked for, show a secret, or continue after Ctrl-C.
+//! What `dp` and the services must not do: remove or write data without consent, show a secret, or continue after Ctrl-C.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod interrupts;
@@ -12,12 +12,12 @@ use e2e::{Pipeline, RAW, eventually};
 use localstack::{Ports, Server, Service, Stack, StackConfig};
 use testkit::kafka::{self, Outgoing, Publisher};
 
-/// What a program printed to both outputs.
+/// The stdout and stderr of a program.
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// `dp` with these arguments and no variable of ours, for a stack that is not the test's.
+/// `dp` with these arguments and without the `DATA_PROC_` variables of the test, for another stack.
 pub fn bare_dp(pipeline: &Pipeline, arguments: &[&str]) -> Command {
     let mut command = Command::new(pipeline.stack().config().bin_dir.join("dp"));
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -28,13 +28,13 @@ pub fn bare_dp(pipeline: &Pipeline, arguments: &[&str]) -> Command {
     command
 }
 
-/// A stack that was made and never started, in a folder of its own.
+/// A stack in its own folder that was created but never started.
 fn idle_stack(parent: &Path) -> Stack {
     Stack::new(StackConfig::new(parent.join("stack"), Ports::free().unwrap())).unwrap()
 }
 
 #[test]
-fn data_are_removed_only_when_the_user_says_so_and_foreign_files_stay() {
+fn data_is_removed_only_with_consent_and_foreign_files_are_kept() {
     let pipeline = Pipeline::shared();
     let parent = tempfile::tempdir().unwrap();
     let stack = idle_stack(parent.path());
@@ -67,7 +67,7 @@ fn data_are_removed_only_when_the_user_says_so_and_foreign_files_stay() {
     ] {
         assert_eq!(dir.join(file).exists(), stays, "{file}");
     }
-    // A folder with files that are not the stack's is not a place for one.
+    // A folder with other files is rejected as the folder of a stack.
     let up = bare_dp(
         &pipeline,
         &["--dir", dir.to_str().unwrap(), "up", "--port-offset", "11000"],
@@ -79,7 +79,7 @@ fn data_are_removed_only_when_the_user_says_so_and_foreign_files_stay() {
 }
 
 #[test]
-fn a_stack_and_an_environment_that_name_different_servers_are_refused_with_both() {
+fn a_stack_and_an_environment_with_different_servers_are_refused_and_both_are_named() {
     let pipeline = Pipeline::shared();
     let own = pipeline.bootstrap();
     for arguments in [
@@ -153,7 +153,7 @@ fn nothing_is_written_to_another_environment_unless_the_user_agrees() {
 }
 
 #[test]
-fn a_table_that_was_dropped_is_named_by_verify_and_made_again_by_migrate() {
+fn a_dropped_table_is_named_by_verify_and_recreated_by_migrate() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(2_000, 71_000).unwrap();
     pipeline.agree().unwrap();
@@ -171,22 +171,19 @@ fn a_table_that_was_dropped_is_named_by_verify_and_made_again_by_migrate() {
         "{told}"
     );
     let migrated = pipeline.dp_ok(&["migrate"]).unwrap();
-    assert!(
-        migrated.contains("made again in ClickHouse: market_ticks"),
-        "{migrated}"
-    );
+    assert!(migrated.contains("recreated in ClickHouse: market_ticks"), "{migrated}");
     pipeline.stack().start_services().unwrap();
     pipeline.agree().unwrap();
     let again = pipeline.dp_ok(&["migrate"]).unwrap();
-    assert!(!again.contains("made again"), "{again}");
+    assert!(!again.contains("recreated"), "{again}");
 }
 
 #[test]
-fn a_table_that_is_made_again_while_its_writer_runs_is_whole_too() {
+fn a_table_that_is_recreated_while_its_writer_runs_is_complete() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(2_000, 73_000).unwrap();
     pipeline.agree().unwrap();
-    // Nothing is published between: no writer can have noticed.
+    // Nothing is published in between, so no writer can have noticed.
     pipeline
         .dp_ok(&["sql", "--write", "DROP TABLE enriched_ticks"])
         .unwrap();
@@ -248,7 +245,7 @@ fn control_characters_of_producers_never_reach_a_terminal() {
 }
 
 #[test]
-fn an_answer_without_rows_says_so_and_a_wrong_time_is_answered_with_a_right_one() {
+fn an_empty_result_prints_0_rows_and_an_invalid_time_is_answered_with_an_example() {
     let pipeline = Pipeline::shared();
     let output = pipeline
         .dp(&["sql", "SELECT * FROM market_ticks WHERE 0"])
@@ -279,7 +276,7 @@ fn an_answer_without_rows_says_so_and_a_wrong_time_is_answered_with_a_right_one(
 }
 
 #[test]
-fn status_names_no_line_of_the_log_that_has_nothing_to_do_with_the_end() {
+fn status_shows_no_unrelated_log_line_as_the_reason_of_an_end() {
     let pipeline = Pipeline::shared();
     let stack = pipeline.stack();
     let pid = stack.pid(Server::Redis).unwrap();

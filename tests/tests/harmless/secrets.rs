@@ -1,4 +1,4 @@
-//! Passwords in addresses, and everything that shows addresses.
+//! Passwords in addresses must not appear anywhere that shows addresses.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::{bare_dp, text};
 
 const SECRET: &str = "hunter2-s3cret";
 
-/// Addresses with a password in each: of these ports, where somebody listens or nobody does.
+/// Addresses of these ports, with passwords.
 fn addresses(kafka: u16, clickhouse: u16, postgres: u16, redis: u16) -> Vec<(&'static str, String)> {
     vec![
         ("DATA_PROC_KAFKA_BOOTSTRAP", format!("127.0.0.1:{kafka}")),
@@ -30,7 +30,7 @@ fn addresses(kafka: u16, clickhouse: u16, postgres: u16, redis: u16) -> Vec<(&'s
     ]
 }
 
-/// A schema registry that is not there.
+/// An unreachable schema registry.
 fn registry() -> (&'static str, String) {
     (
         "DATA_PROC_SCHEMA_REGISTRY_URL",
@@ -75,7 +75,7 @@ fn no_command_shows_a_password_of_an_address() {
             &["explain", "price", "--instrument", "X"],
         ] {
             let mut command = bare_dp(&pipeline, arguments);
-            // No stack of the machine may lend its addresses.
+            // Set explicitly, so that no local stack provides the addresses.
             command.envs(env.iter().chain(more).map(|(name, value)| (*name, value)));
             let output = command.output().unwrap();
             assert_hidden(&format!("dp {}", arguments.join(" ")), &text(&output));
@@ -118,8 +118,8 @@ fn no_service_shows_a_password_of_an_address() {
                 Ok(is_over() || pipeline.get(service, "/health").is_ok())
             })
             .unwrap();
-            // Its checks of the servers have been made, and told.
-            eventually("it has told of every server, or has ended", || {
+            // Wait until the health checks of all servers have run and are reported.
+            eventually("it reports an error of a server, or has ended", || {
                 Ok(is_over() || pipeline.get(service, "/health")?.1.contains("\"error\""))
             })
             .unwrap();

@@ -1,4 +1,4 @@
-//! The declarations of all metrics: whole, documented, and the only place where a metric is named.
+//! The declarations of all metrics: complete, documented, and the only place where metrics are named.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ const OWN: [(&str, &[Declared]); 4] = [
 ];
 
 #[test]
-fn every_declaration_is_whole_and_names_are_declared_once() {
+fn every_declaration_is_complete_and_every_name_is_declared_once() {
     for (service, own) in OWN {
         assert_eq!(flaws(own), Vec::<String>::new(), "{service}");
     }
@@ -30,7 +30,7 @@ fn every_declaration_is_whole_and_names_are_declared_once() {
 }
 
 #[test]
-fn the_page_of_metrics_is_the_one_that_the_declarations_give() {
+fn the_metrics_page_matches_the_declarations() {
     let page = std::fs::read_to_string(e2e::root().join("docs/metrics.md")).unwrap();
     assert!(
         page == document(&OWN),
@@ -39,7 +39,7 @@ fn the_page_of_metrics_is_the_one_that_the_declarations_give() {
 }
 
 #[test]
-fn only_files_named_metrics_may_make_a_metric() {
+fn only_files_named_metrics_create_metrics() {
     let mut allowed = Vec::new();
     for folder in ["benches", "crates", "services", "tests"] {
         sources(&e2e::root().join(folder), &mut |path| {
@@ -51,7 +51,10 @@ fn only_files_named_metrics_may_make_a_metric() {
     }
     assert!(allowed.len() >= 6, "{allowed:?}");
     let elsewhere: Vec<&PathBuf> = allowed.iter().filter(|path| !path.ends_with("metrics.rs")).collect();
-    assert!(elsewhere.is_empty(), "metrics belong into a metrics.rs: {elsewhere:?}");
+    assert!(
+        elsewhere.is_empty(),
+        "metrics may only be created in a metrics.rs: {elsewhere:?}"
+    );
 }
 
 fn sources(folder: &Path, look: &mut dyn FnMut(&Path)) {

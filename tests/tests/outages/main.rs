@@ -1,5 +1,5 @@
-//! The outages in which the server answers, but late or not everything; short. Servers that are away, and the long form of
-//! all of them: `make test-outages`.
+//! Short outages in which ClickHouse is slow or its disk is full. `make test-outages` runs all outages for minutes, including
+//! servers that are down.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -10,19 +10,19 @@ use localstack::{Server, Temporary};
 use testkit::stores::ClickHouse;
 
 #[test]
-fn a_slow_clickhouse_and_one_with_a_full_disk_stop_nothing_else_and_lose_nothing() {
+fn a_slow_clickhouse_and_a_full_disk_stop_nothing_else_and_lose_nothing() {
     e2e::build_programs().unwrap();
     let outages = [Outage::SlowClickHouse, Outage::FullDisk];
-    let passed = on_own_stack(&outages, Duration::from_secs(20), 254, 400, |passed| {
-        println!("{passed}")
+    let results = on_own_stack(&outages, Duration::from_secs(20), 254, 400, |result| {
+        println!("{result}")
     })
     .unwrap();
-    for passed in passed {
-        assert!(passed.findings.is_empty(), "{passed}");
+    for result in results {
+        assert!(result.findings.is_empty(), "{result}");
     }
 }
 
-/// The engine of the local stack would commit the merged part with empty files.
+/// Without `dp-clickhouse`, the engine of the local stack would commit the merged part with empty files.
 #[test]
 fn a_merge_during_which_the_disk_fills_waits_for_room_and_ends_whole() {
     e2e::build_programs().unwrap();
@@ -48,7 +48,7 @@ fn a_merge_during_which_the_disk_fills_waits_for_room_and_ends_whole() {
     run("SYSTEM START MERGES slow_to_merge");
     std::thread::scope(|scope| {
         let merged = scope.spawn(|| clickhouse.run("OPTIMIZE TABLE slow_to_merge FINAL"));
-        eventually("the merge is under way", || {
+        eventually("the merge is running", || {
             Ok(clickhouse.number("SELECT count() FROM system.merges WHERE progress > 0")? > 0)
         })
         .unwrap();
@@ -64,7 +64,7 @@ fn a_merge_during_which_the_disk_fills_waits_for_room_and_ends_whole() {
     let parts = "SELECT count() FROM system.parts WHERE table = 'slow_to_merge' AND active";
     assert_eq!(clickhouse.number(parts).unwrap(), 1);
     assert_eq!(clickhouse.number(content).unwrap(), before);
-    // Part, whether it is whole, and what is wrong with it.
+    // Columns: part, whether it is intact, and its error.
     let checked = clickhouse.rows("CHECK TABLE slow_to_merge").unwrap();
     assert_eq!(
         checked.iter().map(|part| part[1].as_str()).collect::<Vec<_>>(),

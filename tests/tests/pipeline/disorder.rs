@@ -1,4 +1,4 @@
-//! Prices from far ahead, in no order, and published again: each bar holds what it ought to, and nothing is frozen.
+//! Prices from the far future, out of order, and republished: each bar contains the right ticks, and no partition is blocked.
 
 use e2e::{Pipeline, RAW, eventually, sample};
 use localstack::Service;
@@ -39,7 +39,7 @@ fn now(pipeline: &Pipeline) -> i64 {
     i64::try_from(now.unwrap()).unwrap()
 }
 
-/// Waits until this question has this answer.
+/// Waits until the query returns these rows.
 fn answers(pipeline: &Pipeline, sql: &str, wanted: &[Vec<String>]) {
     let mut last = Vec::new();
     let same = eventually(sql, || {
@@ -50,7 +50,7 @@ fn answers(pipeline: &Pipeline, sql: &str, wanted: &[Vec<String>]) {
 }
 
 #[test]
-fn a_trade_stamped_almost_a_week_ahead_is_refused_and_freezes_nothing() {
+fn a_trade_almost_a_week_ahead_is_rejected_and_blocks_nothing() {
     let pipeline = Pipeline::shared();
     let (instrument, now) = ("DISORDER.FROZEN", now(&pipeline));
     let mut messages = vec![price("AHEAD", instrument, "trade", now + 69 * 24 * HOUR / 10, "9999")];
@@ -85,10 +85,10 @@ fn a_trade_stamped_almost_a_week_ahead_is_refused_and_freezes_nothing() {
 }
 
 #[test]
-fn the_hours_of_a_day_ahead_result_make_their_bars_in_any_order() {
+fn day_ahead_hours_in_any_order_give_their_bars() {
     let pipeline = Pipeline::shared();
     let midnight = (now(&pipeline) / (24 * HOUR) + 1) * 24 * HOUR;
-    // Shuffled, and in the order in which each closed the one before it.
+    // Shuffled, and backwards.
     for (instrument, step) in [("DISORDER.SHUFFLED", 7), ("DISORDER.BACKWARDS", 23)] {
         let hours = (1..=24).map(|number| number * step % 24);
         publish(
@@ -161,7 +161,7 @@ fn a_document_published_again_changes_no_bar_and_a_correction_replaces_its_price
              WHERE tenant_id = '{TENANT}' AND instrument_id LIKE 'MISO.%.RT5' AND interval = '{interval}' ORDER BY instrument_id"
         )
     };
-    // Again, with a newline that makes it another event; then the correction.
+    // The document, the same with a newline that makes it another event, then the correction.
     for (payload, wanted) in [
         (first.clone(), read(&first)),
         (format!("{first}\n"), read(&first)),
@@ -179,9 +179,9 @@ fn a_document_published_again_changes_no_bar_and_a_correction_replaces_its_price
     assert_eq!(pipeline.clickhouse.number(&rows).unwrap(), published);
 }
 
-/// A bar with a corrected price is made by the table: memory has no figures of it.
+/// A bar with a corrected price is computed from the table, so it is not in memory.
 #[test]
-fn a_bar_that_only_the_table_has_is_shown_with_its_figures() {
+fn a_bar_that_is_only_in_the_table_is_shown_with_its_figures() {
     let pipeline = Pipeline::shared();
     let instrument = "DISORDER.CORRECTED";
     let interval = now(&pipeline) / (300 * SECOND) * 300 * SECOND;

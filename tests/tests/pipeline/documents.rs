@@ -1,4 +1,4 @@
-//! Real documents and poison: prices digit for digit, and dead letters with every header.
+//! Real documents and poison: exact prices, and dead letters with every header.
 
 use e2e::{Pipeline, RAW, eventually, sample};
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
                 path.display()
             )
         });
-        // A tenant of its own tells its ticks from those of other tests.
+        // Its own tenant separates its ticks from those of other tests.
         let tenant = format!("documents-{}", name.len());
         pipeline
             .dp_ok(&["ingest", &path.to_string_lossy(), "--tenant", &tenant])
@@ -55,7 +55,7 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
 }
 
 #[test]
-fn a_tick_of_the_readme_is_caused_by_its_event_and_served_in_the_unit_of_the_taxonomy() {
+fn the_tick_of_the_readme_has_its_event_as_cause_and_the_unit_of_the_taxonomy() {
     let pipeline = Pipeline::shared();
     let send = [
         "send",
@@ -87,7 +87,7 @@ fn a_tick_of_the_readme_is_caused_by_its_event_and_served_in_the_unit_of_the_tax
 }
 
 #[test]
-fn documents_without_a_parser_end_as_dead_letters_with_their_bytes() {
+fn documents_without_a_parser_become_dead_letters_with_their_bytes() {
     let pipeline = Pipeline::shared();
     let path = sample("pjm/da_hrl_lmps_hubs_20250623.csv");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| {
@@ -104,7 +104,7 @@ fn documents_without_a_parser_end_as_dead_letters_with_their_bytes() {
 }
 
 #[test]
-fn each_poison_message_ends_as_a_dead_letter_with_every_header() {
+fn each_poison_message_becomes_a_dead_letter_with_every_header() {
     let pipeline = Pipeline::shared();
     let good = r#"{"envelope":{"event_type":"market.tick","event_id":"ID","timestamp":"2026-10-01T00:00:00Z","tenant_id":"poison","source":"test","version":"1.0","correlation_id":"c-ID"},"payload":{"market":"MISO","instrument_id":"POISON_TEST","raw_data":{"timestamp":"2026-10-01T00:00:00Z","price":1,"volume":2}}}"#;
     let cases = [
@@ -157,7 +157,7 @@ fn each_poison_message_ends_as_a_dead_letter_with_every_header() {
         assert_eq!(header("dp.rejected_rows"), "");
         assert!(header("__connect.errors.exception.message").contains(place), "{code}");
         header("dp.correlation_id");
-        // The header names the very message.
+        // The headers name the position of the original message.
         let offset: i64 = header("__connect.errors.offset").parse().unwrap();
         let raw = kafka::read_all(&pipeline.bootstrap(), RAW).unwrap();
         let original = raw

@@ -1,14 +1,14 @@
-//! What is the same event and what is not: tenants, sources and instruments share ids, producers try again, and nothing is
-//! lost or doubled.
+//! Identity of events: tenants, sources and instruments may use the same ids, producers retry, and nothing is lost or
+//! doubled.
 
 use e2e::{Pipeline, RAW, eventually};
 use testkit::kafka::{self, Outgoing, Publisher};
 
 const PARTITION: i32 = 2;
 
-/// What a message of shape A says, and how it is sent.
+/// A message of shape A.
 #[derive(Clone, Copy)]
-struct Said<'a> {
+struct Message<'a> {
     tenant: &'a str,
     source: &'a str,
     id: &'a str,
@@ -17,9 +17,9 @@ struct Said<'a> {
     sent: &'a str,
 }
 
-impl Said<'_> {
+impl Message<'_> {
     fn payload(&self) -> String {
-        let Said {
+        let Message {
             tenant,
             source,
             id,
@@ -33,13 +33,13 @@ impl Said<'_> {
     }
 }
 
-fn publish(pipeline: &Pipeline, said: &[Said<'_>]) {
+fn publish(pipeline: &Pipeline, messages: &[Message<'_>]) {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
-    for said in said {
+    for message in messages {
         let outgoing = Outgoing {
             partition: Some(PARTITION),
-            key: Some(said.instrument.to_owned()),
-            payload: said.payload().into_bytes(),
+            key: Some(message.instrument.to_owned()),
+            payload: message.payload().into_bytes(),
             headers: Vec::new(),
         };
         publisher.send(&outgoing).unwrap();
@@ -57,9 +57,9 @@ fn rows(pipeline: &Pipeline, table: &str, instruments: &str) -> Vec<String> {
     pipeline.clickhouse.rows(&sql).unwrap().into_iter().flatten().collect()
 }
 
-/// Waits until a message that was published last has its row: then all earlier ones of the partition are decided.
+/// Publishes a last message and waits for its row. Then all earlier messages of the partition are processed.
 fn settle(pipeline: &Pipeline, name: &str) {
-    let last = Said {
+    let last = Message {
         tenant: "events-last",
         source: "s",
         id: name,
@@ -74,7 +74,7 @@ fn settle(pipeline: &Pipeline, name: &str) {
     }
 }
 
-const FIRST: Said<'static> = Said {
+const FIRST: Message<'static> = Message {
     tenant: "alpha",
     source: "s1",
     id: "EVENTS-1",
@@ -84,20 +84,20 @@ const FIRST: Said<'static> = Said {
 };
 
 #[test]
-fn two_tenants_with_the_same_event_ids_both_have_all_their_ticks() {
+fn two_tenants_with_the_same_event_ids_both_keep_all_their_ticks() {
     let pipeline = Pipeline::shared();
     let ids: Vec<String> = (1..=100).map(|number| format!("X-{number}")).collect();
     for tenant in ["alpha", "beta"] {
-        let said: Vec<Said<'_>> = ids
+        let messages: Vec<Message<'_>> = ids
             .iter()
-            .map(|id| Said {
+            .map(|id| Message {
                 tenant,
                 id,
                 instrument: "EVENTS.TENANTS",
                 ..FIRST
             })
             .collect();
-        publish(&pipeline, &said);
+        publish(&pipeline, &messages);
     }
     settle(&pipeline, "EVENTS-TENANTS-LAST");
     for table in ["market_ticks", "enriched_ticks"] {
@@ -116,27 +116,27 @@ fn two_tenants_with_the_same_event_ids_both_have_all_their_ticks() {
 }
 
 #[test]
-fn one_id_for_other_facts_is_no_repetition_and_is_flagged_while_a_retry_is_dropped() {
+fn a_reused_id_with_other_facts_is_flagged_and_a_retry_is_dropped() {
     let pipeline = Pipeline::shared();
-    let said = [
+    let messages = [
         FIRST,
-        // A retry: sent later, the same number in another form.
-        Said {
+        // A retry: sent later, the same number spelled differently.
+        Message {
             price: "7.2500",
             sent: "2026-10-01T10:00:09Z",
             ..FIRST
         },
-        Said { source: "s2", ..FIRST },
-        Said {
+        Message { source: "s2", ..FIRST },
+        Message {
             instrument: "EVENTS.B",
             ..FIRST
         },
-        Said { price: "8", ..FIRST },
-        // What was said first, and what was said last, again.
+        Message { price: "8", ..FIRST },
+        // Repetitions of the first message and of the last one.
         FIRST,
-        Said { price: "8.0", ..FIRST },
+        Message { price: "8.0", ..FIRST },
     ];
-    publish(&pipeline, &said);
+    publish(&pipeline, &messages);
     settle(&pipeline, "EVENTS-FACTS-LAST");
     let expected = [
         "alpha s1 EVENTS.A 7.25 -",
@@ -150,7 +150,7 @@ fn one_id_for_other_facts_is_no_repetition_and_is_flagged_while_a_retry_is_dropp
     pipeline.agree().unwrap();
 }
 
-/// A tick of shape B with its producer's sequence.
+/// A tick of shape B with a sequence number.
 fn numbered(id: &str, time: &str, sequence: Option<i64>, price: i64) -> Outgoing {
     let sequence = sequence.map_or_else(String::new, |sequence| format!(r#""sequence":{sequence},"#));
     let payload = format!(
@@ -165,7 +165,7 @@ fn numbered(id: &str, time: &str, sequence: Option<i64>, price: i64) -> Outgoing
 }
 
 #[test]
-fn ticks_of_one_time_are_in_the_order_of_their_sequence_and_older_and_future_ones_replace_nothing() {
+fn simultaneous_ticks_are_ordered_by_sequence_and_older_or_future_ticks_replace_nothing() {
     const NOON: &str = "2026-10-01T12:00:00Z";
     let pipeline = Pipeline::shared();
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
@@ -212,7 +212,7 @@ fn publish_with(pipeline: &Pipeline, payload: &str, headers: &[(&str, &str)]) {
     publisher.finish().unwrap();
 }
 
-/// The letters of messages of the partition that hold this.
+/// The dead letters that contain this text.
 fn letters_with(pipeline: &Pipeline, content: &str) -> Vec<kafka::Record> {
     let letters = kafka::read_all(&pipeline.bootstrap(), "dlq").unwrap();
     let holds = |letter: &kafka::Record| String::from_utf8_lossy(&letter.payload).contains(content);
@@ -220,10 +220,10 @@ fn letters_with(pipeline: &Pipeline, content: &str) -> Vec<kafka::Record> {
 }
 
 #[test]
-fn headers_of_a_replay_count_only_where_they_name_a_dead_letter_that_exists() {
+fn replay_headers_are_used_only_if_they_match_an_existing_dead_letter() {
     const FORMAT: (&str, &str) = ("dp.format", "miso.rt5.expost.json");
     let pipeline = Pipeline::shared();
-    let event = Said {
+    let event = Message {
         id: "EVENTS-FORGED",
         instrument: "EVENTS.FORGED",
         ..FIRST
@@ -234,7 +234,7 @@ fn headers_of_a_replay_count_only_where_they_name_a_dead_letter_that_exists() {
     publish(&pipeline, &[event]);
     publish_with(&pipeline, &document, &[FORMAT]);
     settle(&pipeline, "EVENTS-REPLAY-1");
-    let letter = letters_with(&pipeline, "EVENTS.B").pop().expect("the row is refused");
+    let letter = letters_with(&pipeline, "EVENTS.B").pop().expect("the row is rejected");
     let text = |name: &str| letter.header(name).unwrap();
     assert_eq!(
         (text("dp.rejected_rows"), text("dp.attempts")),
@@ -251,13 +251,13 @@ fn headers_of_a_replay_count_only_where_they_name_a_dead_letter_that_exists() {
             ("dp.replay.attempt", "2"),
         ]
     };
-    // Of no letter, of another one, of none that can be: the event and the document are repetitions.
+    // A missing letter, a different one, an impossible one: the event and the document are dropped as repetitions.
     for letter in ["999999999", "0", "-1", "x"] {
         let headers = [&replay(letter)[..], &[("dp.replay.origin", origin.as_str())]].concat();
         publish_with(&pipeline, &event.payload(), &headers[1..]);
         publish_with(&pipeline, &document, &headers);
     }
-    // Its own letter: only the refused row is read again, and it is as bad as it was.
+    // The matching letter: only the rejected row is read again, and it is rejected again.
     let own = [
         FORMAT,
         ("dp.replay.letter", letter_at.as_str()),

@@ -1,11 +1,11 @@
-//! A Redis that runs out of memory evicts served prices: they come back by themselves, and the operator is told.
+//! A Redis that runs out of memory evicts served prices: they are restored automatically, and a log line warns the operator.
 
 use std::process::Command;
 
 use e2e::{Pipeline, eventually};
 use localstack::Server;
 
-/// Sets an option of Redis, as the user who may: others may not.
+/// Sets an option of Redis as the admin user, because other users lack the right.
 fn configure(pipeline: &Pipeline, option: &str, value: &str) {
     let stack = pipeline.stack();
     let password = std::fs::read_to_string(stack.config().dir.join("redis/admin-password")).unwrap();
@@ -20,19 +20,19 @@ fn configure(pipeline: &Pipeline, option: &str, value: &str) {
 }
 
 #[test]
-fn latest_prices_that_redis_evicts_are_written_to_it_again() {
+fn latest_prices_that_redis_evicts_are_restored() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(2_000, 61_000).unwrap();
     pipeline.agree().unwrap();
     let redis = &pipeline.redis;
-    let told = |section: &str, field: &str| -> String {
-        let info = redis.run(&["INFO", section]).unwrap().remove(0).unwrap();
-        let value = info
+    let info = |section: &str, field: &str| -> String {
+        let text = redis.run(&["INFO", section]).unwrap().remove(0).unwrap();
+        let value = text
             .lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         value.unwrap().to_owned()
     };
-    let evicted = || told("stats", "evicted_keys").parse::<u64>().unwrap();
+    let evicted = || info("stats", "evicted_keys").parse::<u64>().unwrap();
     let served = || redis.run(&["KEYS", "served:latest_price:*"]).unwrap().len();
     let (served_before, evicted_before) = (served(), evicted());
     let maxmemory = redis.run(&["CONFIG", "GET", "maxmemory"]).unwrap().remove(1).unwrap();
@@ -42,8 +42,8 @@ fn latest_prices_that_redis_evicts_are_written_to_it_again() {
         .remove(1)
         .unwrap();
     configure(&pipeline, "maxmemory-policy", "allkeys-random");
-    // Just less than what is used: some keys have to go.
-    let used: u64 = told("memory", "used_memory").parse().unwrap();
+    // Slightly below the used memory, so that some keys are evicted.
+    let used: u64 = info("memory", "used_memory").parse().unwrap();
     configure(&pipeline, "maxmemory", &(used - 20_000).to_string());
     eventually("redis evicts keys", || {
         redis.run(&["SET", "filler", &"x".repeat(1_000)])?;

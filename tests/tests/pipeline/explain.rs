@@ -1,4 +1,5 @@
-//! `dp explain` against what the test itself has published: a bar made from the tables, a dropped repetition, a price, a dead letter.
+//! `dp explain` for data that the test has published: a bar computed from the tables, a dropped repetition, a price, a dead
+//! letter.
 
 use e2e::{Pipeline, eventually};
 use serde_json::Value;
@@ -13,7 +14,7 @@ fn event(event_id: &str, instrument: &str, time: &str, price: &str, volume: u32)
     )
 }
 
-/// Publishes in order to one partition; answers the offset of each message.
+/// Publishes in order to one partition; returns the offset of each message.
 fn publish(pipeline: &Pipeline, partition: i32, key: &str, payloads: &[String]) -> Vec<i64> {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
     for payload in payloads {
@@ -36,7 +37,7 @@ fn publish(pipeline: &Pipeline, partition: i32, key: &str, payloads: &[String]) 
     payloads.iter().map(offset).collect()
 }
 
-/// What `dp explain … --json` prints, and its exit code.
+/// Output and exit code of `dp explain … --json`.
 fn explain(pipeline: &Pipeline, arguments: &[&str]) -> (Value, Option<i32>) {
     let output = pipeline
         .dp(&[&["explain"], arguments, &["--json"]].concat())
@@ -63,7 +64,7 @@ fn a_bar_of_months_ago_is_traced_to_its_late_ticks_their_messages_and_the_repeti
     let pipeline = Pipeline::shared();
     let instrument = "EXPLAIN.LATE.RT5";
     let price = |id: &str, time: &str, price: &str, volume| event(id, instrument, time, price, volume);
-    // By the log's clock, which is that of the broker, all of them are months late; the fourth repeats the third.
+    // All of them are months late by the log clock, which follows the broker's clock. The fourth repeats the third.
     let payloads = [
         price("explain-r1", "2026-10-01T10:00:10Z", "31.55", 10),
         price("explain-r2", "2026-10-01T10:02:00Z", "40", 1),
@@ -138,8 +139,8 @@ fn a_bar_of_months_ago_is_traced_to_its_late_ticks_their_messages_and_the_repeti
     for part in [
         "revised by 3 ticks",
         "REVISION",
-        "Made from the rows of enriched_ticks",
-        "came when the window was forgotten",
+        "Recomputed from the rows of enriched_ticks",
+        "arrived after the stream had forgotten the window",
         &format!("repeated at offset {}", offsets[3]),
     ] {
         assert!(words.contains(part), "{part}\n{words}");
@@ -174,7 +175,7 @@ fn a_dropped_repetition_has_no_row_and_names_the_message_that_was_emitted() {
         (&serde_json::json!([]), &serde_json::json!([]))
     );
 
-    // Forward from the one that was emitted: its rows, and a bar of every interval.
+    // From the emitted tick forward: its rows, and a bar of every interval.
     let origin = format!("{RAW}/2/{}/0", offsets[0]);
     let (trace, code) = explain(&pipeline, &["row", "--table", "enriched_ticks", "--origin", &origin]);
     assert_eq!(code, Some(0), "{trace:#}");
@@ -234,7 +235,7 @@ fn a_price_is_the_same_in_every_store_and_leads_to_its_message() {
     assert_eq!(texts(&trace["quotes"], "/price/tick_id"), [origin.as_str(); 4]);
     assert_eq!(trace["raw"]["kept"]["content"]["bytes"], payloads[0].as_str());
 
-    // A store that says something else is named, and the exit code says so.
+    // A store with another price is named, and the exit code is 1.
     let change = |price: &str| {
         let sql =
             format!("UPDATE served_latest_prices SET price = {price} WHERE instrument_id = '{instrument}' RETURNING 1");
@@ -252,7 +253,7 @@ fn a_price_is_the_same_in_every_store_and_leads_to_its_message() {
 }
 
 #[test]
-fn a_dead_letter_is_named_with_its_place_and_code() {
+fn a_dead_letter_is_shown_with_its_position_and_code() {
     let pipeline = Pipeline::shared();
     let payload = r#"{"explained":"no tick at all"#.to_owned();
     let offset = publish(&pipeline, 0, "EXPLAIN.DEAD", std::slice::from_ref(&payload))[0];
@@ -277,7 +278,7 @@ fn a_dead_letter_is_named_with_its_place_and_code() {
 }
 
 #[test]
-fn what_does_not_exist_is_answered_with_what_to_do() {
+fn unknown_instruments_bars_and_messages_are_answered_with_a_hint() {
     let pipeline = Pipeline::shared();
     let instrument = "EXPLAIN.HINT.RT5";
     publish(
@@ -297,7 +298,7 @@ fn what_does_not_exist_is_answered_with_what_to_do() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let words = refused(&["price", "--instrument", "EXPLAIN.HINT.RT"]);
-    assert!(words.contains("the names most alike are EXPLAIN.HINT.RT5"), "{words}");
+    assert!(words.contains("the most similar names are EXPLAIN.HINT.RT5"), "{words}");
     let elsewhere = ["--interval", "1h", "--start", "2026-10-02T00:00:00Z"];
     let words = refused(&[&["bar", "--instrument", instrument], &elsewhere[..]].concat());
     assert!(

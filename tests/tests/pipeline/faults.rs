@@ -1,4 +1,4 @@
-//! Kills, restarts, replicas, resets: in the middle of a load, and both judges agree afterwards.
+//! Kills, restarts, additional replicas and offset resets under load. Afterwards both judges agree.
 
 use e2e::fault_run::groups_of;
 use e2e::{PATIENCE, Pipeline, SERVICES, eventually};
@@ -6,7 +6,7 @@ use localstack::{Name, Server, Service};
 use testkit::kafka;
 
 #[test]
-fn each_service_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
+fn killing_each_service_under_load_loses_and_doubles_nothing() {
     let pipeline = Pipeline::shared();
     let load = pipeline.publish(1);
     for service in SERVICES {
@@ -17,9 +17,10 @@ fn each_service_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
     pipeline.agree().unwrap();
 }
 
-/// Corrections, shuffled day-ahead hours, ticks minutes, an hour and three years late: what the oracle's own load holds.
+/// The oracle's own load contains corrections, shuffled day-ahead hours, and ticks that are minutes, an hour or three years
+/// late.
 #[test]
-fn history_reaches_its_bars_while_aggregation_its_second_stage_and_clickhouse_are_killed() {
+fn late_ticks_reach_their_bars_while_aggregation_and_clickhouse_are_killed() {
     let pipeline = Pipeline::shared();
     let load = pipeline.load(10).unwrap();
     for _ in 0..2 {
@@ -35,7 +36,7 @@ fn history_reaches_its_bars_while_aggregation_its_second_stage_and_clickhouse_ar
 }
 
 #[test]
-fn each_server_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
+fn killing_each_server_under_load_loses_and_doubles_nothing() {
     let pipeline = Pipeline::shared();
     let load = pipeline.publish(2);
     for server in [Server::ClickHouse, Server::Postgres, Server::Redis, Server::Kafka] {
@@ -50,7 +51,7 @@ fn each_server_killed_in_the_middle_of_the_load_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn replicas_that_join_and_leave_in_the_middle_of_the_load_lose_and_double_nothing() {
+fn replicas_that_join_and_leave_under_load_lose_and_double_nothing() {
     let pipeline = Pipeline::shared();
     let load = pipeline.publish(3);
     pipeline.wait_for_more(1_000).unwrap();
@@ -63,7 +64,7 @@ fn replicas_that_join_and_leave_in_the_middle_of_the_load_lose_and_double_nothin
         stack.wait_ready(name, PATIENCE).unwrap();
     }
     pipeline.wait_for_more(2_000).unwrap();
-    // The first replicas leave in order, and come back; then the second ones die.
+    // The first replicas stop cleanly and restart; then the second ones are killed.
     for service in SERVICES {
         assert!(stack.stop(service).unwrap());
     }
@@ -84,7 +85,7 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
     let (stack, bootstrap) = (pipeline.stack(), pipeline.bootstrap());
     let letters = || kafka::read_all(&bootstrap, "dlq").unwrap().len();
     let letters_before = letters();
-    assert!(letters_before > 0, "the load holds poison");
+    assert!(letters_before > 0, "the load contains poison");
     for service in SERVICES {
         assert!(stack.stop(service).unwrap());
     }
@@ -107,7 +108,7 @@ fn groups_reset_to_the_earliest_offset_double_nothing() {
 }
 
 #[test]
-fn a_service_that_was_frozen_and_wakes_up_doubles_nothing() {
+fn frozen_services_that_resume_after_a_takeover_double_nothing() {
     let pipeline = Pipeline::shared();
     let load = pipeline.publish(5);
     pipeline.wait_for_more(1_000).unwrap();
@@ -115,7 +116,7 @@ fn a_service_that_was_frozen_and_wakes_up_doubles_nothing() {
     for service in [Service::Normalization, Service::Enrichment, Service::Aggregation] {
         stack.pause(service).unwrap();
     }
-    // Their partitions move to the second replicas when the session times out.
+    // Their partitions move to the second replicas when the sessions time out.
     let second =
         [Service::Normalization, Service::Enrichment, Service::Aggregation].map(|service| Name::replica(service, 2));
     for name in second {

@@ -1,5 +1,5 @@
 //! Each dependency stopped, frozen, slow and back, on the real servers: what health, readiness, breakers and metrics of all
-//! four services say, and how soon.
+//! four services show, and how soon.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use e2e::{PATIENCE, Pipeline, SERVICES};
 use localstack::{Server, Service};
 use serde_json::Value;
 
-/// How soon a fault or its end is seen.
+/// A fault or its end must be visible within this time.
 const WITHIN: Duration = Duration::from_secs(5);
-/// For asking four services on a busy machine.
+/// Margin for querying four services on a busy machine.
 const ASKING: Duration = Duration::from_secs(3);
 
-/// Whether the service uses the server, and is useless without it.
+/// Whether the service cannot work without the server; `None` if it does not use it.
 fn use_of(service: Service, server: Server) -> Option<bool> {
     match (service, server) {
         (_, Server::Kafka) | (Service::Projection, Server::Postgres) => Some(true),
@@ -26,9 +26,9 @@ fn use_of(service: Service, server: Server) -> Option<bool> {
     }
 }
 
-/// What a service says of one dependency.
+/// What a service reports about one dependency.
 #[derive(Debug, Clone, PartialEq)]
-struct Said {
+struct Reported {
     status: String,
     flat: bool,
     breaker: String,
@@ -38,13 +38,13 @@ struct Said {
     duration_ms: u64,
 }
 
-fn ask(pipeline: &Pipeline, service: Service, server: Server) -> anyhow::Result<Said> {
+fn ask(pipeline: &Pipeline, service: Service, server: Server) -> anyhow::Result<Reported> {
     let (health, body) = pipeline.get(service, "/health")?;
     let body: Value = serde_json::from_str(&body)?;
     let name = server.name();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let record = &body["checks"][name];
-    Ok(Said {
+    Ok(Reported {
         status: text(&record["status"]),
         flat: body[name] == true,
         breaker: text(&body["circuit_breakers"][name]),
@@ -55,13 +55,13 @@ fn ask(pipeline: &Pipeline, service: Service, server: Server) -> anyhow::Result<
     })
 }
 
-/// The value of the series with this name that has this label value.
+/// The value of the series with this name and label value.
 fn metric(scrape: &str, name: &str, value: &str) -> Option<f64> {
     let has = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(&format!("\"{value}\""));
     scrape.lines().find(has)?.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// Asks until it is so, at most for the time that is promised.
+/// Polls until there is no problem, at most for `limit`.
 fn soon(what: &str, limit: Duration, mut problem: impl FnMut() -> Option<String>) {
     let begun = Instant::now();
     while let Some(problem) = problem() {
@@ -71,26 +71,29 @@ fn soon(what: &str, limit: Duration, mut problem: impl FnMut() -> Option<String>
     eprintln!("{what}: {:.1} s", begun.elapsed().as_secs_f64());
 }
 
-/// What is not yet as it has to be while the server is away.
+/// The first service that does not yet report the server as down.
 fn not_seen(pipeline: &Pipeline, server: Server, outcome: &str) -> Option<String> {
     SERVICES.into_iter().find_map(|service| {
-        let said = match ask(pipeline, service, server) {
-            Ok(said) => said,
+        let reported = match ask(pipeline, service, server) {
+            Ok(reported) => reported,
             Err(error) => return Some(format!("{service:?}: {error:#}")),
         };
         let right = match use_of(service, server) {
             Some(critical) => {
                 let code = if critical { 503 } else { 200 };
-                (said.status == outcome && !said.flat && said.breaker == "open" && said.breaker_metric == Some(1.0))
-                    && (said.health, said.ready) == (code, code)
+                (reported.status == outcome
+                    && !reported.flat
+                    && reported.breaker == "open"
+                    && reported.breaker_metric == Some(1.0))
+                    && (reported.health, reported.ready) == (code, code)
             }
-            None => said.status.is_empty() && (said.health, said.ready) == (200, 200),
+            None => reported.status.is_empty() && (reported.health, reported.ready) == (200, 200),
         };
-        (!right).then(|| format!("{service:?} says {said:?}"))
+        (!right).then(|| format!("{service:?} reports {reported:?}"))
     })
 }
 
-/// What is not yet as it has to be when the server is back.
+/// The first service that does not yet report the server as up.
 fn not_back(pipeline: &Pipeline, server: Server) -> Option<String> {
     let users = SERVICES
         .into_iter()
@@ -98,16 +101,18 @@ fn not_back(pipeline: &Pipeline, server: Server) -> Option<String> {
     users
         .into_iter()
         .find_map(|service| match ask(pipeline, service, server) {
-            Ok(said) => {
-                let right =
-                    said.status == "pass" && said.flat && said.breaker == "closed" && said.breaker_metric == Some(0.0);
-                (!right).then(|| format!("{service:?} says {said:?}"))
+            Ok(reported) => {
+                let right = reported.status == "pass"
+                    && reported.flat
+                    && reported.breaker == "closed"
+                    && reported.breaker_metric == Some(0.0);
+                (!right).then(|| format!("{service:?} reports {reported:?}"))
             }
             Err(error) => Some(format!("{service:?}: {error:#}")),
         })
 }
 
-fn projection_is_well(pipeline: &Pipeline) -> Option<f64> {
+fn projection_is_healthy(pipeline: &Pipeline) -> Option<f64> {
     let (_, scrape) = pipeline.get(Service::Projection, "/metrics").ok()?;
     metric(&scrape, "projection_status", "latest_price")
 }
@@ -120,14 +125,14 @@ fn goes_away_and_comes_back(pipeline: &Pipeline, server: Server) {
             not_seen(pipeline, server, outcome)
         });
         if is_projections {
-            assert_eq!(projection_is_well(pipeline), Some(0.0));
+            assert_eq!(projection_is_healthy(pipeline), Some(0.0));
         }
     };
     let check_back = || {
         soon(&format!("{server:?} back"), WITHIN + ASKING, || {
             not_back(pipeline, server)
         });
-        // Members of a group that lost its broker join again.
+        // Consumers that lost their broker must rejoin their groups first.
         soon(&format!("everything ready after {server:?}"), PATIENCE, || {
             let ready = |service: &Service| {
                 pipeline
@@ -141,7 +146,7 @@ fn goes_away_and_comes_back(pipeline: &Pipeline, server: Server) {
         });
         if is_projections {
             soon("projection_status is 1 again", WITHIN + ASKING, || {
-                (projection_is_well(pipeline) != Some(1.0)).then(|| "it is 0".to_owned())
+                (projection_is_healthy(pipeline) != Some(1.0)).then(|| "it is 0".to_owned())
             });
         }
     };
@@ -156,7 +161,7 @@ fn goes_away_and_comes_back(pipeline: &Pipeline, server: Server) {
     check_back();
 }
 
-/// A server that stands still for most of the time answers late, which is not an outage.
+/// A server that is paused most of the time answers late, which is not an outage.
 fn is_slow(pipeline: &Pipeline, server: Server) {
     let (stack, done) = (pipeline.stack(), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -173,22 +178,28 @@ fn is_slow(pipeline: &Pipeline, server: Server) {
             if begun.elapsed() > PATIENCE {
                 break Some(format!("{server:?} slow: only {waited:?} had to wait"));
             }
-            let said = SERVICES
+            let reported = SERVICES
                 .into_iter()
                 .filter(|service| use_of(*service, server).is_some());
-            let said: Vec<(Service, anyhow::Result<Said>)> =
-                said.map(|service| (service, ask(pipeline, service, server))).collect();
-            let is_well =
-                |said: &Said| (said.status.as_str(), said.breaker.as_str(), said.ready) == ("pass", "closed", 200);
-            if let Some(wrong) = said.iter().find(|(_, said)| !said.as_ref().is_ok_and(is_well)) {
+            let reported: Vec<(Service, anyhow::Result<Reported>)> = reported
+                .map(|service| (service, ask(pipeline, service, server)))
+                .collect();
+            let is_healthy = |reported: &Reported| {
+                (reported.status.as_str(), reported.breaker.as_str(), reported.ready) == ("pass", "closed", 200)
+            };
+            if let Some(wrong) = reported
+                .iter()
+                .find(|(_, reported)| !reported.as_ref().is_ok_and(is_healthy))
+            {
                 break Some(format!("{server:?} slow: {wrong:?}"));
             }
             waited.extend(
-                said.iter()
-                    .filter(|(_, said)| said.as_ref().is_ok_and(|said| said.duration_ms >= 100))
+                reported
+                    .iter()
+                    .filter(|(_, reported)| reported.as_ref().is_ok_and(|reported| reported.duration_ms >= 100))
                     .map(|(service, _)| *service),
             );
-            if said.iter().all(|(service, _)| waited.contains(service)) {
+            if reported.iter().all(|(service, _)| waited.contains(service)) {
                 break None;
             }
         };
@@ -198,10 +209,10 @@ fn is_slow(pipeline: &Pipeline, server: Server) {
 }
 
 #[test]
-fn what_becomes_of_a_dependency_is_seen_by_health_readiness_breakers_and_metrics() {
+fn health_readiness_breakers_and_metrics_follow_the_state_of_each_dependency() {
     let pipeline = Pipeline::shared();
     for server in [Server::Redis, Server::ClickHouse, Server::Postgres, Server::Kafka] {
-        soon(&format!("{server:?} is well at first"), PATIENCE, || {
+        soon(&format!("{server:?} is healthy"), PATIENCE, || {
             not_back(&pipeline, server)
         });
         is_slow(&pipeline, server);
@@ -212,7 +223,9 @@ fn what_becomes_of_a_dependency_is_seen_by_health_readiness_breakers_and_metrics
 #[test]
 fn bad_requests_of_a_client_open_no_breaker() {
     let pipeline = Pipeline::shared();
-    soon("postgres is well", PATIENCE, || not_back(&pipeline, Server::Postgres));
+    soon("postgres is healthy", PATIENCE, || {
+        not_back(&pipeline, Server::Postgres)
+    });
     for path in [
         "/taxonomy/NO_SUCH_ONE?tenant_id=%00",
         "/taxonomy/NO_SUCH_ONE?tenant_id=x",

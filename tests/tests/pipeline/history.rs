@@ -1,4 +1,4 @@
-//! Every bar holds all its ticks, in whatever order and however late they come.
+//! Every bar contains all its ticks, in any order and with any delay.
 
 use e2e::{PATIENCE, Pipeline, RAW, eventually};
 use localstack::{Server, Service};
@@ -7,7 +7,7 @@ use testkit::kafka::{Outgoing, Publisher};
 const TENANT: &str = "history";
 const INSTRUMENT: &str = "HISTORY.A";
 const PARTITION: i32 = 1;
-/// Spread over a day, in an order that jumps back and forth: a step that shares no factor with the seconds of the day.
+/// Spreads the ticks over a day, jumping back and forth. The step shares no factor with the number of seconds of a day.
 const STEP: u32 = 50_021;
 const DAY: u32 = 86_400;
 
@@ -15,7 +15,7 @@ fn publish(pipeline: &Pipeline, numbers: std::ops::Range<u32>) {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
     for number in numbers {
         let second = number * STEP % DAY;
-        // Some are stamped three years before.
+        // Some have times three years earlier.
         let year = if number % 10 == 0 { 2023 } else { 2026 };
         let time = format!(
             "{year}-09-14T{:02}:{:02}:{:02}Z",
@@ -38,7 +38,7 @@ fn publish(pipeline: &Pipeline, numbers: std::ops::Range<u32>) {
     publisher.finish().unwrap();
 }
 
-/// Columns of a bar, as `of_bars` and `of_ticks` answer them.
+/// Columns of a bar in the results of `of_bars` and `of_ticks`.
 const VALUES: &str = "label, start, open, high, low, close, volume, turnover, ticks";
 
 fn of_bars() -> String {
@@ -68,12 +68,12 @@ fn of_ticks() -> String {
     )
 }
 
-/// Waits until all of these ticks are in the table, and until every bar holds all of its ticks.
-fn every_bar_holds_its_ticks(pipeline: &Pipeline, ticks: i128) {
+/// Waits until the table has this many ticks and every bar contains all its ticks.
+fn every_bar_contains_its_ticks(pipeline: &Pipeline, ticks: i128) {
     let count = format!("SELECT count() FROM market_ticks WHERE tenant_id = '{TENANT}'");
     eventually("the ticks arrive", || Ok(pipeline.clickhouse.number(&count)? == ticks)).unwrap();
     let mut last = (Vec::new(), Vec::new());
-    let same = eventually("every bar holds its ticks", || {
+    let same = eventually("every bar contains its ticks", || {
         last = (
             pipeline.clickhouse.rows(&of_bars())?,
             pipeline.clickhouse.rows(&of_ticks())?,
@@ -84,7 +84,7 @@ fn every_bar_holds_its_ticks(pipeline: &Pipeline, ticks: i128) {
     let differing = expected.iter().filter(|row| !bars.contains(row)).take(3);
     assert!(
         same.is_ok(),
-        "{same:?}: {} bars where {} are expected; of those, for instance, these are not there: {:?}",
+        "{same:?}: {} bars instead of {}; examples of missing bars: {:?}",
         bars.len(),
         expected.len(),
         differing.collect::<Vec<_>>()
@@ -92,15 +92,15 @@ fn every_bar_holds_its_ticks(pipeline: &Pipeline, ticks: i128) {
 }
 
 #[test]
-fn ticks_in_any_order_over_a_day_are_in_every_bar_also_after_clickhouse_was_away() {
+fn ticks_in_any_order_over_a_day_are_in_every_bar_even_after_an_outage_of_clickhouse() {
     let pipeline = Pipeline::shared();
     publish(&pipeline, 0..400);
-    every_bar_holds_its_ticks(&pipeline, 400);
+    every_bar_contains_its_ticks(&pipeline, 400);
 
     let stack = pipeline.stack();
     stack.kill9(Server::ClickHouse).unwrap();
     publish(&pipeline, 400..800);
-    // Late ticks wait, and the service says how many, and that it is not whole, but works.
+    // Late ticks wait. The service reports how many, and that it is degraded but working.
     let mut last = String::new();
     let degraded = eventually("aggregation is degraded", || {
         let (status, body) = pipeline.get(Service::Aggregation, "/health")?;
@@ -112,7 +112,7 @@ fn ticks_in_any_order_over_a_day_are_in_every_bar_also_after_clickhouse_was_away
     assert!(degraded.is_ok(), "{degraded:?}: {last}");
     stack.start(Server::ClickHouse).unwrap();
     stack.wait_ready(Server::ClickHouse, PATIENCE).unwrap();
-    every_bar_holds_its_ticks(&pipeline, 800);
+    every_bar_contains_its_ticks(&pipeline, 800);
     let (_, stats) = pipeline.get(Service::Aggregation, "/stats").unwrap();
     let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
     assert!(stats["windows_restated"].as_u64() > Some(0), "{stats}");

@@ -1,5 +1,5 @@
-//! One stack, real servers, real programs: whatever dies or joins, nothing is lost and nothing doubled; and whatever is
-//! changed by hand is found and named. The tests share the stack, one at a time, and leave it in order.
+//! Real servers and real programs: no kill, join or leave loses or doubles data, and every manual change of stored data is
+//! found and named. The tests share one stack, one at a time, and restore it at the end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod disorder;

@@ -1,4 +1,4 @@
-//! What an operator sees while something is wrong: few log lines that count everything, and `dp` that ends with a reason.
+//! What an operator sees during failures: few log lines that count every message, and `dp` commands that end with a reason.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -17,7 +17,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn a_flood_of_poison_is_a_few_log_lines_that_count_every_message() {
+fn a_flood_of_poison_gives_few_log_lines_that_count_every_message() {
     let pipeline = Pipeline::shared();
     let (bootstrap, log) = (pipeline.bootstrap(), pipeline.stack().log(Service::Normalization));
     let began = fs::metadata(&log).unwrap().len() as usize;
@@ -51,7 +51,7 @@ fn a_flood_of_poison_is_a_few_log_lines_that_count_every_message() {
             .cloned()
             .collect::<Vec<_>>()
     };
-    // A summary only counts; every other line is one message itself.
+    // A summary line only counts; every other line stands for one message.
     let counted = |line: &Value| line["suppressed"].as_u64().unwrap_or(0) + u64::from(line["see"].is_null());
     eventually("the log counts each", || {
         Ok(dlq(&lines()?).iter().map(counted).sum::<u64>() >= FLOOD)
@@ -78,10 +78,10 @@ fn a_flood_of_poison_is_a_few_log_lines_that_count_every_message() {
 }
 
 #[test]
-fn with_a_frozen_server_status_says_why_and_every_command_ends_naming_it() {
+fn with_a_frozen_server_status_and_every_command_name_it() {
     let pipeline = Pipeline::shared();
     let stack = pipeline.stack();
-    eventually("all is well", || {
+    eventually("all is healthy", || {
         Ok(pipeline.dp(&["status"]).output()?.status.success())
     })
     .unwrap();
@@ -117,14 +117,14 @@ fn with_a_frozen_server_status_says_why_and_every_command_ends_naming_it() {
             text(&status)
         );
     }
-    eventually("all is well again", || {
+    eventually("all is healthy again", || {
         Ok(pipeline.dp(&["status"]).output()?.status.success())
     })
     .unwrap();
 }
 
 #[test]
-fn sql_reads_only_unless_it_is_told_to_write() {
+fn sql_is_read_only_without_the_write_flag() {
     let pipeline = Pipeline::shared();
     for (arguments, why) in [
         (&["sql", "DROP TABLE market_ticks"][..], "--write allows it"),
@@ -145,7 +145,7 @@ fn sql_reads_only_unless_it_is_told_to_write() {
 }
 
 #[test]
-fn what_the_user_has_set_wins_over_the_tuning_of_the_stack_and_services_ask_their_own_stack() {
+fn user_settings_override_the_tuning_of_the_stack_and_services_use_their_own_stack() {
     let pipeline = Pipeline::shared();
     let configured = |service: Service, name: &str| {
         let info: Value = serde_json::from_str(&pipeline.get(service, "/info").unwrap().1).unwrap();
@@ -170,17 +170,17 @@ fn what_the_user_has_set_wins_over_the_tuning_of_the_stack_and_services_ask_thei
     let output = elsewhere.env("DATA_PROC_ENV", "prod").output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("DATA_PROC_ENV is prod"), "{}", text(&output));
-    eventually("all is well", || {
+    eventually("all is healthy", || {
         Ok(pipeline.dp(&["status"]).output()?.status.success())
     })
     .unwrap();
-    // A process that `dp` has started is not a child of this program, and other tests wait for their children.
+    // A process that `dp` has started is not a child of this program, but other tests wait for their child processes.
     assert!(pipeline.stack().stop(Service::Projection).unwrap());
     pipeline.stack().start_services().unwrap();
 }
 
 #[test]
-fn an_interrupted_command_says_so() {
+fn an_interrupted_command_reports_it() {
     let pipeline = Pipeline::shared();
     let mut tail = pipeline
         .dp(&["tail", "raw", "--follow", "--json"])
@@ -194,7 +194,7 @@ fn an_interrupted_command_says_so() {
         stdout.read_line(&mut line).unwrap();
         sender.send(line).unwrap();
     });
-    // It follows as soon as it shows what came after its start.
+    // It follows once it shows a message that was published after its start.
     eventually("it follows", || {
         pipeline.dp_ok(&["send", "--market", "miso", "--instrument", "TAIL", "--price", "1"])?;
         Ok(seen.try_recv().is_ok())

@@ -1,5 +1,5 @@
-//! What the services export about themselves, read as Prometheus reads it: every series once, declared, with help, with
-//! labels of closed sets; and counters that only grow.
+//! The metrics of the services, read as Prometheus reads them: every series is unique, declared and documented, its labels
+//! come from closed sets, and counters only grow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use prometheus_parse::{Scrape, Value};
 use service::metrics::{Declared, Kind, SHARED};
 use testkit::kafka::{self, Outgoing, Publisher};
 
-/// One scrape of one service: its samples by series (name and sorted labels).
+/// One scrape of one service: its samples by series (name and labels).
 struct Exported {
     service: Service,
     help: BTreeSet<String>,
@@ -21,7 +21,7 @@ struct Exported {
 impl Exported {
     fn of(pipeline: &Pipeline, service: Service) -> anyhow::Result<Exported> {
         let text = pipeline.get(service, "/metrics")?.1;
-        // The text itself is asked for repetitions: the parser joins the parts of a histogram.
+        // Duplicates are searched in the text, because the parser merges the parts of a histogram.
         let mut lines = BTreeSet::new();
         let twice = text
             .lines()
@@ -55,7 +55,7 @@ impl Exported {
         })
     }
 
-    /// The sum of a counter's series with these labels.
+    /// The sum of all series of a counter with these labels.
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |found: &BTreeMap<String, String>| {
             labels
@@ -70,7 +70,7 @@ impl Exported {
     }
 }
 
-/// A series as written, with its labels in order: their order says nothing.
+/// A series with sorted labels, because their order has no meaning.
 fn canonical(series: &str) -> String {
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
     let mut labels: Vec<&str> = labels.trim_end_matches('}').split("\",").collect();
@@ -98,7 +98,7 @@ fn declared(service: Service) -> impl Iterator<Item = &'static Declared> {
     SHARED.iter().chain(own(service))
 }
 
-/// The declaration of a name, and whether the name is that of a histogram's sum or count.
+/// The declaration of a name, and whether the name is the sum or count of a histogram.
 fn declaration(service: Service, name: &str) -> Option<(&'static Declared, bool)> {
     let whole = declared(service).find(|known| known.name == name);
     let part = ["_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
@@ -108,13 +108,13 @@ fn declaration(service: Service, name: &str) -> Option<(&'static Declared, bool)
     })
 }
 
-/// What is wrong with a scrape by itself.
+/// The flaws of one scrape.
 fn flaws(exported: &Exported, topics: &BTreeSet<String>) -> Vec<String> {
     let service = exported.service;
     let mut flaws: Vec<String> = exported
         .twice
         .iter()
-        .map(|series| format!("{service:?}: twice {series}"))
+        .map(|series| format!("{service:?}: duplicate series {series}"))
         .collect();
     for ((name, labels), value) in &exported.series {
         let Some((known, is_part)) = declaration(service, name) else {
@@ -132,14 +132,14 @@ fn flaws(exported: &Exported, topics: &BTreeSet<String>) -> Vec<String> {
         let found: BTreeSet<&str> = labels.keys().map(String::as_str).collect();
         if !is_kind || expected != found {
             flaws.push(format!(
-                "{service:?}: {name} has labels {found:?} and value {value:?}, declared is {known:?}"
+                "{service:?}: {name} has labels {found:?} and value {value:?}, but is declared as {known:?}"
             ));
         }
         if !exported.help.contains(known.name) {
             flaws.push(format!("{service:?}: {name} has no help"));
         }
         if labels.get("service").map(String::as_str) != Some(service.name()) {
-            flaws.push(format!("{service:?}: {name} carries {labels:?}"));
+            flaws.push(format!("{service:?}: {name} has labels {labels:?}"));
         }
         if let Some(topic) = labels.get("topic").filter(|topic| !topics.contains(*topic)) {
             flaws.push(format!(
@@ -150,7 +150,7 @@ fn flaws(exported: &Exported, topics: &BTreeSet<String>) -> Vec<String> {
     flaws
 }
 
-/// Counters (those of histograms included) that are smaller than before, or gone.
+/// Counters, including those of histograms, that have decreased or disappeared.
 fn decreased(before: &Exported, after: &Exported) -> Vec<String> {
     let flaw = |series: &(String, BTreeMap<String, String>), then: f64, now: Option<f64>| {
         let fell = now.is_none_or(|now| now < then);
@@ -171,7 +171,7 @@ fn decreased(before: &Exported, after: &Exported) -> Vec<String> {
 }
 
 #[test]
-fn every_series_is_declared_whole_there_once_and_counters_never_fall_under_load() {
+fn under_load_every_series_is_declared_and_unique_and_counters_never_decrease() {
     let pipeline = Pipeline::shared();
     let topics = kafka::topics(&pipeline.bootstrap()).unwrap();
     let load = pipeline.publish(31);
@@ -187,7 +187,7 @@ fn every_series_is_declared_whole_there_once_and_counters_never_fall_under_load(
         before = after;
     }
     load.finish().unwrap();
-    // Declared, and set by somebody: after a load none is missing.
+    // Every declared metric is also set: after a load none is missing.
     for exported in &before {
         let missing: Vec<&str> = declared(exported.service)
             .map(|known| known.name)
@@ -196,13 +196,13 @@ fn every_series_is_declared_whole_there_once_and_counters_never_fall_under_load(
         assert_eq!(
             missing,
             Vec::<&str>::new(),
-            "{:?}: declared, never set",
+            "{:?}: declared but never set",
             exported.service
         );
     }
 }
 
-/// Metrics of what a service does not have: pools of Postgres, tables of ClickHouse.
+/// Metrics that do not apply to every service: pools of Postgres, tables of ClickHouse.
 fn only_sometimes(exported: &Exported, name: &str) -> bool {
     let has_pool = matches!(exported.service, Service::Enrichment | Service::Projection);
     let has_tables = exported.service != Service::Projection;
@@ -210,7 +210,7 @@ fn only_sometimes(exported: &Exported, name: &str) -> bool {
 }
 
 #[test]
-fn a_dead_letter_counts_as_one_and_as_an_error_and_not_as_success() {
+fn a_dead_letter_counts_as_an_error_and_not_as_a_success() {
     let pipeline = Pipeline::shared();
     let normalization = || Exported::of(&pipeline, Service::Normalization);
     let handled = |exported: &Exported, status: &str| {
@@ -259,12 +259,12 @@ const READ: [(Service, &[&str]); 4] = [
 ];
 
 #[test]
-fn every_stage_and_writer_gives_the_five_signals_and_shows_its_rate() {
+fn every_stage_and_writer_exports_the_five_signals_and_its_rate() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(3_000, 32_000).unwrap();
     for (service, topics) in READ {
         for topic in topics {
-            eventually("the five signals are there", || {
+            eventually("the five signals are exported", || {
                 let exported = Exported::of(&pipeline, service)?;
                 let labels = [("topic", *topic)];
                 let seen = [
@@ -301,7 +301,7 @@ fn stats(pipeline: &Pipeline, service: Service) -> serde_json::Value {
 }
 
 #[test]
-fn the_lag_of_a_stopped_service_and_of_a_store_that_is_away_are_seen_and_go_again() {
+fn the_lag_of_a_stopped_service_and_of_an_unavailable_store_is_visible_and_disappears() {
     let pipeline = Pipeline::shared();
     let lag = |group: &str| -> anyhow::Result<f64> {
         let exported = Exported::of(&pipeline, Service::Normalization)?;
@@ -310,7 +310,7 @@ fn the_lag_of_a_stopped_service_and_of_a_store_that_is_away_are_seen_and_go_agai
     eventually("nothing lags at first", || Ok(lag("enrichment-local")? == 0.0)).unwrap();
     assert!(pipeline.stack().stop(Service::Enrichment).unwrap());
     pipeline.publish_once(500, 33_000).unwrap();
-    eventually("the lag of the stopped service is seen", || {
+    eventually("the lag of the stopped service is visible", || {
         Ok(lag("enrichment-local")? > 300.0)
     })
     .unwrap();
@@ -319,13 +319,13 @@ fn the_lag_of_a_stopped_service_and_of_a_store_that_is_away_are_seen_and_go_agai
         let exported = Exported::of(&pipeline, Service::Projection)?;
         Ok(exported.counter("projection_lag_seconds", &[("projection", "latest_price")]))
     };
-    eventually("projection holds everything", || Ok(behind()? == 0.0)).unwrap();
+    eventually("projection has stored everything", || Ok(behind()? == 0.0)).unwrap();
     pipeline.stack().pause(Server::Postgres).unwrap();
-    // It starts without Postgres, and gives projection events that it cannot store.
+    // Enrichment starts without Postgres, and sends projection events that it cannot store.
     pipeline.stack().start(Service::Enrichment).unwrap();
     eventually("the oldest event grows older", || Ok(behind()? > 3.0)).unwrap();
     pipeline.stack().resume(Server::Postgres).unwrap();
-    eventually("projection holds everything again", || Ok(behind()? == 0.0)).unwrap();
+    eventually("projection has stored everything again", || Ok(behind()? == 0.0)).unwrap();
     eventually("the lag is gone", || Ok(lag("enrichment-local")? == 0.0)).unwrap();
 }
 
@@ -341,10 +341,10 @@ fn cpu_ticks(pipeline: &Pipeline, service: Service) -> u64 {
         .sum()
 }
 
-/// Found: open questions of the health checks made the client connect thousands of times a second, two cores for the four
-/// services, and ended them by an assertion when they stopped.
+/// Regression: pending requests of the health checks made the client connect thousands of times a second, which used two
+/// cores for the four services, and an assertion ended them during shutdown.
 #[test]
-fn while_kafka_is_away_the_services_keep_quiet_and_afterwards_the_lag_is_known_again() {
+fn while_kafka_is_down_the_services_use_little_cpu_and_afterwards_the_lag_is_known_again() {
     let pipeline = Pipeline::shared();
     let lag = || -> anyhow::Result<f64> {
         let exported = Exported::of(&pipeline, Service::Projection)?;

@@ -1,4 +1,4 @@
-//! SIGTERM while a server is away: every service ends in order within its 30 s, and nothing is lost by it.
+//! SIGTERM while a server is down: every service shuts down cleanly within 30 s, and nothing is lost.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// The services' own deadline is 30 s; beyond it they give up with exit code 1.
+/// The services' own deadline is 30 s. After it they exit with code 1.
 const STOP_LIMIT: Duration = Duration::from_secs(31);
 
-/// Asks all services to end, and waits for each; answers name, exit and seconds.
+/// Sends SIGTERM to all services and waits for each; returns name, exit status and seconds.
 fn stop_all(pipeline: &Pipeline) -> Vec<(&'static str, WaitStatus, f64)> {
     let pids = SERVICES.map(|service| {
         let pid = Pid::from_raw(pipeline.stack().pid(service).expect("the service runs"));
@@ -36,7 +36,7 @@ fn stop_all(pipeline: &Pipeline) -> Vec<(&'static str, WaitStatus, f64)> {
     ended
 }
 
-/// The end of a service's log: what it said before it ended.
+/// The last lines of a service's log.
 fn last_lines(pipeline: &Pipeline, name: &str) -> String {
     let service = SERVICES.into_iter().find(|service| service.name() == name);
     let log = service.and_then(|service| std::fs::read_to_string(pipeline.stack().log(service)).ok());
@@ -45,12 +45,12 @@ fn last_lines(pipeline: &Pipeline, name: &str) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-fn stops_in_order_without(server: Server, seed: u64) {
+fn stops_cleanly_without(server: Server, seed: u64) {
     let pipeline = Pipeline::shared();
     let load = pipeline.load(seed).unwrap();
     pipeline.wait_for_more(500).unwrap();
     pipeline.stack().kill9(server).unwrap();
-    // Everybody has something in hand that this server was to take.
+    // Now every service has data in flight for this server.
     load.go_on_for(3_000);
     let ended = stop_all(&pipeline);
     println!("without {}: {ended:?}", server.name());
@@ -70,21 +70,21 @@ fn stops_in_order_without(server: Server, seed: u64) {
 }
 
 #[test]
-fn services_stop_in_order_while_clickhouse_is_away() {
-    stops_in_order_without(Server::ClickHouse, 71);
+fn services_stop_cleanly_while_clickhouse_is_down() {
+    stops_cleanly_without(Server::ClickHouse, 71);
 }
 
 #[test]
-fn services_stop_in_order_while_postgres_is_away() {
-    stops_in_order_without(Server::Postgres, 72);
+fn services_stop_cleanly_while_postgres_is_down() {
+    stops_cleanly_without(Server::Postgres, 72);
 }
 
 #[test]
-fn services_stop_in_order_while_redis_is_away() {
-    stops_in_order_without(Server::Redis, 73);
+fn services_stop_cleanly_while_redis_is_down() {
+    stops_cleanly_without(Server::Redis, 73);
 }
 
 #[test]
-fn services_stop_in_order_while_kafka_is_away() {
-    stops_in_order_without(Server::Kafka, 74);
+fn services_stop_cleanly_while_kafka_is_down() {
+    stops_cleanly_without(Server::Kafka, 74);
 }

@@ -1,9 +1,9 @@
-//! A row deleted, doubled or changed by hand, in each store: `dp verify` finds it and names it.
+//! A row deleted, doubled or changed manually, in each store: `dp verify` finds and names it.
 
 use e2e::{Pipeline, Verified};
 use testkit::stores::Row;
 
-/// Enough ticks that every table has rows, late ones included.
+/// The shared pipeline with enough ticks that every table has rows, including late ticks.
 fn filled() -> std::sync::MutexGuard<'static, Pipeline> {
     let pipeline = Pipeline::shared();
     if pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap() < 3 {
@@ -13,7 +13,7 @@ fn filled() -> std::sync::MutexGuard<'static, Pipeline> {
     pipeline
 }
 
-/// Tampers with a table of ClickHouse, asks `dp verify`, and puts everything back.
+/// Tampers with a table of ClickHouse, runs `dp verify`, and restores the table.
 fn tampered(pipeline: &Pipeline, table: &str, statements: &[String]) -> Verified {
     let run = |sql: &str| pipeline.clickhouse.run(sql).unwrap();
     run("DROP TABLE IF EXISTS untouched");
@@ -32,7 +32,7 @@ fn tampered(pipeline: &Pipeline, table: &str, statements: &[String]) -> Verified
     verified
 }
 
-/// Deletes the first tick, doubles the second, changes the price of the third; all are named.
+/// Deletes the first tick, doubles the second and changes the price of the third. All three must be named.
 fn tamper_with_ticks(table: &str) {
     let pipeline = filled();
     let rows = pipeline
@@ -63,7 +63,7 @@ fn tamper_with_ticks(table: &str) {
         verified.differences()
     );
     assert!(
-        verified.names(&[&doubled[0], "is there 2 times"]),
+        verified.names(&[&doubled[0], "is stored 2 times"]),
         "{:?}",
         verified.differences()
     );
@@ -86,7 +86,7 @@ fn an_enriched_tick_deleted_doubled_or_changed_is_named() {
 }
 
 #[test]
-fn what_only_enrichment_knows_is_named_when_it_is_changed() {
+fn a_changed_enrichment_column_is_named() {
     let pipeline = filled();
     let rows = pipeline
         .clickhouse
@@ -139,7 +139,7 @@ fn a_bar_deleted_doubled_or_changed_is_named() {
         &[
             format!("ALTER TABLE bars DELETE WHERE {}", is(&deleted)),
             format!("ALTER TABLE bars UPDATE high = high + 1 WHERE {}", is(&changed)),
-            // A merge would replace one copy by the other: they have one version.
+            // A merge would remove one of the copies, because they have the same version.
             "SYSTEM STOP MERGES bars".to_owned(),
             format!(
                 "INSERT INTO bars SELECT * FROM bars WHERE {} AND version = {}",
@@ -195,7 +195,7 @@ fn a_late_tick_deleted_doubled_or_changed_is_named() {
         verified.differences()
     );
     assert!(
-        verified.names(&[&doubled[0], "is there 2 times"]),
+        verified.names(&[&doubled[0], "is stored 2 times"]),
         "{:?}",
         verified.differences()
     );
@@ -224,7 +224,7 @@ fn a_served_price_in_postgres_deleted_doubled_or_changed_is_named() {
     run("DROP TABLE IF EXISTS untouched");
     run("CREATE TABLE untouched AS SELECT * FROM served_latest_prices");
     run(&format!("DELETE FROM served_latest_prices WHERE {}", is(&deleted)));
-    // The primary key allows a second row under another name only.
+    // The primary key allows a second row only with another instrument id.
     const REST: &str = "price, volume, event_time, feed, raw_partition, raw_offset, raw_index, src_partition, market, product, \
                         currency, unit, quality_flags, appended_at, updated_at";
     run(&format!(

@@ -1,8 +1,8 @@
-//! Tenants never meet (INV-10): pairs of tenant and instrument that look alike once they are joined, split or decoded go
+//! Tenants are isolated (INV-10): pairs of tenant and instrument that could be confused when joined, split or decoded go
 //! through every table, every key and every route.
 //!
-//! The tables are those that the stores list and the routes those that the services declare (`GET /info`), so what is new
-//! and not covered here fails the test with a sentence that says what to add.
+//! The test reads the tables from the stores and the routes from the services (`GET /info`). A new table, key or route that
+//! is not covered here fails the test with a message that says what to add.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use testkit::kafka::{Outgoing, Publisher};
 use testkit::random::Random;
 use testkit::times::iso;
 
-/// Every tenant and every instrument of this test begins so, and nothing else does.
+/// The prefix of every tenant and instrument of this test. No other one has it.
 const MARK: &str = "Zq";
 
-/// Tenant and instrument, and the number that belongs to the pair alone: price of all its ticks, size of its contract.
+/// Tenant and instrument with a number that is unique to the pair: the price of all its ticks, and its contract size.
 type Pairs = BTreeMap<(String, String), u32>;
 
-/// Pairs that one separator, one encoding or one cut would make equal, and some at random.
+/// Pairs that a separator, an encoding or a truncation would make equal, and some random ones.
 fn pairs() -> Pairs {
     let mut all = BTreeSet::new();
     let mut add = |tenant: &str, instrument: &str| {
@@ -64,7 +64,7 @@ fn postgres_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Reference data for every pair; its contract size tells the row.
+/// Inserts reference data for every pair. Its contract size identifies the pair.
 fn describe(pipeline: &Pipeline, pairs: &Pairs) {
     let rows: Vec<String> = pairs
         .iter()
@@ -82,7 +82,7 @@ fn describe(pipeline: &Pipeline, pairs: &Pairs) {
         rows.join(", ")
     );
     pipeline.postgres.rows(&sql).unwrap();
-    eventually("enrichment knows the instruments", || {
+    eventually("enrichment has the instruments", || {
         let told = request(port(pipeline, Service::Enrichment), "POST", "/cache/refresh", &[], "")?;
         let ((tenant, _), _) = pairs.iter().next().unwrap();
         let known = ask(
@@ -98,8 +98,8 @@ fn describe(pipeline: &Pipeline, pairs: &Pairs) {
     .unwrap();
 }
 
-/// A tick of now and one that every window of its has forgotten, at the price of the pair.
-/// Answers the event time of the first, in microseconds.
+/// Publishes a current tick and one whose windows are all forgotten, with the price of the pair.
+/// Returns the event time of the first, in microseconds.
 fn publish(pipeline: &Pipeline, pairs: &Pairs) -> i64 {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
     let now = std::time::SystemTime::now()
@@ -139,7 +139,7 @@ fn expected(pairs: &Pairs) -> Found {
     pairs.iter().map(one).collect()
 }
 
-/// Rows of tenant, instrument and number, those of this test.
+/// The rows of this test: tenant, instrument and number.
 fn found(rows: Vec<Vec<String>>) -> Found {
     rows.into_iter()
         .filter(|row| row[0].starts_with(MARK))
@@ -173,8 +173,8 @@ fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
         if !has("tenant_id") {
             assert!(
                 CLICKHOUSE_WITHOUT_TENANTS.contains(&name.as_str()),
-                "ClickHouse table {name} has no column tenant_id: key it by tenant, or, if it holds nothing of a tenant, name \
-                 it in CLICKHOUSE_WITHOUT_TENANTS of {}",
+                "ClickHouse table {name} has no column tenant_id: key it by tenant, or, if it has no data of a tenant, add \
+                 it to CLICKHOUSE_WITHOUT_TENANTS of {}",
                 file!()
             );
             continue;
@@ -189,7 +189,7 @@ fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
             .collect();
         assert!(
             !numbers.is_empty(),
-            "ClickHouse table {name} has none of the columns whose value tells its pair: add one of its columns in {}",
+            "ClickHouse table {name} has no known column that identifies the pair: add one of its columns in {}",
             file!()
         );
         for column in numbers {
@@ -207,19 +207,19 @@ const POSTGRES_WITHOUT_TENANTS: [&str; 5] = [
     "taxonomy_commodities",
     "taxonomy_regions",
 ];
-/// Tables with a number that tells the pair.
+/// Tables with a number that identifies the pair.
 const POSTGRES_NUMBERS: [(&str, &str); 2] = [
     ("served_latest_prices", "price"),
     ("taxonomy_instruments", "contract_size"),
 ];
-/// Tables whose key holds the tenant, written by people only.
+/// Tables with the tenant in their key that only operators write.
 const POSTGRES_KEYED: [&str; 4] = [
     "curve_metadata",
     "instrument_aliases",
     "taxonomy_commodity_rules",
     "taxonomy_region_rules",
 ];
-/// Ids of these are unique among all tenants, and each row names its tenant.
+/// Tables whose ids are unique across tenants and whose rows have a tenant column.
 const POSTGRES_OWN_IDS: [&str; 1] = ["api_keys"];
 
 fn check_postgres(pipeline: &Pipeline, pairs: &Pairs) {
@@ -241,7 +241,7 @@ fn check_postgres(pipeline: &Pipeline, pairs: &Pairs) {
         };
         assert!(
             known,
-            "Postgres table {name} is new: key it by tenant and say in {} (POSTGRES_…) how this test sees whose rows it holds",
+            "Postgres table {name} is new: key it by tenant and add it in {} (POSTGRES_…), so that this test can check its rows",
             file!()
         );
         assert!(
@@ -269,7 +269,7 @@ fn check_redis(pipeline: &Pipeline, pairs: &Pairs) {
             ["served", "latest_price", tenant, instrument] => ("served", *tenant, *instrument, "price"),
             ["reference", tenant, instrument] => ("reference", *tenant, *instrument, "contract_size"),
             _ => panic!(
-                "Redis holds a key of a new kind, {key}: encode its parts (stores::redis::Key) and read it in {}",
+                "Redis has a key of a new kind, {key}: encode its parts (stores::redis::Key) and read it in {}",
                 file!()
             ),
         };
@@ -277,7 +277,7 @@ fn check_redis(pipeline: &Pipeline, pairs: &Pairs) {
         if !pair.0.starts_with(MARK) {
             continue;
         }
-        let value: Value = serde_json::from_str(&value).unwrap_or_else(|error| panic!("{key} holds {value}: {error}"));
+        let value: Value = serde_json::from_str(&value).unwrap_or_else(|error| panic!("{key} is {value}: {error}"));
         assert_eq!(
             (&value["tenant_id"], &value["instrument_id"]),
             (&json!(pair.0), &json!(pair.1)),
@@ -307,7 +307,7 @@ fn json_of(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
-/// Asks a route for a pair, with the tenant in the header or in the query.
+/// Requests a route for a pair, with the tenant in the header or in the query.
 fn ask(
     pipeline: &Pipeline,
     service: Service,
@@ -343,7 +343,7 @@ fn ask(
     }
 }
 
-/// What a route of a tenant answers, as the part that is of the pair: `None` where the route is not known here.
+/// Whether the response of a tenant route contains only data of the pair; `None` if the route is not known here.
 fn is_own(
     path: &str,
     service: Service,
@@ -378,7 +378,7 @@ fn is_own(
         }
         (Service::Enrichment, "/cache/status" | "/cache/refresh") => answer["entries"] == count,
         (Service::Projection, "/cache/status") => answer["latest_prices"] == count,
-        // It says what would become of a message, and knows of no other.
+        // It reports what a message would become, without other data.
         (Service::Normalization, "/validate") => !answer.to_string().contains(MARK),
         _ => return None,
     })
@@ -387,7 +387,7 @@ fn is_own(
 fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str), pairs: &Pairs) {
     let (method, path) = route;
     for (place, (pair, number)) in pairs.iter().enumerate() {
-        // A complete load for each pair would be many.
+        // Each refresh is a complete load, so two are enough.
         if path == "/cache/refresh" && place > 1 {
             break;
         }
@@ -395,8 +395,8 @@ fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str)
         assert_eq!(answer.status, 200, "{method} {path} of {pair:?}: {answer:?}");
         let own = is_own(path, service, &json_of(&answer), pairs, pair, *number).unwrap_or_else(|| {
             panic!(
-                "{} has a new route {method} {path} of a tenant: say in {} (ask, is_own) how it is asked and what is a \
-                 tenant's own in its answer",
+                "{} has a new tenant route {method} {path}: add it in {} (ask, is_own), with its request and the check of \
+                 its response",
                 service.name(),
                 file!()
             )
@@ -407,7 +407,7 @@ fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str)
             answer.body
         );
     }
-    // Two tenants in one request, and a tenant that cannot be, are refused before any store is asked.
+    // Two tenants in one request, and an invalid tenant, are rejected before any store is queried.
     let ((tenant, instrument), _) = pairs.iter().next().unwrap();
     let target = path.replace("{instrument_id}", &encoded(instrument));
     let header = [("X-Tenant-Id", tenant.as_str())];
@@ -426,7 +426,7 @@ fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str)
         let refused = request(port(pipeline, service), method, &target, &[], "").unwrap();
         assert_eq!(refused.status, 400, "{method} {target}: {refused:?}");
     }
-    // The default tenant has nothing of theirs.
+    // The default tenant has no data of the test's tenants.
     let default = ask(pipeline, service, route, "default", "NO_SUCH_THING", true).unwrap();
     assert!(!default.body.contains(MARK), "{method} {path}: {default:?}");
 }
@@ -436,8 +436,14 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
         let info = json_of(&request(port(pipeline, service), "GET", "/info", &[], "").unwrap());
         let routes = info["routes"].as_array().unwrap();
         assert!(!routes.is_empty());
+        let described = json_of(&request(port(pipeline, service), "GET", "/openapi.json", &[], "").unwrap());
         for route in routes {
             let (method, path) = (route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
+            let operation = &described["paths"][path][method.to_lowercase()];
+            assert!(
+                operation["summary"].is_string(),
+                "{path} is not in /openapi.json: {described}"
+            );
             let unknown = request(
                 port(pipeline, service),
                 method,
@@ -456,7 +462,7 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
             }
             assert!(
                 method == "GET" && !path.contains('{'),
-                "{} has a new route {method} {path} that is of no tenant: say in {} how it is asked",
+                "{} has a new route {method} {path} without a tenant: add its request in {}",
                 service.name(),
                 file!()
             );
@@ -470,7 +476,7 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
     }
 }
 
-/// `from`, `to`, `interval` and `limit` of the bars' route: the only tick in memory is of this time.
+/// Checks `from`, `to`, `interval` and `limit` of the bars route. The only tick in memory has this time.
 fn check_bar_filters(pipeline: &Pipeline, pairs: &Pairs, time: i64) {
     let ((tenant, instrument), _) = pairs.iter().next().unwrap();
     let (minute, day) = (window_start(time, 60_000_000), window_start(time, 86_400_000_000));
@@ -498,7 +504,7 @@ fn check_bar_filters(pipeline: &Pipeline, pairs: &Pairs, time: i64) {
 }
 
 #[test]
-fn tenants_and_instruments_that_look_alike_never_meet_in_any_table_key_or_route() {
+fn similar_tenants_and_instruments_are_isolated_in_every_table_key_and_route() {
     let pipeline = Pipeline::shared();
     let pairs = pairs();
     describe(&pipeline, &pairs);

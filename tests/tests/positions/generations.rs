@@ -1,4 +1,4 @@
-//! Logs that are no longer what was read: the named command builds a new generation.
+//! Logs that differ from what was read: the named command builds a new generation.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use localstack::Server;
 
 use super::*;
 
-/// Runs the named command on a stack of its own; the new generation agrees with the raw log.
+/// Runs the command in the message, and checks that the new generation agrees with the raw log.
 fn next_generation(pipeline: &Pipeline, message: &str, generation: &str) {
     let command = command_in(message);
     assert!(
@@ -54,7 +54,7 @@ fn segments(pipeline: &Pipeline, partition: i32) -> Vec<PathBuf> {
     found
 }
 
-/// What Kafka itself loses: the files of a partition, while it is down.
+/// Simulates data loss in Kafka: removes the files of a partition while it is down.
 fn lose_the_log(pipeline: &Pipeline, partition: i32) {
     pipeline.stack().stop(Server::Kafka).unwrap();
     let files = segments(pipeline, partition);
@@ -64,9 +64,9 @@ fn lose_the_log(pipeline: &Pipeline, partition: i32) {
     pipeline.stack().wait_ready(Server::Kafka, PATIENCE).unwrap();
 }
 
-/// One after the other on one stack: each leaves a generation behind.
+/// The cases run one after the other on one stack. Each leaves a generation behind.
 #[test]
-fn a_cut_log_a_refilled_one_and_a_topic_made_anew_are_refused_until_a_new_generation() {
+fn a_truncated_log_a_refilled_log_and_a_recreated_topic_are_refused_until_a_new_generation() {
     let pipeline = Pipeline::start().unwrap();
     publish_to(&pipeline, 2, 40, "FIRST");
     agrees(&pipeline);
@@ -76,7 +76,7 @@ fn a_cut_log_a_refilled_one_and_a_topic_made_anew_are_refused_until_a_new_genera
     let message = refuses_to_run(&pipeline, Service::Normalization);
     all_hold(&message, &[format!("{RAW}[2]"), "from 0 to 39".to_owned()]);
 
-    // New records take the old offsets: the position lies within the log again.
+    // New records get the old offsets, so the position is within the log again.
     publish_to(&pipeline, 2, 60, "SECOND");
     let message = refuses_to_run(&pipeline, Service::Normalization);
     all_hold(
@@ -96,7 +96,7 @@ fn a_cut_log_a_refilled_one_and_a_topic_made_anew_are_refused_until_a_new_genera
 
     let log_from = log_length(&pipeline, Service::Normalization);
     topics.delete(RAW).unwrap();
-    eventually("the topic is made anew", || {
+    eventually("the topic is recreated", || {
         let made = pipeline
             .dp(&["topics", "create"])
             .env("DATA_PROC_GENERATION", "g2")

@@ -1,5 +1,6 @@
-//! Positions that no longer fit their logs, on a real broker: each stop says topic, partition, the offsets and a command, the
-//! command is run as it stands, and then everything continues and `dp verify` agrees. The tests share a stack, one at a time.
+//! Positions that no longer match their logs, on a real broker. Each fatal message contains topic, partition, offsets and a
+//! command. After running that command unchanged, all services continue and `dp verify` agrees. The tests share one stack,
+//! one at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod generations;
@@ -47,7 +48,7 @@ fn log_length(pipeline: &Pipeline, service: Service) -> usize {
     std::fs::read(pipeline.stack().log(service)).map_or(0, |log| log.len())
 }
 
-/// Waits until the service has ended by itself; answers the line that says why.
+/// Waits until the service has exited; returns the log line with the reason.
 fn ended(pipeline: &Pipeline, service: Service, log_from: usize) -> String {
     eventually(&format!("{service:?} ends"), || {
         Ok(pipeline.stack().pid(service).is_none())
@@ -56,17 +57,18 @@ fn ended(pipeline: &Pipeline, service: Service, log_from: usize) -> String {
     let log = std::fs::read(pipeline.stack().log(service)).unwrap();
     let text = String::from_utf8_lossy(&log[log_from..]).into_owned();
     let line = text.lines().find(|line| line.contains("thread failed"));
-    line.unwrap_or_else(|| panic!("no line says why: {text}")).to_owned()
+    line.unwrap_or_else(|| panic!("no line with the reason: {text}"))
+        .to_owned()
 }
 
-/// Starts a service that is to end by itself.
+/// Starts a service that must exit; returns the log line with the reason.
 fn refuses_to_run(pipeline: &Pipeline, service: Service) -> String {
     let log_from = log_length(pipeline, service);
     pipeline.stack().start(service).unwrap();
     ended(pipeline, service, log_from)
 }
 
-/// The command that a message names.
+/// The command in a message.
 fn command_in(message: &str) -> String {
     message
         .split('`')
@@ -75,7 +77,7 @@ fn command_in(message: &str) -> String {
         .to_owned()
 }
 
-/// Runs a command as an operator would type it; the shell knows the servers, and `dp` knows the folder.
+/// Runs a command as an operator would type it. The shell has the addresses of the servers, and `dp` has the folder.
 fn run_as_typed(pipeline: &Pipeline, command: &str) -> String {
     let dir = &pipeline.stack().config().dir;
     let bin = dir.join("typed");
@@ -100,7 +102,7 @@ fn run_as_typed(pipeline: &Pipeline, command: &str) -> String {
     text
 }
 
-/// `dp verify` agrees; answers the names of its checks.
+/// Checks that `dp verify` agrees; returns the names of its checks.
 fn agrees(pipeline: &Pipeline) -> Vec<String> {
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?} {:?}", verified.failed(), verified.differences());

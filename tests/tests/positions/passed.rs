@@ -1,8 +1,9 @@
-//! Records that were removed before they were processed, and records that an operator passes.
+//! Records that were removed before they were processed, and records that an operator skips.
 
 use super::*;
 
-/// `message` names the place and the offsets; its command is run; the service is started again.
+/// Checks that the service refuses to run with the partition and the offsets, runs the command in its message, and restarts
+/// the service.
 fn accept(pipeline: &Pipeline, service: Service, (topic, partition): (&str, i32), (from, to): (i64, i64)) {
     let message = refuses_to_run(pipeline, service);
     all_hold(
@@ -27,14 +28,14 @@ fn accept(pipeline: &Pipeline, service: Service, (topic, partition): (&str, i32)
 
 fn shows_gap(checks: &[String], group: &str, topic: &str, partition: i32, (from, to): (i64, i64)) {
     let gap = format!(
-        "accepted gap: {group} has passed {topic}[{partition}] {from} to {}",
+        "accepted gap: {group} skipped {topic}[{partition}] offsets {from} to {}",
         to - 1
     );
     assert!(checks.contains(&gap), "{gap} is not among {checks:?}");
 }
 
 #[test]
-fn raw_records_removed_unread_are_accepted_by_the_named_command() {
+fn raw_records_removed_before_reading_are_accepted_with_the_named_command() {
     let pipeline = filled();
     agrees(&pipeline);
     stop(&pipeline, &[Service::Normalization]);
@@ -46,9 +47,9 @@ fn raw_records_removed_unread_are_accepted_by_the_named_command() {
     shows_gap(&agrees(&pipeline), "normalization-local", RAW, 0, (from, to));
 }
 
-/// A frozen stage finds out while it runs: Kafka has nothing at the place where it reads on.
+/// A frozen stage detects the removal while running: Kafka has no record at its next offset.
 #[test]
-fn records_removed_under_a_running_stage_end_it_with_the_command() {
+fn records_removed_from_a_running_stage_end_it_with_the_named_command() {
     let pipeline = filled();
     agrees(&pipeline);
     let (from, log_from) = (end(&pipeline, RAW, 3), log_length(&pipeline, Service::Normalization));
@@ -58,7 +59,7 @@ fn records_removed_under_a_running_stage_end_it_with_the_command() {
     topics(&pipeline).delete_records(RAW, 3, to).unwrap();
     pipeline.stack().resume(Service::Normalization).unwrap();
     let message = ended(&pipeline, Service::Normalization, log_from);
-    // What had been fetched before counts as processed.
+    // Records that had already been fetched count as processed.
     all_hold(
         &message,
         &[format!("{RAW}[3]"), format!("to {}", to - 1), "in all".to_owned()],
@@ -66,7 +67,7 @@ fn records_removed_under_a_running_stage_end_it_with_the_command() {
     run_as_typed(&pipeline, &command_in(&message));
     start(&pipeline, &[Service::Normalization]);
     let checks = agrees(&pipeline);
-    let gap = format!("accepted gap: normalization-local has passed {RAW}[3] ");
+    let gap = format!("accepted gap: normalization-local skipped {RAW}[3] ");
     let shown = checks.iter().find(|check| check.starts_with(&gap));
     assert!(
         shown.is_some_and(|shown| shown.ends_with(&format!(" to {}", to - 1))),
@@ -74,13 +75,13 @@ fn records_removed_under_a_running_stage_end_it_with_the_command() {
     );
 }
 
-/// One removal, three homes of a position: the state topic, PostgreSQL, and a table's floor.
+/// One removal that affects positions in three locations: the state topic, PostgreSQL, and the floor of a table.
 #[test]
-fn enriched_records_removed_unread_are_accepted_for_stage_writer_and_projection() {
+fn enriched_records_removed_before_reading_are_accepted_for_stage_writer_and_projection() {
     let pipeline = filled();
     agrees(&pipeline);
     stop(&pipeline, &[Service::Aggregation, Service::Projection]);
-    // The writer of this topic lives in the service that fills it: it must not write while the stage continues.
+    // The writer of this topic runs in the service that fills it. It must not write while the stage continues.
     pipeline.stack().kill9(localstack::Server::ClickHouse).unwrap();
     let from = end(&pipeline, ENRICHED, 1);
     publish_to(&pipeline, 1, 60, "UNREAD");
@@ -103,9 +104,9 @@ fn enriched_records_removed_unread_are_accepted_for_stage_writer_and_projection(
     }
 }
 
-/// The tables miss what the stages have had: bars and prices know of ticks that `enriched_ticks` does not.
+/// The tables lack records that the stages have read: bars and prices contain ticks that `enriched_ticks` does not.
 #[test]
-fn records_removed_before_a_table_had_them_are_accepted_for_its_writer() {
+fn records_removed_before_they_were_inserted_are_accepted_for_the_writer() {
     const BARS: &str = "aggregation.bars.v1";
     let pipeline = filled();
     agrees(&pipeline);
@@ -130,7 +131,7 @@ fn records_removed_before_a_table_had_them_are_accepted_for_its_writer() {
 }
 
 #[test]
-fn normalized_records_removed_unread_are_accepted_for_the_next_stage() {
+fn normalized_records_removed_before_reading_are_accepted_for_the_next_stage() {
     let pipeline = filled();
     agrees(&pipeline);
     stop(&pipeline, &[Service::Enrichment]);
@@ -152,16 +153,13 @@ fn normalized_records_removed_unread_are_accepted_for_the_next_stage() {
 }
 
 #[test]
-fn what_an_operator_passes_is_missing_without_its_record_and_shown_with_it() {
+fn skipped_records_are_shown_as_an_accepted_gap_and_are_missing_without_it() {
     let pipeline = filled();
     agrees(&pipeline);
     let (from, command) = (end(&pipeline, RAW, 1), |to: i64| {
         format!("dp position skip normalization --topic {RAW} --partition 1 --to {to} --reason 'a test'")
     });
-    for (to, why) in [
-        (from + 1, "between"),
-        (from - 1, "nothing behind a position is read again"),
-    ] {
+    for (to, why) in [(from + 1, "between"), (from - 1, "a position cannot move backward")] {
         let refused = pipeline
             .dp(&[
                 "position",

@@ -1,4 +1,4 @@
-//! Raw topics that an operator changes while everything runs.
+//! Raw topics that an operator changes while the services run.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn partitions_added_to_a_raw_topic_are_read_from_their_first_record() {
 }
 
 #[test]
-fn a_raw_topic_with_the_producers_time_is_not_believed_and_refused_at_the_start() {
+fn records_with_the_producers_time_are_dead_letters_and_their_topic_is_refused_at_start_up() {
     let pipeline = filled();
     agrees(&pipeline);
     topics(&pipeline)

@@ -1,7 +1,7 @@
-//! The whole pipeline on servers that let nobody in without a login, with one user for each program.
+//! The whole pipeline on servers that require a login, with one user per program.
 //!
-//! Kafka and the stores are the secured ones of crate `testkit`; each program has the rights that `docs/security.md` lists,
-//! and no other.
+//! Kafka and the stores are the secured servers of crate `testkit`. Each program has exactly the rights that
+//! `docs/security.md` lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod stores;
@@ -43,7 +43,7 @@ impl Secured {
         Secured { stack, kafka, stores }
     }
 
-    /// What a program is told of Kafka.
+    /// The Kafka settings of a program.
     fn login(&self, user: &str, password: &str) -> BTreeMap<String, String> {
         let ca = self.kafka.ca().display().to_string();
         let pairs = [
@@ -93,7 +93,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-/// Grants what the table of `docs/security.md` says; answers nothing, since services prove it.
+/// Grants the rights in the table of `docs/security.md`. The services prove that they are sufficient.
 fn grant_what_is_documented(kafka: &SecuredKafka) {
     let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
     let (_, table) = page.split_once("<!-- rights:").expect("the table of rights");
@@ -176,7 +176,7 @@ fn the_pipeline_runs_with_the_documented_rights_and_a_wrong_password_is_one_fata
             assert!(!log.contains(password), "{service:?} logs its password");
         }
     }
-    // A user that may only publish reads nothing.
+    // A user with rights to publish only cannot read.
     let refused = secured.dp("producer", &["tail", "dlq", "--from-beginning"]);
     assert!(!refused.status.success());
     assert!(said(&refused).contains("lacks a right"), "{}", said(&refused));

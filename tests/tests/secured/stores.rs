@@ -1,4 +1,4 @@
-//! ClickHouse, PostgreSQL and Redis that take only what is secured, with the rights of `docs/security.md`.
+//! ClickHouse, PostgreSQL and Redis that accept only secured connections, with the rights of `docs/security.md`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use testkit::secured::front::TlsFront;
 use testkit::secured::postgres::{PgBouncer, Postgres};
 use testkit::secured::redis::Redis;
 
-/// As the page has it.
+/// The password in `docs/security.md`.
 pub const PASSWORD: &str = "app-secret";
 const USER: &str = "dataproc";
 
@@ -20,7 +20,7 @@ fn documented(marker: &str) -> String {
     block(&page, marker).unwrap()
 }
 
-/// A stack whose ClickHouse knows the documented user.
+/// A stack whose ClickHouse has the documented user.
 pub fn stack() -> Temporary {
     let grants = documented("clickhouse-grants");
     let users = clickhouse_users("", &[(USER, PASSWORD, "default", &grants)]);
@@ -37,7 +37,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Starts them; PostgreSQL's user gets its rights once the tables are there ([`Stores::grant`]).
+    /// Starts them. PostgreSQL's user gets its rights when the tables exist ([`Stores::grant`]).
     pub fn start(stack: &Temporary) -> Stores {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("of the stores").unwrap();
@@ -57,12 +57,12 @@ impl Stores {
         }
     }
 
-    /// Gives PostgreSQL's user what is documented.
+    /// Grants PostgreSQL's user the documented rights.
     pub fn grant(&self) {
         self.postgres.sql(&documented("postgres-grants")).unwrap();
     }
 
-    /// What a service is told, or with `operates` the user of `dp`, who makes tables.
+    /// The store settings of a service, or with `operates` those of the `dp` user, who creates tables.
     pub fn login(&self, operates: bool) -> BTreeMap<String, String> {
         let dsn = match operates {
             true => self.postgres.admin_dsn(),

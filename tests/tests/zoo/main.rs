@@ -1,8 +1,8 @@
-//! The poison zoo (INV-9): whatever a producer can get into a raw topic, every good message arrives, every bad one is a
-//! dead letter or was refused by the broker, and no partition stands still. What nobody can read is named with its
-//! position, and passed.
+//! The poison zoo (INV-9): for any record that a producer can get into a raw topic, every good message arrives, every bad
+//! one becomes a dead letter or is rejected by the broker, and no partition is blocked. Unreadable records are named with
+//! their position and can be skipped.
 //!
-//! New shapes come with every run; `ZOO_SEED` repeats one.
+//! Every run generates new records; `ZOO_SEED` repeats a run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod specimens;
@@ -19,9 +19,9 @@ use testkit::{http, kafka};
 
 const GROUP: &str = "normalization-local";
 const PARTITIONS: i32 = 4;
-/// Of each class.
+/// Specimens of each class.
 const SPECIMENS: usize = 10;
-/// Everything that can be read is read within this time, and what cannot is named.
+/// Within this time, every readable record is read and every unreadable one is named.
 const SOON: Duration = Duration::from_secs(10);
 
 type Place = (i32, i64);
@@ -41,7 +41,7 @@ fn runner(seed: u64) -> TestRunner {
     TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-/// What was published: the class of each place, and its fate.
+/// The published records: class and expected fate by position.
 #[derive(Default)]
 struct Published {
     places: BTreeMap<Place, (&'static str, Fate)>,
@@ -58,8 +58,8 @@ impl Published {
         );
         match (&answers.unwrap()[0], specimen.fate) {
             (Answer::Refused(_), Fate::Refused) => {}
-            (Answer::Refused(reason), _) => panic!("{class}: refused by the broker: {reason}"),
-            (Answer::Taken(offset), Fate::Refused) => panic!("{class}: taken by the broker at {offset}"),
+            (Answer::Refused(reason), _) => panic!("{class}: rejected by the broker: {reason}"),
+            (Answer::Taken(offset), Fate::Refused) => panic!("{class}: accepted by the broker at {offset}"),
             (Answer::Taken(offset), fate) => {
                 let place = (specimen.record.partition, *offset);
                 self.places.insert(place, (class, fate));
@@ -82,7 +82,7 @@ impl Published {
         self.send(bootstrap, "good", &specimen);
     }
 
-    /// Compares with the table and the dead letters.
+    /// Compares the table and the dead letters with the expected fates.
     fn check(&self, pipeline: &Pipeline) {
         let rows = rows(pipeline);
         let letters: BTreeMap<Place, kafka::Record> = kafka::read_all(&pipeline.bootstrap(), "dlq")
@@ -119,7 +119,10 @@ impl Published {
             }
         }
         let strange: Vec<&Place> = rows.iter().filter(|place| !self.places.contains_key(place)).collect();
-        assert!(strange.is_empty(), "rows of messages that do not count: {strange:?}");
+        assert!(
+            strange.is_empty(),
+            "rows of messages that should have none: {strange:?}"
+        );
     }
 }
 
@@ -133,7 +136,7 @@ fn rows(pipeline: &Pipeline) -> BTreeSet<Place> {
         .collect()
 }
 
-/// Waits until the group has committed the end of every partition; answers how long that took.
+/// Waits until the group has committed the end of every partition; returns the duration.
 fn wait_for_no_lag(bootstrap: &str) -> Duration {
     let began = Instant::now();
     let mut seen = Vec::new();
@@ -180,10 +183,10 @@ fn every_good_message_arrives_and_every_bad_one_is_accounted_for() {
         verified.differences()
     );
     a_smaller_dead_letter_topic_gets_shorter_letters(&pipeline, &mut published);
-    unreadable_places_are_named_and_passed(&pipeline, &mut published);
+    unreadable_records_are_named_and_skipped(&pipeline, &mut published);
 }
 
-/// As made by hand: it takes Kafka's default of one MiB.
+/// Simulates a topic that was created manually: it accepts Kafka's default of one MiB.
 fn a_smaller_dead_letter_topic_gets_shorter_letters(pipeline: &Pipeline, published: &mut Published) {
     let bootstrap = pipeline.bootstrap();
     let topics = kafka::Topics::new(&bootstrap).unwrap();
@@ -217,7 +220,7 @@ fn a_smaller_dead_letter_topic_gets_shorter_letters(pipeline: &Pipeline, publish
     );
 }
 
-/// Committed ones count, aborted ones never were.
+/// Records of committed transactions become ticks; records of aborted ones are never read.
 fn send_transactions(bootstrap: &str, published: &mut Published) {
     for number in 0..SPECIMENS {
         let partition = number as i32 % PARTITIONS;
@@ -242,7 +245,7 @@ fn send_transactions(bootstrap: &str, published: &mut Published) {
     }
 }
 
-fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut Published) {
+fn unreadable_records_are_named_and_skipped(pipeline: &Pipeline, published: &mut Published) {
     let bootstrap = pipeline.bootstrap();
     let port = pipeline.stack().config().ports.normalization;
     let get = |target| anyhow::Ok(http::request(port, "GET", target, &[], "")?.body);
@@ -256,7 +259,7 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
     };
     let offset = open.send(RAW, &held).unwrap();
     published.send_good(&bootstrap, 1, "behind an open transaction");
-    published.send_good(&bootstrap, 0, "beside an open transaction");
+    published.send_good(&bootstrap, 0, "next to an open transaction");
     named(
         &health,
         &format!("{RAW}[1] cannot be read at offset {offset}: a producer's open transaction"),
@@ -268,9 +271,13 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
     assert!(scraped.lines().any(is_shown), "{scraped}");
     open.abort().unwrap();
     wait_for_no_lag(&bootstrap);
-    eventually("health is fine again", || Ok(!health()?.contains("cannot be read"))).unwrap();
+    eventually(
+        "health no longer names it",
+        || Ok(!health()?.contains("cannot be read")),
+    )
+    .unwrap();
 
-    // A batch that unpacks to more than the client takes.
+    // A batch that exceeds the client's limit after decompression.
     let bomb = Record {
         partition: 2,
         payload: Some(vec![0; 300 << 20]),
@@ -278,10 +285,10 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
     };
     let answers = hostile::publish(&bootstrap, RAW, "zstd", &[bomb]).unwrap();
     let Answer::Taken(offset) = answers[0] else {
-        panic!("the bomb was refused: {answers:?}");
+        panic!("the bomb was rejected: {answers:?}");
     };
     published.send_good(&bootstrap, 2, "behind a bomb");
-    published.send_good(&bootstrap, 3, "beside a bomb");
+    published.send_good(&bootstrap, 3, "next to a bomb");
     named(&health, &format!("{RAW}[2] cannot be read at offset {offset}: "));
     let command = health().unwrap();
     let command = command.split("skip to it with: ").nth(1).unwrap();
@@ -290,7 +297,7 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
         command.ends_with(&format!("--partition 2 --to {}", offset + 1)),
         "{command}"
     );
-    eventually("the partitions beside it continue", || {
+    eventually("the other partitions continue", || {
         Ok(kafka::committed(&bootstrap, GROUP, RAW)?
             .iter()
             .all(|(partition, committed, end)| *partition == 2 || *committed == Some(*end)))
@@ -302,7 +309,7 @@ fn unreadable_places_are_named_and_passed(pipeline: &Pipeline, published: &mut P
     println!("{command}: {}", pipeline.dp_ok(&words).unwrap());
     pipeline.dp_ok(&["start", "normalization"]).unwrap();
     wait_for_no_lag(&bootstrap);
-    // The memory of repeated events reads back over the bomb, at every start.
+    // At every start, the event window is rebuilt by reading back across the bomb.
     pipeline.kill_and_restart(e2e::SERVICES[0]).unwrap();
     published.send_good(&bootstrap, 2, "after a restart");
     wait_for_no_lag(&bootstrap);

@@ -1,23 +1,23 @@
-//! The classes of the zoo: each a strategy that makes hostile records without end.
+//! The classes of the zoo: each is a strategy that generates hostile records.
 
 use proptest::prelude::*;
 use proptest::strategy::Union;
 use testkit::hostile::Record;
 
-/// What ought to become of a record.
+/// The expected result of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// A row.
     Tick,
     /// A dead letter and no row.
     Letter,
-    /// A row or a dead letter; of a document perhaps both.
+    /// A row or a dead letter, or both for a document.
     Something,
-    /// The broker refuses it.
+    /// The broker rejects it.
     Refused,
 }
 
-/// A record with its way into the log.
+/// A record with its compression and its expected fate.
 #[derive(Debug, Clone)]
 pub struct Specimen {
     pub record: Record,
@@ -25,7 +25,7 @@ pub struct Specimen {
     pub fate: Fate,
 }
 
-/// Name and generator of each class. Transactions, which are not property of one record, are the zoo's own business.
+/// Name and generator of each class. Transactions span several records, so `main.rs` generates them.
 pub fn classes() -> Vec<(&'static str, BoxedStrategy<Specimen>)> {
     vec![
         ("size", size().boxed()),
@@ -41,7 +41,7 @@ pub fn classes() -> Vec<(&'static str, BoxedStrategy<Specimen>)> {
     ]
 }
 
-/// A sound message; `id` tells its event from every other.
+/// A valid message; `id` identifies its event.
 pub fn good(id: &str) -> Vec<u8> {
     message(id, "\"ZOO\"", "\"2026-10-01T00:00:00Z\"").into_bytes()
 }
@@ -131,7 +131,7 @@ fn compression() -> impl Strategy<Value = Specimen> {
         compression,
         ..specimen(vec![0; size], Fate::Letter)
     });
-    // Larger than a raw record may be, once it is unpacked; a dead letter cannot hold it.
+    // Decompressed, it exceeds the limit of a raw record and does not fit into a dead letter.
     let bomb = prop_oneof![Just("gzip"), Just("zstd")];
     let bomb = (bomb, 73 * MIB..100 * MIB).prop_map(|(compression, size)| Specimen {
         compression,
@@ -189,7 +189,7 @@ fn json() -> impl Strategy<Value = Specimen> {
     ]
 }
 
-/// The fingerprints of raw ticks: by the specification, and as older builds of the project wrote it.
+/// The fingerprints of raw ticks: as specified, and as older builds of the project wrote it.
 const FINGERPRINTS: [[u8; 8]; 2] = [
     0xb262_cf99_ebc8_8933_u64.to_le_bytes(),
     0x1b4e_92a9_4b57_f28c_u64.to_le_bytes(),
@@ -198,7 +198,7 @@ const FINGERPRINTS: [[u8; 8]; 2] = [
 fn avro() -> impl Strategy<Value = Specimen> {
     let datum = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..400),
-        // Lengths that promise more than there is.
+        // Lengths beyond the end of the data.
         proptest::collection::vec(
             prop_oneof![Just(0xff_u8), Just(0x7f), Just(0x80), Just(2), Just(0)],
             0..60

@@ -1,37 +1,37 @@
-//! What a measurement says. The names of the fields are the JSON keys.
+//! The figures of a measurement. Field names are the JSON keys.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// The figures of one measurement; what was not measured is left out.
+/// The figures of one measurement. Figures that were not measured are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// Ticks (for the bare client: messages) that were moved.
+    /// Number of processed ticks (for the bare client: messages).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticks: Option<u64>,
-    /// From the first to the last of them, or the duration of what the row names.
+    /// Time from the first to the last of them, or duration of the measured action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// The quotient of the two.
+    /// `ticks` divided by `seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticks_per_second: Option<f64>,
-    /// What the bare client moved over the same topic, in messages a second.
+    /// Throughput of the bare client over the same topic, in messages a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passthrough_per_second: Option<f64>,
     /// `ticks_per_second` as a share of `passthrough_per_second`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
-    /// Published, and not there in the end.
+    /// Ticks that were published but are missing at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
-    /// There more than once.
+    /// Ticks that are stored more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubled: Option<u64>,
-    /// Bars that do not hold what all their ticks give.
+    /// Bars that do not match their ticks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wrong_bars: Option<u64>,
-    /// Median in milliseconds.
+    /// Median latency in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
     /// 99th percentile in milliseconds.
@@ -40,16 +40,16 @@ pub struct Figures {
     /// 99.9th percentile in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_ms: Option<f64>,
-    /// CPU time for each tick in microseconds, by process.
+    /// CPU time a tick in microseconds, by process.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub cpu_us_per_tick: BTreeMap<String, f64>,
-    /// Most memory that was resident at once, in MB, by process.
+    /// Peak resident memory in MB, by process.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub peak_rss_mb: BTreeMap<String, f64>,
 }
 
 impl Figures {
-    /// So many ticks in so many seconds.
+    /// The throughput of `ticks` in `seconds`.
     pub fn moved(ticks: u64, seconds: f64) -> Figures {
         Figures {
             ticks: Some(ticks),
@@ -59,7 +59,7 @@ impl Figures {
         }
     }
 
-    /// Only a duration.
+    /// A duration without a tick count.
     pub fn lasted(seconds: f64) -> Figures {
         Figures {
             seconds: Some(seconds),
@@ -67,7 +67,7 @@ impl Figures {
         }
     }
 
-    /// Puts the bare client beside it.
+    /// Adds the throughput of the bare client and the ratio.
     #[must_use]
     pub fn against(mut self, passthrough_per_second: f64) -> Figures {
         self.passthrough_per_second = Some(passthrough_per_second);
@@ -78,7 +78,7 @@ impl Figures {
         self
     }
 
-    /// Adds quantiles of values in milliseconds, which are sorted here.
+    /// Adds quantiles of values in milliseconds. Sorts the values.
     #[must_use]
     pub fn with_quantiles(mut self, values: &mut [f64]) -> Figures {
         values.sort_by(f64::total_cmp);
@@ -87,7 +87,7 @@ impl Figures {
         self
     }
 
-    /// Adds what was lost and doubled.
+    /// Adds the numbers of lost and doubled ticks.
     #[must_use]
     pub fn with_counts(mut self, lost: u64, doubled: u64) -> Figures {
         (self.lost, self.doubled) = (Some(lost), Some(doubled));
@@ -100,13 +100,13 @@ impl Figures {
 pub struct Row {
     /// What was measured.
     pub name: String,
-    /// What it gave.
+    /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
 }
 
 impl Row {
-    /// A measurement with its name.
+    /// A named measurement.
     pub fn new(name: impl Into<String>, figures: Figures) -> Row {
         Row {
             name: name.into(),
@@ -115,17 +115,17 @@ impl Row {
     }
 }
 
-/// What one benchmark found.
+/// The result of one benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Section {
     /// Name of the subcommand.
     pub bench: &'static str,
-    /// The figures that the goals are about.
+    /// The main figures, for which there are performance goals.
     #[serde(flatten)]
     pub figures: Figures,
-    /// Everything that was measured, in order.
+    /// All measurements, in order.
     pub rows: Vec<Row>,
-    /// What a reader has to know about them.
+    /// Notes on the measurements.
     pub notes: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_json_keys_are_the_agreed_ones_and_the_unmeasured_are_absent() {
+    fn json_keys_are_the_contract_and_figures_that_were_not_measured_are_absent() {
         let mut figures = Figures::moved(300, 2.0).against(200.0).with_counts(0, 1);
         figures.cpu_us_per_tick.insert("kafka".to_owned(), 1.5);
         figures.peak_rss_mb.insert("kafka".to_owned(), 700.0);

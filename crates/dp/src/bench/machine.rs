@@ -1,10 +1,10 @@
-//! The machine that figures were taken on.
+//! The machine on which a benchmark ran.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// Facts without which a figure means nothing.
+/// The hardware and load that a reader needs to interpret the figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Machine {
     /// Model name of the CPU.
@@ -15,12 +15,12 @@ pub struct Machine {
     pub memory_mb: u64,
     /// Release of the Linux kernel.
     pub kernel: String,
-    /// Load average of the last minute before the benchmark began: above a few tenths, something else was running.
+    /// Load average of the minute before the benchmark. Above a few tenths, other programs were running.
     pub load_at_start: f64,
 }
 
 impl Machine {
-    /// Reads them; what `/proc` does not say is empty or zero.
+    /// Reads the facts from `/proc`. Unavailable ones are empty or zero.
     pub fn read() -> Machine {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Machine {
@@ -39,7 +39,7 @@ impl Machine {
         }
     }
 
-    /// One line.
+    /// The machine in one line.
     pub fn shown(&self) -> String {
         format!(
             "{}, {} cores, {} MB, Linux {}, load {} at start",
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_by_its_whole_name() {
+    fn a_field_is_found_by_its_full_name() {
         let text = "processor\t: 0\nmodel name\t: AMD: EPYC\nmodel\t\t: 17\n";
         assert_eq!(field(text, "model name").as_deref(), Some("AMD: EPYC"));
         assert_eq!(field(text, "model").as_deref(), Some("17"));

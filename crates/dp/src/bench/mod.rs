@@ -1,6 +1,6 @@
 //! The arithmetic of `dp bench`: figures, statistics, tables. Pure except for [`machine`] and [`usage`], which read `/proc`.
 //!
-//! Role: says what a measurement is made of and how it is shown; what is measured is in [`crate::commands::bench`].
+//! Role: defines the figures of a measurement and how they are shown. The measurements are in [`crate::commands::bench`].
 //! Invariant: the JSON keys of [`figures::Figures`] are a contract with tools that compare runs.
 
 pub mod figures;

@@ -1,4 +1,4 @@
-//! How a benchmark is shown: tables for people, one JSON document for programs.
+//! The output of a benchmark: tables for users, one JSON document for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::figures::{Figures, Row, Section};
 use super::machine::Machine;
 use crate::commands::present::{grouped, table};
 
-/// Settings of the two clients of a hop, by name.
+/// Kafka client settings of a hop, by name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientSettings {
     /// Of the consumer.
@@ -17,19 +17,19 @@ pub struct ClientSettings {
     pub producer: BTreeMap<String, String>,
 }
 
-/// Everything that one run found.
+/// The result of one run.
 #[derive(Debug)]
 pub struct Report {
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// With what: both the bare client and the services use exactly these.
+    /// Client settings. The bare client and the services use the same ones.
     pub clients: ClientSettings,
-    /// In the order in which they were run.
+    /// The benchmarks in the order in which they ran.
     pub sections: Vec<Section>,
 }
 
 impl Report {
-    /// One document. The figures of a single benchmark are at its top, those of several below their names.
+    /// One JSON document. The figures of a single benchmark are at the top level, those of several under their names.
     pub fn to_json(&self) -> serde_json::Result<Value> {
         let mut document = Map::new();
         document.insert("machine".to_owned(), serde_json::to_value(&self.machine)?);
@@ -58,7 +58,7 @@ impl Report {
             .any(|section| wrong(&section.figures) || section.rows.iter().any(|row| wrong(&row.figures)))
     }
 
-    /// Tables and notes.
+    /// Tables and notes as text.
     pub fn shown(&self) -> String {
         let mut text = self.machine.shown();
         for section in &self.sections {
@@ -72,7 +72,7 @@ impl Report {
             pairs.join(" ")
         };
         text.push_str(&format!(
-            "\n\nclients of the passthrough and of every service\n· consumer: {}\n· producer: {}",
+            "\n\nKafka client settings of the bare client and of every service\n· consumer: {}\n· producer: {}",
             settings(&self.clients.consumer),
             settings(&self.clients.producer)
         ));
@@ -96,8 +96,8 @@ const COLUMNS: [Column; 11] = [
     ("p99.9 ms", |f| f.p999_ms.map(|v| format!("{v:.1}"))),
 ];
 
-/// One table of the rows with the columns that any of them has, one of the processes where they were looked at, and one of
-/// memory alone with a column for each process.
+/// Up to three tables: memory with a column for each process, the rows with every column that has a value, and CPU and memory
+/// of each process.
 fn rows_shown(rows: &[Row]) -> String {
     let columns: Vec<&Column> = COLUMNS
         .iter()
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn several_benchmarks_are_below_their_names() {
+    fn several_benchmarks_are_under_their_names() {
         let value = report(vec![section("hop"), section("pipeline")]).to_json().unwrap();
         assert_eq!(value["pipeline"]["ticks"].as_u64(), Some(1_000_000));
         assert!(value.get("ratio").is_none());

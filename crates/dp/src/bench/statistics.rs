@@ -1,6 +1,6 @@
-//! Quantiles, medians, gaps, and the counting of origins.
+//! Quantiles, medians, gaps, and counts of lost and doubled origins.
 
-/// The value below or at which this share of the values lies (nearest rank); `sorted` ascends. `None` without values.
+/// The quantile at `share` by nearest rank. `sorted` is ascending. `None` without values.
 pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
@@ -13,16 +13,16 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     quantile(&values, 0.5)
 }
 
-/// One look at a counter that only grows.
+/// One sample of a counter that only grows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
     /// Seconds since the beginning.
     pub at: f64,
-    /// What it showed.
+    /// The counter's value.
     pub count: u64,
 }
 
-/// The longest time in which the counter did not grow, from look to look, between `from` and `to`.
+/// The longest time without growth of the counter between `from` and `to`, measured from sample to sample.
 pub fn longest_gap(looks: &[Look], from: f64, to: f64) -> f64 {
     let mut longest: f64 = 0.0;
     let mut last: Option<Look> = None;
@@ -39,14 +39,14 @@ pub fn longest_gap(looks: &[Look], from: f64, to: f64) -> f64 {
     longest
 }
 
-/// Seconds from `from` until the counter showed more than it did then; `None` when it never did.
+/// Seconds from `from` until the counter was greater than at `from`. `None` if it did not grow.
 pub fn until_growth(looks: &[Look], from: f64) -> Option<f64> {
     let then = looks.iter().rfind(|look| look.at <= from).map_or(0, |look| look.count);
     let grown = looks.iter().find(|look| look.at > from && look.count > then)?;
     Some(grown.at - from)
 }
 
-/// Lost and doubled: `found` are the origins that were read, each as often as it was there.
+/// The numbers of lost and doubled origins. `found` contains each origin as often as it is stored.
 pub fn lost_and_doubled<T: Ord>(published: u64, mut found: Vec<T>) -> (u64, u64) {
     let all = found.len() as u64;
     found.sort_unstable();
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_occurred() {
+    fn quantiles_are_values_of_the_input() {
         let values: Vec<f64> = (1..=1000).map(f64::from).collect();
         assert_eq!(quantile(&values, 0.5), Some(500.0));
         assert_eq!(quantile(&values, 0.99), Some(990.0));
@@ -86,12 +86,12 @@ mod tests {
         assert_eq!(
             longest_gap(&looks[..4], 0.0, 9.0),
             2.0,
-            "a gap that has not ended counts as far as it was seen"
+            "a gap that has not ended counts up to the last sample"
         );
     }
 
     #[test]
-    fn growth_is_sought_after_the_moment_asked_for() {
+    fn growth_is_searched_after_the_given_time() {
         let looks = looks(&[(0.0, 5), (1.0, 6), (2.0, 6), (3.0, 7)]);
         assert_eq!(until_growth(&looks, 1.5), Some(1.5));
         assert_eq!(until_growth(&looks, 3.0), None);

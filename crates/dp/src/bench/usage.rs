@@ -1,4 +1,4 @@
-//! CPU and peak memory of processes between two moments, from `/proc`.
+//! CPU time and peak memory of processes between two samples, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use super::figures::Figures;
 
 const MB: f64 = 1024.0 * 1024.0;
 
-/// What the processes had used at one moment, by name.
+/// One sample of what each process has used, by name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usages(BTreeMap<String, Used>);
 
@@ -21,7 +21,7 @@ struct Used {
 }
 
 impl Usages {
-    /// Of every process of the stack that runs.
+    /// Samples every running process of the stack.
     pub fn of(stack: &Stack) -> anyhow::Result<Usages> {
         let pids = stack.status()?.into_iter();
         Ok(Usages::of_pids(
@@ -29,7 +29,7 @@ impl Usages {
         ))
     }
 
-    /// Of these processes.
+    /// Samples these processes.
     pub fn of_pids(pids: impl IntoIterator<Item = (String, i32)>) -> Usages {
         let used = |(name, pid): (String, i32)| {
             let cpu_seconds = usage(pid)?.cpu_seconds;
@@ -43,8 +43,8 @@ impl Usages {
         Usages(pids.into_iter().filter_map(used).collect())
     }
 
-    /// Adds what was used since `before` to the figures, for each of `ticks`. A process that was started meanwhile counts
-    /// from its start.
+    /// Adds the usage since `before` to the figures, divided by `ticks`. A process that was started after `before` counts from
+    /// its start.
     pub fn since(&self, before: &Usages, ticks: u64, figures: &mut Figures) {
         for (name, used) in &self.0 {
             let earlier = before.0.get(name).filter(|earlier| earlier.pid == used.pid);
@@ -56,7 +56,7 @@ impl Usages {
     }
 }
 
-/// Lets the peak memory of the stack's processes count from now on. Where Linux refuses, peaks count from the start.
+/// Resets the peak memory of the stack's processes. If Linux denies that, peaks count from the process start.
 pub fn forget_peaks(stack: &Stack) -> anyhow::Result<()> {
     for pid in stack.status()?.into_iter().filter_map(|process| process.pid) {
         for pid in family(pid) {
@@ -66,17 +66,17 @@ pub fn forget_peaks(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Most memory that the process and its children have had resident.
+/// Peak resident memory of the process and its children.
 pub fn peak_bytes(pid: i32) -> u64 {
     family(pid).into_iter().map(|pid| status_bytes(pid, "VmHWM:")).sum()
 }
 
-/// Memory that the process and its children have resident now.
+/// Current resident memory of the process and its children.
 pub fn resident_bytes(pid: i32) -> u64 {
     family(pid).into_iter().map(|pid| status_bytes(pid, "VmRSS:")).sum()
 }
 
-/// The process and its children; of the servers only PostgreSQL has any, and those have none.
+/// The process and its children. Only PostgreSQL has children, and these have none.
 fn family(pid: i32) -> Vec<i32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|child| child.parse().ok());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_started_anew_counts_from_its_start() {
+    fn a_restarted_process_counts_from_its_start() {
         let mut figures = Figures::default();
         usages(1, 5.0).since(&usages(1, 3.0), 1_000_000, &mut figures);
         assert_eq!((figures.cpu_us_per_tick["x"], figures.peak_rss_mb["x"]), (2.0, 3.0));

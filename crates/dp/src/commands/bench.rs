@@ -1,9 +1,9 @@
-//! `dp bench`: how fast the pipeline is on this machine, beside what the machine and the Kafka client could do at most.
+//! `dp bench`: measures the pipeline on this machine, compared with the bare Kafka client.
 //!
-//! Role: the command line, and the order of things; each benchmark is a file of its own, and the arithmetic is in
-//! [`crate::bench`]. All run on a stack of their own ([`stage`]), with the programs and settings of production.
-//! Failure: one line; the stack is ended and removed whatever happens, unless `--keep`. Lost or doubled ticks end in exit
-//! code 1, since a fast pipeline that is wrong is not fast.
+//! Role: the command line and the order of the benchmarks. Each benchmark has its own file; the arithmetic is in
+//! [`crate::bench`]. All run on a separate stack ([`stage`]), with the programs and settings of production.
+//! Failure: one line; the stack is always stopped and removed, unless `--keep` is given. Lost or doubled ticks or wrong bars
+//! cause exit code 1: the throughput of an incorrect pipeline is meaningless.
 
 mod bare;
 mod history;
@@ -23,8 +23,8 @@ use std::process::ExitCode;
 
 use stream::kafka::passthrough::client_settings;
 
+use super::interrupt::unless_interrupted;
 use super::present::{print_json, print_line};
-use super::unless_interrupted;
 use crate::bench::figures::Section;
 use crate::bench::machine::Machine;
 use crate::bench::report::{ClientSettings, Report};
@@ -33,20 +33,20 @@ use stage::Stage;
 
 /// Measure throughput, latency, recovery and memory of the pipeline on this machine.
 ///
-/// Without a subcommand everything is measured with modest sizes, in less than ten minutes. Each run starts servers of its
-/// own beside whatever runs (ports + 2000, a folder of its own that is emptied before and removed after), publishes
-/// simulated ticks of about 430 bytes of JSON, and prints the machine's facts with the figures. Figures of two runs compare only
-/// on a machine that does nothing else: look at "load at start".
+/// Without a subcommand it runs all benchmarks with small sizes, in less than ten minutes. Each run starts its own servers in
+/// parallel with any other stack (default ports + 2000; the folder is emptied before the run and removed after it). It
+/// publishes simulated ticks of about 430 bytes of JSON and prints the results with a description of the machine. Two runs
+/// are comparable only if the machine is otherwise idle: check "load at start".
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp bench                                    # everything\n  \
-                  dp bench hop --ticks 1000000                # one stage beside the bare Kafka client\n  \
+    after_help = "Examples:\n  dp bench                                    # all benchmarks\n  \
+                  dp bench hop --ticks 1000000                # one stage against the bare Kafka client\n  \
                   dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second\n  \
-                  dp bench hop --keep                         # leave the stack to look at its logs\n\n\
-                  Exit codes: 0 measured; 1 measured, and ticks were lost or doubled, or bars wrong; 2 could not be measured"
+                  dp bench hop --keep                         # keep the stack, to read its logs\n\n\
+                  Exit codes: 0 measured and correct; 1 ticks were lost or doubled, or bars are wrong; 2 the benchmark failed"
 )]
 pub struct Args {
-    /// Leave the stack running and its folder in place
+    /// Keep the stack running and keep its folder
     #[arg(long, global = true)]
     keep: bool,
     #[command(subcommand)]
@@ -55,36 +55,43 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Which {
-    /// The Kafka client alone: consume a topic and produce it again, unchanged
+    /// Measure the bare Kafka client: consume a topic and produce it again unchanged
     ///
-    /// librdkafka with the settings of the services in a process of its own, without group, order or positions. This is the
-    /// most that a stage between two topics could reach with this client.
+    /// Runs librdkafka with the settings of the services in its own process, without group, order or positions. The result is
+    /// the upper limit for a stage between two topics with this client.
     Passthrough(hop::Args),
-    /// Normalization's real program over the same topic as the bare client
+    /// Measure normalization against the bare client on the same topic
     ///
-    /// Rounds of bare client and normalization alternate, so that both see the same machine; the middle round counts.
-    /// ClickHouse is down for these rounds, so that normalization's writer waits and the hop is measured alone; one more round
-    /// with ClickHouse tells what the writer adds.
+    /// Rounds of the bare client and of normalization alternate, so that both run under the same conditions; the result is the
+    /// median round. ClickHouse is stopped during these rounds, so that normalization's writer waits and the hop is measured
+    /// alone. One more round with ClickHouse measures the cost of the writer.
     Hop(hop::Args),
-    /// The whole pipeline: a raw backlog to ClickHouse rows, bars and latest prices
+    /// Measure the whole pipeline: from a raw backlog to ClickHouse rows, bars and latest prices
     ///
-    /// The backlog is published while no service runs; then all four are started at once. CPU time for each tick of every
-    /// process shows where the next bottleneck is.
+    /// The backlog is published while no service runs; then all four services start at once. CPU time per tick is shown for
+    /// each process, to find the next bottleneck.
     Pipeline(pipeline::Args),
-    /// From the raw append to each place where a tick can be seen, at a steady rate
+    /// Measure latency from the raw append to each output, at a steady rate
     ///
-    /// Publishes at fixed rates, whatever the pipeline does, and prints the median, 99th and 99.9th percentile to the normalized
-    /// and the enriched topic, to the latest price in Redis and to the rows in ClickHouse, and those of each hop.
+    /// Publishes at fixed rates, independent of the pipeline. Prints the median, 99th and 99.9th percentile of the latency to
+    /// the normalized and the enriched topic, to the latest price in Redis, to the rows in ClickHouse, and of each hop.
     Latency(latency::Args),
-    /// Start-up to the first tick, kill -9 to the next output, rolling restarts
+    /// Measure start-up to the first tick, kill -9 to the next output, and rolling restarts
     ///
-    /// A steady load runs while services are started, killed and replaced; every output is watched from outside.
+    /// A steady load runs while services are started, killed and replaced; all outputs are polled from outside.
     Recovery(recovery::Args),
-    /// Ticks three years old while a live load runs: until every bar holds them, and one late tick to its bar
+    /// Measure how fast ticks three years old reach their bars while a live load runs
+    ///
+    /// First a backlog of old ticks, until every bar includes them; then single late ticks, each to its restated bar. Finally
+    /// every bar is compared with a recomputation.
     History(history::Args),
-    /// Two workers, two processes, one core each, beside one worker
+    /// Measure how throughput scales with workers, processes and cores
+    ///
+    /// Compares one worker with two workers, two processes, and processes that are pinned to one core each.
     Scaling(scaling::Args),
-    /// Resident memory of every process, each minute under a steady load
+    /// Measure resident memory of every process each minute under a steady load
+    ///
+    /// With --instruments it measures instead how many bytes a new instrument costs in each process.
     Memory(memory::Args),
     #[command(hide = true)]
     BareClient(bare::ClientArgs),
@@ -104,7 +111,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     let mut sections = Vec::new();
     let measuring = measure(&stage, args.which.as_ref(), &mut sections);
     let measured = unless_interrupted(measuring, || match args.keep {
-        true => "the stack of the benchmark runs on".to_owned(),
+        true => "the stack of the benchmark is still running".to_owned(),
         false => "the stack of the benchmark was removed".to_owned(),
     });
     let measured = measured.await;
@@ -123,7 +130,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     } else {
         print_line(&report.shown())?;
     }
-    // What was measured before an error is shown all the same.
+    // Results from before an error are shown, too.
     measured.and(closed)?;
     Ok(ExitCode::from(u8::from(report.is_wrong())))
 }
@@ -143,7 +150,7 @@ async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Sectio
     Ok(())
 }
 
-/// Adds what the bare client does on this machine, for benchmarks that do not run it themselves.
+/// Adds the throughput of the bare client, for benchmarks that do not measure it themselves.
 async fn with_baseline(stage: &Stage, mut section: Section) -> anyhow::Result<Section> {
     let baseline = hop::passthrough(stage, &hop::Args::baseline()).await?;
     section.figures.passthrough_per_second = baseline.figures.ticks_per_second;
@@ -151,7 +158,7 @@ async fn with_baseline(stage: &Stage, mut section: Section) -> anyhow::Result<Se
     Ok(section)
 }
 
-/// Everything with modest sizes. The bare client is in the hop's rounds.
+/// Runs all benchmarks with small sizes. The rounds of the hop include the bare client.
 async fn everything(stage: &Stage, sections: &mut Vec<Section>) -> anyhow::Result<()> {
     sections.push(hop::run(stage, &hop::Args::modest()).await?);
     sections.push(pipeline::run(stage, &pipeline::Args::modest()).await?);

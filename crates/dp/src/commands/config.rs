@@ -28,15 +28,17 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Every variable: meaning, default, value in effect and its source (secrets masked)
+    /// Show every variable: meaning, default, value in effect and its source (secrets masked)
     ///
-    /// Values are those of this shell, of the configuration file that DATA_PROC_CONFIG_FILE names, and of the local stack, as a
-    /// service would see them. Exit code 1 if a service would refuse one of them.
+    /// The values come from this shell, the configuration file that DATA_PROC_CONFIG_FILE names, and the local stack, as a
+    /// service started by `dp start` would see them. Exit code 1 if a service would refuse to start with them; the reasons are on
+    /// stderr.
+    #[command(after_help = "Examples:\n  dp config env\n  dp config env --set --service aggregation")]
     Env {
-        /// Only those that are set
+        /// Show only variables that are set
         #[arg(long)]
         set: bool,
-        /// Only those that this service reads
+        /// Show only variables that this service reads
         #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(TABLES))]
         service: Option<String>,
     },
@@ -57,7 +59,7 @@ enum Command {
     },
 }
 
-/// One variable, and who reads it.
+/// A variable and the services that read it.
 #[derive(Debug, Serialize)]
 struct Shown {
     name: String,
@@ -84,7 +86,7 @@ pub(super) const DEFAULT_PORTS: [(&str, u16); 4] = [
 /// Runs `dp config`. Must be called inside a runtime.
 ///
 /// # Errors
-/// The stack that is named does not exist, or a file of variables cannot be read.
+/// The named stack does not exist, or a file of variables cannot be read.
 pub fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Env { set, service } => show(place, *set, service.as_deref(), json),
@@ -151,7 +153,7 @@ fn checked(env: &Env, service: Option<&str>) -> Vec<Checked> {
     all
 }
 
-/// Each variable once, unless services have other defaults for it.
+/// Each variable once, or once for each default or value that differs between services.
 fn merged(parts: &[Checked]) -> Vec<Shown> {
     let mut shown: Vec<Shown> = Vec::new();
     for part in parts {
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_service_has_its_variables_and_no_secret_is_shown() {
+    async fn the_variables_of_every_service_are_shown_without_secrets() {
         let env = Env::from([
             ("DATA_PROC_REDIS_URL".to_owned(), "redis://:s3cret@r:1/0".to_owned()),
             (

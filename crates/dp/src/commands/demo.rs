@@ -1,8 +1,8 @@
-//! `dp demo`: everything once, from an empty machine to a table that adds up.
+//! `dp demo`: runs the whole pipeline once and reports what arrived, how fast, and whether it is correct.
 //!
-//! Role: brings the stack up, publishes ticks and documents, waits until every store has them, measures, and lets
-//! `dp verify` decide the exit code. A second run continues with the data of the first.
-//! Failure: one line; the stack stays up, so that one can look.
+//! Role: starts the stack, publishes ticks and documents, waits until every store has them, measures, and runs `dp verify`,
+//! which decides the exit code. A second run continues with the data of the first.
+//! Failure: one line; the stack keeps running for inspection.
 
 pub(super) mod figures;
 mod latency;
@@ -17,36 +17,37 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use localstack::Stack;
 
+use super::interrupt::unless_interrupted;
 use super::migrate::{Stores, migrate, stores};
 use super::present::{print_json, print_line};
 use super::stack::{self, UpArgs};
 use super::topics::CreateArgs;
-use super::{ingest, simulate, topics, unless_interrupted};
+use super::{ingest, simulate, topics};
 use crate::cli::Place;
 use crate::connection::Connection;
 use crate::verify::{self, VerifyOptions};
 use load::{Scrape, Usages};
 use report::{DemoReport, Step};
 
-/// Latency is measured at this rate, where nothing queues.
+/// Rate of the latency measurement, low enough that nothing queues.
 const CALM_RATE: u64 = 1_000;
 const CALM_SECONDS: u64 = 10;
 
-/// Show the whole pipeline at work: stack, topics, services, ticks, and one table at the end.
+/// Run the whole pipeline once and show what arrived, how fast, and at what cost.
 ///
-/// Brings the stack up, publishes ticks as fast as it goes and then calmly for ten seconds, ingests the documents of --data,
-/// waits until every store has everything, prints what was published, what arrived, how long it took and what it cost, and
-/// ends with `dp verify`: exit code 0 only when every store agrees with the raw log. The stack stays up, and a second run
-/// continues with the same data.
+/// Starts the local stack, publishes --ticks simulated messages at full speed, ingests the documents of --data, then publishes
+/// 1,000 messages a second for ten seconds to measure latency. When every store has all of them, it prints counts, latencies,
+/// CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
+/// running, and a second run continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data ../shared/data\n  dp demo --port-offset 1000      # beside a stack that runs already"
+    after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data ../shared/data\n  dp demo --port-offset 1000      # in parallel with a stack that already runs"
 )]
 pub struct Args {
-    /// Folder (or file) with documents to ingest; those without a parser end as dead letters
+    /// Folder or file of documents to ingest; those without a parser become dead letters
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Messages to publish as fast as it goes
+    /// Number of messages to publish at full speed
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     ticks: u64,
     /// Seed of the simulation
@@ -57,7 +58,7 @@ pub struct Args {
 /// Runs `dp demo`.
 pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     if let Some(data) = args.data.as_ref().filter(|data| !data.exists()) {
-        bail!("--data {}: there is no such folder", data.display());
+        bail!("--data {}: no such file or folder", data.display());
     }
     let (stack, connection) = bring_up(place, json).await?;
     let demo = Demo {
@@ -69,7 +70,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
 }
 
 fn stack_runs() -> String {
-    "the stack runs on, and `dp down` stops it; the next `dp demo` continues with its data".to_owned()
+    "the stack is still running: `dp down` stops it, the next `dp demo` continues with its data".to_owned()
 }
 
 impl Demo {
@@ -99,7 +100,7 @@ async fn bring_up(place: &Place, json: bool) -> anyhow::Result<(Stack, Connectio
     let servers_only = UpArgs { no_services: true };
     let stack = stack::bring_up(place, &servers_only, json).await?;
     let connection = Connection::to_stack(&stack, json)?;
-    say("making tables, reference data and topics");
+    say("creating tables, reference data and topics");
     let prepare = async {
         migrate(&connection, true).await?;
         topics::create(&connection, &CreateArgs::default()).await
@@ -118,13 +119,13 @@ struct Demo {
 
 impl Demo {
     async fn measure(&self, args: &Args) -> anyhow::Result<DemoReport> {
-        // A run before this one may have been cut short.
-        say("waiting until nothing is left of earlier runs");
+        // An earlier run may have been interrupted.
+        say("waiting until all messages of earlier runs are processed");
         wait::until_caught_up(&self.connection, &self.stack).await?;
         let before = figures::read(&self.connection, &self.stores).await?;
         let (scrape, usages) = (Scrape::of(&self.stack).await?, Usages::of(&self.stack)?);
 
-        say("publishing ticks as fast as it goes");
+        say("publishing ticks at full speed");
         let (bulk_began, bulk_clock) = (now(), Instant::now());
         let bulk = self.simulate(args, args.ticks, None).await?;
         let documents = self.ingest(args).await?;
@@ -191,12 +192,12 @@ impl Demo {
                 .clickhouse
                 .query_json(sql)
                 .await
-                .with_context(|| format!("ask ClickHouse: {sql}"))?;
+                .with_context(|| format!("query ClickHouse: {sql}"))?;
         }
         let ports = &self.stack.config().ports;
         let sql: String = queries.iter().map(|sql| format!("  {dp} sql \"{sql}\"\n")).collect();
         Ok(format!(
-            "what to look at next\n  \
+            "next steps\n  \
              http://127.0.0.1:{projection}/prices/latest?instrument_id=MISO.INDIANA.HUB.RT5\n  \
              http://127.0.0.1:{normalization}/quality-rules   …/markets   …/health   …/metrics   (also on {enrichment}, {aggregation}, {projection})\n  \
              http://127.0.0.1:{clickhouse}/play                SQL in the browser, database {database}\n  \
@@ -211,7 +212,7 @@ impl Demo {
     }
 }
 
-// One row for each step that either phase has seen, in the order of the first.
+/// One row for each step that was measured in either phase, in the order of the first.
 fn merged(
     calm: impl Iterator<Item = (String, figures::Quantiles)>,
     bulk: impl Iterator<Item = (String, figures::Quantiles)>,
@@ -236,7 +237,7 @@ fn merged(
     steps
 }
 
-/// How the user reaches this stack again.
+/// The command that reaches this stack again.
 fn own_command(place: &Place) -> String {
     let mut command = "dp".to_owned();
     if place.port_offset != 0 {

@@ -1,4 +1,4 @@
-//! `dp explain`: traces a number back to its raw messages through every store.
+//! `dp explain`: traces a bar, a price or a row back to its raw messages.
 
 use std::process::ExitCode;
 
@@ -15,14 +15,15 @@ use crate::explain::session::{Session, own_settings};
 use crate::explain::tables::Instrument;
 use crate::explain::{Place, served, text};
 
-/// Trace a number back to its raw messages, through every store.
+/// Trace a bar, a price or a row back to its raw messages.
 ///
-/// Shows how a bar follows from its ticks (recomputed digit for digit), which tick a served price is, or what was made of a
-/// raw message: ticks, rows, bars, dead letters, repetitions; with topic, partition, offset and the original bytes.
+/// Use it when a number looks wrong. It shows how a bar follows from its ticks (recomputed digit for digit), which tick a
+/// served price comes from, or what became of a raw message: ticks, rows, bars, dead letters and repetitions, with topic,
+/// partition, offset and the original bytes. It changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 what is stored follows from its ticks; 1 it does not, or stores disagree; 2 there is no \
-    such thing, or a server cannot be reached.\n\nExamples:\n  \
+    after_help = "Exit codes: 0 the stored values follow from their ticks; 1 they do not, or stores disagree; 2 not found, \
+    or a server is unavailable.\n\nExamples:\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
     dp explain row --table bars --origin ingestion.market.raw.v1/2/17/0\n  \
@@ -32,10 +33,10 @@ use crate::explain::{Place, served, text};
 pub struct Args {
     #[command(subcommand)]
     what: What,
-    /// Show messages with all their bytes
+    /// Show raw messages in full
     #[arg(long, global = true)]
     bytes: bool,
-    /// Ticks of a bar or message whose raw messages and bars are shown
+    /// Show raw messages and bars of at most N ticks
     #[arg(long, global = true, value_name = "N", default_value_t = 20)]
     limit: usize,
 }
@@ -47,17 +48,17 @@ enum What {
     Row(RowArgs),
 }
 
-/// A bar: its versions, which way it was made and why, the ticks that it counts or not, and their raw messages
+/// Explain a bar: its versions, how it was computed, the ticks that it includes or excludes, and their raw messages
 ///
-/// The numbers are recomputed from the ticks and compared digit for digit. A bar is made by the stream, or from the rows of
-/// enriched_ticks where a tick came when the window was forgotten, or where the price of an interval was published again:
-/// these ticks are named with their places. A tick that came after the close of the bar made a revision; a repeated event has
-/// no row, and is named at the message it repeats.
+/// The values are recomputed from the ticks and compared digit for digit. The stream computes a bar, unless a tick arrives
+/// after the window was forgotten or the price of an interval is published again. Then the bar is computed from the rows of
+/// enriched_ticks, and these ticks are listed with their origins. A tick that arrives after the bar has closed creates a new
+/// revision. A repeated event has no row; it is listed with the message that it repeats.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1d --start 2026-10-01T00:00Z --limit 500 --bytes\n\n\
-    Which bars there are: dp sql \"SELECT interval, window_start FROM bars_latest WHERE instrument_id = '…'\"")]
+    To list the bars of an instrument: dp sql \"SELECT interval, window_start FROM bars_latest WHERE instrument_id = '…'\"")]
 struct BarArgs {
     /// Instrument id
     #[arg(long)]
@@ -65,7 +66,7 @@ struct BarArgs {
     /// 1m, 5m, 15m, 1h or 1d
     #[arg(long)]
     interval: String,
-    /// Start of the bar in UTC; any time inside it will do
+    /// Start of the bar, or any time inside it
     #[arg(long, value_name = "TIME", value_parser = super::present::time)]
     start: jiff::Timestamp,
     /// Tenant [default: DATA_PROC_TENANT_ID]
@@ -73,9 +74,9 @@ struct BarArgs {
     tenant: Option<String>,
 }
 
-/// The latest price in each store, its tick, and its raw message
+/// Explain the latest price of an instrument: its value in each store, its tick and its raw message
 ///
-/// Asks ClickHouse, Postgres, Redis and projection's HTTP API, and says where they disagree (exit code 1).
+/// Reads ClickHouse, PostgreSQL, Redis and projection's HTTP API, and reports where they disagree (exit code 1).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
@@ -87,26 +88,26 @@ struct PriceArgs {
     /// Tenant [default: DATA_PROC_TENANT_ID]
     #[arg(long)]
     tenant: Option<String>,
-    /// Address of projection [default: that of the local stack, else NORMALIZATION_PROJECTION_URL]
+    /// Address of projection [default: that of the local stack, or without one NORMALIZATION_PROJECTION_URL]
     #[arg(long, value_name = "URL")]
     api: Option<String>,
 }
 
-/// A raw message: its ticks, rows, bars, repetitions and dead letters
+/// Explain a raw message: its ticks, rows, bars, repetitions and dead letters
 ///
-/// Follows it forward (parsed to which ticks, their rows and bars, dead letters) and backward (a repetition names the message
-/// that was emitted for the event).
+/// Follows the message forward to its ticks, their rows and bars, and its dead letters. If the message repeats an event, it
+/// names the message that was emitted for that event.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp explain row --partition 2 --offset 17\n  \
     dp explain row --table late_ticks --origin ingestion.market.raw.v1/2/17/0\n  \
     dp explain row --origin ingestion.market.raw.v1/2/17 --limit 5000      # all ticks of a document\n\n\
-    An origin of a row: dp sql 'SELECT tick_id FROM market_ticks LIMIT 5'")]
+    To find origins: dp sql 'SELECT tick_id FROM market_ticks LIMIT 5'")]
 struct RowArgs {
-    /// Show this table's row with every column
+    /// Also show the row of this table with every column
     #[arg(long, value_parser = ["market_ticks", "enriched_ticks", "late_ticks", "bars"])]
     table: Option<String>,
-    /// Origin (tick_id of any table): feed/partition/offset/index; without the index, all ticks of the message
+    /// Origin (the tick_id of a row): feed/partition/offset/index. Without the index: all ticks of the message
     #[arg(long, value_name = "FEED/PARTITION/OFFSET/INDEX", conflicts_with_all = ["topic", "partition", "offset"], required_unless_present = "offset")]
     origin: Option<String>,
     /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
@@ -123,14 +124,14 @@ struct RowArgs {
 /// Runs `dp explain`.
 ///
 /// # Errors
-/// A server does not answer, or there is nothing to explain.
+/// A server does not answer, or the bar, price or row does not exist.
 pub async fn run(place: &StackPlace, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let shown = if args.bytes { usize::MAX } else { SHOWN };
     let session = Session::open(connection, shown, args.limit).await?;
     let is_right = match &args.what {
         What::Bar(bar) => {
             let Some(interval) = Interval::from_name(&bar.interval) else {
-                bail!("there is no interval {}: take one of 1m, 5m, 15m, 1h, 1d", bar.interval);
+                bail!("unknown interval {}: use one of 1m, 5m, 15m, 1h, 1d", bar.interval);
             };
             let instrument = instrument(connection, &bar.instrument, &bar.tenant);
             let trace = session.bar(instrument, interval, bar.start.as_microsecond()).await?;
@@ -202,7 +203,7 @@ fn asked(connection: &Connection, args: &RowArgs) -> anyhow::Result<(Place, Opti
         (Some((place, index)), _) => Ok((place, Some(index))),
         (None, Some((place, _))) => Ok((place, None)),
         (None, None) => bail!(
-            "{origin} is not an origin of a raw message: it looks like {}/2/17/0, the tick_id of every table",
+            "{origin} is not an origin of a raw message: use the tick_id of a row, such as {}/2/17/0",
             connection.names.raw.first().map_or("feed", String::as_str)
         ),
     }

@@ -1,4 +1,4 @@
-//! `dp groups`: how far every consumer group of the pipeline is behind.
+//! `dp groups`: the lag of every consumer group of the pipeline.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,15 @@ use crate::connection::Connection;
 
 /// Show the lag of every consumer group.
 ///
-/// A group's committed offset is for this table, and for the two stateless stages. The others keep their positions where
-/// their outputs are, so a reset of their offsets changes what is shown here, and nothing else.
+/// Use it to see which stage is behind. Only the stages of normalization and enrichment continue from their committed
+/// offsets. All other consumers store their positions with their outputs (see `dp position show`), so a reset of their group
+/// offsets changes only the lag shown here.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp groups\n  dp groups --partitions\n  dp groups --json | jq '.[] | {group, lag}'"
 )]
 pub struct Args {
-    /// One row for each partition
+    /// Show one row for each partition
     #[arg(long)]
     partitions: bool,
 }
@@ -30,7 +31,7 @@ pub struct Args {
 /// A consumer group and a topic that it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
-    /// Group id.
+    /// Id of the group.
     pub group: String,
     /// Topic.
     pub topic: String,
@@ -61,7 +62,7 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
         .collect()
 }
 
-/// Watches the lag of all groups; keeps its connections.
+/// Reads the lag of all groups repeatedly over the same connections.
 pub struct LagWatch {
     readers: BTreeMap<String, GroupReader>,
     watched: Vec<(Subscription, Vec<Partition>)>,
@@ -70,14 +71,14 @@ pub struct LagWatch {
 /// The lag of one subscription.
 #[derive(Debug)]
 pub struct Lag {
-    /// Whose.
+    /// The group and its topic.
     pub subscription: Subscription,
     /// By partition.
     pub partitions: Vec<PartitionLag>,
 }
 
 impl Lag {
-    /// Messages that the group has not committed, of all partitions.
+    /// Messages of all partitions that the group has not committed.
     pub fn total(&self) -> i64 {
         self.partitions.iter().map(PartitionLag::lag).sum()
     }
@@ -105,8 +106,8 @@ impl LagWatch {
         Ok(LagWatch { readers, watched })
     }
 
-    /// The lags now, upstream first: a stage commits what its outputs are acknowledged for, so zero everywhere in this
-    /// order means that everything has passed.
+    /// The current lags, upstream first. A stage commits an input when its outputs are acknowledged, so zero for every group,
+    /// read in this order, means that all messages have been processed.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -131,7 +132,7 @@ struct Listed {
     topic: String,
     state: String,
     members: usize,
-    /// Messages not committed yet, of all partitions.
+    /// Messages of all partitions that are not committed yet.
     lag: i64,
     partitions: Vec<ListedPartition>,
 }
@@ -139,7 +140,7 @@ struct Listed {
 #[derive(Debug, Serialize)]
 struct ListedPartition {
     partition: i32,
-    /// Next offset that the group would read; `null` before its first commit.
+    /// Committed offset, the next one to read; `null` before the first commit.
     committed: Option<i64>,
     end: i64,
     lag: i64,

@@ -1,4 +1,4 @@
-//! `dp ingest`: whole documents of market operators, each as one message with the header that names its format.
+//! `dp ingest`: publishes documents of market operators, each as one message with a header that names its format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,39 +10,40 @@ use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
 
+use super::interrupt::unless_interrupted;
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
-use super::unless_interrupted;
 use crate::connection::Connection;
 
-/// Enough of a file to tell its format.
+/// Bytes at the start of a file from which its format is detected.
 const HEAD_BYTES: usize = 64 * 1024;
-/// What a document that fits nothing is called when it is sent all the same: normalization refuses it by that name.
+/// The format of a document that fits no known format and is sent with `--send-unknown`; normalization rejects it.
 const UNKNOWN_FORMAT: &str = "unknown";
 
-/// Publish whole documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
+/// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
 ///
-/// The format is found from the content and the name of each file, and travels in header dp.format. A folder is walked
-/// (hidden files and *.md are left out). A file that fits no format, or cannot be read, is skipped and listed; --as names the
-/// format by hand.
-/// Known formats without a parser yet end as dead letters with the code unsupported_format; they stay in topic dlq for as
-/// long as it keeps them.
+/// Each file becomes one message. Its format is detected from content and file name and sent in header dp.format; --as sets
+/// it manually. Folders are read recursively, without hidden files and *.md. A file that fits no format or cannot be read is
+/// skipped, and the output gives the reason.
+///
+/// Documents of a known format that has no parser yet become dead letters with code unsupported_format. They are kept for
+/// the retention time of topic dlq.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp ingest GetRealTimeFiveMinExPost_Current.json\n  \
     dp ingest data/ --tenant acme\n  \
     dp ingest prices.txt --as miso.rt5.expost.json")]
 pub struct Args {
-    /// Files and folders
+    /// Files and folders to publish
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Format of all files, instead of finding it out
+    /// Format of all files, instead of detecting it
     #[arg(long = "as", value_name = "FORMAT", value_parser = known_format)]
     pub format: Option<String>,
-    /// Tenant of the documents (header dp.tenant_id) [default: the one normalization is configured with]
+    /// Tenant of the documents (header dp.tenant_id) [default: DATA_PROC_TENANT_ID of normalization]
     #[arg(long, value_name = "ID")]
     pub tenant: Option<String>,
-    /// Send files that fit no format too; they end as dead letters
+    /// Also send files that fit no format; they become dead letters
     #[arg(long)]
     pub send_unknown: bool,
     /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
@@ -55,25 +56,25 @@ fn known_format(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     let known: Vec<&str> = markets::FORMATS.iter().map(|format| format.name).collect();
-    Err(format!("no such format; known are {}", known.join(", ")))
+    Err(format!("unknown format; use one of {}", known.join(", ")))
 }
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ingested {
     /// Path as given or found.
     pub file: PathBuf,
     /// Size.
     pub bytes: u64,
-    /// Header `dp.format`; `None` where the file was skipped.
+    /// Header `dp.format`; `None` if the file was skipped.
     pub format: Option<String>,
-    /// Why it was skipped, where the file itself is the reason.
+    /// Why the file cannot be read; `None` if it can.
     pub problem: Option<String>,
     /// Whether documents of that format become ticks.
     pub has_parser: bool,
-    /// Where it is, when it was sent.
+    /// Partition of the message; `None` if the file was skipped.
     pub partition: Option<i32>,
-    /// Where it is, when it was sent.
+    /// Offset of the message; `None` if the file was skipped.
     pub offset: Option<i64>,
 }
 
@@ -83,7 +84,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     let publishing = publish_counted(connection, args, done.clone());
     let ingested = unless_interrupted(publishing, || {
         format!(
-            "{} file(s) were dealt with, and the document after them may have been published; the rest was not",
+            "{} file(s) were processed, the next one may have been published, the others were not",
             done.load(Ordering::Relaxed)
         )
     })
@@ -95,7 +96,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     }
     if ingested.iter().all(|file| file.offset.is_none()) {
         bail!(
-            "none of {} file(s) has a known format: name it with --as FORMAT",
+            "nothing was published: none of {} file(s) has a known format; set it with --as FORMAT",
             ingested.len()
         );
     }
@@ -107,7 +108,7 @@ pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec
     publish_counted(connection, args, Arc::default()).await
 }
 
-/// The same; `done` counts the files that were dealt with.
+/// As [`publish`]; `done` counts the processed files.
 async fn publish_counted(
     connection: &Connection,
     args: &Args,
@@ -126,7 +127,7 @@ async fn publish_counted(
     }
     if files.is_empty() {
         let named: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
-        bail!("there is no document in {}", named.join(", "));
+        bail!("no document found in {}", named.join(", "));
     }
     let (bootstrap, args) = (connection.settings.kafka_bootstrap.clone(), args.clone());
     tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &args, &files, &done))
@@ -134,14 +135,15 @@ async fn publish_counted(
         .context("ingest")?
 }
 
-/// A file below one of the arguments, or why it is none that can be published.
+/// A file in one of the arguments.
 struct Found {
     path: PathBuf,
+    /// Why it cannot be read; `None` if it is a regular file.
     problem: Option<String>,
 }
 
-// Files in the order of their names, so that two runs publish in the same order. What an argument names must be there;
-// what is odd inside a folder (a link that leads nowhere or in a circle, a pipe) is listed and does not stop the others.
+/// Collects files in the order of their names, so that two runs publish in the same order. An argument must exist. A broken
+/// or circular link or a pipe inside a folder is listed with its problem and does not stop the others.
 fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
     let metadata = std::fs::metadata(argument).with_context(|| format!("read {}", argument.display()))?;
     if !metadata.is_dir() && !metadata.is_file() {
@@ -162,7 +164,7 @@ fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
             Err(error) => files.push(Found {
                 path: error.path().unwrap_or(argument).to_owned(),
                 problem: Some(match error.loop_ancestor() {
-                    Some(above) => format!("leads back to {}", above.display()),
+                    Some(above) => format!("is a link back to {}", above.display()),
                     None => error.io_error().map_or_else(|| error.to_string(), ToString::to_string),
                 }),
             }),
@@ -171,11 +173,11 @@ fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the file, unless it is more than a raw topic takes.
+/// Reads the file, unless it is larger than a raw topic accepts.
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
     if size > MAX_RAW_BYTES as u64 {
-        return Err(format!("{size} bytes where a raw topic takes {MAX_RAW_BYTES}"));
+        return Err(format!("has {size} bytes; a raw topic accepts {MAX_RAW_BYTES}"));
     }
     std::fs::read(file).map_err(|error| error.to_string())
 }
@@ -243,7 +245,7 @@ fn send_document(
     if let Some(format) = &done.format {
         let mut headers: Vec<(&str, &[u8])> = vec![("dp.format", format.as_bytes())];
         headers.extend(args.tenant.as_deref().map(|tenant| ("dp.tenant_id", tenant.as_bytes())));
-        // Documents of one name restate each other: the name as key keeps their order.
+        // Documents with the same name replace each other: the name as key keeps their order.
         let record = Record {
             topic,
             key: Some(name.as_bytes()),
@@ -263,7 +265,7 @@ fn shown(ingested: &[Ingested]) -> String {
             _ if file.problem.is_some() => format!("skipped: {}", file.problem.as_deref().unwrap_or_default()),
             (None, _) => "skipped: fits no known format".to_owned(),
             (Some(format), true) => format.clone(),
-            (Some(format), false) => format!("{format} (no parser yet: see dlq)"),
+            (Some(format), false) => format!("{format} (no parser yet: becomes a dead letter)"),
         };
         let place = file
             .partition
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_walked_in_the_order_of_names_without_notes_and_hidden_files() {
+    fn a_folder_is_read_in_the_order_of_names_without_markdown_and_hidden_files() {
         let root = std::env::temp_dir().join(format!("dp-ingest-{}", std::process::id()));
         std::fs::create_dir_all(root.join("b")).unwrap();
         for name in ["b/2.csv", "b/1.csv", "a.json", ".hidden", "SOURCES.md"] {
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_nowhere_or_back_and_pipes_are_listed_and_the_others_are_found() {
+    fn broken_and_circular_links_and_sockets_are_listed_with_their_problem() {
         let root = std::env::temp_dir().join(format!("dp-ingest-odd-{}", std::process::id()));
         std::fs::create_dir_all(root.join("sub")).unwrap();
         std::fs::write(root.join("z.csv"), "x").unwrap();

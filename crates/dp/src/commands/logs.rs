@@ -1,4 +1,4 @@
-//! `dp logs`: the log files of the local stack, followed as they grow.
+//! `dp logs`: shows and follows the log files of the local stack.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,25 +14,27 @@ use crate::cli::Place;
 
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
-/// Show the last lines of logs
+/// Show the last log lines of the processes of the local stack
 ///
-/// Without a name: of every process that was ever started in this stack. Services write one JSON object per line.
+/// Without a name it shows every process that was ever started in this stack. Services write one JSON object per line.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp logs\n  dp logs normalization -n 100\n  dp logs aggregation --follow | jq -r .message"
 )]
 pub struct Args {
-    /// Whose log: kafka, clickhouse, postgres, redis, normalization, …, or a replica such as normalization-2
+    /// kafka, clickhouse, postgres, redis, normalization, enrichment, aggregation, projection, or a replica such as
+    /// normalization-2
+    #[arg(value_name = "NAME")]
     names: Vec<Name>,
-    /// How many lines of each
+    /// Number of lines of each process
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     lines: usize,
-    /// Keep on showing new lines until Ctrl-C
+    /// Keep showing new lines until Ctrl-C
     #[arg(short, long)]
     follow: bool,
 }
 
-/// `dp logs`.
+/// Runs `dp logs`.
 pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
     let stack = place.open()?;
     let names = match args.names.as_slice() {
@@ -66,14 +68,14 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// A log file and how far it has been read.
+/// A log file and the position up to which it has been read.
 struct Tail {
     name: Name,
     position: u64,
 }
 
 impl Tail {
-    /// The whole lines that were added since the last time.
+    /// The complete lines that were added since the last read.
     fn read(&mut self, path: &Path) -> anyhow::Result<String> {
         let mut file = File::open(path)?;
         let mut bytes = Vec::new();
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tail_answers_whole_lines_once() {
+    fn a_tail_returns_complete_lines_once() {
         let path = std::env::temp_dir().join(format!("dp-tail-{}", std::process::id()));
         let mut file = File::create(&path).unwrap();
         let mut tail = Tail {

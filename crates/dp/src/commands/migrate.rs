@@ -1,4 +1,4 @@
-//! `dp migrate`: tables and views of ClickHouse and PostgreSQL, and reference data on request.
+//! `dp migrate`: creates and updates tables and views of ClickHouse and PostgreSQL; adds reference data on request.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -10,31 +10,31 @@ use super::present::{print_json, print_line};
 use crate::connection::Connection;
 use crate::positions::homes::fenced_table;
 
-/// Make the tables of ClickHouse and PostgreSQL, or bring them up to date.
+/// Create the tables of ClickHouse and PostgreSQL, or update them to this version.
 ///
-/// Every migration file of schemas/clickhouse and schemas/postgres is applied once; running the command twice, or in two
-/// places at once, does no harm. The services do the same when they start. A table of ClickHouse that was dropped by hand is
-/// made again; its writer fills it from its topic, as far back as the topic goes.
+/// Each migration file of schemas/clickhouse and schemas/postgres is applied once. It is safe to run the command again, and
+/// on several machines at once. The services also migrate when they start. A ClickHouse table that was dropped manually is
+/// recreated; its writer refills it from its topic, as far back as the topic goes.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp migrate\n  dp migrate --seed          # and reference data of real hubs and zones"
+    after_help = "Examples:\n  dp migrate\n  dp migrate --seed          # also add reference data of real hubs and zones"
 )]
 pub struct Args {
-    /// Also put reference data of real hubs and zones in place, for tenant DATA_PROC_TENANT_ID; rows that exist stay
+    /// Also insert reference data of real hubs and zones for tenant DATA_PROC_TENANT_ID; existing rows are kept
     #[arg(long)]
     seed: bool,
 }
 
-/// What was new.
+/// The changes of a migration.
 #[derive(Debug, Clone, Serialize)]
 pub struct Migrated {
     /// Files applied to ClickHouse.
     pub clickhouse: usize,
     /// Files applied to PostgreSQL.
     pub postgres: usize,
-    /// Tables and views of ClickHouse that had been dropped, and were made again.
+    /// Tables and views of ClickHouse that had been dropped and were recreated.
     pub made_again: Vec<String>,
-    /// Whether reference data were put in place.
+    /// Whether reference data was inserted.
     pub seeded: bool,
 }
 
@@ -45,7 +45,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         return print_json(&migrated);
     }
     let seeded = if migrated.seeded {
-        "; reference data are in place"
+        "; reference data is in place"
     } else {
         ""
     };
@@ -57,15 +57,15 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     print_line(&format!(
-        "made again in ClickHouse: {}. The writers fill these tables from their topics: start the services that have ended \
-         (`dp start`), then look with `dp verify`. What a topic holds no more comes back by a new generation only \
+        "recreated in ClickHouse: {}. The writers refill these tables from their topics: start stopped services with \
+         `dp start`, then check with `dp verify`. Rows that their topic no longer contains need a new generation \
          (DATA_PROC_GENERATION)",
         migrated.made_again.join(", ")
     ))
 }
 
-/// Makes tables again that were dropped by hand; answers which.
-async fn make_again(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::Result<Vec<String>> {
+/// Recreates tables that were dropped manually; returns their names.
+async fn recreate(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::Result<Vec<String>> {
     let names = &connection.names;
     let (missing, some_exist) = restore::missing(clickhouse, &names.table_suffix()).await?;
     if missing.is_empty() || !some_exist {
@@ -93,7 +93,7 @@ async fn make_again(connection: &Connection, clickhouse: &ClickHouse) -> anyhow:
     Ok(missing)
 }
 
-/// Applies what is missing; `seed` adds reference data.
+/// Applies the missing migrations; `seed` adds reference data.
 pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migrated> {
     let Stores {
         clickhouse, postgres, ..
@@ -106,7 +106,7 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
             settings.clickhouse.url
         )
     };
-    let made_again = make_again(connection, &clickhouse).await.with_context(at_clickhouse)?;
+    let made_again = recreate(connection, &clickhouse).await.with_context(at_clickhouse)?;
     let migrated = Migrated {
         clickhouse: stores::clickhouse::migrate(&clickhouse, &suffix)
             .await
@@ -123,12 +123,12 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
     if seed {
         stores::postgres::seed_reference(&postgres, &settings.tenant_id)
             .await
-            .context("put reference data in place")?;
+            .context("insert reference data")?;
     }
     Ok(migrated)
 }
 
-/// Clients of all stores; each connects when it is first asked.
+/// Clients of all stores; each connects on first use.
 pub struct Stores {
     /// ClickHouse.
     pub clickhouse: ClickHouse,
@@ -138,13 +138,13 @@ pub struct Stores {
     pub redis: Redis,
 }
 
-/// Makes the clients; must be called inside of the runtime.
+/// Creates the clients; must be called inside the runtime.
 ///
 /// # Errors
-/// An address that cannot be read. A server that is down shows when it is asked.
+/// An address is invalid. A server that is down causes an error on first use.
 pub fn stores(connection: &Connection) -> anyhow::Result<Stores> {
     let uses = [Dependency::ClickHouse, Dependency::Postgres, Dependency::Redis].map(Use::required);
-    let make = || {
+    let create = || {
         let clients = Clients::connect(&uses, &connection.settings, &connection.names)?;
         Ok(Stores {
             clickhouse: clients.clickhouse()?,
@@ -152,7 +152,7 @@ pub fn stores(connection: &Connection) -> anyhow::Result<Stores> {
             redis: clients.redis()?,
         })
     };
-    make()
+    create()
         .map_err(anyhow::Error::from_boxed)
-        .context("make clients: see DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL")
+        .context("create clients: see DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL")
 }

@@ -1,12 +1,15 @@
-//! One file for each group of commands. A new command is a variant in [`crate::cli::Command`] and a line in [`run`].
+//! One file for each command or group of commands. A new command needs a variant of [`crate::cli::Command`] and a line in
+//! `dispatch`.
 
 pub mod bench;
+pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
 pub mod groups;
 pub mod health;
 pub mod ingest;
+pub mod interrupt;
 pub mod logs;
 pub mod migrate;
 pub mod ping;
@@ -26,27 +29,16 @@ use std::time::Duration;
 
 use crate::cli::{Cli, Command};
 use crate::connection::Connection;
+use interrupt::unless_interrupted;
 
 /// How long a command that reads waits for Kafka.
 const READS_WAIT: Duration = Duration::from_secs(10);
-/// And one that publishes, so that a load may begin while Kafka starts again.
+/// How long a command that publishes waits for Kafka: long enough for a broker restart.
 const WRITES_WAIT: Duration = Duration::from_secs(30);
 
-/// Ctrl-C or SIGTERM ended the command; the sentence says what was left.
-#[derive(Debug)]
-pub struct Interrupted(pub String);
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "interrupted; {}", self.0)
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
-/// Does what the command line asks for, and answers the exit code.
+/// Runs the command and returns its exit code.
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    // These undo or end in order what they have begun.
+    // These handle Ctrl-C themselves: they stop or roll back what they have started.
     if let Command::Up(_) | Command::Start(_) | Command::Restart(_) | Command::Bench(_) | Command::Demo(_) =
         &cli.command
     {
@@ -55,33 +47,19 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     unless_interrupted(dispatch(cli), || left_by(&cli.command).to_owned()).await
 }
 
-/// Does the work, unless Ctrl-C or SIGTERM comes before it is done; `left` then says what was left.
-///
-/// # Errors
-/// Those of the work, or [`Interrupted`].
-pub async fn unless_interrupted<T>(
-    work: impl Future<Output = anyhow::Result<T>>,
-    left: impl FnOnce() -> String,
-) -> anyhow::Result<T> {
-    tokio::select! {
-        // A command that says itself what it has left comes first.
-        biased;
-        done = work => done,
-        _ = stack::terminated() => Err(Interrupted(left()).into()),
-    }
-}
-
 /// What an interrupted command has left behind.
 fn left_by(command: &Command) -> &'static str {
     match command {
         Command::Sql(args) if args.writes() => {
-            "the statement may continue in ClickHouse; what it has changed stays changed"
+            "the statement may still run in ClickHouse; its changes are not rolled back"
         }
-        Command::Down | Command::Stop(_) => "what has ended stays ended; `dp status` shows what still runs",
-        Command::CleanData => "some data may be left; run it again to remove the rest",
-        Command::Migrate(_) => "migrations that were applied stay; run it again for the rest",
-        Command::Topics(args) if args.writes() => "topics that were made stay; run it again for the rest",
-        Command::Position(args) if args.writes() => "`dp position show` shows which positions were moved",
+        Command::Down | Command::Stop(_) => "some processes may be stopped already; `dp status` shows what still runs",
+        Command::CleanData => "some data may be left; run the command again to remove it",
+        Command::Migrate(_) => "some migrations may be applied; run the command again to apply the rest",
+        Command::Topics(args) if args.writes() => {
+            "some topics may be created; run the command again to create the rest"
+        }
+        Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
@@ -103,7 +81,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => return config::run(place, args, json),
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(args, json).await,
-        Command::Completions(args) => stack::completions(args),
+        Command::Completions(args) => completions::run(args),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,
         Command::Migrate(args) => migrate::run(&writer(cli).await?, args).await,
@@ -131,7 +109,7 @@ async fn reader(cli: &Cli) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
-/// For a command that changes something.
+/// For a command that changes data or tables.
 async fn writer(cli: &Cli) -> anyhow::Result<Connection> {
     let connection = Connection::resolve(&cli.place, cli.json)?;
     connection.confirm_write(cli.yes).await?;

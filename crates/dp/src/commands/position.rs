@@ -1,4 +1,6 @@
-//! `dp position`: where every consumer stands; accepts what a log has lost, and passes what cannot be read.
+//! `dp position`: shows the position of every consumer, and moves positions over lost or unreadable records.
+//!
+//! Invariant: a gap is stored before the position moves over it, so `dp verify` always shows it.
 
 mod show;
 
@@ -15,24 +17,31 @@ use crate::connection::Connection;
 use crate::positions::homes::Homes;
 use crate::positions::survey::{self, Finding, Standing, Wanted};
 
-/// A service that has just ended leaves its group at once; one that was killed is missed after 10 s.
+/// A service leaves its group when it stops; after a kill the broker removes it within 10 s.
 const MEMBERS_GONE_WITHIN: Duration = Duration::from_secs(20);
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Show where every consumer stands, accept what a log has lost, pass what cannot be read.
+/// Show the position of every consumer; continue after lost or unreadable records.
 ///
-/// A position lives where its outputs live: the stateless stages have it in Kafka (committed offset), the ClickHouse writers
-/// in their tables (and a floor beside them), projection in PostgreSQL, aggregation in its state topic. A service that finds
-/// its position outside of the log stops, and names the command that continues. Two things may have happened:
+/// Use it when a service has stopped because its position is outside of the log. Begin with `dp position show`: it prints the
+/// command that continues.
 ///
-/// Records were REMOVED that were never processed (retention, deleted records). They are lost, and everything else still
-/// means what it meant: `dp position accept` moves the position to the oldest record that is left, keeps what is known of
+/// A position is stored with the outputs of its consumer: that of a stateless stage in Kafka (committed offset), of a
+/// ClickHouse writer in its table and its floor, of projection in PostgreSQL, of aggregation in its state topic. A position
+/// is outside of the log for one of two reasons:
+///
+/// Records were REMOVED before they were processed (retention, deleted records). They are lost; all other offsets remain
+/// valid. `dp position accept` moves the position to the oldest remaining record, keeps the state that recognizes
 /// repetitions, and stores the gap, so that `dp verify` shows it.
 ///
-/// Records were REPLACED (the topic was deleted and made again, or Kafka lost the end of a log and new records took the old
-/// offsets). They would be taken for repetitions of the old ones. Nothing in place is sound: a new generation is built from
-/// the raw log, beside the old tables.
+/// Records were REPLACED (the topic was deleted and created again, or Kafka lost the end of a log and new records have the old
+/// offsets). The new records would be mistaken for repetitions of the old ones, so the position cannot be repaired in place.
+/// Start a new generation, which is built from the raw log next to the old tables.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp position show\n  dp position accept enrichment --dry-run\n  \
+    dp position skip normalization --topic ingestion.market.raw.v1 --partition 2 --to 1481"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -52,47 +61,49 @@ enum Command {
     Skip(SkipArgs),
 }
 
-/// Show every position with the range of its log, and the command where one is needed.
+/// Show every position with the range of its log, and the commands that are needed.
+///
+/// It changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 every position is within its log; 1 one is not.\n\nExamples:\n  dp position show\n  \
     dp position show enrichment\n  dp position show --json | jq '.[] | select(.command)'"
 )]
 struct ShowArgs {
-    /// Only of this service
+    /// Show only the positions of this service
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
 }
 
-/// Accept that records were removed before a service had processed them.
+/// Continue after records were removed before a service had processed them.
 ///
-/// For each consumer of the service (its stage, and its ClickHouse writer) and each partition whose position is older than
-/// the log: the gap is stored in ClickHouse (accepted_gaps), then the position moves to the oldest record. Positions within
-/// their logs stay. The service must be stopped: `dp stop SERVICE`, in Kubernetes `kubectl scale --replicas=0`. It continues
-/// when it is started again.
+/// The removed records are given up. The command looks at every partition and at every consumer of the service, which are its
+/// stages and its ClickHouse writer. For each position older than the log, it stores the gap in ClickHouse (table
+/// accepted_gaps) and then moves the position to the oldest record. All other positions are left alone. Stop the service
+/// first with `dp stop SERVICE`, in Kubernetes with `kubectl scale --replicas=0`, and start it again afterwards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  dp position accept enrichment --dry-run\n  \
-    dp position accept normalization --topic ingestion.market.raw.v1 --partition 0 --reason 'retention during the outage'")]
+    dp position accept normalization --topic ingestion.market.raw.v1 --partition 0 --reason outage")]
 struct AcceptArgs {
-    /// Service that has stopped: normalization, enrichment, aggregation or projection
+    /// The stopped service: normalization, enrichment, aggregation or projection
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// Only in this topic
+    /// Limit to this topic
     #[arg(long)]
     topic: Option<String>,
-    /// Only in this partition
+    /// Limit to this partition
     #[arg(long, value_name = "N", requires = "topic")]
     partition: Option<i32>,
     #[command(flatten)]
     how: How,
 }
 
-/// Pass records that cannot be read.
+/// Skip records that cannot be fetched from Kafka.
 ///
-/// Moves the position of one consumer forward to --to, the first offset that is read again; everything from the position up
-/// to there is never processed. The gap is stored first, so that `dp verify` shows it. For a place that cannot be fetched,
-/// which health, log and metric name with this command. What can be fetched never needs it: it becomes ticks or a dead
-/// letter. The service must be stopped, as for accept.
+/// Use it if the health check or log of a service names an offset that cannot be fetched, together with this command. A
+/// record that can be fetched never needs it: it becomes ticks or a dead letter. The command stores the gap, so that
+/// `dp verify` shows it, and then moves the position of one consumer forward to --to. Records from the position up to --to are
+/// never processed. Stop the service first, as for accept, and start it again afterwards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     dp position skip normalization --topic ingestion.market.raw.v1 --partition 2 --to 1481")]
@@ -100,16 +111,16 @@ struct SkipArgs {
     /// Service that reads the topic
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// Topic
+    /// Topic of the records
     #[arg(long)]
     topic: String,
-    /// Partition
+    /// Partition of the records
     #[arg(long, value_name = "N")]
     partition: i32,
-    /// First offset to be read again
+    /// Next offset to read
     #[arg(long, value_name = "OFFSET")]
     to: i64,
-    /// Only of this consumer group, where two of the service read the topic
+    /// Consumer group, needed if several groups of the service read the topic
     #[arg(long)]
     group: Option<String>,
     #[command(flatten)]
@@ -118,10 +129,10 @@ struct SkipArgs {
 
 #[derive(Debug, clap::Args)]
 struct How {
-    /// Why: shown by `dp verify` later
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    /// Reason, stored with the gap
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     reason: String,
-    /// Say what would be done, and do nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -129,7 +140,7 @@ struct How {
 /// Runs `dp position …`.
 ///
 /// # Errors
-/// A server does not answer, the service still runs, or there is nothing sound to be done.
+/// A server does not answer, the service still runs, or the position cannot be repaired in place.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let homes = Homes::open(connection).await?;
     match &args.command {
@@ -154,8 +165,8 @@ async fn accept(connection: &Connection, homes: &Homes<'_>, args: &AcceptArgs) -
             return Ok(());
         };
         bail!(
-            "{}: {why}; new records would be taken for old ones, so nothing can be accepted in place. Stop the services, set \
-             DATA_PROC_GENERATION for all of them, and run `{}`",
+            "{}: {why}; new records would be mistaken for old ones, so the position cannot be repaired in place. Stop the \
+             services, set DATA_PROC_GENERATION for all of them, and run `{}`",
             standing.partition,
             standing.remedy(connection.names.generation()).unwrap_or_default()
         );
@@ -180,7 +191,7 @@ async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> an
     let standing = the_one(&standings, args)?;
     if matches!(standing.finding, Finding::Replaced { .. }) {
         bail!(
-            "{}: the log is another one than that which was read; see `dp position show`",
+            "{}: this is not the log that was read before; see `dp position show`",
             standing.partition
         );
     }
@@ -191,15 +202,15 @@ async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> an
     let (_, next) = standing.range;
     if standing.stored.is_none() {
         bail!(
-            "{} has no position in {} yet: start the service first, it stores one within a second",
+            "{} has no position in {} yet: start the service first; it stores one within a second",
             standing.consumer.group,
             standing.partition
         );
     }
     if !(position..=next).contains(&args.to) {
         bail!(
-            "--to {} is not between the position {position} and the end of the log {next} of {}: nothing behind a position is \
-             read again, and nothing that does not exist yet can be passed",
+            "--to {} is not between the position {position} and the end of the log {next} of {}: a position cannot move \
+             backward or beyond the end of its log",
             args.to,
             standing.partition
         );
@@ -211,7 +222,7 @@ async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> an
     pass(connection, homes, &passed, "skip", &args.how).await
 }
 
-/// The one position that is meant: to move another one too would pass records that it can read.
+/// The one position to move. Moving a second one would skip records that its consumer can read.
 fn the_one<'s>(standings: &'s [Standing], args: &SkipArgs) -> anyhow::Result<&'s Standing> {
     let is_meant = |standing: &&Standing| {
         let group = &standing.consumer.group;
@@ -243,12 +254,12 @@ async fn survey_some(connection: &Connection, homes: &Homes<'_>, wanted: &Wanted
             .iter()
             .map(|consumer| format!("{} reads {}", consumer.service, consumer.topic))
             .collect();
-        bail!("nobody reads that: {}", known.join(", "));
+        bail!("no consumer of the pipeline matches; known are: {}", known.join(", "));
     }
     Ok(standings)
 }
 
-/// Stores the gaps, and moves the positions over them.
+/// Stores the gaps, then moves the positions over them.
 async fn pass(
     connection: &Connection,
     homes: &Homes<'_>,
@@ -283,7 +294,7 @@ async fn pass(
     }
     for gap in &gaps {
         print_line(&format!(
-            "{} {}[{}]: offsets {} to {} ({} in all) {} passed by {}",
+            "{} {}[{}]: offsets {} to {} ({} in all) {} skipped by {}",
             if how.dry_run { "would accept" } else { "accepted" },
             gap.topic,
             gap.partition,
@@ -300,7 +311,7 @@ async fn pass(
             standing.consumer.service
         ),
         (false, ..) => "nothing was changed (--dry-run)".to_owned(),
-        (true, ..) => "every position is within its log: there is nothing to accept".to_owned(),
+        (true, ..) => "every position is within its log; nothing to do".to_owned(),
     })
 }
 
@@ -321,7 +332,7 @@ fn gap(standing: &Standing, to: i64, action: &str, how: &How) -> AcceptedGap {
     }
 }
 
-/// A running member would write its own position over the new one, and Kafka refuses commits for it.
+/// A running member would overwrite the new position with its own, and Kafka rejects commits from outside of an active group.
 async fn wait_until_stopped(connection: &Connection, standing: &Standing) -> anyhow::Result<()> {
     let started = Instant::now();
     loop {
@@ -337,25 +348,25 @@ async fn wait_until_stopped(connection: &Connection, standing: &Standing) -> any
         if started.elapsed() > MEMBERS_GONE_WITHIN {
             let service = standing.consumer.service;
             bail!(
-                "{service} still runs: group {} has {members} member(s), which would continue from their own position. Stop it \
-                 first: `dp stop {service}` (in Kubernetes: kubectl scale deployment/{service}-service --replicas=0), then run \
-                 this again",
+                "{service} still runs: group {} has {members} member(s), which would overwrite the new position. Stop it first: \
+                 `dp stop {service}` (in Kubernetes: kubectl scale deployment/{service}-service --replicas=0), then run this \
+                 command again",
                 standing.consumer.group
             );
         }
-        if started.elapsed() < LOOK_AGAIN {
+        if started.elapsed() < POLL_INTERVAL {
             eprintln!("waiting until group {} has no members", standing.consumer.group);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// An installation that was made before there was a table of gaps gets it.
+/// Creates the table of gaps in an installation that is older than this table.
 async fn migrated(connection: &Connection) -> anyhow::Result<()> {
     let uses = [Dependency::ClickHouse].map(Use::required);
     Clients::connect(&uses, &connection.settings, &connection.names)
         .map_err(|error| anyhow::anyhow!(error))?
         .migrate_clickhouse()
         .await
-        .context("bring the tables up to date")
+        .context("update the tables")
 }

@@ -1,4 +1,4 @@
-//! How data is shown: one table for people, JSON for programs.
+//! Output on stdout: tables and text for people, JSON for programs.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use domain::Micros;
 use serde::Serialize;
 
-/// Prints a value as one JSON document. A reader that has gone away (`| head`) ends the program quietly.
+/// Prints a value as one JSON document. If the reader of the pipe has exited (`| head`), the program exits with code 0.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).context("write JSON")?;
     write_line(&json_escaped(&text))
@@ -19,22 +19,21 @@ pub fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
     write_line(&json_escaped(&text))
 }
 
-/// Prints text for people to stdout, as one line or several. Whatever else would move the cursor of a terminal is escaped:
-/// much of what is shown comes from producers.
+/// Prints text to stdout, as one line or several. Other control characters are escaped, since much of the text comes from
+/// producers and must not control the terminal.
 pub fn print_line(text: &str) -> anyhow::Result<()> {
     write_line(&escaped(text, |character| matches!(character, '\n' | '\t')))
 }
 
-/// A string as part of one line: what would move the cursor of a terminal, turn the direction of writing or begin a line is
-/// escaped.
+/// A string as part of one line: control characters, line breaks and marks of the writing direction are escaped.
 pub fn printable(text: &str) -> String {
     escaped(text, |_| false)
 }
 
-fn escaped(text: &str, may_stay: impl Fn(char) -> bool) -> String {
+fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_control(character) && !may_stay(character) {
+        if is_control(character) && !keeps(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
@@ -43,7 +42,7 @@ fn escaped(text: &str, may_stay: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// JSON escapes the first 32 characters only; the other controls stand in its strings, where it takes them as `\u009b`.
+/// JSON requires escapes only for the first 32 characters; this escapes the other control characters, such as `\u009b`.
 fn json_escaped(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
@@ -97,16 +96,16 @@ pub fn grouped(number: i64) -> String {
     text
 }
 
-/// Reads a time that a user gives.
+/// Parses a time of the command line.
 ///
 /// # Errors
-/// Shows a form that is accepted.
+/// The message shows a valid time.
 pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse()
-        .map_err(|_| "no time; write it as ISO 8601 with its zone, such as 2026-10-01T00:05:00Z".to_owned())
+        .map_err(|_| "not a valid time; use ISO 8601 with a time zone, such as 2026-10-01T00:05:00Z".to_owned())
 }
 
-/// A time for people and programs alike: ISO 8601 in UTC.
+/// A time as ISO 8601 in UTC.
 pub fn iso(time: Micros) -> String {
     match jiff::Timestamp::from_microsecond(time) {
         Ok(timestamp) => timestamp.to_string(),
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_move_the_cursor_is_escaped_and_tables_keep_their_lines() {
+    fn control_characters_are_escaped_and_tables_keep_their_lines() {
         let odd = "a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg";
         assert_eq!(printable(odd), r"a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg");
         assert_eq!(

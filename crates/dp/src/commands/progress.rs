@@ -1,12 +1,12 @@
-//! Progress of long steps on stderr: a bar at a terminal, otherwise one plain line every ten seconds.
+//! Progress of long steps on stderr: a bar on a terminal, otherwise one plain line every ten seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Waits shorter than this are not worth a word.
-const SAID_AFTER: Duration = Duration::from_secs(2);
+/// Shorter waits are not reported.
+const QUIET_WAIT: Duration = Duration::from_secs(2);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The progress of one step.
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// How far it is; `detail` is shown behind the numbers.
+    /// Sets the units done; `detail` is shown after the numbers.
     pub fn set(&mut self, done: u64, detail: &str) {
         if !self.shows_lines {
             self.bar.set_message(detail.to_owned());
@@ -54,24 +54,24 @@ impl Progress {
         }
     }
 
-    /// A larger total than was known in the beginning.
+    /// Replaces the total if it has grown.
     pub fn set_total(&self, total: u64) {
         self.bar.set_length(total);
     }
 
-    /// Ends the step.
+    /// Ends the step and removes the bar.
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// Does the work, and shows on stderr what is waited for when it takes more than a moment.
+/// Does the work; if it takes more than two seconds, reports on stderr what it waits for.
 pub async fn waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = tokio::time::sleep(SAID_AFTER) => {}
+        () = tokio::time::sleep(QUIET_WAIT) => {}
     }
     let spinner = if std::io::stderr().is_terminal() {
         ProgressBar::new_spinner()

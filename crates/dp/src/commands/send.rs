@@ -1,4 +1,4 @@
-//! `dp send`: one tick, or one message as it stands.
+//! `dp send`: publishes one tick, or one message unchanged.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,11 +15,11 @@ use super::present::{print_json, print_line};
 use crate::connection::Connection;
 use crate::simulation::{EVENT_TYPE, source};
 
-/// Publish one tick, and say where it went.
+/// Publish one tick and show its partition and offset.
 ///
-/// The tick is written in shape A (envelope and payload). With --raw a message is sent as it stands, for example to see
-/// what a producer's own JSON becomes. The message is also read here, by the code that normalization uses, so that a
-/// mistake is named at once; it is sent all the same.
+/// The tick is sent in shape A (envelope and payload). With --raw a message is sent unchanged, for example to test a
+/// producer's JSON. The message is first parsed with normalization's code; if it will become a dead letter, the command
+/// reports the reason. It sends the message in both cases.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp send --market MISO --instrument MISO.INDIANA.HUB.RT5 --price 31.55 --volume 10\n  \
@@ -27,13 +27,13 @@ use crate::simulation::{EVENT_TYPE, source};
     dp send --raw '{\"oops\":1}'        # then: dp tail dlq --limit 1\n  \
     dp send --raw @message.json")]
 pub struct Args {
-    /// Market: miso, caiso, ercot, pjm, nyiso, … in any case
+    /// Market, case-insensitive: miso, caiso, ercot, pjm, nyiso, …
     #[arg(long, required_unless_present = "raw", conflicts_with = "raw")]
     market: Option<String>,
-    /// Instrument id; also the Kafka key
+    /// Instrument id, also used as the Kafka key
     #[arg(long, required_unless_present = "raw")]
     instrument: Option<String>,
-    /// Price, exact, for example 31.55 or -4.2
+    /// Price as an exact decimal, for example 31.55 or -4.2
     #[arg(
         long,
         required_unless_present = "raw",
@@ -59,19 +59,19 @@ pub struct Args {
     /// Hub
     #[arg(long, conflicts_with = "raw")]
     hub: Option<String>,
-    /// rt5, rt15, rth, da, exante or trade
+    /// Product: rt5, rt15, rth, da, exante or trade
     #[arg(long, conflicts_with = "raw")]
     product: Option<String>,
-    /// Event time, ISO 8601 or seconds, ms or µs since 1970 [default: now]
+    /// Event time: ISO 8601, or seconds, ms or µs since 1970 [default: now]
     #[arg(long, conflicts_with = "raw")]
     time: Option<String>,
-    /// Event id; sending the same one again within five minutes is a repetition [default: a new one]
+    /// Event id; the same id within five minutes is a repetition [default: a new id]
     #[arg(long, conflicts_with = "raw")]
     event_id: Option<String>,
     /// Tenant [default: DATA_PROC_TENANT_ID]
     #[arg(long)]
     tenant: Option<String>,
-    /// A whole message: its text, @FILE, or - for stdin
+    /// Send this message unchanged: its text, @FILE, or - for stdin
     #[arg(long, value_name = "TEXT|@FILE|-", allow_hyphen_values = true)]
     raw: Option<String>,
     /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
@@ -86,7 +86,7 @@ struct Sent {
     topic: String,
     partition: i32,
     offset: i64,
-    /// Why it will end as a dead letter, where it will.
+    /// Why it will become a dead letter; `None` if it will not.
     will_be_refused: Option<String>,
 }
 
@@ -128,9 +128,9 @@ fn shown(connection: &Connection, sent: &Sent) -> String {
         sent.topic, sent.partition, sent.offset
     );
     match &sent.will_be_refused {
-        Some(reason) => format!("{head}\nit will end as a dead letter ({reason}); see it with: dp tail dlq --limit 1"),
+        Some(reason) => format!("{head}\nit will become a dead letter ({reason}); show it with: dp tail dlq --limit 1"),
         None => format!(
-            "{head}\nsee it in a moment with: dp sql \"SELECT instrument_id, price, timestamp FROM {} WHERE tick_id = '{}'\"",
+            "{head}\nshow its row with: dp sql \"SELECT instrument_id, price, timestamp FROM {} WHERE tick_id = '{}'\"",
             connection.names.table("market_ticks"),
             sent.tick_id
         ),
@@ -162,7 +162,7 @@ fn read_raw(raw: &str) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// Reads all of it, unless it is more than a raw topic takes.
+/// Reads the input completely, unless it is larger than a raw topic accepts.
 fn bounded(input: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input
@@ -170,7 +170,7 @@ fn bounded(input: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .with_context(|| format!("read the message from {name}"))?;
     if bytes.len() > MAX_RAW_BYTES {
-        bail!("{name} holds more than the {MAX_RAW_BYTES} bytes that a raw topic takes; nothing was sent");
+        bail!("{name} contains more than the {MAX_RAW_BYTES} bytes that a raw topic accepts; nothing was sent");
     }
     Ok(bytes)
 }
@@ -191,7 +191,7 @@ fn envelope(args: &Args, default_tenant: &str, now: jiff::Timestamp) -> Vec<u8> 
     ];
     for (name, text) in texts {
         if let Some(text) = text {
-            // Numbers travel as strings: no binary fraction may touch them.
+            // Numbers are sent as strings, so that no conversion to binary floating point changes them.
             raw_data.insert(name.to_owned(), Value::String(text.clone()));
         }
     }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_of_ones_own_is_read_by_the_normalizer_and_keeps_its_digits() {
+    fn a_sent_tick_is_accepted_by_the_normalizer_and_keeps_its_digits() {
         let args = parse(&[
             "--market",
             "miso",
@@ -264,13 +264,13 @@ mod tests {
         assert_eq!(refusal(&payload, now), None);
         let sent: Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!(sent["payload"]["raw_data"]["price"], "-9007199254.74099301");
-        // As the ingestion of that market names its events.
+        // As the ingestion service of that market names its events.
         assert_eq!(sent["envelope"]["event_type"], "ingestion.market.raw.v1");
         assert_eq!(sent["envelope"]["source"], "ingestion.miso");
     }
 
     #[test]
-    fn a_message_that_will_be_refused_is_named_before_it_is_sent() {
+    fn the_reason_for_a_dead_letter_is_known_before_the_message_is_sent() {
         let args = parse(&["--market", "atlantis", "--instrument", "X", "--price", "1"]).unwrap();
         let now = jiff::Timestamp::now();
         let reason = refusal(&envelope(&args, "default", now), now).unwrap();
@@ -281,7 +281,7 @@ mod tests {
     fn an_endless_file_is_refused_instead_of_read() {
         let error = bounded(std::io::repeat(b'0'), "/dev/zero").unwrap_err().to_string();
         assert!(
-            error.contains("/dev/zero holds more than the 67108864 bytes"),
+            error.contains("/dev/zero contains more than the 67108864 bytes"),
             "{error}"
         );
         assert_eq!(bounded(&b"{}"[..], "x").unwrap(), b"{}");

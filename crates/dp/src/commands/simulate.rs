@@ -1,4 +1,4 @@
-//! `dp simulate`: publishes the messages of a [`crate::simulation::Generator`], and says exactly what they were.
+//! `dp simulate`: publishes the messages of a [`crate::simulation::Generator`] and reports exact counts of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,49 +10,49 @@ use serde::Serialize;
 use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 
+use super::interrupt::unless_interrupted;
 use super::present::{grouped, print_json, print_line, table};
 use super::progress::Progress;
-use super::unless_interrupted;
 use crate::connection::Connection;
 use crate::simulation::{Counts, Generator, Plan};
 
 /// Messages between two updates of the progress bar.
 const SHOW_EVERY: u64 = 1024;
 
-/// Publish simulated ticks: five markets, day-ahead, real-time and trades, with everything that goes wrong in life.
+/// Publish simulated ticks of five markets, with late, repeated and invalid messages.
 ///
-/// All three message shapes are mixed: A (envelope), B (flat), C (Avro). Some messages repeat an event, some are minutes,
-/// hours or days late, and some are poison: broken JSON, wrong schema, no price, unknown market, over-size and more. The
-/// same --seed and --start-time give the same bytes. What was published is counted by kind and printed, so that it can be
-/// compared with what arrived.
+/// Use it to load a test system. The ticks are quotes, day-ahead prices, real-time prices and trades, in all three message
+/// shapes: A (envelope), B (flat), C (Avro). Some messages repeat an event, some are minutes, hours or days late, and some
+/// are poison: broken JSON, wrong schema, no price, unknown market, over-size and more. It prints how many of each kind it
+/// published, to compare with what arrives. The same options with the same --seed and --start-time publish the same bytes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp simulate --ticks 200000\n  \
-    dp simulate --ticks 1000 --rate 100            # ten seconds of a calm market\n  \
+    dp simulate --ticks 1000 --rate 100            # 100 messages a second for ten seconds\n  \
     dp simulate --ticks 5000 --poison-percent 10   # then: dp tail dlq --limit 5")]
 pub struct Args {
-    /// Messages to publish, poison and repeated ones included
+    /// Number of messages, including poison and repeated ones
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub ticks: u64,
-    /// Seed of the random numbers
+    /// Seed of the random generator
     #[arg(long, value_name = "S", default_value_t = 254)]
     pub seed: u64,
     /// Messages a second [default: as fast as possible]
     #[arg(long, value_name = "R")]
     pub rate: Option<u64>,
-    /// Share of messages that must end as dead letters
+    /// Percentage of poison messages, which must become dead letters
     #[arg(long, value_name = "P", default_value_t = 0.5)]
     pub poison_percent: f64,
-    /// Share of messages that repeat an earlier event
+    /// Percentage of messages that repeat an earlier event
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     pub duplicate_percent: f64,
-    /// Share of ticks whose event time is minutes, hours or days behind
+    /// Percentage of ticks whose event time is minutes, hours or days late
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     pub late_percent: f64,
     /// Tenant of the ticks [default: DATA_PROC_TENANT_ID]
     #[arg(long, value_name = "ID")]
     pub tenant: Option<String>,
-    /// The "now" of the simulation, ISO 8601 with zone [default: the clock]
+    /// Current time of the simulation, ISO 8601 with time zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::present::time)]
     pub start_time: Option<jiff::Timestamp>,
     /// Raw topic to publish to [default: the first of DATA_PROC_RAW_TOPICS]
@@ -76,16 +76,16 @@ impl Default for Args {
     }
 }
 
-/// What was published.
+/// The published messages.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Raw topic.
     pub topic: String,
     /// Seed of the run.
     pub seed: u64,
-    /// The "now" of the run, microseconds since 1970: with the seed it gives the same bytes again.
+    /// Current time of the simulation, microseconds since 1970. With the seed it reproduces the same bytes.
     pub start: Micros,
-    /// How many of each kind.
+    /// Messages of each kind.
     pub counts: Counts,
     /// Messages that the broker acknowledged: all of them.
     pub acknowledged: u64,
@@ -99,7 +99,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     let publishing = publish_counted(connection, args, sent.clone());
     let report = unless_interrupted(publishing, || {
         format!(
-            "{} of {} messages were handed to Kafka's client; of the last of them some may not have arrived",
+            "{} of {} messages were handed to the Kafka client; the last of them may not have been delivered",
             grouped(sent.load(Ordering::Relaxed) as i64),
             grouped(args.ticks as i64)
         )
@@ -116,7 +116,7 @@ pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Rep
     publish_counted(connection, args, Arc::default()).await
 }
 
-/// The same; `sent` counts the messages that were handed to the client.
+/// As [`publish`]; `sent` counts the messages that were handed to the client.
 async fn publish_counted(connection: &Connection, args: &Args, sent: Arc<AtomicU64>) -> anyhow::Result<Report> {
     let plan = Plan {
         messages: args.ticks,

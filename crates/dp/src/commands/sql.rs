@@ -1,4 +1,4 @@
-//! `dp sql`: asks ClickHouse, and shows its answer as it comes.
+//! `dp sql`: runs a statement on ClickHouse and streams the result to stdout.
 
 use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use stores::clickhouse::WHOLE_ANSWERS;
 use super::progress::waiting;
 use crate::connection::Connection;
 
-/// How long ClickHouse may take to say that it is there.
+/// How long ClickHouse may take to answer `SELECT 1` before the statement is sent.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// What administers the server is for its own tools, never for this command.
+/// Statements that administer the server are refused: they are a task for ClickHouse's own client.
 const ADMINISTRATION: [&str; 7] = ["SYSTEM", "GRANT", "REVOKE", "KILL", "BACKUP", "RESTORE", "SET"];
 const ADMINISTERED: [&str; 9] = [
     "USER", "ROLE", "QUOTA", "ROW", "POLICY", "SETTINGS", "PROFILE", "NAMED", "FUNCTION",
 ];
 
-/// Run SQL on ClickHouse (database market_data).
+/// Run a SQL statement on ClickHouse (database market_data).
 ///
-/// It reads only, unless --write is given; statements that administer the server are refused. The answer is a table; with
-/// --json it is an array of objects, decimals and 64-bit numbers as strings, so that no digit is lost. A FORMAT clause in the
-/// SQL wins.
+/// Statements are read-only unless --write is given. Statements that administer the server are always refused. The result is
+/// a table, or with --json an array of objects with decimals and 64-bit integers as strings, so that no digit is lost. A
+/// FORMAT clause in the statement takes precedence.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp sql \"SELECT market, count() FROM market_ticks GROUP BY market\"\n  \
@@ -30,19 +30,19 @@ const ADMINISTERED: [&str; 9] = [
     dp sql --write \"OPTIMIZE TABLE bars FINAL\"\n  \
     echo 'SHOW TABLES' | dp sql -")]
 pub struct Args {
-    /// One statement, or - to read it from stdin
+    /// The statement, or - to read it from stdin
     #[arg(value_name = "SQL", allow_hyphen_values = true)]
     statement: String,
     /// Allow the statement to change data or tables
     #[arg(long)]
     write: bool,
-    /// Seconds that the statement may take
+    /// Maximum run time of the statement in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
 }
 
 impl Args {
-    /// Whether the statement may change something.
+    /// Whether the statement may change data or tables.
     pub fn writes(&self) -> bool {
         self.write
     }
@@ -59,7 +59,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         .await
         .with_context(|| {
             format!(
-                "ClickHouse at {at} has not answered within {} s; --timeout SECONDS waits longer",
+                "ClickHouse at {at} has not answered within {} s; to wait longer, use --timeout SECONDS",
                 args.timeout
             )
         })??;
@@ -92,15 +92,15 @@ fn statement(args: &Args) -> anyhow::Result<String> {
             .context("read the SQL from stdin")?;
     }
     if statement.trim().is_empty() {
-        bail!("there is no SQL to run: dp sql \"SELECT count() FROM market_ticks\"");
+        bail!("the statement is empty; example: dp sql \"SELECT count() FROM market_ticks\"");
     }
     if let Some(word) = administers(&statement) {
-        bail!("{word} administers the server, which `dp sql` does not do: use ClickHouse's own client");
+        bail!("{word} administers the server, which `dp sql` does not allow: use ClickHouse's own client");
     }
     Ok(statement)
 }
 
-/// The answer of ClickHouse, of which nothing has been read yet.
+/// Sends the statement; the body of the response has not been read yet.
 async fn ask(connection: &Connection, args: &Args, statement: String) -> anyhow::Result<reqwest::Response> {
     let settings = &connection.settings.clickhouse;
     let client = security::http_client(&connection.settings.trust, None)?;
@@ -111,13 +111,8 @@ async fn ask(connection: &Connection, args: &Args, statement: String) -> anyhow:
             .header("X-ClickHouse-Key", settings.password.expose())
             .body(body)
     };
-    // A server that is frozen accepts connections, and would be waited for as long as for the statement.
-    let unreachable = || {
-        format!(
-            "ask ClickHouse at {}: is it running, and not frozen (`dp status`)?",
-            settings.url
-        )
-    };
+    // A frozen server still accepts connections; without this check the command would wait for the whole --timeout.
+    let unreachable = || format!("ask ClickHouse at {}: is it running (`dp status`)?", settings.url);
     post("SELECT 1".to_owned())
         .timeout(ANSWERS_WITHIN)
         .send()
@@ -143,7 +138,7 @@ async fn ask(connection: &Connection, args: &Args, statement: String) -> anyhow:
     bail!("ClickHouse refused the SQL: {}{remedy}", one_line(&text))
 }
 
-/// The words with which the statement begins, when they administer the server.
+/// The leading words of the statement if they administer the server.
 fn administers(statement: &str) -> Option<String> {
     let words = leading_words(statement);
     let first = words.first()?;
@@ -157,7 +152,7 @@ fn administers(statement: &str) -> Option<String> {
     }
 }
 
-/// The first words in upper case, without comments in front of them.
+/// The first words in upper case, after leading comments.
 fn leading_words(statement: &str) -> Vec<String> {
     let mut rest = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
     loop {
@@ -184,7 +179,7 @@ fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str,
         ("output_format_pretty_row_numbers", "0".to_owned()),
     ];
     if !write {
-        // The server refuses changes, and lets a query have its settings.
+        // 2: the server rejects changes but still accepts settings of a query.
         settings.push(("readonly", "2".to_owned()));
     }
     settings.extend(WHOLE_ANSWERS.map(|(name, value)| (name, value.to_owned())));
@@ -197,7 +192,7 @@ fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str,
     settings
 }
 
-/// What comes from a producer must not move the cursor of a terminal.
+/// Escapes control characters: text from producers must not control the terminal.
 fn without_controls(bytes: &[u8]) -> Vec<u8> {
     let mut shown = Vec::with_capacity(bytes.len());
     for byte in bytes {
@@ -219,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statements_that_administer_the_server_are_refused_however_they_begin() {
+    fn statements_that_administer_the_server_are_recognized() {
         for statement in [
             "SYSTEM SHUTDOWN",
             "  system\tstop merges",
@@ -245,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_an_answer_moves_the_cursor() {
+    fn control_characters_of_a_result_are_escaped() {
         assert_eq!(
             without_controls(b"a\x1b[2Jb\rc\td\n\xc3\xa9"),
             b"a\\x1b[2Jb\\rc\td\n\xc3\xa9"
@@ -253,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_write_is_not_read_only() {
+    fn a_statement_is_read_only_without_write() {
         let is_read_only = |write| query_settings("d", false, write).contains(&("readonly", "2".to_owned()));
         assert!(is_read_only(false) && !is_read_only(true));
     }

@@ -1,4 +1,4 @@
-//! `dp verify`: does everything that was published stand everywhere, exactly once?
+//! `dp verify`: checks that every store contains each published tick exactly once.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::verify::quiet;
 use crate::verify::report::{Check, VerifyReport};
 use crate::verify::{self, VerifyOptions};
 
-/// Reconcile the whole pipeline with the raw log, and name every row that is wrong.
+/// Check every store against the raw log, and list each row that is wrong.
 ///
-/// Reads the raw topics once more with normalization's own rules, and compares: dead letters, market_ticks,
-/// enriched_ticks, late_ticks, bars (every one recomputed in SQL from all ticks of its window), the latest prices in
-/// Postgres and Redis. A row that was lost, doubled or changed is named with both values. Late ticks whose bars are still
-/// on their way are waited for, and counted. Nothing is changed.
+/// Use it after a load, an outage or an upgrade. It reads the raw topics again with normalization's own rules and compares
+/// dead letters, market_ticks, enriched_ticks, late_ticks, bars (each recomputed in SQL from all ticks of its window), and
+/// the latest prices in PostgreSQL and Redis. Each lost, doubled or changed row is listed with both values. It first waits
+/// up to --wait seconds until no tick is in flight. It changes nothing.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 everything agrees; 1 something differs, or the system is not quiet; 2 a server \
-    cannot be reached.\n\nExamples:\n  \
+    after_help = "Exit codes: 0 all stores agree; 1 there are differences, or ticks are still in flight; 2 a server is \
+    unavailable.\n\nExamples:\n  \
     dp verify\n  \
     dp verify --wait 300                                    # after a large load\n  \
     dp verify --json | jq '.checks[] | select(.ok | not)'"
 )]
 pub struct Args {
-    /// Seconds to wait until nothing is under way any more
+    /// Seconds to wait until no tick is in flight
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub wait: u64,
 }
@@ -66,7 +66,7 @@ pub fn shown(report: &VerifyReport) -> String {
         text.push_str(&named(check));
     }
     text.push_str(&format!(
-        "\nstill on its way: {}",
+        "\nin flight: {}",
         match quiet::in_words(&report.on_the_way) {
             none if none.is_empty() => "nothing".to_owned(),
             some => some,
@@ -76,9 +76,9 @@ pub fn shown(report: &VerifyReport) -> String {
         text.push_str(&format!("\nnote: {note}"));
     }
     text.push_str(match report.is_ok() {
-        true => "\nEverything agrees: nothing is lost, nothing is doubled.",
+        true => "\nAll stores agree with the raw log: no tick is lost or doubled.",
         false if report.quiet => "\nThere are differences.",
-        false => "\nThe system was not quiet: run it again, or with a larger --wait.",
+        false => "\nTicks were still in flight: run it again, with a larger --wait if needed.",
     });
     text
 }
@@ -125,7 +125,7 @@ mod tests {
             "DIFFERS",
             "25 difference(s)",
             "  row 19\n  … and 5 more",
-            "still on its way: restate is 12 late tick(s) behind",
+            "in flight: restate is 12 late tick(s) behind",
             "note: something",
             "There are differences.",
         ] {

@@ -1,5 +1,5 @@
-//! A bar and the ticks of its window: which it counts, which not and why, which way it was made, and whether its numbers
-//! follow from them. Pure.
+//! A bar and the ticks of its window: which ticks it counts and why, whether the stream computed it or `restate` recomputed
+//! it from the table, and whether its numbers follow from its ticks. Pure.
 
 use std::collections::BTreeMap;
 
@@ -15,62 +15,62 @@ use crate::products::Products;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counted {
-    /// It does.
+    /// It is counted.
     Yes,
-    /// The price of its interval was published again: the last one counts.
+    /// Not counted: a later price of the same interval has replaced it.
     Replaced,
-    /// It lies in the enriched topic after the last tick of this version.
+    /// Not counted: in the enriched topic it comes after the last tick of this version.
     AfterThisVersion,
-    /// It is normalized, and `enriched_ticks` has no row of it.
+    /// Not counted: it is normalized, but `enriched_ticks` has no row of it.
     NotEnriched,
 }
 
 /// A tick of the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TracedTick {
-    /// The tick and its places.
+    /// The tick and its positions.
     #[serde(flatten)]
     pub tick: TickRow,
-    /// Whether it counts.
+    /// Whether the bar counts it.
     pub counted: Counted,
-    /// Numbers of the bar that are this tick's own: open, high, low, close.
+    /// Numbers of the bar that come from this tick: open, high, low, close.
     pub gives: Vec<&'static str>,
-    /// Whether the log's clock had closed the window when it was read: it made a revision.
+    /// Whether the log clock had closed the window before the tick was read. Such a tick makes a revision.
     pub after_close: bool,
 }
 
-/// How the newest version was made.
+/// How the newest version was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// From the ticks as they came.
+    /// By the stream, from the ticks as they arrived.
     Stream,
-    /// From the rows of `enriched_ticks`, since some tick took the table's way.
+    /// By `restate`, from the rows of `enriched_ticks`, because a tick took the table path.
     Table,
 }
 
-/// Why a tick took the table's way.
+/// Why a tick took the table path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The log's clock had forgotten the window.
+    /// The stream had forgotten the window.
     Late,
-    /// The price of its interval had been published before.
+    /// It is another price of an interval that already had one.
     SameIntervalAgain,
-    /// An earlier tick had taken the table's way, and from then on the window is made from the table.
+    /// An earlier tick had taken the table path. All later ticks of that window take it too.
     WindowFromTheTable,
 }
 
-/// A tick that took the table's way.
+/// A tick that took the table path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Detour {
     pub tick_id: String,
     pub cause: Cause,
-    /// The log's clock with this tick.
+    /// The log clock at this tick.
     pub clock: At,
     pub enriched: Place,
-    /// Where it lies in the late topic.
+    /// Position in the late topic.
     pub late: Place,
 }
 
@@ -83,19 +83,19 @@ pub struct BarTrace {
     pub interval: String,
     pub window_start: At,
     pub window_end: At,
-    /// Every version that is still there, newest first.
+    /// Every version that the table still has, newest first.
     pub versions: Vec<BarRow>,
     /// Numbers of the newest version, stored and recomputed.
     pub numbers: Vec<Compared>,
-    /// Whether all of them agree.
+    /// Whether all numbers agree.
     pub agrees: bool,
-    /// Which way the newest version was made.
+    /// How the newest version was computed.
     pub way: Way,
-    /// The ticks because of which it was made from the table, by enriched offset.
+    /// The ticks that took the table path, by enriched offset.
     pub because: Vec<Detour>,
     /// Every tick of the window, by event time, sequence, origin.
     pub ticks: Vec<TracedTick>,
-    /// How many of them are shown to people.
+    /// How many ticks the text output shows.
     #[serde(skip)]
     pub shown: usize,
     /// The raw messages of the first ticks.
@@ -103,18 +103,18 @@ pub struct BarTrace {
     pub notes: Vec<String>,
 }
 
-/// What a bar is made of.
+/// The ticks of a bar, and its recomputed numbers.
 pub struct Parts {
     /// Every tick of the window.
     pub ticks: Vec<TracedTick>,
     /// The numbers of the version, compared.
     pub numbers: Vec<Compared>,
-    /// Ticks of this version that took the table's way, by enriched offset.
+    /// Ticks of this version that took the table path, by enriched offset.
     pub because: Vec<Detour>,
 }
 
 impl Parts {
-    /// Which way the version was made. A window that one tick has led to the table is made from it ever after.
+    /// How the version was computed. After one tick has taken the table path, `restate` computes all later versions.
     pub fn way(&self) -> Way {
         if self.because.is_empty() {
             Way::Stream
@@ -124,7 +124,7 @@ impl Parts {
     }
 }
 
-/// What the newest version counts, and its numbers compared. `clocks` is by enriched offset the log's clock with the tick.
+/// Assigns ticks to the newest version and compares its numbers. `clocks`: the log clock at each enriched offset.
 ///
 /// # Errors
 /// A number of a row is not a decimal.
@@ -182,7 +182,7 @@ pub fn assemble(
     })
 }
 
-/// Of the prices of each interval the id of the last one, by origin.
+/// The id of the last price of each interval. The origin decides which one is last.
 fn last_of_intervals<'t>(ticks: impl Iterator<Item = &'t TickRow>) -> Vec<String> {
     let mut last: BTreeMap<Micros, (Origin<'t>, &'t TickRow)> = BTreeMap::new();
     for tick in ticks.filter(|tick| tick.is_of_interval) {
@@ -230,19 +230,17 @@ fn detour(tick: &TickRow, window: Window, ticks: &[TickRow], clock: Micros, prod
     })
 }
 
-/// What is to be said about the trace; `revision` is that of the newest version.
+/// Notes on the trace. `revision` is the revision of the newest version.
 pub fn notes(trace: &BarTrace, revision: i32) -> Vec<String> {
     let (limit, mut notes) = (trace.shown, Vec::new());
     if trace.ticks.len() > limit {
         notes.push(format!(
-            "{limit} of {} ticks are shown: --limit shows more",
+            "{limit} of {} ticks are shown: use --limit to show more",
             trace.ticks.len()
         ));
     }
     if !trace.agrees {
-        notes.push(
-            "the stored bar does not follow from its ticks: `dp verify` names every row that is wrong".to_owned(),
-        );
+        notes.push("the stored bar does not follow from its ticks: `dp verify` lists every wrong row".to_owned());
     }
     let in_version = |tick: &&TracedTick| matches!(tick.counted, Counted::Yes | Counted::Replaced);
     let after = trace
@@ -253,19 +251,19 @@ pub fn notes(trace: &BarTrace, revision: i32) -> Vec<String> {
         .count();
     if i64::try_from(after).ok() != Some(i64::from(revision)) {
         notes.push(format!(
-            "{after} ticks came after the close by the settings here (AGGREGATION_WATERMARK_DELAY_MS), and the bar counts \
-             {revision}: set them as the service has them, or see `dp verify`"
+            "with the settings of this `dp` (AGGREGATION_WATERMARK_DELAY_MS), {after} ticks arrived after the close, but the \
+             bar counts {revision}: use the settings of the service, or run `dp verify`"
         ));
     }
-    let on_their_way = trace
+    let not_restated = trace
         .ticks
         .iter()
         .filter(|tick| tick.counted == Counted::AfterThisVersion && tick.tick.late_for(&trace.interval).is_some())
         .count();
-    if on_their_way > 0 {
+    if not_restated > 0 {
         notes.push(format!(
-            "{on_their_way} ticks took the table's way, and the version with them is not there yet: look again in a moment; \
-             `dp groups` shows how far that stage is"
+            "{not_restated} late ticks are not in the bar yet: the service is recomputing it from the table. Run the command \
+             again shortly; `dp groups` shows the lag"
         ));
     }
     notes
@@ -313,7 +311,7 @@ pub(crate) mod tests {
         Products::read(&mut service::Reader::new(&service::Env::new()))
     }
 
-    /// A minute of five ticks: one in time, one after the close, one late, and two that this version does not know.
+    /// A minute with five ticks: one in time, one after the close, one late, and two that this version does not count.
     pub(crate) fn traced() -> (BarRow, Parts) {
         let window = Interval::OneMinute.window_of(0);
         let (first, revising) = (enriched(1, 10, "2"), enriched(3, 5, "1"));
@@ -337,7 +335,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_tick_is_counted_or_has_its_reason() {
+    fn each_tick_is_counted_or_has_a_reason() {
         let (_, parts) = traced();
         let counted: Vec<Counted> = parts.ticks.iter().map(|tick| tick.counted).collect();
         assert_eq!(
@@ -356,7 +354,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_the_clock_of_the_log_had_closed_made_a_revision_and_what_it_had_forgotten_came_by_the_table() {
+    fn a_tick_after_the_close_makes_a_revision_and_a_late_tick_takes_the_table_path() {
         let (_, parts) = traced();
         let after: Vec<bool> = parts.ticks.iter().map(|tick| tick.after_close).collect();
         assert_eq!(after, [false, true, true, false, false]);
@@ -370,7 +368,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_price_of_an_interval_that_is_published_again_replaces_the_one_before() {
+    fn a_later_price_of_an_interval_replaces_the_earlier_one() {
         let price = |offset, time, digits: &str| TickRow {
             product: "rt5".to_owned(),
             is_of_interval: true,

@@ -1,25 +1,26 @@
-//! Bytes for people: JSON indented without touching a digit, text as it is, anything else as hexadecimal. Pure.
+//! Bytes as shown to users: JSON is indented without changing a digit, other text is unchanged, binary data is hexadecimal.
+//! Pure.
 
 use serde::Serialize;
 
-/// Bytes that are shown where not all are asked for.
+/// Bytes of a message that are shown by default.
 pub const SHOWN: usize = 1_200;
 
-/// The bytes of a message, or the first of them.
+/// The bytes of a message, or its first bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Content {
-    /// Number of all bytes.
+    /// Size of the whole message.
     pub size: usize,
     /// `text` or `hex`.
     pub encoding: &'static str,
     /// The bytes in that encoding.
     pub bytes: String,
-    /// Whether bytes are left out at the end.
+    /// Whether bytes at the end are left out.
     pub is_cut: bool,
 }
 
 impl Content {
-    /// These bytes, at most `limit` of them.
+    /// At most `limit` of these bytes.
     pub fn new(bytes: &[u8], limit: usize) -> Content {
         let shown = bytes.get(..limit).unwrap_or(bytes);
         let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
@@ -38,7 +39,7 @@ impl Content {
         }
     }
 
-    /// Lines of at most `width` characters.
+    /// The content in lines of at most `width` characters.
     pub fn lines(&self, width: usize) -> Vec<String> {
         let is_json = self.encoding == "text" && self.bytes.trim_start().starts_with(['{', '[']);
         let text = match self.encoding {
@@ -62,7 +63,7 @@ impl Content {
     }
 }
 
-/// JSON on many lines. Digits and strings stay as they are, and what is not JSON does too, but for blanks.
+/// Indents JSON. Digits and strings are not changed. Of invalid JSON, only white space is changed.
 fn indented(json: &str) -> String {
     let (mut out, mut depth) = (String::new(), 0_usize);
     let (mut in_text, mut escaped) = (false, false);
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_indented_and_no_digit_is_touched() {
+    fn json_is_indented_without_changing_a_digit() {
         let content = Content::new(
             br#"{"price":31.5500000000000000001,"a":"x, \"y\": {","none":{ },"list":[1,2]}"#,
             SHOWN,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_binary_content_is_bounded_and_says_so() {
+    fn long_and_binary_content_is_cut_and_marked_as_cut() {
         let content = Content::new(&[0xC3, 0x01, 0, 255], 3);
         assert_eq!(
             (content.encoding, &*content.bytes, content.size, content.is_cut),

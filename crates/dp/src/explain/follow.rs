@@ -1,7 +1,7 @@
-//! What normalization decided about single messages of a raw partition. Pure: it is shown the messages in order.
+//! What normalization decided about single messages of a raw partition. Pure: the caller passes the messages in order.
 //!
-//! Invariant: parser and event-id window are normalization's own (INV-1). A message is a repetition by what lies within the
-//! window before it, so being shown one window's length before the first message of interest is enough.
+//! Invariant: parser and event-id window are normalization's own (INV-1). Only messages within one window length can make a
+//! later message a repetition, so it is enough to start one window length before the first wanted message.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,35 +13,35 @@ use stream::event_window::{EventWindow, Seen, WindowLimits};
 use super::At;
 use crate::verify::raw_walk::Unreadable;
 
-/// Ticks of one message that are told apart.
+/// Ticks of one message that are kept.
 const TICKS: usize = 10_000;
 
 /// What became of a message at normalization.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "fate")]
 pub enum Fate {
-    /// Its ticks were emitted, but for the rejected rows.
+    /// Its ticks were emitted, except for rejected rows.
     Emitted {
-        /// Number of rows that were refused.
+        /// Number of rejected rows.
         rejected_rows: u64,
         /// The first of them.
         rejected: Vec<RejectedTick>,
     },
-    /// It repeats an event: dropped, and only counted.
+    /// It repeats an event: it was dropped and only counted.
     Repetition {
-        /// Offset of the message that was emitted for this event, where it is known.
+        /// Offset of the message that was emitted for this event, if known.
         of_offset: Option<i64>,
     },
     /// Dead-lettered as a whole.
     Refused {
-        /// From the closed set of codes.
+        /// Code of the reason.
         code: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
 
-/// A row of a message that was refused.
+/// A rejected row of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct RejectedTick {
@@ -71,15 +71,15 @@ pub struct Repetition {
     pub appended_at: At,
 }
 
-/// A message of interest.
+/// A wanted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Followed {
     /// What became of it.
     #[serde(flatten)]
     pub fate: Fate,
-    /// What the parser reads in it, also where it is a repetition.
+    /// The ticks that the parser reads from it, even if it is a repetition.
     pub ticks: Vec<ParsedTick>,
-    /// Messages that repeat it, as far as the log was looked through.
+    /// Messages that repeat it, in the part of the log that was searched.
     pub repeated_by: Vec<Repetition>,
 }
 
@@ -88,14 +88,14 @@ pub struct Follow {
     normalizer: Normalizer,
     window: EventWindow,
     wanted: BTreeSet<i64>,
-    // Event → the offset that was emitted for it last.
+    // Event → the last offset that was emitted for it.
     emitted: HashMap<EventKey, i64>,
-    /// By offset.
+    /// The wanted messages by offset.
     pub found: BTreeMap<i64, Followed>,
 }
 
 impl Follow {
-    /// Follows the messages at these offsets.
+    /// A follower of the messages at the offsets in `wanted`.
     pub fn new(normalizer: Normalizer, limits: WindowLimits, wanted: BTreeSet<i64>) -> Follow {
         Follow {
             normalizer,
@@ -106,12 +106,12 @@ impl Follow {
         }
     }
 
-    /// Takes the next message of the partition.
+    /// Processes the next message of the partition.
     pub fn message(&mut self, message: Result<RawMessage<'_>, Unreadable<'_>>) {
         let message = match message {
             Ok(message) => message,
             Err(unreadable) => {
-                let fate = refused(unreadable.code, "its headers cannot be used".to_owned());
+                let fate = refused(unreadable.code, "its headers are invalid".to_owned());
                 return self.find(unreadable.offset, fate, Vec::new());
             }
         };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_names_the_message_that_was_emitted_and_is_named_by_it() {
+    fn a_repetition_and_the_emitted_message_name_each_other() {
         let messages = [
             (0, event("a", "1.50")),
             (1, event("b", "2")),
@@ -245,7 +245,7 @@ mod tests {
             .iter()
             .map(|repetition| repetition.offset)
             .collect();
-        // The last one comes a whole window after the repetition before it: a new event again.
+        // The last one comes more than a window length after the repetition before it, so it is a new event.
         assert_eq!(offsets, [2, 3]);
         assert_eq!(found[&3].fate, Fate::Repetition { of_offset: Some(0) });
         assert_eq!(
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_message_has_its_code_and_why() {
+    fn a_rejected_message_has_a_code_and_a_reason() {
         let found = follow(&[0], &[(0, "{".to_owned())]);
         match &found[&0].fate {
             Fate::Refused { code, message } => assert!(code == "broken_json" && !message.is_empty()),

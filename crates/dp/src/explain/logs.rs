@@ -1,7 +1,7 @@
-//! Reads raw messages with what became of them, and dead letters. Everything here blocks: the caller gives it a thread.
+//! Reads raw messages, what became of them, and dead letters. All functions block; the caller runs them on a separate thread.
 //!
-//! Invariant: a repetition is decided with the whole event-id window before the message in sight. Where that would be too
-//! much to read for a mere look ([`Search::UpTo`]), single messages are read and no repetition is claimed or denied.
+//! Invariant: whether a message is a repetition is decided after reading the whole event-id window before it. If that window
+//! has too many messages ([`Search::UpTo`]), only the wanted messages are read, and repetitions are not reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,27 +35,27 @@ pub struct RawReading {
     pub shown: usize,
 }
 
-/// How much of the log is looked through for repetitions.
+/// How much of the log is searched for repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// All that matters.
+    /// The whole event-id window.
     Whole,
-    /// All that matters if it is at most so many messages of a partition, else none.
+    /// The whole event-id window if it has at most so many messages in a partition, else nothing.
     UpTo(i64),
 }
 
-/// A raw message, or that it is gone.
+/// A raw message, if the log still has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RawRecord {
-    /// Where it lies.
+    /// Its position.
     pub place: Place,
-    /// Oldest offset that the partition still holds.
+    /// Oldest offset that the partition still has.
     pub oldest: i64,
     /// The message, unless retention has removed it.
     pub kept: Option<Kept>,
 }
 
-/// A raw message as it lies in the log.
+/// A raw message in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Kept {
@@ -63,9 +63,9 @@ pub struct Kept {
     pub key: Option<Content>,
     pub headers: Vec<(String, String)>,
     pub content: Content,
-    /// What normalization made of it.
+    /// What normalization decided about it.
     pub decided: Option<Followed>,
-    /// Whether the log was looked through for repetitions.
+    /// Whether the log was searched for repetitions.
     pub is_searched: bool,
 }
 
@@ -73,22 +73,22 @@ pub struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct LetterRow {
-    /// The message that was refused.
+    /// The rejected message.
     pub of: Place,
-    /// Where the letter lies.
+    /// Position of the letter.
     pub place: Place,
     pub stage: String,
     pub code: String,
     pub message: String,
-    /// Rows of the message that it is about; empty means the whole message.
+    /// Rejected rows of the message; empty means the whole message.
     pub rows: String,
     pub written_at: At,
 }
 
-/// The messages at these places.
+/// Reads the messages at these positions.
 ///
 /// # Errors
-/// Kafka does not answer, or a topic or an offset has never existed.
+/// Kafka does not answer, the topic or partition does not exist, or an offset is beyond the end.
 pub fn read(
     reading: &RawReading,
     wanted: &BTreeSet<Place>,
@@ -123,7 +123,7 @@ fn read_partition(
     let known = log.partitions(&partition.topic)?;
     anyhow::ensure!(
         known.contains(partition),
-        "there is no such partition: it has {} of them",
+        "the partition does not exist: the topic has {} partitions",
         known.len()
     );
     let (oldest, end) = log.log_range(partition)?;
@@ -165,7 +165,7 @@ fn read_partition(
     Ok(records.collect())
 }
 
-/// Offsets from a window's length before the first message to a window's length after the last one.
+/// The offsets from one window length before the first message to one window length after the last one.
 fn window_around(
     log: &LogReader,
     partition: &Partition,
@@ -237,16 +237,16 @@ fn kept(message: &Message<'_>, shown: usize) -> Kept {
     }
 }
 
-/// The dead letters of these messages, from those that were written since.
+/// The dead letters of these messages that were written since a time.
 ///
 /// # Errors
-/// Kafka does not answer, or there is no such topic.
+/// Kafka does not answer, or the topic does not exist.
 pub fn letters(bootstrap: &Brokers, dlq: &str, of: &BTreeSet<Place>, since: Micros) -> anyhow::Result<Vec<LetterRow>> {
     let log = LogReader::new(bootstrap)?;
     let mut letters = Vec::new();
     for partition in log.partitions(dlq)? {
         let (oldest, end) = log.log_range(&partition)?;
-        // The dead letters' own clock is the broker's or the service's: some leeway.
+        // The timestamp of a dead letter is from the broker or from a service, so allow a minute of clock difference.
         let from = log
             .offset_at(&partition, since.saturating_sub(60_000_000))?
             .unwrap_or(end);

@@ -1,10 +1,9 @@
-//! Traces a number back to its raw messages, and a raw message forward to everything that was made of it.
+//! Traces a number back to its raw messages, and a raw message forward to all its outputs.
 //!
-//! Role: [`numbers`], [`bar`], [`follow`] and [`text`] are pure (recompute a bar, decide the fate of a message, describe);
-//! [`tables`], [`logs`] and [`served`] ask the stores and the log, for [`session`], which puts the traces together. A raw
-//! message is read by normalization's own parser and event-id window (INV-1), so what is said about it is what the pipeline
-//! decided.
-//! Failure: what a store does not hold any more (expired messages, merged versions) is said, never guessed.
+//! Role: [`numbers`], [`bar`], [`follow`] and [`text`] are pure: they recompute a bar, find out what became of a message, and
+//! format a trace. [`tables`], [`logs`] and [`served`] query the stores and the log. [`session`] assembles the traces. A raw
+//! message is read with normalization's own parser and event-id window (INV-1), so the trace shows what the pipeline decided.
+//! Failure: data that a store no longer has (expired messages, merged versions) is reported as gone, never guessed.
 
 pub mod bar;
 pub mod content;
@@ -24,7 +23,7 @@ use serde::{Serialize, Serializer};
 
 use crate::commands::present::iso;
 
-/// A place in a log. Shown as `topic/partition/offset`.
+/// A position in a log. Shown as `topic/partition/offset`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[allow(missing_docs)]
 pub struct Place {
@@ -39,7 +38,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A time in microseconds since 1970; ISO 8601 wherever it is shown.
+/// A time in microseconds since 1970. Shown in ISO 8601.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At(pub Micros);
 
@@ -55,7 +54,7 @@ impl Serialize for At {
     }
 }
 
-/// A tick as the tables hold it, with its places on the way. Numbers are the digits that the tables hold.
+/// A tick as stored in the tables, with its position in each topic. Numbers keep the digits of the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct TickRow {
@@ -66,29 +65,29 @@ pub struct TickRow {
     pub tenant_id: String,
     pub instrument_id: String,
     pub event_time: At,
-    /// The producer's, where it gives one.
+    /// The producer's sequence, if it sends one.
     pub sequence: Option<i64>,
     pub price: String,
     pub volume: Option<String>,
     pub product: String,
-    /// Whether it is the price of an interval: the last one of an interval replaces those before.
+    /// Whether it is the price of an interval. The last price of an interval replaces the earlier ones.
     pub is_of_interval: bool,
     pub appended_at: At,
-    /// Where it lies in the normalized topic; `None` while `market_ticks` has no row of it.
+    /// Position in the normalized topic. `None` while `market_ticks` has no row of the tick.
     pub normalized: Option<Place>,
-    /// Where it lies in the enriched topic; `None` while `enriched_ticks` has no row of it.
+    /// Position in the enriched topic. `None` while `enriched_ticks` has no row of the tick.
     pub enriched: Option<Place>,
-    /// That it took the table's way for some windows.
+    /// Its row in `late_ticks`, if it took the table path for any window.
     pub late: Option<LateRow>,
 }
 
 impl TickRow {
-    /// What orders the ticks of a bar.
+    /// The sort key of ticks in a bar.
     pub fn rank(&self) -> PriceRank<'_> {
         (self.event_time.0, self.sequence, self.origin())
     }
 
-    /// Where its raw message lies.
+    /// Its origin.
     pub fn origin(&self) -> Origin<'_> {
         Origin {
             feed: &self.raw.topic,
@@ -98,7 +97,7 @@ impl TickRow {
         }
     }
 
-    /// That it took the table's way for the window of this interval.
+    /// Its row in `late_ticks`, if it took the table path for the window of this interval.
     pub fn late_for(&self, interval: &str) -> Option<&LateRow> {
         let late = self.late.as_ref()?;
         late.intervals.iter().any(|missed| missed == interval).then_some(late)
@@ -109,15 +108,15 @@ impl TickRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct LateRow {
-    /// Intervals whose bars are made from the tables with this tick.
+    /// Intervals whose bars `restate` recomputes from the table because of this tick.
     pub intervals: Vec<String>,
-    /// The log's clock when the tick was read.
+    /// The log clock when the tick was read.
     pub clock: At,
-    /// Where it lies in the late topic.
+    /// Position in the late topic.
     pub place: Place,
 }
 
-/// A version of a bar as the table holds it.
+/// A version of a bar as stored in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct BarRow {
@@ -127,10 +126,10 @@ pub struct BarRow {
     /// The enriched offset of the last tick applied.
     pub last_enriched_offset: i64,
     pub closed: bool,
-    /// Ticks of the window that came after its close.
+    /// Ticks of the window that arrived after its close.
     pub revision: i32,
     pub numbers: numbers::Numbers,
-    /// Where it lies in the bars topic.
+    /// Position in the bars topic.
     pub place: Place,
     pub ingested_at: At,
 }

@@ -1,4 +1,4 @@
-//! A bar recomputed from its ticks, digit for digit. Pure.
+//! Recomputes a bar from its ticks with exact digits. Pure.
 
 use anyhow::{Context as _, bail};
 use domain::{Decimal, Turnover};
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{At, TickRow};
 
-/// The numbers of a bar, in the digits that ClickHouse shows (no zeros at the end).
+/// The numbers of a bar as ClickHouse prints them (no trailing zeros).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Numbers {
@@ -34,10 +34,10 @@ pub struct Compared {
     pub agrees: bool,
 }
 
-/// The bar that these ticks make; `None` where there is none.
+/// Computes the bar of these ticks. `None` if there are none.
 ///
 /// # Errors
-/// A number of a row is not a decimal, or a sum leaves its range.
+/// A number of a row is not a decimal, or a sum overflows.
 pub fn recompute(ticks: &[&TickRow]) -> anyhow::Result<Option<Numbers>> {
     let by_time = |a: &&TickRow, b: &&TickRow| a.rank().cmp(&b.rank());
     let (Some(first), Some(last)) = (
@@ -58,7 +58,7 @@ pub fn recompute(ticks: &[&TickRow]) -> anyhow::Result<Option<Numbers>> {
         volume += i128::from(traded.unscaled());
         turnover = match turnover.checked_add(price.turnover(traded)) {
             Some(sum) => sum,
-            None => bail!("the turnover leaves 38 digits at tick {}", tick.tick_id),
+            None => bail!("the turnover exceeds 38 digits at tick {}", tick.tick_id),
         };
     }
     Ok(Some(Numbers {
@@ -81,7 +81,7 @@ fn price(tick: &TickRow) -> anyhow::Result<Decimal> {
     tick.price.parse().with_context(|| format!("price of {}", tick.tick_id))
 }
 
-/// `value / 10^scale`, without zeros at the end.
+/// `value / 10^scale` without trailing zeros.
 fn digits(value: i128, scale: usize) -> String {
     let padded = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = padded.split_at(padded.len() - scale);
@@ -92,7 +92,7 @@ fn digits(value: i128, scale: usize) -> String {
     }
 }
 
-/// Every number of both.
+/// Compares every number.
 pub fn compare(stored: &Numbers, recomputed: Option<&Numbers>) -> Vec<Compared> {
     let none = || "none".to_owned();
     let texts = |of: &Numbers| {
@@ -177,7 +177,7 @@ pub(crate) mod tests {
             (&*bar.first_tick, &*bar.last_tick, bar.trade_count),
             ("raw/0/1/0", "raw/0/3/0", 3)
         );
-        // Of equal times the higher sequence is the last, whatever the offset; one without is before all of them.
+        // Of ticks with equal times, the one with the highest sequence is last. A tick without a sequence comes first.
         let mut ticks = ticks;
         ticks[2].sequence = Some(-7);
         let bar = recompute(&ticks.iter().collect::<Vec<_>>()).unwrap().unwrap();
@@ -210,7 +210,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn the_order_in_which_ticks_are_given_never_matters(prices in proptest::collection::vec(-1000i64..1000, 1..20), turn in 0usize..20) {
+        fn the_order_of_the_input_does_not_matter(prices in proptest::collection::vec(-1000i64..1000, 1..20), turn in 0usize..20) {
             let mut ticks: Vec<TickRow> = prices
                 .iter()
                 .enumerate()

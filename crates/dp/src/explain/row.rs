@@ -1,4 +1,4 @@
-//! A raw message followed forward, and a price followed back: what is printed of them. Pure.
+//! The traces of a raw message and of a price, as they are printed. Pure.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -17,19 +17,19 @@ pub struct TickAndBars {
     pub bars: Vec<BarRow>,
 }
 
-/// Everything that was made of one raw message.
+/// A raw message and all its outputs.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct RowTrace {
     pub raw: RawRecord,
-    /// Where the message is a repetition: the one that was emitted for the event.
+    /// If the message is a repetition: the message that was emitted for the event.
     pub original: Option<RawRecord>,
-    /// Rows in the tables.
+    /// Its ticks in the tables.
     pub ticks: Vec<TickAndBars>,
     pub dead_letters: Vec<LetterRow>,
-    /// The row of the table that was asked for, with every column.
+    /// Rows of the table in `--table`, with every column.
     pub table_rows: Vec<Map<String, Value>>,
-    /// Whether tables and dead letters say what the parser says.
+    /// Whether tables and dead letters agree with the parser.
     pub agrees: bool,
     pub notes: Vec<String>,
 }
@@ -42,29 +42,29 @@ pub struct PriceTrace {
     pub instrument_id: String,
     pub quotes: Vec<Quote>,
     pub disagreements: Vec<String>,
-    /// Whether a price is for a time that has not come yet.
+    /// Whether the event time of a price is in the future.
     pub ahead_of_the_clock: bool,
     pub tick: Option<TickRow>,
     pub raw: Option<RawRecord>,
 }
 
-/// What became of the message, where the tables and the dead letters do not say what the parser says.
+/// Notes on tables and dead letters that do not agree with the parser.
 pub fn contradictions(raw: &RawRecord, rows: usize, letters: &[LetterRow]) -> Vec<String> {
     let Some(decided) = raw.kept.as_ref().and_then(|kept| kept.decided.as_ref()) else {
         return Vec::new();
     };
-    let hint = "the pipeline may not have come to it yet (`dp groups`); `dp verify` names every row that is wrong";
+    let hint = "the pipeline may not have processed it yet (see `dp groups`); `dp verify` lists every wrong row";
     let mut notes = Vec::new();
     match &decided.fate {
         Fate::Emitted { .. } if rows < decided.ticks.len() => notes.push(format!(
-            "{} of its {} ticks have rows: {hint}",
+            "only {} of its {} ticks have rows: {hint}",
             rows,
             decided.ticks.len()
         )),
-        Fate::Repetition { .. } if rows > 0 => notes.push(format!("it is a repetition, and has {rows} rows: {hint}")),
+        Fate::Repetition { .. } if rows > 0 => notes.push(format!("it is a repetition, but has {rows} rows: {hint}")),
         Fate::Refused { .. } if letters.is_empty() => {
             notes.push(format!(
-                "it is refused, and topic dlq holds no dead letter of it: {hint}"
+                "it is rejected, but topic dlq has no dead letter of it: {hint}"
             ));
         }
         _ => {}

@@ -1,4 +1,4 @@
-//! The latest price as each store serves it, and where they disagree.
+//! The latest price in each store, and the differences between stores.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::tables::Instrument;
 use super::{At, Place, TickRow};
 use crate::verify::tables::literal;
 
-/// A price in the digits of its store.
+/// A price with the digits of its store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Price {
@@ -23,18 +23,18 @@ pub struct Price {
     pub tick_id: String,
 }
 
-/// What one store says.
+/// The price in one store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Quote {
     pub source: &'static str,
     pub price: Option<Price>,
-    /// Why there is none.
+    /// Why the store has no price.
     pub note: Option<String>,
 }
 
 impl Quote {
-    /// What came of asking; `missing` says what it means that there is none.
+    /// The result of a query. `missing` is the note if the store has no price.
     pub fn of(source: &'static str, asked: anyhow::Result<Option<Price>>, missing: &str) -> Quote {
         let (price, note) = match asked {
             Ok(Some(price)) => (Some(price), None),
@@ -56,7 +56,7 @@ impl From<&TickRow> for Price {
     }
 }
 
-/// In which words the stores disagree with the first one that has a price; empty where they agree.
+/// The differences to the first store that has a price, as text. Empty if all stores agree.
 pub fn disagreements(quotes: &[Quote]) -> Vec<String> {
     let mut known = quotes
         .iter()
@@ -83,7 +83,7 @@ pub fn disagreements(quotes: &[Quote]) -> Vec<String> {
         .collect()
 }
 
-/// The raw message and the index that a tick id names.
+/// The raw message and the index in a tick id.
 pub fn place_of(tick_id: &str) -> Option<(Place, i32)> {
     let mut parts = tick_id.rsplitn(4, '/');
     let index = parts.next()?.parse().ok()?;
@@ -98,7 +98,7 @@ pub fn place_of(tick_id: &str) -> Option<(Place, i32)> {
     Some((place, index))
 }
 
-/// What Postgres serves.
+/// The price in Postgres.
 ///
 /// # Errors
 /// Postgres does not answer.
@@ -119,17 +119,17 @@ pub async fn postgres(postgres: &Postgres, generation: &str, of: Instrument<'_>)
     let mut next = || fields.next().flatten();
     let (price, volume, time, tick_id) = (next(), next(), next(), next());
     Ok(Some(Price {
-        price: price.context("Postgres answered no price")?,
+        price: price.context("Postgres returned no price")?,
         volume,
-        event_time: At(time.context("Postgres answered no time")?.parse()?),
-        tick_id: tick_id.context("Postgres answered no tick")?,
+        event_time: At(time.context("Postgres returned no time")?.parse()?),
+        tick_id: tick_id.context("Postgres returned no tick")?,
     }))
 }
 
-/// What Redis serves.
+/// The price in Redis.
 ///
 /// # Errors
-/// Redis does not answer, or holds something else than a price.
+/// Redis does not answer, or the value is not a price.
 pub async fn redis(redis: &Redis, of: Instrument<'_>) -> anyhow::Result<Option<Price>> {
     let key = stores::redis::Key::latest_price(of.tenant_id, of.id).to_string();
     let values = redis.get_many(std::slice::from_ref(&key)).await.context("ask Redis")?;
@@ -137,14 +137,14 @@ pub async fn redis(redis: &Redis, of: Instrument<'_>) -> anyhow::Result<Option<P
         None => Ok(None),
         Some(value) => read(&value)
             .map(Some)
-            .with_context(|| format!("key {key} holds {value}")),
+            .with_context(|| format!("key {key} contains {value}, which is not a price")),
     }
 }
 
-/// What projection's HTTP API at this address serves.
+/// The price from projection's HTTP API at this address.
 ///
 /// # Errors
-/// It does not answer, or answers something else than a price.
+/// The API does not answer, or the answer is not a price.
 pub async fn http(trust: &Trust, base: &str, of: Instrument<'_>) -> anyhow::Result<Option<Price>> {
     #[derive(Deserialize)]
     struct Answer {
@@ -159,21 +159,26 @@ pub async fn http(trust: &Trust, base: &str, of: Instrument<'_>) -> anyhow::Resu
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("ask {shown} (is projection running? another address: --api)"))?;
+        .with_context(|| format!("ask {shown} (is projection running? Set another address with --api)"))?;
     if response.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(None);
     }
     let (status, body) = (response.status(), response.text().await?);
-    anyhow::ensure!(status.is_success(), "{shown} answers {status}: {body}");
-    let answer: Answer = serde_json::from_str(&body).with_context(|| format!("{shown} answers {body}"))?;
+    anyhow::ensure!(status.is_success(), "{shown} returned {status}: {body}");
+    let answer: Answer =
+        serde_json::from_str(&body).with_context(|| format!("{shown} returned {body}, which is not a price"))?;
     answer.prices.first().map(|price| read(price.get())).transpose()
 }
 
-// Numbers by their digits: no JSON number type touches them.
+// Numbers keep their digits, because they are never parsed as JSON numbers.
 fn read(json: &str) -> anyhow::Result<Price> {
-    let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).context("it is not a JSON object")?;
+    let object: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(json).context("the value is not a JSON object")?;
     let field = |name: &str| {
-        let raw = object.get(name).with_context(|| format!("it has no {name}"))?.get();
+        let raw = object
+            .get(name)
+            .with_context(|| format!("field {name} is missing"))?
+            .get();
         Ok::<String, anyhow::Error>(serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned()))
     };
     let time: jiff::Timestamp = field("event_time")?.parse().context("event_time is not a time")?;
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_that_disagree_are_named_with_both_values_and_a_silent_one_is_not() {
+    fn stores_that_disagree_are_named_with_both_values_and_one_without_a_price_is_not() {
         let price = read(JSON).unwrap();
         let other = Price {
             price: "-31.5".to_owned(),

@@ -1,4 +1,4 @@
-//! Asks every store what a trace needs, and puts it together.
+//! Queries every store for the parts of a trace, and assembles it.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ use super::{At, Place, TickRow};
 use crate::connection::Connection;
 use crate::products::Products;
 
-/// Messages around the ticks of a bar that are looked through for repetitions.
+/// Largest number of messages that are searched for repetitions of a bar's ticks.
 const LOOKED_THROUGH: i64 = 300_000;
 
-/// Normalization's settings, and when windows close.
+/// Normalization's settings, and the rules for closing windows.
 ///
 /// # Errors
 /// A variable cannot be read.
@@ -35,7 +35,7 @@ pub fn own_settings(connection: &Connection) -> anyhow::Result<(Config, Products
     Ok((config, products))
 }
 
-/// The servers, and how they are asked.
+/// Clients of all servers.
 pub struct Session<'a> {
     connection: &'a Connection,
     clients: Clients,
@@ -46,7 +46,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Connects. `shown` bytes of a message and `limit` ticks are shown.
+    /// Connects. At most `shown` bytes of a message and `limit` ticks are shown.
     ///
     /// # Errors
     /// A setting cannot be used, or the schema registry does not answer.
@@ -78,10 +78,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The bar that holds this time, traced back.
+    /// Traces the bar whose window contains this time back to its messages.
     ///
     /// # Errors
-    /// There is no such bar, or a server does not answer.
+    /// The bar does not exist, or a server does not answer.
     pub async fn bar(&self, instrument: Instrument<'_>, interval: Interval, time: Micros) -> anyhow::Result<BarTrace> {
         let (tables, window) = (self.tables(), interval.window_of(time));
         let versions = tables.versions(instrument, interval, window).await?;
@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
         }
         let starts: Vec<String> = nearest.iter().map(At::to_string).collect();
         Ok(anyhow::anyhow!(
-            "no {} bar of {} starts at {}; the nearest ones start at {}",
+            "there is no {} bar of {} that starts at {}; the nearest ones start at {}",
             window.interval.name(),
             instrument.id,
             At(window.start),
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
         ))
     }
 
-    /// The latest price of an instrument in every store; `api` is the address of projection.
+    /// Reads the latest price of an instrument from every store. `api` is the address of projection.
     ///
     /// # Errors
     /// No store has a price, or ClickHouse or Kafka does not answer.
@@ -154,12 +154,12 @@ impl<'a> Session<'a> {
             Quote::of(
                 "Redis",
                 served::redis(&redis, instrument).await,
-                "no key: keys live for an hour",
+                "no key: keys expire after an hour",
             ),
             Quote::of(
                 "HTTP API",
                 served::http(&self.connection.settings.trust, api, instrument).await,
-                "no such price",
+                "no price",
             ),
         ];
         let Some(price) = quotes.iter().find_map(|quote| quote.price.clone()) else {
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
                 .iter()
                 .find(|quote| quote.note.as_deref().is_some_and(|note| note.contains("ask ")))
             {
-                Some(Quote { note: Some(note), .. }) => bail!("no store that answers has a price: {note}"),
+                Some(Quote { note: Some(note), .. }) => bail!("no store returned a price: {note}"),
                 _ => Err(self.unknown(instrument).await?),
             };
         };
@@ -193,10 +193,10 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Everything that was made of the raw message at this place, or of one of its ticks; with `table`, whole rows of it.
+    /// Traces a raw message, or one of its ticks, forward to its outputs. With `table`, adds whole rows of that table.
     ///
     /// # Errors
-    /// There has never been such a message, or a server does not answer.
+    /// The message has never existed, or a server does not answer.
     pub async fn row(&self, place: &Place, index: Option<i32>, table: Option<&str>) -> anyhow::Result<RowTrace> {
         let ticks = self.tables().ticks_from(place, index).await?;
         let raw = self.one(place).await?;
@@ -222,12 +222,12 @@ impl<'a> Session<'a> {
         let agrees = notes.is_empty();
         if let Some(index) = index.filter(|_| ticks.is_empty()) {
             notes.push(format!(
-                "no table has a row of index {index} of this message; without the index all ticks are shown"
+                "no table has a row with index {index} of this message; leave the index out to see all its ticks"
             ));
         }
         if ticks.len() > self.limit {
             notes.push(format!(
-                "{} of {} ticks are shown: --limit shows more",
+                "{} of {} ticks are shown: use --limit to show more",
                 self.limit,
                 ticks.len()
             ));
@@ -251,7 +251,7 @@ impl<'a> Session<'a> {
     ) -> anyhow::Result<(Vec<TickAndBars>, Vec<Map<String, Value>>)> {
         let (tables, mut shown, mut rows) = (self.tables(), Vec::new(), Vec::new());
         for tick in ticks.into_iter().take(self.limit) {
-            // A bar is not a row of one tick: the bars that count it are shown in any case.
+            // A bar is not the row of one tick. The bars that count the tick are always shown.
             if let Some(table) = table.filter(|table| *table != "bars") {
                 rows.extend(tables.row(table, &tick).await?);
             }
@@ -263,14 +263,14 @@ impl<'a> Session<'a> {
 
     async fn one(&self, place: &Place) -> anyhow::Result<RawRecord> {
         let found = self.raw(BTreeSet::from([place.clone()]), Search::Whole).await?;
-        found.into_iter().next().context("Kafka answered nothing")
+        found.into_iter().next().context("Kafka returned no message")
     }
 
     async fn raw(&self, places: BTreeSet<Place>, search: Search) -> anyhow::Result<Vec<RawRecord>> {
         let reading = self.reading.clone();
         let found = tokio::task::spawn_blocking(move || logs::read(&reading, &places, search)).await;
         Ok(found
-            .context("the reader of the log has ended early")??
+            .context("the thread that reads the log has ended unexpectedly")??
             .into_values()
             .collect())
     }
@@ -280,7 +280,7 @@ impl<'a> Session<'a> {
         let (of, since) = (BTreeSet::from([place.clone()]), since.unwrap_or(0));
         tokio::task::spawn_blocking(move || logs::letters(&bootstrap, &dlq, &of, since))
             .await
-            .context("the reader of the log has ended early")?
+            .context("the thread that reads the log has ended unexpectedly")?
             .context("read the dead letters")
     }
 
@@ -294,11 +294,11 @@ impl<'a> Session<'a> {
             })
             .collect();
         let hint = match names.is_empty() {
-            true => "there are no ticks at all yet: `dp send` or `dp simulate` makes some".to_owned(),
-            false => format!("the names most alike are {}", names.join(", ")),
+            true => "no instrument has any ticks yet: publish some with `dp send` or `dp simulate`".to_owned(),
+            false => format!("the most similar names are {}", names.join(", ")),
         };
         Ok(anyhow::anyhow!(
-            "nothing is known of instrument {} for tenant {}: {hint}",
+            "there is no data for instrument {} of tenant {}: {hint}",
             instrument.id,
             instrument.tenant_id
         ))

@@ -1,4 +1,4 @@
-//! Asks ClickHouse for ticks, bars and instruments.
+//! Queries ClickHouse for ticks, bars and instruments.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::verify::tables::{literal, number, text};
 pub struct Tables<'a> {
     /// The client.
     pub clickhouse: &'a ClickHouse,
-    /// Topics and tables.
+    /// Names of topics and tables.
     pub names: &'a Names,
 }
 
@@ -52,7 +52,7 @@ impl Tables<'_> {
         self.clickhouse.query_json(sql).await.context("ask ClickHouse")
     }
 
-    /// Ticks that fit the condition, in the order of bars.
+    /// The ticks that match the condition, in the order in which bars use them.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -103,7 +103,7 @@ impl Tables<'_> {
         self.ticks(&format!("{} AND {}", instrument.is(), within(window))).await
     }
 
-    /// The ticks of a raw message, or one of them.
+    /// The ticks of a raw message, or the one with this index.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -118,15 +118,15 @@ impl Tables<'_> {
         self.ticks(&condition).await
     }
 
-    /// By offset of a tick of the window in the enriched topic, the log's clock of its partition with that tick: the largest
-    /// append time up to there.
+    /// The log clock at each tick of the window, by its offset in the enriched topic: the largest append time in the partition
+    /// up to that offset.
     ///
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn clocks(&self, instrument: Instrument<'_>, window: Window) -> anyhow::Result<BTreeMap<i64, Micros>> {
         let table = self.names.table("enriched_ticks");
         let of_window = format!("FROM {table} WHERE {} AND {}", instrument.is(), within(window));
-        // Each row belongs to the first offset of the window that is not before it.
+        // Groups the rows of the partition by the next offset of the window.
         let sql = format!(
             "WITH (SELECT arraySort(arrayPushFront(groupUniqArray(src_offset), toInt64(-1))) {of_window}) AS offsets \
              SELECT toString(roundDown(src_offset - 1, offsets)) AS before_, \
@@ -136,7 +136,7 @@ impl Tables<'_> {
         );
         let (mut clocks, mut clock) = (BTreeMap::new(), Micros::MIN);
         let rows = self.ask(&sql).await?;
-        // A row names the offset before: the next row's is its own, and the last row's is the last of all.
+        // A result row has the previous offset. Its own offset is in the next result row, or is the last offset of all.
         let own = rows.iter().skip(1).map(|row| number(row, "before_"));
         let last = rows.last().map(|row| number(row, "last_"));
         for (row, own) in rows.iter().zip(own.chain(last)) {
@@ -146,7 +146,7 @@ impl Tables<'_> {
         Ok(clocks)
     }
 
-    /// Every version of the bar that is still there, newest first.
+    /// Every version of the bar that the table still has, newest first.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -217,7 +217,7 @@ impl Tables<'_> {
             .collect()
     }
 
-    /// Starts of the bars of this interval that are nearest to a time.
+    /// Start times of the bars of this interval that are nearest to a time.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -241,7 +241,7 @@ impl Tables<'_> {
             .collect()
     }
 
-    /// Known instruments whose names look most alike, as `tenant instrument`.
+    /// Instruments with the most similar names, as (tenant, instrument).
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -274,7 +274,7 @@ impl Tables<'_> {
         rows.first().map(tick).transpose()
     }
 
-    /// A whole row of a table, as ClickHouse shows it.
+    /// All columns of a tick's row in a table.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -339,7 +339,7 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         sequence: optional(row, "sequence_")
             .map(|sequence| sequence.parse())
             .transpose()
-            .context("ClickHouse answered a sequence that is not a number")?,
+            .context("ClickHouse returned a sequence that is not a number")?,
         price: text(row, "price_")?.to_owned(),
         volume: optional(row, "volume_"),
         product: text(row, "product_")?.to_owned(),

@@ -1,4 +1,4 @@
-//! Traces in words, at most [`WIDTH`] characters a line where names allow it. Pure.
+//! Traces as text, with lines of at most [`WIDTH`] characters unless a name is longer. Pure.
 
 use super::bar::{BarTrace, Cause, Counted, TracedTick, Way};
 use super::follow::{Fate, Followed};
@@ -7,10 +7,10 @@ use super::row::{PriceTrace, RowTrace, TickAndBars};
 use super::{BarRow, Place, TickRow};
 use crate::commands::present::table;
 
-/// Characters of a line.
+/// Characters in a line.
 pub const WIDTH: usize = 100;
 
-/// A bar and where it comes from.
+/// The text of a bar's trace.
 pub fn bar(trace: &BarTrace) -> String {
     let mut out = Lines::default();
     out.line(
@@ -23,9 +23,9 @@ pub fn bar(trace: &BarTrace) -> String {
     out.line(0, &format!("from {} to {}", trace.window_start, trace.window_end));
     out.title("Versions in table bars, newest first");
     trace.versions.iter().for_each(|version| out.version(version));
-    out.title("Numbers of the newest version, stored and recomputed from its ticks");
+    out.title("Numbers of the newest version: as stored, and recomputed from its ticks");
     let rows = trace.numbers.iter().map(|number| match number.agrees {
-        true => vec![number.name.to_owned(), number.stored.clone(), "the same".to_owned()],
+        true => vec![number.name.to_owned(), number.stored.clone(), "same".to_owned()],
         false => vec![
             number.name.to_owned(),
             number.stored.clone(),
@@ -49,7 +49,7 @@ pub fn bar(trace: &BarTrace) -> String {
     out.text
 }
 
-/// A served price and where it comes from.
+/// The text of a served price's trace.
 pub fn price(trace: &PriceTrace) -> String {
     let mut out = Lines::default();
     out.line(
@@ -71,17 +71,17 @@ pub fn price(trace: &PriceTrace) -> String {
         }
     }
     match trace.disagreements.is_empty() {
-        true => out.line(0, "The stores that have a price agree."),
+        true => out.line(0, "All stores that have a price agree."),
         false => trace
             .disagreements
             .iter()
-            .for_each(|words| out.line(0, &format!("DISAGREE: {words}"))),
+            .for_each(|words| out.line(0, &format!("DIFFERS: {words}"))),
     }
     if trace.ahead_of_the_clock {
         out.line(
             0,
-            "NOTE: its event time lies ahead of the clock. A day-ahead price does; of any other product the stamp is wrong, \
-             and until then ticks of the present are late and do not replace it.",
+            "NOTE: its event time is in the future. This is normal for a day-ahead price. For any other product the timestamp is \
+             wrong: until that time, current ticks count as late and do not replace the price.",
         );
     }
     if let Some(tick) = &trace.tick {
@@ -95,7 +95,7 @@ pub fn price(trace: &PriceTrace) -> String {
     out.text
 }
 
-/// A raw message and what was made of it.
+/// The text of a raw message's trace.
 pub fn row(trace: &RowTrace) -> String {
     let mut out = Lines::default();
     out.line(0, "Raw message");
@@ -106,7 +106,7 @@ pub fn row(trace: &RowTrace) -> String {
     }
     let late = trace.ticks.iter().filter(|tick| tick.tick.late.is_some()).count();
     out.title(&format!(
-        "Rows in the tables: {}, {late} of them by the table's way for some bar",
+        "Rows in the tables: {}, {late} of them late for at least one bar",
         many(trace.ticks.len() as i64, "tick")
     ));
     trace.ticks.iter().for_each(|tick| out.tick_and_bars(tick));
@@ -116,7 +116,7 @@ pub fn row(trace: &RowTrace) -> String {
     out.title(&format!("Dead letters: {}", trace.dead_letters.len()));
     trace.dead_letters.iter().for_each(|letter| out.letter(letter));
     for row in &trace.table_rows {
-        out.title("The row, every column");
+        out.title("The row with every column");
         for (name, value) in row {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             out.line(2, &format!("{name:<30} {value}"));
@@ -192,18 +192,18 @@ impl Lines {
 
     fn way(&mut self, trace: &BarTrace) {
         self.title(match trace.way {
-            Way::Stream => "Made by the stream: every tick came while its window was kept",
-            Way::Table => "Made from the rows of enriched_ticks, because of these ticks",
+            Way::Stream => "Computed by the stream from the ticks as they arrived",
+            Way::Table => "Recomputed from the rows of enriched_ticks because of these ticks",
         });
         for detour in trace.because.iter().take(trace.shown) {
             let cause = match detour.cause {
-                Cause::Late => "came when the window was forgotten",
-                Cause::SameIntervalAgain => "is another price of an interval that had one",
-                Cause::WindowFromTheTable => "came when the window was made from the table already",
+                Cause::Late => "arrived after the stream had forgotten the window",
+                Cause::SameIntervalAgain => "is another price of an interval that already had one",
+                Cause::WindowFromTheTable => "arrived after an earlier one of these ticks",
             };
             self.line(
                 2,
-                &format!("{} {cause}: the log's clock was {}", detour.tick_id, detour.clock),
+                &format!("{} {cause}; the log clock was {}", detour.tick_id, detour.clock),
             );
             self.line(4, &format!("→ {} → {}", detour.enriched, detour.late));
         }
@@ -221,19 +221,18 @@ impl Lines {
         );
         let mut words = match traced.counted {
             Counted::Yes => "counted".to_owned(),
-            Counted::Replaced => {
-                "NOT counted: the price of its interval was published again, and the last one counts".to_owned()
-            }
+            Counted::Replaced => "NOT counted: a later price of the same interval has replaced it".to_owned(),
             Counted::AfterThisVersion => {
-                "NOT in this version: read after its last tick; look again in a moment".to_owned()
+                "NOT in this version: it was read after the version's last tick; run the command again shortly"
+                    .to_owned()
             }
-            Counted::NotEnriched => "NOT counted: enriched_ticks has no row of it (yet)".to_owned(),
+            Counted::NotEnriched => "NOT counted: enriched_ticks does not have its row (yet)".to_owned(),
         };
         if !traced.gives.is_empty() {
-            words.push_str(&format!("; the bar's {}", traced.gives.join(", ")));
+            words.push_str(&format!("; gives the bar's {}", traced.gives.join(", ")));
         }
         if traced.after_close && matches!(traced.counted, Counted::Yes | Counted::Replaced) {
-            words.push_str("; came after the window's close: a REVISION");
+            words.push_str("; arrived after the window had closed: a REVISION");
         }
         self.line(5, &words);
         self.places(5, tick);
@@ -247,7 +246,7 @@ impl Lines {
         if let Some(late) = &tick.late {
             self.line(
                 indent,
-                &format!("→ {} (the table's way for {})", late.place, late.intervals.join(", ")),
+                &format!("→ {} (late for {})", late.place, late.intervals.join(", ")),
             );
         }
     }
@@ -295,7 +294,7 @@ impl Lines {
             return self.line(
                 2,
                 &format!(
-                    "{}: EXPIRED, retention has removed it (the oldest offset is {}); the tables are all that is left of it",
+                    "{}: EXPIRED, retention has removed it (the oldest offset is {}); only the tables still have its ticks",
                     raw.place, raw.oldest
                 ),
             );
@@ -319,7 +318,7 @@ impl Lines {
             self.block(&format!("    | {line}"));
         }
         if kept.content.is_cut {
-            self.line(4, "… and more: --bytes shows all of it");
+            self.line(4, "… cut: use --bytes to show the whole message");
         }
     }
 
@@ -333,9 +332,9 @@ impl Lines {
                 }
             }
             Fate::Repetition { of_offset: Some(of) } => {
-                format!("DROPPED: it repeats the event of offset {of} of its partition; it has no rows")
+                format!("DROPPED: it repeats the event of offset {of} in its partition and has no rows")
             }
-            Fate::Repetition { of_offset: None } => "DROPPED: it repeats an event; it has no rows".to_owned(),
+            Fate::Repetition { of_offset: None } => "DROPPED: it repeats an earlier event and has no rows".to_owned(),
             Fate::Refused { code, message } => format!("DEAD-LETTERED ({code}): {message}"),
         };
         self.line(4, &words);
@@ -343,7 +342,7 @@ impl Lines {
             self.line(
                 4,
                 &format!(
-                    "repeated at offset {} ({}): the same event, dropped, without a row",
+                    "repeated at offset {} ({}): dropped as the same event, has no rows",
                     repetition.offset, repetition.appended_at
                 ),
             );
@@ -351,7 +350,7 @@ impl Lines {
         if !is_searched {
             self.line(
                 4,
-                "(too many messages around it to look for repetitions: `dp explain row` does)",
+                "(not searched for repetitions: too many messages around it; `dp explain row` searches them)",
             );
         }
     }
@@ -365,7 +364,7 @@ fn many(number: i64, noun: &str) -> String {
     }
 }
 
-/// The words on lines of at most so many characters; a longer word has a line of its own.
+/// Wraps the words into lines of at most `width` characters. A longer word gets its own line.
 fn wrapped(words: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split(' ') {
@@ -405,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_s_text_says_what_counts_what_not_and_why_within_the_width() {
+    fn the_text_of_a_bar_shows_which_ticks_count_and_why_within_the_width() {
         let (bar_row, parts) = traced();
         let kept = Kept {
             appended_at: At(1),
@@ -445,9 +444,9 @@ mod tests {
         for part in [
             "revised by 2 ticks after its close",
             "3 counted, 0 replaced",
-            "came after the window's close: a REVISION",
-            "Made from the rows of enriched_ticks",
-            "raw/0/4/0 came when the window was forgotten",
+            "arrived after the window had closed: a REVISION",
+            "Recomputed from the rows of enriched_ticks",
+            "raw/0/4/0 arrived after the stream had forgotten the window",
             "→ enriched/0/104 → late/0/0",
             "NOT in this version",
             "repeated at offset 19",

@@ -1,4 +1,4 @@
-//! Reads and moves a position in each of its homes.
+//! Reads and moves a position in each kind of store.
 
 use aggregation::core::records::{StateKey, Subject, WriterId};
 use aggregation::core::restore::StateLoader;
@@ -27,7 +27,7 @@ use crate::connection::Connection;
 pub struct Stored {
     /// Next offset.
     pub next_offset: i64,
-    /// Id of the topic that it belongs to, where its home knows it.
+    /// Id of the topic that it belongs to, if it is stored with the position.
     pub topic_id: Option<String>,
     origin: Origin,
 }
@@ -39,7 +39,7 @@ enum Origin {
     State(WriterId, SequencerState),
 }
 
-/// The servers, and the ways into them.
+/// Clients of all stores of positions.
 pub struct Homes<'c> {
     connection: &'c Connection,
     clickhouse: ClickHouse,
@@ -51,7 +51,7 @@ impl<'c> Homes<'c> {
     /// Connects lazily.
     ///
     /// # Errors
-    /// Settings that a client refuses.
+    /// A client rejects its settings.
     pub async fn open(connection: &'c Connection) -> anyhow::Result<Homes<'c>> {
         let uses = [Dependency::ClickHouse, Dependency::Postgres].map(Use::required);
         let clients = Clients::connect(&uses, &connection.settings, &connection.names)
@@ -66,12 +66,12 @@ impl<'c> Homes<'c> {
         })
     }
 
-    /// Where gaps are stored.
+    /// The client of ClickHouse, which stores the gaps.
     pub fn clickhouse(&self) -> &ClickHouse {
         &self.clickhouse
     }
 
-    /// The stored position; `None` where there is none yet.
+    /// The stored position; `None` if there is none yet.
     ///
     /// # Errors
     /// A server does not answer.
@@ -92,10 +92,10 @@ impl<'c> Homes<'c> {
         }
     }
 
-    /// Moves the position to `to`, if it still is the one that was read.
+    /// Moves the position to `to`, unless it has changed since it was read.
     ///
     /// # Errors
-    /// A server does not answer, or somebody else has moved it.
+    /// A server does not answer, or the position has changed.
     pub async fn advance(
         &self,
         consumer: &Consumer,
@@ -111,7 +111,7 @@ impl<'c> Homes<'c> {
                 let table = self.table(base)?;
                 let claim = table.claim(&topic, number).await?;
                 table.drain(&topic, number).await?;
-                // What an earlier writer has inserted meanwhile counts.
+                // An earlier writer may have inserted rows since the position was read. They count.
                 let mut floor = table.read_back(&topic, number).await?.unwrap_or_default();
                 floor.next_offset = floor.next_offset.max(to);
                 Ok(table.save_floor(&claim, &floor).await?)
@@ -130,7 +130,9 @@ impl<'c> Homes<'c> {
                 };
                 match self.prices.apply(&batch).await? {
                     Applied::Yes => Ok(()),
-                    Applied::Conflict => bail!("somebody else has moved the position of {partition}: run it again"),
+                    Applied::Conflict => {
+                        bail!("the position of {partition} has changed since it was read: run the command again")
+                    }
                 }
             }
         }
@@ -201,7 +203,7 @@ impl<'c> Homes<'c> {
         }))
     }
 
-    // Under the key of the writer whose state counts: of its records the highest position is taken, with all its windows.
+    // Uses the key of the writer whose state is in force, so that a restore takes the new position with that writer's windows.
     async fn advance_state(
         &self,
         number: i32,
@@ -239,7 +241,7 @@ impl<'c> Homes<'c> {
     }
 }
 
-/// The table of a writer with this name (without the suffix of a generation), as the writer has it.
+/// The table that a writer fills, by its name without the suffix of a generation.
 pub fn fenced_table(clickhouse: &ClickHouse, names: &Names, base: &str) -> Option<FencedTable> {
     let layout: &'static Layout = match base {
         "market_ticks" => &rows::tick::LAYOUT,

@@ -1,31 +1,31 @@
-//! Where every consumer of the pipeline stands, compared with its log; and how an operator moves it.
+//! Reads the position of every consumer of the pipeline, compares it with the log, and moves it for an operator.
 //!
-//! Role: [`consumers`] names them, [`homes`] reads and moves a position where it lives, [`survey`] compares. A gap is
-//! stored in ClickHouse (`accepted_gaps`) before the position moves, so that `dp verify` knows of every offset that is passed.
-//! Invariants: INV-3: a position moves, the sequencer state beside it stays: origins only grow, so what comes after the gap is
-//! accepted and what came before it is refused. INV-8: a writer's floor moves under a claim of its own.
-//! Failure: a consumer that still has members is not touched.
+//! Role: [`consumers`] lists the consumers, [`homes`] reads and moves a position in its store, [`survey`] compares. A gap is
+//! stored in ClickHouse (`accepted_gaps`) before the position moves, so `dp verify` sees every offset that is passed.
+//! Invariants: INV-3: a position moves without a change of its sequencer state. Origins only grow, so ticks after the gap are
+//! accepted and ticks before it are rejected. INV-8: a writer's floor moves under its own claim.
+//! Failure: the position of a consumer group that still has members is not moved.
 
 pub mod homes;
 pub mod survey;
 
 use service::Names;
 
-/// Where a consumer's position lives.
+/// Where a consumer's position is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
-    /// The group's committed offset (stages without a state).
+    /// The committed offset of the group (stateless stages).
     Group,
-    /// The table, and its floor.
+    /// The rows of the table and its floor.
     Table(&'static str),
-    /// PostgreSQL, beside the prices.
+    /// PostgreSQL, next to the prices.
     Postgres,
     /// The state topic.
     StateTopic,
 }
 
 impl Home {
-    /// For people.
+    /// The name that is shown to users.
     pub fn name(self) -> String {
         match self {
             Home::Group => "committed offset".to_owned(),
@@ -36,20 +36,20 @@ impl Home {
     }
 }
 
-/// One service reading one topic for one purpose.
+/// One stage of a service that reads one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumer {
     /// Service.
     pub service: &'static str,
     /// Its consumer group.
     pub group: String,
-    /// What it reads.
+    /// The topic that it reads.
     pub topic: String,
-    /// Where its position lives.
+    /// Where its position is stored.
     pub home: Home,
 }
 
-/// Every consumer, in the order in which data flows.
+/// Every consumer, in the order of the data flow.
 pub fn consumers(names: &Names) -> Vec<Consumer> {
     let consumer = |service: &'static str, group: String, topic: &str, home: Home| Consumer {
         service,

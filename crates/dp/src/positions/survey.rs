@@ -15,7 +15,7 @@ use super::homes::{Homes, Stored};
 use super::{Consumer, consumers};
 use crate::connection::Connection;
 
-/// Which positions are meant; what is not named is not limited.
+/// A filter for positions. `None` means no limit.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Service.
@@ -26,46 +26,46 @@ pub struct Wanted {
     pub partition: Option<i32>,
 }
 
-/// How a position and its log fit.
+/// The result of comparing a position with its log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Finding {
-    /// Nothing was stored yet.
+    /// No position is stored yet.
     None,
-    /// It is good.
+    /// The position is valid.
     Good,
     /// Offsets were removed before they were processed.
     Removed {
-        /// First.
+        /// The first of them.
         from: i64,
-        /// After the last.
+        /// After the last of them.
         to: i64,
     },
-    /// Only a new generation helps.
+    /// The log was replaced. Only a new generation helps.
     Replaced {
         /// What happened.
         why: String,
     },
 }
 
-/// One position.
+/// One position and its log.
 pub struct Standing {
-    /// Whose.
+    /// The consumer.
     pub consumer: Consumer,
-    /// Where.
+    /// The partition.
     pub partition: Partition,
-    /// Id of the topic now.
+    /// Current id of the topic.
     pub topic_id: String,
-    /// The position.
+    /// The stored position.
     pub stored: Option<Stored>,
-    /// Oldest and next offset.
+    /// Oldest and next offset of the log.
     pub range: (i64, i64),
-    /// How they fit.
+    /// The result of the comparison.
     pub finding: Finding,
 }
 
 impl Standing {
-    /// The command that continues from here, where one is needed.
+    /// The command with which the consumer can continue, if it needs one.
     pub fn remedy(&self, generation: &str) -> Option<String> {
         let reader = reader(&self.consumer, generation);
         match self.finding {
@@ -76,7 +76,7 @@ impl Standing {
     }
 }
 
-/// As messages of the services name it.
+/// The consumer as the services' messages name it.
 pub fn reader(consumer: &Consumer, generation: &str) -> Reader {
     Reader {
         service: consumer.service.to_owned(),
@@ -84,7 +84,7 @@ pub fn reader(consumer: &Consumer, generation: &str) -> Reader {
     }
 }
 
-/// Looks at all positions that are meant.
+/// Compares all positions that match the filter.
 ///
 /// # Errors
 /// A server does not answer, or a topic does not exist.
@@ -162,7 +162,7 @@ fn find(stored: Option<&Stored>, range: (i64, i64), id: &str) -> Finding {
         && is_known_topic_id(id)
         && known != id
     {
-        let why = format!("the topic was deleted and made again (id {known}, now {id})");
+        let why = format!("the topic was deleted and created again (id {known}, now {id})");
         return Finding::Replaced { why };
     }
     match positions::fit(stored.next_offset, range) {
@@ -170,21 +170,21 @@ fn find(stored: Option<&Stored>, range: (i64, i64), id: &str) -> Finding {
         Fit::Removed { from, to } => Finding::Removed { from, to },
         Fit::Cut { from, to } => Finding::Replaced {
             why: format!(
-                "the log was cut: offsets from {from} to {} were read and are gone",
+                "the log was cut: offsets {from} to {} were read, but no longer exist",
                 to - 1
             ),
         },
     }
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs blocking work on its own thread.
 ///
 /// # Errors
-/// As the work says.
+/// The work fails.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> anyhow::Result<T> {
     Ok(tokio::task::spawn_blocking(work)
         .await
-        .context("a question to Kafka has ended early")??)
+        .context("the thread that queries Kafka has ended unexpectedly")??)
 }

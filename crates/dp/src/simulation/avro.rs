@@ -7,7 +7,7 @@ use super::statement::{Statement, source};
 
 /// Appends the framed record. Single-object framing always: every reader accepts it, with or without a registry.
 pub(super) fn write(wire: &Wire, said: &Statement<'_>, out: &mut Vec<u8>) {
-    // The strings are this module's own; one that were no number would leave the field out.
+    // The strings are generated here and always valid numbers.
     let number = |text: Option<&str>| text.and_then(|text| Decimal::parse(text.trim_matches('"').as_bytes()).ok());
     let tick = RawTick {
         event_id: said.event_id.unwrap_or_default(),

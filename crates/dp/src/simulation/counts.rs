@@ -1,4 +1,4 @@
-//! What a simulation consists of, counted while it is made.
+//! Kinds of simulated messages, and exact counts of them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Poison;
 
-/// Form of a message.
+/// Shape of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
     /// A: envelope and payload.
@@ -35,48 +35,48 @@ impl Shape {
     }
 }
 
-/// What a message is.
+/// Kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A sound message with one tick, for the first time.
+    /// A valid message with one tick, sent for the first time.
     Tick {
-        /// Its form.
+        /// Its shape.
         shape: Shape,
-        /// Whether its event time is ten minutes or more behind.
+        /// Whether its event time is at least ten minutes late.
         late: bool,
     },
-    /// The event and the key of a sound message again: its bytes, or the retry of a producer.
+    /// A repetition of an earlier valid message: the same bytes, or a producer's retry with the same event and key.
     Duplicate,
-    /// A message that must end as a dead letter.
+    /// A message that must become a dead letter.
     Poison(Poison),
 }
 
-/// How many messages of each kind there are. `messages = ticks + duplicates + poison()`.
+/// Number of messages of each kind. `messages = ticks + duplicates + poison()`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All messages.
     pub messages: u64,
-    /// Distinct sound messages, late ones included: ticks that must arrive.
+    /// Distinct valid messages, including late ones: ticks that must arrive.
     pub ticks: u64,
-    /// Ticks whose event time is ten minutes or more behind.
+    /// Ticks whose event time is at least ten minutes late.
     pub late: u64,
     /// Messages that repeat an event.
     pub duplicates: u64,
-    /// Messages that must end as dead letters, by the code they must end with.
+    /// Messages that must become dead letters, by expected code.
     pub dead_letters: BTreeMap<&'static str, u64>,
-    /// Ticks by form.
+    /// Ticks by shape.
     pub shapes: BTreeMap<&'static str, u64>,
     /// Ticks by market.
     pub markets: BTreeMap<&'static str, u64>,
 }
 
 impl Counts {
-    /// Messages that must end as dead letters.
+    /// Messages that must become dead letters.
     pub fn poison(&self) -> u64 {
         self.messages - self.ticks - self.duplicates
     }
 
-    /// The counts of this run and another one.
+    /// The sum of the counts of two runs.
     pub fn plus(&self, other: &Counts) -> Counts {
         let add = |one: &BTreeMap<&'static str, u64>, two: &BTreeMap<&'static str, u64>| {
             two.iter().fold(one.clone(), |mut sum, (name, count)| {

@@ -1,4 +1,4 @@
-//! What is traded in the simulation: real hubs and zones of five markets, and a few traded products.
+//! The simulated instruments: real hubs and zones of five markets, and a few traded products.
 
 use domain::Micros;
 use domain::instrument::write_instrument_id;
@@ -6,38 +6,38 @@ use domain::instrument::write_instrument_id;
 use super::random::Random;
 use super::{DAY, HOUR, MINUTE};
 
-/// What kind of price an instrument has.
+/// Kind of prices of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Series {
-    /// What is asked and paid at a hub at the moment.
+    /// Current bid and ask prices at a hub.
     Quotes,
-    /// Prices of delivery intervals of this length, each published once, when the interval has ended.
+    /// Prices of delivery intervals of this length, each published once after the end of its interval.
     RealTime(Micros),
-    /// Prices of tomorrow's hours, each published once.
+    /// Prices of the hours of the next day, each published once.
     DayAhead,
     /// Trades.
     Trades,
 }
 
-/// One instrument and its wandering price.
+/// An instrument and its current price.
 #[derive(Debug, Clone)]
 pub(super) struct Instrument {
     pub market: &'static str,
     pub id: String,
     pub node: &'static str,
     pub series: Series,
-    /// The product that its messages name.
+    /// The product in its messages.
     pub product: &'static str,
     /// Hundredths of a dollar.
     price: i64,
-    /// The level that the price is drawn back to.
+    /// The level to which the price reverts.
     level: i64,
     /// Start of the interval that was priced last.
     priced: Option<Micros>,
 }
 
 impl Instrument {
-    /// The interval whose price comes next, by its start; `None` where all have theirs, and for what has no intervals.
+    /// Start of the next interval without a price; `None` if all have one, or if the series has no intervals.
     pub(super) fn next_interval(&self, now: Micros) -> Option<Micros> {
         match self.series {
             Series::RealTime(length) => {
@@ -53,19 +53,19 @@ impl Instrument {
         }
     }
 
-    /// This interval has its price.
+    /// Records that this interval has its price.
     pub(super) fn set_priced(&mut self, start: Micros) {
         self.priced = Some(start);
     }
 
-    /// Moves the price a little; answers it in hundredths. Power prices may fall below zero, traded ones may not.
+    /// Moves the price a little; returns it in hundredths. Power prices may be negative, prices of traded products may not.
     pub(super) fn move_price(&mut self, random: &mut Random) -> i64 {
         let reach = (self.level / 40).max(5);
         self.price += random.between(-reach, reach) + (self.level - self.price) / 50;
         if self.series == Series::Trades {
             self.price = self.price.max(1);
         } else if random.chance(2_000) {
-            // Scarcity and negative prices come in single intervals.
+            // Scarcity and negative prices occur in single intervals.
             self.price = random.between(-self.level, self.level * 8);
         }
         self.price
@@ -135,7 +135,7 @@ const TRADED: [(&str, &str, i64); 6] = [
     ("NYISO", "POWER_PEAK_DAY_AHEAD", 6_040),
 ];
 
-/// Every instrument, each at its level.
+/// All instruments, each at its level.
 pub(super) fn all() -> Vec<Instrument> {
     let mut instruments = Vec::new();
     for (market, real_time, nodes) in NODES {

@@ -1,10 +1,10 @@
-//! A seeded stream of raw messages: what producers send on a good day, and on a bad one.
+//! A seeded stream of raw messages as producers send them: valid, late, repeated and invalid ones.
 //!
-//! Role: the pure part of `dp simulate`, of the demo and of tests: no clock, no I/O; the caller says when "now" is.
+//! Role: the pure part of `dp simulate`, of the demo and of tests. No clock, no I/O: the caller sets the current time.
 //! Invariants: the same [`Plan`] gives the same bytes in the same order; [`Counts`] is exact, and
 //! `messages = ticks + duplicates + poison` (the input side of INV-5).
-//! Absent on purpose: anything that looks at the pipeline. What ought to become of a message is stated here, and
-//! compared with what became of it elsewhere.
+//! Absent on purpose: any access to the pipeline. This module states the expected outcome of each message; other code
+//! compares it with the actual one.
 
 mod avro;
 mod counts;
@@ -33,21 +33,21 @@ use statement::{Statement, TimeForm};
 const MINUTE: Micros = 60_000_000;
 const HOUR: Micros = 60 * MINUTE;
 const DAY: Micros = 24 * HOUR;
-/// A repetition comes at most this many messages after its first occurrence.
+/// A repetition follows its first occurrence within this many valid messages.
 const MEMORY: usize = 256;
 
-/// One message of the simulation, borrowed until the next one is made.
+/// One message of the simulation, borrowed until the next one is generated.
 #[derive(Debug, Clone, Copy)]
 pub struct Simulated<'a> {
     /// Kafka key: the instrument id.
     pub key: &'a [u8],
     /// The bytes.
     pub payload: &'a [u8],
-    /// What it is.
+    /// Valid, repeated or poison.
     pub kind: Kind,
 }
 
-/// Makes the messages of a plan one after the other.
+/// Generates the messages of a plan one after the other.
 #[derive(Debug)]
 pub struct Generator {
     plan: Plan,
@@ -55,7 +55,7 @@ pub struct Generator {
     random: Random,
     instruments: Vec<Instrument>,
     counts: Counts,
-    /// The last sound messages with the position of their instrument, oldest overwritten first.
+    /// The last valid messages with the index of their instrument, oldest overwritten first.
     recent: Vec<(usize, Vec<u8>)>,
     next_recent: usize,
     memory: usize,
@@ -76,13 +76,13 @@ struct Texts {
 }
 
 impl Generator {
-    /// A generator at the beginning of its plan.
+    /// A generator at the start of its plan.
     ///
     /// # Errors
     /// As [`Plan::check`].
     pub fn new(plan: Plan) -> Result<Generator, String> {
         plan.check()?;
-        // A slow stream must not repeat what the event-id window has forgotten.
+        // A slow stream must not repeat an event that the event-id window has already expired.
         let per_minute = plan.rate.map_or(u64::MAX, |rate| rate.saturating_mul(60));
         let memory = usize::try_from(per_minute).unwrap_or(MEMORY).clamp(1, MEMORY);
         Ok(Generator {
@@ -99,7 +99,7 @@ impl Generator {
         })
     }
 
-    /// What was made so far.
+    /// Counts of the messages so far.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -136,7 +136,7 @@ impl Generator {
         self.payload.clear();
         self.recent.get(chosen).map_or(0, |(instrument, payload)| {
             self.payload.extend_from_slice(payload);
-            // Every other repetition is a producer's retry, which is not the same bytes.
+            // Every other repetition is a producer's retry, whose bytes differ.
             if self.counts.duplicates % 2 == 1 {
                 statement::make_retry(&mut self.payload);
             }
@@ -146,7 +146,7 @@ impl Generator {
 
     fn make_tick(&mut self, wants_late: bool) -> (usize, Kind) {
         let position = self.choose_instrument(wants_late);
-        // Shape C has no field for the product, so interval prices do not come in it.
+        // Shape C has no field for the product, so interval prices are never sent in it.
         let is_traded = self
             .instruments
             .get(position)
@@ -173,7 +173,7 @@ impl Generator {
         let poison = Poison::in_turn(self.counts.poison());
         let shape = match poison {
             Poison::BrokenAvro => Shape::Avro,
-            // The flat shape states a second time, which stands in for the missing one.
+            // The flat shape has a second time field, which would replace the missing one.
             Poison::Oversize | Poison::MissingTime => Shape::Envelope,
             _ if self.random.chance(500_000) => Shape::Flat,
             _ => Shape::Envelope,
@@ -184,7 +184,7 @@ impl Generator {
         (position, Kind::Poison(poison))
     }
 
-    /// Two ticks of five are trades, nearly all others quotes. The price of an interval comes once, and is never late.
+    /// Two of five ticks are trades, nearly all others quotes. An interval has one price, which is never late.
     fn choose_instrument(&mut self, wants_late: bool) -> usize {
         let (wants_trade, now) = (self.random.chance(400_000), self.now());
         loop {
@@ -203,7 +203,7 @@ impl Generator {
         }
     }
 
-    /// Writes a message of this instrument into `payload`.
+    /// Writes a message for this instrument into `payload`.
     fn write_message(&mut self, position: usize, shape: Shape, wants_late: bool, poison: Option<Poison>) {
         let now = self.now();
         let Generator {
@@ -255,7 +255,7 @@ impl Generator {
         }
     }
 
-    /// The time at which the next message is said to be sent, to the millisecond.
+    /// The send time that the next message states, in whole milliseconds.
     fn now(&self) -> Micros {
         let done = i128::from(self.counts.messages);
         let (per_million, start) = match self.plan.rate {
@@ -272,13 +272,13 @@ impl Generator {
 
 fn event_time(late: bool, start: Micros, now: Micros, random: &mut Random) -> Micros {
     match late {
-        // The youngest is ten minutes late: beyond the threshold of the flag, however fast or slow the run is.
+        // At least ten minutes late: beyond the threshold of the flag at any speed of the run.
         true => match random.below(4) {
             0 | 1 => start.min(now) - random.between(10 * 60_000, 55 * 60_000) * 1000,
             2 => start.min(now) - random.between(60, 20 * 60) * MINUTE,
             _ => start.min(now) - random.between(24, 20 * 24) * HOUR,
         },
-        // Ticks of one instrument overtake each other a little.
+        // Ticks of one instrument are slightly out of order.
         false => now - random.between(0, 1500) * 1000,
     }
 }
@@ -299,7 +299,7 @@ impl Texts {
         self.ask.clear();
         // Writing to a String cannot fail.
         let _ = write!(self.event_id, "sim-{:x}-{:x}-{number:x}", plan.seed, plan.start);
-        // Numbers come as JSON numbers and as strings, with two to five decimals.
+        // Prices are JSON numbers or strings, with two to five decimals.
         let _ = match random.below(4) {
             0 => write!(self.price, "\"{}\"", Cents(price)),
             1 => write!(self.price, "{}{:03}", Cents(price), random.below(1000)),

@@ -1,9 +1,9 @@
-//! Messages that must end as dead letters, and the code that each of them must end with.
+//! Messages that must become dead letters, with the expected code of each.
 
 use super::random::Random;
 use super::statement::{Statement, TimeForm};
 
-/// One more byte than a message with one tick may have, so over-size whatever else is in it.
+/// Padding of one byte more than the limit of a message with one tick, so the message is always over-size.
 const OVERSIZE: usize = (1 << 20) + 1;
 /// A day before 1970.
 const ANCIENT: i64 = -86_400_000_000;
@@ -11,7 +11,7 @@ const ANCIENT: i64 = -86_400_000_000;
 /// Thirty days.
 const FAR_AHEAD: i64 = 30 * 86_400_000_000;
 
-/// What is wrong with a message.
+/// The error of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Poison {
@@ -68,7 +68,7 @@ impl Poison {
         }
     }
 
-    /// Makes the statement wrong, where it is what is said that is wrong.
+    /// Applies the error to the statement, if it is an error of content.
     pub(super) fn spoil(self, said: &mut Statement<'_>) {
         match self {
             Poison::WrongVersion => said.version = "2.0.0",
@@ -78,9 +78,9 @@ impl Poison {
             Poison::UnknownMarket => said.market = "ATLANTIS",
             Poison::MissingInstrument => said.instrument_id = None,
             Poison::MissingTime => said.event_time = None,
-            // As a number it would be read in another unit.
+            // As a number it would be interpreted in another unit.
             Poison::AncientTime => (said.event_time, said.time_form) = (Some(ANCIENT), TimeForm::Utc),
-            // Further than even a day-ahead price may be.
+            // Later than even a day-ahead price may be.
             Poison::FutureTime => said.event_time = said.event_time.map(|time| time.saturating_add(FAR_AHEAD)),
             Poison::NegativeVolume => said.volume = Some("-5"),
             Poison::Oversize => said.padding = OVERSIZE,
@@ -88,10 +88,10 @@ impl Poison {
         }
     }
 
-    /// Makes the bytes wrong, where it is not what is said that is wrong.
+    /// Applies the error to the bytes, if it is an error of encoding.
     pub(super) fn spoil_bytes(self, payload: &mut Vec<u8>, random: &mut Random) {
         match self {
-            // Without its last byte no JSON object is complete, and no datum of ours either.
+            // Without its last byte neither a JSON object nor an Avro datum of this schema is complete.
             Poison::BrokenJson | Poison::BrokenAvro => {
                 let cut = 1 + random.below(payload.len() as u64 / 2) as usize;
                 payload.truncate(payload.len() - cut);
@@ -104,8 +104,8 @@ impl Poison {
         }
     }
 
-    /// The kind of the `turn`-th poison message: all in turns, so that a few messages hold every kind. Over-size ones
-    /// are a mebibyte each, so they come in every 200th round only.
+    /// The kind of the `turn`-th poison message. Kinds alternate, so that a few messages include every kind. Over-size messages
+    /// are one MiB each, so they occur only in every 200th round.
     pub(super) fn in_turn(turn: u64) -> Poison {
         let kinds = Poison::ALL.len() as u64;
         let kind = Poison::ALL

@@ -1,12 +1,12 @@
-//! A small generator of random numbers whose sequence never changes with a library's version (xoshiro256++).
+//! A small random number generator (xoshiro256++), whose sequence does not depend on the version of a library.
 
-/// The same seed gives the same numbers, everywhere and for ever.
+/// The same seed always gives the same numbers, on every machine.
 #[derive(Debug, Clone)]
 pub(super) struct Random([u64; 4]);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Random {
-        // SplitMix64 spreads a small seed over the whole state, as the authors of xoshiro advise.
+        // SplitMix64 spreads a small seed over the whole state, as the authors of xoshiro recommend.
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -31,7 +31,7 @@ impl Random {
         result
     }
 
-    /// A number of `0..limit`; 0 where `limit` is 0.
+    /// A number of `0..limit`; 0 if `limit` is 0.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
@@ -46,7 +46,7 @@ impl Random {
         self.below(1_000_000) < u64::from(millionths)
     }
 
-    /// One of these; `None` where there are none.
+    /// One of the choices; `None` if there are none.
     pub(super) fn one_of<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         choices.get(self.below(choices.len() as u64) as usize)
     }

@@ -1,10 +1,10 @@
-//! What one message says, and its three written forms.
+//! The content of one message, and how it is written in shapes A and B.
 
 use std::io::Write;
 
 use domain::Micros;
 
-/// The strings of one message, before they have a form. An absent field is left out of the message.
+/// The content of one message, independent of its shape. A `None` is omitted from the message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Statement<'a> {
     pub event_id: Option<&'a str>,
@@ -15,7 +15,7 @@ pub(super) struct Statement<'a> {
     pub zone: Option<&'a str>,
     pub product: &'a str,
     pub event_time: Option<Micros>,
-    /// When the producer says that it sent the message.
+    /// The send time that the producer states.
     pub sent_at: Micros,
     pub time_form: TimeForm,
     /// A JSON value: a number, or a string in quotes.
@@ -25,19 +25,19 @@ pub(super) struct Statement<'a> {
     pub ask: Option<&'a str>,
     pub version: &'a str,
     pub sequence: u64,
-    /// Bytes of ballast.
+    /// Bytes of padding.
     pub padding: usize,
 }
 
-/// Event type of raw ticks; producers name it after the topic.
+/// Event type of raw ticks: the name of the topic.
 pub const EVENT_TYPE: &str = "ingestion.market.raw.v1";
 
-/// By what name the ingestion of a market is known: `ingestion.miso`.
+/// Source of the messages of a market, such as `ingestion.miso`.
 pub fn source(market: &str) -> String {
     format!("ingestion.{}", market.to_ascii_lowercase())
 }
 
-/// How a time is written; producers do all of these.
+/// How a time is written; producers use all of these forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeForm {
     Utc,
@@ -117,7 +117,7 @@ pub(super) fn write_flat(said: &Statement<'_>, inner: &mut Vec<u8>, out: &mut Ve
     out.extend_from_slice(br#"},"retry_count":0}}"#);
 }
 
-/// Makes a message the retry of a producer: other transport fields, the same facts. Shape C stays as it is.
+/// Turns a message into a producer's retry: other transport fields, the same content. Shape C is not changed.
 pub(super) fn make_retry(payload: &mut Vec<u8>) {
     const NO_RETRY: &[u8] = br#""retry_count":0}}"#;
     const END_OF_ENVELOPE: &[u8] = br#"},"payload":{"#;
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_reads_back_as_itself_in_every_form() {
+    fn a_time_survives_writing_and_parsing_in_every_form() {
         for time in [0, 951_782_400_000_000, 1_709_210_096_789_000, 1_790_000_000_123_000] {
             for (form, zone) in [(TimeForm::Utc, "Z"), (TimeForm::Offset, "-05:00")] {
                 let mut out = Vec::new();

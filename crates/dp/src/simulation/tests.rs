@@ -35,7 +35,7 @@ fn messages(plan: Plan) -> (Vec<Published>, Counts) {
 }
 
 #[test]
-fn the_same_plan_gives_the_same_bytes_and_another_seed_others() {
+fn the_same_plan_gives_the_same_bytes_and_another_seed_different_ones() {
     let (first, first_counts) = messages(plan(3_000, 7));
     let (second, second_counts) = messages(plan(3_000, 7));
     assert!(first == second, "two runs of one plan differ");
@@ -43,8 +43,8 @@ fn the_same_plan_gives_the_same_bytes_and_another_seed_others() {
     assert!(first != messages(plan(3_000, 8)).0);
 }
 
-/// Counts the messages by what is in them, sharing nothing with the generator: JSON by a general parser, event ids by a
-/// set. An Avro record is told apart by its frame, its event id by being the first field.
+/// Counts the messages by their content without code of the generator: JSON with a general parser, event ids in a set. An
+/// Avro record is recognized by its frame; its event id is the first field.
 #[derive(Default)]
 struct Recount {
     events: HashSet<String>,
@@ -97,7 +97,7 @@ impl Recount {
 }
 
 #[test]
-fn the_counts_are_what_an_independent_recount_and_the_normalizer_find() {
+fn the_counts_agree_with_an_independent_recount_and_the_normalizer() {
     let (made, counts) = messages(plan(20_000, 254));
     let mut normalizer = Normalizer::new(NormalizerConfig::default());
     let mut recount = Recount::default();
@@ -121,7 +121,7 @@ fn the_counts_are_what_an_independent_recount_and_the_normalizer_find() {
                 key.as_slice(),
                 "the key is the instrument"
             );
-            // The price of an interval comes when that has ended, which may be an hour.
+            // The price of an interval is published after its end, up to an hour after its event time.
             if tick.kind == domain::Kind::Trade && tick.event_time < START - 300_000_000 {
                 late.insert(tick.source_event_id.to_owned());
             }
@@ -147,7 +147,7 @@ fn the_counts_are_what_an_independent_recount_and_the_normalizer_find() {
 }
 
 #[test]
-fn a_repetition_is_the_same_event_as_bytes_and_as_a_retry() {
+fn a_repetition_has_the_same_event_key_as_copy_or_retry() {
     let mut plan = plan(5_000, 11);
     (plan.duplicate_percent, plan.poison_percent) = (20.0, 0.0);
     let mut generator = Generator::new(plan).unwrap();
@@ -175,7 +175,7 @@ fn a_repetition_is_the_same_event_as_bytes_and_as_a_retry() {
 }
 
 #[test]
-fn a_few_poison_messages_hold_every_kind() {
+fn a_few_poison_messages_include_every_kind() {
     let mut plan = plan(Poison::ALL.len() as u64, 1);
     plan.poison_percent = 100.0;
     plan.duplicate_percent = 0.0;
@@ -186,7 +186,7 @@ fn a_few_poison_messages_hold_every_kind() {
 }
 
 #[test]
-fn a_clean_plan_is_all_ticks_of_five_markets_and_three_shapes() {
+fn a_plan_without_errors_has_only_ticks_of_five_markets_and_three_shapes() {
     let mut plan = plan(5_000, 3);
     (plan.duplicate_percent, plan.late_percent, plan.poison_percent) = (0.0, 0.0, 0.0);
     let counts = messages(plan).1;
@@ -230,7 +230,7 @@ fn each_interval_has_one_price() {
 }
 
 #[test]
-fn a_paced_run_goes_on_from_its_start_at_its_rate() {
+fn the_clock_of_a_paced_run_advances_from_its_start_at_its_rate() {
     let mut paced = plan(1_000, 3);
     paced.rate = Some(100);
     let mut generator = Generator::new(paced).unwrap();
@@ -241,7 +241,7 @@ fn a_paced_run_goes_on_from_its_start_at_its_rate() {
 }
 
 #[test]
-fn a_plan_that_cannot_be_is_refused_with_the_option_that_is_wrong() {
+fn an_invalid_plan_is_refused_with_the_name_of_the_option() {
     let wrong = [
         (
             Plan {

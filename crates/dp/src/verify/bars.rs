@@ -1,8 +1,8 @@
-//! Bars against a recomputation in SQL from all ticks of their windows ([`bars_sql`](super::bars_sql)).
+//! Compares bars with a recomputation in SQL from all ticks of their windows ([`bars_sql`](super::bars_sql)).
 //!
-//! Invariant: every value of the newest version of a bar, its edges, the offset of its last tick, `revision` and `closed`
-//! included, follows from the rows of `enriched_ticks`, whether the stream made the bar or the tables did.
-//! Memory in the server is bounded by looking at a part of the instruments at a time.
+//! Invariant: every value of the newest version of a bar follows from the rows of `enriched_ticks`, whether the stream or
+//! `restate` computed the bar. This includes first and last tick, the offset of the last tick, `revision` and `closed`.
+//! Each query covers a part of the instruments, which bounds the memory of the server.
 
 use anyhow::Context as _;
 use domain::Interval;
@@ -17,7 +17,7 @@ use super::report::{Check, Differences, NAMED};
 use super::tables::{named, number};
 use crate::products::Products;
 
-/// What is compared, in the order of the strings.
+/// The compared values, in the order of the query.
 const VALUES: [&str; 15] = [
     "open",
     "high",
@@ -36,26 +36,26 @@ const VALUES: [&str; 15] = [
     "closed",
 ];
 
-/// Which bars, and by which rules.
+/// The bars to compare, and the rules for them.
 pub struct Bars<'a> {
     /// The client.
     pub clickhouse: &'a ClickHouse,
-    /// Tables.
+    /// Names of the tables.
     pub names: &'a Names,
-    /// What is not expected any more.
+    /// Accepted gaps.
     pub gaps: &'a Gaps,
     /// When windows close.
     pub products: &'a Products,
-    /// Bars of these intervals.
+    /// Intervals of the bars.
     pub intervals: &'a [Interval],
-    /// In how many parts they are asked for.
+    /// Number of queries: each covers a part of the instruments.
     pub parts: u64,
-    /// Partitions of `enriched_ticks` of which rows have expired.
+    /// Partitions of `enriched_ticks` that have expired rows.
     pub expired: &'a [Expired],
 }
 
 impl Bars<'_> {
-    /// Compares them; and what is to be said of bars that cannot be made again.
+    /// Compares the bars. The second value is a note on bars that cannot be recomputed.
     ///
     /// # Errors
     /// ClickHouse does not answer, or a table is missing.
@@ -79,7 +79,7 @@ impl Bars<'_> {
             };
             let rows = self.clickhouse.query_json(&question.sql()).await;
             let rows = rows.context("recompute bars")?;
-            let row = rows.first().context("ClickHouse answered nothing about bars")?;
+            let row = rows.first().context("ClickHouse returned no result for the bars")?;
             expected += number::<u64>(row, "expected")?;
             found += number::<u64>(row, "found")?;
             excused += number::<u64>(row, "excused")?;
@@ -96,15 +96,15 @@ impl Bars<'_> {
         }
         if excused > excuse.results {
             differences.add(format!(
-                "{excused} bars of partitions with accepted gaps differ, and only {} records were passed",
+                "{excused} bars of partitions with accepted gaps differ, but the gaps explain at most {}",
                 excuse.results
             ));
         }
-        let check = Check::new("bars: newest versions by all their ticks", expected, found, differences);
+        let check = Check::new("bars: newest versions match their ticks", expected, found, differences);
         Ok((check, cannot_be_restated(&expired)))
     }
 
-    /// Bars whose ticks or last version a writer has passed: their difference is expected.
+    /// Bars that may differ because a consumer has passed their ticks or their last version.
     fn excuse(&self) -> Excuse {
         let (names, bars) = (self.names, self.intervals.len() as u64);
         self.gaps.excuse(&[
@@ -119,8 +119,8 @@ fn cannot_be_restated(expired: &Differences) -> Option<String> {
     (expired.total > 0).then(|| {
         let more = expired.total - (expired.named.len() as u64).min(expired.total);
         format!(
-            "{} bar(s) cannot be made again, since rows of their windows have expired from enriched_ticks; they stay as they \
-             are, without ticks that came later: {}{}",
+            "{} bar(s) cannot be recomputed, because rows of their windows have expired from enriched_ticks. They are kept \
+             as they are, without ticks that arrived later: {}{}",
             expired.total,
             expired.named.join(", "),
             if more > 0 { format!(", and {more} more") } else { String::new() }
@@ -128,12 +128,12 @@ fn cannot_be_restated(expired: &Differences) -> Option<String> {
     })
 }
 
-/// One of so many parts of the instruments.
+/// The SQL condition for one part of the instruments.
 fn is_in(part: u64, parts: u64) -> String {
     format!("cityHash64(tenant_id, instrument_id) % {parts} = {part}")
 }
 
-/// Bars that say two things under one version, which must have one content whichever writer made it.
+/// Bars with conflicting contents for one version. A version must have one content, whichever writer has written it.
 ///
 /// # Errors
 /// ClickHouse does not answer.
@@ -142,7 +142,7 @@ pub async fn check_versions(clickhouse: &ClickHouse, names: &Names, parts: u64) 
     for part in 0..parts {
         let sql = format!(
             "SELECT concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ': ', \
-             toString(uniqExact(content)), ' contents of version ', toString(version)) AS row, toString(count() OVER ()) AS total \
+             toString(uniqExact(content)), ' different contents of version ', toString(version)) AS row, toString(count() OVER ()) AS total \
              FROM (SELECT *, (open, high, low, close, volume, turnover, ifNull(toString(vwap), ''), trade_count, revision) AS content \
              FROM {} WHERE {}) GROUP BY tenant_id, instrument_id, interval, window_start, version \
              HAVING uniqExact(content) > 1 LIMIT {NAMED}",
@@ -164,7 +164,7 @@ fn name_one(example: &[Value]) -> Option<String> {
     let (key, wanted, newest) = (texts(0)?.join("/"), texts(1)?, texts(2)?);
     Some(match (wanted.is_empty(), newest.is_empty()) {
         (false, true) => format!("bar {key} is missing: {}", all(&wanted)),
-        (true, false) => format!("bar {key} is there, and no tick lies in it: {}", all(&newest)),
+        (true, false) => format!("bar {key} exists, but its window has no tick: {}", all(&newest)),
         _ => {
             let changed: Vec<String> = VALUES
                 .iter()
@@ -247,17 +247,17 @@ mod tests {
             example(wanted.clone(), json!([]))
                 .is_some_and(|text| text.starts_with("bar t/i/1m/2026 is missing: open 1, high 2"))
         );
-        assert!(example(json!([]), wanted).is_some_and(|text| text.contains("no tick lies in it")));
+        assert!(example(json!([]), wanted).is_some_and(|text| text.contains("its window has no tick")));
     }
 
     #[test]
-    fn bars_that_cannot_be_made_again_are_named() {
+    fn bars_that_cannot_be_recomputed_are_named() {
         let expired = Differences {
             total: 3,
             named: vec!["t/i/1m/2025".to_owned(), "t/i/5m/2025".to_owned()],
         };
         let note = cannot_be_restated(&expired).unwrap_or_default();
-        assert!(note.starts_with("3 bar(s) cannot be made again"), "{note}");
+        assert!(note.starts_with("3 bar(s) cannot be recomputed"), "{note}");
         assert!(note.ends_with("t/i/1m/2025, t/i/5m/2025, and 1 more"), "{note}");
         assert_eq!(cannot_be_restated(&Differences::default()), None);
     }

@@ -1,11 +1,12 @@
-//! The question that recomputes bars: every bar from all ticks of its window, whichever way the pipeline made it. Pure.
+//! The query that recomputes bars. It computes each bar from all ticks of its window, whether the stream or `restate` has
+//! computed the stored one. Pure.
 //!
-//! Invariant: every value is a function of the rows of `enriched_ticks`, their offsets and append times included. A row is
-//! *after the close* of a window iff the log's clock had passed the close with that row: the largest append time of the
-//! rows of its partition up to its offset is at least the end plus the delay of its product (a window of several products
-//! closes by that of its last row). Times of closing are whole minutes
-//! and a delay of the product behind, so one step for each minute of the clock and delay is enough to know.
-//! All arithmetic is on exact decimals and 256-bit integers.
+//! Invariant: every value is a function of the rows of `enriched_ticks`, including their offsets and append times. A row is
+//! *after the close* of a window if the log clock at that row has reached the close: the largest append time in its partition
+//! up to its offset is at least the end of the window plus the delay of its product. (A window of several products closes by
+//! the delay of its last row.) A window closes at a whole minute plus the delay, so one step for each minute of the log clock
+//! and each delay is enough.
+//! The arithmetic uses exact decimals and 256-bit integers.
 
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
@@ -14,60 +15,60 @@ use service::Names;
 use super::tables::literal;
 use crate::products::Products;
 
-/// Turnover / volume at scale 8, half to even, as `domain::Turnover::vwap` has it; volumes are never negative.
+/// Turnover / volume at scale 8, rounded half to even like `domain::Turnover::vwap`. Volumes are never negative.
 const VWAP: &str = "abs(toInt256(reinterpretAsInt128(turnover_))) AS t_, \
     greatest(toInt256(reinterpretAsInt128(volume_)), toInt256(1)) AS v_, intDiv(t_, v_) AS q_, t_ % v_ AS r_, \
     q_ + (r_ * 2 > v_ OR (r_ * 2 = v_ AND q_ % 2 = 1)) AS rounded_, \
     if(volume_ = 0 OR rounded_ >= toInt256('1000000000000000000'), '\\\\N', \
     toString(if(turnover_ < 0, -rounded_, rounded_))) AS vwap_";
-/// Order of the ticks of a bar: event time, the producer's sequence where it gives one, origin.
+/// Order of the ticks of a bar: event time, producer's sequence (ticks without one first), origin.
 const EDGE: &str = "(toUnixTimestamp64Micro(timestamp), isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, \
     raw_offset, raw_index)";
 const ORIGIN: &str = "(toString(feed), raw_partition, raw_offset, raw_index)";
-/// Every interval is a multiple of it.
+/// Every interval is a multiple of this.
 const STEP: i64 = 60_000_000;
 
-/// A partition of `enriched_ticks` of which rows have expired: by the time of their ingestion, the oldest first.
+/// A partition of `enriched_ticks` that has expired rows. Rows expire in the order of their ingestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expired {
-    /// Number.
+    /// Its number.
     pub partition: i32,
-    /// The first offset that is still there.
+    /// The first offset that the table still has.
     pub first_offset: i64,
     /// When that row was ingested, in microseconds.
     pub ingested_at: i64,
 }
 
 impl Expired {
-    /// Windows that begin then or later have lost no row: an expired row holds no later event. The second stage of
-    /// aggregation goes by the same rule.
+    /// A window that begins at this time or later has lost no row, because no expired row has a later event time. `restate`
+    /// uses the same rule.
     fn until(&self) -> i64 {
         self.ingested_at.saturating_add(LONGEST_AHEAD)
     }
 }
 
-/// What is asked.
+/// The parameters of the query.
 pub struct Question<'a> {
-    /// Tables.
+    /// Names of the tables.
     pub names: &'a Names,
     /// When windows close.
     pub products: &'a Products,
-    /// Bars of these intervals.
+    /// Intervals of the bars.
     pub intervals: &'a [Interval],
-    /// Which instruments.
+    /// SQL condition that selects instruments.
     pub part: String,
-    /// ` AND NOT (…)`: ticks that aggregation has passed by accepted gaps.
+    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation.
     pub passed: &'a str,
-    /// Partitions in which a difference may be one of accepted gaps.
+    /// Partitions in which an accepted gap may explain a difference.
     pub excused: Vec<i32>,
-    /// Partitions of which rows have expired.
+    /// Partitions that have expired rows.
     pub expired: &'a [Expired],
-    /// Differences that are named.
+    /// Number of differences that are listed.
     pub named: usize,
 }
 
 impl Question<'_> {
-    /// One row of counts and examples.
+    /// The query. Its result is one row of counts and examples.
     pub fn sql(&self) -> String {
         let named = self.named;
         format!(
@@ -94,9 +95,8 @@ impl Question<'_> {
         )
     }
 
-    // A bar of a window that may have lost rows is not wrong where it has more rows than are left, or is older than those:
-    // the second stage leaves such a bar as it is. One of prices of intervals does not show it, since a lost row may have been
-    // the one that counted.
+    // In a window that may have lost rows, a bar with more rows than are left, or an older one, is not wrong: `restate` keeps
+    // such a bar. For interval prices the row count proves nothing, because a lost row may be the one that counted.
     fn lost_until(&self) -> String {
         let none = i64::MIN;
         if self.expired.is_empty() {
@@ -109,7 +109,7 @@ impl Question<'_> {
         )
     }
 
-    /// By partition and delay, the offset with which the log's clock less the delay has reached each whole minute.
+    /// For each partition and delay, the offset at which the log clock minus the delay has reached each whole minute.
     fn steps(&self) -> String {
         let behind = "(toUnixTimestamp64Micro(appended_at) - delay)";
         format!(
@@ -123,8 +123,8 @@ impl Question<'_> {
         )
     }
 
-    /// Every row that makes bars, and whether its numbers are in them: of the prices of one interval (start and length) the
-    /// last one's are.
+    /// Every row that belongs to bars, and whether its numbers count. Of the prices of one interval (start and length), only
+    /// the last one counts.
     fn ticks(&self) -> String {
         format!(
             "SELECT tenant_id, instrument_id, price, volume, src_partition, src_offset, toUnixTimestamp64Micro(timestamp) AS micros, \
@@ -203,6 +203,6 @@ impl Question<'_> {
 
 fn array<T: ToString>(of: &str, values: impl Iterator<Item = T>) -> String {
     let values: Vec<String> = values.map(|value| value.to_string()).collect();
-    // A literal of an empty array has no type.
+    // Without the cast, an empty array has no type.
     format!("CAST([{}], 'Array({of})')", values.join(", "))
 }

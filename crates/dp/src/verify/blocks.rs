@@ -1,7 +1,7 @@
-//! Two sides of a table, compared by checksums of blocks of offsets; blocks that differ are compared row by row.
+//! Compares two sides of a table by checksums of blocks of offsets, and differing blocks row by row.
 //!
-//! Invariant: a row that is missing, there twice, or different changes the count or the sum of its block, except with a
-//! probability below 10^-18. Memory: 50 bytes a block of [`BLOCK`] offsets, however many rows.
+//! Invariant: a missing, doubled or different row changes the count or the checksum of its block, except with a probability
+//! below 10^-18. Memory: 50 bytes for each block of [`BLOCK`] offsets, independent of the number of rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,21 +22,21 @@ pub struct Lane {
     pub partition: i32,
 }
 
-/// Block `number` of a lane holds the offsets from `number * BLOCK`.
+/// Block `number` of a lane begins at offset `number * BLOCK`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockKey {
-    /// Where.
+    /// Partition.
     pub lane: Lane,
-    /// Which.
+    /// Number of the block.
     pub number: i64,
 }
 
 /// Count and checksum of the rows of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sum {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Sum of the hashes of their strings, modulo 2^64.
+    /// Sum of the hashes of their texts, modulo 2^64.
     pub hashes: u64,
 }
 
@@ -47,7 +47,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Adds the row with this text.
+    /// Adds a row.
     pub fn add(&mut self, lane: &Lane, offset: i64, text: &str) {
         self.insert(
             lane,
@@ -59,7 +59,7 @@ impl Blocks {
         );
     }
 
-    /// Adds the rows that the sum stands for.
+    /// Adds a block's count and checksum.
     pub fn insert(&mut self, lane: &Lane, number: i64, sum: Sum) {
         let key = BlockKey {
             lane: lane.clone(),
@@ -75,7 +75,7 @@ impl Blocks {
         self.sums.values().map(|sum| sum.rows).sum()
     }
 
-    /// The blocks whose rows are not those of the other side.
+    /// The blocks whose rows differ from the other side.
     pub fn differing(&self, other: &Blocks) -> Vec<BlockKey> {
         let mut keys: Vec<&BlockKey> = self.sums.keys().chain(other.sums.keys()).collect();
         keys.sort_unstable();
@@ -87,16 +87,16 @@ impl Blocks {
     }
 }
 
-/// A row by its name.
+/// A row with its id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
-    /// What it is called in a difference.
+    /// Names the row in a difference.
     pub id: String,
-    /// Its text.
+    /// Its compared values (see [`canonical`](super::canonical)).
     pub text: String,
 }
 
-/// What is wrong with `found`, row by row.
+/// The differences between `expected` and `found`, one text each.
 pub fn compare_rows(columns: &[Column], expected: &[Row], found: &[Row]) -> Vec<String> {
     let mut sides: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
     for row in expected {
@@ -116,7 +116,7 @@ fn compare_row(columns: &[Column], id: &str, expected: &[&str], found: &[&str]) 
         return match (expected.first(), found.first()) {
             (Some(wanted), None) => vec![format!("{id} is missing ({})", summary(columns, wanted))],
             (None, Some(first)) => vec![format!(
-                "{id} is there, and the log has no such row ({})",
+                "{id} is stored, but the log has no such row ({})",
                 summary(columns, first)
             )],
             _ => Vec::new(),
@@ -125,7 +125,7 @@ fn compare_row(columns: &[Column], id: &str, expected: &[&str], found: &[&str]) 
     let mut differences = Vec::new();
     if found.len() != expected.len() {
         differences.push(format!(
-            "{id} is there {} times instead of {} ({})",
+            "{id} is stored {} times instead of {} ({})",
             found.len(),
             expected.len(),
             summary(columns, first)
@@ -202,9 +202,9 @@ mod tests {
         assert_eq!(differences.len(), 4, "{differences:?}");
         for (difference, expected) in differences.iter().zip([
             "a is missing (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 1)",
-            "b is there 2 times instead of 1 (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 2)",
+            "b is stored 2 times instead of 1 (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 2)",
             "c differs: price is 4 instead of 3",
-            "d is there, and the log has no such row (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 5)",
+            "d is stored, but the log has no such row (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 5)",
         ]) {
             assert_eq!(difference, expected);
         }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_row_whose_copy_was_changed_is_named_twice() {
+    fn a_doubled_row_with_a_changed_copy_gives_two_differences() {
         let differences = compare_rows(LATE, &[row("a", "1")], &[row("a", "1"), row("a", "9")]);
         assert_eq!(differences.len(), 2, "{differences:?}");
         assert!(
@@ -223,7 +223,7 @@ mod tests {
     }
 
     proptest! {
-        /// A row taken out, put in twice or changed makes exactly its block differ; order makes nothing differ.
+        /// Removing, doubling or changing a row makes exactly its block differ. The order of rows does not matter.
         #[test]
         fn one_wrong_row_makes_exactly_its_block_differ(
             offsets in proptest::collection::btree_set(0i64..40_000, 2..200),

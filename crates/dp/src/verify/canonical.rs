@@ -1,17 +1,17 @@
-//! One text for each row, written alike here and by ClickHouse, so that both sides can be compared by a checksum.
+//! The text of a row. ClickHouse and this module write the same text, so both sides can be compared by a checksum.
 //!
-//! Invariant: [`Column::sql`] of a column gives, for a row that is right, the bytes that the writing function appends for
-//! the same value. The tests hold them against a real server.
+//! Invariant: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value.
+//! End-to-end tests check this with a real server.
 
 use std::fmt::Write;
 
 use domain::{Decimal, Enrichment, Interval, LateTick, Micros, QualityFlag, QualityFlags, Tick};
 
-/// Between two values; no identifier can hold it.
+/// Separates values. No identifier can contain it.
 pub const SEPARATOR: char = '\x1f';
 const NULL: &str = "\\N";
 
-/// How a column is written.
+/// How a column is written as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
@@ -19,7 +19,7 @@ enum Form {
     Time,
     OptionalTime,
     List,
-    /// Whether this quality flag is set: the remark that is a function of the log.
+    /// Whether this quality flag is set. Only for a flag that is a function of the log.
     Flag(QualityFlag),
 }
 
@@ -63,7 +63,7 @@ impl Column {
     }
 }
 
-/// What the raw log decides about a tick (INV-1).
+/// Columns of a tick that are a function of the raw log (INV-1).
 pub const TICK: &[Column] = &[
     plain("raw_offset"),
     plain("raw_index"),
@@ -105,7 +105,7 @@ pub const TICK: &[Column] = &[
     },
 ];
 
-/// What normalization remarked about a tick: known from its record only.
+/// Columns that normalization adds to a tick. Only the tick's record has them.
 pub const REMARKS: &[Column] = &[
     plain("src_offset"),
     Column {
@@ -115,7 +115,7 @@ pub const REMARKS: &[Column] = &[
     time("normalized_at"),
 ];
 
-/// The remarks of an enriched tick, and what enrichment added.
+/// The same columns of an enriched tick, and the columns that enrichment adds.
 pub const ENRICHMENT: &[Column] = &[
     plain("src_offset"),
     Column {
@@ -136,7 +136,7 @@ pub const ENRICHMENT: &[Column] = &[
     time("enriched_at"),
 ];
 
-/// Everything of a late tick.
+/// Columns of a late tick.
 pub const LATE: &[Column] = &[
     plain("src_offset"),
     plain("tenant_id"),
@@ -158,14 +158,14 @@ pub fn sql(columns: &[Column]) -> String {
     format!("concatWithSeparator('\\x1f', {})", values.join(", "))
 }
 
-/// Writes values one after the other.
+/// Writes the text of a row.
 pub struct Writer<'a> {
     out: &'a mut String,
     is_first: bool,
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a string in `out`, which is cleared.
+    /// Clears `out` and begins a text in it.
     pub fn new(out: &'a mut String) -> Writer<'a> {
         out.clear();
         Writer { out, is_first: true }
@@ -202,7 +202,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// [`TICK`].
+    /// Writes [`TICK`].
     pub fn tick(mut self, tick: &Tick<'_>) {
         self.value(tick.origin.offset)
             .value(tick.origin.index)
@@ -244,14 +244,14 @@ impl<'a> Writer<'a> {
             .value(u8::from(tick.quality_flags.contains(QualityFlag::EventIdReused)));
     }
 
-    /// [`REMARKS`].
+    /// Writes [`REMARKS`].
     pub fn remarks(mut self, src_offset: i64, tick: &Tick<'_>) {
         self.value(src_offset)
             .flags(tick.quality_flags)
             .value(tick.normalized_at);
     }
 
-    /// [`ENRICHMENT`].
+    /// Writes [`ENRICHMENT`].
     pub fn enrichment(mut self, src_offset: i64, tick: &Tick<'_>, enrichment: &Enrichment<'_>) {
         self.value(src_offset)
             .flags(tick.quality_flags)
@@ -269,7 +269,7 @@ impl<'a> Writer<'a> {
             .value(enrichment.enriched_at);
     }
 
-    /// [`LATE`].
+    /// Writes [`LATE`].
     pub fn late(mut self, src_offset: i64, late: &LateTick<'_>) {
         let is_missed = |interval: &Interval| late.missed_intervals & (1 << interval.index()) != 0;
         self.value(src_offset)
@@ -288,7 +288,7 @@ fn hundredths(percent: i32) -> Decimal {
     Decimal::from_unscaled(i64::from(percent) * 1_000_000).unwrap_or_default()
 }
 
-/// How a value reads to a person: times as ISO 8601.
+/// A value as shown to users: times in ISO 8601.
 pub fn shown(column: &Column, value: &str) -> String {
     let micros = || {
         value
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_shown_to_people_as_times() {
+    fn times_are_shown_in_iso_8601() {
         assert_eq!(shown(&time("timestamp"), "1000000"), "1970-01-01T00:00:01Z");
         assert_eq!(shown(&optional("volume"), NULL), "null");
     }

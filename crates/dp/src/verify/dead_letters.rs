@@ -1,6 +1,6 @@
-//! The dead letter topic against the messages and rows that ought to be in it (INV-5).
+//! Compares the dead letter topic with the expected dead letters (INV-5).
 //!
-//! Stages are at-least-once, so a dead letter may be there twice; its headers name its place, and places are compared.
+//! Stages are at-least-once, so a dead letter may be stored twice. Its headers name the rejected message, which identifies it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,35 +14,35 @@ use xxhash_rust::xxh64::xxh64;
 use super::raw_walk::ExpectedLetter;
 use super::report::{Check, Differences};
 
-/// Topic, partition and offset of the message that was refused.
+/// Topic, partition and offset of the rejected message.
 pub type Place = (String, i32, i64);
 
-/// What a dead letter says.
+/// The compared fields of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// Why.
+    /// Code of the reason.
     pub code: String,
     /// Rejected rows; empty means the whole message.
     pub rows: RowRanges,
-    /// Number of rejected rows, where the list of them was cut.
+    /// Number of rejected rows, if their list was cut.
     pub row_count: Option<u64>,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Digest,
-    /// Size of the record's value, where the letter was cut.
+    /// Size of the original payload, if the letter was cut.
     pub original_size: Option<usize>,
 }
 
-/// What is remembered of bytes.
+/// Size and hashes of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     size: usize,
     whole: u64,
-    /// Of as many as a truncated letter holds.
+    /// Hash of the bytes that a truncated letter contains.
     start: u64,
 }
 
 impl Digest {
-    /// Of these bytes.
+    /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest {
             size: bytes.len(),
@@ -51,7 +51,7 @@ impl Digest {
         }
     }
 
-    /// Whether a letter with these bytes, cut or not, is one of ours.
+    /// Whether the letter contains these bytes, cut or not.
     fn is_kept_by(self, letter: &Letter) -> bool {
         let cut = letter.payload;
         match letter.original_size {
@@ -61,21 +61,21 @@ impl Digest {
     }
 }
 
-/// The content of the topic.
+/// The dead letters of the topic.
 #[derive(Debug, Clone, Default)]
 pub struct Letters {
-    /// By the place of the refused message: every copy.
+    /// Every copy, by the location of the rejected message.
     pub by_place: BTreeMap<Place, Vec<Letter>>,
-    /// Records without a readable place.
+    /// Records whose headers do not name a message.
     pub nameless: Vec<String>,
-    /// Whether retention has removed some.
+    /// Whether retention has removed dead letters.
     pub is_cut: bool,
 }
 
 /// Reads the whole topic. Blocks.
 ///
 /// # Errors
-/// Kafka does not answer, or there is no such topic.
+/// Kafka does not answer, or the topic does not exist.
 pub fn read(bootstrap: &Brokers, topic: &str) -> Result<Letters, StreamError> {
     let reader = LogReader::new(bootstrap)?;
     let mut letters = Letters::default();
@@ -113,7 +113,7 @@ fn letter(message: &Message<'_>) -> Letter {
     let rows = text(message, header::REJECTED_ROWS).unwrap_or_default();
     Letter {
         code: text(message, header::CODE).unwrap_or_default().to_owned(),
-        // A list that cannot be read names no row, which is then a difference.
+        // An unreadable list becomes an empty one, which is then a difference.
         rows: RowRanges::read(rows).map_or_else(|_| RowRanges::default(), |(rows, _)| rows),
         row_count: number(message, header::REJECTED_ROWS_COUNT),
         payload: Digest::of(message.payload.unwrap_or_default()),
@@ -121,8 +121,8 @@ fn letter(message: &Message<'_>) -> Letter {
     }
 }
 
-/// Compares; `claimed` says of which places of the raw topics something can be said. Dead letters of later topics are a
-/// check of their own: there must be none but those that accepted gaps have `explained`, by place and code.
+/// Compares the dead letters. `claimed`: whether a location in a raw topic is compared. Later stages have their own check:
+/// they must have no dead letters, except those that accepted gaps explain (`explained`, by location and code).
 pub fn compare(
     expected: &BTreeMap<Place, ExpectedLetter>,
     found: &Letters,
@@ -155,7 +155,7 @@ fn of_raw_messages(
         let name = format!("{}/{}/{}", place.0, place.1, place.2);
         match (expected.get(place), found.by_place.get(place)) {
             (Some(letter), None) if found.is_cut => {
-                // It may have expired.
+                // Retention may have removed it.
                 present += u64::from(!letter.codes.is_empty());
             }
             (Some(letter), None) => differences.add(format!(
@@ -164,7 +164,7 @@ fn of_raw_messages(
             )),
             (None, Some(copies)) => {
                 let code = copies.first().map_or("", |letter| letter.code.as_str());
-                differences.add(format!("{name} is dead-lettered ({code}), and the message is sound"));
+                differences.add(format!("{name} is dead-lettered ({code}), but the message is valid"));
             }
             (Some(letter), Some(copies)) => {
                 present += 1;
@@ -179,12 +179,12 @@ fn of_raw_messages(
         }
     }
     let nameless = found.nameless.iter();
-    differences.extend(nameless.map(|place| format!("{place} holds a record without the headers of a dead letter")));
+    differences.extend(nameless.map(|place| format!("{place} contains a record without the headers of a dead letter")));
     let count = expected.len() as u64;
     Check::new("dead letters of raw messages", count, present, differences)
 }
 
-/// There must be none but those that are explained.
+/// Every dead letter of a later stage is a difference, unless an accepted gap explains it.
 fn of_later_stages(found: &Letters, raw: &[String], explained: impl Fn(&Place, &str) -> bool) -> Check {
     let later: Differences = found
         .by_place
@@ -194,7 +194,7 @@ fn of_later_stages(found: &Letters, raw: &[String], explained: impl Fn(&Place, &
         .filter(|(place, code)| !explained(place, code))
         .map(|(place, code)| {
             format!(
-                "{}/{}/{} was dead-lettered ({code}): its tick is in no later store",
+                "{}/{}/{} was dead-lettered ({code}): its tick is missing in all later stores",
                 place.0, place.1, place.2
             )
         })
@@ -213,12 +213,12 @@ fn contradiction(name: &str, expected: &ExpectedLetter, found: &Letter) -> Optio
         || expected.rows.len() != found.row_count.unwrap_or(found.rows.len())
     {
         Some(format!(
-            "the dead letter of {name} names the rows [{}] instead of [{}]",
+            "the dead letter of {name} lists the rows [{}] instead of [{}]",
             found.rows.text(60),
             expected.rows.text(60)
         ))
     } else if !expected.payload.is_kept_by(found) {
-        Some(format!("the dead letter of {name} does not hold the original bytes"))
+        Some(format!("the dead letter of {name} does not contain the original bytes"))
     } else {
         None
     }
@@ -274,7 +274,7 @@ mod tests {
     ];
 
     #[test]
-    fn repeated_dead_letters_are_fine() {
+    fn repeated_dead_letters_are_no_difference() {
         assert!(differences(&found(&[BOTH[0], BOTH[0], BOTH[1]])).is_empty());
     }
 
@@ -293,7 +293,7 @@ mod tests {
             ),
             (
                 vec![BOTH[0], BOTH[1], ("raw", 5, "oversize", &[], 7)],
-                "raw/0/5 is dead-lettered (oversize), and the message is sound",
+                "raw/0/5 is dead-lettered (oversize), but the message is valid",
             ),
             (
                 vec![("raw", 1, "oversize", &[], 7), BOTH[1]],
@@ -301,15 +301,15 @@ mod tests {
             ),
             (
                 vec![("raw", 1, "broken_json", &[], 8), BOTH[1]],
-                "the dead letter of raw/0/1 does not hold the original bytes",
+                "the dead letter of raw/0/1 does not contain the original bytes",
             ),
             (
                 vec![BOTH[0], ("raw", 2, "invalid_time", &[3], 7)],
-                "the dead letter of raw/0/2 names the rows [3] instead of [3,9]",
+                "the dead letter of raw/0/2 lists the rows [3] instead of [3,9]",
             ),
             (
                 vec![BOTH[0], BOTH[1], ("later", 1, "truncated", &[], 7)],
-                "later/0/1 was dead-lettered (truncated): its tick is in no later store",
+                "later/0/1 was dead-lettered (truncated): its tick is missing in all later stores",
             ),
         ] {
             assert_eq!(differences(&found(&letters)), [difference]);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_letter_is_compared_by_what_it_holds() {
+    fn a_truncated_letter_is_compared_by_the_bytes_that_it_contains() {
         let bytes = vec![7; TRUNCATED_TO + 9];
         let expected = ExpectedLetter {
             codes: vec!["oversize"],

@@ -1,10 +1,10 @@
-//! Gaps that an operator has accepted (`dp position`): what is not expected any more, in every comparison.
+//! Gaps that an operator has accepted (`dp position`). Every comparison leaves them out.
 //!
-//! Role: a gap is a range of offsets of one topic that one consumer has passed. Where both sides of a comparison know these
-//! offsets they are left out of both ([`Range::gaps`]). A table that is compared with the raw log does not know them: there
-//! the gap is a [`Hole`] between the last origin before it and the first one after it, for each raw partition.
-//! Invariant: origins of a raw partition grow along a later one (INV-3), so what the gap held lies strictly between two origins
-//! that are in the table. A raw partition without a row behind the gap has an open hole until its next one.
+//! Role: a gap is a range of offsets of one topic that one consumer has passed. If both sides of a comparison have these
+//! offsets, both leave them out ([`Range::gaps`]). The raw log does not have the offsets of a later topic: there the gap is
+//! a [`Hole`], for each raw partition the origins between the last row before the gap and the first row after it.
+//! Invariant: origins of a raw partition increase along a later partition (INV-3), so the origins in a gap lie strictly
+//! between those two rows. A raw partition that has no row after the gap yet has a hole without an end.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use super::tables::{literal, number, text};
 pub struct Gaps(Vec<AcceptedGap>);
 
 impl Gaps {
-    /// Reads them.
+    /// Reads the gaps from ClickHouse.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -37,7 +37,7 @@ impl Gaps {
         Ok(Gaps(clickhouse.accepted_gaps(&groups).await?))
     }
 
-    /// One line for each, with as many offsets expected as were passed.
+    /// Adds one check and one note for each gap. The check always passes; its count is the number of offsets.
     pub fn report(&self, report: &mut VerifyReport) {
         for gap in &self.0 {
             let AcceptedGap {
@@ -50,22 +50,22 @@ impl Gaps {
             } = gap;
             let passed = (to_offset - from_offset).unsigned_abs();
             let name = format!(
-                "accepted gap: {consumer_group} has passed {topic}[{partition}] {from_offset} to {}",
+                "accepted gap: {consumer_group} skipped {topic}[{partition}] offsets {from_offset} to {}",
                 to_offset - 1
             );
             report
                 .checks
                 .push(Check::new(name, passed, passed, Differences::default()));
             report.notes.push(format!(
-                "{} of {topic}[{partition}] {from_offset} to {} by {}{}{}: these offsets are left out above",
-                gap.action,
+                "the checks leave out {topic}[{partition}] offsets {from_offset} to {} (`dp position {}` by {}{}{})",
                 to_offset - 1,
+                gap.action,
                 if gap.accepted_by.is_empty() {
-                    "somebody"
+                    "an unnamed operator"
                 } else {
                     &gap.accepted_by
                 },
-                if gap.reason.is_empty() { "" } else { ", because: " },
+                if gap.reason.is_empty() { "" } else { ", reason: " },
                 gap.reason
             ));
         }
@@ -77,7 +77,7 @@ impl Gaps {
             .filter(move |gap| gap.consumer_group == group && gap.topic == topic)
     }
 
-    /// Leaves out of these ranges what the group has passed.
+    /// Leaves the offsets that the group has passed out of these ranges.
     pub fn leave_out(&self, group: &str, ranges: &mut [Range]) {
         for range in ranges {
             let topic = range.lane.topic.to_string();
@@ -90,7 +90,7 @@ impl Gaps {
         }
     }
 
-    /// ` AND NOT (…)` for a table whose source is this topic: what the group has passed of it.
+    /// SQL ` AND NOT (…)` for a table whose source is this topic: leaves out the offsets that the group has passed.
     pub fn condition(&self, group: &str, topic: &str) -> String {
         let mut sql = String::new();
         for gap in self.of(group, topic) {
@@ -103,8 +103,8 @@ impl Gaps {
         sql
     }
 
-    /// What one side of a comparison may lack since its consumer has passed records that the other side has had. `passed` names
-    /// (group, topic, results that one record can change).
+    /// How many results may differ because one side's consumer has passed records that the other side has read. Each item of
+    /// `passed` is (group, topic, number of results that one record can change).
     pub fn excuse(&self, passed: &[(String, &str, u64)]) -> Excuse {
         let mut excuse = Excuse::default();
         for (group, topic, results) in passed {
@@ -116,7 +116,7 @@ impl Gaps {
         excuse
     }
 
-    /// What these gaps have kept from a table of ticks, as origins. `passed` names (group, topic, the table that is written
+    /// The origins that these gaps have kept from a tick table. Each item of `passed` is (group, topic, table that is written
     /// from the topic).
     ///
     /// # Errors
@@ -136,19 +136,19 @@ impl Gaps {
     }
 }
 
-/// Differences that accepted gaps explain: in these partitions, and not more than so many.
+/// Differences that accepted gaps explain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Excuse {
-    /// Where.
+    /// Partitions with a gap.
     pub partitions: BTreeSet<i32>,
-    /// How many at most.
+    /// Largest number of differences that the gaps explain.
     pub results: u64,
 }
 
-/// What one gap held: by raw partition, the origins strictly between two.
+/// The origins in one gap: for each raw partition, those strictly between two rows of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hole {
-    /// The later partition.
+    /// Partition of the later topic.
     partition: i32,
     lanes: Vec<LaneHole>,
 }
@@ -192,7 +192,7 @@ async fn hole(clickhouse: &ClickHouse, table: &str, gap: &AcceptedGap) -> anyhow
     Ok(Hole { partition, lanes })
 }
 
-/// ` AND NOT (…)` for a table of ticks.
+/// SQL ` AND NOT (…)` that leaves the holes out of a tick table.
 pub fn outside(holes: &[Hole]) -> String {
     let mut sql = String::new();
     for (hole, lane) in holes
@@ -220,7 +220,7 @@ pub fn outside(holes: &[Hole]) -> String {
     sql
 }
 
-/// Whether a tick of the raw log fell into one of the holes; `partitions` is the number of the later topics'.
+/// Whether a tick of the raw log is in one of the holes. `partitions` is the number of partitions of the later topics.
 pub fn swallows(holes: &[Hole], tick: &Tick<'_>, partitions: i32) -> bool {
     if holes.is_empty() {
         return false;
@@ -228,23 +228,23 @@ pub fn swallows(holes: &[Hole], tick: &Tick<'_>, partitions: i32) -> bool {
     let partition = partition_of_key(tick.tenant_id, tick.instrument_id, partitions);
     holes
         .iter()
-        .any(|hole| hole.partition == partition && hole.holds(&tick.origin))
+        .any(|hole| hole.partition == partition && hole.contains(&tick.origin))
 }
 
-/// Where an instrument's ticks are after normalization (INV-4).
+/// The partition of an instrument's ticks after normalization (INV-4).
 pub fn partition_of_key(tenant_id: &str, instrument_id: &str, partitions: i32) -> i32 {
     let key = format!("{tenant_id}{KEY_SEPARATOR}{instrument_id}");
     partition_of(key.as_bytes(), partitions)
 }
 
 impl Hole {
-    fn holds(&self, origin: &Origin<'_>) -> bool {
+    fn contains(&self, origin: &Origin<'_>) -> bool {
         let lane = self
             .lanes
             .iter()
             .find(|lane| lane.feed == origin.feed && lane.raw_partition == origin.partition);
         let position = origin.position();
-        // All that there was of a raw partition without a row fell into the gap.
+        // If a raw partition has no row at all, all its ticks are in the gap.
         lane.is_none_or(|lane| {
             lane.after.is_none_or(|after| position > after) && lane.before.is_none_or(|before| position < before)
         })
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_ends_before_the_rows_around_it() {
+    fn a_hole_excludes_the_rows_around_it() {
         let origin = |offset, index| Origin {
             feed: "raw",
             partition: 0,
@@ -276,15 +276,15 @@ mod tests {
             index,
         };
         let closed = hole(Some((9, 0)));
-        let held: Vec<i64> = (0..12).filter(|offset| closed.holds(&origin(*offset, 0))).collect();
+        let held: Vec<i64> = (0..12).filter(|offset| closed.contains(&origin(*offset, 0))).collect();
         assert_eq!(held, [5, 6, 7, 8]);
-        assert!(!closed.holds(&origin(4, 1)) && closed.holds(&origin(4, 2)));
-        assert!(hole(None).holds(&origin(1_000, 0)));
+        assert!(!closed.contains(&origin(4, 1)) && closed.contains(&origin(4, 2)));
+        assert!(hole(None).contains(&origin(1_000, 0)));
         let of_an_unknown_partition = Origin {
             partition: 7,
             ..origin(0, 0)
         };
-        assert!(closed.holds(&of_an_unknown_partition));
+        assert!(closed.contains(&of_an_unknown_partition));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Reads the logs: the raw topics through normalization's rules, the later topics record by record.
+//! Reads the logs: the raw topics with normalization's rules, the later topics record by record.
 //!
-//! Everything here blocks; the caller runs it on a thread of its own. Ranges are fixed once, so that messages that arrive
-//! meanwhile change nothing.
+//! All functions block; the caller runs them on a separate thread. Ranges are fixed once, so messages that arrive later do
+//! not change the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,18 +26,18 @@ use super::raw_walk::{Counts, ExpectedLetter, RawWalk, Unreadable};
 pub struct Range {
     /// Partition.
     pub lane: Lane,
-    /// First offset about which something can be said.
+    /// First compared offset.
     pub first: i64,
-    /// Offset after the last one.
+    /// Offset after the last compared one.
     pub end: i64,
-    /// Whether retention has removed messages before it.
+    /// Whether retention has removed earlier messages.
     pub is_cut: bool,
-    /// Offsets that a consumer has passed, `[from, to)`: nothing is said about them.
+    /// Offsets that a consumer has passed, `[from, to)`. They are not compared.
     pub gaps: Vec<(i64, i64)>,
 }
 
 impl Range {
-    /// Whether something is said about this offset.
+    /// Whether this offset is compared.
     pub fn counts(&self, offset: i64) -> bool {
         (self.first..self.end).contains(&offset) && !self.is_passed(offset)
     }
@@ -46,7 +46,7 @@ impl Range {
         self.gaps.iter().any(|(from, to)| (*from..*to).contains(&offset))
     }
 
-    /// Shows every record from `from` on. What is in a gap may be unreadable, which is why it was passed.
+    /// Passes every record from offset `from` to `each`. Records in a gap may be unreadable, and are skipped then.
     fn read(&self, bootstrap: &Brokers, mut from: i64, mut each: impl FnMut(&Message<'_>)) -> Result<(), StreamError> {
         let (reader, partition) = (LogReader::new(bootstrap)?, self.partition());
         let mut show = |message: &Message<'_>| {
@@ -56,14 +56,14 @@ impl Range {
         for (gap, behind) in &self.gaps {
             reader.read(&partition, from, (*gap).min(self.end), &mut show)?;
             from = from.max(*gap);
-            // What can be read of a gap is remembered by normalization, too.
+            // Normalization adds the readable records of a gap to its event-id window as well.
             reader.read_passing(&partition, from, (*behind).min(self.end), &mut show, |_, _| true)?;
             from = from.max(*behind);
         }
         reader.read(&partition, from, self.end, &mut show)
     }
 
-    /// The partition itself.
+    /// The partition of the range.
     pub fn partition(&self) -> Partition {
         Partition {
             topic: Arc::clone(&self.lane.topic),
@@ -72,7 +72,7 @@ impl Range {
     }
 }
 
-/// The ranges of all partitions of these topics as of now.
+/// The current ranges of all partitions of these topics.
 ///
 /// # Errors
 /// A topic does not exist, or Kafka does not answer.
@@ -97,7 +97,7 @@ pub fn ranges(bootstrap: &Brokers, topics: &[String]) -> Result<Vec<Range>, Stre
     Ok(ranges)
 }
 
-/// The raw topics, and how normalization reads them.
+/// The raw topics, and normalization's settings for them.
 pub struct RawLog {
     /// Brokers.
     pub bootstrap: Brokers,
@@ -105,25 +105,25 @@ pub struct RawLog {
     pub config: NormalizerConfig,
     /// Limits of the event-id window.
     pub limits: WindowLimits,
-    /// What is read; `first` moves to the first offset that is claimed.
+    /// The ranges to read. [`RawLog::expect`] moves `first` to the first offset that can be compared.
     pub ranges: Vec<Range>,
-    /// Partitions of the later topics.
+    /// Number of partitions of the later topics.
     pub partitions: i32,
 }
 
-/// What the raw topics ask for.
+/// The outputs that the raw topics require.
 #[derive(Debug, Default)]
 pub struct RawExpectation {
     /// Ticks by raw offset.
     pub blocks: Blocks,
-    /// INV-5.
+    /// The counts of INV-5.
     pub counts: Counts,
-    /// By topic, partition and offset.
+    /// Expected dead letters, by topic, partition and offset.
     pub letters: BTreeMap<(String, i32, i64), ExpectedLetter>,
 }
 
 impl RawLog {
-    /// Reads everything, and narrows the ranges to what can be claimed.
+    /// Reads all ranges, and narrows them to the offsets that can be compared.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -152,7 +152,7 @@ impl RawLog {
         Ok(expected)
     }
 
-    /// Ticks by raw offset, less those in the holes.
+    /// Ticks by raw offset, without those in the holes.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -169,7 +169,7 @@ impl RawLog {
         Ok(blocks)
     }
 
-    /// The rows of these blocks less those in the holes, by a second reading.
+    /// The rows of these blocks without those in the holes. Reads the log a second time.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -204,7 +204,7 @@ impl RawLog {
     fn walk(&self, range: &Range, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<RawWalk, StreamError> {
         let mut walk = RawWalk::new(Normalizer::new(self.config.clone()), self.limits, range.is_cut);
         walk.passed.clone_from(&range.gaps);
-        // The window has to see what lies before the claimed part too.
+        // The event-id window also needs the messages before the compared range.
         let (oldest, _) = LogReader::new(&self.bootstrap)?.log_range(&range.partition())?;
         let (mut replays, mut failed) = (Replays::new(&self.bootstrap), None);
         range.read(&self.bootstrap, oldest, |message| {
@@ -220,7 +220,7 @@ impl RawLog {
 /// The message as normalization reads it.
 ///
 /// # Errors
-/// The dead letter that it names as its own cannot be read now.
+/// The message is a replay, and its dead letter cannot be read now.
 pub fn readable<'m>(
     message: &Message<'m>,
     replays: &mut Replays,
@@ -236,7 +236,7 @@ pub fn readable<'m>(
     }
 }
 
-/// Which records a later topic holds.
+/// The kind of records in a later topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Records {
     /// Ticks.
@@ -257,25 +257,25 @@ impl Records {
     }
 }
 
-/// A topic that a table is written from.
+/// The source topic of a table.
 pub struct SourceLog {
     /// Brokers.
     pub bootstrap: Brokers,
-    /// Reads the records.
+    /// Decodes the records.
     pub wire: Wire,
-    /// What they are.
+    /// Kind of the records.
     pub records: Records,
-    /// What is read.
+    /// The ranges to read.
     pub ranges: Vec<Range>,
-    /// By partition: what the table's rows before the log's beginning have accepted (INV-3).
+    /// For each partition, the last origins in the table from before the beginning of the log (INV-3).
     pub accepted_before: BTreeMap<i32, Vec<LastOrigin>>,
     /// Offset after the newest record of each raw partition.
     pub raw_ends: BTreeMap<Partition, i64>,
 }
 
 impl SourceLog {
-    /// The rows that the topic asks for, by offset in the topic; and how many records are none of this pipeline's: they
-    /// cannot be read, or name a raw message that does not exist.
+    /// The expected rows by offset in the topic, and the number of foreign records. A foreign record is unreadable, or names
+    /// a raw message that does not exist.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -287,7 +287,7 @@ impl SourceLog {
         Ok((blocks, foreign))
     }
 
-    /// The rows of these blocks, by a second reading.
+    /// The rows of these blocks. Reads the log a second time.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -313,7 +313,7 @@ impl SourceLog {
         Ok(rows)
     }
 
-    /// Whether a raw message of this origin can exist. Of a topic that is not a feed any more nothing is known.
+    /// Whether a raw message with this origin can exist. For a topic that is no longer a feed the answer is yes.
     fn can_exist(&self, origin: &Origin<'_>) -> bool {
         let is_feed = self.raw_ends.keys().any(|raw| *raw.topic == *origin.feed);
         let partition = Partition {
@@ -323,7 +323,7 @@ impl SourceLog {
         !is_feed || self.raw_ends.get(&partition).is_some_and(|end| origin.offset < *end)
     }
 
-    // Shows (offset, tick id, text) of every record that becomes a row; answers how many are foreign.
+    // Passes (offset, tick id, text) of every record that becomes a row to `show`. Returns the number of foreign records.
     fn read(&self, range: &Range, show: &mut dyn FnMut(i64, &str, &str)) -> Result<u64, StreamError> {
         let seed = self.accepted_before.get(&range.lane.partition);
         let mut sequencer: Sequencer = seed.into_iter().flatten().collect();

@@ -1,10 +1,10 @@
-//! Reconciles a live system: the raw log, read once more, against everything that was made of it (INV-1, INV-5, INV-6).
+//! Reconciles a live system: reads the raw log again and compares it with every output (INV-1, INV-5, INV-6).
 //!
-//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], [`served`],
-//! [`dead_letters`] ask the servers. Rows are compared by checksums of blocks of offsets, and only blocks that differ are
-//! read, so that any amount of data fits into memory; what differs is named row by row with both values.
-//! Failure: a server that does not answer, or a table that is missing, is an error; a difference never is.
-//! Absent on purpose: mending anything.
+//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], [`served`]
+//! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
+//! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
+//! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
+//! Absent on purpose: repairs.
 
 pub mod bars;
 mod bars_sql;
@@ -41,7 +41,7 @@ use table_checks::TableChecks;
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
-    /// How long to wait until nothing is under way.
+    /// How long to wait until no message is in flight.
     pub wait: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Compares everything with everything.
+/// Runs every check.
 ///
 /// # Errors
 /// A server does not answer, or a topic or table is missing.
@@ -103,7 +103,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     Ok(report)
 }
 
-/// Explains a table that is not there: services end without it, and everything after this would only say that.
+/// Explains a missing table here, because every later query would fail on it with a less helpful error.
 async fn check_tables(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<()> {
     let (missing, _) = stores::clickhouse::restore::missing(clickhouse, &names.table_suffix())
         .await
@@ -112,8 +112,8 @@ async fn check_tables(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<
         return Ok(());
     }
     bail!(
-        "ClickHouse has no {}: dropped by hand, or never made. A service ends when its table is not there. `dp migrate` makes \
-         it again, and the writers fill it from their topics once the services run (`dp start`)",
+        "ClickHouse has no {}: it was dropped manually or never created. A service exits when its table is missing. Create it \
+         with `dp migrate`, then start the services with `dp start`: the writers fill it from their topics",
         missing.join(", ")
     )
 }
@@ -125,13 +125,13 @@ fn clients(connection: &Connection) -> anyhow::Result<Clients> {
         .context("connect to the stores")
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs blocking work on its own thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> anyhow::Result<T> {
     Ok(tokio::task::spawn_blocking(work)
         .await
-        .context("a reader of the log has ended early")??)
+        .context("the thread that reads the log has ended unexpectedly")??)
 }
 
 async fn wait_until_quiet(
@@ -147,28 +147,32 @@ async fn wait_until_quiet(
     let waited = blocking(move || quiet::wait(&bootstrap, &names, wait)).await;
     let address = &connection.settings.kafka_bootstrap;
     let (quiet, on_the_way) =
-        waited.with_context(|| format!("ask Kafka at {address}: is it running (`dp status`)?"))?;
+        waited.with_context(|| format!("query Kafka at {address}: is it running (`dp status`)?"))?;
     let why = quiet::in_words(&on_the_way);
     match quiet {
         Quiet::Yes => report.quiet = true,
         Quiet::Stalled => {
             report.quiet = true;
             report.notes.push(format!(
-                "nothing moves any more, but {why}: a service is down, or a member that had lost its partitions set the \
-                 committed offset back"
+                "no offset changes any more, but {why}: a service is down, or a consumer that had lost its partitions has set \
+                 the committed offset back"
             ));
         }
         Quiet::No => report.notes.push(format!(
-            "the system is not quiet after {} s: {}; what is under way shows as missing below",
+            "the system is not quiet after {} s: {}; messages in flight are reported as missing below",
             wait.as_secs(),
-            if why.is_empty() { "topics still grow" } else { &why }
+            if why.is_empty() {
+                "topics are still growing"
+            } else {
+                &why
+            }
         )),
     }
     report.on_the_way = on_the_way;
     Ok(())
 }
 
-// What arrived meanwhile was not compared with the raw log, but it may be in bars and prices.
+// Messages that arrived during the comparison were not read from the raw log, but may already count in bars and prices.
 async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyReport) -> anyhow::Result<()> {
     let (bootstrap, topics) = (
         connection.settings.kafka_bootstrap.clone(),
@@ -180,7 +184,7 @@ async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyR
         report.quiet = false;
         report
             .notes
-            .push("messages arrived while it was compared: differences may be theirs".to_owned());
+            .push("messages arrived during the comparison: they may have caused the differences".to_owned());
     }
     Ok(())
 }
@@ -254,9 +258,9 @@ async fn letters(
         .await
         .context("read the dead letters")?;
     if found.is_cut {
-        report
-            .notes
-            .push("retention has removed dead letters: missing ones are not counted as differences".to_owned());
+        report.notes.push(
+            "retention has removed dead letters: a missing dead letter is not counted as a difference".to_owned(),
+        );
     }
     let claimed = |place: &dead_letters::Place| {
         raw.ranges
@@ -264,7 +268,7 @@ async fn letters(
             .any(|range| *range.lane.topic == *place.0 && range.lane.partition == place.1 && range.counts(place.2))
     };
     let names = &connection.names;
-    // Where the table has no row of a late tick, since its writer has passed it.
+    // The table has no row of a late tick if its writer has passed that tick.
     let passed = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
     let explained = |place: &dead_letters::Place, code: &str| {
         place.0 == names.late && code == "row_missing" && passed.partitions.contains(&place.1)

@@ -1,10 +1,10 @@
-//! Waits until nothing is under way any more: every group has committed the end of its topics, and no topic grows.
+//! Waits until no message is in flight: every group has committed the end of its topics, and no topic grows.
 //!
-//! Committed offsets are not positions: a member that no longer owns a partition may set them back,
-//! and nobody corrects them before the next message. So lag alone does not mean that something is under way: where
-//! nothing moves for longer than a group needs to notice a dead member, it is over, and the comparison tells the rest.
-//! One exception: the committed offset of the stage that makes bars from the tables is its position, so what it has not
-//! committed are late ticks whose bars are still on their way, and the waiting continues until there are none.
+//! Committed offsets are not positions. A member that no longer owns a partition may set them back, and they are only
+//! corrected with the next message. So lag alone does not prove that messages are in flight. If no offset changes for longer
+//! than a group needs to notice a dead member, the wait ends, and the comparison shows whether data is missing.
+//! One exception: for the second stage of aggregation (`restate`) the committed offset is the position. Its lag is late ticks
+//! that are not in their bars yet, so the wait continues until it has none.
 
 use std::time::{Duration, Instant};
 
@@ -16,30 +16,30 @@ use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
 
 const POLL: Duration = Duration::from_millis(250);
-/// Longer than a checkpoint (1 s) and the flush of a writer (1 s) one after the other.
+/// Longer than a checkpoint (1 s) followed by a writer's flush (1 s).
 const STILL: Duration = Duration::from_millis(2_500);
-/// Longer than the session of a group's member (10 s) and the restart of its partitions elsewhere.
+/// Longer than the session timeout of a group member (10 s) plus a takeover of its partitions.
 const STALLED: Duration = Duration::from_secs(20);
 
-/// What was seen when the waiting ended.
+/// How the wait ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Quiet {
-    /// No lag, and no topic has grown for a while.
+    /// No lag, and no topic has grown for `STILL`.
     Yes,
-    /// Nothing moves any more although a group has not committed everything.
+    /// A group has lag, but no offset has changed for `STALLED`.
     Stalled,
-    /// Something is still under way.
+    /// Messages are still in flight.
     No,
 }
 
 /// Messages that a group has not committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OnTheWay {
-    /// Who.
+    /// Consumer group.
     pub group: String,
-    /// How many.
+    /// Its lag.
     pub messages: i64,
-    /// Whether these are late ticks that wait for their bars to be made from the tables.
+    /// Whether these are late ticks whose bars are not recomputed yet.
     pub restates: bool,
 }
 
@@ -50,7 +50,7 @@ impl std::fmt::Display for OnTheWay {
     }
 }
 
-/// Those of a list in words.
+/// The list as text for a note.
 pub fn in_words(on_the_way: &[OnTheWay]) -> String {
     let words: Vec<String> = on_the_way.iter().map(ToString::to_string).collect();
     words.join(", ")
@@ -63,7 +63,7 @@ struct Member {
     partitions: Vec<Partition>,
 }
 
-/// Waits for at most `limit`; answers how it ended, and what was still on its way then. Blocks.
+/// Waits for at most `limit`. Returns how the wait ended and which messages were in flight then. Blocks.
 ///
 /// # Errors
 /// Kafka does not answer, or a topic does not exist.
@@ -82,7 +82,7 @@ pub fn wait(bootstrap: &Brokers, names: &Names, limit: Duration) -> Result<(Quie
             partitions,
         });
     }
-    // Less than that could not tell quiet from busy.
+    // A shorter wait could not tell a quiet system from a busy one.
     let deadline = Instant::now() + limit.max(2 * STILL);
     let (mut seen, mut since) = (Vec::new(), Instant::now());
     loop {
@@ -109,7 +109,7 @@ fn decide(on_the_way: &[OnTheWay], still_for: Duration, is_over: bool) -> Option
     }
 }
 
-// The groups that lag; and everything that moves: ends of topics and committed offsets.
+// The groups with lag, and every offset that may change: ends of topics and committed offsets.
 fn look(members: &[Member]) -> Result<(Vec<OnTheWay>, Vec<i64>), StreamError> {
     let (mut on_the_way, mut state) = (Vec::new(), Vec::new());
     for member in members {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_that_nobody_works_on_ends_the_waiting() {
+    fn a_lag_that_no_longer_changes_ends_the_wait() {
         assert_eq!(decide(&[], STILL, false), Some(Quiet::Yes));
         assert_eq!(decide(&[], Duration::ZERO, false), None);
         assert_eq!(decide(&behind(false), STILL, false), None);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn late_ticks_that_wait_for_their_bars_are_waited_for_however_still_it_is() {
+    fn a_lag_of_late_ticks_never_counts_as_stalled() {
         assert_eq!(decide(&behind(true), STALLED, false), None);
         assert_eq!(decide(&behind(true), STALLED, true), Some(Quiet::No));
         assert_eq!(in_words(&behind(true)), "x is 3 late tick(s) behind");

@@ -1,10 +1,10 @@
-//! What ought to have become of one raw partition: the pipeline's own rules over the log (INV-1, INV-5).
+//! Computes the expected outputs of one raw partition with normalization's own rules (INV-1, INV-5).
 //!
-//! Role: pure; it is shown the messages of a partition in order. Invariant: it uses the very parser and event-id window
-//! of normalization, so what it expects is what a run without any failure makes of the same bytes. (That parser and
-//! window are right is shown elsewhere, by an oracle that shares no code with them.)
-//! Where retention has cut the log's beginning, the first messages only fill the window: whether they repeat an event
-//! that is gone cannot be known, and nothing is claimed about them.
+//! Role: pure; the caller passes the messages of a partition in order. Invariant: it uses the parser and event-id window of
+//! normalization, so it expects the output of a run without failures. (An oracle that shares no code with parser and window
+//! tests them elsewhere.)
+//! If retention has removed the beginning of the log, the first messages only fill the window and are not compared: they may
+//! repeat an event that is gone.
 
 use std::collections::BTreeMap;
 
@@ -15,22 +15,22 @@ use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 use super::dead_letters::Digest;
 
-/// INV-5 in numbers, of one raw partition or of all.
+/// The counts of INV-5, of one raw partition or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Messages read.
     pub messages: u64,
-    /// Sound messages, repetitions included.
+    /// Valid messages, repetitions included.
     pub parsed: u64,
-    /// Messages that are dead-lettered as a whole.
+    /// Messages that are dead-lettered whole.
     pub dead_lettered: u64,
-    /// Ticks in sound messages.
+    /// Ticks in valid messages.
     pub ticks: u64,
-    /// Ticks that ought to be in the tables.
+    /// Ticks that are expected in the tables.
     pub emitted: u64,
     /// Ticks of messages that repeat an event.
     pub duplicates: u64,
-    /// Rows of documents that are refused.
+    /// Rejected rows of documents.
     pub rejected_rows: u64,
 }
 
@@ -47,10 +47,10 @@ impl Counts {
     }
 }
 
-/// A dead letter that ought to exist.
+/// An expected dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedLetter {
-    /// Codes that it may have: that of the message, or those of its rejected rows.
+    /// Codes that it may have: the code of the message, or the codes of its rejected rows.
     pub codes: Vec<&'static str>,
     /// Rejected rows; empty means the whole message.
     pub rows: RowRanges,
@@ -58,26 +58,26 @@ pub struct ExpectedLetter {
     pub payload: Digest,
 }
 
-/// The fate of the messages of one raw partition.
+/// Follows the messages of one raw partition.
 pub struct RawWalk {
     normalizer: Normalizer,
     window: EventWindow,
     window_length: Micros,
-    /// Append time of the first message, where earlier ones are gone.
+    /// Append time of the first message. Only used if earlier ones are gone.
     cut_at: Option<Micros>,
     is_cut: bool,
-    /// Offsets that normalization has passed, `[from, to)`: they count as seen, and nothing is claimed about them.
+    /// Offsets that normalization has passed, `[from, to)`. Their events count as seen; they are not compared.
     pub passed: Vec<(i64, i64)>,
-    /// First offset about which something is claimed.
+    /// First offset that is compared.
     pub first_offset: Option<i64>,
-    /// INV-5.
+    /// The counts of INV-5.
     pub counts: Counts,
-    /// By offset.
+    /// Expected dead letters by offset.
     pub letters: BTreeMap<i64, ExpectedLetter>,
 }
 
 impl RawWalk {
-    /// A walk from the beginning of a log; `is_cut` says that retention has removed earlier messages.
+    /// A walk from the beginning of a log. `is_cut`: retention has removed earlier messages.
     pub fn new(normalizer: Normalizer, limits: WindowLimits, is_cut: bool) -> RawWalk {
         RawWalk {
             normalizer,
@@ -92,7 +92,7 @@ impl RawWalk {
         }
     }
 
-    /// Follows one message (`Err` where its headers already make it a dead letter); shows the ticks that it ought to give.
+    /// Processes one message (`Err` if its headers make it a dead letter) and passes its expected ticks to `emit`.
     pub fn message(&mut self, message: Result<RawMessage<'_>, Unreadable<'_>>, emit: &mut dyn FnMut(&Tick<'_>)) {
         let (offset, appended_at) = match &message {
             Ok(message) => (message.offset, message.appended_at),
@@ -117,7 +117,7 @@ impl RawWalk {
                     payload: Digest::of(unreadable.payload),
                 })
             }
-            Ok(message) => self.sound(&message, &mut counts, &mut |tick| {
+            Ok(message) => self.valid(&message, &mut counts, &mut |tick| {
                 if is_claimed {
                     emit(tick);
                 }
@@ -129,7 +129,7 @@ impl RawWalk {
         }
     }
 
-    fn sound(
+    fn valid(
         &mut self,
         message: &RawMessage<'_>,
         counts: &mut Counts,
@@ -171,7 +171,7 @@ impl RawWalk {
     }
 }
 
-/// A message whose headers cannot be used.
+/// A message with invalid headers.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
 pub struct Unreadable<'a> {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn each_message_has_one_fate_and_the_equations_hold() {
+    fn each_message_is_counted_once_and_the_equations_hold() {
         let document = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[]}"#.to_owned();
         let messages = [
             (0, payload("a")),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_claimed_about_the_beginning_of_a_cut_log_but_it_is_remembered() {
+    fn the_beginning_of_a_cut_log_is_not_compared_but_fills_the_window() {
         let messages = [
             (0, payload("a")),
             (299, payload("b")),

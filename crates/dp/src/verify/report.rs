@@ -1,23 +1,23 @@
-//! What a verification found: one line per check, and the differences by name.
+//! The result of a verification: one line for each check, and its differences.
 
 use serde::Serialize;
 
 use super::quiet::OnTheWay;
 
-/// Differences that are named one by one; the rest is counted.
+/// Differences that are listed for each check; the others are only counted.
 pub const NAMED: usize = 20;
 
-/// Named differences of one check.
+/// The differences of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Differences {
-    /// How many there are; at least as many as are named.
+    /// Number of differences, listed or not.
     pub total: u64,
-    /// The first ones, each a sentence with the row and what is wrong with it.
+    /// The first ones: one sentence each, with the row and what is wrong with it.
     pub named: Vec<String>,
 }
 
 impl Differences {
-    /// Adds one.
+    /// Adds a difference.
     pub fn add(&mut self, difference: String) {
         self.total += 1;
         if self.named.len() < NAMED {
@@ -25,7 +25,7 @@ impl Differences {
         }
     }
 
-    /// Adds those of another look.
+    /// Adds the differences of another query.
     pub fn merge(&mut self, other: Differences) {
         self.total += other.total;
         let room = NAMED.saturating_sub(self.named.len());
@@ -47,23 +47,23 @@ impl FromIterator<String> for Differences {
     }
 }
 
-/// One thing that was compared.
+/// One comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What is compared.
     pub name: String,
-    /// What the log says.
+    /// Number expected by the log.
     pub expected: i64,
-    /// What the store holds.
+    /// Number found in the store.
     pub found: i64,
     /// Whether they agree, in number and content.
     pub ok: bool,
-    /// Where they do not.
+    /// The differences.
     pub differences: Differences,
 }
 
 impl Check {
-    /// A check that is fine when the numbers agree and nothing differs.
+    /// A check that passes if the numbers agree and there are no differences.
     pub fn new(name: impl Into<String>, expected: u64, found: u64, differences: Differences) -> Check {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         Check {
@@ -79,14 +79,14 @@ impl Check {
 /// The outcome of `dp verify`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Whether nothing was under way any more while it was compared.
+    /// Whether no message was in flight during the comparison.
     pub quiet: bool,
-    /// What was still on its way when the waiting ended: nothing, where everything was read and every late tick was in its
-    /// bars.
+    /// Messages that were still in flight when the wait ended. Empty if every message was read and every late tick was in
+    /// its bars.
     pub on_the_way: Vec<OnTheWay>,
     /// The checks, in the order of the pipeline.
     pub checks: Vec<Check>,
-    /// What an operator should know beside the checks.
+    /// What an operator should know in addition to the checks.
     pub notes: Vec<String>,
 }
 
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_beyond_the_limit_are_counted_and_not_named() {
+    fn differences_beyond_the_limit_are_counted_but_not_listed() {
         let differences: Differences = (0..50).map(|number| number.to_string()).collect();
         assert_eq!((differences.total, differences.named.len()), (50, NAMED));
     }
 
     #[test]
-    fn equal_numbers_with_a_difference_are_not_fine() {
+    fn a_check_with_equal_numbers_and_a_difference_fails() {
         assert!(Check::new("x", 3, 3, Differences::default()).ok);
         assert!(!Check::new("x", 3, 4, Differences::default()).ok);
         assert!(!Check::new("x", 3, 3, ["row 1".to_owned()].into_iter().collect()).ok);

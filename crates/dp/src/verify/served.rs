@@ -1,5 +1,5 @@
-//! The served prices in Postgres and Redis against the newest tick of every instrument, by event time, then
-//! the producer's sequence (none before any), then origin.
+//! Compares the served prices in Postgres and Redis with the newest tick of every instrument. Ticks are ordered by event
+//! time, then the producer's sequence (a tick without one comes first), then origin.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use super::report::{Check, Differences};
 use super::tables::{count, literal, parts, text};
 use crate::commands::present::iso;
 
-/// Keys live for 3600 s; a little earlier nothing is claimed about them any more.
+/// Keys expire after 3600 s. Shortly before that, a missing key is no longer a difference.
 const KEY_LIFE: i64 = 3_540;
-/// Keys asked for at once.
+/// Keys read with one command.
 const KEYS_AT_ONCE: usize = 1_000;
 
-/// What is compared of a price; times in microseconds.
+/// The compared fields of a price; times are in microseconds.
 const FIELDS: [&str; 8] = [
     "price",
     "volume",
@@ -32,12 +32,12 @@ const FIELDS: [&str; 8] = [
     "unit",
 ];
 
-/// A price by [`FIELDS`].
+/// The values of [`FIELDS`], in that order.
 type Price = [String; 8];
 /// Tenant and instrument.
 type Key = (String, String);
 
-/// A price as Postgres serves it.
+/// A price in Postgres.
 pub struct Served {
     price: Price,
     /// Seconds since it was written.
@@ -66,12 +66,15 @@ pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyh
             let fields = row
                 .get("fields")
                 .and_then(Value::as_array)
-                .context("ClickHouse answered no fields")?;
+                .context("ClickHouse returned no fields")?;
             let fields: Vec<String> = fields
                 .iter()
                 .filter_map(|field| field.as_str().map(str::to_owned))
                 .collect();
-            let price: Price = fields.try_into().ok().context("ClickHouse answered other fields")?;
+            let price: Price = fields
+                .try_into()
+                .ok()
+                .context("ClickHouse returned an unexpected number of fields")?;
             newest.insert(
                 (text(&row, "tenant")?.to_owned(), text(&row, "instrument")?.to_owned()),
                 price,
@@ -81,7 +84,7 @@ pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyh
     Ok(newest)
 }
 
-/// What Postgres serves.
+/// The prices in Postgres.
 ///
 /// # Errors
 /// Postgres does not answer.
@@ -111,12 +114,12 @@ pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<B
     Ok(served)
 }
 
-/// Says which prices stand ahead of the clock. The stores agree on them, and no tick of the present replaces them, so that
-/// one wrong stamp freezes its instrument. Day-ahead prices lie ahead by their nature.
+/// A note on prices whose event time is in the future. The stores agree on them, but no current tick replaces them, so one
+/// wrong timestamp freezes its instrument. Day-ahead prices are expected to be in the future.
 pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<String> {
     // Some products are published nearly an hour ahead.
     const TOLERATED: Micros = 3_600_000_000;
-    // By the order of FIELDS.
+    // In the order of FIELDS.
     let time = |[_, _, event_time, ..]: &Price| event_time.parse::<Micros>().unwrap_or(0);
     let is_day_ahead = |[_, _, _, _, _, product, ..]: &Price| product == "da";
     let ahead = || {
@@ -126,16 +129,16 @@ pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<
     };
     let (key, furthest) = ahead().max_by_key(|(_, price)| time(price))?;
     Some(format!(
-        "{} latest price(s) stand more than an hour ahead of the clock, the furthest of {} at {}: until then no tick of \
-         the present replaces it, and those count as late; `dp explain price` shows the message that it came from",
+        "{} latest price(s) have an event time more than an hour in the future, the furthest is {} at {}: until then, current \
+         ticks count as late and do not replace it. `dp explain price` shows the message that it came from",
         ahead().count(),
         name(key),
         iso(time(furthest)),
     ))
 }
 
-/// Where the table has passed ticks that the projection has had, the projection's word counts, for as many prices as accepted
-/// gaps explain.
+/// If accepted gaps have kept ticks from the table that projection has read, expects projection's price instead. Does this
+/// for at most as many prices as the gaps can explain.
 pub fn believe(newest: &mut BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>, excuse: &Excuse, partitions: i32) {
     let mut left = excuse.results;
     for (key, found) in served {
@@ -151,7 +154,7 @@ pub fn believe(newest: &mut BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>
     }
 }
 
-/// Compares what Postgres serves.
+/// Compares the prices in Postgres.
 pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>) -> Check {
     let mut differences = Differences::default();
     for (key, price) in newest {
@@ -165,7 +168,7 @@ pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Se
     }
     let extra = served.iter().filter(|(key, _)| !newest.contains_key(*key));
     differences
-        .extend(extra.map(|(key, found)| format!("{} is served, and has no tick: {}", name(key), all(&found.price))));
+        .extend(extra.map(|(key, found)| format!("{} is served, but has no tick: {}", name(key), all(&found.price))));
     Check::new(
         "Postgres: latest price of each instrument",
         newest.len() as u64,
@@ -174,7 +177,7 @@ pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Se
     )
 }
 
-/// Compares what Redis serves. A key may have expired; it is missed only while it ought to live.
+/// Compares the prices in Redis. A missing key is a difference only if it cannot have expired.
 ///
 /// # Errors
 /// Redis does not answer.
@@ -211,8 +214,8 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
         match found.get(&name).map(|value| read(value)) {
             Some(Some(value)) if value == *price => {}
             Some(Some(value)) => differences.add(format!("key {name} differs: {}", changes(price, &value))),
-            Some(None) => differences.add(format!("key {name} holds no price")),
-            // One that Postgres lacks too is named there; here it is missed all the same.
+            Some(None) => differences.add(format!("key {name} does not contain a price")),
+            // A price that is missing in Postgres as well is a difference in both checks.
             None if ages.get(key).is_none_or(|age| *age < KEY_LIFE) => {
                 expected += 1;
                 differences.add(format!("key {name} is missing: {}", all(price)));
@@ -223,7 +226,7 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
     }
     for name in found.keys().filter(|name| !known.contains_key(*name)) {
         expected -= 1;
-        differences.add(format!("key {name} is there, and has no tick"));
+        differences.add(format!("key {name} exists, but its instrument has no tick"));
     }
     Check::new(
         "Redis: latest price of each instrument",
@@ -233,7 +236,7 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
     )
 }
 
-// The fields as strings, numbers by their digits.
+// The fields as strings. Numbers keep their digits.
 fn read(value: &str) -> Option<Price> {
     let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(value).ok()?;
     let mut price: Price = Default::default();
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_projection_is_believed_only_where_a_gap_explains_it_and_only_so_often() {
+    fn projection_is_believed_only_for_prices_that_a_gap_explains_and_only_as_often() {
         let served: BTreeMap<Key, Served> = ["i", "j", "k"]
             .map(|id| {
                 let price = price("7");
@@ -324,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn prices_in_redis_are_read_by_their_digits() {
+    fn prices_in_redis_keep_their_digits() {
         assert_eq!(read(JSON), Some(price("-31.55")));
         assert_eq!(read("{}"), None);
         assert!(redis(&newest("-31.55"), 0, &["served:latest_price:t:i"]).is_empty());
     }
 
     #[test]
-    fn wrong_missing_and_foreign_keys_are_named_and_expired_ones_are_not() {
+    fn wrong_missing_and_unknown_keys_are_differences_and_expired_ones_are_not() {
         let key = "served:latest_price:t:i";
         assert_eq!(
             redis(&newest("1"), 0, &[key]),
@@ -341,7 +344,7 @@ mod tests {
         assert!(redis(&newest("-31.55"), KEY_LIFE, &[]).is_empty());
         assert_eq!(
             redis(&newest("-31.55"), 0, &[key, "served:latest_price:t:j"]),
-            ["key served:latest_price:t:j is there, and has no tick"]
+            ["key served:latest_price:t:j exists, but its instrument has no tick"]
         );
     }
 
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_that_stands_ahead_of_the_clock_is_named_unless_it_is_a_day_ahead_one() {
+    fn a_price_in_the_future_is_named_unless_it_is_a_day_ahead_one() {
         let price = |minutes: i64, product: &str| {
             let micros = (minutes * 60_000_000).to_string();
             ["1", "null", micros.as_str(), "f/0/1/2", "PJM", product, "USD", "MWh"].map(str::to_owned)

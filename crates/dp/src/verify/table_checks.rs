@@ -1,4 +1,4 @@
-//! The tables of ClickHouse, each against the raw log and against the topic that it is written from (INV-5, INV-6).
+//! Compares each ClickHouse table with the raw log and with its source topic (INV-5, INV-6).
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{bars, blocking};
 use crate::connection::Connection;
 use crate::products::Products;
 
-/// Blocks that are looked into row by row, for each comparison.
+/// Differing blocks whose rows are compared, for each check.
 const BLOCKS_IN_DETAIL: usize = 64;
 
 /// The checks of the tables.
@@ -40,11 +40,11 @@ impl TableChecks<'_> {
             "enriched_ticks" => Ok(&names.enriched),
             "late_ticks" => Ok(&names.late),
             "bars" => Ok(&names.bars),
-            other => bail!("{other} is written from no topic"),
+            other => bail!("{other} has no source topic"),
         }
     }
 
-    /// Origins and contents of a table of ticks against the raw log.
+    /// Compares origins and contents of a tick table with the raw log.
     pub async fn by_raw_log(
         &self,
         base: &str,
@@ -72,14 +72,14 @@ impl TableChecks<'_> {
         let (log, in_holes) = (Arc::clone(raw), holes.clone());
         let differences = compare(&table, expected, &found, move |blocks| log.rows(&blocks, &in_holes)).await?;
         report.checks.push(Check::new(
-            format!("{name}: ticks by the raw log"),
+            format!("{name}: ticks match the raw log"),
             expected.rows(),
             found.rows(),
             differences,
         ));
         let outside = table.outside().await?;
         report.checks.push(Check::new(
-            format!("{name}: rows of no raw message"),
+            format!("{name}: rows without a raw message"),
             0,
             outside.total,
             outside,
@@ -87,7 +87,7 @@ impl TableChecks<'_> {
         Ok(())
     }
 
-    /// A table against the topic that it is written from: positions, and what only the records know.
+    /// Compares a table with its source topic: source offsets, and values that are only in the records.
     pub async fn by_source(&self, base: &str, records: Records, report: &mut VerifyReport) -> anyhow::Result<()> {
         let name = self.names().table(base);
         let (bootstrap, topic) = (
@@ -96,7 +96,7 @@ impl TableChecks<'_> {
         );
         let wire: Wire = self.connection.wire().await?;
         let asked = (bootstrap.clone(), vec![topic.clone()], self.names().raw.clone());
-        // The raw topics last: every tick that is read below was in one before.
+        // The raw topics come last, so that their ends cover every tick that is read below.
         let (mut ranges, raw) =
             blocking(move || Ok((logs::ranges(&asked.0, &asked.1)?, logs::ranges(&asked.0, &asked.2)?))).await?;
         self.gaps.leave_out(&self.writer_group(base)?, &mut ranges);
@@ -124,13 +124,13 @@ impl TableChecks<'_> {
         let found = table.blocks().await?;
         let differences = compare(&table, &expected, &found, move |blocks| log.rows(&blocks)).await?;
         report.checks.push(Check::new(
-            format!("{name}: rows by the records of {topic}"),
+            format!("{name}: rows match the records of {topic}"),
             expected.rows(),
             found.rows(),
             differences,
         ));
         report.checks.push(Check::new(
-            format!("{topic}: records of no raw message, or that cannot be read"),
+            format!("{topic}: records that are unreadable or have no raw message"),
             0,
             foreign,
             Differences::default(),
@@ -143,12 +143,12 @@ impl TableChecks<'_> {
             "market_ticks" => "normalization",
             "enriched_ticks" => "enrichment",
             "late_ticks" | "bars" => "aggregation",
-            other => bail!("nobody writes {other}"),
+            other => bail!("{other} has no writer"),
         };
         Ok(self.names().writer_group(service))
     }
 
-    /// What accepted gaps on the way to a table of ticks have kept from it.
+    /// Ticks that accepted gaps have kept from a table, as ranges of origins.
     async fn holes(&self, base: &str) -> anyhow::Result<Vec<Hole>> {
         let names = self.names();
         let (market, enriched) = (names.table("market_ticks"), names.table("enriched_ticks"));
@@ -162,7 +162,7 @@ impl TableChecks<'_> {
         self.gaps.holes(self.clickhouse, &passed).await
     }
 
-    /// Bars against their ticks, and their positions.
+    /// Compares bars with their ticks, and checks their source offsets.
     pub async fn bars(&self, report: &mut VerifyReport) -> anyhow::Result<()> {
         let names = self.names();
         let name = names.table("bars");
@@ -191,7 +191,7 @@ impl TableChecks<'_> {
         report.notes.extend(expired);
         let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
         report.checks.push(Check::new(
-            format!("{name}: versions with two contents"),
+            format!("{name}: versions with conflicting contents"),
             0,
             versions.total,
             versions,
@@ -199,8 +199,8 @@ impl TableChecks<'_> {
         Ok(())
     }
 
-    /// Partitions of which rows have expired: only where the log does not hold what is before the first row either, since a
-    /// row of a record that is still there is missing, not expired.
+    /// Partitions that have expired rows. A partition counts only if retention has cut its log too: while the log has the
+    /// record, a row is missing, not expired.
     async fn expired(&self, table: &str) -> anyhow::Result<Vec<bars::Expired>> {
         let (bootstrap, topics) = (
             self.connection.settings.kafka_bootstrap.clone(),
@@ -238,14 +238,14 @@ impl TableChecks<'_> {
 async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
     let doubled = table.doubled().await?;
     report.checks.push(Check::new(
-        format!("{}: positions with two rows", table.name),
+        format!("{}: source offsets with more than one row", table.name),
         0,
         doubled.total,
         doubled,
     ));
     let outside = table.outside().await?;
     report.checks.push(Check::new(
-        format!("{}: rows beyond the topic's end", table.name),
+        format!("{}: rows beyond the end of the topic", table.name),
         0,
         outside.total,
         outside,
@@ -253,7 +253,7 @@ async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Resu
     Ok(())
 }
 
-/// The differences between two sides: blocks first, then the rows of those that differ.
+/// The differences between two sides: compares blocks, then the rows of differing blocks.
 async fn compare(
     table: &Table<'_>,
     expected: &Blocks,
@@ -269,7 +269,7 @@ async fn compare(
     let in_table = table.rows(&differing).await?;
     let in_log = blocking(move || rows(differing)).await?;
     differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
-    // At least one in each; a table that lacks most of its rows need not be listed.
+    // The other blocks have at least one difference each. They are not listed: a table may lack most of its rows.
     differences.total += rest.len() as u64;
     Ok(differences)
 }

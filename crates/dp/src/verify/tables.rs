@@ -1,4 +1,4 @@
-//! Questions to the tables in ClickHouse: checksums of blocks, rows of blocks, positions.
+//! Queries on the ClickHouse tables: checksums of blocks, rows of blocks, source offsets.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use super::gaps::{self, Hole};
 use super::logs::Range;
 use super::report::{Differences, NAMED};
 
-/// Which of a row's two places is meant.
+/// Which of a row's two log positions is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Where the raw message lies: feed, partition, offset.
+    /// Position of the raw message: feed, partition, offset.
     Raw,
-    /// Where the record lies that the row was written from; the topic is the same for all rows of a table.
+    /// Position of the record that the row was written from. The topic is the same for all rows of a table.
     Source,
 }
 
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    // From `first` of each range where `is_whole` does not hold, else from 0.
+    // With `is_whole`, from offset 0 and without gaps; else from `first` of each range.
     fn within(self, ranges: &[Range], is_whole: bool) -> String {
         let offset = self.offset();
         let parts: Vec<String> = ranges
@@ -75,29 +75,29 @@ impl Place {
     }
 }
 
-/// A table as one comparison looks at it.
+/// A table and the part of it that one check compares.
 #[derive(Clone, Copy)]
 pub struct Table<'a> {
     /// The client.
     pub clickhouse: &'a ClickHouse,
     /// Name with the generation's suffix.
     pub name: &'a str,
-    /// What is compared of a row.
+    /// The compared columns.
     pub columns: &'a [Column],
-    /// By which place rows are assigned to blocks.
+    /// The position by which rows are assigned to blocks.
     pub place: Place,
-    /// What is compared.
+    /// The compared offsets.
     pub ranges: &'a [Range],
-    /// What accepted gaps have kept from it.
+    /// Origins that accepted gaps have kept from the table.
     pub holes: &'a [Hole],
-    /// Questions over all rows are asked in this many parts (see [`parts`]).
+    /// Number of queries for one pass over all rows (see [`parts`]).
     pub parts: u64,
 }
 
-/// Rows that one question looks at in detail: a few seconds of ClickHouse on two cores.
+/// Rows that one query reads: ClickHouse needs a few seconds for them on two cores.
 const ROWS_AT_ONCE: u64 = 1_000_000;
 
-/// In how many parts so many rows are looked at, so that no question outlasts its deadline or fills the server's memory.
+/// Number of queries for so many rows, so that no query exceeds its timeout or the server's memory.
 pub fn parts(rows: u64) -> u64 {
     1 + rows / ROWS_AT_ONCE
 }
@@ -106,7 +106,7 @@ impl Table<'_> {
     /// Count and checksum of each block.
     ///
     /// # Errors
-    /// ClickHouse does not answer, or there is no such table.
+    /// ClickHouse does not answer, or the table does not exist.
     pub async fn blocks(&self) -> anyhow::Result<Blocks> {
         let (place, name) = (self.place, self.name);
         let topic = match place {
@@ -189,7 +189,7 @@ impl Table<'_> {
             .collect()
     }
 
-    /// Rows whose place no log has: beyond its end, or of a topic that is not read.
+    /// Rows whose position is in no log: it is beyond the end, or in a topic that is not read.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -206,13 +206,13 @@ impl Table<'_> {
             place.within(self.ranges, true),
         );
         let what = match place {
-            Place::Raw => "which no raw topic has",
-            Place::Source => "which is beyond the end of the topic",
+            Place::Raw => "but no raw topic has this message",
+            Place::Source => "but the topic ends before that offset",
         };
         named(self.clickhouse, &sql, |row| format!("{row}, {what}")).await
     }
 
-    /// Places of the source topic that more than one row was written from (INV-6).
+    /// Source offsets with more than one row (INV-6).
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -227,7 +227,7 @@ impl Table<'_> {
         for part in 0..self.parts {
             let sql = format!(
                 "SELECT concat(any({id}), ' from offset ', toString(src_offset), ' of partition ', toString(src_partition), \
-                 ' is there ', toString(count()), ' times') AS row, toString(count() OVER ()) AS total FROM {name} \
+                 ' is stored ', toString(count()), ' times') AS row, toString(count() OVER ()) AS total FROM {name} \
                  WHERE src_offset % {} = {part} GROUP BY src_partition, src_offset HAVING count() > 1 LIMIT {NAMED}",
                 self.parts
             );
@@ -236,7 +236,7 @@ impl Table<'_> {
         Ok(doubled)
     }
 
-    /// By source partition, the last origins of the rows from before the ranges: the state in which the writer was there.
+    /// For each source partition, the last origins of the rows before the range: the sequencer state of the writer there.
     ///
     /// # Errors
     /// ClickHouse does not answer.
@@ -271,7 +271,7 @@ impl Table<'_> {
     }
 }
 
-// Bars have no origin of their own.
+// A bar has no origin.
 fn has_tick_id(table: &str) -> bool {
     !table.starts_with("bars")
 }
@@ -279,7 +279,7 @@ fn has_tick_id(table: &str) -> bool {
 /// Number of rows of a table.
 ///
 /// # Errors
-/// ClickHouse does not answer, or there is no such table.
+/// ClickHouse does not answer, or the table does not exist.
 pub async fn count(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<u64> {
     let sql = format!("SELECT toString(count()) AS rows FROM {table}");
     let rows = clickhouse
@@ -289,7 +289,7 @@ pub async fn count(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<u64> 
     rows.first().map_or(Ok(0), |row| number(row, "rows"))
 }
 
-/// The oldest row of a table, by source partition.
+/// The first row of each source partition of a table.
 ///
 /// # Errors
 /// ClickHouse does not answer.
@@ -311,12 +311,15 @@ pub async fn expired(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<Vec
         .collect()
 }
 
-/// Runs a query with the columns `row` (what to name) and `total` (how many there are).
+/// Runs a query with the columns `row` (text of a difference) and `total` (number of differences).
 ///
 /// # Errors
 /// ClickHouse does not answer.
 pub async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> String) -> anyhow::Result<Differences> {
-    let rows = clickhouse.query_json(sql).await.context("look for rows out of place")?;
+    let rows = clickhouse
+        .query_json(sql)
+        .await
+        .context("look for misplaced or doubled rows")?;
     let total = rows.first().map_or(Ok(0), |row| number(row, "total"))?;
     let named = rows
         .iter()
@@ -325,19 +328,19 @@ pub async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> Str
     Ok(Differences { total, named })
 }
 
-/// A string column of an answer.
+/// A string column of a result.
 pub fn text<'r>(row: &'r Map<String, Value>, name: &str) -> anyhow::Result<&'r str> {
     row.get(name)
         .and_then(Value::as_str)
-        .with_context(|| format!("ClickHouse answered no text {name}"))
+        .with_context(|| format!("ClickHouse returned no text for column {name}"))
 }
 
-/// A number column of an answer, which was asked for as text.
+/// A number column of a result that was queried as text.
 pub fn number<T: std::str::FromStr>(row: &Map<String, Value>, name: &str) -> anyhow::Result<T> {
     let text = text(row, name)?;
     match text.parse() {
         Ok(number) => Ok(number),
-        Err(_) => bail!("ClickHouse answered {text} for {name}"),
+        Err(_) => bail!("ClickHouse returned {text} for column {name}, which is not a valid number"),
     }
 }
 
@@ -351,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_become_conditions_and_no_range_matches_nothing() {
+    fn ranges_become_conditions_and_without_ranges_no_row_matches() {
         let range = Range {
             lane: Lane {
                 topic: "it's".into(),

@@ -1,8 +1,8 @@
-//! What is wrong with a JSON text, and where.
+//! Errors of a JSON text with their location.
 
 use crate::rejection::{RejectCode, Rejection, excerpt};
 
-/// Why a string is not the JSON that was asked for.
+/// Why a text is not the expected JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct JsonError {
     pub(super) code: RejectCode,
@@ -10,12 +10,12 @@ pub(crate) struct JsonError {
     pub(super) path: String,
     pub(super) what: &'static str,
     pub(super) at: usize,
-    /// What stands there, cut.
+    /// The text at that location, truncated.
     pub(super) found: String,
 }
 
 impl JsonError {
-    /// As a rejection; `place` is the pointer of the text that was read, empty for the whole message.
+    /// Converts it to a rejection. `place` is the pointer of the text, empty for the whole message.
     pub(crate) fn rejection(self, place: &str) -> Rejection {
         let separator = if place.is_empty() && self.path.is_empty() {
             ""
@@ -37,7 +37,7 @@ impl JsonError {
     }
 }
 
-/// The error, seen from the object around it.
+/// Prepends the key to the path of the error, for the enclosing object.
 #[cold]
 pub(super) fn inside(mut error: Box<JsonError>, key: &str) -> Box<JsonError> {
     let key = excerpt(key);

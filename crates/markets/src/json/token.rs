@@ -1,12 +1,12 @@
-//! The values of a JSON text as they are written, and strings with their escapes undone.
+//! The values of a JSON text as written, and unescaped strings.
 //!
-//! Failure: a string with half a surrogate pair has no characters to answer (`None`).
+//! Failure: a string with half a surrogate pair cannot be unescaped (`None`).
 
 use std::borrow::Cow;
 
 use crate::rejection::excerpt;
 
-/// What a value is.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Null,
@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Object,
 }
 
-/// A value as it is written; of a string, what stands between the quotes, escapes not undone.
+/// A value as written. For a string: the text between the quotes, still escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
     pub kind: Kind,
@@ -32,7 +32,7 @@ impl<'a> Token<'a> {
         matches!(self.kind, Kind::Text | Kind::EscapedText)
     }
 
-    /// The text, allocated only where it has escapes; `None` where it is not a string, or holds half a surrogate pair.
+    /// The text, allocated only if it has escapes. `None` if it is not a string or contains half a surrogate pair.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         match self.kind {
             Kind::Text => Some(Cow::Borrowed(self.raw)),
@@ -52,7 +52,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Room for the value of a field. A null takes the room too, so that a field that occurs twice is always noticed.
+/// Holds the value of a field. A null fills the slot too, so that a duplicate field is always detected.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Slot<'a>(Option<Token<'a>>);
 
@@ -65,14 +65,14 @@ impl<'a> Slot<'a> {
         self.0.is_some()
     }
 
-    /// The value; a null counts as none.
+    /// The value; `None` for null.
     #[inline]
     pub(crate) fn get(self) -> Option<Token<'a>> {
         self.0.filter(|token| token.kind != Kind::Null)
     }
 }
 
-/// Length of the beginning without quote, backslash and control characters, eight bytes at a time.
+/// Length of the prefix without quotes, backslashes and control characters. Checks eight bytes at a time.
 #[inline]
 pub(super) fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -81,8 +81,8 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
-        // Below 0x20, or 0 once the quote or the backslash is taken away. The lowest marked byte is exact; borrows can
-        // only mark bytes above it. What is not ASCII has its high bit before and after, and is never marked.
+        // Marks bytes below 0x20, and bytes that are 0 after XOR with the quote or the backslash. The lowest mark is exact;
+        // borrows can only mark bytes above it. Bytes that are not ASCII have their high bit set and are never marked.
         let controls = word.wrapping_sub(const { ONES * 0x20 });
         let quotes = (word ^ const { ONES * 0x22 }).wrapping_sub(ONES);
         let backslashes = (word ^ const { ONES * 0x5C }).wrapping_sub(ONES);
@@ -100,11 +100,11 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
             .unwrap_or(rest.len())
 }
 
-/// Appends what stands between the quotes of a string, with its escapes undone. `None` for half a surrogate pair.
+/// Unescapes the text between the quotes of a string and appends it. `None` for half a surrogate pair.
 pub(crate) fn unescape(quoted: &str, out: &mut String) -> Option<()> {
     out.reserve(quoted.len());
     let mut rest = quoted;
-    // How much of `rest` is known to be plain: 1 after an escape that stands for its own second character.
+    // Length of the prefix of `rest` known to be plain: 1 after an escape such as `\\` that yields its second character.
     let mut known = 0;
     while let Some(length) = rest.as_bytes().get(known..).map(plain_length)
         && let Some((plain, escape)) = rest.split_at_checked(known + length)
@@ -140,7 +140,7 @@ fn control(letter: u8) -> Option<char> {
     }
 }
 
-// After `\u`: the character, and what follows it.
+// `text` starts after `\u`. Returns the character and the rest.
 fn unicode(text: &str) -> Option<(char, &str)> {
     let unit = |text: &str| text.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let first = unit(text)?;

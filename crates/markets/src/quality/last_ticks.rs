@@ -1,4 +1,4 @@
-//! The last price and volume of the instruments seen lately, in bounded memory.
+//! The last price and volume of recent instruments, in bounded memory.
 
 use domain::{Decimal, Micros, Tick};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -15,22 +15,23 @@ struct Slot {
     volume: Option<Decimal>,
 }
 
-/// What was there before a tick.
+/// The state before a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
     /// Price and volume of the instrument's last tick.
     Last(Decimal, Option<Decimal>),
-    /// A tick of the instrument that is younger than this one.
+    /// A newer tick of the instrument.
     Younger,
-    /// Nothing of this instrument, whose hash this is: it is new, or has lost its slot.
+    /// No tick of the instrument, because it is new or its slot was overwritten. Contains the hash of the instrument.
     Unknown(u64),
 }
 
-/// One slot per hash: an instrument that meets another one's slot takes it over. Forgetting costs a remark, no tick.
+/// One slot per hash: an instrument overwrites the slot of another one with the same hash. This costs a quality flag, never
+/// a tick.
 #[derive(Debug)]
 pub(crate) struct LastTicks {
     slots: Vec<Option<Slot>>,
-    /// Asked only where a slot does not know the instrument.
+    /// Used only if the slot does not contain the instrument.
     pub(crate) new_instruments: NewInstruments,
 }
 
@@ -42,7 +43,7 @@ impl LastTicks {
         }
     }
 
-    /// Remembers the tick, unless its instrument has a younger one, and answers what was there.
+    /// Stores the tick unless its instrument has a newer one; returns the state before.
     pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Before {
         let key = xxh3_64_with_seed(
             tick.instrument_id.as_bytes(),

@@ -1,8 +1,8 @@
-//! Quality rules: remarks on a tick, with thresholds from the configuration.
+//! Quality rules: flags on a tick, with thresholds from the configuration.
 //!
-//! Flags never decide that a tick exists or where it goes (INV-1). The two rules that compare with the instrument's
-//! last tick, and the one that counts new instruments, depend on what this instance has seen, so their flags may differ from
-//! one run to the next.
+//! Flags never affect whether a tick exists or where it is routed (INV-1). The two rules that compare with the instrument's
+//! last tick, and the rule that counts new instruments, depend on what this instance has read. Their flags may differ
+//! between runs.
 
 mod last_ticks;
 mod new_instruments;
@@ -19,26 +19,26 @@ use crate::venue::Venue;
 /// Thresholds of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QualitySettings {
-    /// Off: ticks carry no flags at all. What must be rejected is rejected all the same.
+    /// If false, ticks have no flags. Rejections are unaffected.
     pub enabled: bool,
-    /// Change of price against the last tick, as a share of it.
+    /// Relative change of price from the last tick, as a fraction.
     pub price_spike: Decimal,
-    /// Change of volume against the last tick, as a share of it.
+    /// Relative change of volume from the last tick, as a fraction.
     pub volume_spike: Decimal,
     /// Highest price of any market.
     pub max_price: Decimal,
-    /// Lowest price; `None` takes the market's floor.
+    /// Lowest price; `None` means the market's floor.
     pub min_price: Option<Decimal>,
     /// Highest volume.
     pub max_volume: Decimal,
-    /// Age at append from which a tick is late.
+    /// Age at append above which a tick is late.
     pub late_after: Micros,
-    /// How far ahead of its append a tick may be that is not day-ahead; one beyond is rejected (a limit, not a flag, and
-    /// in force also where the flags are off).
+    /// How far ahead of its append time a tick may be if it is not day-ahead. A tick beyond this limit is rejected, even if
+    /// flags are disabled.
     pub max_future: Micros,
-    /// How far the components may be from the price.
+    /// Largest difference between the price and the sum of its components.
     pub component_tolerance: Decimal,
-    /// Instruments of one tenant that may be new in an hour of the log, for each worker.
+    /// Maximum number of new instruments of one tenant in an hour of append time, per worker.
     pub max_new_instruments: u64,
 }
 
@@ -60,7 +60,7 @@ impl Default for QualitySettings {
     }
 }
 
-/// The flags of a tick. `remarks` are those that its parser has already made.
+/// The flags of a tick. `remarks` are the flags that its parser has set.
 pub(crate) fn flags(
     settings: &QualitySettings,
     venue: &Venue,
@@ -85,7 +85,7 @@ pub(crate) fn flags(
     );
     flag(is_late(settings, tick), QualityFlag::LateArrival);
     flag(lacks_place(venue, tick), QualityFlag::MissingMetadata);
-    // The price of an interval has no volume of its own.
+    // Interval prices have no volume.
     flag(
         tick.volume.is_none() && tick.kind == domain::Kind::Trade,
         QualityFlag::MissingVolume,
@@ -131,7 +131,7 @@ fn is_late(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
     tick.product != "da" && tick.appended_at.saturating_sub(tick.event_time) > settings.late_after
 }
 
-// A document's zone comes from reference data; only single ticks are expected to bring theirs.
+// The zone of a document row comes from reference data; only single ticks must state theirs.
 fn lacks_place(venue: &Venue, tick: &Tick<'_>) -> bool {
     let second = if venue.placed_by_hub { tick.hub } else { tick.zone };
     tick.node.is_none() || (second.is_none() && tick.interval_end.is_none())
@@ -150,7 +150,7 @@ fn components_differ(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
         > u128::from(settings.component_tolerance.unscaled().unsigned_abs())
 }
 
-// A change from zero has no share.
+// A change from zero has no relative size.
 fn changed_by_more(now: Decimal, then: Decimal, share: Decimal) -> bool {
     const ONE: u128 = 100_000_000;
     let change = (i128::from(now.unscaled()) - i128::from(then.unscaled())).unsigned_abs();

@@ -1,16 +1,16 @@
-//! How many instruments a tenant has shown for the first time in an hour of the log.
+//! Counts the new instruments of each tenant per hour of append time.
 //!
-//! Invariants: the hour is that of the append time, so that reading a log again counts as its producers did, however fast;
-//! memory is bounded ([`KNOWN`], [`TENANTS`]). What is forgotten counts as new again. An instrument beyond the limit is not
-//! remembered: in the next hour it is a new one.
+//! Invariants: the hour is that of the append time, so replaying a log at any speed counts the same; memory is bounded
+//! ([`KNOWN`], [`TENANTS`]). A forgotten instrument counts as new again. An instrument beyond the limit is not remembered, so
+//! it is new again in the next hour.
 
 use std::collections::{HashMap, HashSet};
 
 use domain::Micros;
 
-/// Instruments that are remembered at most: 20 to 40 MB.
+/// Maximum number of remembered instruments: 20 to 40 MB.
 const KNOWN: usize = 2_000_000;
-/// Tenants that are counted at most.
+/// Maximum number of counted tenants.
 const TENANTS: usize = 10_000;
 const HOUR: Micros = 3_600_000_000;
 
@@ -20,7 +20,7 @@ struct Hour {
     instruments: u64,
 }
 
-/// What this instance has seen.
+/// The instruments that this instance has read.
 #[derive(Debug, Default)]
 pub(crate) struct NewInstruments {
     /// Hashes of tenant and instrument.
@@ -29,7 +29,7 @@ pub(crate) struct NewInstruments {
 }
 
 impl NewInstruments {
-    /// Whether this instrument is one too many of its tenant. `key` is the hash of both names.
+    /// Whether this instrument exceeds the limit of its tenant. `key` is the hash of both names.
     pub(crate) fn exceeds(&mut self, key: u64, tenant_id: &str, appended_at: Micros, limit: u64) -> bool {
         if self.known.contains(&key) {
             return false;
@@ -45,7 +45,7 @@ impl NewInstruments {
                 self.hours.entry(tenant_id.into()).or_insert(began)
             }
         };
-        // Partitions are not read in the order of their times: the hour only continues.
+        // Partitions are at different times, so the hour never moves backwards.
         if number > hour.number {
             *hour = began;
         }
@@ -65,14 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_for_each_tenant_and_hour_and_what_is_known_does_not_count() {
+    fn the_limit_is_per_tenant_and_hour_and_known_instruments_do_not_count() {
         let mut new = NewInstruments::default();
         let mut exceeds = |key, tenant, at| new.exceeds(key, tenant, at, 2);
         assert_eq!([1, 2, 3, 4].map(|key| exceeds(key, "a", 0)), [false, false, true, true]);
         assert_eq!([1, 2].map(|key| exceeds(key, "a", 1)), [false, false], "known");
         assert!(!exceeds(5, "b", 1), "another tenant");
         assert!(!exceeds(3, "a", HOUR), "another hour");
-        // A partition that is behind does not begin the earlier hour again.
+        // A partition that lags does not restart the earlier hour.
         assert_eq!([6, 7].map(|key| exceeds(key, "a", HOUR - 1)), [false, true]);
     }
 }

@@ -1,28 +1,28 @@
-//! What `GET /quality-rules` lists.
+//! The list of rules that `GET /quality-rules` returns.
 
 use domain::QualityFlag;
 use serde::Serialize;
 
 use super::QualitySettings;
 
-/// One rule, as people see it.
+/// One rule as shown to users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rule {
     /// Stable name.
     pub name: &'static str,
-    /// What it looks at.
+    /// What it checks.
     pub description: &'static str,
-    /// The flag that it sets, where it sets one.
+    /// The flag that it sets, if any.
     pub flag: Option<&'static str>,
     /// `flag`, `reject` (to the topic `dlq`), or `drop` (counted as `duplicate`).
     pub action: &'static str,
     /// Rules that reject or drop are always on.
     pub enabled: bool,
-    /// In force, as text; absent where the rule has none.
+    /// The configured threshold as text, if the rule has one.
     pub threshold: Option<String>,
 }
 
-/// Every rule with its threshold in force.
+/// All rules with their configured thresholds.
 pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
     let mut rules = of_prices(settings);
     rules.extend(of_volumes(settings));
@@ -50,7 +50,7 @@ fn flag(
     }
 }
 
-/// A rule that refuses a tick.
+/// A rule that rejects a tick.
 fn reject(name: &'static str, threshold: Option<&str>, description: &'static str) -> Rule {
     Rule {
         name,
@@ -62,7 +62,7 @@ fn reject(name: &'static str, threshold: Option<&str>, description: &'static str
     }
 }
 
-/// What a price alone, and beside the instrument's last, should be.
+/// Rules for a price, alone and compared with the instrument's last price.
 fn of_prices(settings: &QualitySettings) -> Vec<Rule> {
     let min_price = settings
         .min_price
@@ -72,7 +72,7 @@ fn of_prices(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("price_positive", QualityFlag::PriceNegative),
             Some("0".to_owned()),
-            "price below zero (real in power markets)",
+            "price below zero (valid in power markets)",
         ),
         flag(
             settings,
@@ -84,18 +84,18 @@ fn of_prices(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("price_maximum", QualityFlag::OutOfRange),
             Some(settings.max_price.to_string()),
-            "price above the configured maximum, or the lower cap of its market at that date",
+            "price above the configured maximum or the cap of its market at that date, whichever is lower",
         ),
         flag(
             settings,
             ("price_change", QualityFlag::PriceSpike),
             Some(settings.price_spike.to_string()),
-            "change of price against the instrument's last, as a share of it",
+            "relative change from the instrument's last price above this fraction",
         ),
     ]
 }
 
-/// The same of volumes.
+/// Rules for volumes.
 fn of_volumes(settings: &QualitySettings) -> Vec<Rule> {
     vec![
         flag(
@@ -108,7 +108,7 @@ fn of_volumes(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("volume_change", QualityFlag::VolumeSpike),
             Some(settings.volume_spike.to_string()),
-            "change of volume against the instrument's last, as a share of it",
+            "relative change from the instrument's last volume above this fraction",
         ),
         flag(
             settings,
@@ -119,7 +119,7 @@ fn of_volumes(settings: &QualitySettings) -> Vec<Rule> {
     ]
 }
 
-/// What belongs to a sound tick besides: time, place, components, interval.
+/// Rules for time, location, components and interval.
 fn of_facts(settings: &QualitySettings) -> Vec<Rule> {
     let late_seconds = settings.late_after / 1_000_000;
     vec![
@@ -127,19 +127,19 @@ fn of_facts(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("late_arrival_threshold", QualityFlag::LateArrival),
             Some(late_seconds.to_string()),
-            "seconds from the event to its append in the log, day-ahead prices excepted",
+            "more seconds than this from the event to its append in the log; not applied to day-ahead prices",
         ),
         flag(
             settings,
             ("metadata_present", QualityFlag::MissingMetadata),
             None,
-            "node or zone absent (CAISO: node or hub; rows of documents: node)",
+            "node or zone missing (CAISO: node or hub; rows of documents: node)",
         ),
         flag(
             settings,
             ("component_sum", QualityFlag::ComponentMismatch),
             Some(settings.component_tolerance.to_string()),
-            "energy, congestion, loss and greenhouse gas do not add up to the price, or the energy differs inside an interval (MISO)",
+            "energy, congestion, loss and greenhouse gas do not add up to the price, or the energy price differs within an interval (MISO)",
         ),
         flag(
             settings,
@@ -150,24 +150,24 @@ fn of_facts(settings: &QualitySettings) -> Vec<Rule> {
     ]
 }
 
-/// Which events have been there before.
+/// Rules for repeated events and new instruments.
 fn of_events(settings: &QualitySettings) -> Vec<Rule> {
     vec![
         flag(
             settings,
             ("event_id_unique", QualityFlag::EventIdReused),
             None,
-            "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the tenant, source and event id, with other facts",
+            "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the same tenant, source and event id but different facts",
         ),
         flag(
             settings,
             ("new_instruments", QualityFlag::UnknownNode),
             Some(settings.max_new_instruments.to_string()),
-            "the tenant has shown more new instruments within an hour of append time; set with the first tick of each further one",
+            "the tenant has more new instruments than this within an hour of append time; set on the first tick of each additional one",
         ),
         Rule {
             name: "event_repeated",
-            description: "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S carried the same event: tenant, source, event id and facts; POST /validate shows the flag, stored ticks never have it",
+            description: "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the same tenant, source, event id and facts; POST /validate shows the flag, stored ticks never have it",
             flag: Some(QualityFlag::Duplicate.name()),
             action: "drop",
             enabled: true,
@@ -176,7 +176,7 @@ fn of_events(settings: &QualitySettings) -> Vec<Rule> {
     ]
 }
 
-/// What was done about values that are hard to read.
+/// Rules for quotes and for rounded or unreadable numbers.
 fn of_numbers(settings: &QualitySettings) -> Vec<Rule> {
     vec![
         flag(
@@ -195,12 +195,12 @@ fn of_numbers(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("number_noise", QualityFlag::Rounded),
             None,
-            "noise of binary floating point behind the eighth decimal was rounded",
+            "binary floating-point noise after the eighth decimal was rounded",
         ),
     ]
 }
 
-/// What no tick is made of.
+/// Rules that reject a tick.
 fn rejections(settings: &QualitySettings) -> Vec<Rule> {
     let max_future_seconds = settings.max_future / 1_000_000;
     vec![
@@ -208,23 +208,19 @@ fn rejections(settings: &QualitySettings) -> Vec<Rule> {
         reject(
             "price_present",
             None,
-            "no price, or one that is no exact decimal with at most 8 decimals below 10^10",
+            "no price, or one that is not an exact decimal with at most 8 decimals and below 10^10",
         ),
-        reject(
-            "event_time_range",
-            Some("1990-01-01"),
-            "event time before the first one that can be true",
-        ),
+        reject("event_time_range", Some("1990-01-01"), "event time before this date"),
         reject(
             "event_time_future",
             Some(&max_future_seconds.to_string()),
-            "seconds that the event time is ahead of the append in the log; day-ahead prices may be nine days ahead, CAISO's \
-             15-minute prices an hour",
+            "event time more seconds than this ahead of the append in the log; day-ahead prices may be nine days ahead, CAISO's \
+             15-minute prices one hour",
         ),
         reject(
             "turnover_range",
             Some("100000000000000"),
-            "price times volume beyond what sums can hold",
+            "price times volume above this amount, which could overflow the sums of bars",
         ),
     ]
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_change_is_a_share_of_the_last_value_and_zero_has_none() {
+fn a_change_is_relative_to_the_last_value_and_a_change_from_zero_is_never_flagged() {
     let decimal = |text: &str| text.parse::<Decimal>().unwrap();
     let tenth = decimal("0.1");
     for (now, then, expected) in [
@@ -24,7 +24,7 @@ fn a_change_is_a_share_of_the_last_value_and_zero_has_none() {
 }
 
 #[test]
-fn every_rule_that_flags_names_a_flag_and_shows_its_threshold_in_force() {
+fn every_flag_rule_names_its_flag_and_shows_the_configured_threshold() {
     let settings = QualitySettings {
         max_price: "123.5".parse().unwrap(),
         min_price: Some("-7".parse().unwrap()),

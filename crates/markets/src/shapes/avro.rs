@@ -1,4 +1,4 @@
-//! Shape C: `RawMarketTick`, the same fields typed, in any version of its schema.
+//! Shape C: `RawMarketTick` in Avro, in any version of its schema.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::text::Text;
 use crate::venue::Venue;
 
-/// Reads a framed `RawMarketTick`; `rewritten` takes the current form of an older version.
+/// Reads a framed `RawMarketTick`. An older version is rewritten to the current one in `rewritten`.
 pub(crate) fn read<'s, P: Problems>(
     reading: &Reading<'_, 's>,
     wire: &Wire,
@@ -61,7 +61,7 @@ fn event<'s, P: Problems>(
         "" => Err(Rejection::new(
             RejectCode::MissingInstrument,
             format!(
-                "instrument_id is \"{}\": it names no instrument",
+                "instrument_id is \"{}\": an instrument id is required",
                 excerpt(raw.instrument_id)
             ),
         )),
@@ -110,10 +110,7 @@ fn event<'s, P: Problems>(
 
 fn source(source: &str) -> Result<Text<'_>, Rejection> {
     Text::from(source).trimmed().ok_or_else(|| {
-        let message = format!(
-            "source is \"{}\": a string that is not blank is required",
-            excerpt(source)
-        );
+        let message = format!("source is \"{}\": a non-blank string is required", excerpt(source));
         Rejection::new(RejectCode::SchemaViolation, message)
     })
 }

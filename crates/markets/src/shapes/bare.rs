@@ -1,6 +1,6 @@
-//! A tick without an envelope, which nobody publishes: what people try at `POST /validate`.
+//! A tick without an envelope. Users send it to `POST /validate`; it is never published.
 //!
-//! The payload of shape A, or its `market` and `instrument_id` beside the fields of `raw_data`.
+//! Either the payload of shape A, or `market` and `instrument_id` next to the fields of `raw_data`.
 
 use super::Reading;
 use super::raw::{Head, RawData};
@@ -19,11 +19,11 @@ struct Bare<'a> {
     raw_data_is_there: Option<bool>,
     raw_data: RawData<'a>,
     flat: RawData<'a>,
-    /// Fields of shapes A and B.
+    /// Whether it has fields of shape A or B.
     is_published: bool,
 }
 
-/// Reads the message as a bare tick; `None` where it is none.
+/// Reads the message as a bare tick; `None` if it is not one.
 pub(crate) fn read<'s, P: Problems>(
     reading: &Reading<'_, 's>,
     problems: &mut P,

@@ -83,7 +83,7 @@ pub(super) fn read<'s, P: Problems>(
     payload.raw_data.event(head, RAW_DATA, reading, problems)
 }
 
-// When the message was made; required, though nothing depends on it.
+// The send time of the message; required, although it is not used.
 fn timestamp(envelope: &Envelope<'_>) -> Result<(), Rejection> {
     const PLACE: &str = "/envelope/timestamp";
     let token = envelope.timestamp.get().ok_or_else(|| Rejection::missing(PLACE))?;

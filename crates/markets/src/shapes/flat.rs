@@ -1,4 +1,4 @@
-//! Shape B: a flat message whose payload carries the source's JSON as text.
+//! Shape B: a flat message whose payload contains the source's JSON as a string.
 
 use super::raw::{Head, RawData};
 use super::{Fields, Reading, check_version};
@@ -12,7 +12,7 @@ use crate::time;
 use crate::venue::Venue;
 
 const RAW_PAYLOAD: &str = "/payload/raw_payload";
-/// The pointers of the JSON inside continue where that of its string ends.
+/// Pointers into the inner JSON continue the pointer of its string.
 const INSIDE: &str = "/payload/raw_payload/";
 
 pub(super) fn read<'s, P: Problems>(
@@ -65,7 +65,7 @@ fn check_encoding(encoding: Option<Token<'_>>) -> Result<(), Rejection> {
         Some(encoding) if !encoding.as_str().eq_ignore_ascii_case("json") => Err(Rejection::new(
             RejectCode::SchemaViolation,
             format!(
-                "/payload/encoding is '{}'; only json is known",
+                "/payload/encoding is '{}'; only json is supported",
                 excerpt(encoding.as_str())
             ),
         )),
@@ -86,7 +86,7 @@ fn instrument_id<'s>(
     }
     let symbol = symbol.ok_or_else(|| {
         let message = "none of /payload/metadata/instrument_id, /payload/raw_payload/instrument_id, /payload/symbol \
-                       names an instrument";
+                       contains an instrument id";
         Rejection::new(RejectCode::MissingInstrument, message)
     })?;
     check::identifier(symbol.as_str(), "/payload/symbol")?;
@@ -97,10 +97,7 @@ fn sequence(token: Token<'_>) -> Result<i64, Rejection> {
     token.raw.trim_ascii().parse().map_err(|_| {
         Rejection::new(
             RejectCode::SchemaViolation,
-            format!(
-                "/payload/sequence is {}: an integer of 64 bits is expected",
-                token.shown()
-            ),
+            format!("/payload/sequence is {}: a 64-bit integer is expected", token.shown()),
         )
     })
 }
@@ -111,7 +108,7 @@ fn read_raw<'s>(token: Option<Token<'s>>, raw_text: &'s mut String) -> Result<Ra
         Rejection::new(
             RejectCode::SchemaViolation,
             format!(
-                "{RAW_PAYLOAD} is {}: a string that holds a JSON object is expected",
+                "{RAW_PAYLOAD} is {}: a string that contains a JSON object is expected",
                 token.shown()
             ),
         )

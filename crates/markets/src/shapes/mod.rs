@@ -1,6 +1,6 @@
-//! The three shapes of a message that holds one tick.
+//! The three shapes of a message that contains one tick.
 //!
-//! A and B are read in one pass over the JSON; which of the two it is follows from the fields that are there.
+//! A and B are read in one pass over the JSON. The fields that are present decide between the two.
 
 mod avro;
 mod bare;
@@ -22,7 +22,7 @@ use crate::text::Text;
 pub(crate) use avro::read as read_avro;
 pub(crate) use bare::read as read_bare;
 
-/// What is read, and by which rules.
+/// The message and the configuration that applies to it.
 pub(crate) struct Reading<'m, 's> {
     pub message: &'m RawMessage<'s>,
     pub config: &'s NormalizerConfig,
@@ -34,7 +34,7 @@ impl Reading<'_, '_> {
     }
 }
 
-/// The fields of both shapes, as far as anything depends on them.
+/// The used fields of both shapes.
 #[derive(Default)]
 struct Fields<'a> {
     envelope_is_there: Option<bool>,
@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// What the message is known by: the correlation id, else the event id.
+    /// The correlation id, else the event id.
     fn known_id(&self) -> Option<String> {
         [
             self.envelope.correlation_id,
@@ -121,7 +121,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Reads shape A or B. `raw_text` is where the inner JSON of B is kept once its escapes are undone.
+/// Reads shape A or B. `raw_text` is the buffer for the unescaped inner JSON of B.
 pub(crate) fn read_json<'s, P: Problems>(
     reading: &Reading<'_, 's>,
     raw_text: &'s mut String,
@@ -165,7 +165,7 @@ fn check_version(version: Option<Token<'_>>, place: &str) -> Result<(), Rejectio
     Err(Rejection::new(
         RejectCode::SchemaViolation,
         format!(
-            "{place} is '{}'; only versions 1.x are known",
+            "{place} is '{}'; only versions 1.x are supported",
             excerpt(version.as_str())
         ),
     ))

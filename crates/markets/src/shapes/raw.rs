@@ -1,4 +1,4 @@
-//! The innermost object of shapes A and B: the tick in the words of its source.
+//! The innermost object of shapes A and B: the tick in the source's own field names.
 
 use domain::{Decimal, Micros, QualityFlags};
 
@@ -36,7 +36,7 @@ pub(super) struct RawData<'a> {
     pub product: Slot<'a>,
 }
 
-/// What the object around it says.
+/// The values from the enclosing objects.
 pub(super) struct Head<'a> {
     pub event_id: Text<'a>,
     pub correlation_id: Option<Text<'a>>,
@@ -47,7 +47,7 @@ pub(super) struct Head<'a> {
     pub source_system: Text<'a>,
     pub producer: Option<Text<'a>>,
     pub sequence: Option<i64>,
-    /// The time of the message, where that counts as the event's; already read.
+    /// The time of the message, if it is used as the event time; already read.
     pub time: Option<(Micros, Place)>,
 }
 
@@ -77,7 +77,7 @@ impl<'a> RawData<'a> {
         reader.put(slot)
     }
 
-    /// The event; `parent` is the pointer of this object, its slash included.
+    /// The event. `parent` is the pointer of this object, including its trailing slash.
     pub(super) fn event<P: Problems>(
         &self,
         head: Head<'a>,
@@ -132,7 +132,7 @@ impl<'a> RawData<'a> {
         })
     }
 
-    // Zero is a price: the first field that is present decides.
+    // Zero is a valid price, so the first field present is used.
     fn price(&self, parent: &'static str, remarks: &mut QualityFlags) -> Result<Decimal, Rejection> {
         let fields = [
             ("price", self.price),
@@ -164,7 +164,7 @@ impl<'a> RawData<'a> {
                 format!("{parent}timestamp is missing, and so is time (accepted: ISO 8601, or a number since 1970)"),
             )),
         };
-        // The append time stands in, so that the remarks on the other values are those of today.
+        // The append time is the substitute, so that time-dependent flags of the other values apply to the present.
         problems.keep(read, (reading.message.appended_at, Place(parent, "timestamp")))
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: messages, and ticks that outlive them.
+//! Shared helpers of the tests of this crate.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
@@ -27,14 +27,14 @@ pub fn normalizer() -> Normalizer {
     Normalizer::new(NormalizerConfig::default())
 }
 
-/// The ticks as text, and the outcome.
+/// Returns the ticks as text, and the outcome.
 pub fn run(message: &RawMessage<'_>) -> Result<(Vec<String>, Outcome), Rejection> {
     let mut ticks = Vec::new();
     let outcome = normalizer().normalize(message, 5, &mut |tick| ticks.push(format!("{tick:?}")))?;
     Ok((ticks, outcome))
 }
 
-/// Shows the one tick of a message.
+/// Calls `check` with the only tick of a message.
 pub fn one(payload: &str, check: impl Fn(&Tick<'_>)) {
     let mut count = 0;
     normalizer()
@@ -56,7 +56,7 @@ pub fn flags(payload: &str) -> Vec<&'static str> {
     flags.into_inner()
 }
 
-/// Asserts the code, and that the message names the place.
+/// Asserts the code of the rejection, and that its message contains `names`.
 pub fn refused(payload: &str, code: RejectCode, names: &str) -> Rejection {
     let rejection = run(&message(payload.as_bytes())).expect_err(payload);
     assert_eq!(rejection.code, code, "{payload}: {rejection}");
@@ -68,7 +68,7 @@ pub fn refused(payload: &str, code: RejectCode, names: &str) -> Rejection {
     rejection
 }
 
-/// The folder of real documents beside the project.
+/// The folder of real documents next to the project.
 pub fn sample_data() -> PathBuf {
     std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),

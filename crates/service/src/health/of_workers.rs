@@ -1,6 +1,6 @@
 //! Checks without I/O: they read the status of this process's workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stream::{WorkerState, WorkerStatus};
@@ -12,7 +12,7 @@ pub(super) fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bo
         .iter()
         .filter(|(_, is_critical)| *is_critical == critical)
         .filter_map(|(status, _)| match status.state() {
-            WorkerState::Running => None,
+            WorkerState::Running => refused(status),
             WorkerState::Joining => Some(format!("{} is joining its group", status.name())),
             WorkerState::BackingOff(error) => Some(format!("{} is backing off after: {error}", status.name())),
             WorkerState::Failed(error) => Some(format!("{} failed: {error}", status.name())),
@@ -20,6 +20,13 @@ pub(super) fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bo
         })
         .collect();
     of_process(problems, critical, "threads of this process")
+}
+
+/// What a store refuses a worker. Partitions that wait for the same correction share one sentence.
+fn refused(status: &WorkerStatus) -> Option<String> {
+    let reasons: BTreeSet<String> = status.refused().into_values().collect();
+    let reasons: Vec<String> = reasons.into_iter().collect();
+    (!reasons.is_empty()).then(|| format!("{}: {}", status.name(), reasons.join("; ")))
 }
 
 /// Partitions whose state is being restored: the service works on the others, and is not ready.

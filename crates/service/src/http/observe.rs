@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::connections::Connection;
 use super::routes::decoded;
-use super::{Problem, State};
+use super::{Problem, State, host};
 use crate::metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,6 +61,11 @@ async fn answer(
     let Some(state) = state else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
+    if state.is_loopback
+        && let Err(problem) = host::check(request.head())
+    {
+        return Ok(request.into_response(problem.error_response()));
+    }
     let is_spare = request.conn_data::<Connection>().is_some_and(Connection::is_spare);
     // Probes and scrapes are frequent and come from one address: the rate limit does not apply to them.
     let is_probe = request.path().starts_with("/health") || request.path() == "/metrics";

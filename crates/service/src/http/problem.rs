@@ -36,6 +36,20 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
+    /// 403: a web page of another site sends the request.
+    pub(super) fn foreign_page() -> Problem {
+        let message =
+            "the Origin header names another site; a web page may call this service only from a loopback address";
+        Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message)
+    }
+
+    /// 421: the client reached a loopback address under another name.
+    pub(super) fn foreign_host() -> Problem {
+        let message = "this service listens on a loopback address and accepts only the hosts localhost, 127.0.0.0/8 and [::1]; \
+                       call it by one of these, or set DATA_PROC_HTTP_HOST to the address that clients use";
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message)
+    }
+
     /// 404: the resource does not exist.
     pub fn not_found(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", message)

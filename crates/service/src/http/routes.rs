@@ -1,4 +1,5 @@
-//! The routes of a service: declared once, served, listed in `GET /info`, and enumerated by tests.
+//! The routes of a service: declared once, served, listed in `GET /info`, described in `GET /openapi.json`, and enumerated by
+//! tests.
 //!
 //! Invariants: the handler of a tenant route gets its [`Tenant`] as the first argument, so it cannot be written without one
 //! (INV-10). Every route rejects parameters that it does not declare. A known path with an unsupported method returns 405
@@ -12,6 +13,7 @@ use actix_web::{FromRequest, Handler, Responder, Route, web};
 use serde::Serialize;
 
 use super::Problem;
+use super::openapi::Shape;
 use super::tenant::{TENANT_PARAMETER, Tenant};
 
 /// Whose data a route returns.
@@ -28,11 +30,18 @@ pub enum Scope {
 #[derive(Clone, Serialize)]
 pub struct Declared {
     #[serde(serialize_with = "name")]
-    method: Method,
-    path: &'static str,
-    scope: Scope,
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) scope: Scope,
     /// Names in the query string, including `tenant_id` for tenant routes.
-    parameters: Vec<&'static str>,
+    pub(super) parameters: Vec<&'static str>,
+    /// Media type of the request body; `None` if the route reads none.
+    #[serde(skip)]
+    pub(super) accepts: Option<&'static str>,
+    /// The body of a 200, if it is described.
+    #[serde(skip)]
+    pub(super) returns: Option<&'static Shape>,
     #[serde(skip)]
     make: Arc<dyn Fn(Method) -> Route + Send + Sync>,
 }
@@ -64,6 +73,7 @@ impl Routes {
         self,
         method: Method,
         path: &'static str,
+        summary: &'static str,
         parameters: &[&'static str],
         handler: F,
     ) -> Routes
@@ -74,18 +84,36 @@ impl Routes {
     {
         let mut parameters = parameters.to_vec();
         parameters.push(TENANT_PARAMETER);
-        self.add(method, path, Scope::Tenant, parameters, handler)
+        self.add((method, path, summary), Scope::Tenant, parameters, handler)
     }
 
     /// Adds a route that returns no tenant data.
     #[must_use]
-    pub fn of_service<F, Args>(self, method: Method, path: &'static str, handler: F) -> Routes
+    pub fn of_service<F, Args>(self, method: Method, path: &'static str, summary: &'static str, handler: F) -> Routes
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.add(method, path, Scope::Service, Vec::new(), handler)
+        self.add((method, path, summary), Scope::Service, Vec::new(), handler)
+    }
+
+    /// The route declared last reads a request body of this media type.
+    #[must_use]
+    pub fn accepting(mut self, media_type: &'static str) -> Routes {
+        if let Some(route) = self.declared.last_mut() {
+            route.accepts = Some(media_type);
+        }
+        self
+    }
+
+    /// The route declared last returns a body of this shape.
+    #[must_use]
+    pub fn returning(mut self, body: &'static Shape) -> Routes {
+        if let Some(route) = self.declared.last_mut() {
+            route.returns = Some(body);
+        }
+        self
     }
 
     /// Adds data that the handlers extract as `web::Data`, or their configuration.
@@ -97,8 +125,7 @@ impl Routes {
 
     fn add<F, Args>(
         mut self,
-        method: Method,
-        path: &'static str,
+        (method, path, summary): (Method, &'static str, &'static str),
         scope: Scope,
         parameters: Vec<&'static str>,
         handler: F,
@@ -111,8 +138,11 @@ impl Routes {
         self.declared.push(Declared {
             method,
             path,
+            summary,
             scope,
             parameters,
+            accepts: None,
+            returns: None,
             make: Arc::new(move |method| web::method(method).to(handler.clone())),
         });
         self

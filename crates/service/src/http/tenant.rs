@@ -16,7 +16,7 @@ use super::{Problem, State};
 
 /// Name of the tenant parameter in a query string.
 pub(super) const TENANT_PARAMETER: &str = "tenant_id";
-const TENANT_HEADER: &str = "X-Tenant-Id";
+pub(super) const TENANT_HEADER: &str = "X-Tenant-Id";
 
 /// The tenant of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

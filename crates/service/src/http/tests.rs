@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod description;
+mod foreign;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
@@ -46,12 +49,12 @@ fn started_with(settings: &HttpSettings) -> Running {
         default_tenant: "default".to_owned(),
     };
     let routes = Routes::default()
-        .of_service(Method::GET, "/things/{id}", |path: web::Path<u32>| async move {
+        .of_service(Method::GET, "/things/{id}", "One", |path: web::Path<u32>| async move {
             HttpResponse::Ok().json(*path)
         })
-        .of_service(Method::GET, "/slow", std::future::pending::<HttpResponse>)
-        .of_service(Method::GET, "/large", || async { "x".repeat(LARGE) })
-        .of_service(Method::GET, "/busy", || async {
+        .of_service(Method::GET, "/slow", "Never", std::future::pending::<HttpResponse>)
+        .of_service(Method::GET, "/large", "Much", || async { "x".repeat(LARGE) })
+        .of_service(Method::GET, "/busy", "Work", || async {
             let computed = web::block(|| {
                 let until = Instant::now() + BUSY;
                 while Instant::now() < until {
@@ -60,11 +63,12 @@ fn started_with(settings: &HttpSettings) -> Running {
             });
             computed.await.map(|()| "done")
         })
-        .of_service(Method::POST, "/bytes", |body: web::Bytes| async move {
+        .of_service(Method::POST, "/bytes", "Count", |body: web::Bytes| async move {
             body.len().to_string()
         })
-        .of_tenant(Method::GET, "/of/{id}", &["limit"], of)
-        .of_tenant(Method::POST, "/of", &[], of_body);
+        .of_tenant(Method::GET, "/of/{id}", "One of a tenant", &["limit"], of)
+        .of_tenant(Method::POST, "/of", "One in a body", &[], of_body)
+        .accepting("application/json");
     Running {
         server: start(settings, Duration::from_millis(500), shown, routes).unwrap(),
         health,
@@ -110,7 +114,7 @@ fn send(running: &Running, line: &str, headers: &str, body: &str) -> (String, St
     // A server that rejects a request early may not read the rest.
     let _ = write!(
         stream,
-        "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}{headers}\r\n{body}"
+        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{length}{headers}\r\n{body}"
     );
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -133,6 +137,7 @@ fn every_shared_route_answers_a_real_request() {
         ("/metrics", "200"),
         ("/info", "200"),
         ("/stats", "200"),
+        ("/openapi.json", "200"),
         ("/things/7", "200"),
         ("/things/x", "400"),
         ("/nothing", "404"),
@@ -369,10 +374,14 @@ fn info_lists_every_route_with_its_scope() {
     let running = started(1000);
     let info = json_of(&get(&running, "/info", "").1);
     let routes = info["routes"].as_array().unwrap();
-    let expected =
-        json!({"method": "GET", "path": "/of/{id}", "scope": "tenant", "parameters": ["limit", "tenant_id"]});
+    let expected = json!({
+        "method": "GET", "path": "/of/{id}", "summary": "One of a tenant", "scope": "tenant",
+        "parameters": ["limit", "tenant_id"],
+    });
     assert!(routes.contains(&expected), "{info}");
-    let expected = json!({"method": "GET", "path": "/info", "scope": "service", "parameters": []});
+    let expected = json!({
+        "method": "GET", "path": "/slow", "summary": "Never", "scope": "service", "parameters": [],
+    });
     assert!(routes.contains(&expected), "{info}");
 }
 
@@ -413,7 +422,9 @@ fn an_unread_response_closes_its_connection_and_a_read_one_is_complete() {
         ..settings(1000)
     });
     let mut silent = connect(&running);
-    silent.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    silent
+        .write_all(b"GET /large HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
     // Data that the kernel has buffered can be read; then the connection ends, long before the response does.
     let mut some = vec![0; 1024];
     silent.read_exact(&mut some).unwrap();
@@ -449,7 +460,7 @@ fn excess_connections_are_closed_and_probes_still_work() {
     );
     assert!(body.contains("DATA_PROC_HTTP_MAX_CONNECTIONS"), "{body}");
     held[0]
-        .write_all(b"GET /things/7 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /things/7 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .unwrap();
     let mut answer = String::new();
     held[0].read_to_string(&mut answer).unwrap();
@@ -467,7 +478,7 @@ fn probes_do_not_wait_for_computing_handlers() {
     let mut busy: Vec<TcpStream> = (0..4).map(|_| connect(&running)).collect();
     for stream in &mut busy {
         stream
-            .write_all(b"GET /busy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .write_all(b"GET /busy HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             .unwrap();
     }
     let mut slowest = Duration::ZERO;

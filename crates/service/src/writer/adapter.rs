@@ -1,5 +1,8 @@
 //! `stream::table_writer::TableSink` over `stores::FencedTable`: only translates types and error classes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
 use stores::clickhouse::{Layout, rows};
@@ -15,6 +18,8 @@ use crate::names::Names;
 pub struct TableAdapter {
     table: FencedTable,
     clients: Clients,
+    /// A refusal before the first takeover ends the process, a later one is waited for.
+    was_let_in: Arc<AtomicBool>,
 }
 
 impl TableAdapter {
@@ -26,7 +31,28 @@ impl TableAdapter {
         Ok(TableAdapter {
             table: FencedTable::new(clients.clickhouse()?, layout(table), &names.table_suffix()),
             clients: clients.clone(),
+            was_let_in: Arc::default(),
         })
+    }
+
+    async fn claim(&self, topic: &str, partition: i32) -> Result<Takeover, StoreError> {
+        self.clients.migrate_clickhouse().await?;
+        self.table.check().await?;
+        let (claim, position) = self.table.take_over(topic, partition).await?;
+        Ok(Takeover { claim, position })
+    }
+
+    fn sink_error(&self, error: StoreError) -> SinkError {
+        match error.class() {
+            ErrorClass::Fatal if error.is_refusal() && self.was_let_in.load(Ordering::Relaxed) => {
+                SinkError::Refused(refused(&error))
+            }
+            ErrorClass::Fatal => SinkError::Fatal {
+                code: error.code(),
+                message: error.to_string(),
+            },
+            ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
+        }
     }
 }
 
@@ -47,18 +73,20 @@ impl TableSink for TableAdapter {
     fn check_topics(&self, ids: Vec<(String, String)>) -> BoxFuture<'static, Result<(), SinkError>> {
         let this = self.clone();
         Box::pin(async move {
-            this.clients.migrate_clickhouse().await.map_err(sink_error)?;
-            this.table.check_topics(&ids).await.map_err(sink_error)
+            let checked = match this.clients.migrate_clickhouse().await {
+                Ok(()) => this.table.check_topics(&ids).await,
+                Err(error) => Err(error),
+            };
+            checked.map_err(|error| this.sink_error(error))
         })
     }
 
     fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>> {
         let this = self.clone();
         Box::pin(async move {
-            this.clients.migrate_clickhouse().await.map_err(sink_error)?;
-            this.table.check().await.map_err(sink_error)?;
-            let (claim, position) = this.table.take_over(&topic, partition).await.map_err(sink_error)?;
-            Ok(Takeover { claim, position })
+            let taken = this.claim(&topic, partition).await;
+            this.was_let_in.fetch_or(taken.is_ok(), Ordering::Relaxed);
+            taken.map_err(|error| this.sink_error(error))
         })
     }
 
@@ -68,7 +96,7 @@ impl TableSink for TableAdapter {
             // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
                 Err(error) if error.class() == ErrorClass::Fatal => {
-                    return Err(InsertError::Refused(error.to_string()));
+                    return Err(InsertError::Refused(refused(&error)));
                 }
                 _ => {}
             }
@@ -76,7 +104,7 @@ impl TableSink for TableAdapter {
             inserted.map_err(|error| match error {
                 stores::InsertError::Fenced => InsertError::Fenced,
                 stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {
-                    InsertError::Refused(error.to_string())
+                    InsertError::Refused(refused(&error))
                 }
                 stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
             })
@@ -84,17 +112,15 @@ impl TableSink for TableAdapter {
     }
 
     fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>> {
-        let table = self.table.clone();
-        Box::pin(async move { table.save_floor(&claim, &floor).await.map_err(sink_error) })
+        let this = self.clone();
+        Box::pin(async move {
+            let saved = this.table.save_floor(&claim, &floor).await;
+            saved.map_err(|error| this.sink_error(error))
+        })
     }
 }
 
-fn sink_error(error: StoreError) -> SinkError {
-    match error.class() {
-        ErrorClass::Fatal => SinkError::Fatal {
-            code: error.code(),
-            message: error.to_string(),
-        },
-        ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
-    }
+/// The error with its code, whose meaning docs/security.md lists.
+fn refused(error: &StoreError) -> String {
+    format!("{}: {error}", error.code())
 }

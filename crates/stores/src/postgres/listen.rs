@@ -27,8 +27,8 @@ const PROBE: &str = "listen-probe:";
 
 /// How listening on one connection ended.
 enum Ended {
-    /// The connection is lost.
-    Lost,
+    /// The connection is lost; whether notifications arrived through it.
+    Lost { was_delivered: bool },
     /// It delivers no notifications.
     Undelivered,
 }
@@ -41,7 +41,8 @@ pub struct Notices {
 
 impl Notices {
     /// Starts to listen on the current runtime; reconnects with back-off whenever the connection is lost.
-    pub fn listen(postgres: &Postgres, channel_name: &'static str) -> Notices {
+    /// `refresh` is how often the reader reads the state anyway; the log names it if notifications are unavailable.
+    pub fn listen(postgres: &Postgres, channel_name: &'static str, refresh: Duration) -> Notices {
         let (sender, receiver) = channel(64);
         let postgres = postgres.clone();
         let task = tokio::spawn(async move {
@@ -49,15 +50,18 @@ impl Notices {
             let mut is_delivered = true;
             while !sender.is_closed() {
                 match follow(&postgres, channel_name, &sender).await {
-                    Ok(Ended::Lost) => {
+                    Ok(Ended::Lost { was_delivered }) => {
                         waits.succeeded();
-                        is_delivered = true;
+                        // A pooler that restarts is still the pooler that the log has named.
+                        is_delivered |= was_delivered;
                     }
                     Ok(Ended::Undelivered) => {
                         if std::mem::replace(&mut is_delivered, false) {
                             tracing::warn!(
+                                event = "notifications_unavailable",
                                 channel = channel_name,
-                                "no notifications from PostgreSQL (a transaction pooler does not forward them), so changes are seen at the next refresh; to see them at once, name the server itself in DATA_PROC_POSTGRES_DSN"
+                                refresh_seconds = refresh.as_secs_f64(),
+                                "no notifications from PostgreSQL, because a transaction pooler does not forward them; reference data is refreshed every refresh_seconds instead: to see changes at once, name the server itself in DATA_PROC_POSTGRES_DSN"
                             );
                         }
                         tokio::time::sleep(UNDELIVERED_WAIT).await;
@@ -103,7 +107,7 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
     within("listen", super::CALL_TIMEOUT, client.batch_execute(&listen)).await?;
     let probe = format!("{PROBE}{}", Uuid::new_v4());
     if sender.send(String::new()).await.is_err() {
-        return Ok(Ended::Lost);
+        return Ok(Ended::Lost { was_delivered: false });
     }
     notify(postgres, channel_name, &probe).await?;
     let until = tokio::time::Instant::now() + PROBE_LIMIT;
@@ -118,11 +122,15 @@ async fn follow(postgres: &Postgres, channel_name: &str, sender: &Sender<String>
         };
         let Some(payload) = payload else {
             drop(driver);
-            return Ok(Ended::Lost);
+            return Ok(Ended::Lost {
+                was_delivered: is_delivered,
+            });
         };
         is_delivered |= payload == probe;
         if !payload.starts_with(PROBE) && sender.send(payload).await.is_err() {
-            return Ok(Ended::Lost);
+            return Ok(Ended::Lost {
+                was_delivered: is_delivered,
+            });
         }
     }
 }

@@ -7,6 +7,7 @@ mod common;
 
 mod clickhouse;
 mod documented;
+mod notifications;
 mod postgres;
 mod redis;
 

@@ -96,7 +96,7 @@ async fn everything_goes_over_tls_with_the_documented_rights() {
             .query_text("SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             .await;
         assert_eq!(ssl.unwrap(), [[Some("true".to_owned())]]);
-        let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED);
+        let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED, Duration::from_secs(300));
         assert_eq!(notices.next().await.as_deref(), Some(""));
         server.sql("NOTIFY reference_changed, 'x'").unwrap();
         assert_eq!(notices.next().await.as_deref(), Some("x"));
@@ -120,7 +120,7 @@ async fn a_transaction_pooler_is_supported() {
         readers.query_text("SELECT 1").await.unwrap();
     }
     // LISTEN is accepted and nothing arrives: this is detected, and the reader still gets the first notice.
-    let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED);
+    let mut notices = Notices::listen(&postgres, REFERENCE_CHANGED, Duration::from_secs(300));
     assert_eq!(notices.next().await.as_deref(), Some(""));
     let clients = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dataproc'";
     assert!(

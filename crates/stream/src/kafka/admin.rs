@@ -7,7 +7,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::brokers::Brokers;
 use super::reader::LogReader;
-use super::{MISSING_RIGHT, classify, connect};
+use super::{MISSING_RIGHT, classify, connect, refused_topic};
 use crate::StreamError;
 
 /// How long new topics may take until every partition has a leader.
@@ -51,7 +51,12 @@ pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<V
         match result {
             Ok(name) => created.push(name),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => return Err(bootstrap.explain(not_created(&name, specs, code))),
+            Err((name, code)) => {
+                let spec = specs.iter().find(|spec| spec.name == name).cloned();
+                let words = tokio::task::spawn_blocking(move || refused_topic::words(admin.inner(), &spec?)).await;
+                let words = words.ok().flatten();
+                return Err(bootstrap.explain(not_created(&name, specs, code, words.as_deref())));
+            }
         }
     }
     if !created.is_empty() {
@@ -64,9 +69,10 @@ pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<V
 }
 
 /// Why a topic was not created, and what to do.
-fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> StreamError {
+fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode, words: Option<&str>) -> StreamError {
     let spec = specs.iter().find(|spec| spec.name == name);
     let what = format!("create topic {name}");
+    let said = words.map_or(String::new(), |words| format!(": the broker says: {words}"));
     let settings = || -> String {
         let settings = spec.into_iter().flat_map(|spec| &spec.config);
         settings.map(|(key, value)| format!(" {key}={value}")).collect()
@@ -90,14 +96,19 @@ fn not_created(name: &str, specs: &[TopicSpec], code: RDKafkaErrorCode) -> Strea
         RDKafkaErrorCode::InvalidPartitions => {
             format!("{partitions} partitions are not allowed: set DATA_PROC_TOPIC_PARTITIONS")
         }
-        RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig => format!(
-            "a limit of the cluster refuses this request: partitions={partitions} replication={replication}{}; have the \
-             policy changed, or have an administrator create the topic with values that it allows",
+        RDKafkaErrorCode::PolicyViolation => format!(
+            "the cluster's policy (create.topic.policy.class.name of the brokers) refuses partitions={partitions} \
+             replication={replication}{}: set DATA_PROC_TOPIC_PARTITIONS or DATA_PROC_KAFKA_REPLICATION_FACTOR to what it \
+             allows, have the policy changed, or have an administrator create the topic",
             settings()
         ),
-        _ => return StreamError::fatal("create_topic_failed", format!("{what}: {code}")),
+        RDKafkaErrorCode::InvalidConfig => format!(
+            "the broker refuses a topic setting of{}: have its limit changed, or have an administrator create the topic",
+            settings()
+        ),
+        _ => return StreamError::fatal("create_topic_failed", format!("{what}: {code}{said}")),
     };
-    StreamError::fatal("create_topic_failed", format!("{what}: {code}: {remedy}"))
+    StreamError::fatal("create_topic_failed", format!("{what}: {code}{said}: {remedy}"))
 }
 
 /// The broker answers before the whole cluster has the topic and its leaders.
@@ -119,4 +130,44 @@ fn is_led(reader: &LogReader, topic: &str) -> Result<(), StreamError> {
     partitions
         .iter()
         .try_for_each(|partition| reader.log_range(partition).map(|_| ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_topic_is_named_with_the_limit_and_the_setting() {
+        let spec = TopicSpec {
+            name: "ticks".to_owned(),
+            partitions: 12,
+            replication: 3,
+            config: vec![("max.message.bytes".to_owned(), "75497472".to_owned())],
+        };
+        let words = Some("at most 4 partitions");
+        for (code, expected) in [
+            (
+                RDKafkaErrorCode::PolicyViolation,
+                &["at most 4 partitions", "partitions=12", "DATA_PROC_TOPIC_PARTITIONS"],
+            ),
+            (
+                RDKafkaErrorCode::InvalidConfig,
+                &["at most 4 partitions", "max.message.bytes=75497472", "administrator"],
+            ),
+            (
+                RDKafkaErrorCode::InvalidReplicationFactor,
+                &[
+                    "at most 4 partitions",
+                    "fewer than 3",
+                    "DATA_PROC_KAFKA_REPLICATION_FACTOR",
+                ],
+            ),
+        ] {
+            let error = not_created("ticks", std::slice::from_ref(&spec), code, words).to_string();
+            assert!(error.starts_with("create topic ticks: "), "{error}");
+            for word in expected {
+                assert!(error.contains(word), "'{word}' is missing: {error}");
+            }
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub mod producer;
 pub mod publisher;
 mod push;
 pub mod reader;
+mod refused_topic;
 pub mod settings;
 mod standing;
 pub mod token;

@@ -10,10 +10,11 @@ use domain::{Micros, Origin};
 use tokio::runtime::Handle;
 
 use super::lane::{BatchLimits, Lane, Step};
+use super::refusal::Refusal;
 use super::report;
 use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
 use crate::kafka::describe::remembered_ids;
-use crate::metrics::{self, TableMeters};
+use crate::metrics::TableMeters;
 use crate::positions::{self, check_range};
 use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
 use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
@@ -56,6 +57,7 @@ struct Active {
     inserting_appended_at: Micros,
     /// No row after a dead letter is inserted, and no floor stored, before the dead letter is acknowledged.
     dead_letter: Ticket,
+    refusal: Refusal,
 }
 
 enum Done {
@@ -167,10 +169,8 @@ impl TableWriter {
                 else {
                     return Ok(());
                 };
-                if let Err(error) = &result {
-                    metrics::error("takeover_failed", "clickhouse");
-                    tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; will try again");
-                }
+                active.refusal.taken_over(&result);
+                report::taken_over(&partition, &result);
                 (partition, active.lane.taken_over(result, now))
             }
             Done::Inserted(partition, assignment, rows, result) => {
@@ -182,6 +182,7 @@ impl TableWriter {
                     return Ok(());
                 };
                 if let Some(route) = self.routes.get(active.route) {
+                    active.refusal.inserted(&result, route.route.sink.table());
                     report::inserted(
                         &route.meters,
                         &partition,
@@ -201,7 +202,11 @@ impl TableWriter {
             Step::None => Ok(()),
             Step::Start(at) => {
                 if let StartAt::Offset(position) = at {
-                    check_range(&io.config().reader(), partition, position, io.log_range(partition)?)?;
+                    let range = io.log_range(partition)?;
+                    check_range(&io.config().reader(), partition, position, range)?;
+                    if let (true, Some(active)) = (position == range.1, self.lanes.get_mut(partition)) {
+                        active.refusal.nothing_waits();
+                    }
                 }
                 tracing::info!(partition = %partition, position = ?at, "clickhouse writer owns its partition");
                 io.start(partition, at)
@@ -291,6 +296,7 @@ impl Handler for TableWriter {
                     newest_appended_at: 0,
                     inserting_appended_at: 0,
                     dead_letter: Ticket::default(),
+                    refusal: Refusal::default(),
                 },
             );
             self.take_over(partition, io.config());
@@ -345,6 +351,11 @@ impl Handler for TableWriter {
 
     fn has_room(&self) -> bool {
         self.has_room
+    }
+
+    fn refused(&self) -> BTreeMap<Partition, String> {
+        let refused = |(partition, active): (&Partition, &Active)| Some((partition.clone(), active.refusal.text()?));
+        self.lanes.iter().filter_map(refused).collect()
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {

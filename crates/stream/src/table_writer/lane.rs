@@ -130,7 +130,7 @@ impl Lane {
                 }));
                 Step::Start(start)
             }
-            Err(SinkError::Transient(_)) => {
+            Err(SinkError::Transient(_) | SinkError::Refused(_)) => {
                 self.wait(now);
                 Step::None
             }

@@ -12,6 +12,7 @@ pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
+mod refusal;
 mod report;
 
 use domain::{Claim, Micros, Origin, Position};
@@ -43,6 +44,9 @@ pub enum SinkError {
     /// The table is unavailable; try again.
     #[error("{0}")]
     Transient(String),
+    /// The server has let this writer in before, and refuses it now: retry, and report it to the operator.
+    #[error("{0}")]
+    Refused(String),
     /// Stored state contradicts the log; an operator must decide.
     #[error("{message}")]
     Fatal {

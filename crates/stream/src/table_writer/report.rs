@@ -1,10 +1,24 @@
-//! Metrics and log lines for the end of an insert.
+//! Metrics and log lines for the end of a takeover or an insert.
 
 use domain::Micros;
 
-use super::InsertError;
+use super::{InsertError, SinkError, Takeover};
 use crate::Partition;
 use crate::metrics::{self, TableMeters};
+
+pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkError>) {
+    match result {
+        Ok(_) => {}
+        Err(SinkError::Refused(error)) => {
+            metrics::error("takeover_refused", "clickhouse");
+            tracing::error!(partition = %partition, error, event = "write_refused", "takeover refused, nothing is lost; correct what the error names, it is tried again");
+        }
+        Err(error) => {
+            metrics::error("takeover_failed", "clickhouse");
+            tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; tried again");
+        }
+    }
+}
 
 pub(super) fn inserted(
     meters: &TableMeters,

@@ -14,6 +14,7 @@ mod letters;
 mod origins;
 mod stalls;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domain::{Classified, ErrorClass, RetryPolicy};
@@ -23,6 +24,7 @@ pub use crate::worker::letters::DLQ_PARTITION;
 pub use crate::worker::origins::FOREIGN_ORIGIN;
 
 use crate::Brokers;
+use crate::kafka::MISSING_RIGHT;
 use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
@@ -58,6 +60,10 @@ pub trait Handler {
     fn restoring(&self, partition: &Partition) -> Option<String> {
         let _ = partition;
         None
+    }
+    /// Partitions whose writes a store refuses until an operator corrects something, with the reason.
+    fn refused(&self) -> BTreeMap<Partition, String> {
+        BTreeMap::new()
     }
     /// No message comes from a partition, for this cause. Returns whether the handler resolved it, so that reading continues.
     fn stalled(&mut self, io: &mut Io<'_>, stall: &Stall) -> Result<bool, StreamError> {
@@ -152,7 +158,9 @@ pub fn run(
             break;
         }
         metrics::error(error.code(), "worker");
-        if error.class() == ErrorClass::Fatal {
+        // A right that is missing at the start ends the process. One that is revoked later is waited for: it may come back.
+        let is_revoked = error.code() == MISSING_RIGHT && status.has_worked();
+        if error.class() == ErrorClass::Fatal && !is_revoked {
             status.set_state(WorkerState::Failed(error.to_string()));
             return Err(error);
         }
@@ -160,6 +168,9 @@ pub fn run(
             waits.succeeded();
         }
         let wait = waits.after_failure();
+        if is_revoked {
+            tracing::error!(worker = status.name(), error = %error, code = error.code(), event = "right_revoked", "kafka has revoked a right; the worker continues when it is granted again");
+        }
         tracing::warn!(worker = status.name(), error = %error, code = error.code(), wait_ms = wait.as_millis() as u64, "worker starts again from stored positions");
         status.set_state(WorkerState::BackingOff(error.to_string()));
         status.rebuilt();
@@ -200,7 +211,10 @@ impl<'s> Session<'s> {
         largest_letter: &'s mut usize,
         known_topics: &KnownTopics,
     ) -> Result<Session<'s>, StreamError> {
-        status.set_state(WorkerState::Joining);
+        // What it waits after remains the answer of health until it runs.
+        if !matches!(status.state(), WorkerState::BackingOff(_)) {
+            status.set_state(WorkerState::Joining);
+        }
         let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
         Ok(Session {
             consumer: GroupConsumer::subscribe(&config.bootstrap, &client, &config.topics)?,
@@ -286,11 +300,13 @@ impl<'s> Session<'s> {
             if last_commit.elapsed() >= COMMIT_INTERVAL {
                 io.flush_commits(false)?;
                 last_commit = Instant::now();
+                status.worked(!io.committed.is_empty());
             }
             let took = began.elapsed();
             let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
             watch.turn(consumer, handler, &mut io, status)?;
             io.show_restoring(assigned, handler, status);
+            status.set_refused(handler.refused());
             lag.refresh(|| watch.standings(consumer, handler), status);
             status.turned(&counts, took);
         }

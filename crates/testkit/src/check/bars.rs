@@ -1,4 +1,4 @@
-//! Bars, and the ticks that took the table's way, against naive arithmetic over all expected ticks.
+//! Compares bars and late ticks with naive arithmetic over all expected ticks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,11 +11,11 @@ use crate::numbers::at_scale;
 use crate::parse::Tick;
 use crate::stores::{ClickHouse, Row};
 
-/// Where ticks lie in the enriched topic: by origin, partition and offset.
+/// Partition and offset of ticks in the enriched topic, by origin.
 pub struct Placement(HashMap<Place, (i32, i64)>);
 
 impl Placement {
-    /// As the table of enriched ticks says, which is compared with the raw log by itself.
+    /// Reads them from the table of enriched ticks, which has its own comparison with the raw log.
     pub fn read(clickhouse: &ClickHouse, table: &str) -> anyhow::Result<Placement> {
         let rows = clickhouse.rows(&format!(
             "SELECT feed, raw_partition, raw_offset, raw_index, src_partition, src_offset FROM {table}"
@@ -46,8 +46,8 @@ fn origin(row: &Row) -> anyhow::Result<Place> {
     ))
 }
 
-/// The table of ticks that took the table's way: each trade that came when its window was forgotten, and no other; at least
-/// these of the prices of intervals and of instruments with several products, which take it for other reasons too.
+/// Compares the table of late ticks. It must have exactly the trades whose window was forgotten. Interval prices and
+/// instruments with several products may have additional rows, because they take the table path for other reasons too.
 pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyhow::Result<Comparison> {
     let rows = clickhouse.rows(&format!(
         "SELECT feed, raw_partition, raw_offset, raw_index, arrayStringConcat(intervals, ',') FROM {table}"
@@ -88,7 +88,7 @@ pub fn late(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
         };
         if !is_right {
             comparison.wrong.push(format!(
-                "{row:?} where the windows of {forgotten:?} were forgotten: {placed:?}"
+                "{row:?}, but the forgotten windows are {forgotten:?}: {placed:?}"
             ));
         }
     }
@@ -107,7 +107,7 @@ fn instruments_of_several_products<'t>(ticks: &[Placed<'t>]) -> HashSet<(&'t str
     of_several
 }
 
-/// The intervals whose window was forgotten by the clock when the tick came.
+/// The intervals whose window was already forgotten when the tick arrived.
 fn forgotten(placed: &Placed<'_>) -> Vec<&'static str> {
     let rule = placed.rule;
     let is_forgotten = |length: i64| {
@@ -121,7 +121,7 @@ fn forgotten(placed: &Placed<'_>) -> Vec<&'static str> {
         .collect()
 }
 
-/// The newest version of every bar against naive arithmetic over all ticks of its window.
+/// Compares the newest version of every bar with naive arithmetic over all ticks of its window.
 pub fn bars(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyhow::Result<Comparison> {
     let rows = clickhouse.rows(&format!(
         "SELECT tenant_id, instrument_id, toString(interval), toUnixTimestamp64Micro(toDateTime64(window_start, 6, 'UTC')), version, \
@@ -142,7 +142,7 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
     comparison.found = newest.len();
     for (key, found) in newest {
         let Some(wanted) = wanted.remove(&key) else {
-            comparison.wrong.push(format!("{key:?}: no tick lies in it"));
+            comparison.wrong.push(format!("{key:?}: its window has no tick"));
             continue;
         };
         let may_be_closed = wanted.is_closed || wanted.closes_at <= now;
@@ -177,7 +177,7 @@ fn newest(rows: &[Row], comparison: &mut Comparison) -> anyhow::Result<BTreeMap<
             Some(known) if known.version == found.version && *known != found => {
                 comparison
                     .wrong
-                    .push(format!("{key:?}: two contents of version {}", found.version));
+                    .push(format!("{key:?}: conflicting contents of version {}", found.version));
             }
             Some(known) if known.version >= found.version => {}
             _ => _ = newest.insert(key, found),
@@ -218,7 +218,7 @@ fn found(row: &Row) -> anyhow::Result<Found> {
             first: edge(15)?,
             last: edge(20)?,
             revision: number(13, 0)?,
-            // The version is twice the offset, plus one where it is closed.
+            // The version is twice the offset, plus one if the bar is closed.
             last_offset: i64::try_from(version / 2)?,
         },
     })

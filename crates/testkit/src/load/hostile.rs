@@ -1,15 +1,15 @@
-//! Messages that nobody can use, as hostile and broken producers send them.
+//! Invalid messages, as hostile and broken producers send them.
 //!
-//! Role: spoils a sound message in one of several ways. Each way must end as a dead letter: nothing of it is a tick.
+//! Role: breaks a valid message in one of several ways. Each result must become a dead letter without any tick.
 
 use super::said::Made;
 use crate::random::Random;
 
-/// In milliseconds: no tick may be that far ahead; no trade may be six days ahead.
+/// In milliseconds. No tick may be a year ahead, and no trade six days.
 const YEAR: i64 = 365 * 86_400_000;
 const SIX_DAYS: i64 = 6 * 86_400_000;
 
-/// The message, spoiled; `now` in milliseconds since 1970.
+/// Breaks a valid message. `now` is in milliseconds since 1970.
 pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
     let text = sound.payload.clone().unwrap_or_default();
     let (key, headers) = (sound.key.clone(), Vec::new());
@@ -34,14 +34,14 @@ pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
         3 => with(text.iter().flat_map(|byte| [*byte, 0]).collect()),
         4 => with([&text[..], &text].concat()),
         5 => with(text[..text.len() / 2].to_vec()),
-        // The frame of an Avro datum, and then something else.
+        // The frame of an Avro datum, followed by other bytes.
         6 => with([&[0xc3, 0x01][..], &text].concat()),
         7 => with(vec![b'['; 50_000]),
         8 => Made {
             headers: (0..2_000).map(|_| ("hostile", Some(vec![b'h'; 20]))).collect(),
             ..with(text[..text.len() - 1].to_vec())
         },
-        // A field as long as a message may be.
+        // A field that almost fills the largest message.
         9 => {
             let start = String::from_utf8_lossy(&text[..text.len() - 1]).into_owned();
             with(format!("{start},\"correlation_id\":\"{}", "c".repeat(900_000)).into_bytes())
@@ -51,7 +51,7 @@ pub(super) fn spoiled(random: &mut Random, sound: Made, now: i64) -> Made {
     }
 }
 
-/// In both shapes the last `timestamp` is the tick's, in milliseconds.
+/// Sets the event time. In both shapes the last `timestamp` is the tick's, in milliseconds.
 fn stamped(text: &[u8], time: i64) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let Some((before, after)) = text.rsplit_once("timestamp") else {

@@ -1,4 +1,4 @@
-//! The messages of a load: pure, and counted while they are made.
+//! Creates and counts the messages of a load. Pure.
 
 use std::collections::VecDeque;
 
@@ -7,12 +7,12 @@ use super::times::Prices;
 use super::{Ledger, LoadPlan, hostile};
 use crate::random::Random;
 
-/// Takes event ids that the first tenant has too.
+/// Uses event ids of the first tenant.
 const OTHER_TENANT: &str = "second";
-/// A repetition repeats one of so many messages, so within a second or two: far inside the event-id window.
+/// A repetition repeats one of the last messages, so it is at most seconds old and well inside the event-id window.
 const RECENT: usize = 200;
 
-/// Makes messages; pure.
+/// Creates messages.
 #[derive(Debug)]
 pub(super) struct Maker {
     plan: LoadPlan,
@@ -41,7 +41,7 @@ impl Maker {
             && let Some((said, made)) = self.chosen().cloned()
         {
             self.ledger.repeated += 1;
-            // The same bytes, or the retry of a producer that has written the message anew.
+            // The same bytes, or the retry of a producer that has encoded the message again.
             return if chance < 15 { made } else { said.sent_at(now) };
         }
         if chance < 35 {
@@ -74,7 +74,7 @@ impl Maker {
         self.ledger
     }
 
-    /// Nothing that was made so far is repeated any more.
+    /// Earlier messages are not repeated any more.
     pub(super) fn forget_recent(&mut self) {
         self.recent.clear();
     }
@@ -84,7 +84,7 @@ impl Maker {
         self.recent.get_mut(chosen)
     }
 
-    /// The id of an earlier message for another tenant, or for another price.
+    /// A message with the event id of an earlier one, but another tenant or another price.
     fn say_under_the_same_id(&mut self, for_another_tenant: bool) -> Option<Said> {
         let (first, _) = self.chosen().filter(|(said, _)| !said.is_settled)?;
         first.is_settled = true;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_load_holds_every_kind_of_time() {
+    fn the_load_contains_every_kind_of_time() {
         let mut maker = Maker::new(LoadPlan {
             topic: "raw".to_owned(),
             seed: 11,

@@ -1,40 +1,40 @@
-//! What a message says, and how it is written, as shape A or B.
+//! The content of a message, and its encoding as shape A or B.
 
 use super::times::Price;
 
-/// One message.
+/// An encoded message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Made {
     pub key: Option<Vec<u8>>,
     pub payload: Option<Vec<u8>>,
     pub headers: Vec<(&'static str, Option<Vec<u8>>)>,
-    /// A partition of its own choice; else the key decides.
+    /// The partition; `None` if the key decides.
     pub partition: Option<i32>,
 }
 
-/// What a message says, whenever it is sent.
+/// The content of a message, independent of when it is sent.
 #[derive(Debug, Clone)]
 pub(super) struct Said {
     pub event: String,
     pub tenant: &'static str,
     pub what: Price,
-    /// Hundredths; `None` is poison.
+    /// In hundredths; `None` makes the message poison.
     pub price: Option<i64>,
     pub volume: u64,
     pub sequence: u64,
     pub is_flat: bool,
-    /// No other tenant and no other facts take its id any more.
+    /// Whether its event id must not be used again.
     pub is_settled: bool,
 }
 
 impl Said {
-    /// The message as it is sent now: a retry of a producer differs in its transport fields.
+    /// Encodes the message as sent at this time. A retry of a producer differs in its transport fields.
     pub(super) fn sent_at(&self, now: i64) -> Made {
         let price = self.price.map_or("\"n/a\"".to_owned(), |price| {
             let sign = if price < 0 { "-" } else { "" };
             format!("{sign}{}.{:02}", price.abs() / 100, price.abs() % 100)
         });
-        // Milliseconds since 1970 are one of the forms of a time.
+        // Milliseconds since 1970 are one of the accepted forms of a time.
         let tick = format!(
             "{{\"product\":\"{}\",\"timestamp\":{},\"price\":{price},\"volume\":{}.{:02}}}",
             self.what.product,

@@ -1,7 +1,7 @@
-//! What is priced, and for when: live and late, ahead and years behind, first prices and corrections.
+//! Prices and their event times: live, late by minutes to years, in the future; first prices and corrections.
 //!
-//! Role: the part of the load that tries the promise that every bar holds every tick, in whatever order and however late it
-//! comes. Pure; times in milliseconds.
+//! Role: the part of the load that tests that every bar counts every tick, in any order and however late. Pure. Times are in
+//! milliseconds.
 
 use std::collections::VecDeque;
 
@@ -13,25 +13,25 @@ const INSTRUMENTS: u64 = 12;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// A correction corrects one of so many prices, corrections included.
+/// Number of recent prices that may be corrected, corrections included.
 const CORRECTED: usize = 60;
 /// The raw partition whose producers are an hour behind.
 const BEHIND: i32 = 0;
 
-/// What a message prices.
+/// A price with its instrument and event time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Price {
     pub market: &'static str,
     pub instrument: String,
     pub product: &'static str,
     pub time: i64,
-    /// The raw partition, where the key does not decide.
+    /// The raw partition; `None` if the key decides.
     pub partition: Option<i32>,
     /// In hundredths.
     pub cents: i64,
 }
 
-/// Chooses what is priced next.
+/// Chooses the next price.
 #[derive(Debug, Default)]
 pub(super) struct Prices {
     /// Hours of a day-ahead result, in the order in which they are sent.
@@ -46,7 +46,7 @@ impl Prices {
             0..12 => self.real_time(random, now),
             12..22 => self.day_ahead(random, now),
             22..30 => self.correction(random, now),
-            // A producer that is ten minutes late, always.
+            // A producer that is always ten minutes late.
             30..34 => trade(random, "SLOW", now - 10 * MINUTE),
             34..38 => Price {
                 partition: Some(BEHIND),
@@ -56,7 +56,7 @@ impl Prices {
                 let late = 3 * 365 * DAY - minutes(random, 2_000);
                 trade(random, "OLD", now - late)
             }
-            // As far ahead as a clock may be wrong.
+            // Almost as far in the future as a wrong clock may be.
             42..44 => trade(random, "AHEAD", now + 9 * MINUTE),
             44..46 => {
                 let late = 10 * MINUTE + minutes(random, 50);
@@ -68,13 +68,13 @@ impl Prices {
             }
             _ => {
                 let late = random.below(1_500) as i64;
-                // Of one instrument many have the same time.
+                // Many ticks of an instrument have the same time.
                 trade(random, "HUB", (now - late) / 500 * 500)
             }
         }
     }
 
-    /// As an ISO publishes it: minutes after its five minutes.
+    /// A price as an ISO publishes it: minutes after its five-minute interval.
     fn real_time(&mut self, random: &mut Random, now: i64) -> Price {
         let published = now - 5 * MINUTE - minutes(random, 5);
         let price = Price {
@@ -84,7 +84,7 @@ impl Prices {
         self.remember(price)
     }
 
-    /// The next hour of a result for tomorrow, whose hours come in any order.
+    /// The next hour of tomorrow's result. Its hours come in any order.
     fn day_ahead(&mut self, random: &mut Random, now: i64) -> Price {
         if self.day_ahead.is_empty() {
             let midnight = now - now.rem_euclid(DAY) + DAY;
@@ -104,7 +104,7 @@ impl Prices {
         }
     }
 
-    /// Another price of an interval that has one, or has been corrected before; now and then the same price again.
+    /// A new price of an interval that already has one, sometimes the same price again.
     fn correction(&mut self, random: &mut Random, now: i64) -> Price {
         let chosen = random.below(self.of_intervals.len().max(1) as u64) as usize;
         match self.of_intervals.get(chosen) {

@@ -1,11 +1,11 @@
-//! The grants and rights that a page of the documentation lists, so that a test gives exactly those.
+//! Reads grants and rights from a page of the documentation, so that a test grants exactly these.
 
 use anyhow::Context as _;
 
-/// The code block after `<!-- MARKER -->` of this page.
+/// The code block after `<!-- MARKER -->` in a page.
 ///
 /// # Errors
-/// The page has no such block.
+/// The page does not have the block.
 pub fn block(page: &str, marker: &str) -> anyhow::Result<String> {
     let block = || {
         let (_, after) = page.split_once(&format!("<!-- {marker} -->"))?;
@@ -16,8 +16,8 @@ pub fn block(page: &str, marker: &str) -> anyhow::Result<String> {
     block().with_context(|| format!("the page has no block after <!-- {marker} -->"))
 }
 
-/// ClickHouse's `users.xml`: `default` without a password, who may do anything; and these users (name, password, profile,
-/// grants as statements that end with `TO NAME;`, or none for everything). `profiles` is XML.
+/// ClickHouse's `users.xml` with user `default`, which has all rights and no password, and these users: name, password,
+/// profile, grants. Grants are statements that end with `TO NAME;`; no grants means all rights. `profiles` is XML.
 pub fn clickhouse_users(profiles: &str, users: &[(&str, &str, &str, &str)]) -> String {
     let user = |(name, password, profile, grants): &(&str, &str, &str, &str)| {
         let grants: Vec<String> = grants

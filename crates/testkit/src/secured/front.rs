@@ -1,4 +1,4 @@
-//! A TLS front: takes TLS connections and passes their bytes on to servers without TLS, one after the other.
+//! A TLS front: accepts TLS connections and forwards them to servers without TLS, round robin.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certificates::Issued;
 
-/// The front; it ends with its value.
+/// The front. It stops when dropped.
 pub struct TlsFront {
     port: u16,
-    /// Taken when it ends: a runtime may not be waited for inside of another one.
+    /// Shut down in the background, because a runtime must not block on another one.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -28,8 +28,8 @@ impl Drop for TlsFront {
 }
 
 impl TlsFront {
-    /// Listens on a free port of 127.0.0.1 with this certificate, and passes connections on to
-    /// these servers in turn, as a balancer does.
+    /// Listens on a free port of 127.0.0.1 with this certificate, and forwards connections to these servers in turn, like a
+    /// load balancer.
     pub fn start(certificate: &Issued, targets: &[&str]) -> anyhow::Result<TlsFront> {
         let chain =
             CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
@@ -57,7 +57,7 @@ impl TlsFront {
                 };
                 let (acceptor, target) = (acceptor.clone(), target.clone());
                 tokio::spawn(async move {
-                    // A handshake that fails, or a server that is away, is shown by closing.
+                    // If the handshake fails or the server is unavailable, the connection is closed.
                     let Ok(mut client) = acceptor.accept(client).await else {
                         return;
                     };
@@ -73,7 +73,7 @@ impl TlsFront {
         })
     }
 
-    /// Where clients connect to.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }

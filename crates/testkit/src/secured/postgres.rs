@@ -1,4 +1,4 @@
-//! PostgreSQL that takes connections over TLS only, and PgBouncer in front of it with `pool_mode = transaction`.
+//! PostgreSQL that accepts only TLS connections, and PgBouncer in front of it with `pool_mode = transaction`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl Postgres {
         Ok(server)
     }
 
-    /// Starts the server, which has been stopped.
+    /// Starts a stopped server.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         let mut command = unprivileged(&program("postgres")?);
         command
@@ -85,7 +85,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Ends the server.
+    /// Stops the server.
     pub fn stop(&mut self) {
         self.running = None;
     }
@@ -126,7 +126,7 @@ impl Postgres {
     }
 }
 
-/// PgBouncer: two connections to the server, shared by all clients, each for a transaction.
+/// PgBouncer with two connections to the server. Clients share them by transaction.
 pub struct PgBouncer {
     port: u16,
     _running: Running,
@@ -134,7 +134,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts it before this server; clients connect over TLS with this certificate, as one of these users.
+    /// Starts PgBouncer for this server. It has this certificate, and clients connect over TLS as one of these users.
     pub fn start(server: &Postgres, certificate: &Issued, users: &[(&str, &str)]) -> anyhow::Result<PgBouncer> {
         let folder = folder("254carbon-pgbouncer-")?;
         let port = free_port()?;
@@ -185,7 +185,7 @@ impl PgBouncer {
     }
 }
 
-/// A program of PATH, or where Debian keeps those of PostgreSQL and of daemons.
+/// Finds a program in the folders of Debian, including those of PostgreSQL and of daemons.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let mut folders: Vec<PathBuf> = ["/usr/bin", "/usr/sbin"].map(PathBuf::from).to_vec();
     for version in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {

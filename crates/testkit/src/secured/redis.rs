@@ -1,4 +1,4 @@
-//! Redis that takes connections over TLS only and knows its users from a file, and a cluster of three masters.
+//! Redis that accepts only TLS connections and reads its users from a file, and a cluster of three masters.
 
 use std::process::Command;
 use std::time::Instant;
@@ -47,7 +47,7 @@ impl Redis {
     }
 }
 
-/// Three masters, without TLS.
+/// A cluster of three masters without TLS.
 pub struct Cluster {
     ports: Vec<u16>,
     _running: Vec<Running>,
@@ -55,7 +55,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts three masters and waits until every slot has its server.
+    /// Starts the masters and waits until every slot has a server.
     pub fn start() -> anyhow::Result<Cluster> {
         let (mut ports, mut all, mut folders) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..3 {
@@ -83,7 +83,7 @@ impl Cluster {
         let deadline = Instant::now() + START_LIMIT;
         for port in &cluster.ports {
             while !cluster.ask(*port, &["CLUSTER", "INFO"])?.contains("cluster_state:ok") {
-                anyhow::ensure!(Instant::now() < deadline, "the cluster is not complete");
+                anyhow::ensure!(Instant::now() < deadline, "the cluster did not reach state ok in time");
                 std::thread::sleep(POLL);
             }
         }
@@ -95,7 +95,7 @@ impl Cluster {
         &self.ports
     }
 
-    /// Asks one master.
+    /// Runs a command on one master.
     pub fn ask(&self, port: u16, words: &[&str]) -> anyhow::Result<String> {
         run(Command::new("redis-cli")
             .args(["-h", "127.0.0.1", "-p", &port.to_string()])

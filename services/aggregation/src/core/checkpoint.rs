@@ -1,18 +1,18 @@
 //! The order in which a checkpoint becomes durable.
 //!
 //! Bars and late ticks acknowledged → changed windows acknowledged → one sequencer record with the position
-//! and the log clock acknowledged → commit → tombstones. Each arrow has its reason: state that is ahead of its bars would swallow
-//! them after a crash; a position ahead of its state would lose ticks; a key removed before the position has passed its
-//! window would take the window from a restore.
-//! The copy that a new owner makes under its own id is its first checkpoint, in which everything has changed, and the
-//! keys of its predecessors are among the tombstones: so they too go only when the copy is acknowledged.
-//! Failure: a crash anywhere leaves the previous sequencer record in force.
+//! and the log clock acknowledged → commit → tombstones. The reason for each step: with state ahead of its bars, a crash would
+//! lose the bars; with a position ahead of its state, it would lose ticks; a key removed before the position has passed its
+//! window would be missing in a restore.
+//! A new owner's first checkpoint copies all state under its own id. Its tombstones include the keys of its predecessors,
+//! so those are removed only after the copy is acknowledged.
+//! Failure: after a crash at any step the previous sequencer record is in force.
 
 use stream::Ticket;
 
 use super::records::Records;
 
-/// What one checkpoint saves, encoded when it began.
+/// The content of a checkpoint, encoded at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Next offset to read.
@@ -21,29 +21,29 @@ pub struct Snapshot {
     pub state: Records,
     /// The one sequencer record.
     pub sequencer: Records,
-    /// Keys that no restore from this position needs.
+    /// Keys that a restore from this position does not need.
     pub tombstones: Vec<Vec<u8>>,
 }
 
-/// What to do next. After each `Send…`, call [`Checkpoint::sent`].
+/// What to do next. After each [`Step::Send`], call [`Checkpoint::sent`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Acknowledgements are missing.
     Wait,
     /// Send these to the state topic.
     Send(Records),
-    /// The checkpoint holds: commit the position (for lag only) and remove the keys.
+    /// The checkpoint is durable: commit the position (for the lag only) and remove the keys.
     Finish {
         /// Next offset to read.
         position: i64,
         /// Keys to remove.
         tombstones: Vec<Vec<u8>>,
     },
-    /// Nothing is left to do.
+    /// The checkpoint is finished.
     Done,
 }
 
-/// A checkpoint on its way. Checkpoints of a partition do not overlap.
+/// A running checkpoint. Checkpoints of a partition do not overlap.
 #[derive(Debug)]
 pub struct Checkpoint {
     waits_for: Ticket,
@@ -59,7 +59,7 @@ enum Next {
 }
 
 impl Checkpoint {
-    /// Begins when every bar and late tick up to the position has been sent, the last one with this ticket.
+    /// Starts a checkpoint after all bars and late ticks up to the position were sent, the last one with this ticket.
     pub fn begin(snapshot: Snapshot, outputs_through: Ticket) -> Checkpoint {
         Checkpoint {
             waits_for: outputs_through,
@@ -91,7 +91,7 @@ impl Checkpoint {
         }
     }
 
-    /// The records of the last step were sent, the last one with this ticket (any newer ticket is as good).
+    /// The records of the last step were sent, the last one with this ticket or an older one.
     pub fn sent(&mut self, through: Ticket) {
         self.waits_for = self.waits_for.max(through);
     }

@@ -1,4 +1,4 @@
-//! A tick on its way into the windows of its instrument, and what became of it.
+//! A tick that is being added to the windows of its instrument, and its outcome.
 //!
 //! Invariant: a verdict is a function of the log clock and of the ticks before (INV-1).
 
@@ -9,27 +9,27 @@ use super::reach::Reached;
 use super::texts::Texts;
 use super::window_state::{Added, Contribution};
 
-/// A tick with the circumstances of its arrival.
+/// A tick with its offset and arrival time.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived<'a, 't> {
     /// The tick.
     pub tick: &'a Tick<'t>,
     /// Its offset in the enriched topic.
     pub offset: i64,
-    /// Wall clock: serves idle closes only.
+    /// Wall clock; used for idle closes only.
     pub now: Micros,
 }
 
-/// What became of a tick, one bit per interval as in `LateTick::missed_intervals`.
+/// The outcome of a tick; one bit per interval, as in `LateTick::missed_intervals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verdict {
-    /// The bars of these windows are made from the table.
+    /// Windows whose bars the table computes.
     pub by_table: u8,
-    /// Of those, the windows that had closed.
+    /// Those of them that had closed.
     pub closed: u8,
-    /// Counted here after the close of these windows.
+    /// Windows that counted it after their close.
     pub revised: u8,
-    /// A sum of these windows would no longer fit; they do not count it.
+    /// Windows that do not count it, since a sum would not fit.
     pub overflowed: u8,
 }
 
@@ -48,12 +48,12 @@ impl Verdict {
     }
 }
 
-/// A tick on its way into the windows.
+/// A tick that is being added to windows.
 pub(super) struct Coming<'a> {
     pub rules: &'a WindowRules,
     pub clock: &'a LogClock,
     pub product: Product,
-    /// It marks the windows that hold it.
+    /// It marks its windows as from the table.
     pub is_marking: bool,
     pub tick: Contribution,
     pub texts: &'a Texts,
@@ -71,11 +71,11 @@ impl Coming<'_> {
     }
 }
 
-/// How a window took a tick.
+/// The outcome of a tick in one window.
 #[derive(Clone, Copy)]
 pub(super) struct Taken {
     pub added: Added,
-    /// By the times of the tick's product.
+    /// Whether the window had closed, by the times of the tick's product.
     pub closed: bool,
 }
 
@@ -85,7 +85,7 @@ impl Taken {
         closed: false,
     };
 
-    /// Whether a verdict has to say something of it.
+    /// Whether the verdict must contain it.
     pub fn is_unusual(self) -> bool {
         self.added != Added::Counted || self.closed
     }

@@ -1,9 +1,9 @@
-//! What windows hold of ticks: one tick, or the sums of many.
+//! The content of windows: one tick, or the sums of many.
 //!
 //! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact. A tick at or
-//! below the offset applied last is in already.
-//! Both forms are kept small, since every instrument has several of them.
-//! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the sums as they were.
+//! below the offset applied last is counted already.
+//! Both forms are small, since every instrument has several of them.
+//! Failure: a tick whose sum does not fit `Decimal(38, ..)` is rejected; the sums are unchanged.
 
 use domain::{Bar, BarVersion, Decimal, Micros, Origin, PriceRank, Turnover, Window};
 
@@ -14,7 +14,7 @@ use super::window_state::Added;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Edge {
     pub time: Micros,
-    /// Zero where the source gives none.
+    /// Zero if the source has none.
     sequence: i64,
     offset: i64,
     pub price: Decimal,
@@ -55,7 +55,7 @@ impl Edge {
         }
     }
 
-    /// Whether it comes before another tick of its window. Times nearly always differ, and the rest costs some look-ups.
+    /// Whether it ranks before another tick of its window. Times nearly always differ; the full comparison needs look-ups.
     #[inline]
     fn is_before(&self, other: &Edge, texts: &Texts) -> bool {
         self.time < other.time || self.time == other.time && self.is_ranked_before(other, texts)
@@ -67,7 +67,7 @@ impl Edge {
     }
 }
 
-/// What a window takes of a tick: made once, added to each of its windows.
+/// The part of a tick that windows use: created once, added to each of its windows.
 #[derive(Debug, Clone, Copy)]
 pub struct Contribution {
     edge: Edge,
@@ -80,7 +80,7 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Reads a tick.
+    /// The contribution of a tick.
     pub fn of(tick: &domain::Tick<'_>, offset: i64, texts: &mut Texts) -> Contribution {
         let volume = tick.volume.unwrap_or(Decimal::ZERO);
         Contribution {
@@ -118,7 +118,7 @@ impl Single {
         }
     }
 
-    /// Which tick it is, without what it adds to sums.
+    /// The tick's identity, without its volume.
     pub fn named(tick: &Contribution) -> Single {
         Single {
             volume: Decimal::ZERO,
@@ -126,7 +126,7 @@ impl Single {
         }
     }
 
-    /// The only tick of these sums, where they are those of one tick.
+    /// The only tick of these sums, if they are of one tick.
     pub fn only(sums: &Sums) -> Option<Single> {
         let volume = i64::try_from(sums.volume).ok()?;
         let single = Single {
@@ -177,7 +177,7 @@ impl Sums {
             return Added::Known;
         }
         let (Some(volume), Some(turnover)) = (
-            // Each volume is below 10^18, so no number of them that is ever counted leaves `Decimal(38, 8)`.
+            // Each volume is below 10^18, so no realistic number of them overflows `Decimal(38, 8)`.
             self.volume.checked_add(i128::from(tick.volume.unscaled())),
             self.turnover.checked_add(tick.turnover),
         ) else {
@@ -199,7 +199,7 @@ impl Sums {
         Added::Counted
     }
 
-    /// Which tick is its last, without what it adds to sums.
+    /// The last tick's identity, without its volume.
     pub fn last_named(&self) -> Single {
         Single {
             edge: self.last,
@@ -211,7 +211,7 @@ impl Sums {
         }
     }
 
-    /// The bar as of now.
+    /// The current bar.
     pub fn bar<'a>(
         &self,
         (tenant_id, instrument_id): (&'a str, &'a str),
@@ -249,7 +249,7 @@ impl Sums {
         }
     }
 
-    /// The sums of a bar as it was saved.
+    /// The sums of a saved bar.
     pub fn saved(bar: &Bar<'_>, texts: &mut Texts) -> Sums {
         Sums {
             volume: bar.volume,

@@ -1,31 +1,32 @@
-//! What the answer to a statement means for each window that it asked for. Pure.
+//! Decides what the answer to a statement means for each of its windows. Pure.
 //!
-//! Invariant: rows land in order, so an answer that holds the row of the late tick holds all rows before it, unless older ones
-//! have expired, which the oldest row says that is left after the statement.
+//! Invariant: rows are inserted in order, so an answer with the row of the late tick contains all rows before it, unless
+//! older ones have expired; the oldest row left after the statement shows whether they may have.
 //! Failure: a table that is dropped and written again loses nothing, so its windows wait. Before a window is given up for a
-//! missing row, or an empty table, all is asked again, how far the table is included.
+//! missing row or an empty table, all queries are repeated, including how far the table is.
 
 use domain::{AskedWindow, BarVersion};
 use stores::Oldest;
 
 use super::restate::has_expired;
 
-/// What becomes of a window.
+/// The outcome of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Its bar is that of the answer.
+    /// Its bar is in the answer.
     Bar,
-    /// Rows of it may have expired.
+    /// Some of its rows may have expired.
     Expired,
-    /// It needs nothing: a newer version of its bar is stored.
+    /// Nothing to do: a newer version of its bar is stored.
     Superseded,
-    /// The answer lacks the row of the late tick: once all was asked again, it is none of this window. The bar of the rows
-    /// before it is right still, with the version of the last of them.
+    /// The answer lacks the row of the late tick. If a repeated query lacks it too, the row is not of this window. The bar of
+    /// the rows before it is still right, with the version of the last of them.
     Missing,
 }
 
-/// That of this window. `last_offset` is that of the last row in the answer, `oldest` the partition's oldest row, asked for
-/// after the statement: what has expired by then may have been missing in it. `kept` is what the table of bars says then.
+/// The outcome of this window. `last_offset` is the offset of the last row in the answer. `oldest` is the partition's oldest
+/// row, read after the statement: rows that had expired by then may be missing in the answer. `kept` is the result of the
+/// check against the table of bars.
 pub fn fate(asked: &AskedWindow, last_offset: Option<i64>, oldest: Option<&Oldest>, kept: Option<Kept>) -> Fate {
     if has_expired(asked, oldest) && kept != Some(Kept::Whole) {
         match kept {
@@ -39,20 +40,20 @@ pub fn fate(asked: &AskedWindow, last_offset: Option<i64>, oldest: Option<&Oldes
     }
 }
 
-/// What the table of bars says of a window of whose time rows have expired.
+/// The check of a window with expired rows against the table of bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// No row that matters is gone.
+    /// No row that counts is missing.
     Whole,
     /// A newer version is stored.
     Superseded,
 }
 
-/// A window has what it needs where the rows that are left make its newest stored bar again, or where it never had one: a row
-/// expires a year after its bar was stored, or goes along with that. `None` where rows are missing.
+/// A window is whole if its remaining rows reproduce its newest stored bar, or if it never had one: a row expires a year after
+/// its bar was stored, or together with it. `None` if rows are missing.
 ///
-/// Only for windows that had closed before the oldest row: of others the clock of the rows that are left says less than that
-/// of the log.
+/// Only for windows that had closed before the oldest row: for others the clock of the remaining rows may be behind the log
+/// clock.
 pub fn kept<T: PartialEq>(asked: BarVersion, stored: Option<(BarVersion, T)>, again: Option<T>) -> Option<Kept> {
     match stored {
         None => Some(Kept::Whole),
@@ -61,7 +62,7 @@ pub fn kept<T: PartialEq>(asked: BarVersion, stored: Option<(BarVersion, T)>, ag
     }
 }
 
-/// Whether all is to be asked once more, before a window of these fates is given up.
+/// Whether to repeat all queries once before a window is given up.
 pub fn ask_again(fates: impl IntoIterator<Item = Fate>, oldest: Option<&Oldest>, is_second: bool) -> bool {
     !is_second && (oldest.is_none() || fates.into_iter().any(|fate| fate == Fate::Missing))
 }
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_whole_where_its_rows_make_its_stored_bar_or_it_has_none() {
+    fn a_window_is_whole_if_its_rows_reproduce_its_stored_bar_or_it_has_none() {
         let version = |last_offset| BarVersion {
             last_offset,
             closed: true,
@@ -110,12 +111,12 @@ mod tests {
         assert_eq!(kept(Some((version(7), 1)), Some(1)), Some(Kept::Whole));
         assert_eq!(kept(Some((version(7), 1)), Some(2)), None);
         assert_eq!(kept(Some((version(6), 1)), None), None);
-        // What the newer version has replaced may be gone.
+        // The rows of the replaced version may have expired.
         assert_eq!(kept(Some((version(8), 1)), Some(1)), Some(Kept::Superseded));
     }
 
     #[test]
-    fn a_missing_row_and_an_empty_table_are_asked_for_twice() {
+    fn the_queries_are_repeated_once_for_a_missing_row_or_an_empty_table() {
         let oldest = Oldest {
             offset: 0,
             appended_at: 0,

@@ -1,12 +1,12 @@
 //! The windows of one instrument.
 //!
-//! Invariants: which window counts a tick, which sends it to the table, and which is revised by it are functions of the log
-//! clock and of the ticks before (INV-1). A window that is not in memory is new unless the clock has forgotten it. An
-//! idle close shows a window as closed and changes nothing else: only the log clock closes and forgets.
-//! Interval prices: the first live price of its base interval counts here; any other (the same interval again, or late for
-//! its base window) marks every window that holds it *from the table*, since only the table knows which price stands.
-//! So does a tick of another product than its day's: products differ in when they forget, so that a window could
-//! otherwise be begun again with half of its ticks.
+//! Invariants: which windows count a tick, which leave it to the table, and which it revises are functions of the log clock
+//! and of the ticks before (INV-1). A window that is not in memory is new unless the clock has forgotten it. An idle close
+//! sends a window as closed and changes nothing else: only the log clock closes and forgets.
+//! Interval prices: the first live price of its base interval counts here. Any other one (the same interval again, or late
+//! for its base window) marks all its windows *from the table*, since only the table can tell which price is valid.
+//! So does a tick of another product than its day's: products are forgotten at different times, so a window could otherwise
+//! begin again with half of its ticks.
 
 use std::cmp::Ordering;
 
@@ -26,14 +26,14 @@ pub struct Instrument {
     /// `tenant|instrument`, as in message keys.
     key: Box<str>,
     tenant_length: usize,
-    /// By interval, then by start.
+    /// Sorted by interval, then by start.
     windows: Vec<WindowState>,
     /// The earliest time of the log clock at which a window closes or is forgotten.
     next_boundary: Micros,
-    /// The time for which its partition has an alarm set.
+    /// The time of its alarm in the partition.
     pub alarm: Micros,
     open_windows: usize,
-    /// Listed among the changed ones of its partition.
+    /// Whether its partition lists it as changed.
     pub listed: bool,
 }
 
@@ -56,7 +56,7 @@ impl Instrument {
         split(&self.key, self.tenant_length)
     }
 
-    /// Its windows, by interval and then oldest first.
+    /// Its windows, sorted by interval, then oldest first.
     pub fn windows(&self) -> &[WindowState] {
         &self.windows
     }
@@ -66,7 +66,7 @@ impl Instrument {
         (split(&self.key, self.tenant_length), &mut self.windows)
     }
 
-    /// Whether nothing is left to remember.
+    /// Whether it has no windows.
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
     }
@@ -76,7 +76,8 @@ impl Instrument {
         self.next_boundary
     }
 
-    /// Applies an accepted tick, after the clock has taken its append time and [`Instrument::pass_windows`] has followed it.
+    /// Applies an accepted tick. Before it, the clock must include its append time, and [`Instrument::pass_windows`] must have
+    /// run.
     pub fn apply(
         &mut self,
         rules: &WindowRules,
@@ -97,7 +98,7 @@ impl Instrument {
         };
         let mut verdict = Verdict::default();
         let mut below = self.windows.len();
-        // Longest first: so each search continues where the one before ended.
+        // Longest first, so that each search continues where the last one ended.
         let kept = rules.kept(product);
         for &interval in Interval::ALL.iter().rev() {
             if kept >> interval.index() & 1 == 0 {
@@ -120,7 +121,7 @@ impl Instrument {
         verdict
     }
 
-    /// Whether the longest window of the tick, which outlives all others, holds another product; it remembers that.
+    /// Whether the tick's longest window, which outlives all others, contains another product; the window is marked as mixed.
     fn mixes(&mut self, rules: &WindowRules, tick: &Tick<'_>, product: Product) -> bool {
         let longest = rules.longest();
         let Some(state) = longest.and_then(|interval| self.window_mut(interval, tick.event_time)) else {
@@ -134,7 +135,7 @@ impl Instrument {
         marks.mixed && rules.holds(Rule::MarkMixed)
     }
 
-    /// Whether an interval price is not the first live one of its base interval.
+    /// Whether an interval price is not the first live price of its base interval.
     fn is_no_first_price(
         &mut self,
         rules: &WindowRules,
@@ -160,8 +161,8 @@ impl Instrument {
         self.windows.get_mut(index)
     }
 
-    /// Where the window of this time is among those below this place, or where it belongs. Ticks come nearly in order: it is
-    /// the last one of its interval or close to it. No window is computed, since that takes a division.
+    /// The index of the window of this time among those before `below`, or the index to insert it at. Ticks arrive nearly in
+    /// order, so it is close to the last window of its interval. The window is not computed, since that takes a division.
     #[inline]
     fn find(&self, interval: Interval, time: Micros, below: usize) -> Result<usize, usize> {
         let mut end = below;
@@ -184,7 +185,7 @@ impl Instrument {
         Err(end)
     }
 
-    /// A window that is in memory takes the tick.
+    /// Adds the tick to a window in memory.
     fn join(&mut self, index: usize, coming: &Coming<'_>) -> Taken {
         let Some(state) = self.windows.get_mut(index) else {
             return Taken::NOTHING;
@@ -193,7 +194,7 @@ impl Instrument {
         if marks.closed || marks.product != coming.product || coming.is_marking {
             return self.join_by_clock(index, coming);
         }
-        // An open window of the tick's own product: had the clock reached its close, it would be closed by now.
+        // An open window of the same product: if the clock had reached its close, it would be closed already.
         Taken {
             added: state.add(&coming.tick, coming.texts),
             closed: false,
@@ -219,11 +220,11 @@ impl Instrument {
             return taken;
         }
         let marks = state.marks_mut();
-        // A tick that is forgotten by its own product ends no window of another one early.
+        // A tick that its own product has forgotten must not end a window of another product early.
         if !reached.forgotten {
             marks.product = coming.product;
         }
-        // An idle close ends here: only the log clock's word counts again.
+        // This ends an idle close: the log clock decides again.
         self.open_windows = self.open_windows + usize::from(marks.closed) - usize::from(reached.closed);
         marks.closed = reached.closed;
         self.next_boundary = self.next_boundary.min(boundary(coming.rules, window, marks));
@@ -233,7 +234,7 @@ impl Instrument {
         taken
     }
 
-    /// A window begins with the tick, unless nothing is to remember it.
+    /// Begins a window with the tick, unless the clock has dropped this window.
     fn begin(&mut self, index: usize, window: Window, coming: &Coming<'_>) -> Taken {
         let reached = coming.reached(window);
         let from_table = coming.takes_from_table(window, reached);
@@ -257,12 +258,12 @@ impl Instrument {
         let boundary = boundary(rules, state.window(), state.marks());
         self.next_boundary = self.next_boundary.min(boundary);
         self.open_windows += usize::from(!state.marks().closed);
-        // Windows are few and made seldom: no room is kept for more.
+        // Windows are few and rarely created: no spare capacity.
         self.windows.reserve_exact(1);
         self.windows.insert(index, state);
     }
 
-    /// Closes what the clock has reached and drops what it has forgotten.
+    /// Closes the windows whose close time the clock has reached, and drops those it has forgotten.
     pub fn pass_windows(&mut self, rules: &WindowRules, clock: &LogClock, texts: &Texts, effects: &mut Effects<'_>) {
         let mut next_boundary = Micros::MAX;
         let ids = split(&self.key, self.tenant_length);
@@ -280,22 +281,22 @@ impl Instrument {
                     (effects.show)(Shown::Closing(&closing));
                 }
             }
-            // A closed bar is shown at once; a forgotten one has no later chance.
+            // A closed bar is sent at once; a forgotten one has no later chance.
             if closed && std::mem::take(&mut state.marks_mut().bar_due) && made {
                 show_bar(state, ids, texts, effects.show);
             }
-            let stays = !clock.has_reached(dropped_at(rules, window, state.marks().product));
-            if stays {
+            let is_kept = !clock.has_reached(dropped_at(rules, window, state.marks().product));
+            if is_kept {
                 next_boundary = next_boundary.min(boundary(rules, window, state.marks()));
             } else if state.marks().saved {
                 (effects.forget)(ids, window);
             }
-            stays
+            is_kept
         });
         self.next_boundary = next_boundary;
     }
 
-    /// Shows ended windows as closed. True where it closed one.
+    /// Passes ended windows to `show` as closed; true if there was one.
     pub fn close_idle(
         &mut self,
         rules: &WindowRules,
@@ -327,7 +328,7 @@ impl Instrument {
         self.open_windows < before
     }
 
-    /// Takes over a saved window. One that is forgotten already is left out.
+    /// Restores a saved window, unless the clock has dropped it.
     pub fn restore_window(&mut self, rules: &WindowRules, clock: &LogClock, state: WindowState) {
         let window = state.window();
         if !clock.has_reached(dropped_at(rules, window, state.marks().product)) {
@@ -344,11 +345,11 @@ fn show_bar(state: &WindowState, ids: (&str, &str), texts: &Texts, show: &mut dy
     }
 }
 
-/// Where the consequences of a risen clock go.
+/// Callbacks for the effects of an advanced clock.
 pub struct Effects<'a> {
-    /// What is sent at once.
+    /// Gets the bars and closings to send.
     pub show: &'a mut dyn FnMut(Shown<'_>),
-    /// Forgotten windows, with tenant and instrument, whose records are to be removed.
+    /// Gets the forgotten windows whose records must be removed.
     pub forget: &'a mut dyn FnMut((&str, &str), Window),
 }
 

@@ -1,50 +1,50 @@
-//! The log's clock of one enriched partition, and the times that it decides by.
+//! The log clock of one enriched partition, and the times at which windows close and are forgotten.
 //!
-//! Invariant: the clock is the largest raw append time of the accepted ticks so far, the one at hand included: a function of
-//! the log that never falls (INV-1), whatever the event times and in whatever order rows come. A partition without ticks
-//! does not move it; there the wall clock shows windows as closed and changes nothing.
+//! Invariant: the clock is the largest raw append time of the accepted ticks, the current one included: a function of the log
+//! that never goes back (INV-1), whatever the event times and the order of rows. Without ticks it does not advance; then the
+//! wall clock sends ended windows as closed, and changes nothing else.
 
 use domain::product::{Product, Published};
 use domain::{Interval, Micros};
 
-/// When windows of a product close and are forgotten, counted from their end.
+/// When windows of a product close and are forgotten, after their end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// A later tick is a revision.
+    /// From here on, a tick is a revision.
     pub close_after: Micros,
-    /// A later tick takes the table's way. Not before the close.
+    /// From here on, a tick is left to the table. Not before the close.
     pub forget_after: Micros,
 }
 
-/// A rule that the model takes out once, to see that it is needed.
+/// A rule that the model takes out, to check that it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Append times move the clock, not event times.
     AppendTime,
-    /// An interval price that is late for its base window marks the windows that still live.
+    /// An interval price that is late for its base window marks the windows in memory.
     MarkLate,
     /// A second price of an interval marks its windows.
     MarkAgain,
-    /// A mark reaches every window that holds the price, not only the base window.
+    /// A mark applies to all windows of the price, not only to the base window.
     MarkEveryWindow,
-    /// A marked window closes by the table's way.
+    /// The table computes the closed bar of a marked window.
     CloseByTable,
-    /// Two products of one instrument mark the windows that hold both.
+    /// Two products of one instrument mark the windows that contain both.
     MarkMixed,
 }
 
-/// What the configuration decides about windows.
+/// The configured intervals and times of windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowRules {
-    /// Bit `i`: `Interval::ALL[i]` is kept.
+    /// Bit `i`: bars of `Interval::ALL[i]` are computed.
     pub intervals: u8,
-    /// Of what is published at its time.
+    /// Times of products that are published at their time.
     pub at_once: Times,
-    /// Of what is published after its interval.
+    /// Times of products that are published after their interval.
     pub after_interval: Times,
-    /// Wall-clock time without a tick of the partition after which ended windows are shown as closed.
+    /// Wall-clock time without ticks in the partition after which ended windows are sent as closed.
     pub idle_close: Micros,
-    /// The rule that this run of the model does without.
+    /// The rule that this run of the model takes out.
     #[cfg(test)]
     pub without: Option<Rule>,
 }
@@ -58,23 +58,23 @@ impl WindowRules {
         }
     }
 
-    /// The longest time after its end for which any product's window lives.
+    /// The longest time after its end for which a window of any product is remembered.
     pub fn longest_forget(&self) -> Micros {
         self.at_once.forget_after.max(self.after_interval.forget_after)
     }
 
-    /// Whether bars of this interval are made.
+    /// Whether bars of this interval are computed.
     pub fn makes(&self, interval: Interval) -> bool {
         self.intervals >> interval.index() & 1 == 1
     }
 
-    /// The longest interval of which bars are made: its window holds every other window of a tick.
+    /// The longest interval with bars: its window contains all other windows of a tick.
     pub fn longest(&self) -> Option<Interval> {
         Interval::ALL.into_iter().rev().find(|interval| self.makes(*interval))
     }
 
-    /// The intervals of which a window is kept for a tick of this product, as bits: that of every bar at least as long as its
-    /// nominal length, and that of the nominal length itself, which remembers the interval's first price.
+    /// The intervals whose windows are kept for a tick of this product, as bits: those with bars that are at least as long as
+    /// its nominal interval, and the nominal interval itself, whose window remembers the first price.
     pub fn kept(&self, product: Product) -> u8 {
         let Some(nominal) = product.nominal() else {
             return self.intervals;
@@ -111,12 +111,12 @@ pub struct LogClock {
 }
 
 impl LogClock {
-    /// The clock as it was saved.
+    /// A saved clock.
     pub fn of(newest: Option<Micros>) -> LogClock {
         LogClock { newest }
     }
 
-    /// Takes the append time of an accepted tick.
+    /// Advances to the append time of an accepted tick.
     pub fn observe(&mut self, appended_at: Micros) {
         self.newest = self.newest.max(Some(appended_at));
     }
@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_clock_never_falls_and_depends_on_no_order(mut times in proptest::collection::vec(any::<i32>(), 1..50)) {
+        fn the_clock_never_goes_back_and_does_not_depend_on_the_order(mut times in proptest::collection::vec(any::<i32>(), 1..50)) {
             let mut clock = LogClock::default();
             for time in &times {
                 let before = clock.newest();

@@ -1,10 +1,10 @@
-//! Everything that decides what a bar is, without a clock, a client library or a metric.
+//! The decisions of aggregation, without clock, I/O or metrics.
 //!
-//! Role: [`partition_state`] turns the ticks of one enriched partition into bars; [`checkpoint`] says in which order
-//! bars, state and position become durable; [`restore`] reads back what a checkpoint left.
-//! Invariants: INV-1 (late, revision and version are functions of the log, never of a clock or of a restart), INV-3
-//! (the sequencer's state is saved with, and restored as of, exactly the position saved with it).
-//! Failure: every refusal is an outcome that the caller counts; nothing panics.
+//! Role: [`partition_state`] computes bars from the ticks of one enriched partition; [`checkpoint`] orders how bars, state
+//! and position become durable; [`restore`] reads checkpoints back; [`restate`] schedules the bars of late ticks.
+//! Invariants: INV-1 (late, revision and version are functions of the log, never of a clock or a restart), INV-3 (the
+//! sequencer's state is saved and restored with exactly its position).
+//! Failure: every rejection is an outcome that the caller counts; nothing panics.
 
 pub mod checkpoint;
 mod coming;

@@ -1,11 +1,11 @@
-//! Model of the life of bars: an enriched log with repetitions, late and future ticks, intervals priced again and two
-//! products of one instrument; a compacted state topic; owners that crash at any step, zombies that keep writing, idle
-//! closes at any time; and a second stage that restates from a table which lags, loses its writer, expires, and is dropped
-//! and written again; several restate at once, each killed between any two steps.
+//! Model of aggregation. The simulation has: an enriched log with repetitions, late and future ticks, repeated intervals and
+//! instruments with two products; a compacted state topic; owners that crash at any step, zombies that keep writing, idle
+//! closes at any time; a table that lags, loses its writer, expires, and is dropped and written again; and several second
+//! stages that restate from it, each killed between any two steps.
 //!
-//! The code under test is the code that runs ([`super::partition_state`], [`super::checkpoint`], [`super::restore`],
-//! [`super::restate`], [`super::found`]); the oracle recomputes every bar from the whole log and shares nothing with it. Each rule of the protocol is also taken
-//! out once, by making the simulated owner act in a wrong order, and the model must notice.
+//! The code under test is the production code ([`super::partition_state`], [`super::checkpoint`], [`super::restore`],
+//! [`super::restate`], [`super::found`]); the oracle recomputes every bar from the whole log and shares no code with it. Each
+//! rule of the protocol is also taken out once, for example by a wrong order of steps, and the model must notice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,7 +30,7 @@ fn bars_are_exact_under_any_crash_zombie_and_idle_close() {
     }
 }
 
-/// Whether the model turns red in one of many lives; the first ones suffice for most rules.
+/// Whether one of many seeds fails; for most rules one of the first does.
 fn is_noticed(mutation: Mutation) -> bool {
     (0..20_000).any(|seed| run(seed, mutation).is_err())
 }
@@ -125,7 +125,7 @@ fn giving_up_a_window_of_a_table_that_is_written_again_is_noticed() {
 }
 
 #[test]
-fn a_repair_has_to_delete_the_floors_behind_the_rows_that_it_deletes() {
+fn a_repair_that_keeps_the_floors_of_deleted_rows_is_noticed() {
     assert!(is_noticed(Mutation::RepairKeepsTheFloors));
 }
 

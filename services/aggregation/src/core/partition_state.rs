@@ -1,10 +1,9 @@
 //! The aggregation state of one enriched partition.
 //!
 //! Invariants: a tick counts iff the sequencer accepts it (INV-3); what it changes is a function of the log (INV-1).
-//! [`PartitionState::snapshot`] takes position, sequencer, log clock and windows of one moment, encoded at once, so that
-//! processing continues while they become durable and the state saved is exactly that of the position. Memory of an
-//! instrument ends with its windows.
-//! Failure: refusals are outcomes; nothing of a refused tick remains.
+//! [`PartitionState::snapshot`] encodes position, sequencer, log clock and windows at one point, so the saved state is exactly
+//! that of the position, and processing continues while it becomes durable. An instrument is removed with its last window.
+//! Failure: rejections are outcomes; a rejected tick changes nothing but the position.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,14 +24,14 @@ use super::saving::Saving;
 use super::texts::Texts;
 use super::window_state::{Held, Shown, WindowState};
 
-/// What became of a tick.
+/// The outcome of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// The sequencer has had it.
+    /// The sequencer recognized a repetition.
     Duplicate,
-    /// It is taken, and the verdict says which of its bars are not made here.
+    /// It is accepted; the verdict lists the windows that the table computes.
     Counted(Verdict),
-    /// Its event time or its append time lies outside of all calendars; nothing was changed.
+    /// Its event time or append time is out of range; nothing was changed.
     TimeOutOfRange,
 }
 
@@ -53,8 +52,8 @@ pub struct Writer {
     pub topic_id: String,
 }
 
-/// Event times beyond this many microseconds from 1970 (about 12,000 years) are refused, so that sums of times with
-/// intervals and delays stay far from overflow.
+/// Times more than this many microseconds from 1970 (about 12,000 years) are rejected, so that adding intervals and delays
+/// cannot overflow.
 const TIME_LIMIT: Micros = 400_000_000_000_000_000;
 
 /// Whether arithmetic on this time is safe.
@@ -73,10 +72,10 @@ pub struct PartitionState {
     clock: LogClock,
     texts: Texts,
     places: Places,
-    /// (time of the log clock, place) at which an instrument wants to be looked at. An alarm that is not the instrument's
-    /// own any more is passed.
+    /// (time of the log clock, place): when the windows of an instrument must be checked. An alarm that differs from the
+    /// instrument's current one is ignored.
     alarms: BinaryHeap<Reverse<(Micros, Place)>>,
-    /// Places of instruments with something owed.
+    /// Places of instruments with unsaved changes.
     changed: Vec<Place>,
     /// Keys to remove once the next checkpoint is complete.
     tombstones: Vec<Vec<u8>>,
@@ -103,14 +102,14 @@ impl PartitionState {
         }
     }
 
-    /// Takes over position, sequencer and log clock. It comes before all windows.
+    /// Restores position, sequencer and log clock; before all windows.
     pub fn restore_position(&mut self, record: &SequencerState) {
         self.position = Some(record.position);
         self.sequencer = to_sequencer(&record.lanes);
         self.clock = LogClock::of(record.log_clock);
     }
 
-    /// Takes over a window; false where its product is not known.
+    /// Restores a window; false if its product is unknown.
     pub fn restore_window(&mut self, record: &WindowRecord<'_>) -> bool {
         let Some(state) = WindowState::restored(record, &mut self.texts) else {
             return false;
@@ -125,7 +124,7 @@ impl PartitionState {
         true
     }
 
-    /// Applies the tick at this offset. What its append time closes is shown to `show`.
+    /// Applies a tick. Windows that its append time closes are passed to `show`.
     pub fn apply(&mut self, arrived: &Arrived<'_, '_>, show: &mut dyn FnMut(Shown<'_>)) -> Applied {
         let tick = arrived.tick;
         self.pass(arrived.offset);
@@ -160,7 +159,7 @@ impl PartitionState {
         Applied::Counted(verdict)
     }
 
-    /// Closes and forgets, in every instrument whose time has come.
+    /// Closes and forgets windows of the instruments whose alarm is due.
     fn pass_windows(&mut self, show: &mut dyn FnMut(Shown<'_>)) {
         while let Some(Reverse((time, place))) = self.alarms.peek().copied() {
             if !self.clock.has_reached(time) {
@@ -192,8 +191,7 @@ impl PartitionState {
         }
     }
 
-    /// After a change: sets the instrument's alarm, lists it for the next checkpoint, and frees its place where nothing is
-    /// left of it.
+    /// After a change: sets the instrument's alarm, lists it for the next checkpoint, and frees its place if it has no windows.
     fn settle(&mut self, place: Place) {
         let Some(instrument) = self.places.get_mut(place) else {
             return;
@@ -215,7 +213,7 @@ impl PartitionState {
         }
     }
 
-    /// Gives the memory of free places back. Every instrument gets another place.
+    /// Frees the memory of unused places. The instruments get new places.
     fn pack(&mut self) {
         self.places = std::mem::take(&mut self.places).packed();
         let has_alarm = |(_, instrument): &(Place, &Instrument)| instrument.alarm != Micros::MAX;
@@ -227,17 +225,17 @@ impl PartitionState {
         self.changed = changed.map(|(place, _)| place).collect();
     }
 
-    /// The message at this offset has been dealt with: the position moves past it.
+    /// Moves the position past the message at this offset.
     pub fn pass(&mut self, offset: i64) {
         self.position = self.position.max(Some(offset + 1));
     }
 
-    /// Next offset to read, where one is known.
+    /// Next offset to read, if one is known.
     pub fn position(&self) -> Option<i64> {
         self.position
     }
 
-    /// Where no tick has come for the idle time: shows ended windows as closed, by the wall clock.
+    /// If no tick has arrived for the idle time: passes ended windows to `show` as closed, by the wall clock.
     pub fn close_idle(&mut self, now: Micros, show: &mut dyn FnMut(Shown<'_>)) {
         if now.saturating_sub(self.last_arrival) < self.rules.idle_close {
             return;
@@ -250,8 +248,8 @@ impl PartitionState {
         }
     }
 
-    /// Begins a checkpoint: shows every bar that is owed to `show`, and encodes what has changed since the last one.
-    /// `None` where nothing has: no message and no close.
+    /// Starts a checkpoint: passes the bars that are due to `show`, and encodes the changes since the last one. `None` if
+    /// nothing has changed: no message and no close.
     pub fn snapshot(&mut self, wire: &Wire, show: &mut dyn FnMut(Shown<'_>)) -> Option<Snapshot> {
         let position = self.position?;
         if self.saved_position == Some(position) && self.changed.is_empty() {
@@ -266,7 +264,7 @@ impl PartitionState {
             wire,
         };
         for place in std::mem::take(&mut self.changed) {
-            // A place that was freed since may be free, or listed twice for its next owner: both are harmless.
+            // A place that was freed since may be empty, or listed twice because it was reused: both are harmless.
             if let Some(instrument) = self.places.get_mut(place) {
                 instrument.listed = false;
                 saving.instrument(instrument, &mut state, show);
@@ -287,7 +285,7 @@ impl PartitionState {
         self.saved_position = Some(position);
         let mut tombstones = std::mem::take(&mut self.tombstones);
         if !tombstones.is_empty() {
-            // A window that was forgotten by one product and begun again by another is saved here: its key stays.
+            // A window that one product forgot and another one began again is saved here: its key is kept.
             let saved: FxHashSet<&[u8]> = state.iter().map(|(key, _)| key).collect();
             tombstones.retain(|key| !saved.contains(key.as_slice()));
         }
@@ -299,12 +297,12 @@ impl PartitionState {
         })
     }
 
-    /// The sequencer's state as of now.
+    /// The sequencer's current state.
     pub fn sequencer_state(&self) -> Vec<LastOrigin> {
         self.sequencer.state()
     }
 
-    /// The log clock as of now.
+    /// The current log clock.
     pub fn log_clock(&self) -> Option<Micros> {
         self.clock.newest()
     }
@@ -326,7 +324,7 @@ impl PartitionState {
         self.places.len()
     }
 
-    /// Shows what is in memory of the bars of an instrument, oldest first within an interval.
+    /// Passes the bars in memory of an instrument to `show`, oldest first within an interval.
     pub fn bars(&self, tenant_id: &str, instrument_id: &str, show: &mut dyn FnMut(&Held<'_>)) {
         let place = self.places.find(tenant_id, instrument_id);
         let Some(instrument) = place.and_then(|place| self.places.get(place)) else {

@@ -11,13 +11,13 @@ use std::sync::LazyLock;
 const NOON: Micros = 1_700_049_600 * SECOND;
 const MINUTE: Micros = 60 * SECOND;
 
-/// Reading the schemas takes longer than a checkpoint.
+/// Shared, since parsing the schemas takes longer than a checkpoint.
 static WIRE: LazyLock<Wire> = LazyLock::new(Wire::single_object);
 
 struct Bench {
     state: PartitionState,
     bars: Vec<OwnedBar>,
-    /// Interval, event time and offset of the closings that go to the table.
+    /// Interval, event time and offset of the closings that are left to the table.
     closings: Vec<(Interval, Micros, i64)>,
     offset: i64,
 }
@@ -37,7 +37,7 @@ impl Bench {
         }
     }
 
-    /// A trade appended at the time of its event.
+    /// Applies a trade that was appended at its event time.
     fn apply(&mut self, event_time: Micros) -> Applied {
         self.trade(event_time, event_time)
     }
@@ -110,7 +110,7 @@ fn verdict(applied: Applied) -> Verdict {
 }
 
 #[test]
-fn a_closed_bar_is_shown_at_once_and_an_open_one_at_the_checkpoint() {
+fn a_closed_bar_is_sent_at_once_and_an_open_one_at_the_checkpoint() {
     let mut bench = Bench::new();
     bench.apply(NOON);
     bench.apply(NOON + 89 * SECOND);
@@ -124,7 +124,7 @@ fn a_closed_bar_is_shown_at_once_and_an_open_one_at_the_checkpoint() {
 }
 
 #[test]
-fn a_tick_appended_after_the_close_makes_a_revision() {
+fn a_tick_appended_after_the_close_is_a_revision() {
     let mut bench = Bench::new();
     bench.apply(NOON);
     bench.apply(NOON + 200 * SECOND);
@@ -136,7 +136,7 @@ fn a_tick_appended_after_the_close_makes_a_revision() {
 }
 
 #[test]
-fn a_tick_for_a_forgotten_window_goes_to_the_table_and_counts_in_its_longer_windows() {
+fn a_tick_for_a_forgotten_window_is_left_to_the_table_and_counts_in_its_longer_windows() {
     let mut bench = Bench::new();
     bench.apply(NOON);
     bench.apply(NOON + 400 * SECOND);
@@ -151,10 +151,10 @@ fn a_tick_for_a_forgotten_window_goes_to_the_table_and_counts_in_its_longer_wind
 }
 
 #[test]
-fn event_times_move_no_clock() {
+fn event_times_do_not_move_the_clock() {
     let mut bench = Bench::new();
     bench.apply(NOON);
-    // Stamped six days ahead: its own windows wait for their time, all others continue.
+    // Its event time is six days ahead: its own windows wait for their time, all others continue.
     let ahead = bench.verdict(NOON + 6 * 86_400 * SECOND, NOON + SECOND);
     assert_eq!(ahead, Verdict::default());
     let behind = bench.verdict(NOON + 2, NOON + 2 * SECOND);
@@ -174,7 +174,7 @@ fn an_unknown_window_is_new_until_the_clock_forgets_it() {
 }
 
 #[test]
-fn what_comes_with_the_usual_delay_of_its_product_is_live_and_unrevised() {
+fn ticks_with_the_usual_delay_of_their_product_are_live_and_revise_nothing() {
     let mut bench = Bench::new();
     let usual = |bench: &mut Bench, instrument_id, product, event_time, appended_at| {
         let verdict = verdict(bench.priced(instrument_id, product, event_time, appended_at));
@@ -182,7 +182,7 @@ fn what_comes_with_the_usual_delay_of_its_product_is_live_and_unrevised() {
     };
     for five in 0..24 {
         let start = NOON + five * 5 * MINUTE;
-        // Real time: five to ten minutes after the end of the interval. Trades: two seconds after they happened.
+        // Real-time prices: five to ten minutes after the end of the interval. Trades: after two seconds.
         usual(&mut bench, "R", "rt5", start - 10 * MINUTE, start + (five % 5) * MINUTE);
         usual(
             &mut bench,
@@ -210,7 +210,7 @@ fn what_comes_with_the_usual_delay_of_its_product_is_live_and_unrevised() {
             );
         }
     }
-    // A day ahead comes whole, in any order.
+    // Day-ahead prices arrive all at once, in any order.
     for hour in [7, 3, 23, 0, 11] {
         usual(
             &mut bench,
@@ -224,7 +224,7 @@ fn what_comes_with_the_usual_delay_of_its_product_is_live_and_unrevised() {
 }
 
 #[test]
-fn an_interval_price_makes_no_bar_shorter_than_its_interval() {
+fn an_interval_price_has_no_bar_shorter_than_its_interval() {
     let mut bench = Bench::new();
     bench.priced("H", "rth", NOON, NOON);
     bench.priced("F", "rt5", NOON, NOON);
@@ -238,7 +238,7 @@ fn an_interval_price_makes_no_bar_shorter_than_its_interval() {
 }
 
 #[test]
-fn a_second_price_of_an_interval_sends_its_windows_to_the_table_until_they_close() {
+fn a_second_price_of_an_interval_leaves_its_windows_to_the_table_until_they_close() {
     let mut bench = Bench::new();
     bench.priced("F", "rt5", NOON, NOON);
     bench.snapshot();
@@ -269,10 +269,10 @@ fn an_interval_price_that_is_late_for_its_own_window_marks_the_longer_ones() {
 }
 
 #[test]
-fn two_products_of_one_instrument_are_the_tables_business() {
+fn windows_with_two_products_are_left_to_the_table() {
     let mut bench = Bench::new();
     bench.apply(NOON);
-    // The trade's minutes are forgotten, those of a real-time price would still be open.
+    // The one-minute windows of the trade are forgotten; those of a real-time price would still be open.
     let mixed = verdict(bench.priced("X", "rt5", NOON, NOON + 700 * SECOND));
     assert_eq!(mixed.by_table, 0b11110);
     assert_eq!(
@@ -282,7 +282,7 @@ fn two_products_of_one_instrument_are_the_tables_business() {
 }
 
 #[test]
-fn an_idle_close_is_taken_back_by_the_next_tick_and_makes_no_revision() {
+fn the_next_tick_reverts_an_idle_close_and_is_no_revision() {
     let mut bench = Bench::new();
     bench.apply(NOON);
     bench.close_idle(NOON + 119 * SECOND);
@@ -301,25 +301,25 @@ fn an_idle_close_is_taken_back_by_the_next_tick_and_makes_no_revision() {
 }
 
 #[test]
-fn an_idle_close_of_a_window_from_the_table_asks_for_it() {
+fn an_idle_close_of_a_window_from_the_table_sends_its_closing() {
     let mut bench = Bench::new();
     bench.priced("F", "rt5", NOON, NOON);
     bench.priced("F", "rt5", NOON, NOON);
     bench.close_idle(NOON + 20 * MINUTE);
     assert_eq!(bench.closings, [(Interval::FiveMinutes, NOON, 2)]);
-    // The log's close has nothing to add.
+    // The close by the log clock sends no second one.
     bench.apply(NOON + 21 * MINUTE);
     assert_eq!(bench.closings.len(), 1);
 }
 
 #[test]
-fn memory_of_an_instrument_ends_with_its_windows() {
+fn an_instrument_is_removed_with_its_last_window() {
     let mut bench = Bench::new();
     bench.apply(NOON);
     bench.snapshot();
     assert_eq!(bench.state.instrument_count(), 1);
     let two_days = NOON + 2 * 86_400 * SECOND;
-    // Too late for every window of it: no instrument comes of that.
+    // Too late for all its windows: no instrument is created.
     assert_eq!(verdict(bench.priced("Y", "trade", NOON, two_days)).by_table, 0b11111);
     assert_eq!(bench.state.instrument_count(), 0);
     assert_eq!(bench.snapshot().map(|snapshot| snapshot.tombstones.len()), Some(5));
@@ -327,7 +327,7 @@ fn memory_of_an_instrument_ends_with_its_windows() {
     assert_eq!(bench.state.counts().map(|count| count.open), [1; 5]);
 }
 
-/// The windows of an instrument, and whether only the records have their figures.
+/// The windows of an instrument, and whether they are settled.
 fn held(state: &PartitionState, instrument_id: &str) -> Vec<(Window, bool)> {
     let mut found = Vec::new();
     state.bars("t", instrument_id, &mut |held| {
@@ -337,7 +337,7 @@ fn held(state: &PartitionState, instrument_id: &str) -> Vec<(Window, bool)> {
 }
 
 #[test]
-fn a_checkpoint_forgets_the_figures_of_closed_windows_that_have_every_price() {
+fn a_checkpoint_settles_closed_windows_that_have_every_price() {
     let mut bench = Bench::new();
     for minutes in [0, 5, 10, 20, 35] {
         bench.priced("F", "rt5", NOON + minutes * MINUTE, NOON + (minutes + 10) * MINUTE);
@@ -349,7 +349,7 @@ fn a_checkpoint_forgets_the_figures_of_closed_windows_that_have_every_price() {
     };
     assert_eq!(settled(&bench), []);
     bench.snapshot();
-    // 12:15 has one price of three: 12:20, which is closed and settled itself.
+    // The window of 12:15 has one of three prices: that of 12:20, whose own window is closed and settled.
     let minutes = |minutes: i64| minutes * MINUTE;
     let whole = [
         ("5m", minutes(0)),
@@ -359,19 +359,19 @@ fn a_checkpoint_forgets_the_figures_of_closed_windows_that_have_every_price() {
         ("15m", minutes(0)),
     ];
     assert_eq!(settled(&bench), whole);
-    // So a price that comes late counts there.
+    // So a late price counts there.
     let late = verdict(bench.priced("F", "rt5", NOON + 15 * MINUTE, NOON + 46 * MINUTE));
     assert_eq!((late.by_table, late.revised), (0, 0b00110));
     let again = verdict(bench.priced("F", "rt5", NOON + 5 * MINUTE, NOON + 46 * MINUTE));
     assert_eq!((again.by_table, again.closed), (0b11110, 0b00110));
     assert!(bench.snapshot().is_some_and(|snapshot| snapshot.state.len() >= 4));
-    // What is settled is forgotten like any other.
+    // Settled windows are forgotten like others.
     bench.apply(NOON + 26 * 60 * MINUTE);
     assert_eq!(held(&bench.state, "F"), []);
 }
 
 #[test]
-fn memory_of_places_follows_the_instruments_that_are_left() {
+fn places_are_packed_when_few_instruments_remain() {
     let mut bench = Bench::new();
     for number in 0..1_000 {
         bench.priced(format!("I{number}").leak(), "trade", NOON, NOON);
@@ -384,7 +384,7 @@ fn memory_of_places_follows_the_instruments_that_are_left() {
     bench.apply(NOON + 2 * 86_400 * SECOND);
     assert_eq!(bench.state.instrument_count(), 4);
     assert!(bench.state.places.iter().all(|(place, _)| place < 256));
-    // Those that are left are found, saved, and closed when their time comes.
+    // The remaining ones are found, saved, and closed in time.
     assert_eq!(bench.snapshot().map(|snapshot| snapshot.state.len()), Some(20));
     bench.bars.clear();
     bench.priced("I7", "trade", kept + MINUTE, kept + 2 * MINUTE);
@@ -438,7 +438,7 @@ fn a_saved_window_is_removed_by_the_checkpoint_after_it_was_forgotten() {
 }
 
 #[test]
-fn a_time_outside_of_all_calendars_is_refused() {
+fn a_time_out_of_range_is_rejected() {
     let mut bench = Bench::new();
     for event_time in [i64::MAX - SECOND, i64::MIN + SECOND] {
         assert_eq!(bench.trade(event_time, NOON), Applied::TimeOutOfRange);
@@ -452,8 +452,8 @@ fn a_time_outside_of_all_calendars_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Any order of rows and event times, any repetitions: a bar whose newest version the stream made is that of the naive
-    /// recomputation, and whatever the stream did not count is named with its windows.
+    /// For any order of rows and event times and any repetitions: a bar whose newest version is from the stream equals the
+    /// naive recomputation, and ticks that the stream did not count are reported with their windows.
     #[test]
     fn bars_equal_a_naive_recomputation(seed in any::<u64>(), checkpoint_every in 1usize..40) {
         let log = log(&mut Random::new(seed), 150);
@@ -488,7 +488,7 @@ proptest! {
         }
     }
 
-    /// What a checkpoint forgets, no tick would have been counted in.
+    /// A checkpoint settles only windows that would count no later tick.
     #[test]
     fn a_checkpoint_changes_no_verdict(seed in any::<u64>(), checkpoint_every in 1usize..20) {
         let log = log(&mut Random::new(seed), 150);

@@ -1,7 +1,7 @@
-//! The instruments of a partition, each at a place of its own.
+//! The instruments of a partition, in numbered places.
 //!
-//! Invariants: an instrument is found by tenant and id as two values (INV-10); a place is used again when its instrument
-//! is gone, so a number kept elsewhere may mean another one later.
+//! Invariants: an instrument is found by tenant and id as two values (INV-10). A place is reused after its instrument is
+//! removed, so a number stored elsewhere may later belong to another instrument.
 //! Failure: none; a place without an instrument is `None`.
 
 use std::hash::BuildHasher;
@@ -11,30 +11,30 @@ use rustc_hash::FxBuildHasher;
 
 use super::instrument::Instrument;
 
-/// Number of a place. Memory ends long before these numbers do.
+/// Number of a place. Memory runs out long before these numbers do.
 pub type Place = u32;
 
-/// Below this many places their memory is not worth giving back.
+/// Up to this many places are never packed.
 const FEW: usize = 64;
 
-/// The instruments and where they are.
+/// The instruments and their places.
 #[derive(Default)]
 pub struct Places {
-    /// Places, by the ids of their instruments: these are not kept a second time.
+    /// Places by the ids of their instruments; the ids are not stored twice.
     index: HashTable<Place>,
     slots: Vec<Option<Box<Instrument>>>,
     free: Vec<Place>,
 }
 
 impl Places {
-    /// Where this instrument is.
+    /// The place of this instrument.
     pub fn find(&self, tenant_id: &str, instrument_id: &str) -> Option<Place> {
         let ids = (tenant_id, instrument_id);
         let is_it = |place: &Place| at(&self.slots, *place).is_some_and(|found| found.ids() == ids);
         self.index.find(hash(ids), is_it).copied()
     }
 
-    /// A new instrument, which has no place yet.
+    /// Adds an instrument that has no place yet.
     pub fn add(&mut self, instrument: Instrument) -> Place {
         self.put(Box::new(instrument))
     }
@@ -68,22 +68,22 @@ impl Places {
 
     /// Frees a place.
     pub fn remove(&mut self, place: Place) {
-        let Some(gone) = self.slots.get_mut(place as usize).and_then(Option::take) else {
+        let Some(removed) = self.slots.get_mut(place as usize).and_then(Option::take) else {
             return;
         };
-        if let Ok(entry) = self.index.find_entry(hash(gone.ids()), |known| *known == place) {
+        if let Ok(entry) = self.index.find_entry(hash(removed.ids()), |known| *known == place) {
             entry.remove();
         }
         self.free.push(place);
     }
 
-    /// Every instrument with its place.
+    /// All instruments with their places.
     pub fn iter(&self) -> impl Iterator<Item = (Place, &Instrument)> {
         let numbered = (0..).zip(&self.slots);
         numbered.filter_map(|(place, slot)| Some((place, slot.as_deref()?)))
     }
 
-    /// Every instrument with its place.
+    /// All instruments with their places.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Place, &mut Instrument)> {
         let numbered = (0..).zip(&mut self.slots);
         numbered.filter_map(|(place, slot)| Some((place, slot.as_deref_mut()?)))

@@ -1,6 +1,6 @@
-//! How far the log clock is beyond a window, and what follows of that alone.
+//! Which times of a window the log clock has reached.
 //!
-//! Invariant: functions of the clock, the window and the product (INV-1); no state is asked.
+//! Invariant: functions of the clock, the window and the product (INV-1), without other state.
 
 use domain::{Interval, Micros, Product, Tick, Window};
 
@@ -8,7 +8,7 @@ use super::instrument::Verdict;
 use super::log_clock::{LogClock, WindowRules};
 use super::window_state::Marks;
 
-/// What a tick that is too late for every window comes to, told without any state; `None` where one may still count it.
+/// The verdict of a tick that is too late for all its windows; `None` if one of them may still count it.
 pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) -> Option<Verdict> {
     let product = Product::of(tick.product, tick.kind);
     let kept = || {
@@ -20,7 +20,7 @@ pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) 
         |interval: Interval| Reached::of(rules, clock, interval.window_of(tick.event_time), product).dropped;
     let made = kept().filter(|interval| rules.makes(*interval));
     let bits = made.fold(0u8, |bits, interval| bits | 1 << interval.index());
-    // The longest window ends last, or with the others.
+    // The longest window ends last, or together with the others.
     kept().next_back().is_none_or(is_dropped).then_some(Verdict {
         by_table: bits,
         closed: bits,
@@ -28,19 +28,19 @@ pub fn wholly_forgotten(rules: &WindowRules, clock: &LogClock, tick: &Tick<'_>) 
     })
 }
 
-/// How far the clock is beyond a window, by the times of a product.
+/// Which times of a window the clock has reached.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reached {
-    /// A further tick is a revision.
+    /// A tick is a revision.
     pub closed: bool,
-    /// A further tick takes the table's way.
+    /// A tick is left to the table.
     pub forgotten: bool,
-    /// Nothing remembers that such a tick came.
+    /// The window is removed from memory.
     pub dropped: bool,
 }
 
 impl Reached {
-    /// By the times of this product.
+    /// Computes them with the times of this product.
     pub fn of(rules: &WindowRules, clock: &LogClock, window: Window, product: Product) -> Reached {
         let times = rules.times(product);
         Reached {
@@ -51,7 +51,7 @@ impl Reached {
     }
 }
 
-/// When memory of a window ends. The longest one stays for as long as a window of any product inside it may.
+/// When a window is removed from memory. The longest window is kept as long as any product's window inside it may be.
 pub fn dropped_at(rules: &WindowRules, window: Window, product: Product) -> Micros {
     let forget_after = if rules.longest() == Some(window.interval) {
         rules.longest_forget()
@@ -61,7 +61,7 @@ pub fn dropped_at(rules: &WindowRules, window: Window, product: Product) -> Micr
     window.end().saturating_add(forget_after)
 }
 
-/// The next time that means something to this window. One that an idle close shows as closed has its close still before it.
+/// The next time at which this window must be checked.
 pub fn boundary(rules: &WindowRules, window: Window, marks: &Marks) -> Micros {
     if marks.closed {
         dropped_at(rules, window, marks.product)

@@ -1,10 +1,9 @@
-//! The records of the state topic: keys, encoded batches, and what their values mean to a restore.
+//! The records of the state topic: keys and encoded batches.
 //!
-//! Values are the codec's: a window's state is its bar, which holds everything that a further tick needs, and what is known
-//! of its products.
+//! Values are the codec's: a window's state is its bar, which contains all that a later tick needs, and its products.
 //!
-//! Every key carries the id of its writer, so that a frozen old owner that wakes up cannot touch the state of its
-//! successor, and a restore takes the records of one writer only.
+//! Every key contains the id of its writer, so that a frozen former owner that resumes cannot change the state of its
+//! successor, and a restore uses the records of one writer only.
 
 use std::fmt;
 
@@ -12,17 +11,17 @@ use codec::state::SequencerLane;
 use domain::{Interval, LastOrigin, Window};
 use stream::Sequencer;
 
-/// Who wrote a record. The ordinal is 1 + the highest seen when it started; the random part tells two apart that started
-/// at the same time.
+/// The writer of a record. Its ordinal is 1 + the highest seen at its start; the random part distinguishes writers that
+/// started at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WriterId {
     /// Grows from owner to owner.
     pub ordinal: u64,
-    /// Drawn once per start.
+    /// Chosen once per start.
     pub random: u64,
 }
 
-/// What a record is about.
+/// The subject of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// State of one window.
@@ -31,19 +30,19 @@ pub enum Subject<'a> {
         tenant_id: &'a str,
         /// Instrument.
         instrument_id: &'a str,
-        /// Which window.
+        /// The window.
         window: Window,
     },
-    /// Position, sequencer and log clock of the partition: what makes a checkpoint complete.
+    /// Position, sequencer and log clock of the partition: this record completes a checkpoint.
     Sequencer,
 }
 
 /// Key of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateKey<'a> {
-    /// Who wrote it.
+    /// Its writer.
     pub writer: WriterId,
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject<'a>,
 }
 
@@ -70,7 +69,7 @@ impl fmt::Display for StateKey<'_> {
 }
 
 impl<'a> StateKey<'a> {
-    /// Whether the key has the form of every version's keys: a letter, and who wrote it.
+    /// Whether the key has the form that all versions use: a letter, then the writer id.
     pub fn names_a_writer(key: &[u8]) -> bool {
         let mut parts = std::str::from_utf8(key).unwrap_or_default().split('|');
         let is_letter = |kind: &str| kind.len() == 1 && kind.bytes().all(|byte| byte.is_ascii_lowercase());
@@ -81,12 +80,12 @@ impl<'a> StateKey<'a> {
                 .is_some_and(|random| u64::from_str_radix(random, 16).is_ok())
     }
 
-    /// Whether a build without a log clock wrote it: it kept a watermark for each instrument.
+    /// Whether a build without a log clock wrote it: that build kept a watermark per instrument.
     pub fn is_of_older_build(key: &[u8]) -> bool {
         key.starts_with(b"m|")
     }
 
-    /// Reads a key; `None` where it is none of ours.
+    /// Parses a key; `None` if it is not one of ours.
     pub fn parse(key: &'a [u8]) -> Option<StateKey<'a>> {
         let mut parts = std::str::from_utf8(key).ok()?.split('|');
         let kind = parts.next()?;
@@ -124,7 +123,7 @@ pub fn to_lanes(origins: Vec<LastOrigin>) -> Vec<SequencerLane> {
     origins.into_iter().map(lane).collect()
 }
 
-/// A sequencer out of its wire form.
+/// The sequencer of a wire form.
 pub fn to_sequencer(lanes: &[SequencerLane]) -> Sequencer {
     let origins: Vec<LastOrigin> = lanes
         .iter()
@@ -146,7 +145,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Appends a record; the value is what `encode` writes.
+    /// Appends a record; `encode` writes the value.
     pub fn push(&mut self, key: StateKey<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
         use std::io::Write;
         // Writing to a Vec cannot fail.

@@ -1,12 +1,12 @@
-//! Which windows are computed from the table, when, and how far that has become durable. Pure.
+//! Decides which windows are computed from the table and when, and which position is durable. Pure.
 //!
 //! Role: one [`Restater`] per partition of the late topic. Late ticks are collected by window, a batch of windows is
 //! computed in statements of bounded size, and the position moves past the batch when its bars are acknowledged.
-//! Invariants: of one window only the newest version asked for is computed, since larger versions win everywhere; a batch
-//! is closed when it is cut, so the table reaches its offsets however many late ticks follow; the position is never past a
-//! late tick whose bar is not acknowledged. Nothing in a record is believed: [`flaw`] says what no service of this pipeline
-//! writes, and the record that asked for a window is kept until the table has shown its row.
-//! Failure: a statement that was not answered is asked again after a while, in smaller pieces where it was too much.
+//! Invariants: for each window only the newest requested version is computed, since larger versions win everywhere. A batch
+//! does not grow after it is cut, so the table reaches its offsets however many late ticks follow. The position is never past
+//! a late tick whose bar is not acknowledged. Records are not trusted: [`flaw`] recognizes what no service of this pipeline
+//! writes, and the record that requested a window is kept until its row was found in the table.
+//! Failure: a failed statement is retried after a wait, with fewer windows if it exceeded its limits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,57 +16,57 @@ use domain::{AskedWindow, BarVersion, Interval, LateTick, Micros, Window};
 use stores::Oldest;
 use stream::{FOREIGN_ORIGIN, KeptMessage, Ticket};
 
-/// Codes of dead letters.
+/// Dead-letter code: it requests no bar that is computed here.
 pub const NO_INTERVAL: &str = "no_interval";
-/// No table holds its event time.
+/// Dead-letter code: the table cannot store its event time.
 pub const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
-/// The row that it names is not a row of its windows.
+/// Dead-letter code: the table has no row of its windows at its enriched offset.
 pub const ROW_MISSING: &str = "row_missing";
 /// What to do about records that no service has written.
 pub const FOREIGN_REMEDY: &str =
-    "no service of this pipeline wrote it: find who else writes to this topic, and let ACLs forbid it";
+    "no service of this pipeline wrote it: find the other writer to this topic, and forbid it by ACLs";
 
-/// How long the table may take to hold the rows before it is asked again.
+/// Wait before the next statement if the table does not contain the rows yet.
 const BEHIND_WAIT: Micros = 200_000;
 const FIRST_RETRY: Micros = 500_000;
 const LONGEST_RETRY: Micros = 10_000_000;
-/// So long the table may be behind a statement before its offsets are compared with the log.
+/// If the table is behind a statement for this long, the statement's offsets are compared with the log.
 const LONG_BEHIND: Micros = 5_000_000;
-/// An offset so far beyond the end that was known last is compared with the log at once.
+/// An offset this far beyond the last known end is compared with the log at once.
 const LEAP: i64 = 1_000;
-/// Records that wait take no more than this, whatever their ids are.
+/// Most memory of waiting records, whatever their ids are.
 const MOST_BYTES: usize = 32 << 20;
-/// Event times that the table can hold: the years 1900 to 2299.
+/// Event times that the table can store: the years 1900 to 2299.
 const TABLE_TIMES: std::ops::Range<Micros> = -2_208_988_800_000_000..10_413_792_000_000_000;
 
 /// Sizes and waits of the stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestateRules {
-    /// Bit `i`: bars of `Interval::ALL[i]` are made.
+    /// Bit `i`: bars of `Interval::ALL[i]` are computed.
     pub intervals: u8,
-    /// Windows of one statement; as many more wait in memory.
+    /// Most windows per statement; the same number waits in memory.
     pub windows: usize,
     /// How long late ticks wait to be batched.
     pub linger: Micros,
 }
 
-/// What became of a statement.
+/// The outcome of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The table does not hold all rows yet.
+    /// The table does not contain all rows yet.
     Behind,
-    /// Its bars have been sent, the last of them, or an output before, with this ticket.
+    /// Its bars were sent, the last one with this ticket.
     Sent(Ticket),
-    /// Something failed; nothing was sent.
+    /// It failed; nothing was sent.
     Failed,
-    /// It took more than it may: smaller pieces may pass.
+    /// It exceeded its limits; fewer windows may succeed.
     TooMuch,
 }
 
-/// Key of a window, by instrument.
+/// Tenant, instrument and window.
 type Key = (Box<str>, Box<str>, Window);
 
-/// What is asked of a window, and the record that named the newest offset.
+/// The requested version of a window, and the record with the newest offset.
 #[derive(Debug)]
 struct Wanted {
     version: BarVersion,
@@ -76,25 +76,25 @@ struct Wanted {
 #[derive(Debug)]
 struct Batch {
     windows: Vec<AskedWindow>,
-    /// Of each window.
+    /// The record of each window.
     records: Vec<Arc<KeptMessage>>,
     /// Offsets of records whose row the table does not have.
     refused: BTreeSet<i64>,
-    /// So many of them are done.
+    /// Number of windows that are done.
     done: usize,
-    /// Since when the table has been behind, or its offsets were compared with the log.
+    /// When the table fell behind, or the offsets were last compared with the log.
     behind_since: Option<Micros>,
     /// The late topic's offset after the batch.
     position: i64,
 }
 
-/// The windows asked for by one partition of the late topic.
+/// The windows requested by one partition of the late topic.
 #[derive(Debug)]
 pub struct Restater {
     rules: RestateRules,
-    /// Offset after the last late tick taken.
+    /// Offset after the last late tick.
     next_offset: Option<i64>,
-    /// Offset behind which nothing waits to be cut.
+    /// Position of the last cut.
     cut_through: Option<i64>,
     waiting: BTreeMap<Key, Wanted>,
     waiting_bytes: usize,
@@ -108,7 +108,7 @@ pub struct Restater {
 }
 
 impl Restater {
-    /// Nothing asked for yet.
+    /// A restater without windows.
     pub fn new(rules: RestateRules) -> Restater {
         Restater {
             rules,
@@ -126,7 +126,7 @@ impl Restater {
         }
     }
 
-    /// Takes a late tick without a [`flaw`], and the record that it was read from.
+    /// Adds a late tick without a [`flaw`], and its record.
     pub fn take(&mut self, record: KeptMessage, late: &LateTick<'_>, now: Micros) {
         self.pass(record.offset);
         if self.waiting.is_empty() {
@@ -149,7 +149,7 @@ impl Restater {
                 version,
                 record: Arc::clone(&record),
             });
-            // One that names an offset of another window must not hide a closing.
+            // A record with an offset of another window must not hide a closing.
             wanted.version.closed |= version.closed;
             if version.last_offset > wanted.version.last_offset {
                 wanted.version.last_offset = version.last_offset;
@@ -158,12 +158,12 @@ impl Restater {
         }
     }
 
-    /// The message at this offset asks for nothing.
+    /// Skips the message at this offset.
     pub fn pass(&mut self, offset: i64) {
         self.next_offset = Some(offset + 1);
     }
 
-    /// Whether it should take no more before a batch is cut.
+    /// Whether a batch must be cut before more late ticks are added.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= self.rules.windows || self.waiting_bytes >= MOST_BYTES
     }
@@ -179,7 +179,7 @@ impl Restater {
         self.len() == 0
     }
 
-    /// The windows of the next statement, where one is due. Nothing more comes before [`Restater::answered`].
+    /// The windows of the next statement, if one is due. There is none before [`Restater::answered`] is called.
     pub fn next_statement(&mut self, now: Micros, last_ticket: Ticket) -> Option<&[AskedWindow]> {
         if self.is_running || now < self.retry_at {
             return None;
@@ -198,7 +198,7 @@ impl Restater {
             return;
         };
         if self.waiting.is_empty() {
-            // Only dead letters, which go before this ticket.
+            // Only dead letters, which were sent with this ticket or before.
             self.unacknowledged.push_back((last_ticket, position));
         } else if self.is_full() || now - self.waiting_since >= self.rules.linger {
             self.waiting_bytes = 0;
@@ -228,22 +228,21 @@ impl Restater {
         self.cut_through = Some(position);
     }
 
-    /// The row that the record behind this window of the statement under way names is none of the window: the record, where
-    /// that was not said of it before.
+    /// The table has no row for the late tick of this window of the running statement. Returns its record, the first time.
     pub fn refuse(&mut self, number: usize) -> Option<Arc<KeptMessage>> {
         let batch = self.batch.as_mut()?;
         let record = batch.records.get(batch.done + number)?;
         batch.refused.insert(record.offset).then(|| Arc::clone(record))
     }
 
-    /// Whether the table has been behind for so long that the batch may ask for offsets which do not exist.
+    /// Whether the table has been behind for so long that the batch may request offsets that do not exist.
     pub fn needs_end(&self, now: Micros) -> bool {
         let since = self.batch.as_ref().and_then(|batch| batch.behind_since);
         since.is_some_and(|since| now - since >= LONG_BEHIND)
     }
 
-    /// The enriched partition ends here. Windows that ask for more get the bar of the rows that are there. Answers the records
-    /// that asked for it.
+    /// Limits the batch to this end of the enriched partition: windows with larger offsets get the bar of the existing rows.
+    /// Returns the records of these windows.
     pub fn ends_at(&mut self, end: i64, now: Micros) -> Vec<Arc<KeptMessage>> {
         let Some(batch) = &mut self.batch else {
             return Vec::new();
@@ -259,7 +258,7 @@ impl Restater {
             .collect()
     }
 
-    /// What became of the statement under way.
+    /// Ends the running statement.
     pub fn answered(&mut self, answer: Answer, now: Micros) {
         self.is_running = false;
         match answer {
@@ -272,7 +271,7 @@ impl Restater {
             Answer::Sent(ticket) => {
                 self.retry_wait = FIRST_RETRY;
                 let piece = self.piece;
-                // Grows again by and by.
+                // Grows back gradually.
                 self.piece = (piece + piece / 4 + 1).min(self.rules.windows);
                 if let Some(batch) = &mut self.batch {
                     batch.done += piece;
@@ -292,7 +291,7 @@ impl Restater {
         }
     }
 
-    /// The position that has become durable with these acknowledgements.
+    /// The position that these acknowledgements make durable, if it has moved.
     pub fn durable(&mut self, acked_through: Ticket) -> Option<i64> {
         let mut position = None;
         while let Some((_, next)) = self.unacknowledged.pop_front_if(|(ticket, _)| *ticket <= acked_through) {
@@ -301,7 +300,7 @@ impl Restater {
         position
     }
 
-    /// Whether sent bars wait for their acknowledgement.
+    /// Whether sent bars wait for acknowledgement.
     pub fn is_unacknowledged(&self) -> bool {
         !self.unacknowledged.is_empty()
     }
@@ -313,12 +312,12 @@ fn intervals(bits: u8) -> impl Iterator<Item = Interval> {
         .filter(move |interval| bits >> interval.index() & 1 == 1)
 }
 
-/// Why no service of this pipeline wrote this late tick: code and reason. `next_enriched` is an end that the partition of its
-/// offset had; the broker is asked only by a leap beyond it, since it answers behind the fetch that is under way. What lies
-/// closer to the end and is not there is found out by [`Restater::needs_end`].
+/// Why this late tick cannot be from a service of this pipeline: code and reason. `next_enriched` is the last known end of the
+/// enriched partition. The broker is queried only for an offset far beyond it, since its answer waits for the running fetch.
+/// An offset closer to the end that does not exist is found by [`Restater::needs_end`].
 ///
 /// # Errors
-/// As the broker says.
+/// The broker's error.
 pub fn flaw<E>(
     late: &LateTick<'_>,
     rules: &RestateRules,
@@ -326,12 +325,12 @@ pub fn flaw<E>(
     ask_end: impl FnOnce() -> Result<i64, E>,
 ) -> Result<Option<(&'static str, String)>, E> {
     if late.missed_intervals & rules.intervals == 0 {
-        let reason = "it asks for no bar that is made here";
+        let reason = "it requests no bar that is computed here";
         return Ok(Some((NO_INTERVAL, reason.to_owned())));
     }
     if !TABLE_TIMES.contains(&late.event_time) {
         let reason = format!(
-            "no table holds its event time, {} µs; {FOREIGN_REMEDY}",
+            "its event time, {} µs, is outside of the table's range; {FOREIGN_REMEDY}",
             late.event_time
         );
         return Ok(Some((TIME_OUT_OF_RANGE, reason)));
@@ -344,14 +343,14 @@ pub fn flaw<E>(
     }
     Ok(is_foreign.then(|| {
         let reason = format!(
-            "it names the enriched offset {offset}, and that partition ends at {next_enriched}; {FOREIGN_REMEDY}"
+            "its enriched offset {offset} does not exist: the enriched partition ends at {next_enriched}; {FOREIGN_REMEDY}"
         );
         (FOREIGN_ORIGIN, reason)
     }))
 }
 
-/// Whether rows of this window may have expired, so that its bar cannot be made from what is left. Rows expire by the time
-/// of their ingestion, oldest first, and a row older than the oldest one left holds no event of nine days later.
+/// Whether rows of this window may have expired, so that its bar cannot be computed from the remaining ones. Rows expire by
+/// ingestion time, oldest first, and an event is at most nine days ahead of its row's ingestion.
 pub fn has_expired(asked: &AskedWindow, oldest: Option<&Oldest>) -> bool {
     match oldest {
         None => true,

@@ -66,7 +66,7 @@ fn statement(restater: &mut Restater, now: Micros) -> Vec<(Micros, &'static str,
 }
 
 #[test]
-fn of_one_window_only_the_newest_version_is_asked_for() {
+fn only_the_newest_version_of_a_window_is_requested() {
     let mut restater = Restater::new(RULES);
     take(&mut restater, 0, &late("a", 9, MINUTE, 0b1, 0b1), 0);
     take(&mut restater, 1, &late("a", 7, MINUTE + 1, 0b1, 0b1), 0);
@@ -91,7 +91,7 @@ fn the_position_moves_when_every_bar_before_it_is_acknowledged() {
     assert_eq!(
         restater.durable(Ticket(3)),
         Some(6),
-        "not past the late tick that came meanwhile"
+        "not past the late tick that arrived in the meantime"
     );
     assert_eq!(statement(&mut restater, 2_000), [(0, "1m", 2, false)]);
     restater.answered(Answer::Sent(Ticket(4)), 2_001);
@@ -100,25 +100,25 @@ fn the_position_moves_when_every_bar_before_it_is_acknowledged() {
     assert_eq!(
         restater.durable(Ticket(4)),
         Some(8),
-        "a dead letter before ticket 4 too"
+        "a dead letter before ticket 4, too"
     );
     assert_eq!(statement(&mut restater, 9_999), []);
     assert_eq!(restater.durable(Ticket(9)), None);
 }
 
 #[test]
-fn a_batch_stays_as_it_was_cut_while_the_table_is_behind() {
+fn a_batch_does_not_grow_while_the_table_is_behind() {
     let mut restater = Restater::new(RULES);
     take(&mut restater, 0, &late("a", 1, 0, 0b1, 0), 0);
     let first = statement(&mut restater, 1_000);
     restater.answered(Answer::Behind, 1_000);
     take(&mut restater, 1, &late("a", 50, 0, 0b1, 0), 1_001);
-    assert_eq!(statement(&mut restater, 1_001), [], "asked again only after a while");
+    assert_eq!(statement(&mut restater, 1_001), [], "repeated only after a wait");
     assert_eq!(statement(&mut restater, 1_000 + BEHIND_WAIT), first);
 }
 
 #[test]
-fn too_much_is_asked_for_in_smaller_pieces_and_nothing_is_left_out() {
+fn a_statement_that_exceeds_its_limits_is_split_without_losing_windows() {
     let mut restater = Restater::new(RULES);
     for minute in 0..4 {
         take(&mut restater, minute, &late("a", minute, minute * MINUTE, 0b1, 0), 0);
@@ -144,7 +144,7 @@ fn too_much_is_asked_for_in_smaller_pieces_and_nothing_is_left_out() {
 }
 
 #[test]
-fn failures_are_asked_again_after_longer_and_longer_waits() {
+fn failed_statements_are_retried_after_growing_waits() {
     let mut restater = Restater::new(RULES);
     take(&mut restater, 0, &late("a", 1, 0, 0b1, 0), 0);
     let mut now = 1_000;
@@ -157,7 +157,7 @@ fn failures_are_asked_again_after_longer_and_longer_waits() {
 }
 
 #[test]
-fn a_window_has_expired_where_rows_of_it_may_be_gone() {
+fn a_window_has_expired_if_some_of_its_rows_may_have() {
     let asked = |last_offset, start| AskedWindow {
         tenant_id: "t".into(),
         instrument_id: "i".into(),
@@ -175,11 +175,11 @@ fn a_window_has_expired_where_rows_of_it_may_be_gone() {
     let three_years_ago = -3 * 365 * 86_400_000_000;
     assert!(
         !has_expired(&asked(5, three_years_ago), Some(&oldest(0))),
-        "the whole log is there"
+        "the table has the whole log"
     );
     assert!(
         has_expired(&asked(5, 0), Some(&oldest(6))),
-        "the late tick itself is gone"
+        "the late tick itself has expired"
     );
     assert!(has_expired(&asked(7, LONGEST_AHEAD + 99 * MINUTE), Some(&oldest(6))));
     assert!(!has_expired(&asked(7, LONGEST_AHEAD + 100 * MINUTE), Some(&oldest(6))));
@@ -187,7 +187,7 @@ fn a_window_has_expired_where_rows_of_it_may_be_gone() {
 }
 
 #[test]
-fn a_record_that_names_a_row_of_another_window_is_told_once_and_hides_no_closing() {
+fn a_record_with_a_row_of_another_window_is_returned_once_and_hides_no_closing() {
     let mut restater = Restater::new(RULES);
     take(&mut restater, 0, &late("a", 9, MINUTE, 0b11, 0b11), 0);
     take(&mut restater, 1, &late("a", 50, MINUTE, 0b11, 0), 0);
@@ -202,7 +202,7 @@ fn a_record_that_names_a_row_of_another_window_is_told_once_and_hides_no_closing
 }
 
 #[test]
-fn what_no_service_writes_is_refused_and_the_broker_is_asked_seldom() {
+fn foreign_late_ticks_are_recognized_with_few_queries_to_the_broker() {
     let asked = std::cell::Cell::new(0);
     let mut next_enriched = 0;
     let mut code = |late: &LateTick<'_>, end| {
@@ -217,7 +217,7 @@ fn what_no_service_writes_is_refused_and_the_broker_is_asked_seldom() {
         let flaw = flaw(late, &rules, &mut next_enriched, ask).unwrap_or_default();
         flaw.map_or("", |(code, _)| code)
     };
-    // Close to the end that is known, nobody is asked.
+    // Close to the known end, the broker is not queried.
     for offset in [0, 9, 999] {
         assert_eq!(code(&late("a", offset, 0, 0b1, 0), 0), "");
     }
@@ -229,7 +229,7 @@ fn what_no_service_writes_is_refused_and_the_broker_is_asked_seldom() {
     assert_eq!(asked.get(), 1);
     assert_eq!(code(&late("a", -1, 0, 0b1, 0), 20), FOREIGN_ORIGIN);
     assert_eq!(code(&late("a", 9, 0, 0, 0), 20), NO_INTERVAL);
-    assert_eq!(code(&late("a", 9, 0, 0b10, 0), 20), NO_INTERVAL, "5m is not made");
+    assert_eq!(code(&late("a", 9, 0, 0b10, 0), 20), NO_INTERVAL, "5m is not computed");
     for time in [i64::MIN, TABLE_TIMES.start - 1, TABLE_TIMES.end, i64::MAX] {
         assert_eq!(code(&late("a", 9, time, 0b1, 0), 20), TIME_OUT_OF_RANGE);
     }
@@ -240,7 +240,7 @@ fn what_no_service_writes_is_refused_and_the_broker_is_asked_seldom() {
 }
 
 #[test]
-fn offsets_that_do_not_exist_are_found_out_when_the_table_is_long_behind() {
+fn offsets_that_do_not_exist_are_found_when_the_table_is_behind_for_long() {
     let mut restater = Restater::new(RULES);
     take(&mut restater, 0, &late("a", 50, 0, 0b1, 0), 0);
     take(&mut restater, 1, &late("b", 9, 0, 0b1, 0), 0);
@@ -250,8 +250,8 @@ fn offsets_that_do_not_exist_are_found_out_when_the_table_is_long_behind() {
     statement(&mut restater, LONG_BEHIND);
     restater.answered(Answer::Behind, 1_000 + LONG_BEHIND);
     assert!(restater.needs_end(1_000 + LONG_BEHIND));
-    let told = restater.ends_at(20, 1_000 + LONG_BEHIND);
-    assert_eq!(told.iter().map(|record| record.offset).collect::<Vec<_>>(), [0]);
+    let returned = restater.ends_at(20, 1_000 + LONG_BEHIND);
+    assert_eq!(returned.iter().map(|record| record.offset).collect::<Vec<_>>(), [0]);
     assert!(restater.ends_at(20, 1_000 + LONG_BEHIND).is_empty(), "once");
     assert!(!restater.needs_end(1_000 + LONG_BEHIND));
     let asked = statement(&mut restater, 2 * LONG_BEHIND);

@@ -1,14 +1,14 @@
-//! Reads back what checkpoints left in one partition of the state topic, and chooses whose word counts.
+//! Reads the checkpoints in one partition of the state topic, and chooses the writer whose state is restored.
 //!
-//! Rules: of the writers that have a sequencer record, the highest ordinal,
-//! there the highest position, and only that writer's windows. A writer without one never finished its copy. The new
-//! owner's ordinal is 1 + the highest seen, tombstones included. The log clock is that of the position, since it lies in
-//! the sequencer record (INV-1); a window ahead of the start is kept, since it knows the offset applied last.
-//! The state of a build without a log clock is refused: which of its ticks were late was decided by another rule.
-//! Foreign records (of somebody who may write to the topic and is not a service of ours) have a key without a writer, or are
-//! a sequencer record that is not framed as ours: no state of ours can be lost with them, so they are passed.
-//! Failure: any other record that cannot be read, or a state that the protocol cannot have left, is an error: guessing
-//! would make wrong bars.
+//! Rules: of the writers with a sequencer record, the one with the highest ordinal, then the highest position; only its
+//! windows are restored. A writer without a sequencer record never finished its copy. The new owner's ordinal is 1 + the
+//! highest seen, tombstones included. The log clock is that of the position, since it is part of the sequencer record (INV-1);
+//! a window ahead of the position is kept, since it has the offset applied last.
+//! State of a build without a log clock is refused: it decided by another rule which ticks were late.
+//! Foreign records (of a writer that is not a service of ours) have a key without a writer id, or are a sequencer record
+//! without our framing. They cannot contain state of ours, so they are skipped.
+//! Failure: any other record that cannot be read, or a state that the protocol cannot have written, is an error: guessing
+//! would give wrong bars.
 
 use std::collections::BTreeMap;
 
@@ -23,26 +23,26 @@ use super::records::{StateKey, Subject, WriterId};
 /// Why a state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// A key with a writer of ours, about something that this version does not know.
-    #[error("the state topic holds a key that this version does not know: {0}")]
+    /// A key of one of our writers with an unknown subject.
+    #[error("the state topic contains a key that this version does not support: {0}")]
     UnknownKey(String),
     /// A value that cannot be decoded.
     #[error("the value of state key {key} cannot be read: {reason}")]
     Unreadable {
-        /// Whose value.
+        /// Its key.
         key: String,
-        /// What the decoder says.
+        /// The decoder's error.
         reason: CodecError,
     },
     /// A window of a product that is not in the table of products.
-    #[error("state key {0} holds a window of product '{1}', which this version does not know")]
+    #[error("state key {0} contains a window of product '{1}', which this version does not support")]
     UnknownProduct(String, String),
-    /// A window under the key of another.
-    #[error("state key {0} and its value name different windows")]
+    /// A window under the key of another one.
+    #[error("state key {0} and its value are of different windows")]
     KeyMismatch(String),
     /// Written by a build that closed windows by event-time watermarks.
     #[error(
-        "the saved state is that of an older build, which closed windows by the event times of each instrument (key \
+        "the saved state was written by an older build, which closed windows by the event times of each instrument (key \
          {0}); bars that continue from it would not be a function of the log"
     )]
     OlderBuild(String),
@@ -58,12 +58,12 @@ pub enum RestoreError {
     },
 }
 
-/// Whose record it was.
+/// The writer of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// A service of ours.
+    /// This service.
     Ours,
-    /// Somebody else's: passed.
+    /// Another writer; the record is skipped.
     Foreign,
 }
 
@@ -75,7 +75,7 @@ pub struct StateLoader {
 }
 
 impl StateLoader {
-    /// Takes the next record; `None` is a tombstone.
+    /// Adds the next record; `None` is a tombstone.
     pub fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Taken, RestoreError> {
         if !StateKey::names_a_writer(key) {
             return Ok(Taken::Foreign);
@@ -105,7 +105,7 @@ impl StateLoader {
         self.live.is_empty()
     }
 
-    /// The writer whose state counts, with its sequencer record.
+    /// The writer whose state is restored, with its sequencer record.
     pub fn chosen(&self, wire: &Wire) -> Result<Option<(WriterId, SequencerState)>, RestoreError> {
         let mut chosen: Option<(WriterId, SequencerState)> = None;
         for (key, value) in &self.live {
@@ -154,7 +154,7 @@ impl StateLoader {
         Ok((state, Some(record.position)))
     }
 
-    /// Puts the saved windows of this writer into the state.
+    /// Restores the saved windows of this writer.
     fn restore_windows(&self, wire: &Wire, source: WriterId, state: &mut PartitionState) -> Result<(), RestoreError> {
         for (key, value) in &self.live {
             let parsed = parse(key)?;
@@ -182,8 +182,8 @@ impl StateLoader {
         Ok(())
     }
 
-    /// Everything seen has a lower ordinal than the new owner. Sequencer records go first: a writer that is half removed
-    /// can then not be chosen.
+    /// All keys: each has a lower ordinal than the new owner. Sequencer records first, so that a writer that is partly removed
+    /// cannot be chosen.
     fn stale_keys(&self) -> Vec<Vec<u8>> {
         let is_sequencer = |key: &&Vec<u8>| key.first() == Some(&b's');
         let sequencers = self.live.keys().filter(is_sequencer);
@@ -192,20 +192,20 @@ impl StateLoader {
     }
 }
 
-/// What a new owner brings along.
+/// The new owner of a partition.
 #[derive(Debug, Clone)]
 pub struct NewOwner {
-    /// Drawn for this start.
+    /// The random part of its writer id.
     pub random: u64,
-    /// Id of the enriched topic, now.
+    /// Current id of the enriched topic.
     pub topic_id: String,
-    /// Configured times.
+    /// The configured intervals and times.
     pub rules: WindowRules,
-    /// Wall clock: stands for the last arrival.
+    /// Wall clock; stands for the last arrival.
     pub now: Micros,
 }
 
-/// Offsets of another topic of that name would mean other ticks.
+/// Offsets of another topic of the same name belong to other ticks.
 fn same_topic(record: &SequencerState, new_owner: &NewOwner) -> Result<(), RestoreError> {
     let ids = [&record.topic_id, &new_owner.topic_id];
     if ids[0] != ids[1] && ids.into_iter().all(|id| is_known_topic_id(id)) {

@@ -70,7 +70,7 @@ impl Topic {
         self.loader.restore(&Wire::single_object(), owner)
     }
 
-    /// Offsets applied last, of the windows restored.
+    /// Offsets applied last of the restored windows.
     fn restored_offsets(&self) -> Vec<i64> {
         let mut offsets = Vec::new();
         self.restore().unwrap().0.bars("t", "X", &mut |held| match held {
@@ -115,7 +115,7 @@ fn bar(start: Micros, last_offset: i64) -> OwnedBar {
     }
 }
 
-/// The id under which the new owner writes, and the keys that it will remove.
+/// The new owner's writer id, and the keys that it will remove.
 fn first_snapshot(mut state: PartitionState) -> (WriterId, Vec<Vec<u8>>) {
     let snapshot = state.snapshot(&Wire::single_object(), &mut |_| {}).unwrap();
     let id = snapshot
@@ -144,7 +144,7 @@ fn a_writer_that_never_finished_its_copy_is_not_chosen() {
 }
 
 #[test]
-fn of_one_ordinal_the_highest_position_is_chosen_with_its_windows_only() {
+fn of_equal_ordinals_the_highest_position_is_chosen_with_its_windows_only() {
     let mut topic = Topic::default();
     topic.window(A, 0, 5);
     topic.sequencer(A, 99);
@@ -158,7 +158,7 @@ fn of_one_ordinal_the_highest_position_is_chosen_with_its_windows_only() {
 }
 
 #[test]
-fn the_ordinal_is_above_every_one_seen_and_all_seen_keys_go_sequencers_first() {
+fn the_new_ordinal_is_the_highest_and_all_old_keys_are_removed_sequencers_first() {
     let mut topic = Topic::default();
     topic.window(A, 0, 5);
     topic.sequencer(A, 10);
@@ -176,7 +176,7 @@ fn the_ordinal_is_above_every_one_seen_and_all_seen_keys_go_sequencers_first() {
 }
 
 #[test]
-fn a_window_that_the_log_clock_has_forgotten_is_left_out() {
+fn a_window_that_the_log_clock_has_forgotten_is_not_restored() {
     let mut topic = Topic::default();
     topic.window(A, 0, 5);
     topic.clocked_sequencer(A, 10, Some(389_999_999));
@@ -221,7 +221,7 @@ fn a_window_of_an_unknown_product_is_refused() {
 }
 
 #[test]
-fn records_of_somebody_else_are_passed_and_change_nothing() {
+fn foreign_records_are_skipped_and_change_nothing() {
     let mut topic = Topic::default();
     topic.window(A, 0, 5);
     topic.sequencer(A, 10);
@@ -241,10 +241,10 @@ fn records_of_somebody_else_are_passed_and_change_nothing() {
 }
 
 #[test]
-fn what_the_protocol_cannot_have_left_is_refused_with_its_key() {
+fn a_state_that_the_protocol_cannot_have_written_is_refused_with_its_key() {
     let mut topic = Topic::default();
     assert!(matches!(topic.loader.record(b"x|1|0a", None), Err(RestoreError::UnknownKey(key)) if key == "x|1|0a"));
-    // Framed as ours, and then something else.
+    // Our framing, but other content.
     topic.put(A, Subject::Sequencer, |_, out| {
         out.extend_from_slice(&[0xC3, 0x01]);
         out.extend_from_slice(b"another schema");

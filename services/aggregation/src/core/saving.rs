@@ -1,4 +1,4 @@
-//! One checkpoint being encoded, instrument by instrument.
+//! Encodes a checkpoint, instrument by instrument.
 
 use codec::Wire;
 
@@ -8,9 +8,9 @@ use super::records::{Records, StateKey, Subject, WriterId};
 use super::texts::Texts;
 use super::window_state::Shown;
 
-/// One checkpoint being encoded.
+/// A checkpoint that is being encoded.
 pub struct Saving<'a> {
-    /// Which bars are made.
+    /// Which bars are computed.
     pub rules: &'a WindowRules,
     /// Id in all keys.
     pub writer: WriterId,
@@ -23,7 +23,7 @@ pub struct Saving<'a> {
 }
 
 impl Saving<'_> {
-    /// Encodes the changed windows of an instrument, and shows the bars that it owes.
+    /// Encodes the changed windows of an instrument, and passes its due bars to `show`.
     pub fn instrument(&self, instrument: &mut Instrument, state: &mut Records, show: &mut dyn FnMut(Shown<'_>)) {
         let (ids, windows) = instrument.ids_and_windows();
         for window in windows {
@@ -31,7 +31,7 @@ impl Saving<'_> {
             if !bar_due && !state_due {
                 continue;
             }
-            // What is settled owes nothing.
+            // A settled window has nothing due.
             let Some(bar) = window.bar(ids, self.texts) else {
                 continue;
             };

@@ -1,5 +1,5 @@
-//! Feed and market names, and the sources of ticks, as small numbers: a window holds three of them, and a partition sees a
-//! handful in its life.
+//! Feed and market names, and the sources of ticks, as small numbers: a window stores three of them, and a partition has
+//! few different ones.
 
 /// Number of a string in its [`Texts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,18 +9,18 @@ pub struct TextId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceId(u32);
 
-/// Where ticks come from.
+/// The source of ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source<'a> {
     /// Raw topic.
     pub feed: &'a str,
     /// Raw partition.
     pub partition: i32,
-    /// Whether these ticks have a sequence of their producer.
+    /// Whether these ticks have a sequence from their producer.
     pub is_numbered: bool,
 }
 
-/// The strings and sources seen by one partition. Never shrinks: feeds and markets are closed sets of the configuration.
+/// The strings and sources of one partition. It never shrinks: the configuration limits feeds and markets.
 #[derive(Debug, Default)]
 pub struct Texts {
     texts: Vec<Box<str>>,
@@ -28,7 +28,7 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// The number of this text, new or known.
+    /// The number of this text; added if it is new.
     pub fn id(&mut self, text: &str) -> TextId {
         let known = self.texts.iter().position(|t| **t == *text);
         let index = known.unwrap_or_else(|| {
@@ -38,12 +38,12 @@ impl Texts {
         TextId(index as u32)
     }
 
-    /// The text of a number given by this table (of a foreign number: empty).
+    /// The text of this number; empty if the number is unknown.
     pub fn text(&self, id: TextId) -> &str {
         self.texts.get(id.0 as usize).map_or("", |text| text)
     }
 
-    /// The number of this source, new or known.
+    /// The number of this source; added if it is new.
     pub fn source_id(&mut self, source: &Source<'_>) -> SourceId {
         let is_it = |(feed, partition, is_numbered): &(TextId, i32, bool)| {
             *partition == source.partition && *is_numbered == source.is_numbered && self.text(*feed) == source.feed
@@ -56,7 +56,7 @@ impl Texts {
         SourceId(index as u32)
     }
 
-    /// The source of a number given by this table (of a foreign number: without a name).
+    /// The source of this number; without a name if the number is unknown.
     pub fn source(&self, id: SourceId) -> Source<'_> {
         let known = self.sources.get(id.0 as usize);
         Source {

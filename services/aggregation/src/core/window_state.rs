@@ -1,13 +1,13 @@
-//! One window of one instrument: ticks in, a bar out, or word that the table has to make it.
+//! One window of one instrument: adds up ticks to a bar, or remembers that the table must compute the bar.
 //!
-//! Invariants: the state after the tick at offset `n` is a function of the log up to `n`, so a bar's version tells its
-//! content (INV-1). A tick at or below the offset applied last is in already: that makes re-reading after a restart
+//! Invariants: the state after the tick at offset `n` is a function of the log up to `n`, so a bar's version determines its
+//! content (INV-1). A tick at or below the offset applied last is counted already, so reading again after a restart is
 //! harmless.
-//! A window that is marked *from the table* makes no bar any more: each further tick of it, and its closing, takes the
-//! table's way. Marking one too many costs a query and no exactness, since the table holds every tick.
-//! A window that has the price of every delivery interval in it counts no further tick: any would be a second price of
-//! its interval, which marks it. So once its closed bar is sent and saved, its figures are forgotten (*settled*).
-//! Failure: a sum that leaves `Decimal(38, ..)` refuses the tick and leaves the window as it was.
+//! A window that is marked *from the table* computes no bar any more: its later ticks and its closing are left to the table.
+//! Marking one window too many costs a query, but no exactness, since the table contains every tick.
+//! A window with the price of each of its delivery intervals counts no more ticks: any later one would be a second price of
+//! its interval, which marks the window. So once its closed bar is sent and saved, its values are dropped (*settled*).
+//! Failure: a tick whose sum does not fit `Decimal(38, ..)` is rejected; the window is unchanged.
 
 use codec::state::WindowRecord;
 use domain::{Bar, Decimal, Interval, Micros, Origin, Product, Window};
@@ -16,20 +16,20 @@ pub use super::contribution::Contribution;
 use super::contribution::{Single, Sums};
 use super::texts::Texts;
 
-/// What became of a tick in one window.
+/// The outcome of a tick in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
-    /// It counts.
+    /// It is counted.
     Counted,
-    /// It takes the table's way.
+    /// It is left to the table.
     ByTable,
-    /// It was in already.
+    /// It was counted before.
     Known,
-    /// A sum would no longer fit its column.
+    /// A sum would not fit its column.
     Overflow,
 }
 
-/// A window and what is still owed to the outside about it. Three words: an instrument has some twenty of them.
+/// A window, with its outputs that are still due. Three words: an instrument has some twenty of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowState {
     /// First microsecond inside.
@@ -37,16 +37,16 @@ pub struct WindowState {
     content: Content,
 }
 
-/// What is known of a window beside its figures.
+/// The properties of a window other than its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marks {
     /// Length of the window.
     pub interval: Interval,
     /// Product of its last tick.
     pub product: Product,
-    /// Ticks of more than one product lie in it.
+    /// It contains ticks of more than one product.
     pub mixed: bool,
-    /// By the log's clock, or by the idle clock since its last tick.
+    /// Closed by the log clock, or by an idle close since its last tick.
     pub closed: bool,
     /// Changed since its bar was sent last.
     pub bar_due: bool,
@@ -56,18 +56,18 @@ pub struct Marks {
     pub saved: bool,
 }
 
-/// The marks lie in each form, where they share a word with its number.
+/// The marks are part of each variant: there they share a word with the discriminant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
     One(Marks, Box<Single>),
     Many(Marks, Box<Sums>),
-    /// With the tick that came last.
+    /// With its last tick.
     FromTable(Marks, Box<Single>),
     Settled(Marks),
 }
 
 impl WindowState {
-    /// The window of its first tick.
+    /// A window with its first tick.
     pub fn new(window: Window, tick: &Contribution, product: Product, from_table: bool) -> WindowState {
         let marks = Marks {
             interval: window.interval,
@@ -88,7 +88,7 @@ impl WindowState {
         }
     }
 
-    /// What is known of it beside its figures.
+    /// Its properties other than its values.
     #[inline]
     pub fn marks(&self) -> &Marks {
         match &self.content {
@@ -99,7 +99,7 @@ impl WindowState {
         }
     }
 
-    /// The same, to change.
+    /// The same, mutable.
     #[inline]
     pub fn marks_mut(&mut self) -> &mut Marks {
         match &mut self.content {
@@ -139,7 +139,7 @@ impl WindowState {
         }
     }
 
-    /// Marks the window, and takes note of a tick that goes to the table.
+    /// Marks the window as from the table, and remembers this tick as its last.
     pub fn take_from_table(&mut self, tick: &Contribution) -> Added {
         if self.last_offset().is_some_and(|last| tick.offset <= last) {
             return Added::Known;
@@ -149,12 +149,12 @@ impl WindowState {
             state_due: true,
             ..*self.marks()
         };
-        // The bar is the table's business; the closing names the tick that came last.
+        // The closing carries the last tick.
         self.content = Content::FromTable(marks, Box::new(Single::named(tick)));
         Added::ByTable
     }
 
-    /// Offset applied last. A settled window has forgotten it: it is below every offset still to come.
+    /// Offset applied last. `None` for a settled window: it is below every later offset.
     fn last_offset(&self) -> Option<i64> {
         match &self.content {
             Content::One(_, tick) | Content::FromTable(_, tick) => Some(tick.offset),
@@ -163,13 +163,13 @@ impl WindowState {
         }
     }
 
-    /// Whether its bar is the table's.
+    /// Whether the table computes its bar.
     pub fn is_from_table(&self) -> bool {
         matches!(self.content, Content::FromTable(..))
     }
 
-    /// Whether it holds another tick than the one at this offset. Of a state that is ahead of its position that may be a
-    /// later one, which is as good: both mark the window in the end.
+    /// Whether it contains a tick other than the one at this offset. If the state is ahead of the position, this may be a later
+    /// tick; the window is marked in both cases.
     pub fn holds_another(&self, offset: i64) -> bool {
         match &self.content {
             Content::One(_, tick) => offset > tick.offset,
@@ -177,7 +177,7 @@ impl WindowState {
         }
     }
 
-    /// What is said when it closes and its bar is the table's.
+    /// The closing to send if the table computes its bar.
     pub fn closing<'a>(&self, (tenant_id, instrument_id): (&'a str, &'a str), texts: &'a Texts) -> Option<Closing<'a>> {
         let Content::FromTable(marks, tick) = &self.content else {
             return None;
@@ -193,7 +193,7 @@ impl WindowState {
         })
     }
 
-    /// The tick just added came after the close by the log's clock. Stops counting at 2^31 − 1.
+    /// Counts a revision: the last tick was added after the close. Saturates at 2^31 − 1.
     pub fn revise(&mut self) {
         match &mut self.content {
             Content::One(_, tick) => tick.revision = tick.revision.saturating_add(1),
@@ -202,7 +202,7 @@ impl WindowState {
         }
     }
 
-    /// It closes now: what that owes to the outside.
+    /// Closes the window.
     pub fn close(&mut self) {
         let bar_due = !self.is_from_table();
         let marks = self.marks_mut();
@@ -211,8 +211,8 @@ impl WindowState {
         marks.bar_due = bar_due;
     }
 
-    /// Forgets the figures where nobody will ask for them again, when it has been saved by a writer whose next offset is
-    /// `position`. Until the position has passed the offset applied last, a tick that is read again asks for that.
+    /// Drops the values if they are not needed again, after the window was saved at `position`. Until the position has passed
+    /// the offset applied last, a repeated tick is compared with that offset.
     pub fn settle(&mut self, position: i64) {
         let (marks, count, last_offset) = match &self.content {
             Content::One(marks, tick) => (*marks, 1, tick.offset),
@@ -226,7 +226,7 @@ impl WindowState {
         }
     }
 
-    /// The bar as of now; `None` where its figures are forgotten. Where the table makes it they mean nothing.
+    /// The current bar; `None` for a settled window. Its values are meaningless if the table computes the bar.
     pub fn bar<'a>(&self, ids: (&'a str, &'a str), texts: &'a Texts) -> Option<Bar<'a>> {
         let (window, closed) = (self.window(), self.marks().closed);
         match &self.content {
@@ -236,7 +236,7 @@ impl WindowState {
         }
     }
 
-    /// What is in memory of it, for people.
+    /// The window in memory, for HTTP.
     pub fn held<'a>(&self, ids: (&'a str, &'a str), texts: &'a Texts) -> Held<'a> {
         match self.bar(ids, texts) {
             Some(bar) if self.is_from_table() => Held::FromTable(bar),
@@ -245,7 +245,7 @@ impl WindowState {
         }
     }
 
-    /// As a record of the state topic.
+    /// Its record in the state topic.
     pub fn record<'a>(&self, bar: Bar<'a>) -> WindowRecord<'a> {
         WindowRecord {
             product: self.marks().product.name(),
@@ -255,8 +255,8 @@ impl WindowState {
         }
     }
 
-    /// The state that a record holds; `None` for a product that is not known. It is owed to the new writer's own records,
-    /// and its bar to nobody.
+    /// The window of a record; `None` if its product is unknown. The new writer must save it under its own id; its bar is not
+    /// due.
     pub fn restored(record: &WindowRecord<'_>, texts: &mut Texts) -> Option<WindowState> {
         let bar = &record.bar;
         let marks = Marks {
@@ -283,45 +283,45 @@ impl WindowState {
     }
 }
 
-/// A window from the table has closed: its bar is wanted again, closed, as of its last tick.
+/// A window from the table has closed: the table must compute its closed bar as of its last tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Closing<'a> {
     pub tenant_id: &'a str,
     pub instrument_id: &'a str,
     pub interval: Interval,
-    /// Of the tick that came last.
+    /// Of the last tick.
     pub origin: Origin<'a>,
-    /// Of the tick that came last; it lies in the window.
+    /// Of the last tick; it is inside the window.
     pub event_time: Micros,
-    /// Of the tick that came last.
+    /// Of the last tick.
     pub price: Decimal,
-    /// Enriched offset of the tick that came last.
+    /// Enriched offset of the last tick.
     pub last_offset: i64,
 }
 
-/// What leaves the windows.
+/// An output of the windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown<'a> {
-    /// A bar made here.
+    /// A bar computed in the stream.
     Bar(&'a Bar<'a>),
-    /// A bar that the table makes.
+    /// The closing of a bar that the table computes.
     Closing(&'a Closing<'a>),
 }
 
-/// What is in memory of a window.
+/// A window in memory, for HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held<'a> {
     /// Its bar.
     Bar(Bar<'a>),
-    /// Which bar the table makes; its figures mean nothing.
+    /// The table computes its bar; the values here are meaningless.
     FromTable(Bar<'a>),
     /// Its bar is closed, sent and saved.
     Settled(Window),
 }
 
 impl Held<'_> {
-    /// Of which window.
+    /// The window.
     pub fn window(&self) -> Window {
         match self {
             Held::Bar(bar) | Held::FromTable(bar) => bar.window,

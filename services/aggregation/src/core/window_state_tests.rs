@@ -47,13 +47,13 @@ proptest! {
         for i in (1..other.len()).rev() {
             other.swap(i, random.below(i + 1));
         }
-        // The origin stays; the place in the enriched log is that of the arrival.
+        // The origins are fixed; the offset in the enriched log is that of the arrival.
         other.iter_mut().enumerate().for_each(|(i, tick)| tick.offset = i as i64);
         let feeds: Vec<&str> = ticks.iter().map(|t| t.feed).collect();
         prop_assert!(other.iter().all(|t| feeds[t.raw_offset as usize] == t.feed));
         let bar = bar_of(&ticks);
         prop_assert_eq!(&bar, &bar_of(&other));
-        // By hand: of the ticks with this edge time, those without a sequence are the lowest, then by feed and offset.
+        // Computed here: of the ticks with this edge time, those without a sequence are the lowest, then by feed and offset.
         let place = |t: &&LogTick| (t.event_time, t.sequence.map_or(-9, |sequence| sequence), t.feed, t.raw_offset);
         let (first, last) = (ticks.iter().min_by_key(place).unwrap(), ticks.iter().max_by_key(place).unwrap());
         prop_assert_eq!((bar.open.raw.1, bar.close.raw.1), (first.raw_offset, last.raw_offset));
@@ -82,13 +82,13 @@ fn equal_times_are_ordered_by_the_sequence_before_the_origin() {
         numbered(4, Some(2), 20),
     ]);
     assert_eq!((bar.prices[0].unscaled(), bar.prices[3].unscaled()), (10, 30));
-    // A missing sequence is before the lowest of all.
+    // A missing sequence ranks below the lowest one.
     let bar = bar_of(&[numbered(0, Some(i64::MIN), 30), numbered(2, None, 10)]);
     assert_eq!((bar.prices[0].unscaled(), bar.prices[3].unscaled()), (10, 30));
 }
 
 #[test]
-fn a_tick_that_is_in_already_changes_nothing() {
+fn a_tick_that_was_counted_before_changes_nothing() {
     let mut texts = Texts::default();
     let first = Contribution::of(&tick(5, 0, 100, Some(10)).tick(), 5, &mut texts);
     let mut window = window_of(&first);
@@ -98,7 +98,7 @@ fn a_tick_that_is_in_already_changes_nothing() {
 }
 
 #[test]
-fn a_sum_that_does_not_fit_refuses_the_tick_and_keeps_the_window() {
+fn a_tick_whose_sum_does_not_fit_is_rejected_and_the_window_is_unchanged() {
     let mut texts = Texts::default();
     let largest = 999_999_999_999_999_999;
     let contribution =
@@ -132,7 +132,7 @@ fn a_restored_window_gives_the_same_bar() {
     window.revise();
     let bar = OwnedBar::from(&window.bar(("t", "X"), &texts).unwrap());
     let mut other_texts = Texts::default();
-    other_texts.id("another feed came first here");
+    other_texts.id("a feed with the first number");
     let restored = WindowState::restored(&window.record(bar.bar()), &mut other_texts).unwrap();
     assert_eq!(OwnedBar::from(&restored.bar(("t", "X"), &other_texts).unwrap()), bar);
     // The edges are saved with their sequence: a tick of the same time with a lower one is not the last.
@@ -145,7 +145,7 @@ fn a_restored_window_gives_the_same_bar() {
 }
 
 #[test]
-fn a_marked_window_makes_no_bar_and_closes_by_its_last_tick() {
+fn a_marked_window_has_no_bar_and_its_closing_carries_its_last_tick() {
     let mut texts = Texts::default();
     let mut window = window_of(&Contribution::of(&tick(1, 30, 100, None).tick(), 1, &mut texts));
     assert!(!window.holds_another(1) && window.holds_another(2));
@@ -161,7 +161,7 @@ fn a_marked_window_makes_no_bar_and_closes_by_its_last_tick() {
 }
 
 #[test]
-fn a_window_is_settled_when_it_is_closed_sent_and_whole_and_nothing_of_it_is_read_again() {
+fn a_window_is_settled_when_it_is_closed_sent_complete_and_below_the_position() {
     let quarter = Window {
         interval: Interval::FifteenMinutes,
         start: 0,

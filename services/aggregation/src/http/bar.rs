@@ -1,4 +1,4 @@
-//! How `/bars` shows a bar: from memory, or where memory has given its figures up, from ClickHouse.
+//! The bars of `/bars`: from memory, or from ClickHouse if their values are no longer in memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use stores::{BarKey, ClickHouse, StoredBar, newest_bars};
 
 use crate::core::window_state::Held;
 
-/// A reader waits so long for ClickHouse.
+/// How long a request waits for ClickHouse.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Where the figures of a bar are from.
+/// The source of a bar's values.
 const IN_MEMORY: &str = "memory";
 const IN_TABLE: &str = "bars_latest";
 
@@ -24,7 +24,7 @@ pub(super) struct BarsBody {
     pub bars: Vec<Shape>,
 }
 
-/// A bar, or the note that only ClickHouse has its figures.
+/// A bar, or a note that only ClickHouse has its values.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Shape {
@@ -41,7 +41,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// As memory has it.
+    /// The bar in memory.
     pub fn of(held: &Held<'_>) -> Shape {
         let in_table = |window: Window, version: Option<BarVersion>, from_table| Shape::InTable {
             interval: window.interval.name(),
@@ -56,7 +56,7 @@ impl Shape {
             Held::FromTable(bar) => in_table(
                 bar.window,
                 Some(bar.version),
-                "computed from enriched_ticks (late or restated prices), and not in the ClickHouse view bars_latest yet, or ClickHouse does not answer",
+                "computed from enriched_ticks (late or restated prices): not in the ClickHouse view bars_latest yet, or ClickHouse does not answer",
             ),
             Held::Settled(window) => in_table(
                 *window,
@@ -67,17 +67,17 @@ impl Shape {
     }
 }
 
-/// The table of bars.
+/// The bars in ClickHouse.
 #[derive(Clone)]
 pub struct Stored {
-    /// Where it is.
+    /// The client.
     pub clickhouse: ClickHouse,
-    /// View of the newest versions.
+    /// The view of the newest versions.
     pub view: String,
 }
 
 impl Stored {
-    /// Puts in the figures that memory does not have. Without an answer of ClickHouse the notes stay.
+    /// Replaces notes by the stored bars. If ClickHouse does not answer, the notes are kept.
     pub(super) async fn fill(&self, tenant_id: &str, instrument_id: &str, bars: &mut [(Window, Shape)]) {
         let without: Vec<BarKey<'_>> = bars
             .iter()
@@ -88,7 +88,7 @@ impl Stored {
         let stored = match tokio::time::timeout(ANSWER_WITHIN, asked).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
-                tracing::debug!(event = "bars_not_read", error = %error, "bars of /bars are without figures");
+                tracing::debug!(event = "bars_not_read", error = %error, "clickhouse did not return bars; /bars omits their values");
                 return;
             }
             Err(_) => return,
@@ -107,7 +107,7 @@ impl Stored {
     }
 }
 
-/// A bar for people. Numbers are JSON numbers with every digit, never through binary floating point.
+/// A bar as JSON. Numbers have all their digits; none is converted to binary floating point.
 #[derive(Serialize)]
 pub(super) struct BarBody {
     tenant_id: String,

@@ -1,4 +1,4 @@
-//! What `/stats` says of both stages. Counters since the start of the process; windows as they are in memory.
+//! The fields of `/stats`: counters since the start of the process, and windows in memory.
 
 use domain::Interval;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::metrics::RestateTotals;
 use crate::view::Views;
 
-/// Of the first stage.
+/// Fields of the first stage.
 pub fn of_stream(views: &Views) -> Map<String, Value> {
     let (totals, windows) = (views.totals(), views.windows());
     let open: u64 = windows.iter().map(|count| count.open).sum();
@@ -35,7 +35,7 @@ pub fn of_stream(views: &Views) -> Map<String, Value> {
         .collect()
 }
 
-/// Of the second stage.
+/// Fields of the second stage.
 pub fn of_restate(totals: &RestateTotals) -> Map<String, Value> {
     let [windows, not_restated, waiting] = totals.counts();
     [

@@ -1,9 +1,9 @@
-//! The handler of aggregation: restores what is assigned, aggregates what comes, saves what has changed.
+//! The handler of aggregation: restores assigned partitions, aggregates their ticks, saves changed state.
 //!
 //! Role: drives the pure core ([`crate::core`]) with messages, acknowledgements and the clock.
 //! Invariants: INV-3 and INV-4; the order of a checkpoint is that of [`crate::core::checkpoint`]. Kafka's committed offsets
-//! are never read: the position lives beside the state.
-//! Failure: any error of a send or of a restore goes to the worker, which drops this handler and restores again.
+//! are never read: the position is stored with the state.
+//! Failure: an error of a send or a restore goes to the worker, which drops this handler and restores again.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -15,17 +15,17 @@ use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 use super::lane::{Lane, Progress};
 use super::outbox::{OutputTopics, Shared};
 use super::restore_state::{self, Read, RestoreJob, Restored};
+use crate::config::Config;
 use crate::core::partition_state::WindowCounts;
 use crate::metrics::{Meters, Tally};
-use crate::settings::AggregationSettings;
 use crate::view::{Desk, Views};
 
-/// How often idle windows are looked for, and windows are counted.
+/// How often idle windows are closed, and windows are counted.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A restore on its way.
+/// A running restore.
 struct Restoring {
-    /// Partitions that still wait for it; one that was revoked meanwhile is gone from here.
+    /// Partitions that still wait for it; revoked ones are removed.
     waiting: Vec<Partition>,
     results: Receiver<Result<Restored, StreamError>>,
     read: Arc<Read>,
@@ -33,28 +33,28 @@ struct Restoring {
 
 /// Aggregates the partitions of one worker.
 pub struct Aggregator {
-    settings: AggregationSettings,
+    config: Config,
     shared: Shared,
     meters: Meters,
     desk: Desk,
     restoring: Vec<Restoring>,
     lanes: Vec<Lane>,
     last_upkeep: Instant,
-    /// Wall clock as of the last turn: precise enough for idle times, and read once per batch.
+    /// Wall clock of the last turn: precise enough for idle times, and read once per batch.
     now: Micros,
 }
 
 impl Aggregator {
     /// A handler without partitions.
     pub fn new(
-        settings: AggregationSettings,
+        config: Config,
         wire: codec::Wire,
         topics: OutputTopics,
         enriched_topic: &str,
         views: &Arc<Views>,
     ) -> Aggregator {
         Aggregator {
-            settings,
+            config,
             shared: Shared::new(wire, topics),
             meters: Meters::new(enriched_topic),
             desk: views.open_desk(),
@@ -127,7 +127,7 @@ impl Aggregator {
         }
     }
 
-    /// Finishes the checkpoint that is on its way, and one more of everything read, as far as the time allows.
+    /// Finishes the running checkpoint and one more of everything read, within the drain deadline.
     fn last_checkpoints(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         let mut leaving: Vec<(&mut Lane, bool)> = self
             .lanes
@@ -165,7 +165,7 @@ impl Handler for Aggregator {
             reader: io.config().reader(),
             state_topic: self.shared.topics.state.clone(),
             wire: self.shared.wire.clone(),
-            rules: self.settings.rules,
+            rules: self.config.rules,
             partitions: partitions.to_vec(),
             now: io.now(),
         };
@@ -194,7 +194,7 @@ impl Handler for Aggregator {
         self.answer_questions();
         self.upkeep(io)?;
         for lane in &mut self.lanes {
-            lane.checkpoint(io, &mut self.shared, self.settings.checkpoint_interval)?;
+            lane.checkpoint(io, &mut self.shared, self.config.checkpoint_interval)?;
         }
         self.add_up();
         Ok(())
@@ -210,7 +210,7 @@ impl Handler for Aggregator {
             restoring.waiting.retain(|partition| !partitions.contains(partition));
         }
         let result = self.last_checkpoints(io, partitions);
-        // Whatever was not saved is read again by the next owner, from the position that was.
+        // The next owner reads again from the saved position.
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
         self.add_up();
         result

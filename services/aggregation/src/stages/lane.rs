@@ -1,4 +1,4 @@
-//! One enriched partition being aggregated: ticks in, outputs out, checkpoints one after the other.
+//! One enriched partition: applies its ticks, sends its outputs, runs its checkpoints one after the other.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub const STAGE: &str = "aggregation";
 const MISSING_PAYLOAD: &str = "missing_payload";
 const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
 const SUM_OVERFLOW: &str = "sum_overflow";
-/// Every code of a dead letter of this stage: ours, then the codec's.
+/// Codes of this stage's dead letters: its own, then the codec's.
 pub const CODES: [&str; 8] = [
     MISSING_PAYLOAD,
     TIME_OUT_OF_RANGE,
@@ -28,16 +28,16 @@ pub const CODES: [&str; 8] = [
     "unknown_schema",
 ];
 
-/// Whether a checkpoint is on its way.
+/// Whether a checkpoint is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It waits for acknowledgements.
+    /// One waits for acknowledgements.
     Waiting,
-    /// None is on its way.
+    /// None is running.
     Idle,
 }
 
-/// A partition whose state is restored.
+/// A partition with restored state.
 pub struct Lane {
     /// Enriched partition.
     pub partition: Partition,
@@ -58,8 +58,8 @@ impl Lane {
         }
     }
 
-    /// Applies the next message. What cannot be used is dead-lettered, and the position moves on: the checkpoint that
-    /// saves the position waits for the dead letter's acknowledgement too.
+    /// Applies the next message. A message that cannot be used is dead-lettered, and the position moves past it; the
+    /// checkpoint that saves this position also waits for the acknowledgement of the dead letter.
     pub fn message(
         &mut self,
         io: &mut Io<'_>,
@@ -69,10 +69,10 @@ impl Lane {
     ) -> Result<Outcome, StreamError> {
         let Some(payload) = message.payload else {
             self.state.pass(message.offset);
-            io.refuse(message, STAGE, MISSING_PAYLOAD, "an enriched tick without a value", "")?;
+            io.refuse(message, STAGE, MISSING_PAYLOAD, "the enriched tick has no value", "")?;
             return Ok(Outcome::DeadLettered);
         };
-        // The codec borrows from the payload; a clone of the handle costs nothing and leaves `shared` free for outputs.
+        // The tick borrows from the codec: a clone of the handle is free and leaves `shared` available for outputs.
         let wire = shared.wire.clone();
         let payload = wire.current(Record::EnrichedTick, payload);
         match wire.decode_enriched(&payload) {
@@ -108,7 +108,7 @@ impl Lane {
             offset: message.offset,
             now,
         };
-        // A closing is told with the clock that closed it, this tick's append time included.
+        // A closing carries the clock that closed it, which includes this tick's append time.
         let clock = self.state.log_clock().max(Some(tick.appended_at));
         let mut outbox = Outbox::new(io, shared, self.partition.number);
         let applied = self.state.apply(&arrived, &mut |shown| outbox.show(shown, clock));
@@ -129,7 +129,7 @@ impl Lane {
                     Ok(Outcome::Success)
                 } else {
                     let reason = format!(
-                        "sums of the intervals with bits {:#07b} would no longer fit; they do not count this tick",
+                        "the sums of the intervals with bits {:#07b} would overflow; these bars do not count the tick",
                         verdict.overflowed
                     );
                     io.refuse(message, STAGE, SUM_OVERFLOW, &reason, tick.correlation_id)?;
@@ -139,7 +139,7 @@ impl Lane {
             Applied::TimeOutOfRange => {
                 outbox.finish()?;
                 let reason = format!(
-                    "event time {} µs or append time {} µs lies outside of all calendars",
+                    "event time {} µs or append time {} µs is out of range",
                     tick.event_time, tick.appended_at
                 );
                 io.refuse(message, STAGE, TIME_OUT_OF_RANGE, &reason, tick.correlation_id)?;
@@ -148,7 +148,7 @@ impl Lane {
         }
     }
 
-    /// Shows ended windows as closed where no ticks come.
+    /// Sends ended windows as closed if no ticks arrive.
     pub fn close_idle(&mut self, io: &mut Io<'_>, shared: &mut Shared, now: Micros) -> Result<(), StreamError> {
         let clock = self.state.log_clock();
         let mut outbox = Outbox::new(io, shared, self.partition.number);
@@ -156,7 +156,7 @@ impl Lane {
         outbox.finish()
     }
 
-    /// Begins a checkpoint when one is due and none is on its way, and takes every step that acknowledgements allow.
+    /// Starts a checkpoint if one is due and none is running, and takes all steps that the acknowledgements allow.
     pub fn checkpoint(
         &mut self,
         io: &mut Io<'_>,
@@ -206,7 +206,7 @@ fn late_tick<'a>(arrived: &Arrived<'_, 'a>, verdict: &Verdict, clock: Option<Mic
         price: tick.price,
         volume: tick.volume,
         missed_intervals: verdict.by_table,
-        // What is forgotten was closed before.
+        // Forgotten windows were closed before.
         closed_intervals: verdict.closed,
         is_close: false,
         watermark: clock.unwrap_or(tick.appended_at),

@@ -1,4 +1,4 @@
-//! From enriched messages to bars: the handler, its partitions, and the reading of saved state; and from late ticks to bars.
+//! The two stages of aggregation: bars in the stream ([`aggregate`]), and bars of late ticks from the table ([`restate`]).
 
 pub mod aggregate;
 pub mod lane;

@@ -1,4 +1,4 @@
-//! Sends bars, ticks and closings of windows from the table, and state of one partition to the partition of the same number (INV-4).
+//! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4).
 
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Bar, LateTick, Micros};
@@ -8,7 +8,7 @@ use crate::core::records::Records;
 use crate::core::window_state::{Closing, Shown};
 use crate::metrics::Tally;
 
-/// Where a worker writes.
+/// The topics that a worker writes.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct OutputTopics {
@@ -24,22 +24,22 @@ pub struct Scratch {
     payload: Vec<u8>,
 }
 
-/// What the outputs of every partition of a worker share.
+/// State that the outboxes of a worker share.
 pub struct Shared {
     /// Encodes values.
     pub wire: codec::Wire,
-    /// Where outputs go.
+    /// Topics of the outputs.
     pub topics: OutputTopics,
     /// Counts since the last turn.
     pub tally: Tally,
-    /// Append time of the newest raw message among the ticks counted since the last turn.
+    /// Newest append time of the raw messages of the ticks counted since the last turn.
     pub newest_appended_at: Option<Micros>,
     /// Reused buffers.
     pub scratch: Scratch,
 }
 
 impl Shared {
-    /// Nothing sent yet.
+    /// The state before the first output.
     pub fn new(wire: codec::Wire, topics: OutputTopics) -> Shared {
         Shared {
             wire,
@@ -51,8 +51,7 @@ impl Shared {
     }
 }
 
-/// The outputs of one partition. A failed send of what leaves the windows is kept until [`Outbox::finish`], since it comes
-/// out of a callback.
+/// The outputs of one partition. A failed send in [`Outbox::show`], which is a callback, is returned by [`Outbox::finish`].
 pub struct Outbox<'a, 'io> {
     io: &'a mut Io<'io>,
     shared: &'a mut Shared,
@@ -61,7 +60,7 @@ pub struct Outbox<'a, 'io> {
 }
 
 impl<'a, 'io> Outbox<'a, 'io> {
-    /// For outputs of this partition.
+    /// An outbox of this partition.
     pub fn new(io: &'a mut Io<'io>, shared: &'a mut Shared, partition: i32) -> Outbox<'a, 'io> {
         Outbox {
             io,
@@ -71,7 +70,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
         }
     }
 
-    /// Sends what leaves the windows; `clock` is the log clock.
+    /// Sends a bar or a closing; `clock` is the log clock.
     pub fn show(&mut self, shown: Shown<'_>, clock: Option<Micros>) {
         if self.failure.is_none() {
             let sent = match shown {
@@ -91,13 +90,13 @@ impl<'a, 'io> Outbox<'a, 'io> {
         self.send_scratch(Topic::Bars)
     }
 
-    /// Sends a tick whose bars are the table's.
+    /// Sends a late tick, whose bars are computed from the table.
     pub fn late(&mut self, late: &LateTick<'_>) -> Result<(), StreamError> {
         self.shared.tally.late += 1;
         self.send_late(late)
     }
 
-    /// `late_ticks` keeps no closing: its tick has come there before, so the writer takes it for a repetition.
+    /// `late_ticks` does not store a closing: its tick was sent there before, so the writer treats it as a repetition.
     fn closing(&mut self, closing: &Closing<'_>, clock: Option<Micros>) -> Result<(), StreamError> {
         self.shared.tally.closings_by_table += 1;
         let interval = 1 << closing.interval.index();
@@ -129,12 +128,12 @@ impl<'a, 'io> Outbox<'a, 'io> {
             .try_for_each(|(key, value)| self.send_state(key, Some(value)))
     }
 
-    /// Removes records from the state topic.
+    /// Sends tombstones to the state topic.
     pub fn tombstones(&mut self, keys: &[Vec<u8>]) -> Result<(), StreamError> {
         keys.iter().try_for_each(|key| self.send_state(key, None))
     }
 
-    /// The first failure of the bars sent since the outbox was made.
+    /// Returns the first failure of [`Outbox::show`].
     pub fn finish(self) -> Result<(), StreamError> {
         self.failure.map_or(Ok(()), Err)
     }

@@ -1,10 +1,10 @@
-//! The second stage's handler: late ticks in, bars of their windows out, computed by ClickHouse.
+//! The second stage's handler: reads late ticks and writes the bars of their windows, computed by ClickHouse.
 //!
-//! Role: carries out what [`crate::core::restate`] decides. Statements run on the async runtime, one at a time per worker, and
-//! their answers come back by channel, so the poll loop never waits for the table.
-//! Invariants: a bar goes to the partition number that its late tick came from (INV-4); the offset is committed when every
-//! bar before it is acknowledged (INV-2), so after a failure bars are sent again with equal versions and equal content.
-//! Failure: a statement that fails is asked again, for ever; meanwhile late ticks wait in the log and live bars continue.
+//! Role: executes the decisions of [`crate::core::restate`]. Statements run on the async runtime, one at a time per worker;
+//! answers return through a channel, so the poll loop never waits for the table.
+//! Invariants: a bar goes to the partition number of its late tick (INV-4); an offset is committed when all bars before it
+//! are acknowledged (INV-2), so after a failure bars are sent again with equal versions and equal content.
+//! Failure: a failed statement is retried without limit; until it succeeds, late ticks wait in the log and live bars continue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,20 +21,22 @@ use tokio::runtime::Handle;
 use super::outbox::{Outbox, Shared};
 pub use super::restate_letters::{CODES, STAGE};
 use super::restate_letters::{MISSING_PAYLOAD, dead_letter};
-use super::restate_rows::{Found, find, name_refused, send};
+use super::restate_rows::{Found, find, log_refused, send};
 use crate::core::restate::{Answer, FOREIGN_REMEDY, ROW_MISSING, RestateRules, Restater, flaw};
 use crate::metrics::RestateMeters;
 
-const SHOWN_OF_ERRORS: usize = 600;
+/// Longest logged error, in characters.
+const ERROR_LENGTH: usize = 600;
 /// How long fetched late ticks wait for a statement before their partition is paused.
 const PAUSE_AFTER: Micros = 300_000;
 
 struct Lane {
     restater: Restater,
-    /// The partition that the offsets in its records belong to, and an end that it had.
+    /// The partition of the enriched offsets in its records.
     enriched: Partition,
+    /// The last known end of that partition.
     enriched_end: i64,
-    /// Tells answers of this assignment from those of an earlier one.
+    /// Distinguishes answers of this assignment from those of an earlier one.
     assignment: u64,
     full_since: Option<Micros>,
     paused: bool,
@@ -47,10 +49,10 @@ struct Done {
     found: Found,
 }
 
-/// Computes the bars of late ticks as a worker's handler.
+/// The worker's handler that restates the bars of late ticks.
 pub struct RestateHandler {
     rules: RestateRules,
-    /// Topic of the table.
+    /// The topic of table `enriched_ticks`.
     enriched: Arc<str>,
     history: History,
     runtime: Handle,
@@ -60,7 +62,7 @@ pub struct RestateHandler {
     done: (Sender<Done>, Receiver<Done>),
     assignments: u64,
     is_running: bool,
-    /// Whose statement was the last: the others come first.
+    /// The partition of the last statement: the others are served first.
     served_last: Option<Partition>,
     has_room: bool,
     now: Micros,
@@ -110,7 +112,7 @@ impl RestateHandler {
             self.is_running = true;
             self.runtime.spawn(async move {
                 let found = find(&history, partition.number, &asked).await;
-                // The receiver is gone only when the handler is: then nobody waits for the answer.
+                // Fails only if the handler has ended; then the answer is not needed.
                 let _ = sender.send(Done {
                     partition,
                     assignment,
@@ -131,9 +133,9 @@ impl RestateHandler {
         let answer = match done.found {
             Found::Behind => Answer::Behind,
             Found::Failed(error) => {
-                // The server repeats the statement, and with it all of its windows.
-                let reason: String = error.to_string().chars().take(SHOWN_OF_ERRORS).collect();
-                tracing::warn!(partition = %done.partition, windows = done.asked.len(), error = reason, code = error.code(), event = "restate_failed", "bars of late ticks not computed; tried again");
+                // The server's error contains the statement with all its windows.
+                let reason: String = error.to_string().chars().take(ERROR_LENGTH).collect();
+                tracing::warn!(partition = %done.partition, windows = done.asked.len(), error = reason, code = error.code(), event = "restate_failed", "the bars of late ticks could not be computed; will retry");
                 match error.code() {
                     "overloaded" | "timeout" | "cancelled" | "invalid_statement" => Answer::TooMuch,
                     _ => Answer::Failed,
@@ -166,7 +168,7 @@ impl RestateHandler {
                 let (_, end) = io.log_range(&lane.enriched)?;
                 for record in lane.restater.ends_at(end, io.now()) {
                     let reason = format!(
-                        "it names an enriched offset that does not exist: that partition ends at {end}; {FOREIGN_REMEDY}"
+                        "its enriched offset does not exist: the enriched partition ends at {end}; {FOREIGN_REMEDY}"
                     );
                     dead_letter(io, &record.message(), (FOREIGN_ORIGIN, &reason))?;
                 }
@@ -175,7 +177,7 @@ impl RestateHandler {
         Ok(())
     }
 
-    /// Dead-letters the records whose row is not a row of these windows.
+    /// Dead-letters the records whose late tick has no row in these windows.
     fn refuse(
         &mut self,
         io: &mut Io<'_>,
@@ -185,18 +187,18 @@ impl RestateHandler {
     ) -> Result<(), StreamError> {
         for number in without_row {
             if let Some(asked) = asked.get(*number) {
-                name_refused(
+                log_refused(
                     partition,
                     asked,
                     ROW_MISSING,
-                    "the table has no row of it at that offset",
+                    "the table has no row of the late tick at its enriched offset",
                 );
             }
             let lane = self.lanes.get_mut(partition);
             if let Some(record) = lane.and_then(|lane| lane.restater.refuse(*number)) {
                 let reason = format!(
-                    "the table has a row of another instrument or time, or none, at the offset that it names; where no accepted \
-                     gap of the table's writer explains that, {FOREIGN_REMEDY}"
+                    "at its enriched offset the table has no row, or one of another instrument or time; if no accepted gap of \
+                     the table's writer explains this, {FOREIGN_REMEDY}"
                 );
                 dead_letter(io, &record.message(), (ROW_MISSING, &reason))?;
             }
@@ -204,7 +206,7 @@ impl RestateHandler {
         Ok(())
     }
 
-    /// A late tick that can be read: taken, or refused.
+    /// Accepts a decoded late tick, or dead-letters it.
     fn late(&mut self, io: &mut Io<'_>, message: &Message<'_>, late: &LateTick<'_>) -> Result<Outcome, StreamError> {
         let lane = self.lanes.iter_mut().find(|(partition, _)| is_of(message, partition));
         let Some((partition, lane)) = lane else {
@@ -214,7 +216,7 @@ impl RestateHandler {
         match flaw(late, &self.rules, &mut lane.enriched_end, ask_end)? {
             None => {
                 lane.restater.take(KeptMessage::of(message, partition), late, self.now);
-                // Full: the turn that follows cuts it, or holds fetching back.
+                // If it is full, the next turn starts a statement or pauses fetching.
                 self.has_room = !lane.restater.is_full() || lane.paused;
                 Ok(Outcome::Success)
             }
@@ -226,8 +228,8 @@ impl RestateHandler {
         }
     }
 
-    /// A full partition waits for the statement under way. For a moment nothing is polled then, since pausing throws away
-    /// what was fetched; after it the partition is paused, so that the others and the group continue.
+    /// A full partition waits for the running statement. For [`PAUSE_AFTER`] the worker polls nothing, since a pause discards
+    /// fetched messages; after it the partition is paused, so that the others and the group continue.
     fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.has_room = true;
         for (partition, lane) in &mut self.lanes {
@@ -278,8 +280,8 @@ fn is_of(message: &Message<'_>, partition: &Partition) -> bool {
     partition.number == message.partition && *partition.topic == *message.topic
 }
 
-/// The committed offset, or the oldest one of a log that does not hold it: to compute bars again is harmless, and live bars
-/// have to continue.
+/// The committed offset, or the log's oldest if the committed one is outside of it: computing bars again is harmless, and
+/// live bars must continue.
 fn within(io: &Io<'_>, partition: &Partition, committed: i64) -> Result<i64, StreamError> {
     let (oldest, next) = io.log_range(partition)?;
     match check_range(&io.config().reader(), partition, committed, (oldest, next)) {
@@ -292,7 +294,7 @@ fn within(io: &Io<'_>, partition: &Partition, committed: i64) -> Result<i64, Str
                 oldest,
                 next,
                 error = %error,
-                "the log of late ticks does not hold the committed offset; it is read from its oldest one on. Bars of late ticks that are gone stay without them: `dp verify` names those bars"
+                "the committed offset is outside of the log of late ticks; reading continues at its oldest offset; bars of the lost late ticks do not count them: `dp verify` lists these bars"
             );
             Ok(oldest)
         }
@@ -326,9 +328,9 @@ impl Handler for RestateHandler {
 
     fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
         let Some(payload) = message.payload else {
-            return self.unreadable(io, message, (MISSING_PAYLOAD, "a late tick without a value"));
+            return self.unreadable(io, message, (MISSING_PAYLOAD, "the late tick has no value"));
         };
-        // The codec borrows from the payload; a clone of the handle costs nothing.
+        // The late tick borrows from the codec: a clone of the handle is free.
         let wire = self.shared.wire.clone();
         let payload = wire.current(Record::LateTick, payload);
         match wire.decode_late(&payload) {
@@ -369,7 +371,7 @@ impl Handler for RestateHandler {
             io.poll_acks(Duration::from_millis(5))?;
             self.commit(io);
         }
-        // What was not sent is asked for again by the next owner.
+        // The next owner computes the bars that were not sent.
         self.lanes.retain(|partition, _| !partitions.contains(partition));
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::core::restate::{NO_INTERVAL, ROW_MISSING, TIME_OUT_OF_RANGE};
 pub const STAGE: &str = "restate";
 /// A record without a value.
 pub const MISSING_PAYLOAD: &str = "missing_payload";
-/// Every code of a dead letter of this stage: ours, then the codec's.
+/// Codes of this stage's dead letters: its own, then the codec's.
 pub const CODES: [&str; 9] = [
     MISSING_PAYLOAD,
     FOREIGN_ORIGIN,
@@ -21,7 +21,7 @@ pub const CODES: [&str; 9] = [
     "unknown_schema",
 ];
 
-/// Refuses a record of the late topic.
+/// Dead-letters a record of the late topic.
 ///
 /// # Errors
 /// The letter could not be sent.

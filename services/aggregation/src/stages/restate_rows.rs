@@ -1,4 +1,4 @@
-//! What ClickHouse finds for the windows of a statement, and what is said of windows that get no bar.
+//! Runs a statement for a batch of windows, sends their bars, and logs the windows that get none.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,26 +13,26 @@ use crate::core::found::{Fate, Kept, ask_again, fate, kept};
 use crate::core::window_state::Shown;
 use crate::metrics::Restated;
 
-/// The answer to the windows of a statement.
+/// The answer to a statement.
 pub enum Found {
-    /// The table does not hold all rows yet.
+    /// The table does not contain all rows yet.
     Behind,
-    /// The bars, one row each.
+    /// One row per bar.
     Rows {
-        /// In no order.
+        /// Unordered.
         rows: Vec<RestatedRow>,
-        /// The partition's oldest row, as of after the statement.
+        /// The partition's oldest row, read after the statement.
         oldest: Option<Oldest>,
-        /// What the table of bars says of windows of whose time rows have expired.
+        /// Result of the check against stored bars, for windows with expired rows; by window number.
         kept: BTreeMap<usize, Kept>,
-        /// Time of the statement.
+        /// Duration of the statement.
         took: Duration,
     },
-    /// Nothing is known.
+    /// The statement failed.
     Failed(StoreError),
 }
 
-/// Asks for the bars of these windows, once.
+/// Queries the bars of these windows.
 pub async fn find(history: &History, partition: i32, asked: &[AskedWindow]) -> Found {
     match try_find(history, partition, asked).await {
         Ok(found) => found,
@@ -53,7 +53,7 @@ async fn try_find(history: &History, partition: i32, asked: &[AskedWindow]) -> R
             None => Vec::new(),
         };
         let took = began.elapsed();
-        // Asked again: what the statement has read was there, unless rows have expired until now.
+        // Read again after the statement: rows newer than this were in the table while it ran.
         let oldest = history.oldest(partition).await?;
         if !ask_again(fates(asked, &rows, oldest.as_ref()), oldest.as_ref(), is_second) {
             let kept = ask_kept(history, partition, (asked, &rows), oldest.as_ref()).await?;
@@ -87,7 +87,7 @@ fn of_windows<'r>(asked: &[AskedWindow], rows: &'r [RestatedRow]) -> Vec<Option<
     of_windows
 }
 
-/// Of windows of whose time rows have expired, the stored bars are made again.
+/// For windows with expired rows: recomputes the stored bars, to see whether a row that counts is missing.
 async fn ask_kept(
     history: &History,
     partition: i32,
@@ -146,7 +146,7 @@ fn key<'a>(bar: &Bar<'a>) -> BarKey<'a> {
     (bar.tenant_id, bar.instrument_id, bar.window)
 }
 
-/// The bar of a row with what the table of bars keeps of it; whether it had closed is not asked.
+/// The bar of a row, reduced to the columns of the table of bars; `closed` is not compared.
 fn like_stored<'a>(row: &'a RestatedRow, asked: &'a AskedWindow) -> Option<Bar<'a>> {
     let bar = row.bar(asked, wall_clock())?;
     let version = BarVersion {
@@ -161,16 +161,16 @@ fn like_stored<'a>(row: &'a RestatedRow, asked: &'a AskedWindow) -> Option<Bar<'
     })
 }
 
-/// What became of the windows of a statement.
+/// The outcome of the windows of a statement.
 #[derive(Default)]
 pub struct Sent {
     /// Counts.
     pub restated: Restated,
-    /// Windows of which the row asked for is none.
+    /// Numbers of the windows whose late tick has no row.
     pub without_row: Vec<usize>,
 }
 
-/// Sends the bars that the rows give; windows without one are counted and named.
+/// Sends the bars of the rows; windows without a bar are counted and logged.
 pub fn send(
     outbox: &mut Outbox<'_, '_>,
     partition: &Partition,
@@ -186,7 +186,7 @@ pub fn send(
             Fate::Superseded => continue,
             Fate::Expired => {
                 sent.restated.expired += 1;
-                name_expired(partition, asked, oldest);
+                log_expired(partition, asked, oldest);
                 continue;
             }
             Fate::Missing => {
@@ -194,14 +194,19 @@ pub fn send(
                 sent.without_row.push(number);
             }
         }
-        // The bar of the rows before the one that is none of the window is right still, and a record with a smaller offset
-        // may have asked for it.
+        // If the late tick's row is missing, the bar of the rows before it is still right, and a record with a smaller offset
+        // may need it.
         let Some(row) = row else {
             continue;
         };
         let Some(bar) = row.bar(asked, now) else {
             sent.restated.overflowed += 1;
-            name_refused(partition, asked, "sum_overflow", "a sum of its ticks fits no column");
+            log_refused(
+                partition,
+                asked,
+                "sum_overflow",
+                "a sum of its ticks does not fit its column",
+            );
             continue;
         };
         outbox.show(Shown::Bar(&bar), None);
@@ -213,8 +218,8 @@ pub fn send(
     sent
 }
 
-/// Rows of this window may have expired.
-pub fn name_expired(partition: &Partition, asked: &AskedWindow, oldest: Option<&Oldest>) {
+/// Logs a window whose rows may have expired.
+pub fn log_expired(partition: &Partition, asked: &AskedWindow, oldest: Option<&Oldest>) {
     tracing::error!(
         event = "restate_expired",
         partition = %partition,
@@ -224,12 +229,12 @@ pub fn name_expired(partition: &Partition, asked: &AskedWindow, oldest: Option<&
         window_start_us = asked.window.start,
         enriched_offset = asked.version.last_offset,
         oldest_offset = oldest.map(|oldest| oldest.offset),
-        "rows of this window have expired, so its bar cannot count the late tick and stays as it is; build a new generation from the raw log or its archive to have it"
+        "rows of this window have expired, so its bar is unchanged and does not count the late tick; to count it, build a new generation from the raw log or its archive"
     );
 }
 
-/// This window gets no bar for another reason.
-pub fn name_refused(partition: &Partition, asked: &AskedWindow, code: &str, reason: &str) {
+/// Logs a window that is not restated for another reason.
+pub fn log_refused(partition: &Partition, asked: &AskedWindow, code: &str, reason: &str) {
     tracing::error!(
         event = "restate_refused",
         partition = %partition,
@@ -240,6 +245,6 @@ pub fn name_refused(partition: &Partition, asked: &AskedWindow, code: &str, reas
         enriched_offset = asked.version.last_offset,
         code,
         reason,
-        "the bar of this window is not restated and stays as it is; `dp verify` compares it with its ticks"
+        "the bar of this window is not restated and is unchanged; `dp verify` compares it with its ticks"
     );
 }

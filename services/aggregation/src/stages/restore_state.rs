@@ -1,8 +1,8 @@
-//! Reads the saved state of assigned partitions on a thread of its own: the poll loop never waits for it.
+//! Reads the saved state of assigned partitions on a separate thread, so that the poll loop never waits for it.
 //!
-//! Invariants: INV-3 (position, sequencer and log clock come from one record); a changed id of the enriched topic, or a position
-//! outside of its log, is refused with the remedy, since offsets would then mean other ticks.
-//! Failure: a transient error goes to the worker, which starts again.
+//! Invariants: INV-3 (position, sequencer and log clock come from one record). A changed id of the enriched topic, or a
+//! position outside of its log, is refused with the remedy, since the offsets would then belong to other ticks.
+//! Failure: a transient error goes to the worker, which restores again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,27 +23,27 @@ use crate::core::restore::{NewOwner, RestoreError, StateLoader, Taken};
 
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What to restore, and from where.
+/// The partitions to restore, and their source.
 pub struct RestoreJob {
     /// Broker addresses.
     pub bootstrap: Brokers,
-    /// Names the commands that an operator needs.
+    /// Identifies this consumer in the remedies of errors.
     pub reader: Reader,
     /// Topic of the saved state.
     pub state_topic: String,
-    /// Reads values.
+    /// Decodes values.
     pub wire: codec::Wire,
-    /// Configured times.
+    /// The configured intervals and times.
     pub rules: WindowRules,
     /// Enriched partitions.
     pub partitions: Vec<Partition>,
     /// Wall clock.
     pub now: Micros,
-    /// How far it is, while it runs.
+    /// Progress of the restore.
     pub read: Arc<Read>,
 }
 
-/// Records of the state topic, of the partition that is being read: read, and there in all.
+/// Records read so far, and in all, in the partition of the state topic that is being read.
 #[derive(Debug, Default)]
 pub struct Read {
     done: AtomicI64,
@@ -57,23 +57,23 @@ impl std::fmt::Display for Read {
     }
 }
 
-/// The state of one partition, and where to continue.
+/// The state of one partition, and its position.
 pub struct Restored {
     /// Enriched partition.
     pub partition: Partition,
     /// State as of the position.
     pub state: PartitionState,
-    /// Position.
+    /// The position to continue from.
     pub start: StartAt,
 }
 
-/// Begins to restore; one answer per partition comes, or one error.
+/// Starts the restore. The receiver gets one result per partition, or one error.
 pub fn begin(job: RestoreJob) -> Result<Receiver<Result<Restored, StreamError>>, StreamError> {
     let (sender, receiver) = channel();
     std::thread::Builder::new()
         .name("restore-state".to_owned())
         .spawn(move || {
-            // When the worker has gone, nobody wants the rest.
+            // A failed send means that the worker has ended; then the rest is not needed.
             if let Err(error) = job.run(&mut |restored| sender.send(Ok(restored)).is_ok()) {
                 let _ = sender.send(Err(error));
             }
@@ -118,7 +118,7 @@ impl RestoreJob {
     }
 }
 
-/// Where consumption continues. Without saved state only a log that is still whole will do: bars made from the rest of it
+/// The position to continue from. Without saved state the log must still begin at 0: bars computed from the rest of a log
 /// would look right and be wrong.
 fn start_at(
     reader: &Reader,
@@ -134,8 +134,8 @@ fn start_at(
         None if oldest > 0 => Err(StreamError::fatal(
             "state_missing",
             format!(
-                "there is no saved state for {partition}, and the log begins at offset {oldest} instead of 0, so the bars \
-                 of older ticks cannot be made again: restore the state topic, or accept that. {}",
+                "there is no saved state for {partition}, and the log begins at offset {oldest} instead of 0, so bars of \
+                 older ticks cannot be recomputed: restore the state topic, or accept that. {}",
                 positions::in_a_new_generation(reader)
             ),
         )),
@@ -165,7 +165,7 @@ fn load(operator: &Reader, reader: &LogReader, saved: &Partition, read: &Read) -
             records = foreign.len(),
             first_offset = first,
             last_offset = last,
-            "the state topic holds records of somebody else, which were passed: only this service may write to it, so check the access rights"
+            "the state topic contains records of another writer; they were skipped; only this service may write to it: check the access rights"
         );
     }
     refusal.map_or(Ok(loader), |error| Err(refused(operator, saved, saved, &error)))
@@ -176,7 +176,7 @@ fn topic_id(bootstrap: &Brokers, topic: &str) -> Result<String, StreamError> {
     described.into_iter().next().map(|topic| topic.id).ok_or_else(|| {
         StreamError::transient(
             "kafka_unavailable",
-            format!("the broker says nothing about topic {topic}"),
+            format!("the broker returns no description of topic {topic}"),
         )
     })
 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn without_state_only_a_whole_log_is_read() {
+    fn without_state_the_log_must_begin_at_0() {
         assert_eq!(
             start_at(&Reader::default(), &partition(), None, (0, 9)).unwrap(),
             StartAt::Beginning
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_an_older_build_is_refused_with_the_command_of_a_new_generation() {
+    fn state_of_an_older_build_is_refused_with_the_command_of_a_new_generation() {
         let saved = Partition {
             topic: "aggregation.state.v1".into(),
             number: 2,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn with_state_the_saved_position_counts_while_the_log_holds_it() {
+    fn with_state_the_saved_position_is_used_if_it_is_in_the_log() {
         assert_eq!(
             start_at(&Reader::default(), &partition(), Some(4), (4, 9)).unwrap(),
             StartAt::Offset(4)

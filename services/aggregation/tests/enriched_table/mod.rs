@@ -1,4 +1,4 @@
-//! A real ClickHouse whose table of enriched ticks the tests fill themselves.
+//! A real ClickHouse whose table `enriched_ticks` is filled by the tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub fn server() -> Setup {
         .build()
         .unwrap();
     runtime.block_on(stores::clickhouse::migrate(&clickhouse, "")).unwrap();
-    // Rows stay, whenever they say that they were ingested.
+    // Rows are kept, whatever their ingestion time is.
     let keep = "ALTER TABLE market_data.enriched_ticks REMOVE TTL";
     runtime.block_on(clickhouse.exec(keep)).unwrap();
     Setup {
@@ -91,7 +91,7 @@ pub fn limited(clickhouse: &ClickHouse, limits: HistoryLimits) -> History {
     )
 }
 
-/// What of a row matters to bars.
+/// The columns of a row that matter to bars.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub tenant_id: &'static str,
@@ -206,7 +206,7 @@ pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]
     table.insert(&claim, rows.len(), bytes.into()).await.unwrap();
 }
 
-/// Writes the rows of a partition once more, as ingested so many seconds after their append, in the order of the log.
+/// Copies the rows of a partition, as ingested this many seconds after their append, in the order of the log.
 pub async fn copy_ingested(server: &Setup, partition: i32, copy: i32, lag: i64) {
     let sql = format!(
         "INSERT INTO market_data.enriched_ticks SELECT * REPLACE ({copy} AS src_partition, \

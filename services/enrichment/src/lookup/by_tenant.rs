@@ -1,4 +1,4 @@
-//! A map keyed by tenant and instrument as two values (INV-10): no joined text, so no two pairs can look alike.
+//! A map keyed by tenant and instrument as two values (INV-10): without a joined key, no two pairs can collide.
 
 use rustc_hash::FxHashMap;
 
@@ -28,7 +28,7 @@ impl<T> ByTenant<T> {
     }
 
     pub fn insert(&mut self, tenant_id: &str, instrument_id: &str, value: T) {
-        // Looked for before it is entered, since an entry would need an owned text each time.
+        // Not the entry API, which needs an owned key for every call.
         if !self.tenants.contains_key(tenant_id) {
             self.tenants.insert(tenant_id.into(), FxHashMap::default());
         }

@@ -1,8 +1,8 @@
-//! Keeps the directory fresh in the background: complete loads, and single look-ups of what ticks missed.
+//! Keeps the directory fresh in the background: full loads, and look-ups of keys that ticks missed.
 //!
-//! Role: a complete load at the start, on every notification, by time, and on request; misses in batches, first Redis,
-//! then Postgres, each bounded by [`LOOKUP_DEADLINE`] and behind a circuit breaker.
-//! Failure: a store that is down keeps what is known; [`Refresher::last_error`] tells health why it is not newer.
+//! Role: full loads at start-up, on notification, periodically and on request; misses are looked up in batches, first in
+//! Redis, then in Postgres, each bounded by [`LOOKUP_DEADLINE`] and protected by a circuit breaker.
+//! Failure: while a store is down, the directory keeps its rows; health reports [`Refresher::last_error`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,19 +16,19 @@ use tokio::sync::{Notify, mpsc};
 
 use super::source::{Loaded, LookupError, ReferenceCache, ReferenceSource};
 use super::{Directory, Key, Reference, Snapshot};
+use crate::core::taxonomy::RuleBook;
 use crate::metrics;
-use crate::taxonomy::RuleBook;
 
-/// One look-up in one store may take this long.
+/// Time limit of one look-up in one store.
 const LOOKUP_DEADLINE: Duration = Duration::from_millis(200);
-/// A complete load may take this long.
+/// Time limit of a full load.
 const LOAD_DEADLINE: Duration = Duration::from_secs(30);
-/// Keys of one batch.
+/// Keys per batch.
 const BATCH: usize = 500;
-/// How long entries stay in Redis.
+/// When entries in Redis expire.
 const TTL: Duration = Duration::from_secs(3600);
 
-/// Loads and looks up.
+/// Runs the loads and look-ups.
 pub struct Refresher {
     directory: Arc<Directory>,
     source: Arc<dyn ReferenceSource>,
@@ -58,25 +58,25 @@ impl Refresher {
         }
     }
 
-    /// The directory that is kept fresh.
+    /// The directory that it keeps fresh.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// Why the last complete load failed.
+    /// Why the last full load failed.
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for a complete load soon; several requests become one.
+    /// Requests a full load soon; several requests become one.
     pub fn request(&self) {
         self.wanted.notify_one();
     }
 
-    /// Loads everything now. Answers the number of rows.
+    /// Runs a full load now, and returns the number of rows.
     ///
     /// # Errors
-    /// A string for people; the directory then keeps what it has.
+    /// A message for operators; the directory then keeps its rows.
     pub async fn load(&self) -> Result<usize, String> {
         let result = within(LOAD_DEADLINE, &self.source_breaker, self.source.load()).await;
         let result = result.map_err(|error| error.message);
@@ -90,19 +90,19 @@ impl Refresher {
             .collect();
         let before = self.directory.snapshot();
         let next = Snapshot::loaded(rows, RuleBook::new(&rules), wall_clock());
-        // A row that is gone must not come back from the cache.
-        let gone = before
+        // A deleted row must not come back from the cache.
+        let deleted = before
             .missing_in(&next)
             .into_iter()
             .map(|key| (cache_key(&key.tenant_id, &key.instrument_id), "null".to_owned()));
-        let writes: Vec<(String, String)> = copies.into_iter().chain(gone).collect();
+        let writes: Vec<(String, String)> = copies.into_iter().chain(deleted).collect();
         self.directory.publish(|_| next);
         metrics::entries(count);
         self.copy(&writes).await;
         Ok(count)
     }
 
-    /// Looks these keys up in Redis, then in Postgres, and publishes what is found.
+    /// Looks up these keys in Redis, then in Postgres, and publishes the rows found.
     pub async fn look_up(&self, keys: &[Key]) -> Vec<Reference> {
         let mut found = self.in_cache(keys).await;
         let rest: Vec<Key> = keys
@@ -125,7 +125,7 @@ impl Refresher {
         found
     }
 
-    /// Runs until the process ends: misses as they come, complete loads by time and on request.
+    /// Runs until the process ends: looks up misses as they arrive, runs full loads periodically and on request.
     pub async fn run(self: Arc<Refresher>, mut misses: mpsc::Receiver<Key>, interval: Duration) {
         let mut waits = RetryPolicy::STANDARD.waits();
         let first = self.last_error().map_or(interval, |_| waits.after_failure());
@@ -157,7 +157,7 @@ impl Refresher {
                 tracing::warn!(
                     event = "reference_load_failed",
                     error,
-                    "reference data could not be loaded; keeping what is known"
+                    "reference data could not be loaded; the rows in memory are kept"
                 );
                 waits.after_failure()
             }
@@ -208,17 +208,17 @@ impl Refresher {
     }
 }
 
-/// Bounds a call, and tells the breaker of the store whether the store was there.
+/// Bounds a call, and reports to the store's breaker whether the store was available.
 async fn within<T>(
     limit: Duration,
     breaker: &Breaker,
     call: impl Future<Output = Result<T, LookupError>>,
 ) -> Result<T, LookupError> {
-    let silent = |_| LookupError {
+    let timed_out = |_| LookupError {
         message: format!("no answer within {} ms", limit.as_millis()),
         is_outage: true,
     };
-    let result = tokio::time::timeout(limit, call).await.map_err(silent).flatten();
+    let result = tokio::time::timeout(limit, call).await.map_err(timed_out).flatten();
     match &result {
         Err(error) if error.is_outage => breaker.failed(Instant::now()),
         _ => breaker.succeeded(),
@@ -250,7 +250,7 @@ fn to_text(row: &Reference) -> String {
     .to_string()
 }
 
-/// `None` for the mark of a row that is gone, and for what another version wrote.
+/// `None` for the mark of a deleted row, and for the format of another version.
 fn from_text(text: &str) -> Option<Reference> {
     let fields: HashMap<String, Value> = serde_json::from_str(text).ok()?;
     let optional = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);

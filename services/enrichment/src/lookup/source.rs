@@ -1,4 +1,4 @@
-//! The seams between look-ups and the stores, so that they can be tested without servers.
+//! The interface between look-ups and the stores, so that look-ups can be tested without servers.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use futures_util::future::BoxFuture;
 use stores::StoreError;
 
 use super::{Key, Reference};
-use crate::taxonomy::TenantRules;
+use crate::core::taxonomy::TenantRules;
 
-/// Why a store did not answer a look-up.
+/// Why a look-up failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupError {
-    /// For people.
+    /// For operators.
     pub message: String,
-    /// Whether the store is away. What it refuses for its contents shows that it is there.
+    /// Whether the store is unavailable. A request that it rejects for its content is no outage.
     pub is_outage: bool,
 }
 
@@ -26,20 +26,20 @@ impl From<StoreError> for LookupError {
     }
 }
 
-/// Everything that one complete load gives.
+/// The result of a full load.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
     /// All active rows.
     pub rows: Vec<Reference>,
-    /// Rules of the tenants that have their own.
+    /// Rules of the tenants that have their own rules.
     pub rules: Vec<TenantRules>,
 }
 
-/// Where reference data lives (Postgres).
+/// The store of reference data (Postgres).
 pub trait ReferenceSource: Send + Sync + 'static {
     /// All rows and rules.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, LookupError>>;
-    /// The rows of these keys, as far as they exist.
+    /// The existing rows of these keys.
     fn lookup<'a>(&'a self, keys: &'a [Key]) -> BoxFuture<'a, Result<Vec<Reference>, LookupError>>;
 }
 
@@ -47,6 +47,6 @@ pub trait ReferenceSource: Send + Sync + 'static {
 pub trait ReferenceCache: Send + Sync + 'static {
     /// The strings of these keys, in their order.
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<String>>, LookupError>>;
-    /// Stores strings for a while.
+    /// Stores strings that expire after `ttl`.
     fn set_many<'a>(&'a self, pairs: &'a [(String, String)], ttl: Duration) -> BoxFuture<'a, Result<(), LookupError>>;
 }

@@ -46,7 +46,7 @@ fn rows_belong_to_their_tenant() {
 }
 
 #[test]
-fn a_view_changes_only_at_its_turn_and_then_sees_the_new_row() {
+fn a_view_sees_a_new_row_after_its_next_refresh() {
     let (directory, _misses) = directory();
     let mut view = View::new(Arc::clone(&directory));
     assert!(!commodity(&mut view, "a", "X", 0).0);
@@ -59,7 +59,7 @@ fn a_view_changes_only_at_its_turn_and_then_sees_the_new_row() {
 }
 
 #[test]
-fn an_unknown_key_is_asked_for_once_a_minute() {
+fn an_unknown_key_is_looked_up_at_most_once_a_minute() {
     let (directory, mut misses) = directory();
     let mut view = View::new(directory);
     let mut asked = |view: &mut View, now| {
@@ -73,16 +73,16 @@ fn an_unknown_key_is_asked_for_once_a_minute() {
 }
 
 #[test]
-fn new_rules_replace_earlier_guesses() {
+fn new_rules_replace_cached_guesses() {
     let (directory, _misses) = directory();
     let mut view = View::new(Arc::clone(&directory));
     assert_eq!(commodity(&mut view, "a", "EUA_M1", 0).1, "electricity");
-    let carbon = crate::taxonomy::CustomRule {
+    let carbon = crate::core::taxonomy::CustomRule {
         name: "carbon".into(),
         keywords: vec!["EUA".into()],
         priority: 0,
     };
-    let own = crate::taxonomy::TenantRules {
+    let own = crate::core::taxonomy::TenantRules {
         tenant_id: "a".into(),
         commodities: vec![carbon],
         regions: vec![],
@@ -98,7 +98,7 @@ fn new_rules_replace_earlier_guesses() {
 }
 
 #[test]
-fn a_full_queue_of_questions_never_holds_up_ticks() {
+fn a_full_queue_of_missed_keys_never_blocks_ticks() {
     let (directory, _misses) = directory();
     let mut view = View::new(directory);
     for number in 0..1000 {

@@ -1,9 +1,9 @@
 //! Tick → tick with reference data.
 //!
 //! Role: decodes the borrowed tick, finds its row or a guess in memory, appends the enrichment to the tick's own bytes.
-//! Invariants: one output per tick, with the same key and the same partition number (INV-4), in input order (INV-7). What
-//! is known of an instrument changes with time and decides nothing about existence or route (INV-1).
-//! Failure: a message that is not a tick is a dead letter.
+//! Invariants: one output per tick, with the same key and the same partition number (INV-4), in input order (INV-7).
+//! Reference data changes with time; it never decides whether a tick exists or where it goes (INV-1).
+//! Failure: a message that is not a tick becomes a dead letter.
 
 use codec::{Record, Wire};
 use domain::{Classification, Classified, Enrichment, ErrorClass, Micros, RowRanges, Tick};
@@ -11,9 +11,9 @@ use stream::hop::{Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, StreamError};
 
+use crate::core::taxonomy::{self, Subject};
 use crate::lookup::{Found, View};
 use crate::metrics::Meters;
-use crate::taxonomy::{self, Subject};
 
 /// Name in metrics and dead letters.
 pub const NAME: &str = "enrich";
@@ -46,7 +46,7 @@ impl Enrich {
         }
     }
 
-    /// One record of the normalized topic.
+    /// Processes one record of the normalized topic.
     fn record(
         &mut self,
         partition: i32,
@@ -55,7 +55,7 @@ impl Enrich {
         out: &mut StageOutput<'_>,
     ) -> Result<Verdict, StreamError> {
         let Some(payload) = payload else {
-            let reason = "a tick has a value; this message has none".to_owned();
+            let reason = "the message has no value; a tick has one".to_owned();
             return Ok(refused("missing_payload", reason));
         };
         let payload = self.wire.current(Record::Tick, payload);
@@ -94,7 +94,7 @@ impl Stage for Enrich {
     }
 }
 
-/// The enrichment of one tick, from what the view knows.
+/// The enrichment of one tick from the view.
 pub fn enrich<'v>(view: &'v mut View, tick: &Tick<'_>, threshold_percent: i32, now: Micros) -> Enrichment<'v> {
     let subject = Subject {
         instrument_id: tick.instrument_id,
@@ -111,7 +111,7 @@ pub fn enrich<'v>(view: &'v mut View, tick: &Tick<'_>, threshold_percent: i32, n
     )
 }
 
-/// The enrichment of a subject for which this was found.
+/// The enrichment of a subject from its row or guess.
 pub fn enrich_subject<'v>(
     found: Found<'v>,
     subject: &Subject<'_>,
@@ -163,7 +163,7 @@ fn refused(code: &'static str, message: String) -> Verdict {
         code,
         message,
         rows: RowRanges::default(),
-        // What cannot be read does not say where it belongs.
+        // A message that cannot be decoded has no correlation id.
         correlation_id: String::new(),
         attempts: 1,
     })
@@ -173,8 +173,8 @@ fn refused(code: &'static str, message: String) -> Verdict {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::core::taxonomy::RuleBook;
     use crate::lookup::{Directory, Reference, Snapshot};
-    use crate::taxonomy::RuleBook;
     use domain::{Kind, Origin, QualityFlags};
     use std::sync::Arc;
 
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_beats_rules_which_beat_the_fallback() {
+    fn a_row_has_precedence_over_rules_and_rules_over_the_fallback() {
         assert_eq!(
             enriched(&tick("NG_HH_M1", "NYMEX", None)),
             (
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tick_is_dead_lettered_with_a_declared_code() {
+    fn a_message_that_is_not_a_tick_is_dead_lettered_with_a_declared_code() {
         let mut payload = Vec::new();
         Wire::single_object().encode_tick(&tick("X", "Y", None), &mut payload);
         for bytes in [
@@ -323,7 +323,7 @@ mod tests {
         ] {
             let (verdict, outputs) = process(bytes);
             let Verdict::DeadLetter(rejected) = verdict else {
-                unreachable!("{bytes:?} was taken")
+                unreachable!("{bytes:?} was accepted")
             };
             assert!(DEAD_LETTER_CODES.contains(&rejected.code), "{}", rejected.code);
             assert!(outputs.is_empty());

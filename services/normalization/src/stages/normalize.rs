@@ -1,12 +1,12 @@
 //! Raw message → ticks.
 //!
-//! Role: reads the message with crate `markets`, asks the event window of its raw partition, and writes one record
-//! for each tick, keyed `tenant|instrument`.
-//! Invariants: INV-1 (existence, index and route follow from the log; the clock is a remark), INV-4 (the key decides the
-//! partition), INV-5 (parsed or dead-lettered; emitted, duplicate or rejected: every one is counted).
-//! Failure: a message that cannot be read is a dead letter with its code; of a document, the rows that cannot be read
-//! are one dead letter that names them, and the others are emitted. A repeated event is only counted. A schema that the
-//! registry cannot tell now is waited for.
+//! Role: parses the message with crate `markets`, checks the event window of its raw partition, and writes one record
+//! per tick, keyed `tenant|instrument`.
+//! Invariants: INV-1 (existence, index and route follow from the log; the clock only sets flags), INV-4 (the key decides
+//! the partition), INV-5 (every message is counted as parsed or dead-lettered; every tick as emitted, duplicate or rejected).
+//! Failure: a message that cannot be parsed becomes a dead letter. The rows of a document that cannot be parsed become one
+//! dead letter that lists them; the other rows are emitted. A repeated event is only counted. The stage waits for a schema
+//! that the registry cannot return at present.
 
 mod event_windows;
 
@@ -29,7 +29,7 @@ use event_windows::EventWindows;
 
 /// Name in metrics and dead letters.
 pub const NAME: &str = "normalize";
-/// Rejected rows whose reasons a dead letter spells out.
+/// Rejected rows whose errors a dead letter spells out.
 const SPELLED_OUT: usize = 5;
 
 /// Codes of this stage's dead letters.
@@ -49,8 +49,8 @@ pub struct Normalize {
 }
 
 impl Normalize {
-    /// `partitions` is the number of the normalized topic's; `forgotten` sums up the events that left a window before their
-    /// time.
+    /// `partitions` is the partition count of the normalized topic; `forgotten` counts the events that left a window before
+    /// their time.
     pub fn new(
         config: NormalizerConfig,
         limits: WindowLimits,
@@ -69,7 +69,7 @@ impl Normalize {
         }
     }
 
-    /// One raw message.
+    /// Processes one raw message.
     pub fn record(&mut self, raw: &RawMessage<'_>, out: &mut StageOutput<'_>, now: Micros) -> Verdict {
         let attempts = raw.replay.map_or(1, |replay| replay.attempt);
         let Normalize {
@@ -95,7 +95,7 @@ impl Normalize {
             meters.batch().duplicates += rows;
             return Verdict::Duplicate;
         }
-        // Only documents have rows that can be refused, so only they need it afterwards.
+        // Only documents have rows that can be rejected, so only they need it afterwards.
         let correlation_id = raw.format.map(|_| parsed.correlation_id().to_owned());
         let rejected = parsed.emit(now, seen.remarks(), &mut |tick| {
             write_key(tick, key);
@@ -114,7 +114,7 @@ impl Normalize {
         }
     }
 
-    /// Waits for a schema that the registry was not asked for yet, or cannot tell now: such a message is not poison.
+    /// Transient error if the message's schema is not loaded yet: such a message is not poison.
     fn await_schema(&self, raw: &RawMessage<'_>) -> Result<(), StreamError> {
         if !framing::is_framed(raw.payload) {
             return Ok(());
@@ -128,14 +128,14 @@ impl Normalize {
         }
     }
 
-    /// A raw message that an earlier owner finished: only its event counts.
+    /// Adds a raw message that an earlier owner finished to the event window.
     pub fn remember(&mut self, raw: &RawMessage<'_>) {
         if let Ok(parsed) = self.normalizer.parse(raw) {
             self.windows.remember(raw, parsed.event_key());
         }
     }
 
-    /// What was counted since the last batch ended.
+    /// The counts since the last flush.
     pub fn counts(&mut self) -> crate::metrics::Counts {
         *self.meters.batch()
     }
@@ -196,11 +196,10 @@ fn write_key(tick: &Tick<'_>, key: &mut Vec<u8>) {
     key.extend_from_slice(tick.instrument_id.as_bytes());
 }
 
-/// A record of a raw topic as crate `markets` reads it, a replay by its headers alone ([`Replays`] checks them); `dp verify`
-/// reads the log with it too.
+/// A record of a raw topic as the input of crate `markets`; [`Replays`] checks its replay headers. `dp verify` uses it too.
 ///
 /// # Errors
-/// `no_append_time` in a topic with the producer's time.
+/// `no_append_time` if the topic uses the producer's time.
 pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejection> {
     if !message.has_append_time {
         return Err(without_append_time());
@@ -229,14 +228,14 @@ pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejectio
     })
 }
 
-/// The producer's clock is not believed: it could make anything late, or a repetition.
+/// The producer's clock is not trusted: it could make any tick late or a repetition.
 fn without_append_time() -> Rejection {
     Rejection {
         code: RejectCode::NoAppendTime,
         message:
-            "the record carries the producer's time (CreateTime), not the time at which the broker appended it, which \
-                  decides what is late and what is repeated; run `dp topics create`, which sets \
-                  message.timestamp.type=LogAppendTime for raw topics, then publish it again"
+            "the record has the producer's time (CreateTime) instead of the broker's append time, which decides what is \
+                  late and what is repeated; run `dp topics create`, which sets \
+                  message.timestamp.type=LogAppendTime on the raw topics, then publish the record again"
                 .to_owned(),
         correlation_id: None,
     }
@@ -267,7 +266,7 @@ fn some_rows(rejected: RejectedRows, rows: u64, correlation_id: String, attempts
     Verdict::DeadLetter(Rejected {
         code: rejected.codes.first().map_or("schema_violation", |code| code.name()),
         message: format!(
-            "{} of {rows} rows refused: {}{more}",
+            "{} of {rows} rows rejected: {}{more}",
             rejected.count(),
             spelled_out.join("; ")
         ),

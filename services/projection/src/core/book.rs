@@ -1,8 +1,8 @@
-//! The newest price of every instrument of one partition, and which of them each store has not seen.
+//! The newest price of each instrument of one partition, and which of them are not written to each store yet.
 //!
-//! Invariant: an instrument costs less than 500 bytes, however many there are: its id is kept once, the names that it
-//! shares with others (feed, market, product, currency, unit) are kept once for all of them, and prices leave for the
-//! stores in parts of bounded size.
+//! Invariant: an instrument costs less than 500 bytes, however many there are. Its id is stored once; names that
+//! instruments share (feed, market, product, currency, unit) are stored once for all of them; prices are written in parts
+//! of bounded size.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
@@ -15,19 +15,19 @@ use stores::{LatestPrice, OwnedOrigin};
 
 use super::names::{Names, SharedNames};
 
-/// A store that keeps a copy of the book.
+/// A store of the prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// For readers, within milliseconds.
+    /// The copy for readers, written within milliseconds.
     Redis,
-    /// With the position.
+    /// The prices with the position.
     Postgres,
 }
 
-/// One instrument. No field owns a string of its own but the id.
+/// One instrument. Only the id owns its string.
 #[derive(Debug)]
 struct Entry {
-    /// Tenant and instrument, one after the other.
+    /// Tenant and instrument, concatenated.
     id: Box<str>,
     tenant_bytes: u32,
     names: Arc<Names>,
@@ -40,18 +40,18 @@ struct Entry {
     raw_index: i32,
     quality_flags: QualityFlags,
     appended_at: Micros,
-    /// Waits for its store: by [`Target`].
+    /// Whether it waits to be written, by [`Target`].
     waiting: [bool; 2],
 }
 
-/// Newest prices by tenant and instrument as the ticks themselves say, whatever the key of their message is.
+/// Newest prices by the tenant and instrument of the ticks, whatever the keys of their messages are.
 #[derive(Debug, Default)]
 pub struct Book {
     src_partition: i32,
     places: HashTable<u32>,
     entries: Vec<Entry>,
     names: SharedNames,
-    /// Entries that wait, by [`Target`], the longest first.
+    /// Waiting entries, by [`Target`], the oldest first.
     waiting: [VecDeque<u32>; 2],
 }
 
@@ -64,7 +64,7 @@ impl Book {
         }
     }
 
-    /// Enters a price that Postgres has.
+    /// Adds a price that was read from Postgres.
     pub fn restore(&mut self, price: &LatestPrice) {
         if self.find(&price.tenant_id, &price.instrument_id).is_some() {
             return;
@@ -105,7 +105,7 @@ impl Book {
         self.entries.is_empty()
     }
 
-    /// Takes a tick in; true where it is its instrument's newest.
+    /// Adds a tick; true if it is its instrument's newest.
     pub fn take_in(&mut self, enriched: &EnrichedTick<'_>) -> bool {
         let tick = &enriched.tick;
         let names = [
@@ -153,7 +153,7 @@ impl Book {
         true
     }
 
-    /// The first `most` of what waits for this store; they wait no longer.
+    /// Takes up to `most` prices that wait for this store.
     pub fn take_waiting(&mut self, target: Target, most: usize) -> Vec<LatestPrice> {
         let Book {
             entries,
@@ -172,18 +172,18 @@ impl Book {
         });
         let taken = taken.collect();
         if queue.is_empty() {
-            // After a refill it is as long as the book.
+            // After a refill its capacity is that of the whole book.
             queue.shrink_to(QUEUE);
         }
         taken
     }
 
-    /// How many prices wait for this store.
+    /// Number of prices that wait for this store.
     pub fn waiting(&self, target: Target) -> usize {
         self.waiting.get(target as usize).map_or(0, VecDeque::len)
     }
 
-    /// These prices did not reach the store: what is newest of their instruments waits again.
+    /// These prices did not reach the store: the newest prices of their instruments wait again.
     pub fn give_back(&mut self, target: Target, prices: &[LatestPrice]) {
         for price in prices {
             if let Some(place) = self.find(&price.tenant_id, &price.instrument_id) {
@@ -192,9 +192,9 @@ impl Book {
         }
     }
 
-    /// Everything waits again: the store was emptied.
+    /// All prices wait again: the store was emptied.
     pub fn wait_again(&mut self, target: Target) {
-        // As many as there are places, which are numbered in 32 bits.
+        // Places are u32, so the number of entries fits.
         (0..self.entries.len() as u32).for_each(|place| self.wait(target, place));
     }
 
@@ -235,7 +235,7 @@ impl Book {
     }
 }
 
-/// Places that an empty queue keeps room for.
+/// Capacity that an empty queue keeps.
 const QUEUE: usize = 1024;
 
 impl Entry {

@@ -1,15 +1,15 @@
-//! One enriched partition: what to write next, and what the answers of Postgres and Redis mean.
+//! One enriched partition: decides what to write next, and what the answers of Postgres and Redis mean.
 //!
 //! ```text
 //!  Loading ──position, prices──▶ Serving ──lost compare-and-set──▶ Loading
 //!                                  │  ▲
 //!              commit unanswered   ▼  │ position read: ours before or after the commit
-//!                                 (asks)
+//!                             (reads position)
 //! ```
-//! Invariants: a position goes to Postgres with the sequencer state as of exactly it (INV-3) and with every price up to it;
-//! an unanswered commit is never guessed (INV-8), and memory continues meanwhile, since it holds at most one price for each
-//! instrument. Prices go to a store in rounds: what waits when a round begins is written in parts of bounded size, and the
-//! last part carries the position as of the beginning. What a part has newer than that does no harm.
+//! Invariants: a position is stored with the sequencer state as of exactly this position (INV-3) and with every price up to
+//! it. The outcome of an unanswered commit is never guessed (INV-8); ticks are accepted in the meantime, since memory holds at
+//! most one price per instrument. Prices are written in rounds: the prices that wait at the beginning of a round are written
+//! in parts of bounded size, and the last part carries the position as of the beginning. Newer prices in a part are harmless.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use super::book::{Book, Target};
 use super::pending::{Pending, earlier};
 use super::work::{Answers, Cadence, Commit, Committed, Next, RefillPart, Work};
 
-/// How often Redis is asked whether it still is the server that was filled.
+/// How often the run id and mark of Redis are checked: is it still the server that was filled?
 const COPY_CHECK: Micros = 1_000_000;
-/// A Redis without room for all prices evicts some again: it is not filled more often than this.
+/// Shortest time between refills after evictions: a Redis too small for all prices would evict again at once.
 const REFILL_AFTER_EVICTION: Micros = 60_000_000;
 
-/// What waited for Redis when the round began.
+/// The prices that waited for Redis when the round began.
 #[derive(Debug, Clone, Copy)]
 struct RedisRound {
     left: usize,
     is_refill: bool,
 }
 
-/// What waited for Postgres when the round began, and the position as of then.
+/// The prices that waited for Postgres when the round began, and the position at that time.
 #[derive(Debug)]
 struct PostgresRound {
     left: usize,
@@ -51,9 +51,9 @@ pub struct Lane {
     unanswered: Option<Commit>,
     redis_run: Option<String>,
     refill: bool,
-    /// Keys that this run had evicted at the last check.
+    /// Keys that this run of Redis had evicted at the last check.
     evicted: u64,
-    /// Keys were evicted since the copy was last filled for that reason.
+    /// Keys were evicted since the last refill after evictions.
     has_evicted: bool,
     eviction_refill_due: Micros,
     redis_waits: Waits,
@@ -68,9 +68,9 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane at the stored position, with the stored prices. The seed decides the jitter of its waits.
+    /// A lane at the stored position, with the stored prices. The seed sets the jitter of its waits.
     pub fn new(cadence: Cadence, seed: u64, position: Option<Position>, mut book: Book) -> Lane {
-        // Postgres has all of them, and Redis may not.
+        // Postgres has all of the prices, but Redis may not.
         book.wait_again(Target::Redis);
         Lane {
             cadence,
@@ -81,7 +81,7 @@ impl Lane {
             under_way: None,
             unanswered: None,
             redis_run: None,
-            // An earlier owner may have ended while Redis was away.
+            // An earlier owner may have ended while Redis was down.
             refill: true,
             evicted: 0,
             has_evicted: false,
@@ -98,11 +98,11 @@ impl Lane {
         }
     }
 
-    /// Takes a tick in; false where it is a repetition.
+    /// Adds a tick; false if it is a repetition.
     pub fn take_in(&mut self, offset: i64, enriched: &EnrichedTick<'_>) -> bool {
         let origin = &enriched.tick.origin;
         if offset < self.next_offset {
-            // From before the partition was started anew.
+            // Fetched before the partition was reloaded.
             return false;
         }
         self.next_offset = offset + 1;
@@ -111,19 +111,19 @@ impl Lane {
         }
         self.book.take_in(enriched);
         if self.book.waiting(Target::Redis) > 0 {
-            // A tick that is older than its instrument's price changes nothing there.
+            // A tick older than its instrument's price is not written.
             self.redis_pending.take_in(enriched.tick.appended_at);
         }
         self.postgres_pending.take_in(enriched.tick.appended_at);
         true
     }
 
-    /// A message that holds no tick was dealt with otherwise.
+    /// Skips a message that became a dead letter.
     pub fn skip(&mut self, offset: i64) {
         self.next_offset = self.next_offset.max(offset + 1);
     }
 
-    /// The next work, where something is due (all of it with `drain`) and nothing is under way.
+    /// The next work, if some is due (`drain`: all of it) and none is under way.
     pub fn work(&mut self, now: Micros, drain: bool) -> Option<Work> {
         if self.under_way.is_some() {
             return None;
@@ -134,7 +134,7 @@ impl Lane {
         if (commits || drain || now >= self.redis_due) && self.book.waiting(Target::Redis) > 0 {
             self.fill_redis(&mut work);
         }
-        // Before the first write the run has to be known, or a restart right after it would go unnoticed.
+        // The run id must be known before the first write, or a restart right after it would go unnoticed.
         if now >= self.copy_check_due || (self.redis_run.is_none() && !work.redis.is_empty()) {
             work.check_copy = true;
             self.copy_check_due = now + COPY_CHECK;
@@ -159,7 +159,7 @@ impl Lane {
         };
         self.finish_redis(&work, answers, now);
         if work.commit.is_some() || work.read_position {
-            // Only after its own work: Redis has some every few milliseconds, and would put the commit off for ever.
+            // Only after work for Postgres: work for Redis ends every few milliseconds, and would postpone the commit forever.
             self.postgres_due = now + self.cadence.postgres;
         }
         match (work.commit, answers.committed) {
@@ -194,17 +194,17 @@ impl Lane {
             || self.stored != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
     }
 
-    /// Time of the oldest event that a store does not hold yet.
+    /// Time of the oldest event that a store does not have yet.
     pub fn oldest_pending(&self) -> Option<Micros> {
         earlier(self.redis_pending.oldest(), self.postgres_pending.oldest())
     }
 
-    /// Whether the last commit found no answer.
+    /// Whether the last commit was not answered.
     pub fn is_unanswered(&self) -> bool {
         self.unanswered.is_some()
     }
 
-    /// The next part of the round for Redis; of a new round, where none is under way.
+    /// The next part of the current round for Redis, or the first of a new one.
     fn fill_redis(&mut self, work: &mut Work) {
         let begins = self.redis_round.is_none();
         let round = self.redis_round.get_or_insert_with(|| {
@@ -222,7 +222,7 @@ impl Lane {
         work.after_eviction = round.is_refill && ends && std::mem::take(&mut self.has_evicted);
     }
 
-    /// The next part of the round for Postgres; of a new round, where none is under way.
+    /// The next part of the current round for Postgres, or the first of a new one.
     fn commit(&mut self) -> Commit {
         let mut round = self.postgres_round.take().unwrap_or_else(|| {
             self.postgres_pending.begin();
@@ -251,7 +251,7 @@ impl Lane {
         }
     }
 
-    /// Everything goes to Redis again, in a new round.
+    /// Writes all prices to Redis again, in a new round.
     fn refill(&mut self) {
         self.refill = true;
         self.redis_round = None;
@@ -262,7 +262,7 @@ impl Lane {
     fn finish_redis(&mut self, work: &Work, answers: &Answers, now: Micros) {
         self.redis_due = now + self.cadence.redis;
         if !answers.redis_ok {
-            // What it missed, and whether it will be the same server, is not known: all of it again.
+            // It is unknown what Redis missed, and whether the same server comes back: refill.
             self.refill();
             self.redis_due = now + after_failure(&mut self.redis_waits);
         } else if let Some(round) = self.redis_round {
@@ -271,7 +271,7 @@ impl Lane {
             if round.left == 0 {
                 self.redis_round = None;
                 if self.book.waiting(Target::Redis) == 0 {
-                    // What came during the round went along with it.
+                    // Prices that arrived during the round were written with it.
                     self.redis_pending.begin();
                 }
                 self.redis_pending.ended(true);
@@ -281,7 +281,7 @@ impl Lane {
         if let (true, Some(copy)) = (work.check_copy, &answers.copy) {
             let known = self.redis_run.replace(copy.run.clone());
             let is_same = known.as_ref().is_none_or(|known| *known == copy.run);
-            // What was evicted before the first look is made good by the first refill.
+            // The first refill restores what was evicted before the first check.
             self.has_evicted |= known.is_some() && is_same && copy.evicted > self.evicted;
             self.evicted = copy.evicted;
             let is_lost = !is_same || !(copy.is_marked || work.refill.is_some_and(|part| part.begins));
@@ -299,13 +299,13 @@ impl Lane {
         };
         let reached = commit.position.map(|position| position.next_offset);
         if reached.is_some() && stored == reached {
-            // Another owner may have stored it, without what these prices have newer than the position (found by the model).
+            // Another owner may have stored this position, without the newer prices of this commit (found by the model).
             self.book.give_back(Target::Postgres, &commit.prices);
             self.stored = stored;
             self.postgres_pending.ended(true);
             reached.map_or(Next::Continue, Next::Stored)
         } else if stored == commit.expected {
-            // The position would leave out what was not stored: a new round begins.
+            // The round's position would skip the prices that were not stored: a new round begins.
             self.book.give_back(Target::Postgres, &commit.prices);
             self.postgres_round = None;
             self.postgres_pending.ended(false);
@@ -317,7 +317,7 @@ impl Lane {
     }
 }
 
-/// Half a second to a second at most.
+/// The wait grows to between half a second and a second.
 fn after_failure(waits: &mut Waits) -> Micros {
     waits.after_failure().as_micros() as Micros
 }

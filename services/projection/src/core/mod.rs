@@ -1,4 +1,4 @@
-//! What the newest price is, what has to be written where, and what an answer means: without I/O or clock.
+//! The decisions of projection, without clock, I/O or metrics: the newest price, what to write where, what an answer means.
 
 pub mod book;
 pub mod lane;

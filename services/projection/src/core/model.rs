@@ -1,6 +1,6 @@
-//! A simulator around the very [`Lane`] that runs: two owners, a Postgres with compare-and-set whose answers get lost, a Redis
-//! that forgets everything. In the end both stores hold the newest price of every instrument, whatever happened; and each
-//! rule that is taken out makes some seed go wrong.
+//! A simulation around the real [`Lane`]: two owners, a Postgres with compare-and-set whose answers get lost, a Redis that
+//! loses its data. At the end both stores must contain the newest price of every instrument. If a rule is taken out, some
+//! seed must fail.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use super::work::{Answers, Cadence, Committed, CopySeen, Next, Work};
 enum Without {
     Nothing,
     CompareAndSet,
-    /// An unanswered commit is taken for done.
+    /// An unanswered commit is treated as done.
     ReadingThePosition,
-    /// A Redis that lost everything is not noticed.
+    /// The loss of all data in Redis is not noticed.
     CopyCheck,
-    /// Keys that Redis has evicted are not noticed.
+    /// Evictions in Redis are not noticed.
     EvictionCheck,
     /// Older prices overwrite newer ones in Redis.
     RedisCompare,
@@ -86,7 +86,7 @@ struct World {
     postgres: Postgres,
     redis: Redis,
     owners: Vec<Owner>,
-    /// The stored position went back: readers of `/health/projections` would see time run backwards.
+    /// The stored position went back, which readers of `/health/projections` would see.
     went_back: bool,
     calm: bool,
     loads: u64,
@@ -98,7 +98,7 @@ impl World {
         let mut reached = 0i64;
         let mut log = Vec::new();
         while log.len() < 60 {
-            // Repetitions of at-least-once stages: runs of earlier ticks again.
+            // Repetitions of at-least-once stages: sequences of earlier ticks again.
             if random.chance(15) {
                 reached -= (random.below(5) as i64).min(reached);
             }
@@ -153,14 +153,14 @@ impl World {
     }
 
     fn work(&mut self, index: usize, drain: bool) {
-        // Redis is written many times between two commits, as in life.
+        // Redis is written many times between two commits, as in production.
         let most = if self.random.chance(70) { 30 } else { 400 };
         self.now += 1 + self.random.below(most) as i64;
         let now = self.now;
         let Some(work) = self.owners[index].lane.work(now, drain) else {
             return;
         };
-        let answers = self.carry_out(self.owners[index].id, &work);
+        let answers = self.execute(self.owners[index].id, &work);
         // The owner may be frozen here while the other one continues.
         if self.random.chance(20) && self.owners.len() > 1 {
             let other = (index + 1) % self.owners.len();
@@ -171,12 +171,12 @@ impl World {
         }
     }
 
-    /// Something goes wrong, with this probability in percent; nothing does any more in the end.
+    /// Whether a fault occurs, with this probability in percent; never in the calm phase at the end.
     fn fails(&mut self, percent: u64) -> bool {
         !self.calm && self.random.chance(percent)
     }
 
-    fn carry_out(&mut self, owner: u64, work: &Work) -> Answers {
+    fn execute(&mut self, owner: u64, work: &Work) -> Answers {
         let mut answers = Answers {
             redis_ok: !self.fails(10),
             ..Answers::default()
@@ -238,20 +238,20 @@ impl World {
         answers
     }
 
-    /// A restart, or a FLUSHALL: another run id or the same one.
+    /// A restart (new run id) or a FLUSHALL (same run id).
     fn lose_redis(&mut self, percent: u64) {
         if self.fails(percent) {
             let restarts = self.random.below(2);
             self.redis = Redis {
                 run: self.redis.run + restarts,
-                // A FLUSHALL leaves the count of the run as it is.
+                // A FLUSHALL does not reset the eviction count.
                 evicted: if restarts == 1 { 0 } else { self.redis.evicted },
                 ..Redis::default()
             };
         }
     }
 
-    /// Redis has no room: a served price goes.
+    /// Redis evicts a served price.
     fn evict(&mut self) {
         if let Some(id) = self.redis.prices.keys().next().cloned() {
             self.redis.prices.remove(&id);
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// The last owner continues alone; the others are gone.
+    /// One owner continues alone, without faults; then the stores are checked.
     fn verdict(mut self) -> Result<(), String> {
         self.owners.truncate(1);
         self.calm = true;
@@ -301,7 +301,7 @@ impl World {
             return Err("redis differs".into());
         }
         if let Some(at) = self.owners[0].lane.oldest_pending() {
-            return Err(format!("an event of {at} still counts as not stored"));
+            return Err(format!("the event of {at} is still pending"));
         }
         let position = self.postgres.position.map(|position| position.next_offset);
         if position == Some(self.log.len() as i64) {
@@ -311,7 +311,7 @@ impl World {
         }
     }
 
-    /// Event time and offset of the newest ticks. Without a sequence a tick is below all of its time that have one.
+    /// Event time and offset of the newest ticks. At equal times, a tick without a sequence ranks below those with one.
     fn expected(&self) -> BTreeMap<String, (Micros, i64)> {
         let mut newest = BTreeMap::new();
         for tick in &self.log {
@@ -390,13 +390,13 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
 
 fn run(without: Without, seed: u64) -> Result<(), String> {
     let mut world = World::new(without, seed);
-    // Runs of many lengths, so that some end right after whatever went wrong.
+    // Runs of many lengths, so that some end right after a fault.
     (0..30 + seed % 300).for_each(|_| world.step());
     world.verdict()
 }
 
 #[test]
-fn both_stores_end_with_the_newest_price_whatever_happens() {
+fn both_stores_end_with_the_newest_prices_under_any_faults() {
     for seed in 0..6000 {
         assert_eq!(run(Without::Nothing, seed), Ok(()), "seed {seed}");
     }
@@ -450,7 +450,7 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
 }
 
 #[test]
-fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
+fn a_price_has_the_unit_of_the_reference_data_if_it_has_one() {
     let mut book = Book::new(0);
     let mut gas = enriched(&LogTick {
         instrument: 0,
@@ -459,7 +459,7 @@ fn a_price_is_served_in_the_unit_of_the_reference_data_where_there_is_one() {
         raw_offset: 1,
     });
     let mut units = Vec::new();
-    // Known from the start, lost again, and known again.
+    // Known at first, then lost, then known again.
     for unit in [Some("MMBtu"), None, Some("MMBtu")] {
         gas.enrichment.unit = unit;
         gas.tick.event_time += 1;

@@ -1,7 +1,7 @@
-//! Names that very many instruments share: each combination is kept once.
+//! Names that many instruments share: each combination is stored once.
 //!
-//! Invariant: a combination that no instrument has any more is given back, at the latest when twice as many are known as
-//! were in use the last time.
+//! Invariant: a combination that no instrument uses any more is freed, at the latest when there are twice as many
+//! combinations as were in use after the last sweep.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use rustc_hash::FxBuildHasher;
 pub struct Names([Box<str>; 5]);
 
 impl Names {
-    /// Whether they are these.
+    /// Whether these are the names.
     pub fn are(&self, names: &[&str; 5]) -> bool {
         self.0.iter().zip(names).all(|(own, name)| **own == **name)
     }
@@ -25,7 +25,7 @@ impl Names {
         feed
     }
 
-    /// All of them, in the order of their declaration.
+    /// All names, in the order above.
     pub fn all(&self) -> [&str; 5] {
         self.0.each_ref().map(|name| &**name)
     }
@@ -35,11 +35,11 @@ impl Names {
 #[derive(Debug)]
 pub struct SharedNames {
     known: HashTable<Arc<Names>>,
-    /// So many are looked through for those that nobody has any more.
+    /// Number of combinations at which unused ones are freed.
     sweep_at: usize,
 }
 
-/// Below this number nothing is looked through.
+/// Below this number nothing is freed.
 const FEW: usize = 1024;
 
 impl Default for SharedNames {
@@ -52,7 +52,7 @@ impl Default for SharedNames {
 }
 
 impl SharedNames {
-    /// The one copy of these names.
+    /// The shared copy of these names.
     pub fn share(&mut self, names: [&str; 5]) -> Arc<Names> {
         let hashed = hash(names);
         if let Some(known) = self.known.find(hashed, |known| known.are(&names)) {
@@ -62,10 +62,10 @@ impl SharedNames {
             self.known.retain(|known| Arc::strong_count(known) > 1);
             self.sweep_at = (self.known.len() * 2).max(FEW);
         }
-        let made = Arc::new(Names(names.map(Box::from)));
+        let new = Arc::new(Names(names.map(Box::from)));
         self.known
-            .insert_unique(hashed, Arc::clone(&made), |known| hash(known.all()));
-        made
+            .insert_unique(hashed, Arc::clone(&new), |known| hash(known.all()));
+        new
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_names_are_kept_once_and_given_back_when_nobody_has_them() {
+    fn equal_names_are_stored_once_and_freed_when_unused() {
         let mut shared = SharedNames::default();
         let kept = shared.share(["f", "MISO", "rt5", "USD", "MWh"]);
         assert!(Arc::ptr_eq(&kept, &shared.share(["f", "MISO", "rt5", "USD", "MWh"])));

@@ -1,8 +1,8 @@
-//! Since when events wait to be stored: the age of the oldest one is how far a store is behind.
+//! The oldest event that waits to be stored: its age is the lag of a store.
 
 use domain::Micros;
 
-/// The oldest event that one store does not hold yet.
+/// The oldest event that one store does not have yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pending {
     waiting: Option<Micros>,
@@ -10,17 +10,17 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// An event of this time has come.
+    /// Adds an event with this time.
     pub fn take_in(&mut self, at: Micros) {
         self.waiting = earlier(self.waiting, Some(at));
     }
 
-    /// Everything that waits is being written.
+    /// A write of all waiting events begins.
     pub fn begin(&mut self) {
         self.under_way = earlier(self.under_way, self.waiting.take());
     }
 
-    /// The write has ended; what was not stored waits again.
+    /// The write has ended; events that were not stored wait again.
     pub fn ended(&mut self, stored: bool) {
         let was = self.under_way.take();
         if !stored {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_event_counts_until_a_write_has_stored_it() {
+    fn the_oldest_event_is_pending_until_a_write_has_stored_it() {
         let mut pending = Pending::default();
         assert_eq!(pending.oldest(), None);
         pending.take_in(5);

@@ -1,27 +1,27 @@
-//! What a lane asks to be done, and what it is told about the outcome.
+//! The work that a lane requests, and the answers it gets.
 
 use std::sync::Arc;
 
 use domain::{Micros, Position};
 use stores::LatestPrice;
 
-/// How often things are written.
+/// How often, and in which batches, prices are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cadence {
-    /// Between writes to Redis.
+    /// Time between writes to Redis.
     pub redis: Micros,
-    /// Between commits to Postgres.
+    /// Time between commits to Postgres.
     pub postgres: Micros,
-    /// Prices that one piece of work takes to a store at most.
+    /// Most prices per write to a store.
     pub part: usize,
 }
 
 /// A commit to Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// The stored position that is replaced.
+    /// The stored position that it replaces.
     pub expected: Option<i64>,
-    /// The new one, with the last prices of a round; the others leave it as it is.
+    /// The new position, with the last part of a round; the other parts leave it unchanged.
     pub position: Option<Position>,
     /// Changed prices.
     pub prices: Arc<Vec<LatestPrice>>,
@@ -30,26 +30,26 @@ pub struct Commit {
 /// Which part of a refill is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RefillPart {
-    /// The first: leave this lane's mark before it. A Redis that is emptied after that has lost the mark, too.
+    /// The first part: this lane's mark is written before it. A Redis that is emptied later loses the mark as well.
     pub begins: bool,
-    /// The last.
+    /// The last part.
     pub ends: bool,
 }
 
-/// What to do next; at most one at a time for each lane.
+/// What to do next; at most one per lane at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Work {
-    /// Prices for Redis, before Postgres.
+    /// Prices for Redis, written before the commit.
     pub redis: Arc<Vec<LatestPrice>>,
-    /// They are a part of everything there is.
+    /// Set if these prices are part of a complete refill.
     pub refill: Option<RefillPart>,
-    /// The refill that ends is due to keys that Redis has evicted.
+    /// This part ends a refill that was caused by evictions.
     pub after_eviction: bool,
-    /// Before anything else, ask Redis which run it is, and whether this lane's mark is there.
+    /// First read the run id of Redis and this lane's mark.
     pub check_copy: bool,
     /// Commit to Postgres, after Redis.
     pub commit: Option<Commit>,
-    /// Read the position instead, since the last commit was not answered.
+    /// Read the position instead of a commit, since the last commit was not answered.
     pub read_position: bool,
 }
 
@@ -58,43 +58,45 @@ pub struct Work {
 pub enum Committed {
     /// Stored.
     Yes,
-    /// Another owner has moved the position: nothing was written.
+    /// Another owner has moved the position; nothing was written.
     Conflict,
-    /// No answer, or an error.
+    /// No answer, or an error: the outcome is not known.
     Unknown,
 }
 
-/// What Redis says about the copy.
+/// The state of the copy in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopySeen {
     /// Run id of the server.
     pub run: String,
-    /// Whether this lane's mark is there.
+    /// Whether this lane's mark exists.
     pub is_marked: bool,
-    /// Keys that the server has evicted since it started, served prices or others.
+    /// Keys of any kind that the server has evicted since it started.
     pub evicted: u64,
 }
 
 /// How the work ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answers {
-    /// Whether Redis took all of its part (also where there was none).
+    /// Whether all work in Redis succeeded (true if there was none).
     pub redis_ok: bool,
-    /// What Redis says about the copy, where asked and answered.
+    /// The state of the copy, if it was read.
     pub copy: Option<CopySeen>,
-    /// Of the commit, where there was one.
+    /// The outcome of the commit, if there was one.
     pub committed: Option<Committed>,
-    /// The stored position, where it was asked for and read.
+    /// What an operator must correct, if Postgres refuses the commit or the query.
+    pub refused: Option<String>,
+    /// The stored position, if it was read.
     pub stored: Option<Option<i64>>,
 }
 
 /// What the worker does about the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// This position is stored: report it for lag.
+    /// This position is stored: commit it to the group, for the lag.
     Stored(i64),
-    /// Stop reading, load position and prices again.
+    /// Stop reading; load position and prices again.
     Reload,
 }

@@ -1,5 +1,6 @@
 //! The stage of projection.
 
+mod not_loaded;
 pub mod project;
 mod store_work;
 

@@ -1,4 +1,4 @@
-//! The handler: feeds lanes with ticks, and their work to the async runtime. The poll loop never waits for a store.
+//! The handler: passes ticks to lanes, and the lanes' work to the async runtime. The poll loop never waits for a store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
 use domain::{Classified, ErrorClass, Micros};
-use stream::positions::{self, check_range};
+use stream::positions::check_range;
 use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
 use tokio::runtime::Handle;
 
+use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use crate::core::lane::Lane;
 use crate::core::pending::earlier;
 use crate::core::work::{Answers, Cadence, Committed, Next, Work};
-use crate::freshness::{Freshness, Seen};
+use crate::freshness::{Freshness, WorkerState};
 use crate::metrics::Meters;
 
 /// Name for metrics and dead letters.
@@ -33,7 +34,7 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
 const LOAD_RETRY: Micros = 1_000_000;
 
 enum State {
-    /// Position and prices are being read, so many until now; `retry_at` where the last try failed.
+    /// Position and prices are being read; `read` counts the prices. `retry_at` is set if the last load failed.
     Loading {
         retry_at: Option<Micros>,
         read: Arc<AtomicU64>,
@@ -42,8 +43,8 @@ enum State {
 }
 
 impl State {
-    /// Nothing is read before this time and [`LOAD_RETRY`].
-    fn later(now: Micros) -> State {
+    /// Retries the load after [`LOAD_RETRY`].
+    fn retry(now: Micros) -> State {
         State::Loading {
             retry_at: Some(now + LOAD_RETRY),
             read: Arc::default(),
@@ -53,10 +54,12 @@ impl State {
 
 struct Active {
     state: State,
-    /// Tells answers of this assignment from those of an earlier one.
+    /// Distinguishes answers of this assignment from those of an earlier one.
     assignment: u64,
-    /// No position behind a dead letter is stored before the dead letter is acknowledged.
+    /// A position after a dead letter is stored only when the dead letter is acknowledged.
     dead_letter: Ticket,
+    /// What Postgres refuses until an operator corrects it.
+    refused: Option<String>,
 }
 
 enum Done {
@@ -66,29 +69,29 @@ enum Done {
 
 /// What a projector needs.
 pub struct Parts {
-    /// Reads ticks.
+    /// Decodes ticks.
     pub wire: Wire,
-    /// Where prices go.
+    /// Stores of the prices.
     pub stores: Stores,
-    /// How often.
+    /// How often prices are written.
     pub cadence: Cadence,
     /// Raw topics, whose ids are checked.
     pub feeds: Vec<String>,
-    /// Where I/O runs.
+    /// Runtime of the I/O.
     pub runtime: Handle,
     /// Metrics.
     pub meters: Meters,
-    /// What the outside sees.
+    /// State for gauges and `/stats`.
     pub freshness: Arc<Freshness>,
 }
 
-/// Latest prices as a worker's handler.
+/// The worker's handler of latest prices.
 pub struct Projector {
     parts: Parts,
     lanes: BTreeMap<Partition, Active>,
     done: (Sender<Done>, Receiver<Done>),
     assignments: u64,
-    /// Tells this projector's marks in Redis from those of any other.
+    /// Distinguishes this projector's marks in Redis from those of others.
     id: u64,
     /// Whether the last writes succeeded.
     writes_succeed: bool,
@@ -113,7 +116,7 @@ impl Projector {
         let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
         self.parts.runtime.spawn(async move {
             let result = stores.load(bootstrap, feeds, generation, &partition, &read).await;
-            // The receiver is gone only when the projector is: then nobody waits for the answer.
+            // Fails only if the projector has ended; then the answer is not needed.
             let _ = sender.send(Done::Loaded(partition, assignment, result));
         });
     }
@@ -134,7 +137,7 @@ impl Projector {
             let (partition, assignment) = (partition.clone(), active.assignment);
             let mark = format!("{}-{assignment}", self.id);
             self.parts.runtime.spawn(async move {
-                let answers = stores.carry_out(&partition, &mark, work.clone()).await;
+                let answers = stores.execute(&partition, &mark, work.clone()).await;
                 let _ = sender.send(Done::Worked(partition, assignment, Box::new(work), answers));
             });
         }
@@ -160,10 +163,15 @@ impl Projector {
                         }
                         tracing::info!(partition = %partition, position = ?start, prices = book.len(), "latest prices loaded");
                         let seed = self.id ^ active.assignment;
+                        active.refused = None;
                         active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
                         io.start(&partition, start)?;
                     }
-                    Err(error) => active.state = refused(io, &partition, error)?,
+                    Err(error) => {
+                        let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
+                        active.refused = not_loaded(io, &partition, error, was_let_in)?;
+                        active.state = State::retry(io.now());
+                    }
                 }
             }
             Done::Worked(partition, assignment, work, answers) => {
@@ -178,14 +186,20 @@ impl Projector {
                 let State::Serving(lane) = &mut active.state else {
                     return Ok(());
                 };
-                match lane.finished(&answers, io.now()) {
+                let next = lane.finished(&answers, io.now());
+                if answers.refused.is_some() {
+                    active.refused = answers.refused;
+                } else if answers.committed == Some(Committed::Yes) || !lane.is_busy() {
+                    active.refused = None;
+                }
+                match next {
                     Next::Continue => {}
                     Next::Stored(next_offset) => io.commit(&partition, next_offset),
                     Next::Reload => {
                         self.parts.meters.conflicts.increment(1);
-                        tracing::warn!(partition = %partition, "another owner has moved the position; reading it again");
+                        tracing::warn!(partition = %partition, "another owner has moved the position; it is read again");
                         io.stop(&partition)?;
-                        active.state = State::later(io.now());
+                        active.state = State::retry(io.now());
                     }
                 }
             }
@@ -193,7 +207,7 @@ impl Projector {
         Ok(())
     }
 
-    /// Counts what was written; answers whether all of it was.
+    /// Counts the writes; returns whether all of them succeeded.
     fn count(&self, work: &Work, answers: &Answers, now: Micros) -> bool {
         let Parts { meters, freshness, .. } = &self.parts;
         if let Some(copy) = &answers.copy {
@@ -208,7 +222,7 @@ impl Projector {
                 if work.after_eviction {
                     tracing::warn!(
                         event = "prices_evicted",
-                        "redis has evicted keys, so all latest prices were written to it again; give it more memory (maxmemory), or the next ones go, too. GET /prices/latest answers from postgres"
+                        "redis has evicted keys; all latest prices were written to it again; raise its maxmemory, else it evicts more; GET /prices/latest is not affected, it reads postgres"
                     );
                 }
             }
@@ -233,7 +247,7 @@ impl Projector {
         answers.redis_ok && postgres_ok && (!work.read_position || answers.stored.is_some())
     }
 
-    fn show(&self) {
+    fn report(&self) {
         let lanes = self.lanes.values().filter_map(|active| match &active.state {
             State::Serving(lane) => Some(lane),
             State::Loading { .. } => None,
@@ -241,7 +255,7 @@ impl Projector {
         let oldest = lanes.fold(None, |oldest, lane| earlier(oldest, lane.oldest_pending()));
         let is_loading = |active: &Active| matches!(active.state, State::Loading { .. });
         let is_well = self.writes_succeed && !self.lanes.values().any(is_loading);
-        self.parts.freshness.see(self.id, Seen { oldest, is_well });
+        self.parts.freshness.report(self.id, WorkerState { oldest, is_well });
     }
 
     fn retry_loads(&mut self, io: &Io<'_>) {
@@ -262,23 +276,6 @@ impl Projector {
     }
 }
 
-/// A load that failed: later again, unless only an operator can help.
-fn refused(io: &Io<'_>, partition: &Partition, error: LoadError) -> Result<State, StreamError> {
-    let message = match error {
-        LoadError::Store(error) if error.code() == positions::TOPIC_ID_CHANGED => {
-            let remedy = positions::in_a_new_generation(&io.config().reader());
-            return Err(StreamError::fatal(error.code(), format!("{error}. {remedy}")));
-        }
-        LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
-            return Err(StreamError::fatal(error.code(), error.to_string()));
-        }
-        LoadError::Store(error) => error.to_string(),
-        LoadError::Topics(message) => message,
-    };
-    tracing::warn!(partition = %partition, error = message, "latest prices not loaded; tried again");
-    Ok(State::later(io.now()))
-}
-
 impl Drop for Projector {
     fn drop(&mut self) {
         self.parts.freshness.forget(self.id);
@@ -297,6 +294,7 @@ impl Handler for Projector {
                 },
                 assignment: self.assignments,
                 dead_letter: Ticket::default(),
+                refused: None,
             };
             self.lanes.insert(partition.clone(), active);
             self.load(partition, self.assignments, io.config(), read);
@@ -354,7 +352,7 @@ impl Handler for Projector {
         }
         self.retry_loads(io);
         self.begin_work(io, false);
-        self.show();
+        self.report();
         Ok(())
     }
 
@@ -363,6 +361,11 @@ impl Handler for Projector {
             State::Loading { read, .. } => Some(format!("{} prices read", read.load(Ordering::Relaxed))),
             State::Serving(_) => None,
         }
+    }
+
+    fn refused(&self) -> BTreeMap<Partition, String> {
+        let refused = |(partition, active): (&Partition, &Active)| Some((partition.clone(), active.refused.clone()?));
+        self.lanes.iter().filter_map(refused).collect()
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {

@@ -1,8 +1,9 @@
-//! Carries out a lane's work on the async runtime: Redis first, then Postgres. Every outcome is an answer, no error ends it.
+//! Executes a lane's work on the async runtime: Redis first, then Postgres. Errors are part of the answers; none ends it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use domain::Position;
+use domain::{Classified, Position};
 use stores::postgres::PriceBatch;
 use stores::{Applied, LatestPriceStore, Redis, StoreError};
 use stream::Brokers;
@@ -17,16 +18,18 @@ use crate::core::work::{Answers, Committed, CopySeen, Work};
 pub struct Stores {
     /// Prices with positions.
     pub prices: LatestPriceStore,
-    /// The copy for readers.
+    /// The copy of the prices for readers.
     pub redis: Redis,
+    /// A refusal of Postgres before the first load ends the process, a later one is waited for.
+    pub was_let_in: Arc<AtomicBool>,
 }
 
-/// What a lane begins with.
+/// The initial state of a lane.
 pub type Loaded = (Option<Position>, Book);
 
 impl Stores {
     /// Checks the ids of the source topic and of the raw feeds, then reads position and prices of a partition. `read` counts
-    /// the prices meanwhile.
+    /// the prices read so far.
     pub async fn load(
         &self,
         bootstrap: Brokers,
@@ -36,14 +39,14 @@ impl Stores {
         read: &AtomicU64,
     ) -> Result<Loaded, LoadError> {
         let source = partition.topic.to_string();
-        let asked = move || remembered_ids(&bootstrap, &source, &feeds, &generation);
-        let ids = match tokio::task::spawn_blocking(asked).await {
+        let read_ids = move || remembered_ids(&bootstrap, &source, &feeds, &generation);
+        let ids = match tokio::task::spawn_blocking(read_ids).await {
             Ok(Ok(ids)) => ids,
             Ok(Err(error)) => return Err(LoadError::Topics(error.to_string())),
             Err(error) => return Err(LoadError::Topics(error.to_string())),
         };
         self.prices.check_topics(&ids).await?;
-        // The position first: prices that are newer than it do no harm, older ones would.
+        // The position first: prices newer than the position are harmless, older ones are not.
         let position = self.prices.load_position(&partition.topic, partition.number).await?;
         let mut book = Book::new(partition.number);
         let restore = |price| {
@@ -51,11 +54,12 @@ impl Stores {
             read.fetch_add(1, Ordering::Relaxed);
         };
         self.prices.read_prices(partition.number, restore).await?;
+        self.was_let_in.store(true, Ordering::Relaxed);
         Ok((position, book))
     }
 
-    /// Does the work. `mark` is the lane's own, so that a mark left by another owner of the partition says nothing.
-    pub async fn carry_out(&self, partition: &Partition, mark: &str, work: Work) -> Answers {
+    /// Executes the work. `mark` is unique to the lane, so that the mark of another owner of the partition is not accepted.
+    pub async fn execute(&self, partition: &Partition, mark: &str, work: Work) -> Answers {
         let owner = partition.to_string();
         let mut answers = Answers {
             redis_ok: true,
@@ -70,14 +74,14 @@ impl Stores {
                         evicted: state.evicted_keys,
                     });
                 }
-                Err(error) => answers.redis_ok = told(Err(error)),
+                Err(error) => answers.redis_ok = succeeded(Err(error)),
             }
         }
         if work.refill.is_some_and(|part| part.begins) && answers.redis_ok {
-            answers.redis_ok = told(self.redis.mark_copy(&owner, mark).await);
+            answers.redis_ok = succeeded(self.redis.mark_copy(&owner, mark).await);
         }
         if !work.redis.is_empty() && answers.redis_ok {
-            answers.redis_ok = told(self.redis.put_prices(work.redis.iter()).await.map(|_| ()));
+            answers.redis_ok = succeeded(self.redis.put_prices(work.redis.iter()).await.map(|_| ()));
         }
         if let Some(commit) = &work.commit {
             let batch = PriceBatch {
@@ -90,6 +94,11 @@ impl Stores {
             answers.committed = Some(match self.prices.apply(&batch).await {
                 Ok(Applied::Yes) => Committed::Yes,
                 Ok(Applied::Conflict) => Committed::Conflict,
+                Err(error) if error.is_refusal() => {
+                    tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused, nothing is lost; correct what the error names, it is tried again");
+                    answers.refused = Some(refused(&error));
+                    Committed::Unknown
+                }
                 Err(error) => {
                     tracing::warn!(partition = %partition, error = %error, "commit not answered; the position will be read");
                     Committed::Unknown
@@ -99,19 +108,22 @@ impl Stores {
         if work.read_position {
             match self.prices.load_position(&partition.topic, partition.number).await {
                 Ok(position) => answers.stored = Some(position.map(|position| position.next_offset)),
-                Err(error) => tracing::warn!(partition = %partition, error = %error, "position not read; tried again"),
+                Err(error) => {
+                    answers.refused = error.is_refusal().then(|| refused(&error));
+                    tracing::warn!(partition = %partition, error = %error, "the position could not be read; will retry");
+                }
             }
         }
         answers
     }
 }
 
-/// Why a lane cannot begin.
+/// Why a lane could not be loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// Kafka does not describe the topics.
+    /// The topic ids could not be read from Kafka.
     Topics(String),
-    /// A store does not answer, or refuses.
+    /// A store did not answer, or returned an error.
     Store(StoreError),
 }
 
@@ -121,9 +133,14 @@ impl From<StoreError> for LoadError {
     }
 }
 
-fn told(result: Result<(), StoreError>) -> bool {
+/// The error with its code, whose meaning docs/security.md lists.
+pub fn refused(error: &StoreError) -> String {
+    format!("{}: {error}", error.code())
+}
+
+fn succeeded(result: Result<(), StoreError>) -> bool {
     if let Err(error) = &result {
-        tracing::warn!(error = %error, "redis did not take prices; it is filled again when it answers");
+        tracing::warn!(error = %error, "a write to redis failed; redis is refilled when it answers again");
     }
     result.is_ok()
 }

@@ -1,6 +1,6 @@
-//! The bare client as a process of its own, so that its CPU time and memory are nobody else's.
+//! The bare client as a separate process, so that its CPU time and memory can be measured.
 //!
-//! Both sides are here: what the child does (`dp bench bare-client`, hidden), and how the benchmark runs and watches it.
+//! Contains both sides: the child (`dp bench bare-client`, hidden) and the benchmark that starts and measures it.
 
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -21,7 +21,7 @@ use crate::commands::topics;
 /// Name of the process in the figures.
 pub const NAME: &str = "passthrough";
 
-/// What the child is told.
+/// Arguments of the child.
 #[derive(Debug, clap::Args)]
 pub struct ClientArgs {
     #[arg(long)]
@@ -34,14 +34,14 @@ pub struct ClientArgs {
     messages: u64,
 }
 
-/// What the child answers, as one line of JSON.
+/// The child's result, one line of JSON on stdout.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     cpu_seconds: f64,
     peak_bytes: u64,
 }
 
-/// The child's side.
+/// Runs the child.
 pub fn run_client(args: &ClientArgs) -> anyhow::Result<ExitCode> {
     let pid = std::process::id() as i32;
     let cpu = || localstack::usage(pid).map_or(0.0, |usage| usage.cpu_seconds);
@@ -49,7 +49,7 @@ pub fn run_client(args: &ClientArgs) -> anyhow::Result<ExitCode> {
     blocking(|| {
         let began = || cpu_at_start = cpu();
         Ok(passthrough::run(
-            // It measures the local stack's broker, which takes anybody.
+            // The broker of the local stack accepts connections without login.
             &Brokers::plaintext(&args.bootstrap),
             &args.from,
             &args.to,
@@ -61,28 +61,30 @@ pub fn run_client(args: &ClientArgs) -> anyhow::Result<ExitCode> {
         cpu_seconds: cpu() - cpu_at_start,
         peak_bytes: peak_bytes(pid),
     })?;
-    // The clients are left to the end of the process: closing them is not a part of the work.
+    // The clients close when the process ends: closing them is not part of the measurement.
     Ok(ExitCode::SUCCESS)
 }
 
-/// Moves the messages once without counting: a broker that has just been started is several times slower at first.
+/// Moves the messages once without measuring: a broker is several times slower right after its start.
 pub async fn warm_up(scene: &Scene, messages: u64) -> anyhow::Result<()> {
     let topic = format!("{}.warm-up", scene.raw());
     measure(scene, &topic, messages, None).await.map(drop)
 }
 
-/// Runs the bare client over the scene's raw topic into a new topic `to`; with `core`, on that core alone.
+/// Runs the bare client from the scene's raw topic into a new topic `to`; with `core`, pinned to that core.
 pub async fn measure(scene: &Scene, to: &str, messages: u64, core: Option<usize>) -> anyhow::Result<Figures> {
-    make_topic(scene, to).await?;
+    create_topic(scene, to).await?;
     blocking(|| {
         let ends = Ends::new(scene.bootstrap(), to)?;
         let kafka = || Usages::of_pids(scene.stack.pid(Server::Kafka).map(|pid| ("kafka".to_owned(), pid)));
         let mut before = Usages::default();
-        // `ends` knows the topic, so the child will, too.
+        // `Ends::new` has waited until the topic is known, so the child can use it.
         let mut child = Guarded(spawn(scene, to, messages, core)?);
         let seconds = ends.until(&scene.stack, messages, || before = kafka());
         let seconds = match child.0.try_wait() {
-            Ok(Some(status)) if !status.success() => bail!("the bare client ended early ({status}): see above"),
+            Ok(Some(status)) if !status.success() => {
+                bail!("the bare client ended early ({status}): see its error above")
+            }
             _ => seconds?,
         };
         let after = kafka();
@@ -98,8 +100,8 @@ pub async fn measure(scene: &Scene, to: &str, messages: u64, core: Option<usize>
     })
 }
 
-/// A topic like the one between two stages.
-async fn make_topic(scene: &Scene, name: &str) -> anyhow::Result<()> {
+/// Creates a topic with the settings of a topic between two stages.
+async fn create_topic(scene: &Scene, name: &str) -> anyhow::Result<()> {
     let connection = &scene.connection;
     let like = topics::specs(&connection.names, &connection.settings, None)
         .into_iter()
@@ -111,12 +113,12 @@ async fn make_topic(scene: &Scene, name: &str) -> anyhow::Result<()> {
         .context("no topic of normalized ticks is configured")?;
     create_topics(scene.bootstrap(), &[like])
         .await
-        .with_context(|| format!("make topic {name}"))?;
+        .with_context(|| format!("create topic {name}"))?;
     Ok(())
 }
 
 fn spawn(scene: &Scene, to: &str, messages: u64, core: Option<usize>) -> anyhow::Result<Child> {
-    // Not its path: the program may have been built anew meanwhile.
+    // Not the path: the program may have been rebuilt meanwhile.
     let own = format!("/proc/{}/exe", std::process::id());
     let mut command = match core {
         Some(core) => {
@@ -144,11 +146,11 @@ fn spawn(scene: &Scene, to: &str, messages: u64, core: Option<usize>) -> anyhow:
 
 const PIN_TRIES: u32 = 20;
 
-/// Lets a process of the stack, and every thread that it will start, run on this core alone.
+/// Pins a process of the stack, with all its current and future threads, to this core.
 pub fn pin(stack: &Stack, name: localstack::Name, core: usize) -> anyhow::Result<()> {
-    let pid = stack.pid(name).with_context(|| format!("{name} does not run"))?;
+    let pid = stack.pid(name).with_context(|| format!("{name} is not running"))?;
     let mut said = String::new();
-    // It goes from thread to thread, and gives up at one that has ended meanwhile.
+    // taskset pins thread after thread and fails if one has ended meanwhile.
     for _ in 0..PIN_TRIES {
         let mut command = Command::new("taskset");
         command.args(["-a", "-c", "-p", &core.to_string(), &pid.to_string()]);
@@ -158,10 +160,10 @@ pub fn pin(stack: &Stack, name: localstack::Name, core: usize) -> anyhow::Result
         }
         said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     }
-    bail!("taskset cannot bind {name} to core {core}: {said}");
+    bail!("taskset cannot pin {name} to core {core}: {said}");
 }
 
-/// Ends the child when the benchmark ends early.
+/// Kills the child if the benchmark ends early.
 struct Guarded(Child);
 
 impl Guarded {
@@ -172,9 +174,9 @@ impl Guarded {
         }
         let status = self.0.wait().context("wait for the bare client")?;
         if !status.success() {
-            bail!("the bare client failed ({status}): see above");
+            bail!("the bare client failed ({status}): see its error above");
         }
-        serde_json::from_str(text.trim()).context("read the answer of the bare client")
+        serde_json::from_str(text.trim()).context("read the result of the bare client")
     }
 }
 

@@ -1,7 +1,8 @@
 //! Ticks that are years old, while a live load runs: `dp bench history`.
 //!
-//! All of them take the table's way. What is told: how fast the bars are all right, what that costs, and how long one late
-//! tick takes to its restated bar. Every bar is compared with a recomputation in the end: a wrong one ends in exit code 1.
+//! All of them reach their bars through `restate`. It measures how long it takes until all bars include them, what that
+//! costs, and the latency of a single late tick to its restated bar. At the end every bar is compared with a recomputation; a
+//! wrong bar causes exit code 1.
 
 use std::time::{Duration, Instant};
 
@@ -26,30 +27,30 @@ use crate::verify::tables::parts;
 
 const RAW: &str = "bench.history.raw";
 const YEARS: Micros = 3 * 365 * 86_400_000_000;
-/// Between two single late ticks.
+/// Time between two single late ticks.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(100);
-/// Nothing may stand still for longer.
+/// The benchmark fails after this time without progress.
 const STALLED: Duration = Duration::from_secs(180);
-/// The live load ends by itself at last.
+/// Limit of the live load, which is stopped earlier.
 const LIVE_SECONDS: u64 = 7_200;
 
 /// Options of `dp bench history`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Messages that are three years old
+    /// Number of messages that are three years old
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     ticks: u64,
-    /// Live messages a second meanwhile
+    /// Live messages a second during the benchmark
     #[arg(long, value_name = "R", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
-    /// Single late ticks afterwards, whose way to their bars is timed
+    /// Number of single late ticks afterwards, whose latency to their bars is measured
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     late: u64,
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args {
             ticks: 100_000,
@@ -86,13 +87,16 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
 async fn measure(scene: &Scene, args: &Args, old: &Load, live: Background) -> anyhow::Result<Section> {
     forget_peaks(&scene.stack)?;
     let (before, began) = (Usages::of(&scene.stack)?, Instant::now());
-    say(&format!("publishing {} ticks of three years ago", args.ticks));
+    say(&format!("publishing {} ticks that are three years old", args.ticks));
     let published = blocking(|| old.publish(&scene.stack))?;
     until_restated(scene, args.ticks, &live).await?;
     let mut all_old = Figures::moved(args.ticks, began.elapsed().as_secs_f64());
     Usages::of(&scene.stack)?.since(&before, args.ticks, &mut all_old);
 
-    say(&format!("{} single ticks of three years ago", args.late));
+    say(&format!(
+        "publishing {} single ticks that are three years old",
+        args.late
+    ));
     let from = now();
     blocking(|| probe(scene, args.late, from - YEARS))?;
     until_restated(scene, args.ticks + args.late, &live).await?;
@@ -101,11 +105,11 @@ async fn measure(scene: &Scene, args: &Args, old: &Load, live: Background) -> an
     until_restated_to_the_end(scene, ticks).await?;
     let (lost, doubled) = tables_checked(scene, ticks).await?;
     let wrong_bars = wrong_bars(scene).await?;
-    let to_topic = blocking(|| seconds_to_the_topic(scene, from))?;
-    let to_table = seconds_to_the_table(scene).await?;
+    let to_topic = blocking(|| millis_to_the_topic(scene, from))?;
+    let to_table = millis_to_the_table(scene).await?;
     if (to_topic.len() as u64) < args.late || (to_table.len() as u64) < args.late {
         bail!(
-            "of {} late ticks {} have a bar in the topic, {} in the table",
+            "of {} late ticks, {} have a bar in the topic and {} in the table (run again with --keep)",
             args.late,
             to_topic.len(),
             to_table.len()
@@ -119,7 +123,7 @@ async fn measure(scene: &Scene, args: &Args, old: &Load, live: Background) -> an
     Ok(Section {
         bench: "history",
         rows: vec![
-            Row::new("ticks three years old → every bar holds them", figures.clone()),
+            Row::new("ticks three years old → every bar includes them", figures.clone()),
             Row::new(
                 "one late tick: raw append → restated bar in the topic",
                 quantiles(to_topic),
@@ -137,20 +141,18 @@ async fn measure(scene: &Scene, args: &Args, old: &Load, live: Background) -> an
 fn notes(args: &Args, published: &Published, live: &Published) -> Vec<String> {
     vec![
         format!(
-            "{} live messages a second all the while ({} in all), whose cost is part of the CPU figures",
+            "the CPU figures include the live load of {} messages a second ({} in total)",
             args.rate, live.messages
         ),
         format!(
-            "seconds count from the first publish, which took {:.1} s itself, until the late topic is read, every restated bar \
-             is a row in ClickHouse",
+            "seconds count from the first publish until every restated bar is a row in ClickHouse; publishing alone took {:.1} s",
             published.seconds
         ),
-        "wrong bars are those that differ from a recomputation of every bar from all its ticks, live ones included"
-            .to_owned(),
+        "a wrong bar is one that differs from a recomputation from all its ticks, live ones included".to_owned(),
     ]
 }
 
-/// Waits until every tick of years ago is enriched, and everything that follows from them is in the table of bars.
+/// Waits until every old tick is enriched and all its bars are in the table.
 async fn until_restated(scene: &Scene, old: u64, live: &Background) -> anyhow::Result<()> {
     let names = &scene.connection.names;
     let sql = format!(
@@ -161,14 +163,17 @@ async fn until_restated(scene: &Scene, old: u64, live: &Background) -> anyhow::R
     while seen < old {
         check_interrupted(&scene.stack)?;
         if live.has_ended() {
-            bail!("the live load ended early: is Kafka gone? (run again with --keep)");
+            bail!("the live load ended early: is Kafka down? (run again with --keep)");
         }
         let count = number(&scene.stores, &sql).await?;
         if count > seen {
             (seen, since) = (count, Instant::now());
         }
         if since.elapsed() > STALLED {
-            bail!("{seen} of {old} old ticks are in enriched_ticks, and nothing moves");
+            bail!(
+                "{seen} of {old} old ticks are in enriched_ticks, and no tick was added for {} s (run again with --keep)",
+                STALLED.as_secs()
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -180,17 +185,17 @@ async fn until_restated_to_the_end(scene: &Scene, ticks: u64) -> anyhow::Result<
     blocking(|| all_passed(scene))
 }
 
-/// Waits until aggregation has passed the end of the enriched topic as it is now, its second stage what came late of that,
-/// and the writer the bars of both.
+/// Waits until aggregation has processed the enriched topic up to its current end, `restate` the late ticks of it, and the
+/// writer the bars of both.
 fn all_passed(scene: &Scene) -> anyhow::Result<()> {
     let names = &scene.connection.names;
     passed(scene, &names.group("aggregation"), &names.enriched)?;
-    passed(scene, &restater(names)?, &names.late)?;
+    passed(scene, &restate_group(names)?, &names.late)?;
     passed(scene, &names.writer_group("aggregation"), &names.bars)
 }
 
-/// The group that makes bars from the tables: it reads nothing but the late topic.
-fn restater(names: &Names) -> anyhow::Result<String> {
+/// The group of `restate`, the only one that reads the late topic alone.
+fn restate_group(names: &Names) -> anyhow::Result<String> {
     let groups = names.groups();
     let found = groups.into_iter().find(|(_, topics)| *topics == [names.late.clone()]);
     found
@@ -217,13 +222,13 @@ fn passed(scene: &Scene, group: &str, topic: &str) -> anyhow::Result<()> {
             (seen, since) = (committed, Instant::now());
         }
         if since.elapsed() > STALLED {
-            bail!("{group} does not move on in {topic}: it is at {seen:?} of {ends:?} (run again with --keep)");
+            bail!("group {group} makes no progress in {topic}: it is at {seen:?} of {ends:?} (run again with --keep)");
         }
         std::thread::sleep(LOOK);
     }
 }
 
-/// One tick a minute of years ago, each in an instrument and a window of its own.
+/// Publishes single old ticks, each with its own instrument and window.
 fn probe(scene: &Scene, probes: u64, begin: Micros) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(scene.bootstrap(), "dp-bench-late")?;
     for number in 0..probes {
@@ -256,8 +261,8 @@ fn probe(scene: &Scene, probes: u64, begin: Micros) -> anyhow::Result<()> {
 
 const PROBE: &str = "BENCH.LATE.";
 
-/// Milliseconds from the append of each late tick to its bar of a minute, by the clock of its producer.
-fn seconds_to_the_topic(scene: &Scene, from: Micros) -> anyhow::Result<Vec<f64>> {
+/// Milliseconds from the append of each late tick to its one-minute bar, by the record time of the bar.
+fn millis_to_the_topic(scene: &Scene, from: Micros) -> anyhow::Result<Vec<f64>> {
     let (wire, reader) = (Wire::single_object(), LogReader::new(scene.bootstrap())?);
     let mut first = std::collections::HashMap::new();
     for partition in reader.partitions(&scene.connection.names.bars)? {
@@ -279,8 +284,8 @@ fn seconds_to_the_topic(scene: &Scene, from: Micros) -> anyhow::Result<Vec<f64>>
     Ok(first.into_values().collect())
 }
 
-/// Milliseconds from the append of each late tick to the row of its bar of a minute.
-async fn seconds_to_the_table(scene: &Scene) -> anyhow::Result<Vec<f64>> {
+/// Milliseconds from the append of each late tick to the row of its one-minute bar.
+async fn millis_to_the_table(scene: &Scene) -> anyhow::Result<Vec<f64>> {
     let sql = format!(
         "SELECT toString(toUnixTimestamp64Micro(min(ingested_at)) - toUnixTimestamp64Micro(min(last_appended_at))) AS micros \
          FROM {} WHERE startsWith(instrument_id, '{PROBE}') AND interval = '1m' GROUP BY instrument_id",
@@ -291,13 +296,13 @@ async fn seconds_to_the_table(scene: &Scene) -> anyhow::Result<Vec<f64>> {
         .clickhouse
         .query_json(&sql)
         .await
-        .context("ask for the bars of late ticks")?;
+        .context("query the bars of late ticks")?;
     rows.iter()
         .map(|row| Ok(crate::verify::tables::number::<i64>(row, "micros")? as f64 / 1e3))
         .collect()
 }
 
-/// Bars that differ from what all ticks give.
+/// Counts the bars that differ from a recomputation from all ticks.
 async fn wrong_bars(scene: &Scene) -> anyhow::Result<u64> {
     let connection = &scene.connection;
     let products = Products::read(&mut Reader::new(&connection.env));

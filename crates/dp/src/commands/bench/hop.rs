@@ -1,4 +1,4 @@
-//! One stage between two topics beside the bare client: `dp bench passthrough` and `dp bench hop`.
+//! The bare client, and one stage between two topics compared with it: `dp bench passthrough` and `dp bench hop`.
 
 use localstack::{Name, Server, Service};
 
@@ -17,16 +17,16 @@ const RAW: &str = "bench.hop.raw";
 /// Options of `dp bench passthrough` and `dp bench hop`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Messages in the raw topic
+    /// Number of messages in the raw topic
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1000..))]
     ticks: u64,
-    /// Rounds; the middle one counts
+    /// Number of rounds; the result is the median
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: u8,
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args {
             ticks: 300_000,
@@ -34,7 +34,7 @@ impl Args {
         }
     }
 
-    /// One round beside a benchmark of something else.
+    /// One small round, as a baseline for another benchmark.
     pub fn baseline() -> Args {
         Args {
             ticks: 200_000,
@@ -43,7 +43,7 @@ impl Args {
     }
 }
 
-/// The bare client alone.
+/// Measures the bare client alone.
 pub async fn passthrough(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let scene = scene_of(stage, "bare").await?;
     let published = publish(&scene, args.ticks)?;
@@ -65,7 +65,7 @@ pub async fn passthrough(stage: &Stage, args: &Args) -> anyhow::Result<Section> 
     })
 }
 
-/// Bare client and normalization in turns.
+/// Measures the bare client and normalization alternately.
 pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let scene = scene_of(stage, "hop").await?;
     let published = publish(&scene, args.ticks)?;
@@ -90,12 +90,12 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let with_writer = normalize(&scene, args.ticks, &Normalizers::ONE, Some(&scene.stores)).await?;
     let mut notes = vec![
         size_note(&published),
-        "the rounds of the hop run with ClickHouse down: normalization's writer waits".to_owned(),
+        "ClickHouse is stopped during the rounds of the hop, so that normalization's writer waits".to_owned(),
     ];
     notes.extend(writer_note(&figures, &with_writer));
     let mut rows: Vec<Row> = bare_rows.into_iter().chain(hop_rows).collect();
     rows.push(Row::new("hop and ClickHouse writer, until the last row", with_writer));
-    rows.push(Row::new("middle round", figures.clone()));
+    rows.push(Row::new("median round", figures.clone()));
     Ok(Section {
         bench: "hop",
         figures,
@@ -109,7 +109,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
 pub struct Normalizers {
     /// Processes of the group.
     pub processes: u16,
-    /// The only core of each; empty for all cores.
+    /// The core that each process is pinned to; empty for all cores.
     pub cores: Vec<usize>,
 }
 
@@ -121,8 +121,7 @@ impl Normalizers {
     };
 }
 
-/// Starts normalization, waits until it has put `ticks` ticks into its topic (and, with `stores`, into ClickHouse), and
-/// stops it.
+/// Starts normalization, waits until `ticks` ticks are in its topic (and, with `stores`, in ClickHouse), and stops it.
 pub async fn normalize(
     scene: &Scene,
     ticks: u64,
@@ -190,16 +189,16 @@ pub fn publish(scene: &Scene, messages: u64) -> anyhow::Result<Published> {
     blocking(|| load.publish(&scene.stack))
 }
 
-/// What the messages were like.
+/// Number, size and shape of the messages.
 pub fn size_note(published: &Published) -> String {
     format!(
-        "{} messages of {:.0} bytes of JSON on average (shape A), all with event ids of their own",
+        "{} JSON messages (shape A) of {:.0} bytes on average, with distinct event ids",
         published.messages,
         published.mean_bytes()
     )
 }
 
-/// The middle of all rounds, each figure by itself; lost and doubled of all of them together.
+/// The median of all rounds for each figure separately; lost and doubled are sums over all rounds.
 fn middle(rows: &[Row], ticks: u64) -> Figures {
     let of = |figure: &dyn Fn(&Figures) -> Option<f64>| median(rows.iter().filter_map(|row| figure(&row.figures)));
     let sum = |figure: &dyn Fn(&Figures) -> Option<u64>| rows.iter().filter_map(|row| figure(&row.figures)).sum();
@@ -214,12 +213,12 @@ fn middle(rows: &[Row], ticks: u64) -> Figures {
     figures
 }
 
-/// What the writer adds to normalization.
+/// The CPU cost that the writer adds to normalization.
 fn writer_note(hop: &Figures, with_writer: &Figures) -> Option<String> {
     let cpu = |figures: &Figures| figures.cpu_us_per_tick.get(NORMALIZATION).copied();
     let writer = (cpu(with_writer)? - cpu(hop)?).max(0.0);
     Some(format!(
-        "the ClickHouse writer adds {writer:.2} CPU µs for each tick to normalization"
+        "the ClickHouse writer adds {writer:.2} µs of CPU time per tick to normalization"
     ))
 }
 
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_round_counts_and_no_loss_is_averaged_away() {
+    fn the_result_is_the_median_round_with_the_losses_of_all_rounds() {
         let round = |seconds: f64, lost: u64, cpu: f64| {
             let mut figures = Figures::moved(100, seconds).with_counts(lost, 0);
             figures.cpu_us_per_tick.insert(NORMALIZATION.to_owned(), cpu);

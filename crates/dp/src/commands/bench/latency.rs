@@ -1,7 +1,7 @@
-//! From the raw append to everywhere a tick is seen: `dp bench latency`.
+//! Latency from the raw append to every output: `dp bench latency`.
 //!
-//! Clocks: the broker's append times on both ends of a hop, so that "normalized" means that a consumer could have it; rows
-//! and prices by the clock of the writer. All of them are clocks of one machine; appends are kept in milliseconds.
+//! Clocks: a hop is measured by the broker's append times on both ends, so that "normalized" means visible to a consumer; rows
+//! and prices by the clock of their writer. All clocks are those of one machine; append times have millisecond resolution.
 
 use std::collections::HashMap;
 
@@ -19,26 +19,26 @@ use crate::bench::usage::{Usages, forget_peaks};
 use crate::commands::demo::figures::{Quantiles, latencies};
 use crate::commands::demo::load::Scrape;
 
-/// Before anything is measured: connections, caches, and the broker, whose virtual machine still compiles itself.
+/// Load before the measurement: warms up connections, caches and the broker's JVM.
 const WARM_UP_SECONDS: u64 = 20;
-/// Where a goal is about.
+/// The output whose latency has a goal.
 const LATEST_PRICE: &str = "latest_price";
-/// What the topics and the column tell otherwise or better.
+/// Steps that are measured from the topics instead, more precisely than from the columns.
 const SEEN_IN_TOPICS: [&str; 2] = ["raw append → normalized", "normalized → enriched"];
 
 /// Options of `dp bench latency`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Messages a second; several rates are measured one after the other
+    /// Messages a second; several rates, separated by commas, are measured one after the other
     #[arg(long, value_name = "R", value_delimiter = ',', default_values_t = [2_000, 30_000], value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Vec<u64>,
-    /// Seconds at each rate, after three seconds to warm up
+    /// Seconds at each rate, after 20 seconds of warm-up
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args {
             rate: vec![2_000, 30_000],
@@ -54,9 +54,9 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         figures: Figures::default(),
         rows: Vec::new(),
         notes: vec![
-            "open loop: every message has its time, and a late one is sent at once".to_owned(),
-            "normalized and enriched count when the broker has appended them (kept in whole milliseconds); rows and prices \
-             when their store has confirmed them; prices are read from a histogram, interpolated inside its buckets"
+            "open loop: every message has a fixed send time; a late one is sent at once".to_owned(),
+            "normalized and enriched ticks count from the append by the broker (millisecond resolution), rows and prices from \
+             the confirmation of their store; prices are read from a histogram and interpolated inside its buckets"
                 .to_owned(),
         ],
     };
@@ -73,7 +73,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         section.figures = one.figures;
         section.rows.extend(one.rows);
         section.notes.push(format!(
-            "{rate}/s: {} messages published in {:.1} s; the most that one was sent behind its time is {:.0} ms",
+            "{rate}/s: {} messages published in {:.1} s; the latest one was sent {:.0} ms after its send time",
             one.published.messages,
             one.published.seconds,
             one.published.behind.as_secs_f64() * 1e3
@@ -83,7 +83,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
 }
 
 struct Measured {
-    /// The latest price, with everything else that belongs to the rate.
+    /// Latency of the latest price, with the other figures at this rate.
     figures: Figures,
     rows: Vec<Row>,
     published: Published,
@@ -129,7 +129,7 @@ async fn measure(scene: &Scene, rate: u64, seconds: u64) -> anyhow::Result<Measu
         .iter()
         .find(|(name, _)| name.contains(LATEST_PRICE))
         .map(|(_, price)| *price);
-    let latest = latest.context("projection has observed no latency")?;
+    let latest = latest.context("projection has recorded no latency (run again with --keep)")?;
     rows.push(Row::new(
         format!("{rate}/s: raw append → latest price in Redis"),
         quantiles(latest),
@@ -141,7 +141,7 @@ async fn measure(scene: &Scene, rate: u64, seconds: u64) -> anyhow::Result<Measu
     (figures.p50_ms, figures.p99_ms, figures.p999_ms) =
         (Some(latest.p50_ms), Some(latest.p99_ms), Some(latest.p999_ms));
     rows.push(Row::new(
-        format!("{rate}/s: everything; ms to the latest price"),
+        format!("{rate}/s: whole run; ms to the latest price"),
         figures.clone(),
     ));
     Ok(Measured {
@@ -162,7 +162,7 @@ fn quantiles(step: Quantiles) -> Figures {
 
 type Place = (i32, i64, i32);
 
-/// Milliseconds of every tick whose raw message was appended after `from`, as the topics tell.
+/// Latencies in milliseconds, measured from the topics, of every tick whose raw message was appended after `from`.
 fn topics_read(scene: &Scene, from: Micros) -> Result<Vec<(&'static str, Vec<f64>)>, StreamError> {
     let names = &scene.connection.names;
     let (wire, reader) = (Wire::single_object(), LogReader::new(scene.bootstrap())?);

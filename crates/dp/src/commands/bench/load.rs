@@ -1,8 +1,8 @@
-//! What benchmarks publish: sound JSON messages of shape A, about 420 bytes each, with distinct event ids, at once or at a
-//! steady rate.
+//! The load of the benchmarks: valid JSON messages of shape A, about 420 bytes each, with distinct event ids, at full speed or
+//! at a steady rate.
 //!
-//! The rate is an open loop: every message has its time, and a late one is sent at once, so that a pipeline that stalls
-//! cannot slow its own load down.
+//! The rate is an open loop: every message has a fixed send time and a late one is sent at once, so that a stalled pipeline
+//! cannot slow down its own load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +20,12 @@ use crate::commands::progress::Progress;
 use crate::simulation::{Generator, Kind, Plan, Shape};
 
 const SHOW_EVERY: u64 = 4096;
-/// Two simulated messages of three are of other shapes, and skipped: enough are planned.
+/// Two of three simulated messages have another shape and are skipped, so more are planned.
 const PLANNED_FOR_EACH: u64 = 4;
-/// How many are made for each that is published, about.
+/// About how many messages are generated for each that is published.
 const MADE_FOR_EACH: u64 = 3;
 
-/// What to publish.
+/// A load to publish.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Broker addresses.
@@ -34,15 +34,15 @@ pub struct Load {
     pub topic: String,
     /// Messages.
     pub messages: u64,
-    /// Messages a second; `None` is as fast as it goes.
+    /// Messages a second; `None` is full speed.
     pub rate: Option<u64>,
-    /// Event times begin there, and continue for days; `None` is now, and they are those of a live market.
+    /// First event time; later ones continue for days. `None`: event times are those of a live market, now.
     pub since: Option<Micros>,
-    /// Makes event ids distinct between loads of one topic, too.
+    /// Seed of the simulation; different seeds keep event ids distinct between loads of one topic.
     pub seed: u64,
 }
 
-/// What was published.
+/// The result of a load.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Published {
     /// Messages, all acknowledged.
@@ -51,7 +51,7 @@ pub struct Published {
     pub bytes: u64,
     /// From the first to the last acknowledgement.
     pub seconds: f64,
-    /// The longest time that a message was sent behind its time.
+    /// The longest delay of a message after its send time.
     pub behind: Duration,
 }
 
@@ -63,16 +63,16 @@ impl Published {
 }
 
 impl Load {
-    /// Publishes it; blocks until everything is acknowledged.
+    /// Publishes the load; blocks until all messages are acknowledged.
     ///
     /// # Errors
-    /// Kafka does not take a record, or Ctrl-C.
+    /// Kafka rejects a record, or Ctrl-C.
     pub fn publish(&self, stack: &Stack) -> anyhow::Result<Published> {
         let progress = Progress::new("publishing", self.messages, "messages");
         self.publish_until(stack, &AtomicBool::new(false), Some(progress))
     }
 
-    /// Publishes it beside what else is done, until it is finished or told to stop.
+    /// Publishes the load on a thread, until it is complete or stopped.
     pub fn in_background(self, stack: &Stack) -> Background {
         let (stop, stack) = (Arc::new(AtomicBool::new(false)), stack.clone());
         let told = Arc::clone(&stop);
@@ -134,7 +134,7 @@ impl Load {
             messages: self.messages.saturating_mul(PLANNED_FOR_EACH) + SHOW_EVERY,
             seed: self.seed,
             start: self.since.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond()),
-            // The generator's clock continues with every message, also with those that are skipped.
+            // The generator's clock advances with skipped messages too.
             rate: match self.since {
                 Some(_) => Some(MADE_FOR_EACH),
                 None => self.rate.map(|rate| rate.saturating_mul(MADE_FOR_EACH)),
@@ -159,12 +159,12 @@ pub struct Background {
 }
 
 impl Background {
-    /// Whether it has ended by itself.
+    /// Whether it has ended without being stopped.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops it, and answers what was published.
+    /// Stops the load and returns what was published.
     ///
     /// # Errors
     /// As [`Load::publish`].
@@ -183,7 +183,7 @@ impl Drop for Background {
     }
 }
 
-/// Sleeps until message number `sent` is due; answers how late it is.
+/// Sleeps until message number `sent` is due; returns how late it is.
 fn wait_for_its_time(began: Instant, sent: u64, rate: u64) -> Duration {
     let due = Duration::from_secs_f64(sent as f64 / rate as f64);
     match due.checked_sub(began.elapsed()) {
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_simulation_holds_enough_messages_and_repeats_none() {
+    fn the_simulation_has_enough_messages_without_repetition() {
         let load = Load {
             bootstrap: Brokers::plaintext(""),
             topic: String::new(),
@@ -223,14 +223,11 @@ mod tests {
         }
         assert!(seen.len() as u64 >= load.messages);
         let bytes: usize = seen.iter().map(Vec::len).sum();
-        assert!(
-            (380..=460).contains(&(bytes / seen.len())),
-            "the size that other systems were measured with"
-        );
+        assert!((380..=460).contains(&(bytes / seen.len())), "mean size of a message");
     }
 
     #[test]
-    fn a_message_that_is_due_is_not_held_back() {
+    fn a_message_that_is_due_is_sent_at_once() {
         let began = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
         assert!(wait_for_its_time(began, 1, 1) >= Duration::from_millis(900));
         assert_eq!(wait_for_its_time(Instant::now(), 10, 1_000), Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Whether memory stays flat: `dp bench memory`; with `--instruments`, what an instrument costs ([`new_instruments`]).
+//! Memory growth under a steady load: `dp bench memory`; with `--instruments` the cost of an instrument ([`new_instruments`]).
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::commands::progress::Progress;
 const RAW: &str = "bench.memory.raw";
 const MINUTE: Duration = Duration::from_secs(60);
 const MB: f64 = 1024.0 * 1024.0;
-/// Services alone; servers fill their caches as they are told to.
+/// Growth that still counts as flat. It is meant for services; servers fill their caches as configured.
 const FLAT_MB: f64 = 10.0;
 
 /// Options of `dp bench memory`.
@@ -27,13 +27,13 @@ pub struct Args {
     /// Messages a second
     #[arg(long, value_name = "R", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
-    /// Instead of a steady load: this many instruments that nobody has seen, and what each of them costs
+    /// Publish N new instruments instead of a steady load, and measure the bytes that each of them costs
     #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "rate"], value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     instruments: Option<u64>,
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args {
             minutes: 2,
@@ -43,7 +43,7 @@ impl Args {
     }
 }
 
-/// Looks at every process once a minute under a steady load.
+/// Reads the memory of every process once a minute under a steady load.
 pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     if let Some(instruments) = args.instruments {
         return new_instruments::run(stage, instruments).await;
@@ -64,7 +64,8 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let figures = peaks(&scene);
     scene.stop_services()?;
     let rows = measured?;
-    let mut notes = vec!["each minute: memory resident at that moment; at the top: the peak".to_owned()];
+    let mut notes =
+        vec!["minute rows show the memory resident at that time; the first figures are the peak".to_owned()];
     notes.extend(growth(&rows));
     Ok(Section {
         bench: "memory",
@@ -117,7 +118,7 @@ pub fn of_all(scene: &Scene, bytes: impl Fn(i32) -> u64) -> anyhow::Result<Figur
     let mut figures = Figures::default();
     for process in scene.stack.status()? {
         let Some(pid) = process.pid else {
-            // Further replicas were those of an earlier benchmark.
+            // Additional replicas belong to an earlier benchmark.
             if matches!(process.name, Name::Service(_, 1)) {
                 bail!("{} has ended: see {}", process.name, process.log.display());
             }
@@ -130,7 +131,7 @@ pub fn of_all(scene: &Scene, bytes: impl Fn(i32) -> u64) -> anyhow::Result<Figur
     Ok(figures)
 }
 
-/// What each service has gained from the second minute to the last.
+/// The growth of each process from the second minute to the last.
 fn growth(rows: &[Row]) -> Vec<String> {
     let (Some(first), Some(last)) = (rows.get(1), rows.last()) else {
         return Vec::new();
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_told_for_each_process_from_the_second_minute_on() {
+    fn growth_is_reported_for_each_process_from_the_second_minute_on() {
         let row = |minute: u32, mb: f64| {
             let mut figures = Figures::default();
             figures.peak_rss_mb.insert("enrichment".to_owned(), mb);

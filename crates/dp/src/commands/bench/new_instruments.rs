@@ -1,7 +1,7 @@
-//! What an instrument costs in memory: `dp bench memory --instruments N`.
+//! The memory cost of an instrument: `dp bench memory --instruments N`.
 //!
-//! Role: publishes documents whose rows are all of instruments that nobody has seen, and compares what each service holds
-//! before and after.
+//! Role: publishes documents in which every row is a new instrument, and compares the resident memory of each process before
+//! and after.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,14 +20,14 @@ const RAW: &str = "bench.instruments.raw";
 const FORMAT: &str = "miso.rt5.expost.json";
 /// Rows of one document: about 550 kB.
 const ROWS: u64 = 10_000;
-/// Instruments that come before, so that buffers and caches are there.
+/// Instruments before the measurement, so that buffers and caches are allocated.
 const WARM_UP: u64 = 10_000;
-/// No further price within this time means that something does not work.
+/// The benchmark fails if no further price arrives within this time.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Batches under way are written by then.
+/// Long enough for batches in flight to be written.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// Publishes, waits until every price is served, and looks at every process.
+/// Publishes, waits until every price is served, and reads the memory of every process.
 pub async fn run(stage: &Stage, instruments: u64) -> anyhow::Result<Section> {
     let plan = ScenePlan {
         generation: "ids",
@@ -90,7 +90,7 @@ fn document(instruments: std::ops::Range<u64>) -> anyhow::Result<String> {
     const INTERVAL: i64 = 300;
     let now = jiff::Timestamp::now().as_second();
     let end = jiff::Timestamp::from_second(now - now.rem_euclid(INTERVAL)).context("the clock of this machine")?;
-    // MISO writes EST, all year.
+    // MISO publishes times in EST all year.
     let end = Offset::constant(-5)
         .to_datetime(end)
         .strftime("%Y-%m-%dT%H:%M:%S")
@@ -113,7 +113,7 @@ async fn until_served(scene: &Scene, instruments: u64, what: &'static str) -> an
         check_interrupted(&scene.stack)?;
         let rows = scene.stores.postgres.query_text(&sql).await?;
         let count = rows.into_iter().flatten().flatten().next();
-        let served: u64 = count.context("postgres counts no prices")?.parse()?;
+        let served: u64 = count.context("PostgreSQL returned no count of prices")?.parse()?;
         if served > last {
             (last, changed) = (served, Instant::now());
         }
@@ -136,7 +136,7 @@ fn settle(scene: &Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an instrument has cost in each process.
+/// The cost of an instrument in each process.
 fn costs(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, instruments: u64) -> Vec<String> {
     let cost = |(name, after): (&String, &f64)| {
         let grown = after - before.get(name)?;
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_has_a_row_for_each_instrument_and_costs_are_told_for_each() {
+    fn a_document_has_a_row_and_a_cost_for_each_instrument() {
         let document: serde_json::Value = serde_json::from_str(&document(7..10).unwrap()).unwrap();
         let rows = document["data"].as_array().unwrap();
         assert_eq!(rows.len(), 3);

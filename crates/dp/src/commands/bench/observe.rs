@@ -1,7 +1,7 @@
-//! Watches every output of the pipeline at once while services come and go.
+//! Polls every output of the pipeline while services are started, killed and replaced.
 //!
-//! One thread each looks at a counter that only grows, every few milliseconds, and keeps what it saw. A look that fails
-//! (a server that restarts) is left out, so it shows as a gap.
+//! One thread for each output reads an increasing counter every few milliseconds and records the values. A failed read (for
+//! example during a server restart) is omitted, so it shows as a gap.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -19,12 +19,12 @@ use super::watch::Ends;
 use crate::bench::statistics::Look;
 use crate::commands::migrate::stores;
 
-/// Between two looks at a topic or at Redis.
+/// Time between two reads of a topic or of Redis.
 const SHORT: Duration = Duration::from_millis(10);
-/// Between two looks at ClickHouse.
+/// Time between two reads of ClickHouse.
 const LONG: Duration = Duration::from_millis(50);
 
-/// What is watched.
+/// An output that is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Records in the normalized topic.
@@ -49,7 +49,7 @@ impl Output {
         Output::Rows,
     ];
 
-    /// For people.
+    /// Name in tables and messages.
     pub fn name(self) -> &'static str {
         match self {
             Output::Normalized => "normalized tick",
@@ -63,7 +63,7 @@ impl Output {
 
 type Looks = Arc<Mutex<Vec<Look>>>;
 
-/// The watchers of all outputs.
+/// The polling threads of all outputs.
 pub struct Observer {
     began: Instant,
     stop: Arc<AtomicBool>,
@@ -72,7 +72,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Begins to watch.
+    /// Starts polling.
     pub fn start(scene: &Scene) -> anyhow::Result<Observer> {
         let mut observer = Observer {
             began: Instant::now(),
@@ -94,12 +94,12 @@ impl Observer {
         Ok(observer)
     }
 
-    /// Seconds since the watch began.
+    /// Seconds since polling started.
     pub fn now(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
     }
 
-    /// What was seen of an output so far.
+    /// The values of an output that were recorded so far.
     pub fn looks(&self, output: Output) -> Vec<Look> {
         let seen = self.seen.iter().find(|(watched, _)| *watched == output);
         seen.map(|(_, looks)| looks.lock().unwrap_or_else(PoisonError::into_inner).clone())
@@ -133,7 +133,7 @@ impl Drop for Observer {
     }
 }
 
-/// Counts how often the prices in Redis were seen to change.
+/// Counts the changes of the prices in Redis.
 fn prices(scene: &Scene) -> anyhow::Result<impl FnMut() -> Option<u64> + Send + 'static> {
     let redis = stores(&scene.connection)?.redis;
     let runtime = Handle::try_current().context("find the runtime")?;

@@ -17,11 +17,11 @@ use crate::commands::progress::Progress;
 
 const RAW: &str = "bench.pipeline.raw";
 const RAW_OF_WARM_UP: &str = "bench.pipeline.warm";
-/// Messages that everything has carried before it is measured: a JVM compiles itself meanwhile.
+/// Messages before the measurement, to warm up the servers: Kafka's JVM is slow at first.
 const WARM_UP: u64 = 300_000;
-/// Between two looks into the stores.
+/// Time between two polls of the stores.
 const LOOK: Duration = Duration::from_millis(100);
-/// A look at the bars is a query over all of them, on the cores that are measured: only every so many looks.
+/// Bars are counted by a query over all of them, on the measured cores, so only every so many polls.
 const LOOKS_BETWEEN_BARS: u32 = 10;
 const STALLED: Duration = Duration::from_secs(90);
 
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args { ticks: 500_000 }
     }
@@ -43,7 +43,7 @@ impl Args {
 /// Publishes the backlog, measures the bare client over it, then the pipeline.
 pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let warm_up = WARM_UP.min(args.ticks);
-    say("a first, smaller backlog, so that the servers are warm");
+    say("warming up with a smaller backlog");
     let scene = stage.scene(&plan("warm", RAW_OF_WARM_UP)).await?;
     hop::publish(&scene, warm_up)?;
     drain(&scene, warm_up, &Services::ONE_EACH).await?;
@@ -57,14 +57,14 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let figures = run.figures.against(bare.ticks_per_second.unwrap_or_default());
     let mut rows = vec![Row::new("bare client", bare)];
     rows.extend(run.steps);
-    rows.push(Row::new("everything is everywhere", figures.clone()));
+    rows.push(Row::new("all stores complete", figures.clone()));
     let notes = vec![
         hop::size_note(&published),
-        "seconds count from the first normalized tick to the moment named, seen from outside every 100 ms (the bars: every \
-         second); lost and doubled add up market_ticks and enriched_ticks"
+        "seconds count from the first normalized tick until the named step is complete, polled every 100 ms (bars: every \
+         second); lost and doubled are sums over market_ticks and enriched_ticks"
             .to_owned(),
         format!(
-            "the first normalized tick came {:.2} s after the services were started",
+            "the first normalized tick arrived {:.2} s after the services were started",
             run.start_up
         ),
     ];
@@ -89,7 +89,7 @@ fn plan(generation: &'static str, raw: &'static str) -> ScenePlan<'static> {
 pub struct Services {
     /// Processes of each service.
     pub processes: u16,
-    /// The only core of each service's first, second, … process; empty for all cores.
+    /// The core that each service's first, second, … process is pinned to; empty for all cores.
     pub cores: Vec<usize>,
 }
 
@@ -119,11 +119,11 @@ impl Services {
     }
 }
 
-/// What a drained backlog told.
+/// The measurements of a drained backlog.
 pub struct Drained {
-    /// Everything until the slowest store had everything.
+    /// The figures of the whole run, until the slowest store was complete.
     pub figures: Figures,
-    /// When each store had everything.
+    /// When each store was complete.
     pub steps: Vec<Row>,
     /// Seconds from the start of the services to the first normalized tick.
     pub start_up: f64,
@@ -154,7 +154,7 @@ pub async fn drain(scene: &Scene, ticks: u64, services: &Services) -> anyhow::Re
     })
 }
 
-/// Waits until every store has everything; answers when each had, in seconds since `first`.
+/// Waits until every store is complete; returns when each was, in seconds since `first`.
 async fn arrivals(scene: &Scene, ticks: u64, first: Instant) -> anyhow::Result<Vec<Row>> {
     let mut arrived = Vec::new();
     let mut open: Vec<(Step, u64)> = Step::ALL.map(|step| (step, 0)).to_vec();
@@ -187,7 +187,10 @@ async fn arrivals(scene: &Scene, ticks: u64, first: Instant) -> anyhow::Result<V
         if moved.elapsed() > STALLED {
             let missing: Vec<&str> = open.iter().map(|(step, _)| step.name()).collect();
             let seconds = STALLED.as_secs();
-            bail!("nothing has moved for {seconds} s: missing {}", missing.join(", "));
+            bail!(
+                "no progress for {seconds} s: missing {} (run again with --keep)",
+                missing.join(", ")
+            );
         }
         progress.set(slowest, "");
         tokio::time::sleep(LOOK).await;
@@ -196,7 +199,7 @@ async fn arrivals(scene: &Scene, ticks: u64, first: Instant) -> anyhow::Result<V
     Ok(arrived)
 }
 
-/// What has to be somewhere.
+/// An output that must be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     MarketTicks,
@@ -212,7 +215,7 @@ impl Step {
         match self {
             Step::MarketTicks => "rows in market_ticks",
             Step::EnrichedTicks => "rows in enriched_ticks",
-            Step::Bars => "counted in bars of an hour and of a day",
+            Step::Bars => "ticks in bars of an hour and of a day",
             Step::LatestPrices => "latest prices in Redis and PostgreSQL",
         }
     }
@@ -221,14 +224,14 @@ impl Step {
         self != Step::Bars || look.is_multiple_of(LOOKS_BETWEEN_BARS)
     }
 
-    /// Ticks that have arrived there.
+    /// Ticks that have arrived in this output.
     async fn count(self, scene: &Scene) -> anyhow::Result<u64> {
         let names = &scene.connection.names;
         match self {
             Step::MarketTicks => rows(scene, "market_ticks").await,
             Step::EnrichedTicks => rows(scene, "enriched_ticks").await,
             Step::Bars => {
-                // Shorter ones do not hold the prices of longer intervals.
+                // Shorter bars do not include the prices of longer intervals.
                 let sql = format!(
                     "SELECT min(ticks) AS value FROM (SELECT sum(trade_count) AS ticks FROM {bars} \
                      WHERE interval IN ('1h', '1d') GROUP BY interval)",
@@ -241,7 +244,12 @@ impl Step {
                     "SELECT coalesce(sum(next_offset), 0) FROM projection_positions WHERE generation = '{}'",
                     names.generation()
                 );
-                let rows = scene.stores.postgres.query_text(&sql).await.context("ask PostgreSQL")?;
+                let rows = scene
+                    .stores
+                    .postgres
+                    .query_text(&sql)
+                    .await
+                    .context("query PostgreSQL")?;
                 let value = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
                 Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
             }
@@ -249,7 +257,7 @@ impl Step {
     }
 }
 
-/// Waits until the table has as many rows; answers the seconds that it took.
+/// Waits until the table has this many rows; returns the seconds that it took.
 pub async fn until_rows(scene: &Scene, stores: &Stores, table: &str, wanted: u64) -> anyhow::Result<f64> {
     let began = Instant::now();
     let mut newest = (0, Instant::now());
@@ -265,7 +273,7 @@ pub async fn until_rows(scene: &Scene, stores: &Stores, table: &str, wanted: u64
         }
         if newest.1.elapsed() > STALLED {
             bail!(
-                "{table} has {count} of {wanted} rows, and nothing came for {} s",
+                "{table} has {count} of {wanted} rows, and no row was added for {} s",
                 STALLED.as_secs()
             );
         }
@@ -296,10 +304,10 @@ async fn rows(scene: &Scene, table: &str) -> anyhow::Result<u64> {
 
 /// The column `value` of the only row.
 pub async fn number(stores: &Stores, sql: &str) -> anyhow::Result<u64> {
-    let asked = || format!("ask ClickHouse: {sql}");
-    let rows = stores.clickhouse.query_json(sql).await.with_context(asked)?;
+    let query = || format!("query ClickHouse: {sql}");
+    let rows = stores.clickhouse.query_json(sql).await.with_context(query)?;
     let value = rows.first().and_then(as_number);
-    value.with_context(|| format!("ClickHouse answers no number: {sql}"))
+    value.with_context(|| format!("ClickHouse did not return a number: {sql}"))
 }
 
 fn as_number(row: &Map<String, Value>) -> Option<u64> {
@@ -309,14 +317,14 @@ fn as_number(row: &Map<String, Value>) -> Option<u64> {
     }
 }
 
-/// A service that has ended will not finish.
+/// Fails early: a service that has ended will not finish.
 fn check_services(scene: &Scene) -> anyhow::Result<()> {
     let ended = Service::ALL
         .into_iter()
         .find(|service| scene.stack.pid(*service).is_none());
     match ended {
         Some(service) => bail!(
-            "{} has ended: its last words are in {} (run again with --keep)",
+            "{} has ended: see the end of its log {} (run again with --keep)",
             service.name(),
             scene.stack.log(service).display()
         ),

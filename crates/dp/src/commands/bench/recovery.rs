@@ -1,4 +1,4 @@
-//! How long nothing comes when services start, die or are replaced: `dp bench recovery`.
+//! Gaps in the output when services start, are killed or are replaced: `dp bench recovery`.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,26 @@ use crate::bench::figures::{Figures, Row, Section};
 use crate::bench::statistics::{longest_gap, until_growth};
 
 const RAW: &str = "bench.recovery.raw";
-/// Nothing may take longer than this.
+/// The benchmark fails if an output does not appear within this time.
 const PATIENCE: Duration = Duration::from_secs(90);
 const READY: Duration = Duration::from_secs(60);
-/// What the broker or ClickHouse had received before a kill still shows for so long; no service starts faster.
+/// Data that the broker or ClickHouse received before a kill becomes visible within this time; no service starts faster.
 const AFTERGLOW_SECONDS: f64 = 0.2;
-/// Quiet time between two interventions, so that one is not measured with the other.
+/// Pause between two interventions, so that one does not distort the other.
 const SETTLE: Duration = Duration::from_secs(2);
-/// The load ends by itself at last.
+/// Limit of the load, which is stopped earlier.
 const LOAD_SECONDS: u64 = 1_800;
 
 /// Options of `dp bench recovery`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Messages a second while services come and go
+    /// Messages a second while services are started, killed and replaced
     #[arg(long, value_name = "R", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=100_000))]
     rate: u64,
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args { rate: 2_000 }
     }
@@ -79,12 +79,13 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         figures: Figures::lasted(slowest),
         rows,
         notes: vec![
-            format!("{} messages a second are published all the while", args.rate),
-            "kill -9 is followed by a start at once, of the only process of the service; until its session has ended (10 s) the \
-             group may still count on the dead one"
+            format!("the load is {} messages a second", args.rate),
+            "after kill -9 the only process of the service is started again at once; until the session of the killed one expires \
+             (10 s), the group may still assign partitions to it"
                 .to_owned(),
-            "bars that are open leave at most once a second, so that a gap of a second is none".to_owned(),
-            "rolling: a second process joins, the first is replaced, the second leaves; the longest time without an output"
+            "open bars are sent at most once a second, so a gap of one second is normal".to_owned(),
+            "rolling restart: a second process joins, the first is replaced, the second leaves; measured is the longest time \
+             without an output"
                 .to_owned(),
         ],
     })
@@ -165,7 +166,7 @@ impl Watched<'_> {
             }
             if began.elapsed() > PATIENCE {
                 bail!(
-                    "no {} came for {} s: see the logs in {} (run again with --keep)",
+                    "no {} for {} s: see the logs in {} (run again with --keep)",
                     output.name(),
                     PATIENCE.as_secs(),
                     self.scene.stack.config().dir.join("logs").display()
@@ -183,13 +184,13 @@ impl Watched<'_> {
     fn check(&self) -> anyhow::Result<()> {
         check_interrupted(&self.scene.stack)?;
         if self.load.has_ended() {
-            bail!("the load ended early: is Kafka gone? (run again with --keep)");
+            bail!("the load ended early: is Kafka down? (run again with --keep)");
         }
         Ok(())
     }
 }
 
-/// What shows that a service works; first what its main stage makes.
+/// The outputs that show that a service works, first that of its main stage.
 fn outputs_of(service: Service) -> &'static [Output] {
     match service {
         Service::Normalization => &[Output::Normalized, Output::Rows],

@@ -1,4 +1,4 @@
-//! How throughput grows with workers, processes and cores: `dp bench scaling`.
+//! How throughput scales with workers, processes and cores: `dp bench scaling`.
 
 use localstack::Server;
 
@@ -14,20 +14,20 @@ const PIPELINE_RAW: &str = "bench.scaling.pipeline.raw";
 /// Options of `dp bench scaling`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Messages for each way of running
+    /// Number of messages for each variant
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1000..))]
     ticks: u64,
 }
 
 impl Args {
-    /// For a run of everything.
+    /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args { ticks: 200_000 }
     }
 }
 
-/// One way of running the services.
-struct Way {
+/// One variant of running the services.
+struct Variant {
     name: &'static str,
     suffix: &'static str,
     workers: &'static str,
@@ -36,16 +36,22 @@ struct Way {
     pinned: bool,
 }
 
-const WAYS: [Way; 5] = [
-    way("one worker", "a", "1", 1, false),
-    way("two workers in one process", "b", "2", 1, false),
-    way("two processes", "c", "1", 2, false),
-    way("one worker on one core", "d", "1", 1, true),
-    way("two processes on a core each", "e", "1", 2, true),
+const VARIANTS: [Variant; 5] = [
+    variant("one worker", "a", "1", 1, false),
+    variant("two workers in one process", "b", "2", 1, false),
+    variant("two processes", "c", "1", 2, false),
+    variant("one worker on one core", "d", "1", 1, true),
+    variant("two processes on a core each", "e", "1", 2, true),
 ];
 
-const fn way(name: &'static str, suffix: &'static str, workers: &'static str, processes: u16, pinned: bool) -> Way {
-    Way {
+const fn variant(
+    name: &'static str,
+    suffix: &'static str,
+    workers: &'static str,
+    processes: u16,
+    pinned: bool,
+) -> Variant {
+    Variant {
         name,
         suffix,
         workers,
@@ -54,8 +60,8 @@ const fn way(name: &'static str, suffix: &'static str, workers: &'static str, pr
     }
 }
 
-impl Way {
-    /// The core of each process; servers stay where they are.
+impl Variant {
+    /// The core of each process; servers are not pinned.
     fn cores(&self) -> Vec<usize> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let of = |process: u16| cores.saturating_sub(1 + usize::from(process)) % cores;
@@ -63,7 +69,7 @@ impl Way {
     }
 }
 
-/// The hop in every way, then the pipeline in every way.
+/// Measures the hop in every variant, then the pipeline in every variant.
 pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let mut rows = hops(stage, args.ticks).await?;
     rows.extend(pipelines(stage, args.ticks).await?);
@@ -73,9 +79,10 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         figures,
         rows,
         notes: vec![
-            "ratio: against the bare client in one process, unpinned; pinned ways: against the bare client on that core".to_owned(),
-            "processes share a backlog only while it lasts longer than their start: take at least 500,000 ticks".to_owned(),
-            "in the pipeline, workers, processes and cores are those of every service; the servers use all cores".to_owned(),
+            "ratio: against the unpinned bare client; for pinned variants against the bare client on one core"
+                .to_owned(),
+            "two processes share the backlog only if it outlasts their start-up: use at least 500,000 ticks".to_owned(),
+            "in the pipeline, workers, processes and cores apply to each service; the servers use all cores".to_owned(),
         ],
     })
 }
@@ -92,19 +99,19 @@ async fn hops(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
         .map_or(1, usize::from)
         .saturating_sub(1);
     let pinned = bare::measure(&scene, "bench.scaling.pinned", ticks, Some(last)).await?;
-    for way in &WAYS {
-        say(&format!("hop: {}", way.name));
-        let generation = format!("shop{}", way.suffix);
-        let scene = scene_of(stage, HOP_RAW, &generation, way.workers).await?;
+    for variant in &VARIANTS {
+        say(&format!("hop: {}", variant.name));
+        let generation = format!("shop{}", variant.suffix);
+        let scene = scene_of(stage, HOP_RAW, &generation, variant.workers).await?;
         let how = Normalizers {
-            processes: way.processes,
-            cores: way.cores(),
+            processes: variant.processes,
+            cores: variant.cores(),
         };
-        let against = if way.pinned { &pinned } else { &free };
+        let against = if variant.pinned { &pinned } else { &free };
         let figures = hop::normalize(&scene, ticks, &how, None)
             .await?
             .against(against.ticks_per_second.unwrap_or_default());
-        rows.push(Row::new(format!("hop, {}", way.name), figures));
+        rows.push(Row::new(format!("hop, {}", variant.name), figures));
     }
     blocking(|| Ok(stage.stack().up()?))?;
     rows.push(Row::new("bare client", free));
@@ -115,16 +122,16 @@ async fn hops(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
 async fn pipelines(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
     hop::publish(&scene_of(stage, PIPELINE_RAW, "scalp", "1").await?, ticks)?;
     let mut rows = Vec::new();
-    for way in &WAYS {
-        say(&format!("pipeline: {}", way.name));
-        let generation = format!("spipe{}", way.suffix);
-        let scene = scene_of(stage, PIPELINE_RAW, &generation, way.workers).await?;
+    for variant in &VARIANTS {
+        say(&format!("pipeline: {}", variant.name));
+        let generation = format!("spipe{}", variant.suffix);
+        let scene = scene_of(stage, PIPELINE_RAW, &generation, variant.workers).await?;
         let services = Services {
-            processes: way.processes,
-            cores: way.cores(),
+            processes: variant.processes,
+            cores: variant.cores(),
         };
         let drained = pipeline::drain(&scene, ticks, &services).await?;
-        rows.push(Row::new(format!("pipeline, {}", way.name), drained.figures));
+        rows.push(Row::new(format!("pipeline, {}", variant.name), drained.figures));
     }
     Ok(rows)
 }
@@ -144,21 +151,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pinned_processes_have_a_core_each() {
-        for way in &WAYS {
-            let cores = way.cores();
-            assert_eq!(cores.len(), if way.pinned { usize::from(way.processes) } else { 0 });
+    fn each_pinned_process_has_its_own_core() {
+        for variant in &VARIANTS {
+            let cores = variant.cores();
+            assert_eq!(
+                cores.len(),
+                if variant.pinned {
+                    usize::from(variant.processes)
+                } else {
+                    0
+                }
+            );
         }
         if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
-            let cores = WAYS[4].cores();
+            let cores = VARIANTS[4].cores();
             assert_ne!(cores[0], cores[1]);
         }
     }
 
     #[test]
-    fn every_way_has_names_of_its_own() {
-        let mut suffixes: Vec<&str> = WAYS.iter().map(|way| way.suffix).collect();
+    fn every_variant_has_its_own_suffix() {
+        let mut suffixes: Vec<&str> = VARIANTS.iter().map(|variant| variant.suffix).collect();
         suffixes.dedup();
-        assert_eq!(suffixes.len(), WAYS.len());
+        assert_eq!(suffixes.len(), VARIANTS.len());
     }
 }

@@ -1,9 +1,9 @@
-//! The stack that benchmarks run on: their own ports and folder, made anew each time and removed at the end.
+//! The stack of the benchmarks: its own ports and folder, created for each run and removed at the end.
 //!
-//! Role: [`Stage`] is the stack, [`Scene`] one measurement on it, with a generation and a raw topic of its own, so that no
-//! measurement sees what another has left.
-//! Failure: a folder that the user names and that holds a stack is refused, since it would be removed; whatever fails
-//! later, the stack is ended and removed all the same, unless it is to be kept.
+//! Role: [`Stage`] is the stack, [`Scene`] one measurement on it. Each scene has its own generation and raw topic, so that no
+//! measurement sees the data of another.
+//! Failure: a folder that the user names and that contains a stack is refused, since it would be removed. After any later
+//! failure the stack is stopped and removed, unless `--keep` is given.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,19 +22,19 @@ use crate::commands::stack::{self, UpArgs};
 use crate::commands::topics::{self, CreateArgs};
 use crate::connection::Connection;
 
-/// Keeps clear of a stack of `dp up` on the usual ports.
+/// Avoids the ports of a default stack of `dp up`.
 const PORT_OFFSET: u16 = 2000;
 
 /// The stack of one run of `dp bench`.
 pub struct Stage {
     stack: Stack,
     keep: bool,
-    /// Held while the benchmark runs: two at once would measure each other.
+    /// Held while the benchmark runs: two at once would distort each other's results.
     _lock: File,
 }
 
 impl Stage {
-    /// Brings the four servers up in an empty folder.
+    /// Starts the four servers in an empty folder.
     pub async fn open(place: &Place, keep: bool) -> anyhow::Result<Stage> {
         let place = own_place(place);
         let folder = place.folder();
@@ -42,11 +42,11 @@ impl Stage {
         if folder.join("stack.json").exists() {
             if place.dir != Some(own_folder(place.port_offset)) {
                 bail!(
-                    "{} holds a stack already, and a benchmark empties its folder: name another one with --dir",
+                    "{} contains a stack, and a benchmark empties its folder: name another one with --dir",
                     folder.display()
                 );
             }
-            remove(&Stack::open(&folder)?).context("remove what an earlier benchmark has left")?;
+            remove(&Stack::open(&folder)?).context("remove the stack of an earlier benchmark")?;
         }
         let servers_only = UpArgs { no_services: true };
         match stack::bring_up(&place, &servers_only, true).await {
@@ -56,30 +56,32 @@ impl Stage {
                 _lock: lock,
             }),
             Err(error) => {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 let _removed = Stack::open(&folder).map(|stack| remove(&stack));
                 Err(error)
             }
         }
     }
 
-    /// Ends everything, and removes the folder unless it is to be kept.
+    /// Stops the stack and removes its folder, unless it is kept.
     pub fn close(self) -> anyhow::Result<()> {
         if self.keep {
             let dir = self.stack.config().dir.display();
-            eprintln!("» the stack of the benchmark still runs: dp --dir {dir} status, dp --dir {dir} clean-data");
+            eprintln!(
+                "» the stack of the benchmark is still running: dp --dir {dir} status, dp --dir {dir} clean-data"
+            );
             return Ok(());
         }
         blocking(|| remove(&self.stack))
     }
 
-    /// A measurement with names of its own: topics, groups and tables end in `generation`, raw messages are in `raw`.
+    /// A measurement with its own names: topics, groups and tables end in `generation`, raw messages are in `raw`.
     pub async fn scene(&self, plan: &ScenePlan<'_>) -> anyhow::Result<Scene> {
         let mut stack = self.stack.clone();
         let mut env: BTreeMap<String, String> = BTreeMap::from([
             ("DATA_PROC_GENERATION".to_owned(), plan.generation.to_owned()),
             ("DATA_PROC_RAW_TOPICS".to_owned(), plan.raw.to_owned()),
-            // What is measured is the pipeline, not a disk that fills with lines about it.
+            // The benchmark measures the pipeline, not the writing of its logs.
             ("DATA_PROC_LOG_LEVEL".to_owned(), "warn".to_owned()),
         ]);
         let more = plan.env.iter();
@@ -109,16 +111,16 @@ impl Stage {
     }
 }
 
-/// What makes a measurement different from the others.
+/// The parameters of a measurement.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ScenePlan<'a> {
-    /// Suffix of everything after the raw topic: lower case letters and digits.
+    /// Suffix of all topics, groups and tables after the raw topic: lower case letters and digits.
     pub generation: &'a str,
     /// Raw topic.
     pub raw: &'a str,
-    /// Further variables of the services.
+    /// Additional variables of the services.
     pub env: &'a [(&'a str, &'a str)],
-    /// Whether the topics between the stages keep the broker's append time: then a record's time is when it could be seen.
+    /// Whether topics between the stages have the broker's append time, the time at which a record becomes visible.
     pub append_time: bool,
 }
 
@@ -138,7 +140,7 @@ impl Scene {
         &self.connection.settings.kafka_bootstrap
     }
 
-    /// Starts one process of every service, and waits until all are ready.
+    /// Starts one process of every service and waits until all are ready.
     pub fn start_services(&self) -> anyhow::Result<()> {
         blocking(|| {
             self.stack.start_services()?;
@@ -164,7 +166,7 @@ impl Scene {
     }
 }
 
-/// Ends the benchmark when Ctrl-C was pressed.
+/// Returns an error if Ctrl-C was pressed.
 pub fn check_interrupted(stack: &Stack) -> anyhow::Result<()> {
     if stack.config().interrupted.load(Ordering::Relaxed) {
         return Err(StackError::Interrupted.into());
@@ -172,12 +174,12 @@ pub fn check_interrupted(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs what blocks without holding up the runtime's other tasks.
+/// Runs blocking work without delaying other tasks of the runtime.
 pub fn blocking<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     tokio::task::block_in_place(work)
 }
 
-/// Says what is being done, for the person who waits.
+/// Reports the current step on stderr.
 pub fn say(what: &str) {
     eprintln!("» {what}");
 }
@@ -195,7 +197,7 @@ async fn create_with_append_time(connection: &Connection) -> anyhow::Result<()> 
         .collect();
     create_topics(&connection.settings.kafka_bootstrap, &specs)
         .await
-        .context("make topics with append time")?;
+        .context("create topics with append time")?;
     Ok(())
 }
 
@@ -233,7 +235,7 @@ fn lock_of(folder: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("open {}", path.display()))?;
     if file.try_lock().is_err() {
         bail!(
-            "another benchmark runs in {}: wait for it, or use --port-offset",
+            "another benchmark is running in {}: wait until it ends, or use --port-offset",
             folder.display()
         );
     }
@@ -250,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_benchmark_never_takes_the_stack_of_dp_up() {
+    fn a_benchmark_never_uses_the_stack_of_dp_up() {
         let place = own_place(&Place::default());
         assert_eq!(place.port_offset, PORT_OFFSET);
         assert!(place.folder().ends_with("bench"), "{}", place.folder().display());

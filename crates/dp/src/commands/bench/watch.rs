@@ -1,4 +1,4 @@
-//! Looks at a topic from outside while a stage fills it: how much is there, since when, and which origins.
+//! Observes a topic from outside while a stage fills it: how many messages, since when, and which origins.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::stage::check_interrupted;
 use crate::bench::statistics::lost_and_doubled;
 use crate::commands::progress::Progress;
 
-/// Between two looks. Each costs the broker a few requests; both yardstick and hop are looked at in the same way.
+/// Time between two reads. Each costs the broker a few requests, equally for the bare client and the hop.
 pub const LOOK: Duration = Duration::from_millis(10);
 const STALLED: Duration = Duration::from_secs(60);
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
@@ -25,7 +25,7 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Looks up its partitions. A topic that has just been made may take a moment until every broker knows it.
+    /// Looks up the partitions; retries while a new topic is not known to every broker.
     pub fn new(bootstrap: &Brokers, topic: &str) -> anyhow::Result<Ends> {
         let deadline = Instant::now() + KNOWN_WITHIN;
         loop {
@@ -47,7 +47,7 @@ impl Ends {
         Ok(ends)
     }
 
-    /// Messages ever appended.
+    /// Number of messages that were ever appended.
     pub fn total(&self) -> anyhow::Result<u64> {
         let mut total = 0;
         for partition in &self.partitions {
@@ -56,11 +56,11 @@ impl Ends {
         Ok(total)
     }
 
-    /// Waits until the topic holds `wanted` messages; `on_first` is called when the first is there. Answers the seconds from
-    /// the last look that found nothing new to the first that found all.
+    /// Waits until the topic contains `wanted` messages; calls `on_first` when it contains the first. Returns the seconds from
+    /// the last read of an empty topic to the first read that found all messages.
     ///
     /// # Errors
-    /// Nothing came for a minute, Kafka does not answer, or Ctrl-C.
+    /// No message arrived for a minute, Kafka does not answer, or Ctrl-C.
     pub fn until(&self, stack: &Stack, wanted: u64, mut on_first: impl FnMut()) -> anyhow::Result<f64> {
         let mut progress = Progress::new("processing", wanted, "messages");
         let (mut nothing_at, mut seen, mut grown_at) = (Instant::now(), 0, Instant::now());
@@ -83,7 +83,7 @@ impl Ends {
             }
             if grown_at.elapsed() > STALLED {
                 bail!(
-                    "{} holds {total} of {wanted} messages, and nothing came for {} s: see the logs in {}/logs (run again with --keep)",
+                    "{} has {total} of {wanted} messages, and none arrived for {} s: see the logs in {}/logs (run again with --keep)",
                     self.topic,
                     STALLED.as_secs(),
                     stack.config().dir.display()
@@ -93,7 +93,7 @@ impl Ends {
         }
     }
 
-    /// Reads everything in the topic of normalized ticks, and says what is lost and doubled.
+    /// Reads the whole topic of normalized ticks; returns the number of lost and of doubled ticks.
     pub fn check_origins(&self, published: u64) -> anyhow::Result<(u64, u64)> {
         let wire = Wire::single_object();
         let mut found = Vec::with_capacity(published as usize);

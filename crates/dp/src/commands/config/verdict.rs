@@ -82,8 +82,8 @@ impl Verdict {
 
 fn misspelt(unknown: &Unknown) -> String {
     match &unknown.nearest {
-        Some(nearest) => format!("nothing reads {}; did you mean {nearest}?", unknown.name),
-        None => format!("nothing reads {}", unknown.name),
+        Some(nearest) => format!("unknown variable {}; did you mean {nearest}?", unknown.name),
+        None => format!("unknown variable {}", unknown.name),
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(problems, [(2, "shared"), (1, "own")]);
         assert_eq!(
             verdict.warnings,
-            ["nothing reads DATA_PROC_WORKER; did you mean DATA_PROC_WORKERS?"]
+            ["unknown variable DATA_PROC_WORKER; did you mean DATA_PROC_WORKERS?"]
         );
         assert!(!verdict.is_valid());
     }

@@ -1,4 +1,4 @@
-//! What is in the log and in every store, counted at one moment while nothing moves.
+//! Counts of the log and of every store, taken while no message is in flight.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,15 +17,15 @@ use crate::connection::Connection;
 /// Counts since the beginning of the data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
-    /// Messages ever appended to the raw topics.
+    /// Messages that were ever appended to the raw topics.
     pub raw_messages: i64,
-    /// Raw messages of which at least one tick is in `market_ticks`.
+    /// Raw messages with at least one tick in `market_ticks`.
     pub messages_with_ticks: i64,
     /// Ticks with the flag `late_arrival`.
     pub late: i64,
-    /// Raw messages that are dead letters as a whole.
+    /// Raw messages that became dead letters as a whole.
     pub dead_messages: i64,
-    /// Rows of documents that are dead letters while others were taken.
+    /// Rejected rows of documents whose other rows were accepted.
     pub rejected_rows: i64,
     /// Dead letters by code, each origin once.
     pub dead_letters: BTreeMap<String, i64>,
@@ -40,8 +40,8 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Messages that repeated an event: neither ticks nor dead letters came of them. (`dp verify` counts them from the
-    /// log itself; here they are what is left.)
+    /// Messages that repeated an event: those with neither ticks nor a dead letter. (`dp verify` counts them from the log
+    /// itself; this is the remainder.)
     pub fn duplicates(&self) -> i64 {
         self.raw_messages - self.messages_with_ticks - self.dead_messages
     }
@@ -94,7 +94,7 @@ pub async fn read(connection: &Connection, stores: &Stores) -> anyhow::Result<Fi
     let count = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
     figures.postgres_prices = count
         .and_then(|count| count.parse().ok())
-        .context("PostgreSQL answers no number")?;
+        .context("PostgreSQL did not return a number")?;
     let keys = stores
         .redis
         .scan(&stores::redis::key::every_latest_price())
@@ -120,7 +120,7 @@ async fn log_figures(connection: &Connection) -> anyhow::Result<Figures> {
             reader.read(&partition, start, end, |message| {
                 let text = |name: &str| String::from_utf8_lossy(message.header(name).unwrap_or_default()).into_owned();
                 let (topic, rows) = (text(header::TOPIC), text(header::REJECTED_ROWS));
-                // A stage that was killed after sending a dead letter sends it again.
+                // A stage that is killed after sending a dead letter sends it again.
                 if names.raw.contains(&topic)
                     && seen.insert((topic, text(header::PARTITION), text(header::OFFSET), rows.clone()))
                 {
@@ -152,7 +152,7 @@ pub struct Quantiles {
     pub p999_ms: f64,
 }
 
-/// The steps that can be read from columns: name, table, from, to.
+/// The steps that are measured from columns: name, table, from, to.
 const STEPS: [(&str, &str, &str, &str); 6] = [
     (
         "raw append → normalized",
@@ -192,7 +192,7 @@ const STEPS: [(&str, &str, &str, &str); 6] = [
     ),
 ];
 
-/// Quantiles of every step over the rows that were written between two times; steps without rows are left out.
+/// Quantiles of every step over the rows written between two times; steps without rows are omitted.
 pub async fn latencies(
     connection: &Connection,
     clickhouse: &ClickHouse,
@@ -201,7 +201,7 @@ pub async fn latencies(
 ) -> anyhow::Result<Vec<(String, Quantiles)>> {
     let mut all = Vec::new();
     for (name, table, begin, end) in STEPS {
-        // The raw message has to be of this time, too: a bar of an earlier run may be written again.
+        // The raw message must be of this period too: a bar of an earlier run may be written again.
         let first = if table == "bars" {
             "last_appended_at"
         } else {
@@ -242,7 +242,7 @@ async fn query(clickhouse: &ClickHouse, sql: &str) -> anyhow::Result<Vec<Map<Str
     clickhouse
         .query_json(sql)
         .await
-        .with_context(|| format!("ask ClickHouse: {sql}"))
+        .with_context(|| format!("query ClickHouse: {sql}"))
 }
 
 fn text(row: &Map<String, Value>, name: &str) -> String {
@@ -256,5 +256,5 @@ fn text(row: &Map<String, Value>, name: &str) -> String {
 fn integer(row: &Map<String, Value>, name: &str) -> anyhow::Result<i64> {
     text(row, name)
         .parse()
-        .with_context(|| format!("ClickHouse answers no number in {name}"))
+        .with_context(|| format!("ClickHouse did not return a number in column {name}"))
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Histogram(Vec<(f64, f64)>);
 
 impl Histogram {
-    /// What was added since `before`.
+    /// The observations since `before`.
     pub fn since(&self, before: Option<&Histogram>) -> Histogram {
         let earlier = |bound: f64| {
             let found = before.and_then(|before| before.0.iter().find(|(other, _)| *other == bound));
@@ -21,8 +21,7 @@ impl Histogram {
         )
     }
 
-    /// The value below which this share of the observations lies, in seconds: interpolated inside its bucket, as
-    /// Prometheus does. `None` without observations.
+    /// The quantile in seconds, interpolated inside its bucket as in Prometheus. `None` without observations.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let total = self.0.last().map(|(_, count)| *count).filter(|total| *total > 0.0)?;
         let (mut lower, mut below) = (0.0, 0.0);
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_observed_before_does_not_count() {
+    fn earlier_observations_do_not_count() {
         let before = histograms(SCRAPE, "end_to_end_latency_seconds", "stage");
         let after = histograms(&SCRAPE.replace("} 100", "} 140"), "end_to_end_latency_seconds", "stage");
         let new = after["latest"].since(before.get("latest"));
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_last_bound_the_bound_itself_is_answered() {
+    fn a_quantile_in_the_last_bucket_is_its_lower_bound() {
         let scrape = "x_bucket{le=\"1\"} 0\nx_bucket{le=\"+Inf\"} 5\n";
         assert_eq!(histograms(scrape, "x", "stage")[""].quantile(0.99), Some(1.0));
     }

@@ -1,4 +1,4 @@
-//! What the processes of the stack use, and what they say of their own latency.
+//! CPU time and memory of the processes of the stack, and the latency that they report themselves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,14 @@ pub struct Usages(Vec<(String, i32, Usage)>);
 impl Usages {
     /// Reads them from `/proc`.
     pub fn of(stack: &Stack) -> anyhow::Result<Usages> {
-        let processes = stack.status().context("look at the processes of the stack")?;
+        let processes = stack.status().context("read the processes of the stack")?;
         let used = processes
             .into_iter()
             .filter_map(|process| Some((process.name.to_string(), process.pid?, process.usage?)));
         Ok(Usages(used.collect()))
     }
 
-    /// What was used since `before`, in all and for each of `messages`. A process that was restarted counts from its start.
+    /// The usage since `before`, in total and for each of `messages`. A restarted process counts from its start.
     pub fn since(&self, before: &Usages, messages: u64) -> Vec<Load> {
         let earlier = |name: &str, pid: i32| {
             let found = before
@@ -53,12 +53,12 @@ impl Usages {
 pub struct Scrape(BTreeMap<String, Histogram>);
 
 impl Scrape {
-    /// Asks every service for its `/metrics`.
+    /// Reads `/metrics` of every service.
     pub async fn of(stack: &Stack) -> anyhow::Result<Scrape> {
-        let client =
-            security::http_client(&security::Trust::default(), Some(SCRAPE_TIMEOUT)).context("make an HTTP client")?;
+        let client = security::http_client(&security::Trust::default(), Some(SCRAPE_TIMEOUT))
+            .context("create an HTTP client")?;
         let mut found = BTreeMap::new();
-        for process in stack.status().context("look at the processes of the stack")? {
+        for process in stack.status().context("read the processes of the stack")? {
             if process.pid.is_none() || !matches!(process.name, Name::Service(..)) {
                 continue;
             }
@@ -69,7 +69,7 @@ impl Scrape {
                 .await
                 .and_then(reqwest::Response::error_for_status);
             let text = answer
-                .with_context(|| format!("ask {url}"))?
+                .with_context(|| format!("request {url}"))?
                 .text()
                 .await
                 .with_context(|| format!("read {url}"))?;
@@ -78,7 +78,7 @@ impl Scrape {
         Ok(Scrape(found))
     }
 
-    /// Quantiles of what was observed since `before`. Stages whose rows are in ClickHouse are measured there, exactly.
+    /// Quantiles of the observations since `before`. Stages that write to ClickHouse are measured from their rows, exactly.
     pub fn since(&self, before: &Scrape) -> Vec<(String, Quantiles)> {
         self.0
             .iter()

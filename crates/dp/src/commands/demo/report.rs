@@ -1,4 +1,4 @@
-//! The one table at the end of the demo, and where to go from there.
+//! The table at the end of the demo, and queries to continue with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,34 +9,34 @@ use super::figures::{Figures, Quantiles, TABLES};
 use crate::commands::present::{grouped, table};
 use crate::simulation::Counts;
 
-/// What a process used.
+/// The resources that a process used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Load {
-    /// Process.
+    /// Name of the process.
     pub name: String,
     /// CPU seconds while the bulk was processed.
     pub cpu_seconds: f64,
     /// The same for each message, in microseconds.
     pub cpu_micros_per_message: f64,
-    /// Resident memory afterwards.
+    /// Resident memory at the end.
     pub resident_bytes: u64,
 }
 
 /// The latency of one step, in the calm phase and under full load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
-    /// From where to where.
+    /// Name, such as "raw append → normalized".
     pub name: String,
     /// At the calm rate.
     pub calm: Option<Quantiles>,
-    /// While the bulk was published as fast as it went: mostly the time in a queue.
+    /// During the bulk phase at full speed: mostly time in queues.
     pub bulk: Option<Quantiles>,
 }
 
-/// Everything that the demo measured.
+/// The measurements of the demo.
 #[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
-    /// What the simulation says it published, both phases.
+    /// Counts of the simulation, both phases.
     pub published: Counts,
     /// Documents that were ingested.
     pub documents: u64,
@@ -44,9 +44,9 @@ pub struct DemoReport {
     pub before: Figures,
     /// Figures after it.
     pub after: Figures,
-    /// Messages of the bulk phase and the seconds until every store had them.
+    /// Messages of the bulk phase.
     pub bulk_messages: u64,
-    /// Seconds from the first message of the bulk until every group was through.
+    /// Seconds from the first message of the bulk phase until no group had lag.
     pub bulk_seconds: f64,
     /// Messages a second of the calm phase.
     pub calm_rate: u64,
@@ -57,7 +57,7 @@ pub struct DemoReport {
 }
 
 impl DemoReport {
-    /// Raw messages a second, from the first publish until every store had everything.
+    /// Raw messages a second, from the first publish until every store had all of them.
     pub fn messages_per_second(&self) -> f64 {
         self.bulk_messages as f64 / self.bulk_seconds.max(0.001)
     }
@@ -69,7 +69,7 @@ impl DemoReport {
         self.store_rows(&mut rows);
         self.latency_rows(&mut rows);
         self.load_rows(&mut rows);
-        table(&["", "published", "arrived now", "in all"], 1, rows)
+        table(&["", "published", "arrived", "total"], 1, rows)
     }
 
     fn count_rows(&self, rows: &mut Vec<Vec<String>>) {
@@ -166,7 +166,7 @@ impl DemoReport {
 
     fn load_rows(&self, rows: &mut Vec<Vec<String>>) {
         rows.push(section(
-            "process, while the bulk passed",
+            "process, during the bulk phase",
             "CPU µs a tick",
             "CPU s",
             "memory MB",
@@ -198,7 +198,7 @@ impl DemoReport {
     }
 }
 
-// "Arrived" is what changed; a row that only says what was published leaves the others empty.
+/// A row of counts; "arrived" is the difference. Rows that only have a published count leave the other cells empty.
 fn counted(name: &str, published: Option<u64>, before: i64, after: i64) -> Vec<String> {
     let sent = published.map_or_else(String::new, |count| grouped(count as i64));
     let is_note = name.starts_with("  from") || name.starts_with("  late by");
@@ -219,7 +219,7 @@ fn section(name: &str, first: &str, second: &str, third: &str) -> Vec<String> {
     ]
 }
 
-/// SQL that an analyst may begin with; the demo runs each before it shows them.
+/// Example queries for analysts; the demo runs each of them before it prints them.
 pub fn queries(tables: impl Fn(&str) -> String) -> [String; 3] {
     [
         format!(
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_names_what_was_published_what_arrived_and_what_is_there() {
+    fn the_table_has_counts_of_published_arrived_and_total() {
         let shown = report().shown();
         let cells = |name: &str| -> Vec<String> {
             let line = shown.lines().find(|line| line.contains(name)).unwrap();

@@ -1,4 +1,4 @@
-//! Waits until every consumer group has read what there is.
+//! Waits until no consumer group has lag.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::commands::groups::{Lag, LagWatch};
 use crate::commands::progress::Progress;
 use crate::connection::Connection;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// A pipeline that works makes progress every second; a rebalance may take some.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// A working pipeline makes progress every second; a rebalance takes several seconds.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// Returns when all groups have committed everything; shows the lag on stderr.
+/// Returns when no group has lag; shows the lag on stderr.
 ///
 /// # Errors
-/// A service has ended, or nothing has moved for two minutes: the message names the group and where to look.
+/// A service has ended, or there was no progress for two minutes. The message names the group and where to look.
 pub async fn until_caught_up(connection: &Connection, stack: &Stack) -> anyhow::Result<()> {
     let (connection, stack) = (connection.clone(), stack.clone());
     tokio::task::spawn_blocking(move || watch(&connection, &stack))
@@ -33,10 +33,10 @@ fn watch(connection: &Connection, stack: &Stack) -> anyhow::Result<()> {
         check_services(stack)?;
         let lags = match watch.lags() {
             Ok(lags) => lags,
-            // Kafka may be busy for a moment; a stall ends the wait all the same.
+            // Kafka may be busy temporarily; the limit for a stall still applies.
             Err(error) if moved_at.elapsed() < STALLED => {
                 tracing::debug!(error = %error, "lag cannot be read");
-                std::thread::sleep(LOOK_AGAIN);
+                std::thread::sleep(POLL_INTERVAL);
                 continue;
             }
             Err(error) => return Err(error).context("read lag"),
@@ -46,13 +46,13 @@ fn watch(connection: &Connection, stack: &Stack) -> anyhow::Result<()> {
             progress.finish();
             return Ok(());
         }
-        // Twice, since what the first stage sends on counts only after it was sent.
+        // Read twice: outputs of the first stage count as lag of the next one only after they were sent.
         empty_before = total == 0;
         if total < least {
             (least, moved_at) = (total, Instant::now());
         }
         if total > most {
-            // Each message is counted again by every group behind the one that has read it.
+            // The total may grow: each group downstream counts the message again.
             (most, least) = (total, total);
         }
         if moved_at.elapsed() > STALLED {
@@ -60,18 +60,18 @@ fn watch(connection: &Connection, stack: &Stack) -> anyhow::Result<()> {
         }
         progress.set_total(most.unsigned_abs());
         progress.set((most - total).unsigned_abs(), &slowest(&lags));
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 fn check_services(stack: &Stack) -> anyhow::Result<()> {
-    let processes = stack.status().context("look at the processes of the stack")?;
+    let processes = stack.status().context("read the processes of the stack")?;
     let ended = processes.iter().find(|process| {
         process.condition == Condition::Stopped && !matches!(process.name, Name::Service(_, replica) if replica > 1)
     });
     match ended {
         Some(process) => bail!(
-            "{} is not running any more: its last words are in {}",
+            "{} has stopped: see the end of its log {}",
             process.name,
             process.log.display()
         ),
@@ -94,7 +94,7 @@ fn stalled(lags: &[Lag]) -> String {
         .filter(|lag| lag.total() > 0)
         .map(|lag| {
             format!(
-                "{} has {} messages of {} left",
+                "group {} is {} messages behind in {}",
                 lag.subscription.group,
                 lag.total(),
                 lag.subscription.topic
@@ -103,7 +103,7 @@ fn stalled(lags: &[Lag]) -> String {
         .collect();
     let seconds = STALLED.as_secs();
     format!(
-        "nothing has moved for {seconds} s: {}; see `dp status`, `dp groups --partitions` and `dp logs`",
+        "no progress for {seconds} s: {}; see `dp status`, `dp groups --partitions` and `dp logs`",
         behind.join(", ")
     )
 }

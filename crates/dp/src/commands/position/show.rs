@@ -1,4 +1,4 @@
-//! `dp position show`: a line for each position, and the commands that are due.
+//! `dp position show`: a row for each position, and the commands that are needed.
 
 use std::process::ExitCode;
 
@@ -58,7 +58,7 @@ pub(super) async fn run(connection: &Connection, homes: &Homes<'_>, args: &ShowA
 fn as_table(shown: &[Shown]) -> String {
     let rows = shown.iter().map(|shown| {
         let state = match &shown.finding {
-            Finding::None => "not begun".to_owned(),
+            Finding::None => "not started".to_owned(),
             Finding::Good => "ok".to_owned(),
             Finding::Removed { from, to } => format!("lost {from} to {}", to - 1),
             Finding::Replaced { .. } => "replaced".to_owned(),
@@ -75,7 +75,7 @@ fn as_table(shown: &[Shown]) -> String {
         ]
     });
     let mut text = table(
-        &["group", "partition", "position is in", "state", "position", "log"],
+        &["group", "partition", "stored in", "state", "position", "log"],
         4,
         rows,
     );
@@ -87,7 +87,9 @@ fn as_table(shown: &[Shown]) -> String {
     let mut commands: Vec<&String> = shown.iter().filter_map(|shown| shown.command.as_ref()).collect();
     commands.dedup();
     if !commands.is_empty() {
-        text.push_str("\n\nStop the service, run the command, start it again (`dp position --help` explains):");
+        text.push_str(
+            "\n\nStop the service, run the command, then start the service again (see `dp position --help`):",
+        );
         commands
             .iter()
             .for_each(|command| text.push_str(&format!("\n  {command}")));

@@ -1,14 +1,34 @@
-//! How the processes of the stack are: one row each, and below the table why one of them does not serve its clients.
+//! `dp status`: one row for each process, and below the table the reasons why processes are not ready.
+
+use std::process::ExitCode;
 
 use localstack::{Condition, ProcessStatus, Stack};
 use serde_json::{Value, json};
 
-use crate::commands::present::{print_line, table};
+use crate::cli::Place;
+use crate::commands::present::{print_json, print_line, table};
 
-/// A process, and why it does not serve its clients, where it does not.
+/// A process, and the reason if it is not ready.
 pub(super) struct State {
     process: ProcessStatus,
-    pub(super) why: Option<String>,
+    why: Option<String>,
+}
+
+/// Runs `dp status`.
+pub fn status(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
+    let stack = place.open()?;
+    let states = states(&stack)?;
+    if json {
+        print_json(&described(&stack, &states)?)?;
+    } else {
+        show(&states)?;
+    }
+    let all_ready = states.iter().all(|state| state.why.is_none());
+    Ok(if all_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 pub(super) fn states(stack: &Stack) -> anyhow::Result<Vec<State>> {
@@ -22,6 +42,7 @@ pub(super) fn states(stack: &Stack) -> anyhow::Result<Vec<State>> {
     Ok(stack.status()?.into_iter().map(state).collect())
 }
 
+/// The states as JSON.
 pub(super) fn described(stack: &Stack, states: &[State]) -> anyhow::Result<Value> {
     let processes: Vec<Value> = states
         .iter()
@@ -38,7 +59,7 @@ pub(super) fn described(stack: &Stack, states: &[State]) -> anyhow::Result<Value
     Ok(json!({ "dir": stack.config().dir, "environment": stack.env(), "processes": processes }))
 }
 
-/// The table of `dp status`, and the reasons below it.
+/// Prints the table, and the reasons below it.
 pub(super) fn show(states: &[State]) -> anyhow::Result<()> {
     let rows = states.iter().map(|State { process, why }| {
         let state = match process.condition {

@@ -1,16 +1,16 @@
-//! A dead letter for people: one block, the most important first.
+//! A dead letter as a block of text, the most important facts first.
 
 use std::collections::BTreeMap;
 
 use stream::dead_letter::header;
 
-use super::{Shown, shortened};
+use super::shown::{Shown, shortened};
 use crate::commands::present::{iso, printable};
 
 /// Characters of the payload that are shown.
 const PAYLOAD_CHARACTERS: usize = 200;
-/// Said elsewhere in the block, or the same in Kafka Connect's words.
-const TOLD: [&str; 12] = [
+/// Headers that the block shows elsewhere, or that repeat those in Kafka Connect's terms.
+const SHOWN_ELSEWHERE: [&str; 12] = [
     header::TOPIC,
     header::PARTITION,
     header::OFFSET,
@@ -25,7 +25,7 @@ const TOLD: [&str; 12] = [
     header::REJECTED_ROWS,
 ];
 
-/// The block of a dead letter; `None` where the message does not say why it is one.
+/// The block of a dead letter; `None` if the message has no error code.
 pub(super) fn block(shown: &Shown, payload: &str) -> Option<String> {
     let text = |name: &str| {
         shown
@@ -41,7 +41,7 @@ pub(super) fn block(shown: &Shown, payload: &str) -> Option<String> {
         format!("{}  {code}", failed_at.unwrap_or_else(|| shown.timestamp.clone())),
         line("reason", &shortened(&or_unknown(header::MESSAGE))),
         line(
-            "place",
+            "origin",
             &format!(
                 "{}/{}/{}, dead letter {}/{}/{}",
                 or_unknown(header::TOPIC),
@@ -74,11 +74,11 @@ fn line(name: &str, value: &str) -> String {
     format!("  {name:<12}{value}")
 }
 
-/// The headers of the message itself.
+/// The original headers of the message.
 fn others(headers: &BTreeMap<String, String>) -> Option<String> {
     let others: Vec<String> = headers
         .iter()
-        .filter(|(name, _)| !TOLD.contains(&name.as_str()))
+        .filter(|(name, _)| !SHOWN_ELSEWHERE.contains(&name.as_str()))
         .map(|(name, value)| format!("{}={}", printable(name), shortened(&printable(value))))
         .collect();
     (!others.is_empty()).then(|| others.join(" "))

@@ -1,4 +1,4 @@
-//! What must hold at the end of a simulated life.
+//! The checks at the end of a simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,21 +17,21 @@ pub fn check_bars(broker: &Broker, rows: &Rows) -> Result<(), String> {
         if other.is_some_and(|other| other != bar) {
             return Err(format!("one version, two contents: {bar:?} {other:?}"));
         }
-        // Every version, not only the newest: a bar of half of its rows is wrong for as long as it is shown.
+        // Every version, not only the newest: a bar of half of its rows is wrong while it is the newest.
         let BarVersion { last_offset, closed } = bar.version;
         let of_bar = of_bars.get(&bar.key());
         let wanted = of_bar.and_then(|rows| rows.content(&bar.key(), last_offset, closed));
         if wanted.as_ref() != Some(bar) {
-            return Err(format!("expected {wanted:?}, shown {bar:?}"));
+            return Err(format!("expected {wanted:?}, sent {bar:?}"));
         }
     }
     let newest: BTreeMap<BarKey, &OwnedBar> = versions.into_iter().map(|((key, _), bar)| (key, bar)).collect();
     let expected: BTreeSet<BarKey> = of_bars.keys().cloned().collect();
     if let Some(key) = broker.not_restated.first().filter(|_| !broker.table.lost) {
-        return Err(format!("given up, though no row is gone for good: {key:?}"));
+        return Err(format!("given up, although no row is lost: {key:?}"));
     }
     if let Some(key) = newest.keys().find(|key| !expected.contains(*key)) {
-        return Err(format!("a bar that nobody asked for: {key:?}"));
+        return Err(format!("a bar without rows: {key:?}"));
     }
     for key in expected.difference(&broker.not_restated) {
         let bar = newest.get(key).ok_or_else(|| format!("no bar {key:?}"))?;
@@ -42,7 +42,7 @@ pub fn check_bars(broker: &Broker, rows: &Rows) -> Result<(), String> {
         if **bar != wanted {
             return Err(format!("{key:?}: expected {wanted:?}, newest {bar:?}"));
         }
-        // An idle clock may have closed it; the log's close may not be missing.
+        // An idle close may have closed it, but a close by the log clock must not be missing.
         if rows.is_closed(key) && !bar.version.closed {
             return Err(format!("{key:?} is not closed"));
         }
@@ -50,7 +50,7 @@ pub fn check_bars(broker: &Broker, rows: &Rows) -> Result<(), String> {
     Ok(())
 }
 
-/// Whatever happens, everything takes the table's way that does so in a life without faults.
+/// All ticks that are left to the table in a simulation without faults are left to it with faults, too.
 pub fn check_late(broker: &Broker, undisturbed: &Broker) -> Result<(), String> {
     let ticks = |broker: &Broker| {
         let ticks = broker.late.iter().filter(|record| !record.is_close);
@@ -73,7 +73,7 @@ pub fn check_late(broker: &Broker, undisturbed: &Broker) -> Result<(), String> {
     }
 }
 
-/// What a restore finds at the end is what the owner has in memory.
+/// A restore at the end gives the state that the owner has in memory.
 pub fn check_state(world: &mut World, owner: &Owner) -> Result<(), String> {
     let restored = world.start_owner();
     let bars = |owner: &Owner| {
@@ -95,7 +95,7 @@ pub fn check_state(world: &mut World, owner: &Owner) -> Result<(), String> {
         return Err("the last checkpoint is not complete".to_owned());
     }
     let ((mut restored, _), (in_memory, mut settled)) = (bars(&restored), bars(owner));
-    // The figures of a settled window are in the records only.
+    // The values of a settled window are in the records only.
     restored.retain(|(bar, from_table)| {
         let id = (bar.instrument_id.clone(), bar.window);
         let is_settled = bar.version.closed && !from_table && settled.contains(&id);

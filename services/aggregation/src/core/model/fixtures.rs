@@ -1,4 +1,4 @@
-//! Ticks and bars that own their data, and a seeded log with the repetitions that at-least-once stages make.
+//! Ticks and bars that own their data, and a seeded log with the repetitions of at-least-once stages.
 
 use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, QualityFlags, Tick, Turnover, Window};
 
@@ -20,7 +20,7 @@ pub const RULES: WindowRules = WindowRules {
     without: None,
 };
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every platform.
 pub struct Random(u64);
 
 impl Random {
@@ -62,7 +62,7 @@ pub struct LogTick {
 }
 
 impl LogTick {
-    /// A trade of instrument X, appended when it happened.
+    /// A trade of instrument X, appended at its event time.
     pub fn trade(offset: i64, event_time: Micros) -> LogTick {
         LogTick {
             offset,
@@ -135,8 +135,8 @@ impl LogTick {
     }
 }
 
-/// Ticks of three raw lanes; each lane is produced by one or more owners that start again from before the newest tick
-/// and run to the end, interleaved in any order: what restarts and zombies upstream leave in the log. Offsets have gaps.
+/// Ticks of three raw lanes. Each lane is produced by several owners that restart from before the newest tick and run to the
+/// end, interleaved in any order, as restarts and zombies upstream do. Offsets have gaps.
 pub fn log(random: &mut Random, ticks: usize) -> Vec<LogTick> {
     let lanes =
         [("a", 0), ("a", 1), ("b", 0)].map(|(feed, raw_partition)| lane(random, feed, raw_partition, ticks / 3));
@@ -161,7 +161,7 @@ pub fn log(random: &mut Random, ticks: usize) -> Vec<LogTick> {
     log
 }
 
-/// The append times of a lane never fall; those of two lanes know nothing of each other.
+/// The append times of a lane never go back; those of different lanes are independent.
 fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usize) -> Vec<LogTick> {
     let (mut appended_at, mut raw_offset, mut index) = (1_700_000_000 * SECOND, 0, 0);
     let mut lane: Vec<LogTick> = Vec::new();
@@ -211,7 +211,7 @@ fn lane(random: &mut Random, feed: &'static str, raw_partition: i32, ticks: usiz
     lane
 }
 
-/// Seconds from the append time to the event: as usual for the product, or far from it.
+/// Seconds from the append time to the event: usual for the product, or an outlier.
 fn event_distance(random: &mut Random, product: &str) -> i64 {
     match (random.below(12), product) {
         (0, _) => -(random.below(90_000) as i64),
@@ -233,7 +233,7 @@ pub struct OwnedEdge {
 }
 
 impl OwnedEdge {
-    /// That of a tick.
+    /// The edge of a tick.
     pub fn of_tick(tick: &LogTick) -> OwnedEdge {
         OwnedEdge::of(tick.event_time, tick.sequence, &tick.origin())
     }

@@ -1,4 +1,4 @@
-//! What the bars of a log are, recomputed the slow way: first occurrences by a set of origins, windows by sorting.
+//! The bars of a log, recomputed the slow way: first occurrences by a set of origins, windows by sorting.
 //!
 //! [`Rows::content`] also stands for the SQL of the second stage: a pure function of the rows up to an offset.
 
@@ -18,7 +18,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// (nominal length, close after, forget after) in seconds, written down here once more.
+    /// (nominal length, close after) in seconds, stated independently of the code under test.
     fn times(&self) -> (i64, i64) {
         match self.tick.product {
             "trade" => (0, 30),
@@ -35,7 +35,7 @@ impl Row {
             && length >= self.times().0 * SECOND
     }
 
-    /// Whether the window that ends then had closed when the row was accepted.
+    /// Whether the window that ends at `end` has closed at this clock.
     fn is_after_close(&self, end: Micros, clock: Micros) -> bool {
         clock >= end + self.times().1 * SECOND
     }
@@ -61,12 +61,12 @@ impl Rows {
         Rows(rows)
     }
 
-    /// Every bar that the rows ask for.
+    /// All bars of the rows.
     pub fn keys(&self) -> BTreeSet<BarKey> {
         self.by_bar().into_keys().collect()
     }
 
-    /// The rows of each bar that they ask for.
+    /// The rows of each bar.
     pub fn by_bar(&self) -> BTreeMap<BarKey, Rows> {
         let mut bars: BTreeMap<BarKey, Rows> = BTreeMap::new();
         for row in &self.0 {
@@ -84,7 +84,7 @@ impl Rows {
         bars
     }
 
-    /// The first offset of which a bar is not stored, or the end.
+    /// The first offset that some stored bar does not cover, or the end.
     pub fn stored_through(&self, bars: &[OwnedBar]) -> i64 {
         let mut newest: BTreeMap<BarKey, i64> = BTreeMap::new();
         for bar in bars {
@@ -100,7 +100,7 @@ impl Rows {
         waiting.min().unwrap_or(i64::MAX)
     }
 
-    /// The clock at the end, and whether the bar has closed by it.
+    /// Whether the clock at the end has closed the bar.
     pub fn is_closed(&self, key: &BarKey) -> bool {
         let clock = self.0.last().map_or(Micros::MIN, |row| row.clock);
         let last = self.0.iter().rfind(|row| row.is_in(key));
@@ -114,7 +114,7 @@ impl Rows {
         last.is_some_and(|row| row.is_after_close(key.2 + key.1.micros(), row.clock))
     }
 
-    /// The bar of the rows up to this offset: of an interval's prices the last origin stands.
+    /// The bar of the rows up to this offset; of the prices of an interval the one with the last origin counts.
     pub fn content(&self, key: &BarKey, upto: i64, closed: bool) -> Option<OwnedBar> {
         let rows: Vec<&Row> = self
             .0
@@ -138,7 +138,7 @@ impl Rows {
             }
         }
         ticks.extend(standing.into_values());
-        // A missing sequence is below every given one.
+        // A missing sequence ranks below every other.
         ticks.sort_by_key(|tick| (tick.event_time, tick.sequence, place(tick)));
         let (first, last) = (ticks.first()?, ticks.last()?);
         let volume = |t: &LogTick| i128::from(t.volume.unwrap_or(0));

@@ -1,8 +1,8 @@
-//! The second stage, killed between any two of its steps: it reads the late topic from the position that its group
-//! committed, asks the table one question at a time, and commits when its bars are acknowledged.
+//! The second stage, killed between any two of its steps: it reads the late topic from the committed position, runs one query
+//! on the table per step, and commits when its bars are acknowledged.
 //!
-//! What it asks for, when, and what an answer means is decided by the code that runs ([`crate::core::restate`],
-//! [`crate::core::found`]); only the server's answers are the model's.
+//! The production code ([`crate::core::restate`], [`crate::core::found`]) decides which windows are requested, when, and what
+//! an answer means; only the server's answers are modelled.
 
 use std::collections::VecDeque;
 
@@ -51,7 +51,7 @@ impl LateRecord {
     }
 }
 
-/// How far a statement has come; anything may happen to the table between two steps.
+/// The progress of a statement; the table may change between two steps.
 enum Step {
     Begun,
     Reached,
@@ -65,17 +65,17 @@ struct Statement {
     step: Step,
 }
 
-/// One of those that restate; several may do so at once.
+/// One instance of the second stage; several may run at once.
 pub struct Restater {
     core: crate::core::restate::Restater,
-    /// What it reads next of the late topic.
+    /// Its next offset in the late topic.
     next: usize,
     acks: AckWindow,
     in_flight: VecDeque<(Ticket, OwnedBar)>,
     statement: Option<Statement>,
 }
 
-/// What a restater acts on.
+/// The surroundings of a restater.
 pub struct Scene<'a> {
     pub broker: &'a mut Broker,
     pub rows: &'a Rows,
@@ -100,7 +100,7 @@ impl Restater {
         }
     }
 
-    /// Reads some late ticks, as far as it has room for their windows, or does the next step of a statement.
+    /// Reads some late ticks until it is full, and takes the next step of a statement.
     pub fn turn(&mut self, scene: &mut Scene<'_>) {
         for _ in 0..scene.random.below(8) {
             if self.core.is_full() {
@@ -120,7 +120,7 @@ impl Restater {
                 let answer = [Answer::Failed, Answer::TooMuch][scene.random.below(2)];
                 self.core.answered(answer, scene.now);
             }
-            Some(statement) => self.go_on(statement, scene),
+            Some(statement) => self.step(statement, scene),
             None => {
                 let asked = self.core.next_statement(scene.now, self.acks.last());
                 self.statement = asked.map(|asked| Statement {
@@ -133,7 +133,7 @@ impl Restater {
         self.commit(scene.broker);
     }
 
-    fn go_on(&mut self, statement: Statement, scene: &mut Scene<'_>) {
+    fn step(&mut self, statement: Statement, scene: &mut Scene<'_>) {
         let Statement {
             asked,
             mut is_second,
@@ -156,7 +156,7 @@ impl Restater {
                     _ => table.oldest(scene.rows),
                 };
                 let of_windows = asked.iter().zip(&bars);
-                let fates = of_windows.map(|(asked, bar)| told(mutation, asked, bar, oldest.as_ref(), None));
+                let fates = of_windows.map(|(asked, bar)| fate_of(mutation, asked, bar, oldest.as_ref(), None));
                 let is_last = is_second || mutation == Mutation::AskedOnce;
                 if !ask_again(fates, oldest.as_ref(), is_last) {
                     return self.send(scene, asked, bars, oldest.as_ref());
@@ -177,13 +177,13 @@ impl Restater {
     ) {
         for (asked, bar) in asked.into_iter().zip(bars) {
             let kept = kept_of(scene, &asked, &bar, oldest);
-            let fate = told(scene.mutation, &asked, &bar, oldest, kept);
+            let fate = fate_of(scene.mutation, &asked, &bar, oldest, kept);
             let key = (
                 asked.instrument_id.as_ref().to_owned(),
                 asked.window.interval,
                 asked.window.start,
             );
-            // Of a record whose row is missing, too, the bar of the rows before it is right.
+            // The bar of the rows before a missing row is right, too.
             if let (Fate::Bar | Fate::Missing, Some(mut bar)) = (fate, bar) {
                 if scene.mutation == Mutation::LastRowNotCompared {
                     bar.version.last_offset = asked.version.last_offset;
@@ -197,7 +197,7 @@ impl Restater {
         self.core.answered(Answer::Sent(self.acks.last()), scene.now);
     }
 
-    /// Some of its bars arrive; it commits up to the last batch of which all have.
+    /// Some of its bars arrive; it commits up to the last batch whose bars have all arrived.
     pub fn deliver(&mut self, broker: &mut Broker, count: usize) {
         for _ in 0..count {
             let Some((ticket, bar)) = self.in_flight.pop_front() else {
@@ -222,7 +222,7 @@ impl Restater {
     }
 }
 
-/// A record of the late topic as it is kept to be dead-lettered, which this model does not do.
+/// A record of the late topic as the restater keeps it; the model dead-letters none.
 fn message(offset: usize) -> KeptMessage {
     KeptMessage {
         source: Partition {
@@ -237,8 +237,7 @@ fn message(offset: usize) -> KeptMessage {
     }
 }
 
-/// The fate of a window, by the rule or by the mutation.
-/// What the stage asks of the table of bars, where rows of the window's time have expired.
+/// The check of a window with expired rows against the table of bars.
 fn kept_of(scene: &Scene<'_>, asked: &AskedWindow, bar: &Option<OwnedBar>, oldest: Option<&Oldest>) -> Option<Kept> {
     let last_offset = bar.as_ref().map(|bar| bar.version.last_offset);
     let longest = RULES.at_once.close_after.max(RULES.after_interval.close_after);
@@ -267,7 +266,8 @@ fn kept_of(scene: &Scene<'_>, asked: &AskedWindow, bar: &Option<OwnedBar>, oldes
     }
 }
 
-fn told(
+/// The fate of a window, by the rule or by the mutation.
+fn fate_of(
     mutation: Mutation,
     asked: &AskedWindow,
     bar: &Option<OwnedBar>,

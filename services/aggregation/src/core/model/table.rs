@@ -1,5 +1,5 @@
-//! The enriched table, as far as the second stage sees it: rows land in order, a block at a time, from one writer that is
-//! killed and continues from its position; its oldest rows expire; it is dropped, or its end is cut off, and written again.
+//! The enriched table as the second stage sees it: one writer inserts rows in order, block by block, and after a kill continues
+//! from its position; the oldest rows expire; the table is dropped, or its end is deleted, and written again.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use super::fixtures::{LogTick, OwnedBar, Random};
 use super::oracle::Rows;
 use super::world::Mutation;
 
-/// What happens to the rows of a life, once.
+/// A loss of rows; at most one per simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// The oldest rows go, by their retention.
+    /// The oldest rows expire.
     Expiry,
     /// The table is dropped, and its writer continues from the floor.
     Dropped,
-    /// The table and its floors are dropped, and its writer begins anew.
+    /// The table and its floors are dropped, and its writer starts from the beginning of the log.
     DroppedWithItsFloors,
-    /// The table and its floors are dropped, and its writer continues as if nothing had happened.
+    /// The table and its floors are dropped, and its writer continues without noticing.
     DroppedUnderTheWriter,
-    /// A repair: the rows from one on, and the floors behind it, are deleted, and the writer writes them again.
+    /// A repair: the last rows and the floors above them are deleted, and the writer writes them again.
     EndWrittenAgain,
-    /// No repair that the rule allows: rows in the middle are deleted, and put back later.
+    /// A repair against the rules: rows in the middle are deleted, and restored later.
     MiddleWrittenAgain,
 }
 
 impl Loss {
-    /// That of a life; most have none.
+    /// The loss of a simulation, if it has one.
     pub fn any(random: &mut Random, mutation: Mutation) -> Option<Loss> {
         match random.below(16) {
             0 | 1 => Some(Loss::Expiry),
@@ -42,16 +42,16 @@ impl Loss {
     }
 }
 
-/// Rows by their offset, with the time at which each was written.
+/// Rows by offset, with their ingestion time.
 #[derive(Default)]
 pub struct Table {
     held: BTreeMap<i64, Micros>,
     floor: Option<i64>,
-    /// Where the writer continues.
+    /// The writer's next offset.
     next: i64,
-    /// Rows that a repair puts back.
+    /// Rows that a repair restores.
     taken_out: BTreeMap<i64, Micros>,
-    /// Some rows are gone for good.
+    /// Some rows are lost for good.
     pub lost: bool,
 }
 
@@ -70,19 +70,19 @@ impl Table {
         }
     }
 
-    /// The writer stores its position, as it does now and then.
+    /// The writer stores its position as a floor.
     pub fn save_floor(&mut self) {
         if self.next > 0 {
             self.floor = self.floor.max(Some(self.next));
         }
     }
 
-    /// The log has to hold everything from here on.
+    /// The log must be kept from this offset on.
     pub fn needs(&self) -> i64 {
         self.floor.unwrap_or(0)
     }
 
-    /// Its writer ends, and another one continues: from behind the last row, or the floor, else from the log's beginning.
+    /// Another writer continues: after the last row or at the floor, else from the beginning of the log.
     pub fn restart_writer(&mut self, log_start: i64) {
         let behind_last = self.held.last_key_value().map(|(offset, _)| offset + 1);
         let position = behind_last.max(self.floor);
@@ -90,8 +90,8 @@ impl Table {
         self.next = position.unwrap_or(log_start);
     }
 
-    /// Rows are gone, or are about to be written again. Rows below `stored` have their bars: no other is gone for good, since
-    /// bars are stored within minutes and rows expire within a year.
+    /// Loses rows, for good or until they are written again. Rows below `stored` have stored bars; only these are lost for
+    /// good, since bars are stored within minutes and rows expire after a year.
     pub fn lose(
         &mut self,
         loss: Loss,
@@ -113,7 +113,7 @@ impl Table {
         match loss {
             Loss::Expiry => {
                 let one = one.min(stored);
-                // Floors are stored far more often than rows expire.
+                // Floors are stored much more often than rows expire.
                 self.floor = self.floor.max(Some(one));
                 self.held = self.held.split_off(&one);
             }
@@ -149,17 +149,17 @@ impl Table {
         self.lost |= left > first;
     }
 
-    /// A repair of the middle ends.
+    /// Ends a repair of the middle.
     pub fn put_back(&mut self) {
         self.held.append(&mut self.taken_out);
     }
 
-    /// What `stores::History::has_reached` answers.
+    /// Stands for `stores::History::has_reached`.
     pub fn has_reached(&self, offset: i64) -> bool {
         self.held.range(offset..).next().is_some() || self.floor > Some(offset)
     }
 
-    /// What `stores::History::oldest` answers.
+    /// Stands for `stores::History::oldest`.
     pub fn oldest(&self, rows: &Rows) -> Option<Oldest> {
         let (offset, ingested_at) = self.held.first_key_value()?;
         let row = rows.0.iter().find(|row| row.tick.offset == *offset)?;
@@ -170,7 +170,7 @@ impl Table {
         })
     }
 
-    /// What `stores::History::restate` answers: the bars of the rows that are there, each with the offset of its last row.
+    /// Stands for `stores::History::restate`: the bars of the existing rows, each with the offset of its last row.
     pub fn restate(&self, rows: &Rows, asked: &[AskedWindow], mutation: Mutation) -> Vec<Option<OwnedBar>> {
         let held = rows.0.iter().map(|row| &row.tick);
         let held: Vec<LogTick> = held

@@ -1,4 +1,4 @@
-//! The simulated broker and the owners that come, freeze, thaw and crash.
+//! The simulated broker, and owners that start, freeze, resume and crash.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,7 +21,7 @@ use crate::core::records::{Records, StateKey, Subject, to_lanes};
 use crate::core::restore::{NewOwner, StateLoader};
 use crate::core::window_state::Shown;
 
-/// Reading the schemas takes longer than a whole life.
+/// Shared, since parsing the schemas takes longer than a simulation.
 static WIRE: std::sync::LazyLock<Wire> = std::sync::LazyLock::new(Wire::single_object);
 
 /// A rule taken out.
@@ -36,27 +36,27 @@ pub enum Mutation {
     WritersMerged,
     ClockOfNow,
     AppliedOffsetLost,
-    /// A rule of the windows themselves.
+    /// A rule of the windows.
     Windows(Rule),
-    /// The second stage counts rows beyond the offset asked for.
+    /// The second stage counts rows beyond the requested offset.
     NewestRows,
     /// The second stage does not wait for the table.
     TableNotAwaited,
     /// The second stage commits before its bars are acknowledged.
     LateCommittedEarly,
-    /// It takes rows that are left for all of a window, whatever bar is stored.
+    /// It treats the remaining rows as complete without comparing the stored bar.
     StoredNotCompared,
-    /// It takes a bar from rows of which older ones may have expired.
+    /// It computes a bar from rows of which older ones may have expired.
     ExpiryNotSeen,
-    /// It looks for the oldest row only before the statement.
+    /// It reads the oldest row only before the statement.
     OldestOfBefore,
-    /// It takes a bar from an answer without the row of the late tick.
+    /// It accepts an answer without the row of the late tick.
     LastRowNotCompared,
-    /// It does not ask again where the row of the late tick is missing.
+    /// It does not repeat the queries if the row of the late tick is missing.
     AskedOnce,
-    /// A repair deletes the table's end and leaves the floors behind it.
+    /// A repair deletes the table's end, but not the floors above it.
     RepairKeepsTheFloors,
-    /// A repair deletes rows in the middle, and puts them back.
+    /// A repair deletes rows in the middle, and restores them later.
     RepairOfTheMiddle,
 }
 
@@ -70,7 +70,7 @@ enum Output {
 struct StateEntry {
     key: Vec<u8>,
     value: Option<Vec<u8>>,
-    /// A tombstone outlives the first cleaning that could remove it.
+    /// A tombstone survives the first compaction that could remove it.
     cleaned: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct Broker {
     /// Position of the second stage's group.
     pub late_committed: usize,
     pub table: Table,
-    /// Bars that the second stage has given up, and named.
+    /// Bars that the second stage has given up.
     pub not_restated: BTreeSet<BarKey>,
     log_start: i64,
 }
@@ -100,7 +100,7 @@ impl Broker {
         }
     }
 
-    /// Compaction of everything before a boundary: of each key the last record there stays, a tombstone for one more time.
+    /// Compacts the records before a boundary: keeps the last record of each key, and a tombstone once more.
     fn compact(&mut self, boundary: usize) {
         let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         for (index, entry) in self.state.iter().take(boundary).enumerate() {
@@ -113,14 +113,14 @@ impl Broker {
             if here >= boundary {
                 return true;
             }
-            let stays = last[&entry.key] == here && !(entry.value.is_none() && entry.cleaned);
+            let is_kept = last[&entry.key] == here && !(entry.value.is_none() && entry.cleaned);
             entry.cleaned = true;
-            stays
+            is_kept
         });
     }
 }
 
-/// One owner: processing state, and outputs on their way in three topics that deliver independently.
+/// One owner: its state, and outputs in flight to three topics that deliver independently.
 pub struct Owner {
     pub state: PartitionState,
     pub next: usize,
@@ -150,7 +150,7 @@ pub struct World {
     pub log: Vec<LogTick>,
     rows: Rows,
     restaters: Vec<Restater>,
-    /// What is to happen to the table.
+    /// The loss that will happen to the table.
     loss: Option<Loss>,
     broker: Broker,
     wire: Wire,
@@ -208,7 +208,7 @@ impl Owner {
         outputs.into_iter().for_each(|output| self.send(output));
     }
 
-    /// One step of the checkpoint, as the handler does it in a turn, or in the wrong order that the mutation asks for.
+    /// One step of the checkpoint, as in the handler's turn, or in the wrong order of the mutation.
     fn turn(&mut self, world: &World) {
         if self.checkpoint.is_none() {
             self.begin_checkpoint(world);
@@ -282,7 +282,7 @@ impl Owner {
         }
     }
 
-    /// Its process ends: of each topic a prefix of what was on its way arrives.
+    /// Its process ends: for each topic a prefix of the outputs in flight arrives.
     fn crash(mut self, world: &mut World) {
         for topic in 0..3 {
             let waiting = self.in_flight[topic].len();
@@ -347,7 +347,7 @@ impl World {
         WindowRules { without, ..RULES }
     }
 
-    /// A new owner that restores what the state topic holds.
+    /// A new owner, restored from the state topic.
     pub fn start_owner(&mut self) -> Owner {
         let random = self.random.next();
         let owner = NewOwner {
@@ -368,7 +368,7 @@ impl World {
         }
     }
 
-    /// Deletes the head of the enriched log, as far as nobody alive and no restore needs it.
+    /// Deletes the beginning of the enriched log that no owner and no restore needs.
     fn expire(&mut self, owners: &[Owner]) {
         let saved = self
             .loader()
@@ -384,7 +384,7 @@ impl World {
         self.broker.log_start = self.broker.log_start.max(needed);
     }
 
-    /// What the second stage acts on, and those that restate.
+    /// The scene of the second stage, and its instances.
     fn scene(&mut self) -> (Scene<'_>, &mut Vec<Restater>) {
         let scene = Scene {
             broker: &mut self.broker,
@@ -396,12 +396,12 @@ impl World {
         (scene, &mut self.restaters)
     }
 
-    /// The table takes rows, its writer is killed, rows are lost; somebody restates, freezes, or is killed.
+    /// One action of the second stage or its table: rows are written or lost, an instance takes a step, starts or is killed.
     fn restate(&mut self) {
         let (mut scene, restaters) = self.scene();
         let one = scene.random.below(restaters.len());
         match scene.random.below(16) {
-            // Several rows a block: on average as many as are read from the log.
+            // Several rows per block: on average as many as are read from the log.
             0..=2 => {
                 let count = scene.random.below(5);
                 scene.broker.table.write(scene.rows, count, scene.now);
@@ -440,7 +440,7 @@ impl World {
         }
     }
 
-    /// One that is left restates what remains, with the whole table.
+    /// A last instance restates the rest, with the whole table.
     fn finish_restating(&mut self) -> Result<(), String> {
         let (mut scene, restaters) = self.scene();
         for restater in restaters.drain(..) {
@@ -457,7 +457,7 @@ impl World {
             last.turn(&mut scene);
             last.deliver(scene.broker, usize::MAX);
         }
-        Err("the second stage does not come to an end".to_owned())
+        Err("the second stage does not finish".to_owned())
     }
 
     fn act(&mut self, owners: &mut Vec<Owner>) {
@@ -480,7 +480,7 @@ impl World {
                 self.broker.compact(boundary);
             }
             95 => self.expire(owners),
-            // The owner freezes: a new one starts beside it.
+            // The owner freezes, and a new one starts in parallel.
             96..=97 if owners.len() < 3 => {
                 let owner = self.start_owner();
                 owners.push(owner);
@@ -503,7 +503,7 @@ impl World {
         while owner.next < self.log.len() {
             owner.read(self);
         }
-        // One checkpoint may be on its way; the second one is of the end.
+        // One checkpoint may be running; the second one is of the end.
         for _ in 0..12 {
             (0..3).for_each(|topic| owner.deliver(topic, usize::MAX, &mut self.broker));
             owner.turn(self);
@@ -513,7 +513,7 @@ impl World {
     }
 }
 
-/// One life; the error tells the first difference from the oracle.
+/// One simulation; the error describes the first difference from the oracle.
 pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
     let mut random = Random::new(seed);
     let ticks = 60 + random.below(120);
@@ -528,7 +528,7 @@ pub fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
     world.finish_restating()?;
     check_bars(&world.broker, &world.rows)?;
     check_late(&world.broker, &undisturbed)?;
-    // A mutated restore would differ from the owner by itself: it has to show in bars or late ticks.
+    // A mutated restore differs from the owner by itself, so a mutation must show in bars or late ticks.
     world.mutation = Mutation::None;
     check_state(&mut world, &owner)
 }
@@ -548,7 +548,7 @@ impl World {
         }
     }
 
-    /// What one owner without a fault leaves.
+    /// The broker after one owner without faults.
     fn undisturbed(mut self) -> Broker {
         let owner = self.start_owner();
         self.finish(vec![owner]);

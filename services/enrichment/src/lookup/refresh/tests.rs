@@ -143,7 +143,7 @@ async fn a_load_fills_the_directory_and_the_shared_cache() {
 }
 
 #[tokio::test]
-async fn while_postgres_is_down_everything_known_stays_and_the_cache_answers_the_rest() {
+async fn while_postgres_is_down_rows_in_memory_are_kept_and_the_cache_serves_others() {
     let fixture = fixture();
     *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
     fixture.refresher.load().await.unwrap();
@@ -163,7 +163,7 @@ async fn while_postgres_is_down_everything_known_stays_and_the_cache_answers_the
 }
 
 #[tokio::test]
-async fn a_row_that_was_removed_does_not_come_back_from_the_cache() {
+async fn a_deleted_row_does_not_come_back_from_the_cache() {
     let fixture = fixture();
     *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
     fixture.refresher.load().await.unwrap();
@@ -174,7 +174,7 @@ async fn a_row_that_was_removed_does_not_come_back_from_the_cache() {
 }
 
 #[tokio::test]
-async fn a_cached_row_answers_for_its_own_tenant_and_instrument_only() {
+async fn a_cached_row_is_used_for_its_own_tenant_and_instrument_only() {
     let fixture = fixture();
     *fixture.source.rows.lock().unwrap() = vec![row("p", "q:rX", "coal")];
     fixture.refresher.load().await.unwrap();
@@ -183,7 +183,7 @@ async fn a_cached_row_answers_for_its_own_tenant_and_instrument_only() {
         instrument_id: instrument_id.into(),
     };
     assert_eq!(fixture.refresher.look_up(&[pair("p:q", "rX")]).await, []);
-    // A value that another build or another program left under the name of this pair.
+    // A row of another pair under the key of this pair, as another version or program may leave it.
     let foreign = (cache_key("p:q", "rX"), to_text(&row("p", "q:rX", "coal")));
     fixture.cache.texts.lock().unwrap().extend([foreign]);
     assert_eq!(fixture.refresher.look_up(&[pair("p:q", "rX")]).await, []);
@@ -191,7 +191,7 @@ async fn a_cached_row_answers_for_its_own_tenant_and_instrument_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_redis_costs_a_bounded_wait_and_then_none() {
+async fn a_redis_that_does_not_answer_costs_bounded_waits_until_its_breaker_opens() {
     let fixture = fixture();
     fixture.cache.silent.store(true, Ordering::SeqCst);
     *fixture.source.rows.lock().unwrap() = vec![row("a", "X", "coal")];
@@ -211,7 +211,7 @@ async fn a_silent_redis_costs_a_bounded_wait_and_then_none() {
 }
 
 #[tokio::test]
-async fn a_postgres_that_fails_is_left_alone_by_its_breaker() {
+async fn the_breaker_stops_look_ups_in_a_failing_postgres() {
     let fixture = fixture();
     fixture.source.down.store(true, Ordering::SeqCst);
     for _ in 0..5 {
@@ -241,7 +241,7 @@ async fn misses_are_looked_up_in_the_background() {
 }
 
 #[tokio::test]
-async fn refusals_of_bad_requests_do_not_open_the_breaker_and_an_outage_does() {
+async fn rejected_requests_do_not_open_the_breaker_and_an_outage_does() {
     let fixture = fixture();
     fixture.source.refuses.store(true, Ordering::SeqCst);
     for _ in 0..6 {
@@ -252,5 +252,9 @@ async fn refusals_of_bad_requests_do_not_open_the_breaker_and_an_outage_does() {
     for _ in 0..6 {
         fixture.refresher.look_up(&[key("x")]).await;
     }
-    assert_eq!(fixture.source.lookups.load(Ordering::SeqCst), 8, "two failures open it");
+    assert_eq!(
+        fixture.source.lookups.load(Ordering::SeqCst),
+        8,
+        "two failures open the breaker"
+    );
 }

@@ -1,7 +1,7 @@
-//! The event windows of the raw partitions that a worker reads: a handful.
+//! The event windows of the raw partitions that a worker reads; there are few.
 //!
-//! A flood that pushes events out of a window before their time does not stop anything, but repetitions of these events
-//! pass as new: it is counted (`normalization_events_forgotten_total`, `/stats`) and warned of.
+//! A flood can push events out of a window before their time. The stage continues, but repetitions of these events pass as
+//! new; this is counted (`normalization_events_forgotten_total`, `/stats`) and logged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ pub(super) struct EventWindows {
     limits: WindowLimits,
     open: Vec<(String, i32, EventWindow)>,
     forgotten: Counter,
-    /// Of all workers, for `/stats`.
+    /// Total of all workers, for `/stats`.
     forgotten_in_all: Arc<AtomicU64>,
 }
 
@@ -36,13 +36,13 @@ impl EventWindows {
         self.limits
     }
 
-    /// What earlier messages of the partition say about the event.
+    /// Whether earlier messages of the partition contain the event.
     pub(super) fn observe(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
         self.window(raw)
             .map_or(Seen::New, |window| window.observe(raw.offset, raw.appended_at, key))
     }
 
-    /// Takes a message that an earlier owner finished. What that one forgot early, it has counted.
+    /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early.
     pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) {
         if let Some(window) = self.window(raw) {
             window.observe(raw.offset, raw.appended_at, key);
@@ -63,7 +63,7 @@ impl EventWindows {
         self.open.get_mut(position).map(|(_, _, window)| window)
     }
 
-    /// Counts what was forgotten before its time since the last batch, and says so.
+    /// Counts and logs the events that were forgotten before their time since the last batch.
     pub(super) fn turn(&mut self) {
         for (topic, partition, window) in &mut self.open {
             let forgotten = window.take_forgotten_early();
@@ -79,8 +79,8 @@ impl EventWindows {
                 covered_seconds = window.covered() / 1_000_000,
                 window_seconds = self.limits.micros / 1_000_000,
                 max_ids = self.limits.max_ids,
-                "more messages came than the event window holds: an event that is repeated after covered_seconds passes as \
-                 new; spread the producers over more partitions, or see which one sends a flood"
+                "more messages arrived than the event window can hold; an event repeated after covered_seconds passes as new; \
+                 spread the producers over more partitions, or find the one that floods"
             );
         }
     }

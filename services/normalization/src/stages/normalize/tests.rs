@@ -70,7 +70,7 @@ fn outputs(out: &StageOutput<'_>) -> Vec<(i32, String, String)> {
 }
 
 #[test]
-fn a_tick_goes_to_the_partition_of_its_key_with_its_origin() {
+fn a_tick_is_written_to_the_partition_of_its_key_with_its_origin() {
     let (mut stage, mut out) = (stage(), StageOutput::default());
     assert_eq!(
         stage.record(&raw(&tick("e", "NG_HH"), 7), &mut out, NOON),
@@ -132,9 +132,9 @@ fn a_repeated_event_is_counted_and_not_emitted() {
 }
 
 #[test]
-fn one_id_of_two_tenants_is_two_events_and_one_id_for_two_prices_is_flagged() {
+fn an_id_used_by_two_tenants_is_two_events_and_an_id_used_for_two_prices_is_flagged() {
     let (mut stage, mut out) = (stage(), StageOutput::default());
-    let said = |tenant: &str, price: &str, correlation_id: &str| {
+    let message = |tenant: &str, price: &str, correlation_id: &str| {
         let payload = String::from_utf8(tick("e", "A")).unwrap();
         payload.replace("acme", tenant).replace("31.55", price).replace(
             "\"envelope\":{",
@@ -142,11 +142,11 @@ fn one_id_of_two_tenants_is_two_events_and_one_id_for_two_prices_is_flagged() {
         )
     };
     let messages = [
-        said("acme", "31.55", "c1"),
-        said("zeta", "31.55", "c1"),
-        said("acme", "31.550", "c2"),
-        said("acme", "30", "c1"),
-        said("acme", "31.55", "c3"),
+        message("acme", "31.55", "c1"),
+        message("zeta", "31.55", "c1"),
+        message("acme", "31.550", "c2"),
+        message("acme", "30", "c1"),
+        message("acme", "31.55", "c3"),
     ];
     for (offset, payload) in (0..).zip(&messages) {
         stage.record(&raw(payload.as_bytes(), offset), &mut out, NOON);
@@ -165,7 +165,7 @@ fn one_id_of_two_tenants_is_two_events_and_one_id_for_two_prices_is_flagged() {
 }
 
 #[test]
-fn a_flood_that_shortens_the_window_is_counted_once_also_where_it_is_read_back() {
+fn events_that_a_flood_pushes_out_are_counted_once_even_if_they_are_read_back() {
     let limits = WindowLimits {
         micros: 300_000_000,
         max_ids: 10,
@@ -187,7 +187,7 @@ fn a_flood_that_shortens_the_window_is_counted_once_also_where_it_is_read_back()
     out.clear();
     next.record(&raw(&messages[3], 14), &mut out, NOON);
     next.turn().unwrap();
-    assert_eq!(out.len(), 1, "it was forgotten, so it passes");
+    assert_eq!(out.len(), 1, "the event was forgotten, so it passes as new");
     assert_eq!(forgotten.load(std::sync::atomic::Ordering::Relaxed), 5);
 }
 
@@ -209,11 +209,11 @@ fn a_message_that_was_read_back_counts_as_an_earlier_one() {
 }
 
 #[test]
-fn a_dead_letter_is_no_earlier_message() {
+fn a_dead_letter_is_not_remembered_in_the_event_window() {
     let (mut stage, mut out) = (stage(), StageOutput::default());
     let broken = String::from_utf8(tick("e", "A")).unwrap().replace("31.55", "\"abc\"");
     let Verdict::DeadLetter(rejected) = stage.record(&raw(broken.as_bytes(), 0), &mut out, NOON) else {
-        panic!("not refused")
+        panic!("not rejected")
     };
     assert_eq!(
         (rejected.code, rejected.correlation_id.as_str(), rejected.attempts),
@@ -234,7 +234,7 @@ fn a_dead_letter_is_no_earlier_message() {
 }
 
 #[test]
-fn the_rows_of_a_document_that_are_refused_are_one_dead_letter_and_the_others_ticks() {
+fn the_rejected_rows_of_a_document_become_one_dead_letter_and_the_others_ticks() {
     let (mut stage, mut out) = (stage(), StageOutput::default());
     let payload = document();
     let message = RawMessage {
@@ -242,7 +242,7 @@ fn the_rows_of_a_document_that_are_refused_are_one_dead_letter_and_the_others_ti
         ..raw(&payload, 3)
     };
     let Verdict::DeadLetter(rejected) = stage.record(&message, &mut out, NOON) else {
-        panic!("nothing refused")
+        panic!("nothing rejected")
     };
     assert_eq!(
         (rejected.code, rejected.rows.text(100).as_str()),
@@ -251,7 +251,7 @@ fn the_rows_of_a_document_that_are_refused_are_one_dead_letter_and_the_others_ti
     assert!(
         rejected
             .message
-            .starts_with("2 of 4 rows refused: row 1: invalid_price: LMP is \"oops\""),
+            .starts_with("2 of 4 rows rejected: row 1: invalid_price: LMP is \"oops\""),
         "{}",
         rejected.message
     );
@@ -304,8 +304,11 @@ fn the_rows_of_a_document_that_are_refused_are_one_dead_letter_and_the_others_ti
         &mut out,
         NOON,
     ) else {
-        panic!("nothing refused")
+        panic!("nothing rejected")
     };
     assert_eq!((again.rows.text(100).as_str(), again.attempts), ("1,3", 2));
-    assert!(out.is_empty(), "a replay emits none of the rows that were taken before");
+    assert!(
+        out.is_empty(),
+        "a replay emits none of the rows that were accepted before"
+    );
 }

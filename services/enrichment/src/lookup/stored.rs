@@ -1,4 +1,4 @@
-//! The stores behind the look-up seams.
+//! [`super::source`] implemented with Postgres and Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use service::clients::Clients;
 use stores::postgres::{Notices, REFERENCE_CHANGED, ReferenceInstrument, Rule};
 use stores::{Postgres, Redis, ReferenceStore};
 
+use crate::core::taxonomy::{CustomRule, TenantRules};
 use crate::lookup::refresh::Refresher;
 use crate::lookup::source::{Loaded, LookupError, ReferenceCache, ReferenceSource};
 use crate::lookup::{Key, Reference};
-use crate::taxonomy::{CustomRule, TenantRules};
 
 /// Reference data in Postgres.
 pub struct PostgresReference {
@@ -22,10 +22,10 @@ pub struct PostgresReference {
 }
 
 impl PostgresReference {
-    /// Over the Postgres of these clients; its tables are made at the first load, if nobody has.
+    /// Uses the Postgres of these clients; missing tables are created at the first load.
     ///
     /// # Errors
-    /// Where the service does not use Postgres.
+    /// The service does not use Postgres.
     pub fn new(clients: &Clients) -> Result<PostgresReference, StartError> {
         let postgres = clients.postgres()?;
         Ok(PostgresReference {
@@ -35,9 +35,10 @@ impl PostgresReference {
         })
     }
 
-    /// Asks for a complete load whenever the tables change, and after every time in which that could not be heard.
-    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>) {
-        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED);
+    /// Requests a full load when the tables change, and after every gap in the notifications.
+    /// `interval` is that of the loads by time.
+    pub async fn follow_changes(self: Arc<PostgresReference>, refresher: Arc<Refresher>, interval: Duration) {
+        let mut notices = Notices::listen(&self.postgres, REFERENCE_CHANGED, interval);
         while notices.next().await.is_some() {
             refresher.request();
         }
@@ -74,7 +75,7 @@ pub struct RedisCopies {
 }
 
 impl RedisCopies {
-    /// Over this client.
+    /// Uses this client.
     pub fn new(redis: Redis) -> RedisCopies {
         RedisCopies { redis }
     }

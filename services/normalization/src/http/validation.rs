@@ -1,8 +1,8 @@
-//! What would become of a message: the answer of `POST /validate`. Nothing is published.
+//! `POST /validate`: how the stage would treat a message. Nothing is published.
 //!
-//! Invariants: the answer and the memory are of bounded size, whatever the message holds. The event ids that are remembered
-//! are those that this process was asked about within the window of repeated events, [`REMEMBERED`] at most; the log is not
-//! asked, so a repetition of a published message is not known here.
+//! Invariants: answer and memory are bounded, whatever the message contains. Only repetitions of messages that this process
+//! has validated are recognized, within the event window and for [`REMEMBERED`] events at most; the log is not read, so a
+//! repetition of a published message is not.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,55 +11,55 @@ use markets::{Diagnosis, Normalizer, NormalizerConfig, RawMessage, RejectedRow, 
 use serde::Serialize;
 use stream::event_window::{EventWindow, Seen, WindowLimits};
 
-/// Event ids that are remembered at most.
+/// Most events that are remembered.
 const REMEMBERED: u32 = 65_536;
-/// Longest list of refused rows in an answer.
+/// Longest list of rejected rows in an answer, in characters.
 const ROWS_TEXT: usize = 1_000;
 
-/// Judges messages as the stage does.
+/// Validates messages as the stage does.
 pub struct Validator {
     config: NormalizerConfig,
     asked: Mutex<Asked>,
 }
 
-/// The messages that were asked about, as a partition of their own.
+/// The validated messages, as if they were one partition.
 struct Asked {
     window: EventWindow,
     next_offset: i64,
 }
 
-/// What would become of a message.
+/// How the stage would treat a message.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct Validation {
-    /// Whether the whole message would be taken.
+    /// Whether the whole message would be accepted.
     pub valid: bool,
-    /// Flags of its ticks, each once; `duplicate` where the same event was asked about before, which a stage drops.
+    /// Flags of its ticks, each once; `duplicate` if the same event was validated before (the stage drops it).
     pub quality_flags: Vec<&'static str>,
     /// The first errors.
     pub errors: Vec<ValidationError>,
-    /// All errors, those included that are not listed.
+    /// Number of all errors, including those not listed.
     pub error_count: u64,
-    /// Ticks that it would become.
+    /// Ticks that would be emitted.
     pub ticks: u64,
-    /// Of a document, the rows that would be refused: `0-17,20`; `...` at the end where there are more.
+    /// Rows of a document that would be rejected: `0-17,20`; ends with `...` if there are more.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rejected_rows: String,
 }
 
-/// One reason.
+/// One error.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct ValidationError {
-    /// From the closed set of dead letters.
+    /// A dead-letter code.
     pub code: &'static str,
     /// What is wrong and where.
     pub message: String,
-    /// Of a document, the row.
+    /// The row of a document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<i32>,
 }
 
 impl Validator {
-    /// One that reads messages in this way, and knows a repetition as the stage does.
+    /// A validator that parses with `config` and recognizes repetitions within `window`.
     pub fn new(config: NormalizerConfig, window: WindowLimits) -> Validator {
         let window = EventWindow::new(WindowLimits {
             max_ids: window.max_ids.min(REMEMBERED),
@@ -71,12 +71,12 @@ impl Validator {
         }
     }
 
-    /// How it reads.
+    /// The parser's configuration.
     pub fn config(&self) -> &NormalizerConfig {
         &self.config
     }
 
-    /// Judges one message; `now` is the wall clock, and counts as the time at which it is appended.
+    /// Validates one message; `now` is the wall clock, and stands for the append time.
     pub fn validate(&self, payload: &[u8], format: Option<&str>, tenant: Option<&str>, now: Micros) -> Validation {
         let message = RawMessage {
             feed: "validate",
@@ -104,10 +104,10 @@ impl Validator {
         if is_repetition {
             flags.insert(QualityFlag::Duplicate);
         }
-        judged(if is_repetition { 0 } else { ticks }, flags, rejected)
+        validation(if is_repetition { 0 } else { ticks }, flags, rejected)
     }
 
-    // Every error of a message that the stage would refuse at its first one, or a tick without its envelope.
+    // All errors of a message that the stage rejects at the first one, or of a tick without an envelope.
     fn diagnosed(&self, diagnosis: Diagnosis, now: Micros) -> Validation {
         let seen = diagnosis.event_key.map(|key| self.seen(key, now));
         let is_repetition = seen == Some(Seen::Repeated);
@@ -129,9 +129,9 @@ impl Validator {
         }
     }
 
-    // As with the stage, what is refused as a whole is no earlier message.
+    // As in the stage, a message that is rejected as a whole is not remembered.
     fn seen(&self, event_key: EventKey, now: Micros) -> Seen {
-        // The window is whole between any two statements: a panic elsewhere cannot have left it half changed.
+        // The window is consistent between any two statements: a panic elsewhere cannot have left it half changed.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = asked.next_offset;
         asked.next_offset += 1;
@@ -139,7 +139,7 @@ impl Validator {
     }
 }
 
-fn judged(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Validation {
+fn validation(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Validation {
     Validation {
         valid: rejected.is_empty(),
         quality_flags: names(flags),
@@ -150,12 +150,12 @@ fn judged(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Validation
     }
 }
 
-/// Flags as people see them: `valid` says that there is nothing to remark, of one tick or of all.
+/// Names of the flags; `valid` only if no other flag is set.
 fn names(flags: QualityFlags) -> Vec<&'static str> {
-    let is_remarkable = flags.iter().any(|flag| flag != QualityFlag::Valid);
+    let has_remarks = flags.iter().any(|flag| flag != QualityFlag::Valid);
     flags
         .iter()
-        .filter(|flag| !is_remarkable || *flag != QualityFlag::Valid)
+        .filter(|flag| !has_remarks || *flag != QualityFlag::Valid)
         .map(QualityFlag::name)
         .collect()
 }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_judged_as_the_stage_would_and_every_reason_is_told() {
+    fn a_message_is_validated_as_in_the_stage_and_all_errors_are_listed() {
         let validator = validator();
         let good = validator.validate(envelope("e", json!(-1)).as_bytes(), None, None, wall_clock());
         assert_eq!(
@@ -225,23 +225,23 @@ mod tests {
     }
 
     #[test]
-    fn the_same_tick_twice_within_the_window_is_a_duplicate_and_a_refused_one_is_not_remembered() {
+    fn a_repeated_tick_within_the_window_is_a_duplicate_and_a_rejected_one_is_not_remembered() {
         let (validator, now) = (validator(), wall_clock());
-        let [refused, sound, other] = [json!("x"), json!(1), json!(2)].map(|price| envelope("twice", price));
+        let [rejected, valid, other] = [json!("x"), json!(1), json!(2)].map(|price| envelope("twice", price));
         let flags = |payload: &str, at: Micros| {
             let answer = validator.validate(payload.as_bytes(), None, None, at);
             (answer.quality_flags, answer.ticks)
         };
-        assert_eq!(flags(&refused, now), (vec!["missing_volume"], 0));
-        assert_eq!(flags(&sound, now + 1), (vec!["missing_volume"], 1));
-        assert_eq!(flags(&sound, now + 2), (vec!["missing_volume", "duplicate"], 0));
+        assert_eq!(flags(&rejected, now), (vec!["missing_volume"], 0));
+        assert_eq!(flags(&valid, now + 1), (vec!["missing_volume"], 1));
+        assert_eq!(flags(&valid, now + 2), (vec!["missing_volume", "duplicate"], 0));
         assert!(flags(&other, now + 3).0.contains(&"event_id_reused"));
-        // Repetitions count as earlier messages; after the window the event is new.
-        assert_eq!(flags(&sound, now + 301_000_000).1, 1);
+        // After the window the event is new.
+        assert_eq!(flags(&valid, now + 301_000_000).1, 1);
     }
 
     #[test]
-    fn bare_ticks_are_known_by_tenant_and_facts() {
+    fn bare_ticks_are_identified_by_tenant_and_content() {
         let (validator, now) = (validator(), wall_clock());
         let flags = |price: u32, tenant: &str| {
             let bare = json!({"market": "MISO", "instrument_id": "I", "price": price, "timestamp": now, "node": "N", "zone": "Z"});
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn instruments_beyond_the_hourly_limit_are_flagged_and_all_the_same_ticks() {
+    fn instruments_beyond_the_hourly_limit_are_flagged_and_still_ticks() {
         let document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2024-10-02T05:00:00","A","1","0","0"],["2024-10-02T05:00:00","B","1","0","0"],["2024-10-02T05:00:00","C","1","0","0"]]}"#;
         for (limit, flagged) in [(2, true), (3, false)] {
             let mut validator = validator();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_stays_small_however_many_rows_are_refused() {
+    fn the_answer_is_small_however_many_rows_are_rejected() {
         let mut document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#.to_vec();
         document.extend(b"[],".repeat(200_000));
         document.extend(b"7]}");

@@ -1,9 +1,9 @@
-//! How many prices of each tenant the copy in Redis holds, for `GET /cache/status`.
+//! The number of prices per tenant in Redis, for `GET /cache/status`.
 //!
-//! Role: counting takes as long as Redis has keys, so it is done beside the requests, for all tenants at once and by one
-//! task however many ask. A request begins a count where the last one is older than [`FRESH`], waits at most [`PATIENCE`]
-//! for it, and else answers what was counted last.
-//! Failure: where Redis does not answer, requests are told so; the next one tries again.
+//! Role: the duration of a count grows with the keys in Redis, so one background task counts for all tenants and all
+//! requests. A request starts a count if the last one is older than [`FRESH`], waits for it at most [`PATIENCE`], and
+//! otherwise returns the last count.
+//! Failure: if Redis does not answer, the request gets the error; the next request tries again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use stores::Redis;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 
-/// A count is good for this long.
+/// Maximum age of a count that is returned without a new one.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a request waits for a count: less than a dashboard notices.
+/// How long a request waits for a count: too short for a dashboard to show.
 const PATIENCE: Duration = Duration::from_millis(25);
 
 /// The result of a count.
@@ -27,27 +27,27 @@ struct Count {
     at: Instant,
 }
 
-/// What is known of one tenant.
+/// The count of one tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// Prices.
+    /// Number of prices.
     pub prices: u64,
-    /// Since they were counted.
+    /// Age of the count.
     pub age: Duration,
 }
 
-/// Counts on request.
+/// Counts the prices in Redis on request.
 pub struct CopyCount {
     redis: Redis,
     breaker: Arc<Breaker>,
     runtime: Handle,
     counts: watch::Sender<Option<Arc<Count>>>,
-    /// Held while somebody counts.
+    /// Locked during a count.
     counting: Arc<Mutex<()>>,
 }
 
 impl CopyCount {
-    /// Nothing is counted yet. Redis is asked on `runtime`, where its connection lives.
+    /// Counts on `runtime`, the runtime of the Redis connection.
     pub fn new(redis: Redis, breaker: Arc<Breaker>, runtime: Handle) -> CopyCount {
         CopyCount {
             redis,
@@ -58,16 +58,16 @@ impl CopyCount {
         }
     }
 
-    /// The prices of a tenant as counted last; `None` while the first count is under way.
+    /// The last count of a tenant; `None` while the first count is running.
     ///
     /// # Errors
-    /// Why Redis was not counted, for people.
+    /// Why the prices could not be counted, for users.
     pub async fn of(&self, tenant_id: &str) -> Result<Option<Counted>, String> {
         let mut counts = self.counts.subscribe();
         let is_fresh = |count: &Option<Arc<Count>>| count.as_ref().is_some_and(|count| count.at.elapsed() < FRESH);
         if !is_fresh(&counts.borrow_and_update()) {
             self.begin();
-            // The time-out is an answer, too: with the last count.
+            // After the time-out the last count is returned.
             let _ = tokio::time::timeout(PATIENCE, counts.changed()).await;
         }
         let Some(count) = counts.borrow().clone() else {
@@ -80,7 +80,7 @@ impl CopyCount {
         }))
     }
 
-    /// Begins a count, unless one is under way.
+    /// Starts a count, unless one is running.
     fn begin(&self) {
         let Ok(turn) = Arc::clone(&self.counting).try_lock_owned() else {
             return;
@@ -90,7 +90,7 @@ impl CopyCount {
             let counted = breaker.call(async { redis.count_latest_prices().await }).await;
             let by_tenant = counted.map_err(|denied| match denied {
                 Denied::Failed(error) => {
-                    tracing::warn!(error = %error, "the copy of latest prices was not counted");
+                    tracing::warn!(error = %error, "the latest prices in redis could not be counted");
                     error.summary()
                 }
                 open @ Denied::Open(_) => open.to_string(),

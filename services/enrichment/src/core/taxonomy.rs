@@ -1,21 +1,21 @@
-//! Classification by names: commodity, region and tier of an instrument that no row describes.
+//! Classification by name: commodity, region and tier of an instrument without a row of reference data.
 //!
 //! Role: pure rules. Keywords match whole tokens, never parts of words, and the longest keyword wins, so `HEATING_OIL` is
-//! a refined product and not crude oil. The order in which keywords are listed never matters.
-//! Of an ISO location (`MARKET.<node>.<PRODUCT>`) only the market and the product speak: the node's text is a proper
-//! name, and a node called `GAS_PLANT` still has a price of electricity.
-//! Failure: none; what nothing is known about is `unknown`.
+//! a refined product and not crude oil. The order of the keywords never matters.
+//! Of an ISO location (`MARKET.<node>.<PRODUCT>`) only the market and the product are matched: the node is a proper name,
+//! and a node called `GAS_PLANT` still has an electricity price.
+//! Failure: none; an instrument that no rule matches is `unknown`.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// What stands where nothing is known.
+/// Commodity and region if no rule matches.
 pub const UNKNOWN: &str = "unknown";
-/// The tier of whatever is not marked as another.
+/// The tier if no rule matches.
 pub const STANDARD: &str = "standard";
-/// Hundredths of confidence of a row in the database.
+/// Confidence of a row in the database, in hundredths.
 pub const DATABASE_CONFIDENCE: i32 = 95;
-/// Hundredths of confidence where nothing is known.
+/// Confidence if no rule matches, in hundredths.
 pub const FALLBACK_CONFIDENCE: i32 = 10;
 
 const COMMODITIES: &[(&str, &[&str])] = &[
@@ -25,7 +25,7 @@ const COMMODITIES: &[(&str, &[&str])] = &[
     ("refined_products", &["GASOLINE", "DIESEL", "HEATING", "RBOB"]),
     ("coal", &["COAL", "THERMAL"]),
 ];
-// NYISO and ISONE are the names of markets here; the others are those that users know.
+// NYISO and ISONE are this project's market names; the other keywords are the usual names.
 const REGIONS: &[(&str, &[&str])] = &[
     ("northeast", &["NY", "NE", "ISO-NE", "PJM", "NYISO", "ISONE"]),
     ("southeast", &["SE", "SOUTH", "FLORIDA"]),
@@ -37,22 +37,22 @@ const TIERS: &[(&str, &[&str])] = &[
     ("premium", &["BALMO", "PROMO", "PREM", "PREMIUM"]),
     (STANDARD, &["STD", "STANDARD", "BASE"]),
 ];
-// Behind every rule of a database.
+// After every rule of the database.
 const BUILT_IN_PRIORITY: i32 = i32::MAX;
 const ISO_MARKETS: &[&str] = &["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
 
-/// A rule of the database: these keywords mean this name. Replaces the built-in keywords of the same name.
+/// A rule of the database: keywords of a name. Replaces the built-in keywords of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomRule {
     /// Commodity or region.
     pub name: String,
-    /// Keywords; a keyword of several tokens (`ISO-NE`) matches them in a row.
+    /// Keywords; a keyword of several tokens (`ISO-NE`) matches consecutive tokens.
     pub keywords: Vec<String>,
-    /// Among keywords of one length the lowest number wins.
+    /// Among keywords of the same length the lowest number wins.
     pub priority: i32,
 }
 
-/// The rules of all tenants: the built-in ones, and where a tenant has its own, those.
+/// The rules of all tenants: the built-in ones, extended or replaced by the tenant's own.
 #[derive(Debug, Clone, Default)]
 pub struct RuleBook {
     built_in: Rules,
@@ -60,7 +60,7 @@ pub struct RuleBook {
 }
 
 impl RuleBook {
-    /// A book in which these tenants have these rules besides the built-in ones.
+    /// The built-in rules and the rules of these tenants.
     pub fn new(tenants: &[TenantRules]) -> RuleBook {
         let rules = |own: &TenantRules| (own.tenant_id.clone(), Rules::new(&own.commodities, &own.regions));
         RuleBook {
@@ -75,7 +75,7 @@ impl RuleBook {
     }
 }
 
-/// What one tenant has in the database.
+/// The rules of one tenant in the database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct TenantRules {
@@ -84,7 +84,7 @@ pub struct TenantRules {
     pub regions: Vec<CustomRule>,
 }
 
-/// What is known of an instrument by its names.
+/// The names of an instrument that the rules use.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs)]
 pub struct Subject<'a> {
@@ -95,7 +95,7 @@ pub struct Subject<'a> {
     pub zone: Option<&'a str>,
 }
 
-/// Names that the rules give.
+/// The classification of an instrument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Names {
@@ -105,7 +105,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Nothing known.
+    /// The classification if no rule matches.
     pub fn unknown() -> Names {
         Names {
             commodity: UNKNOWN.to_owned(),
@@ -114,7 +114,7 @@ impl Names {
         }
     }
 
-    /// Whether any rule said anything about what it is or where.
+    /// Whether a rule matched its commodity or region.
     pub fn is_known(&self) -> bool {
         self.commodity != UNKNOWN || self.region != UNKNOWN
     }
@@ -152,7 +152,7 @@ impl Rules {
         }
     }
 
-    /// Names by the rules.
+    /// Classifies an instrument.
     pub fn classify(&self, subject: &Subject<'_>) -> Names {
         let tokens = tokens_of(subject);
         let by_keyword = |keywords: &[Keyword]| best(keywords, &tokens).map(str::to_owned);
@@ -168,7 +168,7 @@ impl Rules {
     }
 }
 
-/// Hundredths of confidence of a classification by rules: the more is known of the place, the more.
+/// Confidence of a classification by rules, in hundredths: higher if market, node, hub or zone are known.
 pub fn rule_confidence(subject: &Subject<'_>) -> i32 {
     let mut confidence = 50;
     if is_iso(subject.market) {
@@ -242,14 +242,14 @@ fn tokens_of(subject: &Subject<'_>) -> Vec<String> {
     tokens
 }
 
-/// Market and product of `MARKET.<node>.<PRODUCT>`, where it is that.
+/// Market and product of `MARKET.<node>.<PRODUCT>`, if the id has this form.
 fn iso_parts<'a>(id: &'a str, market: &str) -> Option<(&'a str, &'a str)> {
     let (first, rest) = id.split_once('.')?;
     let (_, product) = rest.rsplit_once('.')?;
     (is_iso(market) && first.eq_ignore_ascii_case(market)).then_some((first, product))
 }
 
-/// Upper-case tokens between `_`, `.`, `-` and everything else that is not a letter or digit (a percent-encoded byte too).
+/// Upper-case tokens, separated by characters that are not letters or digits, or by percent-encoded bytes.
 fn tokenize(text: &str) -> Vec<String> {
     let mut tokens = vec![String::new()];
     let mut rest = text;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_instruments_are_what_traders_call_them() {
+    fn the_sample_instruments_are_classified_as_traders_do() {
         for (id, market, commodity, region, tier) in [
             ("HEATING_OIL", "NYMEX", "refined_products", "unknown", "standard"),
             ("RBOB_GASOLINE", "NYMEX", "refined_products", "unknown", "standard"),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_node_says_nothing_about_its_commodity_or_region() {
+    fn the_name_of_a_node_does_not_change_commodity_or_region() {
         check("MISO.GAS_PLANT.TEXAS.RT5", "MISO", "electricity", "midwest", "standard");
         check("PJM.WESTERN%20HUB.RTH", "PJM", "electricity", "northeast", "standard");
         check("NYISO.WEST.DA", "NYISO", "electricity", "northeast", "standard");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn confidence_grows_with_what_is_known_of_the_place() {
+    fn confidence_grows_with_the_known_parts_of_the_location() {
         for (market, node, zone, confidence) in [
             ("ICE", None, None, 50),
             ("MISO", None, None, 70),

@@ -1,8 +1,8 @@
-//! The service's own settings (`AGGREGATION_*`).
+//! The settings of aggregation: `AGGREGATION_*`.
 //!
-//! Intervals and the times of closing and forgetting decide which bars a tick reaches by which way, and the revisions of a
-//! bar (INV-1 asks for the same configuration): changing them on a running system is a new generation. The checkpoint and
-//! idle times may change at any time.
+//! The intervals and the close and forget times decide which bars count a tick, whether the stream or the table computes
+//! them, and the revisions of a bar (INV-1 requires the same configuration). To change them on a running system, build a
+//! new generation. The checkpoint and idle times may change at any time.
 
 use std::time::Duration;
 
@@ -13,32 +13,32 @@ use stores::{HistoryLimits, ProductClose};
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::restate::RestateRules;
 
-/// What the environment decides about aggregation.
+/// The service's own settings.
 #[derive(Debug, Clone)]
-pub struct AggregationSettings {
-    /// Windows, lateness, idle closes.
+pub struct Config {
+    /// Intervals, lateness, idle closes.
     pub rules: WindowRules,
-    /// Time between the beginnings of two checkpoints: how often open bars are shown and state is saved.
+    /// Time between the starts of two checkpoints: how often open bars are sent and state is saved.
     pub checkpoint_interval: Duration,
-    /// The second stage: bars from the table.
-    pub restate: RestateSettings,
+    /// Settings of the second stage, `restate`.
+    pub restate: RestateConfig,
 }
 
-/// What the environment decides about the second stage. All of it may change at any time.
+/// Settings of the second stage. All of them may change at any time.
 #[derive(Debug, Clone)]
-pub struct RestateSettings {
-    /// Windows of a statement, and how long they wait to be batched.
+pub struct RestateConfig {
+    /// Windows per statement, and how long they wait to be batched.
     pub rules: RestateRules,
-    /// What a statement may take of ClickHouse.
+    /// Resource limits of a statement in ClickHouse.
     pub limits: HistoryLimits,
-    /// When windows close: those of the stream.
+    /// Close times of the windows, the same as in the stream.
     pub products: Vec<ProductClose>,
 }
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Reads the settings; problems are noted in the reader.
-pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
+/// Reads the settings; problems are collected in the reader.
+pub fn read(reader: &mut Reader<'_>) -> Config {
     let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
     let mut intervals = 0;
     for name in names {
@@ -53,37 +53,37 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         "AGGREGATION_WATERMARK_DELAY_MS",
         30_000,
         0..=DAY_MS,
-        "how long after its end a bar of trades or day-ahead prices closes, by the append times of the log",
+        "delay from the end of a window until its bar of trades or day-ahead prices closes, by the append times of the log",
     );
     let max_late = reader.number(
         "AGGREGATION_MAX_LATE_MS",
         300_000,
         0..=7 * DAY_MS,
-        "how long after its close such a bar still takes ticks from the stream; later ones are added from ClickHouse",
+        "time after this close in which the stream still adds ticks; later ones are added from ClickHouse",
     );
     let real_time_close = reader.number(
         "AGGREGATION_REAL_TIME_CLOSE_MS",
         900_000,
         0..=DAY_MS,
-        "how long after its end a bar of real-time interval prices closes, which ISOs publish minutes later",
+        "delay from the end of a window until its bar of real-time interval prices closes; ISOs publish them minutes later",
     );
     let real_time_late = reader.number(
         "AGGREGATION_REAL_TIME_MAX_LATE_MS",
         2_700_000,
         0..=7 * DAY_MS,
-        "how long after its close such a bar still takes prices from the stream",
+        "time after this close in which the stream still adds prices",
     );
     let idle = reader.number(
         "AGGREGATION_IDLE_CLOSE_MS",
         120_000,
         1_000..=DAY_MS,
-        "time without ticks of a partition after which ended bars are shown as closed",
+        "time without ticks in a partition after which ended bars are sent as closed",
     );
     let checkpoint = reader.number(
         "AGGREGATION_CHECKPOINT_MS",
         1_000,
         10..=600_000,
-        "time between two checkpoints: open bars are shown this often",
+        "time between two checkpoints; open bars are sent this often",
     );
     let rules = WindowRules {
         intervals,
@@ -93,45 +93,45 @@ pub fn read(reader: &mut Reader<'_>) -> AggregationSettings {
         #[cfg(test)]
         without: None,
     };
-    AggregationSettings {
+    Config {
         restate: read_restate(reader, &rules),
         rules,
         checkpoint_interval: Duration::from_millis(checkpoint),
     }
 }
 
-fn read_restate(reader: &mut Reader<'_>, rules: &WindowRules) -> RestateSettings {
+fn read_restate(reader: &mut Reader<'_>, rules: &WindowRules) -> RestateConfig {
     let windows = reader.number(
         "AGGREGATION_RESTATE_WINDOWS",
         5_000,
         1..=100_000,
-        "windows of late ticks that one statement computes from enriched_ticks; as many more wait in memory for each partition",
+        "most windows of late ticks per statement on enriched_ticks; each partition queues the same number in memory",
     );
     let linger = reader.number(
         "AGGREGATION_RESTATE_LINGER_MS",
         500,
         0..=60_000,
-        "how long a late tick waits for others before their windows are computed",
+        "how long a late tick waits to be batched with others",
     );
     let memory = reader.number(
         "AGGREGATION_RESTATE_MEMORY_MB",
         1_024,
         16..=1_048_576,
-        "memory that such a statement may take in ClickHouse; where it is too little, fewer windows are asked for at once",
+        "ClickHouse memory limit of such a statement; if it is exceeded, statements get fewer windows",
     );
     let threads = reader.number(
         "AGGREGATION_RESTATE_THREADS",
         2,
         1..=256,
-        "threads that such a statement may take in ClickHouse",
+        "ClickHouse threads per such statement",
     );
     let time = reader.number(
         "AGGREGATION_RESTATE_TIMEOUT_S",
         60,
         1..=3_600,
-        "how long such a statement may take; where it is too little, fewer windows are asked for at once",
+        "time limit of such a statement; if it is exceeded, statements get fewer windows",
     );
-    RestateSettings {
+    RestateConfig {
         rules: RestateRules {
             intervals: rules.intervals,
             windows: usize::try_from(windows).unwrap_or(usize::MAX),
@@ -170,7 +170,7 @@ mod tests {
     use service::Env;
 
     #[test]
-    fn the_defaults_are_those_of_the_interfaces() {
+    fn an_empty_environment_gives_the_documented_defaults() {
         let env = Env::new();
         let settings = read(&mut Reader::new(&env));
         assert_eq!(settings.rules.intervals, 0b11111);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_interval_is_a_problem_with_its_name() {
+    fn an_unknown_interval_is_reported_with_its_name() {
         let env = Env::from([("AGGREGATION_BAR_INTERVALS".to_owned(), "5m,2h".to_owned())]);
         let mut reader = Reader::new(&env);
         assert_eq!(read(&mut reader).rules.intervals, 0b00010);

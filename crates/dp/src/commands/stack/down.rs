@@ -1,0 +1,14 @@
+//! `dp down`: stops all processes of the stack and keeps its data.
+
+use super::{blocking, is_stack, report};
+use crate::cli::Place;
+
+/// Runs `dp down`. Succeeds without a stack: nothing runs, as requested.
+pub async fn down(place: &Place, json: bool) -> anyhow::Result<()> {
+    if !is_stack(&place.folder()) {
+        return report("stopped", &[], json);
+    }
+    let stack = place.open()?;
+    let stopped = blocking(move || Ok(stack.down()?)).await?;
+    report("stopped", &stopped, json)
+}

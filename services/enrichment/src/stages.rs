@@ -1,3 +1,0 @@
-//! The stages of enrichment.
-
-pub mod enrich;

@@ -1,0 +1,3 @@
+//! The stage of enrichment.
+
+pub mod enrich;

@@ -1,0 +1,36 @@
+//! What a load that failed means: the process ends, or the lane waits.
+//!
+//! Failure: a right or a login that was there before is waited for, since an operator may give it back; one that is missing
+//! at the start ends the process.
+
+use domain::{Classified, ErrorClass};
+use stream::{Io, Partition, StreamError, positions};
+
+use super::store_work::{LoadError, refused};
+
+/// A load that failed: later again, unless only an operator can help. What an operator has to correct while the service runs is
+/// returned with it.
+pub(super) fn not_loaded(
+    io: &Io<'_>,
+    partition: &Partition,
+    error: LoadError,
+    was_let_in: bool,
+) -> Result<Option<String>, StreamError> {
+    let message = match error {
+        LoadError::Store(error) if error.code() == positions::TOPIC_ID_CHANGED => {
+            let remedy = positions::in_a_new_generation(&io.config().reader());
+            return Err(StreamError::fatal(error.code(), format!("{error}. {remedy}")));
+        }
+        LoadError::Store(error) if error.is_refusal() && was_let_in => {
+            tracing::error!(partition = %partition, error = %error, event = "load_refused", "latest prices not loaded; correct what the error names, it is tried again");
+            return Ok(Some(refused(&error)));
+        }
+        LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
+            return Err(StreamError::fatal(error.code(), error.to_string()));
+        }
+        LoadError::Store(error) => error.to_string(),
+        LoadError::Topics(message) => message,
+    };
+    tracing::warn!(partition = %partition, error = message, "latest prices not loaded; tried again");
+    Ok(None)
+}
