@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use localstack::{Ports, Stack};
 
 use crate::commands::{
-    bench, completions, config, demo, explain, groups, ingest, logs, migrate, position, send, simulate, sql, stack,
-    tail, topics, verify,
+    bench, completions, config, demo, explain, groups, health, ingest, logs, migrate, ping, position, send, simulate,
+    sql, stack, tail, topics, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -117,6 +117,8 @@ pub enum Command {
         after_help = "Examples:\n  dp status\n  dp status --json | jq '.processes[] | select(.ready | not) | {name, why}'"
     )]
     Status,
+    Health(health::Args),
+    Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),
     Stop(stack::StopArgs),

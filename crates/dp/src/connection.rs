@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use domain::{Classified as _, ErrorClass};
 use localstack::Stack;
-use service::settings::{Environment, load, mask};
+use service::settings::{Environment, load, mask, with_file};
 use service::{Env, Names, Settings};
 use stream::kafka::probe::Probe;
 use stream::kafka::reader::LogReader;
@@ -130,10 +130,15 @@ pub fn effective_env(place: &Place) -> anyhow::Result<Env> {
     if place.is_named() {
         return stack_env(env, &place.open()?);
     }
-    if is_elsewhere(&env) || !place.folder().join("stack.json").exists() {
-        return Ok(env);
+    match uses_stack(place, &env) {
+        true => Ok(fill_in(env, place.open()?.env())),
+        false => Ok(env),
     }
-    Ok(fill_in(env, place.open()?.env()))
+}
+
+/// Whether a command uses the local stack for what the environment and the configuration file do not name.
+pub fn uses_stack(place: &Place, env: &Env) -> bool {
+    place.is_named() || (!is_elsewhere(env) && place.folder().join("stack.json").exists())
 }
 
 /// The environment with the addresses of this stack.
@@ -150,7 +155,7 @@ fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
 /// Names the variable, its value and that of the stack.
 pub fn refuse_contradiction(env: &Env, stack: &Stack) -> anyhow::Result<()> {
     let addresses = stack.env();
-    let Some((name, set, value)) = contradiction(env, &addresses) else {
+    let Some((name, set, value)) = contradiction(&with_file(env), &addresses) else {
         return Ok(());
     };
     bail!(
@@ -199,6 +204,7 @@ fn is_same_address(one: &str, other: &str) -> bool {
 /// `DATA_PROC_ENV` is set to another value than local.
 pub fn refuse_elsewhere(env: &Env) -> anyhow::Result<()> {
     if is_elsewhere(env) {
+        let env = with_file(env);
         let name = env.get("DATA_PROC_ENV").map_or("", |name| name.trim());
         bail!(
             "DATA_PROC_ENV is {name}, but this command would use a local stack: unset DATA_PROC_ENV, or omit --dir and \
@@ -209,7 +215,8 @@ pub fn refuse_elsewhere(env: &Env) -> anyhow::Result<()> {
 }
 
 fn is_elsewhere(env: &Env) -> bool {
-    env.get("DATA_PROC_ENV")
+    with_file(env)
+        .get("DATA_PROC_ENV")
         .map(|name| name.trim())
         .is_some_and(|name| !name.is_empty() && name != Environment::Local.name())
 }
@@ -221,15 +228,17 @@ pub fn process_env() -> Env {
         .collect()
 }
 
-/// Adds the addresses of the stack that the environment does not set.
+/// Adds the addresses of the stack that neither the environment nor the configuration file sets.
 fn fill_in(mut env: Env, stack: Env) -> Env {
-    let is_set = |env: &Env, name: &str| env.get(name).is_some_and(|value| !value.trim().is_empty());
+    let named = with_file(&env);
+    let has_value = |name: &str| named.get(name).is_some_and(|value| !value.trim().is_empty());
+    let is_set = |name: &str| has_value(name) || has_value(&format!("{name}_FILE"));
     for (name, value) in stack {
         let fallback = FALLBACKS
             .iter()
             .find(|(variable, _)| *variable == name)
             .map(|(_, fallback)| *fallback);
-        if !is_set(&env, &name) && !fallback.is_some_and(|fallback| is_set(&env, fallback)) {
+        if !is_set(&name) && !fallback.is_some_and(is_set) {
             env.insert(name, value);
         }
     }
@@ -312,6 +321,26 @@ mod tests {
             );
         }
         assert!(refuse_elsewhere(&env(&[])).is_ok());
+    }
+
+    #[test]
+    fn the_configuration_file_wins_over_the_stack_and_may_name_another_environment() {
+        let folder = std::env::temp_dir().join(format!("dp-connection-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("pipeline.toml");
+        let named = env(&[("DATA_PROC_CONFIG_FILE", path.to_str().unwrap())]);
+        let stack = env(&[
+            ("DATA_PROC_KAFKA_BOOTSTRAP", "stack"),
+            ("DATA_PROC_POSTGRES_DSN", "stack"),
+        ]);
+        std::fs::write(&path, "kafka_bootstrap = \"mine\"\npostgres_dsn_file = \"/run/dsn\"").unwrap();
+        assert_eq!(fill_in(named.clone(), stack.clone()), named);
+        let found = contradiction(&with_file(&named), &stack).unwrap();
+        assert_eq!(found.1, "mine");
+        assert!(refuse_elsewhere(&named).is_ok());
+        std::fs::write(&path, "env = \"prod\"").unwrap();
+        assert!(refuse_elsewhere(&named).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

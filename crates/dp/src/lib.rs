@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 pub mod connection;
 pub mod consent;
+pub mod env_file;
 pub mod explain;
 pub mod positions;
 pub mod products;

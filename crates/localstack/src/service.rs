@@ -22,8 +22,13 @@ pub(crate) fn command(
     let program = program(config, service)?;
     let mut command = launcher(config, &program)?;
     command.current_dir(&config.dir);
-    // The user's settings take precedence.
-    command.envs(TUNING.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
+    // The user's settings take precedence; a configuration file may contain them too.
+    let is_free = |name: &str| {
+        [name, "DATA_PROC_CONFIG_FILE"]
+            .iter()
+            .all(|name| std::env::var_os(name).is_none())
+    };
+    command.envs(TUNING.into_iter().filter(|(name, _)| is_free(name)));
     command
         .envs(env.iter().map(|(name, value)| (name, value)))
         .envs(&config.service_env);

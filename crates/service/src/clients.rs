@@ -3,6 +3,7 @@
 //! Role: creates only the clients that the service declares. Clients connect on first use, so a dependency that is down at
 //! start-up is not fatal: the service waits for it.
 
+pub(crate) mod addresses;
 mod checks;
 
 use std::collections::BTreeMap;

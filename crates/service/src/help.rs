@@ -1,4 +1,4 @@
-//! `--help` and `--version` of a service. It has no other arguments: all settings are environment variables.
+//! `--help` and `--version` of a service. It has no other arguments: all settings are in the environment and the configuration file.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ const SHARED_ROUTES: [&str; 7] = [
 ];
 
 /// Exit codes and signals.
-const ENDING: &str = "Exit codes: 0 stopped on request, drained; 1 failed, see the last FATAL line; 2 invalid environment or \
+const ENDING: &str = "Exit codes: 0 stopped on request, drained; 1 failed, see the last FATAL line; 2 invalid settings or \
                       arguments; 130 stopped at once by a second signal.\n\
                       Signals: SIGTERM and SIGINT drain and stop; SIGUSR1 writes the state to a file and logs its path.";
 

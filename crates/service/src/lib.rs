@@ -6,6 +6,7 @@
 //! Failure: invalid settings list every problem and exit with 2; a failed worker logs a FATAL line and exits with 1.
 
 pub mod breaker;
+pub mod check;
 pub mod clients;
 pub mod context;
 pub mod declared;
@@ -24,6 +25,7 @@ pub mod telemetry;
 pub mod writer;
 
 pub use breaker::{Breaker, BreakerState};
+pub use check::{Checked, check};
 pub use context::Context;
 pub use life::StartError;
 pub use names::Names;

@@ -25,7 +25,7 @@ pub enum Exit {
     Clean,
     /// A thread failed, or draining took too long.
     Failed,
-    /// The environment or the command line is invalid.
+    /// The settings or the command line are invalid.
     Misconfigured,
 }
 

@@ -1,13 +1,17 @@
 //! The settings that every service shares: `DATA_PROC_*`, typed, read once.
 //!
-//! Role: parses the environment before any other work. A service's own settings (`ENRICHMENT_*`, …) are read by the same
+//! Role: parses the environment and the configuration file before any other work. A service's own settings (`ENRICHMENT_*`, …) are read by the same
 //! [`Reader`] in the same pass, so that all problems are listed at once.
 //! Failure: [`SettingsError`] with every problem; the process ends with exit code 2 before it connects to a server.
 
+mod file;
 mod kafka;
+mod nearest;
+mod page;
 mod reader;
 mod refused;
 mod shared;
+mod variable;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,8 +19,12 @@ use std::time::Duration;
 use security::Trust;
 use stream::{Brokers, Compression};
 
-pub use reader::{Env, Reader, Rule, SettingsError, Unknown, Variable, parse_duration};
+pub use file::TABLES;
+pub use page::{Part, document};
+pub(crate) use reader::located;
+pub use reader::{CONFIG_FILE, Env, Reader, Rule, SettingsError, parse_duration};
 pub use security::{Secret, mask};
+pub use variable::{Kind, OTHER_PROGRAMS, Other, SERVICE_URLS, Source, Unknown, Variable};
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,6 +220,7 @@ pub fn declare<S>(env: &Env, default_port: u16, own: impl FnOnce(&mut Reader<'_>
     let mut reader = Reader::new(env);
     let settings = shared::read(&mut reader, default_port);
     let own = own(&mut reader);
+    reader.refuse_unknown_keys();
     let unknown = reader.unknown();
     let (variables, problems) = reader.into_parts();
     Declared {
@@ -223,5 +232,24 @@ pub fn declare<S>(env: &Env, default_port: u16, own: impl FnOnce(&mut Reader<'_>
     }
 }
 
+/// The environment, with the strings, integers and lists of the configuration file that it does not contain: for decisions before the
+/// settings are read. Problems of the file are not reported.
+pub fn with_file(env: &Env) -> Env {
+    let mut all = env.clone();
+    let path = env
+        .get(CONFIG_FILE)
+        .map(|path| path.trim())
+        .filter(|path| !path.is_empty());
+    let file = path.and_then(|path| file::File::open(CONFIG_FILE, path).ok());
+    for (name, entry) in file.iter().flat_map(|file| file.entries()) {
+        if let Some(value) = entry.plain() {
+            all.entry(name.to_owned()).or_insert(value);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod tests;

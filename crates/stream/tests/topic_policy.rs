@@ -25,7 +25,7 @@ public class AtMostTwo implements CreateTopicPolicy {
 "#;
 
 #[test]
-fn a_refused_topic_is_named_with_the_policys_words_and_the_setting() {
+fn a_refused_topic_is_named_with_the_policies_words_and_the_setting() {
     let stack = localstack::Temporary::new().unwrap();
     let classpath = stack.kafka_classpath().unwrap();
     let folder = tempfile::tempdir().unwrap();

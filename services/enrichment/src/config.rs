@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service::Reader;
-use service::settings::Rule;
+use service::settings::{Kind, Rule};
 
 /// The service's own settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
         0.8,
         "classifications with a lower confidence are flagged, 0 to 1",
         Rule {
+            kind: Kind::Decimal,
             expected: "a number from 0 to 1",
             accept: |value: &f64| (0.0..=1.0).contains(value),
         },

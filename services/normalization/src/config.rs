@@ -5,7 +5,7 @@ use domain::{Decimal, DecimalError};
 use markets::quality::QualitySettings;
 use markets::{NormalizerConfig, Venue, iso_venues};
 use service::Reader;
-use service::settings::{Rule, Secret};
+use service::settings::{Kind, Rule, Secret};
 use stream::event_window::WindowLimits;
 
 /// Most events in the window of one partition.
@@ -146,6 +146,7 @@ fn seconds(r: &mut Reader<'_>, name: &str, default: u64, meaning: &'static str) 
 
 fn decimal(r: &mut Reader<'_>, name: &str, default: Decimal, meaning: &'static str) -> Decimal {
     let rule = Rule {
+        kind: Kind::Decimal,
         expected: "a non-negative decimal number with at most 8 decimal places",
         accept: |value: &Decimal| *value >= Decimal::ZERO,
     };
@@ -154,7 +155,8 @@ fn decimal(r: &mut Reader<'_>, name: &str, default: Decimal, meaning: &'static s
 
 fn min_price(r: &mut Reader<'_>) -> Option<Decimal> {
     const NAME: &str = "NORMALIZATION_MIN_PRICE";
-    let text = r.text(
+    let text = r.text_of(
+        Kind::Decimal,
         NAME,
         "",
         "price below which a tick is out of range; empty = the floor of its market",

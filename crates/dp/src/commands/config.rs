@@ -1,20 +1,26 @@
-//! `dp config env`: every environment variable of the services and `dp`, with its value in effect.
+//! `dp config`: every variable of services and `dp` with its value in effect, and the checks of a start without a start.
 
+mod verdict;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
-use service::Env;
-use service::run::Definition;
-use service::settings::{Unknown, Variable, declare};
+use service::settings::{CONFIG_FILE, OTHER_PROGRAMS, Other, Source, TABLES, Variable, with_file};
+use service::{Checked, Env, check};
 
+use self::verdict::Verdict;
 use super::present::{print_json, print_line};
 use crate::cli::Place;
-use crate::connection::effective_env;
+use crate::connection::{effective_env, process_env};
+use crate::env_file;
 
-/// Show the configuration
+/// Show or check the configuration
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  dp config env\n  dp config env --set\n  \
-    dp config env --json | jq -r '.[] | select(.is_set) | .name'")]
+    dp config env --json | jq -r '.[] | select(.is_set) | .name'\n  \
+    dp config check --file pipeline.toml --service aggregation")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -22,15 +28,34 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show every environment variable: meaning, default and value in effect (secrets masked)
+    /// Show every variable: meaning, default, value in effect and its source (secrets masked)
     ///
-    /// The values come from this shell and the local stack, as a service started by `dp start` would see them. Exit code 1 if
-    /// a service would refuse to start with them; the reasons are on stderr. Use it to check a configuration before a restart.
-    #[command(after_help = "Examples:\n  dp config env\n  dp config env --set")]
+    /// The values come from this shell, the configuration file that DATA_PROC_CONFIG_FILE names, and the local stack, as a
+    /// service started by `dp start` would see them. Exit code 1 if a service would refuse to start with them; the reasons are on
+    /// stderr.
+    #[command(after_help = "Examples:\n  dp config env\n  dp config env --set --service aggregation")]
     Env {
         /// Show only variables that are set
         #[arg(long)]
         set: bool,
+        /// Show only variables that this service reads
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(TABLES))]
+        service: Option<String>,
+    },
+    /// Check the configuration as the services do when they start, without starting them
+    ///
+    /// Checks the environment of this shell, or that of the given files, with the configuration file. It connects to no server.
+    /// Lists all problems at once. Exit code 0 if every service would accept the configuration, else 2.
+    Check {
+        /// The configuration file [default: DATA_PROC_CONFIG_FILE of the environment]
+        #[arg(long, value_name = "PATH")]
+        file: Option<PathBuf>,
+        /// File with NAME=VALUE lines, used instead of the environment of this shell; of several, later ones win
+        #[arg(long, value_name = "PATH")]
+        env_file: Vec<PathBuf>,
+        /// Check the settings of this service only
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(TABLES))]
+        service: Option<String>,
     },
 }
 
@@ -43,69 +68,93 @@ struct Shown {
     default: String,
     value: String,
     is_set: bool,
+    /// `default`, `file`, `environment` or `local stack`.
+    source: &'static str,
+    /// `path:line:column` of a value from the configuration file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
 }
 
-/// The variables that one service reads.
-struct Part {
-    service: &'static str,
-    variables: Vec<Variable>,
-    problems: Vec<String>,
-    unknown: Vec<Unknown>,
-}
+/// Names and default ports of the services.
+pub(super) const DEFAULT_PORTS: [(&str, u16); 4] = [
+    (normalization::DEFINITION.name, normalization::DEFINITION.default_port),
+    (enrichment::DEFINITION.name, enrichment::DEFINITION.default_port),
+    (aggregation::DEFINITION.name, aggregation::DEFINITION.default_port),
+    (projection::DEFINITION.name, projection::DEFINITION.default_port),
+];
 
-/// Runs `dp config`.
+/// Runs `dp config`. Must be called inside a runtime.
 ///
 /// # Errors
-/// The named stack does not exist.
+/// The named stack does not exist, or a file of variables cannot be read.
 pub fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    let Command::Env { set } = &args.command;
+    match &args.command {
+        Command::Env { set, service } => show(place, *set, service.as_deref(), json),
+        Command::Check {
+            file,
+            env_file,
+            service,
+        } => {
+            let process = process_env();
+            let mut env = if env_file.is_empty() {
+                process.clone()
+            } else {
+                Env::new()
+            };
+            for path in env_file {
+                env_file::read(path, &process, &mut env)?;
+            }
+            if let Some(file) = file {
+                env.insert(CONFIG_FILE.to_owned(), file.display().to_string());
+            }
+            let verdict = Verdict::of(&checked(&env, service.as_deref()));
+            verdict.print(json)?;
+            Ok(ExitCode::from(if verdict.is_valid() { 0 } else { 2 }))
+        }
+    }
+}
+
+fn show(place: &Place, only_set: bool, service: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
     let env = effective_env(place)?;
-    let parts = parts(&env);
+    let parts = checked(&env, service);
     let mut shown = merged(&parts);
-    shown.push(cache(&env));
-    shown.retain(|variable| variable.is_set || !set);
+    if service.is_none() {
+        shown.extend(OTHER_PROGRAMS.iter().map(|other| of_other(other, &env)));
+    }
+    let process = process_env();
+    for variable in shown
+        .iter_mut()
+        .filter(|variable| variable.source == Source::Environment.name())
+    {
+        if !process.contains_key(&variable.name) && env.contains_key(&variable.name) {
+            variable.source = "local stack";
+        }
+    }
+    shown.retain(|variable| variable.is_set || !only_set);
     if json {
         print_json(&shown)?;
     } else {
         print_line(&text(&shown))?;
     }
-    let problems = once(parts.iter().flat_map(|part| part.problems.iter().cloned()));
-    let unknown = once(parts.iter().flat_map(|part| part.unknown.iter().map(misspelt)));
-    for line in problems
-        .iter()
-        .map(|problem| format!("refused: {problem}"))
-        .chain(unknown)
-    {
-        eprintln!("{line}");
-    }
-    Ok(if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    let verdict = Verdict::of(&parts);
+    verdict.report();
+    Ok(ExitCode::from(u8::from(!verdict.is_valid())))
 }
 
-fn parts(env: &Env) -> Vec<Part> {
-    vec![
-        part(&normalization::DEFINITION, env),
-        part(&enrichment::DEFINITION, env),
-        part(&aggregation::DEFINITION, env),
-        part(&projection::DEFINITION, env),
-    ]
-}
-
-fn part<S>(definition: &Definition<S>, env: &Env) -> Part {
-    let declared = declare(env, definition.default_port, definition.settings);
-    Part {
-        service: definition.name,
-        variables: declared.variables,
-        problems: declared.problems,
-        unknown: declared.unknown,
-    }
+/// What the services, or this one, read in the environment.
+fn checked(env: &Env, service: Option<&str>) -> Vec<Checked> {
+    let mut all = vec![
+        check(&normalization::DEFINITION, env),
+        check(&enrichment::DEFINITION, env),
+        check(&aggregation::DEFINITION, env),
+        check(&projection::DEFINITION, env),
+    ];
+    all.retain(|checked| service.is_none_or(|service| checked.service == service));
+    all
 }
 
 /// Each variable once, or once for each default or value that differs between services.
-fn merged(parts: &[Part]) -> Vec<Shown> {
+fn merged(parts: &[Checked]) -> Vec<Shown> {
     let mut shown: Vec<Shown> = Vec::new();
     for part in parts {
         for variable in &part.variables {
@@ -114,31 +163,46 @@ fn merged(parts: &[Part]) -> Vec<Shown> {
             };
             match shown.iter_mut().find(same) {
                 Some(known) => known.services.push(part.service),
-                None => shown.push(Shown {
-                    name: variable.name.clone(),
-                    services: vec![part.service],
-                    meaning: variable.meaning,
-                    default: variable.default.clone(),
-                    value: variable.value.clone(),
-                    is_set: variable.is_set,
-                }),
+                None => shown.push(of_service(part.service, variable)),
             }
         }
     }
     shown
 }
 
-/// The only variable that no service reads.
-fn cache(env: &Env) -> Shown {
-    let set = env.get("DATA_PROC_CACHE").filter(|value| !value.is_empty());
-    let default = "~/.cache/254carbon".to_owned();
+fn of_service(service: &'static str, variable: &Variable) -> Shown {
     Shown {
-        name: "DATA_PROC_CACHE".to_owned(),
-        services: vec!["dp"],
-        meaning: "folder of downloaded servers",
-        value: set.unwrap_or(&default).clone(),
-        default,
-        is_set: set.is_some(),
+        name: variable.name.clone(),
+        services: vec![service],
+        meaning: variable.meaning,
+        default: variable.default.clone(),
+        value: variable.value.clone(),
+        is_set: variable.is_set(),
+        source: variable.source.name(),
+        location: match &variable.source {
+            Source::File(at) => Some(at.clone()),
+            Source::Default | Source::Environment => None,
+        },
+    }
+}
+
+/// A variable that no service reads.
+fn of_other(other: &Other, env: &Env) -> Shown {
+    let of = |env: &Env| env.get(other.name).filter(|value| !value.trim().is_empty()).cloned();
+    let (value, source) = match (of(env), other.in_file.then(|| of(&with_file(env))).flatten()) {
+        (Some(value), _) => (Some(value), Source::Environment.name()),
+        (None, Some(value)) => (Some(value), "file"),
+        (None, None) => (None, Source::Default.name()),
+    };
+    Shown {
+        name: other.name.to_owned(),
+        services: vec![other.program],
+        meaning: other.meaning,
+        default: other.default.to_owned(),
+        is_set: value.is_some(),
+        value: value.unwrap_or_else(|| other.default.to_owned()),
+        source,
+        location: None,
     }
 }
 
@@ -150,14 +214,14 @@ fn text(shown: &[Shown]) -> String {
                 4 => "all services".to_owned(),
                 _ => variable.services.join(", "),
             };
-            let origin = if variable.is_set { "set" } else { "default" };
+            let source = variable.location.as_deref().unwrap_or(variable.source);
             let default = match variable.is_set {
                 true if variable.default.is_empty() => "; default: none".to_owned(),
                 true => format!("; default: {}", variable.default),
                 false => String::new(),
             };
             format!(
-                "{}={}\n    {} ({services}; {origin}{default})",
+                "{}={}\n    {} ({services}; {source}{default})",
                 variable.name, variable.value, variable.meaning
             )
         })
@@ -165,26 +229,13 @@ fn text(shown: &[Shown]) -> String {
     blocks.join("\n")
 }
 
-fn misspelt(unknown: &Unknown) -> String {
-    match &unknown.nearest {
-        Some(nearest) => format!("unknown variable {}; did you mean {nearest}?", unknown.name),
-        None => format!("unknown variable {}", unknown.name),
-    }
-}
-
-fn once(lines: impl Iterator<Item = String>) -> Vec<String> {
-    let mut all: Vec<String> = lines.collect();
-    all.sort();
-    all.dedup();
-    all
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_variables_of_every_service_are_shown_without_secrets() {
+    #[tokio::test]
+    async fn the_variables_of_every_service_are_shown_without_secrets() {
         let env = Env::from([
             ("DATA_PROC_REDIS_URL".to_owned(), "redis://:s3cret@r:1/0".to_owned()),
             (
@@ -192,7 +243,7 @@ mod tests {
                 "http://u:s3cret@p:2".to_owned(),
             ),
         ]);
-        let shown = merged(&parts(&env));
+        let shown = merged(&checked(&env, None));
         for prefix in [
             "DATA_PROC_",
             "NORMALIZATION_",
@@ -205,6 +256,8 @@ mod tests {
                 "{prefix}"
             );
         }
+        let names: Vec<&str> = DEFAULT_PORTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, TABLES);
         let ports: Vec<&str> = shown
             .iter()
             .filter(|variable| variable.name == "DATA_PROC_HEALTH_PORT")
@@ -216,5 +269,33 @@ mod tests {
             !text.contains("s3cret") && text.contains("redis://:***@r:1/0"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn the_source_of_each_value_is_shown_and_one_service_can_be_selected() {
+        let path = std::env::temp_dir().join(format!("dp-config-{}.toml", std::process::id()));
+        let content = "workers = 2\nservice_urls = [\"a=http://a\"]\n[enrichment]\nconfidence_threshold = 0.5\n";
+        std::fs::write(&path, content).unwrap();
+        let env = Env::from([
+            (CONFIG_FILE.to_owned(), path.display().to_string()),
+            ("DATA_PROC_TENANT_ID".to_owned(), "acme".to_owned()),
+        ]);
+        let parts = checked(&env, Some("enrichment"));
+        std::fs::remove_file(&path).unwrap();
+        let shown = merged(&parts);
+        let source = |name: &str| {
+            let found = shown.iter().find(|variable| variable.name == name);
+            found.map(|variable| (variable.source, variable.location.as_deref().unwrap_or_default()))
+        };
+        let at = |place: &str| format!("{}:{place}", path.display());
+        assert_eq!(source("DATA_PROC_WORKERS"), Some(("file", at("1:1").as_str())));
+        assert_eq!(
+            source("ENRICHMENT_CONFIDENCE_THRESHOLD"),
+            Some(("file", at("4:1").as_str()))
+        );
+        assert_eq!(source("DATA_PROC_TENANT_ID"), Some(("environment", "")));
+        assert_eq!(source("DATA_PROC_LOG_LEVEL"), Some(("default", "")));
+        assert_eq!(source("AGGREGATION_CHECKPOINT_MS"), None);
+        assert!(Verdict::of(&parts).is_valid());
     }
 }

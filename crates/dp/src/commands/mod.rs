@@ -7,10 +7,12 @@ pub mod config;
 pub mod demo;
 pub mod explain;
 pub mod groups;
+pub mod health;
 pub mod ingest;
 pub mod interrupt;
 pub mod logs;
 pub mod migrate;
+pub mod ping;
 pub mod position;
 pub mod present;
 pub mod progress;
@@ -77,6 +79,8 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Ps => stack::ps(place, json),
         Command::CleanData => stack::clean_data(place, cli.yes, json).await,
         Command::Config(args) => return config::run(place, args, json),
+        Command::Health(args) => return health::run(place, &connect()?, args).await,
+        Command::Ping(args) => return ping::run(args, json).await,
         Command::Completions(args) => completions::run(args),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,

@@ -21,7 +21,7 @@ const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 impl Clients {
     /// One check for each declared dependency.
-    pub(crate) fn checks(&self, uses: &[Use], settings: &Settings, names: &Names) -> Vec<Check> {
+    pub fn checks(&self, uses: &[Use], settings: &Settings, names: &Names) -> Vec<Check> {
         let mut checks = Vec::new();
         for Use { dependency, critical } in uses {
             let asked = match dependency {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stream::Compression;
 
 use super::{
-    BreakerSettings, ClickHouseSettings, Environment, HttpSettings, LogFormat, LogSettings, Reader, Rule, Secret,
+    BreakerSettings, ClickHouseSettings, Environment, HttpSettings, Kind, LogFormat, LogSettings, Reader, Rule, Secret,
     Settings, kafka, refused,
 };
 use security::Trust;
@@ -83,16 +83,19 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
     settings
 }
 
+/// Variables without a default outside of `local`, and the older name of each.
+pub(super) const REQUIRED_ELSEWHERE: [(&str, Option<&str>); 5] = [
+    ("DATA_PROC_KAFKA_BOOTSTRAP", Some("KAFKA_ADDR")),
+    ("DATA_PROC_CLICKHOUSE_URL", None),
+    ("DATA_PROC_CLICKHOUSE_PASSWORD", None),
+    ("DATA_PROC_POSTGRES_DSN", None),
+    ("DATA_PROC_REDIS_URL", Some("REDIS_ADDR")),
+];
+
 /// Rejects defaults of a local machine: elsewhere they name the wrong server or are insecure.
 fn refuse_local_defaults(r: &mut Reader<'_>, settings: &Settings) {
     let environment = settings.environment.name();
-    for (name, fallback) in [
-        ("DATA_PROC_KAFKA_BOOTSTRAP", Some("KAFKA_ADDR")),
-        ("DATA_PROC_CLICKHOUSE_URL", None),
-        ("DATA_PROC_CLICKHOUSE_PASSWORD", None),
-        ("DATA_PROC_POSTGRES_DSN", None),
-        ("DATA_PROC_REDIS_URL", Some("REDIS_ADDR")),
-    ] {
+    for (name, fallback) in REQUIRED_ELSEWHERE {
         if !r.is_set(name) && fallback.is_none_or(|fallback| r.lookup(fallback).is_none()) {
             r.problem(format!(
                 "{name} must be set if DATA_PROC_ENV is {environment}: its default is for a local machine only"
@@ -104,7 +107,8 @@ fn refuse_local_defaults(r: &mut Reader<'_>, settings: &Settings) {
 /// The private authority for all TLS connections except Kafka, if configured.
 fn trust(r: &mut Reader<'_>) -> Trust {
     const NAME: &str = "DATA_PROC_TLS_CA";
-    let path = r.text(
+    let path = r.text_of(
+        Kind::Path,
         NAME,
         "",
         "PEM file with a private CA for TLS to stores, schema registry and HTTP services; empty = the system's CAs",
@@ -256,6 +260,7 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
             host,
             "address that HTTP binds to",
             Rule {
+                kind: Kind::Text,
                 expected: "an IP address",
                 accept: any,
             },
@@ -292,7 +297,8 @@ fn metrics_port(r: &mut Reader<'_>, local: bool) -> Option<u16> {
     const NAME: &str = "DATA_PROC_METRICS_PORT";
     // Four services share one host locally, so the second listener is off there by default.
     let default = if local || r.is_blank(NAME) { "" } else { "9090" };
-    let text = r.text(NAME, default, "second HTTP port with the same routes; empty = off");
+    let meaning = "second HTTP port with the same routes; empty = off";
+    let text = r.text_of(Kind::Integer(1, 65_535), NAME, default, meaning);
     if text.is_empty() {
         return None;
     }
