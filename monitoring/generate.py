@@ -75,12 +75,21 @@ def recording_table():
 
 
 def panel_tables():
+    """One table for each dashboard. Panels that all services have are listed once."""
+    boards = [board for board in dashboards.BOARDS if board.listed]
+    titles = [{panel.title for panel in board.panels} for board in boards if board in dashboards.SERVICE_BOARDS]
+    shared = set.intersection(*titles)
+
+    def panels(board, keep):
+        rows = [[p.title, p.about, ", ".join(f"[{a}](runbooks/{a}.md)" for a in p.alerts)] for p in board.panels if keep(p.title)]
+        return table(["panel", "meaning", "alerts"], rows)
+
     parts = []
-    for board in dashboards.BOARDS:
-        if not board.listed:
-            continue
-        rows = [[p.title, p.about, ", ".join(f"[{a}](runbooks/{a}.md)" for a in p.alerts)] for p in board.panels]
-        parts.append(f"**{board.title}** (`{board.uid}`): {board.about}\n\n" + table(["panel", "meaning", "alerts"], rows))
+    for board in boards:
+        of_service = board in dashboards.SERVICE_BOARDS
+        if board is dashboards.SERVICE_BOARDS[0]:
+            parts.append("**Every service**\n\n" + panels(board, shared.__contains__))
+        parts.append(f"**{board.title}** (`{board.uid}`): {board.about}\n\n" + panels(board, lambda title: not (of_service and title in shared)))
     return "\n".join(parts)
 
 

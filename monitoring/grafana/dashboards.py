@@ -20,7 +20,7 @@ def quantile(q, metric, by, match=""):
 OVERVIEW = Board(
     "data-processing-overview",
     "Data processing: overview",
-    "Whether ticks come in, how fast they come out, and what fails.",
+    "Input, output, latency and errors of the pipeline.",
     [
         Panel("Services ready", "Services of four with at least one instance that is healthy or degraded.",
               [("sum(service:ready:bool)", "ready")], kind="stat", warn=4, critical=3, low_is_bad=True, width=4, height=5,
@@ -80,7 +80,7 @@ def service_board(service, about, own, pool=False, writes=True):
         Panel("Consumer lag", "Messages that the groups of this service have not committed.",
               [(f'service_group_topic:kafka_consumer_lag:sum{{service="{service}"}}', "{{group}} {{topic}}")], warn=10000, alerts=["ConsumerStalled", "ConsumerLagGrowing", "ConsumerLagUnknown"]),
         Panel("Messages in flight", "Messages whose outputs are not acknowledged yet.", [(f"messages_in_flight{{{this}}}", "{{topic}} {{instance}}")]),
-        Panel("Blocked partitions", "Partitions that cannot be read on.",
+        Panel("Blocked partitions", "Partitions in which a record cannot be fetched.",
               [(f"sum by (group, topic) (kafka_partition_blocked{{{this}}})", "{{group}} {{topic}}")], critical=1, alerts=["PartitionBlocked"]),
         Panel("Errors", "Errors a second, the ten most frequent types.",
               [(f"topk(10, sum by (component, error_type) (rate(errors_total{{{this}}}{RATE})))", "{{component}} {{error_type}}")], unit="ops", alerts=["ErrorsFrequent"]),
@@ -162,7 +162,7 @@ PROJECTION = service_board("projection", "From ticks to the latest prices in Pos
 MARKETS = Board(
     "data-processing-markets",
     "Data processing: markets and data quality",
-    "Which markets deliver, how fresh and how plausible their ticks are.",
+    "Freshness, completeness and plausibility of the ticks of each market.",
     [
         Panel("Age of the newest message", "Seconds since the raw append of the newest tick of each market in ClickHouse.",
               sql="SELECT market, dateDiff('second', max(appended_at), now64(6)) AS age FROM market_ticks WHERE ingested_at > now() - INTERVAL 1 DAY GROUP BY market ORDER BY age DESC",
@@ -192,7 +192,7 @@ MARKETS = Board(
         Panel("Late ticks", "Share of the ticks that are too late for their bars in the stream.",
               [(f'sum(rate(ticks_late_total{RATE})) / sum(rate(messages_processed_total{{service="aggregation",topic=~"enriched[.].*"}}{RATE}))', "share")], unit="percentunit", warn=0.2, alerts=["LateTicksMany"]),
         Panel("Rows stored", "Rows of the last hour in each table, relative to the ticks that normalization sent.",
-              [("table:rows_written:ratio_increase1h", "{{table}}")], unit="percentunit", warn=1, critical=0.98, low_is_bad=True, kind="stat", alerts=["RowsMissing"]),
+              [("table:rows_written:ratio_increase1h", "{{table}}")], unit="percentunit", warn=0.99, critical=0.98, low_is_bad=True, kind="stat", alerts=["RowsMissing"]),
         Panel("Classification", "Ticks of the selected time by commodity and source of their reference data.",
               sql="SELECT commodity, region, classification_method, count() AS ticks, round(avg(classification_confidence), 2) AS confidence FROM enriched_ticks "
                   "WHERE $__timeFilter(ingested_at) GROUP BY commodity, region, classification_method ORDER BY ticks DESC", kind="table", alerts=["LowConfidenceMany"]),
@@ -285,7 +285,8 @@ STORES = Board(
 
 RUNBOOK_BOARD = Board(RUNBOOKS, "Data processing: runbooks", "One page for each alert.", [], listed=False)
 
-BOARDS = [OVERVIEW, NORMALIZATION, ENRICHMENT, AGGREGATION, PROJECTION, MARKETS, ANALYSTS, STORES, RUNBOOK_BOARD]
+SERVICE_BOARDS = [NORMALIZATION, ENRICHMENT, AGGREGATION, PROJECTION]
+BOARDS = [OVERVIEW, *SERVICE_BOARDS, MARKETS, ANALYSTS, STORES, RUNBOOK_BOARD]
 
 
 def files():

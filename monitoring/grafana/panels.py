@@ -80,7 +80,8 @@ def thresholds(panel):
 def targets(panel):
     """The queries in the form of their data source."""
     if panel.sql:
-        series = panel.kind == "timeseries"
+        # One series for each text value; tables, candles and bars take the rows as they are.
+        series = panel.kind in ("timeseries", "status-history")
         return [{
             "refId": "A", "datasource": CLICKHOUSE, "editorType": "sql", "rawSql": panel.sql,
             "queryType": "timeSeries" if series else "table", "format": 0 if series else 1,
