@@ -37,7 +37,9 @@ def expressions():
                 yield f"{board.title}: {panel.title}", expr
         for variable in board.variables:
             if isinstance(variable["query"], dict):
-                yield f"{board.title}: variable {variable['name']}", re.sub(r"label_values\((.*), \w+\)", r"\1", variable["query"]["query"])
+                yield f"{board.title}: variable {variable['name']}", re.sub(
+                    r"label_values\((.*), \w+\)", r"\1", variable["query"]["query"]
+                )
 
 
 def check_expressions():
@@ -92,7 +94,9 @@ def check_sql():
     tables = sources.tables() | SYSTEM
     for board in dashboards.BOARDS:
         statements = [(panel.title, panel.sql) for panel in board.panels if panel.sql]
-        statements += [(f"variable {v['name']}", v["query"]) for v in board.variables if isinstance(v["query"], str) and v["type"] == "query"]
+        statements += [
+            (f"variable {v['name']}", v["query"]) for v in board.variables if isinstance(v["query"], str) and v["type"] == "query"
+        ]
         for title, sql in statements:
             plain = re.sub(r"'[^']*'|\$\{[^}]*\}|\$__\w+", " ", sql)
             named = set(re.findall(r"\b(?:FROM|JOIN) ([a-z_][\w.]*)", plain))

@@ -47,7 +47,9 @@ def alert_tests():
                 severity, labels, summary = (part.strip() for part in alert.split("|"))
                 labels = dict([("severity", severity)] + [pair.split("=", 1) for pair in labels.split()])
                 lines.append("          - exp_labels: " + json.dumps(labels))
-                lines.append("            exp_annotations: " + json.dumps({"summary": summary, "runbook_url": runbook}, ensure_ascii=False))
+                lines.append(
+                    "            exp_annotations: " + json.dumps({"summary": summary, "runbook_url": runbook}, ensure_ascii=False)
+                )
     return "\n".join(lines) + "\n"
 
 
@@ -89,12 +91,18 @@ def panel_tables():
         of_service = board in dashboards.SERVICE_BOARDS
         if board is dashboards.SERVICE_BOARDS[0]:
             parts.append("**Every service**\n\n" + panels(board, shared.__contains__))
-        parts.append(f"**{board.title}** (`{board.uid}`): {board.about}\n\n" + panels(board, lambda title: not (of_service and title in shared)))
+        parts.append(
+            f"**{board.title}** (`{board.uid}`): {board.about}\n\n"
+            + panels(board, lambda title: not (of_service and title in shared))
+        )
     return "\n".join(parts)
 
 
 def exporter_table():
-    rows = [[f"`{n}`", m["exporter"], ", ".join(f"`{l}`" for l in sorted(m["labels"])), m["reason"]] for n, m in sources.exporter_metrics().items()]
+    rows = [
+        [f"`{n}`", m["exporter"], ", ".join(f"`{l}`" for l in sorted(m["labels"])), m["reason"]]
+        for n, m in sources.exporter_metrics().items()
+    ]
     return table(["name", "exporter", "labels", "use"], rows)
 
 
@@ -102,7 +110,10 @@ def document():
     """docs/monitoring.md with its generated parts replaced."""
     text = DOCUMENT.read_text()
     for name, part in {
-        "alerts": alert_table, "recording rules": recording_table, "panels": panel_tables, "exporter metrics": exporter_table,
+        "alerts": alert_table,
+        "recording rules": recording_table,
+        "panels": panel_tables,
+        "exporter metrics": exporter_table,
     }.items():
         pattern = rf"(<!-- generated: {name} -->\n\n).*?(\n?<!-- end -->)"
         assert re.search(pattern, text, re.S), f"{DOCUMENT} has no part '{name}'"

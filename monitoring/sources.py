@@ -61,7 +61,12 @@ def exporter_metrics():
     metrics = {}
     for exporter, names in exporters.items():
         for name, entry in names.items():
-            metrics[name] = {"exporter": exporter, "kind": entry["kind"], "labels": set(entry["labels"]), "reason": entry["reason"]}
+            metrics[name] = {
+                "exporter": exporter,
+                "kind": entry["kind"],
+                "labels": set(entry["labels"]),
+                "reason": entry["reason"],
+            }
     return metrics
 
 
@@ -120,7 +125,9 @@ def tables():
         text = re.sub(r"--[^\n]*", "", path.read_text())
         for match in re.finditer(r"CREATE TABLE IF NOT EXISTS \{db\}\.(\w+?)(?:\{suffix\})?\s*\((.*?)\n\)", text, re.S):
             found[match[1]] = set(re.findall(r"^    (\w+) +[A-Z]", match[2], re.M)) - {"PROJECTION"}
-        for match in re.finditer(r"CREATE VIEW IF NOT EXISTS \{db\}\.(\w+?)(?:\{suffix\})? AS SELECT \* FROM \{db\}\.(\w+?)(?:\{suffix\})? ", text):
+        for match in re.finditer(
+            r"CREATE VIEW IF NOT EXISTS \{db\}\.(\w+?)(?:\{suffix\})? AS SELECT \* FROM \{db\}\.(\w+?)(?:\{suffix\})? ", text
+        ):
             found[match[1]] = found[match[2]]
     return found
 

@@ -49,8 +49,15 @@ class Board:
 def variable(name, label, query, datasource, multi=False):
     """A variable filled by a query. `multi`: several values, all of them at first."""
     result = {
-        "name": name, "label": label, "type": "query", "datasource": datasource, "query": query, "refresh": 2,
-        "multi": multi, "includeAll": multi, "sort": 0,
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": datasource,
+        "query": query,
+        "refresh": 2,
+        "multi": multi,
+        "includeAll": multi,
+        "sort": 0,
     }
     if datasource is PROMETHEUS:
         result |= {"query": {"query": query, "refId": name}, "definition": query}
@@ -62,8 +69,16 @@ def variable(name, label, query, datasource, multi=False):
 def choice(name, label, values):
     """A variable with fixed values; the first one is the default."""
     options = [{"text": value, "value": value, "selected": value == values[0]} for value in values]
-    return {"name": name, "label": label, "type": "custom", "query": ",".join(values), "options": options, "current": options[0],
-            "multi": False, "includeAll": False}
+    return {
+        "name": name,
+        "label": label,
+        "type": "custom",
+        "query": ",".join(values),
+        "options": options,
+        "current": options[0],
+        "multi": False,
+        "includeAll": False,
+    }
 
 
 def thresholds(panel):
@@ -74,7 +89,10 @@ def thresholds(panel):
         if panel.critical is None:
             colors, marks = ["orange", "green"], [panel.warn]
     values = [None] + marks
-    return {"mode": "absolute", "steps": [{"color": c, "value": v} for n, (c, v) in enumerate(zip(colors, values)) if n == 0 or v is not None]}
+    return {
+        "mode": "absolute",
+        "steps": [{"color": c, "value": v} for n, (c, v) in enumerate(zip(colors, values)) if n == 0 or v is not None],
+    }
 
 
 def targets(panel):
@@ -82,14 +100,27 @@ def targets(panel):
     if panel.sql:
         # One series for each text value; tables, candles and bars take the rows as they are.
         series = panel.kind in ("timeseries", "status-history")
-        return [{
-            "refId": "A", "datasource": CLICKHOUSE, "editorType": "sql", "rawSql": panel.sql,
-            "queryType": "timeSeries" if series else "table", "format": 0 if series else 1,
-        }]
+        return [
+            {
+                "refId": "A",
+                "datasource": CLICKHOUSE,
+                "editorType": "sql",
+                "rawSql": panel.sql,
+                "queryType": "timeSeries" if series else "table",
+                "format": 0 if series else 1,
+            }
+        ]
     instant = panel.kind in ("stat", "bargauge", "gauge", "table")
     return [
-        {"refId": chr(ord("A") + n), "datasource": PROMETHEUS, "editorMode": "code", "expr": expr, "legendFormat": legend,
-         "instant": instant, "range": not instant}
+        {
+            "refId": chr(ord("A") + n),
+            "datasource": PROMETHEUS,
+            "editorMode": "code",
+            "expr": expr,
+            "legendFormat": legend,
+            "instant": instant,
+            "range": not instant,
+        }
         for n, (expr, legend) in enumerate(panel.queries)
     ]
 
@@ -105,11 +136,24 @@ def options(panel):
         "stat": reduce | {"colorMode": "background", "graphMode": "none", "textMode": "value_and_name", "justifyMode": "center"},
         "bargauge": reduce | {"displayMode": "basic", "orientation": "horizontal", "showUnfilled": True},
         "table": {"showHeader": True, "cellHeight": "sm"},
-        "state-timeline": {"mergeValues": True, "showValue": "never", "rowHeight": 0.9, "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"}},
-        "status-history": {"showValue": "never", "rowHeight": 0.9, "colWidth": 0.95, "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"}},
+        "state-timeline": {
+            "mergeValues": True,
+            "showValue": "never",
+            "rowHeight": 0.9,
+            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
+        },
+        "status-history": {
+            "showValue": "never",
+            "rowHeight": 0.9,
+            "colWidth": 0.95,
+            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
+        },
         "candlestick": {
-            "mode": "candles+volume", "candleStyle": "candles", "colorStrategy": "open-close",
-            "colors": {"up": "green", "down": "red"}, "includeAllFields": False,
+            "mode": "candles+volume",
+            "candleStyle": "candles",
+            "colorStrategy": "open-close",
+            "colors": {"up": "green", "down": "red"},
+            "includeAllFields": False,
             "fields": {"open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume"},
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
         },
@@ -118,7 +162,11 @@ def options(panel):
 
 def panel_json(panel, number, x, y, pages):
     """A panel in Grafana's form. `pages`: alert name → number of its panel on the dashboard of runbooks."""
-    defaults = {"unit": panel.unit, "thresholds": thresholds(panel), "min": 0 if panel.unit in ("percentunit", "s", "bytes", "ops") else None}
+    defaults = {
+        "unit": panel.unit,
+        "thresholds": thresholds(panel),
+        "min": 0 if panel.unit in ("percentunit", "s", "bytes", "ops") else None,
+    }
     defaults = {name: value for name, value in defaults.items() if value is not None}
     if panel.top is not None:
         defaults["max"] = panel.top
@@ -126,25 +174,40 @@ def panel_json(panel, number, x, y, pages):
         marks = panel.warn is not None or panel.critical is not None
         defaults["color"] = {"mode": "palette-classic"}
         defaults["custom"] = {
-            "drawStyle": "line", "lineWidth": 1, "fillOpacity": 10 if panel.stack else 0, "showPoints": "auto",
+            "drawStyle": "line",
+            "lineWidth": 1,
+            "fillOpacity": 10 if panel.stack else 0,
+            "showPoints": "auto",
             "thresholdsStyle": {"mode": "dashed" if marks else "off"},
             "stacking": {"mode": "normal" if panel.stack else "none", "group": "A"},
         }
     else:
         defaults["color"] = {"mode": "thresholds"}
     if panel.values:
-        defaults["mappings"] = [{
-            "type": "value",
-            "options": {str(key): {"text": text, "color": color, "index": n} for n, (key, (text, color)) in enumerate(panel.values.items())},
-        }]
+        defaults["mappings"] = [
+            {
+                "type": "value",
+                "options": {
+                    str(key): {"text": text, "color": color, "index": n}
+                    for n, (key, (text, color)) in enumerate(panel.values.items())
+                },
+            }
+        ]
     result = {
-        "id": number, "type": panel.kind, "title": panel.title, "description": panel.about,
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
         "gridPos": {"x": x, "y": y, "w": panel.width, "h": panel.height},
         "datasource": CLICKHOUSE if panel.sql else PROMETHEUS,
-        "targets": targets(panel), "fieldConfig": {"defaults": defaults, "overrides": []}, "options": options(panel),
+        "targets": targets(panel),
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options(panel),
     }
     if panel.alerts:
-        result["links"] = [{"title": f"Runbook: {a}", "url": f"/d/{RUNBOOKS}?viewPanel={pages[a]}", "targetBlank": True} for a in panel.alerts]
+        result["links"] = [
+            {"title": f"Runbook: {a}", "url": f"/d/{RUNBOOKS}?viewPanel={pages[a]}", "targetBlank": True} for a in panel.alerts
+        ]
     return result
 
 
@@ -162,8 +225,13 @@ def board_json(board, boards, pages):
 def runbook_json(board, boards, texts):
     """The dashboard of runbooks: one text panel for each page."""
     panels = [
-        {"id": number, "type": "text", "title": name, "gridPos": {"x": 0, "y": (number - 1) * 12, "w": COLUMNS, "h": 12},
-         "options": {"mode": "markdown", "content": text}}
+        {
+            "id": number,
+            "type": "text",
+            "title": name,
+            "gridPos": {"x": 0, "y": (number - 1) * 12, "w": COLUMNS, "h": 12},
+            "options": {"mode": "markdown", "content": text},
+        }
         for number, (name, text) in enumerate(texts.items(), 1)
     ]
     return shell(board, boards, panels)
@@ -172,11 +240,24 @@ def runbook_json(board, boards, texts):
 def shell(board, boards, panels):
     """What every dashboard has besides its panels."""
     return {
-        "id": None, "uid": board.uid, "title": board.title, "description": board.about, "tags": ["data-processing"],
-        "schemaVersion": 39, "version": 1, "editable": False, "graphTooltip": 1, "timezone": "utc",
-        "time": {"from": board.span, "to": "now"}, "refresh": "30s",
-        "templating": {"list": board.variables}, "annotations": {"list": []},
-        "links": [{"title": other.title, "type": "link", "url": f"/d/{other.uid}", "keepTime": True, "targetBlank": False}
-                  for other in boards if other.uid != board.uid],
+        "id": None,
+        "uid": board.uid,
+        "title": board.title,
+        "description": board.about,
+        "tags": ["data-processing"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": False,
+        "graphTooltip": 1,
+        "timezone": "utc",
+        "time": {"from": board.span, "to": "now"},
+        "refresh": "30s",
+        "templating": {"list": board.variables},
+        "annotations": {"list": []},
+        "links": [
+            {"title": other.title, "type": "link", "url": f"/d/{other.uid}", "keepTime": True, "targetBlank": False}
+            for other in boards
+            if other.uid != board.uid
+        ],
         "panels": panels,
     }
