@@ -1009,7 +1009,7 @@ def files():
     for name, text in texts.items():
         text = re.sub(r"\]\((\w+)\.md\)", lambda m: f"](/d/{RUNBOOKS}?viewPanel={pages[m[1]]})", text)
         texts[name] = re.sub(r"\[([^\]]+)\]\(\.\./\w+\.md\)", r"\1", text)
-    boards = {b.uid: runbook_json(b, BOARDS, texts) if b is RUNBOOK_BOARD else board_json(b, BOARDS, pages) for b in BOARDS}
+    boards = {b.uid: runbook_json(b, texts) if b is RUNBOOK_BOARD else board_json(b, pages) for b in BOARDS}
     written = {f"dashboards/provisioned/{uid}.json": board for uid, board in boards.items()}
     # A dashboard that is provisioned cannot be saved through the API, so the imported one has a uid of its own.
     imported = copy.deepcopy(boards[OVERVIEW.uid]) | {"uid": f"{OVERVIEW.uid}-import", "editable": True}

@@ -211,7 +211,7 @@ def panel_json(panel, number, x, y, pages):
     return result
 
 
-def board_json(board, boards, pages):
+def board_json(board, pages):
     """A dashboard in Grafana's form, without the wrapper of the HTTP API."""
     panels, x, y, tallest = [], 0, 0, 0
     for number, panel in enumerate(board.panels, 1):
@@ -219,10 +219,10 @@ def board_json(board, boards, pages):
             x, y, tallest = 0, y + tallest, 0
         panels.append(panel_json(panel, number, x, y, pages))
         x, tallest = x + panel.width, max(tallest, panel.height)
-    return shell(board, boards, panels)
+    return shell(board, panels)
 
 
-def runbook_json(board, boards, texts):
+def runbook_json(board, texts):
     """The dashboard of runbooks: one text panel for each page."""
     panels = [
         {
@@ -234,10 +234,10 @@ def runbook_json(board, boards, texts):
         }
         for number, (name, text) in enumerate(texts.items(), 1)
     ]
-    return shell(board, boards, panels)
+    return shell(board, panels)
 
 
-def shell(board, boards, panels):
+def shell(board, panels):
     """What every dashboard has besides its panels."""
     return {
         "id": None,
@@ -254,10 +254,9 @@ def shell(board, boards, panels):
         "refresh": "30s",
         "templating": {"list": board.variables},
         "annotations": {"list": []},
+        # A menu of all dashboards with the tag.
         "links": [
-            {"title": other.title, "type": "link", "url": f"/d/{other.uid}", "keepTime": True, "targetBlank": False}
-            for other in boards
-            if other.uid != board.uid
+            {"title": "Data processing", "type": "dashboards", "tags": ["data-processing"], "asDropdown": True, "keepTime": True}
         ],
         "panels": panels,
     }
