@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs every expression and every SQL statement of rules and panels against running servers.
 
-live.py --prometheus URL [--clickhouse URL] [--database NAME]
-Prints what has no data. Failure: one line for each that a server refuses; exit code 1.
+live.py --prometheus URL [--clickhouse URL] [--database NAME] [--panel "BOARD: PANEL"]
+Prints what has no data; with --panel the data of that panel as JSON. Failure: one line for each that a server refuses; exit
+code 1.
 """
 
 import argparse
@@ -24,7 +25,7 @@ INTERVAL_S = 60
 
 
 def prometheus(url, expr):
-    """Number of series, or an error."""
+    """Series with their labels and values, or an error."""
     for name, value in {"$__rate_interval": "1m", "$__range": "1h", "$instance": ".*", "$market": ".*"}.items():
         expr = expr.replace(name, value)
     data = urllib.parse.urlencode({"query": expr}).encode()
@@ -33,12 +34,13 @@ def prometheus(url, expr):
             result = json.load(answer)["data"]["result"]
     except urllib.error.HTTPError as error:
         raise ValueError(json.load(error)["error"]) from None
-    return len([r for r in result if r["value"][1] != "NaN"]) if result else 0
+    return [{**r["metric"], "value": float(r["value"][1])} for r in result if r["value"][1] != "NaN"]
 
 
 def clickhouse(url, database, sql):
     """Rows, or an error. DATA_PROC_CLICKHOUSE_USER and _PASSWORD are the login."""
-    parameters = urllib.parse.urlencode({"database": database, "default_format": "JSONCompact"})
+    settings = {"database": database, "default_format": "JSON", "output_format_json_quote_64bit_integers": 0}
+    parameters = urllib.parse.urlencode(settings)
     user, password = os.environ.get("DATA_PROC_CLICKHOUSE_USER", "default"), os.environ.get("DATA_PROC_CLICKHOUSE_PASSWORD", "")
     login = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(f"{url}/?{parameters}", sql.encode(), {"Authorization": f"Basic {login}"})
@@ -68,14 +70,14 @@ def run_statements(url, database):
             elif isinstance(variable["query"], str):
                 try:
                     rows = clickhouse(url, database, expand(variable["query"], values))
-                    values[variable["name"]] = rows[0][0] if rows else ""
-                    yield place, len(rows)
+                    values[variable["name"]] = next(iter(rows[0].values())) if rows else ""
+                    yield place, rows
                 except ValueError as error:
                     yield place, error
         for panel in board.panels:
             if panel.sql:
                 try:
-                    yield f"{board.title}: {panel.title}", len(clickhouse(url, database, expand(panel.sql, values)))
+                    yield f"{board.title}: {panel.title}", clickhouse(url, database, expand(panel.sql, values))
                 except ValueError as error:
                     yield f"{board.title}: {panel.title}", error
 
@@ -93,18 +95,22 @@ def main():
     parser.add_argument("--prometheus", required=True, metavar="URL")
     parser.add_argument("--clickhouse", metavar="URL", help="without it, SQL is left out")
     parser.add_argument("--database", default="market_data", metavar="NAME")
+    parser.add_argument("--panel", metavar="BOARD: PANEL", help="print the data of this panel")
     arguments = parser.parse_args()
     results = list(run_expressions(arguments.prometheus))
     if arguments.clickhouse:
         results += run_statements(arguments.clickhouse, arguments.database)
     refused = [(place, result) for place, result in results if isinstance(result, ValueError)]
     # An alert without data is an alert that does not fire.
-    empty = [place for place, result in results if result == 0 and not place.startswith("alert_rules.yml")]
-    for place in empty:
-        print(f"no data: {place}")
+    empty = [place for place, result in results if result == [] and not place.startswith("alert_rules.yml")]
     for place, error in refused:
         print(f"refused: {place}: {error}", file=sys.stderr)
-    print(f"{len(results)} run, {len(refused)} refused, {len(empty)} without data")
+    if arguments.panel:
+        print(json.dumps([row for place, rows in results if place == arguments.panel and isinstance(rows, list) for row in rows]))
+    else:
+        for place in empty:
+            print(f"no data: {place}")
+        print(f"{len(results)} run, {len(refused)} refused, {len(empty)} without data")
     sys.exit(1 if refused else 0)
 
 

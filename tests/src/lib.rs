@@ -7,7 +7,7 @@
 
 pub mod fault_plan;
 pub mod fault_run;
-mod http;
+pub mod http;
 mod judges;
 mod kept;
 pub mod outages;
