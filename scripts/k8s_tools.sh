@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Builds the programs that try the Kubernetes manifests, once for each version, and prints the folder that contains them.
+#
+#   scripts/k8s_tools.sh check     kubectl, kube-score, kubernetes-validate: enough for scripts/check_k8s.sh
+#   scripts/k8s_tools.sh cluster   in addition etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok
+#
+# The Go programs come from their modules, verified by Go's checksum database. A program that exists is not built again.
+# Failure: one line names the missing tool or the log of the failed build; exit code 1.
+set -euo pipefail
+
+KUBERNETES=1.36.3
+KWOK=0.8.0
+KUBE_SCORE=1.20.0
+KUBERNETES_VALIDATE=1.36.0
+
+home=${DATA_PROC_CACHE:-$HOME/.cache/254carbon}/tools/kubernetes-$KUBERNETES
+bin=$home/bin
+mkdir -p "$bin"
+exec 9>"$home.lock"
+flock 9 # two runs at once build each program once
+
+fail() {
+  echo "k8s_tools: $*" >&2
+  exit 1
+}
+
+# module FOLDER MODULE VERSION: a module that requires MODULE with the replacements that MODULE itself names.
+module() {
+  local folder=$1 name=$2 version=$3
+  [ -e "$folder/go.mod" ] && return
+  mkdir -p "$folder"
+  (cd "$folder" && go mod init build && go mod edit -require "$name@v$version") >/dev/null 2>&1
+  # The staging modules of Kubernetes are published as v0.x of the same release.
+  local downloaded
+  downloaded=$(cd "$folder" && go mod download -json "$name@v$version" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
+  local staging
+  for staging in $(sed -n 's|^\t\(.*\) => \./staging/.*|\1|p' "$downloaded"); do
+    (cd "$folder" && go mod edit -replace "$staging=$staging@v0.${version#1.}")
+  done
+}
+
+# build NAME FOLDER PACKAGE [go build flags]: compiles PACKAGE into $bin/NAME in the module of FOLDER.
+build() {
+  local name=$1 folder=$2 package=$3
+  shift 3
+  [ -x "$bin/$name" ] && return
+  command -v go >/dev/null 2>&1 || fail "go is missing: install Go 1.26 or newer"
+  echo "building $name (a few minutes, once)" >&2
+  (cd "$folder" && CGO_ENABLED=0 nice -n 19 go build -mod=mod -trimpath "$@" -o "$bin/$name.new" "$package") \
+    >"$home/$name.log" 2>&1 || fail "$name was not built: $(tail -n 1 "$home/$name.log") (log: $home/$name.log)"
+  mv "$bin/$name.new" "$bin/$name"
+}
+
+kubernetes() { # kubernetes PROGRAM: one of the programs of the Kubernetes release
+  local version=k8s.io/component-base/version
+  build "$1" "$home/kubernetes" "k8s.io/kubernetes/cmd/$1" \
+    -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=${KUBERNETES:2:2}"
+}
+
+check_tools() {
+  module "$home/kubernetes" k8s.io/kubernetes "$KUBERNETES"
+  kubernetes kubectl
+  module "$home/kube-score" github.com/zegl/kube-score "$KUBE_SCORE"
+  build kube-score "$home/kube-score" github.com/zegl/kube-score/cmd/kube-score -ldflags "-s -w"
+  if [ ! -x "$bin/kubernetes-validate" ]; then
+    python3 -m venv "$home/validate" && "$home/validate/bin/pip" install --quiet "kubernetes-validate==$KUBERNETES_VALIDATE" \
+      >"$home/validate.log" 2>&1 || fail "kubernetes-validate was not installed (log: $home/validate.log)"
+    ln -sf ../validate/bin/kubernetes-validate "$bin/kubernetes-validate"
+  fi
+}
+
+cluster_tools() {
+  local program
+  for program in kube-apiserver kube-controller-manager kube-scheduler; do kubernetes "$program"; done
+  module "$home/kwok" sigs.k8s.io/kwok "$KWOK"
+  build kwok "$home/kwok" sigs.k8s.io/kwok/cmd/kwok -ldflags "-s -w"
+  if [ ! -x "$bin/etcd" ]; then
+    command -v etcd >/dev/null 2>&1 || fail "etcd is missing: apt-get install --no-install-recommends etcd-server"
+    ln -sf "$(command -v etcd)" "$bin/etcd"
+  fi
+}
+
+case ${1:-} in
+  check) check_tools ;;
+  cluster)
+    check_tools
+    cluster_tools
+    ;;
+  *) fail "usage: scripts/k8s_tools.sh check|cluster" ;;
+esac
+echo "$bin"
