@@ -31,10 +31,9 @@ module() {
   mkdir -p "$folder"
   (cd "$folder" && go mod init build && go mod edit -require "$name@v$version") >/dev/null 2>&1
   # The staging modules of Kubernetes are published as v0.x of the same release.
-  local downloaded
+  local downloaded staging
   downloaded=$(cd "$folder" && go mod download -json "$name@v$version" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
-  local staging
-  for staging in $(sed -n 's|^\t\(.*\) => \./staging/.*|\1|p' "$downloaded"); do
+  sed -n 's|^\t\(.*\) => \./staging/.*|\1|p' "$downloaded" | while read -r staging; do
     (cd "$folder" && go mod edit -replace "$staging=$staging@v0.${version#1.}")
   done
 }
@@ -63,8 +62,10 @@ check_tools() {
   module "$home/kube-score" github.com/zegl/kube-score "$KUBE_SCORE"
   build kube-score "$home/kube-score" github.com/zegl/kube-score/cmd/kube-score -ldflags "-s -w"
   if [ ! -x "$bin/kubernetes-validate" ]; then
-    python3 -m venv "$home/validate" && "$home/validate/bin/pip" install --quiet "kubernetes-validate==$KUBERNETES_VALIDATE" \
-      >"$home/validate.log" 2>&1 || fail "kubernetes-validate was not installed (log: $home/validate.log)"
+    if ! { python3 -m venv "$home/validate" &&
+      "$home/validate/bin/pip" install --quiet "kubernetes-validate==$KUBERNETES_VALIDATE"; } >"$home/validate.log" 2>&1; then
+      fail "kubernetes-validate was not installed (log: $home/validate.log)"
+    fi
     ln -sf ../validate/bin/kubernetes-validate "$bin/kubernetes-validate"
   fi
 }
