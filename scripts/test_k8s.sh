@@ -103,7 +103,8 @@ END
   start controllers "$bin/kube-controller-manager" --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0 \
     --service-account-private-key-file "$work/accounts.key" --horizontal-pod-autoscaler-sync-period 5s
   start scheduler "$bin/kube-scheduler" --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0
-  start kwok "$bin/kwok" --kubeconfig "$KUBECONFIG" --manage-all-nodes --server-address "127.0.0.1:$kwok"
+  start kwok "$bin/kwok" --kubeconfig "$KUBECONFIG" --config "$bin/kwok-stages.yaml" --manage-all-nodes \
+    --node-lease-duration-seconds 40 --server-address "127.0.0.1:$kwok"
   add_nodes
 }
 
