@@ -56,7 +56,7 @@ def release(objects, overlay):
     version = re.search(r'^version = "(.*)"', pathlib.Path("Cargo.toml").read_text(), re.M)[1]
     for workload in of_kind(objects, "Deployment", "Job", "CronJob"):
         image = pod_spec(workload)["containers"][0]["image"]
-        check(image == f"data-processing:{version}", f"{overlay}: {workload['metadata']['name']} runs {image}, not {version}")
+        check(image.endswith(f":{version}"), f"{overlay}: {workload['metadata']['name']} runs {image}, not {version}")
 
 
 def grace(objects, overlay):

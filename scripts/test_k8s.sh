@@ -205,14 +205,15 @@ keda_overlay() {
   echo "accepted (dry run, without the four ScaledObjects)"
 }
 
-upgrade() { # the order of docs/deployment-kubernetes.md
+upgrade() { # the order of docs/deployment-kubernetes.md, with the standby as canary
+  in_prod set image deployment/normalization-service-backup service=data-processing:9.9.9
+  settled
   sed -i 's/newTag: .*/newTag: 9.9.9/' "$work/k8s/components/release/kustomization.yaml"
   in_prod delete job --selector part-of=setup --ignore-not-found
   kubectl apply --server-side -k "$manifests/prod-backup"
   local least
-  least=$(least_ready normalization-service in_prod rollout status deployment/normalization-service --timeout=180s)
-  [ "$(image)" = data-processing:9.9.9 ]
-  settled
+  least=$(least_ready normalization-service in_prod rollout status deployment --timeout=300s)
+  [ "$(in_prod get deployment --output 'jsonpath={.items[*].spec.template.spec.containers[0].image}' | tr ' ' '\n' | sort -u)" = data-processing:9.9.9 ]
   [ "$least" -ge 2 ]
   echo "new image on every pod, never less than $least of 2 ready"
 }
@@ -253,8 +254,10 @@ budget() {
   settled
   local pods
   mapfile -t pods < <(in_prod get pods --selector app=projection-service --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
+  kubectl cordon --selector kubernetes.io/hostname # the evicted pod is not replaced meanwhile
   evict "${pods[0]}"
   if evict "${pods[1]}" 2>"$work/refused"; then return 1; fi
+  kubectl uncordon --selector kubernetes.io/hostname
   settled
   grep -o "Cannot evict pod.*" "$work/refused"
 }
