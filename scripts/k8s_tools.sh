@@ -24,18 +24,22 @@ fail() {
   exit 1
 }
 
-# module FOLDER MODULE VERSION: a module that requires MODULE with the replacements that MODULE itself names.
+# module FOLDER MODULE VERSION: an empty module that requires MODULE.
 module() {
-  local folder=$1 name=$2 version=$3
-  [ -e "$folder/go.mod" ] && return
-  mkdir -p "$folder"
-  (cd "$folder" && go mod init build && go mod edit -require "$name@v$version") >/dev/null 2>&1
-  # The staging modules of Kubernetes are published as v0.x of the same release.
-  local downloaded staging
-  downloaded=$(cd "$folder" && go mod download -json "$name@v$version" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
-  sed -n 's|^\t\(.*\) => \./staging/.*|\1|p' "$downloaded" | while read -r staging; do
-    (cd "$folder" && go mod edit -replace "$staging=$staging@v0.${version#1.}")
-  done
+  [ -e "$1/go.mod" ] && return
+  mkdir -p "$1"
+  (cd "$1" && go mod init build && go mod edit -require "$2@v$3") >/dev/null 2>&1
+}
+
+# pin FOLDER: every dependency in the version of the Kubernetes release, so that all programs share compiled packages. Its
+# staging modules are published as v0.x of the same release.
+pin() {
+  local release
+  release=$(cd "$1" && go mod download -json "k8s.io/kubernetes@v$KUBERNETES" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
+  {
+    sed -n 's|^\t\([^ ]*\) \(v[^ ]*\).*|-replace=\1=\1@\2|p' "$release" | grep -v '@v0\.0\.0$'
+    sed -n "s|^\t\(.*\) => \./staging/.*|-replace=\1=\1@v0.${KUBERNETES#1.}|p" "$release"
+  } | (cd "$1" && xargs go mod edit -require "k8s.io/kubernetes@v$KUBERNETES")
 }
 
 # build NAME FOLDER PACKAGE [go build flags]: compiles PACKAGE into $bin/NAME in the module of FOLDER.
@@ -57,7 +61,10 @@ kubernetes() { # kubernetes PROGRAM: one of the programs of the Kubernetes relea
 }
 
 check_tools() {
-  module "$home/kubernetes" k8s.io/kubernetes "$KUBERNETES"
+  if [ ! -x "$bin/kubectl" ]; then
+    module "$home/kubernetes" k8s.io/kubernetes "$KUBERNETES"
+    pin "$home/kubernetes"
+  fi
   kubernetes kubectl
   module "$home/kube-score" github.com/zegl/kube-score "$KUBE_SCORE"
   build kube-score "$home/kube-score" github.com/zegl/kube-score/cmd/kube-score -ldflags "-s -w"
@@ -73,7 +80,10 @@ check_tools() {
 cluster_tools() {
   local program
   for program in kube-apiserver kube-controller-manager kube-scheduler; do kubernetes "$program"; done
-  module "$home/kwok" sigs.k8s.io/kwok "$KWOK"
+  if [ ! -x "$bin/kwok" ]; then
+    module "$home/kwok" sigs.k8s.io/kwok "$KWOK"
+    pin "$home/kwok"
+  fi
   build kwok "$home/kwok" sigs.k8s.io/kwok/cmd/kwok -ldflags "-s -w"
   local stages
   stages=$(cd "$home/kwok" && go list -mod=mod -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
