@@ -85,11 +85,11 @@ cluster_tools() {
     pin "$home/kwok"
   fi
   build kwok "$home/kwok" sigs.k8s.io/kwok/cmd/kwok -ldflags "-s -w"
-  local stages
-  stages=$(cd "$home/kwok" && go list -mod=mod -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
-  # How its nodes and pods behave: ready at once, Jobs complete at once.
-  awk 'FNR == 1 { print "---" } { print }' "$stages"/node/fast/node-*.yaml "$stages"/node/heartbeat-with-lease/node-*.yaml \
-    "$stages"/pod/fast/pod-*.yaml >"$bin/kwok-stages.yaml"
+  if [ ! -s "$bin/kwok-stages.yaml" ]; then # how its nodes and pods behave: ready at once, Jobs complete at once
+    local stages
+    stages=$(cd "$home/kwok" && go list -mod=mod -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
+    awk 'FNR == 1 { print "---" } { print }' "$stages"/node/fast/node-*.yaml "$stages"/pod/fast/pod-*.yaml >"$bin/kwok-stages.yaml"
+  fi
   if [ ! -x "$bin/etcd" ]; then
     command -v etcd >/dev/null 2>&1 || fail "etcd is missing: apt-get install --no-install-recommends etcd-server"
     ln -sf "$(command -v etcd)" "$bin/etcd"
