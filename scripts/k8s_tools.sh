@@ -4,7 +4,8 @@
 #   scripts/k8s_tools.sh check     kubectl, kube-score, kubernetes-validate: enough for scripts/check_k8s.sh
 #   scripts/k8s_tools.sh cluster   in addition etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok
 #
-# The Go programs come from their modules, verified by Go's checksum database. A program that exists is not built again.
+# Needs Go and python3-venv. The first build takes 12 minutes of CPU time; a program that exists is not built again. The Go
+# programs come from their modules, verified by Go's checksum database.
 # Failure: one line names the missing tool or the log of the failed build; exit code 1.
 set -euo pipefail
 
