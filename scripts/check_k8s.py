@@ -52,11 +52,14 @@ def settings(objects):
     return objects["ConfigMap", name]["data"]
 
 
-def release(objects, overlay):
+def release(objects):
+    """All programs run the version of the workspace."""
     version = re.search(r'^version = "(.*)"', pathlib.Path("Cargo.toml").read_text(), re.M)[1]
-    for workload in of_kind(objects, "Deployment", "Job", "CronJob"):
-        image = pod_spec(workload)["containers"][0]["image"]
-        check(image.endswith(f":{version}"), f"{overlay}: {workload['metadata']['name']} runs {image}, not {version}")
+    images = {pod_spec(one)["containers"][0]["image"] for one in of_kind(objects, "Deployment", "Job", "CronJob")}
+    check(
+        len(images) == 1 and images.pop().endswith(f":{version}"),
+        f"k8s/components/release does not run version {version} of the workspace everywhere",
+    )
 
 
 def grace(objects, overlay):
@@ -81,7 +84,7 @@ def routes(objects):
     for path in objects["Ingress", "read-routes"]["spec"]["rules"][0]["http"]["paths"]:
         service = path["backend"]["service"]["name"].removesuffix("-service")
         code = pathlib.Path(f"services/{service}/src/http.rs").read_text()
-        check(f'"{path["path"]}' in code, f"Ingress: {service} has no route {path['path']}")
+        check(re.search(f'"{path["path"]}["/]', code), f"Ingress: {service} has no route {path['path']}")
 
 
 def secrets(objects, overlay):
@@ -157,11 +160,11 @@ def servers(objects):
 def main():
     built = load(pathlib.Path(sys.argv[1]))
     for overlay, objects in built.items():
-        release(objects, overlay)
         grace(objects, overlay)
         variables(objects, overlay)
         if overlay != "local":
             secrets(objects, overlay)
+    release(built["prod-backup"])
     routes(built["prod"])
     autoscaling(built)
     quota(built["prod-backup"])
