@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages bench check down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages test-k8s bench check monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
@@ -31,12 +31,24 @@ test-outages: bootstrap ## Test outages under load: each server down for SECONDS
 	cargo build --release --workspace --bins
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
+test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (7 minutes; builds its programs once)
+	scripts/test_k8s.sh
+
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --workspace --no-deps --document-private-items
 	@scripts/check_dependencies.sh
 	@scripts/check_text.sh
+	@scripts/check_monitoring.sh
+	@scripts/check_deploy.sh
+	@scripts/check_k8s.sh
+
+monitor: bootstrap ## Prometheus and Alertmanager for the running local stack (ARGS="--port-offset N --dir DIR")
+	@monitoring/run.sh $(ARGS)
+
+image: ## Build the container image with docker or buildah, and print its size
+	@scripts/image.sh $(ARGS)
 
 down: ## Stop the local stack; its data is kept
 	@if [ -x $(BIN)/dp ]; then $(BIN)/dp down; else echo "no programs are built, so no stack runs"; fi

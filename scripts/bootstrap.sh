@@ -62,6 +62,13 @@ missing_packages() {
   command -v valgrind >/dev/null 2>&1 || echo valgrind
   # The build of librdkafka also compiles its C++ part.
   command -v c++ >/dev/null 2>&1 || echo g++
+  # Prometheus, Alertmanager and exporters, for the tests and checks of monitoring/.
+  local program
+  for program in prometheus prometheus-alertmanager prometheus-{blackbox,node,postgres,redis}-exporter; do
+    command -v "$program" >/dev/null 2>&1 || echo "$program"
+  done
+  # Checks the gateway of docker compose in `make check`.
+  command -v haproxy >/dev/null 2>&1 || [ -x /usr/sbin/haproxy ] || echo haproxy
   # Checks the scripts in `make check`.
   command -v shellcheck >/dev/null 2>&1 || echo shellcheck
   # For the virtual environment of the spelling checker in `make check`.
@@ -90,7 +97,7 @@ install_packages() {
   # They must not start after a reboot either.
   if command -v systemctl >/dev/null 2>&1; then
     local unit
-    for unit in postgresql pgbouncer redis-server; do
+    for unit in postgresql pgbouncer redis-server haproxy prometheus prometheus-{alertmanager,blackbox-exporter,node-exporter,postgres-exporter,redis-exporter}; do
       case " $* " in *" $unit "*) systemctl disable --quiet "$unit" >/dev/null 2>&1 || true ;; esac
     done
   fi

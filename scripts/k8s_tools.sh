@@ -2,6 +2,7 @@
 # Builds the programs that try the Kubernetes manifests, once for each version, and prints the folder that contains them.
 #
 #   scripts/k8s_tools.sh check     kubectl, kube-score, kubernetes-validate: enough for scripts/check_k8s.sh
+#   scripts/k8s_tools.sh built     builds nothing; exit code 1 if one of these does not exist
 #   scripts/k8s_tools.sh cluster   in addition etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok
 #
 # Needs Go and python3-venv. The first build takes 12 minutes of CPU time; a program that exists is not built again. The Go
@@ -98,11 +99,12 @@ cluster_tools() {
 }
 
 case ${1:-} in
+  built) [ -x "$bin/kubectl" ] && [ -x "$bin/kube-score" ] && [ -x "$bin/kubernetes-validate" ] || exit 1 ;;
   check) check_tools ;;
   cluster)
     check_tools
     cluster_tools
     ;;
-  *) fail "usage: scripts/k8s_tools.sh check|cluster" ;;
+  *) fail "usage: scripts/k8s_tools.sh check|built|cluster" ;;
 esac
 echo "$bin"
