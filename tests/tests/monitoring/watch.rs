@@ -23,6 +23,8 @@ pub struct Watch {
     clickhouse: String,
     received: Arc<Mutex<Vec<Notification>>>,
     programs: Vec<Child>,
+    /// The services, Prometheus, Alertmanager and the exporters.
+    targets: usize,
     _folder: tempfile::TempDir,
 }
 
@@ -44,6 +46,7 @@ impl Watch {
             clickhouse: format!("http://127.0.0.1:{}", port(Server::ClickHouse)?),
             received,
             programs: Vec::new(),
+            targets: 4 + 5,
             _folder: folder,
         };
         let out = watch._folder.path().to_owned();
@@ -120,6 +123,12 @@ impl Watch {
         let (_, body) = http::get(self.prometheus, "/api/v1/targets?state=active")?;
         let answer: Value = serde_json::from_str(&body)?;
         let targets = answer["data"]["activeTargets"].as_array().context("no targets")?;
+        anyhow::ensure!(
+            targets.len() == self.targets,
+            "{} of {} targets",
+            targets.len(),
+            self.targets
+        );
         let is_down = |target: &&Value| target["health"] != "up";
         Ok(targets
             .iter()

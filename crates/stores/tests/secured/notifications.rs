@@ -60,8 +60,8 @@ async fn notifications_that_a_pooler_holds_back_are_one_warning_with_the_interva
     assert_eq!(lines.len(), 1, "{lines:#?}");
     for words in [
         "WARN",
-        "notifications of PostgreSQL are unavailable",
-        "refreshed by time",
+        "no notifications from PostgreSQL",
+        "reference data is refreshed every refresh_seconds",
         "\"refresh_seconds\":42",
         "DATA_PROC_POSTGRES_DSN",
     ] {

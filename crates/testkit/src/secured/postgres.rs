@@ -170,7 +170,8 @@ impl PgBouncer {
         give_away(folder.path())?;
         let mut command = unprivileged(&program("pgbouncer")?);
         command.arg(file).current_dir(folder.path());
-        let mut running = Running::start(command, folder.path().join("log"), "-QUIT")?;
+        // It stores nothing, and inherits how its starter treats the signals that it has no handler for.
+        let mut running = Running::start(command, folder.path().join("log"), "-KILL")?;
         running.wait_for(port)?;
         Ok(PgBouncer {
             port,
