@@ -54,8 +54,8 @@ fn rules_and_panels_have_data_show_the_figures_of_the_load_and_alerts_arrive_and
             vec![("alertname", "ServiceUnhealthy"), ("service", "enrichment")],
         ),
         (
-            Name::from(Service::Enrichment),
-            vec![("alertname", "ServiceDown"), ("service", "enrichment")],
+            Name::from(Service::Normalization),
+            vec![("alertname", "ServiceDown"), ("service", "normalization")],
         ),
     ] {
         alert_arrives_and_resolves(&pipeline, &watch, broken, labels);
