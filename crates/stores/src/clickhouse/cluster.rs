@@ -19,13 +19,11 @@ const CONSISTENT: [(&str, &str); 3] = [
 ];
 
 /// The statements that name what `ON CLUSTER` follows.
-const DEFINITIONS: [&str; 6] = [
+const DEFINITIONS: [&str; 4] = [
     "CREATE DATABASE IF NOT EXISTS ",
     "CREATE TABLE IF NOT EXISTS ",
     "CREATE VIEW IF NOT EXISTS ",
     "ALTER TABLE ",
-    "DROP TABLE IF EXISTS ",
-    "DROP VIEW IF EXISTS ",
 ];
 
 /// The cluster's name; none for a single server. Cheap to clone.

@@ -14,7 +14,9 @@ use crate::StreamError;
 /// Code of the dead letter.
 pub const FOREIGN_ORIGIN: &str = "foreign_origin";
 const LEAP: i64 = 1_000;
-const REMEDY: &str = "no service of this pipeline wrote it: find who else writes to this topic, and let ACLs forbid it";
+/// What to do about records that no service has written; ends the reason of their dead letters.
+pub const FOREIGN_REMEDY: &str =
+    "no service of this pipeline wrote it: find the other writer to this topic, and forbid it by ACLs";
 
 /// Ends of raw partitions, as the broker reported them.
 #[derive(Default)]
@@ -32,7 +34,9 @@ impl Origins {
     ) -> Result<Option<String>, StreamError> {
         let (feed, number) = (origin.feed, origin.partition);
         let Ok(index) = usize::try_from(number) else {
-            return Ok(Some(format!("its origin names partition {number} of {feed}; {REMEDY}")));
+            return Ok(Some(format!(
+                "its origin names partition {number} of {feed}; {FOREIGN_REMEDY}"
+            )));
         };
         let known = self.ends.iter().find(|(name, _)| **name == *feed);
         let end = known.and_then(|(_, ends)| ends.get(index)).copied().unwrap_or(0);
@@ -46,7 +50,7 @@ impl Origins {
         };
         if origin.offset >= end {
             return Ok(Some(format!(
-                "its origin {origin} lies beyond the end of that partition, {end}; {REMEDY}"
+                "its origin {origin} lies beyond the end of that partition, {end}; {FOREIGN_REMEDY}"
             )));
         }
         self.remember(feed, index, end);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use domain::product::LONGEST_AHEAD;
 use domain::{AskedWindow, BarVersion, Interval, LateTick, Micros, Window};
 use stores::Oldest;
-use stream::{FOREIGN_ORIGIN, KeptMessage, Ticket};
+use stream::{FOREIGN_ORIGIN, FOREIGN_REMEDY, KeptMessage, Ticket};
 
 /// Dead-letter code: it requests no bar that is computed here.
 pub const NO_INTERVAL: &str = "no_interval";
@@ -22,9 +22,6 @@ pub const NO_INTERVAL: &str = "no_interval";
 pub const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
 /// Dead-letter code: the table has no row of its windows at its enriched offset.
 pub const ROW_MISSING: &str = "row_missing";
-/// What to do about records that no service has written.
-pub const FOREIGN_REMEDY: &str =
-    "no service of this pipeline wrote it: find the other writer to this topic, and forbid it by ACLs";
 
 /// Wait before the next statement if the table does not contain the rows yet.
 const BEHIND_WAIT: Micros = 200_000;

@@ -15,14 +15,16 @@ use codec::Record;
 use domain::{AskedWindow, Classified, ErrorClass, LateTick, Micros};
 use stores::History;
 use stream::positions::check_range;
-use stream::{FOREIGN_ORIGIN, Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket};
+use stream::{
+    FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket,
+};
 use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};
 pub use super::restate_letters::{CODES, STAGE};
 use super::restate_letters::{MISSING_PAYLOAD, dead_letter};
 use super::restate_rows::{Found, find, log_refused, send};
-use crate::core::restate::{Answer, FOREIGN_REMEDY, ROW_MISSING, RestateRules, Restater, flaw};
+use crate::core::restate::{Answer, ROW_MISSING, RestateRules, Restater, flaw};
 use crate::metrics::RestateMeters;
 
 /// Longest logged error, in characters.
