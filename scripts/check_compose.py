@@ -39,6 +39,8 @@ def service_problems(name: str, service: dict) -> list[str]:
     if re.search(r"-(service|standby)$", name):
         if service.get("stop_grace_period") != "40s" or "healthcheck" not in service:
             problems.append("needs a health check and stop_grace_period 40s")
+        if int(service["mem_limit"]) != 2**30:
+            problems.append("the alert ServiceMemoryHigh needs mem_limit 1g")
         if name.endswith("-service") and service.get("ports"):
             problems.append("a published port makes scaling impossible: publish it by the gateway")
     return [f"service {name}: {problem}" for problem in problems]
