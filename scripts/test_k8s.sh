@@ -3,7 +3,7 @@
 # stands in for the kubelets of six nodes: it reports pods ready and runs no container. Prometheus is real; a small server
 # evaluates the rule of the Prometheus adapter with it. Not tried: containers, probes, enforcement of NetworkPolicies.
 # Prints one line for each trial. Everything that it starts is stopped at its end; KEEP=1 keeps the logs.
-# Time: 8 minutes on 2 cores; the first run also builds the programs (k8s_tools.sh): 12 minutes of CPU time.
+# Time: 9 minutes on 2 cores; the first run also builds the programs (k8s_tools.sh): 12 minutes of CPU time.
 # Failure: the trial's line says FAILED and the end of its output follows; exit code 1.
 set -euo pipefail
 
