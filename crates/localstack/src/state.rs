@@ -28,6 +28,9 @@ pub(crate) struct State {
     pub(crate) bin_dir: PathBuf,
     pub(crate) cache: PathBuf,
     boot_id: String,
+    /// `DATA_PROC_GENERATION` of the services that were started last; empty for the first generation.
+    #[serde(default)]
+    pub(crate) generation: String,
     pub(crate) processes: Vec<Entry>,
 }
 
@@ -47,7 +50,7 @@ pub(crate) struct Entry {
 #[allow(missing_docs)]
 pub enum Condition {
     Running,
-    Paused,
+    Frozen,
     Stopped,
 }
 
@@ -79,6 +82,7 @@ impl State {
             bin_dir,
             cache,
             boot_id: boot_id(),
+            generation: String::new(),
             processes: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use stream::Shutdown;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use crate::check;
 use crate::clients::{self, Clients, Use};
 use crate::context::Context;
 use crate::dump;
@@ -75,9 +76,7 @@ pub fn run_with<S>(
                 format: LogFormat::Json,
             };
             telemetry::install(definition.name, &run_id, &log);
-            for problem in &error.problems {
-                crate::fatal!(error = problem, "configuration rejected");
-            }
+            report_problems(&error.problems);
             return Exit::Misconfigured;
         }
     };
@@ -106,6 +105,14 @@ fn serve<S>(
 ) -> Result<Exit, StartError> {
     let started = Instant::now();
     let runtime = runtime()?;
+    let problems = {
+        let _context = runtime.enter();
+        check::address_problems(definition.uses, &loaded.settings, &loaded.variables)
+    };
+    if !problems.is_empty() {
+        report_problems(&problems);
+        return Ok(Exit::Misconfigured);
+    }
     signals(runtime.handle(), shutdown.clone())?;
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
@@ -152,6 +159,12 @@ fn serve<S>(
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
     Ok(exit)
+}
+
+fn report_problems(problems: &[String]) {
+    for problem in problems {
+        crate::fatal!(error = problem, "configuration rejected");
+    }
 }
 
 /// Starts the periodic tasks of the process.

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use domain::Interval;
 use localstack::Stack;
 use serde::Serialize;
 
 use super::present::{print_json, print_line};
+use super::tail::resolve;
 use crate::cli::Place as StackPlace;
 use crate::connection::Connection;
 use crate::explain::content::SHOWN;
@@ -110,7 +111,7 @@ struct RowArgs {
     /// Origin (the tick_id of a row): feed/partition/offset/index. Without the index: all ticks of the message
     #[arg(long, value_name = "FEED/PARTITION/OFFSET/INDEX", conflicts_with_all = ["topic", "partition", "offset"], required_unless_present = "offset")]
     origin: Option<String>,
-    /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
+    /// Raw topic, or `raw` for the first of DATA_PROC_RAW_TOPICS [default: raw]
     #[arg(long)]
     topic: Option<String>,
     /// Partition of the raw message
@@ -186,8 +187,7 @@ fn api_address(place: &StackPlace, connection: &Connection, args: &PriceArgs) ->
 
 fn asked(connection: &Connection, args: &RowArgs) -> anyhow::Result<(Place, Option<i32>)> {
     if let (Some(partition), Some(offset)) = (args.partition, args.offset) {
-        let topic = args.topic.clone().or_else(|| connection.names.raw.first().cloned());
-        let topic = topic.context("no raw topic is configured: name one with --topic")?;
+        let topic = resolve(&connection.names, args.topic.as_deref().unwrap_or("raw"))?;
         let place = Place {
             topic,
             partition,

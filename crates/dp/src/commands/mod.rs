@@ -80,7 +80,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::CleanData => stack::clean_data(place, cli.yes, json).await,
         Command::Config(args) => return config::run(place, args, json),
         Command::Health(args) => return health::run(place, &connect()?, args).await,
-        Command::Ping(args) => return ping::run(args, json).await,
+        Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,

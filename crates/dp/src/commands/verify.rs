@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
+use crate::hints::localized;
 use crate::verify::quiet;
 use crate::verify::report::{Check, VerifyReport};
 use crate::verify::{self, VerifyOptions};
@@ -73,7 +74,7 @@ pub fn shown(report: &VerifyReport) -> String {
         }
     ));
     for note in &report.notes {
-        text.push_str(&format!("\nnote: {note}"));
+        text.push_str(&format!("\nnote: {}", localized(note)));
     }
     text.push_str(match report.is_ok() {
         true => "\nAll stores agree with the raw log: no tick is lost or doubled.",
@@ -85,11 +86,18 @@ pub fn shown(report: &VerifyReport) -> String {
 
 fn named(check: &Check) -> String {
     let differences = &check.differences;
-    let mut text = format!(
-        "\n{}: {} difference(s)",
-        check.name,
-        grouped(i64::try_from(differences.total).unwrap_or(i64::MAX))
-    );
+    let mut text = match differences.total {
+        0 => format!(
+            "\n{}: expected {}, found {}",
+            check.name,
+            grouped(check.expected),
+            grouped(check.found)
+        ),
+        total => {
+            let total = grouped(i64::try_from(total).unwrap_or(i64::MAX));
+            format!("\n{}: {total} difference(s)", check.name)
+        }
+    };
     for difference in &differences.named {
         text.push_str(&format!("\n  {difference}"));
     }
@@ -119,6 +127,11 @@ mod tests {
             checks: vec![Check::new("market_ticks", 1_000_000, 999_975, differences)],
             notes: vec!["something".to_owned()],
         };
+        let counts = named(&Check::new("bars", 3, 4, [].into_iter().collect()));
+        assert!(
+            counts.contains("bars: expected 3, found 4") && !counts.contains("difference"),
+            "{counts}"
+        );
         let text = shown(&report);
         for part in [
             "1,000,000",

@@ -161,6 +161,41 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
 }
 
 #[test]
+fn values_that_only_look_right_are_refused_by_name() {
+    for (name, value, part) in [
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "registry:8081", "name a host"),
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "/registry", "name a host"),
+        ("DATA_PROC_CLICKHOUSE_URL", "http://", "name a host"),
+        ("DATA_PROC_METRICS_PORT", "8081", "differ from DATA_PROC_HEALTH_PORT"),
+        ("DATA_PROC_LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
+        ("LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
+        ("DATA_PROC_RAW_TOPICS", "dlq", "the pipeline itself writes"),
+        (
+            "DATA_PROC_RAW_TOPICS",
+            "aggregation.bars.v1-g2",
+            "the pipeline itself writes",
+        ),
+        ("DATA_PROC_RAW_TOPICS", ",", "at least one item"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka", "host:port"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "a:9092,b", "got 'b'"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "!!", "host:port"),
+        ("KAFKA_ADDR", "kafka", "host:port"),
+    ] {
+        let found = problems(&[(name, value)]);
+        assert_eq!(found.len(), 1, "{name}={value}: {found:#?}");
+        assert!(found[0].starts_with(name) && found[0].contains(part), "{found:#?}");
+    }
+    for (name, value) in [
+        ("DATA_PROC_LOG_LEVEL", "DEBUG"),
+        ("RUST_LOG", "info,stream=debug"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "a:9092, [::1]:9092"),
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "https://u:p@registry:8081/x"),
+    ] {
+        assert_eq!(problems(&[(name, value)]), Vec::<String>::new(), "{name}={value}");
+    }
+}
+
+#[test]
 fn a_services_own_mistakes_are_listed_with_the_shared_ones() {
     let env = env(&[("DATA_PROC_WORKERS", "x"), ("ENRICHMENT_RATIO", "x")]);
     let error = load(&env, 8081, |r| r.number("ENRICHMENT_RATIO", 1, 0..=9, "a ratio"))
