@@ -31,7 +31,12 @@ pub const DEFINITION: Definition<Config> = Definition {
     uses: &[
         Use::required(Dependency::Kafka),
         Use::optional(Dependency::ClickHouse),
-        Use::optional(Dependency::Postgres),
+        Use::optional(Dependency::Postgres).with_tables(&[
+            "taxonomy_instruments",
+            "instrument_aliases",
+            "taxonomy_commodity_rules",
+            "taxonomy_region_rules",
+        ]),
         Use::optional(Dependency::Redis),
     ],
     metrics: metrics::DECLARED,
