@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::clients::{self, Clients, Use};
 use crate::context::Context;
 use crate::dump;
+use crate::fingerprint;
 use crate::health::Health;
 use crate::help;
 use crate::http::{self, Shown};
@@ -39,6 +40,8 @@ pub struct Definition<S> {
     pub uses: &'static [Use],
     /// Metrics in addition to the shared ones.
     pub metrics: &'static [Declared],
+    /// Variables that decide its results, which therefore must be equal on all replicas.
+    pub deciding: &'static [&'static str],
     /// Reads the service's own settings.
     pub settings: fn(&mut Reader<'_>) -> S,
     /// Registers workers, writers, routes and statistics.
@@ -110,10 +113,13 @@ fn serve<S>(
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
     let mut info = base_info(definition, &loaded, run_id);
+    let fingerprint = fingerprint::of(&loaded.variables, definition.deciding)?;
+    info.insert("settings_fingerprint".to_owned(), fingerprint.clone().into());
     let mut threads = Threads::default();
     let tasks = threads.tasks(runtime.handle());
     let mut context = build_context(definition, loaded, &runtime, &tasks, shutdown)?;
     (definition.build)(&mut context)?;
+    metrics::settings(&context.names.group(definition.name), &fingerprint);
 
     info.insert("workers".to_owned(), context.groups.clone().into());
     let health = Arc::clone(&context.health);
@@ -123,6 +129,7 @@ fn serve<S>(
         health: Arc::clone(&health),
         metrics: recorder.clone(),
         info: info.into(),
+        fingerprint,
         stats: std::mem::take(&mut context.stats),
         default_tenant: context.settings.tenant_id.clone(),
     };

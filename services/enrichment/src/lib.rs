@@ -40,6 +40,7 @@ pub const DEFINITION: Definition<Config> = Definition {
         Use::optional(Dependency::Redis),
     ],
     metrics: metrics::DECLARED,
+    deciding: &["ENRICHMENT_CONFIDENCE_THRESHOLD"],
     settings: config::read,
     build: pipeline::build,
 };

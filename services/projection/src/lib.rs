@@ -35,6 +35,7 @@ pub const DEFINITION: Definition<Config> = Definition {
         Use::optional(Dependency::Redis),
     ],
     metrics: metrics::DECLARED,
+    deciding: &[],
     settings: config::read,
     build: pipeline::build,
 };

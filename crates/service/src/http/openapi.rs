@@ -44,6 +44,7 @@ pub(super) const HEALTH: Shape = Shape::Object(&[
     ("version", Shape::Text),
     ("status", Shape::Text),
     ("uptime_seconds", Shape::Integer),
+    ("settings_fingerprint", Shape::Text),
     ("kafka", Shape::Optional(&Shape::Flag)),
     ("redis", Shape::Optional(&Shape::Flag)),
     ("clickhouse", Shape::Optional(&Shape::Flag)),

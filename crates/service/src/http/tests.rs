@@ -45,6 +45,7 @@ fn started_with(settings: &HttpSettings) -> Running {
         health: Arc::clone(&health),
         metrics: metrics::install("tested", &[]).unwrap(),
         info: json!({"service": "tested", "generation": ""}),
+        fingerprint: "0123456789abcdef".to_owned(),
         stats: vec![Arc::new(|| Map::from_iter([("cache_hits".to_owned(), 3.into())]))],
         default_tenant: "default".to_owned(),
     };
