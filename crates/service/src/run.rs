@@ -112,9 +112,8 @@ fn serve<S>(
     signals(runtime.handle(), shutdown.clone())?;
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
-    let mut info = base_info(definition, &loaded, run_id);
     let fingerprint = fingerprint::of(&loaded.variables, definition.deciding)?;
-    info.insert("settings_fingerprint".to_owned(), fingerprint.clone().into());
+    let mut info = base_info(definition, &loaded, run_id, &fingerprint);
     let mut threads = Threads::default();
     let tasks = threads.tasks(runtime.handle());
     let mut context = build_context(definition, loaded, &runtime, &tasks, shutdown)?;
@@ -230,7 +229,7 @@ fn build_context<S>(
     })
 }
 
-fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) -> Map<String, Value> {
+fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str, fingerprint: &str) -> Map<String, Value> {
     let settings = &loaded.settings;
     let configuration: Map<String, Value> = loaded
         .variables
@@ -245,6 +244,7 @@ fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) ->
         ("pid", json!(std::process::id())),
         ("run_id", json!(run_id)),
         ("started_at", json!(format!("{:.3}", jiff::Timestamp::now()))),
+        ("settings_fingerprint", json!(fingerprint)),
         ("configuration", configuration.into()),
     ];
     fields

@@ -82,6 +82,7 @@ pub(super) const INFO: Shape = Shape::Object(&[
     ("pid", Shape::Integer),
     ("run_id", Shape::Text),
     ("started_at", Shape::Time),
+    ("settings_fingerprint", Shape::Text),
     ("configuration", Shape::Map(&Shape::Any)),
     (
         "workers",
