@@ -328,6 +328,18 @@ def service_board(service, about, own, pool=False, writes=True):
             alerts=["ServiceVersionsDiffer"],
         ),
         Panel(
+            "Settings",
+            "Instances by the settings that decide results. All members of a group must have the same.",
+            [
+                (
+                    f"count by (group, fingerprint) (service_settings_info{{{this}}})",
+                    "{{group}} {{fingerprint}}",
+                )
+            ],
+            kind="stat",
+            alerts=["SettingsDiffer"],
+        ),
+        Panel(
             "HTTP requests",
             "Requests a second by route and status.",
             [(f"sum by (path, status) (rate(http_requests_total{{{this}}}{RATE}))", "{{path}} {{status}}")],

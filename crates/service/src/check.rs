@@ -68,6 +68,7 @@ mod tests {
             default_port: 8083,
             uses: &USES,
             metrics: &[],
+            deciding: &[],
             settings: |_| (),
             build: |_| Ok(()),
         };

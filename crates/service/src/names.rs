@@ -155,6 +155,18 @@ impl Names {
         &self.generation
     }
 
+    /// Topics that every service needs: it checks the ids of the raw ones and compares the partitions of the others, and its
+    /// dead letters must have a place.
+    pub fn needed_topics(&self) -> Vec<String> {
+        let others = self.aligned_topics().into_iter().chain([self.dlq.as_str()]);
+        self.raw
+            .iter()
+            .map(String::as_str)
+            .chain(others)
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Topics that are written with the partition number of the input: their partition counts must agree (INV-4).
     pub fn aligned_topics(&self) -> [&str; 5] {
         [&self.normalized, &self.enriched, &self.bars, &self.late, &self.state]
@@ -189,6 +201,14 @@ mod tests {
         assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
         assert_eq!(names.table("market_ticks"), "market_ticks");
         assert_eq!(names.table_suffix(), "");
+    }
+
+    #[test]
+    fn health_looks_for_every_topic_without_which_the_service_stops() {
+        let needed = names("g2").needed_topics();
+        for name in ["ingestion.market.raw.v1", "enriched.market.ticks.v1-g2", "dlq"] {
+            assert!(needed.iter().any(|topic| topic == name), "{name}: {needed:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::check;
 use crate::clients::{self, Clients, Use};
 use crate::context::Context;
 use crate::dump;
+use crate::fingerprint;
 use crate::health::Health;
 use crate::help;
 use crate::http::{self, Shown};
@@ -40,6 +41,8 @@ pub struct Definition<S> {
     pub uses: &'static [Use],
     /// Metrics in addition to the shared ones.
     pub metrics: &'static [Declared],
+    /// Variables that decide its results, which therefore must be equal on all replicas.
+    pub deciding: &'static [&'static str],
     /// Reads the service's own settings.
     pub settings: fn(&mut Reader<'_>) -> S,
     /// Registers workers, writers, routes and statistics.
@@ -116,11 +119,13 @@ fn serve<S>(
     signals(runtime.handle(), shutdown.clone())?;
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
-    let mut info = base_info(definition, &loaded, run_id);
+    let fingerprint = fingerprint::of(&loaded.variables, definition.deciding)?;
+    let mut info = base_info(definition, &loaded, run_id, &fingerprint);
     let mut threads = Threads::default();
     let tasks = threads.tasks(runtime.handle());
     let mut context = build_context(definition, loaded, &runtime, &tasks, shutdown)?;
     (definition.build)(&mut context)?;
+    metrics::settings(&context.names.group(definition.name), &fingerprint);
 
     info.insert("workers".to_owned(), context.groups.clone().into());
     let health = Arc::clone(&context.health);
@@ -130,6 +135,7 @@ fn serve<S>(
         health: Arc::clone(&health),
         metrics: recorder.clone(),
         info: info.into(),
+        fingerprint,
         stats: std::mem::take(&mut context.stats),
         default_tenant: context.settings.tenant_id.clone(),
     };
@@ -236,7 +242,7 @@ fn build_context<S>(
     })
 }
 
-fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) -> Map<String, Value> {
+fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str, fingerprint: &str) -> Map<String, Value> {
     let settings = &loaded.settings;
     let configuration: Map<String, Value> = loaded
         .variables
@@ -251,6 +257,7 @@ fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) ->
         ("pid", json!(std::process::id())),
         ("run_id", json!(run_id)),
         ("started_at", json!(format!("{:.3}", jiff::Timestamp::now()))),
+        ("settings_fingerprint", json!(fingerprint)),
         ("configuration", configuration.into()),
     ];
     fields

@@ -27,10 +27,15 @@ pub const DEFINITION: Definition<Config> = Definition {
     default_port: 8083,
     uses: &[
         Use::required(Dependency::Kafka),
-        Use::required(Dependency::Postgres),
+        Use::required(Dependency::Postgres).with_tables(&[
+            "served_latest_prices",
+            "projection_positions",
+            "projection_topics",
+        ]),
         Use::optional(Dependency::Redis),
     ],
     metrics: metrics::DECLARED,
+    deciding: &[],
     settings: config::read,
     build: pipeline::build,
 };

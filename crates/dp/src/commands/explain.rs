@@ -8,6 +8,7 @@ use localstack::Stack;
 use serde::Serialize;
 
 use super::present::{print_json, print_line};
+use super::progress::waiting;
 use super::tail::resolve;
 use crate::cli::Place as StackPlace;
 use crate::connection::Connection;
@@ -129,6 +130,20 @@ struct RowArgs {
 pub async fn run(place: &StackPlace, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let shown = if args.bytes { usize::MAX } else { SHOWN };
     let session = Session::open(connection, shown, args.limit).await?;
+    let settings = &connection.settings;
+    let waits = format!(
+        "waiting for ClickHouse at {} and Kafka at {}",
+        settings.clickhouse.url, settings.kafka_bootstrap
+    );
+    waiting(&waits, trace(place, connection, args, &session)).await
+}
+
+async fn trace(
+    place: &StackPlace,
+    connection: &Connection,
+    args: &Args,
+    session: &Session<'_>,
+) -> anyhow::Result<ExitCode> {
     let is_right = match &args.what {
         What::Bar(bar) => {
             let Some(interval) = Interval::from_name(&bar.interval) else {

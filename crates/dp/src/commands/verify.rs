@@ -112,7 +112,7 @@ fn named(check: &Check) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::quiet::OnTheWay;
+    use crate::verify::quiet::{Behind, OnTheWay};
 
     #[test]
     fn a_difference_is_shown_with_its_check_and_a_count() {
@@ -123,6 +123,12 @@ mod tests {
                 group: "restate".to_owned(),
                 messages: 12,
                 restates: true,
+                partitions: vec![Behind {
+                    topic: "late".to_owned(),
+                    partition: 0,
+                    committed: None,
+                    end: 12,
+                }],
             }],
             checks: vec![Check::new("market_ticks", 1_000_000, 999_975, differences)],
             notes: vec!["something".to_owned()],
@@ -138,7 +144,7 @@ mod tests {
             "DIFFERS",
             "25 difference(s)",
             "  row 19\n  … and 5 more",
-            "in flight: restate is 12 late tick(s) behind",
+            "in flight: restate is 12 late tick(s) behind (late[0] nothing committed, log end 12)",
             "note: something",
             "There are differences.",
         ] {

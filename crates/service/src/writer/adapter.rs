@@ -45,7 +45,7 @@ impl TableAdapter {
     fn sink_error(&self, error: StoreError) -> SinkError {
         match error.class() {
             ErrorClass::Fatal if error.is_refusal() && self.was_let_in.load(Ordering::Relaxed) => {
-                SinkError::Refused(refused(&error))
+                SinkError::Refused(error.with_code())
             }
             ErrorClass::Fatal => SinkError::Fatal {
                 code: error.code(),
@@ -96,7 +96,7 @@ impl TableSink for TableAdapter {
             // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
                 Err(error) if error.class() == ErrorClass::Fatal => {
-                    return Err(InsertError::Refused(refused(&error)));
+                    return Err(InsertError::Refused(error.with_code()));
                 }
                 _ => {}
             }
@@ -104,7 +104,7 @@ impl TableSink for TableAdapter {
             inserted.map_err(|error| match error {
                 stores::InsertError::Fenced => InsertError::Fenced,
                 stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {
-                    InsertError::Refused(refused(&error))
+                    InsertError::Refused(error.with_code())
                 }
                 stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
             })
@@ -118,9 +118,4 @@ impl TableSink for TableAdapter {
             saved.map_err(|error| this.sink_error(error))
         })
     }
-}
-
-/// The error with its code, whose meaning docs/security.md lists.
-fn refused(error: &StoreError) -> String {
-    format!("{}: {error}", error.code())
 }

@@ -11,6 +11,7 @@ mod listen;
 mod migrations;
 mod price_row;
 mod reference;
+mod restore;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use latest::{Applied, LatestPriceStore, PriceBatch};
 pub use listen::{Notices, REFERENCE_CHANGED};
 pub use migrations::{migrate, seed_reference};
 pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
+pub use restore::recreate;
 
 use crate::{Store, StoreError};
 use address::Address;

@@ -202,7 +202,10 @@ impl GroupConsumer {
                 tracing::debug!(error = %code, "a batch cannot be read");
                 self.unreadable.set(true);
             }
-            Consumption::Unknown => return Err(StreamError::transient("unknown_topic", format!("consume: {code}"))),
+            Consumption::Unknown => {
+                let message = format!("{}: {code}; create missing topics with `dp topics create`", self.what);
+                return Err(StreamError::transient("unknown_topic", message));
+            }
             Consumption::OutOfRange => {
                 return Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")));
             }

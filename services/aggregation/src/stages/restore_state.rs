@@ -99,6 +99,15 @@ impl RestoreJob {
             number: partition.number,
         };
         let loader = load(&self.reader, reader, &saved, &self.read)?;
+        let other = loader.other_intervals(&self.wire, &self.rules);
+        if let Some(saved) = other.map_err(|error| refused(&self.reader, partition, &saved, &error))? {
+            tracing::warn!(
+                event = "settings_changed",
+                %partition,
+                saved_intervals = saved.join(","),
+                "the saved state was written under another AGGREGATION_BAR_INTERVALS: bars that are open now may lack ticks; set the same value on all replicas (alert SettingsDiffer), and change it only with a new generation"
+            );
+        }
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
             topic_id: topic_id(&self.bootstrap, &partition.topic)?,
