@@ -194,6 +194,7 @@ fn open_windows_of_a_day(watch: &Watch, expected: &Expected) {
         .map(|tick| (tick.tenant.as_str(), tick.instrument.as_str(), start_of(tick, DAY)))
         .filter(|(_, _, start)| start + DAY > now())
         .collect();
+    assert!(!open.is_empty());
     let panel = "Data processing: aggregation: Open windows";
     eventually(&format!("{panel}: {} of 1d", open.len()), || {
         let found = sum(watch, panel, "value", |row| row["interval"] == "1d")?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stream::status::wall_clock;
 
+use super::READS_WAIT;
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
 use crate::verify::quiet;
@@ -45,7 +46,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         wait: Duration::from_secs(args.wait),
     };
     let started_at = wall_clock();
-    let outcome = verify::run(connection, &options).await;
+    let outcome = compare(connection, &options).await;
     if !args.no_record
         && let Err(error) = record(connection, started_at, &outcome).await
     {
@@ -63,6 +64,12 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     } else {
         ExitCode::from(1)
     })
+}
+
+/// Waits for Kafka here, so that a run without it is recorded too.
+async fn compare(connection: &Connection, options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
+    connection.await_kafka(READS_WAIT).await?;
+    verify::run(connection, options).await
 }
 
 /// The report as text: one table, the differences, the notes.
