@@ -736,6 +736,25 @@ MARKETS = Board(
             alerts=["RowsMissing"],
         ),
         Panel(
+            "Differences",
+            "What the last `dp verify` found lost, doubled or wrong. A run that met ticks in flight does not count.",
+            [("max(verify_last_differences)", "differences")],
+            kind="stat",
+            critical=1,
+            width=4,
+            alerts=["VerifyFailed"],
+        ),
+        Panel(
+            "Last success of verify",
+            "Time since the last `dp verify` without a difference.",
+            [("time() - max(verify_last_success_timestamp_seconds)", "age")],
+            kind="stat",
+            unit="s",
+            warn=26 * 3600,
+            width=4,
+            alerts=["VerifyMissing"],
+        ),
+        Panel(
             "Classification",
             "Ticks of the selected time by commodity and source of their reference data.",
             sql="SELECT commodity, region, classification_method, count() AS ticks, round(avg(classification_confidence), 2) AS confidence FROM enriched_ticks "

@@ -13,6 +13,7 @@ pub mod http;
 pub mod metrics;
 pub mod pipeline;
 pub mod stages;
+pub mod verify_runs;
 
 use service::Definition;
 use service::clients::{Dependency, Use};

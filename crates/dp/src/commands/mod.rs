@@ -94,7 +94,7 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Groups(args) => groups::run(&reader(cli).await?, args).await,
         Command::Position(args) if args.writes() => return position::run(&publisher(cli).await?, args).await,
         Command::Position(args) => return position::run(&reader(cli).await?, args).await,
-        Command::Verify(args) => return verify::run(&reader(cli).await?, args).await,
+        Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli).await?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,

@@ -3,10 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use stream::status::wall_clock;
+
+use super::READS_WAIT;
 use super::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
 use crate::hints::localized;
 use crate::verify::quiet;
+use crate::verify::record::record;
 use crate::verify::report::{Check, VerifyReport};
 use crate::verify::{self, VerifyOptions};
 
@@ -15,7 +19,8 @@ use crate::verify::{self, VerifyOptions};
 /// Use it after a load, an outage or an upgrade. It reads the raw topics again with normalization's own rules and compares
 /// dead letters, market_ticks, enriched_ticks, late_ticks, bars (each recomputed in SQL from all ticks of its window), and
 /// the latest prices in PostgreSQL and Redis. Each lost, doubled or changed row is listed with both values. It first waits
-/// up to --wait seconds until no tick is in flight. It changes nothing.
+/// up to --wait seconds until no tick is in flight. It changes no data; it records its result in table verify_runs of
+/// PostgreSQL, for the alerts VerifyFailed and VerifyMissing.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all stores agree; 1 there are differences, or ticks are still in flight; 2 a server is \
@@ -28,6 +33,9 @@ pub struct Args {
     /// Seconds to wait until no tick is in flight
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub wait: u64,
+    /// Do not record the result for the alerts
+    #[arg(long)]
+    pub no_record: bool,
 }
 
 /// Runs `dp verify`.
@@ -38,7 +46,15 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     let options = VerifyOptions {
         wait: Duration::from_secs(args.wait),
     };
-    let report = verify::run(connection, &options).await?;
+    let started_at = wall_clock();
+    let outcome = compare(connection, &options).await;
+    if !args.no_record
+        && let Err(error) = record(connection, started_at, &outcome).await
+    {
+        // The result of the comparison stands without it.
+        eprintln!("note: this run is not recorded, so no alert sees it (--no-record omits the record): {error:#}");
+    }
+    let report = outcome?;
     if connection.json {
         print_json(&report)?;
     } else {
@@ -49,6 +65,12 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     } else {
         ExitCode::from(1)
     })
+}
+
+/// Waits for Kafka here, so that a run without it is recorded too.
+async fn compare(connection: &Connection, options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
+    connection.await_kafka(READS_WAIT).await?;
+    verify::run(connection, options).await
 }
 
 /// The report as text: one table, the differences, the notes.

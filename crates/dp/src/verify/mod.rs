@@ -15,6 +15,7 @@ pub mod gaps;
 pub mod logs;
 pub mod quiet;
 pub mod raw_walk;
+pub mod record;
 pub mod report;
 pub mod served;
 pub mod table_checks;
