@@ -108,6 +108,9 @@ async fn begin(clickhouse: &ClickHouse) -> Result<FencedTable, StoreError> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_goes_over_tls_with_the_documented_grants() {
     let (private, stack) = (private(), engine());
+    let reader = client(&plain_url(&stack), "reader", "app-secret", &Trust::default());
+    let refused = stores::clickhouse::migrate(&reader, "").await;
+    assert_refused(refused, "grant_missing", &["CREATE"]);
     admin(&stack).await;
     let front = TlsFront::start(&private.authority.server().unwrap(), &[&address(&stack)]).unwrap();
     let url = format!("https://localhost:{}", front.port());
