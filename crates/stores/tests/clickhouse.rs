@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::{clickhouse, eventually, tick};
 use domain::{Claim, Classified, LastOrigin, Position, RawPosition, Tick};
 use localstack::{Server, Temporary};
-use stores::clickhouse::rows;
+use stores::clickhouse::{Block, rows};
 use stores::{ClickHouse, FencedTable, InsertError};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
@@ -48,13 +48,13 @@ async fn a_cluster_that_the_server_does_not_have_is_refused_with_its_setting() {
 
 /// Rows of ticks with these source offsets; the raw offset is ten times the source offset.
 fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
-    let mut out = Vec::new();
+    let mut block = Block::new(&rows::tick::LAYOUT);
     for offset in offsets.clone() {
         let mut tick: Tick<'_> = tick();
         tick.origin.offset = offset * 10;
-        rows::tick::encode(&tick, 3, offset, &mut out);
+        rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), out.into())
+    (offsets.count(), block.encoded().into())
 }
 
 async fn insert(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {

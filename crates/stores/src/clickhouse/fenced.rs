@@ -336,10 +336,10 @@ impl FencedTable {
 
     fn insert_sql(&self, claim: &Claim) -> String {
         let (database, table, names) = (self.clickhouse.database(), &self.table, self.layout.names());
-        let (structure, fence) = (self.layout.structure(), self.fence(claim));
+        let (structure, fence) = (literal(&self.layout.structure()), self.fence(claim));
         format!(
             "INSERT INTO {database}.{table} ({names}, ingested_at) SELECT {names}, now64(6) \
-             FROM input('{structure}') WHERE {fence} FORMAT RowBinary"
+             FROM input({structure}) WHERE {fence} FORMAT Native"
         )
     }
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use domain::{Claim, Classified as _, ErrorClass};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
-use stores::clickhouse::rows;
+use stores::clickhouse::{Block, rows};
 use stores::{ClickHouse, ClickHouseConfig, FencedTable, InsertError, StoreError};
 use testkit::secured::documented::clickhouse_users;
 use testkit::secured::front::TlsFront;
@@ -75,13 +75,13 @@ fn ticks(clickhouse: &ClickHouse) -> FencedTable {
 }
 
 fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
-    let mut out = Vec::new();
+    let mut block = Block::new(&rows::tick::LAYOUT);
     for offset in offsets.clone() {
         let mut tick = tick();
         tick.origin.offset = offset * 10;
-        rows::tick::encode(&tick, 3, offset, &mut out);
+        rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), out.into())
+    (offsets.count(), block.encoded().into())
 }
 
 async fn write(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
