@@ -11,10 +11,10 @@ mod rows;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::table_writer::lane::BatchLimits;
 use stream::Pace;
 use stream::table_writer::TableSink;
 use stream::table_writer::handler::{TableRoute, TableWriter, WriterConfig};
-use stream::table_writer::lane::BatchLimits;
 
 use crate::context::{Context, Member};
 use crate::life::StartError;

@@ -5,6 +5,7 @@ use aggregation::core::restore::StateLoader;
 use anyhow::{Context as _, bail};
 use codec::Wire;
 use codec::state::SequencerState;
+use delivery::log_mark::LogMark;
 use domain::Position;
 use service::Names;
 use service::clients::{Clients, Dependency, Use};
@@ -16,7 +17,6 @@ use stream::kafka::consumer::Commit;
 use stream::kafka::groups::GroupReader;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
-use stream::log_mark::LogMark;
 use stream::{Partition, StreamError};
 
 use super::{Consumer, Home};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use delivery::table_writer::{EncodedBatch, InsertError, SinkError, Takeover};
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
 use stores::clickhouse::{Layout, rows};
 use stores::{FencedTable, StoreError};
-use stream::table_writer::{EncodedBatch, InsertError, SinkError, TableSink, Takeover};
+use stream::table_writer::TableSink;
 
 use super::Table;
 use crate::clients::Clients;

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use domain::{Micros, Origin};
 use tokio::runtime::Handle;
 
-use super::lane::{BatchLimits, Lane, Step};
 use super::refusal::Refusal;
 use super::report;
-use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
+use super::{BadRow, RowEncoder, RowError, RowOutcome, TableSink};
 use crate::kafka::describe::remembered_ids;
 use crate::metrics::TableMeters;
 use crate::positions::{self, check_range};
 use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
-use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use crate::{Message, Outcome, Partition, StreamError, WorkerConfig};
+use delivery::table_writer::lane::{BatchLimits, Lane, Step};
+use delivery::table_writer::{InsertError, SinkError, Takeover};
+use delivery::{StartAt, Ticket};
 
 /// Stage name in dead letters.
 const STAGE: &str = "clickhouse";

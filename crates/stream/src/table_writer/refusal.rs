@@ -3,7 +3,7 @@
 //! Invariant: a takeover that succeeds says nothing of a refused insert, which asks for other rights: only an insert that
 //! succeeds ends that, or a log of which nothing is left to insert.
 
-use super::{InsertError, SinkError, Takeover};
+use delivery::table_writer::{InsertError, SinkError, Takeover};
 
 /// What was refused last, in words for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

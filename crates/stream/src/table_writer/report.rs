@@ -2,9 +2,9 @@
 
 use domain::Micros;
 
-use super::{InsertError, SinkError, Takeover};
 use crate::Partition;
 use crate::metrics::{self, TableMeters};
+use delivery::table_writer::{InsertError, SinkError, Takeover};
 
 pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkError>) {
     match result {

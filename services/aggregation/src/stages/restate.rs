@@ -12,12 +12,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::Record;
+use delivery::{StartAt, Ticket};
 use domain::{AskedWindow, Classified, ErrorClass, LateTick, Micros};
 use stores::History;
 use stream::positions::check_range;
-use stream::{
-    FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket,
-};
+use stream::{FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, KeptMessage, Message, Outcome, Partition, StreamError};
 use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};

@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
+use delivery::{StartAt, Ticket};
 use domain::{Classified, ErrorClass, Micros};
 use stream::positions::check_range;
-use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StreamError, WorkerConfig};
 use tokio::runtime::Handle;
 
 use super::not_loaded::not_loaded;
