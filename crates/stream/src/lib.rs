@@ -10,6 +10,7 @@ pub mod error;
 pub mod hop;
 pub mod kafka;
 pub mod metrics;
+pub mod offload;
 pub mod outcome;
 pub mod partition;
 pub mod positions;
