@@ -1,14 +1,26 @@
 //! The decisions of a ClickHouse writer (docs/correctness.md): who owns a partition, which rows are confirmed, when to insert.
 //!
-//! Role: pure. `stream::table_writer` carries the decisions out and returns the results of the table.
+//! Role: pure. A [`lane`] is one source partition, a [`group`] all partitions of one table; `stream::table_writer` carries
+//! their decisions out and returns the answers of the table.
 //! Invariants: INV-6 (exact tables) and INV-8 (one writer), checked by `model`.
 
+pub mod group;
 pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
 
 use domain::{Claim, Position};
+
+/// Which claim a takeover may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claiming {
+    /// The group has assigned the partition: claim it from whoever has it.
+    Assigned,
+    /// An insert was not confirmed: claim the partition again only if nobody else has claimed it since. A frozen owner that
+    /// wakes must not take its partitions back from their new owner.
+    StillOurs,
+}
 
 /// The result of claim, drain and read-back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +31,10 @@ pub struct Takeover {
     pub position: Option<Position>,
 }
 
-/// Rows for one atomic insert.
+/// Encoded rows of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EncodedBatch {
-    /// Encoded rows.
+pub struct EncodedRows {
+    /// The rows, one after another.
     pub bytes: Vec<u8>,
     /// Number of rows.
     pub rows: usize,
@@ -34,6 +46,9 @@ pub enum SinkError {
     /// The table is unavailable; try again.
     #[error("{0}")]
     Transient(String),
+    /// Another writer has claimed the partition.
+    #[error("another writer has claimed this partition")]
+    Fenced,
     /// The server has let this writer in before, and refuses it now: retry, and report it to the operator.
     #[error("{0}")]
     Refused(String),
@@ -50,8 +65,8 @@ pub enum SinkError {
 /// Why the success of an insert is not certain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError {
-    /// Another writer has claimed the partition: nothing was written.
-    #[error("another writer has claimed this partition")]
+    /// Another writer has claimed at least one of its partitions: nothing was written.
+    #[error("another writer has claimed a partition of this insert")]
     Fenced,
     /// The server rejected all rows for a reason that a retry alone does not remove: a column changed manually, a user without
     /// rights. The lane keeps trying, so that it continues once the cause is corrected.

@@ -2,16 +2,18 @@
 //!
 //! Role: the protocol of the ClickHouse writer (docs/correctness.md) over two interfaces: [`TableSink`] (the table and its
 //! fence) and [`RowEncoder`] (message → row). `delivery::table_writer` decides, [`handler`] carries out.
-//! Invariants: INV-6 (exact tables) and INV-8 (one writer). A lane consumes only after claim, drain and read-back. A batch is
-//! one atomic insert that checks the fence in the same statement. After an unknown outcome the lane claims again.
+//! Invariants: INV-6 (exact tables) and INV-8 (one writer). A lane consumes only after claim, drain and read-back. Rows of
+//! all partitions of a table are one atomic insert, which checks the fence of each in the same statement. After an unknown
+//! outcome every lane in it claims again.
 //! Failure: while the table is unavailable, the lane waits with back-off and its partition is not consumed, so memory stays
 //! bounded. A row that cannot be decoded goes to the dead letter topic.
 
 pub mod handler;
 mod refusal;
 mod report;
+mod work;
 
-use delivery::table_writer::{EncodedBatch, InsertError, SinkError, Takeover};
+use delivery::table_writer::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
 use domain::{Claim, Micros, Origin, Position};
 use futures_util::future::BoxFuture;
 
@@ -23,10 +25,17 @@ pub trait TableSink: Send + Sync + 'static {
     fn table(&self) -> &str;
     /// Stores the ids of the topics, or fails if a stored id differs.
     fn check_topics(&self, ids: Vec<(String, String)>) -> BoxFuture<'static, Result<(), SinkError>>;
-    /// Claim, drain, read back, in this order (INV-8), and store the floor that was read back.
-    fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>>;
-    /// One atomic insert under the claim.
-    fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>>;
+    /// Claim, drain, read back, in this order (INV-8), and store the floor that was read back. `owner` is unique for the
+    /// assignment of the partition: [`Claiming::StillOurs`] refers to it.
+    fn take_over(
+        &self,
+        topic: String,
+        partition: i32,
+        owner: u64,
+        claiming: Claiming,
+    ) -> BoxFuture<'static, Result<Takeover, SinkError>>;
+    /// One atomic insert of the rows of several partitions of one topic, each under its claim.
+    fn insert(&self, parts: Vec<(Claim, EncodedRows)>) -> BoxFuture<'static, Result<(), InsertError>>;
     /// Stores a floor under the claim, so that the position survives when rows expire.
     fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>>;
 }

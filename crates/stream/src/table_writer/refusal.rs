@@ -18,7 +18,7 @@ impl Refusal {
             Ok(_) => self.takeover = None,
             Err(SinkError::Refused(error)) => self.takeover = Some(format!("takeover refused: {error}")),
             // The table may be away for another reason in between.
-            Err(SinkError::Transient(_) | SinkError::Fatal { .. }) => {}
+            Err(SinkError::Transient(_) | SinkError::Fenced | SinkError::Fatal { .. }) => {}
         }
     }
 
