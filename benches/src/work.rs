@@ -8,13 +8,13 @@ use aggregation::core::log_clock::{Times, WindowRules};
 use aggregation::core::partition_state::{PartitionState, Writer};
 use aggregation::core::records::WriterId;
 use codec::Wire;
+use delivery::Sequencer;
 use domain::{Micros, Tick};
 use dp::simulation::Shape;
 use enrichment::core::taxonomy::RuleBook;
 use enrichment::lookup::{Directory, Reference, Snapshot, View};
 use enrichment::stages::enrich::enrich;
 use stores::clickhouse::rows;
-use stream::Sequencer;
 use stream::hop::StageOutput;
 
 use crate::inputs::{self, START};

@@ -11,10 +11,11 @@ mod rows;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::table_writer::group::BatchLimits;
+use domain::Micros;
 use stream::Pace;
 use stream::table_writer::TableSink;
-use stream::table_writer::handler::{TableRoute, TableWriter, WriterConfig};
-use stream::table_writer::lane::BatchLimits;
+use stream::table_writer::handler::{TableRoute, TableWriter};
 
 use crate::context::{Context, Member};
 use crate::life::StartError;
@@ -22,9 +23,9 @@ use crate::life::StartError;
 pub use adapter::TableAdapter;
 pub use rows::Rows;
 
-/// Bytes at which a batch is full, with any number of rows: bounds the memory of a writer.
+/// Bytes that make an insert due, with any number of rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;
-/// Rows are visible only after a batch, so a fetch may wait this long.
+/// Rows are visible only after an insert, so a fetch may wait this long.
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 
 /// A table that a writer fills.
@@ -47,6 +48,19 @@ impl Table {
             Table::LateTicks => "late_ticks",
         }
     }
+
+    /// How long rows may wait to be inserted together. Enriched ticks wait less than the ticks before them: a late tick is
+    /// restated only when its row can be read.
+    fn freshness(self) -> Duration {
+        match self {
+            Table::MarketTicks => Duration::from_secs(5),
+            Table::EnrichedTicks | Table::Bars | Table::LateTicks => Duration::from_secs(2),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> Micros {
+    Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
 }
 
 impl<S> Context<S> {
@@ -61,14 +75,13 @@ impl<S> Context<S> {
         };
         let sinks: Vec<(String, Arc<TableAdapter>, Table)> =
             routes.iter().map(sink).collect::<Result<_, StartError>>()?;
-        let config = WriterConfig {
-            limits: BatchLimits {
-                rows: self.settings.max_batch_size,
-                bytes: BATCH_BYTES,
-                linger: i64::try_from(self.settings.flush_interval.as_micros()).unwrap_or(i64::MAX),
-            },
-            feeds: self.names.raw.clone(),
+        let (rows, flush_interval) = (self.settings.max_batch_size, self.settings.flush_interval);
+        let limits = move |table: Table| BatchLimits {
+            rows,
+            bytes: BATCH_BYTES,
+            freshness: micros(flush_interval.unwrap_or(table.freshness())),
         };
+        let feeds = self.names.raw.clone();
         let member = Member {
             name: "clickhouse-writer".to_owned(),
             group: self.names.writer_group(self.service),
@@ -83,9 +96,10 @@ impl<S> Context<S> {
                 topic: topic.clone(),
                 sink: Arc::clone(sink) as Arc<dyn TableSink>,
                 encoder: Box::new(Rows::new(*table, wire.clone())),
+                limits: limits(*table),
             };
             let routes = sinks.iter().map(route).collect();
-            Ok(Box::new(TableWriter::new(config.clone(), routes, runtime.clone())))
+            Ok(Box::new(TableWriter::new(feeds.clone(), routes, runtime.clone())))
         });
         Ok(())
     }

@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use stores::clickhouse::{Block, Layout, rows};
+use stores::clickhouse::{Block, Claimant, Layout, rows};
 use stores::price::rfc3339;
 use stores::{ClickHouse, FencedTable, StoredBar, newest_bars};
 
@@ -55,9 +55,9 @@ fn round_trip(layout: &'static Layout, block: &Block) -> Vec<Map<String, Value>>
     let table = FencedTable::new(clickhouse.clone(), layout, "");
     runtime.block_on(async {
         clickhouse.exec(&format!("TRUNCATE TABLE market_data.{}", layout.table)).await.unwrap();
-        let claim = table.claim(layout.table, 0).await.unwrap();
-        table.insert(&claim, block.rows(), block.encoded().into()).await.unwrap();
-                let sql = format!(
+        let claim = table.claim(layout.table, 0, Claimant::once()).await.unwrap();
+        table.insert(&[claim], block.rows(), vec![block.encoded().into()]).await.unwrap();
+        let sql = format!(
             "SELECT {} FROM {} ORDER BY src_offset SETTINGS date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0",
             layout.names(),
             layout.table
@@ -490,8 +490,8 @@ fn the_views_show_the_newest_version_of_a_bar_in_any_order() {
         rows::bar::encode(&bar(last_offset, closed), 1, offset, &mut block);
     }
     runtime.block_on(async {
-        let claim = table.claim("views", 1).await.unwrap();
-        table.insert(&claim, 4, block.encoded().into()).await.unwrap();
+        let claim = table.claim("views", 1, Claimant::once()).await.unwrap();
+        table.insert(&[claim], 4, vec![block.encoded().into()]).await.unwrap();
         for view in ["bars_latest", "bars_5m"] {
             let sql =
                 format!("SELECT version, closed, trade_count FROM {view} WHERE src_partition = 1 AND interval = '5m'");

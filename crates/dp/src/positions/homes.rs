@@ -5,10 +5,11 @@ use aggregation::core::restore::StateLoader;
 use anyhow::{Context as _, bail};
 use codec::Wire;
 use codec::state::SequencerState;
+use delivery::log_mark::LogMark;
 use domain::Position;
 use service::Names;
 use service::clients::{Clients, Dependency, Use};
-use stores::clickhouse::{Layout, rows};
+use stores::clickhouse::{Claimant, Layout, rows};
 use stores::postgres::PriceBatch;
 use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore};
 use stream::Brokers;
@@ -16,7 +17,6 @@ use stream::kafka::consumer::Commit;
 use stream::kafka::groups::GroupReader;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
-use stream::log_mark::LogMark;
 use stream::{Partition, StreamError};
 
 use super::{Consumer, Home};
@@ -109,7 +109,7 @@ impl<'c> Homes<'c> {
             (Origin::State(writer, state), _) => self.advance_state(number, *writer, state, to).await,
             (Origin::Sink(_), Home::Table(base)) => {
                 let table = self.table(base)?;
-                let claim = table.claim(&topic, number).await?;
+                let claim = table.claim(&topic, number, Claimant::once()).await?;
                 table.drain(&topic, number).await?;
                 // An earlier writer may have inserted rows since the position was read. They count.
                 let mut floor = table.read_back(&topic, number).await?.unwrap_or_default();

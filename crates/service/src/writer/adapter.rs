@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use delivery::table_writer::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
-use stores::clickhouse::{Layout, rows};
+use stores::clickhouse::{Claimant, Layout, rows};
 use stores::{FencedTable, StoreError};
-use stream::table_writer::{EncodedBatch, InsertError, SinkError, TableSink, Takeover};
+use stream::table_writer::TableSink;
 
 use super::Table;
 use crate::clients::Clients;
@@ -35,10 +37,10 @@ impl TableAdapter {
         })
     }
 
-    async fn claim(&self, topic: &str, partition: i32) -> Result<Takeover, StoreError> {
+    async fn claim(&self, topic: &str, partition: i32, claimant: Claimant) -> Result<Takeover, StoreError> {
         self.clients.migrate_clickhouse().await?;
         self.table.check().await?;
-        let (claim, position) = self.table.take_over(topic, partition).await?;
+        let (claim, position) = self.table.take_over(topic, partition, claimant).await?;
         Ok(Takeover { claim, position })
     }
 
@@ -51,6 +53,7 @@ impl TableAdapter {
                 code: error.code(),
                 message: error.to_string(),
             },
+            ErrorClass::Transient if error.code() == "fenced" => SinkError::Fenced,
             ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
         }
     }
@@ -81,17 +84,32 @@ impl TableSink for TableAdapter {
         })
     }
 
-    fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>> {
+    fn take_over(
+        &self,
+        topic: String,
+        partition: i32,
+        owner: u64,
+        claiming: Claiming,
+    ) -> BoxFuture<'static, Result<Takeover, SinkError>> {
         let this = self.clone();
+        let claimant = match claiming {
+            Claiming::Assigned => Claimant::new(owner),
+            Claiming::StillOurs => Claimant::again(owner),
+        };
         Box::pin(async move {
-            let taken = this.claim(&topic, partition).await;
+            let taken = this.claim(&topic, partition, claimant).await;
             this.was_let_in.fetch_or(taken.is_ok(), Ordering::Relaxed);
             taken.map_err(|error| this.sink_error(error))
         })
     }
 
-    fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>> {
+    fn insert(&self, parts: Vec<(Claim, EncodedRows)>) -> BoxFuture<'static, Result<(), InsertError>> {
         let table = self.table.clone();
+        let rows = parts.iter().map(|(_, rows)| rows.rows).sum();
+        let (claims, chunks): (Vec<Claim>, Vec<Bytes>) = parts
+            .into_iter()
+            .map(|(claim, rows)| (claim, rows.bytes.into()))
+            .unzip();
         Box::pin(async move {
             // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
@@ -100,7 +118,7 @@ impl TableSink for TableAdapter {
                 }
                 _ => {}
             }
-            let inserted = table.insert(&claim, batch.rows, batch.bytes.into()).await;
+            let inserted = table.insert(&claims, rows, chunks).await;
             inserted.map_err(|error| match error {
                 stores::InsertError::Fenced => InsertError::Fenced,
                 stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {

@@ -7,6 +7,7 @@
 
 mod bars;
 mod cluster;
+mod fence;
 pub mod fenced;
 pub mod gaps;
 pub mod history;
@@ -30,6 +31,7 @@ use hyper_util::rt::TokioExecutor;
 use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
+pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
 pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};

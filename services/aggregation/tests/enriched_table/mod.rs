@@ -7,7 +7,7 @@ use domain::{
     Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, Product, Tick, Window,
 };
 use localstack::{Server, Temporary};
-use stores::clickhouse::{Block, rows};
+use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, ProductClose};
 use tokio::runtime::Runtime;
 
@@ -182,8 +182,8 @@ pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]
         };
         rows::enriched::encode(&enriched, partition, offset, &mut block);
     }
-    let claim = table.claim(TOPIC, partition).await.unwrap();
-    table.insert(&claim, block.rows(), block.encoded().into()).await.unwrap();
+    let claim = table.claim(TOPIC, partition, Claimant::once()).await.unwrap();
+    table.insert(&[claim], block.rows(), vec![block.encoded().into()]).await.unwrap();
 }
 
 /// Copies the rows of a partition, as ingested this many seconds after their append, in the order of the log.

@@ -1,35 +1,21 @@
 //! The decisions of the writer for one source partition: a state machine without I/O or clock.
 //!
 //! ```text
-//!  TakingOver ──ok──▶ Writing ──fenced──▶ Fenced ──still ours after a while──▶ TakingOver
-//!      ▲  └─error─▶ Waiting ─┐    └─unknown outcome─▶ Waiting ─▶ TakingOver
-//!      └─────────────────────┘
+//!  TakingOver ──ok──▶ Writing ──not confirmed──▶ Waiting ──▶ TakingOver
+//!      │  ▲ └─error─▶ Waiting ─┐
+//!      │  └────────────────────┘
+//!      └──another writer has claimed it──▶ Fenced ──still assigned after a while──▶ TakingOver
 //! ```
-//! Invariants: rows enter a batch only in `Writing`. A batch is cut only when the previous one is confirmed. Unconfirmed rows
+//! Invariants: rows are taken in only in `Writing`. Rows are cut only when the previous ones are confirmed. Unconfirmed rows
 //! are dropped with the claim and read again from the log (INV-6, INV-8). `confirmed` is a position with the sequencer state as
-//! of exactly that position (INV-3).
+//! of exactly that position (INV-3). After an insert that was not confirmed, a partition is claimed again only while nobody
+//! else has claimed it.
 
 use domain::{Claim, Micros, Position, RetryPolicy, Waits};
 
-use super::{EncodedBatch, InsertError, SinkError, Takeover};
+use super::group::Waiting;
+use super::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
-
-/// When a batch is cut and how much may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Rows that make a batch full.
-    pub rows: usize,
-    /// Bytes that make a batch full.
-    pub bytes: usize,
-    /// Age of the first row that makes a batch due.
-    pub linger: Micros,
-}
-
-impl BatchLimits {
-    fn reached(&self, batch: &EncodedBatch) -> bool {
-        batch.rows >= self.rows || batch.bytes.len() >= self.bytes
-    }
-}
 
 /// A fenced lane waits this long for the group to revoke its partition before it claims again.
 const FENCED_WAIT: Micros = 10_000_000;
@@ -48,7 +34,7 @@ enum Phase {
 struct Writing {
     claim: Claim,
     sequencer: Sequencer,
-    filling: EncodedBatch,
+    filling: EncodedRows,
     /// Length of the complete rows in `filling`.
     complete_bytes: usize,
     filling_since: Micros,
@@ -83,29 +69,30 @@ pub enum Step {
 /// One source partition of one table.
 #[derive(Debug)]
 pub struct Lane {
-    limits: BatchLimits,
     phase: Phase,
+    /// How the next takeover may claim.
+    claiming: Claiming,
     waits: Waits,
 }
 
 impl Lane {
-    /// A lane whose takeover the handler begins now. The seed determines the jitter of its waits.
-    pub fn new(limits: BatchLimits, seed: u64) -> Lane {
+    /// A lane whose first takeover the handler begins now. The seed determines the jitter of its waits.
+    pub fn new(seed: u64) -> Lane {
         Lane {
-            limits,
             phase: Phase::TakingOver,
+            claiming: Claiming::Assigned,
             waits: RetryPolicy::STANDARD.seeded_waits(seed),
         }
     }
 
-    /// Whether a takeover is due; the lane then expects its result.
-    pub fn takeover_due(&mut self, now: Micros) -> bool {
+    /// The takeover that is due, if one is; the lane then expects its result.
+    pub fn takeover_due(&mut self, now: Micros) -> Option<Claiming> {
         match self.phase {
             Phase::Waiting { until } | Phase::Fenced { until } if now >= until => {
                 self.phase = Phase::TakingOver;
-                true
+                Some(self.claiming)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -117,10 +104,11 @@ impl Lane {
                     .as_ref()
                     .map_or(StartAt::Beginning, |floor| StartAt::Offset(floor.next_offset));
                 self.waits.succeeded();
+                self.claiming = Claiming::StillOurs;
                 self.phase = Phase::Writing(Box::new(Writing {
                     claim,
                     sequencer: position.iter().flat_map(|floor| &floor.sequencer).collect(),
-                    filling: EncodedBatch::default(),
+                    filling: EncodedRows::default(),
                     complete_bytes: 0,
                     filling_since: now,
                     next_offset: position.as_ref().map_or(0, |floor| floor.next_offset),
@@ -132,6 +120,13 @@ impl Lane {
             }
             Err(SinkError::Transient(_) | SinkError::Refused(_)) => {
                 self.wait(now);
+                Step::None
+            }
+            Err(SinkError::Fenced) => {
+                self.claiming = Claiming::Assigned;
+                self.phase = Phase::Fenced {
+                    until: now + FENCED_WAIT,
+                };
                 Step::None
             }
             Err(SinkError::Fatal { code, message }) => Step::Fatal { code, message },
@@ -150,35 +145,42 @@ impl Lane {
     }
 
     /// The message at `offset` was taken in; `row` says whether it became a row (if not, its partial bytes are cut off).
-    pub fn took(&mut self, offset: i64, row: bool, now: Micros) {
-        let Phase::Writing(writing) = &mut self.phase else {
-            return;
-        };
-        writing.next_offset = offset + 1;
-        if row {
-            if writing.filling.rows == 0 {
-                writing.filling_since = now;
-            }
-            writing.filling.rows += 1;
-            writing.complete_bytes = writing.filling.bytes.len();
-        } else {
-            writing.filling.bytes.truncate(writing.complete_bytes);
-        }
-    }
-
-    /// Whether the batch can take no more rows: it must be cut, or waits behind the insert under way.
-    pub fn is_full(&self) -> bool {
-        matches!(&self.phase, Phase::Writing(writing) if self.limits.reached(&writing.filling))
-    }
-
-    /// Cuts the next batch if it is due (or `drain` is set) and no insert is under way.
-    pub fn cut(&mut self, now: Micros, drain: bool) -> Option<(Claim, EncodedBatch)> {
+    /// Returns the size of the row.
+    pub fn took(&mut self, offset: i64, row: bool, now: Micros) -> Option<usize> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;
         };
-        let batch = &writing.filling;
-        let due = self.limits.reached(batch) || now - writing.filling_since >= self.limits.linger || drain;
-        if batch.rows == 0 || writing.inserting.is_some() || !due {
+        writing.next_offset = offset + 1;
+        if !row {
+            writing.filling.bytes.truncate(writing.complete_bytes);
+            return None;
+        }
+        if writing.filling.rows == 0 {
+            writing.filling_since = now;
+        }
+        writing.filling.rows += 1;
+        let before = std::mem::replace(&mut writing.complete_bytes, writing.filling.bytes.len());
+        Some(writing.complete_bytes - before)
+    }
+
+    /// The rows that wait for an insert.
+    pub fn waiting(&self) -> Waiting {
+        match &self.phase {
+            Phase::Writing(writing) => Waiting {
+                rows: writing.filling.rows,
+                bytes: writing.complete_bytes,
+                since: (writing.filling.rows > 0).then_some(writing.filling_since),
+            },
+            _ => Waiting::default(),
+        }
+    }
+
+    /// Cuts the rows that wait, for an insert under this claim; `None` if there are none or an insert is under way.
+    pub fn cut(&mut self) -> Option<(Claim, EncodedRows)> {
+        let Phase::Writing(writing) = &mut self.phase else {
+            return None;
+        };
+        if writing.filling.rows == 0 || writing.inserting.is_some() {
             return None;
         }
         writing.inserting = Some(Position {
@@ -203,10 +205,9 @@ impl Lane {
                 writing.confirmed = Some(floor);
                 Step::Confirmed(next_offset)
             }
+            // Nothing was written, perhaps for the sake of another partition: the next takeover finds out.
             Err(InsertError::Fenced) => {
-                self.phase = Phase::Fenced {
-                    until: now + FENCED_WAIT,
-                };
+                self.phase = Phase::Waiting { until: now };
                 Step::Stop
             }
             Err(InsertError::Refused(_) | InsertError::Unknown(_)) => {
@@ -250,9 +251,17 @@ impl Lane {
     }
 
     /// Whether it writes (as opposed to waiting for the table).
-    #[cfg(test)]
     pub fn is_writing(&self) -> bool {
         matches!(self.phase, Phase::Writing(_))
+    }
+
+    /// The next offset to take in.
+    #[cfg(test)]
+    pub fn next_offset(&self) -> Option<i64> {
+        match &self.phase {
+            Phase::Writing(writing) => Some(writing.next_offset),
+            _ => None,
+        }
     }
 
     fn wait(&mut self, now: Micros) {
@@ -264,24 +273,29 @@ impl Lane {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn a_floor_covers_messages_without_rows_unless_rows_wait_before_them() {
-        let limits = BatchLimits {
-            rows: 10,
-            bytes: 1_000,
-            linger: 5,
-        };
-        let mut lane = Lane::new(limits, 0);
+    fn takeover(partition: i32) -> Takeover {
         let claim = Claim {
             topic: "t".into(),
-            partition: 0,
+            partition,
             epoch: 1,
             writer: uuid::Uuid::nil(),
         };
-        lane.taken_over(Ok(Takeover { claim, position: None }), 0);
+        Takeover { claim, position: None }
+    }
+
+    /// A lane that writes.
+    pub(in super::super) fn writing(partition: i32) -> Lane {
+        let mut lane = Lane::new(0);
+        lane.taken_over(Ok(takeover(partition)), 0);
+        lane
+    }
+
+    #[test]
+    fn a_floor_covers_messages_without_rows_unless_rows_wait_before_them() {
+        let mut lane = writing(0);
         let floor_at = |lane: &mut Lane, time| {
             lane.floor_due(time * FLOOR_INTERVAL)
                 .map(|(_, floor)| floor.next_offset)
@@ -292,10 +306,27 @@ mod tests {
         lane.took(8, true, 0);
         lane.took(9, false, 0);
         assert_eq!(floor_at(&mut lane, 3), Some(8), "a row waits");
-        assert!(lane.cut(5, false).is_some());
+        assert!(lane.cut().is_some());
         assert_eq!(floor_at(&mut lane, 4), Some(8), "it is under way");
         lane.inserted(&Ok(()), 6);
         lane.took(10, false, 0);
         assert_eq!(floor_at(&mut lane, 5), Some(11));
+    }
+
+    #[test]
+    fn after_an_insert_that_was_not_confirmed_only_an_own_partition_is_claimed_again() {
+        for outcome in [InsertError::Fenced, InsertError::Unknown("away".into())] {
+            let mut lane = writing(0);
+            lane.took(0, true, 0);
+            lane.cut().unwrap();
+            assert_eq!(lane.inserted(&Err(outcome), 0), Step::Stop);
+            let later = FENCED_WAIT;
+            assert_eq!(lane.takeover_due(later), Some(Claiming::StillOurs));
+            lane.taken_over(Err(SinkError::Transient("away".into())), later);
+            assert_eq!(lane.takeover_due(2 * later), Some(Claiming::StillOurs));
+            lane.taken_over(Err(SinkError::Fenced), 2 * later);
+            assert_eq!(lane.takeover_due(2 * later + 1), None, "the group may revoke it first");
+            assert_eq!(lane.takeover_due(3 * later), Some(Claiming::Assigned));
+        }
     }
 }
