@@ -9,7 +9,8 @@ use delivery::log_mark::LogMark;
 use domain::Position;
 use service::Names;
 use service::clients::{Clients, Dependency, Use};
-use stores::clickhouse::{Claimant, Layout, rows};
+use service::writer::TableSpec;
+use stores::clickhouse::Claimant;
 use stores::postgres::PriceBatch;
 use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore};
 use stream::Brokers;
@@ -243,12 +244,6 @@ impl<'c> Homes<'c> {
 
 /// The table that a writer fills, by its name without the suffix of a generation.
 pub fn fenced_table(clickhouse: &ClickHouse, names: &Names, base: &str) -> Option<FencedTable> {
-    let layout: &'static Layout = match base {
-        "market_ticks" => &rows::tick::LAYOUT,
-        "enriched_ticks" => &rows::enriched::LAYOUT,
-        "bars" => &rows::bar::LAYOUT,
-        "late_ticks" => &rows::late::LAYOUT,
-        _ => return None,
-    };
+    let layout = TableSpec::named(base)?.layout;
     Some(FencedTable::new(clickhouse.clone(), layout, &names.table_suffix()))
 }

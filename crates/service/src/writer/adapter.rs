@@ -7,11 +7,11 @@ use bytes::Bytes;
 use delivery::table_writer::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
-use stores::clickhouse::{Claimant, Layout, rows};
+use stores::clickhouse::Claimant;
 use stores::{FencedTable, StoreError};
 use stream::table_writer::TableSink;
 
-use super::Table;
+use super::TableSpec;
 use crate::clients::Clients;
 use crate::names::Names;
 
@@ -29,9 +29,9 @@ impl TableAdapter {
     ///
     /// # Errors
     /// If the service does not use ClickHouse.
-    pub fn new(clients: &Clients, table: Table, names: &Names) -> Result<TableAdapter, crate::StartError> {
+    pub fn new(clients: &Clients, table: &TableSpec, names: &Names) -> Result<TableAdapter, crate::StartError> {
         Ok(TableAdapter {
-            table: FencedTable::new(clients.clickhouse()?, layout(table), &names.table_suffix()),
+            table: FencedTable::new(clients.clickhouse()?, table.layout, &names.table_suffix()),
             clients: clients.clone(),
             was_let_in: Arc::default(),
         })
@@ -56,15 +56,6 @@ impl TableAdapter {
             ErrorClass::Transient if error.code() == "fenced" => SinkError::Fenced,
             ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
         }
-    }
-}
-
-fn layout(table: Table) -> &'static Layout {
-    match table {
-        Table::MarketTicks => &rows::tick::LAYOUT,
-        Table::EnrichedTicks => &rows::enriched::LAYOUT,
-        Table::Bars => &rows::bar::LAYOUT,
-        Table::LateTicks => &rows::late::LAYOUT,
     }
 }
 
