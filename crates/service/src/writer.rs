@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use delivery::table_writer::group::BatchLimits;
 use domain::Micros;
+use stores::clickhouse::Block;
 use stream::Pace;
 use stream::table_writer::TableSink;
 use stream::table_writer::handler::{TableRoute, TableWriter};
@@ -66,7 +67,7 @@ impl<S> Context<S> {
         self.worker(member, move || {
             let route = |(topic, sink, table): &(String, Arc<TableAdapter>, &'static TableSpec)| TableRoute {
                 topic: topic.clone(),
-                sink: Arc::clone(sink) as Arc<dyn TableSink>,
+                sink: Arc::clone(sink) as Arc<dyn TableSink<Block>>,
                 encoder: Box::new(Rows::new(table, wire.clone())),
                 limits: limits(table),
             };

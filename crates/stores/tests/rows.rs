@@ -48,7 +48,7 @@ fn server() -> &'static Shared {
 }
 
 /// Inserts the rows through the fence and reads them back in the order of their source offset.
-fn round_trip(layout: &'static Layout, block: &Block) -> Vec<Map<String, Value>> {
+fn round_trip(layout: &'static Layout, block: Block) -> Vec<Map<String, Value>> {
     let Shared {
         clickhouse, runtime, ..
     } = server();
@@ -56,7 +56,7 @@ fn round_trip(layout: &'static Layout, block: &Block) -> Vec<Map<String, Value>>
     runtime.block_on(async {
         clickhouse.exec(&format!("TRUNCATE TABLE market_data.{}", layout.table)).await.unwrap();
         let claim = table.claim(layout.table, 0, Claimant::once()).await.unwrap();
-        table.insert(&[claim], block.rows(), vec![block.encoded().into()]).await.unwrap();
+        table.insert(&[claim], vec![block]).await.unwrap();
         let sql = format!(
             "SELECT {} FROM {} ORDER BY src_offset SETTINGS date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0",
             layout.names(),
@@ -313,7 +313,7 @@ fn expected_enriched(enriched: &EnrichedTick<'_>, src_offset: i64) -> Map<String
     fields
 }
 
-fn check(layout: &'static Layout, block: &Block, expected: Vec<Map<String, Value>>) -> Result<(), TestCaseError> {
+fn check(layout: &'static Layout, block: Block, expected: Vec<Map<String, Value>>) -> Result<(), TestCaseError> {
     let found = round_trip(layout, block);
     prop_assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(&expected) {
@@ -332,7 +332,7 @@ proptest! {
             rows::tick::encode(&any.tick(), 5, offset, &mut block);
             expected.push(expected_tick(&any.tick(), offset));
         }
-        check(&rows::tick::LAYOUT, &block, expected)?;
+        check(&rows::tick::LAYOUT, block, expected)?;
     }
 
     #[test]
@@ -342,7 +342,7 @@ proptest! {
             rows::enriched::encode(&any.enriched(), 5, offset, &mut block);
             expected.push(expected_enriched(&any.enriched(), offset));
         }
-        check(&rows::enriched::LAYOUT, &block, expected)?;
+        check(&rows::enriched::LAYOUT, block, expected)?;
     }
 
     #[test]
@@ -381,7 +381,7 @@ proptest! {
             fields.extend(object(&expected_origin(&late.origin, RAW)));
             expected.push(fields);
         }
-        check(&rows::late::LAYOUT, &block, expected)?;
+        check(&rows::late::LAYOUT, block, expected)?;
     }
 
     #[test]
@@ -449,7 +449,7 @@ proptest! {
             fields.extend(object(&last));
             expected.push(fields);
         }
-        check(&rows::bar::LAYOUT, &block, expected)?;
+        check(&rows::bar::LAYOUT, block, expected)?;
     }
 }
 
@@ -491,7 +491,7 @@ fn the_views_show_the_newest_version_of_a_bar_in_any_order() {
     }
     runtime.block_on(async {
         let claim = table.claim("views", 1, Claimant::once()).await.unwrap();
-        table.insert(&[claim], 4, vec![block.encoded().into()]).await.unwrap();
+        table.insert(&[claim], vec![block]).await.unwrap();
         for view in ["bars_latest", "bars_5m"] {
             let sql =
                 format!("SELECT version, closed, trade_count FROM {view} WHERE src_partition = 1 AND interval = '5m'");

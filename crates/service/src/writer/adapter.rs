@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use delivery::table_writer::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
+use delivery::table_writer::{Claiming, InsertError, Rows, SinkError, Takeover};
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
-use stores::clickhouse::Claimant;
+use stores::clickhouse::{Block, Claimant};
 use stores::{FencedTable, StoreError};
 use stream::table_writer::TableSink;
 
@@ -59,7 +58,7 @@ impl TableAdapter {
     }
 }
 
-impl TableSink for TableAdapter {
+impl TableSink<Block> for TableAdapter {
     fn table(&self) -> &str {
         self.table.table()
     }
@@ -94,13 +93,10 @@ impl TableSink for TableAdapter {
         })
     }
 
-    fn insert(&self, parts: Vec<(Claim, EncodedRows)>) -> BoxFuture<'static, Result<(), InsertError>> {
+    fn insert(&self, parts: Vec<(Claim, Rows<Block>)>) -> BoxFuture<'static, Result<(), InsertError>> {
         let table = self.table.clone();
-        let rows = parts.iter().map(|(_, rows)| rows.rows).sum();
-        let (claims, chunks): (Vec<Claim>, Vec<Bytes>) = parts
-            .into_iter()
-            .map(|(claim, rows)| (claim, rows.bytes.into()))
-            .unzip();
+        let parts = parts.into_iter().map(|(claim, rows)| (claim, rows.block));
+        let (claims, blocks): (Vec<Claim>, Vec<Block>) = parts.unzip();
         Box::pin(async move {
             // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
@@ -109,7 +105,7 @@ impl TableSink for TableAdapter {
                 }
                 _ => {}
             }
-            let inserted = table.insert(&claims, rows, chunks).await;
+            let inserted = table.insert(&claims, blocks).await;
             inserted.map_err(|error| match error {
                 stores::InsertError::Fenced => InsertError::Fenced,
                 stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {

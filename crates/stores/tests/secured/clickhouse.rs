@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use domain::{Claim, Classified as _, ErrorClass};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
@@ -74,19 +73,18 @@ fn ticks(clickhouse: &ClickHouse) -> FencedTable {
     FencedTable::new(clickhouse.clone(), &rows::tick::LAYOUT, "")
 }
 
-fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
+fn batch(offsets: std::ops::Range<i64>) -> Block {
     let mut block = Block::new(&rows::tick::LAYOUT);
-    for offset in offsets.clone() {
+    for offset in offsets {
         let mut tick = tick();
         tick.origin.offset = offset * 10;
         rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), block.encoded().into())
+    block
 }
 
 async fn write(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
-    let (rows, bytes) = batch(offsets);
-    table.insert(std::slice::from_ref(claim), rows, vec![bytes]).await
+    table.insert(std::slice::from_ref(claim), vec![batch(offsets)]).await
 }
 
 async fn count(clickhouse: &ClickHouse) -> String {

@@ -4,7 +4,7 @@ use super::dictionary::Dictionary;
 use super::text;
 
 /// One column of a block.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Column {
     /// Values of a fixed size: numbers, times, enumerations.
     Fixed(Vec<u8>),

@@ -15,7 +15,7 @@ const HAS_KEYS: u64 = 1 << 9;
 const NEW_DICTIONARY: u64 = 1 << 10;
 
 /// The values of one column. Of a nullable one, key 0 stands for null.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Dictionary {
     is_nullable: bool,
     /// Keys with their lengths, as they are sent.

@@ -19,7 +19,7 @@ use super::Layout;
 use column::Column;
 
 /// Rows of one table that are not sent yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Block {
     layout: &'static Layout,
     columns: Vec<Column>,
