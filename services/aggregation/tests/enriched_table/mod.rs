@@ -183,10 +183,7 @@ pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]
         rows::enriched::encode(&enriched, partition, offset, &mut block);
     }
     let claim = table.claim(TOPIC, partition, Claimant::once()).await.unwrap();
-    table
-        .insert(&[claim], block.rows(), vec![block.encoded().into()])
-        .await
-        .unwrap();
+    table.insert(&[claim], vec![block]).await.unwrap();
 }
 
 /// Copies the rows of a partition, as ingested this many seconds after their append, in the order of the log.
