@@ -53,6 +53,11 @@ pub struct Pipeline {
     times: Times,
 }
 
+/// Rows may wait for others for seconds; tests that wait for rows, and times of recovery, use this setting instead.
+pub fn prompt_rows() -> (String, String) {
+    ("DATA_PROC_FLUSH_INTERVAL_MS".to_owned(), "1000".to_owned())
+}
+
 impl Pipeline {
     /// A stack of this test program, for one test at a time. There are two, so that two tests run at once. Each is started
     /// when it is first needed, and tidied before each test: one replica of each service runs, whatever state the previous
@@ -97,7 +102,9 @@ impl Pipeline {
     /// If a build or a start fails.
     pub fn start() -> anyhow::Result<Pipeline> {
         build_programs()?;
-        Pipeline::on(Temporary::new()?)
+        let mut stack = Temporary::new()?;
+        stack.config_mut().service_env.extend([prompt_rows()]);
+        Pipeline::on(stack)
     }
 
     /// The same, with these times for closing and forgetting windows.
@@ -108,6 +115,7 @@ impl Pipeline {
         build_programs()?;
         let mut stack = Temporary::new()?;
         stack.config_mut().service_env.extend(times::settings(&times));
+        stack.config_mut().service_env.extend([prompt_rows()]);
         Pipeline::on(stack)
     }
 

@@ -317,6 +317,7 @@ pub fn on_own_stack(
     let url = format!("http://127.0.0.1:{}", proxy.port());
     let service_env = &mut stack.config_mut().service_env;
     service_env.insert("DATA_PROC_CLICKHOUSE_URL".to_owned(), url);
+    service_env.extend([crate::prompt_rows()]);
     let mut outages = outages.to_vec();
     let disk = if outages.contains(&Outage::FullDisk) {
         SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), DISK_MB)?

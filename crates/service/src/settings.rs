@@ -145,8 +145,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Maximum number of rows per ClickHouse insert.
     pub max_batch_size: usize,
-    /// Maximum wait before a smaller batch is inserted.
-    pub flush_interval: Duration,
+    /// Maximum wait before a smaller batch is inserted, if it is not that of each table.
+    pub flush_interval: Option<Duration>,
     pub db_pool_size: usize,
     /// Time limit of one HTTP request.
     pub processing_timeout: Duration,

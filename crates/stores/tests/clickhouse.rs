@@ -5,11 +5,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use common::{clickhouse, eventually, tick};
 use domain::{Claim, Classified, LastOrigin, Position, RawPosition, Tick};
 use localstack::{Server, Temporary};
-use stores::clickhouse::rows;
+use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, FencedTable, InsertError};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
@@ -47,19 +46,18 @@ async fn a_cluster_that_the_server_does_not_have_is_refused_with_its_setting() {
 }
 
 /// Rows of ticks with these source offsets; the raw offset is ten times the source offset.
-fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
-    let mut out = Vec::new();
-    for offset in offsets.clone() {
+fn batch(offsets: std::ops::Range<i64>) -> Block {
+    let mut block = Block::new(&rows::tick::LAYOUT);
+    for offset in offsets {
         let mut tick: Tick<'_> = tick();
         tick.origin.offset = offset * 10;
-        rows::tick::encode(&tick, 3, offset, &mut out);
+        rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), out.into())
+    block
 }
 
 async fn insert(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
-    let (rows, bytes) = batch(offsets);
-    table.insert(claim, rows, bytes).await
+    table.insert(std::slice::from_ref(claim), vec![batch(offsets)]).await
 }
 
 async fn number(clickhouse: &ClickHouse, sql: &str) -> i64 {
@@ -121,9 +119,9 @@ async fn the_insert_of_an_older_claim_is_rejected_and_writes_nothing() {
         table,
         stack: _stack,
     } = setup().await;
-    let old = table.claim(TOPIC, 3).await.unwrap();
+    let old = table.claim(TOPIC, 3, Claimant::once()).await.unwrap();
     insert(&table, &old, 0..10).await.unwrap();
-    let new = table.claim(TOPIC, 3).await.unwrap();
+    let new = table.claim(TOPIC, 3, Claimant::once()).await.unwrap();
     assert_eq!(new.epoch, old.epoch + 1);
     for size in [1, 50_000] {
         assert_eq!(
@@ -137,7 +135,7 @@ async fn the_insert_of_an_older_claim_is_rejected_and_writes_nothing() {
     assert_eq!(count(&clickhouse).await, 10);
     insert(&table, &new, 10..20).await.unwrap();
     // Each partition has its own fence.
-    let elsewhere = table.claim(TOPIC, 4).await.unwrap();
+    let elsewhere = table.claim(TOPIC, 4, Claimant::once()).await.unwrap();
     insert(&table, &elsewhere, 20..30).await.unwrap();
     insert(&table, &new, 30..40).await.unwrap();
     assert_eq!(count(&clickhouse).await, 40);
@@ -154,7 +152,7 @@ async fn a_batch_is_one_part_with_any_profile() {
         .exec("SYSTEM STOP MERGES market_data.market_ticks")
         .await
         .unwrap();
-    let claim = table.claim(TOPIC, 3).await.unwrap();
+    let claim = table.claim(TOPIC, 3, Claimant::once()).await.unwrap();
     insert(&table, &claim, 0..1).await.unwrap();
     insert(&table, &claim, 1..200_001).await.unwrap();
     let parts = "SELECT groupArray(rows) FROM (SELECT rows FROM system.parts WHERE table = 'market_ticks' AND active ORDER BY name)";
@@ -164,7 +162,8 @@ async fn a_batch_is_one_part_with_any_profile() {
     );
     let distinct = "SELECT uniqExact(ingested_at) FROM market_ticks";
     assert_eq!(number(&clickhouse, distinct).await, 2);
-    let too_many = table.insert(&claim, 1_000_001, Bytes::new()).await.unwrap_err();
+    let too_many = vec![batch(0..100_001); 10];
+    let too_many = table.insert(&[claim], too_many).await.unwrap_err();
     assert!(
         matches!(&too_many, InsertError::Unknown(error) if error.code() == "invalid_data"),
         "{too_many:?}"
@@ -178,11 +177,11 @@ async fn a_takeover_finds_position_and_sequencer_state_and_reads_no_part_from_be
         table,
         stack: _stack,
     } = setup().await;
-    let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, start) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     assert_eq!(start, None);
     insert(&table, &claim, 0..100).await.unwrap();
     insert(&table, &claim, 100..250).await.unwrap();
-    let (next, start) = table.take_over(TOPIC, 3).await.unwrap();
+    let (next, start) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     assert_eq!(start, Some(position(250, 2490)));
     assert!(next.epoch > claim.epoch);
     assert_eq!(table.read_back(TOPIC, 7).await.unwrap(), None);
@@ -207,9 +206,9 @@ async fn the_floor_is_used_after_rows_have_expired_and_later_rows_override_it() 
         table,
         stack: _stack,
     } = setup().await;
-    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, _) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     insert(&table, &claim, 0..100).await.unwrap();
-    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, _) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     clickhouse
         .exec("TRUNCATE TABLE market_data.market_ticks")
         .await
@@ -228,20 +227,123 @@ async fn a_drain_ends_an_insert_that_still_runs() {
         table,
         stack,
     } = setup().await;
-    let claim = table.claim(TOPIC, 3).await.unwrap();
+    let claim = table.claim(TOPIC, 3, Claimant::once()).await.unwrap();
     // An insert under the old claim that runs for 100 s.
     let query_id = format!("writer:{TOPIC}:3:{}:0", claim.writer);
     let sql = "INSERT INTO market_data.writer_topics (topic) SELECT toString(sleepEachRow(0.1)) FROM numbers(1000) SETTINGS max_block_size = 1";
     let running_insert = common::begin_statement(stack.port(Server::ClickHouse).unwrap(), &query_id, sql);
     let running = format!("SELECT count() FROM system.processes WHERE query_id = '{query_id}'");
     eventually("the insert runs", async || number(&clickhouse, &running).await == 1).await;
-    let _ = table.claim(TOPIC, 3).await.unwrap();
+    let _ = table.claim(TOPIC, 3, Claimant::once()).await.unwrap();
     let began = Instant::now();
     table.drain(TOPIC, 3).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(number(&clickhouse, &running).await, 0);
     drop(running_insert);
     assert_eq!(number(&clickhouse, "SELECT count() FROM writer_topics").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_finds_an_insert_by_any_of_its_partitions_and_no_other() {
+    let Setup {
+        clickhouse,
+        table,
+        stack,
+    } = setup().await;
+    let port = stack.port(Server::ClickHouse).unwrap();
+    let sql = "INSERT INTO market_data.writer_topics (topic) SELECT toString(sleepEachRow(0.1)) FROM numbers(1000) SETTINGS max_block_size = 1";
+    let id = uuid::Uuid::new_v4();
+    // Alone, as builds before grouped inserts named it; first, in the middle and last of several.
+    let of_three = ["3", "3,13", "1,3,31", "1,13,3"].map(|partitions| format!("writer:{TOPIC}:{partitions}:{id}:0"));
+    let of_others = [
+        format!("writer:{TOPIC}:13,31:{id}:3"),
+        format!("writer:{TOPIC}:33:{id}:3"),
+        format!("writer:{TOPIC}.other:3:{id}:0"),
+        format!("tool:{TOPIC}:3:{id}:0"),
+    ];
+    let begin = |query_id: &String| common::begin_statement(port, query_id, sql);
+    let statements: Vec<_> = of_three.iter().chain(&of_others).map(begin).collect();
+    let running = async |ids: &[String]| {
+        let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+        let sql = format!(
+            "SELECT count() FROM system.processes WHERE query_id IN ({})",
+            ids.join(", ")
+        );
+        number(&clickhouse, &sql).await
+    };
+    eventually("the inserts run", async || {
+        (running(&of_three).await, running(&of_others).await) == (4, 4)
+    })
+    .await;
+    table.drain(TOPIC, 3).await.unwrap();
+    assert_eq!((running(&of_three).await, running(&of_others).await), (0, 4));
+    table.drain(TOPIC, 31).await.unwrap();
+    assert_eq!(running(&of_others).await, 3);
+    drop(statements);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_insert_of_several_partitions_is_rejected_if_one_of_them_has_another_owner() {
+    let Setup {
+        clickhouse,
+        table,
+        stack: _stack,
+    } = setup().await;
+    let mut claims = Vec::new();
+    for partition in [1, 3, 11] {
+        claims.push(table.claim(TOPIC, partition, Claimant::once()).await.unwrap());
+    }
+    let insert = async |claims: &[Claim], from: i64| {
+        let first = batch(from..from + 10);
+        let second = batch(from + 10..from + 30);
+        table.insert(claims, vec![first, second]).await
+    };
+    insert(&claims, 0).await.unwrap();
+    assert_eq!(count(&clickhouse).await, 30);
+    let parts = "SELECT count() FROM system.parts WHERE table = 'market_ticks' AND active";
+    assert_eq!(number(&clickhouse, parts).await, 1);
+    // Another owner claims the one in the middle: nothing is written.
+    let other = table.claim(TOPIC, 3, Claimant::once()).await.unwrap();
+    assert_eq!(insert(&claims, 30).await, Err(InsertError::Fenced));
+    // A partition that nobody has claimed.
+    let nobody = Claim {
+        partition: 2,
+        ..other.clone()
+    };
+    let [first, _, last] = claims.try_into().unwrap();
+    assert_eq!(insert(&[first.clone(), nobody], 30).await, Err(InsertError::Fenced));
+    // A claim of the same writer, but of another partition.
+    let mixed = Claim {
+        partition: 11,
+        ..other.clone()
+    };
+    assert_eq!(insert(&[first.clone(), mixed], 30).await, Err(InsertError::Fenced));
+    assert_eq!(count(&clickhouse).await, 30);
+    insert(&[last, first, other], 30).await.unwrap();
+    assert_eq!(count(&clickhouse).await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_claims_again_only_what_is_still_its_own() {
+    let Setup {
+        table, stack: _stack, ..
+    } = setup().await;
+    let unclaimed = table.claim(TOPIC, 3, Claimant::again(7)).await.unwrap_err();
+    assert_eq!(unclaimed.code(), "fenced");
+    let first = table.claim(TOPIC, 3, Claimant::new(7)).await.unwrap();
+    let (second, _) = table.take_over(TOPIC, 3, Claimant::again(7)).await.unwrap();
+    assert!(second.epoch > first.epoch && second.writer != first.writer);
+    assert_eq!(insert(&table, &first, 0..10).await, Err(InsertError::Fenced));
+    insert(&table, &second, 0..10).await.unwrap();
+    let other = table.claim(TOPIC, 3, Claimant::new(8)).await.unwrap();
+    let refused = table.take_over(TOPIC, 3, Claimant::again(7)).await.unwrap_err();
+    assert_eq!(
+        (refused.class(), refused.code()),
+        (domain::ErrorClass::Transient, "fenced")
+    );
+    insert(&table, &other, 10..20).await.unwrap();
+    table.claim(TOPIC, 3, Claimant::new(7)).await.unwrap();
+    assert_eq!(insert(&table, &other, 20..30).await, Err(InsertError::Fenced));
 }
 
 /// Old writers that never stop inserting: after a takeover none of their rows may appear, and the position stays valid.
@@ -253,7 +355,7 @@ async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
         stack: _stack,
     } = setup().await;
     for round in 0..12 {
-        let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
+        let (claim, start) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
         let first = start.map_or(0, |position| position.next_offset);
         let zombies: Vec<_> = (0..3)
             .map(|_| {
@@ -269,7 +371,7 @@ async fn after_a_takeover_no_row_of_an_earlier_owner_appears() {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(20 + round * 13)).await;
-        let (_, start) = table.take_over(TOPIC, 3).await.unwrap();
+        let (_, start) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
         let seen = count(&clickhouse).await;
         for zombie in zombies {
             zombie.await.unwrap();
@@ -290,7 +392,7 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
         stack,
     } = setup().await;
     for round in 0..2 {
-        let (claim, start) = table.take_over(TOPIC, 3).await.unwrap();
+        let (claim, start) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
         let first = start.map_or(0, |position| position.next_offset);
         let writer = {
             let table = table.clone();
@@ -309,7 +411,7 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_batches_stay_whole() {
         let down = table.read_back(TOPIC, 3).await.unwrap_err();
         assert_eq!(down.code(), "unreachable", "{down}");
         common::start(&stack, Server::ClickHouse);
-        let (_, position) = table.take_over(TOPIC, 3).await.unwrap();
+        let (_, position) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
         let next_offset = position.unwrap().next_offset;
         assert!(
             next_offset == acknowledged || next_offset == acknowledged + 1_000,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use domain::{Micros, RowRanges};
 
 use crate::dead_letter::DeadLetter;
-use crate::frontier::Frontier;
 use crate::kafka::producer::Output;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::positions::check_range;
@@ -20,7 +19,9 @@ use crate::stage_output::Held;
 pub use crate::stage_output::StageOutput;
 use crate::stall::{Cause, Stall};
 use crate::worker::{Handler, Io};
-use crate::{Message, Outcome, Partition, StartAt, StreamError};
+use crate::{Message, Outcome, Partition, StreamError};
+use delivery::StartAt;
+use delivery::frontier::Frontier;
 
 /// The decisions of a stateless stage: a function of the message and of the stage's memory.
 pub trait Stage {

@@ -1,4 +1,4 @@
-//! Basic types of a log: partition, start position, message.
+//! Basic types of a log: partition, message.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,15 +20,6 @@ impl std::fmt::Display for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}[{}]", self.topic, self.number)
     }
-}
-
-/// Where consumption of a partition begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartAt {
-    /// The oldest message still in the log. Only right while no position exists.
-    Beginning,
-    /// This offset. An offset outside of the log is fatal: data would be skipped or repeated silently.
-    Offset(i64),
 }
 
 /// A message, borrowed from the client's buffer.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use delivery::StartAt;
 use security::Secret;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::brokers::{Login, Mechanism, Protocol, Security};
@@ -13,7 +14,7 @@ use stream::kafka::groups::GroupReader;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
 use stream::{
-    Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StartAt, StreamError, WorkerConfig,
+    Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StreamError, WorkerConfig,
     WorkerState, WorkerStatus,
 };
 use testkit::secured_kafka::{PASSWORD, SecuredKafka, USER};

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use service::writer::Table;
+use service::writer::tables::ENRICHED_TICKS;
 use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
@@ -45,10 +45,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     };
     stream_stage(ctx, topics.clone(), Arc::clone(&views));
     let restated = restate_stage(ctx, topics)?;
-    ctx.writer(&[
-        (ctx.names.bars.clone(), Table::Bars),
-        (ctx.names.late.clone(), Table::LateTicks),
-    ])?;
+    ctx.writer()?;
 
     ctx.routes(http::routes(Shown {
         views: Arc::clone(&views),
@@ -77,7 +74,7 @@ fn stream_stage(ctx: &mut Context<Config>, topics: OutputTopics, views: Arc<View
 /// The second stage: bars of late ticks from the table, in parallel with the stream.
 fn restate_stage(ctx: &mut Context<Config>, topics: OutputTopics) -> Result<Arc<RestateTotals>, StartError> {
     let config = ctx.own.restate.clone();
-    let enriched_table = ctx.names.table(Table::EnrichedTicks.base_name());
+    let enriched_table = ctx.names.table(ENRICHED_TICKS.name);
     let history = History::new(
         ctx.clients.clickhouse()?,
         ctx.names.enriched.clone(),

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use service::clients::Dependency;
 use service::health::Check;
-use service::writer::Table;
 use service::{Context, StartError};
 use stream::hop::Hop;
 use stream::{Handler, Pace};
@@ -37,7 +36,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let refresher = reference_data(ctx)?;
     let threshold_percent = ctx.own.threshold_percent;
     stage(ctx, Arc::clone(refresher.directory()), threshold_percent);
-    ctx.writer(&[(ctx.names.enriched.clone(), Table::EnrichedTicks)])?;
+    ctx.writer()?;
 
     ctx.routes(http::routes(Arc::new(Api {
         refresher: Arc::clone(&refresher),

@@ -1,12 +1,12 @@
 //! The settings of normalization: `NORMALIZATION_*`. They decide which ticks exist, so `dp verify` reads them too.
 
 use codec::Wire;
+use delivery::event_window::WindowLimits;
 use domain::{Decimal, DecimalError};
 use markets::quality::QualitySettings;
 use markets::{NormalizerConfig, Venue, iso_venues};
 use service::Reader;
 use service::settings::{Kind, Rule, Secret};
-use stream::event_window::WindowLimits;
 
 /// Most events in the window of one partition.
 const DEDUP_IDS: u32 = 1_000_000;

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use markets::NormalizerConfig;
 use security::http_client;
-use service::writer::Table;
 use service::{Context, StartError};
 use stream::hop::Hop;
 use stream::kafka::topic_settings::check_append_time;
@@ -33,7 +32,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
     let forgotten = Arc::new(AtomicU64::new(0));
     stage(ctx, config.clone(), Arc::clone(&forgotten));
-    ctx.writer(&[(ctx.names.normalized.clone(), Table::MarketTicks)])?;
+    ctx.writer()?;
 
     ctx.routes(http::routes(Arc::new(Api {
         validator: Validator::new(config, ctx.own.window),

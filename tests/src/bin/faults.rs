@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use e2e::fault_run::{self, Options};
-use e2e::{Kept, Pipeline, root, times};
+use e2e::{Kept, Pipeline, prompt_rows, root, times};
 
 /// Kills, freezes and restarts processes at random under load, and counts lost, doubled and wrong data.
 #[derive(Debug, Parser)]
@@ -85,6 +85,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let stack = Kept::open(&data).map(|mut stack| {
         let times = times::settings(&fault_run::times(seed));
         stack.config_mut().service_env.extend(times);
+        stack.config_mut().service_env.extend([prompt_rows()]);
         stack
     });
     let outcome = stack.and_then(Pipeline::on).and_then(|pipeline| {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use serde::Serialize;
 use service::clients::{Clients, Dependency, Use};
+use service::writer::TABLES;
 use stores::clickhouse::restore::{self, Filled};
 use stores::{ClickHouse, Postgres, Redis};
 
@@ -81,20 +82,14 @@ async fn recreate(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::R
     if missing.is_empty() || !some_exist {
         return Ok(Vec::new());
     }
-    let sources = [
-        ("market_ticks", &names.normalized),
-        ("enriched_ticks", &names.enriched),
-        ("bars", &names.bars),
-        ("late_ticks", &names.late),
-    ];
-    let emptied = sources
+    let emptied = TABLES
         .into_iter()
-        .filter(|(base, _)| missing.contains(&names.table(base)));
+        .filter(|table| missing.contains(&names.table(table.name)));
     let emptied: Vec<Filled> = emptied
-        .filter_map(|(base, topic)| {
+        .filter_map(|table| {
             Some(Filled {
-                table: fenced_table(clickhouse, names, base)?,
-                topic: topic.clone(),
+                table: fenced_table(clickhouse, names, table.name)?,
+                topic: (table.topic)(names).clone(),
                 partitions: connection.settings.topic_partitions,
             })
         })

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use delivery::event_window::{EventWindow, Seen, WindowLimits};
 use domain::{EventKey, QualityFlags, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
-use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 use super::At;
 use crate::verify::raw_walk::Unreadable;

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use delivery::event_window::WindowLimits;
 use domain::Micros;
 use markets::{Normalizer, NormalizerConfig};
 use normalization::replays::Replays;
 use serde::Serialize;
 use stream::Brokers;
 use stream::dead_letter::header;
-use stream::event_window::WindowLimits;
 use stream::kafka::reader::LogReader;
 use stream::{Message, Partition};
 

@@ -5,10 +5,12 @@ use aggregation::core::restore::StateLoader;
 use anyhow::{Context as _, bail};
 use codec::Wire;
 use codec::state::SequencerState;
+use delivery::log_mark::LogMark;
 use domain::Position;
 use service::Names;
 use service::clients::{Clients, Dependency, Use};
-use stores::clickhouse::{Layout, rows};
+use service::writer::TableSpec;
+use stores::clickhouse::Claimant;
 use stores::postgres::PriceBatch;
 use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore};
 use stream::Brokers;
@@ -16,7 +18,6 @@ use stream::kafka::consumer::Commit;
 use stream::kafka::groups::GroupReader;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
-use stream::log_mark::LogMark;
 use stream::{Partition, StreamError};
 
 use super::{Consumer, Home};
@@ -109,7 +110,7 @@ impl<'c> Homes<'c> {
             (Origin::State(writer, state), _) => self.advance_state(number, *writer, state, to).await,
             (Origin::Sink(_), Home::Table(base)) => {
                 let table = self.table(base)?;
-                let claim = table.claim(&topic, number).await?;
+                let claim = table.claim(&topic, number, Claimant::once()).await?;
                 table.drain(&topic, number).await?;
                 // An earlier writer may have inserted rows since the position was read. They count.
                 let mut floor = table.read_back(&topic, number).await?.unwrap_or_default();
@@ -243,12 +244,6 @@ impl<'c> Homes<'c> {
 
 /// The table that a writer fills, by its name without the suffix of a generation.
 pub fn fenced_table(clickhouse: &ClickHouse, names: &Names, base: &str) -> Option<FencedTable> {
-    let layout: &'static Layout = match base {
-        "market_ticks" => &rows::tick::LAYOUT,
-        "enriched_ticks" => &rows::enriched::LAYOUT,
-        "bars" => &rows::bar::LAYOUT,
-        "late_ticks" => &rows::late::LAYOUT,
-        _ => return None,
-    };
+    let layout = TableSpec::named(base)?.layout;
     Some(FencedTable::new(clickhouse.clone(), layout, &names.table_suffix()))
 }

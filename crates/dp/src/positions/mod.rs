@@ -9,6 +9,7 @@
 pub mod homes;
 pub mod survey;
 
+use service::writer::TableSpec;
 use service::{Names, Settings};
 
 /// Where a consumer's position is stored.
@@ -67,21 +68,24 @@ pub fn consumers(names: &Names) -> Vec<Consumer> {
         home,
     };
     let stage = |service: &'static str, topic: &str, home: Home| consumer(service, names.group(service), topic, home);
-    let writer = |service: &'static str, topic: &str, table: &'static str| {
-        consumer(service, names.writer_group(service), topic, Home::Table(table))
+    let writers = |service: &'static str| {
+        let writer = move |table: &'static TableSpec| {
+            let topic = (table.topic)(names);
+            consumer(service, names.writer_group(service), topic, Home::Table(table.name))
+        };
+        TableSpec::of(service).map(writer)
     };
     let mut all: Vec<Consumer> = names
         .raw
         .iter()
         .map(|raw| stage("normalization", raw, Home::Group))
         .collect();
+    all.extend(writers("normalization"));
+    all.push(stage("enrichment", &names.normalized, Home::Group));
+    all.extend(writers("enrichment"));
+    all.push(stage("aggregation", &names.enriched, Home::StateTopic));
+    all.extend(writers("aggregation"));
     all.extend([
-        writer("normalization", &names.normalized, "market_ticks"),
-        stage("enrichment", &names.normalized, Home::Group),
-        writer("enrichment", &names.enriched, "enriched_ticks"),
-        stage("aggregation", &names.enriched, Home::StateTopic),
-        writer("aggregation", &names.bars, "bars"),
-        writer("aggregation", &names.late, "late_ticks"),
         consumer(
             "aggregation",
             names.restate_group("aggregation"),

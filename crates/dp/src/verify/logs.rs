@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codec::{Record, Wire};
+use delivery::Sequencer;
+use delivery::event_window::WindowLimits;
 use domain::{Classified, LastOrigin, Origin, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use normalization::replays::Replays;
 use normalization::stages::normalize::raw_message;
 use stream::Brokers;
-use stream::event_window::WindowLimits;
 use stream::kafka::reader::LogReader;
-use stream::{Message, Partition, Sequencer, StreamError};
+use stream::{Message, Partition, StreamError};
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row};
 use super::canonical::Writer;

@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
+use delivery::event_window::{EventWindow, Seen, WindowLimits};
 use domain::{Micros, RowRanges, Tick};
 use markets::{Normalizer, RawMessage};
 use serde::Serialize;
-use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 use super::dead_letters::Digest;
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use codec::Wire;
+use service::writer::TableSpec;
 use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
@@ -34,14 +35,7 @@ impl TableChecks<'_> {
     }
 
     fn source_topic(&self, base: &str) -> anyhow::Result<&String> {
-        let names = self.names();
-        match base {
-            "market_ticks" => Ok(&names.normalized),
-            "enriched_ticks" => Ok(&names.enriched),
-            "late_ticks" => Ok(&names.late),
-            "bars" => Ok(&names.bars),
-            other => bail!("{other} has no source topic"),
-        }
+        Ok((spec(base)?.topic)(self.names()))
     }
 
     /// Compares origins and contents of a tick table with the raw log.
@@ -139,13 +133,7 @@ impl TableChecks<'_> {
     }
 
     fn writer_group(&self, base: &str) -> anyhow::Result<String> {
-        let service = match base {
-            "market_ticks" => "normalization",
-            "enriched_ticks" => "enrichment",
-            "late_ticks" | "bars" => "aggregation",
-            other => bail!("{other} has no writer"),
-        };
-        Ok(self.names().writer_group(service))
+        Ok(self.names().writer_group(spec(base)?.service))
     }
 
     /// Ticks that accepted gaps have kept from a table, as ranges of origins.
@@ -233,6 +221,10 @@ impl TableChecks<'_> {
             parts,
         })
     }
+}
+
+fn spec(base: &str) -> anyhow::Result<&'static TableSpec> {
+    TableSpec::named(base).with_context(|| format!("{base} has no writer"))
 }
 
 async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {

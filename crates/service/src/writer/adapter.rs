@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use delivery::table_writer::{Claiming, InsertError, Rows, SinkError, Takeover};
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
-use stores::clickhouse::{Layout, rows};
+use stores::clickhouse::{Block, Claimant};
 use stores::{FencedTable, StoreError};
-use stream::table_writer::{EncodedBatch, InsertError, SinkError, TableSink, Takeover};
+use stream::table_writer::TableSink;
 
-use super::Table;
+use super::TableSpec;
 use crate::clients::Clients;
 use crate::names::Names;
 
@@ -27,18 +28,18 @@ impl TableAdapter {
     ///
     /// # Errors
     /// If the service does not use ClickHouse.
-    pub fn new(clients: &Clients, table: Table, names: &Names) -> Result<TableAdapter, crate::StartError> {
+    pub fn new(clients: &Clients, table: &TableSpec, names: &Names) -> Result<TableAdapter, crate::StartError> {
         Ok(TableAdapter {
-            table: FencedTable::new(clients.clickhouse()?, layout(table), &names.table_suffix()),
+            table: FencedTable::new(clients.clickhouse()?, table.layout, &names.table_suffix()),
             clients: clients.clone(),
             was_let_in: Arc::default(),
         })
     }
 
-    async fn claim(&self, topic: &str, partition: i32) -> Result<Takeover, StoreError> {
+    async fn claim(&self, topic: &str, partition: i32, claimant: Claimant) -> Result<Takeover, StoreError> {
         self.clients.migrate_clickhouse().await?;
         self.table.check().await?;
-        let (claim, position) = self.table.take_over(topic, partition).await?;
+        let (claim, position) = self.table.take_over(topic, partition, claimant).await?;
         Ok(Takeover { claim, position })
     }
 
@@ -51,21 +52,13 @@ impl TableAdapter {
                 code: error.code(),
                 message: error.to_string(),
             },
+            ErrorClass::Transient if error.code() == "fenced" => SinkError::Fenced,
             ErrorClass::Transient | ErrorClass::Poison => SinkError::Transient(error.to_string()),
         }
     }
 }
 
-fn layout(table: Table) -> &'static Layout {
-    match table {
-        Table::MarketTicks => &rows::tick::LAYOUT,
-        Table::EnrichedTicks => &rows::enriched::LAYOUT,
-        Table::Bars => &rows::bar::LAYOUT,
-        Table::LateTicks => &rows::late::LAYOUT,
-    }
-}
-
-impl TableSink for TableAdapter {
+impl TableSink<Block> for TableAdapter {
     fn table(&self) -> &str {
         self.table.table()
     }
@@ -81,17 +74,29 @@ impl TableSink for TableAdapter {
         })
     }
 
-    fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>> {
+    fn take_over(
+        &self,
+        topic: String,
+        partition: i32,
+        owner: u64,
+        claiming: Claiming,
+    ) -> BoxFuture<'static, Result<Takeover, SinkError>> {
         let this = self.clone();
+        let claimant = match claiming {
+            Claiming::Assigned => Claimant::new(owner),
+            Claiming::StillOurs => Claimant::again(owner),
+        };
         Box::pin(async move {
-            let taken = this.claim(&topic, partition).await;
+            let taken = this.claim(&topic, partition, claimant).await;
             this.was_let_in.fetch_or(taken.is_ok(), Ordering::Relaxed);
             taken.map_err(|error| this.sink_error(error))
         })
     }
 
-    fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>> {
+    fn insert(&self, parts: Vec<(Claim, Rows<Block>)>) -> BoxFuture<'static, Result<(), InsertError>> {
         let table = self.table.clone();
+        let parts = parts.into_iter().map(|(claim, rows)| (claim, rows.block));
+        let (claims, blocks): (Vec<Claim>, Vec<Block>) = parts.unzip();
         Box::pin(async move {
             // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
@@ -100,7 +105,7 @@ impl TableSink for TableAdapter {
                 }
                 _ => {}
             }
-            let inserted = table.insert(&claim, batch.rows, batch.bytes.into()).await;
+            let inserted = table.insert(&claims, blocks).await;
             inserted.map_err(|error| match error {
                 stores::InsertError::Fenced => InsertError::Fenced,
                 stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use domain::{Claim, Classified, LastOrigin, Position, is_known_topic_id};
-use uuid::Uuid;
 
+use super::fence::{self, Claimant};
 use super::promise::Promise;
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
-use super::{ClickHouse, FENCED, Layout, literal, within};
+use super::{Block, ClickHouse, Layout, literal, within};
 use crate::{Store, StoreError};
 
 /// If an earlier owner freezes while sending a body, its insert lasts until the server's receive time-out of 30 s.
@@ -43,8 +42,8 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
 /// Why an insert is not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError {
-    /// Another writer has claimed the partition: nothing was written.
-    #[error("another writer has claimed this partition")]
+    /// Another writer has claimed at least one of the partitions: nothing was written.
+    #[error("another writer has claimed a partition of this insert")]
     Fenced,
     /// Any other error: the rows may or may not be stored. Another takeover finds out.
     #[error("{0}")]
@@ -127,9 +126,14 @@ impl FencedTable {
     /// written. The position is stored as a floor.
     ///
     /// # Errors
-    /// The error of the server, or `drain_unconfirmed`; take over again.
-    pub async fn take_over(&self, topic: &str, partition: i32) -> Result<(Claim, Option<Position>), StoreError> {
-        let claim = self.claim(topic, partition).await?;
+    /// `fenced` if it may not be claimed, the error of the server, or `drain_unconfirmed`; take over again.
+    pub async fn take_over(
+        &self,
+        topic: &str,
+        partition: i32,
+        claimant: Claimant,
+    ) -> Result<(Claim, Option<Position>), StoreError> {
+        let claim = self.claim(topic, partition, claimant).await?;
         self.drain(topic, partition).await?;
         let position = self.read_back(topic, partition).await?;
         if let Some(position) = &position {
@@ -141,17 +145,15 @@ impl FencedTable {
     /// Step 1: afterwards every insert under an earlier claim is rejected.
     ///
     /// # Errors
-    /// The error of the server.
-    pub async fn claim(&self, topic: &str, partition: i32) -> Result<Claim, StoreError> {
-        let (database, writer) = (self.clickhouse.database(), Uuid::new_v4());
-        let named = literal(topic);
-        let sql = format!(
-            "INSERT INTO {database}.writer_fence (topic, partition, epoch, writer) \
-             SELECT {named}, {partition}, max(epoch) + 1, '{writer}' FROM {database}.writer_fence \
-             WHERE topic = {named} AND partition = {partition}"
-        );
+    /// `fenced` if it may not be claimed; or the error of the server.
+    pub async fn claim(&self, topic: &str, partition: i32, claimant: Claimant) -> Result<Claim, StoreError> {
+        let (database, writer) = (self.clickhouse.database(), claimant.claim_id());
+        let sql = claimant.claim_sql(database, topic, partition, writer);
         self.clickhouse.exec(&sql).await?;
-        let sql = format!("SELECT epoch FROM {database}.writer_fence WHERE topic = {named} AND writer = '{writer}'");
+        let sql = format!(
+            "SELECT epoch FROM {database}.writer_fence WHERE topic = {} AND writer = '{writer}'",
+            literal(topic)
+        );
         let rows: Vec<Epoch> = self.clickhouse.rows("claim", &sql).await?;
         match rows.first() {
             Some(row) => Ok(Claim {
@@ -160,6 +162,12 @@ impl FencedTable {
                 epoch: row.epoch,
                 writer,
             }),
+            None if claimant.may_be_refused() => Err(StoreError::transient(
+                Store::ClickHouse,
+                "claim",
+                "fenced",
+                format!("another writer has claimed partition {partition} of {topic}"),
+            )),
             None => Err(StoreError::unexpected(
                 Store::ClickHouse,
                 "claim",
@@ -173,10 +181,7 @@ impl FencedTable {
     /// # Errors
     /// `drain_unconfirmed` if an insert still runs after a minute; or the error of the server.
     pub async fn drain(&self, topic: &str, partition: i32) -> Result<(), StoreError> {
-        let mine = format!(
-            "startsWith(query_id, {})",
-            literal(&format!("writer:{topic}:{partition}:"))
-        );
+        let mine = fence::is_insert_of(topic, partition);
         let started = Instant::now();
         loop {
             let kill = self.clickhouse.cluster.kill_queries(&mine);
@@ -297,34 +302,36 @@ impl FencedTable {
             claim.writer,
             position.next_offset,
             lanes.join(", "),
-            self.fence(claim)
+            fence::condition(self.clickhouse.database(), std::slice::from_ref(claim))
         );
         self.clickhouse.exec(&sql).await
     }
 
-    /// One atomic insert of rows in the table's layout, under the claim. Blueprint section 2: the fence is checked when
-    /// the statement begins, and a later owner ends earlier statements.
+    /// One atomic insert of rows in the table's layout, under the claims of all their partitions, sent block by block. Blueprint
+    /// section 2: the fence is checked when the statement begins, and a later owner ends earlier statements.
     ///
     /// # Errors
     /// [`InsertError`]; an empty batch, or one of more than [`MAX_ROWS`] rows, is not sent.
-    pub async fn insert(&self, claim: &Claim, rows: usize, bytes: Bytes) -> Result<(), InsertError> {
-        if rows == 0 || rows > MAX_ROWS {
-            let message = format!("a batch of {rows} rows is not between 1 and {MAX_ROWS}");
+    pub async fn insert(&self, claims: &[Claim], blocks: Vec<Block>) -> Result<(), InsertError> {
+        let rows: usize = blocks.iter().map(Block::rows).sum();
+        if claims.is_empty() || !(1..=MAX_ROWS).contains(&rows) {
+            let message = format!("{rows} rows under {} claims are no insert", claims.len());
             return Err(StoreError::fatal(Store::ClickHouse, "insert", "invalid_data", message).into());
         }
         let number = self.inserts.fetch_add(1, Ordering::Relaxed);
-        let query_id = format!("writer:{}:{}:{}:{number}", claim.topic, claim.partition, claim.writer);
         let mut insert = self
             .clickhouse
             .client()
-            .insert_formatted_with(self.insert_sql(claim))
+            .insert_formatted_with(self.insert_sql(claims))
             .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT))
-            .with_setting("query_id", query_id);
+            .with_setting("query_id", fence::query_id(claims, number));
         for (name, value) in INSERT_SETTINGS {
             insert = insert.with_setting(name, value);
         }
         let sent = async {
-            insert.send(bytes).await?;
+            for block in blocks {
+                insert.send(block.encoded().into()).await?;
+            }
             insert.end().await
         };
         sent.await
@@ -334,24 +341,12 @@ impl FencedTable {
             })
     }
 
-    fn insert_sql(&self, claim: &Claim) -> String {
+    fn insert_sql(&self, claims: &[Claim]) -> String {
         let (database, table, names) = (self.clickhouse.database(), &self.table, self.layout.names());
-        let (structure, fence) = (self.layout.structure(), self.fence(claim));
+        let (structure, fence) = (literal(&self.layout.structure()), fence::condition(database, claims));
         format!(
             "INSERT INTO {database}.{table} ({names}, ingested_at) SELECT {names}, now64(6) \
-             FROM input('{structure}') WHERE {fence} FORMAT RowBinary"
-        )
-    }
-
-    /// Throws if the claim is not the newest of its partition.
-    fn fence(&self, claim: &Claim) -> String {
-        format!(
-            "throwIf((SELECT argMax(writer, (epoch, writer)) FROM {}.writer_fence WHERE topic = {} AND partition = {}) \
-             != toUUID('{}'), '{FENCED}') = 0",
-            self.clickhouse.database(),
-            literal(&claim.topic),
-            claim.partition,
-            claim.writer
+             FROM input({structure}) WHERE {fence} FORMAT Native"
         )
     }
 }

@@ -7,11 +7,13 @@
 
 mod bars;
 mod cluster;
+mod fence;
 pub mod fenced;
 pub mod gaps;
 pub mod history;
 mod history_known;
 mod migrations;
+mod native;
 mod promise;
 pub mod restore;
 pub mod rows;
@@ -29,10 +31,12 @@ use hyper_util::rt::TokioExecutor;
 use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
+pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
 pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};
 pub use migrations::migrate;
+pub use native::Block;
 pub use rows::Layout;
 
 use crate::{Store, StoreError};

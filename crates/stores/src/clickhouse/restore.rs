@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use super::{ClickHouse, FencedTable, literal};
+use super::{Claimant, ClickHouse, FencedTable, literal};
 use crate::StoreError;
 use crate::migration::{CLICKHOUSE, Migration, statements};
 
@@ -64,7 +64,7 @@ pub async fn make_again(clickhouse: &ClickHouse, suffix: &str, emptied: &[Filled
         );
         clickhouse.exec(&sql).await?;
         for partition in 0..*partitions {
-            table.claim(topic, partition).await?;
+            table.claim(topic, partition, Claimant::once()).await?;
         }
     }
     for migration in CLICKHOUSE {

@@ -1,8 +1,7 @@
-use bytes::Bytes;
 use domain::{Claim, Classified as _, ErrorClass};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
-use stores::clickhouse::rows;
+use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, ClickHouseConfig, FencedTable, InsertError, StoreError};
 use testkit::secured::documented::clickhouse_users;
 use testkit::secured::front::TlsFront;
@@ -74,19 +73,18 @@ fn ticks(clickhouse: &ClickHouse) -> FencedTable {
     FencedTable::new(clickhouse.clone(), &rows::tick::LAYOUT, "")
 }
 
-fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
-    let mut out = Vec::new();
-    for offset in offsets.clone() {
+fn batch(offsets: std::ops::Range<i64>) -> Block {
+    let mut block = Block::new(&rows::tick::LAYOUT);
+    for offset in offsets {
         let mut tick = tick();
         tick.origin.offset = offset * 10;
-        rows::tick::encode(&tick, 3, offset, &mut out);
+        rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), out.into())
+    block
 }
 
 async fn write(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
-    let (rows, bytes) = batch(offsets);
-    table.insert(claim, rows, bytes).await
+    table.insert(std::slice::from_ref(claim), vec![batch(offsets)]).await
 }
 
 async fn count(clickhouse: &ClickHouse) -> String {
@@ -124,10 +122,10 @@ async fn a_writer_goes_over_tls_with_the_documented_grants() {
         .check_topics(&[(TOPIC.to_owned(), "an-id".to_owned())])
         .await
         .unwrap();
-    let (claim, position) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, position) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     assert_eq!(position, None);
     write(&table, &claim, 0..500).await.unwrap();
-    let (_, position) = table.take_over(TOPIC, 3).await.unwrap();
+    let (_, position) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     assert_eq!(position.unwrap().next_offset, 500);
     assert_eq!(count(&clickhouse).await, "500");
 
@@ -140,7 +138,7 @@ async fn a_writer_goes_over_tls_with_the_documented_grants() {
         &["UnknownIssuer", "DATA_PROC_TLS_CA"],
     );
     let reader = client(&url, "reader", "app-secret", &private.trust);
-    let refused = ticks(&reader).take_over(TOPIC, 3).await;
+    let refused = ticks(&reader).take_over(TOPIC, 3, Claimant::once()).await;
     assert_refused(
         refused,
         "grant_missing",
@@ -246,7 +244,7 @@ async fn a_manually_narrowed_column_is_rejected_and_an_added_or_widened_one_is_n
     alter("ADD COLUMN note String DEFAULT ''").await;
     alter("MODIFY COLUMN volume Nullable(Decimal(38, 8))").await;
     let table = begin(&admin).await.unwrap();
-    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, _) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     write(&table, &claim, 0..10).await.unwrap();
     assert_eq!(count(&admin).await, "10");
 }
@@ -285,7 +283,7 @@ async fn a_view_that_throws_is_named_and_no_row_is_duplicated() {
                 SELECT raw_offset + throwIf(raw_offset > 1000) AS raw_offset FROM market_data.market_ticks";
     admin.exec(view).await.unwrap();
     let table = begin(&admin).await.unwrap();
-    let (claim, _) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, _) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     write(&table, &claim, 0..50).await.unwrap();
     let Err(InsertError::Unknown(error)) = write(&table, &claim, 50..200).await else {
         panic!("the view throws");
@@ -297,7 +295,7 @@ async fn a_view_that_throws_is_named_and_no_row_is_duplicated() {
     );
     assert!(error.to_string().contains("market_data.by_hand"), "{error}");
     // Whether the rows are stored is read back, not guessed: the writer continues after the last stored row.
-    let (claim, position) = table.take_over(TOPIC, 3).await.unwrap();
+    let (claim, position) = table.take_over(TOPIC, 3, Claimant::once()).await.unwrap();
     admin.exec("DROP VIEW market_data.by_hand SYNC").await.unwrap();
     let next = position.unwrap().next_offset;
     write(&table, &claim, next..300).await.unwrap();

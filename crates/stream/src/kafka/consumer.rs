@@ -29,8 +29,9 @@ use super::standing::Seen;
 pub use super::standing::Standing;
 use super::watch::Watch;
 use super::{NO_SUCH_PARTITION, classify};
-use crate::log_mark::LogMark;
-use crate::{Message, Partition, StartAt, StreamError};
+use crate::{Message, Partition, StreamError};
+use delivery::StartAt;
+use delivery::log_mark::LogMark;
 
 /// Code: the log has no record at the consumer's position.
 pub(crate) const POSITION_LOST: &str = "position_lost";
@@ -42,7 +43,7 @@ pub struct Commit {
     pub partition: Partition,
     /// Next offset to read.
     pub next_offset: i64,
-    /// A [`crate::log_mark::LogMark`].
+    /// A [`delivery::log_mark::LogMark`].
     pub metadata: String,
 }
 

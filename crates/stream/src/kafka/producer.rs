@@ -23,8 +23,8 @@ use super::trouble::right_in;
 use super::watch::Watch;
 use super::{MISSING_RIGHT, classify, connect, headers, push};
 use crate::StreamError;
-use crate::acks::{AckWindow, Ticket};
 use crate::record_size::{self, Headers};
+use delivery::acks::{AckWindow, Ticket};
 
 struct Context {
     reports: Mutex<Reports>,

@@ -2,7 +2,8 @@
 
 use rdkafka::statistics;
 
-use crate::{Partition, StartAt};
+use crate::Partition;
+use delivery::StartAt;
 
 /// The reader's standing in a partition, as of the last statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]

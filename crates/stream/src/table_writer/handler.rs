@@ -1,200 +1,208 @@
-//! Carries out the decisions of the lanes: takeovers and inserts run on the async runtime. Their results come back by channel
-//! and are processed in the worker's next turn, so the poll loop never waits for the table.
+//! The writer as a worker's handler: messages become rows of a lane, groups of lanes are inserted together, and results of the
+//! table are processed in the worker's next turn, so the poll loop never waits for the table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use delivery::table_writer::Claiming;
+use delivery::table_writer::group::{BatchLimits, Candidate, Group};
+use delivery::table_writer::lane::{Lane, Step};
+use delivery::{StartAt, Ticket};
 use domain::{Micros, Origin};
 use tokio::runtime::Handle;
 
-use super::lane::{BatchLimits, Lane, Step};
 use super::refusal::Refusal;
 use super::report;
-use super::{BadRow, InsertError, RowEncoder, RowError, RowOutcome, SinkError, TableSink, Takeover};
-use crate::kafka::describe::remembered_ids;
+use super::work::{self, Done, Member, Owned};
+use super::{BadRow, RowEncoder, RowError, RowOutcome, TableSink};
 use crate::metrics::TableMeters;
+use crate::offload::Offload;
 use crate::positions::{self, check_range};
 use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
-use crate::{Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use crate::{Message, Outcome, Partition, StreamError, WorkerConfig};
 
 /// Stage name in dead letters.
 const STAGE: &str = "clickhouse";
 
 /// A topic and the table that receives a row for each of its messages.
-pub struct TableRoute {
+pub struct TableRoute<B> {
     /// Source topic.
     pub topic: String,
     /// The table.
-    pub sink: Arc<dyn TableSink>,
+    pub sink: Arc<dyn TableSink<B>>,
     /// Encodes its rows.
-    pub encoder: Box<dyn RowEncoder>,
-}
-
-/// Settings of a writer.
-#[derive(Debug, Clone)]
-pub struct WriterConfig {
-    /// When batches are cut.
+    pub encoder: Box<dyn RowEncoder<B>>,
+    /// When its rows are inserted.
     pub limits: BatchLimits,
-    /// Topics whose ids are checked in addition to the source topics (the raw feeds that origins name).
-    pub feeds: Vec<String>,
 }
 
-struct Route {
-    route: TableRoute,
+struct Route<B> {
+    topic: String,
+    sink: Arc<dyn TableSink<B>>,
+    encoder: Box<dyn RowEncoder<B>>,
     meters: TableMeters,
+    group: Group,
+    full_since: Option<Micros>,
 }
 
-struct Active {
-    lane: Lane,
+struct Active<B> {
+    lane: Lane<B>,
     route: usize,
-    /// Distinguishes results of this assignment from those of an earlier one.
-    assignment: u64,
-    full_since: Option<Micros>,
+    /// Unique for this assignment: recognises its results and its claims.
+    owner: u64,
     paused: bool,
     newest_appended_at: Micros,
-    inserting_appended_at: Micros,
     /// No row after a dead letter is inserted, and no floor stored, before the dead letter is acknowledged.
     dead_letter: Ticket,
     refusal: Refusal,
 }
 
-enum Done {
-    TakenOver(Partition, u64, Result<Takeover, SinkError>),
-    Inserted(Partition, u64, usize, Result<(), InsertError>),
-}
-
-/// A ClickHouse writer as a worker's handler; one may serve several topics, each with its own table.
-pub struct TableWriter {
-    config: WriterConfig,
-    runtime: Handle,
-    routes: Vec<Route>,
-    lanes: BTreeMap<Partition, Active>,
-    done: (Sender<Done>, Receiver<Done>),
-    assignments: u64,
+/// A ClickHouse writer as a worker's handler; one may serve several topics, each with its own table. `B` holds rows.
+pub struct TableWriter<B> {
+    /// Topics whose ids are checked in addition to the source topics (the raw feeds that origins name).
+    feeds: Vec<String>,
+    routes: Vec<Route<B>>,
+    lanes: BTreeMap<Partition, Active<B>>,
+    offload: Offload<Done>,
     /// The clock as of this turn: one reading serves a whole batch.
     now: Micros,
     has_room: bool,
 }
 
-/// How long fetched messages wait for an insert under way before their partition is paused.
+/// How long fetched messages wait for an insert under way before their partitions are paused.
 const PAUSE_AFTER: Micros = 300_000;
 
-impl TableWriter {
-    /// A writer for these routes.
-    pub fn new(config: WriterConfig, routes: Vec<TableRoute>, runtime: Handle) -> TableWriter {
-        let routes = routes
-            .into_iter()
-            .map(|route| Route {
-                meters: TableMeters::new(&route.topic, route.sink.table()),
-                route,
-            })
-            .collect();
+impl<B: Clone + Send + 'static> TableWriter<B> {
+    /// A writer for these routes; `feeds` are the raw topics that origins name.
+    pub fn new(feeds: Vec<String>, routes: Vec<TableRoute<B>>, runtime: Handle) -> TableWriter<B> {
+        let route = |route: TableRoute<B>| Route {
+            meters: TableMeters::new(&route.topic, route.sink.table()),
+            topic: route.topic,
+            sink: route.sink,
+            encoder: route.encoder,
+            group: Group::new(route.limits),
+            full_since: None,
+        };
         TableWriter {
-            config,
-            runtime,
-            routes,
+            feeds,
+            routes: routes.into_iter().map(route).collect(),
             lanes: BTreeMap::new(),
-            done: channel(),
-            assignments: 0,
+            offload: Offload::new(runtime),
             now: 0,
             has_room: true,
         }
     }
 
-    fn take_over(&self, partition: &Partition, config: &WorkerConfig) {
+    fn take_over(&mut self, partition: &Partition, claiming: Claiming, config: &WorkerConfig) {
         let Some(active) = self.lanes.get(partition) else {
             return;
         };
         let Some(route) = self.routes.get(active.route) else {
             return;
         };
-        let (sink, sender) = (Arc::clone(&route.route.sink), self.done.0.clone());
-        let (partition, assignment) = (partition.clone(), active.assignment);
-        let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
-        let (source, feeds) = (partition.topic.to_string(), self.config.feeds.clone());
-        self.runtime.spawn(async move {
-            let ids = move || remembered_ids(&bootstrap, &source, &feeds, &generation);
-            let result = match in_background(ids).await {
-                Ok(ids) => match sink.check_topics(ids).await {
-                    Ok(()) => sink.take_over(partition.topic.to_string(), partition.number).await,
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            };
-            // The receiver is gone only when the writer is: then the result is not needed.
-            let _ = sender.send(Done::TakenOver(partition, assignment, result));
-        });
+        let owned = Owned {
+            partition: partition.clone(),
+            owner: active.owner,
+        };
+        let (sink, feeds) = (Arc::clone(&route.sink), self.feeds.clone());
+        self.offload
+            .begin(work::take_over(sink, owned, claiming, config, feeds));
+    }
+
+    fn begin_due_takeovers(&mut self, config: &WorkerConfig) {
+        let now = self.now;
+        let due = |(partition, active): (&Partition, &mut Active<B>)| {
+            let claiming = active.lane.takeover_due(now)?;
+            Some((partition.clone(), claiming))
+        };
+        let due: Vec<(Partition, Claiming)> = self.lanes.iter_mut().filter_map(due).collect();
+        due.iter()
+            .for_each(|(partition, claiming)| self.take_over(partition, *claiming, config));
     }
 
     fn begin_due_inserts(&mut self, acked_through: Ticket, drain: bool) {
-        let now = self.now;
-        for (partition, active) in &mut self.lanes {
-            let Some(route) = self.routes.get(active.route) else {
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let lanes = self.lanes.iter_mut().filter(|(_, active)| active.route == index);
+            let candidates = lanes.map(|(partition, active)| Candidate {
+                key: (partition, active.owner, active.newest_appended_at),
+                lane: &mut active.lane,
+                is_clear: active.dead_letter <= acked_through,
+            });
+            let Some(cut) = route.group.cut(candidates, self.now, drain) else {
                 continue;
             };
+            let (mut members, mut parts) = (Vec::new(), Vec::new());
+            for ((partition, owner, newest_appended_at), claim, rows) in cut.parts {
+                members.push(Member {
+                    lane: Owned {
+                        partition: partition.clone(),
+                        owner,
+                    },
+                    rows: rows.count,
+                    newest_appended_at,
+                });
+                parts.push((claim, rows));
+            }
+            let inserted = route.sink.insert(parts);
+            self.offload
+                .begin(async move { Done::Inserted(index, members, inserted.await) });
+        }
+    }
+
+    fn save_due_floors(&mut self, acked_through: Ticket) {
+        for active in self.lanes.values_mut() {
             if active.dead_letter > acked_through {
                 continue;
             }
-            if let Some((claim, floor)) = active.lane.floor_due(now) {
-                let saving = route.route.sink.save_floor(claim, floor);
-                self.runtime.spawn(async move {
-                    if let Err(error) = saving.await {
-                        tracing::warn!(error = %error, "floor not stored; will try again");
-                    }
-                });
+            let floor = active.lane.floor_due(self.now);
+            if let (Some((claim, floor)), Some(route)) = (floor, self.routes.get(active.route)) {
+                let saved = route.sink.save_floor(claim, floor);
+                self.offload.begin(async move { Done::FloorSaved(saved.await) });
             }
-            let Some((claim, batch)) = active.lane.cut(now, drain) else {
-                continue;
-            };
-            active.inserting_appended_at = active.newest_appended_at;
-            let (sink, sender) = (Arc::clone(&route.route.sink), self.done.0.clone());
-            let (partition, assignment, rows) = (partition.clone(), active.assignment, batch.rows);
-            self.runtime.spawn(async move {
-                let result = sink.insert(claim, batch).await;
-                let _ = sender.send(Done::Inserted(partition, assignment, rows, result));
-            });
         }
+    }
+
+    /// The lane, if it is still assigned as it was.
+    fn still(&mut self, lane: &Owned) -> Option<&mut Active<B>> {
+        let active = self.lanes.get_mut(&lane.partition);
+        active.filter(|active| active.owner == lane.owner)
     }
 
     fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
         let now = io.now();
-        let (partition, step) = match done {
-            Done::TakenOver(partition, assignment, result) => {
-                let Some(active) = self
-                    .lanes
-                    .get_mut(&partition)
-                    .filter(|active| active.assignment == assignment)
-                else {
+        match done {
+            Done::TakenOver(lane, result) => {
+                let Some(active) = self.still(&lane) else {
                     return Ok(());
                 };
                 active.refusal.taken_over(&result);
-                report::taken_over(&partition, &result);
-                (partition, active.lane.taken_over(result, now))
+                report::taken_over(&lane.partition, &result);
+                let step = active.lane.taken_over(result, now);
+                self.carry_out(io, &lane.partition, step)
             }
-            Done::Inserted(partition, assignment, rows, result) => {
-                let Some(active) = self
-                    .lanes
-                    .get_mut(&partition)
-                    .filter(|active| active.assignment == assignment)
-                else {
-                    return Ok(());
-                };
-                if let Some(route) = self.routes.get(active.route) {
-                    active.refusal.inserted(&result, route.route.sink.table());
-                    report::inserted(
-                        &route.meters,
-                        &partition,
-                        rows,
-                        &result,
-                        now - active.inserting_appended_at,
-                    );
+            Done::Inserted(route, members, result) => {
+                if let Some(route) = self.routes.get_mut(route) {
+                    route.group.ended();
+                    report::inserted(&route.meters, &members, &result, now);
                 }
-                (partition, active.lane.inserted(&result, now))
+                for Member { lane, .. } in members {
+                    let table = self.routes.get(route).map_or("", |route| route.sink.table()).to_owned();
+                    if let Some(active) = self.still(&lane) {
+                        active.refusal.inserted(&result, &table);
+                        let step = active.lane.inserted(&result, now);
+                        self.carry_out(io, &lane.partition, step)?;
+                    }
+                }
+                Ok(())
             }
-        };
-        self.carry_out(io, &partition, step)
+            Done::FloorSaved(result) => {
+                if let Err(error) = result {
+                    tracing::warn!(error = %error, "floor not stored; will try again");
+                }
+                Ok(())
+            }
+        }
     }
 
     fn carry_out(&mut self, io: &mut Io<'_>, partition: &Partition, step: Step) -> Result<(), StreamError> {
@@ -235,23 +243,27 @@ impl TableWriter {
         }
     }
 
-    /// A full batch waits for the insert under way. For up to [`PAUSE_AFTER`] no message is polled, since pausing discards
-    /// fetched messages. Then the partition is paused, so that the other partitions and the group continue.
+    /// A full table waits for the insert under way. For up to [`PAUSE_AFTER`] no message is polled, since pausing discards
+    /// fetched messages. Then its partitions are paused, so that other tables and the group continue.
     fn hold_back(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.has_room = true;
-        for (partition, active) in &mut self.lanes {
-            if !active.lane.is_full() {
-                active.full_since = None;
-                if std::mem::take(&mut active.paused) {
-                    io.resume(partition)?;
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let lanes = self.lanes.iter_mut().filter(|(_, active)| active.route == index);
+            if !route.group.is_full() {
+                route.full_since = None;
+                for (partition, active) in lanes {
+                    if std::mem::take(&mut active.paused) {
+                        io.resume(partition)?;
+                    }
                 }
-            } else if !active.paused {
-                let since = *active.full_since.get_or_insert(self.now);
-                if self.now - since >= PAUSE_AFTER {
-                    io.pause(partition)?;
-                    active.paused = true;
-                } else {
-                    self.has_room = false;
+            } else if self.now - *route.full_since.get_or_insert(self.now) < PAUSE_AFTER {
+                self.has_room = false;
+            } else {
+                for (partition, active) in lanes {
+                    if !active.paused && active.lane.is_writing() {
+                        io.pause(partition)?;
+                        active.paused = true;
+                    }
                 }
             }
         }
@@ -259,47 +271,30 @@ impl TableWriter {
     }
 }
 
-/// The seed for the jitter of a lane's waits: different in every process.
-fn seed(partition: &Partition) -> u64 {
-    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), partition)
+/// A number that no other assignment has, in any process.
+fn unique() -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), Instant::now())
 }
 
-async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
-) -> Result<T, SinkError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(SinkError::Transient(error.to_string())),
-        Err(error) => Err(SinkError::Transient(error.to_string())),
-    }
-}
-
-impl Handler for TableWriter {
+impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for partition in partitions {
-            let Some(route) = self
-                .routes
-                .iter()
-                .position(|route| *route.route.topic == *partition.topic)
-            else {
+            let mut routes = self.routes.iter().enumerate();
+            let Some((route, found)) = routes.find(|(_, route)| *route.topic == *partition.topic) else {
                 continue;
             };
-            self.assignments += 1;
-            self.lanes.insert(
-                partition.clone(),
-                Active {
-                    lane: Lane::new(self.config.limits, seed(partition)),
-                    route,
-                    assignment: self.assignments,
-                    full_since: None,
-                    paused: false,
-                    newest_appended_at: 0,
-                    inserting_appended_at: 0,
-                    dead_letter: Ticket::default(),
-                    refusal: Refusal::default(),
-                },
-            );
-            self.take_over(partition, io.config());
+            let owner = unique();
+            let active = Active {
+                lane: Lane::new(owner, found.encoder.empty()),
+                route,
+                owner,
+                paused: false,
+                newest_appended_at: 0,
+                dead_letter: Ticket::default(),
+                refusal: Refusal::default(),
+            };
+            self.lanes.insert(partition.clone(), active);
+            self.take_over(partition, Claiming::Assigned, io.config());
         }
         Ok(())
     }
@@ -325,27 +320,28 @@ impl Handler for TableWriter {
             })),
             None => Ok(sequencer.accept(origin.feed, origin.partition, origin.position())),
         };
-        let encoded = route.route.encoder.encode(message, &mut accept, rows);
+        let encoded = route.encoder.encode(message, &mut accept, rows);
+        let mut size = None;
         let outcome = match encoded {
-            Ok(RowOutcome::Written { appended_at }) => {
+            Ok(RowOutcome::Written { appended_at, bytes }) => {
                 active.newest_appended_at = appended_at;
-                active.lane.took(message.offset, true, self.now);
+                size = Some(bytes);
+                route.group.took(bytes);
                 Outcome::Success
             }
             Ok(RowOutcome::Repeated) => {
                 route.meters.repetitions.increment(1);
-                active.lane.took(message.offset, false, self.now);
                 Outcome::Duplicate
             }
             Err(RowError::Later(error)) => return Err(error),
             Err(RowError::Bad(bad_row)) => {
                 active.dead_letter = io.refuse(message, STAGE, bad_row.code, &bad_row.message, "")?;
-                active.lane.took(message.offset, false, self.now);
                 Outcome::DeadLettered
             }
         };
-        // Full: the next turn cuts the batch, or holds fetching back.
-        self.has_room = !active.lane.is_full() || active.paused;
+        active.lane.took(message.offset, size, self.now);
+        // Full: the next turn begins an insert, or holds fetching back.
+        self.has_room = !route.group.is_full() || active.paused;
         Ok(outcome)
     }
 
@@ -354,22 +350,17 @@ impl Handler for TableWriter {
     }
 
     fn refused(&self) -> BTreeMap<Partition, String> {
-        let refused = |(partition, active): (&Partition, &Active)| Some((partition.clone(), active.refusal.text()?));
+        let refused = |(partition, active): (&Partition, &Active<B>)| Some((partition.clone(), active.refusal.text()?));
         self.lanes.iter().filter_map(refused).collect()
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
-        while let Ok(done) = self.done.1.try_recv() {
+        while let Some(done) = self.offload.take() {
             self.finish(io, done)?;
         }
         self.now = io.now();
-        let now = self.now;
-        let due: Vec<Partition> = self
-            .lanes
-            .iter_mut()
-            .filter_map(|(partition, active)| active.lane.takeover_due(now).then(|| partition.clone()))
-            .collect();
-        due.iter().for_each(|partition| self.take_over(partition, io.config()));
+        self.begin_due_takeovers(io.config());
+        self.save_due_floors(io.acked_through());
         self.begin_due_inserts(io.acked_through(), false);
         for (partition, active) in &self.lanes {
             if let Some(position) = active.lane.idle_position() {
@@ -380,7 +371,7 @@ impl Handler for TableWriter {
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
-        let is_busy = |lanes: &BTreeMap<Partition, Active>| {
+        let is_busy = |lanes: &BTreeMap<Partition, Active<B>>| {
             partitions
                 .iter()
                 .any(|partition| lanes.get(partition).is_some_and(|active| active.lane.is_busy()))
@@ -389,7 +380,7 @@ impl Handler for TableWriter {
             self.now = io.now();
             io.poll_acks(Duration::ZERO)?;
             self.begin_due_inserts(io.acked_through(), true);
-            if let Ok(done) = self.done.1.recv_timeout(Duration::from_millis(20)) {
+            if let Some(done) = self.offload.wait(Duration::from_millis(20)) {
                 self.finish(io, done)?;
             }
         }

@@ -1,87 +1,41 @@
 //! The ClickHouse writer: every row exactly once, without deduplication tokens and without trusting the consumer group.
 //!
 //! Role: the protocol of the ClickHouse writer (docs/correctness.md) over two interfaces: [`TableSink`] (the table and its
-//! fence) and [`RowEncoder`] (message → row). [`lane`] decides, [`handler`] carries out.
-//! Invariants: INV-6 (exact tables) and INV-8 (one writer). A lane consumes only after claim, drain and read-back. A batch is
-//! one atomic insert that checks the fence in the same statement. After an unknown outcome the lane claims again.
+//! fence) and [`RowEncoder`] (message → row). `delivery::table_writer` decides, [`handler`] carries out.
+//! Invariants: INV-6 (exact tables) and INV-8 (one writer). A lane consumes only after claim, drain and read-back. Rows of
+//! all partitions of a table are one atomic insert, which checks the fence of each in the same statement. After an unknown
+//! outcome every lane in it claims again.
 //! Failure: while the table is unavailable, the lane waits with back-off and its partition is not consumed, so memory stays
 //! bounded. A row that cannot be decoded goes to the dead letter topic.
 
 pub mod handler;
-pub mod lane;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod model;
 mod refusal;
 mod report;
+mod work;
 
+use delivery::table_writer::{Claiming, InsertError, Rows, SinkError, Takeover};
 use domain::{Claim, Micros, Origin, Position};
 use futures_util::future::BoxFuture;
 
 use crate::{Message, StreamError};
 
-/// The result of claim, drain and read-back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Takeover {
-    /// The claim.
-    pub claim: Claim,
-    /// Where to continue: max(table + 1, floor). `None` if nothing was ever written.
-    pub position: Option<Position>,
-}
-
-/// Rows for one atomic insert.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EncodedBatch {
-    /// Encoded rows.
-    pub bytes: Vec<u8>,
-    /// Number of rows.
-    pub rows: usize,
-}
-
-/// Why a takeover or the storing of a floor failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SinkError {
-    /// The table is unavailable; try again.
-    #[error("{0}")]
-    Transient(String),
-    /// The server has let this writer in before, and refuses it now: retry, and report it to the operator.
-    #[error("{0}")]
-    Refused(String),
-    /// Stored state contradicts the log; an operator must decide.
-    #[error("{message}")]
-    Fatal {
-        /// Code of a closed set.
-        code: &'static str,
-        /// What, where, and the remedy.
-        message: String,
-    },
-}
-
-/// Why the success of an insert is not certain.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InsertError {
-    /// Another writer has claimed the partition: nothing was written.
-    #[error("another writer has claimed this partition")]
-    Fenced,
-    /// The server rejected all rows for a reason that a retry alone does not remove: a column changed manually, a user without
-    /// rights. The lane keeps trying, so that it continues once the cause is corrected.
-    #[error("{0}")]
-    Refused(String),
-    /// Any other failure: the rows may have been written or not.
-    #[error("{0}")]
-    Unknown(String),
-}
-
-/// A table with its fence. Calls run on an async runtime, never on the worker's thread.
-pub trait TableSink: Send + Sync + 'static {
+/// A table with its fence; `B` holds rows. Calls run on an async runtime, never on the worker's thread.
+pub trait TableSink<B>: Send + Sync + 'static {
     /// Table name, for logs and metric labels.
     fn table(&self) -> &str;
     /// Stores the ids of the topics, or fails if a stored id differs.
     fn check_topics(&self, ids: Vec<(String, String)>) -> BoxFuture<'static, Result<(), SinkError>>;
-    /// Claim, drain, read back, in this order (INV-8), and store the floor that was read back.
-    fn take_over(&self, topic: String, partition: i32) -> BoxFuture<'static, Result<Takeover, SinkError>>;
-    /// One atomic insert under the claim.
-    fn insert(&self, claim: Claim, batch: EncodedBatch) -> BoxFuture<'static, Result<(), InsertError>>;
+    /// Claim, drain, read back, in this order (INV-8), and store the floor that was read back. `owner` is unique for the
+    /// assignment of the partition: [`Claiming::StillOurs`] refers to it.
+    fn take_over(
+        &self,
+        topic: String,
+        partition: i32,
+        owner: u64,
+        claiming: Claiming,
+    ) -> BoxFuture<'static, Result<Takeover, SinkError>>;
+    /// One atomic insert of the rows of several partitions of one topic, each under its claim.
+    fn insert(&self, parts: Vec<(Claim, Rows<B>)>) -> BoxFuture<'static, Result<(), InsertError>>;
     /// Stores a floor under the claim, so that the position survives when rows expire.
     fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>>;
 }
@@ -93,6 +47,8 @@ pub enum RowOutcome {
     Written {
         /// Append time of the raw message, for latency.
         appended_at: Micros,
+        /// Size of the row.
+        bytes: usize,
     },
     /// `accept` rejected it: a repetition.
     Repeated,
@@ -120,12 +76,10 @@ pub struct BadRow {
 pub type Accept<'a> = dyn FnMut(&Origin<'_>) -> Result<bool, RowError> + 'a;
 
 /// Turns messages of one topic into rows of one table.
-pub trait RowEncoder {
-    /// Appends the message's row to `rows` if `accept` accepts its origin (tables without origins do not call it).
-    fn encode(
-        &mut self,
-        message: &Message<'_>,
-        accept: &mut Accept<'_>,
-        rows: &mut Vec<u8>,
-    ) -> Result<RowOutcome, RowError>;
+pub trait RowEncoder<B> {
+    /// A block without rows.
+    fn empty(&self) -> B;
+    /// Appends the message's row to `rows` if `accept` accepts its origin (tables without origins do not call it). An error
+    /// appends nothing.
+    fn encode(&mut self, message: &Message<'_>, accept: &mut Accept<'_>, rows: &mut B) -> Result<RowOutcome, RowError>;
 }

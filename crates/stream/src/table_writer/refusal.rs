@@ -3,7 +3,7 @@
 //! Invariant: a takeover that succeeds says nothing of a refused insert, which asks for other rights: only an insert that
 //! succeeds ends that, or a log of which nothing is left to insert.
 
-use super::{InsertError, SinkError, Takeover};
+use delivery::table_writer::{InsertError, SinkError, Takeover};
 
 /// What was refused last, in words for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,7 +18,7 @@ impl Refusal {
             Ok(_) => self.takeover = None,
             Err(SinkError::Refused(error)) => self.takeover = Some(format!("takeover refused: {error}")),
             // The table may be away for another reason in between.
-            Err(SinkError::Transient(_) | SinkError::Fatal { .. }) => {}
+            Err(SinkError::Transient(_) | SinkError::Fenced | SinkError::Fatal { .. }) => {}
         }
     }
 

@@ -2,13 +2,17 @@
 
 use domain::Micros;
 
-use super::{InsertError, SinkError, Takeover};
+use super::work::Member;
 use crate::Partition;
 use crate::metrics::{self, TableMeters};
+use delivery::table_writer::{InsertError, SinkError, Takeover};
 
 pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkError>) {
     match result {
         Ok(_) => {}
+        Err(SinkError::Fenced) => {
+            tracing::warn!(partition = %partition, event = "write_fenced", "another writer has claimed the partition since; it is not claimed back");
+        }
         Err(SinkError::Refused(error)) => {
             metrics::error("takeover_refused", "clickhouse");
             tracing::error!(partition = %partition, error, event = "write_refused", "takeover refused, nothing is lost; correct what the error names, it is tried again");
@@ -20,29 +24,50 @@ pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkEr
     }
 }
 
-pub(super) fn inserted(
-    meters: &TableMeters,
-    partition: &Partition,
-    rows: usize,
-    result: &Result<(), InsertError>,
-    latency: Micros,
-) {
+pub(super) fn inserted(meters: &TableMeters, members: &[Member], result: &Result<(), InsertError>, now: Micros) {
+    let rows: usize = members.iter().map(|member| member.rows).sum();
+    let partitions = partitions_of(members);
     match result {
         Ok(()) => {
             meters.rows_written.increment(rows as u64);
-            meters.latency.record(latency.max(0) as f64 / 1e6);
+            for member in members {
+                let latency = now - member.newest_appended_at;
+                meters.latency.record(latency.max(0) as f64 / 1e6);
+            }
         }
         Err(InsertError::Fenced) => {
             meters.fenced.increment(1);
-            tracing::warn!(partition = %partition, rows, event = "write_fenced", "insert refused: another writer owns the partition");
+            tracing::warn!(
+                partitions,
+                rows,
+                event = "write_fenced",
+                "insert refused: another writer owns one of its partitions"
+            );
         }
         Err(InsertError::Refused(error)) => {
             metrics::error("insert_refused", "clickhouse");
-            tracing::error!(partition = %partition, rows, error, event = "write_refused", "insert refused, no data is lost; correct the cause named in the error, the insert is retried");
+            tracing::error!(
+                partitions,
+                rows,
+                error,
+                event = "write_refused",
+                "insert refused, no data is lost; correct the cause named in the error, the insert is retried"
+            );
         }
         Err(InsertError::Unknown(error)) => {
             metrics::error("insert_unanswered", "clickhouse");
-            tracing::warn!(partition = %partition, rows, error, "insert outcome unknown; claiming again and reading back");
+            tracing::warn!(
+                partitions,
+                rows,
+                error,
+                "insert outcome unknown; claiming again and reading back"
+            );
         }
     }
+}
+
+/// `topic[0], topic[2]`
+fn partitions_of(members: &[Member]) -> String {
+    let names: Vec<String> = members.iter().map(|member| member.lane.partition.to_string()).collect();
+    names.join(", ")
 }

@@ -16,8 +16,8 @@ use crate::Brokers;
 use crate::kafka::access::accepts_connections;
 use crate::kafka::consumer::GroupConsumer;
 use crate::kafka::reader::LogReader;
-use crate::log_mark::LogMark;
 use crate::{Message, Partition, StreamError, positions};
+use delivery::log_mark::LogMark;
 
 /// The worker stays in its group by polling, so a call in between must be short.
 const QUICK_CALL: Duration = Duration::from_millis(500);

@@ -10,12 +10,13 @@ use super::identity::Identity;
 use super::letters::{DLQ_PARTITION, Letters};
 use super::origins::Origins;
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, Handler, WorkerConfig};
-use crate::acks::Ticket;
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
 use crate::status::wall_clock;
-use crate::{Message, Partition, Shutdown, StartAt, StreamError, WorkerStatus};
+use crate::{Message, Partition, Shutdown, StreamError, WorkerStatus};
+use delivery::StartAt;
+use delivery::acks::Ticket;
 
 /// The handler's access to the log.
 pub struct Io<'s> {

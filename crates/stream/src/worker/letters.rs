@@ -15,13 +15,13 @@ use domain::Micros;
 
 use super::WorkerConfig;
 use crate::Brokers;
-use crate::acks::Ticket;
 use crate::dead_letter::header;
 use crate::kafka::access::accepts_connections;
 use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::kafka::topic_settings::largest_record;
 use crate::{Message, Partition, StreamError, metrics};
+use delivery::acks::Ticket;
 
 /// Dead letters go to one partition, so that they keep the order of their failures.
 pub const DLQ_PARTITION: i32 = 0;

@@ -8,7 +8,7 @@
 //! so those are removed only after the copy is acknowledged.
 //! Failure: after a crash at any step the previous sequencer record is in force.
 
-use stream::Ticket;
+use delivery::Ticket;
 
 use super::records::Records;
 

@@ -10,9 +10,9 @@ use std::collections::BinaryHeap;
 
 use codec::Wire;
 use codec::state::{SequencerState, WindowRecord};
+use delivery::Sequencer;
 use domain::{Interval, LastOrigin, Micros};
 use rustc_hash::FxHashSet;
-use stream::Sequencer;
 
 use super::checkpoint::Snapshot;
 use super::instrument::{Arrived, Effects, Instrument, Verdict};

@@ -8,8 +8,8 @@
 use std::fmt;
 
 use codec::state::SequencerLane;
+use delivery::Sequencer;
 use domain::{Interval, LastOrigin, Window};
-use stream::Sequencer;
 
 /// The writer of a record. Its ordinal is 1 + the highest seen at its start; the random part distinguishes writers that
 /// started at the same time.

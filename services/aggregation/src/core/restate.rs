@@ -11,10 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use delivery::Ticket;
 use domain::product::LONGEST_AHEAD;
 use domain::{AskedWindow, BarVersion, Interval, LateTick, Micros, Window};
 use stores::Oldest;
-use stream::{FOREIGN_ORIGIN, FOREIGN_REMEDY, KeptMessage, Ticket};
+use stream::{FOREIGN_ORIGIN, FOREIGN_REMEDY, KeptMessage};
 
 /// Dead-letter code: it requests no bar that is computed here.
 pub const NO_INTERVAL: &str = "no_interval";

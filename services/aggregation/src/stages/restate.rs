@@ -8,16 +8,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::Record;
+use delivery::{StartAt, Ticket};
 use domain::{AskedWindow, Classified, ErrorClass, LateTick, Micros};
 use stores::History;
+use stream::offload::Offload;
 use stream::positions::check_range;
-use stream::{
-    FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, KeptMessage, Message, Outcome, Partition, StartAt, StreamError, Ticket,
-};
+use stream::{FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, KeptMessage, Message, Outcome, Partition, StreamError};
 use tokio::runtime::Handle;
 
 use super::outbox::{Outbox, Shared};
@@ -57,13 +56,12 @@ pub struct RestateHandler {
     /// The topic of table `enriched_ticks`.
     enriched: Arc<str>,
     history: History,
-    runtime: Handle,
     shared: Shared,
     meters: RestateMeters,
     lanes: BTreeMap<Partition, Lane>,
-    done: (Sender<Done>, Receiver<Done>),
+    /// One statement at a time.
+    offload: Offload<Done>,
     assignments: u64,
-    is_running: bool,
     /// The partition of the last statement: the others are served first.
     served_last: Option<Partition>,
     has_room: bool,
@@ -83,13 +81,11 @@ impl RestateHandler {
             rules,
             enriched: history.topic().into(),
             history,
-            runtime,
             shared,
             meters,
             lanes: BTreeMap::new(),
-            done: channel(),
+            offload: Offload::new(runtime),
             assignments: 0,
-            is_running: false,
             served_last: None,
             has_room: true,
             now: stream::status::wall_clock(),
@@ -97,7 +93,7 @@ impl RestateHandler {
     }
 
     fn begin_statement(&mut self, last_ticket: Ticket) {
-        if self.is_running {
+        if self.offload.is_busy() {
             return;
         }
         let (before, after): (Vec<_>, Vec<_>) = self
@@ -109,25 +105,22 @@ impl RestateHandler {
                 continue;
             };
             let (asked, partition, assignment) = (windows.to_vec(), partition.clone(), lane.assignment);
-            let (history, sender) = (self.history.clone(), self.done.0.clone());
+            let history = self.history.clone();
             self.served_last = Some(partition.clone());
-            self.is_running = true;
-            self.runtime.spawn(async move {
+            self.offload.begin(async move {
                 let found = find(&history, partition.number, &asked).await;
-                // Fails only if the handler has ended; then the answer is not needed.
-                let _ = sender.send(Done {
+                Done {
                     partition,
                     assignment,
                     asked,
                     found,
-                });
+                }
             });
             return;
         }
     }
 
     fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
-        self.is_running = false;
         let assignment = self.lanes.get(&done.partition).map(|lane| lane.assignment);
         if assignment != Some(done.assignment) {
             return Ok(());
@@ -361,7 +354,7 @@ impl Handler for RestateHandler {
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.now = io.now();
-        while let Ok(done) = self.done.1.try_recv() {
+        while let Some(done) = self.offload.take() {
             self.finish(io, done)?;
         }
         self.begin_statement(io.last_ticket());

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use delivery::StartAt;
 use domain::Micros;
 use stream::Brokers;
 use stream::kafka::describe::describe_topics;
 use stream::kafka::reader::LogReader;
 use stream::positions::{self, Reader};
-use stream::{Partition, StartAt, StreamError};
+use stream::{Partition, StreamError};
 use uuid::Uuid;
 
 use crate::core::log_clock::WindowRules;

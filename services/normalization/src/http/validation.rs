@@ -6,10 +6,10 @@
 
 use parking_lot::Mutex;
 
+use delivery::event_window::{EventWindow, Seen, WindowLimits};
 use domain::{EventKey, Micros, QualityFlag, QualityFlags};
 use markets::{Diagnosis, Normalizer, NormalizerConfig, RawMessage, RejectedRow, RejectedRows, Rejection};
 use serde::Serialize;
-use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 /// Most events that are remembered.
 const REMEMBERED: u32 = 65_536;

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use codec::{Wire, framing};
+use delivery::event_window::{Seen, WindowLimits};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Classified, ErrorClass, Micros, RowRanges, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text};
-use stream::event_window::{Seen, WindowLimits};
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};

@@ -13,8 +13,8 @@
 
 use std::sync::Arc;
 
+use delivery::Sequencer;
 use domain::{EnrichedTick, Micros, Position, RetryPolicy, Waits};
-use stream::Sequencer;
 
 use super::book::{Book, Target};
 use super::pending::{Pending, earlier};

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
+use delivery::{StartAt, Ticket};
 use domain::{Classified, ErrorClass, Micros};
+use stream::offload::Offload;
 use stream::positions::check_range;
-use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StartAt, StreamError, Ticket, WorkerConfig};
+use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StreamError, WorkerConfig};
 use tokio::runtime::Handle;
 
 use super::not_loaded::not_loaded;
@@ -89,7 +90,7 @@ pub struct Parts {
 pub struct Projector {
     parts: Parts,
     lanes: BTreeMap<Partition, Active>,
-    done: (Sender<Done>, Receiver<Done>),
+    offload: Offload<Done>,
     assignments: u64,
     /// Distinguishes this projector's marks in Redis from those of others.
     id: u64,
@@ -101,23 +102,22 @@ impl Projector {
     /// A projector without partitions.
     pub fn new(parts: Parts) -> Projector {
         Projector {
+            offload: Offload::new(parts.runtime.clone()),
             parts,
             lanes: BTreeMap::new(),
-            done: channel(),
             assignments: 0,
             id: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id()),
             writes_succeed: true,
         }
     }
 
-    fn load(&self, partition: &Partition, assignment: u64, config: &WorkerConfig, read: Arc<AtomicU64>) {
-        let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
+    fn load(&mut self, partition: &Partition, assignment: u64, config: &WorkerConfig, read: Arc<AtomicU64>) {
+        let stores = self.parts.stores.clone();
         let (partition, feeds) = (partition.clone(), self.parts.feeds.clone());
         let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
-        self.parts.runtime.spawn(async move {
+        self.offload.begin(async move {
             let result = stores.load(bootstrap, feeds, generation, &partition, &read).await;
-            // Fails only if the projector has ended; then the answer is not needed.
-            let _ = sender.send(Done::Loaded(partition, assignment, result));
+            Done::Loaded(partition, assignment, result)
         });
     }
 
@@ -133,12 +133,12 @@ impl Projector {
             let Some(work) = lane.work(now, drain) else {
                 continue;
             };
-            let (stores, sender) = (self.parts.stores.clone(), self.done.0.clone());
+            let stores = self.parts.stores.clone();
             let (partition, assignment) = (partition.clone(), active.assignment);
             let mark = format!("{}-{assignment}", self.id);
-            self.parts.runtime.spawn(async move {
+            self.offload.begin(async move {
                 let answers = stores.execute(&partition, &mark, work.clone()).await;
-                let _ = sender.send(Done::Worked(partition, assignment, Box::new(work), answers));
+                Done::Worked(partition, assignment, Box::new(work), answers)
             });
         }
     }
@@ -347,7 +347,7 @@ impl Handler for Projector {
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
-        while let Ok(done) = self.done.1.try_recv() {
+        while let Some(done) = self.offload.take() {
             self.finish(io, done)?;
         }
         self.retry_loads(io);
@@ -377,7 +377,7 @@ impl Handler for Projector {
         while is_busy(&self.lanes) && Instant::now() < io.drain_deadline() {
             io.poll_acks(Duration::ZERO)?;
             self.begin_work(io, true);
-            if let Ok(done) = self.done.1.recv_timeout(Duration::from_millis(20)) {
+            if let Some(done) = self.offload.wait(Duration::from_millis(20)) {
                 self.finish(io, done)?;
             }
         }

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 
+use delivery::Ticket;
+use delivery::acks::AckWindow;
 use domain::{AskedWindow, Decimal, LateTick, Micros, Origin};
 use fastrand::Rng;
 use stores::Oldest;
-use stream::acks::AckWindow;
-use stream::{KeptMessage, Partition, Ticket};
+use stream::{KeptMessage, Partition};
 
 use super::fixtures::{OwnedBar, RULES};
 use super::oracle::Rows;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use codec::Wire;
 use codec::state::WindowRecord;
+use delivery::Ticket;
+use delivery::acks::AckWindow;
 use domain::{BarVersion, Micros};
 use fastrand::Rng;
-use stream::Ticket;
-use stream::acks::AckWindow;
 
 use super::checks::{check_bars, check_late, check_state};
 use super::fixtures::{LogTick, OwnedBar, RULES, SECOND, log};

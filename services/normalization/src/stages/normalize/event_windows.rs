@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use delivery::event_window::{EventWindow, Seen, WindowLimits};
 use domain::EventKey;
 use markets::RawMessage;
 use metrics::Counter;
 use stream::Partition;
-use stream::event_window::{EventWindow, Seen, WindowLimits};
 
 use crate::metrics::events_forgotten;
 

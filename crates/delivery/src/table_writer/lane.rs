@@ -1,35 +1,21 @@
 //! The decisions of the writer for one source partition: a state machine without I/O or clock.
 //!
 //! ```text
-//!  TakingOver ──ok──▶ Writing ──fenced──▶ Fenced ──still ours after a while──▶ TakingOver
-//!      ▲  └─error─▶ Waiting ─┐    └─unknown outcome─▶ Waiting ─▶ TakingOver
-//!      └─────────────────────┘
+//!  TakingOver ──ok──▶ Writing ──not confirmed──▶ Waiting ──▶ TakingOver
+//!      │  ▲ └─error─▶ Waiting ─┐
+//!      │  └────────────────────┘
+//!      └──another writer has claimed it──▶ Fenced ──still assigned after a while──▶ TakingOver
 //! ```
-//! Invariants: rows enter a batch only in `Writing`. A batch is cut only when the previous one is confirmed. Unconfirmed rows
+//! Invariants: rows are taken in only in `Writing`. Rows are cut only when the previous ones are confirmed. Unconfirmed rows
 //! are dropped with the claim and read again from the log (INV-6, INV-8). `confirmed` is a position with the sequencer state as
-//! of exactly that position (INV-3).
+//! of exactly that position (INV-3). After an insert that was not confirmed, a partition is claimed again only while nobody
+//! else has claimed it.
 
 use domain::{Claim, Micros, Position, RetryPolicy, Waits};
 
-use super::{EncodedBatch, InsertError, SinkError, Takeover};
+use super::group::Waiting;
+use super::{Claiming, InsertError, Rows, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
-
-/// When a batch is cut and how much may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Rows that make a batch full.
-    pub rows: usize,
-    /// Bytes that make a batch full.
-    pub bytes: usize,
-    /// Age of the first row that makes a batch due.
-    pub linger: Micros,
-}
-
-impl BatchLimits {
-    fn reached(&self, batch: &EncodedBatch) -> bool {
-        batch.rows >= self.rows || batch.bytes.len() >= self.bytes
-    }
-}
 
 /// A fenced lane waits this long for the group to revoke its partition before it claims again.
 const FENCED_WAIT: Micros = 10_000_000;
@@ -37,20 +23,18 @@ const FENCED_WAIT: Micros = 10_000_000;
 const FLOOR_INTERVAL: Micros = 600_000_000;
 
 #[derive(Debug)]
-enum Phase {
+enum Phase<B> {
     TakingOver,
     Waiting { until: Micros },
     Fenced { until: Micros },
-    Writing(Box<Writing>),
+    Writing(Box<Writing<B>>),
 }
 
 #[derive(Debug)]
-struct Writing {
+struct Writing<B> {
     claim: Claim,
     sequencer: Sequencer,
-    filling: EncodedBatch,
-    /// Length of the complete rows in `filling`.
-    complete_bytes: usize,
+    filling: Rows<B>,
     filling_since: Micros,
     /// Position after the last message taken in.
     next_offset: i64,
@@ -80,32 +64,37 @@ pub enum Step {
     },
 }
 
-/// One source partition of one table.
+/// One source partition of one table. `B` holds its rows.
 #[derive(Debug)]
-pub struct Lane {
-    limits: BatchLimits,
-    phase: Phase,
+pub struct Lane<B> {
+    phase: Phase<B>,
+    /// What rows are taken into after a takeover or a cut.
+    empty: B,
+    /// How the next takeover may claim.
+    claiming: Claiming,
     waits: Waits,
 }
 
-impl Lane {
-    /// A lane whose takeover the handler begins now. The seed determines the jitter of its waits.
-    pub fn new(limits: BatchLimits, seed: u64) -> Lane {
+impl<B: Clone> Lane<B> {
+    /// A lane whose first takeover the handler begins now. The seed determines the jitter of its waits; rows are taken into
+    /// copies of `empty`.
+    pub fn new(seed: u64, empty: B) -> Lane<B> {
         Lane {
-            limits,
             phase: Phase::TakingOver,
+            empty,
+            claiming: Claiming::Assigned,
             waits: RetryPolicy::STANDARD.seeded_waits(seed),
         }
     }
 
-    /// Whether a takeover is due; the lane then expects its result.
-    pub fn takeover_due(&mut self, now: Micros) -> bool {
+    /// The takeover that is due, if one is; the lane then expects its result.
+    pub fn takeover_due(&mut self, now: Micros) -> Option<Claiming> {
         match self.phase {
             Phase::Waiting { until } | Phase::Fenced { until } if now >= until => {
                 self.phase = Phase::TakingOver;
-                true
+                Some(self.claiming)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -117,11 +106,11 @@ impl Lane {
                     .as_ref()
                     .map_or(StartAt::Beginning, |floor| StartAt::Offset(floor.next_offset));
                 self.waits.succeeded();
+                self.claiming = Claiming::StillOurs;
                 self.phase = Phase::Writing(Box::new(Writing {
                     claim,
                     sequencer: position.iter().flat_map(|floor| &floor.sequencer).collect(),
-                    filling: EncodedBatch::default(),
-                    complete_bytes: 0,
+                    filling: Rows::none(&self.empty),
                     filling_since: now,
                     next_offset: position.as_ref().map_or(0, |floor| floor.next_offset),
                     inserting: None,
@@ -134,59 +123,70 @@ impl Lane {
                 self.wait(now);
                 Step::None
             }
+            Err(SinkError::Fenced) => {
+                self.claiming = Claiming::Assigned;
+                self.phase = Phase::Fenced {
+                    until: now + FENCED_WAIT,
+                };
+                Step::None
+            }
             Err(SinkError::Fatal { code, message }) => Step::Fatal { code, message },
         }
     }
 
-    /// The sequencer and the buffer for the row of this message; `None` while the lane must not take rows.
-    pub fn intake(&mut self, offset: i64) -> Option<(&mut Sequencer, &mut Vec<u8>)> {
+    /// The sequencer and the block for the row of this message; `None` while the lane must not take rows.
+    pub fn intake(&mut self, offset: i64) -> Option<(&mut Sequencer, &mut B)> {
         match &mut self.phase {
             // A message from before a restart of the partition may still be in flight: it is not the next one.
             Phase::Writing(writing) if offset >= writing.next_offset => {
-                Some((&mut writing.sequencer, &mut writing.filling.bytes))
+                Some((&mut writing.sequencer, &mut writing.filling.block))
             }
             _ => None,
         }
     }
 
-    /// The message at `offset` was taken in; `row` says whether it became a row (if not, its partial bytes are cut off).
-    pub fn took(&mut self, offset: i64, row: bool, now: Micros) {
+    /// The message at `offset` was taken in, and became a row of this size, or none.
+    pub fn took(&mut self, offset: i64, row: Option<usize>, now: Micros) {
         let Phase::Writing(writing) = &mut self.phase else {
             return;
         };
         writing.next_offset = offset + 1;
-        if row {
-            if writing.filling.rows == 0 {
-                writing.filling_since = now;
-            }
-            writing.filling.rows += 1;
-            writing.complete_bytes = writing.filling.bytes.len();
-        } else {
-            writing.filling.bytes.truncate(writing.complete_bytes);
+        let Some(bytes) = row else {
+            return;
+        };
+        if writing.filling.count == 0 {
+            writing.filling_since = now;
+        }
+        writing.filling.count += 1;
+        writing.filling.bytes += bytes;
+    }
+
+    /// The rows that wait for an insert.
+    pub fn waiting(&self) -> Waiting {
+        match &self.phase {
+            Phase::Writing(writing) => Waiting {
+                rows: writing.filling.count,
+                bytes: writing.filling.bytes,
+                since: (writing.filling.count > 0).then_some(writing.filling_since),
+            },
+            _ => Waiting::default(),
         }
     }
 
-    /// Whether the batch can take no more rows: it must be cut, or waits behind the insert under way.
-    pub fn is_full(&self) -> bool {
-        matches!(&self.phase, Phase::Writing(writing) if self.limits.reached(&writing.filling))
-    }
-
-    /// Cuts the next batch if it is due (or `drain` is set) and no insert is under way.
-    pub fn cut(&mut self, now: Micros, drain: bool) -> Option<(Claim, EncodedBatch)> {
+    /// Cuts the rows that wait, for an insert under this claim; `None` if there are none or an insert is under way.
+    pub fn cut(&mut self) -> Option<(Claim, Rows<B>)> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;
         };
-        let batch = &writing.filling;
-        let due = self.limits.reached(batch) || now - writing.filling_since >= self.limits.linger || drain;
-        if batch.rows == 0 || writing.inserting.is_some() || !due {
+        if writing.filling.count == 0 || writing.inserting.is_some() {
             return None;
         }
         writing.inserting = Some(Position {
             next_offset: writing.next_offset,
             sequencer: writing.sequencer.state(),
         });
-        writing.complete_bytes = 0;
-        Some((writing.claim.clone(), std::mem::take(&mut writing.filling)))
+        let rows = std::mem::replace(&mut writing.filling, Rows::none(&self.empty));
+        Some((writing.claim.clone(), rows))
     }
 
     /// The insert under way has ended.
@@ -203,10 +203,9 @@ impl Lane {
                 writing.confirmed = Some(floor);
                 Step::Confirmed(next_offset)
             }
+            // Nothing was written, perhaps for the sake of another partition: the next takeover finds out.
             Err(InsertError::Fenced) => {
-                self.phase = Phase::Fenced {
-                    until: now + FENCED_WAIT,
-                };
+                self.phase = Phase::Waiting { until: now };
                 Step::Stop
             }
             Err(InsertError::Refused(_) | InsertError::Unknown(_)) => {
@@ -219,7 +218,7 @@ impl Lane {
     /// A position that needs no insert (only repetitions since the last one) may be reported for lag.
     pub fn idle_position(&self) -> Option<i64> {
         match &self.phase {
-            Phase::Writing(w) if w.inserting.is_none() && w.filling.rows == 0 => Some(w.next_offset),
+            Phase::Writing(w) if w.inserting.is_none() && w.filling.count == 0 => Some(w.next_offset),
             _ => None,
         }
     }
@@ -235,7 +234,7 @@ impl Lane {
         }
         writing.floor_saved_at = now;
         let confirmed = writing.confirmed.as_ref().map_or(0, |floor| floor.next_offset);
-        if writing.inserting.is_none() && writing.filling.rows == 0 && writing.next_offset > confirmed {
+        if writing.inserting.is_none() && writing.filling.count == 0 && writing.next_offset > confirmed {
             writing.confirmed = Some(Position {
                 next_offset: writing.next_offset,
                 sequencer: writing.sequencer.state(),
@@ -246,13 +245,21 @@ impl Lane {
 
     /// Whether rows wait or are under way.
     pub fn is_busy(&self) -> bool {
-        matches!(&self.phase, Phase::Writing(w) if w.inserting.is_some() || w.filling.rows > 0)
+        matches!(&self.phase, Phase::Writing(w) if w.inserting.is_some() || w.filling.count > 0)
     }
 
     /// Whether it writes (as opposed to waiting for the table).
-    #[cfg(test)]
     pub fn is_writing(&self) -> bool {
         matches!(self.phase, Phase::Writing(_))
+    }
+
+    /// The next offset to take in.
+    #[cfg(test)]
+    pub fn next_offset(&self) -> Option<i64> {
+        match &self.phase {
+            Phase::Writing(writing) => Some(writing.next_offset),
+            _ => None,
+        }
     }
 
     fn wait(&mut self, now: Micros) {
@@ -262,40 +269,72 @@ impl Lane {
     }
 }
 
+impl<B: Clone> Rows<B> {
+    fn none(empty: &B) -> Rows<B> {
+        Rows {
+            block: empty.clone(),
+            count: 0,
+            bytes: 0,
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn a_floor_covers_messages_without_rows_unless_rows_wait_before_them() {
-        let limits = BatchLimits {
-            rows: 10,
-            bytes: 1_000,
-            linger: 5,
-        };
-        let mut lane = Lane::new(limits, 0);
+    fn takeover(partition: i32) -> Takeover {
         let claim = Claim {
             topic: "t".into(),
-            partition: 0,
+            partition,
             epoch: 1,
             writer: uuid::Uuid::nil(),
         };
-        lane.taken_over(Ok(Takeover { claim, position: None }), 0);
-        let floor_at = |lane: &mut Lane, time| {
+        Takeover { claim, position: None }
+    }
+
+    /// A lane that writes.
+    pub(in super::super) fn writing(partition: i32) -> Lane<()> {
+        let mut lane = Lane::new(0, ());
+        lane.taken_over(Ok(takeover(partition)), 0);
+        lane
+    }
+
+    #[test]
+    fn a_floor_covers_messages_without_rows_unless_rows_wait_before_them() {
+        let mut lane = writing(0);
+        let floor_at = |lane: &mut Lane<()>, time| {
             lane.floor_due(time * FLOOR_INTERVAL)
                 .map(|(_, floor)| floor.next_offset)
         };
         assert_eq!(floor_at(&mut lane, 1), None, "nothing was ever read");
-        lane.took(7, false, 0);
+        lane.took(7, None, 0);
         assert_eq!(floor_at(&mut lane, 2), Some(8));
-        lane.took(8, true, 0);
-        lane.took(9, false, 0);
+        lane.took(8, Some(10), 0);
+        lane.took(9, None, 0);
         assert_eq!(floor_at(&mut lane, 3), Some(8), "a row waits");
-        assert!(lane.cut(5, false).is_some());
+        assert!(lane.cut().is_some());
         assert_eq!(floor_at(&mut lane, 4), Some(8), "it is under way");
         lane.inserted(&Ok(()), 6);
-        lane.took(10, false, 0);
+        lane.took(10, None, 0);
         assert_eq!(floor_at(&mut lane, 5), Some(11));
+    }
+
+    #[test]
+    fn after_an_insert_that_was_not_confirmed_only_an_own_partition_is_claimed_again() {
+        for outcome in [InsertError::Fenced, InsertError::Unknown("away".into())] {
+            let mut lane = writing(0);
+            lane.took(0, Some(10), 0);
+            lane.cut().unwrap();
+            assert_eq!(lane.inserted(&Err(outcome), 0), Step::Stop);
+            let later = FENCED_WAIT;
+            assert_eq!(lane.takeover_due(later), Some(Claiming::StillOurs));
+            lane.taken_over(Err(SinkError::Transient("away".into())), later);
+            assert_eq!(lane.takeover_due(2 * later), Some(Claiming::StillOurs));
+            lane.taken_over(Err(SinkError::Fenced), 2 * later);
+            assert_eq!(lane.takeover_due(2 * later + 1), None, "the group may revoke it first");
+            assert_eq!(lane.takeover_due(3 * later), Some(Claiming::Assigned));
+        }
     }
 }
