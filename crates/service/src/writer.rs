@@ -25,7 +25,7 @@ pub use rows::Rows;
 /// Bytes at which a batch is full, with any number of rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;
 /// Rows are visible only after a batch, so a fetch may wait this long.
-const FETCH_WAIT: Duration = Duration::from_millis(100);
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 
 /// A table that a writer fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

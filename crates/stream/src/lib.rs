@@ -42,4 +42,4 @@ pub use partition::{KeptMessage, Message, Partition, StartAt};
 pub use sequencer::Sequencer;
 pub use stall::{Cause, Stall};
 pub use status::{Shutdown, WorkerState, WorkerStatus};
-pub use worker::{DLQ_PARTITION, FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, WorkerConfig};
+pub use worker::{DLQ_PARTITION, FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, IDLE_POLL_WAIT, Io, WorkerConfig};
