@@ -42,7 +42,7 @@ pub struct IdleArgs {
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     /// Seconds before, in which the broker compiles its code
-    #[arg(long, value_name = "S", default_value_t = 45, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    #[arg(long, value_name = "S", default_value_t = 90, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     warm_up: u64,
 }
 
