@@ -112,7 +112,7 @@ fn a_right_taken_away_while_running_is_named_until_it_is_back() {
         bootstrap: secured(&kafka),
         group: GROUP.to_owned(),
         topics: vec![TOPIC.to_owned()],
-        pace: Pace::Prompt,
+        pace: Pace::PROMPT,
         compression: Compression::None,
         client_id: "tested".to_owned(),
         dlq_topic: "dlq".to_owned(),

@@ -177,7 +177,7 @@ impl Stage {
             dlq_topic: DLQ.to_owned(),
             compression: Compression::Lz4,
             drain_timeout: Duration::from_secs(10),
-            pace: Pace::Prompt,
+            pace: Pace::PROMPT,
         }
     }
 

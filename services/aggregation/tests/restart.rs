@@ -164,7 +164,7 @@ fn worker_config(bootstrap: &Brokers, number: usize) -> WorkerConfig {
         dlq_topic: "dlq".to_owned(),
         compression: Compression::Lz4,
         drain_timeout: Duration::from_secs(10),
-        pace: Pace::Prompt,
+        pace: Pace::PROMPT,
     }
 }
 

@@ -23,8 +23,8 @@ use crate::stages::Stores;
 use crate::stages::project::{self, Parts, Projector};
 use crate::verify_runs;
 
-/// Prices are written to Redis in batches of a few milliseconds, so a fetch may wait as long.
-const WAIT: Duration = Duration::from_millis(5);
+/// Writes to Redis have an interval of their own, and their results need turns.
+const PACE: Pace = Pace::Prompt(Duration::ZERO);
 /// Prices per call to a store: bounds the memory of a refill and of a large commit.
 const PART: usize = 10_000;
 /// Readers have their own connections, and Postgres cancels its slow queries: commits continue under any load of requests.
@@ -69,7 +69,7 @@ fn stage(ctx: &mut Context<Config>, stores: Stores, freshness: Arc<Freshness>) {
     let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
     let enriched = ctx.names.enriched.clone();
     let topics = [enriched.clone()];
-    ctx.workers(project::NAME, &topics, Pace::Within(WAIT), move || {
+    ctx.workers(project::NAME, &topics, PACE, move || {
         Ok(Box::new(Projector::new(Parts {
             wire: wire.clone(),
             stores: stores.clone(),

@@ -233,16 +233,18 @@ impl GroupConsumer {
             .map_err(|e| classify("accept assignment", &e))
     }
 
-    /// Begins to consume.
-    pub fn start(&self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
-        let offset = match at {
+    /// Begins to consume these partitions.
+    pub fn start(&self, partitions: &BTreeMap<Partition, StartAt>) -> Result<(), StreamError> {
+        let offset = |at: &StartAt| match at {
             StartAt::Beginning => Offset::Beginning,
-            StartAt::Offset(offset) => Offset::Offset(offset),
+            StartAt::Offset(offset) => Offset::Offset(*offset),
         };
+        let places = list(partitions.iter().map(|(partition, at)| (partition, offset(at))))?;
         self.consumer
-            .incremental_assign(&list([(partition, offset)])?)
-            .map_err(|e| classify("start partition", &e))?;
-        self.started.borrow_mut().insert(partition.clone(), at);
+            .incremental_assign(&places)
+            .map_err(|e| classify("start partitions", &e))?;
+        let started = partitions.iter().map(|(partition, at)| (partition.clone(), *at));
+        self.started.borrow_mut().extend(started);
         Ok(())
     }
 

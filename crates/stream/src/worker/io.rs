@@ -35,6 +35,8 @@ pub struct Io<'s> {
     identity: &'s mut Identity,
     /// Partitions that are read.
     started: BTreeSet<Partition>,
+    /// Those of them that the client does not know yet.
+    starting: BTreeMap<Partition, StartAt>,
     /// Whether a partition was not restored at the last look.
     is_restoring: bool,
 }
@@ -61,16 +63,30 @@ impl<'s> Io<'s> {
             letters: Letters::new(config),
             origins: Origins::default(),
             started: BTreeSet::new(),
+            starting: BTreeMap::new(),
             is_restoring: true,
         }
     }
 
-    /// Begins to consume a partition.
+    /// Begins to consume a partition, together with the others of this turn: a partition waits for the fetch under way.
     pub fn start(&mut self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
         self.letters.started(partition);
         self.started.insert(partition.clone());
         self.is_restoring = true;
-        self.consumer.start(partition, at)
+        self.starting.insert(partition.clone(), at);
+        Ok(())
+    }
+
+    pub(super) fn start_together(&mut self) -> Result<(), StreamError> {
+        match self.starting.is_empty() {
+            true => Ok(()),
+            false => self.consumer.start(&std::mem::take(&mut self.starting)),
+        }
+    }
+
+    /// Whether a partition was not restored at the last look.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.is_restoring
     }
 
     /// Stops consuming a partition that is still assigned, to start it again from another position.
@@ -78,6 +94,7 @@ impl<'s> Io<'s> {
         self.commits.remove(partition);
         self.committed.remove(partition);
         self.started.remove(partition);
+        self.starting.remove(partition);
         self.is_restoring = true;
         self.consumer.stop(partition)
     }
@@ -296,6 +313,7 @@ impl<'s> Io<'s> {
 
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
         self.started.retain(|partition| !partitions.contains(partition));
+        self.starting.retain(|partition, _| !partitions.contains(partition));
         self.is_restoring = true;
         self.identity.forget(partitions);
     }

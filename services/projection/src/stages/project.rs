@@ -32,6 +32,8 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
     FOREIGN_ORIGIN,
 ];
 
+/// Interval of turns while prices wait for a store, or a store's answer is due.
+const WAITING: Duration = Duration::from_millis(5);
 const LOAD_RETRY: Micros = 1_000_000;
 
 enum State {
@@ -354,6 +356,17 @@ impl Handler for Projector {
         self.begin_work(io, false);
         self.report();
         Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        let waits = |active: &Active| match &active.state {
+            State::Loading { .. } => true,
+            State::Serving(lane) => lane.is_busy(),
+        };
+        match self.lanes.values().any(waits) {
+            true => WAITING,
+            false => stream::IDLE_POLL_WAIT,
+        }
     }
 
     fn restoring(&self, partition: &Partition) -> Option<String> {
