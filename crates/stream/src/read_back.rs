@@ -5,22 +5,20 @@
 
 use domain::Micros;
 
-use crate::Brokers;
 use crate::hop::Memory;
 use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError};
 
 /// The first offset that a memory needs, given how far it reaches back from `committed`.
 pub(crate) fn memory_start(
-    bootstrap: &Brokers,
+    reader: &LogReader,
     partition: &Partition,
     committed: i64,
     memory: Memory,
 ) -> Result<i64, StreamError> {
-    let reader = LogReader::new(bootstrap)?;
     let (oldest, _) = reader.log_range(partition)?;
     let by_count = (committed - memory.offsets).max(oldest);
-    let Some(last_time) = last_time_before(&reader, partition, by_count, committed)? else {
+    let Some(last_time) = last_time_before(reader, partition, by_count, committed)? else {
         return Ok(committed);
     };
     // If the broker cannot unpack a batch, it cannot search by time either: the count alone decides.
@@ -32,6 +30,16 @@ pub(crate) fn memory_start(
         }
     };
     Ok(by_time.max(by_count).min(committed))
+}
+
+/// The append time of the record at this offset; `None` if there is none.
+pub(crate) fn time_at(reader: &LogReader, partition: &Partition, offset: i64) -> Result<Option<Micros>, StreamError> {
+    let mut found = None;
+    reader.read(partition, offset, offset + 1, |message| {
+        found = Some(message.timestamp);
+        false
+    })?;
+    Ok(found)
 }
 
 /// The time of the last message before `committed`. A transaction marker or an unreadable batch may come before or after it.

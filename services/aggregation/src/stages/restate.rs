@@ -323,7 +323,7 @@ impl Handler for RestateHandler {
                 paused: false,
             };
             self.lanes.insert(partition.clone(), lane);
-            io.start(&partition, start)?;
+            io.start(&partition, start);
         }
         Ok(())
     }
