@@ -161,9 +161,12 @@ impl<S: Stage> Hop<S> {
                 check_range(&io.config().reader(), partition, offset, io.log_range(partition)?)?;
                 StartAt::Offset(match self.stage.memory() {
                     Some(memory) => {
-                        let from = memory_start(reader, partition, offset, memory)?;
-                        let time_at = |at| time_at(reader, partition, at).ok().flatten();
-                        self.stage.recall(partition, (from, offset), &time_at)
+                        let start = memory_start(reader, partition, offset, memory)?;
+                        let time_at = |at| match start.last {
+                            Some((last, time)) if last == at => Some(time),
+                            _ => time_at(reader, partition, at).ok().flatten(),
+                        };
+                        self.stage.recall(partition, (start.offset, offset), &time_at)
                     }
                     None => offset,
                 })

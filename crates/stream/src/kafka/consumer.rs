@@ -321,6 +321,19 @@ impl GroupConsumer {
         self.consumer.fetch_metadata(None, within).is_ok()
     }
 
+    /// Answers the group without looking at the partitions, which nobody reads any more.
+    fn answer_events(&self) {
+        for event in self.take_events() {
+            let answered = match event {
+                GroupEvent::Assigned(_) => self.acknowledge_assignment(),
+                GroupEvent::Revoked(partitions) => self.give_up(&partitions),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(error = %error, "giving up partitions while closing");
+            }
+        }
+    }
+
     /// Ends without leaving the group, which notices it after the session time-out. For a process that is about to end while
     /// Kafka is unavailable: leaving regularly waits for an answer without limit.
     pub fn abandon(self) {
@@ -342,10 +355,10 @@ impl GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        self.consumer.context().closing.store(true, Ordering::Release);
         if let Some(member) = &self.static_member {
-            member.leave(&self.consumer);
+            member.leave(&self.consumer, || self.answer_events());
         }
+        self.consumer.context().closing.store(true, Ordering::Release);
         // An unanswered rebalance would block the close that follows.
         if let Err(error) = self.consumer.unassign() {
             tracing::debug!(error = %error, "giving up partitions while closing");

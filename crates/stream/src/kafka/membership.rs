@@ -66,13 +66,13 @@ impl StaticMember {
     }
 
     /// Leaves the group. The client keeps a static membership when it is closed, but not when it unsubscribes before that.
-    pub(super) fn leave<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>) {
+    /// `answer` gives up what the group takes back: the client sends its request only after that.
+    pub(super) fn leave<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, mut answer: impl FnMut()) {
         if self.fenced(consumer.client()).is_some() {
             return;
         }
         consumer.unsubscribe();
         let deadline = Instant::now() + LEAVE_WITHIN;
-        // The request is sent after the rebalance callback, which a poll serves, has given up the partitions.
         while is_member(consumer.client()) {
             if Instant::now() >= deadline {
                 tracing::warn!(
@@ -84,6 +84,7 @@ impl StaticMember {
                 return;
             }
             drop(consumer.poll(POLL));
+            answer();
         }
     }
 }
