@@ -14,6 +14,7 @@ use crate::name::{Name, Server};
 use crate::ports::Ports;
 use crate::process::Running;
 use crate::servers::LIBRARIES;
+use crate::service::WINDOWS;
 
 const FILE: &str = "stack.json";
 const LOCK: &str = "stack.lock";
@@ -163,7 +164,7 @@ pub(crate) fn is_stack(dir: &Path) -> bool {
 
 /// The files that a stack creates in its folder.
 fn own_entries() -> Vec<String> {
-    let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES].map(str::to_owned);
+    let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES, WINDOWS].map(str::to_owned);
     let servers = Server::ALL.map(|server| server.name().to_owned());
     files.into_iter().chain(servers).collect()
 }

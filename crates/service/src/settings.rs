@@ -159,6 +159,8 @@ pub struct Settings {
     pub workers: usize,
     /// Empty, or the suffix of topics, groups and tables.
     pub generation: String,
+    /// Stable name of the process in its consumer groups.
+    pub instance_id: Option<String>,
     pub breaker: BreakerSettings,
 }
 

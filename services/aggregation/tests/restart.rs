@@ -161,6 +161,7 @@ fn worker_config(bootstrap: &Brokers, number: usize) -> WorkerConfig {
         group: "aggregation-test".to_owned(),
         topics: vec![ENRICHED.to_owned()],
         client_id: format!("aggregation-{number}"),
+        instance_id: None,
         dlq_topic: "dlq".to_owned(),
         compression: Compression::Lz4,
         drain_timeout: Duration::from_secs(10),

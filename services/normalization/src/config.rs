@@ -1,5 +1,7 @@
 //! The settings of normalization: `NORMALIZATION_*`. They decide which ticks exist, so `dp verify` reads them too.
 
+use std::path::PathBuf;
+
 use codec::Wire;
 use delivery::event_window::WindowLimits;
 use domain::{Decimal, DecimalError};
@@ -21,6 +23,8 @@ pub struct Config {
     pub venues: Vec<Venue>,
     /// How long an event is remembered.
     pub window: WindowLimits,
+    /// Folder that keeps the windows over a restart.
+    pub window_dir: Option<PathBuf>,
     /// Largest message with a single tick.
     pub max_tick_bytes: usize,
     /// Largest document.
@@ -60,6 +64,14 @@ pub fn read(r: &mut Reader<'_>) -> Config {
             ),
             max_ids: DEDUP_IDS,
         },
+        window_dir: Some(r.text_of(
+            Kind::Path,
+            "NORMALIZATION_WINDOW_DIR",
+            "",
+            "folder that keeps the events of that time over a restart, 64 MB a raw partition; empty = read them from Kafka again",
+        ))
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from),
         max_tick_bytes: bytes(
             r,
             "NORMALIZATION_MAX_MESSAGE_BYTES",

@@ -122,8 +122,9 @@ impl Stack {
         };
         let mut command = match name {
             Name::Server(server) => servers::prepare(server, config)?,
-            Name::Service(service, _) => {
-                service::command(config, service, port, &self.env().into_iter().collect::<Vec<_>>())?
+            Name::Service(service, number) => {
+                let env: Vec<_> = self.env().into_iter().collect();
+                service::command(config, (service, number), port, &env)?
             }
         };
         // An additional replica may belong to a generation that is only tried out.

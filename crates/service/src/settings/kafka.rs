@@ -73,6 +73,36 @@ fn refuse_addresses(r: &mut Reader<'_>, addresses: &str) {
     }
 }
 
+/// The stable name of the process in its groups, if it has one.
+pub(super) fn instance_id(r: &mut Reader<'_>) -> Option<String> {
+    const NAME: &str = "DATA_PROC_INSTANCE_ID";
+    /// Kafka's limit is 249; the worker's name is appended.
+    const LONGEST: usize = 200;
+    let given = r.text(
+        NAME,
+        "",
+        "name of this process in its consumer groups that outlives a restart, so that a killed process gets its partitions \
+         back at once; different for each process that runs at the same time; hostname = value of HOSTNAME; empty = none",
+    );
+    let id = match given.as_str() {
+        "hostname" => r.lookup("HOSTNAME").unwrap_or_else(|| {
+            r.problem(format!(
+                "{NAME} is hostname, but HOSTNAME is not set: set it, or give a name"
+            ));
+            String::new()
+        }),
+        _ => given,
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if id.len() > LONGEST || !id.bytes().all(legal) {
+        r.problem(format!(
+            "{NAME} may contain up to {LONGEST} letters, digits, '.', '_' and '-', got '{}'",
+            id.escape_debug()
+        ));
+    }
+    (!id.is_empty()).then_some(id)
+}
+
 fn protocol(r: &mut Reader<'_>) -> Protocol {
     let name = r.text(
         PROTOCOL,

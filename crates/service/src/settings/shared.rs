@@ -71,6 +71,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         ) as i32,
         workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "number of threads of the main stage") as usize,
         generation: generation(r),
+        instance_id: kafka::instance_id(r),
         breaker: breaker(r),
     };
     if !local {

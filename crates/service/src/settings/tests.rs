@@ -132,6 +132,7 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
         ("DATA_PROC_METRICS_PORT", "99999"),
         ("DATA_PROC_PROCESSING_TIMEOUT", "soon"),
         ("DATA_PROC_GENERATION", "-G2"),
+        ("DATA_PROC_INSTANCE_ID", "host 1"),
         ("DATA_PROC_RAW_TOPICS", "a b,"),
         ("DATA_PROC_TENANT_ID", "a|b"),
         ("DATA_PROC_CLICKHOUSE_URL", "localhost:8123"),
@@ -140,7 +141,7 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
         ("DATA_PROC_KAFKA_COMPRESSION", "zip"),
         ("DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT", "10m"),
     ]);
-    assert_eq!(found.len(), 14, "{found:#?}");
+    assert_eq!(found.len(), 15, "{found:#?}");
     for name in [
         "ENV",
         "WORKERS",

@@ -33,7 +33,8 @@ pub fn consumer(bootstrap: &Brokers, group: &str, client_id: &str, pace: Pace) -
         .set("auto.offset.reset", "error")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "2000")
+        // A member hears of a rebalance with its next heartbeat, and partitions that move wait for that.
+        .set("heartbeat.interval.ms", "500")
         .set("max.poll.interval.ms", "300000")
         // The watch over stalled partitions sees the log's end with at most this delay.
         .set("statistics.interval.ms", "2000");

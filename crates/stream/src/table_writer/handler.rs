@@ -217,7 +217,8 @@ impl<B: Clone + Send + 'static> TableWriter<B> {
                     }
                 }
                 tracing::info!(partition = %partition, position = ?at, "clickhouse writer owns its partition");
-                io.start(partition, at)
+                io.start(partition, at);
+                Ok(())
             }
             Step::Stop => {
                 if let Some(active) = self.lanes.get_mut(partition) {

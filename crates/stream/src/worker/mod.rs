@@ -7,6 +7,7 @@
 //! Failure: a transient error drops consumer, producer and handler, waits, and creates them again; positions are then read
 //! again from where they are stored. A fatal error ends the worker.
 
+mod group;
 mod identity;
 mod io;
 mod lag;
@@ -26,7 +27,8 @@ pub use crate::worker::origins::{FOREIGN_ORIGIN, FOREIGN_REMEDY};
 
 use crate::Brokers;
 use crate::kafka::MISSING_RIGHT;
-use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST};
+use crate::kafka::consumer::{GroupConsumer, POSITION_LOST};
+use crate::kafka::membership;
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
 use crate::metrics::{self, StageSignals};
@@ -99,6 +101,8 @@ pub struct WorkerConfig {
     pub compression: Compression,
     /// Client id, sent to the broker and shown in logs.
     pub client_id: String,
+    /// Name of the member that outlives a restart; `None` if the group gives it a new one each time.
+    pub instance_id: Option<String>,
     /// Topic for dead letters.
     pub dlq_topic: String,
     /// How long a drain may take when partitions are revoked or the process stops.
@@ -212,7 +216,8 @@ impl<'s> Session<'s> {
         if !matches!(status.state(), WorkerState::BackingOff(_)) {
             status.set_state(WorkerState::Joining);
         }
-        let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
+        let mut client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
+        membership::join_as(&mut client, config.instance_id.as_deref());
         Ok(Session {
             consumer: GroupConsumer::subscribe(&config.bootstrap, &client, &config.topics)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
@@ -228,7 +233,9 @@ impl<'s> Session<'s> {
     }
 
     fn run(mut self, handler: &mut dyn Handler) -> Result<(), StreamError> {
-        let result = self.serve(handler);
+        let result = self
+            .serve(handler)
+            .map_err(|error| self.consumer.fenced().unwrap_or(error));
         stalls::forget(self.config, self.status);
         if let Some(size) = self.producer.refused_size() {
             // A topic created manually, or by an older build, has a smaller limit than `dp topics create` sets. The stage
@@ -263,14 +270,23 @@ impl<'s> Session<'s> {
         let (consumer, producer) = (&*consumer, &*producer);
         let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
         let mut watch = StallWatch::new();
+        let mut joined = group::Joined::default();
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         let mut last_recognised = Instant::now();
         let (mut tempo, mut pushed) = (Tempo::new(config.pace, Instant::now()), producer.last_ticket());
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
-                serve_group(event, handler, &mut io, (&mut *assigned, &mut *signals), status)?;
+                group::serve(
+                    event,
+                    &mut joined,
+                    handler,
+                    &mut io,
+                    (&mut *assigned, &mut *signals),
+                    status,
+                )?;
             }
-            io.start_together()?;
+            joined.settle(status);
+            io.apply_starts()?;
             consumer.renew();
             producer.renew();
             std::thread::sleep(tempo.rest(Instant::now()));
@@ -311,54 +327,4 @@ impl<'s> Session<'s> {
         handler.revoked(&mut io, &all)?;
         io.flush_commits(true)
     }
-}
-
-fn serve_group(
-    event: GroupEvent,
-    handler: &mut dyn Handler,
-    io: &mut Io<'_>,
-    (assigned, signals): (&mut Vec<Partition>, &mut StageSignals),
-    status: &WorkerStatus,
-) -> Result<(), StreamError> {
-    match event {
-        GroupEvent::Assigned(partitions) => {
-            io.consumer.acknowledge_assignment()?;
-            assigned.extend(partitions.iter().cloned());
-            tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions assigned");
-            // The series exists from the start, so that an alert can tell "not blocked" from "unknown".
-            partitions
-                .iter()
-                .for_each(|partition| metrics::partition_blocked(&io.config.group, partition, false));
-            io.recognise(&partitions)?;
-            io.restores();
-            handler.assigned(io, &partitions)?;
-        }
-        GroupEvent::Revoked(partitions) => {
-            io.drain_deadline = Instant::now() + io.config.drain_timeout;
-            handler.revoked(io, &partitions)?;
-            // Best effort: the broker may refuse the commit of a former owner, and nothing depends on it.
-            if let Err(error) = io.flush_commits(true) {
-                tracing::debug!(error = %error, "commit while giving up partitions");
-            }
-            io.committed.retain(|partition, _| !partitions.contains(partition));
-            io.forget(&partitions);
-            io.consumer.give_up(&partitions)?;
-            assigned.retain(|partition| !partitions.contains(partition));
-            signals.forget(&partitions);
-            tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");
-        }
-    }
-    status.set_assigned(assigned.clone());
-    // Before the state becomes running: otherwise the worker would look ready in between.
-    io.show_restoring(assigned, handler, status);
-    status.set_state(WorkerState::Running);
-    Ok(())
-}
-
-fn names_of(partitions: &[Partition]) -> String {
-    partitions
-        .iter()
-        .map(Partition::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
 }

@@ -324,7 +324,7 @@ impl Handler for RestateHandler {
                 refused: None,
             };
             self.lanes.insert(partition.clone(), lane);
-            io.start(&partition, start)?;
+            io.start(&partition, start);
         }
         Ok(())
     }

@@ -86,15 +86,20 @@ pub fn begin(job: RestoreJob) -> Result<Receiver<Result<Restored, StreamError>>,
 impl RestoreJob {
     fn run(&self, take: &mut dyn FnMut(Restored) -> bool) -> Result<(), StreamError> {
         let reader = LogReader::new(&self.bootstrap)?;
+        let Some(first) = self.partitions.first() else {
+            return Ok(());
+        };
+        // All are partitions of the enriched topic.
+        let topic_id = topic_id(&self.bootstrap, &first.topic)?;
         for partition in &self.partitions {
-            if !take(self.restore(&reader, partition)?) {
+            if !take(self.restore(&reader, partition, &topic_id)?) {
                 break;
             }
         }
         Ok(())
     }
 
-    fn restore(&self, reader: &LogReader, partition: &Partition) -> Result<Restored, StreamError> {
+    fn restore(&self, reader: &LogReader, partition: &Partition, topic_id: &str) -> Result<Restored, StreamError> {
         let saved = Partition {
             topic: self.state_topic.as_str().into(),
             number: partition.number,
@@ -111,7 +116,7 @@ impl RestoreJob {
         }
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
-            topic_id: topic_id(&self.bootstrap, &partition.topic)?,
+            topic_id: topic_id.to_owned(),
             rules: self.rules,
             now: self.now,
         };

@@ -167,7 +167,7 @@ impl Projector {
                         let seed = self.id ^ active.assignment;
                         active.refused = None;
                         active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
-                        io.start(&partition, start)?;
+                        io.start(&partition, start);
                     }
                     Err(error) => {
                         let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
