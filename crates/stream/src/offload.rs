@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::worker::IDLE_POLL_WAIT;
+
+/// How late a result may be noticed.
+const RESULT_WAIT: Duration = Duration::from_millis(10);
+
 /// Work that returns values of one type to one handler.
 pub struct Offload<T> {
     runtime: Handle,
@@ -57,6 +62,14 @@ impl<T: Send + 'static> Offload<T> {
     /// Whether work has not returned its result yet.
     pub fn is_busy(&self) -> bool {
         self.outstanding > 0
+    }
+
+    /// How long a turn may wait for a message: a result does not end that wait.
+    pub fn patience(&self) -> Duration {
+        match self.is_busy() {
+            true => RESULT_WAIT,
+            false => IDLE_POLL_WAIT,
+        }
     }
 }
 

@@ -355,6 +355,10 @@ impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
         self.lanes.iter().filter_map(refused).collect()
     }
 
+    fn patience(&self) -> Duration {
+        self.offload.patience()
+    }
+
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         while let Some(done) = self.offload.take() {
             self.finish(io, done)?;

@@ -352,6 +352,10 @@ impl Handler for RestateHandler {
         self.has_room
     }
 
+    fn patience(&self) -> Duration {
+        self.offload.patience()
+    }
+
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         self.now = io.now();
         while let Some(done) = self.offload.take() {
