@@ -31,7 +31,7 @@ test-outages: bootstrap ## Test outages under load: each server down for SECONDS
 	cargo build --release --workspace --bins
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
-test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (8 minutes; builds its programs once)
+test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
 	scripts/test_k8s.sh
 
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every expression and every SQL statement of rules and panels against running servers.
 
-live.py --prometheus URL [--clickhouse URL] [--database NAME] [--panel "BOARD: PANEL"]
+live.py --prometheus URL [--clickhouse URL] [--database NAME] [--panel "BOARD: PANEL"] [--set VARIABLE=VALUE]
 Prints what has no data; with --panel the data of that panel as JSON. Failure: one line for each that a server refuses; exit
 code 1.
 """
@@ -59,8 +59,8 @@ def expand(sql, values):
     return re.sub(r"\$\{(\w+):sqlstring\}", lambda m: "'" + values[m[1]].replace("'", "''") + "'", sql)
 
 
-def run_statements(url, database):
-    """Place → rows or error, of every statement of every board. Variables take their first value, as in Grafana."""
+def run_statements(url, database, chosen):
+    """Place → rows or error, of every statement of every board. Variables take the chosen or their first value, as in Grafana."""
     for board in dashboards.BOARDS:
         values = {}
         for variable in board.variables:
@@ -74,6 +74,8 @@ def run_statements(url, database):
                     yield place, rows
                 except ValueError as error:
                     yield place, error
+            if variable["name"] in chosen:
+                values[variable["name"]] = chosen[variable["name"]]
         for panel in board.panels:
             if panel.sql:
                 try:
@@ -96,10 +98,12 @@ def main():
     parser.add_argument("--clickhouse", metavar="URL", help="without it, SQL is left out")
     parser.add_argument("--database", default="market_data", metavar="NAME")
     parser.add_argument("--panel", metavar="BOARD: PANEL", help="print the data of this panel")
+    parser.add_argument("--set", default=[], action="append", metavar="VARIABLE=VALUE", help="a variable of the panels in SQL")
     arguments = parser.parse_args()
+    chosen = dict(pair.split("=", 1) for pair in arguments.set)
     results = list(run_expressions(arguments.prometheus))
     if arguments.clickhouse:
-        results += run_statements(arguments.clickhouse, arguments.database)
+        results += run_statements(arguments.clickhouse, arguments.database, chosen)
     refused = [(place, result) for place, result in results if isinstance(result, ValueError)]
     # An alert without data is an alert that does not fire.
     empty = [place for place, result in results if result == [] and not place.startswith("alert_rules.yml")]

@@ -39,6 +39,8 @@ def service_problems(name: str, service: dict) -> list[str]:
     if re.search(r"-(service|standby)$", name):
         if service.get("stop_grace_period") != "40s" or "healthcheck" not in service:
             problems.append("needs a health check and stop_grace_period 40s")
+        if int(service["mem_limit"]) != 2**30:
+            problems.append("the alert ServiceMemoryHigh needs mem_limit 1g")
         if name.endswith("-service") and service.get("ports"):
             problems.append("a published port makes scaling impossible: publish it by the gateway")
     return [f"service {name}: {problem}" for problem in problems]
@@ -80,6 +82,18 @@ def command_problems(services: set[str]) -> list[str]:
     return problems
 
 
+def address_problems(services: dict) -> list[str]:
+    """A default address on localhost leads nowhere in a container, so the services must have another one."""
+    rows = re.findall(r"^\| `(\w+)` .*?\|.*?\|.*?\| (.*?) \|", read("docs/configuration.md"), re.MULTILINE)
+    needed = [name for name, default in rows if "localhost" in default]
+    return [
+        f"service {stage}-service: set {name}, whose default is an address on localhost"
+        for stage in STAGES
+        for name in needed
+        if name not in services[f"{stage}-service"]["environment"]
+    ]
+
+
 def toolchain_problems() -> list[str]:
     channel = tomllib.loads(read("rust-toolchain.toml"))["toolchain"]["channel"]
     version = tomllib.loads(read("Cargo.toml"))["workspace"]["package"]["version"]
@@ -96,6 +110,7 @@ def main() -> int:
     services = {name: service for model in models for name, service in model["services"].items()}
     problems = [problem for name, service in services.items() for problem in service_problems(name, service)]
     problems += port_problems(models) + variable_problems() + command_problems(set(services)) + toolchain_problems()
+    problems += address_problems(services)
     problems += [f"{stage}: no service or no standby" for stage in STAGES if not {f"{stage}-service", f"{stage}-standby"} <= set(services)]
     # Files of other programs, which must at least be readable.
     for path in sorted((ROOT / "deploy").rglob("*.xml")):

@@ -14,7 +14,7 @@ use dp::simulation::Shape;
 use enrichment::core::taxonomy::RuleBook;
 use enrichment::lookup::{Directory, Reference, Snapshot, View};
 use enrichment::stages::enrich::enrich;
-use stores::clickhouse::rows;
+use stores::clickhouse::{Block, rows};
 use stream::hop::StageOutput;
 
 use crate::inputs::{self, START};
@@ -241,9 +241,9 @@ fn enriched(wire: &Wire, inputs: usize) -> anyhow::Result<Vec<Vec<u8>>> {
 fn row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
     let mut sequencer = Sequencer::default();
-    let mut block: Vec<u8> = Vec::with_capacity(BLOCK_BYTES + 4096);
+    let mut block = Block::new(&rows::tick::LAYOUT);
     Ok(move |number: usize| {
-        if block.len() > BLOCK_BYTES {
+        if block.bytes() > BLOCK_BYTES {
             block.clear();
         }
         let bytes = ticks.get(number % ticks.len()).map(Vec::as_slice).unwrap_or_default();

@@ -328,6 +328,18 @@ def service_board(service, about, own, pool=False, writes=True):
             alerts=["ServiceVersionsDiffer"],
         ),
         Panel(
+            "Settings",
+            "Instances by the settings that decide results. All members of a group must have the same.",
+            [
+                (
+                    f"count by (group, fingerprint) (service_settings_info{{{this}}})",
+                    "{{group}} {{fingerprint}}",
+                )
+            ],
+            kind="stat",
+            alerts=["SettingsDiffer"],
+        ),
+        Panel(
             "HTTP requests",
             "Requests a second by route and status.",
             [(f"sum by (path, status) (rate(http_requests_total{{{this}}}{RATE}))", "{{path}} {{status}}")],
@@ -722,6 +734,25 @@ MARKETS = Board(
             low_is_bad=True,
             kind="stat",
             alerts=["RowsMissing"],
+        ),
+        Panel(
+            "Differences",
+            "What the last `dp verify` found lost, doubled or wrong. A run that met ticks in flight does not count.",
+            [("max(verify_last_differences)", "differences")],
+            kind="stat",
+            critical=1,
+            width=4,
+            alerts=["VerifyFailed"],
+        ),
+        Panel(
+            "Last success of verify",
+            "Time since the last `dp verify` without a difference.",
+            [("time() - max(verify_last_success_timestamp_seconds)", "age")],
+            kind="stat",
+            unit="s",
+            warn=26 * 3600,
+            width=4,
+            alerts=["VerifyMissing"],
         ),
         Panel(
             "Classification",

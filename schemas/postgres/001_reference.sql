@@ -1,19 +1,19 @@
 -- Reference data of instruments: commodity, region, unit, contract. Instruments, aliases, curves and rules are per
 -- tenant. Every change of these tables notifies the channel `reference_changed` with the table's name, once per statement.
 
-CREATE TABLE taxonomy_commodities (
+CREATE TABLE IF NOT EXISTS taxonomy_commodities (
     commodity   text PRIMARY KEY,
     description text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE taxonomy_regions (
+CREATE TABLE IF NOT EXISTS taxonomy_regions (
     region      text PRIMARY KEY,
     description text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE curve_metadata (
+CREATE TABLE IF NOT EXISTS curve_metadata (
     tenant_id            text NOT NULL,
     curve_id             text NOT NULL,
     curve_name           text NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE curve_metadata (
     PRIMARY KEY (tenant_id, curve_id)
 );
 
-CREATE TABLE taxonomy_instruments (
+CREATE TABLE IF NOT EXISTS taxonomy_instruments (
     tenant_id     text NOT NULL,
     instrument_id text NOT NULL,
     commodity     text NOT NULL REFERENCES taxonomy_commodities,
@@ -45,7 +45,7 @@ CREATE TABLE taxonomy_instruments (
 );
 
 -- A rule matches when one of its keywords is a whole token of an instrument id; the lowest priority number wins.
-CREATE TABLE taxonomy_commodity_rules (
+CREATE TABLE IF NOT EXISTS taxonomy_commodity_rules (
     tenant_id text NOT NULL,
     commodity text NOT NULL REFERENCES taxonomy_commodities,
     keywords  text[] NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE taxonomy_commodity_rules (
     PRIMARY KEY (tenant_id, commodity)
 );
 
-CREATE TABLE taxonomy_region_rules (
+CREATE TABLE IF NOT EXISTS taxonomy_region_rules (
     tenant_id text NOT NULL,
     region    text NOT NULL REFERENCES taxonomy_regions,
     keywords  text[] NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE taxonomy_region_rules (
     PRIMARY KEY (tenant_id, region)
 );
 
-CREATE TABLE instrument_aliases (
+CREATE TABLE IF NOT EXISTS instrument_aliases (
     tenant_id     text NOT NULL,
     alias         text NOT NULL,
     instrument_id text NOT NULL,
@@ -70,7 +70,7 @@ CREATE TABLE instrument_aliases (
     FOREIGN KEY (tenant_id, instrument_id) REFERENCES taxonomy_instruments ON DELETE CASCADE
 );
 
-CREATE TABLE api_keys (
+CREATE TABLE IF NOT EXISTS api_keys (
     key_id       text PRIMARY KEY,
     key_hash     text NOT NULL UNIQUE,
     tenant_id    text NOT NULL,
@@ -82,20 +82,20 @@ CREATE TABLE api_keys (
     created_at   timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE FUNCTION notify_reference_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION notify_reference_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('reference_changed', TG_TABLE_NAME);
     RETURN NULL;
 END
 $$;
 
-CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON taxonomy_instruments
+CREATE OR REPLACE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON taxonomy_instruments
     FOR EACH STATEMENT EXECUTE FUNCTION notify_reference_changed();
-CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON taxonomy_commodity_rules
+CREATE OR REPLACE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON taxonomy_commodity_rules
     FOR EACH STATEMENT EXECUTE FUNCTION notify_reference_changed();
-CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON taxonomy_region_rules
+CREATE OR REPLACE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON taxonomy_region_rules
     FOR EACH STATEMENT EXECUTE FUNCTION notify_reference_changed();
-CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON instrument_aliases
+CREATE OR REPLACE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON instrument_aliases
     FOR EACH STATEMENT EXECUTE FUNCTION notify_reference_changed();
-CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON curve_metadata
+CREATE OR REPLACE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON curve_metadata
     FOR EACH STATEMENT EXECUTE FUNCTION notify_reference_changed();

@@ -2,7 +2,7 @@
 -- Parallel generations share these tables.
 
 -- The newest price of each instrument by (event time, origin). The feed compares by bytes, as in every other store.
-CREATE TABLE served_latest_prices (
+CREATE TABLE IF NOT EXISTS served_latest_prices (
     generation    text NOT NULL,
     tenant_id     text NOT NULL,
     instrument_id text NOT NULL,
@@ -24,9 +24,9 @@ CREATE TABLE served_latest_prices (
     PRIMARY KEY (generation, tenant_id, instrument_id)
 );
 
-CREATE INDEX served_latest_prices_by_partition ON served_latest_prices (generation, src_partition);
+CREATE INDEX IF NOT EXISTS served_latest_prices_by_partition ON served_latest_prices (generation, src_partition);
 
-CREATE TABLE projection_positions (
+CREATE TABLE IF NOT EXISTS projection_positions (
     projection  text NOT NULL,
     generation  text NOT NULL,
     topic       text NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE projection_positions (
 );
 
 -- Ids of the topics at their first use: a topic that is deleted and created again is rejected.
-CREATE TABLE projection_topics (
+CREATE TABLE IF NOT EXISTS projection_topics (
     topic    text PRIMARY KEY,
     topic_id text NOT NULL,
     seen_at  timestamptz NOT NULL DEFAULT now()

@@ -86,8 +86,8 @@ impl Pipeline {
     fn tidy(&self) -> anyhow::Result<()> {
         for process in self.stack.status()? {
             match (process.name, process.condition) {
-                (Name::Service(_, 2..), Condition::Running | Condition::Paused) => self.stack.kill9(process.name)?,
-                (name, Condition::Paused) => self.stack.resume(name)?,
+                (Name::Service(_, 2..), Condition::Running | Condition::Frozen) => self.stack.kill9(process.name)?,
+                (name, Condition::Frozen) => self.stack.resume(name)?,
                 _ => {}
             }
         }

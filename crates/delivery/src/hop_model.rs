@@ -1,6 +1,7 @@
 //! A simulator of stateless stages. It runs the production pieces ([`AckWindow`], [`Frontier`], [`EventWindow`], [`Sequencer`])
-//! with crashing owners, zombies, delivery errors, delayed and reordered commits, and group resets. Tenants share event ids,
-//! and producers reuse one id for several facts. Downstream, a sequencer must accept exactly the first occurrence of every
+//! with crashing owners, zombies, delivery errors, delayed and reordered commits, and group resets. A zombie is the same whether
+//! the group moved its partition or another process took its instance id. A window may be kept in a file that one live owner
+//! holds, and whose last entries a crash loses. Tenants share event ids, and producers reuse one id for several facts. Downstream, a sequencer must accept exactly the first occurrence of every
 //! event, with the flag of a reused id where it belongs. Each rule can be switched off, and then some seed must fail.
 
 use domain::{EventKey, Micros, RawPosition};
@@ -24,6 +25,10 @@ enum Without {
     Sequencer,
     /// The event-id window starts empty at the committed offset.
     ReadBack,
+    /// All of the kept window is used, also what follows the committed offset.
+    KeptUntilCommitted,
+    /// The kept window is used although messages between its end and the start of the window are missing.
+    KeptWithoutGap,
     /// A repeated event is not remembered as an earlier message.
     DuplicatesIncluded,
     /// An event is identified by its id alone, without its tenant.
@@ -58,6 +63,7 @@ struct Owner {
     /// Sent, but not landed yet: (ticket, output).
     in_flight: Vec<(Ticket, Output)>,
     alive: bool,
+    keeps: bool,
 }
 
 struct World {
@@ -67,6 +73,8 @@ struct World {
     owners: Vec<Owner>,
     downstream: Vec<Output>,
     committed: usize,
+    /// The messages of the kept window: its entries are a function of the log.
+    kept: std::ops::Range<usize>,
     /// Commits in flight: they may arrive late and in any order.
     commits: Vec<usize>,
 }
@@ -94,6 +102,7 @@ impl World {
             owners: Vec::new(),
             downstream: Vec::new(),
             committed: 0,
+            kept: 0..0,
             commits: Vec::new(),
         }
     }
@@ -104,10 +113,33 @@ impl World {
             Without::ReadBack => from,
             _ => self.memory_start(from),
         };
+        let mut window = EventWindow::new(LIMITS);
+        let keeps = !self.owners.iter().any(|owner| owner.alive && owner.keeps);
+        let mut at = back;
+        if keeps {
+            let reaches = self.kept.start <= back && (back < self.kept.end || self.without == Without::KeptWithoutGap);
+            if reaches && !self.kept.is_empty() {
+                let end = match self.without {
+                    Without::KeptUntilCommitted => self.kept.end,
+                    _ => self.kept.end.min(from),
+                };
+                for index in back.min(end)..end {
+                    let raw = self.raw[index];
+                    window.observe(index as i64, raw.appended_at, raw.key(self.without));
+                }
+                at = match self.without {
+                    Without::KeptUntilCommitted | Without::KeptWithoutGap => from,
+                    _ => end,
+                };
+            } else {
+                self.kept = back..back;
+            }
+        }
         self.owners.push(Owner {
-            at: back,
+            at,
+            keeps,
             emit_from: from,
-            window: EventWindow::new(LIMITS),
+            window,
             acks: AckWindow::default(),
             frontier: Frontier::default(),
             in_flight: Vec::new(),
@@ -153,6 +185,18 @@ impl World {
             }
         }
         owner.at += 1;
+        if owner.keeps {
+            self.kept.end = self.kept.end.max(owner.at);
+        }
+    }
+
+    /// The owner ends. What it had not written to its file is lost.
+    fn end(&mut self, index: usize) {
+        let owner = &mut self.owners[index];
+        owner.alive = false;
+        if owner.keeps {
+            self.kept.end -= self.random.usize(..6).min(self.kept.len());
+        }
     }
 
     /// The oldest output lands; its acknowledgement may be lost, which is a delivery error too.
@@ -182,7 +226,7 @@ impl World {
     }
 
     fn restart(&mut self, index: usize) {
-        self.owners[index].alive = false;
+        self.end(index);
         self.join();
     }
 
@@ -208,7 +252,7 @@ impl World {
             80..=92 => self.commit(index),
             // A crash: outputs in flight may still land, in order.
             93 => {
-                self.owners[index].alive = false;
+                self.end(index);
                 let rest = self.random.usize(..self.owners[index].in_flight.len() + 1);
                 self.downstream
                     .extend(self.owners[index].in_flight.drain(..rest).map(|(_, output)| output));
@@ -222,7 +266,8 @@ impl World {
     }
 
     fn verdict(mut self) -> Result<(), String> {
-        self.owners.iter_mut().for_each(|owner| owner.alive = false);
+        let live = (0..self.owners.len()).filter(|index| self.owners[*index].alive);
+        live.collect::<Vec<_>>().into_iter().for_each(|index| self.end(index));
         self.join();
         let last = self.owners.len() - 1;
         while self.owners[last].at < self.raw.len() {
@@ -340,6 +385,8 @@ fn each_rule_is_needed() {
         Without::RestartAfterError,
         Without::Sequencer,
         Without::ReadBack,
+        Without::KeptUntilCommitted,
+        Without::KeptWithoutGap,
         Without::DuplicatesIncluded,
         Without::TenantOfAnEvent,
         Without::FactsOfAnEvent,

@@ -20,7 +20,8 @@ const GLOBAL: &str = "Global options";
 ///
 /// Commands that read or write data take the addresses of the servers from DATA_PROC_KAFKA_BOOTSTRAP,
 /// DATA_PROC_CLICKHOUSE_URL, DATA_PROC_POSTGRES_DSN and DATA_PROC_REDIS_URL. If a variable is not set, they use the local
-/// stack, or without one the default local ports. With --dir or --port-offset they use that stack, and fail if one of these
+/// stack, or without one the default local ports. Likewise DATA_PROC_GENERATION: if it is not set, they use the generation of
+/// the services that were last started in the stack. With --dir or --port-offset they use that stack, and fail if one of these
 /// variables names another server.
 #[derive(Debug, Parser)]
 #[command(

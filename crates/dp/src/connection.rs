@@ -18,6 +18,9 @@ use crate::cli::Place;
 use crate::commands::progress::waiting;
 use crate::consent;
 
+/// The variable that selects a generation.
+const GENERATION: &str = "DATA_PROC_GENERATION";
+
 /// Older names that a variable falls back to. If one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
     ("DATA_PROC_KAFKA_BOOTSTRAP", "KAFKA_ADDR"),
@@ -103,14 +106,11 @@ impl Connection {
 
     fn from_env(env: Env, json: bool) -> anyhow::Result<Connection> {
         // This process opens no port, so the default port of a service does not matter here.
-        let loaded = load(&env, 8080, |_| ())?;
+        let loaded = load(&env, 0, |_| ())?;
         for unknown in &loaded.unknown {
             let meant = unknown.nearest.as_ref();
             let meant = meant.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
             eprintln!("warning: unknown environment variable {}{meant}", unknown.name);
-        }
-        if loaded.settings.kafka_bootstrap.addresses().is_empty() {
-            bail!("DATA_PROC_KAFKA_BOOTSTRAP is empty: set it to host:port");
         }
         Ok(Connection {
             names: Names::new(&loaded.settings),
@@ -131,7 +131,13 @@ pub fn effective_env(place: &Place) -> anyhow::Result<Env> {
         return stack_env(env, &place.open()?);
     }
     match uses_stack(place, &env) {
-        true => Ok(fill_in(env, place.open()?.env())),
+        true => {
+            let stack = place.open()?;
+            // With a server elsewhere, the generation of the stack says nothing.
+            let is_elsewhere = contradiction(&with_file(&env), &stack.env()).is_some();
+            let generation = (!is_elsewhere).then(|| stack.generation());
+            Ok(with_generation(fill_in(env, stack.env()), generation.as_deref()))
+        }
         false => Ok(env),
     }
 }
@@ -146,7 +152,29 @@ fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
     refuse_elsewhere(&env)?;
     refuse_contradiction(&env, stack)?;
     env.extend(stack.env());
-    Ok(env)
+    Ok(with_generation(env, Some(&stack.generation())))
+}
+
+/// The environment with this generation, unless it names one, even the first (an empty value).
+fn with_generation(mut env: Env, generation: Option<&str>) -> Env {
+    if let Some(generation) = generation.filter(|generation| !generation.is_empty())
+        && !with_file(&env).contains_key(GENERATION)
+    {
+        env.insert(GENERATION.to_owned(), generation.to_owned());
+    }
+    env
+}
+
+/// The environment that services started in this stack get; sets their generation in the configuration of the stack.
+///
+/// # Errors
+/// As for a command that uses the stack.
+pub fn service_env(stack: &mut Stack) -> anyhow::Result<Env> {
+    let env = stack_env(process_env(), stack)?;
+    let generation = with_file(&env).get(GENERATION).cloned().unwrap_or_default();
+    let added = &mut stack.config_mut().service_env;
+    added.insert(GENERATION.to_owned(), generation);
+    Ok(env.into_iter().chain(added.clone()).collect())
 }
 
 /// Refuses a stack if the environment names other servers, since it is unclear which of them the user wants.
@@ -309,6 +337,19 @@ mod tests {
                 "{name}={value}"
             );
         }
+    }
+
+    #[test]
+    fn the_generation_is_that_of_the_stack_unless_the_environment_names_one() {
+        for (pairs, expected) in [
+            (&[][..], Some("g2")),
+            (&[(GENERATION, "g3")], Some("g3")),
+            (&[(GENERATION, "")], Some("")),
+        ] {
+            let found = with_generation(env(pairs), Some("g2"));
+            assert_eq!(found.get(GENERATION).map(String::as_str), expected, "{pairs:?}");
+        }
+        assert_eq!(with_generation(env(&[]), Some("")), env(&[]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod consent;
 pub mod env_file;
 pub mod explain;
+pub mod hints;
 pub mod positions;
 pub mod products;
 pub mod simulation;
@@ -21,6 +22,7 @@ pub mod verify;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use localstack::StackError;
 
 use cli::Cli;
@@ -30,7 +32,8 @@ use commands::present::printable;
 pub fn run() -> ExitCode {
     security::install_provider();
     // On wrong usage clap prints its own message and exits with code 2.
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse_usage(&error));
+    hints::remember(&cli.place);
     let result = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -45,11 +48,29 @@ pub fn run() -> ExitCode {
         Err(error) => Err(anyhow::anyhow!("cannot start threads: {error}")),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {}", printable(&one_line(&error)));
+        eprintln!("error: {}", printable(&hints::localized(&one_line(&error))));
         let interrupted = error.is::<commands::interrupt::Interrupted>()
             || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
         ExitCode::from(if interrupted { 130 } else { 2 })
     })
+}
+
+/// Prints clap's message and ends the program. A number that cannot be parsed is explained: clap shows the parser's own words.
+fn refuse_usage(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let explained = with_accepted_numbers(&text);
+    if error.kind() != ErrorKind::ValueValidation || explained == text {
+        error.exit();
+    }
+    eprint!("{explained}");
+    std::process::exit(error.exit_code());
+}
+
+fn with_accepted_numbers(text: &str) -> String {
+    let whole = "expected a whole number such as 20, without a sign or a unit";
+    text.replace("invalid digit found in string", whole)
+        .replace("cannot parse integer from empty string", whole)
+        .replace("invalid float literal", "expected a number such as 0.5")
 }
 
 /// The error and its causes on one line, without causes that the text before them already contains.
@@ -72,6 +93,20 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
+
+    #[test]
+    fn a_wrong_number_names_its_argument_and_what_is_accepted() {
+        for arguments in [["dp", "tail", "raw", "--limit=x"], ["dp", "tail", "raw", "--limit=-5"]] {
+            let error = Cli::try_parse_from(arguments)
+                .err()
+                .map(|error| error.render().to_string());
+            let text = with_accepted_numbers(&error.unwrap_or_default());
+            assert!(
+                text.contains("--limit <N>") && text.contains("whole number such as 20"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn an_error_is_one_line_without_repetition() {

@@ -58,7 +58,7 @@ impl Running {
         read_stat(self.pid).filter(|stat| stat.starttime == self.start_ticks)
     }
 
-    /// Whether it still runs (or is paused).
+    /// Whether it still runs (or is frozen).
     pub(crate) fn is_alive(self) -> bool {
         match self.stat() {
             // The first thread has ended; while others run, files and ports are still held.
@@ -73,8 +73,8 @@ impl Running {
         }
     }
 
-    /// Whether it is paused by SIGSTOP.
-    pub(crate) fn is_paused(self) -> bool {
+    /// Whether it is frozen by SIGSTOP.
+    pub(crate) fn is_frozen(self) -> bool {
         self.stat().is_some_and(|stat| stat.state == 'T')
     }
 
@@ -331,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_process_is_detected() {
+    fn a_frozen_process_is_detected() {
         let sleeper = spawn(Command::new("sleep").arg("60")).unwrap();
         assert!(sleeper.signal(Signal::SIGSTOP));
         let deadline = Instant::now() + LIMIT;
-        while !sleeper.is_paused() && Instant::now() < deadline {
+        while !sleeper.is_frozen() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
-        assert!(sleeper.is_paused());
+        assert!(sleeper.is_frozen());
         assert!(sleeper.kill_tree(LIMIT));
     }
 

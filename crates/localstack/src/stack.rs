@@ -135,7 +135,8 @@ impl Stack {
         }
     }
 
-    /// Stops the process cleanly, waits up to 35 s, then kills it. False if it did not run.
+    /// Stops the process cleanly, waits up to 35 s, then kills it. False if it did not run; [`Stack::status`] then no longer
+    /// reports how it ended.
     pub fn stop(&self, name: impl Into<Name>) -> Result<bool, StackError> {
         Ok(!self.stop_all(&[name.into()])?.is_empty())
     }
@@ -235,6 +236,11 @@ impl Stack {
             .collect())
     }
 
+    /// The generation of the services that were started last; empty for the first.
+    pub fn generation(&self) -> String {
+        self.state().map(|state| state.generation).unwrap_or_default()
+    }
+
     /// Addresses of the servers, and of the one service that another one calls: variables for services and `dp`.
     pub fn env(&self) -> BTreeMap<String, String> {
         let ports = &self.config.ports;
@@ -266,13 +272,14 @@ impl Stack {
 
     /// Stops all processes at the same time, waits for all, kills the rest. Returns those that ran.
     fn stop_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
-        let running: Vec<(Name, Running)> = names
+        let state = self.state()?;
+        let recorded = names
             .iter()
-            .filter_map(|name| Some((*name, self.running(*name).ok()?)))
-            .collect();
+            .filter_map(|name| Some((*name, state.entry(*name)?.running?)));
+        let (running, ended): (Vec<(Name, Running)>, Vec<_>) = recorded.partition(|(_, process)| process.is_alive());
         for (name, process) in &running {
             process.signal(servers::stop_signal(*name));
-            // A paused process would handle the signal only after it is resumed.
+            // A frozen process would handle the signal only after it is resumed.
             process.signal(Signal::SIGCONT);
         }
         let deadline = Instant::now() + STOP_LIMIT;
@@ -285,7 +292,7 @@ impl Stack {
                 )));
             }
         }
-        self.forget(&running)?;
+        self.forget(&running.iter().chain(&ended).copied().collect::<Vec<_>>())?;
         Ok(running.into_iter().map(|(name, _)| name).collect())
     }
 

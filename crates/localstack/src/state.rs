@@ -14,6 +14,7 @@ use crate::name::{Name, Server};
 use crate::ports::Ports;
 use crate::process::Running;
 use crate::servers::LIBRARIES;
+use crate::service::WINDOWS;
 
 const FILE: &str = "stack.json";
 const LOCK: &str = "stack.lock";
@@ -28,6 +29,9 @@ pub(crate) struct State {
     pub(crate) bin_dir: PathBuf,
     pub(crate) cache: PathBuf,
     boot_id: String,
+    /// `DATA_PROC_GENERATION` of the services that were started last; empty for the first generation.
+    #[serde(default)]
+    pub(crate) generation: String,
     pub(crate) processes: Vec<Entry>,
 }
 
@@ -47,7 +51,7 @@ pub(crate) struct Entry {
 #[allow(missing_docs)]
 pub enum Condition {
     Running,
-    Paused,
+    Frozen,
     Stopped,
 }
 
@@ -79,6 +83,7 @@ impl State {
             bin_dir,
             cache,
             boot_id: boot_id(),
+            generation: String::new(),
             processes: Vec::new(),
         }
     }
@@ -159,7 +164,7 @@ pub(crate) fn is_stack(dir: &Path) -> bool {
 
 /// The files that a stack creates in its folder.
 fn own_entries() -> Vec<String> {
-    let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES].map(str::to_owned);
+    let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES, WINDOWS].map(str::to_owned);
     let servers = Server::ALL.map(|server| server.name().to_owned());
     files.into_iter().chain(servers).collect()
 }

@@ -235,13 +235,13 @@ fn a_server_that_ends_at_start_stops_those_started_with_it_and_reports_why() {
 }
 
 #[test]
-fn a_paused_server_responds_again_after_resume() {
+fn a_frozen_server_responds_again_after_resume() {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Redis).unwrap();
     stack.wait_ready(Server::Redis, LIMIT).unwrap();
     stack.pause(Server::Redis).unwrap();
-    eventually("redis is shown as paused", || {
-        stack.status().unwrap()[0].condition == Condition::Paused
+    eventually("redis is shown as frozen", || {
+        stack.status().unwrap()[0].condition == Condition::Frozen
     });
     assert_eq!(redis(&stack, "PING", Duration::from_millis(200)), None);
     stack.resume(Server::Redis).unwrap();
@@ -251,7 +251,7 @@ fn a_paused_server_responds_again_after_resume() {
     assert!(stack.stop(Server::Redis).unwrap());
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "a paused process is resumed to be stopped"
+        "a frozen process is resumed to be stopped"
     );
     assert!(!stack.stop(Server::Redis).unwrap());
 }
@@ -294,6 +294,36 @@ fn replicas_of_a_service_get_their_own_ports_and_environments() {
     let error = stack.start(Service::Projection).unwrap_err().to_string();
     assert!(error.contains("projection is missing: build it with"), "{error}");
     assert_eq!(stack.down().unwrap(), [Name::from(Service::Normalization), second]);
+}
+
+#[test]
+fn the_failure_of_a_replica_is_dismissed_by_a_stop_and_the_generation_is_that_of_the_first_replicas() {
+    let programs = tempfile::tempdir().unwrap();
+    script(programs.path(), "normalization", "exec sleep 600");
+    script(programs.path(), "projection", "exit 3");
+    let stack = Temporary::with(|config| {
+        config.bin_dir = programs.path().to_owned();
+        config
+            .service_env
+            .insert("DATA_PROC_GENERATION".to_owned(), "g2".to_owned());
+    })
+    .unwrap();
+    let failed = Name::replica(Service::Projection, 2);
+    stack.start(failed).unwrap();
+    assert_eq!(stack.generation(), "", "a replica is only tried out");
+    let why = || stack.status().unwrap()[0].why.clone();
+    eventually("projection-2 has ended", || why().is_some());
+    assert!(
+        why().unwrap().contains("`dp stop projection-2` dismisses"),
+        "{:?}",
+        why()
+    );
+    assert!(!stack.stop(failed).unwrap());
+    assert_eq!(why(), None);
+
+    stack.start(Service::Normalization).unwrap();
+    assert_eq!(stack.generation(), "g2");
+    assert_eq!(Stack::open(&stack.config().dir).unwrap().generation(), "g2");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The checks of a start, without a start: for `dp config`.
 
-use crate::clients::addresses;
+use crate::clients::{Use, addresses};
 use crate::run::Definition;
-use crate::settings::{Env, Unknown, Variable, declare, located};
+use crate::settings::{Env, Settings, Unknown, Variable, config_file, declare, in_order, located};
 
 /// What a service would read, and why it would not start.
 #[derive(Debug, Clone)]
@@ -21,13 +21,14 @@ pub struct Checked {
 pub fn check<S>(definition: &Definition<S>, env: &Env) -> Checked {
     let declared = declare(env, definition.default_port, definition.settings);
     let mut problems = declared.problems;
-    for problem in addresses::problems(definition.uses, &declared.settings) {
+    for problem in address_problems(definition.uses, &declared.settings, &declared.variables) {
         let about = problem.split(':').next().unwrap_or_default();
         // An address may be rejected for two reasons; the first is the more precise one.
         if !problems.iter().any(|known| known.starts_with(about)) {
-            problems.push(located(problem, &declared.variables));
+            problems.push(problem);
         }
     }
+    let problems = in_order(problems, config_file(&declared.variables));
     Checked {
         service: definition.name,
         variables: declared.variables,
@@ -36,11 +37,20 @@ pub fn check<S>(definition: &Definition<S>, env: &Env) -> Checked {
     }
 }
 
+/// Addresses and certificates with which no client can be created. Must be called inside a runtime.
+pub(crate) fn address_problems(uses: &[Use], settings: &Settings, variables: &[Variable]) -> Vec<String> {
+    let problems = addresses::problems(uses, settings);
+    problems
+        .into_iter()
+        .map(|problem| located(problem, variables))
+        .collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::clients::{Dependency, Use};
+    use crate::clients::Dependency;
 
     const USES: [Use; 4] = [
         Use::required(Dependency::Kafka),
@@ -58,6 +68,7 @@ mod tests {
             default_port: 8083,
             uses: &USES,
             metrics: &[],
+            deciding: &[],
             settings: |_| (),
             build: |_| Ok(()),
         };
@@ -75,11 +86,11 @@ mod tests {
         for (problem, begins) in
             problems
                 .iter()
-                .zip(["CLICKHOUSE_URL must", "WORKERS must", "POSTGRES_DSN: ", "REDIS_URL: "])
+                .zip(["REDIS_URL: ", "WORKERS must", "CLICKHOUSE_URL must", "POSTGRES_DSN: "])
         {
             assert!(problem.starts_with(&format!("DATA_PROC_{begins}")), "{problem}");
         }
-        assert!(problems[2].ends_with(&format!("({path}:3:1)")), "{}", problems[2]);
+        assert!(problems[3].ends_with(&format!("({path}:3:1)")), "{}", problems[3]);
         assert!(!problems.concat().contains("s3cret"), "{problems:#?}");
         assert_eq!(check(&definition, &Env::new()).problems, Vec::<String>::new());
     }

@@ -44,6 +44,8 @@ pub struct Use {
     pub dependency: Dependency,
     /// Whether the service is unhealthy without it (otherwise degraded).
     pub critical: bool,
+    /// Tables of PostgreSQL that health looks for.
+    pub tables: &'static [&'static str],
 }
 
 impl Dependency {
@@ -64,6 +66,7 @@ impl Use {
         Use {
             dependency,
             critical: true,
+            tables: &[],
         }
     }
 
@@ -72,7 +75,13 @@ impl Use {
         Use {
             dependency,
             critical: false,
+            tables: &[],
         }
+    }
+
+    /// Health names those of these PostgreSQL tables that are missing.
+    pub const fn with_tables(self, tables: &'static [&'static str]) -> Use {
+        Use { tables, ..self }
     }
 }
 

@@ -141,6 +141,7 @@ impl<S> Context<S> {
             generation: self.names.generation().to_owned(),
             bootstrap: self.settings.kafka_bootstrap.clone(),
             client_id: format!("{}-{name}", self.service),
+            instance_id: self.settings.instance_id.as_ref().map(|id| format!("{id}-{name}")),
             dlq_topic: self.names.dlq.clone(),
             compression: self.settings.kafka_compression,
             drain_timeout: DRAIN_TIMEOUT,

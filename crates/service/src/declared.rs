@@ -104,6 +104,8 @@ pub const HEALTH_STATUS: &str = "health_status";
 pub const UPTIME: &str = "uptime_seconds";
 /// Gauge.
 pub const MEMORY: &str = "memory_usage_bytes";
+/// Gauge `{group,fingerprint}`.
+pub const SETTINGS_INFO: &str = "service_settings_info";
 /// Gauge `{version}`.
 pub const BUILD_INFO: &str = "build_info";
 /// Gauges `{store}`.
@@ -275,6 +277,13 @@ pub const SHARED: &[Declared] = &[
     Declared::new(BUILD_INFO, Kind::Gauge, "state", "Always 1; the version is a label.")
         .labels(&["version"])
         .with(&[&[("version", env!("CARGO_PKG_VERSION"))]]),
+    Declared::new(
+        SETTINGS_INFO,
+        Kind::Gauge,
+        "state",
+        "Always 1; the settings that decide results are the label `fingerprint`, which must be the same on all members of the consumer group.",
+    )
+    .labels(&["group", "fingerprint"]),
 ];
 
 const fn pool(name: &'static str, help: &'static str) -> Declared {

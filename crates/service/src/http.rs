@@ -58,6 +58,8 @@ pub struct Shown {
     pub metrics: PrometheusHandle,
     /// Body of `/info`.
     pub info: Value,
+    /// The settings that decide results, as one word.
+    pub fingerprint: String,
     /// Parts of `/stats`.
     pub stats: Vec<Stats>,
     /// Tenant of requests without one.
@@ -293,6 +295,7 @@ async fn health(state: web::Data<State>) -> HttpResponse {
     body.insert("version".into(), env!("CARGO_PKG_VERSION").into());
     body.insert("status".into(), json!(report.level));
     body.insert("uptime_seconds".into(), shown.started.elapsed().as_secs().into());
+    body.insert("settings_fingerprint".into(), shown.fingerprint.clone().into());
     // Scripts grep the top-level keys of the dependencies.
     for name in ["kafka", "redis", "clickhouse", "postgres"] {
         if let Some(record) = report.checks.get(name) {

@@ -16,7 +16,7 @@ use stream::kafka::probe::Probe;
 use crate::health::Health;
 use crate::metrics;
 
-const INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(15);
 /// Bounds each query.
 const TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod context;
 pub mod declared;
 mod dump;
+mod fingerprint;
 pub mod health;
 mod help;
 pub mod http;

@@ -136,7 +136,7 @@ pub fn wait_for_end(mut threads: Threads, shutdown: &Shutdown) -> Exit {
             );
             return Exit::Failed;
         }
-        match threads.receiver.recv_timeout(Duration::from_millis(50)) {
+        match threads.receiver.recv_timeout(Duration::from_millis(100)) {
             Ok(ended) => {
                 threads.running.retain(|name| *name != ended.name);
                 if !report(&ended, shutdown) {

@@ -17,7 +17,7 @@ pub use crate::declared::{Declared, Kind, SHARED, Series, document, flaws};
 
 use crate::declared::{
     BREAKER_STATE, BUILD_INFO, HEALTH_STATUS, HTTP_CONNECTIONS, HTTP_DURATION, HTTP_REFUSED, HTTP_REQUESTS, MEMORY,
-    POOL, UPTIME,
+    POOL, SETTINGS_INFO, UPTIME,
 };
 use crate::health::{Health, Level};
 
@@ -158,6 +158,12 @@ pub(crate) fn pool(store: &'static str, values: [usize; 5]) {
     for (name, value) in POOL.into_iter().zip(values) {
         gauge!(name, "store" => store).set(value as f64);
     }
+}
+
+/// Shows the settings that decide the results of this member of a group.
+pub(crate) fn settings(group: &str, fingerprint: &str) {
+    let (group, fingerprint) = (group.to_owned(), fingerprint.to_owned());
+    gauge!(SETTINGS_INFO, "group" => group, "fingerprint" => fingerprint).set(1.0);
 }
 
 /// Refreshes the gauges of the process, and drains histogram samples so that memory stays bounded between scrapes.

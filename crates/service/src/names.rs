@@ -8,6 +8,28 @@ use crate::settings::{Environment, Settings};
 /// Dead letters of every stage and generation.
 pub const DLQ: &str = "dlq";
 
+/// Base names of the topics that stages write.
+const WRITTEN: [&str; 9] = [
+    "normalized.market.ticks.v1",
+    "enriched.market.ticks.v1",
+    "aggregation.bars.v1",
+    "aggregation.curves.v1",
+    "aggregation.derived.v1",
+    "aggregation.late.v1",
+    "aggregation.legs.v1",
+    "aggregation.state.v1",
+    "projection.invalidation.v1",
+];
+
+/// Whether the pipeline writes this topic, in any generation.
+pub(crate) fn is_internal(topic: &str) -> bool {
+    let is_of = |base: &str| {
+        let rest = topic.strip_prefix(base);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    topic == DLQ || WRITTEN.into_iter().any(is_of)
+}
+
 /// The names in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -31,22 +53,50 @@ impl Names {
     /// The names for these settings.
     pub fn new(settings: &Settings) -> Names {
         let generation = settings.generation.clone();
-        let topic = |base: &str| suffixed(base, '-', &generation);
+        let [
+            normalized,
+            enriched,
+            bars,
+            curves,
+            derived,
+            late,
+            legs,
+            state,
+            invalidation,
+        ] = WRITTEN.map(|base| suffixed(base, '-', &generation));
         Names {
             raw: settings.raw_topics.clone(),
-            normalized: topic("normalized.market.ticks.v1"),
-            enriched: topic("enriched.market.ticks.v1"),
-            bars: topic("aggregation.bars.v1"),
-            curves: topic("aggregation.curves.v1"),
-            derived: topic("aggregation.derived.v1"),
-            late: topic("aggregation.late.v1"),
-            legs: topic("aggregation.legs.v1"),
-            state: topic("aggregation.state.v1"),
-            invalidation: topic("projection.invalidation.v1"),
+            normalized,
+            enriched,
+            bars,
+            curves,
+            derived,
+            late,
+            legs,
+            state,
+            invalidation,
             dlq: DLQ.to_owned(),
             environment: settings.environment,
             generation,
         }
+    }
+
+    /// The raw topic of this name, or without a name the first one; `raw` stands for the first one too.
+    ///
+    /// # Errors
+    /// It is none of the raw topics: a message there would be lost, or corrupt an output of the pipeline.
+    pub fn raw_topic(&self, name: Option<&str>) -> Result<&str, String> {
+        let found = match name {
+            None | Some("raw") => self.raw.first(),
+            Some(name) => self.raw.iter().find(|raw| *raw == name),
+        };
+        found.map(String::as_str).ok_or_else(|| {
+            format!(
+                "{} is not a raw topic: use one of {} (DATA_PROC_RAW_TOPICS)",
+                name.unwrap_or_default(),
+                self.raw.join(", ")
+            )
+        })
     }
 
     /// Consumer group of a service: `normalization-local`, `normalization-local-g2`.
@@ -105,6 +155,18 @@ impl Names {
         &self.generation
     }
 
+    /// Topics that every service needs: it checks the ids of the raw ones and compares the partitions of the others, and its
+    /// dead letters must have a place.
+    pub fn needed_topics(&self) -> Vec<String> {
+        let others = self.aligned_topics().into_iter().chain([self.dlq.as_str()]);
+        self.raw
+            .iter()
+            .map(String::as_str)
+            .chain(others)
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Topics that are written with the partition number of the input: their partition counts must agree (INV-4).
     pub fn aligned_topics(&self) -> [&str; 5] {
         [&self.normalized, &self.enriched, &self.bars, &self.late, &self.state]
@@ -142,6 +204,14 @@ mod tests {
     }
 
     #[test]
+    fn health_looks_for_every_topic_without_which_the_service_stops() {
+        let needed = names("g2").needed_topics();
+        for name in ["ingestion.market.raw.v1", "enriched.market.ticks.v1-g2", "dlq"] {
+            assert!(needed.iter().any(|topic| topic == name), "{name}: {needed:?}");
+        }
+    }
+
+    #[test]
     fn a_later_generation_shares_only_raw_topics_and_dead_letters() {
         let (first, second) = (names(""), names("g2"));
         assert_eq!(second.normalized, "normalized.market.ticks.v1-g2");
@@ -155,5 +225,23 @@ mod tests {
         for (one, other) in first.aligned_topics().iter().zip(second.aligned_topics()) {
             assert_ne!(*one, other);
         }
+    }
+
+    #[test]
+    fn only_raw_topics_are_for_producers() {
+        let names = names("g2");
+        assert_eq!(names.raw_topic(None), Ok("ingestion.market.raw.v1"));
+        assert_eq!(names.raw_topic(Some("raw")), names.raw_topic(None));
+        for topic in ["dlq", "normalized.market.ticks.v1-g2", "other"] {
+            let refused = names.raw_topic(Some(topic)).unwrap_err();
+            assert!(
+                refused.contains(topic) && refused.contains("ingestion.market.raw.v1"),
+                "{refused}"
+            );
+        }
+        for topic in ["dlq", "aggregation.state.v1", "aggregation.bars.v1-g2"] {
+            assert!(is_internal(topic), "{topic}");
+        }
+        assert!(!is_internal("ingestion.market.raw.v1") && !is_internal("dlq2"));
     }
 }

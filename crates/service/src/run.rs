@@ -10,9 +10,11 @@ use stream::Shutdown;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use crate::check;
 use crate::clients::{self, Clients, Use};
 use crate::context::Context;
 use crate::dump;
+use crate::fingerprint;
 use crate::health::Health;
 use crate::help;
 use crate::http::{self, Shown};
@@ -39,6 +41,8 @@ pub struct Definition<S> {
     pub uses: &'static [Use],
     /// Metrics in addition to the shared ones.
     pub metrics: &'static [Declared],
+    /// Variables that decide its results, which therefore must be equal on all replicas.
+    pub deciding: &'static [&'static str],
     /// Reads the service's own settings.
     pub settings: fn(&mut Reader<'_>) -> S,
     /// Registers workers, writers, routes and statistics.
@@ -75,9 +79,7 @@ pub fn run_with<S>(
                 format: LogFormat::Json,
             };
             telemetry::install(definition.name, &run_id, &log);
-            for problem in &error.problems {
-                crate::fatal!(error = problem, "configuration rejected");
-            }
+            report_problems(&error.problems);
             return Exit::Misconfigured;
         }
     };
@@ -106,14 +108,24 @@ fn serve<S>(
 ) -> Result<Exit, StartError> {
     let started = Instant::now();
     let runtime = runtime()?;
+    let problems = {
+        let _context = runtime.enter();
+        check::address_problems(definition.uses, &loaded.settings, &loaded.variables)
+    };
+    if !problems.is_empty() {
+        report_problems(&problems);
+        return Ok(Exit::Misconfigured);
+    }
     signals(runtime.handle(), shutdown.clone())?;
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
-    let mut info = base_info(definition, &loaded, run_id);
+    let fingerprint = fingerprint::of(&loaded.variables, definition.deciding)?;
+    let mut info = base_info(definition, &loaded, run_id, &fingerprint);
     let mut threads = Threads::default();
     let tasks = threads.tasks(runtime.handle());
     let mut context = build_context(definition, loaded, &runtime, &tasks, shutdown)?;
     (definition.build)(&mut context)?;
+    metrics::settings(&context.names.group(definition.name), &fingerprint);
 
     info.insert("workers".to_owned(), context.groups.clone().into());
     let health = Arc::clone(&context.health);
@@ -123,6 +135,7 @@ fn serve<S>(
         health: Arc::clone(&health),
         metrics: recorder.clone(),
         info: info.into(),
+        fingerprint,
         stats: std::mem::take(&mut context.stats),
         default_tenant: context.settings.tenant_id.clone(),
     };
@@ -152,6 +165,12 @@ fn serve<S>(
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
     Ok(exit)
+}
+
+fn report_problems(problems: &[String]) {
+    for problem in problems {
+        crate::fatal!(error = problem, "configuration rejected");
+    }
 }
 
 /// Starts the periodic tasks of the process.
@@ -223,7 +242,7 @@ fn build_context<S>(
     })
 }
 
-fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) -> Map<String, Value> {
+fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str, fingerprint: &str) -> Map<String, Value> {
     let settings = &loaded.settings;
     let configuration: Map<String, Value> = loaded
         .variables
@@ -238,6 +257,7 @@ fn base_info<S>(definition: &Definition<S>, loaded: &Loaded<S>, run_id: &str) ->
         ("pid", json!(std::process::id())),
         ("run_id", json!(run_id)),
         ("started_at", json!(format!("{:.3}", jiff::Timestamp::now()))),
+        ("settings_fingerprint", json!(fingerprint)),
         ("configuration", configuration.into()),
     ];
     fields

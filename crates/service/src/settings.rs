@@ -4,6 +4,7 @@
 //! [`Reader`] in the same pass, so that all problems are listed at once.
 //! Failure: [`SettingsError`] with every problem; the process ends with exit code 2 before it connects to a server.
 
+mod checked;
 mod file;
 mod kafka;
 mod nearest;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use security::Trust;
 use stream::{Brokers, Compression};
 
+pub use checked::is_http_url;
+pub(crate) use checked::{config_file, in_order};
 pub use file::TABLES;
 pub use page::{Part, document};
 pub(crate) use reader::located;
@@ -156,6 +159,8 @@ pub struct Settings {
     pub workers: usize,
     /// Empty, or the suffix of topics, groups and tables.
     pub generation: String,
+    /// Stable name of the process in its consumer groups.
+    pub instance_id: Option<String>,
     pub breaker: BreakerSettings,
 }
 

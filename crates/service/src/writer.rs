@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use delivery::table_writer::group::BatchLimits;
 use domain::Micros;
+use stores::clickhouse::Block;
 use stream::Pace;
 use stream::table_writer::TableSink;
 use stream::table_writer::handler::{TableRoute, TableWriter};
@@ -28,7 +29,7 @@ pub use tables::{TABLES, TableSpec};
 /// Bytes that make an insert due, with any number of rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;
 /// Rows are visible only after an insert, so a fetch may wait this long.
-const FETCH_WAIT: Duration = Duration::from_millis(100);
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 
 fn micros(duration: Duration) -> Micros {
     Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
@@ -66,7 +67,7 @@ impl<S> Context<S> {
         self.worker(member, move || {
             let route = |(topic, sink, table): &(String, Arc<TableAdapter>, &'static TableSpec)| TableRoute {
                 topic: topic.clone(),
-                sink: Arc::clone(sink) as Arc<dyn TableSink>,
+                sink: Arc::clone(sink) as Arc<dyn TableSink<Block>>,
                 encoder: Box::new(Rows::new(table, wire.clone())),
                 limits: limits(table),
             };

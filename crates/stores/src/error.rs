@@ -103,13 +103,23 @@ impl StoreError {
         )
     }
 
-    /// Whether the server refuses this client: a missing right, a login or a certificate, which an operator can correct
-    /// while the service runs.
+    /// Whether the server refuses this client until an operator corrects something, which is possible while the service runs:
+    /// a missing right, table or column, a login, a certificate, or a setting that makes rows inexact.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self.code,
-            "access_denied" | "grant_missing" | "certificate_refused" | "tls_mismatch"
+            "access_denied"
+                | "grant_missing"
+                | "certificate_refused"
+                | "tls_mismatch"
+                | "schema_missing"
+                | "write_refused"
         )
+    }
+
+    /// The error with its code, whose meaning docs/security.md lists: for health and logs.
+    pub fn with_code(&self) -> String {
+        format!("{}: {self}", self.code)
     }
 
     /// Whether it did not respond in time.

@@ -59,6 +59,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "latest_prices_by_sequence",
         sql: include_str!("../../../schemas/postgres/004_latest_prices_by_sequence.sql"),
     },
+    Migration {
+        version: 5,
+        name: "verify_runs",
+        sql: include_str!("../../../schemas/postgres/005_verify_runs.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.

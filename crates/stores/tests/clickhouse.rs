@@ -5,11 +5,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use common::{clickhouse, eventually, tick};
 use domain::{Claim, Classified, LastOrigin, Position, RawPosition, Tick};
 use localstack::{Server, Temporary};
-use stores::clickhouse::{Claimant, rows};
+use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, FencedTable, InsertError};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
@@ -47,19 +46,18 @@ async fn a_cluster_that_the_server_does_not_have_is_refused_with_its_setting() {
 }
 
 /// Rows of ticks with these source offsets; the raw offset is ten times the source offset.
-fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
-    let mut out = Vec::new();
-    for offset in offsets.clone() {
+fn batch(offsets: std::ops::Range<i64>) -> Block {
+    let mut block = Block::new(&rows::tick::LAYOUT);
+    for offset in offsets {
         let mut tick: Tick<'_> = tick();
         tick.origin.offset = offset * 10;
-        rows::tick::encode(&tick, 3, offset, &mut out);
+        rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), out.into())
+    block
 }
 
 async fn insert(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
-    let (rows, bytes) = batch(offsets);
-    table.insert(std::slice::from_ref(claim), rows, vec![bytes]).await
+    table.insert(std::slice::from_ref(claim), vec![batch(offsets)]).await
 }
 
 async fn number(clickhouse: &ClickHouse, sql: &str) -> i64 {
@@ -164,7 +162,8 @@ async fn a_batch_is_one_part_with_any_profile() {
     );
     let distinct = "SELECT uniqExact(ingested_at) FROM market_ticks";
     assert_eq!(number(&clickhouse, distinct).await, 2);
-    let too_many = table.insert(&[claim], 1_000_001, Vec::new()).await.unwrap_err();
+    let too_many = vec![batch(0..100_001); 10];
+    let too_many = table.insert(&[claim], too_many).await.unwrap_err();
     assert!(
         matches!(&too_many, InsertError::Unknown(error) if error.code() == "invalid_data"),
         "{too_many:?}"
@@ -295,9 +294,9 @@ async fn an_insert_of_several_partitions_is_rejected_if_one_of_them_has_another_
         claims.push(table.claim(TOPIC, partition, Claimant::once()).await.unwrap());
     }
     let insert = async |claims: &[Claim], from: i64| {
-        let (_, first) = batch(from..from + 10);
-        let (_, second) = batch(from + 10..from + 30);
-        table.insert(claims, 30, vec![first, second]).await
+        let first = batch(from..from + 10);
+        let second = batch(from + 10..from + 30);
+        table.insert(claims, vec![first, second]).await
     };
     insert(&claims, 0).await.unwrap();
     assert_eq!(count(&clickhouse).await, 30);

@@ -11,7 +11,7 @@ use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass, LastOrigin, Position, RawPosition};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
-use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate, seed_reference};
+use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate, recreate, seed_reference};
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
@@ -79,6 +79,58 @@ async fn migrations_run_twice_and_concurrently() {
             [Some("latest_prices_by_sequence".to_owned()), None]
         ]
     );
+}
+
+/// The list of applied migrations does not show what was dropped later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_table_is_named_and_recreated_and_its_projection_begins_again() {
+    let (_stack, postgres) = setup().await;
+    let store = LatestPriceStore::new(postgres.clone(), "");
+    let (ten, twenty) = (position(10), position(20));
+    let prices = [latest_price("A", 100, 1)];
+    store.apply(&batch(None, &ten, &prices)).await.unwrap();
+    let tables = ["served_latest_prices", "taxonomy_instruments"];
+    assert!(recreate(&postgres).await.unwrap().is_empty());
+    postgres.check_tables(&tables).await.unwrap();
+    assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), Some(ten));
+
+    postgres
+        .exec("DROP TABLE served_latest_prices; DROP TABLE taxonomy_instruments CASCADE")
+        .await
+        .unwrap();
+    let error = postgres.check_tables(&tables).await.unwrap_err();
+    assert!(error.is_refusal() && error.code() == "schema_missing", "{error}");
+    for words in ["served_latest_prices", "taxonomy_instruments", "`dp migrate`"] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // The same of a statement, in a service that runs.
+    let error = store.apply(&batch(Some(10), &twenty, &prices)).await.unwrap_err();
+    assert!(
+        error.is_refusal() && error.to_string().contains("served_latest_prices"),
+        "{error}"
+    );
+
+    let (one, other) = tokio::join!(recreate(&postgres), recreate(&postgres));
+    let mut recreated = [one.unwrap(), other.unwrap()].concat();
+    recreated.sort();
+    assert_eq!(
+        recreated,
+        [
+            "served_latest_prices",
+            "served_latest_prices_by_partition",
+            "served_latest_prices_by_time",
+            "taxonomy_instruments"
+        ]
+    );
+    assert_eq!(migrate(&postgres).await.unwrap(), 0);
+    postgres.check_tables(&tables).await.unwrap();
+    // Prices before the position would be missing: the projection reads them again, also one that runs.
+    assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), None);
+    assert_eq!(
+        store.apply(&batch(Some(10), &twenty, &prices)).await.unwrap(),
+        Applied::Conflict
+    );
+    assert_eq!(store.apply(&batch(None, &twenty, &prices)).await.unwrap(), Applied::Yes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

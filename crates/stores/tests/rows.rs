@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use stores::clickhouse::{Claimant, Layout, rows};
+use stores::clickhouse::{Block, Claimant, Layout, rows};
 use stores::price::rfc3339;
 use stores::{ClickHouse, FencedTable, StoredBar, newest_bars};
 
@@ -48,7 +48,7 @@ fn server() -> &'static Shared {
 }
 
 /// Inserts the rows through the fence and reads them back in the order of their source offset.
-fn round_trip(layout: &'static Layout, rows: usize, bytes: Vec<u8>) -> Vec<Map<String, Value>> {
+fn round_trip(layout: &'static Layout, block: Block) -> Vec<Map<String, Value>> {
     let Shared {
         clickhouse, runtime, ..
     } = server();
@@ -56,11 +56,10 @@ fn round_trip(layout: &'static Layout, rows: usize, bytes: Vec<u8>) -> Vec<Map<S
     runtime.block_on(async {
         clickhouse.exec(&format!("TRUNCATE TABLE market_data.{}", layout.table)).await.unwrap();
         let claim = table.claim(layout.table, 0, Claimant::once()).await.unwrap();
-        table.insert(&[claim], rows, vec![bytes.into()]).await.unwrap();
-        let names: Vec<&str> = layout.columns.iter().copied().flatten().map(|(name, _)| *name).collect();
+        table.insert(&[claim], vec![block]).await.unwrap();
         let sql = format!(
             "SELECT {} FROM {} ORDER BY src_offset SETTINGS date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0",
-            names.join(", "),
+            layout.names(),
             layout.table
         );
         clickhouse.query_json(&sql).await.unwrap()
@@ -314,8 +313,8 @@ fn expected_enriched(enriched: &EnrichedTick<'_>, src_offset: i64) -> Map<String
     fields
 }
 
-fn check(layout: &'static Layout, bytes: Vec<u8>, expected: Vec<Map<String, Value>>) -> Result<(), TestCaseError> {
-    let found = round_trip(layout, expected.len(), bytes);
+fn check(layout: &'static Layout, block: Block, expected: Vec<Map<String, Value>>) -> Result<(), TestCaseError> {
+    let found = round_trip(layout, block);
     prop_assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(&expected) {
         prop_assert_eq!(found, expected);
@@ -328,27 +327,27 @@ proptest! {
 
     #[test]
     fn any_tick_is_read_back_as_it_was(ticks in vec(ticks(), ROWS)) {
-        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        let (mut block, mut expected) = (Block::new(&rows::tick::LAYOUT), Vec::new());
         for (offset, any) in (0..).zip(&ticks) {
-            rows::tick::encode(&any.tick(), 5, offset, &mut bytes);
+            rows::tick::encode(&any.tick(), 5, offset, &mut block);
             expected.push(expected_tick(&any.tick(), offset));
         }
-        check(&rows::tick::LAYOUT, bytes, expected)?;
+        check(&rows::tick::LAYOUT, block, expected)?;
     }
 
     #[test]
     fn any_enriched_tick_is_read_back_as_it_was(ticks in vec(ticks(), ROWS)) {
-        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        let (mut block, mut expected) = (Block::new(&rows::enriched::LAYOUT), Vec::new());
         for (offset, any) in (0..).zip(&ticks) {
-            rows::enriched::encode(&any.enriched(), 5, offset, &mut bytes);
+            rows::enriched::encode(&any.enriched(), 5, offset, &mut block);
             expected.push(expected_enriched(&any.enriched(), offset));
         }
-        check(&rows::enriched::LAYOUT, bytes, expected)?;
+        check(&rows::enriched::LAYOUT, block, expected)?;
     }
 
     #[test]
     fn any_late_tick_is_read_back_as_it_was(ticks in vec((ticks(), 0u8..32), ROWS)) {
-        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        let (mut block, mut expected) = (Block::new(&rows::late::LAYOUT), Vec::new());
         for (offset, (any, missed_intervals)) in (0..).zip(&ticks) {
             let tick = any.tick();
             let late = LateTick {
@@ -364,7 +363,7 @@ proptest! {
                 watermark: tick.appended_at,
                 enriched_offset: tick.origin.offset,
             };
-            rows::late::encode(&late, 5, offset, &mut bytes);
+            rows::late::encode(&late, 5, offset, &mut block);
             let intervals: Vec<&str> =
                 Interval::ALL.iter().filter(|i| missed_intervals >> i.index() & 1 == 1).map(|i| i.name()).collect();
             let mut fields = object(&[
@@ -382,14 +381,14 @@ proptest! {
             fields.extend(object(&expected_origin(&late.origin, RAW)));
             expected.push(fields);
         }
-        check(&rows::late::LAYOUT, bytes, expected)?;
+        check(&rows::late::LAYOUT, block, expected)?;
     }
 
     #[test]
     fn any_bar_is_read_back_as_it_was(
         bars in vec((ticks(), 0usize..5, origins(), any::<(i64, bool, i64, i32)>(), any::<i64>()), ROWS)
     ) {
-        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        let (mut block, mut expected) = (Block::new(&rows::bar::LAYOUT), Vec::new());
         for (offset, (any, interval, last_origin, (version, closed, trade_count, revision), factor)) in (0..).zip(&bars) {
             let tick = any.tick();
             // A separate instrument for each bar, so that none replaces another.
@@ -419,7 +418,7 @@ proptest! {
                 version: BarVersion { last_offset: version.unsigned_abs() as i64 & i64::MAX, closed: *closed },
                 last_appended_at: tick.normalized_at,
             };
-            rows::bar::encode(&bar, 5, offset, &mut bytes);
+            rows::bar::encode(&bar, 5, offset, &mut block);
             let mut fields = object(&[
                 ("tenant_id", json!(bar.tenant_id)),
                 ("instrument_id", json!(bar.instrument_id)),
@@ -450,7 +449,7 @@ proptest! {
             fields.extend(object(&last));
             expected.push(fields);
         }
-        check(&rows::bar::LAYOUT, bytes, expected)?;
+        check(&rows::bar::LAYOUT, block, expected)?;
     }
 }
 
@@ -486,13 +485,13 @@ fn the_views_show_the_newest_version_of_a_bar_in_any_order() {
         clickhouse, runtime, ..
     } = server();
     let table = FencedTable::new(clickhouse.clone(), &rows::bar::LAYOUT, "");
-    let mut bytes = Vec::new();
+    let mut block = Block::new(&rows::bar::LAYOUT);
     for (offset, (last_offset, closed)) in (0..).zip([(7, false), (9, true), (9, false), (8, true)]) {
-        rows::bar::encode(&bar(last_offset, closed), 1, offset, &mut bytes);
+        rows::bar::encode(&bar(last_offset, closed), 1, offset, &mut block);
     }
     runtime.block_on(async {
         let claim = table.claim("views", 1, Claimant::once()).await.unwrap();
-        table.insert(&[claim], 4, vec![bytes.into()]).await.unwrap();
+        table.insert(&[claim], vec![block]).await.unwrap();
         for view in ["bars_latest", "bars_5m"] {
             let sql =
                 format!("SELECT version, closed, trade_count FROM {view} WHERE src_partition = 1 AND interval = '5m'");

@@ -12,9 +12,10 @@ use domain::{Micros, RowRanges};
 
 use crate::dead_letter::DeadLetter;
 use crate::kafka::producer::Output;
+use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::positions::check_range;
-use crate::read_back::memory_start;
+use crate::read_back::{memory_start, time_at};
 use crate::stage_output::Held;
 pub use crate::stage_output::StageOutput;
 use crate::stall::{Cause, Stall};
@@ -41,6 +42,18 @@ pub trait Stage {
     /// How far back [`Stage::observe`] needs to see; `None` if the stage has no memory.
     fn memory(&self) -> Option<Memory> {
         None
+    }
+
+    /// Restores what is kept of the memory from offset `from` on, without the messages from `committed` on. `time_at` is the
+    /// append time of a record in the log. Returns the offset from which the rest is read back.
+    fn recall(
+        &mut self,
+        partition: &Partition,
+        (from, committed): (i64, i64),
+        time_at: &dyn Fn(i64) -> Option<Micros>,
+    ) -> i64 {
+        let _ = (partition, committed, time_at);
+        from
     }
 
     /// After each batch: refresh snapshots, add up counters.
@@ -132,14 +145,30 @@ impl<S: Stage> Hop<S> {
         }
     }
 
-    fn begin(&mut self, io: &mut Io<'_>, partition: &Partition, committed: Option<i64>) -> Result<(), StreamError> {
+    fn begin(
+        &mut self,
+        io: &mut Io<'_>,
+        reader: &LogReader,
+        partition: &Partition,
+        committed: Option<i64>,
+    ) -> Result<(), StreamError> {
         let process_from = committed.unwrap_or(0);
         let start = match committed {
-            None => StartAt::Beginning,
+            None => {
+                self.stage.recall(partition, (0, 0), &|_| None);
+                StartAt::Beginning
+            }
             Some(offset) => {
                 check_range(&io.config().reader(), partition, offset, io.log_range(partition)?)?;
                 StartAt::Offset(match self.stage.memory() {
-                    Some(memory) => memory_start(&io.config().bootstrap, partition, offset, memory)?,
+                    Some(memory) => {
+                        let start = memory_start(reader, partition, offset, memory)?;
+                        let time_at = |at| match start.last {
+                            Some((last, time)) if last == at => Some(time),
+                            _ => time_at(reader, partition, at).ok().flatten(),
+                        };
+                        self.stage.recall(partition, (start.offset, offset), &time_at)
+                    }
                     None => offset,
                 })
             }
@@ -153,7 +182,8 @@ impl<S: Stage> Hop<S> {
                 StartAt::Offset(offset) => Some(offset),
             },
         });
-        io.start(partition, start)
+        io.start(partition, start);
+        Ok(())
     }
 
     fn commit_frontiers(&mut self, io: &mut Io<'_>) {
@@ -168,8 +198,9 @@ impl<S: Stage> Hop<S> {
 
 impl<S: Stage> Handler for Hop<S> {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        let reader = LogReader::new(&io.config().bootstrap)?;
         for (partition, committed) in io.committed(partitions)? {
-            self.begin(io, &partition, committed)?;
+            self.begin(io, &reader, &partition, committed)?;
         }
         Ok(())
     }
@@ -226,7 +257,7 @@ impl<S: Stage> Handler for Hop<S> {
                 tracing::warn!(partition = %stall.partition, position = stall.position, next, "skipped an unreadable batch while reading back");
                 io.stop(&stall.partition)?;
                 lane.next = Some(next);
-                io.start(&stall.partition, StartAt::Offset(next))?;
+                io.start(&stall.partition, StartAt::Offset(next));
                 Ok(true)
             }
             _ => Ok(false),

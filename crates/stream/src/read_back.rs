@@ -5,23 +5,31 @@
 
 use domain::Micros;
 
-use crate::Brokers;
 use crate::hop::Memory;
 use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError};
 
+/// Where a memory begins, and the offset and time of the last message before `committed`.
+pub(crate) struct MemoryStart {
+    pub(crate) offset: i64,
+    pub(crate) last: Option<(i64, Micros)>,
+}
+
 /// The first offset that a memory needs, given how far it reaches back from `committed`.
 pub(crate) fn memory_start(
-    bootstrap: &Brokers,
+    reader: &LogReader,
     partition: &Partition,
     committed: i64,
     memory: Memory,
-) -> Result<i64, StreamError> {
-    let reader = LogReader::new(bootstrap)?;
+) -> Result<MemoryStart, StreamError> {
     let (oldest, _) = reader.log_range(partition)?;
     let by_count = (committed - memory.offsets).max(oldest);
-    let Some(last_time) = last_time_before(&reader, partition, by_count, committed)? else {
-        return Ok(committed);
+    let last = last_before(reader, partition, by_count, committed)?;
+    let Some((_, last_time)) = last else {
+        return Ok(MemoryStart {
+            offset: committed,
+            last,
+        });
     };
     // If the broker cannot unpack a batch, it cannot search by time either: the count alone decides.
     let by_time = match reader.offset_at(partition, last_time - memory.micros) {
@@ -31,27 +39,40 @@ pub(crate) fn memory_start(
             by_count
         }
     };
-    Ok(by_time.max(by_count).min(committed))
+    Ok(MemoryStart {
+        offset: by_time.max(by_count).min(committed),
+        last,
+    })
 }
 
-/// The time of the last message before `committed`. A transaction marker or an unreadable batch may come before or after it.
-fn last_time_before(
+/// The append time of the record at this offset; `None` if there is none.
+pub(crate) fn time_at(reader: &LogReader, partition: &Partition, offset: i64) -> Result<Option<Micros>, StreamError> {
+    let mut found = None;
+    reader.read(partition, offset, offset + 1, |message| {
+        found = Some(message.timestamp);
+        false
+    })?;
+    Ok(found)
+}
+
+/// Offset and time of the last message before `committed`. A transaction marker or an unreadable batch may come before or after it.
+fn last_before(
     reader: &LogReader,
     partition: &Partition,
     oldest: i64,
     committed: i64,
-) -> Result<Option<Micros>, StreamError> {
+) -> Result<Option<(i64, Micros)>, StreamError> {
     let mut reach = 1;
     loop {
         let from = (committed - reach).max(oldest);
-        let mut last_time = None;
+        let mut last = None;
         let each = |message: &Message<'_>| {
-            last_time = Some(message.timestamp);
+            last = Some((message.offset, message.timestamp));
             true
         };
         reader.read_passing(partition, from, committed, each, |_, _| true)?;
-        if last_time.is_some() || from <= oldest {
-            return Ok(last_time);
+        if last.is_some() || from <= oldest {
+            return Ok(last);
         }
         reach *= 4;
     }

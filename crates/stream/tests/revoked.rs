@@ -29,7 +29,7 @@ struct Counting(Arc<AtomicU64>);
 impl Handler for Counting {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for (partition, committed) in io.committed(partitions)? {
-            io.start(&partition, committed.map_or(StartAt::Beginning, StartAt::Offset))?;
+            io.start(&partition, committed.map_or(StartAt::Beginning, StartAt::Offset));
         }
         Ok(())
     }
@@ -112,9 +112,10 @@ fn a_right_taken_away_while_running_is_named_until_it_is_back() {
         bootstrap: secured(&kafka),
         group: GROUP.to_owned(),
         topics: vec![TOPIC.to_owned()],
-        pace: Pace::Prompt,
+        pace: Pace::PROMPT,
         compression: Compression::None,
         client_id: "tested".to_owned(),
+        instance_id: None,
         dlq_topic: "dlq".to_owned(),
         drain_timeout: Duration::from_secs(5),
     };

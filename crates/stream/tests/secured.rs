@@ -172,7 +172,7 @@ fn works_with_every_client(brokers: &Brokers, group: &str) {
     };
     reader.read(&partition(), place.offset, place.offset + 1, read).unwrap();
     assert_eq!(seen, [Some(group.as_bytes().to_vec())]);
-    let client = settings::consumer(brokers, group, "test", Pace::Prompt);
+    let client = settings::consumer(brokers, group, "test", Pace::PROMPT);
     let consumer = GroupConsumer::subscribe(brokers, &client, &[TOPIC.to_owned()]).unwrap();
     eventually("assignment", || {
         consumer.renew();
@@ -451,7 +451,7 @@ fn a_missing_right_is_fatal_and_says_what_to_grant() {
         eventually("lags", || lags().filter(is_of_group)),
         "grant Describe on the group",
     );
-    let client = settings::consumer(&brokers, "no-such-right", "test", Pace::Prompt);
+    let client = settings::consumer(&brokers, "no-such-right", "test", Pace::PROMPT);
     let consumer = GroupConsumer::subscribe(&brokers, &client, &[TOPIC.to_owned()]).unwrap();
     let error = eventually("group", || consumer.poll(Duration::from_millis(50)).err());
     refused(error, "no-such-right");

@@ -39,7 +39,7 @@ const DAY_MS: u64 = 86_400_000;
 
 /// Reads the settings; problems are collected in the reader.
 pub fn read(reader: &mut Reader<'_>) -> Config {
-    let names = reader.list("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
+    let names = reader.list_of_some("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
     let mut intervals = 0;
     for name in names {
         match Interval::from_name(&name) {
@@ -186,6 +186,15 @@ mod tests {
             .map(|of| of.close_after / 1_000_000)
             .collect();
         assert_eq!(closes, [30, 30, 900, 900, 900, 900, 900]);
+    }
+
+    #[test]
+    fn no_interval_is_refused() {
+        let env = Env::from([("AGGREGATION_BAR_INTERVALS".to_owned(), ",".to_owned())]);
+        let mut reader = Reader::new(&env);
+        read(&mut reader);
+        let problems = reader.finish().map(|_| ()).unwrap_err().problems;
+        assert_eq!(problems, ["AGGREGATION_BAR_INTERVALS must name at least one item"]);
     }
 
     #[test]

@@ -28,6 +28,13 @@ pub const DEFINITION: Definition<Config> = Definition {
     default_port: 8082,
     uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
     metrics: metrics::DECLARED,
+    deciding: &[
+        "AGGREGATION_BAR_INTERVALS",
+        "AGGREGATION_WATERMARK_DELAY_MS",
+        "AGGREGATION_MAX_LATE_MS",
+        "AGGREGATION_REAL_TIME_CLOSE_MS",
+        "AGGREGATION_REAL_TIME_MAX_LATE_MS",
+    ],
     settings: config::read,
     build: pipeline::build,
 };

@@ -35,6 +35,19 @@ type Letters = BTreeMap<i64, String>;
 /// Instrument, interval, start → versions as offset and closed, with their counts of ticks.
 type Bars = BTreeMap<(String, &'static str, Micros), BTreeSet<(i64, bool, i64)>>;
 
+struct Running {
+    shutdown: Shutdown,
+    status: Arc<WorkerStatus>,
+    worker: std::thread::JoinHandle<Result<(), stream::StreamError>>,
+}
+
+impl Running {
+    fn stop(self) {
+        self.shutdown.request();
+        self.worker.join().unwrap().unwrap();
+    }
+}
+
 struct Stage {
     setup: Setup,
     bootstrap: Brokers,
@@ -99,12 +112,32 @@ impl Stage {
             assert!(Instant::now() < deadline, "the broker did not acknowledge the records");
             self.producer.serve(Duration::from_millis(10)).unwrap();
         }
-        let shutdown = Shutdown::default();
+        let running = self.start();
+        let (end, group) = (self.end(LATE), GroupReader::new(&self.bootstrap, GROUP).unwrap());
+        let committed = || group.lag(&[partition(LATE)]).unwrap()[0].committed;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while committed() != Some(end) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let committed = committed();
+        running.stop();
+        assert_eq!(
+            committed,
+            Some(end),
+            "the position continued; {:?}, {:?}",
+            self.bars(),
+            self.letters()
+        );
+        (self.bars(), self.letters())
+    }
+
+    fn start(&self) -> Running {
+        let (shutdown, status) = (Shutdown::default(), WorkerStatus::new("restate".to_owned()));
         let worker = std::thread::spawn({
-            let (shutdown, config, totals) = (shutdown.clone(), self.config(), Arc::clone(&self.totals));
+            let (shutdown, status) = (shutdown.clone(), Arc::clone(&status));
+            let (config, totals) = (self.config(), Arc::clone(&self.totals));
             let (history, runtime) = (history(&self.setup.clickhouse), self.setup.runtime.handle().clone());
             move || {
-                let status = WorkerStatus::new("restate".to_owned());
                 stream::worker::run(&config, &status, &shutdown, || {
                     let topics = OutputTopics {
                         bars: BARS.to_owned(),
@@ -126,23 +159,11 @@ impl Stage {
                 })
             }
         });
-        let (end, group) = (self.end(LATE), GroupReader::new(&self.bootstrap, GROUP).unwrap());
-        let committed = || group.lag(&[partition(LATE)]).unwrap()[0].committed;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while committed() != Some(end) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(50));
+        Running {
+            shutdown,
+            status,
+            worker,
         }
-        let committed = committed();
-        shutdown.request();
-        worker.join().unwrap().unwrap();
-        assert_eq!(
-            committed,
-            Some(end),
-            "the position continued; {:?}, {:?}",
-            self.bars(),
-            self.letters()
-        );
-        (self.bars(), self.letters())
     }
 
     fn config(&self) -> WorkerConfig {
@@ -153,10 +174,11 @@ impl Stage {
             group: GROUP.to_owned(),
             topics: vec![LATE.to_owned()],
             client_id: "restate".to_owned(),
+            instance_id: None,
             dlq_topic: DLQ.to_owned(),
             compression: Compression::Lz4,
             drain_timeout: Duration::from_secs(10),
-            pace: Pace::Prompt,
+            pace: Pace::PROMPT,
         }
     }
 
@@ -229,6 +251,45 @@ fn late_of(row: &Row, enriched_offset: i64, missed_intervals: u8) -> LateTick<'_
         watermark: row.appended_at,
         enriched_offset,
     }
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_the_server_refuses_is_shown_until_an_operator_has_corrected_it() {
+    let stage = Stage::new(1);
+    let rows = [Row {
+        appended_at: MIDNIGHT + 86_400 * SECOND,
+        ..Row::trade("A", MIDNIGHT)
+    }];
+    let (runtime, clickhouse) = (&stage.setup.runtime, &stage.setup.clickhouse);
+    runtime.block_on(insert(&stage.setup.table, 0, 0, &rows));
+    let rename = |from: &str, to: &str| {
+        let database = clickhouse.database();
+        let sql = format!("RENAME TABLE {database}.{from} TO {database}.{to}");
+        runtime.block_on(clickhouse.exec(&sql)).unwrap();
+    };
+    rename("enriched_ticks", "hidden");
+    stage.late(&late_of(&rows[0], 0, MINUTE));
+    let running = stage.start();
+    eventually("the missing table is named", || {
+        stage.producer.serve(Duration::ZERO).unwrap();
+        let refused = running.status.refused();
+        let words = ["schema_missing", "enriched_ticks", "run `dp migrate`"];
+        refused
+            .get(&partition(LATE))
+            .is_some_and(|text| words.iter().all(|word| text.contains(word)))
+    });
+    rename("hidden", "enriched_ticks");
+    eventually("it is no longer shown", || running.status.refused().is_empty());
+    eventually("the bar is sent", || stage.bars().len() == 1);
+    running.stop();
 }
 
 #[test]

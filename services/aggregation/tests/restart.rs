@@ -161,10 +161,11 @@ fn worker_config(bootstrap: &Brokers, number: usize) -> WorkerConfig {
         group: "aggregation-test".to_owned(),
         topics: vec![ENRICHED.to_owned()],
         client_id: format!("aggregation-{number}"),
+        instance_id: None,
         dlq_topic: "dlq".to_owned(),
         compression: Compression::Lz4,
         drain_timeout: Duration::from_secs(10),
-        pace: Pace::Prompt,
+        pace: Pace::PROMPT,
     }
 }
 

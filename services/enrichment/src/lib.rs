@@ -31,10 +31,16 @@ pub const DEFINITION: Definition<Config> = Definition {
     uses: &[
         Use::required(Dependency::Kafka),
         Use::optional(Dependency::ClickHouse),
-        Use::optional(Dependency::Postgres),
+        Use::optional(Dependency::Postgres).with_tables(&[
+            "taxonomy_instruments",
+            "instrument_aliases",
+            "taxonomy_commodity_rules",
+            "taxonomy_region_rules",
+        ]),
         Use::optional(Dependency::Redis),
     ],
     metrics: metrics::DECLARED,
+    deciding: &["ENRICHMENT_CONFIDENCE_THRESHOLD"],
     settings: config::read,
     build: pipeline::build,
 };

@@ -52,7 +52,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
 fn stage(ctx: &mut Context<Config>, directory: Arc<Directory>, threshold_percent: i32) {
     let (wire, output) = (ctx.wire.clone(), ctx.names.enriched.clone());
     let source = [ctx.names.normalized.clone()];
-    ctx.workers(enrich::NAME, &source, Pace::Prompt, move || {
+    ctx.workers(enrich::NAME, &source, Pace::PROMPT, move || {
         let stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), threshold_percent);
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });

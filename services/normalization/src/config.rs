@@ -1,5 +1,7 @@
 //! The settings of normalization: `NORMALIZATION_*`. They decide which ticks exist, so `dp verify` reads them too.
 
+use std::path::PathBuf;
+
 use codec::Wire;
 use delivery::event_window::WindowLimits;
 use domain::{Decimal, DecimalError};
@@ -21,6 +23,8 @@ pub struct Config {
     pub venues: Vec<Venue>,
     /// How long an event is remembered.
     pub window: WindowLimits,
+    /// Folder that keeps the windows over a restart.
+    pub window_dir: Option<PathBuf>,
     /// Largest message with a single tick.
     pub max_tick_bytes: usize,
     /// Largest document.
@@ -60,6 +64,14 @@ pub fn read(r: &mut Reader<'_>) -> Config {
             ),
             max_ids: DEDUP_IDS,
         },
+        window_dir: Some(r.text_of(
+            Kind::Path,
+            "NORMALIZATION_WINDOW_DIR",
+            "",
+            "folder that keeps the events of that time over a restart, 64 MB a raw partition; empty = read them from Kafka again",
+        ))
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from),
         max_tick_bytes: bytes(
             r,
             "NORMALIZATION_MAX_MESSAGE_BYTES",
@@ -72,7 +84,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
             50 << 20,
             "largest document, in bytes",
         ),
-        projection_url: r.secret(
+        projection_url: r.http_url(
             "NORMALIZATION_PROJECTION_URL",
             "http://localhost:8083",
             "base URL of the projection service, for GET /health/projections",
@@ -82,7 +94,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
 
 fn quality(r: &mut Reader<'_>) -> QualitySettings {
     let default = QualitySettings::default();
-    QualitySettings {
+    let settings = QualitySettings {
         enabled: r.flag(
             "NORMALIZATION_VALIDATION_ENABLED",
             default.enabled,
@@ -137,7 +149,14 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
             1..=1_000_000_000,
             "new instruments per tenant, hour and worker; additional ones are flagged unknown_node",
         ),
+    };
+    if let Some(min) = settings.min_price.filter(|min| *min > settings.max_price) {
+        r.problem(format!(
+            "NORMALIZATION_MIN_PRICE must not exceed NORMALIZATION_MAX_PRICE ({}), got '{min}'",
+            settings.max_price
+        ));
     }
+    settings
 }
 
 fn seconds(r: &mut Reader<'_>, name: &str, default: u64, meaning: &'static str) -> i64 {
@@ -249,6 +268,26 @@ mod tests {
         assert_eq!(config.window.micros, 60_000_000);
         let names: Vec<&str> = config.venues.iter().map(|venue| venue.name.as_str()).collect();
         assert_eq!(names, ["NYMEX", "ICE"]);
+    }
+
+    #[test]
+    fn a_range_without_a_price_and_a_relative_url_are_refused() {
+        let env = env(&[
+            ("NORMALIZATION_MIN_PRICE", "5"),
+            ("NORMALIZATION_MAX_PRICE", "4"),
+            ("NORMALIZATION_PROJECTION_URL", "projection:8083"),
+        ]);
+        let mut reader = Reader::new(&env);
+        read(&mut reader);
+        let problems = reader.finish().map(|_| ()).unwrap_err().problems;
+        let begins = [
+            "MIN_PRICE must not exceed NORMALIZATION_MAX_PRICE (4)",
+            "PROJECTION_URL must",
+        ];
+        assert_eq!(problems.len(), begins.len(), "{problems:?}");
+        for (problem, begin) in problems.iter().zip(begins) {
+            assert!(problem.starts_with(&format!("NORMALIZATION_{begin}")), "{problem}");
+        }
     }
 
     #[test]

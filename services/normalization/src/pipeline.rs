@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use markets::NormalizerConfig;
 use security::http_client;
@@ -22,6 +23,9 @@ use crate::http::{self, Api};
 use crate::metrics;
 use crate::replays::Replays;
 use crate::stages::normalize::{self, Normalize};
+
+/// Its outputs give all stages after it their rhythm: of the 100 ms from a raw message to the latest price, two fifths.
+const PACE: Pace = Pace::Prompt(Duration::from_millis(40));
 
 /// Builds the service: source, stage, sink, then its HTTP.
 ///
@@ -53,12 +57,16 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
 /// The stage that reads the raw topics and writes normalized ticks.
 fn stage(ctx: &mut Context<Config>, config: NormalizerConfig, forgotten: Arc<AtomicU64>) {
     let (feeds, output) = (ctx.names.raw.clone(), ctx.names.normalized.clone());
-    let (window, partitions) = (ctx.own.window, ctx.settings.topic_partitions);
+    let (window, window_dir) = (ctx.own.window, ctx.own.window_dir.clone());
+    // Two generations read the same raw topics.
+    let window_dir = window_dir.map(|folder| folder.join(ctx.names.group(ctx.service)));
+    let partitions = ctx.settings.topic_partitions;
     let (runtime, bootstrap) = (ctx.runtime.clone(), ctx.settings.kafka_bootstrap.clone());
-    ctx.workers(normalize::NAME, &feeds.clone(), Pace::Prompt, move || {
+    ctx.workers(normalize::NAME, &feeds.clone(), PACE, move || {
         runtime.block_on(check_append_time(&bootstrap, &feeds))?;
         let (forgotten, replays) = (Arc::clone(&forgotten), Replays::new(&bootstrap));
-        let stage = Normalize::new(config.clone(), window, partitions, forgotten, replays);
+        let stage = Normalize::new(config.clone(), window, partitions, forgotten, replays)
+            .keeping_windows_in(window_dir.clone());
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());

@@ -13,6 +13,7 @@ pub mod http;
 pub mod metrics;
 pub mod pipeline;
 pub mod stages;
+pub mod verify_runs;
 
 use service::Definition;
 use service::clients::{Dependency, Use};
@@ -27,10 +28,15 @@ pub const DEFINITION: Definition<Config> = Definition {
     default_port: 8083,
     uses: &[
         Use::required(Dependency::Kafka),
-        Use::required(Dependency::Postgres),
+        Use::required(Dependency::Postgres).with_tables(&[
+            "served_latest_prices",
+            "projection_positions",
+            "projection_topics",
+        ]),
         Use::optional(Dependency::Redis),
     ],
     metrics: metrics::DECLARED,
+    deciding: &[],
     settings: config::read,
     build: pipeline::build,
 };

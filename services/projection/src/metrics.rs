@@ -5,6 +5,7 @@
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::Micros;
 use service::metrics::{Declared, Kind};
+use stores::postgres::LastVerify;
 
 const UPDATED: &str = "projections_updated_total";
 const LAG: &str = "projection_lag_seconds";
@@ -12,6 +13,9 @@ const STATUS: &str = "projection_status";
 const CONFLICTS: &str = "projection_conflicts_total";
 const EVICTED: &str = "redis_evicted_keys";
 const REFILLS: &str = "projection_refills_total";
+const VERIFY_RUN: &str = "verify_last_run_timestamp_seconds";
+const VERIFY_SUCCESS: &str = "verify_last_success_timestamp_seconds";
+const VERIFY_DIFFERENCES: &str = "verify_last_differences";
 const PROJECTION: (&str, &str) = ("projection", "latest_price");
 
 /// The metrics of this service.
@@ -50,6 +54,24 @@ pub const DECLARED: &[Declared] = &[
         "Keys that Redis has evicted since it started; above 0, Redis has too little memory.",
     )
     .with(&[&[]]),
+    Declared::new(
+        VERIFY_RUN,
+        Kind::Gauge,
+        "seconds",
+        "End of the last `dp verify` that was recorded; no series until there is one.",
+    ),
+    Declared::new(
+        VERIFY_SUCCESS,
+        Kind::Gauge,
+        "seconds",
+        "End of the last `dp verify` that found no difference; no series until there is one.",
+    ),
+    Declared::new(
+        VERIFY_DIFFERENCES,
+        Kind::Gauge,
+        "differences",
+        "Differences that the last `dp verify` found. A run with ticks in flight does not count.",
+    ),
 ];
 
 /// Handles of one worker.
@@ -93,4 +115,15 @@ impl Meters {
 pub fn show(is_well: bool, lag_seconds: f64) {
     gauge!(STATUS, "projection" => PROJECTION.1).set(f64::from(u8::from(is_well)));
     gauge!(LAG, "projection" => PROJECTION.1).set(lag_seconds);
+}
+
+/// Sets the gauges of `dp verify`.
+pub fn show_verify(last: &LastVerify) {
+    gauge!(VERIFY_RUN).set(last.run);
+    if let Some(success) = last.success {
+        gauge!(VERIFY_SUCCESS).set(success);
+    }
+    if let Some(differences) = last.differences {
+        gauge!(VERIFY_DIFFERENCES).set(differences as f64);
+    }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use service::clients::Dependency;
 use service::{Context, StartError};
-use stores::{LatestPriceStore, Redis};
+use stores::postgres::VerifyRuns;
+use stores::{LatestPriceStore, Postgres, Redis};
 use stream::{Handler, Pace};
 
 use crate::config::Config;
@@ -20,12 +21,13 @@ use crate::http::{self, Api};
 use crate::metrics::Meters;
 use crate::stages::Stores;
 use crate::stages::project::{self, Parts, Projector};
+use crate::verify_runs;
 
-/// Prices are written to Redis in batches of a few milliseconds, so a fetch may wait as long.
-const WAIT: Duration = Duration::from_millis(5);
+/// Writes to Redis have an interval of their own, and their results need turns.
+const PACE: Pace = Pace::Prompt(Duration::ZERO);
 /// Prices per call to a store: bounds the memory of a refill and of a large commit.
 const PART: usize = 10_000;
-/// HTTP has its own connections, and Postgres cancels its slow queries: commits continue under any load of requests.
+/// Readers have their own connections, and Postgres cancels its slow queries: commits continue under any load of requests.
 const READERS: usize = 4;
 const READ_LIMIT: Duration = Duration::from_secs(2);
 
@@ -42,7 +44,15 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let freshness = Arc::new(Freshness::default());
     stage(ctx, stores.clone(), Arc::clone(&freshness));
 
-    ctx.routes(http::routes(Arc::new(api(ctx, stores.redis)?)));
+    let readers = ctx.clients.postgres()?.for_readers(READERS, READ_LIMIT)?;
+    ctx.tasks.spawn(
+        "verify-runs",
+        verify_runs::watch(
+            VerifyRuns::new(readers.clone(), ctx.names.generation()),
+            ctx.clients.breaker(Dependency::Postgres)?,
+        ),
+    );
+    ctx.routes(http::routes(Arc::new(api(ctx, readers, stores.redis)?)));
     let gauges = Arc::clone(&freshness);
     ctx.health.add_gauges(move |report| gauges.show(report));
     ctx.stats(move || freshness.stats());
@@ -59,7 +69,7 @@ fn stage(ctx: &mut Context<Config>, stores: Stores, freshness: Arc<Freshness>) {
     let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
     let enriched = ctx.names.enriched.clone();
     let topics = [enriched.clone()];
-    ctx.workers(project::NAME, &topics, Pace::Within(WAIT), move || {
+    ctx.workers(project::NAME, &topics, PACE, move || {
         Ok(Box::new(Projector::new(Parts {
             wire: wire.clone(),
             stores: stores.clone(),
@@ -73,8 +83,7 @@ fn stage(ctx: &mut Context<Config>, stores: Stores, freshness: Arc<Freshness>) {
     ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
 }
 
-fn api(ctx: &Context<Config>, redis: Redis) -> Result<Api, StartError> {
-    let readers = ctx.clients.postgres()?.for_readers(READERS, READ_LIMIT)?;
+fn api(ctx: &Context<Config>, readers: Postgres, redis: Redis) -> Result<Api, StartError> {
     Ok(Api {
         prices: LatestPriceStore::new(readers, ctx.names.generation()),
         copies: CopyCount::new(redis, ctx.clients.breaker(Dependency::Redis)?, ctx.runtime.clone()),

@@ -146,7 +146,14 @@ impl Watch {
 
     /// The rows of a panel, named `board: panel`.
     pub fn panel(&self, name: &str) -> anyhow::Result<Vec<Value>> {
-        Ok(serde_json::from_str(&self.live(&["--panel", name])?)?)
+        self.panel_of(name, &[])
+    }
+
+    /// The rows of a panel with these variables, each `name=value`.
+    pub fn panel_of(&self, name: &str, variables: &[String]) -> anyhow::Result<Vec<Value>> {
+        let mut arguments = vec!["--panel", name];
+        arguments.extend(variables.iter().flat_map(|variable| ["--set", variable]));
+        Ok(serde_json::from_str(&self.live(&arguments)?)?)
     }
 
     fn live(&self, arguments: &[&str]) -> anyhow::Result<String> {

@@ -200,12 +200,13 @@ fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
     }
 }
 
-const POSTGRES_WITHOUT_TENANTS: [&str; 5] = [
+const POSTGRES_WITHOUT_TENANTS: [&str; 6] = [
     "projection_positions",
     "projection_topics",
     "schema_migrations",
     "taxonomy_commodities",
     "taxonomy_regions",
+    "verify_runs",
 ];
 /// Tables with a number that identifies the pair.
 const POSTGRES_NUMBERS: [(&str, &str); 2] = [

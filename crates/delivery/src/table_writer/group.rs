@@ -7,7 +7,7 @@
 
 use domain::{Claim, Micros};
 
-use super::EncodedRows;
+use super::Rows;
 use super::lane::Lane;
 
 /// A server splits a larger insert into two blocks, which are not atomic together.
@@ -46,20 +46,20 @@ impl Waiting {
 }
 
 /// A lane as a candidate for an insert.
-pub struct Candidate<'l, K> {
+pub struct Candidate<'l, K, B> {
     /// How the caller finds it again.
     pub key: K,
     /// The lane.
-    pub lane: &'l mut Lane,
+    pub lane: &'l mut Lane<B>,
     /// Whether its dead letters are acknowledged: no row after a dead letter is inserted before it.
     pub is_clear: bool,
 }
 
 /// One insert: each part is the rows of one partition under its claim.
 #[derive(Debug)]
-pub struct Cut<K> {
+pub struct Cut<K, B> {
     /// Key, claim and rows of each partition.
-    pub parts: Vec<(K, Claim, EncodedRows)>,
+    pub parts: Vec<(K, Claim, Rows<B>)>,
 }
 
 /// One table of a writer.
@@ -93,12 +93,12 @@ impl Group {
     }
 
     /// The next insert if one is due (or `drain` is set) and none is under way. `lanes` are all lanes of the table.
-    pub fn cut<'l, K>(
+    pub fn cut<'l, K, B: Clone + 'l>(
         &mut self,
-        lanes: impl Iterator<Item = Candidate<'l, K>>,
+        lanes: impl Iterator<Item = Candidate<'l, K, B>>,
         now: Micros,
         drain: bool,
-    ) -> Option<Cut<K>> {
+    ) -> Option<Cut<K, B>> {
         let mut ready = Vec::new();
         let (mut all, mut clear) = (Waiting::default(), Waiting::default());
         for candidate in lanes {
@@ -120,7 +120,7 @@ impl Group {
         self.is_inserting.then_some(Cut { parts })
     }
 
-    fn parts<K>(&mut self, ready: Vec<Candidate<'_, K>>) -> Vec<(K, Claim, EncodedRows)> {
+    fn parts<K, B: Clone>(&mut self, ready: Vec<Candidate<'_, K, B>>) -> Vec<(K, Claim, Rows<B>)> {
         let (mut parts, mut total) = (Vec::with_capacity(ready.len()), 0);
         for Candidate { key, lane, .. } in ready {
             total += lane.waiting().rows;
@@ -128,8 +128,8 @@ impl Group {
                 break;
             }
             if let Some((claim, rows)) = lane.cut() {
-                self.waiting.rows -= rows.rows;
-                self.waiting.bytes -= rows.bytes.len();
+                self.waiting.rows -= rows.count;
+                self.waiting.bytes -= rows.bytes;
                 parts.push((key, claim, rows));
             }
         }
@@ -161,17 +161,17 @@ mod tests {
     };
 
     /// Takes `rows` rows of ten bytes into the lane at this time.
-    fn fill(group: &mut Group, lane: &mut Lane, rows: i64, now: Micros) {
+    fn fill(group: &mut Group, lane: &mut Lane<()>, rows: i64, now: Micros) {
         for _ in 0..rows {
             let offset = lane.next_offset().unwrap();
-            lane.intake(offset).unwrap().1.extend_from_slice(&[0; 10]);
-            group.took(lane.took(offset, true, now).unwrap());
+            lane.took(offset, Some(10), now);
+            group.took(10);
         }
     }
 
     fn cut(
         group: &mut Group,
-        lanes: &mut [Lane],
+        lanes: &mut [Lane<()>],
         clear: &[bool],
         now: Micros,
         drain: bool,
@@ -183,7 +183,7 @@ mod tests {
             is_clear: *is_clear,
         });
         let cut = group.cut(candidates, now, drain)?;
-        Some(cut.parts.iter().map(|(key, _, rows)| (*key, rows.rows)).collect())
+        Some(cut.parts.iter().map(|(key, _, rows)| (*key, rows.count)).collect())
     }
 
     #[test]

@@ -14,7 +14,7 @@
 use domain::{Claim, Micros, Position, RetryPolicy, Waits};
 
 use super::group::Waiting;
-use super::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
+use super::{Claiming, InsertError, Rows, SinkError, Takeover};
 use crate::{Sequencer, StartAt};
 
 /// A fenced lane waits this long for the group to revoke its partition before it claims again.
@@ -23,20 +23,18 @@ const FENCED_WAIT: Micros = 10_000_000;
 const FLOOR_INTERVAL: Micros = 600_000_000;
 
 #[derive(Debug)]
-enum Phase {
+enum Phase<B> {
     TakingOver,
     Waiting { until: Micros },
     Fenced { until: Micros },
-    Writing(Box<Writing>),
+    Writing(Box<Writing<B>>),
 }
 
 #[derive(Debug)]
-struct Writing {
+struct Writing<B> {
     claim: Claim,
     sequencer: Sequencer,
-    filling: EncodedRows,
-    /// Length of the complete rows in `filling`.
-    complete_bytes: usize,
+    filling: Rows<B>,
     filling_since: Micros,
     /// Position after the last message taken in.
     next_offset: i64,
@@ -66,20 +64,24 @@ pub enum Step {
     },
 }
 
-/// One source partition of one table.
+/// One source partition of one table. `B` holds its rows.
 #[derive(Debug)]
-pub struct Lane {
-    phase: Phase,
+pub struct Lane<B> {
+    phase: Phase<B>,
+    /// What rows are taken into after a takeover or a cut.
+    empty: B,
     /// How the next takeover may claim.
     claiming: Claiming,
     waits: Waits,
 }
 
-impl Lane {
-    /// A lane whose first takeover the handler begins now. The seed determines the jitter of its waits.
-    pub fn new(seed: u64) -> Lane {
+impl<B: Clone> Lane<B> {
+    /// A lane whose first takeover the handler begins now. The seed determines the jitter of its waits; rows are taken into
+    /// copies of `empty`.
+    pub fn new(seed: u64, empty: B) -> Lane<B> {
         Lane {
             phase: Phase::TakingOver,
+            empty,
             claiming: Claiming::Assigned,
             waits: RetryPolicy::STANDARD.seeded_waits(seed),
         }
@@ -108,8 +110,7 @@ impl Lane {
                 self.phase = Phase::Writing(Box::new(Writing {
                     claim,
                     sequencer: position.iter().flat_map(|floor| &floor.sequencer).collect(),
-                    filling: EncodedRows::default(),
-                    complete_bytes: 0,
+                    filling: Rows::none(&self.empty),
                     filling_since: now,
                     next_offset: position.as_ref().map_or(0, |floor| floor.next_offset),
                     inserting: None,
@@ -133,62 +134,59 @@ impl Lane {
         }
     }
 
-    /// The sequencer and the buffer for the row of this message; `None` while the lane must not take rows.
-    pub fn intake(&mut self, offset: i64) -> Option<(&mut Sequencer, &mut Vec<u8>)> {
+    /// The sequencer and the block for the row of this message; `None` while the lane must not take rows.
+    pub fn intake(&mut self, offset: i64) -> Option<(&mut Sequencer, &mut B)> {
         match &mut self.phase {
             // A message from before a restart of the partition may still be in flight: it is not the next one.
             Phase::Writing(writing) if offset >= writing.next_offset => {
-                Some((&mut writing.sequencer, &mut writing.filling.bytes))
+                Some((&mut writing.sequencer, &mut writing.filling.block))
             }
             _ => None,
         }
     }
 
-    /// The message at `offset` was taken in; `row` says whether it became a row (if not, its partial bytes are cut off).
-    /// Returns the size of the row.
-    pub fn took(&mut self, offset: i64, row: bool, now: Micros) -> Option<usize> {
+    /// The message at `offset` was taken in, and became a row of this size, or none.
+    pub fn took(&mut self, offset: i64, row: Option<usize>, now: Micros) {
         let Phase::Writing(writing) = &mut self.phase else {
-            return None;
+            return;
         };
         writing.next_offset = offset + 1;
-        if !row {
-            writing.filling.bytes.truncate(writing.complete_bytes);
-            return None;
-        }
-        if writing.filling.rows == 0 {
+        let Some(bytes) = row else {
+            return;
+        };
+        if writing.filling.count == 0 {
             writing.filling_since = now;
         }
-        writing.filling.rows += 1;
-        let before = std::mem::replace(&mut writing.complete_bytes, writing.filling.bytes.len());
-        Some(writing.complete_bytes - before)
+        writing.filling.count += 1;
+        writing.filling.bytes += bytes;
     }
 
     /// The rows that wait for an insert.
     pub fn waiting(&self) -> Waiting {
         match &self.phase {
             Phase::Writing(writing) => Waiting {
-                rows: writing.filling.rows,
-                bytes: writing.complete_bytes,
-                since: (writing.filling.rows > 0).then_some(writing.filling_since),
+                rows: writing.filling.count,
+                bytes: writing.filling.bytes,
+                since: (writing.filling.count > 0).then_some(writing.filling_since),
             },
             _ => Waiting::default(),
         }
     }
 
     /// Cuts the rows that wait, for an insert under this claim; `None` if there are none or an insert is under way.
-    pub fn cut(&mut self) -> Option<(Claim, EncodedRows)> {
+    pub fn cut(&mut self) -> Option<(Claim, Rows<B>)> {
         let Phase::Writing(writing) = &mut self.phase else {
             return None;
         };
-        if writing.filling.rows == 0 || writing.inserting.is_some() {
+        if writing.filling.count == 0 || writing.inserting.is_some() {
             return None;
         }
         writing.inserting = Some(Position {
             next_offset: writing.next_offset,
             sequencer: writing.sequencer.state(),
         });
-        writing.complete_bytes = 0;
-        Some((writing.claim.clone(), std::mem::take(&mut writing.filling)))
+        let rows = std::mem::replace(&mut writing.filling, Rows::none(&self.empty));
+        Some((writing.claim.clone(), rows))
     }
 
     /// The insert under way has ended.
@@ -220,7 +218,7 @@ impl Lane {
     /// A position that needs no insert (only repetitions since the last one) may be reported for lag.
     pub fn idle_position(&self) -> Option<i64> {
         match &self.phase {
-            Phase::Writing(w) if w.inserting.is_none() && w.filling.rows == 0 => Some(w.next_offset),
+            Phase::Writing(w) if w.inserting.is_none() && w.filling.count == 0 => Some(w.next_offset),
             _ => None,
         }
     }
@@ -236,7 +234,7 @@ impl Lane {
         }
         writing.floor_saved_at = now;
         let confirmed = writing.confirmed.as_ref().map_or(0, |floor| floor.next_offset);
-        if writing.inserting.is_none() && writing.filling.rows == 0 && writing.next_offset > confirmed {
+        if writing.inserting.is_none() && writing.filling.count == 0 && writing.next_offset > confirmed {
             writing.confirmed = Some(Position {
                 next_offset: writing.next_offset,
                 sequencer: writing.sequencer.state(),
@@ -247,7 +245,7 @@ impl Lane {
 
     /// Whether rows wait or are under way.
     pub fn is_busy(&self) -> bool {
-        matches!(&self.phase, Phase::Writing(w) if w.inserting.is_some() || w.filling.rows > 0)
+        matches!(&self.phase, Phase::Writing(w) if w.inserting.is_some() || w.filling.count > 0)
     }
 
     /// Whether it writes (as opposed to waiting for the table).
@@ -271,6 +269,16 @@ impl Lane {
     }
 }
 
+impl<B: Clone> Rows<B> {
+    fn none(empty: &B) -> Rows<B> {
+        Rows {
+            block: empty.clone(),
+            count: 0,
+            bytes: 0,
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
@@ -287,8 +295,8 @@ pub(super) mod tests {
     }
 
     /// A lane that writes.
-    pub(in super::super) fn writing(partition: i32) -> Lane {
-        let mut lane = Lane::new(0);
+    pub(in super::super) fn writing(partition: i32) -> Lane<()> {
+        let mut lane = Lane::new(0, ());
         lane.taken_over(Ok(takeover(partition)), 0);
         lane
     }
@@ -296,20 +304,20 @@ pub(super) mod tests {
     #[test]
     fn a_floor_covers_messages_without_rows_unless_rows_wait_before_them() {
         let mut lane = writing(0);
-        let floor_at = |lane: &mut Lane, time| {
+        let floor_at = |lane: &mut Lane<()>, time| {
             lane.floor_due(time * FLOOR_INTERVAL)
                 .map(|(_, floor)| floor.next_offset)
         };
         assert_eq!(floor_at(&mut lane, 1), None, "nothing was ever read");
-        lane.took(7, false, 0);
+        lane.took(7, None, 0);
         assert_eq!(floor_at(&mut lane, 2), Some(8));
-        lane.took(8, true, 0);
-        lane.took(9, false, 0);
+        lane.took(8, Some(10), 0);
+        lane.took(9, None, 0);
         assert_eq!(floor_at(&mut lane, 3), Some(8), "a row waits");
         assert!(lane.cut().is_some());
         assert_eq!(floor_at(&mut lane, 4), Some(8), "it is under way");
         lane.inserted(&Ok(()), 6);
-        lane.took(10, false, 0);
+        lane.took(10, None, 0);
         assert_eq!(floor_at(&mut lane, 5), Some(11));
     }
 
@@ -317,7 +325,7 @@ pub(super) mod tests {
     fn after_an_insert_that_was_not_confirmed_only_an_own_partition_is_claimed_again() {
         for outcome in [InsertError::Fenced, InsertError::Unknown("away".into())] {
             let mut lane = writing(0);
-            lane.took(0, true, 0);
+            lane.took(0, Some(10), 0);
             lane.cut().unwrap();
             assert_eq!(lane.inserted(&Err(outcome), 0), Step::Stop);
             let later = FENCED_WAIT;

@@ -31,13 +31,15 @@ pub struct Takeover {
     pub position: Option<Position>,
 }
 
-/// Encoded rows of one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EncodedRows {
-    /// The rows, one after another.
-    pub bytes: Vec<u8>,
-    /// Number of rows.
-    pub rows: usize,
+/// Rows of one partition for one insert. `B` is what holds them; no decision looks inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows<B> {
+    /// The rows.
+    pub block: B,
+    /// Their number.
+    pub count: usize,
+    /// Their size.
+    pub bytes: usize,
 }
 
 /// Why a takeover or the storing of a floor failed.

@@ -119,7 +119,7 @@ fn last_origin(row: &Row) -> LastOrigin {
 struct Assigned {
     /// Who claims: unique for each assignment.
     owner: u64,
-    lane: Lane,
+    lane: Lane<()>,
     at: i64,
     pending: Vec<Row>,
 }
@@ -128,7 +128,7 @@ impl Assigned {
     fn new(owner: u64) -> Assigned {
         Assigned {
             owner,
-            lane: Lane::new(owner),
+            lane: Lane::new(owner, ()),
             at: -1,
             pending: Vec::new(),
         }
@@ -346,8 +346,9 @@ impl World {
         if new {
             assigned.pending.push(row.clone());
         }
-        if let Some(bytes) = assigned.lane.took(row.source_offset, new, now) {
-            writer.group.took(bytes);
+        assigned.lane.took(row.source_offset, new.then_some(1), now);
+        if new {
+            writer.group.took(1);
         }
         assigned.at += 1;
     }
@@ -371,7 +372,7 @@ impl World {
         let (mut claims, mut rows, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for (partition, claim, encoded) in cut.parts {
             let assigned = writer.lanes[partition].as_mut().unwrap();
-            assert_eq!(encoded.rows, assigned.pending.len());
+            assert_eq!(encoded.count, assigned.pending.len());
             rows.append(&mut assigned.pending);
             members.push((partition, assigned.owner));
             claims.push(claim);

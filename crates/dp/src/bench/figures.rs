@@ -46,6 +46,18 @@ pub struct Figures {
     /// Peak resident memory in MB, by process.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub peak_rss_mb: BTreeMap<String, f64>,
+    /// Share of one core in percent, by process.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub core_percent: BTreeMap<String, f64>,
+    /// The same of all processes together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_percent_total: Option<f64>,
+    /// Requests that the broker served in a second, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests_per_second: BTreeMap<String, f64>,
+    /// Inserts into ClickHouse in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inserts_per_second: Option<f64>,
 }
 
 impl Figures {
@@ -103,6 +115,32 @@ pub struct Row {
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
+    /// The goals of this measurement.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Goal>,
+}
+
+/// An upper limit, and the result to be compared with it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Goal {
+    /// With its unit.
+    pub name: &'static str,
+    pub at_most: f64,
+    pub result: f64,
+    pub is_met: bool,
+}
+
+impl Goal {
+    /// Compares a result with its limit.
+    pub fn new(name: &'static str, at_most: f64, result: f64) -> Goal {
+        Goal {
+            name,
+            at_most,
+            result,
+            is_met: result <= at_most,
+        }
+    }
 }
 
 impl Row {
@@ -111,6 +149,7 @@ impl Row {
         Row {
             name: name.into(),
             figures,
+            goals: Vec::new(),
         }
     }
 }

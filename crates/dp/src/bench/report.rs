@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::figures::{Figures, Row, Section};
+use super::figures::{Figures, Goal, Row, Section};
 use super::machine::Machine;
 use crate::commands::present::{grouped, table};
 
@@ -63,6 +63,7 @@ impl Report {
         let mut text = self.machine.shown();
         for section in &self.sections {
             text.push_str(&format!("\n\n{}\n{}", section.bench, rows_shown(&section.rows)));
+            text.push_str(&goals_shown(&section.rows));
             for note in &section.notes {
                 text.push_str(&format!("\n· {note}"));
             }
@@ -80,9 +81,31 @@ impl Report {
     }
 }
 
+/// A table of goals and results; empty without goals.
+fn goals_shown(rows: &[Row]) -> String {
+    let line = |row: &Row, goal: &Goal| {
+        let verdict = if goal.is_met { "met" } else { "missed" };
+        vec![
+            row.name.clone(),
+            goal.name.to_owned(),
+            format!("≤ {}", goal.at_most),
+            format!("{:.1}", goal.result),
+            verdict.to_owned(),
+        ]
+    };
+    let lines: Vec<Vec<String>> = rows
+        .iter()
+        .flat_map(|row| row.goals.iter().map(move |goal| line(row, goal)))
+        .collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\n{}", table(&["", "what", "goal", "result", ""], 2, lines)),
+    }
+}
+
 type Column = (&'static str, fn(&Figures) -> Option<String>);
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 13] = [
     ("ticks", |f| f.ticks.map(whole)),
     ("seconds", |f| f.seconds.map(|v| format!("{v:.2}"))),
     ("ticks/s", |f| f.ticks_per_second.map(|v| whole(v as u64))),
@@ -94,6 +117,8 @@ const COLUMNS: [Column; 11] = [
     ("p50 ms", |f| f.p50_ms.map(|v| format!("{v:.1}"))),
     ("p99 ms", |f| f.p99_ms.map(|v| format!("{v:.1}"))),
     ("p99.9 ms", |f| f.p999_ms.map(|v| format!("{v:.1}"))),
+    ("% of a core", |f| f.core_percent_total.map(|v| format!("{v:.1}"))),
+    ("inserts/s", |f| f.inserts_per_second.map(|v| format!("{v:.1}"))),
 ];
 
 /// Up to three tables: memory with a column for each process, the rows with every column that has a value, and CPU and memory
@@ -113,6 +138,7 @@ fn rows_shown(rows: &[Row]) -> String {
     let lines: Vec<Vec<String>> = rows.iter().filter(has_any).map(line).collect();
     let memory_alone = |row: &&Row| row.figures.cpu_us_per_tick.is_empty() && !row.figures.peak_rss_mb.is_empty();
     let (memory, looked_at): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(memory_alone);
+    let day = looked_at.iter().flat_map(|row| shares_of(row)).collect::<Vec<_>>();
     let processes: Vec<Vec<String>> = looked_at.into_iter().flat_map(processes_of).collect();
     let mut tables = Vec::new();
     if !memory.is_empty() {
@@ -121,10 +147,26 @@ fn rows_shown(rows: &[Row]) -> String {
     if !lines.is_empty() {
         tables.push(table(&headers, 1, lines));
     }
+    if !day.is_empty() {
+        tables.push(table(&["", "", ""], 2, day));
+    }
     if !processes.is_empty() {
         tables.push(table(&["", "process", "CPU µs/tick", "peak MB"], 2, processes));
     }
     tables.join("\n")
+}
+
+/// Shares of a core by process, and requests a second by kind, largest first.
+fn shares_of(row: &Row) -> Vec<Vec<String>> {
+    let sorted = |values: &BTreeMap<String, f64>, unit: &str| {
+        let mut values: Vec<(&String, f64)> = values.iter().map(|(name, value)| (name, *value)).collect();
+        values.sort_by(|one, other| other.1.total_cmp(&one.1));
+        let line = |(name, value): (&String, f64)| vec![row.name.clone(), name.clone(), format!("{value:.1} {unit}")];
+        values.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let mut lines = sorted(&row.figures.core_percent, "% of a core");
+    lines.extend(sorted(&row.figures.requests_per_second, "requests/s"));
+    lines
 }
 
 fn memory_shown(rows: &[&Row]) -> String {

@@ -56,6 +56,18 @@ impl Usages {
     }
 }
 
+impl Usages {
+    /// Percent of one core since `before`, by process.
+    pub fn percent_since(&self, before: &Usages, seconds: f64) -> BTreeMap<String, f64> {
+        let percent = |(name, used): (&String, &Used)| {
+            let earlier = before.0.get(name).filter(|earlier| earlier.pid == used.pid);
+            let cpu = used.cpu_seconds - earlier.map_or(0.0, |earlier| earlier.cpu_seconds);
+            (name.clone(), cpu.max(0.0) / seconds.max(f64::MIN_POSITIVE) * 100.0)
+        };
+        self.0.iter().map(percent).collect()
+    }
+}
+
 /// Resets the peak memory of the stack's processes. If Linux denies that, peaks count from the process start.
 pub fn forget_peaks(stack: &Stack) -> anyhow::Result<()> {
     for pid in stack.status()?.into_iter().filter_map(|process| process.pid) {

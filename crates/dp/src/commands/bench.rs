@@ -6,6 +6,7 @@
 //! cause exit code 1: the throughput of an incorrect pipeline is meaningless.
 
 mod bare;
+mod day;
 mod history;
 mod hop;
 mod latency;
@@ -33,7 +34,7 @@ use stage::Stage;
 
 /// Measure throughput, latency, recovery and memory of the pipeline on this machine.
 ///
-/// Without a subcommand it runs all benchmarks with small sizes, in less than ten minutes. Each run starts its own servers in
+/// Without a subcommand it runs all benchmarks with small sizes, in about a quarter of an hour. Each run starts its own servers in
 /// parallel with any other stack (default ports + 2000; the folder is emptied before the run and removed after it). It
 /// publishes simulated ticks of about 430 bytes of JSON and prints the results with a description of the machine. Two runs
 /// are comparable only if the machine is otherwise idle: check "load at start".
@@ -76,6 +77,13 @@ enum Which {
     /// Publishes at fixed rates, independent of the pipeline. Prints the median, 99th and 99.9th percentile of the latency to
     /// the normalized and the enriched topic, to the latest price in Redis, to the rows in ClickHouse, and of each hop.
     Latency(latency::Args),
+    /// Measure what the stack costs on an ordinary day: at a steady rate, as percent of one core
+    ///
+    /// After a warm-up it measures a window: percent of one core by process, requests a second at the broker by kind (needs a
+    /// JDK), inserts a second at ClickHouse, and the latency to the latest price.
+    Day(day::Args),
+    /// Measure what the stack costs without any ticks, as percent of one core
+    Idle(day::IdleArgs),
     /// Measure start-up to the first tick, kill -9 to the next output, and rolling restarts
     ///
     /// A steady load runs while services are started, killed and replaced; all outputs are polled from outside.
@@ -141,6 +149,8 @@ async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Sectio
         Some(Which::Hop(args)) => hop::run(stage, args).await?,
         Some(Which::Pipeline(args)) => pipeline::run(stage, args).await?,
         Some(Which::Latency(args)) => with_baseline(stage, latency::run(stage, args).await?).await?,
+        Some(Which::Day(args)) => day::run(stage, args).await?,
+        Some(Which::Idle(args)) => day::idle(stage, args).await?,
         Some(Which::Recovery(args)) => with_baseline(stage, recovery::run(stage, args).await?).await?,
         Some(Which::History(args)) => history::run(stage, args).await?,
         Some(Which::Scaling(args)) => scaling::run(stage, args).await?,
@@ -163,6 +173,8 @@ async fn everything(stage: &Stage, sections: &mut Vec<Section>) -> anyhow::Resul
     sections.push(hop::run(stage, &hop::Args::modest()).await?);
     sections.push(pipeline::run(stage, &pipeline::Args::modest()).await?);
     sections.push(latency::run(stage, &latency::Args::modest()).await?);
+    sections.push(day::idle(stage, &day::IdleArgs::modest()).await?);
+    sections.push(day::run(stage, &day::Args::modest()).await?);
     sections.push(recovery::run(stage, &recovery::Args::modest()).await?);
     sections.push(history::run(stage, &history::Args::modest()).await?);
     sections.push(scaling::run(stage, &scaling::Args::modest()).await?);

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use service::settings::{CONFIG_FILE, OTHER_PROGRAMS, Other, Source, TABLES, Variable, with_file};
-use service::{Checked, Env, check};
+use service::{Checked, Env, Reader, check};
 
 use self::verdict::Verdict;
+use super::health;
 use super::present::{print_json, print_line};
 use crate::cli::Place;
 use crate::connection::{effective_env, process_env};
@@ -107,7 +108,10 @@ pub fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
             if let Some(file) = file {
                 env.insert(CONFIG_FILE.to_owned(), file.display().to_string());
             }
-            let verdict = Verdict::of(&checked(&env, service.as_deref()));
+            let mut verdict = Verdict::of(&checked(&env, service.as_deref()));
+            if service.is_none() {
+                verdict.add("dp", own_problems(&env));
+            }
             verdict.print(json)?;
             Ok(ExitCode::from(if verdict.is_valid() { 0 } else { 2 }))
         }
@@ -151,6 +155,21 @@ fn checked(env: &Env, service: Option<&str>) -> Vec<Checked> {
     ];
     all.retain(|checked| service.is_none_or(|service| checked.service == service));
     all
+}
+
+/// Why this service would refuse to start.
+pub(super) fn problems(env: &Env, service: &str) -> Vec<String> {
+    let parts = checked(env, Some(service));
+    parts.into_iter().flat_map(|part| part.problems).collect()
+}
+
+/// What `dp` itself would refuse.
+fn own_problems(env: &Env) -> Vec<String> {
+    // A broken file is the services' problem already.
+    if Reader::new(env).finish().is_err() {
+        return Vec::new();
+    }
+    health::configured(env).err().iter().map(ToString::to_string).collect()
 }
 
 /// Each variable once, or once for each default or value that differs between services.

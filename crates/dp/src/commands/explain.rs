@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use domain::Interval;
 use localstack::Stack;
 use serde::Serialize;
 
 use super::present::{print_json, print_line};
+use super::progress::waiting;
+use super::tail::resolve;
 use crate::cli::Place as StackPlace;
 use crate::connection::Connection;
 use crate::explain::content::SHOWN;
@@ -110,7 +112,7 @@ struct RowArgs {
     /// Origin (the tick_id of a row): feed/partition/offset/index. Without the index: all ticks of the message
     #[arg(long, value_name = "FEED/PARTITION/OFFSET/INDEX", conflicts_with_all = ["topic", "partition", "offset"], required_unless_present = "offset")]
     origin: Option<String>,
-    /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
+    /// Raw topic, or `raw` for the first of DATA_PROC_RAW_TOPICS [default: raw]
     #[arg(long)]
     topic: Option<String>,
     /// Partition of the raw message
@@ -128,6 +130,20 @@ struct RowArgs {
 pub async fn run(place: &StackPlace, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let shown = if args.bytes { usize::MAX } else { SHOWN };
     let session = Session::open(connection, shown, args.limit).await?;
+    let settings = &connection.settings;
+    let waits = format!(
+        "waiting for ClickHouse at {} and Kafka at {}",
+        settings.clickhouse.url, settings.kafka_bootstrap
+    );
+    waiting(&waits, trace(place, connection, args, &session)).await
+}
+
+async fn trace(
+    place: &StackPlace,
+    connection: &Connection,
+    args: &Args,
+    session: &Session<'_>,
+) -> anyhow::Result<ExitCode> {
     let is_right = match &args.what {
         What::Bar(bar) => {
             let Some(interval) = Interval::from_name(&bar.interval) else {
@@ -186,8 +202,7 @@ fn api_address(place: &StackPlace, connection: &Connection, args: &PriceArgs) ->
 
 fn asked(connection: &Connection, args: &RowArgs) -> anyhow::Result<(Place, Option<i32>)> {
     if let (Some(partition), Some(offset)) = (args.partition, args.offset) {
-        let topic = args.topic.clone().or_else(|| connection.names.raw.first().cloned());
-        let topic = topic.context("no raw topic is configured: name one with --topic")?;
+        let topic = resolve(&connection.names, args.topic.as_deref().unwrap_or("raw"))?;
         let place = Place {
             topic,
             partition,

@@ -17,10 +17,12 @@ use service::clients::{Clients, Dependency, Use};
 use service::health::{Check, Wrong};
 use service::settings::mask;
 
+pub(super) use self::targets::configured;
 use self::targets::{Target, Where};
 use super::present::{print_json, print_line, printable, table};
 use crate::cli::Place;
 use crate::connection::Connection;
+use crate::hints::localized;
 
 /// Longer than a service or a server takes that works.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -220,7 +222,12 @@ fn shown(lines: &[Line]) -> String {
             line.name.clone(),
             line.state.name().to_owned(),
             line.target.clone(),
-            line.reason.as_deref().map(printable).unwrap_or_default(),
+            line.reason
+                .as_deref()
+                .map(localized)
+                .as_deref()
+                .map(printable)
+                .unwrap_or_default(),
             format!("{} ms", line.duration_ms),
         ]);
         for (name, check) in line.report.iter().flat_map(checks) {
@@ -236,7 +243,7 @@ fn shown(lines: &[Line]) -> String {
                 format!("  {name}"),
                 text("status"),
                 text("target"),
-                text("error"),
+                localized(&text("error")),
                 format!("{millis} ms"),
             ]);
         }

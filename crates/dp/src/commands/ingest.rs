@@ -23,7 +23,7 @@ const UNKNOWN_FORMAT: &str = "unknown";
 /// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
 ///
 /// Each file becomes one message. Its format is detected from content and file name and sent in header dp.format; --as sets
-/// it manually. Folders are read recursively, without hidden files and *.md. A file that fits no format or cannot be read is
+/// it manually. Folders are read recursively, without hidden files, *.md and links to folders. A file that fits no format or cannot be read is
 /// skipped, and the output gives the reason.
 ///
 /// Documents of a known format that has no parser yet become dead letters with code unsupported_format. They are kept for
@@ -118,9 +118,10 @@ async fn publish_counted(
         domain::instrument::check_identifier(tenant)
             .map_err(|error| anyhow::anyhow!("--tenant {error}, got '{}'", tenant.escape_debug()))?;
     }
-    let Some(topic) = args.topic.clone().or_else(|| connection.names.raw.first().cloned()) else {
-        bail!("no raw topic is configured: set DATA_PROC_RAW_TOPICS, or name one with --topic");
-    };
+    let topic = connection.names.raw_topic(args.topic.as_deref());
+    let topic = topic
+        .map_err(|problem| anyhow::anyhow!("--topic {problem}; nothing was sent"))?
+        .to_owned();
     let mut files = Vec::new();
     for path in &args.files {
         collect(path, &mut files)?;
@@ -153,24 +154,34 @@ fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
         let name = entry.file_name().to_string_lossy().to_lowercase();
         entry.depth() == 0 || !name.starts_with('.') && !name.ends_with(".md")
     };
-    let walk = walkdir::WalkDir::new(argument).follow_links(true).sort_by_file_name();
+    let walk = walkdir::WalkDir::new(argument).sort_by_file_name();
     for entry in walk.into_iter().filter_entry(is_wanted) {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => files.push(Found {
-                problem: (!entry.file_type().is_file()).then(|| "is not a regular file".to_owned()),
+                problem: problem_of(&entry),
                 path: entry.into_path(),
             }),
             Err(error) => files.push(Found {
                 path: error.path().unwrap_or(argument).to_owned(),
-                problem: Some(match error.loop_ancestor() {
-                    Some(above) => format!("is a link back to {}", above.display()),
-                    None => error.io_error().map_or_else(|| error.to_string(), ToString::to_string),
-                }),
+                problem: Some(error.io_error().map_or_else(|| error.to_string(), ToString::to_string)),
             }),
         }
     }
     Ok(())
+}
+
+/// Why the entry is not published. A linked folder may be outside of the argument, or contain it.
+fn problem_of(entry: &walkdir::DirEntry) -> Option<String> {
+    // Of a link's target.
+    match std::fs::metadata(entry.path()) {
+        Ok(target) if target.is_file() => None,
+        Ok(target) if target.is_dir() => {
+            Some("is a link to a folder, which is not followed; to publish it, name the folder itself".to_owned())
+        }
+        Ok(_) => Some("is not a regular file".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Reads the file, unless it is larger than a raw topic accepts.
@@ -346,6 +357,12 @@ mod tests {
             assert_eq!(file.problem.is_none(), name == "z.csv", "{name}: {:?}", file.problem);
         }
         assert_eq!(files.len(), 5);
+        let link = &files[found.iter().position(|found| found == "sub/up").unwrap()];
+        assert!(
+            link.problem.as_ref().unwrap().contains("not followed"),
+            "{:?}",
+            link.problem
+        );
         assert!(collect(Path::new("/dev/null"), &mut files).is_err());
     }
 }

@@ -8,14 +8,15 @@ use stores::clickhouse::restore::{self, Filled};
 use stores::{ClickHouse, Postgres, Redis};
 
 use super::present::{print_json, print_line};
+use super::progress::waiting;
 use crate::connection::Connection;
 use crate::positions::homes::fenced_table;
 
 /// Create the tables of ClickHouse and PostgreSQL, or update them to this version.
 ///
 /// Each migration file of schemas/clickhouse and schemas/postgres is applied once. It is safe to run the command again, and
-/// on several machines at once. The services also migrate when they start. A ClickHouse table that was dropped manually is
-/// recreated; its writer refills it from its topic, as far back as the topic goes.
+/// on several machines at once. The services also migrate when they start. A table that was dropped manually is recreated;
+/// its service refills it from its topic, as far back as the topic goes.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp migrate\n  dp migrate --seed          # also add reference data of real hubs and zones"
@@ -35,6 +36,8 @@ pub struct Migrated {
     pub postgres: usize,
     /// Tables and views of ClickHouse that had been dropped and were recreated.
     pub made_again: Vec<String>,
+    /// Tables and indexes of PostgreSQL that had been dropped and were recreated.
+    pub made_again_in_postgres: Vec<String>,
     /// Whether reference data was inserted.
     pub seeded: bool,
 }
@@ -54,6 +57,13 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         "applied {} new migration(s) to ClickHouse and {} to PostgreSQL{seeded}",
         migrated.clickhouse, migrated.postgres
     ))?;
+    if !migrated.made_again_in_postgres.is_empty() {
+        print_line(&format!(
+            "recreated in PostgreSQL: {}. Projection refills served_latest_prices from its topic, as far back as the topic goes. \
+             Insert the rows of other tables again",
+            migrated.made_again_in_postgres.join(", ")
+        ))?;
+    }
     if migrated.made_again.is_empty() {
         return Ok(());
     }
@@ -101,26 +111,39 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
             settings.clickhouse.url
         )
     };
-    let made_again = recreate(connection, &clickhouse).await.with_context(at_clickhouse)?;
-    let migrated = Migrated {
-        clickhouse: stores::clickhouse::migrate(&clickhouse, &suffix)
-            .await
-            .with_context(at_clickhouse)?,
-        made_again,
-        postgres: stores::postgres::migrate(&postgres).await.with_context(|| {
-            format!(
-                "migrate PostgreSQL at {}: is it running (`dp status`)?",
-                settings.postgres_dsn
-            )
-        })?,
-        seeded: seed,
+    let at_postgres = || {
+        format!(
+            "migrate PostgreSQL at {}: is it running (`dp status`)?",
+            settings.postgres_dsn
+        )
     };
-    if seed {
-        stores::postgres::seed_reference(&postgres, &settings.tenant_id)
-            .await
-            .context("insert reference data")?;
-    }
-    Ok(migrated)
+    let in_clickhouse = async {
+        // A server that accepts connections and is silent is reported within seconds, before statements with long limits.
+        clickhouse.ping().await?;
+        let made_again = recreate(connection, &clickhouse).await?;
+        let new = stores::clickhouse::migrate(&clickhouse, &suffix).await?;
+        anyhow::Ok((new, made_again))
+    };
+    let in_postgres = async {
+        postgres.ping().await?;
+        let made_again = stores::postgres::recreate(&postgres).await?;
+        let new = stores::postgres::migrate(&postgres).await?;
+        if seed {
+            stores::postgres::seed_reference(&postgres, &settings.tenant_id).await?;
+        }
+        anyhow::Ok((new, made_again))
+    };
+    let waits = format!("waiting for ClickHouse at {}", settings.clickhouse.url);
+    let (in_clickhouse, made_again) = waiting(&waits, in_clickhouse).await.with_context(at_clickhouse)?;
+    let waits = format!("waiting for PostgreSQL at {}", settings.postgres_dsn);
+    let (in_postgres, made_again_in_postgres) = waiting(&waits, in_postgres).await.with_context(at_postgres)?;
+    Ok(Migrated {
+        clickhouse: in_clickhouse,
+        postgres: in_postgres,
+        made_again,
+        made_again_in_postgres,
+        seeded: seed,
+    })
 }
 
 /// Clients of all stores; each connects on first use.

@@ -6,6 +6,8 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+use localstack::{Name, Stack};
 use serde_json::{Value, json};
 use service::settings::{parse_duration, with_file};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::config::DEFAULT_PORTS;
 use super::present::{print_json, print_line};
+use crate::cli::Place;
 use crate::connection::process_env;
 
 /// Port of a service in a container.
@@ -24,10 +27,14 @@ const MAX_RESPONSE: u64 = 64 << 10;
 ///
 /// Asks GET /health/live over HTTP. Exit code 0 for OK, 1 for FAIL. Without a port: the default port of the service if HOST is
 /// its name (normalization 8080, enrichment 8081, aggregation 8082, projection 8083), else DATA_PROC_HEALTH_PORT, else 8080.
+/// With --dir or --port-offset it asks a service of that local stack, which -s names.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  dp ping\n  dp ping -s localhost:8082\n  dp ping --ready -s aggregation-service")]
+#[command(
+    after_help = "Examples:\n  dp ping\n  dp ping -s localhost:8082\n  dp ping --ready -s aggregation-service\n  \
+    dp ping --port-offset 1000 -s projection"
+)]
 pub struct Args {
-    /// The service
+    /// The service; with --dir or --port-offset its name, such as projection
     #[arg(short, long, value_name = "HOST[:PORT]", default_value = "localhost")]
     service: String,
     /// Ask GET /health/ready instead: whether the service can accept work
@@ -47,8 +54,11 @@ fn time_limit(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// The address cannot be parsed.
-pub async fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    let address = address(&args.service).map_err(|problem| anyhow::anyhow!("-s {}: {problem}", args.service))?;
+pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    let address = match place.is_named() {
+        true => of_stack(&place.open()?, &args.service)?,
+        false => address(&args.service).map_err(|problem| anyhow::anyhow!("-s {}: {problem}", args.service))?,
+    };
     let path = if args.ready { "/health/ready" } else { "/health/live" };
     let started = Instant::now();
     let asked = tokio::time::timeout(args.timeout, ask(&address, path)).await;
@@ -69,6 +79,22 @@ pub async fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(u8::from(result.is_err())))
+}
+
+/// Host and port of a service of the stack. Any other address would make --dir and --port-offset ineffective.
+fn of_stack(stack: &Stack, service: &str) -> anyhow::Result<(String, u16)> {
+    let name = service
+        .parse::<Name>()
+        .ok()
+        .filter(|name| matches!(name, Name::Service(..)));
+    match name.and_then(|name| stack.port(name)) {
+        Some(port) => Ok(("127.0.0.1".to_owned(), port)),
+        None => bail!(
+            "{service} is not a service of the local stack in {}: with --dir or --port-offset, use -s with normalization, \
+             enrichment, aggregation, projection, or a replica that was started, such as normalization-2",
+            stack.config().dir.display()
+        ),
+    }
 }
 
 /// Host and port of `HOST`, `HOST:PORT`, `[ADDRESS]:PORT` or the same with `http://`.
@@ -168,6 +194,19 @@ mod tests {
         for text in ["", ":1", "a:b", "a:70000", "https://a", "u:p@a:1", "[::1"] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn with_a_stack_a_service_of_it_is_asked() {
+        let folder = std::env::temp_dir().join(format!("dp-ping-{}", std::process::id()));
+        let ports = localstack::Ports::with_offset(5_000).unwrap();
+        let projection = ports.projection;
+        let stack = Stack::new(localstack::StackConfig::new(&folder, ports)).unwrap();
+        let found = of_stack(&stack, "projection");
+        let refused = of_stack(&stack, "localhost").map(|_| ()).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found.unwrap(), ("127.0.0.1".to_owned(), projection));
+        assert!(refused.contains("localhost is not a service"), "{refused}");
     }
 
     #[test]

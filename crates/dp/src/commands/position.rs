@@ -8,12 +8,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use clap::builder::PossibleValuesParser;
 use service::clients::{Clients, Dependency, Use};
+use service::settings::TABLES;
 use stores::AcceptedGap;
 use stream::kafka::groups::GroupReader;
 
 use super::present::{print_json, print_line};
+use super::tail::resolve;
 use crate::connection::Connection;
+use crate::hints::command;
 use crate::positions::homes::Homes;
 use crate::positions::survey::{self, Finding, Standing, Wanted};
 
@@ -71,7 +75,7 @@ enum Command {
 )]
 struct ShowArgs {
     /// Show only the positions of this service
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(TABLES))]
     service: Option<String>,
 }
 
@@ -85,10 +89,10 @@ struct ShowArgs {
 #[command(after_help = "Examples:\n  dp position accept enrichment --dry-run\n  \
     dp position accept normalization --topic ingestion.market.raw.v1 --partition 0 --reason outage")]
 struct AcceptArgs {
-    /// The stopped service: normalization, enrichment, aggregation or projection
-    #[arg(value_name = "SERVICE")]
+    /// The stopped service
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(TABLES))]
     service: String,
-    /// Limit to this topic
+    /// Limit to this topic; short names such as raw and bars are accepted
     #[arg(long)]
     topic: Option<String>,
     /// Limit to this partition
@@ -109,9 +113,9 @@ struct AcceptArgs {
     dp position skip normalization --topic ingestion.market.raw.v1 --partition 2 --to 1481")]
 struct SkipArgs {
     /// Service that reads the topic
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(TABLES))]
     service: String,
-    /// Topic of the records
+    /// Topic of the records; short names such as raw and bars are accepted
     #[arg(long)]
     topic: String,
     /// Partition of the records
@@ -153,7 +157,11 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
 async fn accept(connection: &Connection, homes: &Homes<'_>, args: &AcceptArgs) -> anyhow::Result<()> {
     let wanted = Wanted {
         service: Some(args.service.clone()),
-        topic: args.topic.clone(),
+        topic: args
+            .topic
+            .as_deref()
+            .map(|topic| resolve(&connection.names, topic))
+            .transpose()?,
         partition: args.partition,
     };
     let standings = survey_some(connection, homes, &wanted).await?;
@@ -184,7 +192,7 @@ async fn accept(connection: &Connection, homes: &Homes<'_>, args: &AcceptArgs) -
 async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> anyhow::Result<()> {
     let wanted = Wanted {
         service: Some(args.service.clone()),
-        topic: Some(args.topic.clone()),
+        topic: Some(resolve(&connection.names, &args.topic)?),
         partition: Some(args.partition),
     };
     let standings = survey_some(connection, homes, &wanted).await?;
@@ -307,8 +315,9 @@ async fn pass(
     }
     print_line(&match (gaps.is_empty(), how.dry_run, passed.first()) {
         (false, false, Some((standing, _))) => format!(
-            "start the service again: dp start {}; `dp verify` shows the gap",
-            standing.consumer.service
+            "start the service again: {}; {} shows the gap",
+            command(&format!("dp start {}", standing.consumer.service)),
+            command("dp verify")
         ),
         (false, ..) => "nothing was changed (--dry-run)".to_owned(),
         (true, ..) => "every position is within its log; nothing to do".to_owned(),

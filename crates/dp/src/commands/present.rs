@@ -26,12 +26,13 @@ pub fn print_line(text: &str) -> anyhow::Result<()> {
     write_line(&escaped(text, |character| matches!(character, '\n' | '\t')))
 }
 
-/// A string as part of one line: control characters, line breaks and marks of the writing direction are escaped.
+/// A string as part of one line: control characters, line breaks, marks of the writing direction and invisible characters are
+/// escaped.
 pub fn printable(text: &str) -> String {
     escaped(text, |_| false)
 }
 
-fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
+pub(super) fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_control(character) && !keeps(character) {
@@ -58,7 +59,10 @@ fn json_escaped(json: &str) -> String {
 
 fn is_control(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 fn write_line(text: &str) -> anyhow::Result<()> {
@@ -96,7 +100,8 @@ pub fn grouped(number: i64) -> String {
 /// The message shows a valid time.
 pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse()
-        .map_err(|_| "not a valid time; use ISO 8601 with a time zone, such as 2026-10-01T00:05:00Z".to_owned())
+        .map_err(|_| "not a valid time; use ISO 8601 with a time zone: 2026-10-01T00:05Z, 2026-10-01T00:05:00.5Z or 2026-10-01T00:05-05:00"
+            .to_owned())
 }
 
 /// A time as ISO 8601 in UTC.
@@ -124,6 +129,20 @@ mod tests {
         assert!(!json.chars().any(is_control), "{json}");
         let read: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
         assert_eq!(read["a"].as_str(), Some(odd));
+    }
+
+    #[test]
+    fn invisible_characters_are_escaped_and_every_shown_time_is_accepted() {
+        for invisible in ['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{61c}', '\u{202e}'] {
+            assert!(is_control(invisible), "{invisible:?}");
+        }
+        let refused = time("yesterday").err().unwrap_or_default();
+        let forms: Vec<&str> = refused
+            .split([' ', ','])
+            .filter(|word| word.starts_with("2026"))
+            .collect();
+        assert_eq!(forms.len(), 3, "{refused}");
+        assert!(forms.iter().all(|form| time(form).is_ok()), "{refused}");
     }
 
     #[test]

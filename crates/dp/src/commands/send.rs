@@ -13,6 +13,7 @@ use stream::kafka::settings::MAX_RAW_BYTES;
 
 use super::present::{print_json, print_line};
 use crate::connection::Connection;
+use crate::hints::command;
 use crate::simulation::{EVENT_TYPE, source};
 
 /// Publish one tick and show its partition and offset.
@@ -65,7 +66,8 @@ pub struct Args {
     /// Event time: ISO 8601, or seconds, ms or µs since 1970 [default: now]
     #[arg(long, conflicts_with = "raw")]
     time: Option<String>,
-    /// Event id; the same id within five minutes is a repetition [default: a new id]
+    /// Event id; with the same source, id and values within NORMALIZATION_DEDUP_WINDOW_S (300 s) a message is dropped as a
+    /// repetition, with other values it passes with flag event_id_reused [default: a new id]
     #[arg(long, conflicts_with = "raw")]
     event_id: Option<String>,
     /// Tenant [default: DATA_PROC_TENANT_ID]
@@ -92,9 +94,10 @@ struct Sent {
 
 /// Runs `dp send`.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
-    let Some(topic) = args.topic.clone().or_else(|| connection.names.raw.first().cloned()) else {
-        bail!("no raw topic is configured: set DATA_PROC_RAW_TOPICS, or name one with --topic");
-    };
+    let topic = connection.names.raw_topic(args.topic.as_deref());
+    let topic = topic
+        .map_err(|problem| anyhow::anyhow!("--topic {problem}; nothing was sent"))?
+        .to_owned();
     let now = jiff::Timestamp::now();
     let payload = match &args.raw {
         Some(raw) => read_raw(raw)?,
@@ -128,9 +131,13 @@ fn shown(connection: &Connection, sent: &Sent) -> String {
         sent.topic, sent.partition, sent.offset
     );
     match &sent.will_be_refused {
-        Some(reason) => format!("{head}\nit will become a dead letter ({reason}); show it with: dp tail dlq --limit 1"),
+        Some(reason) => format!(
+            "{head}\nit will become a dead letter ({reason}); show it with: {}",
+            command("dp tail dlq --limit 1")
+        ),
         None => format!(
-            "{head}\nshow its row with: dp sql \"SELECT instrument_id, price, timestamp FROM {} WHERE tick_id = '{}'\"",
+            "{head}\nshow its row with: {} \"SELECT instrument_id, price, timestamp FROM {} WHERE tick_id = '{}'\"",
+            command("dp sql"),
             connection.names.table("market_ticks"),
             sent.tick_id
         ),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use stores::clickhouse::WHOLE_ANSWERS;
 
+use super::present::escaped;
 use super::progress::waiting;
 use crate::connection::Connection;
 
@@ -37,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     write: bool,
     /// Maximum run time of the statement in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
 
@@ -64,13 +65,13 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
             )
         })??;
     let (mut out, mut is_empty) = (std::io::stdout(), true);
-    let is_terminal = out.is_terminal();
+    // JSON stays as it is: no program may read another value than the stored one.
+    let mut terminal = (out.is_terminal() && !connection.json).then(Terminal::default);
     while let Some(chunk) = answer.chunk().await.context("read the answer of ClickHouse")? {
         is_empty &= chunk.is_empty();
-        let shown = if is_terminal {
-            without_controls(&chunk)
-        } else {
-            chunk.to_vec()
+        let shown = match &mut terminal {
+            Some(terminal) => terminal.shown(&chunk).into_bytes(),
+            None => chunk.to_vec(),
         };
         match out.write_all(&shown) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
@@ -192,17 +193,25 @@ fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str,
     settings
 }
 
-/// Escapes control characters: text from producers must not control the terminal.
-fn without_controls(bytes: &[u8]) -> Vec<u8> {
-    let mut shown = Vec::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            b'\n' | b'\t' => shown.push(*byte),
-            0..0x20 | 0x7f => shown.extend(byte.escape_ascii()),
-            _ => shown.push(*byte),
-        }
+/// Text for a terminal: text from producers must not control it or hide in it. A chunk may end inside of a character.
+#[derive(Debug, Default)]
+struct Terminal {
+    begun: Vec<u8>,
+}
+
+impl Terminal {
+    fn shown(&mut self, chunk: &[u8]) -> String {
+        self.begun.extend_from_slice(chunk);
+        let whole = match std::str::from_utf8(&self.begun) {
+            // The rest of the character follows with the next chunk.
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.begun.len(),
+        };
+        let rest = self.begun.split_off(whole);
+        let text = String::from_utf8_lossy(&self.begun).into_owned();
+        self.begun = rest;
+        escaped(&text, |character| matches!(character, '\n' | '\t'))
     }
-    shown
 }
 
 fn one_line(text: &str) -> String {
@@ -240,11 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_of_a_result_are_escaped() {
-        assert_eq!(
-            without_controls(b"a\x1b[2Jb\rc\td\n\xc3\xa9"),
-            b"a\\x1b[2Jb\\rc\td\n\xc3\xa9"
-        );
+    fn characters_that_control_a_terminal_or_hide_in_it_are_escaped_across_chunks() {
+        let text = "a\u{1b}[2Jb\rc\td\né\u{202e}\u{200b}";
+        for at in 0..=text.len() {
+            let (first, second) = text.as_bytes().split_at(at);
+            let mut terminal = Terminal::default();
+            let shown = terminal.shown(first) + &terminal.shown(second);
+            assert_eq!(shown, "a\\u{1b}[2Jb\\rc\td\né\\u{202e}\\u{200b}", "{at}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
 }
 
 /// The topic of a short name. A name with a dot or a dash is a topic name.
-fn resolve(names: &Names, text: &str) -> anyhow::Result<String> {
+pub(super) fn resolve(names: &Names, text: &str) -> anyhow::Result<String> {
     let short = [
         ("raw", names.raw.first().map_or("", String::as_str)),
         ("normalized", &names.normalized),
@@ -96,7 +96,7 @@ fn resolve(names: &Names, text: &str) -> anyhow::Result<String> {
     if let Some((_, topic)) = short.iter().find(|(name, _)| *name == text) {
         return Ok((*topic).to_owned());
     }
-    if text.contains(['.', '-']) {
+    if text.contains(['.', '-']) || names.raw.iter().any(|raw| raw == text) {
         return Ok(text.to_owned());
     }
     let known: Vec<&str> = short.iter().map(|(name, _)| *name).collect();

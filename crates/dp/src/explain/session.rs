@@ -49,15 +49,21 @@ impl<'a> Session<'a> {
     /// Connects. At most `shown` bytes of a message and `limit` ticks are shown.
     ///
     /// # Errors
-    /// A setting cannot be used, or the schema registry does not answer.
+    /// A setting cannot be used, or ClickHouse or the schema registry does not answer.
     pub async fn open(connection: &'a Connection, shown: usize, limit: usize) -> anyhow::Result<Session<'a>> {
         let (config, products) = own_settings(connection)?;
         let uses = [Dependency::ClickHouse, Dependency::Postgres, Dependency::Redis].map(Use::required);
         let clients = Clients::connect(&uses, &connection.settings, &connection.names)
             .map_err(|error| anyhow::anyhow!(error))
             .context("connect to the stores")?;
+        let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
+        // A server that accepts connections and is silent is reported within seconds, before queries with long limits.
+        clickhouse.ping().await.with_context(|| {
+            let address = &connection.settings.clickhouse.url;
+            format!("query ClickHouse at {address}: is it running (`dp status`)?")
+        })?;
         Ok(Session {
-            clickhouse: clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?,
+            clickhouse,
             clients,
             reading: RawReading {
                 bootstrap: connection.settings.kafka_bootstrap.clone(),

@@ -1,4 +1,5 @@
-//! Traces as text, with lines of at most [`WIDTH`] characters unless a name is longer. Pure.
+//! Traces as text, with lines of at most [`WIDTH`] characters unless a name is longer. Pure but for the options of
+//! commands in notes.
 
 use super::bar::{BarTrace, Cause, Counted, TracedTick, Way};
 use super::follow::{Fate, Followed};
@@ -6,6 +7,7 @@ use super::logs::{LetterRow, RawRecord};
 use super::row::{PriceTrace, RowTrace, TickAndBars};
 use super::{BarRow, Place, TickRow};
 use crate::commands::present::table;
+use crate::hints::localized;
 
 /// Characters in a line.
 pub const WIDTH: usize = 100;
@@ -155,7 +157,7 @@ impl Lines {
     fn notes(&mut self, notes: &[String]) {
         for note in notes {
             self.block("");
-            self.line(0, &format!("note: {note}"));
+            self.line(0, &format!("note: {}", localized(note)));
         }
     }
 

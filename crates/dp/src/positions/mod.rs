@@ -9,8 +9,8 @@
 pub mod homes;
 pub mod survey;
 
-use service::Names;
 use service::writer::TableSpec;
+use service::{Names, Settings};
 
 /// Where a consumer's position is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,15 @@ impl Home {
             Home::Table(base) => format!("table {base}"),
             Home::Postgres => "PostgreSQL".to_owned(),
             Home::StateTopic => "state topic".to_owned(),
+        }
+    }
+
+    /// The server and its address, for messages to users.
+    pub fn server(self, settings: &Settings) -> String {
+        match self {
+            Home::Group | Home::StateTopic => format!("Kafka at {}", settings.kafka_bootstrap),
+            Home::Table(_) => format!("ClickHouse at {}", settings.clickhouse.url),
+            Home::Postgres => format!("PostgreSQL at {}", settings.postgres_dsn),
         }
     }
 }

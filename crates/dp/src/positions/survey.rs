@@ -112,10 +112,10 @@ pub async fn survey(connection: &Connection, homes: &Homes<'_>, wanted: &Wanted)
             if wanted.partition.is_some_and(|number| number != partition.number) {
                 continue;
             }
-            let stored = homes
-                .read(&consumer, partition)
-                .await
-                .with_context(|| format!("read the position of {} in {partition}", consumer.group))?;
+            let stored = homes.read(&consumer, partition).await.with_context(|| {
+                let (group, at) = (&consumer.group, consumer.home.server(&connection.settings));
+                format!("read the position of {group} in {partition} from {at}: is it running (`dp status`)?")
+            })?;
             standings.push(Standing {
                 finding: find(stored.as_ref(), *range, &log.id),
                 consumer: consumer.clone(),
@@ -136,6 +136,7 @@ struct Log {
 
 async fn logs(connection: &Connection, topics: Vec<String>) -> anyhow::Result<BTreeMap<String, Log>> {
     let bootstrap = connection.settings.kafka_bootstrap.clone();
+    let at = format!("read the logs of Kafka at {bootstrap}: is it running (`dp status`)?");
     blocking(move || {
         let reader = LogReader::new(&bootstrap)?;
         let mut logs = BTreeMap::new();
@@ -151,7 +152,7 @@ async fn logs(connection: &Connection, topics: Vec<String>) -> anyhow::Result<BT
         Ok(logs)
     })
     .await
-    .context("read the logs: is Kafka running (`dp status`)?")
+    .context(at)
 }
 
 fn find(stored: Option<&Stored>, range: (i64, i64), id: &str) -> Finding {

@@ -15,6 +15,7 @@ pub mod gaps;
 pub mod logs;
 pub mod quiet;
 pub mod raw_walk;
+pub mod record;
 pub mod report;
 pub mod served;
 pub mod table_checks;
@@ -154,8 +155,8 @@ async fn wait_until_quiet(
         Quiet::Stalled => {
             report.quiet = true;
             report.notes.push(format!(
-                "no offset changes any more, but {why}: a service is down, or a consumer that had lost its partitions has set \
-                 the committed offset back"
+                "no offset changes any more, but {why}: a service is down (`dp health`), or a member of the group that no longer \
+                 owned the partition has committed an older offset; then nothing is missing, and the next message corrects it"
             ));
         }
         Quiet::No => report.notes.push(format!(

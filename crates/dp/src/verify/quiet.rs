@@ -41,12 +41,55 @@ pub struct OnTheWay {
     pub messages: i64,
     /// Whether these are late ticks whose bars are not recomputed yet.
     pub restates: bool,
+    /// Where they are.
+    pub partitions: Vec<Behind>,
+}
+
+/// A partition whose committed offset is before the end of its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Behind {
+    pub topic: String,
+    pub partition: i32,
+    /// `None` if the group has committed nothing.
+    pub committed: Option<i64>,
+    pub end: i64,
+}
+
+impl Behind {
+    fn of(lag: &PartitionLag) -> Behind {
+        Behind {
+            topic: lag.partition.topic.to_string(),
+            partition: lag.partition.number,
+            committed: lag.committed,
+            end: lag.end,
+        }
+    }
+}
+
+impl std::fmt::Display for Behind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Behind {
+            topic, partition, end, ..
+        } = self;
+        match self.committed {
+            Some(committed) => write!(f, "{topic}[{partition}] committed {committed}, log end {end}"),
+            None => write!(f, "{topic}[{partition}] nothing committed, log end {end}"),
+        }
+    }
 }
 
 impl std::fmt::Display for OnTheWay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let what = if self.restates { "late tick(s)" } else { "message(s)" };
-        write!(f, "{} is {} {what} behind", self.group, self.messages)
+        let partitions: Vec<String> = self.partitions.iter().map(ToString::to_string).collect();
+        write!(
+            f,
+            "{} is {} {what} behind ({})",
+            self.group,
+            self.messages,
+            partitions.join("; ")
+        )
     }
 }
 
@@ -120,6 +163,7 @@ fn look(members: &[Member]) -> Result<(Vec<OnTheWay>, Vec<i64>), StreamError> {
                 group: member.group.clone(),
                 messages,
                 restates: member.restates,
+                partitions: lags.iter().filter(|lag| lag.lag() > 0).map(Behind::of).collect(),
             });
         }
         state.extend(lags.iter().flat_map(|lag| [lag.end, lag.committed.unwrap_or(-1)]));
@@ -136,6 +180,12 @@ mod tests {
             group: "x".to_owned(),
             messages: 3,
             restates,
+            partitions: vec![Behind {
+                topic: "t".to_owned(),
+                partition: 2,
+                committed: Some(5),
+                end: 8,
+            }],
         }]
     }
 
@@ -147,13 +197,19 @@ mod tests {
         assert_eq!(decide(&behind(false), STALLED, false), Some(Quiet::Stalled));
         assert_eq!(decide(&behind(false), STILL, true), Some(Quiet::No));
         assert_eq!(decide(&[], Duration::ZERO, true), Some(Quiet::No));
-        assert_eq!(in_words(&behind(false)), "x is 3 message(s) behind");
+        assert_eq!(
+            in_words(&behind(false)),
+            "x is 3 message(s) behind (t[2] committed 5, log end 8)"
+        );
     }
 
     #[test]
     fn a_lag_of_late_ticks_never_counts_as_stalled() {
         assert_eq!(decide(&behind(true), STALLED, false), None);
         assert_eq!(decide(&behind(true), STALLED, true), Some(Quiet::No));
-        assert_eq!(in_words(&behind(true)), "x is 3 late tick(s) behind");
+        assert_eq!(
+            in_words(&behind(true)),
+            "x is 3 late tick(s) behind (t[2] committed 5, log end 8)"
+        );
     }
 }

@@ -18,7 +18,8 @@ use crate::fetch;
 const PROGRAM: &str = "dp-clickhouse";
 /// Opens both protocols, then never ends.
 const SERVE: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
-                     SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size = 1 FORMAT Null";
+                     SELECT sleepEachRow(3) FROM system.numbers \
+                     SETTINGS max_block_size = 1, interactive_delay = 1000000 FORMAT Null";
 
 /// Limits for a shared machine with two cores; the engine creates no system log tables in this mode.
 const CONFIG: &str = include_str!("clickhouse/config.xml");

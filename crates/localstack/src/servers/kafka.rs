@@ -138,7 +138,9 @@ fn server_properties(ports: &Ports, data: &Path) -> String {
          # Two cores.\n\
          num.network.threads=2\n\
          num.io.threads=4\n\
-         log.cleaner.dedupe.buffer.size=16777216\n"
+         log.cleaner.dedupe.buffer.size=16777216\n\
+         # No empty record in the metadata log, with a flush to the disk, twice a second.\n\
+         metadata.max.idle.interval.ms=0\n"
     )
 }
 

@@ -9,6 +9,14 @@ use crate::process::{self, Running};
 use crate::servers;
 use crate::state::{Condition, Entry, ProcessStatus};
 
+/// What to do after a process ended by itself.
+fn after_end(name: Name) -> String {
+    match name {
+        Name::Service(_, 2..) => format!("`dp start {name}` starts it, `dp stop {name}` dismisses this message"),
+        _ => format!("`dp start {name}` starts it"),
+    }
+}
+
 impl Stack {
     /// Why the running process does not serve its clients; `None` if it does.
     pub fn why_not_ready(&self, name: impl Into<Name>) -> Option<String> {
@@ -42,17 +50,15 @@ impl Stack {
             (None, _) => Some(format!("was stopped; `dp start {}` starts it", entry.name)),
             (Some(_), None) => Some(match process::last_error(&self.log_since_start(entry)) {
                 Some(error) => format!("ended: {error}"),
-                None => format!(
-                    "ended, and its log names no reason (kill -9, for example); `dp start {}` starts it",
-                    entry.name
-                ),
-            }),
-            (_, Some(running)) if running.is_paused() => Some("frozen (SIGSTOP)".to_owned()),
+                None => "ended, and its log names no reason (kill -9, for example)".to_owned(),
+            })
+            .map(|ended| format!("{ended}; {}", after_end(entry.name))),
+            (_, Some(running)) if running.is_frozen() => Some("frozen (SIGSTOP)".to_owned()),
             _ => None,
         };
         let condition = match running {
             None => Condition::Stopped,
-            Some(running) if running.is_paused() => Condition::Paused,
+            Some(running) if running.is_frozen() => Condition::Frozen,
             Some(_) => Condition::Running,
         };
         ProcessStatus {

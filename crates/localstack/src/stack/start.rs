@@ -20,6 +20,8 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 /// Kafka and PostgreSQL reserve about 100 MB before the first message.
 const NEEDED_MB: u64 = 500;
 
+const GENERATION: &str = "DATA_PROC_GENERATION";
+
 impl Stack {
     pub(super) fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
         let mut started = Vec::new();
@@ -42,7 +44,10 @@ impl Stack {
 
     fn start_and_await(&self, names: &[Name], started: &mut Vec<Name>) -> Result<(), StackError> {
         self.check_before_start(names)?;
-        let _step = Step::spinner(self.config.progress, format!("starting {}", list(names)));
+        let absent = names.iter().copied().filter(|name| self.pid(*name).is_none());
+        let absent: Vec<Name> = absent.collect();
+        let shows = self.config.progress && !absent.is_empty();
+        let _step = Step::spinner(shows, format!("starting {}", list(&absent)));
         for name in names {
             self.config.check_interrupted()?;
             let (_, is_new) = self.spawn(*name)?;
@@ -117,10 +122,16 @@ impl Stack {
         };
         let mut command = match name {
             Name::Server(server) => servers::prepare(server, config)?,
-            Name::Service(service, _) => {
-                service::command(config, service, port, &self.env().into_iter().collect::<Vec<_>>())?
+            Name::Service(service, number) => {
+                let env: Vec<_> = self.env().into_iter().collect();
+                service::command(config, (service, number), port, &env)?
             }
         };
+        // An additional replica may belong to a generation that is only tried out.
+        if matches!(name, Name::Service(_, 1)) {
+            let set = config.service_env.get(GENERATION).cloned();
+            state.generation = set.or_else(|| std::env::var(GENERATION).ok()).unwrap_or_default();
+        }
         let log = config.log(name);
         let log_offset = fs::metadata(&log).map_or(0, |metadata| metadata.len());
         servers::log_to_file(config, &mut command, &log)?;

@@ -23,7 +23,10 @@ impl Clients {
     /// One check for each declared dependency.
     pub fn checks(&self, uses: &[Use], settings: &Settings, names: &Names) -> Vec<Check> {
         let mut checks = Vec::new();
-        for Use { dependency, critical } in uses {
+        for Use {
+            dependency, critical, ..
+        } in uses
+        {
             let asked = match dependency {
                 Dependency::Kafka => Some(kafka(&self.probe, settings, names)),
                 Dependency::ClickHouse => self.clickhouse.clone().map(|client| {
@@ -60,7 +63,32 @@ impl Clients {
             }
         }
         checks.extend(self.registry_check(settings));
+        checks.extend(self.tables_check(uses, settings));
         checks
+    }
+
+    /// Without a breaker: the service itself may be what creates the tables. A server that does not answer is the matter of
+    /// its own check.
+    fn tables_check(&self, uses: &[Use], settings: &Settings) -> Option<Check> {
+        let client = self.postgres.clone()?;
+        let Use { critical, tables, .. } = *uses.iter().find(|used| !used.tables.is_empty())?;
+        let ask = move || {
+            let client = client.clone();
+            let answer: Answer = Box::pin(async move {
+                match client.check_tables(tables).await {
+                    Err(error) if error.code() == "schema_missing" => Err(Wrong::Failed(error.with_code())),
+                    _ => Ok(()),
+                }
+            });
+            answer
+        };
+        Some(Check {
+            name: "postgres_tables",
+            critical,
+            target: settings.postgres_dsn.to_string(),
+            ask: Box::new(ask),
+            breaker: None,
+        })
     }
 
     /// Not critical: only messages with unknown schema ids wait for the registry.
@@ -106,10 +134,10 @@ where
     })
 }
 
-/// Queries the broker for the topics: a missing topic fails the check.
+/// Queries the broker for the topics: the check names a missing one.
 fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static str, String, Ask) {
     let probe = Arc::clone(probe);
-    let topics: Vec<String> = names.raw.iter().chain([&names.normalized]).cloned().collect();
+    let topics = names.needed_topics();
     let target = mask(&format!("kafka://{}", settings.kafka_bootstrap));
     let ask = move || {
         let (probe, topics) = (Arc::clone(&probe), topics.clone());

@@ -51,6 +51,13 @@ impl RateLimit {
     }
 }
 
+/// As messages to clients name it.
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} requests in {:?}", self.maximum, self.window)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

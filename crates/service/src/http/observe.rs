@@ -77,7 +77,7 @@ async fn answer(
     if let (false, Some(client)) = (is_probe, request.peer_addr())
         && let Err(seconds) = state.limit.admit(client.ip(), now)
     {
-        return Ok(request.into_response(Problem::too_many_requests(seconds).error_response()));
+        return Ok(request.into_response(Problem::too_many_requests(&state.limit, seconds).error_response()));
     }
     if let Err(problem) = readable(&request, &state) {
         return Ok(request.into_response(problem.error_response()));

@@ -44,6 +44,7 @@ pub(super) const HEALTH: Shape = Shape::Object(&[
     ("version", Shape::Text),
     ("status", Shape::Text),
     ("uptime_seconds", Shape::Integer),
+    ("settings_fingerprint", Shape::Text),
     ("kafka", Shape::Optional(&Shape::Flag)),
     ("redis", Shape::Optional(&Shape::Flag)),
     ("clickhouse", Shape::Optional(&Shape::Flag)),
@@ -81,6 +82,7 @@ pub(super) const INFO: Shape = Shape::Object(&[
     ("pid", Shape::Integer),
     ("run_id", Shape::Text),
     ("started_at", Shape::Time),
+    ("settings_fingerprint", Shape::Text),
     ("configuration", Shape::Map(&Shape::Any)),
     (
         "workers",

@@ -7,6 +7,8 @@ use domain::Classified;
 use serde_json::{Value, json};
 use stores::StoreError;
 
+use super::limit::RateLimit;
+
 /// An error response: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -79,9 +81,12 @@ impl Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", message)
     }
 
-    /// 429: retry after so many seconds.
-    pub fn too_many_requests(retry_after_seconds: u64) -> Problem {
-        let message = format!("too many requests; try again in {retry_after_seconds} s");
+    /// 429: this client has sent more than `limit` allows; retry after so many seconds.
+    pub fn too_many_requests(limit: &RateLimit, retry_after_seconds: u64) -> Problem {
+        let message = format!(
+            "too many requests: the limit per client address is {limit} (DATA_PROC_RATE_LIMIT_MAX_REQUESTS, \
+             DATA_PROC_RATE_LIMIT_WINDOW); try again in {retry_after_seconds} s"
+        );
         let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
         problem.retry_after = Some(retry_after_seconds);
         problem

@@ -45,6 +45,7 @@ fn started_with(settings: &HttpSettings) -> Running {
         health: Arc::clone(&health),
         metrics: metrics::install("tested", &[]).unwrap(),
         info: json!({"service": "tested", "generation": ""}),
+        fingerprint: "0123456789abcdef".to_owned(),
         stats: vec![Arc::new(|| Map::from_iter([("cache_hits".to_owned(), 3.into())]))],
         default_tenant: "default".to_owned(),
     };
@@ -198,7 +199,12 @@ fn one_client_is_limited_and_probes_are_not() {
         head.starts_with("http/1.1 429") && head.contains("retry-after: "),
         "{head}"
     );
-    assert_eq!(json_of(&body)["error"], "too_many_requests");
+    let body = json_of(&body);
+    assert_eq!(body["error"], "too_many_requests");
+    let message = body["message"].as_str().unwrap();
+    for words in ["2 requests in ", "DATA_PROC_RATE_LIMIT_MAX_REQUESTS"] {
+        assert!(message.contains(words), "{message}");
+    }
     assert!(get(&running, "/health/live", "").0.starts_with("http/1.1 200"));
 }
 

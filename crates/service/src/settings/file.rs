@@ -152,6 +152,11 @@ impl Entry {
         matches!(&self.value, Value::Text(text) if text.trim().is_empty())
     }
 
+    /// Whether it is an array without an item.
+    pub(super) fn is_empty_array(&self) -> bool {
+        matches!(&self.value, Value::Array(_)) && self.text(Kind::List).is_ok_and(|text| text.trim().is_empty())
+    }
+
     /// The value of a string, an integer or a list, whatever its variable expects.
     pub(super) fn plain(&self) -> Option<String> {
         match &self.value {

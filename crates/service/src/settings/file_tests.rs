@@ -345,3 +345,22 @@ fn a_file_and_an_environment_with_the_same_values_give_the_same_settings() {
     let of_file = load(&env(&path, &[]), 8081, own).unwrap();
     assert_eq!(of_file.settings, of_environment.settings);
 }
+
+#[test]
+fn an_empty_array_is_not_the_default_and_problems_follow_the_lines_of_the_file() {
+    let (_folder, path) =
+        written("workers = 0\nlog_level = \"loud\"\nraw_topics = []\nflush_interval_ms = 1\nenv = \"x\"\n");
+    let problems = load(&env(&path, &[]), 8081, own).unwrap_err().problems;
+    let lines: Vec<usize> = ["WORKERS", "LOG_LEVEL", "RAW_TOPICS", "FLUSH_INTERVAL_MS", "ENV"]
+        .iter()
+        .map(|name| {
+            let begin = format!("DATA_PROC_{name} must");
+            problems.iter().position(|problem| problem.starts_with(&begin)).unwrap()
+        })
+        .collect();
+    assert_eq!(lines, [0, 1, 2, 3, 4], "{problems:#?}");
+    assert!(
+        problems[2].ends_with(&format!("an empty array ({path}:3:1)")),
+        "{problems:#?}"
+    );
+}

@@ -6,7 +6,9 @@ use stream::kafka::brokers::{ClientCertificate, Login, Mechanism, Protocol, Secu
 use stream::kafka::token::TokensFrom;
 
 use super::Reader;
+use super::checked::is_host_and_port;
 
+const BOOTSTRAP: &str = "DATA_PROC_KAFKA_BOOTSTRAP";
 const PROTOCOL: &str = "DATA_PROC_KAFKA_SECURITY_PROTOCOL";
 const MECHANISM: &str = "DATA_PROC_KAFKA_SASL_MECHANISM";
 const USERNAME: &str = "DATA_PROC_KAFKA_SASL_USERNAME";
@@ -24,10 +26,11 @@ const KEY_PASSWORD: &str = "DATA_PROC_KAFKA_SSL_KEY_PASSWORD";
 pub(super) fn brokers(r: &mut Reader<'_>, trust: &Trust) -> Brokers {
     let fallback = r.lookup("KAFKA_ADDR").unwrap_or_else(|| "localhost:9092".to_owned());
     let addresses = r.text(
-        "DATA_PROC_KAFKA_BOOTSTRAP",
+        BOOTSTRAP,
         &fallback,
         "Kafka brokers as host:port, separated by commas (falls back to KAFKA_ADDR)",
     );
+    refuse_addresses(r, &addresses);
     let protocol = protocol(r);
     let login = login(r, protocol);
     let authority = r.file(
@@ -53,6 +56,51 @@ pub(super) fn brokers(r: &mut Reader<'_>, trust: &Trust) -> Brokers {
         trust: trust.clone(),
     };
     Brokers::new(&addresses, security)
+}
+
+/// librdkafka would skip an address that it cannot read, or use port 9092.
+fn refuse_addresses(r: &mut Reader<'_>, addresses: &str) {
+    let name = match r.is_set(BOOTSTRAP) {
+        true => BOOTSTRAP,
+        false => "KAFKA_ADDR",
+    };
+    for address in addresses.split(',').map(str::trim) {
+        if !is_host_and_port(address) {
+            r.problem(format!(
+                "{name} must list brokers as host:port, separated by commas, got '{address}'"
+            ));
+        }
+    }
+}
+
+/// The stable name of the process in its groups, if it has one.
+pub(super) fn instance_id(r: &mut Reader<'_>) -> Option<String> {
+    const NAME: &str = "DATA_PROC_INSTANCE_ID";
+    /// Kafka's limit is 249; the worker's name is appended.
+    const LONGEST: usize = 200;
+    let given = r.text(
+        NAME,
+        "",
+        "name of this process in its consumer groups that outlives a restart, so that a killed process gets its partitions \
+         back at once; different for each process that runs at the same time; hostname = value of HOSTNAME; empty = none",
+    );
+    let id = match given.as_str() {
+        "hostname" => r.lookup("HOSTNAME").unwrap_or_else(|| {
+            r.problem(format!(
+                "{NAME} is hostname, but HOSTNAME is not set: set it, or give a name"
+            ));
+            String::new()
+        }),
+        _ => given,
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if id.len() > LONGEST || !id.bytes().all(legal) {
+        r.problem(format!(
+            "{NAME} may contain up to {LONGEST} letters, digits, '.', '_' and '-', got '{}'",
+            id.escape_debug()
+        ));
+    }
+    (!id.is_empty()).then_some(id)
 }
 
 fn protocol(r: &mut Reader<'_>) -> Protocol {

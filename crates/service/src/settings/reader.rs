@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use security::Secret;
 
+use super::checked::{config_file, in_order};
 use super::file::{Entry, File, TABLES};
 use super::nearest;
 use super::variable::{Kind, OTHER_PROGRAMS, SHARED_PREFIX, Source, Unknown, Variable};
@@ -242,6 +243,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Where the configuration file sets the variable to an empty array, if that is in effect.
+    pub(super) fn empty_array(&self, name: &str) -> Option<String> {
+        let entry = self.file.get(name).filter(|_| !self.env.contains_key(name))?;
+        entry.is_empty_array().then(|| entry.at.clone())
+    }
+
     /// Notes a problem.
     pub fn problem(&mut self, problem: String) {
         self.problems.push(problem);
@@ -322,6 +329,7 @@ impl<'a> Reader<'a> {
         }
         let located = |problem: String| located(problem, &self.variables);
         let problems = self.problems.into_iter().map(located).collect();
+        let problems = in_order(problems, config_file(&self.variables));
         (self.variables, problems)
     }
 

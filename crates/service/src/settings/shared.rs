@@ -9,10 +9,12 @@ use super::{
     BreakerSettings, ClickHouseSettings, Environment, HttpSettings, Kind, LogFormat, LogSettings, Reader, Rule, Secret,
     Settings, kafka, refused,
 };
+use crate::names::is_internal;
 use security::Trust;
 
 /// The raw topic if none is configured.
 const RAW_TOPIC: &str = "ingestion.market.raw.v1";
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The shared settings; problems are noted in the reader.
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
@@ -54,7 +56,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             "maximum number of PostgreSQL connections",
         ) as usize,
         processing_timeout: r.duration("DATA_PROC_PROCESSING_TIMEOUT", "30", "time limit of one HTTP request"),
-        schema_registry_url: Some(r.secret(
+        schema_registry_url: Some(r.http_url(
             "DATA_PROC_SCHEMA_REGISTRY_URL",
             "",
             "URL of a schema registry; empty = single-object framing without a registry",
@@ -69,6 +71,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         ) as i32,
         workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "number of threads of the main stage") as usize,
         generation: generation(r),
+        instance_id: kafka::instance_id(r),
         breaker: breaker(r),
     };
     if !local {
@@ -173,16 +176,11 @@ fn redis_url(r: &mut Reader<'_>) -> Secret {
 }
 
 fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
-    let url = r.secret(
+    let url = r.http_url(
         "DATA_PROC_CLICKHOUSE_URL",
         "http://localhost:8123",
         "HTTP interface of ClickHouse",
     );
-    if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
-        r.problem(format!(
-            "DATA_PROC_CLICKHOUSE_URL must begin with http:// or https://, got '{url}'"
-        ));
-    }
     let database = r.text("DATA_PROC_CLICKHOUSE_DATABASE", "market_data", "ClickHouse database");
     if database.is_empty()
         || !database
@@ -216,11 +214,21 @@ fn log(r: &mut Reader<'_>) -> LogSettings {
         &fallback,
         "error, warn, info, debug or trace (RUST_LOG overrides it, falls back to LOG_LEVEL)",
     );
-    let filter = r.lookup("RUST_LOG").unwrap_or_else(|| level.to_ascii_lowercase());
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+    // As a filter, any other word would be the name of a module, and nothing would be logged.
+    if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+        let name = match r.is_set("DATA_PROC_LOG_LEVEL") {
+            true => "DATA_PROC_LOG_LEVEL",
+            false => "LOG_LEVEL",
+        };
         r.problem(format!(
-            "log level '{filter}' is invalid: {error}; use error, warn, info, debug or trace"
+            "{name} must be error, warn, info, debug or trace, got '{level}'"
         ));
+    }
+    let filter = r.lookup("RUST_LOG").unwrap_or_else(|| level.to_ascii_lowercase());
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter)
+        && r.lookup("RUST_LOG").is_some()
+    {
+        r.problem(format!("RUST_LOG '{filter}' is invalid: {error}"));
     }
     let fallback = r.lookup("LOG_FORMAT").unwrap_or_else(|| "json".to_owned());
     let format = match r
@@ -249,7 +257,7 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
         Ipv4Addr::UNSPECIFIED
     });
     let any = |_: &IpAddr| true;
-    HttpSettings {
+    let settings = HttpSettings {
         host: r.value(
             "DATA_PROC_HTTP_HOST",
             host,
@@ -285,7 +293,14 @@ fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
             "10s",
             "close a connection whose client reads nothing of its response for this long",
         ),
+    };
+    if settings.port != 0 && settings.metrics_port == Some(settings.port) {
+        r.problem(format!(
+            "DATA_PROC_METRICS_PORT must differ from DATA_PROC_HEALTH_PORT, got {} for both",
+            settings.port
+        ));
     }
+    settings
 }
 
 fn flush_interval(r: &mut Reader<'_>) -> Option<Duration> {
@@ -321,15 +336,18 @@ fn metrics_port(r: &mut Reader<'_>, local: bool) -> Option<u16> {
 }
 
 fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {
-    let topics = r.list(
+    let topics = r.list_of_some(
         "DATA_PROC_RAW_TOPICS",
         RAW_TOPIC,
         "raw topics that normalization reads, separated by commas",
     );
-    if topics.is_empty() {
-        r.problem("DATA_PROC_RAW_TOPICS must name at least one topic".to_owned());
-    }
     for topic in &topics {
+        // Normalization would read its own output.
+        if is_internal(topic) {
+            r.problem(format!(
+                "DATA_PROC_RAW_TOPICS contains '{topic}', which the pipeline itself writes: name only topics of producers"
+            ));
+        }
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if topic.len() > 249 || !topic.bytes().all(legal) {
             r.problem(format!(

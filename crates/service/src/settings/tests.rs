@@ -132,6 +132,7 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
         ("DATA_PROC_METRICS_PORT", "99999"),
         ("DATA_PROC_PROCESSING_TIMEOUT", "soon"),
         ("DATA_PROC_GENERATION", "-G2"),
+        ("DATA_PROC_INSTANCE_ID", "host 1"),
         ("DATA_PROC_RAW_TOPICS", "a b,"),
         ("DATA_PROC_TENANT_ID", "a|b"),
         ("DATA_PROC_CLICKHOUSE_URL", "localhost:8123"),
@@ -140,7 +141,7 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
         ("DATA_PROC_KAFKA_COMPRESSION", "zip"),
         ("DATA_PROC_CIRCUIT_BREAKER_BASE_TIMEOUT", "10m"),
     ]);
-    assert_eq!(found.len(), 14, "{found:#?}");
+    assert_eq!(found.len(), 15, "{found:#?}");
     for name in [
         "ENV",
         "WORKERS",
@@ -157,6 +158,41 @@ fn every_problem_is_listed_at_once_with_name_and_value() {
                 .any(|problem| problem.contains(&format!("DATA_PROC_{name}"))),
             "{name}: {found:#?}"
         );
+    }
+}
+
+#[test]
+fn values_that_only_look_right_are_refused_by_name() {
+    for (name, value, part) in [
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "registry:8081", "name a host"),
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "/registry", "name a host"),
+        ("DATA_PROC_CLICKHOUSE_URL", "http://", "name a host"),
+        ("DATA_PROC_METRICS_PORT", "8081", "differ from DATA_PROC_HEALTH_PORT"),
+        ("DATA_PROC_LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
+        ("LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
+        ("DATA_PROC_RAW_TOPICS", "dlq", "the pipeline itself writes"),
+        (
+            "DATA_PROC_RAW_TOPICS",
+            "aggregation.bars.v1-g2",
+            "the pipeline itself writes",
+        ),
+        ("DATA_PROC_RAW_TOPICS", ",", "at least one item"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka", "host:port"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "a:9092,b", "got 'b'"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "!!", "host:port"),
+        ("KAFKA_ADDR", "kafka", "host:port"),
+    ] {
+        let found = problems(&[(name, value)]);
+        assert_eq!(found.len(), 1, "{name}={value}: {found:#?}");
+        assert!(found[0].starts_with(name) && found[0].contains(part), "{found:#?}");
+    }
+    for (name, value) in [
+        ("DATA_PROC_LOG_LEVEL", "DEBUG"),
+        ("RUST_LOG", "info,stream=debug"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "a:9092, [::1]:9092"),
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", "https://u:p@registry:8081/x"),
+    ] {
+        assert_eq!(problems(&[(name, value)]), Vec::<String>::new(), "{name}={value}");
     }
 }
 

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use delivery::table_writer::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
+use delivery::table_writer::{Claiming, InsertError, Rows, SinkError, Takeover};
 use domain::{Claim, Classified, ErrorClass, Position};
 use futures_util::future::BoxFuture;
-use stores::clickhouse::Claimant;
+use stores::clickhouse::{Block, Claimant};
 use stores::{FencedTable, StoreError};
 use stream::table_writer::TableSink;
 
@@ -47,7 +46,7 @@ impl TableAdapter {
     fn sink_error(&self, error: StoreError) -> SinkError {
         match error.class() {
             ErrorClass::Fatal if error.is_refusal() && self.was_let_in.load(Ordering::Relaxed) => {
-                SinkError::Refused(refused(&error))
+                SinkError::Refused(error.with_code())
             }
             ErrorClass::Fatal => SinkError::Fatal {
                 code: error.code(),
@@ -59,7 +58,7 @@ impl TableAdapter {
     }
 }
 
-impl TableSink for TableAdapter {
+impl TableSink<Block> for TableAdapter {
     fn table(&self) -> &str {
         self.table.table()
     }
@@ -94,26 +93,23 @@ impl TableSink for TableAdapter {
         })
     }
 
-    fn insert(&self, parts: Vec<(Claim, EncodedRows)>) -> BoxFuture<'static, Result<(), InsertError>> {
+    fn insert(&self, parts: Vec<(Claim, Rows<Block>)>) -> BoxFuture<'static, Result<(), InsertError>> {
         let table = self.table.clone();
-        let rows = parts.iter().map(|(_, rows)| rows.rows).sum();
-        let (claims, chunks): (Vec<Claim>, Vec<Bytes>) = parts
-            .into_iter()
-            .map(|(claim, rows)| (claim, rows.bytes.into()))
-            .unzip();
+        let parts = parts.into_iter().map(|(claim, rows)| (claim, rows.block));
+        let (claims, blocks): (Vec<Claim>, Vec<Block>) = parts.unzip();
         Box::pin(async move {
             // An unreachable server means nothing about the table: the insert detects it as well.
             match table.check().await {
                 Err(error) if error.class() == ErrorClass::Fatal => {
-                    return Err(InsertError::Refused(refused(&error)));
+                    return Err(InsertError::Refused(error.with_code()));
                 }
                 _ => {}
             }
-            let inserted = table.insert(&claims, rows, chunks).await;
+            let inserted = table.insert(&claims, blocks).await;
             inserted.map_err(|error| match error {
                 stores::InsertError::Fenced => InsertError::Fenced,
                 stores::InsertError::Unknown(error) if error.class() == ErrorClass::Fatal => {
-                    InsertError::Refused(refused(&error))
+                    InsertError::Refused(error.with_code())
                 }
                 stores::InsertError::Unknown(error) => InsertError::Unknown(error.to_string()),
             })
@@ -127,9 +123,4 @@ impl TableSink for TableAdapter {
             saved.map_err(|error| this.sink_error(error))
         })
     }
-}
-
-/// The error with its code, whose meaning docs/security.md lists.
-fn refused(error: &StoreError) -> String {
-    format!("{}: {error}", error.code())
 }

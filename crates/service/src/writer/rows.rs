@@ -1,6 +1,7 @@
 //! Messages → rows of one table: finds the record, and leaves the rest to the table's [`TableSpec`].
 
 use codec::Wire;
+use stores::clickhouse::Block;
 use stream::Message;
 use stream::table_writer::{Accept, BadRow, RowEncoder, RowError, RowOutcome};
 
@@ -29,12 +30,16 @@ impl Rows {
     }
 }
 
-impl RowEncoder for Rows {
+impl RowEncoder<Block> for Rows {
+    fn empty(&self) -> Block {
+        Block::new(self.table.layout)
+    }
+
     fn encode(
         &mut self,
         message: &Message<'_>,
         accept: &mut Accept<'_>,
-        out: &mut Vec<u8>,
+        block: &mut Block,
     ) -> Result<RowOutcome, RowError> {
         let Some(payload) = message.payload else {
             return Err(RowError::Bad(BadRow {
@@ -43,6 +48,15 @@ impl RowEncoder for Rows {
             }));
         };
         let payload = self.wire.current(self.table.record, payload);
-        (self.table.encode)(&self.wire, payload.as_ref(), message, accept, out)
+        let before = block.bytes();
+        Ok(
+            match (self.table.encode)(&self.wire, payload.as_ref(), message, accept, block)? {
+                Some(appended_at) => RowOutcome::Written {
+                    appended_at,
+                    bytes: block.bytes() - before,
+                },
+                None => RowOutcome::Repeated,
+            },
+        )
     }
 }

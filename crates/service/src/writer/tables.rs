@@ -6,15 +6,16 @@
 use std::time::Duration;
 
 use codec::{CodecError, Record, Wire};
-use domain::{Classified, ErrorClass};
-use stores::clickhouse::{Layout, rows};
-use stream::table_writer::{Accept, BadRow, RowError, RowOutcome};
+use domain::{Classified, ErrorClass, Micros};
+use stores::clickhouse::{Block, Layout, rows};
+use stream::table_writer::{Accept, BadRow, RowError};
 use stream::{Message, StreamError};
 
 use crate::names::Names;
 
-/// Appends the row of a message with this value, if `accept` accepts its origin.
-pub(super) type Encode = fn(&Wire, &[u8], &Message<'_>, &mut Accept<'_>, &mut Vec<u8>) -> Result<RowOutcome, RowError>;
+/// Appends the row of a message with this value, if `accept` accepts its origin. Returns the append time of the raw message.
+pub(super) type Encode =
+    fn(&Wire, &[u8], &Message<'_>, &mut Accept<'_>, &mut Block) -> Result<Option<Micros>, RowError>;
 
 /// A table that a writer fills.
 pub struct TableSpec {
@@ -46,10 +47,10 @@ pub static MARKET_TICKS: TableSpec = TableSpec {
     encode: |wire, payload, message, accept, out| {
         let tick = wire.decode_tick(payload).map_err(bad)?;
         if !accept(&tick.origin)? {
-            return Ok(RowOutcome::Repeated);
+            return Ok(None);
         }
         rows::tick::encode(&tick, message.partition, message.offset, out);
-        Ok(written(tick.appended_at))
+        Ok(Some(tick.appended_at))
     },
 };
 
@@ -64,10 +65,10 @@ pub static ENRICHED_TICKS: TableSpec = TableSpec {
     encode: |wire, payload, message, accept, out| {
         let enriched = wire.decode_enriched(payload).map_err(bad)?;
         if !accept(&enriched.tick.origin)? {
-            return Ok(RowOutcome::Repeated);
+            return Ok(None);
         }
         rows::enriched::encode(&enriched, message.partition, message.offset, out);
-        Ok(written(enriched.tick.appended_at))
+        Ok(Some(enriched.tick.appended_at))
     },
 };
 
@@ -82,7 +83,7 @@ pub static BARS: TableSpec = TableSpec {
     encode: |wire, payload, message, _, out| {
         let bar = wire.decode_bar(payload).map_err(bad)?;
         rows::bar::encode(&bar, message.partition, message.offset, out);
-        Ok(written(bar.last_appended_at))
+        Ok(Some(bar.last_appended_at))
     },
 };
 
@@ -97,10 +98,10 @@ pub static LATE_TICKS: TableSpec = TableSpec {
     encode: |wire, payload, message, accept, out| {
         let late = wire.decode_late(payload).map_err(bad)?;
         if !accept(&late.origin)? {
-            return Ok(RowOutcome::Repeated);
+            return Ok(None);
         }
         rows::late::encode(&late, message.partition, message.offset, out);
-        Ok(written(message.timestamp))
+        Ok(Some(message.timestamp))
     },
 };
 
@@ -114,10 +115,6 @@ impl TableSpec {
     pub fn of(service: &str) -> impl Iterator<Item = &'static TableSpec> {
         TABLES.into_iter().filter(move |table| table.service == service)
     }
-}
-
-fn written(appended_at: domain::Micros) -> RowOutcome {
-    RowOutcome::Written { appended_at }
 }
 
 fn bad(error: CodecError) -> RowError {

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use domain::{Claim, Classified, LastOrigin, Position, is_known_topic_id};
 
 use super::fence::{self, Claimant};
 use super::promise::Promise;
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
-use super::{ClickHouse, Layout, literal, within};
+use super::{Block, ClickHouse, Layout, literal, within};
 use crate::{Store, StoreError};
 
 /// If an earlier owner freezes while sending a body, its insert lasts until the server's receive time-out of 30 s.
@@ -308,12 +307,13 @@ impl FencedTable {
         self.clickhouse.exec(&sql).await
     }
 
-    /// One atomic insert of rows in the table's layout, under the claims of all their partitions, sent chunk by chunk. Blueprint
+    /// One atomic insert of rows in the table's layout, under the claims of all their partitions, sent block by block. Blueprint
     /// section 2: the fence is checked when the statement begins, and a later owner ends earlier statements.
     ///
     /// # Errors
     /// [`InsertError`]; an empty batch, or one of more than [`MAX_ROWS`] rows, is not sent.
-    pub async fn insert(&self, claims: &[Claim], rows: usize, chunks: Vec<Bytes>) -> Result<(), InsertError> {
+    pub async fn insert(&self, claims: &[Claim], blocks: Vec<Block>) -> Result<(), InsertError> {
+        let rows: usize = blocks.iter().map(Block::rows).sum();
         if claims.is_empty() || !(1..=MAX_ROWS).contains(&rows) {
             let message = format!("{rows} rows under {} claims are no insert", claims.len());
             return Err(StoreError::fatal(Store::ClickHouse, "insert", "invalid_data", message).into());
@@ -329,8 +329,8 @@ impl FencedTable {
             insert = insert.with_setting(name, value);
         }
         let sent = async {
-            for chunk in chunks {
-                insert.send(chunk).await?;
+            for block in blocks {
+                insert.send(block.encoded().into()).await?;
             }
             insert.end().await
         };
@@ -343,10 +343,10 @@ impl FencedTable {
 
     fn insert_sql(&self, claims: &[Claim]) -> String {
         let (database, table, names) = (self.clickhouse.database(), &self.table, self.layout.names());
-        let (structure, fence) = (self.layout.structure(), fence::condition(database, claims));
+        let (structure, fence) = (literal(&self.layout.structure()), fence::condition(database, claims));
         format!(
             "INSERT INTO {database}.{table} ({names}, ingested_at) SELECT {names}, now64(6) \
-             FROM input('{structure}') WHERE {fence} FORMAT RowBinary"
+             FROM input({structure}) WHERE {fence} FORMAT Native"
         )
     }
 }

@@ -33,8 +33,10 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
                 .replace("{db}", clickhouse.database())
                 .replace("{suffix}", suffix);
             if let Err(error) = clickhouse.exec(&clickhouse.cluster.definition(&sql)).await {
-                // A service user without the right to create tables can start if the tables already exist.
-                return match error.code() == "grant_missing" && is_complete(clickhouse, suffix).await? {
+                // A service user without the right to create tables can start if the tables already exist. If that cannot be
+                // read either, the first error is the one to correct.
+                let is_grant = error.code() == "grant_missing";
+                return match is_grant && matches!(is_complete(clickhouse, suffix).await, Ok(true)) {
                     true => Ok(0),
                     false => Err(error),
                 };

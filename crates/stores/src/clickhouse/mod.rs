@@ -13,6 +13,7 @@ pub mod gaps;
 pub mod history;
 mod history_known;
 mod migrations;
+mod native;
 mod promise;
 pub mod restore;
 pub mod rows;
@@ -35,6 +36,7 @@ pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
 pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};
 pub use migrations::migrate;
+pub use native::Block;
 pub use rows::Layout;
 
 use crate::{Store, StoreError};

@@ -196,8 +196,7 @@ async fn columns(clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Resul
     );
     let found: Vec<Column> = clickhouse.rows(OPERATION, &sql).await?;
     let found: BTreeMap<&str, &Column> = found.iter().map(|column| (column.name.as_str(), column)).collect();
-    for (name, kind) in layout.columns.iter().copied().flatten() {
-        let kind = kind.replace("\\'", "'");
+    for (name, kind) in layout.fields() {
         match found.get(name) {
             None => {
                 return Err(refused(format!(
@@ -211,7 +210,7 @@ async fn columns(clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Resul
                     column.default_kind
                 )));
             }
-            Some(column) if !types::holds(&column.kind, &kind) => {
+            Some(column) if !types::holds(&column.kind, kind) => {
                 return Err(refused(format!(
                     "column {name} of table {table} has the type {}, which cannot store every {kind}: run ALTER TABLE {table} \
                      MODIFY COLUMN {name} {kind}",

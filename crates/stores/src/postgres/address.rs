@@ -100,6 +100,12 @@ fn parse(dsn: &str) -> Result<Config, String> {
             false => cause,
         }
     })?;
+    if config.get_dbname().is_none_or(str::is_empty) {
+        // The server would use a database with the name of the user.
+        return Err(
+            "the address names no database: write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE".to_owned(),
+        );
+    }
     config.ssl_mode(mode);
     config.connect_timeout(CONNECT_TIMEOUT);
     config.keepalives_idle(Duration::from_secs(30));
@@ -133,6 +139,22 @@ fn without_sslmode(dsn: &str) -> (String, Option<String>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_a_database_is_refused() {
+        for dsn in [
+            "postgresql://u:s3cret@h",
+            "postgresql://u:s3cret@h:5432/",
+            "host=h user=u password=s3cret",
+        ] {
+            let error = parse(dsn).unwrap_err();
+            assert!(
+                error.contains("names no database") && !error.contains("s3cret"),
+                "{error}"
+            );
+        }
+        assert!(parse("host=h user=u dbname=d").is_ok());
+    }
 
     #[test]
     fn sslmode_is_read_in_both_forms_of_a_dsn() {

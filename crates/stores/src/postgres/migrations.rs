@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use super::{Postgres, within};
@@ -12,7 +13,7 @@ use crate::migration::{POSTGRES, POSTGRES_SEED};
 
 /// An arbitrary number, the same in all our processes.
 const LOCK: i64 = 0x0254_CA4B_0001;
-const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())";
@@ -23,29 +24,16 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
 /// The error of the server; the failed run changes nothing.
 pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
     let mut client = postgres.client("migrate").await?;
-    // A service user without the right to create tables can start if the tables already exist.
-    let complete =
-        "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'";
     let run = async {
-        if !client.query_typed(complete, &[]).await?.is_empty() {
-            let rows = client.query_typed("SELECT version FROM schema_migrations", &[]).await?;
-            let applied: Vec<i32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-            if POSTGRES
-                .iter()
-                .all(|migration| applied.contains(&(migration.version as i32)))
-            {
-                return Ok(0);
-            }
-        }
         let transaction = client.transaction().await?;
-        transaction
-            .execute_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)])
-            .await?;
+        // A service user without the right to create tables can start if all migrations are applied.
+        let is_applied = |applied: Vec<i32>| POSTGRES.iter().all(|file| applied.contains(&(file.version as i32)));
+        if applied(&transaction).await?.is_some_and(is_applied) {
+            return Ok(0);
+        }
+        lock(&transaction).await?;
         transaction.batch_execute(VERSIONS).await?;
-        let rows = transaction
-            .query_typed("SELECT version FROM schema_migrations", &[])
-            .await?;
-        let applied: Vec<i32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let applied = applied(&transaction).await?.unwrap_or_default();
         let mut new = 0;
         for migration in POSTGRES {
             let version = migration.version as i32;
@@ -62,6 +50,29 @@ pub async fn migrate(postgres: &Postgres) -> Result<usize, StoreError> {
         Ok(new)
     };
     within("migrate", LIMIT, run).await
+}
+
+/// Waits for the end of another run.
+pub(super) async fn lock(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    let parameters: [super::Parameter<'_>; 1] = [(&LOCK, Type::INT8)];
+    let locked = transaction.execute_typed("SELECT pg_advisory_xact_lock($1)", &parameters);
+    locked.await.map(|_| ())
+}
+
+/// The applied versions; `None` without their table.
+pub(super) async fn applied(transaction: &Transaction<'_>) -> Result<Option<Vec<i32>>, tokio_postgres::Error> {
+    let table =
+        "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'";
+    if transaction.query_typed(table, &[]).await?.is_empty() {
+        return Ok(None);
+    }
+    let rows = transaction
+        .query_typed("SELECT version FROM schema_migrations", &[])
+        .await?;
+    rows.iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// Inserts the real hubs and zones of `schemas/postgres/seed` into the reference tables of a tenant; existing rows are kept.

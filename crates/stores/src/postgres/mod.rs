@@ -11,6 +11,8 @@ mod listen;
 mod migrations;
 mod price_row;
 mod reference;
+mod restore;
+mod verify_runs;
 
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ pub use latest::{Applied, LatestPriceStore, PriceBatch};
 pub use listen::{Notices, REFERENCE_CHANGED};
 pub use migrations::{migrate, seed_reference};
 pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
+pub use restore::recreate;
+pub use verify_runs::{LastVerify, VerifyResult, VerifyRun, VerifyRuns};
 
 use crate::{Store, StoreError};
 use address::Address;

@@ -1,8 +1,7 @@
-use bytes::Bytes;
 use domain::{Claim, Classified as _, ErrorClass};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
-use stores::clickhouse::{Claimant, rows};
+use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, ClickHouseConfig, FencedTable, InsertError, StoreError};
 use testkit::secured::documented::clickhouse_users;
 use testkit::secured::front::TlsFront;
@@ -74,19 +73,18 @@ fn ticks(clickhouse: &ClickHouse) -> FencedTable {
     FencedTable::new(clickhouse.clone(), &rows::tick::LAYOUT, "")
 }
 
-fn batch(offsets: std::ops::Range<i64>) -> (usize, Bytes) {
-    let mut out = Vec::new();
-    for offset in offsets.clone() {
+fn batch(offsets: std::ops::Range<i64>) -> Block {
+    let mut block = Block::new(&rows::tick::LAYOUT);
+    for offset in offsets {
         let mut tick = tick();
         tick.origin.offset = offset * 10;
-        rows::tick::encode(&tick, 3, offset, &mut out);
+        rows::tick::encode(&tick, 3, offset, &mut block);
     }
-    (offsets.count(), out.into())
+    block
 }
 
 async fn write(table: &FencedTable, claim: &Claim, offsets: std::ops::Range<i64>) -> Result<(), InsertError> {
-    let (rows, bytes) = batch(offsets);
-    table.insert(std::slice::from_ref(claim), rows, vec![bytes]).await
+    table.insert(std::slice::from_ref(claim), vec![batch(offsets)]).await
 }
 
 async fn count(clickhouse: &ClickHouse) -> String {
@@ -108,6 +106,9 @@ async fn begin(clickhouse: &ClickHouse) -> Result<FencedTable, StoreError> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_goes_over_tls_with_the_documented_grants() {
     let (private, stack) = (private(), engine());
+    let reader = client(&plain_url(&stack), "reader", "app-secret", &Trust::default());
+    let refused = stores::clickhouse::migrate(&reader, "").await;
+    assert_refused(refused, "grant_missing", &["CREATE"]);
     admin(&stack).await;
     let front = TlsFront::start(&private.authority.server().unwrap(), &[&address(&stack)]).unwrap();
     let url = format!("https://localhost:{}", front.port());

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use domain::{Classified as _, Position};
 use security::{Secret, Trust};
-use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate};
+use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, VerifyResult, VerifyRun, VerifyRuns, migrate};
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 use testkit::secured::postgres::{PgBouncer, Postgres as Server};
 
@@ -79,6 +79,17 @@ async fn use_everything(postgres: &Postgres) {
     assert_eq!(readers.newest_of("default", 10).await.unwrap().len(), 6);
     assert_eq!(store.positions().await.unwrap().len(), 6);
     reference.load_all().await.unwrap();
+    let runs = VerifyRuns::new(postgres.clone(), "");
+    assert_eq!(runs.last().await.unwrap(), None);
+    let run = VerifyRun {
+        started_at: 0,
+        finished_at: 1,
+        result: VerifyResult::Ok,
+        differences: 0,
+        failed_checks: Vec::new(),
+    };
+    // A service has no right to record one.
+    assert_eq!(runs.record(&run).await.unwrap_err().code(), "grant_missing");
     postgres.ping().await.unwrap();
 }
 

@@ -24,54 +24,18 @@ use super::brokers::Brokers;
 use super::connect::{self, Renewal};
 use super::consumption::{self, Consumption};
 use super::describe::{TopicDescription, describe_over};
+pub use super::lists::{Commit, Committed};
 use super::lists::{commit_list, list, partitions_of};
+use super::membership::StaticMember;
 use super::standing::Seen;
 pub use super::standing::Standing;
 use super::watch::Watch;
 use super::{NO_SUCH_PARTITION, classify};
 use crate::{Message, Partition, StreamError};
 use delivery::StartAt;
-use delivery::log_mark::LogMark;
 
 /// Code: the log has no record at the consumer's position.
 pub(crate) const POSITION_LOST: &str = "position_lost";
-
-/// An offset to be committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commit {
-    /// Where.
-    pub partition: Partition,
-    /// Next offset to read.
-    pub next_offset: i64,
-    /// A [`delivery::log_mark::LogMark`].
-    pub metadata: String,
-}
-
-/// What a group has committed for a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// Where.
-    pub partition: Partition,
-    /// Next offset to read; `None` if nothing was committed.
-    pub next_offset: Option<i64>,
-    /// The committer's mark of the log.
-    pub mark: Option<LogMark>,
-}
-
-impl Committed {
-    pub(crate) fn of(partition: &Partition, answer: &TopicPartitionList) -> Committed {
-        let element = answer.find_partition(&partition.topic, partition.number);
-        let next_offset = element.as_ref().and_then(|element| match element.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        });
-        Committed {
-            partition: partition.clone(),
-            next_offset,
-            mark: element.and_then(|element| LogMark::from_metadata(element.metadata())),
-        }
-    }
-}
 
 /// What the group requests of this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +106,7 @@ impl ConsumerContext for Context {
 pub struct GroupConsumer {
     consumer: BaseConsumer<Context>,
     renewal: Renewal,
+    static_member: Option<StaticMember>,
     /// For errors: topics and group.
     what: String,
     started: std::cell::RefCell<BTreeMap<Partition, StartAt>>,
@@ -168,6 +133,7 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             consumer,
             renewal,
+            static_member: StaticMember::of(client),
             what: format!(
                 "consume {} as group {}",
                 topics.join(", "),
@@ -185,15 +151,28 @@ impl GroupConsumer {
 
     /// The next message, or `None` when the time is over or only an event was served.
     pub fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>, StreamError> {
-        match self.consumer.poll(timeout) {
-            None => Ok(None),
-            Some(Ok(message)) => Ok(Some(message)),
+        let polled = match self.consumer.poll(timeout) {
+            Some(Ok(message)) => return Ok(Some(message)),
+            polled => polled,
+        };
+        if let Some(error) = self.fenced() {
+            return Err(error);
+        }
+        match polled {
+            None | Some(Ok(_)) => Ok(None),
             Some(Err(KafkaError::MessageConsumption(code))) => self.consumption_error(code).map(|()| None),
             Some(Err(error)) => Err(StreamError::transient(
                 "kafka_client_failed",
                 format!("consume: {error}"),
             )),
         }
+    }
+
+    /// The error that ends this member: another process has joined with its instance id. Every other error is then its
+    /// consequence.
+    pub fn fenced(&self) -> Option<StreamError> {
+        let client = self.consumer.client();
+        self.static_member.as_ref().and_then(|member| member.fenced(client))
     }
 
     fn consumption_error(&self, code: RDKafkaErrorCode) -> Result<(), StreamError> {
@@ -203,7 +182,10 @@ impl GroupConsumer {
                 tracing::debug!(error = %code, "a batch cannot be read");
                 self.unreadable.set(true);
             }
-            Consumption::Unknown => return Err(StreamError::transient("unknown_topic", format!("consume: {code}"))),
+            Consumption::Unknown => {
+                let message = format!("{}: {code}; create missing topics with `dp topics create`", self.what);
+                return Err(StreamError::transient("unknown_topic", message));
+            }
             Consumption::OutOfRange => {
                 return Err(StreamError::transient(POSITION_LOST, format!("consume: {code}")));
             }
@@ -230,16 +212,17 @@ impl GroupConsumer {
             .map_err(|e| classify("accept assignment", &e))
     }
 
-    /// Begins to consume.
-    pub fn start(&self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
-        let offset = match at {
-            StartAt::Beginning => Offset::Beginning,
-            StartAt::Offset(offset) => Offset::Offset(offset),
-        };
+    /// Begins to consume. Partitions of one call are fetched together: a fetch that waits for records of one partition would
+    /// delay the first records of another that starts later.
+    pub fn start(&self, starts: Vec<(Partition, StartAt)>) -> Result<(), StreamError> {
+        let places = starts.iter().map(|(partition, at)| match at {
+            StartAt::Beginning => (partition, Offset::Beginning),
+            StartAt::Offset(offset) => (partition, Offset::Offset(*offset)),
+        });
         self.consumer
-            .incremental_assign(&list([(partition, offset)])?)
-            .map_err(|e| classify("start partition", &e))?;
-        self.started.borrow_mut().insert(partition.clone(), at);
+            .incremental_assign(&list(places)?)
+            .map_err(|e| classify("start partitions", &e))?;
+        self.started.borrow_mut().extend(starts);
         Ok(())
     }
 
@@ -342,6 +325,19 @@ impl GroupConsumer {
         self.consumer.fetch_metadata(None, within).is_ok()
     }
 
+    /// Answers the group without looking at the partitions, which nobody reads any more.
+    fn answer_events(&self) {
+        for event in self.take_events() {
+            let answered = match event {
+                GroupEvent::Assigned(_) => self.acknowledge_assignment(),
+                GroupEvent::Revoked(partitions) => self.give_up(&partitions),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(error = %error, "giving up partitions while closing");
+            }
+        }
+    }
+
     /// Ends without leaving the group, which notices it after the session time-out. For a process that is about to end while
     /// Kafka is unavailable: leaving regularly waits for an answer without limit.
     pub fn abandon(self) {
@@ -363,6 +359,9 @@ impl GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
+        if let Some(member) = &self.static_member {
+            member.leave(&self.consumer, || self.answer_events());
+        }
         self.consumer.context().closing.store(true, Ordering::Release);
         // An unanswered rebalance would block the close that follows.
         if let Err(error) = self.consumer.unassign() {

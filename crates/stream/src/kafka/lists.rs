@@ -1,12 +1,49 @@
-//! Converts lists of partitions to and from the client library's type.
+//! Converts lists of partitions and offsets to and from the client library's type.
 
 use std::sync::Arc;
 
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::classify;
-use super::consumer::Commit;
 use crate::{Partition, StreamError};
+use delivery::log_mark::LogMark;
+
+/// An offset to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Where.
+    pub partition: Partition,
+    /// Next offset to read.
+    pub next_offset: i64,
+    /// A [`delivery::log_mark::LogMark`].
+    pub metadata: String,
+}
+
+/// What a group has committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Where.
+    pub partition: Partition,
+    /// Next offset to read; `None` if nothing was committed.
+    pub next_offset: Option<i64>,
+    /// The committer's mark of the log.
+    pub mark: Option<LogMark>,
+}
+
+impl Committed {
+    pub(crate) fn of(partition: &Partition, answer: &TopicPartitionList) -> Committed {
+        let element = answer.find_partition(&partition.topic, partition.number);
+        let next_offset = element.as_ref().and_then(|element| match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        });
+        Committed {
+            partition: partition.clone(),
+            next_offset,
+            mark: element.and_then(|element| LogMark::from_metadata(element.metadata())),
+        }
+    }
+}
 
 pub(super) fn commit_list(commits: &[Commit]) -> Result<TopicPartitionList, StreamError> {
     let mut list = TopicPartitionList::new();

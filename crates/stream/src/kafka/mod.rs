@@ -11,6 +11,7 @@ pub(crate) mod examine;
 pub mod groups;
 pub(crate) mod headers;
 mod lists;
+pub mod membership;
 pub mod passthrough;
 pub mod probe;
 pub mod producer;

@@ -86,7 +86,7 @@ pub fn client_settings() -> (BTreeMap<String, String>, BTreeMap<String, String>)
             .collect()
     };
     (
-        named(&settings::consumer(&nowhere, "", "", Pace::Prompt)),
+        named(&settings::consumer(&nowhere, "", "", Pace::PROMPT)),
         named(&settings::producer(&nowhere, "", COMPRESSION)),
     )
 }
@@ -145,7 +145,7 @@ pub fn run(
 }
 
 fn assigned(bootstrap: &Brokers, topic: &str) -> Result<BaseConsumer<Watch>, StreamError> {
-    let config = settings::consumer(bootstrap, "dp-passthrough", "dp-passthrough", Pace::Prompt);
+    let config = settings::consumer(bootstrap, "dp-passthrough", "dp-passthrough", Pace::PROMPT);
     let (consumer, _) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
     let mut list = TopicPartitionList::new();
     for partition in LogReader::new(bootstrap)?.partitions(topic)? {

@@ -34,6 +34,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// Reports are served once per this many records, since each call has a cost.
 const SERVE_EVERY: u64 = 512;
+const LINGER: Duration = Duration::from_millis(5);
 /// Opaque value of a record whose position the caller waits for.
 const WANTS_PLACE: usize = 1;
 
@@ -130,12 +131,20 @@ impl Publisher {
     /// # Errors
     /// Settings that the client refuses.
     pub fn new(bootstrap: &Brokers, client_id: &str) -> Result<Publisher, StreamError> {
+        Publisher::lingering(bootstrap, client_id, LINGER)
+    }
+
+    /// As [`Publisher::new`]; records wait this long for others of their partition.
+    ///
+    /// # Errors
+    /// Settings that the client refuses.
+    pub fn lingering(bootstrap: &Brokers, client_id: &str, linger: Duration) -> Result<Publisher, StreamError> {
         let mut config = settings::producer(bootstrap, client_id, Compression::Lz4);
         config
             // An operator waits here: an outage must end in a message, not in silence.
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .set("enable.gapless.guarantee", "false")
-            .set("linger.ms", "5")
+            .set("linger.ms", linger.as_millis().to_string())
             .set("batch.size", "1048576");
         let context = Context {
             watch: bootstrap.watch(),

@@ -10,10 +10,16 @@ use super::brokers::Brokers;
 /// time is spent on one or two ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Optimized for latency: available messages are fetched at once, and sent soon.
-    Prompt,
+    /// Optimized for latency: available messages are fetched at once. In a quiet market they are taken at most once in this time,
+    /// and their outputs are sent together.
+    Prompt(Duration),
     /// Fetches wait this long to become large, and outputs linger.
     Within(Duration),
+}
+
+impl Pace {
+    /// For readers of a stage's output, which arrives in bursts anyway.
+    pub const PROMPT: Pace = Pace::Prompt(Duration::from_millis(20));
 }
 
 /// Settings of a group consumer.
@@ -27,7 +33,8 @@ pub fn consumer(bootstrap: &Brokers, group: &str, client_id: &str, pace: Pace) -
         .set("auto.offset.reset", "error")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "2000")
+        // A member hears of a rebalance with its next heartbeat, and partitions that move wait for that.
+        .set("heartbeat.interval.ms", "500")
         .set("max.poll.interval.ms", "300000")
         // The watch over stalled partitions sees the log's end with at most this delay.
         .set("statistics.interval.ms", "2000");
@@ -44,18 +51,19 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true");
-    fetch(&mut config, Pace::Prompt);
+    fetch(&mut config, Pace::PROMPT);
+    // Its partitions change often, and each waits for the fetch before it.
+    config.set("fetch.wait.max.ms", "50");
     // Unreadable offsets are tried a few times in a row (`examine`).
     config.set("fetch.error.backoff.ms", "1");
     config
 }
 
 fn fetch(config: &mut ClientConfig, pace: Pace) {
-    // A prompt fetch returns as soon as a batch is available. The number of batches depends on the producer, whose linger makes
-    // them large under load; an idle topic is polled twenty times a second. Stages that can wait save the broker and this client
-    // most of the fetches.
+    // A prompt fetch returns as soon as a batch is available, so its wait is the pause between two fetches of an idle topic. A
+    // partition that is started while a fetch waits must wait for it, too: partitions are started together (`Io::start`).
     let (min_bytes, wait) = match pace {
-        Pace::Prompt => ("1", Duration::from_millis(50)),
+        Pace::Prompt(_) => ("1", Duration::from_millis(500)),
         // Half of what a fetch may return for one partition: otherwise each fetch would wait for its full time.
         Pace::Within(wait) => ("524288", wait),
     };
@@ -105,7 +113,7 @@ pub fn producer(bootstrap: &Brokers, client_id: &str, compression: Compression) 
         .set("enable.gapless.guarantee", "true")
         // The producer waits through an outage; records never expire.
         .set("message.timeout.ms", "0")
-        // Large batches under load; with few records, the worker pushes after some milliseconds (`kafka::push`).
+        // Large batches under load; with few records, the worker pushes them (`kafka::push`).
         .set("linger.ms", "10")
         .set("batch.num.messages", "10000")
         .set("batch.size", "524288")

@@ -26,28 +26,28 @@ use crate::{Message, Outcome, Partition, StreamError, WorkerConfig};
 const STAGE: &str = "clickhouse";
 
 /// A topic and the table that receives a row for each of its messages.
-pub struct TableRoute {
+pub struct TableRoute<B> {
     /// Source topic.
     pub topic: String,
     /// The table.
-    pub sink: Arc<dyn TableSink>,
+    pub sink: Arc<dyn TableSink<B>>,
     /// Encodes its rows.
-    pub encoder: Box<dyn RowEncoder>,
+    pub encoder: Box<dyn RowEncoder<B>>,
     /// When its rows are inserted.
     pub limits: BatchLimits,
 }
 
-struct Route {
+struct Route<B> {
     topic: String,
-    sink: Arc<dyn TableSink>,
-    encoder: Box<dyn RowEncoder>,
+    sink: Arc<dyn TableSink<B>>,
+    encoder: Box<dyn RowEncoder<B>>,
     meters: TableMeters,
     group: Group,
     full_since: Option<Micros>,
 }
 
-struct Active {
-    lane: Lane,
+struct Active<B> {
+    lane: Lane<B>,
     route: usize,
     /// Unique for this assignment: recognises its results and its claims.
     owner: u64,
@@ -58,12 +58,12 @@ struct Active {
     refusal: Refusal,
 }
 
-/// A ClickHouse writer as a worker's handler; one may serve several topics, each with its own table.
-pub struct TableWriter {
+/// A ClickHouse writer as a worker's handler; one may serve several topics, each with its own table. `B` holds rows.
+pub struct TableWriter<B> {
     /// Topics whose ids are checked in addition to the source topics (the raw feeds that origins name).
     feeds: Vec<String>,
-    routes: Vec<Route>,
-    lanes: BTreeMap<Partition, Active>,
+    routes: Vec<Route<B>>,
+    lanes: BTreeMap<Partition, Active<B>>,
     offload: Offload<Done>,
     /// The clock as of this turn: one reading serves a whole batch.
     now: Micros,
@@ -73,10 +73,10 @@ pub struct TableWriter {
 /// How long fetched messages wait for an insert under way before their partitions are paused.
 const PAUSE_AFTER: Micros = 300_000;
 
-impl TableWriter {
+impl<B: Clone + Send + 'static> TableWriter<B> {
     /// A writer for these routes; `feeds` are the raw topics that origins name.
-    pub fn new(feeds: Vec<String>, routes: Vec<TableRoute>, runtime: Handle) -> TableWriter {
-        let route = |route: TableRoute| Route {
+    pub fn new(feeds: Vec<String>, routes: Vec<TableRoute<B>>, runtime: Handle) -> TableWriter<B> {
+        let route = |route: TableRoute<B>| Route {
             meters: TableMeters::new(&route.topic, route.sink.table()),
             topic: route.topic,
             sink: route.sink,
@@ -112,7 +112,7 @@ impl TableWriter {
 
     fn begin_due_takeovers(&mut self, config: &WorkerConfig) {
         let now = self.now;
-        let due = |(partition, active): (&Partition, &mut Active)| {
+        let due = |(partition, active): (&Partition, &mut Active<B>)| {
             let claiming = active.lane.takeover_due(now)?;
             Some((partition.clone(), claiming))
         };
@@ -139,7 +139,7 @@ impl TableWriter {
                         partition: partition.clone(),
                         owner,
                     },
-                    rows: rows.rows,
+                    rows: rows.count,
                     newest_appended_at,
                 });
                 parts.push((claim, rows));
@@ -164,7 +164,7 @@ impl TableWriter {
     }
 
     /// The lane, if it is still assigned as it was.
-    fn still(&mut self, lane: &Owned) -> Option<&mut Active> {
+    fn still(&mut self, lane: &Owned) -> Option<&mut Active<B>> {
         let active = self.lanes.get_mut(&lane.partition);
         active.filter(|active| active.owner == lane.owner)
     }
@@ -217,7 +217,8 @@ impl TableWriter {
                     }
                 }
                 tracing::info!(partition = %partition, position = ?at, "clickhouse writer owns its partition");
-                io.start(partition, at)
+                io.start(partition, at);
+                Ok(())
             }
             Step::Stop => {
                 if let Some(active) = self.lanes.get_mut(partition) {
@@ -276,16 +277,16 @@ fn unique() -> u64 {
     std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), Instant::now())
 }
 
-impl Handler for TableWriter {
+impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for partition in partitions {
-            let route = self.routes.iter().position(|route| *route.topic == *partition.topic);
-            let Some(route) = route else {
+            let mut routes = self.routes.iter().enumerate();
+            let Some((route, found)) = routes.find(|(_, route)| *route.topic == *partition.topic) else {
                 continue;
             };
             let owner = unique();
             let active = Active {
-                lane: Lane::new(owner),
+                lane: Lane::new(owner, found.encoder.empty()),
                 route,
                 owner,
                 paused: false,
@@ -321,9 +322,12 @@ impl Handler for TableWriter {
             None => Ok(sequencer.accept(origin.feed, origin.partition, origin.position())),
         };
         let encoded = route.encoder.encode(message, &mut accept, rows);
+        let mut size = None;
         let outcome = match encoded {
-            Ok(RowOutcome::Written { appended_at }) => {
+            Ok(RowOutcome::Written { appended_at, bytes }) => {
                 active.newest_appended_at = appended_at;
+                size = Some(bytes);
+                route.group.took(bytes);
                 Outcome::Success
             }
             Ok(RowOutcome::Repeated) => {
@@ -336,10 +340,7 @@ impl Handler for TableWriter {
                 Outcome::DeadLettered
             }
         };
-        let is_row = outcome == Outcome::Success;
-        if let Some(size) = active.lane.took(message.offset, is_row, self.now) {
-            route.group.took(size);
-        }
+        active.lane.took(message.offset, size, self.now);
         // Full: the next turn begins an insert, or holds fetching back.
         self.has_room = !route.group.is_full() || active.paused;
         Ok(outcome)
@@ -350,7 +351,7 @@ impl Handler for TableWriter {
     }
 
     fn refused(&self) -> BTreeMap<Partition, String> {
-        let refused = |(partition, active): (&Partition, &Active)| Some((partition.clone(), active.refusal.text()?));
+        let refused = |(partition, active): (&Partition, &Active<B>)| Some((partition.clone(), active.refusal.text()?));
         self.lanes.iter().filter_map(refused).collect()
     }
 
@@ -371,7 +372,7 @@ impl Handler for TableWriter {
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
-        let is_busy = |lanes: &BTreeMap<Partition, Active>| {
+        let is_busy = |lanes: &BTreeMap<Partition, Active<B>>| {
             partitions
                 .iter()
                 .any(|partition| lanes.get(partition).is_some_and(|active| active.lane.is_busy()))

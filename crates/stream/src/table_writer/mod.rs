@@ -13,14 +13,14 @@ mod refusal;
 mod report;
 mod work;
 
-use delivery::table_writer::{Claiming, EncodedRows, InsertError, SinkError, Takeover};
+use delivery::table_writer::{Claiming, InsertError, Rows, SinkError, Takeover};
 use domain::{Claim, Micros, Origin, Position};
 use futures_util::future::BoxFuture;
 
 use crate::{Message, StreamError};
 
-/// A table with its fence. Calls run on an async runtime, never on the worker's thread.
-pub trait TableSink: Send + Sync + 'static {
+/// A table with its fence; `B` holds rows. Calls run on an async runtime, never on the worker's thread.
+pub trait TableSink<B>: Send + Sync + 'static {
     /// Table name, for logs and metric labels.
     fn table(&self) -> &str;
     /// Stores the ids of the topics, or fails if a stored id differs.
@@ -35,7 +35,7 @@ pub trait TableSink: Send + Sync + 'static {
         claiming: Claiming,
     ) -> BoxFuture<'static, Result<Takeover, SinkError>>;
     /// One atomic insert of the rows of several partitions of one topic, each under its claim.
-    fn insert(&self, parts: Vec<(Claim, EncodedRows)>) -> BoxFuture<'static, Result<(), InsertError>>;
+    fn insert(&self, parts: Vec<(Claim, Rows<B>)>) -> BoxFuture<'static, Result<(), InsertError>>;
     /// Stores a floor under the claim, so that the position survives when rows expire.
     fn save_floor(&self, claim: Claim, floor: Position) -> BoxFuture<'static, Result<(), SinkError>>;
 }
@@ -47,6 +47,8 @@ pub enum RowOutcome {
     Written {
         /// Append time of the raw message, for latency.
         appended_at: Micros,
+        /// Size of the row.
+        bytes: usize,
     },
     /// `accept` rejected it: a repetition.
     Repeated,
@@ -74,12 +76,10 @@ pub struct BadRow {
 pub type Accept<'a> = dyn FnMut(&Origin<'_>) -> Result<bool, RowError> + 'a;
 
 /// Turns messages of one topic into rows of one table.
-pub trait RowEncoder {
-    /// Appends the message's row to `rows` if `accept` accepts its origin (tables without origins do not call it).
-    fn encode(
-        &mut self,
-        message: &Message<'_>,
-        accept: &mut Accept<'_>,
-        rows: &mut Vec<u8>,
-    ) -> Result<RowOutcome, RowError>;
+pub trait RowEncoder<B> {
+    /// A block without rows.
+    fn empty(&self) -> B;
+    /// Appends the message's row to `rows` if `accept` accepts its origin (tables without origins do not call it). An error
+    /// appends nothing.
+    fn encode(&mut self, message: &Message<'_>, accept: &mut Accept<'_>, rows: &mut B) -> Result<RowOutcome, RowError>;
 }

@@ -33,13 +33,13 @@ pub(super) enum Done {
 }
 
 /// Compares the ids of the topics, then takes the partition over.
-pub(super) fn take_over(
-    sink: Arc<dyn TableSink>,
+pub(super) fn take_over<B: 'static>(
+    sink: Arc<dyn TableSink<B>>,
     lane: Owned,
     claiming: Claiming,
     config: &WorkerConfig,
     feeds: Vec<String>,
-) -> impl Future<Output = Done> + Send + use<> {
+) -> impl Future<Output = Done> + Send + use<B> {
     let (bootstrap, generation) = (config.bootstrap.clone(), config.generation.clone());
     async move {
         let topic = lane.partition.topic.to_string();

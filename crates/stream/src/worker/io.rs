@@ -35,6 +35,8 @@ pub struct Io<'s> {
     identity: &'s mut Identity,
     /// Partitions that are read.
     started: BTreeSet<Partition>,
+    /// Those among them that the client does not know yet.
+    starting: Vec<(Partition, StartAt)>,
     /// Whether a partition was not restored at the last look.
     is_restoring: bool,
 }
@@ -61,16 +63,30 @@ impl<'s> Io<'s> {
             letters: Letters::new(config),
             origins: Origins::default(),
             started: BTreeSet::new(),
+            starting: Vec::new(),
             is_restoring: true,
         }
     }
 
-    /// Begins to consume a partition.
-    pub fn start(&mut self, partition: &Partition, at: StartAt) -> Result<(), StreamError> {
+    /// Begins to consume a partition, before the next message is polled.
+    pub fn start(&mut self, partition: &Partition, at: StartAt) {
         self.letters.started(partition);
         self.started.insert(partition.clone());
         self.is_restoring = true;
-        self.consumer.start(partition, at)
+        self.starting.push((partition.clone(), at));
+    }
+
+    /// Starts what [`Io::start`] has collected, in one call to the client.
+    pub(super) fn apply_starts(&mut self) -> Result<(), StreamError> {
+        match self.starting.is_empty() {
+            true => Ok(()),
+            false => self.consumer.start(std::mem::take(&mut self.starting)),
+        }
+    }
+
+    /// Whether a partition was not restored at the last look.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.is_restoring
     }
 
     /// Stops consuming a partition that is still assigned, to start it again from another position.
@@ -78,17 +94,20 @@ impl<'s> Io<'s> {
         self.commits.remove(partition);
         self.committed.remove(partition);
         self.started.remove(partition);
+        self.starting.retain(|(starting, _)| starting != partition);
         self.is_restoring = true;
         self.consumer.stop(partition)
     }
 
     /// Holds fetching back while a dependency is slow.
     pub fn pause(&mut self, partition: &Partition) -> Result<(), StreamError> {
+        self.apply_starts()?;
         self.consumer.pause(partition)
     }
 
     /// Lets fetching continue.
     pub fn resume(&mut self, partition: &Partition) -> Result<(), StreamError> {
+        self.apply_starts()?;
         self.consumer.resume(partition)
     }
 
@@ -296,6 +315,7 @@ impl<'s> Io<'s> {
 
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
         self.started.retain(|partition| !partitions.contains(partition));
+        self.starting.retain(|(partition, _)| !partitions.contains(partition));
         self.is_restoring = true;
         self.identity.forget(partitions);
     }

@@ -7,12 +7,14 @@
 //! Failure: a transient error drops consumer, producer and handler, waits, and creates them again; positions are then read
 //! again from where they are stored. A fatal error ends the worker.
 
+mod group;
 mod identity;
 mod io;
 mod lag;
 mod letters;
 mod origins;
 mod stalls;
+mod tempo;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,7 +27,8 @@ pub use crate::worker::origins::{FOREIGN_ORIGIN, FOREIGN_REMEDY};
 
 use crate::Brokers;
 use crate::kafka::MISSING_RIGHT;
-use crate::kafka::consumer::{GroupConsumer, GroupEvent, POSITION_LOST, borrow};
+use crate::kafka::consumer::{GroupConsumer, POSITION_LOST};
+use crate::kafka::membership;
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
 use crate::metrics::{self, StageSignals};
@@ -34,6 +37,7 @@ use crate::status::wall_clock;
 use crate::worker::identity::{Identity, KnownTopics};
 use crate::worker::lag::Lag;
 use crate::worker::stalls::StallWatch;
+use crate::worker::tempo::{Tempo, hand_over};
 use crate::{Message, Outcome, OutcomeCounts, Partition, Shutdown, StreamError, WorkerState, WorkerStatus, positions};
 
 /// What a stage does with its partitions. All calls come from the worker's thread.
@@ -47,8 +51,12 @@ pub trait Handler {
     fn has_room(&self) -> bool {
         true
     }
-    /// After each batch of messages, and at least every few milliseconds: timers, acknowledgements, results of I/O.
+    /// After each batch of messages, and at least every [`Handler::patience`]: timers, acknowledgements, results of I/O.
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError>;
+    /// How long a turn may be delayed while no message comes: the accuracy of its timers, and the delay of results of I/O.
+    fn patience(&self) -> Duration {
+        IDLE_POLL_WAIT
+    }
     /// The next offset that it expects, if that is more accurate than the client's position: the client does not report
     /// transaction markers as messages.
     fn position(&self, partition: &Partition) -> Option<i64> {
@@ -93,6 +101,8 @@ pub struct WorkerConfig {
     pub compression: Compression,
     /// Client id, sent to the broker and shown in logs.
     pub client_id: String,
+    /// Name of the member that outlives a restart; `None` if the group gives it a new one each time.
+    pub instance_id: Option<String>,
     /// Topic for dead letters.
     pub dlq_topic: String,
     /// How long a drain may take when partitions are revoked or the process stops.
@@ -109,28 +119,19 @@ impl WorkerConfig {
     }
 }
 
-/// How long a poll waits for the first message while acknowledgements are outstanding, since they are served between polls.
-const POLL_WAIT: Duration = Duration::from_millis(2);
-/// The same while none are outstanding. It bounds the delay of timers and of results of I/O.
-const IDLE_POLL_WAIT: Duration = Duration::from_millis(10);
-/// Messages passed to the handler before its turn.
-const BATCH: usize = 1000;
-/// In a quiet market outputs do not linger as they do under full load. But the outputs of some milliseconds leave together: a
-/// produce request for each tick would cost the broker more than all other work on the tick.
-const PUSH_INTERVAL: Duration = Duration::from_millis(4);
-/// With fewer outputs than this in that time, the market is quiet.
-const PUSH_BELOW: u64 = 64;
-const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a poll waits for a message if a handler waits for nothing. Each end of a wait is a wake-up of this thread; a message ends it at once.
+pub const IDLE_POLL_WAIT: Duration = Duration::from_millis(100);
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Unchanged offsets are committed again this often. Otherwise a refused commit, or a late commit of a former owner, would show
 /// a lag until the next message comes.
-const RECOMMIT_INTERVAL: Duration = Duration::from_secs(5);
+const RECOMMIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Dead letters are never cut below this, even if the topic refuses that size.
 const SMALLEST_LETTER: usize = 16 << 10;
 /// How long Kafka may take to answer a check. Without an answer, calls that have no time limit are skipped.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often the ids of the topics are compared: one small request.
-const RECOGNISE_INTERVAL: Duration = Duration::from_secs(5);
+const RECOGNISE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a call to Kafka may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -215,7 +216,8 @@ impl<'s> Session<'s> {
         if !matches!(status.state(), WorkerState::BackingOff(_)) {
             status.set_state(WorkerState::Joining);
         }
-        let client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
+        let mut client = settings::consumer(&config.bootstrap, &config.group, &config.client_id, config.pace);
+        membership::join_as(&mut client, config.instance_id.as_deref());
         Ok(Session {
             consumer: GroupConsumer::subscribe(&config.bootstrap, &client, &config.topics)?,
             producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
@@ -231,7 +233,9 @@ impl<'s> Session<'s> {
     }
 
     fn run(mut self, handler: &mut dyn Handler) -> Result<(), StreamError> {
-        let result = self.serve(handler);
+        let result = self
+            .serve(handler)
+            .map_err(|error| self.consumer.fenced().unwrap_or(error));
         stalls::forget(self.config, self.status);
         if let Some(size) = self.producer.refused_size() {
             // A topic created manually, or by an older build, has a smaller limit than `dp topics create` sets. The stage
@@ -266,28 +270,36 @@ impl<'s> Session<'s> {
         let (consumer, producer) = (&*consumer, &*producer);
         let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
         let mut watch = StallWatch::new();
+        let mut joined = group::Joined::default();
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         let mut last_recognised = Instant::now();
-        let (mut pushed, mut last_push) = (producer.last_ticket(), Instant::now());
+        let (mut tempo, mut pushed) = (Tempo::new(config.pace, Instant::now()), producer.last_ticket());
         while !shutdown.is_requested() {
             for event in consumer.take_events() {
-                serve_group(event, handler, &mut io, (&mut *assigned, &mut *signals), status)?;
+                group::serve(
+                    event,
+                    &mut joined,
+                    handler,
+                    &mut io,
+                    (&mut *assigned, &mut *signals),
+                    status,
+                )?;
             }
+            joined.settle(status);
+            io.apply_starts()?;
             consumer.renew();
             producer.renew();
+            std::thread::sleep(tempo.rest(Instant::now()));
             let began = Instant::now();
-            hand_over(consumer, handler, &mut io, signals).map_err(|error| match error.code() {
+            hand_over(consumer, handler, &mut io, signals, &mut tempo).map_err(|error| match error.code() {
                 POSITION_LOST => io.position_lost(assigned, error),
                 _ => error,
             })?;
             io.poll_acks(Duration::ZERO)?;
             handler.turn(&mut io)?;
-            let waiting = producer.last_ticket().0.saturating_sub(pushed.0);
-            if config.pace == Pace::Prompt && waiting > 0 && last_push.elapsed() >= PUSH_INTERVAL {
-                if waiting < PUSH_BELOW {
-                    producer.push();
-                }
-                (pushed, last_push) = (producer.last_ticket(), Instant::now());
+            if tempo.sends_at_once() && producer.last_ticket() > pushed {
+                producer.push();
+                pushed = producer.last_ticket();
             }
             if last_recommit.elapsed() >= RECOMMIT_INTERVAL {
                 io.commit_again();
@@ -315,84 +327,4 @@ impl<'s> Session<'s> {
         handler.revoked(&mut io, &all)?;
         io.flush_commits(true)
     }
-}
-
-fn serve_group(
-    event: GroupEvent,
-    handler: &mut dyn Handler,
-    io: &mut Io<'_>,
-    (assigned, signals): (&mut Vec<Partition>, &mut StageSignals),
-    status: &WorkerStatus,
-) -> Result<(), StreamError> {
-    match event {
-        GroupEvent::Assigned(partitions) => {
-            io.consumer.acknowledge_assignment()?;
-            assigned.extend(partitions.iter().cloned());
-            tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions assigned");
-            // The series exists from the start, so that an alert can tell "not blocked" from "unknown".
-            partitions
-                .iter()
-                .for_each(|partition| metrics::partition_blocked(&io.config.group, partition, false));
-            io.recognise(&partitions)?;
-            io.restores();
-            handler.assigned(io, &partitions)?;
-        }
-        GroupEvent::Revoked(partitions) => {
-            io.drain_deadline = Instant::now() + io.config.drain_timeout;
-            handler.revoked(io, &partitions)?;
-            // Best effort: the broker may refuse the commit of a former owner, and nothing depends on it.
-            if let Err(error) = io.flush_commits(true) {
-                tracing::debug!(error = %error, "commit while giving up partitions");
-            }
-            io.committed.retain(|partition, _| !partitions.contains(partition));
-            io.forget(&partitions);
-            io.consumer.give_up(&partitions)?;
-            assigned.retain(|partition| !partitions.contains(partition));
-            signals.forget(&partitions);
-            tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");
-        }
-    }
-    status.set_assigned(assigned.clone());
-    // Before the state becomes running: otherwise the worker would look ready in between.
-    io.show_restoring(assigned, handler, status);
-    status.set_state(WorkerState::Running);
-    Ok(())
-}
-
-fn names_of(partitions: &[Partition]) -> String {
-    partitions
-        .iter()
-        .map(Partition::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// Passes the available messages to the handler, up to one batch; waits only for the first message.
-fn hand_over(
-    consumer: &GroupConsumer,
-    handler: &mut dyn Handler,
-    io: &mut Io<'_>,
-    signals: &mut StageSignals,
-) -> Result<(), StreamError> {
-    let mut count = 0;
-    let mut wait = if io.acked_through() < io.last_ticket() {
-        POLL_WAIT
-    } else {
-        IDLE_POLL_WAIT
-    };
-    if !handler.has_room() {
-        std::thread::sleep(POLL_WAIT);
-    }
-    while count < BATCH as u64 && handler.has_room() {
-        let Some(message) = consumer.poll(wait)? else {
-            break;
-        };
-        let message = borrow(&message);
-        io.saw(&message);
-        let outcome = handler.message(io, &message)?;
-        signals.message(&message, outcome);
-        count += 1;
-        wait = Duration::ZERO;
-    }
-    Ok(())
 }

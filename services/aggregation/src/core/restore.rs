@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use codec::state::SequencerState;
 use codec::{CodecError, Record, Wire, framing};
-use domain::{Micros, is_known_topic_id};
+use domain::{Interval, Micros, Product, is_known_topic_id};
 
 use super::log_clock::WindowRules;
 use super::partition_state::{PartitionState, Writer, is_calendar_time};
@@ -126,6 +126,30 @@ impl StateLoader {
             }
         }
         Ok(chosen)
+    }
+
+    /// Intervals of the saved windows, if they show that their writer computed bars of other intervals than these rules.
+    ///
+    /// A window of the longest interval is kept for every tick and outlives the others; a window of an interval that is neither
+    /// computed nor that of a product is never kept. The other settings leave no trace in the state.
+    pub fn other_intervals(&self, wire: &Wire, rules: &WindowRules) -> Result<Option<Vec<&'static str>>, RestoreError> {
+        let Some((source, _)) = self.chosen(wire)? else {
+            return Ok(None);
+        };
+        let mut saved = 0u8;
+        for key in self.live.keys() {
+            let parsed = parse(key)?;
+            if let (true, Subject::Window { window, .. }) = (parsed.writer == source, parsed.subject) {
+                saved |= 1 << window.interval.index();
+            }
+        }
+        let kept = Product::ALL
+            .iter()
+            .fold(rules.intervals, |kept, product| kept | rules.kept(*product));
+        // Bits are in the order of length.
+        let is_other = saved & !kept != 0 || saved != 0 && saved.leading_zeros() > rules.intervals.leading_zeros();
+        let intervals = Interval::ALL.into_iter().filter(|one| saved >> one.index() & 1 == 1);
+        Ok(is_other.then(|| intervals.map(Interval::name).collect()))
     }
 
     /// The state of a new owner, and the position to start from (`None`: the beginning of the log).

@@ -134,6 +134,25 @@ fn an_empty_topic_starts_at_the_beginning() {
 }
 
 #[test]
+fn saved_windows_of_other_intervals_than_the_configured_ones_are_noticed() {
+    let mut topic = Topic::default();
+    let other = |topic: &Topic, intervals| {
+        let rules = WindowRules { intervals, ..RULES };
+        topic.loader.other_intervals(&Wire::single_object(), &rules).unwrap()
+    };
+    assert_eq!(other(&topic, 0b00001), None, "nothing is saved");
+    topic.sequencer(A, 6);
+    assert_eq!(other(&topic, 0b00001), None, "no window is saved");
+    topic.window(A, 0, 5);
+    assert_eq!(other(&topic, 0b00001), None);
+    assert_eq!(other(&topic, 0b10001), Some(vec!["1m"]), "a day would have been saved");
+    assert_eq!(other(&topic, 0b00000), Some(vec!["1m"]), "no interval is configured");
+    // Windows of a writer that is not restored say nothing.
+    topic.sequencer(B, 7);
+    assert_eq!(other(&topic, 0b10001), None);
+}
+
+#[test]
 fn a_writer_that_never_finished_its_copy_is_not_chosen() {
     let mut topic = Topic::default();
     topic.window(A, 0, 5);

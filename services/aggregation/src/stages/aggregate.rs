@@ -74,7 +74,7 @@ impl Aggregator {
                         let before = restoring.waiting.len();
                         restoring.waiting.retain(|partition| *partition != restored.partition);
                         if restoring.waiting.len() < before {
-                            io.start(&restored.partition, restored.start)?;
+                            io.start(&restored.partition, restored.start);
                             self.lanes.push(Lane::new(restored.partition, restored.state));
                         }
                     }

@@ -22,12 +22,10 @@ use tokio::runtime::Handle;
 use super::outbox::{Outbox, Shared};
 pub use super::restate_letters::{CODES, STAGE};
 use super::restate_letters::{MISSING_PAYLOAD, dead_letter};
-use super::restate_rows::{Found, find, log_refused, send};
+use super::restate_rows::{Found, find, in_health, log_refused, send, shortened};
 use crate::core::restate::{Answer, ROW_MISSING, RestateRules, Restater, flaw};
 use crate::metrics::RestateMeters;
 
-/// Longest logged error, in characters.
-const ERROR_LENGTH: usize = 600;
 /// How long fetched late ticks wait for a statement before their partition is paused.
 const PAUSE_AFTER: Micros = 300_000;
 
@@ -41,6 +39,8 @@ struct Lane {
     assignment: u64,
     full_since: Option<Micros>,
     paused: bool,
+    /// What ClickHouse refuses until an operator corrects it.
+    refused: Option<String>,
 }
 
 struct Done {
@@ -125,11 +125,18 @@ impl RestateHandler {
         if assignment != Some(done.assignment) {
             return Ok(());
         }
+        if let Some(lane) = self.lanes.get_mut(&done.partition) {
+            match &done.found {
+                Found::Failed(error) if error.is_refusal() => lane.refused = Some(in_health(error)),
+                // The server may be away for another reason in between.
+                Found::Failed(_) => {}
+                Found::Behind | Found::Rows { .. } => lane.refused = None,
+            }
+        }
         let answer = match done.found {
             Found::Behind => Answer::Behind,
             Found::Failed(error) => {
-                // The server's error contains the statement with all its windows.
-                let reason: String = error.to_string().chars().take(ERROR_LENGTH).collect();
+                let reason = shortened(&error);
                 tracing::warn!(partition = %done.partition, windows = done.asked.len(), error = reason, code = error.code(), event = "restate_failed", "the bars of late ticks could not be computed; will retry");
                 match error.code() {
                     "overloaded" | "timeout" | "cancelled" | "invalid_statement" => Answer::TooMuch,
@@ -314,9 +321,10 @@ impl Handler for RestateHandler {
                 assignment: self.assignments,
                 full_since: None,
                 paused: false,
+                refused: None,
             };
             self.lanes.insert(partition.clone(), lane);
-            io.start(&partition, start)?;
+            io.start(&partition, start);
         }
         Ok(())
     }
@@ -354,6 +362,11 @@ impl Handler for RestateHandler {
         self.meters
             .waiting(self.lanes.values().map(|lane| lane.restater.len()).sum());
         self.hold_back(io)
+    }
+
+    fn refused(&self) -> BTreeMap<Partition, String> {
+        let refused = |(partition, lane): (&Partition, &Lane)| Some((partition.clone(), lane.refused.clone()?));
+        self.lanes.iter().filter_map(refused).collect()
     }
 
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {

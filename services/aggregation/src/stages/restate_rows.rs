@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use domain::{AskedWindow, Bar, BarVersion, Micros};
+use domain::{AskedWindow, Bar, BarVersion, Classified, Micros};
 use stores::{BarKey, History, Oldest, RestatedRow, StoreError, StoredBar};
 use stream::Partition;
 use stream::status::wall_clock;
@@ -12,6 +12,9 @@ use super::outbox::Outbox;
 use crate::core::found::{Fate, Kept, ask_again, fate, kept};
 use crate::core::window_state::Shown;
 use crate::metrics::Restated;
+
+/// Longest error in logs and health, in characters.
+const ERROR_LENGTH: usize = 600;
 
 /// The answer to a statement.
 pub enum Found {
@@ -216,6 +219,19 @@ pub fn send(
         sent.restated.delays.push(now - row.asked_appended_at);
     }
     sent
+}
+
+/// The server's error contains the statement with all its windows.
+pub fn shortened(error: &StoreError) -> String {
+    error.to_string().chars().take(ERROR_LENGTH).collect()
+}
+
+/// The error with its code and remedy, whatever is cut off.
+pub fn in_health(error: &StoreError) -> String {
+    let (code, reason) = (error.code(), shortened(error));
+    let remedy = error.remedy().filter(|remedy| !reason.ends_with(remedy));
+    let remedy = remedy.map(|remedy| format!("…; {remedy}")).unwrap_or_default();
+    format!("bars of late ticks refused: {code}: {reason}{remedy}")
 }
 
 /// Logs a window whose rows may have expired.

@@ -86,23 +86,37 @@ pub fn begin(job: RestoreJob) -> Result<Receiver<Result<Restored, StreamError>>,
 impl RestoreJob {
     fn run(&self, take: &mut dyn FnMut(Restored) -> bool) -> Result<(), StreamError> {
         let reader = LogReader::new(&self.bootstrap)?;
+        let Some(first) = self.partitions.first() else {
+            return Ok(());
+        };
+        // All are partitions of the enriched topic.
+        let topic_id = topic_id(&self.bootstrap, &first.topic)?;
         for partition in &self.partitions {
-            if !take(self.restore(&reader, partition)?) {
+            if !take(self.restore(&reader, partition, &topic_id)?) {
                 break;
             }
         }
         Ok(())
     }
 
-    fn restore(&self, reader: &LogReader, partition: &Partition) -> Result<Restored, StreamError> {
+    fn restore(&self, reader: &LogReader, partition: &Partition, topic_id: &str) -> Result<Restored, StreamError> {
         let saved = Partition {
             topic: self.state_topic.as_str().into(),
             number: partition.number,
         };
         let loader = load(&self.reader, reader, &saved, &self.read)?;
+        let other = loader.other_intervals(&self.wire, &self.rules);
+        if let Some(saved) = other.map_err(|error| refused(&self.reader, partition, &saved, &error))? {
+            tracing::warn!(
+                event = "settings_changed",
+                %partition,
+                saved_intervals = saved.join(","),
+                "the saved state was written under another AGGREGATION_BAR_INTERVALS: bars that are open now may lack ticks; set the same value on all replicas (alert SettingsDiffer), and change it only with a new generation"
+            );
+        }
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
-            topic_id: topic_id(&self.bootstrap, &partition.topic)?,
+            topic_id: topic_id.to_owned(),
             rules: self.rules,
             now: self.now,
         };

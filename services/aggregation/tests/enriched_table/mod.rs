@@ -7,7 +7,7 @@ use domain::{
     Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, Product, Tick, Window,
 };
 use localstack::{Server, Temporary};
-use stores::clickhouse::{Claimant, rows};
+use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, ProductClose};
 use tokio::runtime::Runtime;
 
@@ -162,7 +162,7 @@ impl Row {
 
 /// Writes the rows of a source partition, from this offset on.
 pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]) {
-    let mut bytes = Vec::new();
+    let mut block = Block::new(&rows::enriched::LAYOUT);
     for (offset, row) in (from..).zip(rows) {
         let enriched = EnrichedTick {
             tick: row.tick(),
@@ -180,10 +180,10 @@ pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]
                 enriched_at: row.appended_at,
             },
         };
-        rows::enriched::encode(&enriched, partition, offset, &mut bytes);
+        rows::enriched::encode(&enriched, partition, offset, &mut block);
     }
     let claim = table.claim(TOPIC, partition, Claimant::once()).await.unwrap();
-    table.insert(&[claim], rows.len(), vec![bytes.into()]).await.unwrap();
+    table.insert(&[claim], vec![block]).await.unwrap();
 }
 
 /// Copies the rows of a partition, as ingested this many seconds after their append, in the order of the log.

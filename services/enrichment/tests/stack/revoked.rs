@@ -1,5 +1,8 @@
 //! A right that ClickHouse takes away while the service runs: health names it, and the rows are written once it is back.
 
+use stores::FencedTable;
+use stores::clickhouse::restore::{self, Filled};
+use stores::clickhouse::rows;
 use testkit::secured::documented::{block, clickhouse_users};
 
 use super::*;
@@ -81,6 +84,42 @@ fn a_right_taken_away_while_running_is_named_in_health_until_it_is_back() {
     );
     std::fs::write(&file, PASSWORD).unwrap();
     bench.wait_for_rows(120, &service);
+    writers_pass(&service);
+    assert_eq!(service.signal("-TERM").unwrap(), Some(0));
+}
+
+#[test]
+fn a_table_dropped_while_running_is_named_in_health_and_written_again_from_the_log() {
+    let bench = bench();
+    let service = ServiceProcess::start(ENRICHMENT, &bench.env).unwrap();
+    bench.publish(0..40);
+    bench.wait_for_rows(40, &service);
+    let clickhouse = bench.clients.clickhouse().unwrap();
+    let (database, runtime) = (clickhouse.database(), &bench.runtime);
+    runtime
+        .block_on(clickhouse.exec(&format!("DROP TABLE {database}.enriched_ticks SYNC")))
+        .unwrap();
+    bench.postgres("ALTER TABLE taxonomy_instruments RENAME TO hidden");
+    bench.publish(40..80);
+    writers_say(&service, &["schema_missing", "enriched_ticks", "run `dp migrate`"]);
+    service
+        .wait_until("the missing table of PostgreSQL", "/health", |status, body| {
+            let error = body["checks"]["postgres_tables"]["error"].as_str().unwrap_or_default();
+            let words = ["schema_missing", "taxonomy_instruments", "run `dp migrate`"];
+            status == 200 && words.iter().all(|word| error.contains(word))
+        })
+        .unwrap();
+    bench.postgres("ALTER TABLE hidden RENAME TO taxonomy_instruments");
+    let table = FencedTable::new(clickhouse.clone(), &rows::enriched::LAYOUT, "");
+    let filled = Filled {
+        table,
+        topic: bench.names.enriched.clone(),
+        partitions: 4,
+    };
+    runtime
+        .block_on(restore::make_again(&clickhouse, "", &[filled]))
+        .unwrap();
+    bench.wait_for_rows(80, &service);
     writers_pass(&service);
     assert_eq!(service.signal("-TERM").unwrap(), Some(0));
 }

@@ -9,7 +9,9 @@
 //! that the registry cannot return at present.
 
 mod event_windows;
+mod window_file;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -67,6 +69,20 @@ impl Normalize {
             meters: Meters::new(config.venues.iter().map(|venue| venue.name.as_str())),
             normalizer: Normalizer::new(config),
         }
+    }
+
+    /// Keeps the event windows in files of this folder, so that a restarted process does not read them back from the log.
+    pub fn keeping_windows_in(mut self, folder: Option<PathBuf>) -> Normalize {
+        let config = self.normalizer.config();
+        // What decides that a message is an event, and which. The framing of ticks does not.
+        let deciding = (
+            &config.default_tenant,
+            &config.venues,
+            config.max_tick_bytes,
+            config.max_document_bytes,
+        );
+        self.windows.keep_in(folder, &deciding);
+        self
     }
 
     /// Processes one raw message.
@@ -176,6 +192,10 @@ impl Stage for Normalize {
             micros: limits.micros,
             offsets: i64::from(limits.max_ids),
         })
+    }
+
+    fn recall(&mut self, partition: &Partition, range: (i64, i64), time_at: &dyn Fn(i64) -> Option<Micros>) -> i64 {
+        self.windows.recall(partition, range, time_at)
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {

@@ -1,12 +1,12 @@
 //! What a load that failed means: the process ends, or the lane waits.
 //!
-//! Failure: a right or a login that was there before is waited for, since an operator may give it back; one that is missing
-//! at the start ends the process.
+//! Failure: a right, a login or a table that was there before is waited for, since an operator may give it back; one that is
+//! missing at the start ends the process.
 
 use domain::{Classified, ErrorClass};
 use stream::{Io, Partition, StreamError, positions};
 
-use super::store_work::{LoadError, refused};
+use super::store_work::LoadError;
 
 /// A load that failed: later again, unless only an operator can help. What an operator has to correct while the service runs is
 /// returned with it.
@@ -23,7 +23,7 @@ pub(super) fn not_loaded(
         }
         LoadError::Store(error) if error.is_refusal() && was_let_in => {
             tracing::error!(partition = %partition, error = %error, event = "load_refused", "latest prices not loaded; correct what the error names, it is tried again");
-            return Ok(Some(refused(&error)));
+            return Ok(Some(error.with_code()));
         }
         LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
             return Err(StreamError::fatal(error.code(), error.to_string()));

@@ -32,6 +32,8 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
     FOREIGN_ORIGIN,
 ];
 
+/// Interval of turns while prices wait for a store, or a store's answer is due.
+const WAITING: Duration = Duration::from_millis(5);
 const LOAD_RETRY: Micros = 1_000_000;
 
 enum State {
@@ -165,7 +167,7 @@ impl Projector {
                         let seed = self.id ^ active.assignment;
                         active.refused = None;
                         active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
-                        io.start(&partition, start)?;
+                        io.start(&partition, start);
                     }
                     Err(error) => {
                         let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
@@ -354,6 +356,17 @@ impl Handler for Projector {
         self.begin_work(io, false);
         self.report();
         Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        let waits = |active: &Active| match &active.state {
+            State::Loading { .. } => true,
+            State::Serving(lane) => lane.is_busy(),
+        };
+        match self.lanes.values().any(waits) {
+            true => WAITING,
+            false => stream::IDLE_POLL_WAIT,
+        }
     }
 
     fn restoring(&self, partition: &Partition) -> Option<String> {

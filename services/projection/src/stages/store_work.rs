@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use domain::{Classified, Position};
+use domain::Position;
 use stores::postgres::PriceBatch;
 use stores::{Applied, LatestPriceStore, Redis, StoreError};
 use stream::Brokers;
@@ -96,7 +96,7 @@ impl Stores {
                 Ok(Applied::Conflict) => Committed::Conflict,
                 Err(error) if error.is_refusal() => {
                     tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused, nothing is lost; correct what the error names, it is tried again");
-                    answers.refused = Some(refused(&error));
+                    answers.refused = Some(error.with_code());
                     Committed::Unknown
                 }
                 Err(error) => {
@@ -109,7 +109,7 @@ impl Stores {
             match self.prices.load_position(&partition.topic, partition.number).await {
                 Ok(position) => answers.stored = Some(position.map(|position| position.next_offset)),
                 Err(error) => {
-                    answers.refused = error.is_refusal().then(|| refused(&error));
+                    answers.refused = error.is_refusal().then(|| error.with_code());
                     tracing::warn!(partition = %partition, error = %error, "the position could not be read; will retry");
                 }
             }
@@ -131,11 +131,6 @@ impl From<StoreError> for LoadError {
     fn from(error: StoreError) -> LoadError {
         LoadError::Store(error)
     }
-}
-
-/// The error with its code, whose meaning docs/security.md lists.
-pub fn refused(error: &StoreError) -> String {
-    format!("{}: {error}", error.code())
 }
 
 fn succeeded(result: Result<(), StoreError>) -> bool {

@@ -19,6 +19,8 @@ use super::stage::check_interrupted;
 use crate::commands::progress::Progress;
 use crate::simulation::{Generator, Kind, Plan, Shape};
 
+/// Of an ordinary producer of prices.
+const LINGER: Duration = Duration::from_millis(20);
 const SHOW_EVERY: u64 = 4096;
 /// Two of three simulated messages have another shape and are skipped, so more are planned.
 const PLANNED_FOR_EACH: u64 = 4;
@@ -90,7 +92,11 @@ impl Load {
         mut progress: Option<Progress>,
     ) -> anyhow::Result<Published> {
         let mut generator = Generator::new(self.plan()).map_err(anyhow::Error::msg)?;
-        let mut publisher = Publisher::new(&self.bootstrap, "dp-bench")?;
+        // Its requests cost the broker as much as those of any client.
+        let mut publisher = match self.rate {
+            Some(_) => Publisher::lingering(&self.bootstrap, "dp-bench", LINGER)?,
+            None => Publisher::new(&self.bootstrap, "dp-bench")?,
+        };
         let mut published = Published::default();
         let began = Instant::now();
         while published.messages < self.messages && !stop.load(Ordering::Relaxed) {

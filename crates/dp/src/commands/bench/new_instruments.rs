@@ -62,7 +62,7 @@ pub async fn run(stage: &Stage, instruments: u64) -> anyhow::Result<Section> {
     })
 }
 
-fn publish(scene: &Scene, instruments: std::ops::Range<u64>) -> anyhow::Result<()> {
+pub(super) fn publish(scene: &Scene, instruments: std::ops::Range<u64>) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(scene.bootstrap(), "dp-bench")?;
     let mut next = instruments.start;
     while next < instruments.end {
@@ -104,7 +104,7 @@ fn document(instruments: std::ops::Range<u64>) -> anyhow::Result<String> {
     ))
 }
 
-async fn until_served(scene: &Scene, instruments: u64, what: &'static str) -> anyhow::Result<()> {
+pub(super) async fn until_served(scene: &Scene, instruments: u64, what: &'static str) -> anyhow::Result<()> {
     let generation = scene.connection.names.generation();
     let sql = format!("SELECT count(*) FROM served_latest_prices WHERE generation = '{generation}'");
     let mut progress = Progress::new(what, instruments, "prices");

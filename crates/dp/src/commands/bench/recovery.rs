@@ -6,6 +6,7 @@ use anyhow::bail;
 use localstack::{Name, Service};
 
 use super::load::{Background, Load};
+use super::new_instruments;
 use super::observe::{Observer, Output};
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::bench::figures::{Figures, Row, Section};
@@ -28,12 +29,22 @@ pub struct Args {
     /// Messages a second while services are started, killed and replaced
     #[arg(long, value_name = "R", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=100_000))]
     rate: u64,
+    /// Instruments with a price and open windows, in addition to those of the load
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    instruments: u64,
+    /// Messages published at full speed before the first kill, to fill the windows of repeated events
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    backlog: u64,
 }
 
 impl Args {
     /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
-        Args { rate: 2_000 }
+        Args {
+            rate: 2_000,
+            instruments: 0,
+            backlog: 0,
+        }
     }
 }
 
@@ -62,10 +73,12 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
             load,
         };
         let mut rows = watched.start_up()?;
+        watched.fill(args)?;
         for service in Service::ALL {
             rows.extend(watched.kill(service)?);
         }
         for service in Service::ALL {
+            rows.push(watched.restart(service)?);
             rows.push(watched.roll(service)?);
         }
         watched.load.finish()?;
@@ -80,12 +93,16 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         rows,
         notes: vec![
             format!("the load is {} messages a second", args.rate),
-            "after kill -9 the only process of the service is started again at once; until the session of the killed one expires \
-             (10 s), the group may still assign partitions to it"
+            format!(
+                "{} more instruments, {} messages before the first kill",
+                args.instruments, args.backlog
+            ),
+            "after kill -9 the only process of the service is started again at once, as the same member of its groups; goal: \
+             at most 2 s"
                 .to_owned(),
             "open bars are sent at most once a second, so a gap of one second is normal".to_owned(),
-            "rolling restart: a second process joins, the first is replaced, the second leaves; measured is the longest time \
-             without an output"
+            "restart: the process is stopped and started again; rolling restart: a second process joins, the first is \
+             replaced, the second leaves; measured is the longest time without an output; goal: at most 1 s"
                 .to_owned(),
         ],
     })
@@ -116,6 +133,58 @@ impl Watched<'_> {
         }
         self.settle()?;
         Ok(rows)
+    }
+
+    /// Gives the services the state of a long run.
+    fn fill(&self, args: &Args) -> anyhow::Result<()> {
+        if args.instruments > 0 {
+            say(&format!("{} instruments", args.instruments));
+            new_instruments::publish(self.scene, 0..args.instruments)?;
+            let served = new_instruments::until_served(self.scene, args.instruments, "new instruments");
+            tokio::runtime::Handle::current().block_on(served)?;
+        }
+        if args.backlog > 0 {
+            say(&format!("{} messages", args.backlog));
+            let load = Load {
+                bootstrap: self.scene.bootstrap().clone(),
+                topic: self.scene.raw().to_owned(),
+                messages: args.backlog,
+                rate: None,
+                since: None,
+                seed: 255,
+            };
+            load.publish(&self.scene.stack)?;
+            while self.count(Output::Rows) < args.backlog {
+                self.settle()?;
+            }
+        }
+        self.settle()
+    }
+
+    fn count(&self, output: Output) -> u64 {
+        self.observer.looks(output).last().map_or(0, |look| look.count)
+    }
+
+    /// The longest time without an output while the only process of a service is stopped and started again.
+    fn restart(&self, service: Service) -> anyhow::Result<Row> {
+        say(&format!("restart of {}", service.name()));
+        let (stack, from) = (&self.scene.stack, self.observer.now());
+        stack.stop(service)?;
+        stack.start(service)?;
+        stack.wait_ready(service, READY)?;
+        self.settle()?;
+        Ok(self.gap(&format!("restart of {}", service.name()), service, from))
+    }
+
+    fn gap(&self, what: &str, service: Service, from: f64) -> Row {
+        let gaps = outputs_of(service).iter().take(1).map(|output| {
+            let looks = self.observer.looks(*output);
+            longest_gap(&looks, from, self.observer.now())
+        });
+        Row::new(
+            format!("{what}: longest gap"),
+            Figures::lasted(gaps.fold(0.0, f64::max)),
+        )
     }
 
     /// From kill -9 of a service to its next output.
@@ -149,12 +218,7 @@ impl Watched<'_> {
         stack.wait_ready(first, READY)?;
         stack.stop(second)?;
         self.settle()?;
-        let gaps = outputs_of(service).iter().take(1).map(|output| {
-            let looks = self.observer.looks(*output);
-            longest_gap(&looks, from, self.observer.now())
-        });
-        let name = format!("rolling restart of {}: longest gap", service.name());
-        Ok(Row::new(name, Figures::lasted(gaps.fold(0.0, f64::max))))
+        Ok(self.gap(&format!("rolling restart of {}", service.name()), service, from))
     }
 
     fn until_grown(&self, output: Output, from: f64) -> anyhow::Result<f64> {

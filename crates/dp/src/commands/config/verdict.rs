@@ -45,6 +45,15 @@ impl Verdict {
         verdict
     }
 
+    /// Adds the problems of a program that is not a service.
+    pub(super) fn add(&mut self, program: &'static str, problems: Vec<String>) {
+        let found = problems.into_iter().map(|problem| Problem {
+            services: vec![program],
+            problem,
+        });
+        self.problems.extend(found);
+    }
+
     /// Whether every service would start.
     pub(super) fn is_valid(&self) -> bool {
         self.problems.is_empty()

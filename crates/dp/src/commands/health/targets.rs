@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 use localstack::{Condition, Name, Service, Stack};
-use service::Reader;
-use service::settings::{Environment, OTHER_PROGRAMS, SERVICE_URLS};
+use service::settings::{Environment, OTHER_PROGRAMS, SERVICE_URLS, is_http_url};
+use service::{Env, Reader};
 
 use crate::cli::Place;
 use crate::commands::config::DEFAULT_PORTS;
@@ -11,13 +11,13 @@ use crate::connection::{Connection, uses_stack};
 
 /// A service and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(in crate::commands) struct Target {
     pub(super) name: String,
     pub(super) at: Where,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Where {
+pub(in crate::commands) enum Where {
     /// It serves HTTP here.
     Url(String),
     /// It does not run, for this reason.
@@ -27,12 +27,10 @@ pub(super) enum Where {
 /// Reads `NAME=URL`.
 pub(super) fn parse(text: &str) -> Result<Target, String> {
     match text.split_once('=') {
-        Some((name, url)) if !name.is_empty() && (url.starts_with("http://") || url.starts_with("https://")) => {
-            Ok(Target {
-                name: name.to_owned(),
-                at: Where::Url(url.to_owned()),
-            })
-        }
+        Some((name, url)) if !name.is_empty() && is_http_url(url) => Ok(Target {
+            name: name.to_owned(),
+            at: Where::Url(url.to_owned()),
+        }),
         // The text itself may contain a password.
         _ => Err("write it as NAME=URL, such as aggregation=http://localhost:8082".to_owned()),
     }
@@ -43,7 +41,7 @@ pub(super) fn find(place: &Place, connection: &Connection, named: &[Target]) -> 
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    let configured = configured(connection)?;
+    let configured = configured(&connection.env)?;
     if !configured.is_empty() {
         return Ok(configured);
     }
@@ -62,12 +60,13 @@ pub(super) fn find(place: &Place, connection: &Connection, named: &[Target]) -> 
     Ok(usual.to_vec())
 }
 
-fn configured(connection: &Connection) -> anyhow::Result<Vec<Target>> {
+/// The services that `DATA_PROC_SERVICE_URLS` names.
+pub(in crate::commands) fn configured(env: &Env) -> anyhow::Result<Vec<Target>> {
     let meaning = OTHER_PROGRAMS
         .iter()
         .find(|other| other.name == SERVICE_URLS)
         .map_or("", |other| other.meaning);
-    let mut reader = Reader::new(&connection.env);
+    let mut reader = Reader::new(env);
     let items = reader.list(SERVICE_URLS, "", meaning);
     reader.finish()?;
     items
@@ -87,7 +86,7 @@ fn of_stack(stack: &Stack) -> anyhow::Result<Vec<Target>> {
             Condition::Running => Where::Url(format!("http://127.0.0.1:{}", process.port)),
             // An additional replica runs only on request.
             Condition::Stopped if number > 1 && process.why.is_none() => continue,
-            Condition::Stopped | Condition::Paused => {
+            Condition::Stopped | Condition::Frozen => {
                 Where::Stopped(process.why.clone().unwrap_or_else(|| "does not run".to_owned()))
             }
         };
@@ -118,7 +117,16 @@ mod tests {
             target.map(|target| (target.name, target.at)),
             Some(("a-2".to_owned(), Where::Url("https://u:p@a:1/x?y=z".to_owned())))
         );
-        for text in ["", "a", "a=", "=http://a", "a=b:1", "http://u:s3cret@a"] {
+        for text in [
+            "",
+            "a",
+            "a=",
+            "=http://a",
+            "a=b:1",
+            "http://u:s3cret@a",
+            "a=http://",
+            "a=http://u:s3cret@:x",
+        ] {
             let problem = parse(text).err().unwrap_or_default();
             assert!(
                 problem.contains("NAME=URL") && !problem.contains("s3cret"),

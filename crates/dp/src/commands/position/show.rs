@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{ShowArgs, survey_some};
 use crate::commands::present::{print_json, print_line, table};
 use crate::connection::Connection;
+use crate::hints::command;
 use crate::positions::homes::Homes;
 use crate::positions::survey::{Finding, Wanted};
 
@@ -34,7 +35,9 @@ pub(super) async fn run(connection: &Connection, homes: &Homes<'_>, args: &ShowA
     let shown: Vec<Shown> = standings
         .into_iter()
         .map(|standing| Shown {
-            command: standing.remedy(connection.names.generation()),
+            command: standing
+                .remedy(connection.names.generation())
+                .map(|remedy| command(&remedy)),
             service: standing.consumer.service.to_owned(),
             group: standing.consumer.group,
             topic: standing.consumer.topic,

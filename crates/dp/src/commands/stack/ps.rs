@@ -28,7 +28,7 @@ pub fn ps(place: &Place, json: bool) -> anyhow::Result<()> {
     print_line(&table(&["name", "pid", "port"], 1, rows))
 }
 
-/// The processes of the stack that are alive, paused ones included.
+/// The processes of the stack that are alive, frozen ones included.
 fn running(stack: &Stack) -> anyhow::Result<Vec<ProcessStatus>> {
     Ok(stack
         .status()?

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use localstack::{Name, Service, Stack, StackError};
 
 use super::{blocking, listed, report};
 use crate::cli::Place;
 use crate::commands::interrupt::{interrupt_flag, or_interrupted};
-use crate::connection::{process_env, refuse_contradiction, refuse_elsewhere};
+use crate::commands::{config, present};
+use crate::connection::service_env;
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// A longer wait is explained on stderr.
@@ -78,17 +80,20 @@ pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<
     } else {
         args.names.clone()
     };
-    let kill = args.kill;
+    let (kill, named) = (args.kill, args.names.clone());
     let stopped = blocking(move || stop_names(&stack, names, kill)).await?;
+    for name in named.iter().filter(|name| !stopped.contains(name)) {
+        eprintln!("{name} did not run");
+    }
     report(if kill { "killed" } else { "stopped" }, &stopped, json)
 }
 
 /// Runs `dp restart`.
 pub async fn restart(place: &Place, args: &RestartArgs, json: bool) -> anyhow::Result<()> {
-    let (stack, which) = (place.open()?, &args.which);
-    // Checked before anything stops that could not start again.
-    refuse_elsewhere(&process_env())?;
+    let (mut stack, which) = (place.open()?, &args.which);
     let names = or_services(&which.names);
+    // Checked before anything stops that could not start again.
+    check_configuration(&mut stack, &names)?;
     let (stopping, to_stop) = (stack.clone(), names.clone());
     blocking(move || stop_names(&stopping, to_stop, false)).await?;
     let restarted = start_names(stack, names, which.no_wait).await?;
@@ -96,8 +101,7 @@ pub async fn restart(place: &Place, args: &RestartArgs, json: bool) -> anyhow::R
 }
 
 async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyhow::Result<Vec<Name>> {
-    refuse_elsewhere(&process_env())?;
-    refuse_contradiction(&process_env(), &stack)?;
+    check_configuration(&mut stack, &names)?;
     (stack.config_mut().progress, stack.config_mut().interrupted) = (true, interrupt_flag());
     blocking(move || {
         let mut started = Vec::new();
@@ -113,6 +117,26 @@ async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyho
         Ok(started)
     })
     .await
+}
+
+/// Refuses what the services of these names would refuse when they start. Must be called inside a runtime.
+pub(super) fn check_configuration(stack: &mut Stack, names: &[Name]) -> anyhow::Result<()> {
+    let mut env = service_env(stack)?;
+    for name in names {
+        let Name::Service(service, _) = name else { continue };
+        if let Some(port) = stack.port(*name) {
+            env.insert("DATA_PROC_HEALTH_PORT".to_owned(), port.to_string());
+        }
+        let problems = config::problems(&env, service.name());
+        if !problems.is_empty() {
+            bail!(
+                "{name} would refuse this configuration, so nothing was stopped or started: {}; correct it, then check it with \
+                 `dp config check`",
+                problems.join("; ")
+            );
+        }
+    }
+    Ok(())
 }
 
 fn start_each(stack: &Stack, names: &[Name], no_wait: bool, started: &mut Vec<Name>) -> Result<(), StackError> {
@@ -132,6 +156,7 @@ fn wait_ready(stack: &Stack, name: Name) -> Result<(), StackError> {
     match stack.wait_ready(name, QUIET_WAIT) {
         Err(StackError::NotReady { .. }) => {
             let why = stack.why_not_ready(name).unwrap_or_default();
+            let why = present::printable(&why);
             eprintln!("waiting up to {} s for {name}: {why}", READY_LIMIT.as_secs());
             stack.wait_ready(name, READY_LIMIT)
         }
@@ -142,10 +167,14 @@ fn wait_ready(stack: &Stack, name: Name) -> Result<(), StackError> {
 fn stop_names(stack: &Stack, names: Vec<Name>, kill: bool) -> anyhow::Result<Vec<Name>> {
     let mut stopped = Vec::new();
     for name in names {
-        if kill && stack.pid(name).is_some() {
+        let runs = stack.pid(name).is_some();
+        if kill && runs {
             stack.kill9(name)?;
-            stopped.push(name);
-        } else if !kill && stack.stop(name)? {
+        } else {
+            // Also dismisses the failure of a process that has ended.
+            stack.stop(name)?;
+        }
+        if runs {
             stopped.push(name);
         }
     }

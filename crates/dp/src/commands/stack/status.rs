@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Place;
 use crate::commands::present::{print_json, print_line, table};
+use crate::hints::localized;
 
 /// A process, and the reason if it is not ready.
 pub(super) struct State {
@@ -35,7 +36,7 @@ pub(super) fn states(stack: &Stack) -> anyhow::Result<Vec<State>> {
     let state = |process: ProcessStatus| State {
         why: match process.condition {
             Condition::Running => stack.why_not_ready(process.name),
-            Condition::Stopped | Condition::Paused => process.why.clone(),
+            Condition::Stopped | Condition::Frozen => process.why.clone(),
         },
         process,
     };
@@ -56,7 +57,12 @@ pub(super) fn described(stack: &Stack, states: &[State]) -> anyhow::Result<Value
             Ok(value)
         })
         .collect::<anyhow::Result<_>>()?;
-    Ok(json!({ "dir": stack.config().dir, "environment": stack.env(), "processes": processes }))
+    Ok(json!({
+        "dir": stack.config().dir,
+        "environment": stack.env(),
+        "generation": stack.generation(),
+        "processes": processes,
+    }))
 }
 
 /// Prints the table, and the reasons below it.
@@ -64,7 +70,7 @@ pub(super) fn show(states: &[State]) -> anyhow::Result<()> {
     let rows = states.iter().map(|State { process, why }| {
         let state = match process.condition {
             Condition::Stopped => "stopped",
-            Condition::Paused => "paused",
+            Condition::Frozen => "frozen",
             Condition::Running if why.is_none() => "ready",
             Condition::Running => "not ready",
         };
@@ -94,7 +100,7 @@ pub(super) fn show(states: &[State]) -> anyhow::Result<()> {
         .filter_map(|state| Some((state.process.name, state.why.as_ref()?)));
     reasons
         .into_iter()
-        .try_for_each(|(name, why)| print_line(&format!("{name}: {why}")))
+        .try_for_each(|(name, why)| print_line(&format!("{name}: {}", localized(why))))
 }
 
 fn uptime(seconds: u64) -> String {

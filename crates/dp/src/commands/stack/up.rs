@@ -1,14 +1,15 @@
 //! `dp up`: starts the servers, creates tables and topics, then starts the services.
 
-use localstack::{Ports, Stack, StackConfig};
+use localstack::{Name, Ports, Service, Stack, StackConfig};
 
 use super::blocking;
+use super::services::check_configuration;
 use super::status::{described, show, states};
 use crate::cli::Place;
 use crate::commands::interrupt::{interrupt_flag, or_interrupted, unless_interrupted};
 use crate::commands::present::{print_json, print_line};
 use crate::commands::{migrate, topics};
-use crate::connection::{Connection, process_env, refuse_contradiction, refuse_elsewhere};
+use crate::connection::{Connection, process_env, refuse_elsewhere};
 
 /// Start the whole local stack: servers, tables, topics and services
 ///
@@ -39,6 +40,10 @@ pub async fn up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Result<()> 
 /// Does the work of `dp up` and returns the stack.
 pub async fn bring_up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Result<Stack> {
     let interrupted = interrupt_flag();
+    let services: Vec<Name> = match args.no_services {
+        true => Vec::new(),
+        false => Service::ALL.map(Name::from).to_vec(),
+    };
     let stack = blocking({
         let place = place.clone();
         move || {
@@ -50,9 +55,9 @@ pub async fn bring_up(place: &Place, args: &UpArgs, json: bool) -> anyhow::Resul
             };
             let mut config = StackConfig::new(place.folder(), ports);
             (config.progress, config.interrupted) = (true, interrupted);
-            let stack = Stack::new(config)?;
+            let mut stack = Stack::new(config)?;
             // Checked before anything starts: later commands would refuse such a stack.
-            refuse_contradiction(&process_env(), &stack)?;
+            check_configuration(&mut stack, &services)?;
             stack.up()?;
             Ok(stack)
         }

@@ -10,6 +10,7 @@ use stream::{Brokers, StreamError};
 use super::{CALL_TIMEOUT, specs};
 use crate::commands::present::{grouped, print_json, print_line, table};
 use crate::connection::Connection;
+use crate::hints::localized;
 
 /// One topic as `dp topics list` shows it.
 #[derive(Debug, Serialize)]
@@ -72,7 +73,9 @@ pub(super) async fn list(connection: &Connection) -> anyhow::Result<()> {
         rows,
     ))?;
     if listed.iter().any(|topic| topic.id.is_none()) {
-        print_line("some topics do not exist: create them with `dp topics create`")?;
+        print_line(&localized(
+            "some topics do not exist: create them with `dp topics create`",
+        ))?;
     }
     Ok(())
 }

@@ -2,20 +2,18 @@
 
 use domain::Bar;
 
-use super::{
-    DECIMAL, Layout, OPTIONAL_DECIMAL, TIME, decimal, int32, int64, optional_decimal, origin, source, text, time,
-};
+use super::{Block, DECIMAL, Layout, NAME, OPTIONAL_DECIMAL, TIME, origin, source};
 
 /// Rows of `bars`.
 pub const LAYOUT: Layout = Layout {
     table: "bars",
     columns: &[&[
-        ("tenant_id", "String"),
-        ("instrument_id", "String"),
-        ("interval", "String"),
+        ("tenant_id", NAME),
+        ("instrument_id", NAME),
+        ("interval", NAME),
         ("window_start", TIME),
         ("window_end", TIME),
-        ("market", "String"),
+        ("market", NAME),
         ("open", DECIMAL),
         ("high", DECIMAL),
         ("low", DECIMAL),
@@ -25,12 +23,12 @@ pub const LAYOUT: Layout = Layout {
         ("vwap", OPTIONAL_DECIMAL),
         ("trade_count", "Int64"),
         ("open_time", TIME),
-        ("first_feed", "String"),
+        ("first_feed", NAME),
         ("first_partition", "Int32"),
         ("first_offset", "Int64"),
         ("first_index", "Int32"),
         ("close_time", TIME),
-        ("last_feed", "String"),
+        ("last_feed", NAME),
         ("last_partition", "Int32"),
         ("last_offset", "Int64"),
         ("last_index", "Int32"),
@@ -45,27 +43,28 @@ pub const LAYOUT: Layout = Layout {
 };
 
 /// Appends the row of a bar that was read from this position of the bars topic.
-pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
-    text(bar.tenant_id, out);
-    text(bar.instrument_id, out);
-    text(bar.window.interval.name(), out);
-    time(bar.window.start, out);
-    time(bar.window.end(), out);
-    text(bar.market, out);
+pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
+    out.text(bar.tenant_id);
+    out.text(bar.instrument_id);
+    out.text(bar.window.interval.name());
+    out.time(bar.window.start);
+    out.time(bar.window.end());
+    out.text(bar.market);
     for price in [bar.open, bar.high, bar.low, bar.close] {
-        decimal(price, out);
+        out.decimal(price);
     }
-    out.extend_from_slice(&bar.volume.to_le_bytes());
-    out.extend_from_slice(&bar.turnover.0.to_le_bytes());
-    optional_decimal(bar.vwap, out);
-    int64(bar.trade_count, out);
-    time(bar.open_time, out);
+    out.fixed(bar.volume.to_le_bytes());
+    out.fixed(bar.turnover.0.to_le_bytes());
+    out.optional_decimal(bar.vwap);
+    out.int64(bar.trade_count);
+    out.time(bar.open_time);
     origin(&bar.first_origin, out);
-    time(bar.close_time, out);
+    out.time(bar.close_time);
     origin(&bar.last_origin, out);
-    int32(bar.revision, out);
-    out.push(u8::from(bar.version.closed));
-    out.extend_from_slice(&bar.version.as_u64().to_le_bytes());
-    time(bar.last_appended_at, out);
+    out.int32(bar.revision);
+    out.byte(u8::from(bar.version.closed));
+    out.fixed(bar.version.as_u64().to_le_bytes());
+    out.time(bar.last_appended_at);
     source(src_partition, src_offset, out);
+    out.end_row();
 }

@@ -2,10 +2,7 @@
 
 use domain::{Classification, EnrichedTick};
 
-use super::{
-    Columns, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, ORIGIN, TIME, int32, optional_decimal, optional_text, text, tick,
-    time,
-};
+use super::{Block, Columns, Layout, NAME, OPTIONAL_DECIMAL, OPTIONAL_NAME, ORIGIN, TIME, tick};
 
 /// Rows of `enriched_ticks`.
 pub const LAYOUT: Layout = Layout {
@@ -15,40 +12,41 @@ pub const LAYOUT: Layout = Layout {
 };
 
 const ENRICHMENT: Columns = &[
-    ("commodity", "String"),
-    ("region", "String"),
-    ("product_tier", "String"),
-    ("instrument_unit", OPTIONAL_TEXT),
+    ("commodity", NAME),
+    ("region", NAME),
+    ("product_tier", NAME),
+    ("instrument_unit", OPTIONAL_NAME),
     ("contract_size", OPTIONAL_DECIMAL),
     ("tick_size", OPTIONAL_DECIMAL),
-    ("curve_id", OPTIONAL_TEXT),
+    ("curve_id", OPTIONAL_NAME),
     ("classification_confidence", "Decimal(3, 2)"),
     (
         "classification_method",
-        "Enum8(\\'database\\' = 1, \\'rule_based\\' = 2, \\'fallback\\' = 3)",
+        "Enum8('database' = 1, 'rule_based' = 2, 'fallback' = 3)",
     ),
     ("low_confidence_classification", "Bool"),
     ("enriched_at", TIME),
 ];
 
 /// Appends the row of an enriched tick that was read from this position of the enriched topic.
-pub fn encode(enriched: &EnrichedTick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
+pub fn encode(enriched: &EnrichedTick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
     tick::values(&enriched.tick, out);
     let enrichment = &enriched.enrichment;
-    text(enrichment.commodity, out);
-    text(enrichment.region, out);
-    text(enrichment.product_tier, out);
-    optional_text(enrichment.unit, out);
-    optional_decimal(enrichment.contract_size, out);
-    optional_decimal(enrichment.tick_size, out);
-    optional_text(enrichment.curve_id, out);
-    int32(enrichment.confidence_percent, out);
-    out.push(match enrichment.method {
+    out.text(enrichment.commodity);
+    out.text(enrichment.region);
+    out.text(enrichment.product_tier);
+    out.optional_text(enrichment.unit);
+    out.optional_decimal(enrichment.contract_size);
+    out.optional_decimal(enrichment.tick_size);
+    out.optional_text(enrichment.curve_id);
+    out.int32(enrichment.confidence_percent);
+    out.byte(match enrichment.method {
         Classification::Database => 1,
         Classification::RuleBased => 2,
         Classification::Fallback => 3,
     });
-    out.push(u8::from(enrichment.low_confidence));
-    time(enrichment.enriched_at, out);
+    out.byte(u8::from(enrichment.low_confidence));
+    out.time(enrichment.enriched_at);
     tick::place(&enriched.tick, src_partition, src_offset, out);
+    out.end_row();
 }

@@ -2,18 +2,15 @@
 
 use domain::{Interval, LateTick};
 
-use super::{
-    DECIMAL, Layout, OPTIONAL_DECIMAL, ORIGIN, TIME, decimal, int64, length, optional_decimal, origin, source, text,
-    time,
-};
+use super::{Block, DECIMAL, Layout, NAME, OPTIONAL_DECIMAL, ORIGIN, TIME, origin, source};
 
 /// Rows of `late_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "late_ticks",
     columns: &[
         &[
-            ("tenant_id", "String"),
-            ("instrument_id", "String"),
+            ("tenant_id", NAME),
+            ("instrument_id", NAME),
             ("timestamp", TIME),
             ("price", DECIMAL),
             ("volume", OPTIONAL_DECIMAL),
@@ -27,21 +24,17 @@ pub const LAYOUT: Layout = Layout {
 };
 
 /// Appends the row of a late tick that was read from this position of the late topic.
-pub fn encode(late: &LateTick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
-    text(late.tenant_id, out);
-    text(late.instrument_id, out);
-    time(late.event_time, out);
-    decimal(late.price, out);
-    optional_decimal(late.volume, out);
-    let missed = || {
-        Interval::ALL
-            .iter()
-            .filter(|interval| late.missed_intervals & (1 << interval.index()) != 0)
-    };
-    length(missed().count(), out);
-    missed().for_each(|interval| text(interval.name(), out));
-    time(late.watermark, out);
-    int64(late.enriched_offset, out);
+pub fn encode(late: &LateTick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
+    out.text(late.tenant_id);
+    out.text(late.instrument_id);
+    out.time(late.event_time);
+    out.decimal(late.price);
+    out.optional_decimal(late.volume);
+    let is_missed = |interval: &&Interval| late.missed_intervals & (1 << interval.index()) != 0;
+    out.texts(Interval::ALL.iter().filter(is_missed).map(|interval| interval.name()));
+    out.time(late.watermark);
+    out.int64(late.enriched_offset);
     origin(&late.origin, out);
     source(src_partition, src_offset, out);
+    out.end_row();
 }

@@ -3,8 +3,8 @@
 use domain::{Kind, QualityFlags, Tick};
 
 use super::{
-    Columns, DECIMAL, Layout, OPTIONAL_DECIMAL, OPTIONAL_TEXT, OPTIONAL_TIME, ORIGIN, TIME, decimal, length,
-    optional_decimal, optional_int64, optional_text, origin, source, text, time,
+    Block, Columns, DECIMAL, Layout, NAME, OPTIONAL_DECIMAL, OPTIONAL_NAME, OPTIONAL_TEXT, OPTIONAL_TIME, ORIGIN, TIME,
+    origin, source,
 };
 
 /// Rows of `market_ticks`.
@@ -16,12 +16,12 @@ pub const LAYOUT: Layout = Layout {
 
 /// The columns of [`values`].
 pub(super) const VALUES: Columns = &[
-    ("tenant_id", "String"),
-    ("instrument_id", "String"),
+    ("tenant_id", NAME),
+    ("instrument_id", NAME),
     ("timestamp", TIME),
-    ("market", "String"),
-    ("product", "String"),
-    ("kind", "Enum8(\\'trade\\' = 1, \\'interval\\' = 2)"),
+    ("market", NAME),
+    ("product", NAME),
+    ("kind", "Enum8('trade' = 1, 'interval' = 2)"),
     ("price", DECIMAL),
     ("volume", OPTIONAL_DECIMAL),
     ("bid", OPTIONAL_DECIMAL),
@@ -30,17 +30,17 @@ pub(super) const VALUES: Columns = &[
     ("congestion", OPTIONAL_DECIMAL),
     ("loss", OPTIONAL_DECIMAL),
     ("ghg", OPTIONAL_DECIMAL),
-    ("currency", "String"),
-    ("unit", "String"),
-    ("symbol", OPTIONAL_TEXT),
-    ("node", OPTIONAL_TEXT),
-    ("zone", OPTIONAL_TEXT),
-    ("hub", OPTIONAL_TEXT),
-    ("market_status", OPTIONAL_TEXT),
-    ("version", OPTIONAL_TEXT),
+    ("currency", NAME),
+    ("unit", NAME),
+    ("symbol", OPTIONAL_NAME),
+    ("node", OPTIONAL_NAME),
+    ("zone", OPTIONAL_NAME),
+    ("hub", OPTIONAL_NAME),
+    ("market_status", OPTIONAL_NAME),
+    ("version", OPTIONAL_NAME),
     ("interval_end", OPTIONAL_TIME),
     ("quality_flags", "Array(String)"),
-    ("source_system", "String"),
+    ("source_system", NAME),
     ("sequence", "Nullable(Int64)"),
     ("source_event_id", "String"),
     ("correlation_id", "String"),
@@ -51,24 +51,25 @@ pub(super) const VALUES: Columns = &[
 pub(super) const TIMES: Columns = &[("appended_at", TIME), ("normalized_at", TIME)];
 
 /// Appends the row of a tick that was read from this position of the normalized topic.
-pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
+pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
     values(tick, out);
     place(tick, src_partition, src_offset, out);
+    out.end_row();
 }
 
 /// The columns before the origin.
 #[inline]
-pub(super) fn values(tick: &Tick<'_>, out: &mut Vec<u8>) {
-    text(tick.tenant_id, out);
-    text(tick.instrument_id, out);
-    time(tick.event_time, out);
-    text(tick.market, out);
-    text(tick.product, out);
-    out.push(match tick.kind {
+pub(super) fn values(tick: &Tick<'_>, out: &mut Block) {
+    out.text(tick.tenant_id);
+    out.text(tick.instrument_id);
+    out.time(tick.event_time);
+    out.text(tick.market);
+    out.text(tick.product);
+    out.byte(match tick.kind {
         Kind::Trade => 1,
         Kind::Interval => 2,
     });
-    decimal(tick.price, out);
+    out.decimal(tick.price);
     for value in [
         tick.volume,
         tick.bid,
@@ -78,10 +79,10 @@ pub(super) fn values(tick: &Tick<'_>, out: &mut Vec<u8>) {
         tick.loss,
         tick.ghg,
     ] {
-        optional_decimal(value, out);
+        out.optional_decimal(value);
     }
-    text(tick.currency, out);
-    text(tick.unit, out);
+    out.text(tick.currency);
+    out.text(tick.unit);
     for value in [
         tick.symbol,
         tick.node,
@@ -90,33 +91,32 @@ pub(super) fn values(tick: &Tick<'_>, out: &mut Vec<u8>) {
         tick.market_status,
         tick.version,
     ] {
-        optional_text(value, out);
+        out.optional_text(value);
     }
-    optional_int64(tick.interval_end, out);
+    out.optional_int64(tick.interval_end);
     quality_flags(tick.quality_flags, out);
-    text(tick.source_system, out);
-    optional_int64(tick.sequence, out);
-    text(tick.source_event_id, out);
-    text(tick.correlation_id, out);
-    optional_text(tick.causation_id, out);
+    out.text(tick.source_system);
+    out.optional_int64(tick.sequence);
+    out.text(tick.source_event_id);
+    out.text(tick.correlation_id);
+    out.optional_text(tick.causation_id);
 }
 
 /// Origin, source and times.
 #[inline]
-pub(super) fn place(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Vec<u8>) {
+pub(super) fn place(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
     origin(&tick.origin, out);
     source(src_partition, src_offset, out);
-    time(tick.appended_at, out);
-    time(tick.normalized_at, out);
+    out.time(tick.appended_at);
+    out.time(tick.normalized_at);
 }
 
-fn quality_flags(flags: QualityFlags, out: &mut Vec<u8>) {
-    length(flags.bits().count_ones() as usize, out);
+fn quality_flags(flags: QualityFlags, out: &mut Block) {
     // Few flags are set, so walking the set bits is faster than testing every flag.
     let mut bits = flags.bits();
-    while bits != 0 {
-        let index = bits.trailing_zeros() as usize;
-        text(domain::QualityFlag::ALL.get(index).map_or("", |flag| flag.name()), out);
+    out.texts(std::iter::from_fn(|| {
+        let index = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
         bits &= bits - 1;
-    }
+        domain::QualityFlag::ALL.get(index).map(|flag| flag.name())
+    }));
 }

@@ -3,23 +3,54 @@
 //! A flood can push events out of a window before their time. The stage continues, but repetitions of these events pass as
 //! new; this is counted (`normalization_events_forgotten_total`, `/stats`) and logged.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use delivery::event_window::{EventWindow, Seen, WindowLimits};
-use domain::EventKey;
+use domain::{EventKey, Micros};
 use markets::RawMessage;
 use metrics::Counter;
 use stream::Partition;
 
+use super::window_file::{Entry, WindowFile, fingerprint};
 use crate::metrics::events_forgotten;
 
 pub(super) struct EventWindows {
     limits: WindowLimits,
-    open: Vec<(String, i32, EventWindow)>,
+    open: Vec<Open>,
     forgotten: Counter,
     /// Total of all workers, for `/stats`.
     forgotten_in_all: Arc<AtomicU64>,
+    /// Folder of the files, and what they must have been written by.
+    kept: Option<(PathBuf, u64)>,
+}
+
+struct Open {
+    topic: String,
+    partition: i32,
+    window: EventWindow,
+    file: Option<WindowFile>,
+}
+
+impl Open {
+    fn observe(&mut self, entry: Entry) -> Seen {
+        if let Some(file) = &mut self.file {
+            file.append(entry);
+        }
+        self.window.observe(entry.offset, entry.appended_at, entry.key)
+    }
+
+    /// Runs without the file if it cannot be written. The window is then read back after a restart.
+    fn save(&mut self, write: impl FnOnce(&mut WindowFile) -> std::io::Result<()>) {
+        let Some(Err(error)) = self.file.as_mut().map(write) else {
+            return;
+        };
+        tracing::warn!(topic = self.topic, partition = self.partition, %error, "the event window is not kept: check the folder NORMALIZATION_WINDOW_DIR; after a restart it is read from Kafka");
+        if let Some(file) = self.file.take() {
+            file.remove();
+        }
+    }
 }
 
 impl EventWindows {
@@ -29,7 +60,13 @@ impl EventWindows {
             open: Vec::new(),
             forgotten: events_forgotten(),
             forgotten_in_all,
+            kept: None,
         }
+    }
+
+    /// Keeps windows in this folder from now on. Files that other settings led to are not used.
+    pub(super) fn keep_in(&mut self, folder: Option<PathBuf>, deciding: &impl std::fmt::Debug) {
+        self.kept = folder.map(|folder| (folder, fingerprint(deciding)));
     }
 
     pub(super) fn limits(&self) -> WindowLimits {
@@ -38,34 +75,75 @@ impl EventWindows {
 
     /// Whether earlier messages of the partition contain the event.
     pub(super) fn observe(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
-        self.window(raw)
-            .map_or(Seen::New, |window| window.observe(raw.offset, raw.appended_at, key))
+        self.of(raw.feed, raw.partition)
+            .map_or(Seen::New, |open| open.observe(entry(raw, key)))
     }
 
     /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early.
     pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) {
-        if let Some(window) = self.window(raw) {
-            window.observe(raw.offset, raw.appended_at, key);
-            window.take_forgotten_early();
+        if let Some(open) = self.of(raw.feed, raw.partition) {
+            open.observe(entry(raw, key));
+            open.window.take_forgotten_early();
         }
     }
 
-    fn window(&mut self, raw: &RawMessage<'_>) -> Option<&mut EventWindow> {
+    /// Restores what the files hold of this range; returns the offset from which the log is read back.
+    pub(super) fn recall(
+        &mut self,
+        partition: &Partition,
+        (from, committed): (i64, i64),
+        time_at: &dyn Fn(i64) -> Option<Micros>,
+    ) -> i64 {
+        let Some((folder, fingerprint)) = self.kept.clone() else {
+            return from;
+        };
+        let limits = self.limits;
+        let Some(open) = self.of(&partition.topic, partition.number) else {
+            return from;
+        };
+        let name = format!("{}-{}", partition.topic, partition.number);
+        let recalled = WindowFile::open(&folder, &name, fingerprint, limits.max_ids).and_then(|mut file| {
+            let window = &mut open.window;
+            let read_from = file.recall((from, committed), time_at, &mut |entry| {
+                window.observe(entry.offset, entry.appended_at, entry.key);
+            })?;
+            open.file = Some(file);
+            Ok(read_from)
+        });
+        open.window.take_forgotten_early();
+        recalled.unwrap_or_else(|error| {
+            tracing::warn!(%partition, folder = %folder.display(), %error, "the event window is read from Kafka: its file cannot be used");
+            from
+        })
+    }
+
+    fn of(&mut self, topic: &str, partition: i32) -> Option<&mut Open> {
         let known = self
             .open
             .iter()
-            .position(|(topic, number, _)| *number == raw.partition && topic == raw.feed);
+            .position(|open| open.partition == partition && open.topic == topic);
         let position = known.unwrap_or_else(|| {
-            self.open
-                .push((raw.feed.to_owned(), raw.partition, EventWindow::new(self.limits)));
+            self.open.push(Open {
+                topic: topic.to_owned(),
+                partition,
+                window: EventWindow::new(self.limits),
+                file: None,
+            });
             self.open.len() - 1
         });
-        self.open.get_mut(position).map(|(_, _, window)| window)
+        self.open.get_mut(position)
     }
 
     /// Counts and logs the events that were forgotten before their time since the last batch.
     pub(super) fn turn(&mut self) {
-        for (topic, partition, window) in &mut self.open {
+        for open in &mut self.open {
+            open.save(WindowFile::turn);
+            let Open {
+                topic,
+                partition,
+                window,
+                ..
+            } = open;
             let forgotten = window.take_forgotten_early();
             if forgotten == 0 {
                 continue;
@@ -86,7 +164,20 @@ impl EventWindows {
     }
 
     pub(super) fn forget(&mut self, partition: &Partition) {
-        self.open
-            .retain(|(topic, number, _)| *topic != *partition.topic || *number != partition.number);
+        self.open.retain_mut(|open| {
+            let is_it = open.topic == *partition.topic && open.partition == partition.number;
+            if is_it {
+                open.save(WindowFile::flush);
+            }
+            !is_it
+        });
+    }
+}
+
+fn entry(raw: &RawMessage<'_>, key: EventKey) -> Entry {
+    Entry {
+        offset: raw.offset,
+        appended_at: raw.appended_at,
+        key,
     }
 }
