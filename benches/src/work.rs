@@ -242,6 +242,12 @@ fn row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
     let mut sequencer = Sequencer::default();
     let mut block = Block::new(&rows::tick::LAYOUT);
+    // A block keeps its memory from one insert to the next.
+    while block.bytes() <= BLOCK_BYTES {
+        let first = ticks.first().map(Vec::as_slice).unwrap_or_default();
+        rows::tick::encode(&wire.decode_tick(first)?, 0, 0, &mut block);
+    }
+    block.clear();
     Ok(move |number: usize| {
         if block.bytes() > BLOCK_BYTES {
             block.clear();

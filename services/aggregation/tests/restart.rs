@@ -58,7 +58,7 @@ fn bars_are_exact_after_failures_at_any_point_with_a_second_worker() {
             std::thread::spawn(move || {
                 let status = WorkerStatus::new(format!("aggregate-{number}"));
                 stream::worker::run(&config, &status, &shutdown, || {
-                    let fails_after = (number == 0).then_some(350);
+                    let fails_after = Some(350);
                     Ok(Box::new(Failing {
                         inner: aggregator(&views),
                         fails_after,

@@ -78,8 +78,7 @@ impl StaticMember {
                 tracing::warn!(
                     group = self.group,
                     instance_id = self.id,
-                    "did not leave the group in time: its partitions wait until the session ends, or until a process \
-                     with this id starts"
+                    "did not leave the group in time: its partitions wait until the session ends, or until a process with this id starts"
                 );
                 return;
             }
