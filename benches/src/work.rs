@@ -21,7 +21,7 @@ use crate::inputs::{self, START};
 
 const SECOND: Micros = 1_000_000;
 /// Largest size of a block of rows. The buffer is reused.
-const BLOCK_BYTES: usize = 8 << 20;
+const BLOCK_BYTES: usize = 1 << 20;
 const THRESHOLD_PERCENT: i32 = 80;
 
 /// A piece of the hot path.
