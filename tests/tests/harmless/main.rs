@@ -168,7 +168,7 @@ fn a_dropped_table_is_named_by_verify_and_recreated_by_migrate() {
     let told = text(&verified);
     assert_eq!(verified.status.code(), Some(2), "{told}");
     assert!(
-        told.contains("has no market_ticks") && told.contains("dp migrate"),
+        told.contains("has no market_ticks") && told.contains("migrate`"),
         "{told}"
     );
     let migrated = pipeline.dp_ok(&["migrate"]).unwrap();
