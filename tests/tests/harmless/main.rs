@@ -159,20 +159,20 @@ fn a_dropped_table_is_named_by_verify_and_recreated_by_migrate() {
     pipeline.agree().unwrap();
     pipeline.dp_ok(&["sql", "--write", "DROP TABLE market_ticks"]).unwrap();
     pipeline.publish_once(2_000, 72_000).unwrap();
-    eventually("normalization ends", || {
-        Ok(pipeline.stack().pid(Service::Normalization).is_none())
+    eventually("the health of normalization names the table and the remedy", || {
+        let (_, health) = pipeline.get(Service::Normalization, "/health")?;
+        Ok(health.contains("market_ticks") && health.contains("dp migrate"))
     })
     .unwrap();
     let verified = pipeline.dp(&["verify"]).output().unwrap();
     let told = text(&verified);
     assert_eq!(verified.status.code(), Some(2), "{told}");
     assert!(
-        told.contains("has no market_ticks") && told.contains("dp migrate"),
+        told.contains("has no market_ticks") && told.contains("migrate`"),
         "{told}"
     );
     let migrated = pipeline.dp_ok(&["migrate"]).unwrap();
     assert!(migrated.contains("recreated in ClickHouse: market_ticks"), "{migrated}");
-    pipeline.stack().start_services().unwrap();
     pipeline.agree().unwrap();
     let again = pipeline.dp_ok(&["migrate"]).unwrap();
     assert!(!again.contains("recreated"), "{again}");
@@ -268,11 +268,7 @@ fn an_empty_result_prints_0_rows_and_an_invalid_time_is_answered_with_an_example
         "yesterday",
     ];
     let output = pipeline.dp(&bar).output().unwrap();
-    assert!(
-        text(&output).contains("such as 2026-10-01T00:05:00Z"),
-        "{}",
-        text(&output)
-    );
+    assert!(text(&output).contains("2026-10-01T00:05Z"), "{}", text(&output));
 }
 
 #[test]

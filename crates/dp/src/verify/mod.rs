@@ -113,8 +113,8 @@ async fn check_tables(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<
         return Ok(());
     }
     bail!(
-        "ClickHouse has no {}: it was dropped manually or never created. A service exits when its table is missing. Create it \
-         with `dp migrate`, then start the services with `dp start`: the writers fill it from their topics",
+        "ClickHouse has no {}: it was dropped manually or never created. Create it with `dp migrate`: a running writer \
+         waits for it, and then fills it from its topic. `dp start` starts services that have ended",
         missing.join(", ")
     )
 }

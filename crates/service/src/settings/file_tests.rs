@@ -198,9 +198,9 @@ fn an_invalid_value_is_named_with_its_location_and_all_problems_come_at_once() {
         &[("DATA_PROC_MAX_BATCH_SIZE", "many")],
     );
     let expected = [
-        "DATA_PROC_LOG_FORMAT must be json or pretty, got 'xml' (pipeline.toml:2:1)",
         "DATA_PROC_MAX_BATCH_SIZE must be an integer from 1 to 1000000, got 'many'",
         "DATA_PROC_WORKERS must be an integer from 1 to 256, got '0' (pipeline.toml:1:1)",
+        "DATA_PROC_LOG_FORMAT must be json or pretty, got 'xml' (pipeline.toml:2:1)",
         "ENRICHMENT_SIZE must be an integer from 0 to 99, got '1000' (pipeline.toml:4:1)",
         "ENRICHMENT_RATIO must be a number from 0 to 1, got '7' (pipeline.toml:5:1)",
         "pipeline.toml:6:1: unknown key enrichment.sizes; did you mean enrichment.size?",
