@@ -265,7 +265,7 @@ impl<'a> Outages<'a> {
         let limit = i64::from(self.rate) * LAG_SECONDS;
         loop {
             let lag = self.lag();
-            if lag.as_ref().is_ok_and(|lag| *lag <= limit) {
+            if lag.as_ref().is_ok_and(|(lag, ..)| *lag <= limit) {
                 return Ok(since.elapsed());
             }
             if since.elapsed() > 5 * LAG_LIMIT {
@@ -275,9 +275,9 @@ impl<'a> Outages<'a> {
         }
     }
 
-    /// The largest lag of a group on a topic. A group without a position lags by the whole log.
-    fn lag(&self) -> anyhow::Result<i64> {
-        let mut largest = 0;
+    /// The largest lag of a group on a topic, and which. A group without a position lags by the whole log.
+    fn lag(&self) -> anyhow::Result<(i64, &'static str, &'static str)> {
+        let mut largest = (0, "", "");
         for (group, topics) in SERVICES.into_iter().flat_map(groups_of) {
             for topic in *topics {
                 let partitions = kafka::committed(&self.pipeline.bootstrap(), group, topic)?;
@@ -285,7 +285,7 @@ impl<'a> Outages<'a> {
                     .iter()
                     .map(|(_, committed, end)| end - committed.unwrap_or(0))
                     .sum();
-                largest = largest.max(lag);
+                largest = largest.max((lag, group, topic));
             }
         }
         Ok(largest)

@@ -53,11 +53,6 @@ impl AckWindow {
     pub fn acked_through(&self) -> Ticket {
         Ticket(self.acked_through)
     }
-
-    /// How many outputs are open.
-    pub fn open_count(&self) -> usize {
-        self.open.len()
-    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ struct Context {
 #[derive(Default)]
 struct Reports {
     window: AckWindow,
+    /// Reports so far, of whichever output.
+    count: u64,
     failure: Option<StreamError>,
     /// Size of a record that a topic did not accept.
     refused_size: Option<usize>,
@@ -59,6 +61,7 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let mut reports = self.reports.lock();
+        reports.count += 1;
         match result {
             Ok(_) => reports.window.acknowledge(Ticket(ticket as u64)),
             Err((error, message)) => {
@@ -164,17 +167,17 @@ impl OrderedProducer {
         }
     }
 
-    /// Serves delivery reports for at most this time.
+    /// Serves the delivery reports that have come; waits at most this time for the first.
     pub fn serve(&self, timeout: Duration) -> Result<(), StreamError> {
-        let mut open = self.reports().window.open_count();
+        let mut before = self.reports().count;
         self.producer.poll(timeout);
-        // One poll serves one event; continue as long as reports keep coming.
+        // One poll serves one event: the reports of one partition. Those of others are waiting, in any order.
         loop {
-            let now = self.reports().window.open_count();
-            if now == 0 || now == open {
+            let now = self.reports().count;
+            if now == before {
                 break;
             }
-            open = now;
+            before = now;
             self.producer.poll(Duration::ZERO);
         }
         self.reports().failure.clone().map_or(Ok(()), Err)
