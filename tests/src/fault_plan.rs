@@ -20,6 +20,8 @@ pub enum Kind {
     Freeze,
     /// The same, while a second replica takes over. Then the second one is killed.
     FreezeAndTakeOver,
+    /// SIGSTOP, and a new process with the same name takes the partitions at once. After SIGCONT the first one ends.
+    FreezeAndReplace,
     /// A second replica joins; then one of the two shuts down cleanly.
     JoinAndLeave,
     /// A second replica joins; then one of the two is killed.
@@ -34,10 +36,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that applies to services.
-    pub const OF_SERVICES: [Kind; 7] = [
+    pub const OF_SERVICES: [Kind; 8] = [
         Kind::Kill,
         Kind::Freeze,
         Kind::FreezeAndTakeOver,
+        Kind::FreezeAndReplace,
         Kind::JoinAndLeave,
         Kind::JoinAndKill,
         Kind::ResetGroups,
@@ -50,6 +53,7 @@ impl Kind {
             Kind::Kill => "kill -9",
             Kind::Freeze => "freeze",
             Kind::FreezeAndTakeOver => "freeze, other takes over",
+            Kind::FreezeAndReplace => "freeze, replaced under its name",
             Kind::JoinAndLeave => "replica joins, one leaves",
             Kind::JoinAndKill => "replica joins, one is killed",
             Kind::ResetGroups => "groups to earliest",
@@ -96,8 +100,7 @@ fn deck(seed: u64, number: u32) -> Vec<Fault> {
     let mut random = Rng::with_seed(seed.wrapping_mul(0x1_0000_0001) ^ (u64::from(number) << 48));
     let mut cards: Vec<(Kind, Name)> = Vec::with_capacity(DECK);
     for service in Service::ALL.map(Name::from) {
-        cards.extend([Kind::Kill; 2].map(|kind| (kind, service)));
-        cards.extend(Kind::OF_SERVICES.into_iter().skip(1).map(|kind| (kind, service)));
+        cards.extend(Kind::OF_SERVICES.map(|kind| (kind, service)));
     }
     for server in Server::ALL {
         let second = match server {
@@ -125,7 +128,7 @@ fn hold_ms(kind: Kind, random: &mut Rng) -> u64 {
     match kind {
         // The session timeout is 10 s.
         Kind::Freeze | Kind::FreezeAndTakeOver => 11_000 + random.u64(..4_000),
-        Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.u64(..4_000),
+        Kind::FreezeAndReplace | Kind::JoinAndLeave | Kind::JoinAndKill => 1_000 + random.u64(..4_000),
         // Longer than the shortest bar, which is one minute.
         Kind::HoldPartition => 70_000 + random.u64(..5_000),
         // Some restart immediately, while operations of the killed process are still in progress.

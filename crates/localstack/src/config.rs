@@ -82,6 +82,11 @@ impl StackConfig {
         self.dir.join(server.name())
     }
 
+    /// The instance id of a replica in its consumer groups. Names are unique within a stack, and the port tells stacks apart.
+    pub fn instance_id(&self, replica: Name) -> String {
+        format!("{replica}-{}", self.ports.kafka)
+    }
+
     pub(crate) fn log(&self, name: Name) -> PathBuf {
         self.dir.join("logs").join(format!("{name}.log"))
     }

@@ -33,6 +33,7 @@ pub use name::{Name, Server, Service, UnknownName};
 pub use ports::{Ports, holder};
 pub use process::{Usage, usage};
 pub use rotate::append_rotating;
+pub use service::INSTANCE_ID;
 pub use stack::Stack;
 pub use state::{Condition, ProcessStatus};
 pub use temporary::Temporary;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::config::StackConfig;
 use crate::error::StackError;
-use crate::name::Service;
+use crate::name::{Name, Service};
 use crate::servers::launcher;
 
 /// Deviations from the services' defaults for this machine: with batches of this size ClickHouse spends half as much per row
@@ -14,12 +14,14 @@ const TUNING: [(&str, &str); 1] = [("DATA_PROC_MAX_BATCH_SIZE", "25000")];
 
 /// Folder of the event windows, so that a restarted normalization does not read them back.
 pub(crate) const WINDOWS: &str = "windows";
+/// Variable with the name of a replica in its consumer groups.
+pub const INSTANCE_ID: &str = "DATA_PROC_INSTANCE_ID";
 const WINDOW_DIR: &str = "NORMALIZATION_WINDOW_DIR";
 
-/// The command of one replica with this HTTP port.
+/// The command of one replica with this number and HTTP port.
 pub(crate) fn command(
     config: &StackConfig,
-    service: Service,
+    (service, number): (Service, u16),
     port: u16,
     env: &[(String, String)],
 ) -> Result<Command, StackError> {
@@ -38,6 +40,8 @@ pub(crate) fn command(
     }
     command
         .envs(env.iter().map(|(name, value)| (name, value)))
+        // A killed replica gets its partitions back at once.
+        .env(INSTANCE_ID, config.instance_id(Name::replica(service, number)))
         .envs(&config.service_env);
     // Each replica has its own port, which overrides any common setting.
     command.env("DATA_PROC_HEALTH_PORT", port.to_string());

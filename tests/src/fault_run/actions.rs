@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use localstack::{Name, Service, Stack};
+use localstack::{INSTANCE_ID, Name, Service, Stack};
 use testkit::hostile::{Record, Transaction};
 use testkit::kafka;
 
@@ -29,6 +29,7 @@ impl Actor<'_> {
             (Kind::Kill, name) => self.kill(name, fault)?,
             (Kind::Freeze, name) => self.freeze(name, fault)?,
             (Kind::FreezeAndTakeOver, Name::Service(service, _)) => self.freeze_and_take_over(service, fault)?,
+            (Kind::FreezeAndReplace, Name::Service(service, _)) => self.freeze_and_replace(service, fault)?,
             (Kind::JoinAndLeave | Kind::JoinAndKill, Name::Service(service, _)) => self.join(service, fault)?,
             (Kind::ResetGroups | Kind::DeleteGroups, Name::Service(service, _)) => self.groups(service, fault)?,
             (Kind::HoldPartition, _) => self.hold_partition(fault)?,
@@ -82,6 +83,34 @@ impl Actor<'_> {
         self.stack().kill9(second)?;
         let down = Instant::now();
         Ok(self.pulse.values_since(Output::of(first), down))
+    }
+
+    fn freeze_and_replace(&self, service: Service, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {
+        let (first, second) = (Name::from(service), Name::replica(service, 2));
+        let mut stack = self.stack().clone();
+        let id = stack.config().instance_id(first);
+        let env = &mut stack.config_mut().service_env;
+        env.insert(INSTANCE_ID.to_owned(), id);
+        stack.pause(first)?;
+        let down = Instant::now();
+        stack.start(second)?;
+        hold(fault);
+        let still = self.pulse.values_since(Output::of(first), down);
+        self.pulse.wait_until_it_moves(&still)?;
+        // It still considers itself the owner. When the group tells it otherwise, it must end instead of joining again.
+        stack.resume(first)?;
+        let deadline = Instant::now() + RECOVERY_LIMIT;
+        while stack.pid(first).is_some() {
+            if Instant::now() > deadline {
+                bail!("{first} did not end, although another process has its instance id");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        stack.kill9(second)?;
+        let down = Instant::now();
+        let still = self.pulse.values_since(Output::of(first), down);
+        self.start(first)?;
+        Ok(still)
     }
 
     fn join(&self, service: Service, fault: &Fault) -> anyhow::Result<Vec<(Output, Option<i64>)>> {

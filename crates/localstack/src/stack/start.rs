@@ -122,9 +122,9 @@ impl Stack {
         };
         let mut command = match name {
             Name::Server(server) => servers::prepare(server, config)?,
-            Name::Service(service, _) => {
+            Name::Service(service, number) => {
                 let env: Vec<_> = self.env().into_iter().collect();
-                service::command(config, service, port, &env)?
+                service::command(config, (service, number), port, &env)?
             }
         };
         // An additional replica may belong to a generation that is only tried out.

@@ -3,8 +3,9 @@
 //! Role: a killed process that starts again under its id gets its partitions at once, without a rebalance; the group does not
 //! wait until the session of the dead one expires. A process that ends in an orderly way leaves the group, so its partitions do
 //! not wait either.
-//! Invariant: the broker lets the newest holder of an id in and fences the one before, which may still be alive. It ends, since
-//! joining again would fence the new one in turn. Until it notices, both write: INV-8 and the sequencers cover that.
+//! Invariant: the broker lets the newest holder of an id in and fences the one before, which may still be alive. Until that one
+//! notices, both write: INV-8 and the sequencers cover that. A fenced member joins again once ([`Fencings`]), then its process
+//! ends, since two processes would fence each other for ever.
 //!
 //! The client crate has no call for the member id, so this file calls librdkafka directly.
 #![allow(unsafe_code)]
@@ -26,6 +27,23 @@ const INSTANCE_ID: &str = "group.instance.id";
 /// Enough for one request. After it, the partitions wait for the end of the session.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
+/// Two processes with one id fence each other within seconds. A broker takes longer to end and start again.
+const EXCHANGE: Duration = Duration::from_secs(15);
+
+/// When the members of a worker were fenced.
+///
+/// A member may fence itself: if the broker ends while it joins, its second request to join replaces the first, and the
+/// answer to the first says that it was fenced.
+#[derive(Debug, Default)]
+pub struct Fencings(Option<Instant>);
+
+impl Fencings {
+    /// Whether this fencing is the second of an exchange: another process has the id, and the worker must end.
+    pub fn is_by_another(&mut self, now: Instant) -> bool {
+        let before = self.0.replace(now);
+        before.is_some_and(|before| now.duration_since(before) < EXCHANGE)
+    }
+}
 
 /// Makes the member static; `None` leaves it dynamic.
 pub fn join_as(config: &mut ClientConfig, instance_id: Option<&str>) {
@@ -99,5 +117,18 @@ fn is_member<C: ClientContext>(client: &Client<C>) -> bool {
         let is_set = *id != 0;
         sys::rd_kafka_mem_free(client.native_ptr(), id.cast());
         is_set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_fencing_of_an_exchange_ends_the_member_and_one_after_a_restart_of_the_broker_does_not() {
+        let (mut fencings, began) = (Fencings::default(), Instant::now());
+        assert!(!fencings.is_by_another(began));
+        assert!(!fencings.is_by_another(began + EXCHANGE));
+        assert!(fencings.is_by_another(began + EXCHANGE + Duration::from_secs(3)));
     }
 }

@@ -144,7 +144,7 @@ pub fn run(
 ) -> Result<(), StreamError> {
     let mut waits = RetryPolicy::STANDARD.waits();
     let mut largest_letter = letters::largest(config);
-    let known_topics = KnownTopics::default();
+    let (known_topics, mut fencings) = (KnownTopics::default(), membership::Fencings::default());
     while !shutdown.is_requested() {
         let started = Instant::now();
         let result = make().and_then(|mut handler| {
@@ -161,7 +161,8 @@ pub fn run(
         metrics::error(error.code(), "worker");
         // A right that is missing at the start ends the process. One that is revoked later is waited for: it may come back.
         let is_revoked = error.code() == MISSING_RIGHT && status.has_worked();
-        if error.class() == ErrorClass::Fatal && !is_revoked {
+        let may_join_again = error.code() == membership::INSTANCE_ID_TAKEN && !fencings.is_by_another(Instant::now());
+        if error.class() == ErrorClass::Fatal && !is_revoked && !may_join_again {
             status.set_state(WorkerState::Failed(error.to_string()));
             return Err(error);
         }
