@@ -173,6 +173,8 @@ fn decreased(before: &Exported, after: &Exported) -> Vec<String> {
 #[test]
 fn under_load_every_series_is_declared_and_unique_and_counters_never_decrease() {
     let pipeline = Pipeline::shared();
+    // The metrics of `dp verify` exist since its first run.
+    pipeline.agree().unwrap();
     let topics = kafka::topics(&pipeline.bootstrap()).unwrap();
     let load = pipeline.publish(31);
     pipeline.wait_for_more(1_000).unwrap();
@@ -216,7 +218,16 @@ fn a_dead_letter_counts_as_an_error_and_not_as_a_success() {
     let handled = |exported: &Exported, status: &str| {
         exported.counter("messages_processed_total", &[("topic", e2e::RAW), ("status", status)])
     };
-    let (before, mut after) = (normalization().unwrap(), None);
+    let statuses =
+        |exported: &Exported| ["success", "dead_lettered", "duplicate"].map(|status| handled(exported, status));
+    let (mut before, mut after) = (normalization().unwrap(), None);
+    eventually("earlier messages are counted", || {
+        let now = normalization()?;
+        let is_settled = statuses(&now) == statuses(&before);
+        before = now;
+        Ok(is_settled)
+    })
+    .unwrap();
     let mut publisher = Publisher::new(&pipeline.bootstrap(), e2e::RAW).unwrap();
     let payload = b"no tick at all".to_vec();
     publisher
@@ -329,11 +340,15 @@ fn the_lag_of_a_stopped_service_and_of_an_unavailable_store_is_visible_and_disap
     eventually("the lag is gone", || Ok(lag("enrichment-local")? == 0.0)).unwrap();
 }
 
-/// CPU time of a process so far, in clock ticks of the system (a hundredth of a second).
-fn cpu_ticks(pipeline: &Pipeline, service: Service) -> u64 {
-    let pid = pipeline.stack().pid(service).unwrap();
-    let stat = procfs::process::Process::new(pid).unwrap().stat().unwrap();
-    stat.utime + stat.stime
+/// CPU time of each thread of the services so far, in clock ticks of the system (a hundredth of a second), by service, thread
+/// and its name.
+fn cpu_ticks(pipeline: &Pipeline) -> BTreeMap<(Service, i32, String), u64> {
+    let threads = |service| {
+        let process = procfs::process::Process::new(pipeline.stack().pid(service).unwrap()).unwrap();
+        let stats = process.tasks().unwrap().flatten().filter_map(|task| task.stat().ok());
+        stats.map(move |stat| ((service, stat.pid, stat.comm), stat.utime + stat.stime))
+    };
+    SERVICES.into_iter().flat_map(threads).collect()
 }
 
 /// Regression: pending requests of the health checks made the client connect thousands of times a second, which used two
@@ -347,14 +362,18 @@ fn while_kafka_is_down_the_services_use_little_cpu_and_afterwards_the_lag_is_kno
     };
     pipeline.stack().kill9(Server::Kafka).unwrap();
     eventually("the lag is not known", || Ok(lag()?.is_nan())).unwrap();
-    let (began, before) = (Instant::now(), SERVICES.map(|service| cpu_ticks(&pipeline, service)));
+    let (began, before) = (Instant::now(), cpu_ticks(&pipeline));
     let is_known_to_be_away = || Ok(began.elapsed() > Duration::from_secs(10));
     eventually("ten seconds have passed", is_known_to_be_away).unwrap();
-    let after = SERVICES.map(|service| cpu_ticks(&pipeline, service));
-    let used: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    let mut used = cpu_ticks(&pipeline);
+    for (thread, ticks) in &mut used {
+        *ticks -= before.get(thread).unwrap_or(&0);
+    }
+    let total: u64 = used.values().sum();
+    used.retain(|_, ticks| *ticks >= 10);
     assert!(
-        used.iter().sum::<u64>() < 300,
-        "{used:?} hundredths of a second in ten seconds without Kafka"
+        total < 300,
+        "{total} hundredths of a second in ten seconds without Kafka, most of them in {used:?}"
     );
     pipeline.stack().start(Server::Kafka).unwrap();
     eventually("the lag is known again", || Ok(lag()? == 0.0)).unwrap();
