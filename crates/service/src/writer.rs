@@ -28,8 +28,8 @@ pub use tables::{TABLES, TableSpec};
 
 /// Bytes that make an insert due, with any number of rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;
-/// Rows are visible only after an insert, so a fetch may wait this long.
-const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// Rows wait for an insert anyway, so a fetch may wait this long.
+const FETCH_WAIT: Duration = Duration::from_secs(1);
 
 fn micros(duration: Duration) -> Micros {
     Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)

@@ -360,6 +360,16 @@ fn while_kafka_is_down_the_services_use_little_cpu_and_afterwards_the_lag_is_kno
         let exported = Exported::of(&pipeline, Service::Projection)?;
         Ok(exported.counter("kafka_consumer_lag", &[("group", "enrichment-local")]))
     };
+    // Messages that were fetched before would still be processed.
+    eventually("no group of any service has work", || {
+        let exported = Exported::of(&pipeline, Service::Projection)?;
+        let mut lags = exported
+            .series
+            .iter()
+            .filter(|((name, _), _)| name == "kafka_consumer_lag");
+        Ok(lags.all(|(_, lag)| matches!(lag, Value::Gauge(messages) if *messages == 0.0)))
+    })
+    .unwrap();
     pipeline.stack().kill9(Server::Kafka).unwrap();
     eventually("the lag is not known", || Ok(lag()?.is_nan())).unwrap();
     let (began, before) = (Instant::now(), cpu_ticks(&pipeline));

@@ -34,7 +34,7 @@ pub fn consumer(bootstrap: &Brokers, group: &str, client_id: &str, pace: Pace) -
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "10000")
         // A member hears of a rebalance with its next heartbeat, and partitions that move wait for that.
-        .set("heartbeat.interval.ms", "500")
+        .set("heartbeat.interval.ms", heartbeat(pace).as_millis().to_string())
         .set("max.poll.interval.ms", "300000")
         // The watch over stalled partitions sees the log's end with at most this delay.
         .set("statistics.interval.ms", "2000");
@@ -59,11 +59,21 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
     config
 }
 
+/// A reader that may fetch late may also hear late of a rebalance: each heartbeat of an idle member costs the broker as much as
+/// a fetch.
+fn heartbeat(pace: Pace) -> Duration {
+    const PROMPT: Duration = Duration::from_millis(500);
+    match pace {
+        Pace::Prompt(_) => PROMPT,
+        Pace::Within(wait) => PROMPT.max(wait),
+    }
+}
+
 fn fetch(config: &mut ClientConfig, pace: Pace) {
     // A prompt fetch returns as soon as a batch is available, so its wait is the pause between two fetches of an idle topic. A
     // partition that is started while a fetch waits must wait for it, too: partitions are started together (`Io::start`).
     let (min_bytes, wait) = match pace {
-        Pace::Prompt(_) => ("1", Duration::from_millis(500)),
+        Pace::Prompt(_) => ("1", Duration::from_secs(1)),
         // Half of what a fetch may return for one partition: otherwise each fetch would wait for its full time.
         Pace::Within(wait) => ("524288", wait),
     };

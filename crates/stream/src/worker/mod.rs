@@ -120,7 +120,7 @@ impl WorkerConfig {
 }
 
 /// How long a poll waits for a message if a handler waits for nothing. Each end of a wait is a wake-up of this thread; a message ends it at once.
-pub const IDLE_POLL_WAIT: Duration = Duration::from_millis(100);
+pub const IDLE_POLL_WAIT: Duration = Duration::from_millis(250);
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Unchanged offsets are committed again this often. Otherwise a refused commit, or a late commit of a former owner, would show
 /// a lag until the next message comes.
