@@ -28,7 +28,7 @@ use crate::view::Views;
 /// The view of the newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
 /// The shortest bar lasts a minute, and open bars are sent once a second: inputs and outputs may wait to be batched.
-const WAIT: Duration = Duration::from_millis(500);
+const WAIT: Duration = Duration::from_millis(250);
 /// Late ticks are rare, and wait for the table anyway.
 const RESTATE_WAIT: Duration = Duration::from_secs(1);
 

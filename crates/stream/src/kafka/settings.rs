@@ -62,7 +62,7 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
 /// A reader that may fetch late may also hear late of a rebalance: each heartbeat of an idle member costs the broker as much as
 /// a fetch.
 fn heartbeat(pace: Pace) -> Duration {
-    const PROMPT: Duration = Duration::from_millis(500);
+    const PROMPT: Duration = Duration::from_millis(300);
     match pace {
         Pace::Prompt(_) => PROMPT,
         Pace::Within(wait) => PROMPT.max(wait),
