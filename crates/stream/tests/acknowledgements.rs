@@ -1,15 +1,14 @@
 //! A worker that rests between its turns still sees every acknowledgement: its positions follow the broker.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
+mod broker;
+
 use std::time::{Duration, Instant};
 
-use stream::kafka::admin::{TopicSpec, create_topics};
+use stream::Partition;
 use stream::kafka::producer::{OrderedProducer, Output};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings::Compression;
-use stream::{Brokers, Partition};
-use testkit::secured_kafka::SecuredKafka;
 
 const TOPIC: &str = "outputs";
 const PARTITIONS: i32 = 16;
@@ -20,22 +19,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// did not move the position left the others to the next turn, and the position fell behind further and further.
 #[test]
 fn one_turn_serves_the_reports_of_all_partitions_in_whatever_order_they_come() {
-    let stack = localstack::Temporary::new().unwrap();
-    let kafka = SecuredKafka::start(&stack.kafka_classpath().unwrap(), Path::new("/var/tmp"), &[]).unwrap();
-    let brokers = Brokers::plaintext(&kafka.admin());
-    let spec = TopicSpec {
-        name: TOPIC.to_owned(),
-        partitions: PARTITIONS,
-        replication: 1,
-        config: Vec::new(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(create_topics(&brokers, &[spec])).unwrap();
-    let producer = OrderedProducer::new(&brokers, "test", Compression::None).unwrap();
-    let log = LogReader::new(&brokers).unwrap();
+    let broker = broker::with_topic(TOPIC, PARTITIONS);
+    let brokers = &broker.brokers;
+    let producer = OrderedProducer::new(brokers, "test", Compression::None).unwrap();
+    let log = LogReader::new(brokers).unwrap();
     let is_in_the_log = |number: i32, round: i64| {
         let partition = Partition {
             topic: TOPIC.into(),

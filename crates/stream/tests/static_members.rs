@@ -2,17 +2,16 @@
 //! once, and of two with the same name the older one ends.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broker;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use domain::{Classified as _, ErrorClass};
-use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::consumer::{GroupConsumer, GroupEvent};
 use stream::kafka::membership::{INSTANCE_ID_TAKEN, join_as};
 use stream::kafka::settings;
 use stream::{Brokers, Pace, StreamError};
-use testkit::secured_kafka::SecuredKafka;
 
 const TOPIC: &str = "ticks";
 const PARTITIONS: i32 = 4;
@@ -68,32 +67,20 @@ impl Member {
 
 #[test]
 fn a_stable_name_gets_its_partitions_back_and_gives_them_up() {
-    let stack = localstack::Temporary::new().unwrap();
-    let kafka = SecuredKafka::start(&stack.kafka_classpath().unwrap(), Path::new("/var/tmp"), &[]).unwrap();
-    let brokers = Brokers::plaintext(&kafka.admin());
-    let spec = TopicSpec {
-        name: TOPIC.to_owned(),
-        partitions: PARTITIONS,
-        replication: 1,
-        config: Vec::new(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(create_topics(&brokers, &[spec])).unwrap();
+    let broker = broker::with_topic(TOPIC, PARTITIONS);
+    let brokers = &broker.brokers;
     let session = Duration::from_secs(10);
 
     // Both are static. The first one is the leader of the group.
-    let mut first = Member::join(&brokers, "g", Some("one"));
+    let mut first = Member::join(brokers, "g", Some("one"));
     first.until_owner_of(4, &mut []);
-    let mut second = Member::join(&brokers, "g", Some("two"));
+    let mut second = Member::join(brokers, "g", Some("two"));
     second.until_owner_of(2, &mut [&mut first]);
     first.until_owner_of(2, &mut []);
     let (owned, revoked) = (first.assigned.clone(), second.revoked);
 
     // A process with the name of the first joins, while the first still lives.
-    let mut replaced = Member::join(&brokers, "g", Some("one"));
+    let mut replaced = Member::join(brokers, "g", Some("one"));
     let took = replaced.until_owner_of(2, &mut [&mut second]);
     assert!(took < session / 2, "{took:?}");
     assert_eq!(replaced.assigned, owned);

@@ -35,9 +35,9 @@ pub struct Migrated {
     /// Files applied to PostgreSQL.
     pub postgres: usize,
     /// Tables and views of ClickHouse that had been dropped and were recreated.
-    pub made_again: Vec<String>,
+    pub recreated_in_clickhouse: Vec<String>,
     /// Tables and indexes of PostgreSQL that had been dropped and were recreated.
-    pub made_again_in_postgres: Vec<String>,
+    pub recreated_in_postgres: Vec<String>,
     /// Whether reference data was inserted.
     pub seeded: bool,
 }
@@ -57,21 +57,21 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         "applied {} new migration(s) to ClickHouse and {} to PostgreSQL{seeded}",
         migrated.clickhouse, migrated.postgres
     ))?;
-    if !migrated.made_again_in_postgres.is_empty() {
+    if !migrated.recreated_in_postgres.is_empty() {
         print_line(&format!(
             "recreated in PostgreSQL: {}. Projection refills served_latest_prices from its topic, as far back as the topic goes. \
              Insert the rows of other tables again",
-            migrated.made_again_in_postgres.join(", ")
+            migrated.recreated_in_postgres.join(", ")
         ))?;
     }
-    if migrated.made_again.is_empty() {
+    if migrated.recreated_in_clickhouse.is_empty() {
         return Ok(());
     }
     print_line(&format!(
         "recreated in ClickHouse: {}. The writers refill these tables from their topics: start stopped services with \
          `dp start`, then check with `dp verify`. Rows that their topic no longer contains need a new generation \
          (DATA_PROC_GENERATION)",
-        migrated.made_again.join(", ")
+        migrated.recreated_in_clickhouse.join(", ")
     ))
 }
 
@@ -120,28 +120,28 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
     let in_clickhouse = async {
         // A server that accepts connections and is silent is reported within seconds, before statements with long limits.
         clickhouse.ping().await?;
-        let made_again = recreate(connection, &clickhouse).await?;
+        let recreated = recreate(connection, &clickhouse).await?;
         let new = stores::clickhouse::migrate(&clickhouse, &suffix).await?;
-        anyhow::Ok((new, made_again))
+        anyhow::Ok((new, recreated))
     };
     let in_postgres = async {
         postgres.ping().await?;
-        let made_again = stores::postgres::recreate(&postgres).await?;
+        let recreated = stores::postgres::recreate(&postgres).await?;
         let new = stores::postgres::migrate(&postgres).await?;
         if seed {
             stores::postgres::seed_reference(&postgres, &settings.tenant_id).await?;
         }
-        anyhow::Ok((new, made_again))
+        anyhow::Ok((new, recreated))
     };
     let waits = format!("waiting for ClickHouse at {}", settings.clickhouse.url);
-    let (in_clickhouse, made_again) = waiting(&waits, in_clickhouse).await.with_context(at_clickhouse)?;
+    let (in_clickhouse, recreated_in_clickhouse) = waiting(&waits, in_clickhouse).await.with_context(at_clickhouse)?;
     let waits = format!("waiting for PostgreSQL at {}", settings.postgres_dsn);
-    let (in_postgres, made_again_in_postgres) = waiting(&waits, in_postgres).await.with_context(at_postgres)?;
+    let (in_postgres, recreated_in_postgres) = waiting(&waits, in_postgres).await.with_context(at_postgres)?;
     Ok(Migrated {
         clickhouse: in_clickhouse,
         postgres: in_postgres,
-        made_again,
-        made_again_in_postgres,
+        recreated_in_clickhouse,
+        recreated_in_postgres,
         seeded: seed,
     })
 }
