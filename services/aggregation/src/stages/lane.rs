@@ -45,6 +45,8 @@ pub struct Lane {
     pub state: PartitionState,
     checkpoint: Option<Checkpoint>,
     last_begun: Option<Instant>,
+    /// Whether a checkpoint has shown bars of this owner.
+    has_shown: bool,
 }
 
 impl Lane {
@@ -55,6 +57,7 @@ impl Lane {
             state,
             checkpoint: None,
             last_begun: None,
+            has_shown: false,
         }
     }
 
@@ -163,6 +166,8 @@ impl Lane {
         shared: &mut Shared,
         interval: Duration,
     ) -> Result<Progress, StreamError> {
+        // Nobody has seen a bar since the partition lost its owner.
+        let interval = if self.has_shown { interval } else { interval / 4 };
         if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= interval) {
             self.begin_checkpoint(io, shared)?;
         }
@@ -185,7 +190,8 @@ impl Lane {
     }
 
     fn begin_checkpoint(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<(), StreamError> {
-        self.last_begun = Some(Instant::now());
+        // The first one copies the state as it was restored.
+        self.has_shown = self.last_begun.replace(Instant::now()).is_some();
         let wire = shared.wire.clone();
         let clock = self.state.log_clock();
         let mut outbox = Outbox::new(io, shared, self.partition.number);
