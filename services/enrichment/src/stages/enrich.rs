@@ -33,6 +33,8 @@ pub struct Enrich {
     view: View,
     threshold_percent: i32,
     meters: Meters,
+    /// The next tick is the first of a batch.
+    begins_batch: bool,
 }
 
 impl Enrich {
@@ -43,6 +45,7 @@ impl Enrich {
             view,
             threshold_percent,
             meters: Meters::new(),
+            begins_batch: true,
         }
     }
 
@@ -54,6 +57,10 @@ impl Enrich {
         payload: Option<&[u8]>,
         out: &mut StageOutput<'_>,
     ) -> Result<Verdict, StreamError> {
+        if std::mem::take(&mut self.begins_batch) {
+            // In a quiet market the last turn may be a while ago.
+            self.view.refresh();
+        }
         let Some(payload) = payload else {
             let reason = "the message has no value; a tick has one".to_owned();
             return Ok(refused("missing_payload", reason));
@@ -89,6 +96,7 @@ impl Stage for Enrich {
 
     fn turn(&mut self) -> Result<(), StreamError> {
         self.view.refresh();
+        self.begins_batch = true;
         self.meters.flush(wall_clock());
         Ok(())
     }
@@ -211,10 +219,18 @@ mod tests {
         }
     }
 
-    fn view() -> View {
+    fn directory() -> Arc<Directory> {
         let (misses, _) = tokio::sync::mpsc::channel(4);
-        let directory = Arc::new(Directory::new(misses));
+        Arc::new(Directory::new(misses))
+    }
+
+    fn load(directory: &Directory) {
         directory.publish(|_| Snapshot::loaded(vec![row()], RuleBook::default(), 1));
+    }
+
+    fn view() -> View {
+        let directory = directory();
+        load(&directory);
         View::new(directory)
     }
 
@@ -286,6 +302,21 @@ mod tests {
         let decoded = wire.decode_enriched(value).unwrap();
         assert_eq!(decoded.tick, tick);
         assert_eq!(decoded.enrichment.curve_id, Some("NG"));
+    }
+
+    /// Regression: after a pause the first batch used the rows of the last turn.
+    #[test]
+    fn rows_loaded_between_two_batches_are_used_from_the_first_tick_on() {
+        let (wire, directory) = (Wire::single_object(), directory());
+        let mut stage = Enrich::new(wire.clone(), View::new(Arc::clone(&directory)), 80);
+        let mut payload = Vec::new();
+        wire.encode_tick(&tick("NG_HH_M1", "NYMEX", None), &mut payload);
+        stage.turn().unwrap();
+        load(&directory);
+        let mut out = StageOutput::default();
+        stage.record(3, b"t|NG_HH_M1", Some(&payload), &mut out).unwrap();
+        let (_, _, value) = out.iter().next().unwrap();
+        assert_eq!(wire.decode_enriched(value).unwrap().enrichment.curve_id, Some("NG"));
     }
 
     #[test]
