@@ -64,7 +64,7 @@ impl IdleArgs {
     pub fn modest() -> IdleArgs {
         IdleArgs {
             seconds: 20,
-            warm_up: 30,
+            warm_up: 10,
         }
     }
 }
@@ -153,7 +153,7 @@ fn load(scene: &Scene, rate: u64, messages: u64, seed: u64) -> Load {
 /// Publishes the load before the measurement; returns its messages.
 fn brisk(scene: &Scene) -> anyhow::Result<u64> {
     let (rate, messages) = BRISK;
-    say(&format!("{rate} ticks a second for {} s before that", messages / rate));
+    say(&format!("warming up: {rate} ticks a second for {} s", messages / rate));
     Ok(load(scene, rate, messages, 2).publish(&scene.stack)?.messages)
 }
 
