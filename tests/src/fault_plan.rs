@@ -20,7 +20,7 @@ pub enum Kind {
     Freeze,
     /// The same, while a second replica takes over. Then the second one is killed.
     FreezeAndTakeOver,
-    /// SIGSTOP, and a new process with the same name takes the partitions at once. After SIGCONT the first one ends.
+    /// SIGSTOP, and a new process with the same name takes the partitions at once. After SIGCONT the first one loses them for good and ends.
     FreezeAndReplace,
     /// A second replica joins; then one of the two shuts down cleanly.
     JoinAndLeave,

@@ -56,7 +56,7 @@ pub trait Stage {
         from
     }
 
-    /// After each batch: refresh snapshots, add up counters.
+    /// After each batch: add up counters. In a quiet market the next batch may be a while away.
     fn turn(&mut self) -> Result<(), StreamError> {
         Ok(())
     }

@@ -217,7 +217,7 @@ impl View {
         }
     }
 
-    /// Picks up the newest snapshot; once per turn, so that the hot path reads plain memory.
+    /// Picks up the newest snapshot and adds up the counters; around each batch, so that the hot path reads plain memory.
     pub fn refresh(&mut self) {
         self.directory
             .hits_counted

@@ -97,7 +97,7 @@ impl Actor<'_> {
         hold(fault);
         let still = self.pulse.values_since(Output::of(first), down);
         self.pulse.wait_until_it_moves(&still)?;
-        // It still considers itself the owner. When the group tells it otherwise, it must end instead of joining again.
+        // It still considers itself the owner. When the group tells it otherwise, it joins again once, then it must end.
         stack.resume(first)?;
         let deadline = Instant::now() + RECOVERY_LIMIT;
         while stack.pid(first).is_some() {

@@ -73,10 +73,8 @@ impl IdleArgs {
 pub async fn idle(stage: &Stage, times: &IdleArgs) -> anyhow::Result<Section> {
     let scene = scene(stage, "idle").await?;
     scene.start_services()?;
-    blocking(|| brisk(&scene))?;
-    say(&format!("idle for {} s", times.seconds));
     let mut notes = Vec::new();
-    let measured = window(&scene, times, &mut notes).await;
+    let measured = at_rest(&scene, times, &mut notes).await;
     scene.stop_services()?;
     let figures = measured?;
     let mut row = Row::new("idle", figures.clone());
@@ -90,9 +88,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     for (number, rate) in args.rate.iter().enumerate() {
         let scene = scene(stage, &format!("day{number}")).await?;
         scene.start_services()?;
-        let before = blocking(|| brisk(&scene))?;
-        say(&format!("{rate} ticks a second for {} s", args.times.seconds));
-        let measured = at_rate(&scene, (*rate, before), &args.times, &mut notes).await;
+        let measured = at_rate(&scene, *rate, &args.times, &mut notes).await;
         scene.stop_services()?;
         let figures = measured?;
         let mut row = Row::new(format!("{rate}/s"), figures.clone());
@@ -157,17 +153,18 @@ fn brisk(scene: &Scene) -> anyhow::Result<u64> {
     Ok(load(scene, rate, messages, 2).publish(&scene.stack)?.messages)
 }
 
-/// Measures at this rate, after so many messages.
-async fn at_rate(
-    scene: &Scene,
-    (rate, before): (u64, u64),
-    times: &IdleArgs,
-    notes: &mut Vec<String>,
-) -> anyhow::Result<Figures> {
+async fn at_rest(scene: &Scene, times: &IdleArgs, notes: &mut Vec<String>) -> anyhow::Result<Figures> {
+    blocking(|| brisk(scene))?;
+    say(&format!("idle for {} s", times.seconds));
+    window(scene, times, notes).await
+}
+
+async fn at_rate(scene: &Scene, rate: u64, times: &IdleArgs, notes: &mut Vec<String>) -> anyhow::Result<Figures> {
+    let before = blocking(|| brisk(scene))?;
+    say(&format!("{rate} ticks a second for {} s", times.seconds));
     // Reading the counters takes some seconds; the load is stopped after the window.
     let messages = rate * (times.warm_up + times.seconds + 600);
-    let load = load(scene, rate, messages, 1);
-    let load = load.in_background(&scene.stack);
+    let load = load(scene, rate, messages, 1).in_background(&scene.stack);
     let measured = window(scene, times, notes).await;
     if load.has_ended() {
         load.finish()?;
