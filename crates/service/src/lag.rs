@@ -16,7 +16,8 @@ use stream::kafka::probe::Probe;
 use crate::health::Health;
 use crate::metrics;
 
-const INTERVAL: Duration = Duration::from_secs(15);
+/// Each query takes a request for each group, and each service sends them.
+const INTERVAL: Duration = Duration::from_secs(30);
 /// Bounds each query.
 const TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -269,6 +269,14 @@ impl<S: Stage> Handler for Hop<S> {
         self.stage.turn()
     }
 
+    fn sends(&self) -> bool {
+        true
+    }
+
+    fn works_until_handover(&self) -> bool {
+        true
+    }
+
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         self.stage.turn()?;
         while Instant::now() < io.drain_deadline()

@@ -19,9 +19,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// did not move the position left the others to the next turn, and the position fell behind further and further.
 #[test]
 fn one_turn_serves_the_reports_of_all_partitions_in_whatever_order_they_come() {
-    let broker = broker::with_topic(TOPIC, PARTITIONS);
+    let broker = broker::with_topics(&[(TOPIC, PARTITIONS)]);
     let brokers = &broker.brokers;
-    let producer = OrderedProducer::new(brokers, "test", Compression::None).unwrap();
+    let producer = OrderedProducer::new(brokers, "test", Compression::None);
     let log = LogReader::new(brokers).unwrap();
     let is_in_the_log = |number: i32, round: i64| {
         let partition = Partition {

@@ -146,7 +146,7 @@ fn works_with_every_client(brokers: &Brokers, group: &str) {
         ..Record::default()
     };
     let place = Publisher::new(brokers, "test").unwrap().publish(&record).unwrap();
-    let producer = OrderedProducer::new(brokers, "test", Compression::None).unwrap();
+    let producer = OrderedProducer::new(brokers, "test", Compression::None);
     let headers = Vec::new();
     let ticket = producer
         .send(
@@ -455,7 +455,7 @@ fn a_missing_right_is_fatal_and_says_what_to_grant() {
     let consumer = GroupConsumer::subscribe(&brokers, &client, &[TOPIC.to_owned()]).unwrap();
     let error = eventually("group", || consumer.poll(Duration::from_millis(50)).err());
     refused(error, "no-such-right");
-    let producer = OrderedProducer::new(&brokers, "test", Compression::None).unwrap();
+    let producer = OrderedProducer::new(&brokers, "test", Compression::None);
     let headers = Vec::new();
     let output = Output {
         topic: TOPIC,

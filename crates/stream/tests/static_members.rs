@@ -43,7 +43,7 @@ impl Member {
                     self.assigned
                         .extend(partitions.iter().map(|partition| partition.number));
                 }
-                GroupEvent::Revoked(partitions) => {
+                GroupEvent::Revoked { partitions, .. } => {
                     self.consumer.give_up(&partitions)?;
                     self.revoked += 1;
                     self.assigned
@@ -67,7 +67,7 @@ impl Member {
 
 #[test]
 fn a_stable_name_gets_its_partitions_back_and_gives_them_up() {
-    let broker = broker::with_topic(TOPIC, PARTITIONS);
+    let broker = broker::with_topics(&[(TOPIC, PARTITIONS)]);
     let brokers = &broker.brokers;
     let session = Duration::from_secs(10);
 

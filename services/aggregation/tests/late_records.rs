@@ -69,7 +69,7 @@ impl Stage {
             config: Vec::new(),
         });
         setup.runtime.block_on(create_topics(&bootstrap, &specs)).unwrap();
-        let producer = OrderedProducer::new(&bootstrap, "test", Compression::Lz4).unwrap();
+        let producer = OrderedProducer::new(&bootstrap, "test", Compression::Lz4);
         let stage = Stage {
             setup,
             bootstrap,

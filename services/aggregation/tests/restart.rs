@@ -194,7 +194,7 @@ fn make_topics(bootstrap: &Brokers) {
 
 /// Records of another writer in the state topic, which must stop nothing.
 fn write_foreign_state(bootstrap: &Brokers) {
-    let producer = OrderedProducer::new(bootstrap, "foreign", Compression::Lz4).unwrap();
+    let producer = OrderedProducer::new(bootstrap, "foreign", Compression::Lz4);
     for (key, payload) in [(&b"hello"[..], &b"world"[..]), (b"s|7|00000000000000ff", b"{}")] {
         let output = Output {
             topic: STATE,
@@ -220,7 +220,7 @@ fn await_acks(producer: &OrderedProducer) {
 /// Ticks at intervals of three seconds; earlier ones are repeated, as upstream restarts do.
 fn publish(bootstrap: &Brokers) -> Sums {
     let (producer, wire, mut sums) = (
-        OrderedProducer::new(bootstrap, "test", Compression::Lz4).unwrap(),
+        OrderedProducer::new(bootstrap, "test", Compression::Lz4),
         Wire::single_object(),
         Sums::new(),
     );

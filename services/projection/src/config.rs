@@ -23,7 +23,7 @@ pub fn read(r: &mut Reader<'_>) -> Config {
         ),
         postgres_interval: r.duration(
             "PROJECTION_POSTGRES_INTERVAL",
-            "500ms",
+            "1s",
             "time between commits of changed prices and their position to Postgres",
         ),
     }

@@ -141,10 +141,10 @@ fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static st
     let target = mask(&format!("kafka://{}", settings.kafka_bootstrap));
     let ask = move || {
         let (probe, topics) = (Arc::clone(&probe), topics.clone());
-        let asked = tokio::task::spawn_blocking(move || probe.describe(&topics, KAFKA_TIMEOUT));
+        let asked = tokio::task::spawn_blocking(move || probe.check_topics(&topics, KAFKA_TIMEOUT));
         let answer: Answer = Box::pin(async move {
-            let described = asked.await.map_err(|error| error.to_string())?;
-            described.map(|_| ()).map_err(|error| wrong(&error))
+            let checked = asked.await.map_err(|error| error.to_string())?;
+            checked.map_err(|error| wrong(&error))
         });
         answer
     };

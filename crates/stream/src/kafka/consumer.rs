@@ -43,7 +43,12 @@ pub enum GroupEvent {
     /// These partitions are assigned now.
     Assigned(Vec<Partition>),
     /// These must be given up.
-    Revoked(Vec<Partition>),
+    Revoked {
+        /// Which.
+        partitions: Vec<Partition>,
+        /// The group has already taken them away: another member may have them.
+        is_lost: bool,
+    },
 }
 
 /// Shared between the client's callbacks (run inside `poll`) and the worker's loop.
@@ -90,7 +95,8 @@ impl ConsumerContext for Context {
         self.events.lock().push_back(if assigned {
             GroupEvent::Assigned(partitions)
         } else {
-            GroupEvent::Revoked(partitions)
+            let is_lost = consumer.assignment_lost();
+            GroupEvent::Revoked { partitions, is_lost }
         });
     }
 
@@ -236,7 +242,15 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Gives the partitions back to the group.
+    /// Tells the group that it may give the revoked partitions to another member after its next rebalance. They are consumed
+    /// until [`GroupConsumer::give_up`], which must come before that.
+    pub fn release(&self) -> Result<(), StreamError> {
+        self.consumer
+            .incremental_unassign(&TopicPartitionList::new())
+            .map_err(|e| classify("release partitions", &e))
+    }
+
+    /// Stops consuming these partitions, and gives them back to the group.
     pub fn give_up(&self, partitions: &[Partition]) -> Result<(), StreamError> {
         let consumed: Vec<&Partition> = {
             let mut started = self.started.borrow_mut();
@@ -330,7 +344,7 @@ impl GroupConsumer {
         for event in self.take_events() {
             let answered = match event {
                 GroupEvent::Assigned(_) => self.acknowledge_assignment(),
-                GroupEvent::Revoked(partitions) => self.give_up(&partitions),
+                GroupEvent::Revoked { partitions, .. } => self.give_up(&partitions),
             };
             if let Err(error) = answered {
                 tracing::debug!(error = %error, "giving up partitions while closing");

@@ -56,7 +56,7 @@ pub(crate) fn describe_over<C: ClientContext>(
         .iter()
         .map(|name| CString::new(name.as_str()))
         .collect::<Result<_, _>>()
-        .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name contains a zero byte"))?;
+        .map_err(|_| zero_byte())?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
 
@@ -149,17 +149,7 @@ unsafe fn read_description(
         let error = sys::rd_kafka_TopicDescription_error(description);
         if !error.is_null() && sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             let reason = text(sys::rd_kafka_error_string(error));
-            if sys::rd_kafka_error_code(error) == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-            {
-                return Err(StreamError::fatal(
-                    super::MISSING_RIGHT,
-                    format!("topic {name}: {reason}: grant Describe, and Read or Write, on it (docs/security.md)"),
-                ));
-            }
-            return Err(StreamError::fatal(
-                "unknown_topic",
-                format!("topic {name}: {reason}; create the topics with `dp topics create`"),
-            ));
+            return Err(unusable(&name, sys::rd_kafka_error_code(error), &reason));
         }
         let mut partitions = 0;
         sys::rd_kafka_TopicDescription_partitions(description, &mut partitions);
@@ -170,6 +160,25 @@ unsafe fn read_description(
             partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         })
     }
+}
+
+/// A topic that the broker does not describe, for this reason.
+pub(super) fn unusable(name: &str, code: sys::rd_kafka_resp_err_t, reason: &str) -> StreamError {
+    match code {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => StreamError::fatal(
+            super::MISSING_RIGHT,
+            format!("topic {name}: {reason}: grant Describe, and Read or Write, on it (docs/security.md)"),
+        ),
+        _ => StreamError::fatal(
+            "unknown_topic",
+            format!("topic {name}: {reason}; create the topics with `dp topics create`"),
+        ),
+    }
+}
+
+/// A name that no topic can have.
+pub(super) fn zero_byte() -> StreamError {
+    StreamError::fatal("invalid_topic_name", "a topic name contains a zero byte")
 }
 
 /// SAFETY: `pointer` is null or a live C string.

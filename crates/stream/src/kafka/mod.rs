@@ -13,6 +13,7 @@ pub(crate) mod headers;
 mod lists;
 pub mod membership;
 pub mod passthrough;
+mod presence;
 pub mod probe;
 pub mod producer;
 pub mod publisher;

@@ -25,8 +25,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::access::accepts_connections;
 use super::brokers::Brokers;
 use super::connect::Renewal;
-use super::describe::{TopicDescription, describe_over};
+use super::describe::{TopicDescription, describe_over, zero_byte};
 use super::groups::PartitionLag;
+use super::presence::Presence;
 use super::watch::Watch;
 use super::{MISSING_RIGHT, classify, connect, settings};
 use crate::{Partition, StreamError};
@@ -43,6 +44,8 @@ type Offsets = BTreeMap<Partition, i64>;
 
 /// The client.
 pub struct Probe {
+    /// Before the client, which outlives its handles.
+    pub(super) presence: Mutex<Presence>,
     pub(super) client: BaseConsumer<Watch>,
     renewal: Renewal,
     pub(super) bootstrap: Brokers,
@@ -59,6 +62,7 @@ impl Probe {
         let config = settings::reader(bootstrap, "dp-probe");
         let (client, renewal) = connect::consumer(bootstrap, &config, bootstrap.watch())?;
         Ok(Probe {
+            presence: Mutex::default(),
             client,
             renewal,
             bootstrap: bootstrap.clone(),
@@ -71,8 +75,7 @@ impl Probe {
     /// # Errors
     /// Fatal if one does not exist; [`TIMEOUT`] if the broker accepts connections but does not answer.
     pub fn describe(&self, names: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
-        self.clear_events();
-        self.renewal.renew(self.client.client());
+        self.renew();
         if !accepts_connections(self.bootstrap.addresses()) {
             return Err(self.no_broker());
         }
@@ -82,11 +85,20 @@ impl Probe {
                 self.bootstrap.troubles().clear();
                 Ok(described)
             }
-            Err(error) => {
-                self.clear_events();
-                Err(self.bootstrap.explain(self.timeout_or_unavailable(error)))
-            }
+            Err(error) => Err(self.explained(error)),
         }
+    }
+
+    /// Serves what the client has reported, and takes over a renewed password or token.
+    pub(super) fn renew(&self) {
+        self.clear_events();
+        self.renewal.renew(self.client.client());
+    }
+
+    /// The error with its cause, as far as the client has reported one.
+    pub(super) fn explained(&self, error: StreamError) -> StreamError {
+        self.clear_events();
+        self.bootstrap.explain(self.timeout_or_unavailable(error))
     }
 
     /// How far these groups are in their topics, in order.
@@ -234,7 +246,7 @@ impl Probe {
             .iter()
             .map(|partition| CString::new(&*partition.topic))
             .collect::<Result<_, _>>()
-            .map_err(|_| StreamError::fatal("invalid_topic_name", "a topic name contains a zero byte"))?;
+            .map_err(|_| zero_byte())?;
         let to = (sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, None);
         let event = self.ask(to, timeout, |client, options, queue| {
             // SAFETY: names outlive the calls, which copy them; the list is destroyed here, the client copies it.
@@ -321,7 +333,7 @@ impl Probe {
         self.no_broker()
     }
 
-    fn no_broker(&self) -> StreamError {
+    pub(super) fn no_broker(&self) -> StreamError {
         let message = format!("no broker of {} accepts connections", self.bootstrap);
         StreamError::transient(UNAVAILABLE, message)
     }

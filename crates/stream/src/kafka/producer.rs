@@ -5,16 +5,18 @@
 //! Failure: while the queue is full, sending waits and serves reports. Any delivery error poisons the producer: the worker drops
 //! it without waiting for reports that may never come, and starts again from committed positions.
 
+use std::cell::OnceCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Classified as _;
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
 
 use super::brokers::Brokers;
 use super::connect::Renewal;
@@ -27,7 +29,7 @@ use crate::record_size::{self, Headers};
 use delivery::acks::{AckWindow, Ticket};
 
 struct Context {
-    reports: Mutex<Reports>,
+    reports: Arc<Mutex<Reports>>,
     watch: Watch,
 }
 
@@ -107,21 +109,45 @@ impl Output<'_> {
 }
 
 /// A producer whose outputs enter in order; their acknowledgements may come in any order.
+///
+/// Its client connects with the first output, or with [`OrderedProducer::connect`]: most workers send nothing but dead letters,
+/// and an idle client costs its threads and the broker wake-ups.
 pub struct OrderedProducer {
-    producer: BaseProducer<Context>,
-    renewal: Renewal,
+    bootstrap: Brokers,
+    config: ClientConfig,
+    reports: Arc<Mutex<Reports>>,
+    client: OnceCell<(BaseProducer<Context>, Renewal)>,
 }
 
 impl OrderedProducer {
     /// A producer without outputs.
-    pub fn new(bootstrap: &Brokers, client_id: &str, compression: Compression) -> Result<OrderedProducer, StreamError> {
-        let context = Context {
-            reports: Mutex::default(),
-            watch: bootstrap.watch(),
+    pub fn new(bootstrap: &Brokers, client_id: &str, compression: Compression) -> OrderedProducer {
+        OrderedProducer {
+            bootstrap: bootstrap.clone(),
+            config: settings::producer(bootstrap, client_id, compression),
+            reports: Arc::default(),
+            client: OnceCell::new(),
+        }
+    }
+
+    /// Connects, unless it is connected, so that the first output does not wait for it.
+    pub fn connect(&self) -> Result<(), StreamError> {
+        self.connected().map(|_| ())
+    }
+
+    fn connected(&self) -> Result<&BaseProducer<Context>, StreamError> {
+        let (producer, _) = match self.client.get() {
+            Some(client) => client,
+            None => {
+                let context = Context {
+                    reports: Arc::clone(&self.reports),
+                    watch: self.bootstrap.watch(),
+                };
+                let client = connect::producer(&self.bootstrap, &self.config, context)?;
+                self.client.get_or_init(|| client)
+            }
         };
-        let config = settings::producer(bootstrap, client_id, compression);
-        let (producer, renewal) = connect::producer(bootstrap, &config, context)?;
-        Ok(OrderedProducer { producer, renewal })
+        Ok(producer)
     }
 
     /// Enters an output. Waits while the queue is full, serving reports; `keep_waiting` may end the wait.
@@ -137,6 +163,7 @@ impl OrderedProducer {
                 ),
             ));
         }
+        let producer = self.connected()?;
         let ticket = self.reports().window.issue();
         loop {
             let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(output.topic, ticket.0 as usize)
@@ -146,7 +173,7 @@ impl OrderedProducer {
             if !output.headers.is_empty() {
                 record = record.headers(owned_headers(output.headers));
             }
-            match self.producer.send(record) {
+            match producer.send(record) {
                 Ok(()) => return Ok(ticket),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     if !keep_waiting() {
@@ -169,8 +196,11 @@ impl OrderedProducer {
 
     /// Serves the delivery reports that have come; waits at most this time for the first.
     pub fn serve(&self, timeout: Duration) -> Result<(), StreamError> {
+        let Some((producer, _)) = self.client.get() else {
+            return Ok(());
+        };
         let mut before = self.reports().count;
-        self.producer.poll(timeout);
+        producer.poll(timeout);
         // One poll serves one event: the reports of one partition. Those of others are waiting, in any order.
         loop {
             let now = self.reports().count;
@@ -178,14 +208,16 @@ impl OrderedProducer {
                 break;
             }
             before = now;
-            self.producer.poll(Duration::ZERO);
+            producer.poll(Duration::ZERO);
         }
         self.reports().failure.clone().map_or(Ok(()), Err)
     }
 
     /// Takes over a renewed password or token; to be called once a round.
     pub fn renew(&self) {
-        self.renewal.renew(self.producer.client());
+        if let Some((producer, renewal)) = self.client.get() {
+            renewal.renew(producer.client());
+        }
     }
 
     /// Size of a record that its topic did not accept.
@@ -195,7 +227,9 @@ impl OrderedProducer {
 
     /// Sends lingering outputs now.
     pub fn push(&self) {
-        push::push(&self.producer);
+        if let Some((producer, _)) = self.client.get() {
+            push::push(producer);
+        }
     }
 
     /// Every output up to this one is acknowledged.
@@ -209,7 +243,7 @@ impl OrderedProducer {
     }
 
     fn reports(&self) -> parking_lot::MutexGuard<'_, Reports> {
-        self.producer.context().reports.lock()
+        self.reports.lock()
     }
 }
 

@@ -59,13 +59,15 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
     config
 }
 
+/// How often a member tells the group that it lives. A rebalance waits for it: the partitions that move stand still for one.
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(500);
+
 /// A reader that may fetch late may also hear late of a rebalance: each heartbeat of an idle member costs the broker as much as
 /// a fetch.
 fn heartbeat(pace: Pace) -> Duration {
-    const PROMPT: Duration = Duration::from_millis(300);
     match pace {
-        Pace::Prompt(_) => PROMPT,
-        Pace::Within(wait) => PROMPT.max(wait),
+        Pace::Prompt(_) => HEARTBEAT,
+        Pace::Within(wait) => HEARTBEAT.max(2 * wait),
     }
 }
 

@@ -2,81 +2,144 @@
 //!
 //! A new member first gets no partition: the others give theirs up one rebalance later. Until then it is not ready, so whoever
 //! replaces processes one by one does not stop the old one before the new one works.
+//!
+//! The client of that member joins at most once a second (librdkafka: `rkcg_join_intvl`), and the group waits for it. So
+//! a member that must give partitions up tells the group at once, and works on them until shortly before that second is over
+//! ([`Leaving`]). An owner that needs longer to drain is one that still lives: INV-8 and the sequencers cover that.
 
 use std::time::{Duration, Instant};
 
 use super::{Handler, Io};
 use crate::kafka::consumer::GroupEvent;
+use crate::kafka::settings::HEARTBEAT;
 use crate::metrics::{self, StageSignals};
 use crate::{Partition, StreamError, WorkerState, WorkerStatus};
 
 /// A member that has got no partition for this long is one that the group does not need now. Two rebalances take less, even if
 /// the members hear of both at their last heartbeat.
 const SPARE_AFTER: Duration = Duration::from_secs(5);
+/// The least time between two requests to join of one member.
+const JOIN_INTERVAL: Duration = Duration::from_secs(1);
+/// For the drain.
+const DRAIN: Duration = Duration::from_millis(100);
+/// How long a member works on partitions that it must give up. The new owner has joined at most one heartbeat before this
+/// member heard of it, and gets the partitions when it joins again.
+const WORK_ON: Duration = JOIN_INTERVAL.saturating_sub(HEARTBEAT).saturating_sub(DRAIN);
 
-/// When this member has joined, while it waits for its first partitions.
+/// What the group's requests change.
+pub(super) struct Scene<'a, 'io> {
+    pub(super) handler: &'a mut dyn Handler,
+    pub(super) io: &'a mut Io<'io>,
+    pub(super) assigned: &'a mut Vec<Partition>,
+    pub(super) signals: &'a mut StageSignals,
+    pub(super) status: &'a WorkerStatus,
+}
+
+/// Partitions that the group has been told are free, and that this member still works on.
+struct Leaving {
+    partitions: Vec<Partition>,
+    until: Instant,
+    /// The client has reported the rest of the same rebalance; what it reports next is of the next one.
+    is_told: bool,
+}
+
+/// The membership of one session.
 #[derive(Default)]
-pub(super) struct Joined(Option<Instant>);
+pub(super) struct Membership {
+    /// When it joined, while it waits for its first partitions.
+    joined: Option<Instant>,
+    leaving: Option<Leaving>,
+}
 
-impl Joined {
-    /// Makes a member ready that gets no partitions.
-    pub(super) fn settle(&mut self, status: &WorkerStatus) {
-        if self.0.is_some_and(|joined| joined.elapsed() >= SPARE_AFTER) {
-            self.0 = None;
-            status.set_state(WorkerState::Running);
+impl Membership {
+    /// Does what is due without a request of the group.
+    pub(super) fn turn(&mut self, scene: &mut Scene<'_, '_>) -> Result<(), StreamError> {
+        if self.joined.is_some_and(|joined| joined.elapsed() >= SPARE_AFTER) {
+            self.joined = None;
+            scene.status.set_state(WorkerState::Running);
         }
+        let Some(due) = self.leaving.take_if(|leaving| Instant::now() >= leaving.until) else {
+            return Ok(());
+        };
+        scene.io.set_leaving(false);
+        scene.give_up(&due.partitions)
     }
 
-    fn is_first_without(&mut self, assigned: &[Partition], status: &WorkerStatus) -> bool {
-        let is_waiting = assigned.is_empty() && !matches!(status.state(), WorkerState::Running);
-        self.0 = is_waiting.then(|| self.0.unwrap_or_else(Instant::now));
+    /// Does what the group requests.
+    pub(super) fn serve(&mut self, event: GroupEvent, scene: &mut Scene<'_, '_>) -> Result<(), StreamError> {
+        // The rest of the rebalance that takes the partitions away; the new owner has them after the next one.
+        let is_rest = matches!(event, GroupEvent::Assigned(_))
+            && self
+                .leaving
+                .as_mut()
+                .is_some_and(|leaving| !std::mem::replace(&mut leaving.is_told, true));
+        if !is_rest && let Some(Leaving { partitions, .. }) = self.leaving.take() {
+            scene.give_up(&partitions)?;
+        }
+        match event {
+            GroupEvent::Assigned(partitions) => scene.take(&partitions)?,
+            GroupEvent::Revoked { partitions, is_lost } => {
+                if is_lost || !scene.handler.works_until_handover() {
+                    scene.give_up(&partitions)?;
+                } else {
+                    scene.io.consumer.release()?;
+                    tracing::info!(worker = scene.status.name(), partitions = %names_of(&partitions), "partitions will be given up");
+                    self.leaving = Some(Leaving {
+                        partitions,
+                        until: Instant::now() + WORK_ON,
+                        is_told: false,
+                    });
+                }
+            }
+        }
+        scene.io.set_leaving(self.leaving.is_some());
+        // Before the state becomes running: otherwise the worker would look ready in between.
+        scene.io.show_restoring(scene.assigned, scene.handler, scene.status);
+        if !self.is_first_without(scene) {
+            scene.status.set_state(WorkerState::Running);
+        }
+        Ok(())
+    }
+
+    fn is_first_without(&mut self, scene: &Scene<'_, '_>) -> bool {
+        let is_waiting = scene.assigned.is_empty() && !matches!(scene.status.state(), WorkerState::Running);
+        self.joined = is_waiting.then(|| self.joined.unwrap_or_else(Instant::now));
         is_waiting
     }
 }
 
-pub(super) fn serve(
-    event: GroupEvent,
-    joined: &mut Joined,
-    handler: &mut dyn Handler,
-    io: &mut Io<'_>,
-    (assigned, signals): (&mut Vec<Partition>, &mut StageSignals),
-    status: &WorkerStatus,
-) -> Result<(), StreamError> {
-    match event {
-        GroupEvent::Assigned(partitions) => {
-            io.consumer.acknowledge_assignment()?;
-            assigned.extend(partitions.iter().cloned());
-            tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions assigned");
-            // The series exists from the start, so that an alert can tell "not blocked" from "unknown".
-            partitions
-                .iter()
-                .for_each(|partition| metrics::partition_blocked(&io.config.group, partition, false));
-            io.recognise(&partitions)?;
-            io.restores();
-            handler.assigned(io, &partitions)?;
-        }
-        GroupEvent::Revoked(partitions) => {
-            io.drain_deadline = Instant::now() + io.config.drain_timeout;
-            handler.revoked(io, &partitions)?;
-            // Best effort: the broker may refuse the commit of a former owner, and nothing depends on it.
-            if let Err(error) = io.flush_commits(true) {
-                tracing::debug!(error = %error, "commit while giving up partitions");
-            }
-            io.committed.retain(|partition, _| !partitions.contains(partition));
-            io.forget(&partitions);
-            io.consumer.give_up(&partitions)?;
-            assigned.retain(|partition| !partitions.contains(partition));
-            signals.forget(&partitions);
-            tracing::info!(worker = status.name(), partitions = %names_of(&partitions), "partitions given up");
-        }
+impl Scene<'_, '_> {
+    fn take(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.io.consumer.acknowledge_assignment()?;
+        self.assigned.extend(partitions.iter().cloned());
+        tracing::info!(worker = self.status.name(), partitions = %names_of(partitions), "partitions assigned");
+        // The series exists from the start, so that an alert can tell "not blocked" from "unknown".
+        partitions
+            .iter()
+            .for_each(|partition| metrics::partition_blocked(&self.io.config.group, partition, false));
+        self.io.recognise(partitions)?;
+        self.io.restores();
+        self.handler.assigned(self.io, partitions)?;
+        self.status.set_assigned(self.assigned.clone());
+        Ok(())
     }
-    status.set_assigned(assigned.clone());
-    // Before the state becomes running: otherwise the worker would look ready in between.
-    io.show_restoring(assigned, handler, status);
-    if !joined.is_first_without(assigned, status) {
-        status.set_state(WorkerState::Running);
+
+    fn give_up(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.io.drain_deadline = Instant::now() + self.io.config.drain_timeout;
+        self.handler.revoked(self.io, partitions)?;
+        // Best effort: the broker may refuse the commit of a former owner, and nothing depends on it.
+        if let Err(error) = self.io.flush_commits(true) {
+            tracing::debug!(error = %error, "commit while giving up partitions");
+        }
+        self.io.committed.retain(|partition, _| !partitions.contains(partition));
+        self.io.forget(partitions);
+        self.io.consumer.give_up(partitions)?;
+        self.assigned.retain(|partition| !partitions.contains(partition));
+        self.signals.forget(partitions);
+        tracing::info!(worker = self.status.name(), partitions = %names_of(partitions), "partitions given up");
+        self.status.set_assigned(self.assigned.clone());
+        Ok(())
     }
-    Ok(())
 }
 
 fn names_of(partitions: &[Partition]) -> String {

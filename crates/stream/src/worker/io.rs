@@ -39,6 +39,8 @@ pub struct Io<'s> {
     starting: Vec<(Partition, StartAt)>,
     /// Whether a partition was not restored at the last look.
     is_restoring: bool,
+    /// Whether it works on partitions that it must give up soon.
+    is_leaving: bool,
 }
 
 impl<'s> Io<'s> {
@@ -65,6 +67,7 @@ impl<'s> Io<'s> {
             started: BTreeSet::new(),
             starting: Vec::new(),
             is_restoring: true,
+            is_leaving: false,
         }
     }
 
@@ -87,6 +90,15 @@ impl<'s> Io<'s> {
     /// Whether a partition was not restored at the last look.
     pub(super) fn is_restoring(&self) -> bool {
         self.is_restoring
+    }
+
+    /// Whether it works on partitions that it must give up soon.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    pub(super) fn set_leaving(&mut self, is_leaving: bool) {
+        self.is_leaving = is_leaving;
     }
 
     /// Stops consuming a partition that is still assigned, to start it again from another position.

@@ -78,6 +78,15 @@ pub trait Handler {
         let _ = (io, stall);
         Ok(false)
     }
+    /// Whether it sends outputs all the time: then its producer connects at once.
+    fn sends(&self) -> bool {
+        false
+    }
+    /// Whether it works on revoked partitions until their new owner gets them. Its drain must then take some ten
+    /// milliseconds. Otherwise the group waits until [`Handler::revoked`] has ended.
+    fn works_until_handover(&self) -> bool {
+        false
+    }
     /// These partitions are revoked (also at shutdown): finish what can be finished before [`Io::drain_deadline`].
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError>;
 }
@@ -221,7 +230,7 @@ impl<'s> Session<'s> {
         membership::join_as(&mut client, config.instance_id.as_deref());
         Ok(Session {
             consumer: GroupConsumer::subscribe(&config.bootstrap, &client, &config.topics)?,
-            producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression)?,
+            producer: OrderedProducer::new(&config.bootstrap, &config.client_id, config.compression),
             identity: Identity::new(config, known_topics),
             signals: StageSignals::new(&config.topics),
             lag: Lag::default(),
@@ -269,24 +278,27 @@ impl<'s> Session<'s> {
             largest_letter,
         } = self;
         let (consumer, producer) = (&*consumer, &*producer);
+        if handler.sends() {
+            producer.connect()?;
+        }
         let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
         let mut watch = StallWatch::new();
-        let mut joined = group::Joined::default();
+        let mut membership = group::Membership::default();
         let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
         let mut last_recognised = Instant::now();
         let (mut tempo, mut pushed) = (Tempo::new(config.pace, Instant::now()), producer.last_ticket());
         while !shutdown.is_requested() {
+            let mut scene = group::Scene {
+                handler,
+                io: &mut io,
+                assigned,
+                signals,
+                status,
+            };
             for event in consumer.take_events() {
-                group::serve(
-                    event,
-                    &mut joined,
-                    handler,
-                    &mut io,
-                    (&mut *assigned, &mut *signals),
-                    status,
-                )?;
+                membership.serve(event, &mut scene)?;
             }
-            joined.settle(status);
+            membership.turn(&mut scene)?;
             io.apply_starts()?;
             consumer.renew();
             producer.renew();

@@ -19,8 +19,8 @@ const MEASURE: Duration = Duration::from_millis(20);
 const GATHER: Duration = Duration::from_millis(2);
 /// Messages passed to the handler before its turn.
 const BATCH: usize = 1000;
-/// How long a poll waits for the first message while acknowledgements are outstanding or partitions are restored, since their
-/// results are served between polls.
+/// How long a poll waits for the first message while acknowledgements are outstanding, or partitions are restored or given up,
+/// since that is served between polls.
 const POLL_WAIT: Duration = Duration::from_millis(10);
 /// How long a handler without room waits.
 const ROOM_WAIT: Duration = Duration::from_millis(2);
@@ -97,7 +97,7 @@ pub(super) fn hand_over(
     tempo: &mut Tempo,
 ) -> Result<(), StreamError> {
     let mut count = 0;
-    let is_waiting = io.acked_through() < io.last_ticket() || io.is_restoring();
+    let is_waiting = io.acked_through() < io.last_ticket() || io.is_restoring() || io.is_leaving();
     let patience = handler.patience();
     let mut wait = if is_waiting { patience.min(POLL_WAIT) } else { patience };
     if !handler.has_room() {

@@ -1,4 +1,4 @@
-//! A broker of its own with one topic.
+//! A broker of its own with some topics.
 
 use std::path::Path;
 
@@ -15,22 +15,25 @@ pub struct Broker {
     _stack: localstack::Temporary,
 }
 
-/// Starts a broker with this topic.
-pub fn with_topic(name: &str, partitions: i32) -> Broker {
+/// Starts a broker with these topics, each with so many partitions.
+pub fn with_topics(topics: &[(&str, i32)]) -> Broker {
     let stack = localstack::Temporary::new().unwrap();
     let kafka = SecuredKafka::start(&stack.kafka_classpath().unwrap(), Path::new("/var/tmp"), &[]).unwrap();
     let brokers = Brokers::plaintext(&kafka.admin());
-    let spec = TopicSpec {
-        name: name.to_owned(),
-        partitions,
-        replication: 1,
-        config: Vec::new(),
-    };
+    let specs: Vec<TopicSpec> = topics
+        .iter()
+        .map(|(name, partitions)| TopicSpec {
+            name: (*name).to_owned(),
+            partitions: *partitions,
+            replication: 1,
+            config: Vec::new(),
+        })
+        .collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(create_topics(&brokers, &[spec])).unwrap();
+    runtime.block_on(create_topics(&brokers, &specs)).unwrap();
     Broker {
         brokers,
         _kafka: kafka,

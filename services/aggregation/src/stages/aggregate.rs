@@ -205,6 +205,14 @@ impl Handler for Aggregator {
         Some(restoring.read.to_string())
     }
 
+    fn sends(&self) -> bool {
+        true
+    }
+
+    fn works_until_handover(&self) -> bool {
+        true
+    }
+
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for restoring in &mut self.restoring {
             restoring.waiting.retain(|partition| !partitions.contains(partition));

@@ -381,6 +381,10 @@ impl Handler for Projector {
         self.lanes.iter().filter_map(refused).collect()
     }
 
+    fn works_until_handover(&self) -> bool {
+        true
+    }
+
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         let is_busy = |lanes: &BTreeMap<Partition, Active>| {
             partitions.iter().any(|partition| {

@@ -1,0 +1,178 @@
+//! A partition that moves to a new member of the group, on a real broker: its owner works on it until shortly before the new one
+//! gets it, and both together process every message once.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod broker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use delivery::StartAt;
+use parking_lot::Mutex;
+use stream::kafka::publisher::{Publisher, Record};
+use stream::{
+    Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StreamError, WorkerConfig,
+    WorkerStatus,
+};
+
+const TOPIC: &str = "ticks";
+const DLQ: &str = "dlq";
+const PARTITIONS: i32 = 4;
+const LIMIT: Duration = Duration::from_secs(60);
+/// An owner that stopped when the group asked for its partitions would process fewer: those of one heartbeat's answer.
+const AFTER_THE_JOIN: usize = 100;
+
+/// What happened, in order.
+#[derive(Debug, Clone, PartialEq)]
+enum Event {
+    Assigned(&'static str, usize),
+    Processed(&'static str, i32, i64),
+}
+
+type Journal = Arc<Mutex<Vec<Event>>>;
+
+/// Confirms each message, and writes the journal.
+struct Recording(&'static str, Journal);
+
+impl Handler for Recording {
+    fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.1.lock().push(Event::Assigned(self.0, partitions.len()));
+        for (partition, committed) in io.committed(partitions)? {
+            io.start(&partition, committed.map_or(StartAt::Beginning, StartAt::Offset));
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, io: &mut Io<'_>, message: &Message<'_>) -> Result<Outcome, StreamError> {
+        let event = Event::Processed(self.0, message.partition, message.offset);
+        self.1.lock().push(event);
+        let partition = Partition {
+            topic: message.topic.into(),
+            number: message.partition,
+        };
+        io.commit(&partition, message.offset + 1);
+        Ok(Outcome::Success)
+    }
+
+    fn turn(&mut self, _: &mut Io<'_>) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn works_until_handover(&self) -> bool {
+        true
+    }
+
+    fn revoked(&mut self, _: &mut Io<'_>, _: &[Partition]) -> Result<(), StreamError> {
+        Ok(())
+    }
+}
+
+struct Worker {
+    shutdown: Shutdown,
+    thread: std::thread::JoinHandle<Result<(), StreamError>>,
+}
+
+impl Worker {
+    fn start(name: &'static str, brokers: &Brokers, journal: &Journal) -> Worker {
+        let config = WorkerConfig {
+            service: "tested".to_owned(),
+            generation: String::new(),
+            bootstrap: brokers.clone(),
+            group: "g".to_owned(),
+            topics: vec![TOPIC.to_owned()],
+            pace: Pace::PROMPT,
+            compression: Compression::None,
+            client_id: name.to_owned(),
+            instance_id: None,
+            dlq_topic: DLQ.to_owned(),
+            drain_timeout: Duration::from_secs(5),
+        };
+        let (shutdown, journal) = (Shutdown::default(), Arc::clone(journal));
+        let asked = shutdown.clone();
+        let thread = std::thread::spawn(move || {
+            stream::worker::run(&config, &WorkerStatus::new(name), &asked, || {
+                Ok(Box::new(Recording(name, Arc::clone(&journal))))
+            })
+        });
+        Worker { shutdown, thread }
+    }
+
+    fn end(self) {
+        self.shutdown.request();
+        self.thread.join().unwrap().unwrap();
+    }
+}
+
+/// Publishes to all partitions until the condition holds for the journal.
+fn publish_until(publisher: &mut Publisher, journal: &Journal, what: &str, condition: impl Fn(&[Event]) -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition(&journal.lock()) {
+        assert!(Instant::now() < deadline, "never: {what}");
+        let record = Record {
+            topic: TOPIC,
+            payload: Some(b"x"),
+            ..Record::default()
+        };
+        publisher.publish(&record).unwrap();
+    }
+}
+
+fn processed(events: &[Event]) -> impl Iterator<Item = (&'static str, i32, i64)> {
+    events.iter().filter_map(|event| match event {
+        Event::Processed(name, partition, offset) => Some((*name, *partition, *offset)),
+        Event::Assigned(..) => None,
+    })
+}
+
+#[test]
+fn the_owner_works_until_the_new_one_has_its_partitions_and_each_message_is_processed_once() {
+    let broker = broker::with_topics(&[(TOPIC, PARTITIONS), (DLQ, 1)]);
+    let (brokers, journal) = (&broker.brokers, Journal::default());
+    let mut publisher = Publisher::new(brokers, "test").unwrap();
+
+    let first = Worker::start("first", brokers, &journal);
+    publish_until(&mut publisher, &journal, "the first one works", |events| {
+        processed(events).count() > 50
+    });
+    let second = Worker::start("second", brokers, &journal);
+    publish_until(&mut publisher, &journal, "the second one works", |events| {
+        processed(events).filter(|(name, ..)| *name == "second").count() > 50
+    });
+
+    let events = journal.lock().clone();
+    let joined = events.iter().position(|event| *event == Event::Assigned("second", 0));
+    let joined = joined.expect("the second member first gets no partition");
+    let moved: BTreeSet<i32> = processed(&events)
+        .filter(|(name, ..)| *name == "second")
+        .map(|(_, partition, _)| partition)
+        .collect();
+    assert_eq!(moved.len(), 2, "{moved:?}");
+    let worked_on = processed(&events[joined..])
+        .filter(|(name, partition, _)| *name == "first" && moved.contains(partition))
+        .count();
+    assert!(
+        worked_on > AFTER_THE_JOIN,
+        "the first one processed {worked_on} messages of the moved partitions"
+    );
+
+    // The first one goes, and the second one takes the rest.
+    first.end();
+    publish_until(&mut publisher, &journal, "the second one has all", |events| {
+        let of_second = processed(events).filter(|(name, ..)| *name == "second");
+        of_second
+            .map(|(_, partition, _)| partition)
+            .collect::<BTreeSet<_>>()
+            .len()
+            == PARTITIONS as usize
+    });
+    second.end();
+    let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for (_, partition, offset) in processed(&journal.lock()) {
+        offsets.entry(partition).or_default().push(offset);
+    }
+    for (partition, offsets) in offsets {
+        let all: Vec<i64> = (0..offsets.len() as i64).collect();
+        assert_eq!(offsets, all, "partition {partition}");
+    }
+}
