@@ -24,8 +24,9 @@ use crate::metrics;
 use crate::replays::Replays;
 use crate::stages::normalize::{self, Normalize};
 
-/// Its outputs give all stages after it their rhythm: of the 100 ms from a raw message to the latest price, two fifths.
-const PACE: Pace = Pace::Prompt(Duration::from_millis(40));
+/// Its outputs give all stages after it their rhythm: of the 100 ms from a raw message to the latest price,
+/// half if messages are few.
+const PACE: Pace = Pace::Prompt(Duration::from_millis(36));
 
 /// Builds the service: source, stage, sink, then its HTTP.
 ///

@@ -37,6 +37,9 @@ use delivery::StartAt;
 /// Code: the log has no record at the consumer's position.
 pub(crate) const POSITION_LOST: &str = "position_lost";
 
+/// A leader that needs longer has other troubles.
+const ROUSE_WITHIN: Duration = Duration::from_millis(500);
+
 /// What the group requests of this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupEvent {
@@ -215,7 +218,20 @@ impl GroupConsumer {
     pub fn acknowledge_assignment(&self) -> Result<(), StreamError> {
         self.consumer
             .incremental_assign(&TopicPartitionList::new())
-            .map_err(|e| classify("accept assignment", &e))
+            .map_err(|e| classify("accept assignment", &e))?;
+        self.rouse();
+        Ok(())
+    }
+
+    /// The client pauses all partitions while it reports a rebalance. The threads of its connections do not notice the end of that
+    /// for up to half a second, unless they have something else to do: a request to the leader of each partition.
+    fn rouse(&self) {
+        let started = self.started.borrow();
+        let asked = list(started.keys().map(|partition| (partition, Offset::End)));
+        let answer = asked.map(|asked| self.consumer.offsets_for_times(asked, ROUSE_WITHIN));
+        if let Ok(Err(error)) = answer {
+            tracing::debug!(error = %error, "no leader answers after a rebalance");
+        }
     }
 
     /// Begins to consume. Partitions of one call are fetched together: a fetch that waits for records of one partition would

@@ -6,6 +6,8 @@
 //! The client of that member joins at most once a second (librdkafka: `rkcg_join_intvl`), and the group waits for it. So
 //! a member that must give partitions up tells the group at once, and works on them until shortly before that second is over
 //! ([`Leaving`]). An owner that needs longer to drain is one that still lives: INV-8 and the sequencers cover that.
+//! The broker answers the requests of a connection in order, so a commit after the request to join waits for the whole rebalance:
+//! offsets are committed before it, and the new owner of a stateless stage reads some tenths of a second again.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,7 @@ impl Membership {
             return Ok(());
         };
         scene.io.set_leaving(false);
-        scene.give_up(&due.partitions)
+        scene.give_up(&due.partitions, false)
     }
 
     /// Does what the group requests.
@@ -74,14 +76,15 @@ impl Membership {
                 .as_mut()
                 .is_some_and(|leaving| !std::mem::replace(&mut leaving.is_told, true));
         if !is_rest && let Some(Leaving { partitions, .. }) = self.leaving.take() {
-            scene.give_up(&partitions)?;
+            scene.give_up(&partitions, false)?;
         }
         match event {
             GroupEvent::Assigned(partitions) => scene.take(&partitions)?,
             GroupEvent::Revoked { partitions, is_lost } => {
                 if is_lost || !scene.handler.works_until_handover() {
-                    scene.give_up(&partitions)?;
+                    scene.give_up(&partitions, true)?;
                 } else {
+                    scene.io.flush_commits(false)?;
                     scene.io.consumer.release()?;
                     tracing::info!(worker = scene.status.name(), partitions = %names_of(&partitions), "partitions will be given up");
                     self.leaving = Some(Leaving {
@@ -124,11 +127,11 @@ impl Scene<'_, '_> {
         Ok(())
     }
 
-    fn give_up(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
+    fn give_up(&mut self, partitions: &[Partition], waits_for_commit: bool) -> Result<(), StreamError> {
         self.io.drain_deadline = Instant::now() + self.io.config.drain_timeout;
         self.handler.revoked(self.io, partitions)?;
         // Best effort: the broker may refuse the commit of a former owner, and nothing depends on it.
-        if let Err(error) = self.io.flush_commits(true) {
+        if let Err(error) = self.io.flush_commits(waits_for_commit) {
             tracing::debug!(error = %error, "commit while giving up partitions");
         }
         self.io.committed.retain(|partition, _| !partitions.contains(partition));

@@ -13,6 +13,9 @@ use crate::metrics::StageSignals;
 
 /// Messages a second below which the market is quiet.
 const QUIET_BELOW: f64 = 10_000.0;
+/// After fewer messages than this a worker rests half as long again: at such a rate nearly all that a tick costs is its share of
+/// a burst.
+const FEW: u64 = 25;
 /// The rate is measured over at least this time.
 const MEASURE: Duration = Duration::from_millis(20);
 /// The outputs of a stage reach the partitions of their topic within this time of each other, and are taken together.
@@ -30,6 +33,7 @@ pub(super) struct Tempo {
     rest: Option<Duration>,
     taken: Instant,
     is_quiet: bool,
+    took_few: bool,
     count: u64,
     since: Instant,
 }
@@ -44,6 +48,7 @@ impl Tempo {
             rest,
             taken: now,
             is_quiet: true,
+            took_few: true,
             count: 0,
             since: now,
         }
@@ -52,7 +57,10 @@ impl Tempo {
     /// How long to let messages arrive before the first is taken.
     pub(super) fn rest(&self, now: Instant) -> Duration {
         match (self.rest, self.is_quiet) {
-            (Some(rest), true) => rest.saturating_sub(now.duration_since(self.taken)),
+            (Some(rest), true) => {
+                let rest = if self.took_few { rest * 3 / 2 } else { rest };
+                rest.saturating_sub(now.duration_since(self.taken))
+            }
             _ => Duration::ZERO,
         }
     }
@@ -68,7 +76,7 @@ impl Tempo {
     /// So many messages were taken. A full batch is a backlog.
     pub(super) fn took(&mut self, messages: u64, is_full: bool, now: Instant) {
         if messages > 0 {
-            self.taken = now;
+            (self.taken, self.took_few) = (now, messages < FEW);
         }
         self.count += messages;
         let elapsed = now.duration_since(self.since);
@@ -132,9 +140,11 @@ mod tests {
         let began = Instant::now();
         let mut tempo = Tempo::new(Pace::Prompt(REST), began);
         let later = began + Duration::from_millis(30);
-        tempo.took(5, false, later);
+        tempo.took(FEW, false, later);
         assert_eq!(tempo.rest(later + Duration::from_millis(10)), Duration::from_millis(30));
         assert_eq!(tempo.rest(later + REST), Duration::ZERO);
+        tempo.took(FEW - 1, false, later);
+        assert_eq!(tempo.rest(later + REST), REST / 2);
         assert!(tempo.sends_at_once());
     }
 
@@ -150,7 +160,7 @@ mod tests {
         let silence = later + Duration::from_secs(1);
         tempo.took(0, false, silence);
         tempo.took(3, false, silence);
-        assert_eq!(tempo.rest(silence), REST);
+        assert_eq!(tempo.rest(silence), REST * 3 / 2);
     }
 
     #[test]

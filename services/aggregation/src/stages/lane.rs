@@ -167,7 +167,7 @@ impl Lane {
         interval: Duration,
     ) -> Result<Progress, StreamError> {
         // Nobody has seen a bar since the partition lost its owner.
-        let interval = if self.has_shown { interval } else { interval / 4 };
+        let interval = if self.has_shown { interval } else { interval / 8 };
         if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= interval) {
             self.begin_checkpoint(io, shared)?;
         }
@@ -191,12 +191,17 @@ impl Lane {
 
     fn begin_checkpoint(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<(), StreamError> {
         // The first one copies the state as it was restored.
-        self.has_shown = self.last_begun.replace(Instant::now()).is_some();
+        let is_first = self.last_begun.replace(Instant::now()).is_none();
+        let mut shows = false;
         let wire = shared.wire.clone();
         let clock = self.state.log_clock();
         let mut outbox = Outbox::new(io, shared, self.partition.number);
-        let snapshot = self.state.snapshot(&wire, &mut |shown| outbox.show(shown, clock));
+        let snapshot = self.state.snapshot(&wire, &mut |shown| {
+            shows = true;
+            outbox.show(shown, clock);
+        });
         outbox.finish()?;
+        self.has_shown |= shows && !is_first;
         self.checkpoint = snapshot.map(|snapshot| Checkpoint::begin(snapshot, io.last_ticket()));
         Ok(())
     }
