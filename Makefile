@@ -15,9 +15,10 @@ demo: bootstrap ## Set up the machine, run the pipeline on simulated ticks (and 
 	cargo build --release $(PROGRAMS) --bins
 	$(BIN)/dp demo $(if $(DATA),--data "$(DATA)")
 
+# The documentation contains no tests, and looking for them would build each crate once more.
 test: bootstrap ## Set up the machine and run all tests, with real servers
 	cargo build --release --workspace --bins
-	cargo test --release --workspace
+	cargo test --release --workspace --lib --bins --tests
 
 bench: bootstrap ## Measure throughput, latency, recovery and memory on this machine (one part: ARGS="hop --ticks 1000000")
 	cargo build --release --workspace --bins

@@ -63,6 +63,8 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
         "-Xms256m",
         "-Xmx768m",
         "-XX:MaxGCPauseMillis=20",
+        // Counters for `jstat`, which a thread updates twenty times a second.
+        "-XX:-UsePerfData",
         "-XX:+ExitOnOutOfMemoryError",
     ]);
     // Native libraries are unpacked there and are left behind by kill -9, so not in the shared /tmp.
