@@ -349,6 +349,51 @@ fn a_column_that_no_writer_fills_says_so() {
     }
 }
 
+/// A list column without any name is sent without a dictionary, and the next block has one again.
+#[test]
+fn blocks_with_and_without_flags_are_read_back() {
+    let Shared {
+        clickhouse, runtime, ..
+    } = server();
+    let layout = &rows::tick::LAYOUT;
+    let block = |quality_flags: QualityFlags, offsets: std::ops::Range<i64>| {
+        let mut block = Block::new(layout);
+        offsets.for_each(|offset| {
+            rows::tick::encode(
+                &Tick {
+                    quality_flags,
+                    ..common::tick()
+                },
+                7,
+                offset,
+                &mut block,
+            )
+        });
+        block
+    };
+    let some = common::tick().quality_flags;
+    let blocks = vec![
+        block(QualityFlags::NONE, 0..3),
+        block(some, 3..5),
+        block(QualityFlags::NONE, 5..6),
+    ];
+    let found = runtime.block_on(async {
+        // A name of its own: the other tests empty the table meanwhile.
+        clickhouse
+            .exec("CREATE TABLE market_data.market_ticks_flags AS market_data.market_ticks")
+            .await
+            .unwrap();
+        let table = FencedTable::new(clickhouse.clone(), layout, "_flags");
+        let claim = table.claim("flags", 7, Claimant::once()).await.unwrap();
+        table.insert(&[claim], blocks).await.unwrap();
+        let sql = "SELECT arrayStringConcat(quality_flags, ',') FROM market_ticks_flags ORDER BY src_offset";
+        clickhouse.query_text(sql, "TabSeparated").await.unwrap()
+    });
+    let names: Vec<&str> = some.iter().map(|flag| flag.name()).collect();
+    let flags = names.join(",");
+    assert_eq!(found, format!("\n\n\n{flags}\n{flags}\n\n"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -33,6 +33,8 @@ pub struct Block {
     spare: Arc<Mutex<Vec<Column>>>,
 }
 
+/// A piece ends with the column that makes it this large.
+const PIECE: usize = 256 << 10;
 /// A buffer doubles when it grows, and a batch may be smaller than the one before.
 const SPARE: usize = 6;
 
@@ -94,17 +96,26 @@ impl Block {
         };
     }
 
-    /// The bytes of the block.
-    pub fn encoded(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes() + 96 * self.columns.len());
-        varint(self.columns.len(), &mut out);
-        varint(self.size.rows, &mut out);
-        for ((name, kind), column) in self.layout.fields().zip(&self.columns) {
-            text(name.as_bytes(), &mut out);
-            text(kind.as_bytes(), &mut out);
-            column.write(self.size.rows, &mut out);
-        }
-        out
+    /// The bytes of the block, in pieces of several columns: an insert needs the memory of a piece, not that of the block again.
+    pub fn pieces(&self) -> impl Iterator<Item = Vec<u8>> {
+        let mut columns = self.layout.fields().zip(&self.columns);
+        let mut start = Some((self.columns.len(), self.size.rows));
+        std::iter::from_fn(move || {
+            let mut piece = Vec::with_capacity(PIECE.min(self.bytes() + 96 * self.columns.len()));
+            if let Some((columns, rows)) = start.take() {
+                varint(columns, &mut piece);
+                varint(rows, &mut piece);
+            }
+            while piece.len() < PIECE {
+                let Some(((name, kind), column)) = columns.next() else {
+                    break;
+                };
+                text(name.as_bytes(), &mut piece);
+                text(kind.as_bytes(), &mut piece);
+                column.write(self.size.rows, &mut piece);
+            }
+            (!piece.is_empty()).then_some(piece)
+        })
     }
 
     /// Whether a next batch of this size would use the memory. After a backlog it would not.
@@ -291,6 +302,10 @@ mod tests {
         has_origin: false,
     };
 
+    fn bytes(block: &Block) -> Vec<u8> {
+        block.pieces().flatten().collect()
+    }
+
     fn fill(block: &mut Block, rows: usize) {
         for number in 0..rows {
             let text = "t".repeat(number % 300);
@@ -312,10 +327,15 @@ mod tests {
         for rows in [1, 2, 7, 256, 257, 600, 66_000] {
             let mut block = Block::new(&KINDS);
             fill(&mut block, rows);
-            let mut frame = Block::new(&KINDS).encoded().len();
+            let mut frame = bytes(&Block::new(&KINDS)).len();
             // The number of rows is longer, and a list with names has a dictionary.
             frame += text_size(rows) - rows - 1 + if rows > 1 { 24 } else { 0 };
-            assert_eq!(block.encoded().len(), frame + block.bytes(), "{rows} rows");
+            assert_eq!(bytes(&block).len(), frame + block.bytes(), "{rows} rows");
+            let pieces = block.pieces().count();
+            assert!(
+                pieces <= 1 + block.bytes() / PIECE && (rows < 66_000 || pieces > 2),
+                "{pieces} pieces"
+            );
         }
     }
 
@@ -326,12 +346,12 @@ mod tests {
         let mut first = empty.clone();
         fill(&mut first, 2_000);
         let (mut rest, memory) = (first.clone(), capacity(&first));
-        assert_eq!(rest.encoded(), first.encoded());
+        assert_eq!(bytes(&rest), bytes(&first));
         drop(first);
         let mut second = empty.clone();
         assert_eq!((second.rows(), second.bytes(), capacity(&second)), (0, 0, memory));
         fill(&mut second, 2_000);
-        assert_eq!(second.encoded(), rest.encoded());
+        assert_eq!(bytes(&second), bytes(&rest));
         // A batch of an ordinary day does not keep the memory of a backlog.
         second.clear();
         fill(&mut second, 5);
@@ -349,6 +369,6 @@ mod tests {
         fill(&mut cleared, 5);
         fill(&mut new, 5);
         assert_eq!(cleared.bytes(), new.bytes());
-        assert_eq!(cleared.encoded(), new.encoded());
+        assert_eq!(bytes(&cleared), bytes(&new));
     }
 }
