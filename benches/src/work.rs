@@ -14,7 +14,7 @@ use dp::simulation::Shape;
 use enrichment::core::taxonomy::RuleBook;
 use enrichment::lookup::{Directory, Reference, Snapshot, View};
 use enrichment::stages::enrich::enrich;
-use stores::clickhouse::{Block, rows};
+use stores::clickhouse::{Block, Layout, rows};
 use stream::hop::StageOutput;
 
 use crate::inputs::{self, START};
@@ -39,13 +39,15 @@ pub enum Path {
     Enrich,
     /// A framed enriched tick into the windows of five intervals.
     Aggregate,
-    /// A framed tick to a row of `market_ticks`: decode, sequencer, RowBinary.
+    /// A framed tick to a row of `market_ticks`: decode, sequencer, block.
     Row,
+    /// A framed enriched tick to a row of `enriched_ticks`.
+    EnrichedRow,
 }
 
 impl Path {
     /// All pieces, in the order of the pipeline.
-    pub const ALL: [Path; 7] = [
+    pub const ALL: [Path; 8] = [
         Path::NormalizeEnvelope,
         Path::NormalizeFlat,
         Path::DecodeTick,
@@ -53,6 +55,7 @@ impl Path {
         Path::Enrich,
         Path::Aggregate,
         Path::Row,
+        Path::EnrichedRow,
     ];
 
     /// Name in reports and in `instructions.txt`.
@@ -65,6 +68,7 @@ impl Path {
             Path::Enrich => "enrich_known_instrument",
             Path::Aggregate => "aggregate_five_intervals",
             Path::Row => "clickhouse_row",
+            Path::EnrichedRow => "clickhouse_enriched_row",
         }
     }
 
@@ -100,6 +104,7 @@ pub fn prepare(path: Path, inputs: usize) -> anyhow::Result<Work> {
         Path::Enrich => Box::new(enrichment(inputs)?),
         Path::Aggregate => Box::new(aggregate(inputs)?),
         Path::Row => Box::new(row(inputs)?),
+        Path::EnrichedRow => Box::new(enriched_row(inputs)?),
     };
     Ok(Work { step })
 }
@@ -240,27 +245,58 @@ fn enriched(wire: &Wire, inputs: usize) -> anyhow::Result<Vec<Vec<u8>>> {
 
 fn row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
-    let mut sequencer = Sequencer::default();
-    let mut block = Block::new(&rows::tick::LAYOUT);
+    let append = move |bytes: &[u8], number: i64, sequencer: &mut Sequencer, block: &mut Block| {
+        if let Ok(mut tick) = wire.decode_tick(bytes) {
+            tick.origin.offset = number;
+            if sequencer.accept(tick.origin.feed, tick.origin.partition, tick.origin.position()) {
+                rows::tick::encode(&tick, 0, number, block);
+            }
+        }
+    };
+    Ok(blocks(&rows::tick::LAYOUT, ticks, append))
+}
+
+fn enriched_row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
+    let wire = Wire::single_object();
+    let ticks = enriched(&wire, inputs)?;
+    let append = move |bytes: &[u8], number: i64, sequencer: &mut Sequencer, block: &mut Block| {
+        if let Ok(mut record) = wire.decode_enriched(bytes) {
+            let origin = &mut record.tick.origin;
+            origin.offset = number;
+            if sequencer.accept(origin.feed, origin.partition, origin.position()) {
+                rows::enriched::encode(&record, 0, number, block);
+            }
+        }
+    };
+    Ok(blocks(&rows::enriched::LAYOUT, ticks, append))
+}
+
+/// Fills one block after the other with the rows of these records; their offsets are the numbers of the ticks.
+fn blocks(
+    layout: &'static Layout,
+    records: Vec<Vec<u8>>,
+    append: impl Fn(&[u8], i64, &mut Sequencer, &mut Block),
+) -> impl FnMut(usize) {
+    let (mut sequencer, mut block) = (Sequencer::default(), Block::new(layout));
     // A block keeps its memory from one insert to the next.
-    while block.bytes() <= BLOCK_BYTES {
-        let first = ticks.first().map(Vec::as_slice).unwrap_or_default();
-        rows::tick::encode(&wire.decode_tick(first)?, 0, 0, &mut block);
+    for (number, record) in records.iter().cycle().enumerate() {
+        if block.bytes() > BLOCK_BYTES {
+            break;
+        }
+        append(record, number as i64, &mut Sequencer::default(), &mut block);
     }
     block.clear();
-    Ok(move |number: usize| {
+    move |number: usize| {
         if block.bytes() > BLOCK_BYTES {
             block.clear();
         }
-        let bytes = ticks.get(number % ticks.len()).map(Vec::as_slice).unwrap_or_default();
-        if let Ok(mut tick) = wire.decode_tick(black_box(bytes)) {
-            tick.origin.offset = number as i64;
-            if sequencer.accept(tick.origin.feed, tick.origin.partition, tick.origin.position()) {
-                rows::tick::encode(&tick, 0, number as i64, &mut block);
-            }
-        }
+        let record = records
+            .get(number % records.len())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        append(black_box(record), number as i64, &mut sequencer, &mut block);
         black_box(&block);
-    })
+    }
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ fn a_tick_in_known_windows_allocates_nothing() {
 #[test]
 fn a_row_for_clickhouse_allocates_nothing() {
     at_most(Path::Row, 0.0);
+    at_most(Path::EnrichedRow, 0.0);
 }
 
 #[test]

@@ -36,6 +36,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "accepted_gaps",
         sql: include_str!("../../../schemas/clickhouse/005_accepted_gaps.sql"),
     },
+    Migration {
+        version: 6,
+        name: "enriched_columns",
+        sql: include_str!("../../../schemas/clickhouse/006_enriched_columns.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -310,6 +310,8 @@ fn expected_enriched(enriched: &EnrichedTick<'_>, src_offset: i64) -> Map<String
         ("low_confidence_classification", json!(enrichment.low_confidence)),
         ("enriched_at", time(enrichment.enriched_at)),
     ]));
+    // The rest is in market_ticks.
+    fields.retain(|name, _| rows::enriched::LAYOUT.fields().any(|(kept, _)| kept == name));
     fields
 }
 
@@ -320,6 +322,76 @@ fn check(layout: &'static Layout, block: Block, expected: Vec<Map<String, Value>
         prop_assert_eq!(found, expected);
     }
     Ok(())
+}
+
+/// The comments of 006_enriched_columns name exactly the columns that no row fills, so none is dropped too early or forgotten.
+#[test]
+fn a_column_that_no_writer_fills_says_so() {
+    let Shared {
+        clickhouse, runtime, ..
+    } = server();
+    for layout in [
+        &rows::tick::LAYOUT,
+        &rows::enriched::LAYOUT,
+        &rows::late::LAYOUT,
+        &rows::bar::LAYOUT,
+    ] {
+        let filled: Vec<&str> = layout.fields().map(|(name, _)| name).chain(["ingested_at"]).collect();
+        let sql = format!(
+            "SELECT name, comment FROM system.columns WHERE database = 'market_data' AND table = '{}' AND default_kind = ''",
+            layout.table
+        );
+        for column in runtime.block_on(clickhouse.query_json(&sql)).unwrap() {
+            let name = column["name"].as_str().unwrap();
+            let is_left = column["comment"].as_str().unwrap().starts_with("no longer written");
+            assert_eq!(filled.contains(&name), !is_left, "{name} of {}", layout.table);
+        }
+    }
+}
+
+/// A list column without any name is sent without a dictionary, and the next block has one again.
+#[test]
+fn blocks_with_and_without_flags_are_read_back() {
+    let Shared {
+        clickhouse, runtime, ..
+    } = server();
+    let layout = &rows::tick::LAYOUT;
+    let block = |quality_flags: QualityFlags, offsets: std::ops::Range<i64>| {
+        let mut block = Block::new(layout);
+        offsets.for_each(|offset| {
+            rows::tick::encode(
+                &Tick {
+                    quality_flags,
+                    ..common::tick()
+                },
+                7,
+                offset,
+                &mut block,
+            )
+        });
+        block
+    };
+    let some = common::tick().quality_flags;
+    let blocks = vec![
+        block(QualityFlags::NONE, 0..3),
+        block(some, 3..5),
+        block(QualityFlags::NONE, 5..6),
+    ];
+    let found = runtime.block_on(async {
+        // A name of its own: the other tests empty the table meanwhile.
+        clickhouse
+            .exec("CREATE TABLE market_data.market_ticks_flags AS market_data.market_ticks")
+            .await
+            .unwrap();
+        let table = FencedTable::new(clickhouse.clone(), layout, "_flags");
+        let claim = table.claim("flags", 7, Claimant::once()).await.unwrap();
+        table.insert(&[claim], blocks).await.unwrap();
+        let sql = "SELECT arrayStringConcat(quality_flags, ',') FROM market_ticks_flags ORDER BY src_offset";
+        clickhouse.query_text(sql, "TabSeparated").await.unwrap()
+    });
+    let names: Vec<&str> = some.iter().map(|flag| flag.name()).collect();
+    let flags = names.join(",");
+    assert_eq!(found, format!("\n\n\n{flags}\n{flags}\n\n"));
 }
 
 proptest! {

@@ -76,7 +76,10 @@ fn the_tick_of_the_readme_has_its_event_as_cause_and_the_unit_of_the_taxonomy() 
     .unwrap();
     assert_eq!(rows, [["MMBtu", "MISO"]]);
     let ticks = "SELECT DISTINCT ifNull(instrument_unit, ''), source_system, causation_id = source_event_id \
-                 FROM enriched_ticks WHERE instrument_id = 'NG_HH_M1'";
+                 FROM (SELECT instrument_unit, feed, raw_partition, raw_offset, raw_index FROM enriched_ticks \
+                 WHERE instrument_id = 'NG_HH_M1') AS ticks INNER JOIN (SELECT source_system, causation_id, source_event_id, feed, \
+                 raw_partition, raw_offset, raw_index FROM market_ticks) AS origins \
+                 USING (feed, raw_partition, raw_offset, raw_index)";
     eventually("the tick is in ClickHouse", || {
         rows = pipeline.clickhouse.rows(ticks)?;
         Ok(!rows.is_empty())

@@ -49,10 +49,13 @@ fn publish(pipeline: &Pipeline, messages: &[Message<'_>]) {
 
 /// The rows of an instrument in the order of the log: tenant, source, price, and whether the id was reused.
 fn rows(pipeline: &Pipeline, table: &str, instruments: &str) -> Vec<String> {
+    // Only market_ticks has the source: a tick is found there by its origin.
     let sql = format!(
         "SELECT concatWithSeparator(' ', tenant_id, source_system, instrument_id, toString(price), \
-         if(has(quality_flags, 'event_id_reused'), 'reused', '-')) \
-         FROM {table} WHERE instrument_id LIKE '{instruments}' ORDER BY raw_offset"
+         if(has(quality_flags, 'event_id_reused'), 'reused', '-')) FROM (SELECT tenant_id, instrument_id, price, quality_flags, \
+         feed, raw_partition, raw_offset, raw_index FROM {table} WHERE instrument_id LIKE '{instruments}') AS ticks \
+         INNER JOIN (SELECT source_system, feed, raw_partition, raw_offset, raw_index FROM market_ticks) AS origins \
+         USING (feed, raw_partition, raw_offset, raw_index) ORDER BY raw_offset"
     );
     pipeline.clickhouse.rows(&sql).unwrap().into_iter().flatten().collect()
 }

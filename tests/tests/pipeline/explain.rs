@@ -193,7 +193,11 @@ fn a_dropped_repetition_has_no_row_and_names_the_message_that_was_emitted() {
     let places = ["normalized", "enriched"].map(|name| &tick[name]);
     let places = places.map(|place| [place["partition"].to_string(), place["offset"].to_string()]);
     assert_eq!(stored[0], places.concat());
-    assert_eq!(trace["table_rows"].as_array().unwrap().len(), 1);
+    let rows = trace["table_rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["tick_id"]), (1, &origin.as_str().into()));
+    // The event of an enriched row is found by its origin.
+    assert!(rows[0].get("source_event_id").is_none());
+    assert_eq!(tick["event_id"], "explain-d1");
 }
 
 #[test]

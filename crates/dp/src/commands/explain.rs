@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use clap::builder::PossibleValuesParser;
 use domain::Interval;
 use localstack::Stack;
 use serde::Serialize;
+use service::writer::TABLES;
 
 use super::present::{print_json, print_line};
 use super::progress::waiting;
@@ -107,7 +109,7 @@ struct PriceArgs {
     To find origins: dp sql 'SELECT tick_id FROM market_ticks LIMIT 5'")]
 struct RowArgs {
     /// Also show the row of this table with every column
-    #[arg(long, value_parser = ["market_ticks", "enriched_ticks", "late_ticks", "bars"])]
+    #[arg(long, value_parser = PossibleValuesParser::new(TABLES.map(|table| table.name)))]
     table: Option<String>,
     /// Origin (the tick_id of a row): feed/partition/offset/index. Without the index: all ticks of the message
     #[arg(long, value_name = "FEED/PARTITION/OFFSET/INDEX", conflicts_with_all = ["topic", "partition", "offset"], required_unless_present = "offset")]

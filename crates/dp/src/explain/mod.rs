@@ -61,7 +61,8 @@ pub struct TickRow {
     pub tick_id: String,
     pub raw: Place,
     pub index: i32,
-    pub event_id: String,
+    /// Only `market_ticks` has it.
+    pub event_id: Option<String>,
     pub tenant_id: String,
     pub instrument_id: String,
     pub event_time: At,

@@ -143,7 +143,7 @@ pub(crate) mod tests {
                 offset,
             },
             index: 0,
-            event_id: format!("e-{offset}"),
+            event_id: Some(format!("e-{offset}")),
             tenant_id: "t".to_owned(),
             instrument_id: "i".to_owned(),
             event_time: At(event_time),

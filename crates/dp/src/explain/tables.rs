@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use domain::{Interval, Micros, Window};
 use serde_json::{Map, Value};
 use service::Names;
+use service::writer::TableSpec;
+use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 
@@ -43,7 +45,7 @@ impl Instrument<'_> {
 
 const PLACES: &str = "toString(feed) AS feed_, toString(raw_partition) AS raw_partition_, toString(raw_offset) AS raw_offset_, \
     toString(raw_index) AS raw_index_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_";
-const TICK: &str = "toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_, source_event_id, \
+const TICK: &str = "toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_, \
     toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(price) AS price_, \
     if(isNull(volume), NULL, toString(volume)) AS volume_, toString(toUnixTimestamp64Micro(appended_at)) AS appended_, \
     toString(product) AS product_, toString(kind) AS kind_, if(isNull(sequence), NULL, toString(sequence)) AS sequence_";
@@ -59,22 +61,19 @@ impl Tables<'_> {
     /// ClickHouse does not answer.
     pub async fn ticks(&self, condition: &str) -> anyhow::Result<Vec<TickRow>> {
         let mut ticks: BTreeMap<String, TickRow> = BTreeMap::new();
-        for (base, topic) in [
-            ("market_ticks", &self.names.normalized),
-            ("enriched_ticks", &self.names.enriched),
-        ] {
-            let table = self.names.table(base);
-            for row in self
-                .ask(&format!("SELECT {TICK}, {PLACES} FROM {table} WHERE {condition}"))
-                .await?
-            {
-                let (tick, source) = (tick(&row)?, source(&row, topic)?);
-                let tick = ticks.entry(tick.tick_id.clone()).or_insert(tick);
-                match base {
-                    "market_ticks" => tick.normalized = Some(source),
-                    _ => tick.enriched = Some(source),
-                }
-            }
+        let market_ticks = self.names.table(MARKET_TICKS.name);
+        let sql = format!("SELECT source_event_id AS event_, {TICK}, {PLACES} FROM {market_ticks} WHERE {condition}");
+        for row in self.ask(&sql).await? {
+            let mut tick = tick(&row)?;
+            tick.normalized = Some(source(&row, &self.names.normalized)?);
+            ticks.insert(tick.tick_id.clone(), tick);
+        }
+        let enriched_ticks = self.names.table(ENRICHED_TICKS.name);
+        let sql = format!("SELECT {TICK}, {PLACES} FROM {enriched_ticks} WHERE {condition}");
+        for row in self.ask(&sql).await? {
+            let tick = tick(&row)?;
+            let source = source(&row, &self.names.enriched)?;
+            ticks.entry(tick.tick_id.clone()).or_insert(tick).enriched = Some(source);
         }
         let sql = format!(
             "SELECT {PLACES}, arrayStringConcat(intervals, ',') AS intervals_, \
@@ -275,13 +274,15 @@ impl Tables<'_> {
         rows.first().map(tick).transpose()
     }
 
-    /// All columns of a tick's row in a table.
+    /// All columns of a tick's row in a table. A column that the table still has, but no writer fills, is not shown.
     ///
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn row(&self, base: &str, tick: &TickRow) -> anyhow::Result<Vec<Row>> {
+        let layout = TableSpec::named(base).context("no writer fills this table")?.layout;
         let sql = format!(
-            "SELECT * FROM {} WHERE feed = {} AND raw_partition = {} AND raw_offset = {} AND raw_index = {}",
+            "SELECT {}, ingested_at, tick_id FROM {} WHERE feed = {} AND raw_partition = {} AND raw_offset = {} AND raw_index = {}",
+            layout.names(),
             self.names.table(base),
             literal(&tick.raw.topic),
             tick.raw.partition,
@@ -333,7 +334,7 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         tick_id: tick_id(row)?,
         raw: raw(row)?,
         index: number(row, "raw_index_")?,
-        event_id: text(row, "source_event_id")?.to_owned(),
+        event_id: optional(row, "event_"),
         tenant_id: text(row, "tenant_")?.to_owned(),
         instrument_id: text(row, "instrument_")?.to_owned(),
         event_time: At(number(row, "time_")?),

@@ -242,7 +242,8 @@ impl Lines {
 
     fn places(&mut self, indent: usize, tick: &TickRow) {
         let place = |place: &Option<Place>| place.as_ref().map_or_else(|| "(no row)".to_owned(), Place::to_string);
-        self.line(indent, &format!("raw {}, event {}", tick.tick_id, tick.event_id));
+        let event = tick.event_id.as_deref().unwrap_or("(no row)");
+        self.line(indent, &format!("raw {}, event {event}", tick.tick_id));
         self.line(indent, &format!("→ {}", place(&tick.normalized)));
         self.line(indent, &format!("→ {}", place(&tick.enriched)));
         if let Some(late) = &tick.late {

@@ -170,8 +170,16 @@ fn summary(columns: &[Column], text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::canonical::LATE;
+    use service::writer::TableSpec;
+
+    use super::super::canonical::SourceText;
     use super::*;
+
+    fn columns() -> Vec<Column> {
+        SourceText::of(TableSpec::named("late_ticks").unwrap())
+            .unwrap()
+            .columns()
+    }
 
     fn lane() -> Lane {
         Lane {
@@ -198,7 +206,7 @@ mod tests {
     fn each_kind_of_difference_is_named_with_its_values() {
         let expected = [row("a", "1"), row("b", "2"), row("c", "3")];
         let found = [row("b", "2"), row("b", "2"), row("c", "4"), row("d", "5")];
-        let differences = compare_rows(LATE, &expected, &found);
+        let differences = compare_rows(&columns(), &expected, &found);
         assert_eq!(differences.len(), 4, "{differences:?}");
         for (difference, expected) in differences.iter().zip([
             "a is missing (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 1)",
@@ -208,12 +216,12 @@ mod tests {
         ]) {
             assert_eq!(difference, expected);
         }
-        assert!(compare_rows(LATE, &expected, &expected).is_empty());
+        assert!(compare_rows(&columns(), &expected, &expected).is_empty());
     }
 
     #[test]
     fn a_doubled_row_with_a_changed_copy_gives_two_differences() {
-        let differences = compare_rows(LATE, &[row("a", "1")], &[row("a", "1"), row("a", "9")]);
+        let differences = compare_rows(&columns(), &[row("a", "1")], &[row("a", "1"), row("a", "9")]);
         assert_eq!(differences.len(), 2, "{differences:?}");
         assert!(
             differences

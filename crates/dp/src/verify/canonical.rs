@@ -1,11 +1,15 @@
 //! The text of a row. ClickHouse and this module write the same text, so both sides can be compared by a checksum.
 //!
-//! Invariant: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value.
-//! End-to-end tests check this with a real server.
+//! Role: a table is compared by the columns of its own layout: those that are a function of the raw log by [`RawText`], those
+//! that only its records have by [`SourceText`].
+//! Invariants: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value
+//! (end-to-end tests check this with a real server). Every column that a writer fills is compared (checked below).
 
 use std::fmt::Write;
 
-use domain::{Decimal, Enrichment, Interval, LateTick, Micros, QualityFlag, QualityFlags, Tick};
+use codec::{CodecError, Record, Wire};
+use domain::{Decimal, Enrichment, Interval, LateTick, Micros, Origin, QualityFlag, Tick};
+use service::writer::TableSpec;
 
 /// Separates values. No identifier can contain it.
 pub const SEPARATOR: char = '\x1f';
@@ -49,6 +53,10 @@ const fn time(name: &'static str) -> Column {
     Column { name, form: Form::Time }
 }
 
+const fn list(name: &'static str) -> Column {
+    Column { name, form: Form::List }
+}
+
 impl Column {
     fn sql(&self) -> String {
         let name = self.name;
@@ -63,94 +71,228 @@ impl Column {
     }
 }
 
-/// Columns of a tick that are a function of the raw log (INV-1).
-pub const TICK: &[Column] = &[
-    plain("raw_offset"),
-    plain("raw_index"),
-    plain("tenant_id"),
-    plain("instrument_id"),
-    time("timestamp"),
-    plain("price"),
-    optional("volume"),
-    optional("bid"),
-    optional("ask"),
-    optional("energy"),
-    optional("congestion"),
-    optional("loss"),
-    optional("ghg"),
-    plain("market"),
-    plain("product"),
-    plain("kind"),
-    plain("currency"),
-    plain("unit"),
-    optional("symbol"),
-    optional("node"),
-    optional("zone"),
-    optional("hub"),
-    optional("market_status"),
-    optional("version"),
-    Column {
-        name: "interval_end",
-        form: Form::OptionalTime,
-    },
-    plain("source_system"),
-    optional("sequence"),
-    plain("source_event_id"),
-    plain("correlation_id"),
-    optional("causation_id"),
-    time("appended_at"),
-    Column {
-        name: "quality_flags",
-        form: Form::Flag(QualityFlag::EventIdReused),
-    },
+/// A column, and how a record's value is written in it.
+#[derive(Debug)]
+struct Field<F> {
+    column: Column,
+    write: F,
+}
+
+const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
+    Field { column, write }
+}
+
+type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
+type OfEnrichment = fn(&mut Writer<'_>, &Enrichment<'_>);
+type OfLate = fn(&mut Writer<'_>, &LateTick<'_>);
+
+/// What is a function of the raw log (INV-1).
+static FACTS: [Field<OfTick>; 32] = [
+    field(plain("raw_offset"), |to, tick| to.value(tick.origin.offset)),
+    field(plain("raw_index"), |to, tick| to.value(tick.origin.index)),
+    field(plain("tenant_id"), |to, tick| to.value(tick.tenant_id)),
+    field(plain("instrument_id"), |to, tick| to.value(tick.instrument_id)),
+    field(time("timestamp"), |to, tick| to.value(tick.event_time)),
+    field(plain("price"), |to, tick| to.value(tick.price)),
+    field(optional("volume"), |to, tick| to.optional(tick.volume)),
+    field(optional("bid"), |to, tick| to.optional(tick.bid)),
+    field(optional("ask"), |to, tick| to.optional(tick.ask)),
+    field(optional("energy"), |to, tick| to.optional(tick.energy)),
+    field(optional("congestion"), |to, tick| to.optional(tick.congestion)),
+    field(optional("loss"), |to, tick| to.optional(tick.loss)),
+    field(optional("ghg"), |to, tick| to.optional(tick.ghg)),
+    field(plain("market"), |to, tick| to.value(tick.market)),
+    field(plain("product"), |to, tick| to.value(tick.product)),
+    field(plain("kind"), |to, tick| to.value(tick.kind.name())),
+    field(plain("currency"), |to, tick| to.value(tick.currency)),
+    field(plain("unit"), |to, tick| to.value(tick.unit)),
+    field(optional("symbol"), |to, tick| to.optional(tick.symbol)),
+    field(optional("node"), |to, tick| to.optional(tick.node)),
+    field(optional("zone"), |to, tick| to.optional(tick.zone)),
+    field(optional("hub"), |to, tick| to.optional(tick.hub)),
+    field(optional("market_status"), |to, tick| to.optional(tick.market_status)),
+    field(optional("version"), |to, tick| to.optional(tick.version)),
+    field(
+        Column {
+            name: "interval_end",
+            form: Form::OptionalTime,
+        },
+        |to, tick| to.optional(tick.interval_end),
+    ),
+    field(plain("source_system"), |to, tick| to.value(tick.source_system)),
+    field(optional("sequence"), |to, tick| to.optional(tick.sequence)),
+    field(plain("source_event_id"), |to, tick| to.value(tick.source_event_id)),
+    field(plain("correlation_id"), |to, tick| to.value(tick.correlation_id)),
+    field(optional("causation_id"), |to, tick| to.optional(tick.causation_id)),
+    field(time("appended_at"), |to, tick| to.value(tick.appended_at)),
+    field(
+        Column {
+            name: "quality_flags",
+            form: Form::Flag(QualityFlag::EventIdReused),
+        },
+        |to, tick| to.value(u8::from(tick.quality_flags.contains(QualityFlag::EventIdReused))),
+    ),
 ];
 
-/// Columns that normalization adds to a tick. Only the tick's record has them.
-pub const REMARKS: &[Column] = &[
-    plain("src_offset"),
-    Column {
-        name: "quality_flags",
-        form: Form::List,
-    },
-    time("normalized_at"),
+/// What normalization adds to a tick. Only the tick's record has it.
+static REMARKS: [Field<OfTick>; 2] = [
+    field(list("quality_flags"), |to, tick| {
+        to.list(tick.quality_flags.iter().map(|flag| flag.name()));
+    }),
+    field(time("normalized_at"), |to, tick| to.value(tick.normalized_at)),
 ];
 
-/// The same columns of an enriched tick, and the columns that enrichment adds.
-pub const ENRICHMENT: &[Column] = &[
-    plain("src_offset"),
-    Column {
-        name: "quality_flags",
-        form: Form::List,
-    },
-    time("normalized_at"),
-    plain("commodity"),
-    plain("region"),
-    plain("product_tier"),
-    optional("instrument_unit"),
-    optional("contract_size"),
-    optional("tick_size"),
-    optional("curve_id"),
-    plain("classification_confidence"),
-    plain("classification_method"),
-    plain("low_confidence_classification"),
-    time("enriched_at"),
+/// What enrichment adds.
+static ENRICHMENT: [Field<OfEnrichment>; 11] = [
+    field(plain("commodity"), |to, of| to.value(of.commodity)),
+    field(plain("region"), |to, of| to.value(of.region)),
+    field(plain("product_tier"), |to, of| to.value(of.product_tier)),
+    field(optional("instrument_unit"), |to, of| to.optional(of.unit)),
+    field(optional("contract_size"), |to, of| to.optional(of.contract_size)),
+    field(optional("tick_size"), |to, of| to.optional(of.tick_size)),
+    field(optional("curve_id"), |to, of| to.optional(of.curve_id)),
+    field(plain("classification_confidence"), |to, of| {
+        to.value(hundredths(of.confidence_percent));
+    }),
+    field(plain("classification_method"), |to, of| to.value(of.method.name())),
+    field(plain("low_confidence_classification"), |to, of| {
+        to.value(of.low_confidence);
+    }),
+    field(time("enriched_at"), |to, of| to.value(of.enriched_at)),
 ];
 
-/// Columns of a late tick.
-pub const LATE: &[Column] = &[
-    plain("src_offset"),
-    plain("tenant_id"),
-    plain("instrument_id"),
-    time("timestamp"),
-    plain("price"),
-    optional("volume"),
-    Column {
-        name: "intervals",
-        form: Form::List,
-    },
-    time("watermark"),
-    plain("enriched_offset"),
+/// A late tick.
+static LATE: [Field<OfLate>; 12] = [
+    field(plain("tenant_id"), |to, late| to.value(late.tenant_id)),
+    field(plain("instrument_id"), |to, late| to.value(late.instrument_id)),
+    field(time("timestamp"), |to, late| to.value(late.event_time)),
+    field(plain("price"), |to, late| to.value(late.price)),
+    field(optional("volume"), |to, late| to.optional(late.volume)),
+    field(list("intervals"), |to, late| {
+        let is_missed = |interval: &Interval| late.missed_intervals & (1 << interval.index()) != 0;
+        to.list(Interval::ALL.into_iter().filter(is_missed).map(Interval::name));
+    }),
+    field(time("watermark"), |to, late| to.value(late.watermark)),
+    field(plain("enriched_offset"), |to, late| to.value(late.enriched_offset)),
+    field(plain("feed"), |to, late| to.value(late.origin.feed)),
+    field(plain("raw_partition"), |to, late| to.value(late.origin.partition)),
+    field(plain("raw_offset"), |to, late| to.value(late.origin.offset)),
+    field(plain("raw_index"), |to, late| to.value(late.origin.index)),
 ];
+
+const SRC_OFFSET: Column = plain("src_offset");
+
+/// The fields of a table, in the order of the text.
+type Chosen<F> = Vec<&'static Field<F>>;
+
+fn chosen<F>(fields: &'static [Field<F>], table: &TableSpec) -> Chosen<F> {
+    let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
+    fields.iter().filter(|field| has(field.column.name)).collect()
+}
+
+fn columns<F>(fields: &Chosen<F>) -> impl Iterator<Item = Column> {
+    fields.iter().map(|field| field.column)
+}
+
+/// The text of a table of ticks, as far as the raw log determines it.
+#[derive(Debug, Clone)]
+pub struct RawText {
+    /// The table, without the suffix of a generation.
+    pub table: &'static str,
+    facts: Chosen<OfTick>,
+}
+
+impl RawText {
+    /// That of a table; `None` if its rows are not ticks.
+    pub fn of(table: &'static TableSpec) -> Option<RawText> {
+        matches!(table.record, Record::Tick | Record::EnrichedTick).then(|| RawText {
+            table: table.name,
+            facts: chosen(&FACTS, table),
+        })
+    }
+
+    /// The compared columns.
+    pub fn columns(&self) -> Vec<Column> {
+        columns(&self.facts).collect()
+    }
+
+    /// Replaces `out` by the text of a tick's row.
+    pub fn write(&self, tick: &Tick<'_>, out: &mut String) {
+        let mut to = Writer::new(out);
+        self.facts.iter().for_each(|field| (field.write)(&mut to, tick));
+    }
+}
+
+/// The text of a table's rows, as far as only the records of its topic determine it.
+#[derive(Debug, Clone)]
+pub struct SourceText(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Tick(Chosen<OfTick>),
+    Enriched(Chosen<OfTick>, Chosen<OfEnrichment>),
+    Late(Chosen<OfLate>),
+}
+
+impl SourceText {
+    /// That of a table; `None` if its rows are not one for each record.
+    pub fn of(table: &'static TableSpec) -> Option<SourceText> {
+        let remarks = || chosen(&REMARKS, table);
+        match table.record {
+            Record::Tick => Some(Source::Tick(remarks())),
+            Record::EnrichedTick => Some(Source::Enriched(remarks(), chosen(&ENRICHMENT, table))),
+            Record::LateTick => Some(Source::Late(chosen(&LATE, table))),
+            _ => None,
+        }
+        .map(SourceText)
+    }
+
+    /// The compared columns.
+    pub fn columns(&self) -> Vec<Column> {
+        let mut all = vec![SRC_OFFSET];
+        match &self.0 {
+            Source::Tick(remarks) => all.extend(columns(remarks)),
+            Source::Enriched(remarks, enrichment) => all.extend(columns(remarks).chain(columns(enrichment))),
+            Source::Late(late) => all.extend(columns(late)),
+        }
+        all
+    }
+
+    /// Replaces `out` by the text of the row of a record at this offset; returns the origin of the record.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn write<'r>(
+        &self,
+        wire: &Wire,
+        payload: &'r [u8],
+        offset: i64,
+        out: &mut String,
+    ) -> Result<Origin<'r>, CodecError> {
+        let mut to = Writer::new(out);
+        to.value(offset);
+        Ok(match &self.0 {
+            Source::Tick(remarks) => {
+                let tick = wire.decode_tick(payload)?;
+                remarks.iter().for_each(|field| (field.write)(&mut to, &tick));
+                tick.origin
+            }
+            Source::Enriched(remarks, enrichment) => {
+                let enriched = wire.decode_enriched(payload)?;
+                remarks.iter().for_each(|field| (field.write)(&mut to, &enriched.tick));
+                enrichment
+                    .iter()
+                    .for_each(|field| (field.write)(&mut to, &enriched.enrichment));
+                enriched.tick.origin
+            }
+            Source::Late(fields) => {
+                let late = wire.decode_late(payload)?;
+                fields.iter().for_each(|field| (field.write)(&mut to, &late));
+                late.origin
+            }
+        })
+    }
+}
 
 /// The SQL expression of a row's text.
 pub fn sql(columns: &[Column]) -> String {
@@ -159,39 +301,34 @@ pub fn sql(columns: &[Column]) -> String {
 }
 
 /// Writes the text of a row.
-pub struct Writer<'a> {
+struct Writer<'a> {
     out: &'a mut String,
     is_first: bool,
 }
 
 impl<'a> Writer<'a> {
     /// Clears `out` and begins a text in it.
-    pub fn new(out: &'a mut String) -> Writer<'a> {
+    fn new(out: &'a mut String) -> Writer<'a> {
         out.clear();
         Writer { out, is_first: true }
     }
 
-    fn value(&mut self, value: impl std::fmt::Display) -> &mut Self {
+    fn value(&mut self, value: impl std::fmt::Display) {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(SEPARATOR);
         }
         // Writing to a String cannot fail.
         let _ = write!(self.out, "{value}");
-        self
     }
 
-    fn optional(&mut self, value: Option<impl std::fmt::Display>) -> &mut Self {
+    fn optional(&mut self, value: Option<impl std::fmt::Display>) {
         match value {
             Some(value) => self.value(value),
             None => self.value(NULL),
         }
     }
 
-    fn flags(&mut self, flags: QualityFlags) -> &mut Self {
-        self.list(flags.iter().map(|flag| flag.name()))
-    }
-
-    fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) -> &mut Self {
+    fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
         self.value("");
         for (index, name) in names.enumerate() {
             if index > 0 {
@@ -199,88 +336,6 @@ impl<'a> Writer<'a> {
             }
             self.out.push_str(name);
         }
-        self
-    }
-
-    /// Writes [`TICK`].
-    pub fn tick(mut self, tick: &Tick<'_>) {
-        self.value(tick.origin.offset)
-            .value(tick.origin.index)
-            .value(tick.tenant_id)
-            .value(tick.instrument_id)
-            .value(tick.event_time)
-            .value(tick.price);
-        for number in [
-            tick.volume,
-            tick.bid,
-            tick.ask,
-            tick.energy,
-            tick.congestion,
-            tick.loss,
-            tick.ghg,
-        ] {
-            self.optional(number);
-        }
-        for text in [tick.market, tick.product, tick.kind.name(), tick.currency, tick.unit] {
-            self.value(text);
-        }
-        for text in [
-            tick.symbol,
-            tick.node,
-            tick.zone,
-            tick.hub,
-            tick.market_status,
-            tick.version,
-        ] {
-            self.optional(text);
-        }
-        self.optional(tick.interval_end)
-            .value(tick.source_system)
-            .optional(tick.sequence)
-            .value(tick.source_event_id)
-            .value(tick.correlation_id)
-            .optional(tick.causation_id)
-            .value(tick.appended_at)
-            .value(u8::from(tick.quality_flags.contains(QualityFlag::EventIdReused)));
-    }
-
-    /// Writes [`REMARKS`].
-    pub fn remarks(mut self, src_offset: i64, tick: &Tick<'_>) {
-        self.value(src_offset)
-            .flags(tick.quality_flags)
-            .value(tick.normalized_at);
-    }
-
-    /// Writes [`ENRICHMENT`].
-    pub fn enrichment(mut self, src_offset: i64, tick: &Tick<'_>, enrichment: &Enrichment<'_>) {
-        self.value(src_offset)
-            .flags(tick.quality_flags)
-            .value(tick.normalized_at)
-            .value(enrichment.commodity)
-            .value(enrichment.region)
-            .value(enrichment.product_tier)
-            .optional(enrichment.unit)
-            .optional(enrichment.contract_size)
-            .optional(enrichment.tick_size)
-            .optional(enrichment.curve_id)
-            .value(hundredths(enrichment.confidence_percent))
-            .value(enrichment.method.name())
-            .value(enrichment.low_confidence)
-            .value(enrichment.enriched_at);
-    }
-
-    /// Writes [`LATE`].
-    pub fn late(mut self, src_offset: i64, late: &LateTick<'_>) {
-        let is_missed = |interval: &Interval| late.missed_intervals & (1 << interval.index()) != 0;
-        self.value(src_offset)
-            .value(late.tenant_id)
-            .value(late.instrument_id)
-            .value(late.event_time)
-            .value(late.price)
-            .optional(late.volume)
-            .list(Interval::ALL.into_iter().filter(is_missed).map(Interval::name))
-            .value(late.watermark)
-            .value(late.enriched_offset);
     }
 }
 
@@ -305,7 +360,8 @@ pub fn shown(column: &Column, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Classification, Kind, Origin, QualityFlag};
+    use domain::{Classification, EnrichedTick, Kind, QualityFlag, QualityFlags};
+    use service::writer::TABLES;
 
     use super::*;
 
@@ -339,15 +395,70 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_text_has_one_value_for_each_column() {
+    /// The text of a tick in a table, as `column=value`.
+    fn of_tick(table: &str) -> Vec<String> {
+        let text = RawText::of(TableSpec::named(table).unwrap()).unwrap();
         let mut out = String::new();
-        let count = |text: &str| text.split(SEPARATOR).count();
-        Writer::new(&mut out).tick(&tick());
-        assert_eq!(count(&out), TICK.len());
-        assert_eq!(out.split(SEPARATOR).nth(5), Some("-0.5"));
-        Writer::new(&mut out).remarks(11, &tick());
-        assert_eq!(out.replace(SEPARATOR, "|"), "11|price_negative,late_arrival|3");
+        text.write(&tick(), &mut out);
+        let values = out.split(SEPARATOR);
+        assert_eq!(values.clone().count(), text.columns().len());
+        let columns = text.columns();
+        columns
+            .iter()
+            .zip(values)
+            .map(|(column, value)| format!("{}={value}", column.name))
+            .collect()
+    }
+
+    #[test]
+    fn a_table_is_compared_by_the_columns_that_it_has() {
+        let (market, enriched) = (of_tick("market_ticks"), of_tick("enriched_ticks"));
+        for fact in ["price=-0.5", "timestamp=-5", "sequence=9", "quality_flags=0"] {
+            for table in [&market, &enriched] {
+                assert!(table.iter().any(|found| found == fact), "{fact}: {table:?}");
+            }
+        }
+        for fact in ["bid=7", "source_system=x", "node="] {
+            assert!(market.iter().any(|found| found == fact), "{fact}: {market:?}");
+            assert!(!enriched.iter().any(|found| found == fact), "{fact}: {enriched:?}");
+        }
+    }
+
+    /// A row is assigned to a block by the raw and the source partition, so these are compared without being in a text.
+    #[test]
+    fn every_column_that_a_writer_fills_is_compared() {
+        for table in TABLES.into_iter().filter(|table| table.record != Record::Bar) {
+            let mut compared = vec!["src_partition"];
+            if let Some(raw) = RawText::of(table) {
+                compared.extend(raw.columns().iter().map(|column| column.name));
+                compared.extend(["feed", "raw_partition"]);
+            }
+            let source = SourceText::of(table).unwrap().columns();
+            compared.extend(source.iter().map(|column| column.name));
+            for (name, _) in table.layout.fields() {
+                assert!(compared.contains(&name), "{name} of {}", table.name);
+            }
+            for name in compared {
+                let has = table.layout.fields().any(|(of_table, _)| of_table == name);
+                assert!(has, "{} has no {name}", table.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_compared_by_what_only_it_has() {
+        let wire = Wire::single_object();
+        let text = |table: &str, payload: &[u8]| {
+            let mut out = String::new();
+            let text = SourceText::of(TableSpec::named(table).unwrap()).unwrap();
+            let origin = text.write(&wire, payload, 11, &mut out).unwrap();
+            assert_eq!(origin, tick().origin);
+            assert_eq!(out.split(SEPARATOR).count(), text.columns().len());
+            out.replace(SEPARATOR, "|")
+        };
+        let mut datum = Vec::new();
+        wire.encode_tick(&tick(), &mut datum);
+        assert_eq!(text("market_ticks", &datum), "11|price_negative,late_arrival|3");
         let enrichment = Enrichment {
             commodity: "electricity",
             region: "midwest",
@@ -361,12 +472,15 @@ mod tests {
             low_confidence: false,
             enriched_at: 4,
         };
-        Writer::new(&mut out).enrichment(11, &tick(), &enrichment);
-        assert_eq!(count(&out), ENRICHMENT.len());
-        assert!(
-            out.replace(SEPARATOR, "|")
-                .ends_with("|\\N|0.01|\\N|0.9|rule_based|false|4"),
-            "{out}"
+        datum.clear();
+        let enriched = EnrichedTick {
+            tick: tick(),
+            enrichment,
+        };
+        wire.encode_enriched(&enriched, &mut datum);
+        assert_eq!(
+            text("enriched_ticks", &datum),
+            "11|price_negative,late_arrival|electricity|midwest|standard|\\N|\\N|0.01|\\N|0.9|rule_based|false|4"
         );
         let late = LateTick {
             origin: tick().origin,
@@ -381,9 +495,9 @@ mod tests {
             watermark: 2,
             enriched_offset: 3,
         };
-        Writer::new(&mut out).late(11, &late);
-        assert_eq!(count(&out), LATE.len());
-        assert!(out.contains("1m,5m,1d"));
+        datum.clear();
+        wire.encode_late(&late, &mut datum);
+        assert!(text("late_ticks", &datum).contains("|1m,5m,1d|2|3|"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use stream::kafka::reader::LogReader;
 use stream::{Message, Partition, StreamError};
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row};
-use super::canonical::Writer;
+use super::canonical::{RawText, SourceText};
 use super::gaps::{self, Hole};
 use super::raw_walk::{Counts, ExpectedLetter, RawWalk, Unreadable};
 
@@ -115,8 +115,8 @@ pub struct RawLog {
 /// The outputs that the raw topics require.
 #[derive(Debug, Default)]
 pub struct RawExpectation {
-    /// Ticks by raw offset.
-    pub blocks: Blocks,
+    /// Ticks by raw offset, with the columns of each table.
+    pub blocks: BTreeMap<&'static str, Blocks>,
     /// The counts of INV-5.
     pub counts: Counts,
     /// Expected dead letters, by topic, partition and offset.
@@ -124,11 +124,11 @@ pub struct RawExpectation {
 }
 
 impl RawLog {
-    /// Reads all ranges, and narrows them to the offsets that can be compared.
+    /// Reads all ranges for the tables with these texts, and narrows them to the offsets that can be compared.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn expect(&mut self) -> Result<RawExpectation, StreamError> {
+    pub fn expect(&mut self, texts: &[RawText]) -> Result<RawExpectation, StreamError> {
         let mut expected = RawExpectation::default();
         let mut text = String::new();
         for index in 0..self.ranges.len() {
@@ -136,8 +136,11 @@ impl RawLog {
                 continue;
             };
             let walk = self.walk(&range, &mut |tick| {
-                Writer::new(&mut text).tick(tick);
-                expected.blocks.add(&range.lane, tick.origin.offset, &text);
+                for of in texts {
+                    of.write(tick, &mut text);
+                    let blocks = expected.blocks.entry(of.table).or_default();
+                    blocks.add(&range.lane, tick.origin.offset, &text);
+                }
             })?;
             expected.counts.add(&walk.counts);
             let (topic, partition) = (range.lane.topic.to_string(), range.lane.partition);
@@ -157,12 +160,12 @@ impl RawLog {
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn outside(&self, holes: &[Hole]) -> Result<Blocks, StreamError> {
+    pub fn outside(&self, of: &RawText, holes: &[Hole]) -> Result<Blocks, StreamError> {
         let (mut blocks, mut text) = (Blocks::default(), String::new());
         for range in &self.ranges {
             self.walk(range, &mut |tick| {
                 if range.counts(tick.origin.offset) && !gaps::swallows(holes, tick, self.partitions) {
-                    Writer::new(&mut text).tick(tick);
+                    of.write(tick, &mut text);
                     blocks.add(&range.lane, tick.origin.offset, &text);
                 }
             })?;
@@ -174,7 +177,7 @@ impl RawLog {
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn rows(&self, blocks: &[BlockKey], holes: &[Hole]) -> Result<Vec<Row>, StreamError> {
+    pub fn rows(&self, of: &RawText, blocks: &[BlockKey], holes: &[Hole]) -> Result<Vec<Row>, StreamError> {
         let wanted: BTreeSet<&BlockKey> = blocks.iter().collect();
         let mut rows = Vec::new();
         for range in self
@@ -191,7 +194,7 @@ impl RawLog {
                 let is_expected = range.counts(tick.origin.offset) && !gaps::swallows(holes, tick, self.partitions);
                 if is_wanted && is_expected {
                     let mut text = String::new();
-                    Writer::new(&mut text).tick(tick);
+                    of.write(tick, &mut text);
                     rows.push(Row {
                         id: tick.origin.to_string(),
                         text,
@@ -237,35 +240,16 @@ pub fn readable<'m>(
     }
 }
 
-/// The kind of records in a later topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Records {
-    /// Ticks.
-    Normalized,
-    /// Enriched ticks.
-    Enriched,
-    /// Late ticks.
-    Late,
-}
-
-impl Records {
-    fn schema(self) -> Record {
-        match self {
-            Records::Normalized => Record::Tick,
-            Records::Enriched => Record::EnrichedTick,
-            Records::Late => Record::LateTick,
-        }
-    }
-}
-
 /// The source topic of a table.
 pub struct SourceLog {
     /// Brokers.
     pub bootstrap: Brokers,
     /// Decodes the records.
     pub wire: Wire,
-    /// Kind of the records.
-    pub records: Records,
+    /// Their schema.
+    pub record: Record,
+    /// What is compared.
+    pub text: SourceText,
     /// The ranges to read.
     pub ranges: Vec<Range>,
     /// For each partition, the last origins in the table from before the beginning of the log (INV-3).
@@ -333,26 +317,9 @@ impl SourceLog {
             if range.is_passed(message.offset) {
                 return;
             }
-            let payload = self
-                .wire
-                .current(self.records.schema(), message.payload.unwrap_or_default());
-            let payload = payload.as_ref();
+            let payload = self.wire.current(self.record, message.payload.unwrap_or_default());
             let offset = message.offset;
-            let writer = Writer::new(&mut text);
-            let origin = match self.records {
-                Records::Normalized => self.wire.decode_tick(payload).map(|tick| {
-                    writer.remarks(offset, &tick);
-                    tick.origin
-                }),
-                Records::Enriched => self.wire.decode_enriched(payload).map(|enriched| {
-                    writer.enrichment(offset, &enriched.tick, &enriched.enrichment);
-                    enriched.tick.origin
-                }),
-                Records::Late => self.wire.decode_late(payload).map(|late| {
-                    writer.late(offset, &late);
-                    late.origin
-                }),
-            };
+            let origin = self.text.write(&self.wire, payload.as_ref(), offset, &mut text);
             match origin {
                 Ok(origin) if !self.can_exist(&origin) => foreign += 1,
                 Ok(origin) if sequencer.accept(origin.feed, origin.partition, origin.position()) => {

@@ -26,6 +26,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use normalization::config::Config;
 use service::clients::{Clients, Dependency, Use};
+use service::writer::TABLES;
 use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
@@ -34,8 +35,9 @@ use stream::status::wall_clock;
 pub use report::{Check, Differences, VerifyReport};
 
 use crate::connection::Connection;
+use canonical::RawText;
 use gaps::Gaps;
-use logs::{RawExpectation, RawLog, Records};
+use logs::{RawExpectation, RawLog};
 use quiet::Quiet;
 use table_checks::TableChecks;
 
@@ -77,16 +79,9 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
         gaps: &gaps,
     };
     let raw = std::sync::Arc::new(raw);
-    let tick_tables = [
-        ("market_ticks", Records::Normalized),
-        ("enriched_ticks", Records::Enriched),
-    ];
-    for (base, records) in tick_tables {
-        checks.by_raw_log(base, &raw, &expected, &mut report).await?;
-        checks.by_source(base, records, &mut report).await?;
+    for table in TABLES {
+        checks.all_of(table, &raw, &expected, &mut report).await?;
     }
-    checks.by_source("late_ticks", Records::Late, &mut report).await?;
-    checks.bars(&mut report).await?;
 
     let mut newest = served::newest(&clickhouse, names, &gaps).await?;
     report.notes.extend(served::ahead_of_the_clock(&newest, wall_clock()));
@@ -211,7 +206,8 @@ async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLo
             limits: config.window,
             ranges,
         };
-        let expected = raw.expect()?;
+        let texts: Vec<RawText> = TABLES.into_iter().filter_map(RawText::of).collect();
+        let expected = raw.expect(&texts)?;
         Ok((raw, expected))
     })
     .await

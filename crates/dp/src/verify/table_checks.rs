@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use codec::Wire;
+use anyhow::{Context as _, bail};
+use codec::{Record, Wire};
 use service::writer::TableSpec;
 use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
 
 use super::blocks::{self, BlockKey, Blocks, Row};
-use super::canonical::{self, Column};
+use super::canonical::{Column, RawText, SourceText};
 use super::gaps::{Gaps, Hole};
-use super::logs::{self, RawExpectation, RawLog, Records, SourceLog};
+use super::logs::{self, RawExpectation, RawLog, SourceLog};
 use super::report::{Check, Differences, VerifyReport};
 use super::tables::{self, Place, Table};
 use super::{bars, blocking};
@@ -34,37 +34,55 @@ impl TableChecks<'_> {
         &self.connection.names
     }
 
-    fn source_topic(&self, base: &str) -> anyhow::Result<&String> {
-        Ok((spec(base)?.topic)(self.names()))
+    fn source_topic(&self, table: &TableSpec) -> &String {
+        (table.topic)(self.names())
     }
 
-    /// Compares origins and contents of a tick table with the raw log.
-    pub async fn by_raw_log(
+    /// Every check of a table.
+    pub async fn all_of(
         &self,
-        base: &str,
+        table: &'static TableSpec,
         raw: &Arc<RawLog>,
         expected: &RawExpectation,
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
-        let name = self.names().table(base);
-        let holes = self.holes(base).await?;
+        if let Some(text) = RawText::of(table) {
+            self.by_raw_log(text, raw, expected, report).await?;
+        }
+        match (SourceText::of(table), table.record) {
+            (Some(text), _) => self.by_source(table, text, report).await,
+            (None, Record::Bar) => self.bars(table, report).await,
+            (None, _) => bail!("table {} has no form in which it is compared", table.name),
+        }
+    }
+
+    /// Compares origins and contents of a tick table with the raw log.
+    async fn by_raw_log(
+        &self,
+        text: RawText,
+        raw: &Arc<RawLog>,
+        expected: &RawExpectation,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        let name = self.names().table(text.table);
+        let (holes, columns) = (self.holes(text.table).await?, text.columns());
         let table = Table {
             holes: &holes,
-            ..self.table(&name, canonical::TICK, Place::Raw, &raw.ranges).await?
+            ..self.table(&name, &columns, Place::Raw, &raw.ranges).await?
         };
         let found = table.blocks().await?;
-        let without_holes;
-        let expected = if holes.is_empty() {
-            &expected.blocks
-        } else {
-            let (log, holes) = (Arc::clone(raw), holes.clone());
-            without_holes = blocking(move || log.outside(&holes))
+        let mut expected = expected.blocks.get(text.table).cloned().unwrap_or_default();
+        if !holes.is_empty() {
+            let (log, text, holes) = (Arc::clone(raw), text.clone(), holes.clone());
+            expected = blocking(move || log.outside(&text, &holes))
                 .await
                 .context("read the raw log")?;
-            &without_holes
-        };
+        }
         let (log, in_holes) = (Arc::clone(raw), holes.clone());
-        let differences = compare(&table, expected, &found, move |blocks| log.rows(&blocks, &in_holes)).await?;
+        let differences = compare(&table, &expected, &found, move |blocks| {
+            log.rows(&text, &blocks, &in_holes)
+        })
+        .await?;
         report.checks.push(Check::new(
             format!("{name}: ticks match the raw log"),
             expected.rows(),
@@ -82,29 +100,32 @@ impl TableChecks<'_> {
     }
 
     /// Compares a table with its source topic: source offsets, and values that are only in the records.
-    pub async fn by_source(&self, base: &str, records: Records, report: &mut VerifyReport) -> anyhow::Result<()> {
-        let name = self.names().table(base);
+    async fn by_source(
+        &self,
+        spec: &'static TableSpec,
+        text: SourceText,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        let name = self.names().table(spec.name);
         let (bootstrap, topic) = (
             self.connection.settings.kafka_bootstrap.clone(),
-            self.source_topic(base)?.clone(),
+            self.source_topic(spec).clone(),
         );
         let wire: Wire = self.connection.wire().await?;
         let asked = (bootstrap.clone(), vec![topic.clone()], self.names().raw.clone());
         // The raw topics come last, so that their ends cover every tick that is read below.
         let (mut ranges, raw) =
             blocking(move || Ok((logs::ranges(&asked.0, &asked.1)?, logs::ranges(&asked.0, &asked.2)?))).await?;
-        self.gaps.leave_out(&self.writer_group(base)?, &mut ranges);
-        let columns = match records {
-            Records::Normalized => canonical::REMARKS,
-            Records::Enriched => canonical::ENRICHMENT,
-            Records::Late => canonical::LATE,
-        };
-        let table = self.table(&name, columns, Place::Source, &ranges).await?;
+        self.gaps
+            .leave_out(&self.names().writer_group(spec.service), &mut ranges);
+        let columns = text.columns();
+        let table = self.table(&name, &columns, Place::Source, &ranges).await?;
         let accepted_before = table.accepted_before().await?;
         let log = SourceLog {
             bootstrap,
             wire,
-            records,
+            record: spec.record,
+            text,
             ranges: ranges.clone(),
             accepted_before,
             raw_ends: raw.iter().map(|range| (range.partition(), range.end)).collect(),
@@ -132,10 +153,6 @@ impl TableChecks<'_> {
         positions(&table, report).await
     }
 
-    fn writer_group(&self, base: &str) -> anyhow::Result<String> {
-        Ok(self.names().writer_group(spec(base)?.service))
-    }
-
     /// Ticks that accepted gaps have kept from a table, as ranges of origins.
     async fn holes(&self, base: &str) -> anyhow::Result<Vec<Hole>> {
         let names = self.names();
@@ -151,12 +168,12 @@ impl TableChecks<'_> {
     }
 
     /// Compares bars with their ticks, and checks their source offsets.
-    pub async fn bars(&self, report: &mut VerifyReport) -> anyhow::Result<()> {
+    async fn bars(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         let names = self.names();
-        let name = names.table("bars");
+        let name = names.table(spec.name);
         let (bootstrap, topics) = (
             self.connection.settings.kafka_bootstrap.clone(),
-            vec![self.source_topic("bars")?.clone()],
+            vec![self.source_topic(spec).clone()],
         );
         let ranges = blocking(move || logs::ranges(&bootstrap, &topics)).await?;
         let table = self.table(&name, &[], Place::Source, &ranges).await?;
@@ -221,10 +238,6 @@ impl TableChecks<'_> {
             parts,
         })
     }
-}
-
-fn spec(base: &str) -> anyhow::Result<&'static TableSpec> {
-    TableSpec::named(base).with_context(|| format!("{base} has no writer"))
 }
 
 async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {

@@ -29,7 +29,8 @@ pub struct TableSpec {
     pub layout: &'static Layout,
     /// How long rows may wait to be inserted together.
     pub freshness: Duration,
-    pub(super) record: Record,
+    /// The schema of those messages.
+    pub record: Record,
     pub(super) encode: Encode,
 }
 

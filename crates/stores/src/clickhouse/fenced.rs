@@ -330,7 +330,9 @@ impl FencedTable {
         }
         let sent = async {
             for block in blocks {
-                insert.send(block.encoded().into()).await?;
+                for piece in block.pieces() {
+                    insert.send(piece.into()).await?;
+                }
             }
             insert.end().await
         };

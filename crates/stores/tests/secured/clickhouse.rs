@@ -114,9 +114,6 @@ async fn a_writer_goes_over_tls_with_the_documented_grants() {
     let url = format!("https://localhost:{}", front.port());
     let clickhouse = client(&url, "dataproc", "app-secret", &private.trust);
     assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
-    for layout in rows::ALL {
-        FencedTable::new(clickhouse.clone(), layout, "").check().await.unwrap();
-    }
     let table = begin(&clickhouse).await.unwrap();
     table
         .check_topics(&[(TOPIC.to_owned(), "an-id".to_owned())])

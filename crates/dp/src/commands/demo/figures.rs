@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use domain::{Micros, RowRanges};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use service::writer::TABLES;
 use stores::ClickHouse;
 use stream::StreamError;
 use stream::dead_letter::header;
@@ -47,9 +48,6 @@ impl Figures {
     }
 }
 
-/// The tables that are counted.
-pub const TABLES: [&str; 4] = ["market_ticks", "enriched_ticks", "bars", "late_ticks"];
-
 /// Reads all figures.
 ///
 /// # Errors
@@ -67,11 +65,11 @@ pub async fn read(connection: &Connection, stores: &Stores) -> anyhow::Result<Fi
     for table in TABLES {
         let rows = query(
             clickhouse,
-            &format!("SELECT count() AS rows FROM {}", connection.names.table(table)),
+            &format!("SELECT count() AS rows FROM {}", connection.names.table(table.name)),
         )
         .await?;
         figures.tables.insert(
-            table.to_owned(),
+            table.name.to_owned(),
             rows.first().map_or(Ok(0), |row| integer(row, "rows"))?,
         );
     }
@@ -160,12 +158,7 @@ const STEPS: [(&str, &str, &str, &str); 6] = [
         "appended_at",
         "normalized_at",
     ),
-    (
-        "normalized → enriched",
-        "enriched_ticks",
-        "normalized_at",
-        "enriched_at",
-    ),
+    ("raw append → enriched", "enriched_ticks", "appended_at", "enriched_at"),
     (
         "raw append → market_ticks",
         "market_ticks",

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Interval;
 use serde::Serialize;
+use service::writer::TABLES;
 
-use super::figures::{Figures, Quantiles, TABLES};
+use super::figures::{Figures, Quantiles};
 use crate::commands::present::{grouped, table};
 use crate::simulation::Counts;
 
@@ -124,7 +125,10 @@ impl DemoReport {
                 *of(after).get(key).unwrap_or(&0),
             )
         };
-        rows.extend(TABLES.map(|name| pair(&format!("ClickHouse rows of {name}"), name, |figures| &figures.tables)));
+        rows.extend(TABLES.map(|table| {
+            let name = format!("ClickHouse rows of {}", table.name);
+            pair(&name, table.name, |figures| &figures.tables)
+        }));
         for interval in Interval::ALL {
             rows.push(pair(
                 &format!("  {} bars", interval.name()),
@@ -245,7 +249,7 @@ mod tests {
     fn report() -> DemoReport {
         let tables = |count: i64| {
             TABLES
-                .map(|name| (name.to_owned(), count))
+                .map(|table| (table.name.to_owned(), count))
                 .into_iter()
                 .collect::<BTreeMap<_, _>>()
         };

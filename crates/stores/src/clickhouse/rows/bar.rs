@@ -44,27 +44,28 @@ pub const LAYOUT: Layout = Layout {
 
 /// Appends the row of a bar that was read from this position of the bars topic.
 pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
-    out.text(bar.tenant_id);
-    out.text(bar.instrument_id);
-    out.text(bar.window.interval.name());
-    out.time(bar.window.start);
-    out.time(bar.window.end());
-    out.text(bar.market);
+    let mut row = out.row();
+    row.name(bar.tenant_id);
+    row.name(bar.instrument_id);
+    row.name(bar.window.interval.name());
+    row.time(bar.window.start);
+    row.time(bar.window.end());
+    row.name(bar.market);
     for price in [bar.open, bar.high, bar.low, bar.close] {
-        out.decimal(price);
+        row.decimal(price);
     }
-    out.fixed(bar.volume.to_le_bytes());
-    out.fixed(bar.turnover.0.to_le_bytes());
-    out.optional_decimal(bar.vwap);
-    out.int64(bar.trade_count);
-    out.time(bar.open_time);
-    origin(&bar.first_origin, out);
-    out.time(bar.close_time);
-    origin(&bar.last_origin, out);
-    out.int32(bar.revision);
-    out.byte(u8::from(bar.version.closed));
-    out.fixed(bar.version.as_u64().to_le_bytes());
-    out.time(bar.last_appended_at);
-    source(src_partition, src_offset, out);
-    out.end_row();
+    row.fixed(bar.volume.to_le_bytes());
+    row.fixed(bar.turnover.0.to_le_bytes());
+    row.optional_decimal(bar.vwap);
+    row.int64(bar.trade_count);
+    row.time(bar.open_time);
+    origin(&bar.first_origin, &mut row);
+    row.time(bar.close_time);
+    origin(&bar.last_origin, &mut row);
+    row.int32(bar.revision);
+    row.byte(u8::from(bar.version.closed));
+    row.fixed(bar.version.as_u64().to_le_bytes());
+    row.time(bar.last_appended_at);
+    source(src_partition, src_offset, &mut row);
+    row.end();
 }

@@ -1,13 +1,13 @@
-//! A row of `enriched_ticks`: the tick, then its reference data.
+//! A row of `enriched_ticks`: the values of the tick, then its reference data. Its transport fields are in `market_ticks`.
 
 use domain::{Classification, EnrichedTick};
 
-use super::{Block, Columns, Layout, NAME, OPTIONAL_DECIMAL, OPTIONAL_NAME, ORIGIN, TIME, tick};
+use super::{Block, Columns, Layout, NAME, OPTIONAL_DECIMAL, OPTIONAL_NAME, ORIGIN, TIME, origin, source, tick};
 
 /// Rows of `enriched_ticks`.
 pub const LAYOUT: Layout = Layout {
     table: "enriched_ticks",
-    columns: &[tick::VALUES, ENRICHMENT, ORIGIN, tick::TIMES],
+    columns: &[tick::VALUES, ENRICHMENT, ORIGIN],
     has_origin: true,
 };
 
@@ -30,23 +30,25 @@ const ENRICHMENT: Columns = &[
 
 /// Appends the row of an enriched tick that was read from this position of the enriched topic.
 pub fn encode(enriched: &EnrichedTick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
-    tick::values(&enriched.tick, out);
+    let mut row = out.row();
+    tick::values(&enriched.tick, &mut row);
     let enrichment = &enriched.enrichment;
-    out.text(enrichment.commodity);
-    out.text(enrichment.region);
-    out.text(enrichment.product_tier);
-    out.optional_text(enrichment.unit);
-    out.optional_decimal(enrichment.contract_size);
-    out.optional_decimal(enrichment.tick_size);
-    out.optional_text(enrichment.curve_id);
-    out.int32(enrichment.confidence_percent);
-    out.byte(match enrichment.method {
+    row.name(enrichment.commodity);
+    row.name(enrichment.region);
+    row.name(enrichment.product_tier);
+    row.optional_name(enrichment.unit);
+    row.optional_decimal(enrichment.contract_size);
+    row.optional_decimal(enrichment.tick_size);
+    row.optional_name(enrichment.curve_id);
+    row.int32(enrichment.confidence_percent);
+    row.byte(match enrichment.method {
         Classification::Database => 1,
         Classification::RuleBased => 2,
         Classification::Fallback => 3,
     });
-    out.byte(u8::from(enrichment.low_confidence));
-    out.time(enrichment.enriched_at);
-    tick::place(&enriched.tick, src_partition, src_offset, out);
-    out.end_row();
+    row.byte(u8::from(enrichment.low_confidence));
+    row.time(enrichment.enriched_at);
+    origin(&enriched.tick.origin, &mut row);
+    source(src_partition, src_offset, &mut row);
+    row.end();
 }

@@ -2,7 +2,7 @@
 
 use domain::{Interval, LateTick};
 
-use super::{Block, DECIMAL, Layout, NAME, OPTIONAL_DECIMAL, ORIGIN, TIME, origin, source};
+use super::{Block, DECIMAL, Layout, NAME, NAMES, OPTIONAL_DECIMAL, ORIGIN, TIME, origin, source};
 
 /// Rows of `late_ticks`.
 pub const LAYOUT: Layout = Layout {
@@ -14,7 +14,7 @@ pub const LAYOUT: Layout = Layout {
             ("timestamp", TIME),
             ("price", DECIMAL),
             ("volume", OPTIONAL_DECIMAL),
-            ("intervals", "Array(String)"),
+            ("intervals", NAMES),
             ("watermark", TIME),
             ("enriched_offset", "Int64"),
         ],
@@ -25,16 +25,17 @@ pub const LAYOUT: Layout = Layout {
 
 /// Appends the row of a late tick that was read from this position of the late topic.
 pub fn encode(late: &LateTick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
-    out.text(late.tenant_id);
-    out.text(late.instrument_id);
-    out.time(late.event_time);
-    out.decimal(late.price);
-    out.optional_decimal(late.volume);
+    let mut row = out.row();
+    row.name(late.tenant_id);
+    row.name(late.instrument_id);
+    row.time(late.event_time);
+    row.decimal(late.price);
+    row.optional_decimal(late.volume);
     let is_missed = |interval: &&Interval| late.missed_intervals & (1 << interval.index()) != 0;
-    out.texts(Interval::ALL.iter().filter(is_missed).map(|interval| interval.name()));
-    out.time(late.watermark);
-    out.int64(late.enriched_offset);
-    origin(&late.origin, out);
-    source(src_partition, src_offset, out);
-    out.end_row();
+    row.names(Interval::ALL.iter().filter(is_missed).map(|interval| interval.name()));
+    row.time(late.watermark);
+    row.int64(late.enriched_offset);
+    origin(&late.origin, &mut row);
+    source(src_partition, src_offset, &mut row);
+    row.end();
 }

@@ -11,7 +11,7 @@ pub mod tick;
 
 use domain::Origin;
 
-use super::native::Block;
+use super::native::{Block, Row};
 
 /// Names and types of columns.
 pub type Columns = &'static [(&'static str, &'static str)];
@@ -26,9 +26,6 @@ pub struct Layout {
     /// Whether rows have an origin, so that the sequencer state can be read back from the table.
     pub has_origin: bool,
 }
-
-/// Every layout.
-pub const ALL: [&Layout; 4] = [&tick::LAYOUT, &enriched::LAYOUT, &bar::LAYOUT, &late::LAYOUT];
 
 impl Layout {
     /// `tenant_id String, instrument_id String, …`
@@ -55,6 +52,7 @@ pub(crate) const TIME: &str = "DateTime64(6, 'UTC')";
 pub(crate) const OPTIONAL_TIME: &str = "Nullable(DateTime64(6, 'UTC'))";
 pub(crate) const NAME: &str = "LowCardinality(String)";
 pub(crate) const OPTIONAL_NAME: &str = "LowCardinality(Nullable(String))";
+pub(crate) const NAMES: &str = "Array(LowCardinality(String))";
 pub(crate) const OPTIONAL_TEXT: &str = "Nullable(String)";
 
 /// The columns of [`origin`] and [`source`].
@@ -68,15 +66,15 @@ pub(crate) const ORIGIN: Columns = &[
 ];
 
 #[inline]
-pub(crate) fn origin(value: &Origin<'_>, out: &mut Block) {
-    out.text(value.feed);
+pub(crate) fn origin(value: &Origin<'_>, out: &mut Row<'_>) {
+    out.name(value.feed);
     out.int32(value.partition);
     out.int64(value.offset);
     out.int32(value.index);
 }
 
 #[inline]
-pub(crate) fn source(partition: i32, offset: i64, out: &mut Block) {
+pub(crate) fn source(partition: i32, offset: i64, out: &mut Row<'_>) {
     out.int32(partition);
     out.int64(offset);
 }
