@@ -99,7 +99,7 @@ proptest! {
     #[test]
     fn plain_length_agrees_with_a_byte_by_byte_count(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'a'), Just(0x22), Just(0x21), Just(0xA2)], 0..40)) {
         let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
-        prop_assert_eq!(token::plain_length(&bytes), expected);
+        prop_assert_eq!(scan::plain_length(&bytes), expected);
     }
 }
 
