@@ -140,11 +140,7 @@ impl<'a> Reader<'a> {
     /// Reads an object or null. `present` is `None` until the field is seen, then
     /// whether its value is an object.
     #[inline(always)]
-    pub(crate) fn optional_object(
-        &mut self,
-        present: &mut Option<bool>,
-        into: &mut impl Object<'a>,
-    ) -> Read<()> {
+    pub(crate) fn optional_object(&mut self, present: &mut Option<bool>, into: &mut impl Object<'a>) -> Read<()> {
         if present.is_some() {
             return Err(self.twice());
         }

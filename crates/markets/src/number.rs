@@ -49,7 +49,10 @@ pub(crate) fn quote(token: Option<Token<'_>>, remarks: &mut QualityFlags) -> Opt
 #[inline]
 fn read(token: Token<'_>) -> Result<(Decimal, bool), DecimalError> {
     let text = token.raw.as_bytes();
-    short(text).map_or_else(|| Decimal::parse_noisy(text.trim_ascii()), |decimal| Ok((decimal, false)))
+    short(text).map_or_else(
+        || Decimal::parse_noisy(text.trim_ascii()),
+        |decimal| Ok((decimal, false)),
+    )
 }
 
 /// The factor that scales a mantissa with this many decimals to scale 8.

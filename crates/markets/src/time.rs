@@ -78,9 +78,10 @@ pub(crate) fn iso(text: &[u8]) -> Option<Stamp> {
 // `YYYY-MM-DD` or `YYYYMMDD`, then `T` or a space, `HH[:MM[:SS[.fraction]]]` or `HH[MM[SS[.fraction]]]`, and a zone.
 // `None` if it does not begin like a date.
 fn stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
-    if let Some(stamp) = usual(text) {
-        return Some(Ok(stamp));
-    }
+    usual(text).map(Ok).or_else(|| any_stamp(text))
+}
+
+fn any_stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
     let (year, month, day, rest) = match text {
         [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] | [y1, y2, y3, y4, m1, m2, d1, d2, rest @ ..] => (
             two(*y1, *y2)? * 100 + two(*y3, *y4)?,
@@ -232,9 +233,10 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 
 // Seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else nanoseconds.
 fn epoch(text: &[u8]) -> Result<Micros, Refused> {
-    if let Some(micros) = usual_epoch(text) {
-        return Ok(micros);
-    }
+    usual_epoch(text).map_or_else(|| any_epoch(text), Ok)
+}
+
+fn any_epoch(text: &[u8]) -> Result<Micros, Refused> {
     let number = DecimalText::read(text).ok_or(NEITHER)?;
     if number.digits == 0 {
         return Ok(0);
@@ -286,6 +288,19 @@ mod tests {
 
     fn at(text: &str) -> Option<Micros> {
         instant(text.as_bytes()).ok()
+    }
+
+    #[test]
+    fn the_usual_forms_take_the_fast_path() {
+        for text in [
+            "2026-10-02T12:00:00Z",
+            "2026-10-02T12:00:00",
+            "2026-10-02T12:00:00.000000Z",
+            "2026-10-02T07:00:00.000-05:00",
+        ] {
+            assert!(usual(text.as_bytes()).is_some(), "{text}");
+        }
+        assert_eq!(usual_epoch(b"1795646000000"), Some(1_795_646_000_000_000));
     }
 
     #[test]
@@ -397,6 +412,30 @@ mod tests {
             prop_assert_eq!(at(&timestamp.to_string()), Some(micros));
             let offset = jiff::tz::offset(-5);
             prop_assert_eq!(at(&timestamp.display_with_offset(offset).to_string()), Some(micros));
+        }
+
+        #[test]
+        fn the_fast_path_of_iso_texts_agrees_with_the_general_one(
+            text in "[0-2][09][0-9]{2}[-0][01][0-9][-0][0-3][0-9][T ][0-2][0-9][:0][0-6][0-9][:0][0-6][0-9]([.,][0-9]{0,9})?(Z|z|[-+][0-2][0-9]:?[0-5][0-9])?.?",
+        ) {
+            if let Some(stamp) = usual(text.as_bytes()) {
+                prop_assert_eq!(any_stamp(text.as_bytes()), Some(Ok(stamp)), "{}", text);
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_never_passes_the_fast_path_alone(at in 0..27_usize, byte: u8) {
+            let mut text = *b"2026-10-02T12:34:56.789012Z";
+            text[at] = byte;
+            let usual = usual(&text).map(Ok);
+            prop_assert!(usual.is_none() || usual == any_stamp(&text), "{:?}", text.escape_ascii().to_string());
+        }
+
+        #[test]
+        fn the_fast_path_of_numbers_agrees_with_the_general_one(text in "[-+.e]?[0-9]{0,18}[.e]?[0-9]?") {
+            if let Some(micros) = usual_epoch(text.as_bytes()) {
+                prop_assert_eq!(any_epoch(text.as_bytes()), Ok(micros), "{}", text);
+            }
         }
 
         #[test]

@@ -2,8 +2,8 @@
 //!
 //! Either the payload of shape A, or `market` and `instrument_id` next to the fields of `raw_data`.
 
-use super::{ENVELOPE, PAYLOAD, RAW_DATA, Reading};
 use super::raw::{Head, RawData};
+use super::{ENVELOPE, PAYLOAD, RAW_DATA, Reading};
 use crate::encoding::json_text;
 use crate::event::{Event, venue_of};
 use crate::json::{Key, Object, Read, Reader, Slot, slot_of, word};

@@ -83,7 +83,14 @@ impl<'a> Object<'a> for Fields<'a> {
             ENVELOPE => reader.optional_object(&mut self.envelope_is_there, &mut self.envelope),
             PAYLOAD => reader.optional_object(&mut self.payload_is_there, &mut self.payload),
             _ => reader.put(slot_of!(
-                self, key, event_id, trace_id, schema_version, tenant_id, producer, occurred_at
+                self,
+                key,
+                event_id,
+                trace_id,
+                schema_version,
+                tenant_id,
+                producer,
+                occurred_at
             )),
         }
     }
