@@ -1,5 +1,8 @@
 //! Avro binary primitives, read from a borrowed slice without allocation.
 //!
+//! Strings of a record are neighbours, and their lengths are ASCII too. So one check of UTF-8 covers a string and all that
+//! follow it up to the next byte that is not ASCII.
+//!
 //! Failure: every read checks the end of input; errors name the field and the byte where it begins. Nothing panics.
 //!
 //! No method passes `self` to a function that is not inlined. That keeps the cursor in registers and saves a third of the time
@@ -14,6 +17,10 @@ use crate::CodecError;
 pub struct Reader<'a> {
     whole: usize,
     rest: &'a [u8],
+    /// Bytes that are known to be ASCII.
+    ascii: &'a str,
+    /// Length of `rest` where they begin.
+    ascii_begins: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -22,6 +29,8 @@ impl<'a> Reader<'a> {
         Reader {
             whole: bytes.len(),
             rest: bytes,
+            ascii: "",
+            ascii_begins: bytes.len(),
         }
     }
 
@@ -70,14 +79,31 @@ impl<'a> Reader<'a> {
         let bytes = usize::try_from(length)
             .ok()
             .and_then(|length| self.rest.split_at_checked(length));
-        let Some((text, rest)) = bytes else {
+        let Some((bytes, rest)) = bytes else {
             return Err(truncated(field, at));
         };
-        let Ok(text) = std::str::from_utf8(text) else {
-            return Err(CodecError::InvalidUtf8 { field, at });
+        let offset = self.ascii_begins.wrapping_sub(self.rest.len());
+        let text = match self.ascii.get(offset..).and_then(|ascii| ascii.get(..bytes.len())) {
+            Some(text) => text,
+            None => {
+                let (text, ascii) = check(bytes, self.rest, field, at)?;
+                (self.ascii, self.ascii_begins) = (ascii, self.rest.len());
+                text
+            }
         };
         self.rest = rest;
         Ok(text)
+    }
+
+    /// `["null", "string"]`.
+    #[inline(always)]
+    pub fn optional_string(&mut self, field: &'static str) -> Result<Option<&'a str>, CodecError> {
+        let at = self.consumed();
+        match self.long(field)? {
+            0 => Ok(None),
+            1 => self.string(field).map(Some),
+            _ => Err(branch(field, at)),
+        }
     }
 
     /// `["null", X]`.
@@ -91,7 +117,7 @@ impl<'a> Reader<'a> {
         match self.long(field)? {
             0 => Ok(None),
             1 => read(self, field).map(Some),
-            _ => Err(invalid(field, at, "union branch is neither 0 nor 1")),
+            _ => Err(branch(field, at)),
         }
     }
 
@@ -173,6 +199,42 @@ fn long_varint<'a>(bytes: &'a [u8], field: &'static str, at: usize) -> Result<(u
     Err(truncated(field, at))
 }
 
+/// The text of the bytes, which `rest` begins with, and the ASCII at the beginning of `rest`.
+#[inline(never)]
+fn check<'a>(
+    bytes: &'a [u8],
+    rest: &'a [u8],
+    field: &'static str,
+    at: usize,
+) -> Result<(&'a str, &'a str), CodecError> {
+    let ascii = simdutf8::basic::from_utf8(ascii_prefix(rest)).unwrap_or_default();
+    let text = match ascii.get(..bytes.len()) {
+        Some(text) => text,
+        None => std::str::from_utf8(bytes).map_err(|_| CodecError::InvalidUtf8 { field, at })?,
+    };
+    Ok((text, ascii))
+}
+
+#[inline]
+fn ascii_prefix(bytes: &[u8]) -> &[u8] {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk::<8>()
+        && u64::from_le_bytes(*word) & HIGH == 0
+    {
+        rest = after;
+    }
+    let others = rest.iter().position(|byte| !byte.is_ascii());
+    let length = bytes.len() - rest.len() + others.unwrap_or(rest.len());
+    bytes.get(..length).unwrap_or_default()
+}
+
+#[cold]
+#[inline(never)]
+fn branch(field: &'static str, at: usize) -> CodecError {
+    invalid(field, at, "union branch is neither 0 nor 1")
+}
+
 #[cold]
 #[inline(never)]
 fn truncated(field: &'static str, at: usize) -> CodecError {
@@ -183,4 +245,62 @@ fn truncated(field: &'static str, at: usize) -> CodecError {
 #[inline(never)]
 fn invalid(field: &'static str, at: usize, why: &'static str) -> CodecError {
     CodecError::InvalidValue { field, at, why }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::writer;
+
+    /// A field of a made-up record.
+    #[derive(Debug, Clone)]
+    enum Field {
+        Text(Vec<u8>),
+        Number(i64),
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<Field>> {
+        let field = prop_oneof![
+            4 => "[a-z]{0,20}".prop_map(|text| Field::Text(text.into_bytes())),
+            2 => "[a-zé😀]{0,70}".prop_map(|text| Field::Text(text.into_bytes())),
+            1 => proptest::collection::vec(any::<u8>(), 0..4).prop_map(Field::Text),
+            2 => any::<i64>().prop_map(Field::Number),
+            1 => (0..64_i64).prop_map(Field::Number),
+        ];
+        proptest::collection::vec(field, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_is_checked_whatever_its_neighbours_are(fields in fields()) {
+            let mut datum = Vec::new();
+            for field in &fields {
+                match field {
+                    Field::Text(bytes) => {
+                        writer::long(bytes.len() as i64, &mut datum);
+                        datum.extend_from_slice(bytes);
+                    }
+                    Field::Number(number) => writer::long(*number, &mut datum),
+                }
+            }
+            let mut reader = Reader::new(&datum);
+            for field in &fields {
+                let at = reader.consumed();
+                match field {
+                    Field::Number(number) => prop_assert_eq!(reader.long("number"), Ok(*number)),
+                    Field::Text(bytes) => match std::str::from_utf8(bytes) {
+                        Ok(text) => prop_assert_eq!(reader.string("text"), Ok(text)),
+                        Err(_) => {
+                            prop_assert_eq!(reader.string("text"), Err(CodecError::InvalidUtf8 { field: "text", at }));
+                            return Ok(());
+                        }
+                    },
+                }
+            }
+            prop_assert_eq!(reader.consumed(), datum.len());
+        }
+    }
 }

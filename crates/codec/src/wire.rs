@@ -13,6 +13,7 @@ use domain::{Bar, EnrichedTick, Enrichment, LateTick, Tick};
 use crate::framing::{self, SchemaRef};
 use crate::lookups::{Lookups, Version};
 use crate::older::{self, Older};
+use crate::reader::Reader;
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
 use crate::state::{SequencerState, WindowRecord};
@@ -195,7 +196,11 @@ impl Wire {
 
     /// Reads a framed tick.
     pub fn decode_tick<'a>(&self, bytes: &'a [u8]) -> Result<Tick<'a>, CodecError> {
-        self.split_tick(bytes).map(|(value, _)| value)
+        let datum = self.datum(Record::Tick, bytes)?;
+        let mut from = Reader::new(datum);
+        let value = tick::read(&mut from)?;
+        ended(datum, from.consumed())?;
+        Ok(value)
     }
 
     /// Reads a framed tick, and also returns its datum for [`Wire::encode_enrichment`].

@@ -3,14 +3,29 @@
 use domain::Decimal;
 
 /// `long` (and `int`): zigzag varint.
-#[inline]
+#[inline(always)]
 pub fn long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
+    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    // Lengths, union branches and enum symbols nearly always have one byte.
+    match u8::try_from(zigzag) {
+        Ok(byte @ ..0x80) => out.push(byte),
+        _ => long_varint(zigzag, out),
     }
-    out.push(rest as u8);
+}
+
+#[inline(never)]
+fn long_varint(zigzag: u64, out: &mut Vec<u8>) {
+    let (mut bytes, mut length, mut rest) = ([0; 10], 0, zigzag);
+    for byte in &mut bytes {
+        length += 1;
+        *byte = rest as u8 | 0x80;
+        rest >>= 7;
+        if rest == 0 {
+            *byte &= 0x7f;
+            break;
+        }
+    }
+    out.extend_from_slice(bytes.get(..length).unwrap_or(&bytes));
 }
 
 /// `string`.
@@ -21,6 +36,7 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// `boolean`.
+#[inline]
 pub fn boolean(value: bool, out: &mut Vec<u8>) {
     out.push(u8::from(value));
 }
@@ -37,7 +53,7 @@ pub fn wide(value: i128, out: &mut Vec<u8>) {
 }
 
 /// `["null", X]`.
-#[inline]
+#[inline(always)]
 pub fn optional<T>(value: Option<T>, out: &mut Vec<u8>, write: impl FnOnce(T, &mut Vec<u8>)) {
     match value {
         None => out.push(0),

@@ -32,8 +32,9 @@ pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
         )));
     }
     let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
-    let text = std::str::from_utf8(payload).map_err(|error| {
-        let at = error.valid_up_to();
+    let text = simdutf8::basic::from_utf8(payload).map_err(|_| {
+        // The fast check does not tell where.
+        let at = std::str::from_utf8(payload).map_or_else(|error| error.valid_up_to(), str::len);
         let byte = payload.get(at).copied().unwrap_or_default();
         broken(format!("not UTF-8 at byte {at} (0x{byte:02X}): JSON must be UTF-8"))
     })?;

@@ -148,6 +148,10 @@ fn kind_of(product: &str) -> Kind {
 
 /// Finds the market by name, in any case.
 pub(crate) fn venue_of<'a>(venues: &'a [Venue], name: &str, place: impl Display) -> Result<&'a Venue, Rejection> {
+    // Nearly every message spells the name as it is configured.
+    if let Some(venue) = venues.iter().find(|venue| venue.name == name) {
+        return Ok(venue);
+    }
     let name = name.trim();
     venues
         .iter()

@@ -1,16 +1,21 @@
-//! A JSON reader for the hot path: one pass over borrowed text, no allocation, numbers kept as digits.
+//! A JSON reader for the hot path: one pass over borrowed text, no allocation, numbers kept as digits, names compared as
+//! integers.
 //!
 //! It accepts exactly RFC 8259, nested at most 128 deep; property tests compare it with `serde_json`. It reports the JSON
 //! pointer of every error and rejects duplicate fields.
 //! Failure: [`JsonError`], built only in case of an error.
+//!
+//! The common path is inlined, and whatever is rare takes the reader by value. That keeps the reader in registers.
 
 mod error;
+mod rare;
+mod scan;
 mod token;
-
-use crate::rejection::{RejectCode, excerpt};
 
 pub(crate) use error::JsonError;
 use error::inside;
+use rare::after_space;
+pub(crate) use scan::word;
 pub(crate) use token::{Kind, Slot, Token, unescape};
 
 const DEEPEST: u32 = 128;
@@ -19,7 +24,59 @@ const FOUND: usize = 20;
 
 pub(crate) type Read<T> = Result<T, Box<JsonError>>;
 
+/// The name of a field.
+#[derive(Clone, Copy)]
+pub(crate) struct Key<'k> {
+    bytes: &'k [u8],
+    /// See [`word`].
+    pub word: u128,
+}
+
+/// Receives the fields of an object. A closure does too, but the compiler may not inline it.
+pub(crate) trait Object<'a> {
+    /// Reads the value of the field with this key, at which the reader is.
+    fn field(&mut self, reader: &mut Reader<'a>, key: Key<'_>) -> Read<()>;
+}
+
+impl<'a, F: FnMut(&mut Reader<'a>, Key<'_>) -> Read<()>> Object<'a> for F {
+    #[inline(always)]
+    fn field(&mut self, reader: &mut Reader<'a>, key: Key<'_>) -> Read<()> {
+        self(reader, key)
+    }
+}
+
+/// The slot of the field with this key, if it is one of the listed fields.
+macro_rules! slot_of {
+    ($owner:expr, $key:expr, $($field:ident),+ $(,)?) => {{
+        #[allow(non_upper_case_globals)]
+        mod words { $(pub(super) const $field: u128 = $crate::json::word(stringify!($field));)+ }
+        match $key.word {
+            $(words::$field => Some(&mut $owner.$field),)+
+            _ => None,
+        }
+    }};
+}
+pub(crate) use slot_of;
+
+/// An object whose listed fields are slots. Other fields are skipped.
+macro_rules! fields_are_slots {
+    ($object:ident, $($field:ident),+ $(,)?) => {
+        impl<'a> $crate::json::Object<'a> for $object<'a> {
+            #[inline(always)]
+            fn field(
+                &mut self,
+                reader: &mut $crate::json::Reader<'a>,
+                key: $crate::json::Key<'_>,
+            ) -> $crate::json::Read<()> {
+                reader.put($crate::json::slot_of!(self, key, $($field),+))
+            }
+        }
+    };
+}
+pub(crate) use fields_are_slots;
+
 /// Reads one text from the beginning.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     whole: &'a str,
     /// The unread rest.
@@ -36,58 +93,63 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the whole text as one object. `visit` receives each key and must read its value.
-    pub(crate) fn whole_object(text: &'a str, visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>) -> Read<()> {
+    /// Reads the whole text as one object.
+    #[inline(always)]
+    pub(crate) fn whole_object(text: &'a str, into: &mut impl Object<'a>) -> Read<()> {
         let mut reader = Reader::new(text);
         reader.space();
-        reader.object(visit)?;
+        reader.object(into)?;
         reader.end()
     }
 
     /// Reads an object.
-    pub(crate) fn object(&mut self, mut visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>) -> Read<()> {
-        if self.peek() != Some(b'{') {
-            return self.other_than("must be an object");
+    #[inline(always)]
+    pub(crate) fn object(&mut self, into: &mut impl Object<'a>) -> Read<()> {
+        if !self.is_at(b'{') {
+            return Err(self.other_than("must be an object"));
         }
         self.open()?;
         if self.closes(b'}') {
             return Ok(());
         }
         loop {
-            let token = self.key()?;
+            if !self.is_at(b'"') {
+                return Err(self.syntax("a key is expected"));
+            }
+            let inner = self.rest.get(1..).unwrap_or_default();
             let unescaped;
-            let key = match token.kind {
-                Kind::Text => token.raw,
-                _ => {
-                    unescaped = token
-                        .text()
-                        .ok_or_else(|| self.syntax("a key with half a surrogate pair"))?;
-                    &*unescaped
+            let key = match self.short_key(inner) {
+                Some(key) => key,
+                None => {
+                    (unescaped, *self) = self.other_key(inner)?;
+                    Key {
+                        bytes: unescaped.as_bytes(),
+                        word: word(&unescaped),
+                    }
                 }
             };
-            visit(self, key).map_err(|error| inside(error, key))?;
+            if let Err(error) = into.field(self, key) {
+                return Err(inside(error, &String::from_utf8_lossy(key.bytes)));
+            }
             if self.ends_after(b'}')? {
                 return Ok(());
             }
         }
     }
 
-    /// Reads an object or null; `visit` reads the fields of an object. `present` is `None` until the field is seen, then
+    /// Reads an object or null. `present` is `None` until the field is seen, then
     /// whether its value is an object.
-    pub(crate) fn optional_object(
-        &mut self,
-        present: &mut Option<bool>,
-        visit: impl FnMut(&mut Reader<'a>, &str) -> Read<()>,
-    ) -> Read<()> {
+    #[inline(always)]
+    pub(crate) fn optional_object(&mut self, present: &mut Option<bool>, into: &mut impl Object<'a>) -> Read<()> {
         if present.is_some() {
             return Err(self.twice());
         }
-        let is_null = self.peek() == Some(b'n');
+        let is_null = self.is_at(b'n');
         *present = Some(!is_null);
         if is_null {
             return self.skip();
         }
-        self.object(visit)
+        self.object(into)
     }
 
     /// Reads an array; `visit` receives each element.
@@ -101,9 +163,9 @@ impl<'a> Reader<'a> {
 
     /// Reads an array and returns its text. `visit` is called at each element and must read it.
     pub(crate) fn elements(&mut self, mut visit: impl FnMut(&mut Reader<'a>) -> Read<()>) -> Read<&'a str> {
-        let start = self.at();
+        let start = self.rest;
         if self.peek() != Some(b'[') {
-            self.other_than("must be an array")?;
+            return Err(self.other_than("must be an array"));
         }
         self.open()?;
         if !self.closes(b']') {
@@ -115,7 +177,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        Ok(self.whole.get(start..self.at()).unwrap_or_default())
+        Ok(self.since(start))
     }
 
     /// Whether the next value is an array.
@@ -123,8 +185,12 @@ impl<'a> Reader<'a> {
         self.peek() == Some(b'[')
     }
 
-    /// Reads a value into its slot, which must be empty. Null is a value too.
-    pub(crate) fn put(&mut self, slot: &mut Slot<'a>) -> Read<()> {
+    /// Reads a value into its slot, which must be empty. Null is a value too. Without a slot the value is discarded.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, slot: Option<&mut Slot<'a>>) -> Read<()> {
+        let Some(slot) = slot else {
+            return self.skip();
+        };
         if slot.is_taken() {
             return Err(self.twice());
         }
@@ -133,39 +199,31 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads any value.
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> Read<Token<'a>> {
-        if let [b'"', inner @ ..] = self.rest {
-            return self.string(inner);
-        }
-        let start = self.at();
-        let kind = match self.peek() {
-            Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b'{') => {
-                self.object(|reader, _| reader.skip())?;
-                Kind::Object
-            }
-            Some(b'[') => {
-                self.array(|_| ())?;
-                Kind::Array
-            }
-            Some(b't') => self.literal("true", Kind::Bool)?,
-            Some(b'f') => self.literal("false", Kind::Bool)?,
-            Some(b'n') => self.literal("null", Kind::Null)?,
-            _ => return Err(self.syntax("a value is expected")),
+        let token = match self.rest {
+            [b'"', inner @ ..] => self.plain_string(inner),
+            [b'-' | b'0'..=b'9', ..] => self.plain_number(),
+            _ => None,
         };
-        Ok(Token {
-            kind,
-            raw: self.whole.get(start..self.at()).unwrap_or_default(),
-        })
+        match token {
+            Some(token) => Ok(token),
+            None => {
+                let (token, after) = self.other_value()?;
+                *self = after;
+                Ok(token)
+            }
+        }
     }
 
     /// Reads any value and discards it.
     pub(crate) fn skip(&mut self) -> Read<()> {
-        self.value().map(|_| ())
+        *self = self.other_value()?.1;
+        Ok(())
     }
 
     /// Fails if anything but white space follows.
-    pub(crate) fn end(&mut self) -> Read<()> {
+    pub(crate) fn end(mut self) -> Read<()> {
         self.space();
         match self.peek() {
             None => Ok(()),
@@ -178,27 +236,38 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn space(&mut self) {
         if let [0..=b' ', ..] = self.rest {
-            self.some_space();
+            self.rest = after_space(self.rest);
         }
     }
 
-    #[inline(never)]
-    fn some_space(&mut self) {
-        self.pass(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
+    // Whether this is the next byte after white space. White space is only looked for if it is not the next byte at all.
+    #[inline(always)]
+    fn is_at(&mut self, byte: u8) -> bool {
+        self.peek() == Some(byte) || {
+            self.space();
+            self.peek() == Some(byte)
+        }
     }
 
-    #[inline]
-    fn at(&self) -> usize {
-        self.whole.len() - self.rest.len()
-    }
-
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
+    // The text from `start`, an earlier `rest`, up to the unread rest.
+    #[inline(always)]
+    fn since(&self, start: &[u8]) -> &'a str {
+        self.text(start, start.len() - self.rest.len()).unwrap_or_default()
+    }
+
+    // The first `length` bytes of `start`, which is an end of the whole text.
+    #[inline(always)]
+    fn text(&self, start: &[u8], length: usize) -> Option<&'a str> {
+        self.whole.get(self.whole.len() - start.len()..)?.get(..length)
+    }
+
     // Reads the next byte if it is this one; returns whether it was.
-    #[inline]
+    #[inline(always)]
     fn eat(&mut self, byte: u8) -> bool {
         match self.rest.split_first() {
             Some((first, rest)) if *first == byte => {
@@ -209,16 +278,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    // Reads the leading bytes for which `is_such` holds; returns their number.
-    #[inline]
-    fn pass(&mut self, is_such: impl Fn(&u8) -> bool) -> usize {
-        let rest = self.rest;
-        let count = rest.iter().position(|byte| !is_such(byte)).unwrap_or(rest.len());
-        self.rest = rest.get(count..).unwrap_or_default();
-        count
-    }
-
     // The caller has checked the opening bracket.
+    #[inline(always)]
     fn open(&mut self) -> Read<()> {
         self.rest = self.rest.get(1..).unwrap_or_default();
         self.depth += 1;
@@ -229,6 +290,7 @@ impl<'a> Reader<'a> {
     }
 
     // Right after the opening bracket: reads the closing one if the object or array is empty.
+    #[inline(always)]
     fn closes(&mut self, close: u8) -> bool {
         self.space();
         let closes = self.eat(close);
@@ -237,9 +299,11 @@ impl<'a> Reader<'a> {
     }
 
     // After an element: whether it was the last.
-    #[inline]
+    #[inline(always)]
     fn ends_after(&mut self, close: u8) -> Read<bool> {
-        self.space();
+        if self.peek() != Some(b',') {
+            self.space();
+        }
         match self.rest {
             [b',', rest @ ..] => {
                 self.rest = rest;
@@ -254,136 +318,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
-    fn key(&mut self) -> Read<Token<'a>> {
-        self.space();
-        let [b'"', inner @ ..] = self.rest else {
-            return Err(self.syntax("a key is expected"));
-        };
-        let key = self.string(inner)?;
-        // Fast path: the colon usually follows immediately.
-        if !self.eat(b':') {
-            self.space();
-            if !self.eat(b':') {
-                return Err(self.syntax("a colon is expected"));
-            }
-        }
-        self.space();
-        Ok(key)
-    }
-
-    // `inner` starts after the opening quote. Nearly every text ends at the first byte that is not plain.
+    // A plain key of at most 15 bytes, and the colon right after it. `inner` starts after the opening quote.
     #[inline(always)]
-    fn string(&mut self, inner: &'a [u8]) -> Read<Token<'a>> {
-        let start = self.whole.len() - inner.len();
-        let length = token::plain_length(inner);
-        match (inner.get(length..), self.whole.get(start..start + length)) {
-            (Some([b'"', after @ ..]), Some(raw)) => {
-                self.rest = after;
-                Ok(Token { kind: Kind::Text, raw })
-            }
-            _ => self.escaped_string(inner),
-        }
+    fn short_key(&mut self, inner: &'a [u8]) -> Option<Key<'a>> {
+        let (length, word) = scan::short_name(inner)?;
+        let (bytes, [b'"', b':', after @ ..]) = inner.split_at_checked(length)? else {
+            return None;
+        };
+        self.rest = after;
+        Some(Key { bytes, word })
     }
 
-    #[inline(never)]
-    fn escaped_string(&mut self, inner: &'a [u8]) -> Read<Token<'a>> {
-        let start = self.whole.len() - inner.len();
-        self.rest = inner;
-        loop {
-            self.rest = self.rest.get(token::plain_length(self.rest)..).unwrap_or_default();
-            match self.rest {
-                [b'"', after @ ..] => {
-                    let raw = self.whole.get(start..self.at()).unwrap_or_default();
-                    self.rest = after;
-                    return Ok(Token {
-                        kind: Kind::EscapedText,
-                        raw,
-                    });
-                }
-                [b'\\', escape @ ..] => self.rest = self.after_escape(escape)?,
-                [] => return Err(self.syntax("an unterminated string")),
-                _ => return Err(self.syntax("a control character inside a string")),
-            }
-        }
+    // Nearly every string ends at the first byte that is not plain. `inner` starts after the opening quote.
+    #[inline(always)]
+    fn plain_string(&mut self, inner: &'a [u8]) -> Option<Token<'a>> {
+        let length = scan::plain_length(inner);
+        let [b'"', after @ ..] = inner.get(length..)? else {
+            return None;
+        };
+        let raw = self.text(inner, length)?;
+        self.rest = after;
+        Some(Token { kind: Kind::Text, raw })
     }
 
-    fn after_escape(&self, escape: &'a [u8]) -> Read<&'a [u8]> {
-        match escape {
-            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => Ok(rest),
-            [b'u', a, b, c, d, rest @ ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()) => Ok(rest),
-            _ => Err(self.syntax("an unknown escape")),
-        }
-    }
-
-    fn number(&mut self) -> Read<Kind> {
-        self.eat(b'-');
-        let leading_zero = self.peek() == Some(b'0');
-        if self.digits()? > 1 && leading_zero {
-            return Err(self.syntax("a number with a leading zero"));
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        if self.eat(b'e') || self.eat(b'E') {
-            let _ = self.eat(b'+') || self.eat(b'-');
-            self.digits()?;
-        }
-        Ok(Kind::Number)
-    }
-
-    fn digits(&mut self) -> Read<usize> {
-        match self.pass(|byte| byte.is_ascii_digit()) {
-            0 => Err(self.syntax("a digit is expected")),
-            count => Ok(count),
-        }
-    }
-
-    fn literal(&mut self, literal: &'static str, kind: Kind) -> Read<Kind> {
-        match self.rest.strip_prefix(literal.as_bytes()) {
-            Some(rest) => {
-                self.rest = rest;
-                Ok(kind)
-            }
-            None => Err(self.syntax("a value is expected")),
-        }
-    }
-
-    // Broken JSON is a syntax error; a valid value of another type is a schema violation.
-    #[cold]
-    fn other_than(&mut self, what: &'static str) -> Read<()> {
-        let rest = self.rest;
-        self.skip()?;
-        self.rest = rest;
-        Err(self.schema(what))
-    }
-
-    #[cold]
-    fn syntax(&self, what: &'static str) -> Box<JsonError> {
-        self.error(RejectCode::BrokenJson, what)
-    }
-
-    #[cold]
-    fn schema(&self, what: &'static str) -> Box<JsonError> {
-        self.error(RejectCode::SchemaViolation, what)
-    }
-
-    /// The error for a duplicate field.
-    #[cold]
-    pub(crate) fn twice(&self) -> Box<JsonError> {
-        self.schema("the field occurs twice")
-    }
-
-    fn error(&self, code: RejectCode, what: &'static str) -> Box<JsonError> {
-        Box::new(JsonError {
-            code,
-            path: String::new(),
-            what,
-            at: self.at(),
-            // Cut first: the rest may be megabytes.
-            found: self.whole.get(self.at()..).map_or_else(String::new, |rest| {
-                excerpt(&rest.chars().take(FOUND).collect::<String>())
-            }),
+    // Nearly every number is `-?digits[.digits]`.
+    #[inline(always)]
+    fn plain_number(&mut self) -> Option<Token<'a>> {
+        let length = scan::plain_number(self.rest)?;
+        let raw = self.text(self.rest, length)?;
+        self.rest = self.rest.get(length..)?;
+        Some(Token {
+            kind: Kind::Number,
+            raw,
         })
     }
 }

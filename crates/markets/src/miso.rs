@@ -11,7 +11,7 @@ use domain::instrument::write_instrument_id;
 use domain::{Decimal, Interval, Micros, QualityFlag, QualityFlags};
 
 use crate::encoding::json_text;
-use crate::json::{Kind, Read, Reader, Token};
+use crate::json::{Key, Kind, Read, Reader, Token, word};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
 use crate::text::Text;
@@ -19,6 +19,8 @@ use crate::time;
 
 /// The columns, in the order that this module uses.
 const COLUMNS: [&str; 5] = ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"];
+const HEADERS: u128 = word("headers");
+const DATA: u128 = word("data");
 /// Added to EST to get UTC, all year.
 const EST_TO_UTC: Micros = 5 * 3_600 * 1_000_000;
 
@@ -57,12 +59,12 @@ impl Row<'_> {
 impl<'a> Document<'a> {
     pub(crate) fn read(payload: &'a [u8]) -> Result<Document<'a>, Rejection> {
         let (mut headers, mut data) = (None, None);
-        Reader::whole_object(json_text(payload)?, |reader, key| match key {
-            "headers" => read_headers(reader, &mut headers),
-            "data" => count_rows(reader, &mut data),
+        let mut into = |reader: &mut Reader<'a>, key: Key<'_>| match key.word {
+            HEADERS => read_headers(reader, &mut headers),
+            DATA => count_rows(reader, &mut data),
             _ => reader.skip(),
-        })
-        .map_err(|error| error.rejection(""))?;
+        };
+        Reader::whole_object(json_text(payload)?, &mut into).map_err(|error| error.rejection(""))?;
         let headers = headers.ok_or_else(|| Rejection::missing("/headers"))?;
         let (data, rows) = data.ok_or_else(|| Rejection::missing("/data"))?;
         Ok(Document {

@@ -46,34 +46,39 @@ pub(crate) fn quote(token: Option<Token<'_>>, remarks: &mut QualityFlags) -> Opt
 }
 
 // An escape inside a number is rejected like any other character that is not a digit.
+#[inline]
 fn read(token: Token<'_>) -> Result<(Decimal, bool), DecimalError> {
-    let text = token.raw.as_bytes().trim_ascii();
-    short(text).map_or_else(|| Decimal::parse_noisy(text), |decimal| Ok((decimal, false)))
+    let text = token.raw.as_bytes();
+    short(text).map_or_else(
+        || Decimal::parse_noisy(text.trim_ascii()),
+        |decimal| Ok((decimal, false)),
+    )
 }
 
 /// The factor that scales a mantissa with this many decimals to scale 8.
 const SCALES: [i64; 9] = [100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
 // Fast path for nearly every number: `-?digits[.digits]` with at most 17 bytes of digits and 8 decimals.
+#[inline]
 fn short(text: &[u8]) -> Option<Decimal> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
     };
-    let (mut mantissa, mut decimals) = (0i64, None);
-    for byte in digits.iter().take(18) {
+    if !(1..=17).contains(&digits.len()) || digits == b"." {
+        return None;
+    }
+    let (mut mantissa, mut decimals, mut rest) = (0_i64, 0, digits);
+    while let [byte, after @ ..] = rest {
+        rest = after;
         match byte {
-            b'0'..=b'9' => {
-                mantissa = mantissa * 10 + i64::from(byte - b'0');
-                decimals = decimals.map(|count: usize| count + 1);
-            }
-            b'.' if decimals.is_none() => decimals = Some(0),
+            // At most 17 digits cannot overflow.
+            b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(i64::from(byte & 0x0F)),
+            b'.' if decimals == 0 => decimals = after.len() + 1,
             _ => return None,
         }
     }
-    let scale = SCALES
-        .get(decimals.unwrap_or(0))
-        .filter(|_| (1..=17).contains(&digits.len()) && digits != b".")?;
+    let scale = SCALES.get(decimals.saturating_sub(1))?;
     let unscaled = mantissa.checked_mul(*scale)?;
     Decimal::from_unscaled(if negative { -unscaled } else { unscaled }).ok()
 }

@@ -19,7 +19,11 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// `schema_violation`, naming `place`, if it is missing, not a string, or blank.
+    #[inline]
     pub(crate) fn required(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
+        if let Some(text) = token.and_then(Text::usual) {
+            return Ok(text);
+        }
         let token = token.ok_or_else(|| Rejection::missing(place))?;
         Text::read(token, place)?.trimmed().ok_or_else(|| {
             let message = format!("{place} is {}: a non-blank string is required", token.shown());
@@ -31,10 +35,23 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// `schema_violation`, naming `place`, if it is not a string.
+    #[inline]
     pub(crate) fn optional(token: Option<Token<'a>>, place: impl Display) -> Result<Option<Text<'a>>, Rejection> {
         match token {
             None => Ok(None),
-            Some(token) => Ok(Text::read(token, place)?.trimmed()),
+            Some(token) => match Text::usual(token) {
+                Some(text) => Ok(Some(text)),
+                None => Ok(Text::read(token, place)?.trimmed()),
+            },
+        }
+    }
+
+    // Fast path for nearly every text: no escapes, and no white space around it.
+    #[inline(always)]
+    fn usual(token: Token<'a>) -> Option<Text<'a>> {
+        match (token.kind, token.raw.as_bytes()) {
+            (Kind::Text, [b'!'..=b'~', .., b'!'..=b'~'] | [b'!'..=b'~']) => Some(token.raw.into()),
+            _ => None,
         }
     }
 
@@ -56,7 +73,10 @@ impl<'a> Text<'a> {
     /// `schema_violation` if it is missing or not a string, `invalid_identifier` if it is not allowed in keys.
     pub(crate) fn identifier(token: Option<Token<'a>>, place: impl Display + Copy) -> Result<Text<'a>, Rejection> {
         let token = token.ok_or_else(|| Rejection::missing(place))?;
-        let text = Text::read(token, place)?.trimmed().unwrap_or(Text::UNREAD);
+        let text = match Text::usual(token) {
+            Some(text) => text,
+            None => Text::read(token, place)?.trimmed().unwrap_or(Text::UNREAD),
+        };
         check::identifier(text.as_str(), place)?;
         Ok(text)
     }
@@ -75,12 +95,9 @@ impl<'a> Text<'a> {
         })
     }
 
-    #[inline]
+    #[inline(never)]
     fn read(token: Token<'a>, place: impl Display) -> Result<Text<'a>, Rejection> {
-        match token.kind {
-            Kind::Text => Ok(token.raw.into()),
-            _ => token.text().map(Text).ok_or_else(|| no_text(token, place)),
-        }
+        token.text().map(Text).ok_or_else(|| no_text(token, place))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -88,12 +105,7 @@ impl<'a> Text<'a> {
     }
 
     /// The trimmed text; `None` if it is blank.
-    #[inline]
     pub(crate) fn trimmed(self) -> Option<Text<'a>> {
-        // Fast path: nearly every text has no white space around it.
-        if let [b'!'..=b'~', .., b'!'..=b'~'] | [b'!'..=b'~'] = self.0.as_bytes() {
-            return Some(self);
-        }
         let text = match self.0 {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
             Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),

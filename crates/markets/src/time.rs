@@ -78,6 +78,10 @@ pub(crate) fn iso(text: &[u8]) -> Option<Stamp> {
 // `YYYY-MM-DD` or `YYYYMMDD`, then `T` or a space, `HH[:MM[:SS[.fraction]]]` or `HH[MM[SS[.fraction]]]`, and a zone.
 // `None` if it does not begin like a date.
 fn stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
+    usual(text).map(Ok).or_else(|| any_stamp(text))
+}
+
+fn any_stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
     let (year, month, day, rest) = match text {
         [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] | [y1, y2, y3, y4, m1, m2, d1, d2, rest @ ..] => (
             two(*y1, *y2)? * 100 + two(*y3, *y4)?,
@@ -95,6 +99,45 @@ fn stamp(text: &[u8]) -> Option<Result<Stamp, Refused>> {
         [] if is_date && (text.len() > 8 || (1990..2100).contains(&year)) => Some(Err(DATE_ALONE)),
         _ => None,
     }
+}
+
+// Fast path for nearly every text: `YYYY-MM-DDTHH:MM:SS[.fraction]` and a zone. `None` for any other, whose error the general
+// path names.
+#[inline]
+fn usual(text: &[u8]) -> Option<Stamp> {
+    let (date, rest) = text.split_first_chunk::<8>()?;
+    let (clock, rest) = rest.split_first_chunk::<8>()?;
+    let [b':', tens, ones, rest @ ..] = rest else {
+        return None;
+    };
+    let [century, _, year, _, _, month, ..] = pairs(*date, *b"0000-00-")?;
+    let [day, _, _, hour, _, _, minute, _] = pairs(*clock, *b"00T00:00")?;
+    let (year, month, day) = (century * 100 + year, month, day);
+    let second = two(*tens, *ones)?;
+    let is_date = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+    if !is_date || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let (fraction, rest) = fraction(rest).ok()?;
+    Some(Stamp {
+        wall: utc(year, month, day, hour) + (minute * 60 + second) * SECOND + fraction,
+        offset: zone(rest).ok()?,
+    })
+}
+
+// At each byte, the number whose two digits are this byte and the next one. `form` has a zero at each digit; its other bytes
+// must be equal, and count as the digit 0.
+#[inline(always)]
+fn pairs(text: [u8; 8], form: [u8; 8]) -> Option<[i64; 8]> {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Added to a byte that is too large, it sets the highest bit.
+    let limits = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x80 - 1 }));
+    let digits = u64::from_le_bytes(text) ^ u64::from_le_bytes(form);
+    if (digits | digits.wrapping_add(limits)) & HIGH != 0 {
+        return None;
+    }
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    Some(pairs.to_le_bytes().map(i64::from))
 }
 
 fn time_of_day(midnight: Micros, text: &[u8]) -> Result<Stamp, Refused> {
@@ -134,12 +177,21 @@ fn fraction(text: &[u8]) -> Result<(Micros, &[u8]), Refused> {
     let [b'.' | b',', rest @ ..] = text else {
         return Ok((0, text));
     };
-    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, rest) = rest.split_at_checked(count).filter(|_| count > 0).ok_or(NO_CLOCK)?;
-    let micros = (0..6).fold(0, |sum, at| {
-        sum * 10 + digits.get(at).map_or(0, |digit| i64::from(digit - b'0'))
-    });
-    Ok((micros, rest))
+    let (mut micros, mut after) = (0, rest);
+    for unit in [100_000, 10_000, 1_000, 100, 10, 1] {
+        let [digit @ b'0'..=b'9', rest @ ..] = after else {
+            break;
+        };
+        micros += i64::from(digit - b'0') * unit;
+        after = rest;
+    }
+    while let [b'0'..=b'9', rest @ ..] = after {
+        after = rest;
+    }
+    if after.len() == rest.len() {
+        return Err(NO_CLOCK);
+    }
+    Ok((micros, after))
 }
 
 fn zone(text: &[u8]) -> Result<Option<Micros>, Refused> {
@@ -181,6 +233,10 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 
 // Seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, else nanoseconds.
 fn epoch(text: &[u8]) -> Result<Micros, Refused> {
+    usual_epoch(text).map_or_else(|| any_epoch(text), Ok)
+}
+
+fn any_epoch(text: &[u8]) -> Result<Micros, Refused> {
     let number = DecimalText::read(text).ok_or(NEITHER)?;
     if number.digits == 0 {
         return Ok(0);
@@ -203,6 +259,26 @@ fn epoch(text: &[u8]) -> Result<Micros, Refused> {
     })
 }
 
+// Fast path for nearly every number: at most 17 digits, of which the first is not 0.
+#[inline]
+fn usual_epoch(text: &[u8]) -> Option<Micros> {
+    let unit = match (text.len(), text) {
+        (_, [b'0', ..]) => return None,
+        (1..=11, _) => 1_000_000,
+        (12..=14, _) => 1_000,
+        (15..=17, _) => 1,
+        _ => return None,
+    };
+    let mut number = 0;
+    for byte in text {
+        number = match byte {
+            b'0'..=b'9' => number * 10 + i64::from(byte - b'0'),
+            _ => return None,
+        };
+    }
+    Some(number * unit)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -212,6 +288,19 @@ mod tests {
 
     fn at(text: &str) -> Option<Micros> {
         instant(text.as_bytes()).ok()
+    }
+
+    #[test]
+    fn the_usual_forms_take_the_fast_path() {
+        for text in [
+            "2026-10-02T12:00:00Z",
+            "2026-10-02T12:00:00",
+            "2026-10-02T12:00:00.000000Z",
+            "2026-10-02T07:00:00.000-05:00",
+        ] {
+            assert!(usual(text.as_bytes()).is_some(), "{text}");
+        }
+        assert_eq!(usual_epoch(b"1795646000000"), Some(1_795_646_000_000_000));
     }
 
     #[test]
@@ -323,6 +412,30 @@ mod tests {
             prop_assert_eq!(at(&timestamp.to_string()), Some(micros));
             let offset = jiff::tz::offset(-5);
             prop_assert_eq!(at(&timestamp.display_with_offset(offset).to_string()), Some(micros));
+        }
+
+        #[test]
+        fn the_fast_path_of_iso_texts_agrees_with_the_general_one(
+            text in "[0-2][09][0-9]{2}[-0][01][0-9][-0][0-3][0-9][T ][0-2][0-9][:0][0-6][0-9][:0][0-6][0-9]([.,][0-9]{0,9})?(Z|z|[-+][0-2][0-9]:?[0-5][0-9])?.?",
+        ) {
+            if let Some(stamp) = usual(text.as_bytes()) {
+                prop_assert_eq!(any_stamp(text.as_bytes()), Some(Ok(stamp)), "{}", text);
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_never_passes_the_fast_path_alone(at in 0..27_usize, byte: u8) {
+            let mut text = *b"2026-10-02T12:34:56.789012Z";
+            text[at] = byte;
+            let usual = usual(&text).map(Ok);
+            prop_assert!(usual.is_none() || usual == any_stamp(&text), "{:?}", text.escape_ascii().to_string());
+        }
+
+        #[test]
+        fn the_fast_path_of_numbers_agrees_with_the_general_one(text in "[-+.e]?[0-9]{0,18}[.e]?[0-9]?") {
+            if let Some(micros) = usual_epoch(text.as_bytes()) {
+                prop_assert_eq!(any_epoch(text.as_bytes()), Ok(micros), "{}", text);
+            }
         }
 
         #[test]

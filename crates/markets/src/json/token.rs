@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::scan::plain_length;
 use crate::rejection::excerpt;
 
 /// The type of a value.
@@ -70,34 +71,6 @@ impl<'a> Slot<'a> {
     pub(crate) fn get(self) -> Option<Token<'a>> {
         self.0.filter(|token| token.kind != Kind::Null)
     }
-}
-
-/// Length of the prefix without quotes, backslashes and control characters. Checks eight bytes at a time.
-#[inline]
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut length = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // Marks bytes below 0x20, and bytes that are 0 after XOR with the quote or the backslash. The lowest mark is exact;
-        // borrows can only mark bytes above it. Bytes that are not ASCII have their high bit set and are never marked.
-        let controls = word.wrapping_sub(const { ONES * 0x20 });
-        let quotes = (word ^ const { ONES * 0x22 }).wrapping_sub(ONES);
-        let backslashes = (word ^ const { ONES * 0x5C }).wrapping_sub(ONES);
-        let marks = (controls | quotes | backslashes) & !word & HIGH;
-        if marks != 0 {
-            return length + (marks.trailing_zeros() / 8) as usize;
-        }
-        length += 8;
-    }
-    let rest = bytes.get(length..).unwrap_or_default();
-    length
-        + rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
-            .unwrap_or(rest.len())
 }
 
 /// Unescapes the text between the quotes of a string and appends it. `None` for half a surrogate pair.

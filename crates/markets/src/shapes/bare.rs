@@ -2,15 +2,17 @@
 //!
 //! Either the payload of shape A, or `market` and `instrument_id` next to the fields of `raw_data`.
 
-use super::Reading;
 use super::raw::{Head, RawData};
+use super::{ENVELOPE, PAYLOAD, RAW_DATA, Reading};
 use crate::encoding::json_text;
 use crate::event::{Event, venue_of};
-use crate::json::{Reader, Slot};
+use crate::json::{Key, Object, Read, Reader, Slot, slot_of, word};
 use crate::problems::Problems;
 use crate::rejection::Rejection;
 use crate::text::Text;
 use crate::venue::Venue;
+
+const EVENT_ID: u128 = word("event_id");
 
 #[derive(Default)]
 struct Bare<'a> {
@@ -23,6 +25,22 @@ struct Bare<'a> {
     is_published: bool,
 }
 
+impl<'a> Object<'a> for Bare<'a> {
+    fn field(&mut self, reader: &mut Reader<'a>, key: Key<'_>) -> Read<()> {
+        match key.word {
+            RAW_DATA => reader.optional_object(&mut self.raw_data_is_there, &mut self.raw_data),
+            ENVELOPE | PAYLOAD | EVENT_ID => {
+                self.is_published = true;
+                reader.skip()
+            }
+            _ => match slot_of!(self, key, market, instrument_id) {
+                Some(slot) => reader.put(Some(slot)),
+                None => self.flat.field(reader, key),
+            },
+        }
+    }
+}
+
 /// Reads the message as a bare tick; `None` if it is not one.
 pub(crate) fn read<'s, P: Problems>(
     reading: &Reading<'_, 's>,
@@ -30,18 +48,7 @@ pub(crate) fn read<'s, P: Problems>(
 ) -> Option<Result<Event<'s>, Rejection>> {
     let mut bare = Bare::default();
     let text = json_text(reading.message.payload).ok()?;
-    let read = Reader::whole_object(text, |reader, key| match key {
-        "market" => reader.put(&mut bare.market),
-        "instrument_id" => reader.put(&mut bare.instrument_id),
-        "raw_data" => reader.optional_object(&mut bare.raw_data_is_there, |reader, key| {
-            bare.raw_data.field(reader, key)
-        }),
-        "envelope" | "payload" | "event_id" => {
-            bare.is_published = true;
-            reader.skip()
-        }
-        _ => bare.flat.field(reader, key),
-    });
+    let read = Reader::whole_object(text, &mut bare);
     if bare.is_published || bare.market.get().is_none() && bare.instrument_id.get().is_none() {
         return None;
     }

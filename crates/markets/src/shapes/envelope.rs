@@ -3,7 +3,7 @@
 use super::raw::Head;
 use super::{Fields, Reading, check_version};
 use crate::event::{Event, venue_of};
-use crate::json::{Read, Reader, Slot};
+use crate::json::{Slot, fields_are_slots};
 use crate::problems::Problems;
 use crate::rejection::Rejection;
 use crate::text::Text;
@@ -23,21 +23,16 @@ pub(super) struct Envelope<'a> {
     pub correlation_id: Slot<'a>,
 }
 
-impl<'a> Envelope<'a> {
-    pub(super) fn field(&mut self, reader: &mut Reader<'a>, key: &str) -> Read<()> {
-        let slot = match key {
-            "event_type" => &mut self.event_type,
-            "event_id" => &mut self.event_id,
-            "timestamp" => &mut self.timestamp,
-            "tenant_id" => &mut self.tenant_id,
-            "source" => &mut self.source,
-            "version" => &mut self.version,
-            "correlation_id" => &mut self.correlation_id,
-            _ => return reader.skip(),
-        };
-        reader.put(slot)
-    }
-}
+fields_are_slots!(
+    Envelope,
+    event_type,
+    event_id,
+    timestamp,
+    tenant_id,
+    source,
+    version,
+    correlation_id
+);
 
 pub(super) fn read<'s, P: Problems>(
     fields: &Fields<'s>,

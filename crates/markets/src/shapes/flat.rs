@@ -44,7 +44,7 @@ pub(super) fn read<'s, P: Problems>(
     let symbol = problems.keep(Text::optional(payload.symbol.get(), "/payload/symbol"), None)?;
     let sequence = problems.keep(payload.sequence.get().map(sequence).transpose(), None)?;
     let raw = read_raw(payload.raw_payload.get(), raw_text)?;
-    let instrument_id = instrument_id(payload.stated_instrument_id.get(), &raw, symbol.as_ref());
+    let instrument_id = instrument_id(payload.metadata.instrument_id.get(), &raw, symbol.as_ref());
     let head = Head {
         event_id,
         correlation_id,
@@ -123,6 +123,6 @@ fn read_raw<'s>(token: Option<Token<'s>>, raw_text: &'s mut String) -> Result<Ra
         _ => return Err(no_text()),
     };
     let mut raw = RawData::default();
-    Reader::whole_object(text, |reader, key| raw.field(reader, key)).map_err(|error| error.rejection(RAW_PAYLOAD))?;
+    Reader::whole_object(text, &mut raw).map_err(|error| error.rejection(RAW_PAYLOAD))?;
     Ok(raw)
 }

@@ -12,7 +12,7 @@ use domain::Micros;
 
 use crate::encoding::json_text;
 use crate::event::Event;
-use crate::json::{Read, Reader, Slot, Token};
+use crate::json::{Key, Object, Read, Reader, Slot, Token, fields_are_slots, slot_of, word};
 use crate::message::RawMessage;
 use crate::normalizer::NormalizerConfig;
 use crate::problems::Problems;
@@ -21,6 +21,11 @@ use crate::text::Text;
 
 pub(crate) use avro::read as read_avro;
 pub(crate) use bare::read as read_bare;
+
+const ENVELOPE: u128 = word("envelope");
+const PAYLOAD: u128 = word("payload");
+const RAW_DATA: u128 = word("raw_data");
+const METADATA: u128 = word("metadata");
 
 /// The message and the configuration that applies to it.
 pub(crate) struct Reading<'m, 's> {
@@ -62,28 +67,36 @@ struct Payload<'a> {
     raw_payload: Slot<'a>,
     encoding: Slot<'a>,
     metadata_is_there: Option<bool>,
-    stated_instrument_id: Slot<'a>,
+    metadata: Metadata<'a>,
 }
 
-impl<'a> Fields<'a> {
-    fn read(&mut self, text: &'a str) -> Read<()> {
-        Reader::whole_object(text, |reader, key| match key {
-            "envelope" => reader.optional_object(&mut self.envelope_is_there, |reader, key| {
-                self.envelope.field(reader, key)
-            }),
-            "payload" => reader.optional_object(&mut self.payload_is_there, |reader, key| {
-                self.payload.field(reader, key)
-            }),
-            "event_id" => reader.put(&mut self.event_id),
-            "trace_id" => reader.put(&mut self.trace_id),
-            "schema_version" => reader.put(&mut self.schema_version),
-            "tenant_id" => reader.put(&mut self.tenant_id),
-            "producer" => reader.put(&mut self.producer),
-            "occurred_at" => reader.put(&mut self.occurred_at),
-            _ => reader.skip(),
-        })
-    }
+/// The metadata of B.
+#[derive(Default)]
+struct Metadata<'a> {
+    instrument_id: Slot<'a>,
+}
 
+impl<'a> Object<'a> for Fields<'a> {
+    #[inline(always)]
+    fn field(&mut self, reader: &mut Reader<'a>, key: Key<'_>) -> Read<()> {
+        match key.word {
+            ENVELOPE => reader.optional_object(&mut self.envelope_is_there, &mut self.envelope),
+            PAYLOAD => reader.optional_object(&mut self.payload_is_there, &mut self.payload),
+            _ => reader.put(slot_of!(
+                self,
+                key,
+                event_id,
+                trace_id,
+                schema_version,
+                tenant_id,
+                producer,
+                occurred_at
+            )),
+        }
+    }
+}
+
+impl Fields<'_> {
     /// The correlation id, else the event id.
     fn known_id(&self) -> Option<String> {
         [
@@ -99,27 +112,28 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Payload<'a> {
-    fn field(&mut self, reader: &mut Reader<'a>, key: &str) -> Read<()> {
-        match key {
-            "instrument_id" => reader.put(&mut self.instrument_id),
-            "raw_data" => reader.optional_object(&mut self.raw_data_is_there, |reader, key| {
-                self.raw_data.field(reader, key)
-            }),
-            "market" => reader.put(&mut self.market),
-            "source_system" => reader.put(&mut self.source_system),
-            "symbol" => reader.put(&mut self.symbol),
-            "sequence" => reader.put(&mut self.sequence),
-            "raw_payload" => reader.put(&mut self.raw_payload),
-            "encoding" => reader.put(&mut self.encoding),
-            "metadata" => reader.optional_object(&mut self.metadata_is_there, |reader, key| match key {
-                "instrument_id" => reader.put(&mut self.stated_instrument_id),
-                _ => reader.skip(),
-            }),
-            _ => reader.skip(),
+impl<'a> Object<'a> for Payload<'a> {
+    #[inline(always)]
+    fn field(&mut self, reader: &mut Reader<'a>, key: Key<'_>) -> Read<()> {
+        match key.word {
+            RAW_DATA => reader.optional_object(&mut self.raw_data_is_there, &mut self.raw_data),
+            METADATA => reader.optional_object(&mut self.metadata_is_there, &mut self.metadata),
+            _ => reader.put(slot_of!(
+                self,
+                key,
+                instrument_id,
+                market,
+                source_system,
+                symbol,
+                sequence,
+                raw_payload,
+                encoding
+            )),
         }
     }
 }
+
+fields_are_slots!(Metadata, instrument_id);
 
 /// Reads shape A or B. `raw_text` is the buffer for the unescaped inner JSON of B.
 pub(crate) fn read_json<'s, P: Problems>(
@@ -129,8 +143,7 @@ pub(crate) fn read_json<'s, P: Problems>(
 ) -> Result<Event<'s>, Rejection> {
     let text = json_text(reading.message.payload)?;
     let mut fields = Fields::default();
-    fields
-        .read(text)
+    Reader::whole_object(text, &mut fields)
         .map_err(|error| error.rejection(""))
         .and_then(|()| read_fields(&fields, reading, raw_text, problems))
         .map_err(|rejection| Rejection {

@@ -5,7 +5,7 @@ use domain::{Decimal, Micros, QualityFlags};
 use super::Reading;
 use crate::check;
 use crate::event::{Event, product_of};
-use crate::json::{Read, Reader, Slot, Token};
+use crate::json::{Slot, Token, fields_are_slots};
 use crate::number;
 use crate::problems::Problems;
 use crate::rejection::{Place, RejectCode, Rejection};
@@ -51,32 +51,29 @@ pub(super) struct Head<'a> {
     pub time: Option<(Micros, Place)>,
 }
 
-impl<'a> RawData<'a> {
-    pub(super) fn field(&mut self, reader: &mut Reader<'a>, key: &str) -> Read<()> {
-        let slot = match key {
-            "instrument_id" => &mut self.instrument_id,
-            "timestamp" => &mut self.timestamp,
-            "time" => &mut self.time,
-            "price" => &mut self.price,
-            "last_price" => &mut self.last_price,
-            "value" => &mut self.value,
-            "volume" => &mut self.volume,
-            "bid_price" => &mut self.bid_price,
-            "bid" => &mut self.bid,
-            "ask_price" => &mut self.ask_price,
-            "ask" => &mut self.ask,
-            "currency" => &mut self.currency,
-            "unit" => &mut self.unit,
-            "node" => &mut self.node,
-            "zone" => &mut self.zone,
-            "hub" => &mut self.hub,
-            "market_status" => &mut self.market_status,
-            "product" => &mut self.product,
-            _ => return reader.skip(),
-        };
-        reader.put(slot)
-    }
+fields_are_slots!(
+    RawData,
+    instrument_id,
+    timestamp,
+    time,
+    price,
+    last_price,
+    value,
+    volume,
+    bid_price,
+    bid,
+    ask_price,
+    ask,
+    currency,
+    unit,
+    node,
+    zone,
+    hub,
+    market_status,
+    product,
+);
 
+impl<'a> RawData<'a> {
     /// The event. `parent` is the pointer of this object, including its trailing slash.
     pub(super) fn event<P: Problems>(
         &self,
