@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use codec::{RegistryClient, Wire};
 use stores::{ClickHouse, ClickHouseConfig, Postgres, Redis, StoreError};
+use stream::Brokers;
 use stream::kafka::probe::Probe;
 use tokio::sync::OnceCell;
 
@@ -100,6 +101,17 @@ pub struct Clients {
     postgres_migrated: Arc<OnceCell<()>>,
 }
 
+/// Checks once whether the brokers accept this process. An unreachable broker is not an error: the service waits for it.
+///
+/// # Errors
+/// If the login, certificate or protocol is rejected; the error names the setting to change.
+pub(crate) fn check_kafka(uses: &[Use], bootstrap: &Brokers) -> Result<(), StartError> {
+    match uses.iter().any(|used| used.dependency == Dependency::Kafka) {
+        true => Ok(Probe::new(bootstrap)?.check_access(KAFKA_ACCESS_WITHIN)?),
+        false => Ok(()),
+    }
+}
+
 impl Clients {
     /// Creates the declared clients. Must be called inside the runtime that their connections will use.
     ///
@@ -144,17 +156,6 @@ impl Clients {
             clients.redis = Some(Redis::new(&settings.redis_url, &settings.trust)?.of_generation(names.generation()));
         }
         Ok(clients)
-    }
-
-    /// Checks once whether the brokers accept this process. An unreachable broker is not an error: the service waits for it.
-    ///
-    /// # Errors
-    /// If the login, certificate or protocol is rejected; the error names the setting to change.
-    pub(crate) fn check_kafka(&self, uses: &[Use]) -> Result<(), StartError> {
-        match uses.iter().any(|used| used.dependency == Dependency::Kafka) {
-            true => Ok(self.probe.check_access(KAFKA_ACCESS_WITHIN)?),
-            false => Ok(()),
-        }
     }
 
     /// The breaker of a dependency.

@@ -218,7 +218,7 @@ fn build_context<S>(
         let _context = runtime.enter();
         Clients::connect(definition.uses, &settings, &names)?
     };
-    clients.check_kafka(definition.uses)?;
+    clients::check_kafka(definition.uses, &settings.kafka_bootstrap)?;
     let health = Health::new(shutdown.clone());
     for check in clients.checks(definition.uses, &settings, &names) {
         health.watch(tasks, check);

@@ -16,12 +16,13 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(300);
 const ONE_TRY: Duration = Duration::from_millis(500);
 
 impl Probe {
-    /// Whether the brokers accept this client; to be called once at start. `Ok` if a broker answers. Also `Ok` if none is
+    /// Whether the brokers accept this client. It is of no use afterwards: it would look for the empty topic for ever. `Ok` if a
+    /// broker answers. Also `Ok` if none is
     /// available or answers within this time: the worker waits for it later.
     ///
     /// # Errors
     /// Fatal: the login, the certificate or the protocol is wrong; the message names the setting.
-    pub fn check_access(&self, within: Duration) -> Result<(), StreamError> {
+    pub fn check_access(self, within: Duration) -> Result<(), StreamError> {
         let deadline = Instant::now() + within;
         loop {
             if !accepts_connections(self.bootstrap.addresses()) {

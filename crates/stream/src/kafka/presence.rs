@@ -1,7 +1,8 @@
 //! Whether the topics that a service needs exist, with one small request: a health check repeats it every two seconds.
 //!
 //! The client requests metadata of the topics that it holds handles for, so the probe holds one for each needed topic.
-//! `DescribeTopics`, which also returns ids, takes more than three requests.
+//! `DescribeTopics`, which also returns ids, takes more than three requests. A request for a topic that does not exist costs one
+//! more in every second after it, since the client then looks for that topic.
 //!
 //! The client crate has no such call, so this file calls librdkafka directly.
 #![allow(unsafe_code)]
@@ -54,7 +55,7 @@ impl Probe {
         }
         let checked = self
             .hold(&mut presence, names)
-            .and_then(|()| self.metadata(names, timeout));
+            .and_then(|()| self.unusable(names, timeout));
         presence.was_answered = checked.is_ok();
         match checked {
             Ok(missing) => {
@@ -88,38 +89,67 @@ impl Probe {
         Ok(())
     }
 
-    /// Requests the metadata of the topics with a handle. Returns what is wrong with the first topic that cannot be used.
-    fn metadata(&self, names: &[String], timeout: Duration) -> Result<Option<StreamError>, StreamError> {
+    /// What is wrong with the first of these topics that cannot be used.
+    fn unusable(&self, names: &[String], timeout: Duration) -> Result<Option<StreamError>, StreamError> {
+        let answer = self.known_metadata("look for the topics", timeout)?;
+        let wrong = answer.topics().iter().find_map(|topic| {
+            // SAFETY: both strings are live: the name as long as the answer, the reason for ever.
+            let (name, reason) = unsafe {
+                let reason = sys::rd_kafka_err2str(topic.err);
+                (CStr::from_ptr(topic.topic), CStr::from_ptr(reason))
+            };
+            let name = name.to_string_lossy();
+            let is_needed = topic.err.is_error() && names.iter().any(|needed| *needed == name);
+            is_needed.then(|| describe::unusable(&name, topic.err, &reason.to_string_lossy()))
+        });
+        Ok(wrong)
+    }
+
+    /// Requests the metadata of the topics that the client knows.
+    pub(super) fn known_metadata(&self, what: &str, timeout: Duration) -> Result<Answer, StreamError> {
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the client outlives the call. The answer is read, and copied, before it is destroyed.
-        unsafe {
-            let mut answer = ptr::null();
-            let client = self.client.client().native_ptr();
-            let code = sys::rd_kafka_metadata(client, 0, ptr::null_mut(), &mut answer, milliseconds);
-            match code {
-                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-                // No connection, or no answer on one.
-                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT
-                | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT => {
-                    return Err(StreamError::transient(
-                        TIMEOUT,
-                        "look for the topics: no answer from the broker in time",
-                    ));
-                }
-                _ => return Err(classify("look for the topics", &KafkaError::MetadataFetch(code.into()))),
-            }
-            let topics =
-                std::slice::from_raw_parts((*answer).topics, usize::try_from((*answer).topic_cnt).unwrap_or(0));
-            let wrong = topics.iter().find_map(|topic| {
-                let name = CStr::from_ptr(topic.topic).to_string_lossy();
-                let is_needed = topic.err.is_error() && names.iter().any(|needed| *needed == name);
-                is_needed.then(|| {
-                    let reason = CStr::from_ptr(sys::rd_kafka_err2str(topic.err)).to_string_lossy();
-                    describe::unusable(&name, topic.err, &reason)
-                })
-            });
-            sys::rd_kafka_metadata_destroy(answer);
-            Ok(wrong)
+        let (client, mut answer) = (self.client.client().native_ptr(), ptr::null());
+        // SAFETY: the client outlives the call; the answer belongs to the returned value.
+        let code = unsafe { sys::rd_kafka_metadata(client, 0, ptr::null_mut(), &mut answer, milliseconds) };
+        match code {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Answer(answer)),
+            // No connection, or no answer on one.
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT
+            | sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT => Err(StreamError::transient(
+                TIMEOUT,
+                format!("{what}: no answer from the broker in time"),
+            )),
+            _ => Err(classify(what, &KafkaError::MetadataFetch(code.into()))),
         }
+    }
+}
+
+/// A broker's answer.
+pub(super) struct Answer(*const sys::rd_kafka_metadata);
+
+impl Answer {
+    fn topics(&self) -> &[sys::rd_kafka_metadata_topic] {
+        // SAFETY: this value owns the answer, which the library has filled; its counts are those of its arrays.
+        unsafe {
+            let answer = &*self.0;
+            std::slice::from_raw_parts(answer.topics, usize::try_from(answer.topic_cnt).unwrap_or(0))
+        }
+    }
+
+    /// The ids of the brokers.
+    pub(super) fn brokers(&self) -> Vec<i32> {
+        // SAFETY: as in `topics`.
+        let brokers = unsafe {
+            let answer = &*self.0;
+            std::slice::from_raw_parts(answer.brokers, usize::try_from(answer.broker_cnt).unwrap_or(0))
+        };
+        brokers.iter().map(|broker| broker.id).collect()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the answer, and no reference to it remains.
+        unsafe { sys::rd_kafka_metadata_destroy(self.0) }
     }
 }

@@ -29,7 +29,7 @@ use super::describe::{TopicDescription, describe_over, zero_byte};
 use super::groups::PartitionLag;
 use super::presence::Presence;
 use super::watch::Watch;
-use super::{MISSING_RIGHT, classify, connect, settings};
+use super::{MISSING_RIGHT, connect, settings};
 use crate::{Partition, StreamError};
 
 /// Code of a broker that accepts connections but does not answer.
@@ -160,9 +160,9 @@ impl Probe {
     }
 
     fn brokers(&self, timeout: Duration) -> Result<Vec<i32>, StreamError> {
-        let metadata = self.client.fetch_metadata(Some(""), timeout);
-        let metadata = metadata.map_err(|e| self.timeout_or_unavailable(classify("list the brokers", &e)))?;
-        Ok(metadata.brokers().iter().map(|broker| broker.id()).collect())
+        let answer = self.known_metadata("list the brokers", timeout);
+        let answer = answer.map_err(|error| self.timeout_or_unavailable(error))?;
+        Ok(answer.brokers())
     }
 
     /// Offsets that a group has committed, whether it has members or not.
