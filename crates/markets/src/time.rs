@@ -405,6 +405,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_changed_byte_never_passes_the_fast_path_alone() {
+        for at in 0..27 {
+            for byte in 0..=u8::MAX {
+                let mut text = *b"2026-10-02T12:34:56.789012Z";
+                text[at] = byte;
+                let usual = usual(&text).map(Ok);
+                assert!(usual.is_none() || usual == any_stamp(&text), "{}", text.escape_ascii());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn iso_texts_agree_with_jiff(micros in -2_000_000_000_000_000i64..4_000_000_000_000_000) {
@@ -421,14 +433,6 @@ mod tests {
             if let Some(stamp) = usual(text.as_bytes()) {
                 prop_assert_eq!(any_stamp(text.as_bytes()), Some(Ok(stamp)), "{}", text);
             }
-        }
-
-        #[test]
-        fn a_changed_byte_never_passes_the_fast_path_alone(at in 0..27_usize, byte: u8) {
-            let mut text = *b"2026-10-02T12:34:56.789012Z";
-            text[at] = byte;
-            let usual = usual(&text).map(Ok);
-            prop_assert!(usual.is_none() || usual == any_stamp(&text), "{:?}", text.escape_ascii().to_string());
         }
 
         #[test]
