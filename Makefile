@@ -15,9 +15,10 @@ demo: bootstrap ## Set up the machine, run the pipeline on simulated ticks (and 
 	cargo build --release $(PROGRAMS) --bins
 	$(BIN)/dp demo $(if $(DATA),--data "$(DATA)")
 
-# The documentation contains no tests, and looking for them would build each crate once more.
+# Programs and tests are built together, or the features that only tests enable would build most crates twice. The documentation
+# contains no tests, and looking for them would build each crate once more.
 test: bootstrap ## Set up the machine and run all tests, with real servers
-	cargo build --release --workspace --bins
+	cargo build --release --workspace --bins --tests
 	cargo test --release --workspace --lib --bins --tests
 
 bench: bootstrap ## Measure throughput, latency, recovery and memory on this machine (one part: ARGS="hop --ticks 1000000")

@@ -167,7 +167,7 @@ impl Lane {
         interval: Duration,
     ) -> Result<Progress, StreamError> {
         // Nobody has seen a bar since the partition lost its owner.
-        let interval = if self.has_shown { interval } else { interval / 8 };
+        let interval = if self.has_shown { interval } else { interval / 20 };
         if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= interval) {
             self.begin_checkpoint(io, shared)?;
         }
