@@ -6,7 +6,7 @@
 # Failure: one line for each missing item, exit code 1. A failed installation is reported with its log.
 set -euo pipefail
 
-NEEDED_MB=12000 # a release build with all tests is about 9 GB, Kafka and ClickHouse 0.6 GB
+NEEDED_MB=9000 # a release build with all tests is about 7 GB, Kafka and ClickHouse 0.6 GB
 POLICY=/usr/sbin/policy-rc.d
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
