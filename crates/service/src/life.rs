@@ -15,6 +15,9 @@ use stream::Shutdown;
 /// How long draining may take after a shutdown request.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How often the main thread looks for a shutdown request. The workers look for it themselves.
+const SHUTDOWN_POLL: Duration = Duration::from_millis(500);
+
 /// Why a service cannot start, as a message for operators.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -136,7 +139,7 @@ pub fn wait_for_end(mut threads: Threads, shutdown: &Shutdown) -> Exit {
             );
             return Exit::Failed;
         }
-        match threads.receiver.recv_timeout(Duration::from_millis(100)) {
+        match threads.receiver.recv_timeout(SHUTDOWN_POLL) {
             Ok(ended) => {
                 threads.running.retain(|name| *name != ended.name);
                 if !report(&ended, shutdown) {

@@ -35,6 +35,8 @@ fn configuration(port: u16, dir: &Path, password: &str) -> String {
          daemonize no\n\
          save \"\"\n\
          appendonly no\n\
+         # Background work once a second instead of ten times: each wake-up of an idle server costs 0.1 ms.\n\
+         hz 1\n\
          maxmemory 256mb\n\
          maxmemory-policy allkeys-lru\n\
          user default on nopass ~* &* +@all -@admin -migrate -restore +config|get\n\

@@ -129,7 +129,7 @@ impl WorkerConfig {
 }
 
 /// How long a poll waits for a message if a handler waits for nothing. Each end of a wait is a wake-up of this thread; a message ends it at once.
-pub const IDLE_POLL_WAIT: Duration = Duration::from_millis(250);
+pub const IDLE_POLL_WAIT: Duration = Duration::from_millis(500);
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Unchanged offsets are committed again this often. Otherwise a refused commit, or a late commit of a former owner, would show
 /// a lag until the next message comes.
@@ -139,8 +139,8 @@ const SMALLEST_LETTER: usize = 16 << 10;
 /// How long Kafka may take to answer a check. Without an answer, calls that have no time limit are skipped.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often the ids of the topics are compared: one small request.
-const RECOGNISE_INTERVAL: Duration = Duration::from_secs(15);
+/// How often the ids of the topics are compared, which takes each worker some requests.
+const RECOGNISE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a call to Kafka may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 

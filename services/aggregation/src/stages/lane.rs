@@ -16,6 +16,8 @@ pub const STAGE: &str = "aggregation";
 const MISSING_PAYLOAD: &str = "missing_payload";
 const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
 const SUM_OVERFLOW: &str = "sum_overflow";
+/// Into so many times of a checkpoint interval the partitions of a service are divided.
+const TURNS: i32 = 4;
 /// Codes of this stage's dead letters: its own, then the codec's.
 pub const CODES: [&str; 8] = [
     MISSING_PAYLOAD,
@@ -167,9 +169,9 @@ impl Lane {
         interval: Duration,
     ) -> Result<Progress, StreamError> {
         // Nobody has seen a bar since the partition lost its owner.
-        let interval = if self.has_shown { interval } else { interval / 20 };
-        if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= interval) {
-            self.begin_checkpoint(io, shared)?;
+        let due_after = if self.has_shown { interval } else { interval / 20 };
+        if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= due_after) {
+            self.begin_checkpoint(io, shared, interval)?;
         }
         while let Some(checkpoint) = &mut self.checkpoint {
             match checkpoint.next(io.acked_through()) {
@@ -189,7 +191,12 @@ impl Lane {
         Ok(Progress::Idle)
     }
 
-    fn begin_checkpoint(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<(), StreamError> {
+    fn begin_checkpoint(
+        &mut self,
+        io: &mut Io<'_>,
+        shared: &mut Shared,
+        interval: Duration,
+    ) -> Result<(), StreamError> {
         // The first one copies the state as it was restored.
         let is_first = self.last_begun.replace(Instant::now()).is_none();
         let mut shows = false;
@@ -201,7 +208,11 @@ impl Lane {
             outbox.show(shown, clock);
         });
         outbox.finish()?;
-        self.has_shown |= shows && !is_first;
+        if shows && !is_first && !std::mem::replace(&mut self.has_shown, true) {
+            // Partitions that start together show their bars in turn from here on, not all at once with a pause between.
+            let shift = interval * self.partition.number.rem_euclid(TURNS).unsigned_abs() / TURNS.unsigned_abs();
+            self.last_begun = Instant::now().checked_sub(shift);
+        }
         self.checkpoint = snapshot.map(|snapshot| Checkpoint::begin(snapshot, io.last_ticket()));
         Ok(())
     }
