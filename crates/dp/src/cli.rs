@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, completions, config, demo, explain, groups, health, ingest, logs, migrate, ping, position, send, simulate,
-    sql, stack, tail, topics, verify,
+    bench, clickhouse, completions, config, demo, dlq, explain, groups, health, ingest, kafka, logs, migrate, ping,
+    position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -121,6 +121,12 @@ pub enum Command {
     Sql(sql::Args),
     Groups(groups::Args),
     Position(position::Args),
+    Kafka(kafka::Args),
+    Dlq(dlq::Args),
+    Clickhouse(clickhouse::Args),
+    Postgres(postgres::Args),
+    Redis(redis::Args),
+    Schema(schema::Args),
     Verify(verify::Args),
     Explain(explain::Args),
     Config(config::Args),

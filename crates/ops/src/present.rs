@@ -1,11 +1,12 @@
 //! Output on stdout: tables and text for people, JSON for programs.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
 use domain::Micros;
-use indicatif::HumanCount;
+use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 /// Prints a value as one JSON document. If the reader of the pipe has exited (`| head`), the program exits with code 0.
@@ -95,6 +96,19 @@ pub fn grouped(number: i64) -> String {
     format!("{sign}{}", HumanCount(number.unsigned_abs()))
 }
 
+/// Prints a result: JSON for programs, text for people.
+pub fn print_either(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match json {
+        true => print_json(value),
+        false => print_line(&text()),
+    }
+}
+
+/// The exit code of a command that searches: 1 if it has found something.
+pub fn found(something: bool) -> ExitCode {
+    ExitCode::from(u8::from(something))
+}
+
 /// Parses a time of the command line.
 ///
 /// # Errors
@@ -103,6 +117,46 @@ pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse()
         .map_err(|_| "not a valid time; use ISO 8601 with a time zone: 2026-10-01T00:05Z, 2026-10-01T00:05:00.5Z or 2026-10-01T00:05-05:00"
             .to_owned())
+}
+
+/// Parses a length of time of the command line.
+///
+/// # Errors
+/// The message shows valid ones.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|length| std::time::Duration::try_from(length).ok())
+        .ok_or_else(|| "not a valid length of time; use a number with a unit: 500ms, 30s, 5m, 2h".to_owned())
+}
+
+/// Parses a time of the command line, or a length of time before now.
+///
+/// # Errors
+/// The message shows both.
+pub fn moment(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(length) = duration(text) {
+        return jiff::Timestamp::now()
+            .checked_sub(length)
+            .map_err(|_| "that long ago there was no time".to_owned());
+    }
+    time(text).map_err(|refused| format!("{refused}, or a length of time before now: 5m, 2h"))
+}
+
+/// Milliseconds in the unit that fits: `870 ms`, `12.5 s`, `7 min`, `3.2 h`.
+pub fn milliseconds(millis: i64) -> String {
+    let value = millis as f64;
+    match millis {
+        ..1_000 => format!("{millis} ms"),
+        1_000..120_000 => format!("{:.1} s", value / 1e3),
+        120_000..7_200_000 => format!("{:.0} min", value / 6e4),
+        _ => format!("{:.1} h", value / 3.6e6),
+    }
+}
+
+/// A number of bytes in the unit that fits.
+pub fn bytes(number: u64) -> String {
+    HumanBytes(number).to_string()
 }
 
 /// A time as ISO 8601 in UTC.
@@ -144,6 +198,26 @@ mod tests {
             .collect();
         assert_eq!(forms.len(), 3, "{refused}");
         assert!(forms.iter().all(|form| time(form).is_ok()), "{refused}");
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_with_a_unit_and_shown_in_the_unit_that_fits() {
+        use std::time::Duration;
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("1m30s", 90_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["5", "-5s", "soon", ""] {
+            let refused = duration(text).err().unwrap_or_default();
+            assert!(refused.contains("5m"), "{text}: {refused}");
+        }
+        let shown = [870, 12_500, 420_000, 11_520_000].map(milliseconds);
+        assert_eq!(shown, ["870 ms", "12.5 s", "7 min", "3.2 h"]);
     }
 
     #[test]

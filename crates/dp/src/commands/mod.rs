@@ -2,17 +2,23 @@
 //! `dispatch`.
 
 pub mod bench;
+pub mod clickhouse;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod dlq;
 pub mod explain;
 pub mod groups;
 pub mod health;
 pub mod ingest;
+pub mod kafka;
 pub mod logs;
 pub mod migrate;
 pub mod ping;
 pub mod position;
+pub mod postgres;
+pub mod redis;
+pub mod schema;
 pub mod send;
 pub mod simulate;
 pub mod sql;
@@ -88,6 +94,12 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
         Command::Position(args) if args.writes() => return position::run(&publisher(cli, place).await?, args).await,
         Command::Position(args) => return position::run(&reader(cli, place).await?, args).await,
+        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args).await,
+        Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args).await,
+        Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
+        Command::Postgres(args) => return postgres::run(&connect()?, args).await,
+        Command::Schema(args) => return schema::run(&connect()?, args).await,
+        Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
