@@ -101,10 +101,11 @@ pub struct RunningQuery {
 /// # Errors
 /// ClickHouse does not answer.
 pub async fn processes(clickhouse: &ClickHouse) -> anyhow::Result<Vec<RunningQuery>> {
+    // Interface 6 is the engine's own session: the query that keeps the server of a local stack running.
     let sql = format!(
         "SELECT toString(elapsed) AS seconds, user, toUInt64(read_rows) AS rows_read, \
          toUInt64(greatest(memory_usage, 0)) AS memory_bytes, query_id, {ONE_LINE} AS statement FROM system.processes \
-         WHERE is_initial_query AND query_id != queryID() ORDER BY elapsed DESC"
+         WHERE is_initial_query AND interface != 6 AND query_id != queryID() ORDER BY elapsed DESC"
     );
     let rows = ask(clickhouse, &sql, "read the running queries").await?;
     rows.iter()
