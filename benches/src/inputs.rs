@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use codec::Wire;
 use domain::Micros;
-use dp::simulation::{Generator, Kind, Plan, Shape};
 use markets::RawMessage;
 use normalization::config;
 use normalization::replays::Replays;
 use normalization::stages::normalize::Normalize;
+use ops::simulation::{Generator, Kind, Plan, Shape};
 use service::{Env, Reader};
 use stream::hop::StageOutput;
 

@@ -10,10 +10,10 @@ use aggregation::core::records::WriterId;
 use codec::Wire;
 use delivery::Sequencer;
 use domain::{Micros, Tick};
-use dp::simulation::Shape;
 use enrichment::core::taxonomy::RuleBook;
 use enrichment::lookup::{Directory, Reference, Snapshot, View};
 use enrichment::stages::enrich::enrich;
+use ops::simulation::Shape;
 use stores::clickhouse::{Block, Layout, rows};
 use stream::hop::StageOutput;
 

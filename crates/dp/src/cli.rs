@@ -4,13 +4,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
-use localstack::{Ports, Stack};
+use ops::place::Place;
 
 use crate::commands::{
-    bench, completions, config, demo, explain, groups, health, ingest, logs, migrate, ping, position, send, simulate,
-    sql, stack, tail, topics, verify,
+    bench, clickhouse, completions, config, demo, dlq, explain, groups, health, ingest, kafka, logs, migrate, ping,
+    position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -37,7 +36,7 @@ const GLOBAL: &str = "Global options";
 pub struct Cli {
     /// The local stack to use.
     #[command(flatten)]
-    pub place: Place,
+    pub place: PlaceArgs,
     /// Print JSON instead of tables
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
@@ -49,9 +48,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Selects a local stack.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Place {
+/// The options that select a local stack.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
     /// Add N to every port of the local stack, to run it in parallel with another one
     #[arg(
         long,
@@ -61,42 +60,20 @@ pub struct Place {
         default_value_t = 0,
         hide_default_value = true
     )]
-    pub port_offset: u16,
+    port_offset: u16,
     /// Folder of the local stack: data, logs, stack.json [default: /var/tmp/254carbon-UID/stack, or stack-N with
     /// --port-offset N]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    dir: Option<PathBuf>,
 }
 
-impl Place {
-    /// The folder of the stack.
-    pub fn folder(&self) -> PathBuf {
-        self.dir
-            .clone()
-            .unwrap_or_else(|| localstack::default_dir(self.port_offset))
-    }
-
-    /// Opens the stack that an earlier command created in the folder.
-    ///
-    /// # Errors
-    /// There is none, or its ports contradict the port offset that was given with the folder.
-    pub fn open(&self) -> anyhow::Result<Stack> {
-        let stack = Stack::open(&self.folder())?;
-        let ports = &stack.config().ports;
-        if self.dir.is_some() && self.port_offset != 0 && Ports::with_offset(self.port_offset).as_ref() != Some(ports) {
-            bail!(
-                "--port-offset {} and --dir contradict each other: Kafka of the stack in {} uses port {}; omit one of them",
-                self.port_offset,
-                self.folder().display(),
-                ports.kafka
-            );
+impl PlaceArgs {
+    /// The stack that these options select.
+    pub fn place(&self) -> Place {
+        Place {
+            port_offset: self.port_offset,
+            dir: self.dir.clone(),
         }
-        Ok(stack)
-    }
-
-    /// Whether the user named a stack instead of using the default one.
-    pub fn is_named(&self) -> bool {
-        self.dir.is_some() || self.port_offset != 0
     }
 }
 
@@ -144,6 +121,12 @@ pub enum Command {
     Sql(sql::Args),
     Groups(groups::Args),
     Position(position::Args),
+    Kafka(kafka::Args),
+    Dlq(dlq::Args),
+    Clickhouse(clickhouse::Args),
+    Postgres(postgres::Args),
+    Redis(redis::Args),
+    Schema(schema::Args),
     Verify(verify::Args),
     Explain(explain::Args),
     Config(config::Args),
@@ -174,9 +157,9 @@ mod tests {
     #[test]
     fn global_options_are_accepted_after_the_command() {
         let cli = Cli::try_parse_from(["dp", "status", "--port-offset", "1000", "--json"]).unwrap();
-        assert!(cli.json && cli.place.is_named());
-        assert!(cli.place.folder().ends_with("stack-1000"));
+        assert!(cli.json && cli.place.place().is_named());
+        assert!(cli.place.place().folder().ends_with("stack-1000"));
         let cli = Cli::try_parse_from(["dp", "--dir", "/somewhere", "ps"]).unwrap();
-        assert_eq!(cli.place.folder(), PathBuf::from("/somewhere"));
+        assert_eq!(cli.place.place().folder(), PathBuf::from("/somewhere"));
     }
 }

@@ -1,46 +1,43 @@
 //! The operator's tool: runs the local stack, and inspects and repairs a pipeline that runs here or elsewhere.
 //!
-//! Role: [`cli`] defines the command line, each file of [`commands`] runs one command or group of commands, [`connection`]
-//! finds the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses). Data goes to stdout, as tables or
-//! with `--json` as JSON; progress and errors go to stderr.
+//! Role: arguments and printing. [`cli`] defines the command line, and each file of [`commands`] runs one command or group of
+//! commands; the work is in `ops`, `reconcile` and `bench`. No command uses another one. Data goes to stdout, as tables or with
+//! `--json` as JSON; progress and errors go to stderr.
 //! Failure: one line that says what happened and what to do. Exit codes: 0 success; 1 the command ran and found a problem;
 //! 2 wrong usage, or a server is unavailable; 130 interrupted.
 
-pub mod bench;
 pub mod cli;
 pub mod commands;
-pub mod connection;
-pub mod consent;
-pub mod env_file;
-pub mod explain;
-pub mod hints;
-pub mod positions;
-pub mod products;
-pub mod simulation;
-pub mod verify;
+mod definitions;
+mod env_file;
+mod letter;
+mod message;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use localstack::StackError;
+use ops::hints;
+use ops::interrupt::Interrupted;
+use ops::present::printable;
 
 use cli::Cli;
-use commands::present::printable;
 
 /// Runs the command of the command line.
 pub fn run() -> ExitCode {
     security::install_provider();
     // On wrong usage clap prints its own message and exits with code 2.
     let cli = Cli::try_parse().unwrap_or_else(|error| refuse_usage(&error));
-    hints::remember(&cli.place);
+    let place = cli.place.place();
+    hints::remember(&place);
     let result = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
     {
         Ok(runtime) => {
-            let result = runtime.block_on(commands::run(&cli));
+            let result = runtime.block_on(commands::run(&cli, &place));
             // A thread that still waits for a server must not delay the exit.
             runtime.shutdown_background();
             result
@@ -49,8 +46,8 @@ pub fn run() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", printable(&hints::localized(&one_line(&error))));
-        let interrupted = error.is::<commands::interrupt::Interrupted>()
-            || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
+        let interrupted =
+            error.is::<Interrupted>() || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
         ExitCode::from(if interrupted { 130 } else { 2 })
     })
 }

@@ -1,10 +1,8 @@
 //! `dp completions`: the completion script of a shell.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
-
-use super::present::print_line;
-use crate::cli::Cli;
+use ops::present::print_line;
 
 /// Print the completion script for a shell
 ///
@@ -18,26 +16,29 @@ pub struct Args {
 }
 
 /// Runs `dp completions`.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    print_line(script(args.shell).trim_end())
+pub fn run(args: &Args, dp: &mut Command) -> anyhow::Result<()> {
+    print_line(script(args.shell, dp).trim_end())
 }
 
-fn script(shell: Shell) -> String {
+fn script(shell: Shell, dp: &mut Command) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "dp", &mut script);
+    clap_complete::generate(shell, dp, "dp", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
+    use clap::{CommandFactory, ValueEnum};
 
     use super::*;
 
     #[test]
     fn every_shell_has_a_script() {
         for shell in Shell::value_variants() {
-            assert!(script(*shell).contains("port-offset"), "{shell}");
+            assert!(
+                script(*shell, &mut crate::cli::Cli::command()).contains("port-offset"),
+                "{shell}"
+            );
         }
     }
 }

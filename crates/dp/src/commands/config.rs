@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use service::settings::{CONFIG_FILE, OTHER_PROGRAMS, Other, Source, TABLES, Variable, with_file};
-use service::{Checked, Env, Reader, check};
+use service::{Checked, Env, Reader};
 
 use self::verdict::Verdict;
-use super::health;
-use super::present::{print_json, print_line};
-use crate::cli::Place;
-use crate::connection::{effective_env, process_env};
+use crate::definitions::checked;
 use crate::env_file;
+use ops::connection::{effective_env, process_env};
+use ops::place::Place;
+use ops::present::{print_json, print_line};
 
 /// Show or check the configuration
 #[derive(Debug, clap::Args)]
@@ -75,14 +75,6 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,
 }
-
-/// Names and default ports of the services.
-pub(super) const DEFAULT_PORTS: [(&str, u16); 4] = [
-    (normalization::DEFINITION.name, normalization::DEFINITION.default_port),
-    (enrichment::DEFINITION.name, enrichment::DEFINITION.default_port),
-    (aggregation::DEFINITION.name, aggregation::DEFINITION.default_port),
-    (projection::DEFINITION.name, projection::DEFINITION.default_port),
-];
 
 /// Runs `dp config`. Must be called inside a runtime.
 ///
@@ -145,31 +137,17 @@ fn show(place: &Place, only_set: bool, service: Option<&str>, json: bool) -> any
     Ok(ExitCode::from(u8::from(!verdict.is_valid())))
 }
 
-/// What the services, or this one, read in the environment.
-fn checked(env: &Env, service: Option<&str>) -> Vec<Checked> {
-    let mut all = vec![
-        check(&normalization::DEFINITION, env),
-        check(&enrichment::DEFINITION, env),
-        check(&aggregation::DEFINITION, env),
-        check(&projection::DEFINITION, env),
-    ];
-    all.retain(|checked| service.is_none_or(|service| checked.service == service));
-    all
-}
-
-/// Why this service would refuse to start.
-pub(super) fn problems(env: &Env, service: &str) -> Vec<String> {
-    let parts = checked(env, Some(service));
-    parts.into_iter().flat_map(|part| part.problems).collect()
-}
-
 /// What `dp` itself would refuse.
 fn own_problems(env: &Env) -> Vec<String> {
     // A broken file is the services' problem already.
     if Reader::new(env).finish().is_err() {
         return Vec::new();
     }
-    health::configured(env).err().iter().map(ToString::to_string).collect()
+    ops::targets::configured(env)
+        .err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Each variable once, or once for each default or value that differs between services.
@@ -252,6 +230,7 @@ fn text(shown: &[Shown]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::definitions::DEFAULT_PORTS;
 
     #[tokio::test]
     async fn the_variables_of_every_service_are_shown_without_secrets() {

@@ -4,29 +4,29 @@
 //! which decides the exit code. A second run continues with the data of the first.
 //! Failure: one line; the stack keeps running for inspection.
 
-pub(super) mod figures;
-mod latency;
-pub(super) mod load;
 mod report;
-mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use bench::outputs::counts as figures;
+use bench::outputs::scrape::{Scrape, Usages};
 use localstack::Stack;
+use ops::connection::Connection;
+use ops::ingest::Documents;
+use ops::interrupt::unless_interrupted;
+use ops::migrations::{Stores, migrate, stores};
+use ops::place::Place;
+use ops::present::{print_json, print_line};
+use ops::simulate::Load;
+use ops::simulation::Counts;
+use ops::{catch_up, ingest, simulate, topics};
+use reconcile::verify::text::shown;
+use reconcile::verify::{self, VerifyOptions};
 
-use super::interrupt::unless_interrupted;
-use super::migrate::{Stores, migrate, stores};
-use super::present::{print_json, print_line};
-use super::stack::{self, UpArgs};
-use super::topics::CreateArgs;
-use super::{ingest, simulate, topics};
-use crate::cli::Place;
-use crate::connection::Connection;
-use crate::verify::{self, VerifyOptions};
-use load::{Scrape, Usages};
+use crate::definitions::check_configuration;
 use report::{DemoReport, Step};
 
 /// Rate of the latency measurement, low enough that nothing queues.
@@ -85,7 +85,7 @@ impl Demo {
         } else {
             print_line(&report.shown())?;
             print_line(&self.what_next(&own_command(place)).await?)?;
-            print_line(&super::verify::shown(&verified))?;
+            print_line(&shown(&verified))?;
         }
         if verified.is_ok() {
             Ok(ExitCode::SUCCESS)
@@ -97,17 +97,16 @@ impl Demo {
 
 async fn bring_up(place: &Place, json: bool) -> anyhow::Result<(Stack, Connection)> {
     say("starting Kafka, ClickHouse, PostgreSQL and Redis");
-    let servers_only = UpArgs { no_services: true };
-    let stack = stack::bring_up(place, &servers_only, json).await?;
+    let stack = ops::stack::bring_up_servers(place, json).await?;
     let connection = Connection::to_stack(&stack, json)?;
     say("creating tables, reference data and topics");
     let prepare = async {
         migrate(&connection, true).await?;
-        topics::create(&connection, &CreateArgs::default()).await
+        topics::create(&connection, None).await
     };
     unless_interrupted(prepare, stack_runs).await?;
     say("starting the four services");
-    let stack = stack::bring_up(place, &UpArgs { no_services: false }, json).await?;
+    let stack = ops::stack::bring_up(place, check_configuration, json).await?;
     Ok((stack, connection))
 }
 
@@ -121,7 +120,7 @@ impl Demo {
     async fn measure(&self, args: &Args) -> anyhow::Result<DemoReport> {
         // An earlier run may have been interrupted.
         say("waiting until all messages of earlier runs are processed");
-        wait::until_caught_up(&self.connection, &self.stack).await?;
+        catch_up::until_caught_up(&self.connection, &self.stack).await?;
         let before = figures::read(&self.connection, &self.stores).await?;
         let (scrape, usages) = (Scrape::of(&self.stack).await?, Usages::of(&self.stack)?);
 
@@ -129,7 +128,7 @@ impl Demo {
         let (bulk_began, bulk_clock) = (now(), Instant::now());
         let bulk = self.simulate(args, args.ticks, None).await?;
         let documents = self.ingest(args).await?;
-        wait::until_caught_up(&self.connection, &self.stack).await?;
+        catch_up::until_caught_up(&self.connection, &self.stack).await?;
         let bulk_seconds = bulk_clock.elapsed().as_secs_f64();
         let bulk_messages = bulk.messages + documents;
         let load = Usages::of(&self.stack)?.since(&usages, bulk_messages);
@@ -138,7 +137,7 @@ impl Demo {
         say(&format!("publishing {CALM_RATE} ticks a second for {CALM_SECONDS} s"));
         let calm_began = now();
         let calm = self.simulate(args, CALM_RATE * CALM_SECONDS, Some(CALM_RATE)).await?;
-        wait::until_caught_up(&self.connection, &self.stack).await?;
+        catch_up::until_caught_up(&self.connection, &self.stack).await?;
         let calm_scrape = Scrape::of(&self.stack).await?;
 
         let clickhouse = &self.stores.clickhouse;
@@ -161,28 +160,26 @@ impl Demo {
         })
     }
 
-    async fn simulate(&self, args: &Args, ticks: u64, rate: Option<u64>) -> anyhow::Result<crate::simulation::Counts> {
-        let args = simulate::Args {
+    async fn simulate(&self, args: &Args, ticks: u64, rate: Option<u64>) -> anyhow::Result<Counts> {
+        let load = Load {
             ticks,
             rate,
             seed: args.seed,
-            ..simulate::Args::default()
+            ..Load::default()
         };
-        Ok(simulate::publish(&self.connection, &args).await?.counts)
+        Ok(simulate::publish(&self.connection, &load).await?.counts)
     }
 
     async fn ingest(&self, args: &Args) -> anyhow::Result<u64> {
         let Some(data) = &args.data else {
             return Ok(0);
         };
-        let args = ingest::Args {
+        let documents = Documents {
             files: vec![data.clone()],
-            format: None,
-            tenant: None,
             send_unknown: true,
-            topic: None,
+            ..Documents::default()
         };
-        Ok(ingest::publish(&self.connection, &args).await?.len() as u64)
+        Ok(ingest::publish(&self.connection, &documents).await?.len() as u64)
     }
 
     async fn what_next(&self, dp: &str) -> anyhow::Result<String> {

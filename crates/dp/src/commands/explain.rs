@@ -9,15 +9,15 @@ use localstack::Stack;
 use serde::Serialize;
 use service::writer::TABLES;
 
-use super::present::{print_json, print_line};
-use super::progress::waiting;
-use super::tail::resolve;
-use crate::cli::Place as StackPlace;
-use crate::connection::Connection;
-use crate::explain::content::SHOWN;
-use crate::explain::session::{Session, own_settings};
-use crate::explain::tables::Instrument;
-use crate::explain::{Place, served, text};
+use ops::connection::Connection;
+use ops::place::Place as StackPlace;
+use ops::present::{print_json, print_line};
+use ops::progress::waiting;
+use ops::topic_names::resolve;
+use reconcile::explain::content::SHOWN;
+use reconcile::explain::session::{Session, own_settings};
+use reconcile::explain::tables::Instrument;
+use reconcile::explain::{Place, served, text};
 
 /// Trace a bar, a price or a row back to its raw messages.
 ///
@@ -71,7 +71,7 @@ struct BarArgs {
     #[arg(long)]
     interval: String,
     /// Start of the bar, or any time inside it
-    #[arg(long, value_name = "TIME", value_parser = super::present::time)]
+    #[arg(long, value_name = "TIME", value_parser = ops::present::time)]
     start: jiff::Timestamp,
     /// Tenant [default: DATA_PROC_TENANT_ID]
     #[arg(long)]

@@ -4,8 +4,6 @@
 //! asked at the same time.
 //! Failure: what gives no answer in time is down. Exit code 1 if anything is down or unhealthy.
 
-mod targets;
-
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,12 +15,12 @@ use service::clients::{Clients, Dependency, Use};
 use service::health::{Check, Wrong};
 use service::settings::mask;
 
-pub(super) use self::targets::configured;
-use self::targets::{Target, Where};
-use super::present::{print_json, print_line, printable, table};
-use crate::cli::Place;
-use crate::connection::Connection;
-use crate::hints::localized;
+use crate::definitions::DEFAULT_PORTS;
+use ops::connection::Connection;
+use ops::hints::localized;
+use ops::place::Place;
+use ops::present::{print_json, print_line, printable, table};
+use ops::targets::{self, Target, Where};
 
 /// Longer than a service or a server takes that works.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -94,7 +92,7 @@ struct Line {
 /// # Errors
 /// An address cannot be parsed, or no services are named.
 pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
-    let targets = targets::find(place, connection, &args.service)?;
+    let targets = targets::find(place, connection, &args.service, &DEFAULT_PORTS)?;
     let client = security::http_client(&connection.settings.trust, Some(LIMIT))?;
     let uses = [
         Dependency::Kafka,

@@ -1,24 +1,14 @@
 //! `dp ingest`: publishes documents of market operators, each as one message with a header that names its format.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context as _, bail};
-use serde::Serialize;
-use stream::Brokers;
-use stream::kafka::publisher::{Publisher, Record};
-use stream::kafka::settings::MAX_RAW_BYTES;
-
-use super::interrupt::unless_interrupted;
-use super::present::{grouped, print_json, print_line, table};
-use super::progress::Progress;
-use crate::connection::Connection;
-
-/// Bytes at the start of a file from which its format is detected.
-const HEAD_BYTES: usize = 64 * 1024;
-/// The format of a document that fits no known format and is sent with `--send-unknown`; normalization rejects it.
-const UNKNOWN_FORMAT: &str = "unknown";
+use anyhow::bail;
+use ops::connection::Connection;
+use ops::ingest::{Documents, Ingested, publish_counted};
+use ops::interrupt::unless_interrupted;
+use ops::present::{grouped, print_json, print_line, table};
 
 /// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
 ///
@@ -36,19 +26,31 @@ const UNKNOWN_FORMAT: &str = "unknown";
 pub struct Args {
     /// Files and folders to publish
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    files: Vec<PathBuf>,
     /// Format of all files, instead of detecting it
     #[arg(long = "as", value_name = "FORMAT", value_parser = known_format)]
-    pub format: Option<String>,
+    format: Option<String>,
     /// Tenant of the documents (header dp.tenant_id) [default: DATA_PROC_TENANT_ID of normalization]
     #[arg(long, value_name = "ID")]
-    pub tenant: Option<String>,
+    tenant: Option<String>,
     /// Also send files that fit no format; they become dead letters
     #[arg(long)]
-    pub send_unknown: bool,
+    send_unknown: bool,
     /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
     #[arg(long, value_name = "TOPIC")]
-    pub topic: Option<String>,
+    topic: Option<String>,
+}
+
+impl Args {
+    fn documents(&self) -> Documents {
+        Documents {
+            files: self.files.clone(),
+            format: self.format.clone(),
+            tenant: self.tenant.clone(),
+            send_unknown: self.send_unknown,
+            topic: self.topic.clone(),
+        }
+    }
 }
 
 fn known_format(text: &str) -> Result<String, String> {
@@ -59,29 +61,11 @@ fn known_format(text: &str) -> Result<String, String> {
     Err(format!("unknown format; use one of {}", known.join(", ")))
 }
 
-/// The result for one file.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ingested {
-    /// Path as given or found.
-    pub file: PathBuf,
-    /// Size.
-    pub bytes: u64,
-    /// Header `dp.format`; `None` if the file was skipped.
-    pub format: Option<String>,
-    /// Why the file cannot be read; `None` if it can.
-    pub problem: Option<String>,
-    /// Whether documents of that format become ticks.
-    pub has_parser: bool,
-    /// Partition of the message; `None` if the file was skipped.
-    pub partition: Option<i32>,
-    /// Offset of the message; `None` if the file was skipped.
-    pub offset: Option<i64>,
-}
-
 /// Runs `dp ingest`.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+    let documents = args.documents();
     let done = Arc::new(AtomicUsize::new(0));
-    let publishing = publish_counted(connection, args, done.clone());
+    let publishing = publish_counted(connection, &documents, done.clone());
     let ingested = unless_interrupted(publishing, || {
         format!(
             "{} file(s) were processed, the next one may have been published, the others were not",
@@ -101,173 +85,6 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Publishes the documents; shows progress on stderr.
-pub async fn publish(connection: &Connection, args: &Args) -> anyhow::Result<Vec<Ingested>> {
-    publish_counted(connection, args, Arc::default()).await
-}
-
-/// As [`publish`]; `done` counts the processed files.
-async fn publish_counted(
-    connection: &Connection,
-    args: &Args,
-    done: Arc<AtomicUsize>,
-) -> anyhow::Result<Vec<Ingested>> {
-    if let Some(tenant) = &args.tenant {
-        domain::instrument::check_identifier(tenant)
-            .map_err(|error| anyhow::anyhow!("--tenant {error}, got '{}'", tenant.escape_debug()))?;
-    }
-    let topic = connection.names.raw_topic(args.topic.as_deref());
-    let topic = topic
-        .map_err(|problem| anyhow::anyhow!("--topic {problem}; nothing was sent"))?
-        .to_owned();
-    let mut files = Vec::new();
-    for path in &args.files {
-        collect(path, &mut files)?;
-    }
-    if files.is_empty() {
-        let named: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
-        bail!("no document found in {}", named.join(", "));
-    }
-    let (bootstrap, args) = (connection.settings.kafka_bootstrap.clone(), args.clone());
-    tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &args, &files, &done))
-        .await
-        .context("ingest")?
-}
-
-/// A file in one of the arguments.
-struct Found {
-    path: PathBuf,
-    /// Why it cannot be read; `None` if it is a regular file.
-    problem: Option<String>,
-}
-
-/// Collects files in the order of their names, so that two runs publish in the same order. An argument must exist. A broken
-/// or circular link or a pipe inside a folder is listed with its problem and does not stop the others.
-fn collect(argument: &Path, files: &mut Vec<Found>) -> anyhow::Result<()> {
-    let metadata = std::fs::metadata(argument).with_context(|| format!("read {}", argument.display()))?;
-    if !metadata.is_dir() && !metadata.is_file() {
-        bail!("{} is neither a file nor a folder", argument.display());
-    }
-    let is_wanted = |entry: &walkdir::DirEntry| {
-        let name = entry.file_name().to_string_lossy().to_lowercase();
-        entry.depth() == 0 || !name.starts_with('.') && !name.ends_with(".md")
-    };
-    let walk = walkdir::WalkDir::new(argument).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(is_wanted) {
-        match entry {
-            Ok(entry) if entry.file_type().is_dir() => {}
-            Ok(entry) => files.push(Found {
-                problem: problem_of(&entry),
-                path: entry.into_path(),
-            }),
-            Err(error) => files.push(Found {
-                path: error.path().unwrap_or(argument).to_owned(),
-                problem: Some(error.io_error().map_or_else(|| error.to_string(), ToString::to_string)),
-            }),
-        }
-    }
-    Ok(())
-}
-
-/// Why the entry is not published. A linked folder may be outside of the argument, or contain it.
-fn problem_of(entry: &walkdir::DirEntry) -> Option<String> {
-    // Of a link's target.
-    match std::fs::metadata(entry.path()) {
-        Ok(target) if target.is_file() => None,
-        Ok(target) if target.is_dir() => {
-            Some("is a link to a folder, which is not followed; to publish it, name the folder itself".to_owned())
-        }
-        Ok(_) => Some("is not a regular file".to_owned()),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-/// Reads the file, unless it is larger than a raw topic accepts.
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    if size > MAX_RAW_BYTES as u64 {
-        return Err(format!("has {size} bytes; a raw topic accepts {MAX_RAW_BYTES}"));
-    }
-    std::fs::read(file).map_err(|error| error.to_string())
-}
-
-fn publish_files(
-    bootstrap: &Brokers,
-    topic: &str,
-    args: &Args,
-    files: &[Found],
-    done: &AtomicUsize,
-) -> anyhow::Result<Vec<Ingested>> {
-    let mut publisher = Publisher::new(bootstrap, "dp-ingest")?;
-    let mut progress = Progress::new("ingesting", files.len() as u64, "documents");
-    let mut ingested = Vec::with_capacity(files.len());
-    for (index, found) in files.iter().enumerate() {
-        let file = &found.path;
-        let content = found.problem.clone().map_or_else(|| read(file), Err);
-        ingested.push(match content {
-            Ok(content) => send_document(&mut publisher, topic, args, file, &content)
-                .with_context(|| format!("publish {} to {topic} at {bootstrap}", file.display()))?,
-            Err(problem) => Ingested {
-                file: file.clone(),
-                bytes: 0,
-                format: None,
-                problem: Some(problem),
-                has_parser: false,
-                partition: None,
-                offset: None,
-            },
-        });
-        done.store(index + 1, Ordering::Relaxed);
-        progress.set(index as u64 + 1, "");
-    }
-    publisher.finish()?;
-    progress.finish();
-    Ok(ingested)
-}
-
-fn send_document(
-    publisher: &mut Publisher,
-    topic: &str,
-    args: &Args,
-    file: &Path,
-    content: &[u8],
-) -> anyhow::Result<Ingested> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let head = content.get(..HEAD_BYTES).unwrap_or(content);
-    let detected = || markets::detect_format(&name, head).map(str::to_owned);
-    let format = args
-        .format
-        .clone()
-        .or_else(detected)
-        .or_else(|| args.send_unknown.then(|| UNKNOWN_FORMAT.to_owned()));
-    let mut done = Ingested {
-        file: file.to_owned(),
-        bytes: content.len() as u64,
-        has_parser: markets::FORMATS
-            .iter()
-            .any(|known| known.has_parser && Some(known.name) == format.as_deref()),
-        format,
-        problem: None,
-        partition: None,
-        offset: None,
-    };
-    if let Some(format) = &done.format {
-        let mut headers: Vec<(&str, &[u8])> = vec![("dp.format", format.as_bytes())];
-        headers.extend(args.tenant.as_deref().map(|tenant| ("dp.tenant_id", tenant.as_bytes())));
-        // Documents with the same name replace each other: the name as key keeps their order.
-        let record = Record {
-            topic,
-            key: Some(name.as_bytes()),
-            payload: Some(content),
-            headers: &headers,
-            ..Record::default()
-        };
-        let place = publisher.publish(&record)?;
-        (done.partition, done.offset) = (Some(place.partition), Some(place.offset));
-    }
-    Ok(done)
 }
 
 fn shown(ingested: &[Ingested]) -> String {
@@ -318,51 +135,5 @@ mod tests {
             .unwrap()
             .args;
         assert_eq!(args.format.as_deref(), Some("miso.da.expost.csv"));
-    }
-
-    #[test]
-    fn a_folder_is_read_in_the_order_of_names_without_markdown_and_hidden_files() {
-        let root = std::env::temp_dir().join(format!("dp-ingest-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("b")).unwrap();
-        for name in ["b/2.csv", "b/1.csv", "a.json", ".hidden", "SOURCES.md"] {
-            std::fs::write(root.join(name), "x").unwrap();
-        }
-        let mut files = Vec::new();
-        collect(&root, &mut files).unwrap();
-        std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(names(&root, &files), ["a.json", "b/1.csv", "b/2.csv"]);
-        assert!(files.iter().all(|file| file.problem.is_none()));
-    }
-
-    fn names(root: &Path, files: &[Found]) -> Vec<String> {
-        let inside = files.iter().map(|file| file.path.strip_prefix(root).unwrap());
-        inside.map(|path| path.display().to_string()).collect()
-    }
-
-    #[test]
-    fn broken_and_circular_links_and_sockets_are_listed_with_their_problem() {
-        let root = std::env::temp_dir().join(format!("dp-ingest-odd-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("sub")).unwrap();
-        std::fs::write(root.join("z.csv"), "x").unwrap();
-        std::os::unix::fs::symlink("missing", root.join("dangling")).unwrap();
-        std::os::unix::fs::symlink("circle", root.join("circle")).unwrap();
-        std::os::unix::fs::symlink("..", root.join("sub/up")).unwrap();
-        std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
-        let mut files = Vec::new();
-        collect(&root, &mut files).unwrap();
-        std::fs::remove_dir_all(&root).unwrap();
-        let found = names(&root, &files);
-        for name in ["dangling", "circle", "sub/up", "socket", "z.csv"] {
-            let file = &files[found.iter().position(|found| found == name).unwrap()];
-            assert_eq!(file.problem.is_none(), name == "z.csv", "{name}: {:?}", file.problem);
-        }
-        assert_eq!(files.len(), 5);
-        let link = &files[found.iter().position(|found| found == "sub/up").unwrap()];
-        assert!(
-            link.problem.as_ref().unwrap().contains("not followed"),
-            "{:?}",
-            link.problem
-        );
-        assert!(collect(Path::new("/dev/null"), &mut files).is_err());
     }
 }

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use localstack::Name;
 use serde_json::json;
 
-use super::present::{print_json_line, print_line};
-use crate::cli::Place;
+use ops::place::Place;
+use ops::present::{print_json_line, print_line};
 
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 

@@ -2,20 +2,23 @@
 //! `dispatch`.
 
 pub mod bench;
+pub mod clickhouse;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod dlq;
 pub mod explain;
 pub mod groups;
 pub mod health;
 pub mod ingest;
-pub mod interrupt;
+pub mod kafka;
 pub mod logs;
 pub mod migrate;
 pub mod ping;
 pub mod position;
-pub mod present;
-pub mod progress;
+pub mod postgres;
+pub mod redis;
+pub mod schema;
 pub mod send;
 pub mod simulate;
 pub mod sql;
@@ -25,26 +28,23 @@ pub mod topics;
 pub mod verify;
 
 use std::process::ExitCode;
-use std::time::Duration;
+
+use clap::CommandFactory as _;
+use ops::connection::{Connection, READS_WAIT, WRITES_WAIT};
+use ops::interrupt::unless_interrupted;
+use ops::place::Place;
 
 use crate::cli::{Cli, Command};
-use crate::connection::Connection;
-use interrupt::unless_interrupted;
-
-/// How long a command that reads waits for Kafka.
-const READS_WAIT: Duration = Duration::from_secs(10);
-/// How long a command that publishes waits for Kafka: long enough for a broker restart.
-const WRITES_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs the command and returns its exit code.
-pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+pub async fn run(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     // These handle Ctrl-C themselves: they stop or roll back what they have started.
     if let Command::Up(_) | Command::Start(_) | Command::Restart(_) | Command::Bench(_) | Command::Demo(_) =
         &cli.command
     {
-        return dispatch(cli).await;
+        return dispatch(cli, place).await;
     }
-    unless_interrupted(dispatch(cli), || left_by(&cli.command).to_owned()).await
+    unless_interrupted(dispatch(cli, place), || left_by(&cli.command).to_owned()).await
 }
 
 /// What an interrupted command has left behind.
@@ -65,8 +65,8 @@ fn left_by(command: &Command) -> &'static str {
     }
 }
 
-async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let (place, json) = (&cli.place, cli.json);
+async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
+    let json = cli.json;
     let connect = || Connection::resolve(place, json);
     match &cli.command {
         Command::Up(args) => stack::up(place, args, json).await,
@@ -81,21 +81,27 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => return config::run(place, args, json),
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
-        Command::Completions(args) => completions::run(args),
-        Command::Topics(args) if args.writes() => topics::run(&publisher(cli).await?, args).await,
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
+        Command::Topics(args) if args.writes() => topics::run(&publisher(cli, place).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,
-        Command::Migrate(args) => migrate::run(&writer(cli).await?, args).await,
-        Command::Simulate(args) => simulate::run(&publisher(cli).await?, args).await,
-        Command::Send(args) => send::run(&publisher(cli).await?, args).await,
-        Command::Ingest(args) => ingest::run(&publisher(cli).await?, args).await,
-        Command::Tail(args) => tail::run(&reader(cli).await?, args).await,
-        Command::Sql(args) if args.writes() => sql::run(&writer(cli).await?, args).await,
+        Command::Migrate(args) => migrate::run(&writer(cli, place).await?, args).await,
+        Command::Simulate(args) => simulate::run(&publisher(cli, place).await?, args).await,
+        Command::Send(args) => send::run(&publisher(cli, place).await?, args).await,
+        Command::Ingest(args) => ingest::run(&publisher(cli, place).await?, args).await,
+        Command::Tail(args) => tail::run(&reader(cli, place).await?, args).await,
+        Command::Sql(args) if args.writes() => sql::run(&writer(cli, place).await?, args).await,
         Command::Sql(args) => sql::run(&connect()?, args).await,
-        Command::Groups(args) => groups::run(&reader(cli).await?, args).await,
-        Command::Position(args) if args.writes() => return position::run(&publisher(cli).await?, args).await,
-        Command::Position(args) => return position::run(&reader(cli).await?, args).await,
+        Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
+        Command::Position(args) if args.writes() => return position::run(&publisher(cli, place).await?, args).await,
+        Command::Position(args) => return position::run(&reader(cli, place).await?, args).await,
+        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args).await,
+        Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args).await,
+        Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
+        Command::Postgres(args) => return postgres::run(&connect()?, args).await,
+        Command::Schema(args) => return schema::run(&connect()?, args).await,
+        Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
-        Command::Explain(args) => return explain::run(place, &reader(cli).await?, args).await,
+        Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,
     }?;
@@ -103,22 +109,22 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// For a command that reads Kafka.
-async fn reader(cli: &Cli) -> anyhow::Result<Connection> {
-    let connection = Connection::resolve(&cli.place, cli.json)?;
+async fn reader(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
+    let connection = Connection::resolve(place, cli.json)?;
     connection.await_kafka(READS_WAIT).await?;
     Ok(connection)
 }
 
 /// For a command that changes data or tables.
-async fn writer(cli: &Cli) -> anyhow::Result<Connection> {
-    let connection = Connection::resolve(&cli.place, cli.json)?;
+async fn writer(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
+    let connection = Connection::resolve(place, cli.json)?;
     connection.confirm_write(cli.yes).await?;
     Ok(connection)
 }
 
 /// For a command that publishes.
-async fn publisher(cli: &Cli) -> anyhow::Result<Connection> {
-    let connection = writer(cli).await?;
+async fn publisher(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
+    let connection = writer(cli, place).await?;
     connection.await_kafka(WRITES_WAIT).await?;
     Ok(connection)
 }

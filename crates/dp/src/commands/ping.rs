@@ -13,10 +13,10 @@ use service::settings::{parse_duration, with_file};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::config::DEFAULT_PORTS;
-use super::present::{print_json, print_line};
-use crate::cli::Place;
-use crate::connection::process_env;
+use crate::definitions::DEFAULT_PORTS;
+use ops::connection::process_env;
+use ops::place::Place;
+use ops::present::{print_json, print_line};
 
 /// Port of a service in a container.
 const CONTAINER_PORT: u16 = 8080;
@@ -75,7 +75,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     } else {
         match &result {
             Ok(()) => print_line("OK")?,
-            Err(reason) => print_line(&format!("FAIL {target}: {}", super::present::printable(reason)))?,
+            Err(reason) => print_line(&format!("FAIL {target}: {}", ops::present::printable(reason)))?,
         }
     }
     Ok(ExitCode::from(u8::from(result.is_err())))

@@ -14,12 +14,13 @@ use service::settings::TABLES;
 use stores::AcceptedGap;
 use stream::kafka::groups::GroupReader;
 
-use super::present::{print_json, print_line};
-use super::tail::resolve;
-use crate::connection::Connection;
-use crate::hints::command;
-use crate::positions::homes::Homes;
-use crate::positions::survey::{self, Finding, Standing, Wanted};
+use ops::connection::Connection;
+use ops::hints::command;
+use ops::positions::homes::Homes;
+use ops::positions::survey::{self, Finding, Standing, Wanted};
+use ops::present::{print_json, print_line};
+use ops::threads::reading;
+use ops::topic_names::resolve;
 
 /// A service leaves its group when it stops; after a kill the broker removes it within 10 s.
 const MEMBERS_GONE_WITHIN: Duration = Duration::from_secs(20);
@@ -258,7 +259,7 @@ fn the_one<'s>(standings: &'s [Standing], args: &SkipArgs) -> anyhow::Result<&'s
 async fn survey_some(connection: &Connection, homes: &Homes<'_>, wanted: &Wanted) -> anyhow::Result<Vec<Standing>> {
     let standings = survey::survey(connection, homes, wanted).await?;
     if standings.is_empty() {
-        let known: Vec<String> = crate::positions::consumers(&connection.names)
+        let known: Vec<String> = ops::positions::consumers(&connection.names)
             .iter()
             .map(|consumer| format!("{} reads {}", consumer.service, consumer.topic))
             .collect();
@@ -349,7 +350,7 @@ async fn wait_until_stopped(connection: &Connection, standing: &Standing) -> any
             connection.settings.kafka_bootstrap.clone(),
             standing.consumer.group.clone(),
         );
-        let state = survey::blocking(move || GroupReader::new(&bootstrap, &group)?.state()).await?;
+        let state = reading(move || GroupReader::new(&bootstrap, &group)?.state()).await?;
         let members = state.map_or(0, |state| state.members);
         if members == 0 {
             return Ok(());

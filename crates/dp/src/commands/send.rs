@@ -11,10 +11,10 @@ use stream::Brokers;
 use stream::kafka::publisher::{Place, Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
 
-use super::present::{print_json, print_line};
-use crate::connection::Connection;
-use crate::hints::command;
-use crate::simulation::{EVENT_TYPE, source};
+use ops::connection::Connection;
+use ops::hints::command;
+use ops::present::{print_json, print_line};
+use ops::simulation::{EVENT_TYPE, source};
 
 /// Publish one tick and show its partition and offset.
 ///

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use stores::clickhouse::WHOLE_ANSWERS;
 
-use super::present::escaped;
-use super::progress::waiting;
-use crate::connection::Connection;
+use ops::connection::Connection;
+use ops::present::escaped;
+use ops::progress::waiting;
 
 /// How long ClickHouse may take to answer `SELECT 1` before the statement is sent.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);

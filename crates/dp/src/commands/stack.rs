@@ -12,8 +12,8 @@ mod up;
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use localstack::Name;
+use ops::present::{print_json, print_line};
 use serde_json::json;
 
 pub use clean::clean_data;
@@ -21,18 +21,10 @@ pub use down::down;
 pub use ps::ps;
 pub use services::{RestartArgs, StartArgs, StopArgs, restart, start, stop};
 pub use status::status;
-pub use up::{UpArgs, bring_up, up};
-
-use super::present::{print_json, print_line};
+pub use up::{UpArgs, up};
 
 fn is_stack(folder: &Path) -> bool {
     folder.join("stack.json").exists()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .context("a thread of the command ended early")?
 }
 
 /// Prints what was done (`what`) to which processes.

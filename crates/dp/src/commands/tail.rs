@@ -1,19 +1,19 @@
 //! `dp tail`: shows decoded messages of any topic of the pipeline.
 
-mod letter;
-mod shown;
+mod line;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use codec::Wire;
-use service::Names;
 use stream::kafka::reader::LogReader;
 use stream::{Message, Partition, StreamError};
 
-use self::shown::{Shown, line};
-use super::present::{print_json_line, print_line, printable};
-use crate::connection::Connection;
+use self::line::line;
+use crate::message::Shown;
+use ops::connection::Connection;
+use ops::present::{print_json_line, print_line, printable};
+use ops::topic_names::resolve;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Messages shown without `--limit` and `--follow`.
@@ -76,34 +76,6 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     })
     .await
     .context("tail")?
-}
-
-/// The topic of a short name. A name with a dot or a dash is a topic name.
-pub(super) fn resolve(names: &Names, text: &str) -> anyhow::Result<String> {
-    let short = [
-        ("raw", names.raw.first().map_or("", String::as_str)),
-        ("normalized", &names.normalized),
-        ("enriched", &names.enriched),
-        ("bars", &names.bars),
-        ("curves", &names.curves),
-        ("derived", &names.derived),
-        ("late", &names.late),
-        ("legs", &names.legs),
-        ("state", &names.state),
-        ("invalidation", &names.invalidation),
-        ("dlq", &names.dlq),
-    ];
-    if let Some((_, topic)) = short.iter().find(|(name, _)| *name == text) {
-        return Ok((*topic).to_owned());
-    }
-    if text.contains(['.', '-']) || names.raw.iter().any(|raw| raw == text) {
-        return Ok(text.to_owned());
-    }
-    let known: Vec<&str> = short.iter().map(|(name, _)| *name).collect();
-    bail!(
-        "there is no topic '{text}'; use a full topic name or one of {}",
-        known.join(", ")
-    )
 }
 
 struct Tail {
@@ -255,30 +227,11 @@ impl Tail {
 mod tests {
     use super::*;
     use clap::Parser;
-    use service::settings::{Env, load};
 
     #[derive(Debug, Parser)]
     struct Cli {
         #[command(flatten)]
         args: Args,
-    }
-
-    fn names(generation: &str) -> Names {
-        let env = Env::from([("DATA_PROC_GENERATION".to_owned(), generation.to_owned())]);
-        Names::new(&load(&env, 8080, |_| ()).unwrap().settings)
-    }
-
-    #[test]
-    fn short_names_stand_for_the_topics_of_the_generation_in_effect() {
-        assert_eq!(resolve(&names(""), "bars").unwrap(), "aggregation.bars.v1");
-        assert_eq!(
-            resolve(&names("g2"), "normalized").unwrap(),
-            "normalized.market.ticks.v1-g2"
-        );
-        assert_eq!(resolve(&names("g2"), "dlq").unwrap(), "dlq");
-        assert_eq!(resolve(&names(""), "some.other.topic").unwrap(), "some.other.topic");
-        let error = resolve(&names(""), "barz").unwrap_err().to_string();
-        assert!(error.contains("barz") && error.contains("normalized"), "{error}");
     }
 
     #[test]

@@ -2,25 +2,10 @@
 //!
 //! Invariant: `create` fails if an existing topic has another number of partitions than configured (INV-4).
 
-mod list;
-mod specs;
-
-use std::time::Duration;
-
-use anyhow::{Context as _, bail};
-use domain::Classified;
-use service::Names;
-use stream::kafka::admin::{TopicSpec, create_topics};
-use stream::kafka::describe::{TopicDescription, describe_topics};
-use stream::kafka::topic_settings::{Changed, MAX_MESSAGE_BYTES, TIMESTAMP_TYPE, set_where_different};
-use stream::{Brokers, StreamError};
-
-pub use specs::specs;
-
-use super::present::{print_json, print_line};
-use crate::connection::Connection;
-
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+use ops::connection::Connection;
+use ops::hints::localized;
+use ops::present::{grouped, print_json, print_line, table};
+use ops::topics::{self, Listed, Outcome};
 
 /// Create the topics of the pipeline, or list them.
 ///
@@ -66,7 +51,7 @@ pub struct CreateArgs {
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Create(args) => {
-            let Outcome { created, changed } = create(connection, args).await?;
+            let Outcome { created, changed } = topics::create(connection, args.replication).await?;
             if connection.json {
                 return print_json(&serde_json::json!({ "created": created, "changed": changed }));
             }
@@ -76,128 +61,42 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
             })?;
             changed.iter().try_for_each(|line| print_line(line))
         }
-        Command::List => list::list(connection).await,
-    }
-}
-
-/// The changes of `dp topics create`.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Topics that were created.
-    pub created: Vec<String>,
-    /// A sentence for each corrected topic setting: the largest record, or the clock of the record times.
-    pub changed: Vec<String>,
-}
-
-/// Creates the missing topics, sets the largest record of all topics (INV-9), and checks their partitions.
-pub async fn create(connection: &Connection, args: &CreateArgs) -> anyhow::Result<Outcome> {
-    let settings = &connection.settings;
-    let specs = specs(&connection.names, settings, args.replication);
-    let bootstrap = &settings.kafka_bootstrap;
-    let created = create_topics(bootstrap, &specs)
-        .await
-        .with_context(|| format!("create topics at {bootstrap}: is Kafka running (`dp status`)?"))?;
-    let resized = set_where_different(bootstrap, &specs, MAX_MESSAGE_BYTES)
-        .await
-        .context("set the largest record of the topics")?;
-    let restamped = set_where_different(bootstrap, &specs, TIMESTAMP_TYPE)
-        .await
-        .context("set the broker's append time for the raw topics")?;
-    let resized = resized.iter().map(|changed| sentence(MAX_MESSAGE_BYTES, changed));
-    let restamped = restamped.iter().map(|changed| sentence(TIMESTAMP_TYPE, changed));
-    let changed = resized.chain(restamped).collect();
-    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
-    let found = describe(bootstrap.clone(), names).await?;
-    let problems = differing(&connection.names, &specs, &found);
-    if !problems.is_empty() {
-        bail!(
-            "{}; the partition of each instrument depends on this number, so it cannot be changed in place: set \
-             DATA_PROC_TOPIC_PARTITIONS to the existing number, or start a new generation (DATA_PROC_GENERATION)",
-            problems.join("; ")
-        );
-    }
-    Ok(Outcome { created, changed })
-}
-
-fn sentence(setting: &str, changed: &Changed) -> String {
-    let Changed {
-        topic,
-        from,
-        to,
-        refused,
-    } = changed;
-    match refused {
-        None => format!("set {setting} of topic {topic} from {from} to {to}"),
-        Some(why) => format!("topic {topic} keeps {setting}={from}: the cluster does not allow {to} ({why})"),
-    }
-}
-
-/// One sentence for each topic that exists with another number of partitions. Raw topics and `dlq` may have any number.
-fn differing(names: &Names, specs: &[TopicSpec], found: &[TopicDescription]) -> Vec<String> {
-    specs
-        .iter()
-        .filter(|spec| spec.name != names.dlq && !names.raw.contains(&spec.name))
-        .filter_map(|spec| {
-            let topic = found.iter().find(|topic| topic.name == spec.name)?;
-            (topic.partitions != spec.partitions).then(|| {
-                format!(
-                    "topic {} has {} partitions, but {} are configured",
-                    spec.name, topic.partitions, spec.partitions
-                )
-            })
-        })
-        .collect()
-}
-
-async fn describe(bootstrap: Brokers, names: Vec<String>) -> anyhow::Result<Vec<TopicDescription>> {
-    tokio::task::spawn_blocking(move || describe_once_known(&bootstrap, &names))
-        .await
-        .context("describe topics")?
-        .context("describe topics")
-}
-
-/// Retries while a new topic is still unknown to a broker.
-fn describe_once_known(bootstrap: &Brokers, names: &[String]) -> Result<Vec<TopicDescription>, StreamError> {
-    let deadline = std::time::Instant::now() + CALL_TIMEOUT;
-    loop {
-        match describe_topics(bootstrap, names, CALL_TIMEOUT) {
-            Err(error) if error.code() == "unknown_topic" && std::time::Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(100));
+        Command::List => {
+            let listed = topics::list(connection).await?;
+            match connection.json {
+                true => print_json(&listed),
+                false => show(&listed),
             }
-            result => return result,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_with_another_number_of_partitions_is_reported() {
-        let (names, specs) = specs::default_specs();
-        let found: Vec<TopicDescription> = specs
+/// Prints one row for each topic.
+fn show(listed: &[Listed]) -> anyhow::Result<()> {
+    let rows = listed.iter().map(|topic| {
+        let ranges: Vec<String> = topic
+            .ranges
             .iter()
-            .map(|spec| TopicDescription {
-                name: spec.name.clone(),
-                id: String::new(),
-                partitions: if spec.name.starts_with("enriched") {
-                    3
-                } else {
-                    spec.partitions
-                },
-            })
-            .map(|topic| {
-                if topic.name == "dlq" {
-                    TopicDescription { partitions: 9, ..topic }
-                } else {
-                    topic
-                }
-            })
+            .map(|r| format!("{}:{}–{}", r.partition, r.start, r.end))
             .collect();
-        assert_eq!(
-            differing(&names, &specs, &found),
-            ["topic enriched.market.ticks.v1 has 3 partitions, but 4 are configured"]
-        );
+        let id = topic.id.clone().unwrap_or_else(|| "does not exist".to_owned());
+        vec![
+            topic.name.clone(),
+            id,
+            ranges.join("  "),
+            topic.partitions.to_string(),
+            grouped(topic.messages),
+        ]
+    });
+    print_line(&table(
+        &["topic", "id", "partition:oldest–next offset", "partitions", "messages"],
+        3,
+        rows,
+    ))?;
+    if listed.iter().any(|topic| topic.id.is_none()) {
+        print_line(&localized(
+            "some topics do not exist: create them with `dp topics create`",
+        ))?;
     }
+    Ok(())
 }

@@ -21,7 +21,7 @@ const SERVE: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
                      SELECT sleepEachRow(3) FROM system.numbers \
                      SETTINGS max_block_size = 1, interactive_delay = 1000000 FORMAT Null";
 
-/// Limits for a shared machine with two cores; the engine creates no system log tables in this mode.
+/// Limits for a shared machine with two cores. The engine creates only those system log tables that the file names.
 const CONFIG: &str = include_str!("clickhouse/config.xml");
 /// Users and grants: one user without a password, as clients of a local server expect.
 const USERS: &str = include_str!("clickhouse/users.xml");

@@ -4,7 +4,7 @@ use serde::Serialize;
 use service::Checked;
 use service::settings::Unknown;
 
-use crate::commands::present::{print_json, print_line, printable};
+use ops::present::{print_json, print_line, printable};
 
 /// The problems of all checked services, each once.
 #[derive(Debug, Serialize)]

@@ -6,22 +6,10 @@ use domain::Interval;
 use serde::Serialize;
 use service::writer::TABLES;
 
-use super::figures::{Figures, Quantiles};
-use crate::commands::present::{grouped, table};
-use crate::simulation::Counts;
-
-/// The resources that a process used.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Load {
-    /// Name of the process.
-    pub name: String,
-    /// CPU seconds while the bulk was processed.
-    pub cpu_seconds: f64,
-    /// The same for each message, in microseconds.
-    pub cpu_micros_per_message: f64,
-    /// Resident memory at the end.
-    pub resident_bytes: u64,
-}
+use bench::outputs::counts::{Figures, Quantiles};
+use bench::outputs::scrape::Load;
+use ops::present::{grouped, table};
+use ops::simulation::Counts;
 
 /// The latency of one step, in the calm phase and under full load.
 #[derive(Debug, Clone, PartialEq, Serialize)]

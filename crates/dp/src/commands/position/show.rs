@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::{ShowArgs, survey_some};
-use crate::commands::present::{print_json, print_line, table};
-use crate::connection::Connection;
-use crate::hints::command;
-use crate::positions::homes::Homes;
-use crate::positions::survey::{Finding, Wanted};
+use ops::connection::Connection;
+use ops::hints::command;
+use ops::positions::homes::Homes;
+use ops::positions::survey::{Finding, Wanted};
+use ops::present::{print_json, print_line, table};
 
 #[derive(Debug, Serialize)]
 struct Shown {

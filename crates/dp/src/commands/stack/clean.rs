@@ -1,11 +1,12 @@
 //! `dp clean-data`: stops the stack and removes its folder.
 
+use ops::threads::blocking;
 use serde_json::json;
 
-use super::{blocking, is_stack};
-use crate::cli::Place;
-use crate::commands::present::{print_json, print_line};
-use crate::consent;
+use super::is_stack;
+use ops::consent;
+use ops::place::Place;
+use ops::present::{print_json, print_line};
 
 /// Runs `dp clean-data`.
 pub async fn clean_data(place: &Place, yes: bool, json: bool) -> anyhow::Result<()> {

@@ -1,7 +1,9 @@
 //! `dp down`: stops all processes of the stack and keeps its data.
 
-use super::{blocking, is_stack, report};
-use crate::cli::Place;
+use ops::threads::blocking;
+
+use super::{is_stack, report};
+use ops::place::Place;
 
 /// Runs `dp down`. Succeeds without a stack: nothing runs, as requested.
 pub async fn down(place: &Place, json: bool) -> anyhow::Result<()> {

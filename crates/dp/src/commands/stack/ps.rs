@@ -4,8 +4,8 @@ use localstack::{Condition, ProcessStatus, Stack};
 use serde_json::json;
 
 use super::status::optional;
-use crate::cli::Place;
-use crate::commands::present::{print_json, print_line, table};
+use ops::place::Place;
+use ops::present::{print_json, print_line, table};
 
 /// Runs `dp ps`.
 pub fn ps(place: &Place, json: bool) -> anyhow::Result<()> {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use localstack::{Name, Service, Stack, StackError};
+use ops::threads::blocking;
 
-use super::{blocking, listed, report};
-use crate::cli::Place;
-use crate::commands::interrupt::{interrupt_flag, or_interrupted};
-use crate::commands::{config, present};
-use crate::connection::service_env;
+use super::{listed, report};
+use crate::definitions::check_configuration;
+use ops::interrupt::{interrupt_flag, or_interrupted};
+use ops::place::Place;
+use ops::present;
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// A longer wait is explained on stderr.
@@ -117,26 +117,6 @@ async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyho
         Ok(started)
     })
     .await
-}
-
-/// Refuses what the services of these names would refuse when they start. Must be called inside a runtime.
-pub(super) fn check_configuration(stack: &mut Stack, names: &[Name]) -> anyhow::Result<()> {
-    let mut env = service_env(stack)?;
-    for name in names {
-        let Name::Service(service, _) = name else { continue };
-        if let Some(port) = stack.port(*name) {
-            env.insert("DATA_PROC_HEALTH_PORT".to_owned(), port.to_string());
-        }
-        let problems = config::problems(&env, service.name());
-        if !problems.is_empty() {
-            bail!(
-                "{name} would refuse this configuration, so nothing was stopped or started: {}; correct it, then check it with \
-                 `dp config check`",
-                problems.join("; ")
-            );
-        }
-    }
-    Ok(())
 }
 
 fn start_each(stack: &Stack, names: &[Name], no_wait: bool, started: &mut Vec<Name>) -> Result<(), StackError> {

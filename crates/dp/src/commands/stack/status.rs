@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use localstack::{Condition, ProcessStatus, Stack};
 use serde_json::{Value, json};
 
-use crate::cli::Place;
-use crate::commands::present::{print_json, print_line, table};
-use crate::hints::localized;
+use ops::hints::localized;
+use ops::place::Place;
+use ops::present::{print_json, print_line, table};
 
 /// A process, and the reason if it is not ready.
 pub(super) struct State {

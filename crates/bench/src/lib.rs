@@ -1,0 +1,179 @@
+//! Measures the pipeline on this machine, compared with the bare Kafka client.
+//!
+//! Role: one file for each benchmark; [`figures`], [`report`] and [`statistics`] are their arithmetic, [`outputs`] reads what the
+//! pipeline has written and what its processes have used. All benchmarks run on a separate stack ([`stage`]), with the programs
+//! and settings of production.
+//! Invariant: the JSON keys of [`figures::Figures`] are a contract with tools that compare runs.
+//! Failure: the stack is always stopped and removed, unless it is kept on request. Figures from before an error are reported.
+
+mod bare;
+mod day;
+pub mod figures;
+mod history;
+mod hop;
+mod latency;
+mod load;
+pub mod machine;
+mod memory;
+mod new_instruments;
+mod observe;
+pub mod outputs;
+mod pipeline;
+mod recovery;
+pub mod report;
+pub mod requests;
+mod scaling;
+mod stage;
+pub mod statistics;
+pub mod usage;
+mod watch;
+
+use std::process::ExitCode;
+
+use ops::interrupt::unless_interrupted;
+use ops::place::Place;
+use stream::kafka::passthrough::client_settings;
+
+use figures::Section;
+use machine::Machine;
+use report::{ClientSettings, Report};
+use stage::Stage;
+
+/// The benchmarks.
+#[derive(Debug, clap::Subcommand)]
+#[allow(missing_docs)]
+pub enum Which {
+    /// Measure the bare Kafka client: consume a topic and produce it again unchanged
+    ///
+    /// Runs librdkafka with the settings of the services in its own process, without group, order or positions. The result is
+    /// the upper limit for a stage between two topics with this client.
+    Passthrough(hop::Args),
+    /// Measure normalization against the bare client on the same topic
+    ///
+    /// Rounds of the bare client and of normalization alternate, so that both run under the same conditions; the result is the
+    /// median round. ClickHouse is stopped during these rounds, so that normalization's writer waits and the hop is measured
+    /// alone. One more round with ClickHouse measures the cost of the writer.
+    Hop(hop::Args),
+    /// Measure the whole pipeline: from a raw backlog to ClickHouse rows, bars and latest prices
+    ///
+    /// The backlog is published while no service runs; then all four services start at once. CPU time per tick is shown for
+    /// each process, to find the next bottleneck.
+    Pipeline(pipeline::Args),
+    /// Measure latency from the raw append to each output, at a steady rate
+    ///
+    /// Publishes at fixed rates, independent of the pipeline. Prints the median, 99th and 99.9th percentile of the latency to
+    /// the normalized and the enriched topic, to the latest price in Redis, to the rows in ClickHouse, and of each hop.
+    Latency(latency::Args),
+    /// Measure what the stack costs on an ordinary day: at a steady rate, as percent of one core
+    ///
+    /// After a warm-up it measures a window: percent of one core by process, requests a second at the broker by kind (needs a
+    /// JDK), inserts a second at ClickHouse, and the latency to the latest price.
+    Day(day::Args),
+    /// Measure what the stack costs without any ticks, as percent of one core
+    Idle(day::IdleArgs),
+    /// Measure start-up to the first tick, kill -9 to the next output, and rolling restarts
+    ///
+    /// A steady load runs while services are started, killed and replaced; all outputs are polled from outside.
+    Recovery(recovery::Args),
+    /// Measure how fast ticks three years old reach their bars while a live load runs
+    ///
+    /// First a backlog of old ticks, until every bar includes them; then single late ticks, each to its restated bar. Finally
+    /// every bar is compared with a recomputation.
+    History(history::Args),
+    /// Measure how throughput scales with workers, processes and cores
+    ///
+    /// Compares one worker with two workers, two processes, and processes that are pinned to one core each.
+    Scaling(scaling::Args),
+    /// Measure resident memory of every process each minute under a steady load
+    ///
+    /// With --instruments it measures instead how many bytes a new instrument costs in each process.
+    Memory(memory::Args),
+    #[command(hide = true)]
+    BareClient(bare::ClientArgs),
+}
+
+/// What a run has measured.
+#[derive(Debug)]
+pub struct Run {
+    /// The figures, unless there are none.
+    pub report: Option<Report>,
+    /// Why the run ended early, if it did.
+    pub result: anyhow::Result<()>,
+}
+
+/// The client that [`Which::BareClient`] runs in its own process, if that is wanted.
+pub fn run_client(which: Option<&Which>) -> Option<anyhow::Result<ExitCode>> {
+    match which {
+        Some(Which::BareClient(client)) => Some(bare::run_client(client)),
+        _ => None,
+    }
+}
+
+/// Runs one benchmark, or all of them with small sizes. The stack is removed afterwards, unless `keep`.
+///
+/// # Errors
+/// The stack does not start. An error of a benchmark is part of the [`Run`].
+pub async fn run(place: &Place, which: Option<&Which>, keep: bool) -> anyhow::Result<Run> {
+    let machine = Machine::read();
+    stage::say("starting a stack for the benchmark");
+    let stage = Stage::open(place, keep).await?;
+    let mut sections = Vec::new();
+    let measuring = measure(&stage, which, &mut sections);
+    let measured = unless_interrupted(measuring, || match keep {
+        true => "the stack of the benchmark is still running".to_owned(),
+        false => "the stack of the benchmark was removed".to_owned(),
+    });
+    let measured = measured.await;
+    let closed = stage.close();
+    let report = (!sections.is_empty()).then(|| {
+        let (consumer, producer) = client_settings();
+        Report {
+            machine,
+            clients: ClientSettings { consumer, producer },
+            sections,
+        }
+    });
+    Ok(Run {
+        report,
+        result: measured.and(closed),
+    })
+}
+
+async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Section>) -> anyhow::Result<()> {
+    sections.push(match which {
+        Some(Which::Passthrough(args)) => hop::passthrough(stage, args).await?,
+        Some(Which::Hop(args)) => hop::run(stage, args).await?,
+        Some(Which::Pipeline(args)) => pipeline::run(stage, args).await?,
+        Some(Which::Latency(args)) => with_baseline(stage, latency::run(stage, args).await?).await?,
+        Some(Which::Day(args)) => day::run(stage, args).await?,
+        Some(Which::Idle(args)) => day::idle(stage, args).await?,
+        Some(Which::Recovery(args)) => with_baseline(stage, recovery::run(stage, args).await?).await?,
+        Some(Which::History(args)) => history::run(stage, args).await?,
+        Some(Which::Scaling(args)) => scaling::run(stage, args).await?,
+        Some(Which::Memory(args)) => with_baseline(stage, memory::run(stage, args).await?).await?,
+        Some(Which::BareClient(_)) | None => return everything(stage, sections).await,
+    });
+    Ok(())
+}
+
+/// Adds the throughput of the bare client, for benchmarks that do not measure it themselves.
+async fn with_baseline(stage: &Stage, mut section: Section) -> anyhow::Result<Section> {
+    let baseline = hop::passthrough(stage, &hop::Args::baseline()).await?;
+    section.figures.passthrough_per_second = baseline.figures.ticks_per_second;
+    section.rows.extend(baseline.rows);
+    Ok(section)
+}
+
+/// Runs all benchmarks with small sizes. The rounds of the hop include the bare client.
+async fn everything(stage: &Stage, sections: &mut Vec<Section>) -> anyhow::Result<()> {
+    sections.push(hop::run(stage, &hop::Args::modest()).await?);
+    sections.push(pipeline::run(stage, &pipeline::Args::modest()).await?);
+    sections.push(latency::run(stage, &latency::Args::modest()).await?);
+    sections.push(day::idle(stage, &day::IdleArgs::modest()).await?);
+    sections.push(day::run(stage, &day::Args::modest()).await?);
+    sections.push(recovery::run(stage, &recovery::Args::modest()).await?);
+    sections.push(history::run(stage, &history::Args::modest()).await?);
+    sections.push(scaling::run(stage, &scaling::Args::modest()).await?);
+    sections.push(memory::run(stage, &memory::Args::modest()).await?);
+    Ok(())
+}

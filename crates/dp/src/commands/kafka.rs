@@ -1,0 +1,226 @@
+//! `dp kafka`: consumer groups, their lag, topics and offsets. Reads only.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use ops::connection::Connection;
+use ops::hints::localized;
+use ops::inspect::kafka::{PartitionRange, offsets};
+use ops::lag::{GroupLag, survey};
+use ops::present::{found, grouped, print_either, print_line, table};
+use ops::topic_names::resolve;
+use ops::topics::{self, Listed};
+
+/// Look into Kafka: groups, lag, topics, offsets
+///
+/// All commands read; none changes a group or a topic.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 Kafka is unavailable, or wrong usage\n\n\
+    Examples:\n  dp kafka groups\n  dp kafka lag --over 10000\n  dp kafka topics\n  dp kafka offsets raw"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Groups(GroupsArgs),
+    Lag(LagArgs),
+    Topics,
+    Offsets(OffsetsArgs),
+}
+
+/// Show every consumer group with its state, members and lag
+///
+/// Exit code 1 if a group has messages to read and no member: its service does not run, or is not in the group. State `Empty`
+/// means that the group has no members; `none`, that the broker does not know it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp kafka groups\n  dp kafka groups --group enrichment-local\n  \
+    dp kafka groups --json | jq '.[] | select(.members == 0)'"
+)]
+struct GroupsArgs {
+    /// Show only this group
+    #[arg(long)]
+    group: Option<String>,
+}
+
+/// Show how many messages each group still has to read, by partition
+///
+/// Exit code 1 if a group is more messages behind than --over. Lag is no position: only the stages of normalization and
+/// enrichment continue from their committed offsets (see `dp position show`).
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp kafka lag\n  dp kafka lag --over 10000 || echo behind\n  \
+    dp kafka lag --group projection-local --json"
+)]
+struct LagArgs {
+    /// Show only this group
+    #[arg(long)]
+    group: Option<String>,
+    /// Report a group that is more messages behind
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(i64).range(0..))]
+    over: Option<i64>,
+}
+
+/// Show the oldest and the next offset of each partition of a topic
+///
+/// With --at also the first offset at or after that time, by the time that the broker or the producer has set.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp kafka offsets raw\n  dp kafka offsets ingestion.market.raw.v1 --at 2026-10-01T00:00Z\n  \
+    dp kafka offsets dlq --json | jq '.[].end'"
+)]
+struct OffsetsArgs {
+    /// Topic name, or a short name such as raw, normalized, enriched, bars, dlq
+    #[arg(value_name = "TOPIC")]
+    topic: String,
+    /// Also show where this time begins
+    #[arg(long, value_name = "TIME", value_parser = ops::present::time)]
+    at: Option<jiff::Timestamp>,
+}
+
+/// Runs `dp kafka`.
+///
+/// # Errors
+/// Kafka does not answer, or a group or topic does not exist.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Groups(args) => {
+            let lags = lags(connection, args.group.as_deref()).await?;
+            let idle = lags.iter().any(|lag| lag.members == 0 && lag.lag > 0);
+            print_either(connection.json, &lags, || by_group(&lags))?;
+            Ok(found(idle))
+        }
+        Command::Lag(args) => {
+            let lags = lags(connection, args.group.as_deref()).await?;
+            let behind = |lag: &GroupLag| args.over.is_some_and(|over| lag.lag > over);
+            print_either(connection.json, &lags, || by_partition(&lags))?;
+            Ok(found(lags.iter().any(behind)))
+        }
+        Command::Topics => {
+            let listed = topics::list(connection).await?;
+            let problems = problems(connection, &listed);
+            print_either(connection.json, &listed, || by_topic(&listed))?;
+            if !connection.json {
+                problems.iter().try_for_each(|problem| print_line(problem))?;
+            }
+            Ok(found(!problems.is_empty()))
+        }
+        Command::Offsets(args) => {
+            let ranges = ranges(connection, args).await?;
+            print_either(connection.json, &ranges, || by_offset(&ranges))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn lags(connection: &Connection, group: Option<&str>) -> anyhow::Result<Vec<GroupLag>> {
+    let (bootstrap, names) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone());
+    let mut lags = tokio::task::spawn_blocking(move || survey(&bootstrap, &names))
+        .await
+        .context("read lag")?
+        .context("read lag: is Kafka running (`dp status`), and do the topics exist (`dp topics create`)?")?;
+    if let Some(group) = group {
+        let mut known: Vec<String> = lags.iter().map(|lag| lag.group.clone()).collect();
+        known.dedup();
+        lags.retain(|lag| lag.group == group);
+        anyhow::ensure!(
+            !lags.is_empty(),
+            "the pipeline has no group {group}; its groups are {}",
+            known.join(", ")
+        );
+    }
+    Ok(lags)
+}
+
+async fn ranges(connection: &Connection, args: &OffsetsArgs) -> anyhow::Result<Vec<PartitionRange>> {
+    let topic = resolve(&connection.names, &args.topic)?;
+    let (bootstrap, time) = (
+        connection.settings.kafka_bootstrap.clone(),
+        args.at.map(jiff::Timestamp::as_microsecond),
+    );
+    let asked = topic.clone();
+    tokio::task::spawn_blocking(move || offsets(&bootstrap, &asked, time))
+        .await
+        .context("read offsets")?
+        .with_context(|| format!("read the offsets of {topic}: does it exist (`dp kafka topics`)?"))
+}
+
+/// What is wrong with the topics, and what to do.
+fn problems(connection: &Connection, listed: &[Listed]) -> Vec<String> {
+    let names = &connection.names;
+    let wanted = connection.settings.topic_partitions;
+    let mut problems = Vec::new();
+    for topic in listed {
+        if topic.id.is_none() {
+            problems.push(localized(&format!(
+                "{} does not exist: create it with `dp topics create`",
+                topic.name
+            )));
+        } else if topic.partitions != wanted && topic.name != names.dlq && !names.raw.contains(&topic.name) {
+            problems.push(format!(
+                "{} has {} partitions, but {wanted} are configured: set DATA_PROC_TOPIC_PARTITIONS to the existing number, or start \
+                 a new generation (DATA_PROC_GENERATION)",
+                topic.name, topic.partitions
+            ));
+        }
+    }
+    problems
+}
+
+fn by_group(lags: &[GroupLag]) -> String {
+    let rows = lags.iter().map(|lag| {
+        vec![
+            lag.group.clone(),
+            lag.topic.clone(),
+            lag.state.clone(),
+            lag.members.to_string(),
+            grouped(lag.lag),
+        ]
+    });
+    table(&["group", "topic", "state", "members", "lag"], 3, rows)
+}
+
+fn by_partition(lags: &[GroupLag]) -> String {
+    let rows = lags.iter().flat_map(|lag| {
+        lag.partitions.iter().map(|partition| {
+            vec![
+                lag.group.clone(),
+                lag.topic.clone(),
+                partition.partition.to_string(),
+                partition.committed.map_or_else(|| "none".to_owned(), grouped),
+                grouped(partition.end),
+                grouped(partition.lag),
+            ]
+        })
+    });
+    table(&["group", "topic", "partition", "committed", "end", "lag"], 2, rows)
+}
+
+fn by_topic(listed: &[Listed]) -> String {
+    let rows = listed.iter().map(|topic| {
+        vec![
+            topic.name.clone(),
+            topic.id.clone().unwrap_or_else(|| "does not exist".to_owned()),
+            topic.partitions.to_string(),
+            grouped(topic.messages),
+        ]
+    });
+    table(&["topic", "id", "partitions", "messages"], 2, rows)
+}
+
+fn by_offset(ranges: &[PartitionRange]) -> String {
+    let rows = ranges.iter().map(|range| {
+        vec![
+            range.partition.to_string(),
+            grouped(range.oldest),
+            grouped(range.end),
+            grouped(range.messages),
+            range.at_time.map_or_else(String::new, grouped),
+        ]
+    });
+    table(&["partition", "oldest", "next", "messages", "at that time"], 0, rows)
+}

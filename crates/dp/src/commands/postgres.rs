@@ -1,0 +1,222 @@
+//! `dp postgres`: sessions, locks, indexes, sizes. Reads only.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ops::connection::Connection;
+use ops::inspect::postgres::{
+    Activity, Blocked, Index, SessionRow, TableSize, activity, blocked, indexes, long_running, sizes,
+};
+use ops::migrations::stores;
+use ops::present::{bytes, duration, found, grouped, milliseconds, print_either, printable, table};
+
+/// Characters of a statement in a table; `--json` shows more.
+const SHOWN_CHARACTERS: usize = 70;
+/// Percentage of `max_connections` from which new connections are soon refused.
+const CROWDED_PERCENT: u64 = 80;
+
+/// Look into PostgreSQL: sessions, locks, indexes, sizes
+///
+/// All commands read; none ends a session. A role that is not a superuser sees no statements of other roles.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 PostgreSQL is unavailable, or wrong usage\n\n\
+    Examples:\n  dp postgres activity\n  dp postgres locks\n  dp postgres long-running --over 5m\n  \
+    dp postgres indexes --unused\n  dp postgres sizes"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show the sessions of the database, and how many connections are used
+    ///
+    /// Exit code 1 if more than 80 % of max_connections are used.
+    #[command(after_help = "Examples:\n  dp postgres activity\n  \
+        dp postgres activity --json | jq '{connections, max_connections}'")]
+    Activity,
+    /// Show sessions that wait for a lock, and the sessions that hold it
+    ///
+    /// Exit code 1 if one waits. The session that holds the lock ends with pg_terminate_backend(pid) in psql.
+    #[command(after_help = "Examples:\n  dp postgres locks\n  dp postgres locks --json | jq '.[].blocked_by'")]
+    Locks,
+    LongRunning(LongRunningArgs),
+    Indexes(IndexesArgs),
+    /// Show the size of each table with its indexes
+    #[command(
+        after_help = "Examples:\n  dp postgres sizes\n  dp postgres sizes --json | jq '.[] | {table, total_bytes}'"
+    )]
+    Sizes,
+}
+
+/// Show transactions that have been open for a long time
+///
+/// Exit code 1 if there is one. Idle ones are shown too: they hold their locks, and keep VACUUM from removing rows.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dp postgres long-running\n  dp postgres long-running --over 30s --json")]
+struct LongRunningArgs {
+    /// Show transactions that have been open at least this long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    over: Duration,
+}
+
+/// Show each index with its uses and its size
+///
+/// An index with fewer than 100 uses since the statistics were reset, and that enforces no uniqueness, counts as unused. Exit code 1
+/// if --unused finds one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dp postgres indexes\n  dp postgres indexes --unused")]
+struct IndexesArgs {
+    /// Show only unused ones
+    #[arg(long)]
+    unused: bool,
+}
+
+/// Runs `dp postgres`.
+///
+/// # Errors
+/// PostgreSQL does not answer.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    let postgres = stores(connection)?.postgres;
+    let json = connection.json;
+    let something = match &args.command {
+        Command::Activity => {
+            let activity = activity(&postgres).await?;
+            print_either(json, &activity, || activity_text(&activity))?;
+            activity.connections * 100 > activity.max_connections * CROWDED_PERCENT
+        }
+        Command::Locks => {
+            let blocked = blocked(&postgres).await?;
+            print_either(json, &blocked, || locks_text(&blocked))?;
+            !blocked.is_empty()
+        }
+        Command::LongRunning(args) => {
+            let sessions = long_running(&postgres, args.over).await?;
+            print_either(json, &sessions, || {
+                sessions_text(&sessions, "no transaction has been open that long")
+            })?;
+            !sessions.is_empty()
+        }
+        Command::Indexes(args) => {
+            let mut indexes = indexes(&postgres).await?;
+            indexes.retain(|index| !args.unused || index.is_unused());
+            print_either(json, &indexes, || indexes_text(&indexes))?;
+            args.unused && !indexes.is_empty()
+        }
+        Command::Sizes => {
+            let sizes = sizes(&postgres).await?;
+            print_either(json, &sizes, || sizes_text(&sizes))?;
+            false
+        }
+    };
+    Ok(found(something))
+}
+
+fn activity_text(activity: &Activity) -> String {
+    format!(
+        "{}\n{} of {} connections are used",
+        sessions_text(&activity.sessions, "no other session uses this database"),
+        activity.connections,
+        activity.max_connections
+    )
+}
+
+fn sessions_text(sessions: &[SessionRow], none: &str) -> String {
+    if sessions.is_empty() {
+        return none.to_owned();
+    }
+    let rows = sessions.iter().map(|session| {
+        vec![
+            printable(&session.user),
+            printable(&session.application),
+            session.state.clone(),
+            session.waits_for.clone(),
+            statement(&session.query),
+            session.pid.to_string(),
+            milliseconds(session.state_ms),
+            session.transaction_ms.map_or_else(String::new, milliseconds),
+        ]
+    });
+    let headers = [
+        "user",
+        "application",
+        "state",
+        "waits for",
+        "statement",
+        "pid",
+        "in state",
+        "transaction",
+    ];
+    table(&headers, 5, rows)
+}
+
+fn locks_text(blocked: &[Blocked]) -> String {
+    if blocked.is_empty() {
+        return "no session waits for a lock".to_owned();
+    }
+    let rows = blocked.iter().map(|wait| {
+        let holder = format!("{} ({})", printable(&wait.blocker_user), wait.blocker_state);
+        vec![
+            statement(&wait.query),
+            holder,
+            statement(&wait.blocker_query),
+            wait.pid.to_string(),
+            milliseconds(wait.waiting_ms),
+            wait.blocked_by.to_string(),
+            milliseconds(wait.blocker_ms),
+        ]
+    });
+    let headers = [
+        "statement that waits",
+        "holder",
+        "statement of the holder",
+        "pid",
+        "waits for",
+        "holder's pid",
+        "holds for",
+    ];
+    table(&headers, 3, rows)
+}
+
+fn indexes_text(indexes: &[Index]) -> String {
+    if indexes.is_empty() {
+        return "there is no such index".to_owned();
+    }
+    let rows = indexes.iter().map(|index| {
+        vec![
+            index.table.clone(),
+            index.index.clone(),
+            if index.is_unused() { "unused" } else { "" }.to_owned(),
+            count(index.scans),
+            bytes(index.bytes),
+        ]
+    });
+    table(&["table", "index", "", "uses", "size"], 3, rows)
+}
+
+fn sizes_text(sizes: &[TableSize]) -> String {
+    let rows = sizes.iter().map(|size| {
+        vec![
+            size.table.clone(),
+            count(size.live_rows),
+            count(size.dead_rows),
+            bytes(size.table_bytes),
+            bytes(size.index_bytes),
+            bytes(size.total_bytes),
+        ]
+    });
+    table(&["table", "rows", "dead rows", "table", "indexes", "total"], 1, rows)
+}
+
+fn statement(query: &str) -> String {
+    match query.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", printable(query.get(..end).unwrap_or(query))),
+        None => printable(query),
+    }
+}
+
+fn count(number: u64) -> String {
+    grouped(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,212 @@
+//! `dp schema`: the schemas of the pipeline, and whether messages and changed schemas fit them. Reads only.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::builder::PossibleValuesParser;
+use ops::connection::{Connection, READS_WAIT};
+use ops::present::{found, print_either, printable, table};
+use ops::schemas::{Compatibility, Known, compare, known};
+use ops::topic_names::resolve;
+use reconcile::explain::session::own_settings;
+use reconcile::messages::{Checked, Sample, of_file, of_topic};
+use reconcile::raw::Rules;
+
+/// List the schemas, and check messages and changed schemas against them
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 everything fits; 1 something does not; 2 a server is unavailable, or wrong usage\n\n\
+    Examples:\n  dp schema list\n  dp schema validate --topic raw --max 100\n  dp schema check-compat bar.avsc"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the Avro schemas with fingerprint, topics and older versions
+    ///
+    /// Connects to no server.
+    #[command(after_help = "Examples:\n  dp schema list\n  dp schema list --json | jq -r '.[].fingerprint'")]
+    List,
+    Validate(ValidateArgs),
+    CheckCompat(CheckCompatArgs),
+}
+
+/// Check the schemas, or messages of a topic or of files
+///
+/// Without --topic and FILE it checks the schemas themselves, and that each older version can still be read. Raw messages are checked
+/// with normalization's rules, so what is valid here becomes ticks; each problem names its code and place. Files may also contain
+/// documents of market operators.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp schema validate\n  dp schema validate --topic ingestion.market.raw.v1 --max 1 --from-beginning\n  \
+    dp schema validate message.json\n  dp schema validate --topic raw --json | jq '.[] | select(.problems != [])'"
+)]
+struct ValidateArgs {
+    /// Files with one message each
+    #[arg(value_name = "FILE", conflicts_with = "topic")]
+    files: Vec<PathBuf>,
+    /// Check messages of this topic; short names such as raw and bars are accepted
+    #[arg(long)]
+    topic: Option<String>,
+    /// Number of messages to check
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "topic", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max: u32,
+    /// Check the oldest messages instead of the newest
+    #[arg(long, requires = "topic")]
+    from_beginning: bool,
+    /// Format of the files, for documents whose content does not tell
+    #[arg(long = "as", value_name = "FORMAT", value_parser = PossibleValuesParser::new(markets::FORMATS.iter().map(|format| format.name)))]
+    format: Option<String>,
+}
+
+/// Check whether a changed schema can replace the current one
+///
+/// The schema is compared with the current one of the same name. Exit code 1 if records that exist could not be read with it, or would
+/// change their meaning. Connects to no server.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp schema check-compat bar.avsc\n  dp schema check-compat tick.avsc --json | jq .backward"
+)]
+struct CheckCompatArgs {
+    /// The changed schema
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs `dp schema`.
+///
+/// # Errors
+/// Kafka does not answer, a file cannot be read, or its schema is not known.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::List => {
+            let known = known(&connection.names);
+            print_either(connection.json, &known, || known_text(&known))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Validate(args) => validate(connection, args).await,
+        Command::CheckCompat(args) => {
+            let shown = args.file.display();
+            let text = std::fs::read_to_string(&args.file).with_context(|| format!("read {shown}"))?;
+            let compared = compare(&text).with_context(|| format!("check {shown}"))?;
+            print_either(connection.json, &compared, || compatibility_text(&compared))?;
+            Ok(found(compared.backward.is_some()))
+        }
+    }
+}
+
+async fn validate(connection: &Connection, args: &ValidateArgs) -> anyhow::Result<ExitCode> {
+    let checked = match &args.topic {
+        Some(topic) => of_messages(connection, topic, args).await?,
+        None if !args.files.is_empty() => of_files(connection, args).await?,
+        None => {
+            let known = known(&connection.names);
+            print_either(connection.json, &known, || known_text(&known))?;
+            return Ok(found(known.iter().any(|schema| schema.problem.is_some())));
+        }
+    };
+    print_either(connection.json, &checked, || checked_text(&checked))?;
+    Ok(found(!checked.iter().all(Checked::is_valid)))
+}
+
+async fn of_messages(connection: &Connection, topic: &str, args: &ValidateArgs) -> anyhow::Result<Vec<Checked>> {
+    let topic = resolve(&connection.names, topic)?;
+    connection.await_kafka(READS_WAIT).await?;
+    let (rules, wire, names) = (
+        rules(connection).await?,
+        connection.wire().await?,
+        connection.names.clone(),
+    );
+    let sample = Sample {
+        most: args.max as usize,
+        oldest: args.from_beginning,
+    };
+    let asked = topic.clone();
+    tokio::task::spawn_blocking(move || of_topic(&rules, &wire, &names, &asked, sample))
+        .await
+        .context("check messages")?
+        .with_context(|| format!("read {topic}: does it exist (`dp kafka topics`)?"))
+}
+
+async fn of_files(connection: &Connection, args: &ValidateArgs) -> anyhow::Result<Vec<Checked>> {
+    let config = rules(connection).await?.config;
+    let now = jiff::Timestamp::now().as_microsecond();
+    let mut checked = Vec::new();
+    for file in &args.files {
+        let shown = file.display().to_string();
+        let content = std::fs::read(file).with_context(|| format!("read {shown}"))?;
+        if content.is_empty() {
+            bail!("{shown} is empty");
+        }
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let format = args
+            .format
+            .as_deref()
+            .or_else(|| markets::detect_format(&name, &content));
+        checked.push(of_file(&config, &shown, &content, format, now));
+    }
+    Ok(checked)
+}
+
+/// Normalization's rules under the settings in effect.
+async fn rules(connection: &Connection) -> anyhow::Result<Rules> {
+    let (config, _) = own_settings(connection)?;
+    Ok(Rules {
+        bootstrap: connection.settings.kafka_bootstrap.clone(),
+        limits: config.window,
+        config: config.normalizer(&connection.settings.tenant_id, connection.wire().await?),
+    })
+}
+
+fn known_text(known: &[Known]) -> String {
+    let rows = known.iter().map(|schema| {
+        vec![
+            schema.name.to_owned(),
+            schema.fingerprint.clone(),
+            schema.topics.join(", "),
+            schema.problem.clone().unwrap_or_else(|| "ok".to_owned()),
+            schema.fields.to_string(),
+            schema.older.to_string(),
+        ]
+    });
+    table(
+        &["schema", "fingerprint", "topics", "", "fields", "older versions"],
+        4,
+        rows,
+    )
+}
+
+fn checked_text(checked: &[Checked]) -> String {
+    let invalid: Vec<&Checked> = checked.iter().filter(|checked| !checked.is_valid()).collect();
+    let mut text = String::new();
+    for message in &invalid {
+        text.push_str(&format!("{}\n", printable(&message.message)));
+        for problem in &message.problems {
+            text.push_str(&format!("  {}\n", printable(problem)));
+        }
+    }
+    text.push_str(&match invalid.len() {
+        0 => format!("{} message(s) checked, all valid", checked.len()),
+        number => format!("{} message(s) checked, {number} invalid", checked.len()),
+    });
+    text
+}
+
+fn compatibility_text(compared: &Compatibility) -> String {
+    let record = compared.record;
+    let backward = match &compared.backward {
+        None => format!("records of the current schema {record} can be read with this one"),
+        Some(why) => format!("records of the current schema {record} cannot be read with this one: {why}"),
+    };
+    let forward = match &compared.forward {
+        None => "programs with the current schema can read its records".to_owned(),
+        Some(why) => format!(
+            "update readers before writers, since programs with the current schema cannot read its records: {why}"
+        ),
+    };
+    format!("{}\n{}", printable(&backward), printable(&forward))
+}

@@ -1,0 +1,373 @@
+//! The commands that look into servers, on real ones: each finds what this test has broken, and nothing before.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use localstack::{Server, Temporary};
+use ops::connection::Connection;
+use ops::migrations::{Stores, stores};
+use serde_json::Value;
+use stream::dead_letter::header;
+use stream::kafka::publisher::{Publisher, Record};
+
+/// Exit code, stdout and stderr of `dp` with a stack.
+fn dp(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dp"));
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with("DATA_PROC_") && name != "DATA_PROC_CACHE" {
+            command.env_remove(name);
+        }
+    }
+    let output = command.arg("--dir").arg(dir).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// The JSON of a command that must end with this code.
+fn json(dir: &Path, code: i32, arguments: &[&str]) -> Value {
+    let mut all = arguments.to_vec();
+    all.push("--json");
+    let (found, stdout, stderr) = dp(dir, &all);
+    assert_eq!(found, code, "{arguments:?}\n{stdout}{stderr}");
+    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{stdout}"))
+}
+
+/// The text of a command that must end with this code.
+fn shown(dir: &Path, code: i32, arguments: &[&str]) -> String {
+    let (found, stdout, stderr) = dp(dir, arguments);
+    assert_eq!(found, code, "{arguments:?}\n{stdout}{stderr}");
+    stdout
+}
+
+/// Repeats a look until it succeeds.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "not within 60 s: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn servers() -> (Temporary, Connection) {
+    let stack = Temporary::new().unwrap();
+    let dir = &stack.config().dir;
+    let (code, stdout, stderr) = dp(dir, &["up", "--no-services"]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let connection = Connection::to_stack(&stack, true).unwrap();
+    (stack, connection)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_command_finds_what_is_wrong_and_nothing_before() {
+    let (stack, connection) = servers();
+    let dir = stack.config().dir.clone();
+    kafka(&dir, &connection);
+    dead_letters(&dir, &connection);
+    schemas(&dir);
+    let stores = stores(&connection).unwrap();
+    clickhouse(&dir, &stores);
+    postgres(&dir, &stores);
+    redis(&dir, &stores).await;
+
+    stack.stop(Server::Redis).unwrap();
+    let (code, _, stderr) = dp(&dir, &["redis", "keys"]);
+    assert!(code == 2 && stderr.contains("is Redis running"), "{code} {stderr}");
+}
+
+fn publish(connection: &Connection, topic: &str, key: &str, payload: &str) {
+    let record = Record {
+        topic,
+        key: Some(key.as_bytes()),
+        payload: Some(payload.as_bytes()),
+        ..Record::default()
+    };
+    Publisher::new(&connection.settings.kafka_bootstrap, "test")
+        .unwrap()
+        .publish(&record)
+        .unwrap();
+}
+
+fn kafka(dir: &Path, connection: &Connection) {
+    let topics = json(dir, 0, &["kafka", "topics"]);
+    assert!(topics.as_array().unwrap().iter().any(|topic| topic["name"] == "dlq"));
+    // No service runs, and there is nothing to read.
+    json(dir, 0, &["kafka", "groups"]);
+    json(dir, 0, &["kafka", "lag", "--over", "0"]);
+
+    let raw = connection.names.raw[0].as_str();
+    publish(connection, raw, "A", "{}");
+    let groups = json(dir, 1, &["kafka", "groups", "--group", "normalization-local"]);
+    assert_eq!((&groups[0]["lag"], &groups[0]["members"]), (&1.into(), &0.into()));
+    json(dir, 1, &["kafka", "lag", "--over", "0"]);
+    json(dir, 0, &["kafka", "lag", "--over", "1"]);
+    let text = shown(dir, 0, &["kafka", "lag", "--group", "normalization-local"]);
+    assert!(text.contains(raw) && !text.contains("enrichment"), "{text}");
+
+    let total = |offsets: &Value, field: &str| -> i64 {
+        let partitions = offsets.as_array().unwrap().iter();
+        partitions.map(|partition| partition[field].as_i64().unwrap()).sum()
+    };
+    let offsets = json(dir, 0, &["kafka", "offsets", "raw", "--at", "2020-01-01T00:00Z"]);
+    assert_eq!((total(&offsets, "end"), total(&offsets, "at_time")), (1, 0));
+    let later = json(dir, 0, &["kafka", "offsets", "raw", "--at", "2100-01-01T00:00Z"]);
+    assert_eq!(total(&later, "at_time"), 1);
+
+    let (code, _, stderr) = dp(dir, &["kafka", "groups", "--group", "nobody"]);
+    assert!(code == 2 && stderr.contains("normalization-local"), "{code} {stderr}");
+}
+
+/// Sends the dead letter of a message, with the headers of a service.
+fn reject(connection: &Connection, origin: i64, code: &str, market: &str, failed_at: i64) {
+    let payload = format!(
+        r#"{{"payload":{{"market":"{market}"}},"note":"{}"}}"#,
+        "x".repeat(3_000)
+    );
+    let (origin, failed_at) = (origin.to_string(), failed_at.to_string());
+    let headers = [
+        (header::TOPIC, "ingestion.market.raw.v1"),
+        (header::PARTITION, "2"),
+        (header::OFFSET, &origin),
+        (header::STAGE, "normalize"),
+        (header::SERVICE, "normalization"),
+        (header::CODE, code),
+        (header::MESSAGE, "it is wrong\u{1b}[2J"),
+        (header::ATTEMPTS, "1"),
+        (header::FAILED_AT, &failed_at),
+        (header::REJECTED_ROWS, ""),
+    ];
+    let headers = headers.map(|(name, value)| (name, value.as_bytes()));
+    let record = Record {
+        topic: "dlq",
+        payload: Some(payload.as_bytes()),
+        headers: &headers,
+        ..Record::default()
+    };
+    Publisher::new(&connection.settings.kafka_bootstrap, "test")
+        .unwrap()
+        .publish(&record)
+        .unwrap();
+}
+
+fn dead_letters(dir: &Path, connection: &Connection) {
+    assert!(shown(dir, 0, &["dlq", "list"]).contains("no such dead letter"));
+    let hour = 3_600_000_000;
+    let now = jiff::Timestamp::now().as_microsecond();
+    reject(connection, 10, "broken_json", "miso", now - 2 * hour);
+    reject(connection, 11, "no_price", "pjm", now);
+    // Killed after it was sent, and sent again.
+    reject(connection, 11, "no_price", "pjm", now);
+    publish(connection, "dlq", "", "no letter");
+
+    let listed = json(dir, 1, &["dlq", "list"]);
+    let origins: Vec<&Value> = listed["letters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| &letter["origin"]["offset"])
+        .collect();
+    assert_eq!(origins, [10, 11]);
+    assert_eq!(
+        listed["passed_over"],
+        serde_json::json!({ "repeated": 1, "foreign": 1 })
+    );
+    for (filter, matching) in [
+        (&["--market", "PJM"][..], 1),
+        (&["--code", "broken_json"], 1),
+        (&["--code", "broken_json", "--market", "pjm"], 0),
+        (&["--since", "1h"], 1),
+        (&["--until", "1h"], 1),
+        (&["--stage", "enrich"], 0),
+    ] {
+        let arguments = [&["dlq", "list"], filter].concat();
+        let found = json(dir, i32::from(matching > 0), &arguments);
+        assert_eq!(found["matching"], matching, "{filter:?}");
+    }
+    let text = shown(dir, 1, &["dlq", "list", "--limit", "1"]);
+    assert!(
+        text.contains("broken_json") && text.contains("1 more") && !text.contains('\u{1b}'),
+        "{text}"
+    );
+    let stats = json(dir, 1, &["dlq", "stats", "--by", "market"]);
+    assert_eq!(
+        (&stats["letters"], &stats["groups"][0]["letters"]),
+        (&2.into(), &1.into())
+    );
+
+    let whole = shown(dir, 1, &["dlq", "show", "ingestion.market.raw.v1/2/11"]);
+    assert!(
+        whole.contains("no_price") && whole.matches('x').count() >= 3_000,
+        "{} bytes",
+        whole.len()
+    );
+    let by_offset = json(dir, 1, &["dlq", "show", "0"]);
+    assert_eq!(by_offset["value"]["payload"]["market"], "miso");
+    for missing in ["99", "ingestion.market.raw.v1/2/99", "nonsense"] {
+        let (code, _, stderr) = dp(dir, &["dlq", "show", missing]);
+        assert!(code == 2 && stderr.contains("dlq list"), "{missing}: {code} {stderr}");
+    }
+}
+
+fn schemas(dir: &Path) {
+    let known = json(dir, 0, &["schema", "list"]);
+    let bar = known
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|schema| schema["name"] == "bar")
+        .unwrap();
+    assert_eq!(bar["topics"], serde_json::json!(["aggregation.bars.v1"]));
+    json(dir, 0, &["schema", "validate"]);
+    // The raw topic has the empty object of an earlier step.
+    let raw = json(
+        dir,
+        1,
+        &["schema", "validate", "--topic", "raw", "--max", "1", "--from-beginning"],
+    );
+    assert_eq!(raw.as_array().unwrap().len(), 1);
+    assert_ne!(raw[0]["problems"], serde_json::json!([]));
+    let letters = shown(dir, 1, &["schema", "validate", "--topic", "dlq"]);
+    assert!(
+        letters.contains("dlq/0/3") && letters.contains("4 message(s) checked, 1 invalid"),
+        "{letters}"
+    );
+    json(dir, 0, &["schema", "validate", "--topic", "bars"]);
+
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/avro/bar.avsc");
+    json(dir, 0, &["schema", "check-compat", schema.to_str().unwrap()]);
+    let mut changed: Value = serde_json::from_str(&std::fs::read_to_string(&schema).unwrap()).unwrap();
+    changed["fields"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({ "name": "added", "type": "long" }));
+    let path = dir.join("changed.avsc");
+    std::fs::write(&path, changed.to_string()).unwrap();
+    let compared = json(dir, 1, &["schema", "check-compat", path.to_str().unwrap()]);
+    assert!(compared["backward"].is_string(), "{compared}");
+    std::fs::remove_file(path).unwrap();
+}
+
+fn clickhouse(dir: &Path, stores: &Stores) {
+    let insert = "INSERT INTO market_data.accepted_gaps (service) VALUES ('test')";
+    let clickhouse = stores.clickhouse.clone();
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| runtime.block_on(clickhouse.exec(insert))).unwrap();
+    let parts = json(dir, 0, &["clickhouse", "parts"]);
+    let gaps = parts
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|table| table["table"] == "accepted_gaps")
+        .unwrap();
+    assert_eq!((&gaps["rows"], &gaps["parts"]), (&1.into(), &1.into()));
+    json(dir, 1, &["clickhouse", "parts", "--over", "0"]);
+
+    let disks = json(dir, 1, &["clickhouse", "disk", "--free-under", "100.1"]);
+    assert!(disks[0]["total_bytes"].as_u64().unwrap() > 0, "{disks}");
+    json(dir, 0, &["clickhouse", "disk", "--free-under", "0"]);
+
+    let running = stores.clickhouse.clone();
+    let slow = runtime.spawn(async move {
+        let sql = "SELECT sleepEachRow(1) FROM system.numbers LIMIT 12 SETTINGS max_block_size = 1 FORMAT Null";
+        running.exec(sql).await
+    });
+    let query = until("the running query is shown", || {
+        let (code, stdout, _) = dp(dir, &["clickhouse", "processes", "--over", "0s", "--json"]);
+        let running: Vec<Value> = serde_json::from_str(&stdout).ok()?;
+        let is_slow = |query: &Value| {
+            query["query"]
+                .as_str()
+                .is_some_and(|text| text.contains("sleepEachRow"))
+        };
+        running.into_iter().find(is_slow).filter(|_| code == 1)
+    });
+    assert!(query["seconds"].as_f64().is_some(), "{query}");
+    json(dir, 0, &["clickhouse", "processes", "--over", "1h"]);
+    tokio::task::block_in_place(|| runtime.block_on(slow)).unwrap().unwrap();
+    logged(dir);
+}
+
+/// The slow query is in the query log.
+fn logged(dir: &Path) {
+    let query = until("the slow query is logged", || {
+        let (code, stdout, _) = dp(dir, &["clickhouse", "slow", "--over", "5s", "--json"]);
+        let queries: Value = serde_json::from_str(&stdout).ok()?;
+        (code == 1).then(|| queries[0].clone())
+    });
+    assert!(query["query"].as_str().unwrap().contains("sleepEachRow"), "{query}");
+    assert!(query["milliseconds"].as_u64().unwrap() >= 5_000, "{query}");
+    let none = shown(dir, 0, &["clickhouse", "slow", "--over", "10m"]);
+    assert!(none.contains("no query took that long"), "{none}");
+}
+
+fn postgres(dir: &Path, stores: &Stores) {
+    let activity = json(dir, 0, &["postgres", "activity"]);
+    assert!(activity["max_connections"].as_u64().unwrap() >= 100, "{activity}");
+    json(dir, 0, &["postgres", "locks"]);
+    json(dir, 0, &["postgres", "long-running", "--over", "1m"]);
+
+    let runtime = tokio::runtime::Handle::current();
+    let holds = |seconds: u8| {
+        let postgres = stores.postgres.clone();
+        runtime.spawn(async move {
+            let sql = format!("BEGIN; LOCK TABLE taxonomy_regions; SELECT pg_sleep({seconds}); COMMIT");
+            postgres.exec(&sql).await
+        })
+    };
+    let sessions = [holds(8), holds(0)];
+    let locks = until("a session waits for the lock", || {
+        let (code, stdout, _) = dp(dir, &["postgres", "locks", "--json"]);
+        let locks: Value = serde_json::from_str(&stdout).ok()?;
+        (code == 1).then_some(locks)
+    });
+    assert!(locks[0]["query"].as_str().unwrap().contains("LOCK TABLE"), "{locks}");
+    assert_ne!(locks[0]["pid"], locks[0]["blocked_by"]);
+    let long = shown(dir, 1, &["postgres", "long-running", "--over", "10ms"]);
+    assert!(long.contains("LOCK TABLE"), "{long}");
+    for session in sessions {
+        tokio::task::block_in_place(|| runtime.block_on(session))
+            .unwrap()
+            .unwrap();
+    }
+    json(dir, 0, &["postgres", "locks"]);
+
+    let all = json(dir, 0, &["postgres", "indexes"]);
+    assert!(all.as_array().unwrap().iter().any(|index| index["is_unique"] == true));
+    let unused = dp(dir, &["postgres", "indexes", "--unused", "--json"]);
+    let unused: Value = serde_json::from_str(&unused.1).unwrap();
+    assert!(
+        unused
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|index| index["is_unique"] == false)
+    );
+    let sizes = shown(dir, 0, &["postgres", "sizes"]);
+    assert!(sizes.contains("taxonomy_instruments"), "{sizes}");
+}
+
+async fn redis(dir: &Path, stores: &Stores) {
+    assert!(shown(dir, 0, &["redis", "keys"]).contains("no such key"));
+    let key = |key: &str| (key.to_owned(), "1".to_owned());
+    let values = [
+        key("served:latest_price:acme:A"),
+        key("served:latest_price:acme:B"),
+        key("ratelimit:x"),
+    ];
+    stores.redis.set_many(&values, Duration::from_secs(600)).await.unwrap();
+    let groups = json(dir, 0, &["redis", "keys"]);
+    assert_eq!(
+        (&groups[0]["kind"], &groups[0]["tenant"], &groups[0]["keys"]),
+        (&"served:latest_price".into(), &"acme".into(), &2.into())
+    );
+    let limits = json(dir, 0, &["redis", "keys", "--pattern", "ratelimit:*"]);
+    assert_eq!(limits.as_array().unwrap().len(), 1);
+}

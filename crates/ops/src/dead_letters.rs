@@ -1,0 +1,386 @@
+//! The dead letters of the pipeline: what was rejected, where and why.
+//!
+//! Role: reads topic `dlq` from its oldest record, or from a time, and passes the letters that a filter selects.
+//! Invariant: a stage that is killed after sending a letter may send it again. Such a repetition is not passed.
+//! Failure: a record of the topic that is no dead letter is counted, not passed. A broker that does not answer is an error.
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::Micros;
+use serde::Serialize;
+use serde_json::Value;
+use stream::dead_letter::header;
+use stream::kafka::reader::LogReader;
+use stream::{Brokers, Message, StreamError};
+
+/// A larger payload is not searched for its market: it is a document, and says it in a header.
+const SEARCHED_BYTES: usize = 1 << 20;
+
+const CLOCK_DIFFERENCE: Micros = 60_000_000;
+
+/// A position in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[allow(missing_docs)]
+pub struct Place {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+impl Place {
+    /// Reads `topic/partition/offset`.
+    pub fn parse(text: &str) -> Option<Place> {
+        let (rest, offset) = text.rsplit_once('/')?;
+        let (topic, partition) = rest.rsplit_once('/')?;
+        Some(Place {
+            topic: (!topic.is_empty()).then(|| topic.to_owned())?,
+            partition: partition.parse().ok()?,
+            offset: offset.parse().ok()?,
+        })
+    }
+}
+
+/// A dead letter without the bytes of the rejected record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Letter {
+    /// Position of the letter.
+    pub place: Place,
+    /// The rejected record.
+    pub origin: Place,
+    /// When the record failed, in microseconds since 1970.
+    #[serde(skip)]
+    pub failed_at: Micros,
+    /// The same in ISO 8601.
+    #[serde(rename = "failed_at")]
+    pub failed_at_text: String,
+    /// Service that rejected it.
+    pub service: String,
+    /// Its stage.
+    pub stage: String,
+    /// Code of the reason.
+    pub code: String,
+    /// The reason.
+    pub reason: String,
+    /// Rejected rows of a document; empty means the whole record.
+    pub rows: String,
+    /// Market of the record in upper case; empty if it does not say.
+    pub market: String,
+    /// How often the record was tried.
+    pub attempts: u32,
+    /// Correlation id of the record, if it could be read.
+    pub correlation_id: String,
+    /// Bytes of the record that the letter contains.
+    pub bytes: usize,
+}
+
+impl Letter {
+    /// The letter in a message; `None` if it is none.
+    pub fn of(message: &Message<'_>) -> Option<Letter> {
+        let text = |name| {
+            message
+                .header(name)
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let failed_at = text(header::FAILED_AT)
+            .and_then(|micros| micros.parse().ok())
+            .unwrap_or(message.timestamp);
+        Some(Letter {
+            code: text(header::CODE)?,
+            origin: Place {
+                topic: text(header::TOPIC)?,
+                partition: text(header::PARTITION)?.parse().ok()?,
+                offset: text(header::OFFSET)?.parse().ok()?,
+            },
+            place: Place {
+                topic: message.topic.to_owned(),
+                partition: message.partition,
+                offset: message.offset,
+            },
+            failed_at,
+            failed_at_text: crate::present::iso(failed_at),
+            service: text(header::SERVICE).unwrap_or_default(),
+            stage: text(header::STAGE).unwrap_or_default(),
+            reason: text(header::MESSAGE).unwrap_or_default(),
+            rows: text(header::REJECTED_ROWS).unwrap_or_default(),
+            market: market_of(text("dp.format").as_deref(), message.payload.unwrap_or_default()),
+            attempts: text(header::ATTEMPTS)
+                .and_then(|attempts| attempts.parse().ok())
+                .unwrap_or(1),
+            correlation_id: text(header::CORRELATION_ID).unwrap_or_default(),
+            bytes: message.payload.map_or(0, <[u8]>::len),
+        })
+    }
+}
+
+/// The market that a record names: a document in its format, a tick in its fields.
+fn market_of(format: Option<&str>, payload: &[u8]) -> String {
+    if let Some((market, _)) = format.and_then(|format| format.split_once('.')) {
+        return market.to_ascii_uppercase();
+    }
+    if payload.len() > SEARCHED_BYTES || payload.first() != Some(&b'{') {
+        return String::new();
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(payload) else {
+        return String::new();
+    };
+    let named = [value.pointer("/payload/market"), value.pointer("/market")];
+    let market = named.into_iter().flatten().find_map(Value::as_str);
+    market.unwrap_or_default().trim().to_uppercase()
+}
+
+/// Which letters are wanted. `None` means no limit.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Code of the reason.
+    pub code: Option<String>,
+    /// Stage.
+    pub stage: Option<String>,
+    /// Market, in any case.
+    pub market: Option<String>,
+    /// Failed at this time or later.
+    pub since: Option<Micros>,
+    /// Failed before this time.
+    pub until: Option<Micros>,
+}
+
+impl Wanted {
+    /// Whether the letter is wanted.
+    pub fn has(&self, letter: &Letter) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        let market = self.market.as_ref().map(|market| market.trim().to_uppercase());
+        is(&self.code, &letter.code)
+            && is(&self.stage, &letter.stage)
+            && is(&market, &letter.market)
+            && self.since.is_none_or(|since| letter.failed_at >= since)
+            && self.until.is_none_or(|until| letter.failed_at < until)
+    }
+}
+
+/// The letters of a topic that were not passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Passed {
+    /// Repetitions of a letter.
+    pub repeated: u64,
+    /// Records that are no dead letters.
+    pub foreign: u64,
+}
+
+/// Passes each wanted letter to `show`, the oldest of each partition first, until it returns false. Blocks.
+///
+/// # Errors
+/// Kafka does not answer, or the topic does not exist.
+pub fn each(
+    bootstrap: &Brokers,
+    topic: &str,
+    wanted: &Wanted,
+    mut show: impl FnMut(Letter, &Message<'_>) -> bool,
+) -> Result<Passed, StreamError> {
+    let reader = LogReader::new(bootstrap)?;
+    let (mut passed, mut seen, mut goes_on) = (Passed::default(), HashSet::new(), true);
+    for partition in reader.partitions(topic)? {
+        let (oldest, end) = reader.log_range(&partition)?;
+        // The time of a record is the broker's, that of a failure the service's: allow a minute of clock difference.
+        let from = match wanted.since {
+            Some(since) => reader
+                .offset_at(&partition, since.saturating_sub(CLOCK_DIFFERENCE))?
+                .unwrap_or(end)
+                .max(oldest),
+            None => oldest,
+        };
+        if !goes_on {
+            break;
+        }
+        reader.read(&partition, from, end, |message| {
+            match Letter::of(message) {
+                None => passed.foreign += 1,
+                Some(letter) if !seen.insert((letter.origin.clone(), letter.rows.clone(), letter.attempts)) => {
+                    passed.repeated += 1;
+                }
+                Some(letter) if wanted.has(&letter) => goes_on = show(letter, message),
+                Some(_) => {}
+            }
+            goes_on
+        })?;
+    }
+    Ok(passed)
+}
+
+/// What letters are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum By {
+    Code,
+    Stage,
+    Market,
+    Service,
+}
+
+impl By {
+    /// Every one, in the order of columns.
+    pub const ALL: [By; 4] = [By::Service, By::Stage, By::Code, By::Market];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Code => "code",
+            By::Stage => "stage",
+            By::Market => "market",
+            By::Service => "service",
+        }
+    }
+
+    fn of(self, letter: &Letter) -> &str {
+        match self {
+            By::Code => &letter.code,
+            By::Stage => &letter.stage,
+            By::Market => &letter.market,
+            By::Service => &letter.service,
+        }
+    }
+}
+
+/// Letters with the same values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// The values, by name of the field.
+    #[serde(flatten)]
+    pub values: BTreeMap<&'static str, String>,
+    /// Number of letters.
+    pub letters: u64,
+    /// When the first of them failed, in ISO 8601.
+    pub oldest: String,
+    /// When the last of them failed.
+    pub newest: String,
+    /// The first of them.
+    pub example: String,
+    #[serde(skip)]
+    span: (Micros, Micros),
+}
+
+/// Counts letters by some of their fields.
+#[derive(Debug, Default)]
+pub struct Counted {
+    groups: BTreeMap<Vec<String>, Group>,
+}
+
+impl Counted {
+    /// Counts one letter.
+    pub fn add(&mut self, by: &[By], letter: &Letter) {
+        let key: Vec<String> = by.iter().map(|by| by.of(letter).to_owned()).collect();
+        let group = self.groups.entry(key).or_insert_with(|| Group {
+            values: by.iter().map(|by| (by.name(), by.of(letter).to_owned())).collect(),
+            letters: 0,
+            oldest: letter.failed_at_text.clone(),
+            newest: letter.failed_at_text.clone(),
+            example: letter.place.to_string(),
+            span: (letter.failed_at, letter.failed_at),
+        });
+        group.letters += 1;
+        if letter.failed_at < group.span.0 {
+            group.span.0 = letter.failed_at;
+            group.oldest.clone_from(&letter.failed_at_text);
+        }
+        if letter.failed_at > group.span.1 {
+            group.span.1 = letter.failed_at;
+            group.newest.clone_from(&letter.failed_at_text);
+        }
+    }
+
+    /// The groups, the largest first.
+    pub fn groups(self) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.groups.into_values().collect();
+        groups.sort_by(|one, other| other.letters.cmp(&one.letters));
+        groups
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn letter(code: &str, market: &str, failed_at: Micros) -> Letter {
+        Letter {
+            place: Place::parse("dlq/0/7").unwrap(),
+            origin: Place::parse("raw/1/42").unwrap(),
+            failed_at,
+            failed_at_text: crate::present::iso(failed_at),
+            service: "normalization".to_owned(),
+            stage: "normalize".to_owned(),
+            code: code.to_owned(),
+            reason: String::new(),
+            rows: String::new(),
+            market: market.to_owned(),
+            attempts: 1,
+            correlation_id: String::new(),
+            bytes: 2,
+        }
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_is_shown() {
+        let place = Place::parse("a/b.c/3/17").unwrap();
+        assert_eq!((place.topic.as_str(), place.partition, place.offset), ("a/b.c", 3, 17));
+        assert_eq!(place.to_string(), "a/b.c/3/17");
+        for text in ["", "17", "3/17", "/3/17", "a/b/17", "a/3/b"] {
+            assert_eq!(Place::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_market_is_that_of_the_format_or_of_the_fields() {
+        for (format, payload, market) in [
+            (Some("miso.rt5.expost.json"), "{}", "MISO"),
+            (None, r#"{"payload":{"market":" pjm "}}"#, "PJM"),
+            (None, r#"{"market":"caiso"}"#, "CAISO"),
+            (None, r#"{"payload":{"market":7}}"#, ""),
+            (None, "{", ""),
+            (None, "\u{c3}\u{1}", ""),
+            (Some("unknown"), "", ""),
+        ] {
+            assert_eq!(market_of(format, payload.as_bytes()), market, "{payload}");
+        }
+    }
+
+    #[test]
+    fn every_filter_excludes_and_the_end_of_a_span_is_open() {
+        let found = letter("broken_json", "MISO", 100);
+        let wanted = |change: fn(&mut Wanted)| {
+            let mut wanted = Wanted::default();
+            change(&mut wanted);
+            wanted.has(&found)
+        };
+        assert!(wanted(|_| ()));
+        assert!(wanted(|wanted| wanted.market = Some("miso".to_owned())));
+        assert!(!wanted(|wanted| wanted.market = Some("pjm".to_owned())));
+        assert!(!wanted(|wanted| wanted.code = Some("no_price".to_owned())));
+        assert!(!wanted(|wanted| wanted.stage = Some("enrich".to_owned())));
+        assert!(wanted(|wanted| wanted.since = Some(100)) && !wanted(|wanted| wanted.since = Some(101)));
+        assert!(wanted(|wanted| wanted.until = Some(101)) && !wanted(|wanted| wanted.until = Some(100)));
+    }
+
+    #[test]
+    fn letters_are_counted_by_the_fields_that_are_asked_for() {
+        let mut counted = Counted::default();
+        for (code, market, at) in [("a", "X", 30), ("b", "X", 10), ("b", "Y", 20), ("b", "Y", 5)] {
+            counted.add(&[By::Code], &letter(code, market, at));
+        }
+        let groups = counted.groups();
+        let shown: Vec<(&str, u64)> = groups
+            .iter()
+            .map(|group| (group.values["code"].as_str(), group.letters))
+            .collect();
+        assert_eq!(shown, [("b", 3), ("a", 1)]);
+        assert_eq!(
+            (groups[0].oldest.as_str(), groups[0].newest.as_str()),
+            (&*crate::present::iso(5), &*crate::present::iso(20))
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! What ClickHouse does and has done: slow and running queries, parts of tables, disks.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use stores::ClickHouse;
+
+use crate::rows::{number, text};
+
+/// A query of the query log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct LoggedQuery {
+    pub started_at: String,
+    pub milliseconds: u64,
+    pub rows_read: u64,
+    pub bytes_read: u64,
+    pub memory_bytes: u64,
+    pub user: String,
+    pub query_id: String,
+    /// On one line.
+    pub query: String,
+    /// Empty if it succeeded.
+    pub error: String,
+}
+
+/// The slowest queries that ended within `since` and took at least `over`, the slowest first.
+///
+/// # Errors
+/// ClickHouse does not answer, or keeps no query log.
+pub async fn slow(
+    clickhouse: &ClickHouse,
+    over: Duration,
+    since: Duration,
+    limit: u64,
+) -> anyhow::Result<Vec<LoggedQuery>> {
+    check_query_log(clickhouse).await?;
+    let sql = format!(
+        "SELECT toString(toTimeZone(query_start_time, 'UTC')) AS started_at, toUInt64(query_duration_ms) AS milliseconds, \
+         toUInt64(read_rows) AS rows_read, toUInt64(read_bytes) AS bytes_read, toUInt64(memory_usage) AS memory_bytes, user, \
+         query_id, {ONE_LINE} AS statement, substring(exception, 1, 300) AS error \
+         FROM system.query_log \
+         WHERE type IN ('QueryFinish', 'ExceptionWhileProcessing') AND is_initial_query \
+         AND event_date >= toDate(now() - {seconds}) AND event_time >= now() - {seconds} AND query_duration_ms >= {millis} \
+         ORDER BY query_duration_ms DESC, query_start_time DESC LIMIT {limit}",
+        seconds = since.as_secs(),
+        millis = over.as_millis(),
+    );
+    let rows = ask(clickhouse, &sql, "read the query log").await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LoggedQuery {
+                started_at: text(row, "started_at")?.to_owned(),
+                milliseconds: number(row, "milliseconds")?,
+                rows_read: number(row, "rows_read")?,
+                bytes_read: number(row, "bytes_read")?,
+                memory_bytes: number(row, "memory_bytes")?,
+                user: text(row, "user")?.to_owned(),
+                query_id: text(row, "query_id")?.to_owned(),
+                query: text(row, "statement")?.to_owned(),
+                error: text(row, "error")?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The statement on one line, long enough to recognize it.
+const ONE_LINE: &str = "substring(replaceRegexpAll(query, '\\\\s+', ' '), 1, 2000)";
+
+/// A server creates the log with the first query that it writes there, within eight seconds.
+async fn check_query_log(clickhouse: &ClickHouse) -> anyhow::Result<()> {
+    let sql = "SELECT count() AS tables FROM system.tables WHERE database = 'system' AND name = 'query_log'";
+    let rows = ask(clickhouse, sql, "look for the query log").await?;
+    let tables: u64 = rows.first().map_or(Ok(0), |row| number(row, "tables"))?;
+    if tables == 0 {
+        bail!(
+            "ClickHouse keeps no query log yet: it is created within 8 s after the first query, if log_queries is 1 and the \
+             configuration has a <query_log> section; `dp clickhouse processes` shows the queries that run now"
+        );
+    }
+    Ok(())
+}
+
+/// A running query.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct RunningQuery {
+    pub seconds: f64,
+    pub user: String,
+    pub rows_read: u64,
+    pub memory_bytes: u64,
+    pub query_id: String,
+    /// On one line.
+    pub query: String,
+}
+
+/// The queries that run now, the longest first, without the one that asks.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn processes(clickhouse: &ClickHouse) -> anyhow::Result<Vec<RunningQuery>> {
+    // Interface 6 is the engine's own session: the query that keeps the server of a local stack running.
+    let sql = format!(
+        "SELECT toString(elapsed) AS seconds, user, toUInt64(read_rows) AS rows_read, \
+         toUInt64(greatest(memory_usage, 0)) AS memory_bytes, query_id, {ONE_LINE} AS statement FROM system.processes \
+         WHERE is_initial_query AND interface != 6 AND query_id != queryID() ORDER BY elapsed DESC"
+    );
+    let rows = ask(clickhouse, &sql, "read the running queries").await?;
+    rows.iter()
+        .map(|row| {
+            Ok(RunningQuery {
+                seconds: number(row, "seconds")?,
+                user: text(row, "user")?.to_owned(),
+                rows_read: number(row, "rows_read")?,
+                memory_bytes: number(row, "memory_bytes")?,
+                query_id: text(row, "query_id")?.to_owned(),
+                query: text(row, "statement")?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The active parts of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct TableParts {
+    pub table: String,
+    pub parts: u64,
+    pub partitions: u64,
+    /// Parts of the partition that has the most. ClickHouse slows inserts down at 1,000, and refuses them at 3,000.
+    pub most_in_a_partition: u64,
+    pub rows: u64,
+    pub bytes_on_disk: u64,
+    pub newest_part_at: String,
+}
+
+/// The parts of every table of the pipeline, the largest table first.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn parts(clickhouse: &ClickHouse) -> anyhow::Result<Vec<TableParts>> {
+    let sql = "SELECT table, toUInt64(sum(in_partition)) AS parts, toUInt64(count()) AS partitions, \
+               toUInt64(max(in_partition)) AS most_in_a_partition, toUInt64(sum(rows_)) AS rows_in_all, \
+               toUInt64(sum(bytes_)) AS bytes_on_disk, toString(toTimeZone(max(newest_), 'UTC')) AS newest_part_at FROM \
+               (SELECT table, partition_id, count() AS in_partition, sum(rows) AS rows_, sum(bytes_on_disk) AS bytes_, \
+               max(modification_time) AS newest_ FROM system.parts WHERE active AND database = currentDatabase() \
+               GROUP BY table, partition_id) GROUP BY table ORDER BY bytes_on_disk DESC, table";
+    let rows = ask(clickhouse, sql, "read the parts of the tables").await?;
+    rows.iter()
+        .map(|row| {
+            Ok(TableParts {
+                table: text(row, "table")?.to_owned(),
+                parts: number(row, "parts")?,
+                partitions: number(row, "partitions")?,
+                most_in_a_partition: number(row, "most_in_a_partition")?,
+                rows: number(row, "rows_in_all")?,
+                bytes_on_disk: number(row, "bytes_on_disk")?,
+                newest_part_at: text(row, "newest_part_at")?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// A disk of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Disk {
+    pub name: String,
+    pub path: String,
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
+impl Disk {
+    /// Percentage that is free.
+    pub fn free_percent(&self) -> f64 {
+        match self.total_bytes {
+            0 => 100.0,
+            total => self.free_bytes as f64 / total as f64 * 100.0,
+        }
+    }
+}
+
+/// The disks of the server.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn disks(clickhouse: &ClickHouse) -> anyhow::Result<Vec<Disk>> {
+    let sql = "SELECT name, path, toUInt64(free_space) AS free_bytes, toUInt64(total_space) AS total_bytes \
+               FROM system.disks ORDER BY name";
+    let rows = ask(clickhouse, sql, "read the disks").await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Disk {
+                name: text(row, "name")?.to_owned(),
+                path: text(row, "path")?.to_owned(),
+                free_bytes: number(row, "free_bytes")?,
+                total_bytes: number(row, "total_bytes")?,
+            })
+        })
+        .collect()
+}
+
+async fn ask(clickhouse: &ClickHouse, sql: &str, what: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+    clickhouse
+        .query_json(sql)
+        .await
+        .with_context(|| format!("{what}: is ClickHouse running (`dp status`)?"))
+}

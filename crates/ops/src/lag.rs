@@ -1,0 +1,178 @@
+//! The consumer groups of the pipeline, and how far behind they are.
+//!
+//! Role: lists every group with its topics, and reads committed offsets, ends of logs and the states of the groups.
+//! Failure: a broker that does not answer or a topic that does not exist is an error; nothing is guessed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use service::Names;
+use stream::Brokers;
+use stream::kafka::groups::{GroupReader, PartitionLag};
+use stream::kafka::reader::LogReader;
+use stream::{Partition, StreamError};
+
+/// A consumer group and a topic that it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Id of the group.
+    pub group: String,
+    /// Topic.
+    pub topic: String,
+}
+
+/// Every group of the pipeline with each of its topics, in the order in which data flows.
+pub fn subscriptions(names: &Names) -> Vec<Subscription> {
+    let mut all: Vec<(String, &String)> = names
+        .raw
+        .iter()
+        .map(|raw| (names.group("normalization"), raw))
+        .collect();
+    all.extend([
+        (names.writer_group("normalization"), &names.normalized),
+        (names.group("enrichment"), &names.normalized),
+        (names.writer_group("enrichment"), &names.enriched),
+        (names.group("aggregation"), &names.enriched),
+        (names.writer_group("aggregation"), &names.bars),
+        (names.writer_group("aggregation"), &names.late),
+        (names.restate_group("aggregation"), &names.late),
+        (names.group("projection"), &names.enriched),
+    ]);
+    all.into_iter()
+        .map(|(group, topic)| Subscription {
+            group,
+            topic: topic.clone(),
+        })
+        .collect()
+}
+
+/// Reads the lag of all groups repeatedly over the same connections.
+pub struct LagWatch {
+    readers: BTreeMap<String, GroupReader>,
+    watched: Vec<(Subscription, Vec<Partition>)>,
+}
+
+/// The lag of one subscription.
+#[derive(Debug)]
+pub struct Lag {
+    /// The group and its topic.
+    pub subscription: Subscription,
+    /// By partition.
+    pub partitions: Vec<PartitionLag>,
+}
+
+impl Lag {
+    /// Messages of all partitions that the group has not committed.
+    pub fn total(&self) -> i64 {
+        self.partitions.iter().map(PartitionLag::lag).sum()
+    }
+}
+
+impl LagWatch {
+    /// Looks up the partitions of every topic.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or a topic does not exist.
+    pub fn new(bootstrap: &Brokers, names: &Names) -> Result<LagWatch, StreamError> {
+        let reader = LogReader::new(bootstrap)?;
+        let mut readers = BTreeMap::new();
+        let mut watched = Vec::new();
+        for subscription in subscriptions(names) {
+            let partitions = reader.partitions(&subscription.topic)?;
+            if !readers.contains_key(&subscription.group) {
+                readers.insert(
+                    subscription.group.clone(),
+                    GroupReader::new(bootstrap, &subscription.group)?,
+                );
+            }
+            watched.push((subscription, partitions));
+        }
+        Ok(LagWatch { readers, watched })
+    }
+
+    /// The current lags, upstream first. A stage commits an input when its outputs are acknowledged, so zero for every group,
+    /// read in this order, means that all messages have been processed.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn lags(&self) -> Result<Vec<Lag>, StreamError> {
+        let mut lags = Vec::with_capacity(self.watched.len());
+        for (subscription, partitions) in &self.watched {
+            if let Some(reader) = self.readers.get(&subscription.group) {
+                let partitions = reader.lag(partitions)?;
+                lags.push(Lag {
+                    subscription: subscription.clone(),
+                    partitions,
+                });
+            }
+        }
+        Ok(lags)
+    }
+}
+
+/// A group and one of its topics, with the state of the group.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupLag {
+    /// Id of the group.
+    pub group: String,
+    /// Topic that it reads.
+    pub topic: String,
+    /// State by the broker; `none` if the broker does not know the group.
+    pub state: String,
+    /// Members of the group.
+    pub members: usize,
+    /// Messages of all partitions that are not committed yet.
+    pub lag: i64,
+    /// By partition.
+    pub partitions: Vec<PartitionOffsets>,
+}
+
+/// One partition as a group sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartitionOffsets {
+    /// Number of the partition.
+    pub partition: i32,
+    /// Committed offset, the next one to read; `null` before the first commit.
+    pub committed: Option<i64>,
+    /// Offset after the newest message.
+    pub end: i64,
+    /// Messages that are not committed yet.
+    pub lag: i64,
+}
+
+/// Reads lag and state of every group. Blocks.
+///
+/// # Errors
+/// Kafka does not answer, or a topic does not exist.
+pub fn survey(bootstrap: &Brokers, names: &Names) -> Result<Vec<GroupLag>, StreamError> {
+    let watch = LagWatch::new(bootstrap, names)?;
+    let mut listed = Vec::new();
+    for lag in watch.lags()? {
+        let state = watch
+            .readers
+            .get(&lag.subscription.group)
+            .map(GroupReader::state)
+            .transpose()?
+            .flatten();
+        listed.push(GroupLag {
+            lag: lag.total(),
+            state: state
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |state| state.state.clone()),
+            members: state.map_or(0, |state| state.members),
+            partitions: lag.partitions.iter().map(offsets_of).collect(),
+            group: lag.subscription.group,
+            topic: lag.subscription.topic,
+        });
+    }
+    Ok(listed)
+}
+
+fn offsets_of(lag: &PartitionLag) -> PartitionOffsets {
+    PartitionOffsets {
+        partition: lag.partition.number,
+        committed: lag.committed,
+        end: lag.end,
+        lag: lag.lag(),
+    }
+}

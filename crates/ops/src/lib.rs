@@ -1,0 +1,32 @@
+//! What operates a pipeline: the operator's tool, the benchmarks and the reconciliation share it.
+//!
+//! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
+//! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
+//! consumers, [`inspect`] at the servers, [`dead_letters`] at what was rejected; [`schemas`] compares schemas; [`ingest`], [`simulation`] and [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and
+//! [`hints`] are the manners of a command on a terminal.
+//! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
+//! Failure: errors name the server or option and what to do next.
+
+pub mod catch_up;
+pub mod connection;
+pub mod consent;
+pub mod dead_letters;
+pub mod hints;
+pub mod ingest;
+pub mod inspect;
+pub mod interrupt;
+pub mod lag;
+pub mod migrations;
+pub mod place;
+pub mod positions;
+pub mod present;
+pub mod progress;
+pub mod rows;
+pub mod schemas;
+pub mod simulate;
+pub mod simulation;
+pub mod stack;
+pub mod targets;
+pub mod threads;
+pub mod topic_names;
+pub mod topics;

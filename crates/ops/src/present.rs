@@ -1,0 +1,229 @@
+//! Output on stdout: tables and text for people, JSON for programs.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use comfy_table::{CellAlignment, Table, presets};
+use domain::Micros;
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+/// Prints a value as one JSON document. If the reader of the pipe has exited (`| head`), the program exits with code 0.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value).context("write JSON")?;
+    write_line(&json_escaped(&text))
+}
+
+/// Prints a value as one line of JSON.
+pub fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string(value).context("write JSON")?;
+    write_line(&json_escaped(&text))
+}
+
+/// Prints text to stdout, as one line or several. Other control characters are escaped, since much of the text comes from
+/// producers and must not control the terminal.
+pub fn print_line(text: &str) -> anyhow::Result<()> {
+    write_line(&escaped(text, |character| matches!(character, '\n' | '\t')))
+}
+
+/// A string as part of one line: control characters, line breaks, marks of the writing direction and invisible characters are
+/// escaped.
+pub fn printable(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+/// The text with every control character escaped, except those that `keeps` accepts.
+pub fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_control(character) && !keeps(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// JSON requires escapes only for the first 32 characters; this escapes the other control characters, such as `\u009b`.
+fn json_escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' => shown.push(character),
+            _ if is_control(character) => shown.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
+}
+
+fn write_line(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.context("write to stdout"),
+    }
+}
+
+/// A table whose columns after the first `left` ones are numbers.
+pub fn table(headers: &[&str], left: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(headers);
+    for row in rows {
+        table.add_row(row);
+    }
+    for index in left..headers.len() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: i64) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", HumanCount(number.unsigned_abs()))
+}
+
+/// Prints a result: JSON for programs, text for people.
+pub fn print_either(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match json {
+        true => print_json(value),
+        false => print_line(&text()),
+    }
+}
+
+/// The exit code of a command that searches: 1 if it has found something.
+pub fn found(something: bool) -> ExitCode {
+    ExitCode::from(u8::from(something))
+}
+
+/// Parses a time of the command line.
+///
+/// # Errors
+/// The message shows a valid time.
+pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse()
+        .map_err(|_| "not a valid time; use ISO 8601 with a time zone: 2026-10-01T00:05Z, 2026-10-01T00:05:00.5Z or 2026-10-01T00:05-05:00"
+            .to_owned())
+}
+
+/// Parses a length of time of the command line.
+///
+/// # Errors
+/// The message shows valid ones.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|length| std::time::Duration::try_from(length).ok())
+        .ok_or_else(|| "not a valid length of time; use a number with a unit: 500ms, 30s, 5m, 2h".to_owned())
+}
+
+/// Parses a time of the command line, or a length of time before now.
+///
+/// # Errors
+/// The message shows both.
+pub fn moment(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(length) = duration(text) {
+        return jiff::Timestamp::now()
+            .checked_sub(length)
+            .map_err(|_| "that long ago there was no time".to_owned());
+    }
+    time(text).map_err(|refused| format!("{refused}, or a length of time before now: 5m, 2h"))
+}
+
+/// Milliseconds in the unit that fits: `870 ms`, `12.5 s`, `7 min`, `3.2 h`.
+pub fn milliseconds(millis: i64) -> String {
+    let value = millis as f64;
+    match millis {
+        ..1_000 => format!("{millis} ms"),
+        1_000..120_000 => format!("{:.1} s", value / 1e3),
+        120_000..7_200_000 => format!("{:.0} min", value / 6e4),
+        _ => format!("{:.1} h", value / 3.6e6),
+    }
+}
+
+/// A number of bytes in the unit that fits.
+pub fn bytes(number: u64) -> String {
+    HumanBytes(number).to_string()
+}
+
+/// A time as ISO 8601 in UTC.
+pub fn iso(time: Micros) -> String {
+    match jiff::Timestamp::from_microsecond(time) {
+        Ok(timestamp) => timestamp.to_string(),
+        Err(_) => format!("{time} µs since 1970"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_tables_keep_their_lines() {
+        let odd = "a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg";
+        assert_eq!(printable(odd), r"a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg");
+        assert_eq!(
+            escaped(odd, |character| matches!(character, '\n' | '\t')),
+            "a\\u{1b}[2Jb\\rc\\u{9b}d\\u{202e}e\nf\tg"
+        );
+        assert_eq!(printable("│ é 日 │"), "│ é 日 │");
+        let json = json_escaped(&serde_json::json!({ "a": odd }).to_string());
+        assert!(!json.chars().any(is_control), "{json}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
+        assert_eq!(read["a"].as_str(), Some(odd));
+    }
+
+    #[test]
+    fn invisible_characters_are_escaped_and_every_shown_time_is_accepted() {
+        for invisible in ['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{61c}', '\u{202e}'] {
+            assert!(is_control(invisible), "{invisible:?}");
+        }
+        let refused = time("yesterday").err().unwrap_or_default();
+        let forms: Vec<&str> = refused
+            .split([' ', ','])
+            .filter(|word| word.starts_with("2026"))
+            .collect();
+        assert_eq!(forms.len(), 3, "{refused}");
+        assert!(forms.iter().all(|form| time(form).is_ok()), "{refused}");
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_with_a_unit_and_shown_in_the_unit_that_fits() {
+        use std::time::Duration;
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("1m30s", 90_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["5", "-5s", "soon", ""] {
+            let refused = duration(text).err().unwrap_or_default();
+            assert!(refused.contains("5m"), "{text}: {refused}");
+        }
+        let shown = [870, 12_500, 420_000, 11_520_000].map(milliseconds);
+        assert_eq!(shown, ["870 ms", "12.5 s", "7 min", "3.2 h"]);
+    }
+
+    #[test]
+    fn long_numbers_are_grouped_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What normalization decided about single messages of a raw partition. Pure: the caller passes the messages in order.
+//!
+//! Invariant: the walk of [`crate::raw`] decides. Only messages within one window length can make a
+//! later message a repetition, so it is enough to start one window length before the first wanted message.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use delivery::event_window::Seen;
+use domain::{EventKey, QualityFlags, Tick};
+use serde::Serialize;
+
+use super::At;
+use crate::raw::{Decision, Read, Walk, place_and_time};
+
+/// Ticks of one message that are kept.
+const TICKS: usize = 10_000;
+
+/// What became of a message at normalization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "fate")]
+pub enum Fate {
+    /// Its ticks were emitted, except for rejected rows.
+    Emitted {
+        /// Number of rejected rows.
+        rejected_rows: u64,
+        /// The first of them.
+        rejected: Vec<RejectedTick>,
+    },
+    /// It repeats an event: it was dropped and only counted.
+    Repetition {
+        /// Offset of the message that was emitted for this event, if known.
+        of_offset: Option<i64>,
+    },
+    /// Dead-lettered as a whole.
+    Refused {
+        /// Code of the reason.
+        code: String,
+        /// The reason.
+        message: String,
+    },
+}
+
+/// A rejected row of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct RejectedTick {
+    pub index: i32,
+    pub code: String,
+    pub message: String,
+}
+
+/// A tick as the parser reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct ParsedTick {
+    pub index: i32,
+    pub event_id: String,
+    pub tenant_id: String,
+    pub instrument_id: String,
+    pub event_time: At,
+    pub price: String,
+    pub volume: Option<String>,
+}
+
+/// A later message with the same event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Repetition {
+    pub offset: i64,
+    pub appended_at: At,
+}
+
+/// A wanted message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Followed {
+    /// What became of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+    /// The ticks that the parser reads from it, even if it is a repetition.
+    pub ticks: Vec<ParsedTick>,
+    /// Messages that repeat it, in the part of the log that was searched.
+    pub repeated_by: Vec<Repetition>,
+}
+
+/// Follows some messages of one partition.
+pub struct Follow {
+    walk: Walk,
+    wanted: BTreeSet<i64>,
+    // Event → the last offset that was emitted for it.
+    emitted: HashMap<EventKey, i64>,
+    /// The wanted messages by offset.
+    pub found: BTreeMap<i64, Followed>,
+}
+
+impl Follow {
+    /// A follower of the messages at the offsets in `wanted`.
+    pub fn new(walk: Walk, wanted: BTreeSet<i64>) -> Follow {
+        Follow {
+            walk,
+            wanted,
+            emitted: HashMap::new(),
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Processes the next message of the partition.
+    pub fn message(&mut self, message: Read<'_>) {
+        let (offset, appended_at) = place_and_time(&message);
+        let is_wanted = self.wanted.contains(&offset);
+        let (parsed, seen) = match self.walk.decide(&message) {
+            Decision::Valid { parsed, seen } => (parsed, seen),
+            Decision::Refused { code, message } => {
+                let code = code.to_owned();
+                return self.find(offset, Fate::Refused { code, message }, Vec::new());
+            }
+        };
+        let (key, is_repetition) = (parsed.event_key(), seen == Seen::Repeated);
+        let (mut ticks, mut rejected, mut rejected_rows) = (Vec::new(), Vec::new(), 0);
+        if is_wanted {
+            let rows = parsed.emit(appended_at, QualityFlags::NONE, &mut |tick| {
+                if ticks.len() < TICKS {
+                    ticks.push(parsed_tick(tick));
+                }
+            });
+            rejected_rows = rows.count();
+            rejected.extend(rows.first.into_iter().map(|row| RejectedTick {
+                index: row.index,
+                code: row.rejection.code.name().to_owned(),
+                message: row.rejection.message,
+            }));
+        } else {
+            drop(parsed);
+        }
+        if !is_repetition {
+            self.emitted.insert(key, offset);
+            let fate = Fate::Emitted {
+                rejected_rows,
+                rejected,
+            };
+            return self.find(offset, fate, ticks);
+        }
+        let of_offset = self.emitted.get(&key).copied();
+        if let Some(original) = of_offset.and_then(|of| self.found.get_mut(&of)) {
+            original.repeated_by.push(Repetition {
+                offset,
+                appended_at: At(appended_at),
+            });
+        }
+        self.find(offset, Fate::Repetition { of_offset }, ticks);
+    }
+
+    fn find(&mut self, offset: i64, fate: Fate, ticks: Vec<ParsedTick>) {
+        if self.wanted.contains(&offset) {
+            let followed = Followed {
+                fate,
+                ticks,
+                repeated_by: Vec::new(),
+            };
+            self.found.insert(offset, followed);
+        }
+    }
+}
+
+fn parsed_tick(tick: &Tick<'_>) -> ParsedTick {
+    ParsedTick {
+        index: tick.origin.index,
+        event_id: tick.source_event_id.to_owned(),
+        tenant_id: tick.tenant_id.to_owned(),
+        instrument_id: tick.instrument_id.to_owned(),
+        event_time: At(tick.event_time),
+        price: tick.price.to_string(),
+        volume: tick.volume.map(|volume| volume.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use delivery::event_window::WindowLimits;
+    use markets::{Normalizer, NormalizerConfig, RawMessage};
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const START: i64 = 1_790_000_000 * SECOND;
+    const LIMITS: WindowLimits = WindowLimits {
+        micros: 300 * SECOND,
+        max_ids: 1000,
+    };
+
+    fn event(id: &str, price: &str) -> String {
+        format!(
+            r#"{{"envelope":{{"event_type":"t","event_id":"{id}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"t","source":"s","version":"1.0"}},"payload":{{"market":"miso","instrument_id":"X","raw_data":{{"timestamp":"2026-01-01T00:00:00Z","price":{price}}}}}}}"#
+        )
+    }
+
+    fn follow(wanted: &[i64], messages: &[(i64, String)]) -> BTreeMap<i64, Followed> {
+        let normalizer = Normalizer::new(NormalizerConfig::default());
+        let mut follow = Follow::new(Walk::new(normalizer, LIMITS), wanted.iter().copied().collect());
+        for (offset, (seconds, payload)) in (0..).zip(messages) {
+            follow.message(Ok(RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset,
+                appended_at: START + seconds * SECOND,
+                key: None,
+                payload: payload.as_bytes(),
+                format: None,
+                tenant: None,
+                replay: None,
+            }));
+        }
+        follow.found
+    }
+
+    #[test]
+    fn a_repetition_and_the_emitted_message_name_each_other() {
+        let messages = [
+            (0, event("a", "1.50")),
+            (1, event("b", "2")),
+            (200, event("a", "1.5")),
+            (400, event("a", "1.500")),
+            (701, event("a", "1.5")),
+        ];
+        let found = follow(&[0, 2, 3, 4], &messages);
+        let offsets: Vec<i64> = found[&0]
+            .repeated_by
+            .iter()
+            .map(|repetition| repetition.offset)
+            .collect();
+        // The last one comes more than a window length after the repetition before it, so it is a new event.
+        assert_eq!(offsets, [2, 3]);
+        assert_eq!(found[&3].fate, Fate::Repetition { of_offset: Some(0) });
+        assert_eq!(
+            found[&4].fate,
+            Fate::Emitted {
+                rejected_rows: 0,
+                rejected: Vec::new()
+            }
+        );
+        let tick = &found[&0].ticks[0];
+        assert_eq!((&*tick.price, &*tick.event_id, &*tick.instrument_id), ("1.5", "a", "X"));
+        assert!(!found.contains_key(&1));
+    }
+
+    #[test]
+    fn a_rejected_message_has_a_code_and_a_reason() {
+        let found = follow(&[0], &[(0, "{".to_owned())]);
+        match &found[&0].fate {
+            Fate::Refused { code, message } => assert!(code == "broken_json" && !message.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Traces a number back to its raw messages, and a raw message forward to all its outputs.
+//!
+//! Role: [`numbers`], [`bar`], [`follow`] and [`text`] are pure: they recompute a bar, find out what became of a message, and
+//! format a trace. [`tables`], [`logs`] and [`served`] query the stores and the log. [`session`] assembles the traces. A raw
+//! message is read with normalization's own parser and event-id window (INV-1), so the trace shows what the pipeline decided.
+//! Failure: data that a store no longer has (expired messages, merged versions) is reported as gone, never guessed.
+
+pub mod bar;
+pub mod content;
+pub mod follow;
+pub mod logs;
+pub mod numbers;
+pub mod row;
+pub mod served;
+pub mod session;
+pub mod tables;
+pub mod text;
+
+use std::fmt;
+
+use domain::{Micros, Origin, PriceRank};
+use serde::{Serialize, Serializer};
+
+use ops::present::iso;
+
+/// A position in a log. Shown as `topic/partition/offset`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[allow(missing_docs)]
+pub struct Place {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// A time in microseconds since 1970. Shown in ISO 8601.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At(pub Micros);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&iso(self.0))
+    }
+}
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A tick as stored in the tables, with its position in each topic. Numbers keep the digits of the tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct TickRow {
+    pub tick_id: String,
+    pub raw: Place,
+    pub index: i32,
+    /// Only `market_ticks` has it.
+    pub event_id: Option<String>,
+    pub tenant_id: String,
+    pub instrument_id: String,
+    pub event_time: At,
+    /// The producer's sequence, if it sends one.
+    pub sequence: Option<i64>,
+    pub price: String,
+    pub volume: Option<String>,
+    pub product: String,
+    /// Whether it is the price of an interval. The last price of an interval replaces the earlier ones.
+    pub is_of_interval: bool,
+    pub appended_at: At,
+    /// Position in the normalized topic. `None` while `market_ticks` has no row of the tick.
+    pub normalized: Option<Place>,
+    /// Position in the enriched topic. `None` while `enriched_ticks` has no row of the tick.
+    pub enriched: Option<Place>,
+    /// Its row in `late_ticks`, if it took the table path for any window.
+    pub late: Option<LateRow>,
+}
+
+impl TickRow {
+    /// The sort key of ticks in a bar.
+    pub fn rank(&self) -> PriceRank<'_> {
+        (self.event_time.0, self.sequence, self.origin())
+    }
+
+    /// Its origin.
+    pub fn origin(&self) -> Origin<'_> {
+        Origin {
+            feed: &self.raw.topic,
+            partition: self.raw.partition,
+            offset: self.raw.offset,
+            index: self.index,
+        }
+    }
+
+    /// Its row in `late_ticks`, if it took the table path for the window of this interval.
+    pub fn late_for(&self, interval: &str) -> Option<&LateRow> {
+        let late = self.late.as_ref()?;
+        late.intervals.iter().any(|missed| missed == interval).then_some(late)
+    }
+}
+
+/// A row of `late_ticks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct LateRow {
+    /// Intervals whose bars `restate` recomputes from the table because of this tick.
+    pub intervals: Vec<String>,
+    /// The log clock when the tick was read.
+    pub clock: At,
+    /// Position in the late topic.
+    pub place: Place,
+}
+
+/// A version of a bar as stored in the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct BarRow {
+    pub interval: String,
+    pub window_start: At,
+    pub version: u64,
+    /// The enriched offset of the last tick applied.
+    pub last_enriched_offset: i64,
+    pub closed: bool,
+    /// Ticks of the window that arrived after its close.
+    pub revision: i32,
+    pub numbers: numbers::Numbers,
+    /// Position in the bars topic.
+    pub place: Place,
+    pub ingested_at: At,
+}

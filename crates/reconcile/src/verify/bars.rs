@@ -1,0 +1,265 @@
+//! Compares bars with a recomputation in SQL from all ticks of their windows ([`bars_sql`](super::bars_sql)).
+//!
+//! Invariant: every value of the newest version of a bar follows from the rows of `enriched_ticks`, whether the stream or
+//! `restate` computed the bar. This includes first and last tick, the offset of the last tick, `revision` and `closed`.
+//! Each query covers a part of the instruments, which bounds the memory of the server.
+
+use anyhow::Context as _;
+use domain::Interval;
+use serde_json::Value;
+use service::Names;
+use stores::ClickHouse;
+
+pub use super::bars_sql::Expired;
+use super::bars_sql::Question;
+use super::gaps::{Excuse, Gaps};
+use super::report::{Check, Differences, NAMED};
+use super::tables::named;
+use crate::products::Products;
+use ops::rows::number;
+
+/// The compared values, in the order of the query.
+const VALUES: [&str; 15] = [
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "turnover",
+    "vwap",
+    "trade_count",
+    "open_time",
+    "first_tick",
+    "close_time",
+    "last_tick",
+    "last_offset",
+    "revision",
+    "closed",
+];
+
+/// The bars to compare, and the rules for them.
+pub struct Bars<'a> {
+    /// The client.
+    pub clickhouse: &'a ClickHouse,
+    /// Names of the tables.
+    pub names: &'a Names,
+    /// Accepted gaps.
+    pub gaps: &'a Gaps,
+    /// When windows close.
+    pub products: &'a Products,
+    /// Intervals of the bars.
+    pub intervals: &'a [Interval],
+    /// Number of queries: each covers a part of the instruments.
+    pub parts: u64,
+    /// Partitions of `enriched_ticks` that have expired rows.
+    pub expired: &'a [Expired],
+}
+
+impl Bars<'_> {
+    /// Compares the bars. The second value is a note on bars that cannot be recomputed.
+    ///
+    /// # Errors
+    /// ClickHouse does not answer, or a table is missing.
+    pub async fn check(&self) -> anyhow::Result<(Check, Option<String>)> {
+        let (mut expected, mut found, mut excused) = (0, 0, 0);
+        let (mut differences, mut expired) = (Differences::default(), Differences::default());
+        let passed = self
+            .gaps
+            .condition(&self.names.group("aggregation"), &self.names.enriched);
+        let excuse = self.excuse();
+        for part in 0..self.parts {
+            let question = Question {
+                names: self.names,
+                products: self.products,
+                intervals: self.intervals,
+                part: is_in(part, self.parts),
+                passed: &passed,
+                excused: excuse.partitions.iter().copied().collect(),
+                expired: self.expired,
+                named: NAMED,
+            };
+            let rows = self.clickhouse.query_json(&question.sql()).await;
+            let rows = rows.context("recompute bars")?;
+            let row = rows.first().context("ClickHouse returned no result for the bars")?;
+            expected += number::<u64>(row, "expected")?;
+            found += number::<u64>(row, "found")?;
+            excused += number::<u64>(row, "excused")?;
+            let examples = |column| row.get(column).and_then(Value::as_array).into_iter().flatten();
+            let examples = |column| examples(column).filter_map(Value::as_array);
+            differences.merge(Differences {
+                total: number(row, "differing")?,
+                named: examples("examples").filter_map(|example| name_one(example)).collect(),
+            });
+            expired.merge(Differences {
+                total: number(row, "expired_bars")?,
+                named: examples("expired_examples").filter_map(|key| joined(key)).collect(),
+            });
+        }
+        if excused > excuse.results {
+            differences.add(format!(
+                "{excused} bars of partitions with accepted gaps differ, but the gaps explain at most {}",
+                excuse.results
+            ));
+        }
+        let check = Check::new("bars: newest versions match their ticks", expected, found, differences);
+        Ok((check, cannot_be_restated(&expired)))
+    }
+
+    /// Bars that may differ because a consumer has passed their ticks or their last version.
+    fn excuse(&self) -> Excuse {
+        let (names, bars) = (self.names, self.intervals.len() as u64);
+        self.gaps.excuse(&[
+            (names.writer_group("enrichment"), &names.enriched, bars),
+            (names.restate_group("aggregation"), &names.late, bars),
+            (names.writer_group("aggregation"), &names.bars, 1),
+        ])
+    }
+}
+
+fn cannot_be_restated(expired: &Differences) -> Option<String> {
+    (expired.total > 0).then(|| {
+        let more = expired.total - (expired.named.len() as u64).min(expired.total);
+        format!(
+            "{} bar(s) cannot be recomputed, because rows of their windows have expired from enriched_ticks. They are kept \
+             as they are, without ticks that arrived later: {}{}",
+            expired.total,
+            expired.named.join(", "),
+            if more > 0 { format!(", and {more} more") } else { String::new() }
+        )
+    })
+}
+
+/// The SQL condition for one part of the instruments.
+fn is_in(part: u64, parts: u64) -> String {
+    format!("cityHash64(tenant_id, instrument_id) % {parts} = {part}")
+}
+
+/// Bars with conflicting contents for one version. A version must have one content, whichever writer has written it.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn check_versions(clickhouse: &ClickHouse, names: &Names, parts: u64) -> anyhow::Result<Differences> {
+    let mut differences = Differences::default();
+    for part in 0..parts {
+        let sql = format!(
+            "SELECT concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ': ', \
+             toString(uniqExact(content)), ' different contents of version ', toString(version)) AS row, toString(count() OVER ()) AS total \
+             FROM (SELECT *, (open, high, low, close, volume, turnover, ifNull(toString(vwap), ''), trade_count, revision) AS content \
+             FROM {} WHERE {}) GROUP BY tenant_id, instrument_id, interval, window_start, version \
+             HAVING uniqExact(content) > 1 LIMIT {NAMED}",
+            names.table("bars"),
+            is_in(part, parts),
+        );
+        differences.merge(
+            named(clickhouse, &sql, str::to_owned)
+                .await
+                .context("compare versions of bars")?,
+        );
+    }
+    Ok(differences)
+}
+
+fn name_one(example: &[Value]) -> Option<String> {
+    let texts =
+        |index: usize| -> Option<Vec<&str>> { example.get(index)?.as_array()?.iter().map(Value::as_str).collect() };
+    let (key, wanted, newest) = (texts(0)?.join("/"), texts(1)?, texts(2)?);
+    Some(match (wanted.is_empty(), newest.is_empty()) {
+        (false, true) => format!("bar {key} is missing: {}", all(&wanted)),
+        (true, false) => format!("bar {key} exists, but its window has no tick: {}", all(&newest)),
+        _ => {
+            let changed: Vec<String> = VALUES
+                .iter()
+                .zip(wanted.iter().zip(&newest))
+                .filter(|(_, (wanted, newest))| wanted != newest)
+                .map(|(name, (wanted, newest))| {
+                    format!("{name} is {} instead of {}", shown(name, newest), shown(name, wanted))
+                })
+                .collect();
+            format!("bar {key} differs: {}", changed.join(", "))
+        }
+    })
+}
+
+fn joined(texts: &[Value]) -> Option<String> {
+    let texts: Option<Vec<&str>> = texts.iter().map(Value::as_str).collect();
+    texts.map(|texts| texts.join("/"))
+}
+
+fn all(values: &[&str]) -> String {
+    let named: Vec<String> = VALUES
+        .iter()
+        .zip(values)
+        .take(8)
+        .map(|(name, value)| format!("{name} {}", shown(name, value)))
+        .collect();
+    named.join(", ")
+}
+
+// The VWAP is compared as an integer at scale 8.
+fn shown(name: &str, value: &str) -> String {
+    let unscaled = (name == "vwap").then(|| value.parse::<i64>().ok()).flatten();
+    match unscaled.and_then(|unscaled| domain::Decimal::from_unscaled(unscaled).ok()) {
+        Some(decimal) => decimal.to_string(),
+        None if value == "\\N" => "null".to_owned(),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn example(wanted: Value, newest: Value) -> Option<String> {
+        name_one(&[json!(["t", "i", "1m", "2026"]), wanted, newest])
+    }
+
+    #[test]
+    fn a_bar_that_differs_is_named_with_both_values() {
+        let wanted = json!([
+            "1",
+            "2",
+            "1",
+            "2",
+            "3",
+            "4",
+            "155000000",
+            "2",
+            "0",
+            "f/0/1/0",
+            "1",
+            "f/0/2/0",
+            "9",
+            "0",
+            "1"
+        ]);
+        let mut newest = wanted.clone();
+        newest[1] = json!("5");
+        newest[6] = json!("\\N");
+        newest[14] = json!("0");
+        assert_eq!(
+            example(wanted.clone(), newest).as_deref(),
+            Some(
+                "bar t/i/1m/2026 differs: high is 5 instead of 2, vwap is null instead of 1.55, closed is 0 instead of 1"
+            )
+        );
+        assert!(
+            example(wanted.clone(), json!([]))
+                .is_some_and(|text| text.starts_with("bar t/i/1m/2026 is missing: open 1, high 2"))
+        );
+        assert!(example(json!([]), wanted).is_some_and(|text| text.contains("its window has no tick")));
+    }
+
+    #[test]
+    fn bars_that_cannot_be_recomputed_are_named() {
+        let expired = Differences {
+            total: 3,
+            named: vec!["t/i/1m/2025".to_owned(), "t/i/5m/2025".to_owned()],
+        };
+        let note = cannot_be_restated(&expired).unwrap_or_default();
+        assert!(note.starts_with("3 bar(s) cannot be recomputed"), "{note}");
+        assert!(note.ends_with("t/i/1m/2025, t/i/5m/2025, and 1 more"), "{note}");
+        assert_eq!(cannot_be_restated(&Differences::default()), None);
+    }
+}

@@ -1,0 +1,283 @@
+//! Reconciles a live system: reads the raw log again and compares it with every output (INV-1, INV-5, INV-6).
+//!
+//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], [`served`]
+//! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
+//! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
+//! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
+//! Absent on purpose: repairs.
+
+pub mod bars;
+mod bars_sql;
+pub mod blocks;
+pub mod canonical;
+pub mod dead_letters;
+pub mod gaps;
+pub mod logs;
+pub mod quiet;
+pub mod ranges;
+pub mod raw_walk;
+pub mod record;
+pub mod report;
+pub mod served;
+pub mod table_checks;
+pub mod tables;
+pub mod text;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use normalization::config::Config;
+use service::clients::{Clients, Dependency, Use};
+use service::writer::TABLES;
+use service::{Names, Reader};
+use stores::ClickHouse;
+use stream::status::wall_clock;
+
+pub use report::{Check, Differences, VerifyReport};
+
+use crate::raw::Rules;
+use canonical::RawText;
+use gaps::Gaps;
+use logs::{RawExpectation, RawLog};
+use ops::connection::Connection;
+use ops::threads::reading;
+use quiet::Quiet;
+use table_checks::TableChecks;
+
+/// How to verify.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyOptions {
+    /// How long to wait until no message is in flight.
+    pub wait: Duration,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> VerifyOptions {
+        VerifyOptions {
+            wait: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Runs every check.
+///
+/// # Errors
+/// A server does not answer, or a topic or table is missing.
+pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
+    let names = &connection.names;
+    let clients = clients(connection)?;
+    let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
+    check_tables(&clickhouse, names).await?;
+    let mut report = VerifyReport::default();
+    wait_until_quiet(connection, options, &mut report).await?;
+
+    let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
+    let (raw, expected) = read_raw(connection, &gaps).await?;
+    equations(&expected, &mut report);
+    letters(connection, &raw, &expected, &gaps, &mut report).await?;
+
+    let checks = TableChecks {
+        connection,
+        clickhouse: &clickhouse,
+        gaps: &gaps,
+    };
+    let raw = std::sync::Arc::new(raw);
+    for table in TABLES {
+        checks.all_of(table, &raw, &expected, &mut report).await?;
+    }
+
+    let mut newest = served::newest(&clickhouse, names, &gaps).await?;
+    report.notes.extend(served::ahead_of_the_clock(&newest, wall_clock()));
+    let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
+    let in_postgres = served::in_postgres(&postgres, names).await?;
+    let excuse = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
+    served::believe(&mut newest, &in_postgres, &excuse, connection.settings.topic_partitions);
+    report.checks.push(served::compare_postgres(&newest, &in_postgres));
+    let redis = clients.redis().map_err(|error| anyhow::anyhow!(error))?;
+    report
+        .checks
+        .push(served::check_redis(&redis, &newest, &in_postgres).await?);
+    gaps.report(&mut report);
+    still_quiet(connection, &raw, &mut report).await?;
+    Ok(report)
+}
+
+/// Explains a missing table here, because every later query would fail on it with a less helpful error.
+async fn check_tables(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<()> {
+    let (missing, _) = stores::clickhouse::restore::missing(clickhouse, &names.table_suffix())
+        .await
+        .context("list the tables of ClickHouse: is it running (`dp status`)?")?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "ClickHouse has no {}: it was dropped manually or never created. Create it with `dp migrate`: a running writer \
+         waits for it, and then fills it from its topic. `dp start` starts services that have ended",
+        missing.join(", ")
+    )
+}
+
+fn clients(connection: &Connection) -> anyhow::Result<Clients> {
+    let uses = [Dependency::ClickHouse, Dependency::Postgres, Dependency::Redis].map(Use::required);
+    Clients::connect(&uses, &connection.settings, &connection.names)
+        .map_err(|error| anyhow::anyhow!(error))
+        .context("connect to the stores")
+}
+
+async fn wait_until_quiet(
+    connection: &Connection,
+    options: &VerifyOptions,
+    report: &mut VerifyReport,
+) -> anyhow::Result<()> {
+    let (bootstrap, names, wait) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.clone(),
+        options.wait,
+    );
+    let waited = reading(move || quiet::wait(&bootstrap, &names, wait)).await;
+    let address = &connection.settings.kafka_bootstrap;
+    let (quiet, on_the_way) =
+        waited.with_context(|| format!("query Kafka at {address}: is it running (`dp status`)?"))?;
+    let why = quiet::in_words(&on_the_way);
+    match quiet {
+        Quiet::Yes => report.quiet = true,
+        Quiet::Stalled => {
+            report.quiet = true;
+            report.notes.push(format!(
+                "no offset changes any more, but {why}: a service is down (`dp health`), or a member of the group that no longer \
+                 owned the partition has committed an older offset; then nothing is missing, and the next message corrects it"
+            ));
+        }
+        Quiet::No => report.notes.push(format!(
+            "the system is not quiet after {} s: {}; messages in flight are reported as missing below",
+            wait.as_secs(),
+            if why.is_empty() {
+                "topics are still growing"
+            } else {
+                &why
+            }
+        )),
+    }
+    report.on_the_way = on_the_way;
+    Ok(())
+}
+
+// Messages that arrived during the comparison were not read from the raw log, but may already count in bars and prices.
+async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyReport) -> anyhow::Result<()> {
+    let (bootstrap, topics) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.raw.clone(),
+    );
+    let now = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
+    let ends = |ranges: &[ranges::Range]| ranges.iter().map(|range| range.end).collect::<Vec<_>>();
+    if ends(&now) != ends(&raw.ranges) {
+        report.quiet = false;
+        report
+            .notes
+            .push("messages arrived during the comparison: they may have caused the differences".to_owned());
+    }
+    Ok(())
+}
+
+async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLog, RawExpectation)> {
+    let mut reader = Reader::new(&connection.env);
+    let config: Config = normalization::config::read(&mut reader);
+    reader.finish()?;
+    let normalizer = config.normalizer(&connection.settings.tenant_id, connection.wire().await?);
+    let (bootstrap, topics) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.raw.clone(),
+    );
+    let (gaps, group) = (gaps.clone(), connection.names.group("normalization"));
+    let partitions = connection.settings.topic_partitions;
+    reading(move || {
+        let mut ranges = ranges::ranges(&bootstrap, &topics)?;
+        gaps.leave_out(&group, &mut ranges);
+        let mut raw = RawLog {
+            partitions,
+            rules: Rules {
+                bootstrap,
+                config: normalizer,
+                limits: config.window,
+            },
+            ranges,
+        };
+        let texts: Vec<RawText> = TABLES.into_iter().filter_map(RawText::of).collect();
+        let expected = raw.expect(&texts)?;
+        Ok((raw, expected))
+    })
+    .await
+    .context("read the raw log")
+}
+
+fn equations(expected: &RawExpectation, report: &mut VerifyReport) {
+    let counts = &expected.counts;
+    report.checks.push(Check::new(
+        "raw messages = parsed + dead-lettered",
+        counts.messages,
+        counts.parsed + counts.dead_lettered,
+        Differences::default(),
+    ));
+    report.checks.push(Check::new(
+        "ticks parsed = emitted + duplicates + rejected rows",
+        counts.ticks,
+        counts.emitted + counts.duplicates + counts.rejected_rows,
+        Differences::default(),
+    ));
+    report.notes.push(format!(
+        "{} raw messages: {} parsed, {} dead-lettered; {} ticks: {} emitted, {} duplicates, {} rejected rows",
+        counts.messages,
+        counts.parsed,
+        counts.dead_lettered,
+        counts.ticks,
+        counts.emitted,
+        counts.duplicates,
+        counts.rejected_rows
+    ));
+}
+
+async fn letters(
+    connection: &Connection,
+    raw: &RawLog,
+    expected: &RawExpectation,
+    gaps: &Gaps,
+    report: &mut VerifyReport,
+) -> anyhow::Result<()> {
+    let (bootstrap, dlq) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.dlq.clone(),
+    );
+    let found = reading(move || dead_letters::read(&bootstrap, &dlq))
+        .await
+        .context("read the dead letters")?;
+    if found.is_cut {
+        report.notes.push(
+            "retention has removed dead letters: a missing dead letter is not counted as a difference".to_owned(),
+        );
+    }
+    let claimed = |place: &dead_letters::Place| {
+        raw.ranges
+            .iter()
+            .any(|range| *range.lane.topic == *place.0 && range.lane.partition == place.1 && range.counts(place.2))
+    };
+    let names = &connection.names;
+    // The table has no row of a late tick if its writer has passed that tick.
+    let passed = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
+    let explained = |place: &dead_letters::Place, code: &str| {
+        place.0 == names.late && code == "row_missing" && passed.partitions.contains(&place.1)
+    };
+    report.checks.extend(dead_letters::compare(
+        &expected.letters,
+        &found,
+        &names.raw,
+        claimed,
+        explained,
+    ));
+    if let Some(range) = raw.ranges.iter().find(|range| range.is_cut) {
+        report.notes.push(format!(
+            "retention has removed raw messages: {}[{}] is compared from offset {}",
+            range.lane.topic, range.lane.partition, range.first
+        ));
+    }
+    Ok(())
+}

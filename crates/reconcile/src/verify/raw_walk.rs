@@ -1,0 +1,223 @@
+//! Computes the expected outputs of one raw partition with normalization's own rules (INV-1, INV-5).
+//!
+//! Role: pure; the caller passes the messages of a partition in order to the walk of [`crate::raw`].
+//! If retention has removed the beginning of the log, the first messages only fill the window and are not compared: they may
+//! repeat an event that is gone.
+
+use std::collections::BTreeMap;
+
+use delivery::event_window::Seen;
+use domain::{Micros, RowRanges, Tick};
+use serde::Serialize;
+
+use super::dead_letters::{Digest, ExpectedLetter};
+use crate::raw::{Decision, Read, Walk, payload, place_and_time};
+
+/// The counts of INV-5, of one raw partition or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Messages read.
+    pub messages: u64,
+    /// Valid messages, repetitions included.
+    pub parsed: u64,
+    /// Messages that are dead-lettered whole.
+    pub dead_lettered: u64,
+    /// Ticks in valid messages.
+    pub ticks: u64,
+    /// Ticks that are expected in the tables.
+    pub emitted: u64,
+    /// Ticks of messages that repeat an event.
+    pub duplicates: u64,
+    /// Rejected rows of documents.
+    pub rejected_rows: u64,
+}
+
+impl Counts {
+    /// Adds the counts of another partition.
+    pub fn add(&mut self, other: &Counts) {
+        self.messages += other.messages;
+        self.parsed += other.parsed;
+        self.dead_lettered += other.dead_lettered;
+        self.ticks += other.ticks;
+        self.emitted += other.emitted;
+        self.duplicates += other.duplicates;
+        self.rejected_rows += other.rejected_rows;
+    }
+}
+
+/// Follows the messages of one raw partition.
+pub struct RawWalk {
+    walk: Walk,
+    window_length: Micros,
+    /// Append time of the first message. Only used if earlier ones are gone.
+    cut_at: Option<Micros>,
+    is_cut: bool,
+    /// Offsets that normalization has passed, `[from, to)`. Their events count as seen; they are not compared.
+    pub passed: Vec<(i64, i64)>,
+    /// First offset that is compared.
+    pub first_offset: Option<i64>,
+    /// The counts of INV-5.
+    pub counts: Counts,
+    /// Expected dead letters by offset.
+    pub letters: BTreeMap<i64, ExpectedLetter>,
+}
+
+impl RawWalk {
+    /// A walk from the beginning of a log. `is_cut`: retention has removed earlier messages.
+    pub fn new(walk: Walk, window_length: Micros, is_cut: bool) -> RawWalk {
+        RawWalk {
+            walk,
+            window_length,
+            cut_at: None,
+            is_cut,
+            passed: Vec::new(),
+            first_offset: None,
+            counts: Counts::default(),
+            letters: BTreeMap::new(),
+        }
+    }
+
+    /// Processes one message (`Err` if its headers make it a dead letter) and passes its expected ticks to `emit`.
+    pub fn message(&mut self, message: Read<'_>, emit: &mut dyn FnMut(&Tick<'_>)) {
+        let (offset, appended_at) = place_and_time(&message);
+        let cut_at = *self.cut_at.get_or_insert(appended_at);
+        let is_known = !self.is_cut || appended_at > cut_at.saturating_add(self.window_length);
+        let is_claimed = is_known && !self.passed.iter().any(|(from, to)| (*from..*to).contains(&offset));
+        if is_known {
+            self.first_offset.get_or_insert(offset);
+        }
+        let mut counts = Counts {
+            messages: 1,
+            ..Counts::default()
+        };
+        let reasons = reasons(self.walk.decide(&message), appended_at, &mut counts, &mut |tick| {
+            if is_claimed {
+                emit(tick);
+            }
+        });
+        if is_claimed {
+            self.counts.add(&counts);
+            let letter = reasons.map(|(codes, rows)| ExpectedLetter {
+                codes,
+                rows,
+                payload: Digest::of(payload(&message)),
+            });
+            self.letters.extend(letter.map(|letter| (offset, letter)));
+        }
+    }
+}
+
+/// The codes and rows of the dead letter that the message causes, if any. Counts the message, and emits its ticks.
+fn reasons(
+    decision: Decision<'_>,
+    appended_at: Micros,
+    counts: &mut Counts,
+    emit: &mut dyn FnMut(&Tick<'_>),
+) -> Option<(Vec<&'static str>, RowRanges)> {
+    let (parsed, seen) = match decision {
+        Decision::Refused { code, .. } => {
+            counts.dead_lettered = 1;
+            return Some((vec![code], RowRanges::default()));
+        }
+        Decision::Valid { parsed, seen } => (parsed, seen),
+    };
+    counts.parsed = 1;
+    let rows = parsed.rows() as u64;
+    counts.ticks = rows;
+    if seen == Seen::Repeated {
+        counts.duplicates = rows;
+        return None;
+    }
+    let mut emitted = 0;
+    let rejected = parsed.emit(appended_at, seen.remarks(), &mut |tick| {
+        emitted += 1;
+        emit(tick);
+    });
+    counts.emitted = emitted;
+    counts.rejected_rows = rejected.count();
+    (!rejected.is_empty()).then(|| (rejected.codes.iter().map(|code| code.name()).collect(), rejected.rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use delivery::event_window::WindowLimits;
+    use markets::{Normalizer, NormalizerConfig, RawMessage};
+
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+    const START: Micros = 1_790_000_000 * SECOND;
+    const LIMITS: WindowLimits = WindowLimits {
+        micros: 300 * SECOND,
+        max_ids: 1000,
+    };
+
+    fn payload(event_id: &str) -> String {
+        format!(
+            r#"{{"envelope":{{"event_type":"t","event_id":"{event_id}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"t","source":"s","version":"1.0"}},"payload":{{"market":"miso","instrument_id":"X","raw_data":{{"timestamp":"2026-01-01T00:00:00Z","price":1}}}}}}"#
+        )
+    }
+
+    fn walk(is_cut: bool, messages: &[(Micros, String)]) -> (RawWalk, Vec<i64>) {
+        let decides = Walk::new(Normalizer::new(NormalizerConfig::default()), LIMITS);
+        let mut walk = RawWalk::new(decides, LIMITS.micros, is_cut);
+        let mut emitted = Vec::new();
+        for (offset, (seconds, payload)) in (0..).zip(messages) {
+            let message = RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset,
+                appended_at: START + seconds * SECOND,
+                key: None,
+                payload: payload.as_bytes(),
+                format: None,
+                tenant: None,
+                replay: None,
+            };
+            walk.message(Ok(message), &mut |tick| emitted.push(tick.origin.offset));
+        }
+        (walk, emitted)
+    }
+
+    #[test]
+    fn each_message_is_counted_once_and_the_equations_hold() {
+        let document = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[]}"#.to_owned();
+        let messages = [
+            (0, payload("a")),
+            (1, payload("b")),
+            (2, payload("a")),
+            (3, "{".to_owned()),
+            (302, payload("b")),
+            (303, document),
+        ];
+        let (walk, emitted) = walk(false, &messages);
+        assert_eq!(emitted, [0, 1, 4]);
+        let counts = walk.counts;
+        assert_eq!((counts.messages, counts.parsed, counts.dead_lettered), (6, 4, 2));
+        assert_eq!(
+            (counts.ticks, counts.emitted, counts.duplicates, counts.rejected_rows),
+            (4, 3, 1, 0)
+        );
+        assert_eq!(walk.letters.keys().copied().collect::<Vec<_>>(), [3, 5]);
+        assert_eq!(
+            walk.letters.get(&3).map(|letter| letter.codes.clone()),
+            Some(vec!["broken_json"])
+        );
+    }
+
+    #[test]
+    fn the_beginning_of_a_cut_log_is_not_compared_but_fills_the_window() {
+        let messages = [
+            (0, payload("a")),
+            (299, payload("b")),
+            (301, payload("b")),
+            (302, payload("c")),
+        ];
+        let (walk, emitted) = walk(true, &messages);
+        assert_eq!(emitted, [3]);
+        assert_eq!(
+            (walk.first_offset, walk.counts.messages, walk.counts.duplicates),
+            (Some(2), 2, 1)
+        );
+    }
+}

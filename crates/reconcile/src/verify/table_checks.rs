@@ -1,0 +1,282 @@
+//! Compares each ClickHouse table with the raw log and with its source topic (INV-5, INV-6).
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use codec::{Record, Wire};
+use service::writer::TableSpec;
+use service::{Names, Reader};
+use stores::ClickHouse;
+use stream::StreamError;
+
+use super::bars;
+use super::blocks::{self, BlockKey, Blocks, Row};
+use super::canonical::{Column, RawText, SourceText};
+use super::gaps::{Gaps, Hole};
+use super::logs::{RawExpectation, RawLog, SourceLog};
+use super::ranges;
+use super::report::{Check, Differences, VerifyReport};
+use super::tables::{self, Place, Table};
+use crate::products::Products;
+use ops::connection::Connection;
+use ops::threads::reading;
+
+/// Differing blocks whose rows are compared, for each check.
+const BLOCKS_IN_DETAIL: usize = 64;
+
+/// The checks of the tables.
+pub(super) struct TableChecks<'a> {
+    pub connection: &'a Connection,
+    pub clickhouse: &'a ClickHouse,
+    pub gaps: &'a Gaps,
+}
+
+impl TableChecks<'_> {
+    fn names(&self) -> &Names {
+        &self.connection.names
+    }
+
+    fn source_topic(&self, table: &TableSpec) -> &String {
+        (table.topic)(self.names())
+    }
+
+    /// Every check of a table.
+    pub async fn all_of(
+        &self,
+        table: &'static TableSpec,
+        raw: &Arc<RawLog>,
+        expected: &RawExpectation,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        if let Some(text) = RawText::of(table) {
+            self.by_raw_log(text, raw, expected, report).await?;
+        }
+        match (SourceText::of(table), table.record) {
+            (Some(text), _) => self.by_source(table, text, report).await,
+            (None, Record::Bar) => self.bars(table, report).await,
+            (None, _) => bail!("table {} has no form in which it is compared", table.name),
+        }
+    }
+
+    /// Compares origins and contents of a tick table with the raw log.
+    async fn by_raw_log(
+        &self,
+        text: RawText,
+        raw: &Arc<RawLog>,
+        expected: &RawExpectation,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        let name = self.names().table(text.table);
+        let (holes, columns) = (self.holes(text.table).await?, text.columns());
+        let table = Table {
+            holes: &holes,
+            ..self.table(&name, &columns, Place::Raw, &raw.ranges).await?
+        };
+        let found = table.blocks().await?;
+        let mut expected = expected.blocks.get(text.table).cloned().unwrap_or_default();
+        if !holes.is_empty() {
+            let (log, text, holes) = (Arc::clone(raw), text.clone(), holes.clone());
+            expected = reading(move || log.outside(&text, &holes))
+                .await
+                .context("read the raw log")?;
+        }
+        let (log, in_holes) = (Arc::clone(raw), holes.clone());
+        let differences = compare(&table, &expected, &found, move |blocks| {
+            log.rows(&text, &blocks, &in_holes)
+        })
+        .await?;
+        report.checks.push(Check::new(
+            format!("{name}: ticks match the raw log"),
+            expected.rows(),
+            found.rows(),
+            differences,
+        ));
+        let outside = table.outside().await?;
+        report.checks.push(Check::new(
+            format!("{name}: rows without a raw message"),
+            0,
+            outside.total,
+            outside,
+        ));
+        Ok(())
+    }
+
+    /// Compares a table with its source topic: source offsets, and values that are only in the records.
+    async fn by_source(
+        &self,
+        spec: &'static TableSpec,
+        text: SourceText,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        let name = self.names().table(spec.name);
+        let (bootstrap, topic) = (
+            self.connection.settings.kafka_bootstrap.clone(),
+            self.source_topic(spec).clone(),
+        );
+        let wire: Wire = self.connection.wire().await?;
+        let asked = (bootstrap.clone(), vec![topic.clone()], self.names().raw.clone());
+        // The raw topics come last, so that their ends cover every tick that is read below.
+        let (mut ranges, raw) =
+            reading(move || Ok((ranges::ranges(&asked.0, &asked.1)?, ranges::ranges(&asked.0, &asked.2)?))).await?;
+        self.gaps
+            .leave_out(&self.names().writer_group(spec.service), &mut ranges);
+        let columns = text.columns();
+        let table = self.table(&name, &columns, Place::Source, &ranges).await?;
+        let accepted_before = table.accepted_before().await?;
+        let log = SourceLog {
+            bootstrap,
+            wire,
+            record: spec.record,
+            text,
+            ranges: ranges.clone(),
+            accepted_before,
+            raw_ends: raw.iter().map(|range| (range.partition(), range.end)).collect(),
+        };
+        let (log, (expected, foreign)) = reading(move || {
+            let expected = log.expect()?;
+            Ok((log, expected))
+        })
+        .await
+        .with_context(|| format!("read {topic}"))?;
+        let found = table.blocks().await?;
+        let differences = compare(&table, &expected, &found, move |blocks| log.rows(&blocks)).await?;
+        report.checks.push(Check::new(
+            format!("{name}: rows match the records of {topic}"),
+            expected.rows(),
+            found.rows(),
+            differences,
+        ));
+        report.checks.push(Check::new(
+            format!("{topic}: records that are unreadable or have no raw message"),
+            0,
+            foreign,
+            Differences::default(),
+        ));
+        positions(&table, report).await
+    }
+
+    /// Ticks that accepted gaps have kept from a table, as ranges of origins.
+    async fn holes(&self, base: &str) -> anyhow::Result<Vec<Hole>> {
+        let names = self.names();
+        let (market, enriched) = (names.table("market_ticks"), names.table("enriched_ticks"));
+        let passed = match base {
+            "market_ticks" => vec![(names.writer_group("normalization"), names.normalized.clone(), market)],
+            _ => vec![
+                (names.group("enrichment"), names.normalized.clone(), market),
+                (names.writer_group("enrichment"), names.enriched.clone(), enriched),
+            ],
+        };
+        self.gaps.holes(self.clickhouse, &passed).await
+    }
+
+    /// Compares bars with their ticks, and checks their source offsets.
+    async fn bars(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+        let names = self.names();
+        let name = names.table(spec.name);
+        let (bootstrap, topics) = (
+            self.connection.settings.kafka_bootstrap.clone(),
+            vec![self.source_topic(spec).clone()],
+        );
+        let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
+        let table = self.table(&name, &[], Place::Source, &ranges).await?;
+        positions(&table, report).await?;
+        let enriched = names.table("enriched_ticks");
+        let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
+        let mut reader = Reader::new(&self.connection.env);
+        let products = Products::read(&mut reader);
+        let bars = bars::Bars {
+            clickhouse: self.clickhouse,
+            names,
+            gaps: self.gaps,
+            products: &products,
+            intervals: &products.intervals(),
+            parts,
+            expired: &self.expired(&enriched).await?,
+        };
+        let (check, expired) = bars.check().await?;
+        report.checks.push(check);
+        report.notes.extend(expired);
+        let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
+        report.checks.push(Check::new(
+            format!("{name}: versions with conflicting contents"),
+            0,
+            versions.total,
+            versions,
+        ));
+        Ok(())
+    }
+
+    /// Partitions that have expired rows. A partition counts only if retention has cut its log too: while the log has the
+    /// record, a row is missing, not expired.
+    async fn expired(&self, table: &str) -> anyhow::Result<Vec<bars::Expired>> {
+        let (bootstrap, topics) = (
+            self.connection.settings.kafka_bootstrap.clone(),
+            vec![self.names().enriched.clone()],
+        );
+        let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
+        let mut expired = tables::expired(self.clickhouse, table).await?;
+        expired.retain(|one| {
+            let cut = ranges.iter().find(|range| range.lane.partition == one.partition);
+            one.first_offset > 0 && cut.is_some_and(|range| range.is_cut)
+        });
+        Ok(expired)
+    }
+
+    async fn table<'t>(
+        &'t self,
+        name: &'t str,
+        columns: &'t [Column],
+        place: Place,
+        ranges: &'t [ranges::Range],
+    ) -> anyhow::Result<Table<'t>> {
+        let parts = tables::parts(tables::count(self.clickhouse, name).await?);
+        Ok(Table {
+            clickhouse: self.clickhouse,
+            name,
+            columns,
+            place,
+            ranges,
+            holes: &[],
+            parts,
+        })
+    }
+}
+
+async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
+    let doubled = table.doubled().await?;
+    report.checks.push(Check::new(
+        format!("{}: source offsets with more than one row", table.name),
+        0,
+        doubled.total,
+        doubled,
+    ));
+    let outside = table.outside().await?;
+    report.checks.push(Check::new(
+        format!("{}: rows beyond the end of the topic", table.name),
+        0,
+        outside.total,
+        outside,
+    ));
+    Ok(())
+}
+
+/// The differences between two sides: compares blocks, then the rows of differing blocks.
+async fn compare(
+    table: &Table<'_>,
+    expected: &Blocks,
+    found: &Blocks,
+    rows: impl FnOnce(Vec<BlockKey>) -> Result<Vec<Row>, StreamError> + Send + 'static,
+) -> anyhow::Result<Differences> {
+    let mut differing = expected.differing(found);
+    let mut differences = Differences::default();
+    if differing.is_empty() {
+        return Ok(differences);
+    }
+    let rest = differing.split_off(differing.len().min(BLOCKS_IN_DETAIL));
+    let in_table = table.rows(&differing).await?;
+    let in_log = reading(move || rows(differing)).await?;
+    differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
+    // The other blocks have at least one difference each. They are not listed: a table may lack most of its rows.
+    differences.total += rest.len() as u64;
+    Ok(differences)
+}
