@@ -22,7 +22,7 @@ const UNKNOWN_FORMAT: &str = "unknown";
 
 /// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
 ///
-/// Each file becomes one message. Its format is detected from content and file name and sent in header dp.format; --as sets
+/// Each file becomes one message; it may be a ZIP archive with one file. Its format is detected from content and file name and sent in header dp.format; --as sets
 /// it manually. Folders are read recursively, without hidden files, *.md and links to folders. A file that fits no format or cannot be read is
 /// skipped, and the output gives the reason.
 ///
@@ -235,7 +235,9 @@ fn send_document(
     content: &[u8],
 ) -> anyhow::Result<Ingested> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let head = content.get(..HEAD_BYTES).unwrap_or(content);
+    // The directory of an archive is at its end.
+    let is_archive = content.starts_with(b"PK");
+    let head = content.get(..HEAD_BYTES).filter(|_| !is_archive).unwrap_or(content);
     let detected = || markets::detect_format(&name, head).map(str::to_owned);
     let format = args
         .format
