@@ -12,7 +12,7 @@ use domain::{Decimal, Micros, QualityFlag, QualityFlags};
 
 use crate::archive;
 use crate::registry;
-use crate::rejection::{RejectCode, Rejection};
+use crate::rejection::{RejectCode, RejectedRows, Rejection};
 
 /// A document whose frame has been read.
 pub(crate) trait Document {
@@ -127,6 +127,34 @@ pub(crate) struct At(pub Spot, pub &'static str);
 impl Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0, self.1)
+    }
+}
+
+/// Rows of a document that belong to none of its prices. Bounded, like what is told about rejected rows in the end.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    first: Vec<Rejection>,
+    count: usize,
+}
+
+impl Refused {
+    pub(crate) fn push(&mut self, rejection: Rejection) {
+        if self.first.len() < RejectedRows::REASONS {
+            self.first.push(rejection);
+        }
+        self.count += 1;
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Visits the rows; `from` is the index of the first.
+    pub(crate) fn for_each(&self, from: usize, visit: &mut Visit<'_>) {
+        for index in 0..self.count {
+            let other = || Rejection::new(RejectCode::SchemaViolation, "another row that cannot be read");
+            visit(from + index, Err(self.first.get(index).cloned().unwrap_or_else(other)));
+        }
     }
 }
 

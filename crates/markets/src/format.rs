@@ -14,7 +14,7 @@ const HEAD_BYTES: u64 = 64 * 1024;
 pub struct Format {
     /// The value of the header.
     pub name: &'static str,
-    /// Lower case name of the market.
+    /// Name of the market, as in instrument ids.
     pub market: &'static str,
     /// What its documents hold.
     pub description: &'static str,

@@ -121,7 +121,8 @@ impl Follow {
             Ok(parsed) => parsed,
             Err(rejection) => {
                 let fate = refused(rejection.code.name(), rejection.message);
-                return self.find(offset, fate, Vec::new());
+                // The result of `parse` borrows the normalizer until the end of this statement.
+                return find(&self.wanted, &mut self.found, (offset, fate, Vec::new()));
             }
         };
         let key = parsed.event_key();
@@ -161,14 +162,22 @@ impl Follow {
     }
 
     fn find(&mut self, offset: i64, fate: Fate, ticks: Vec<ParsedTick>) {
-        if self.wanted.contains(&offset) {
-            let followed = Followed {
-                fate,
-                ticks,
-                repeated_by: Vec::new(),
-            };
-            self.found.insert(offset, followed);
-        }
+        find(&self.wanted, &mut self.found, (offset, fate, ticks));
+    }
+}
+
+fn find(
+    wanted: &BTreeSet<i64>,
+    found: &mut BTreeMap<i64, Followed>,
+    (offset, fate, ticks): (i64, Fate, Vec<ParsedTick>),
+) {
+    if wanted.contains(&offset) {
+        let followed = Followed {
+            fate,
+            ticks,
+            repeated_by: Vec::new(),
+        };
+        found.insert(offset, followed);
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 use domain::{Decimal, Micros, QualityFlags};
 
 use crate::clock::{HOUR, MINUTE, PACIFIC, SECOND};
-use crate::document::{Document, Names, Prices, Row, Spot, Visit, check_grid};
+use crate::document::{Document, Names, Prices, Refused, Row, Spot, Visit, check_grid};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::located;
 
@@ -76,7 +76,7 @@ pub(super) struct Assembled {
     by_node: HashMap<String, usize>,
     by_key: HashMap<(usize, Micros, &'static str), usize>,
     prices: Vec<Price>,
-    refused: Vec<Rejection>,
+    refused: Refused,
     /// Node and component of the last row.
     last: Option<(usize, usize)>,
     /// Whether the document ends inside a row.
@@ -118,7 +118,7 @@ impl Assembled {
         };
         // A row that was refused explains an incomplete price too.
         let (node, component) = self.last?;
-        let is_cut = self.ends_inside || (self.refused.is_empty() && lacks_rows(node, component));
+        let is_cut = self.ends_inside || (self.refused.count() == 0 && lacks_rows(node, component));
         is_cut.then_some(node)
     }
 
@@ -261,7 +261,7 @@ impl Document for Assembled {
     }
 
     fn rows(&self) -> usize {
-        self.prices.len() + self.refused.len()
+        self.prices.len() + self.refused.count()
     }
 
     fn is_part(&self) -> bool {
@@ -273,9 +273,7 @@ impl Document for Assembled {
         for (index, price) in self.prices.iter().enumerate() {
             visit(index, price.row(&self.nodes, cut == Some(price.node)));
         }
-        for (index, rejection) in self.refused.iter().enumerate() {
-            visit(self.prices.len() + index, Err(rejection.clone()));
-        }
+        self.refused.for_each(self.prices.len(), visit);
         Ok(())
     }
 }

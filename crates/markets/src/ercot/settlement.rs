@@ -77,8 +77,7 @@ impl ReadRow for Settlement {
         let (zone, hub) = place(node);
         let key = if kind.to_ascii_uppercase().ends_with("EW") {
             key.clear();
-            key.extend([node, ".", kind]);
-            key.make_ascii_uppercase();
+            key.extend([node, ".", &kind.to_ascii_uppercase()]);
             key.as_str()
         } else {
             node

@@ -11,7 +11,7 @@ use domain::{Decimal, Micros, QualityFlags};
 
 use super::EST_TO_UTC;
 use crate::clock::{self, HOUR};
-use crate::document::{Document, Names, Prices, Row, Spot, Visit};
+use crate::document::{Document, Names, Prices, Refused, Row, Spot, Visit};
 use crate::encoding::csv_text;
 use crate::energies::Energies;
 use crate::format::Head;
@@ -91,7 +91,7 @@ struct Report<'a> {
     columns: [Column; COLUMNS.len()],
     nodes: Vec<Node<'a>>,
     /// Lines that belong to no node.
-    refused: Vec<Rejection>,
+    refused: Refused,
     /// Whether lines may be missing that the whole report has.
     is_open: bool,
 }
@@ -145,7 +145,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         start: date + EST_TO_UTC,
         columns,
         nodes: Vec::new(),
-        refused: Vec::new(),
+        refused: Refused::default(),
         is_open: csv.is_open(),
     };
     report.find_lines(&csv.guarded(&columns));
@@ -279,7 +279,7 @@ impl Document for Report<'_> {
     }
 
     fn rows(&self) -> usize {
-        self.nodes.len() * 24 + self.refused.len()
+        self.nodes.len() * 24 + self.refused.count()
     }
 
     fn for_each(&self, tolerance: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
@@ -296,9 +296,7 @@ impl Document for Report<'_> {
                 visit(index * 24 + hour, compared);
             });
         }
-        for (index, rejection) in self.refused.iter().enumerate() {
-            visit(self.nodes.len() * 24 + index, Err(rejection.clone()));
-        }
+        self.refused.for_each(self.nodes.len() * 24, visit);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::{Decimal, Micros, QualityFlags};
 
-use super::passes::{Counts, Passes};
+use super::passes::{Counts, NAMES, Passes};
 use crate::clock::{self, EASTERN, HOUR, MINUTE};
 use crate::document::{Document, Names, Prices, Row, Visit};
 use crate::encoding::csv_text;
@@ -144,12 +144,11 @@ impl Lbmp<'_> {
     // The stamp before this one if it lies after the last mark of the grid, else that mark.
     fn start(&self, node: &str, end: Micros, before: &mut Before) -> Micros {
         let mark = end - 1 - (end - 1).rem_euclid(GRID);
+        let is_full = before.ends.len() >= NAMES;
         let previous = match before.ends.get_mut(node) {
             Some(slot) => Some(std::mem::replace(slot, end)),
-            None => {
-                before.ends.insert(node.to_owned(), end);
-                None
-            }
+            None if !is_full => before.ends.insert(node.to_owned(), end),
+            None => None,
         };
         previous
             .filter(|previous| (mark..end).contains(previous))

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 
 use crate::clock::{DAY, EASTERN, Instants, Pass, Wall};
 
+/// Most names of one document that are followed, so that memory is bounded. The market has about 700.
+pub(super) const NAMES: usize = 65_536;
+
 /// The stamps of each name in each repeated hour, in the order of the document.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
@@ -33,9 +36,11 @@ impl Passes {
         if !is_repeated {
             return;
         }
+        let is_full = self.stamps.len() >= NAMES;
         match self.stamps.get_mut(name) {
             Some(stamps) => stamps.push(wall),
-            None => _ = self.stamps.insert(name.to_owned(), vec![wall]),
+            None if !is_full => _ = self.stamps.insert(name.to_owned(), vec![wall]),
+            None => {}
         }
     }
 
