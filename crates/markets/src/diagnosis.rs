@@ -46,6 +46,7 @@ impl Normalizer {
             avro,
             hashed,
             last,
+            ..
         } = self;
         let reading = Reading { message, config };
         let mut problems = All::default();

@@ -52,6 +52,33 @@ pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
     Ok(text)
 }
 
+/// The text of a CSV or XML document, without its byte order mark.
+pub(crate) fn document_text(payload: &[u8]) -> Result<&str, Rejection> {
+    let refused = |message: String| Rejection::new(RejectCode::SchemaViolation, message);
+    let wide = matches!(payload, [byte, 0x00, ..] if byte.is_ascii())
+        || matches!(payload, [0x00, byte, ..] if byte.is_ascii());
+    if let Some(found) = foreign(payload).or(wide.then_some("UTF-16 or UTF-32")) {
+        return Err(refused(format!("the document is {found}: UTF-8 is expected")));
+    }
+    let payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
+    simdutf8::basic::from_utf8(payload).map_err(|_| {
+        let at = std::str::from_utf8(payload).map_or_else(|error| error.valid_up_to(), str::len);
+        refused(format!("the document is not UTF-8 at byte {at}"))
+    })
+}
+
+/// The text of a CSV document. HTML, XML and JSON, such as an error page of the source, are refused by these names.
+pub(crate) fn csv_text(payload: &[u8]) -> Result<&str, Rejection> {
+    let text = document_text(payload)?;
+    let found = match text.trim_ascii_start().as_bytes() {
+        [b'<', ..] => "with '<': an HTML or XML page, perhaps an error page of the source,",
+        [b'{' | b'[', ..] => "like JSON",
+        _ => return Ok(text),
+    };
+    let message = format!("the document begins {found} where CSV is expected");
+    Err(Rejection::new(RejectCode::SchemaViolation, message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,13 @@ pub(crate) struct Key<'k> {
     pub word: u128,
 }
 
+impl Key<'_> {
+    /// The name as text, for readers that do not know it beforehand.
+    pub(crate) fn name(&self) -> String {
+        String::from_utf8_lossy(self.bytes).into_owned()
+    }
+}
+
 /// Receives the fields of an object. A closure does too, but the compiler may not inline it.
 pub(crate) trait Object<'a> {
     /// Reads the value of the field with this key, at which the reader is.
@@ -183,6 +190,11 @@ impl<'a> Reader<'a> {
     /// Whether the next value is an array.
     pub(crate) fn is_at_array(&self) -> bool {
         self.peek() == Some(b'[')
+    }
+
+    /// Whether the next value is an object.
+    pub(crate) fn is_at_object(&self) -> bool {
+        self.peek() == Some(b'{')
     }
 
     /// Reads a value into its slot, which must be empty. Null is a value too. Without a slot the value is discarded.

@@ -7,22 +7,36 @@
 //! Failure: a closed set of codes ([`RejectCode`]) with a message that names the location. The code never panics and never
 //! guesses: a value that cannot be read is rejected.
 
+mod archive;
+mod caiso;
 mod check;
+mod clock;
 mod diagnosis;
 mod document;
+mod emit;
 mod encoding;
+mod energies;
+mod ercot;
 mod event;
 mod format;
+mod gas;
 mod identity;
+mod isone;
 mod json;
 mod message;
 mod miso;
 mod normalizer;
 mod number;
+mod nyiso;
+mod pjm;
 mod problems;
 pub mod quality;
+mod registry;
 mod rejection;
+mod rowwise;
 mod shapes;
+mod spp;
+mod table;
 mod text;
 mod time;
 mod venue;
@@ -31,5 +45,6 @@ pub use diagnosis::Diagnosis;
 pub use format::{FORMATS, Format, detect_format};
 pub use message::{RawMessage, Replay, header_text};
 pub use normalizer::{Normalizer, NormalizerConfig, Outcome, Parsed};
+pub use registry::Peak;
 pub use rejection::{RejectCode, RejectedRow, RejectedRows, Rejection};
 pub use venue::{MarketDescription, PriceBounds, Scope, Venue, describe, iso_venues};

@@ -2,15 +2,15 @@
 //! [`Parsed::emit`] emits the ticks. Between them the caller checks the event-id window, so a repeated event emits nothing.
 
 use codec::{Wire, framing};
-use domain::{EventKey, Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
+use domain::{EventKey, Micros, QualityFlags, RowRanges, Tick};
 
 use crate::check;
-use crate::document::Document;
+use crate::document::{self, Document};
+use crate::emit::Rows;
 use crate::encoding;
 use crate::event::{Event, venue_of};
 use crate::identity;
 use crate::message::RawMessage;
-use crate::miso;
 use crate::problems::First;
 use crate::quality::{self, LastTicks, QualitySettings};
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
@@ -54,6 +54,8 @@ pub struct Normalizer {
     pub(crate) raw_text: String,
     pub(crate) avro: Vec<u8>,
     pub(crate) hashed: Vec<u8>,
+    /// The document of an archive.
+    pub(crate) unpacked: Vec<u8>,
     pub(crate) last: LastTicks,
 }
 
@@ -75,12 +77,12 @@ enum Content<'s> {
 }
 
 /// A document and the values that all its ticks share.
-struct Opened<'s> {
-    document: Document<'s>,
-    event_id: String,
-    tenant_id: &'s str,
-    format: &'s str,
-    venue: &'s Venue,
+pub(crate) struct Opened<'s> {
+    pub document: Box<dyn Document + 's>,
+    pub event_id: String,
+    pub tenant_id: &'s str,
+    pub format: &'s str,
+    pub venue: &'s Venue,
 }
 
 /// The result of [`Normalizer::normalize`].
@@ -102,6 +104,7 @@ impl Normalizer {
             raw_text: String::new(),
             avro: Vec::new(),
             hashed: Vec::new(),
+            unpacked: Vec::new(),
             last: LastTicks::new(),
         }
     }
@@ -121,6 +124,7 @@ impl Normalizer {
             raw_text,
             avro,
             hashed,
+            unpacked,
             last,
         } = self;
         let config: &'s NormalizerConfig = config;
@@ -136,7 +140,7 @@ impl Normalizer {
         // JSON in UTF-16 may begin like an Avro frame.
         let is_avro = framing::is_framed(message.payload) && encoding::foreign(message.payload).is_none();
         let (content, event_key) = match message.format.filter(|_| !is_avro) {
-            Some(format) => open_document(message, format, config, attempt, hashed)?,
+            Some(format) => open_document(message, format, (config, unpacked), attempt, hashed)?,
             None => {
                 check_size(message, config.max_tick_bytes)?;
                 let reading = Reading { message, config };
@@ -210,6 +214,15 @@ impl Parsed<'_> {
         }
     }
 
+    /// Whether it is a document that says, or shows, that it is not a complete set: one page of many, or a report without
+    /// its end.
+    pub fn is_part(&self) -> bool {
+        match &self.content {
+            Content::Tick(_) => false,
+            Content::Document(opened) => opened.document.is_part(),
+        }
+    }
+
     /// Emits the ticks in the order of their index; returns the rejected rows. `now` is the wall clock, recorded in each
     /// tick. `remarks` are flags that the caller has determined, such as a reused event id.
     pub fn emit(self, now: Micros, remarks: QualityFlags, emit: &mut dyn FnMut(&Tick<'_>)) -> RejectedRows {
@@ -245,15 +258,15 @@ impl Parsed<'_> {
 fn open_document<'s>(
     message: &RawMessage<'s>,
     format: &'s str,
-    config: &'s NormalizerConfig,
+    (config, unpacked): (&'s NormalizerConfig, &'s mut Vec<u8>),
     attempt: u32,
     hashed: &mut Vec<u8>,
 ) -> Result<(Content<'s>, EventKey), Rejection> {
     check_size(message, config.max_document_bytes)?;
     let tenant_id = message.tenant.map_or(config.default_tenant.as_str(), str::trim);
     check::identifier(tenant_id, "header dp.tenant_id")?;
-    let document = Document::read(format, message.payload)?;
-    let venue = venue_of(&config.venues, document.market(), "the market of the format")?;
+    let (document, market) = document::open(format, message.payload, unpacked, config.max_document_bytes)?;
+    let venue = venue_of(&config.venues, market, "the market of the format")?;
     let (event_key, hash) = identity::of_document(tenant_id, format, message.payload, attempt, hashed);
     let opened = Opened {
         document,
@@ -277,108 +290,4 @@ pub(crate) fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), R
         return Err(Rejection::new(RejectCode::BrokenJson, "the message is empty"));
     }
     Ok(())
-}
-
-/// The product of the only document format that has a parser.
-const PRODUCT: &str = "rt5";
-
-/// Emits the rows of one document.
-struct Rows<'s, 'd> {
-    message: RawMessage<'s>,
-    config: &'s NormalizerConfig,
-    opened: &'d Opened<'s>,
-    now: Micros,
-}
-
-impl Rows<'_, '_> {
-    fn emit(
-        &self,
-        selected: Option<&RowRanges>,
-        last: &mut LastTicks,
-        emit: &mut dyn FnMut(&Tick<'_>),
-    ) -> RejectedRows {
-        let Document::MisoRt5(document) = &self.opened.document;
-        let mut rejected = RejectedRows::default();
-        let mut energies = miso::Energies::default();
-        let mut instrument_id = String::new();
-        let is_selected = |number| selected.is_none_or(|rows| rows.contains(number));
-        let mut next = 0;
-        // A replay also reads every row, because the flags of a row depend on the first row of its interval.
-        let read = document.for_each_row(|index, row| {
-            let Ok(number) = i32::try_from(index) else { return };
-            next = number.saturating_add(1);
-            let emitted = row.and_then(|row| {
-                let max_future = self.config.quality.max_future;
-                check::event_time(
-                    row.event_time(),
-                    self.message.appended_at,
-                    (self.opened.venue, PRODUCT),
-                    max_future,
-                    "INTERVAL",
-                )?;
-                miso::instrument_id(row.node.as_str(), &mut instrument_id);
-                check::identifier(&instrument_id, "CPNODE as an instrument id")?;
-                let remarks = energies.remarks(&row, self.config.quality.component_tolerance);
-                if is_selected(number) {
-                    let mut tick = self.tick(&row, &instrument_id, number);
-                    tick.quality_flags = quality::flags(&self.config.quality, self.opened.venue, &tick, remarks, last);
-                    emit(&tick);
-                }
-                Ok(())
-            });
-            if let (Err(rejection), true) = (emitted, is_selected(number)) {
-                rejected.push(number, rejection);
-            }
-        });
-        // Checked when the document was opened. Should it happen, unread rows count as rejected (INV-5).
-        if let Err(rejection) = read {
-            let all = i32::try_from(document.rows()).unwrap_or(i32::MAX);
-            (next..all)
-                .filter(|number| is_selected(*number))
-                .for_each(|number| rejected.push(number, rejection.clone()));
-        }
-        rejected
-    }
-
-    fn tick<'t>(&'t self, row: &'t miso::Row<'_>, instrument_id: &'t str, index: i32) -> Tick<'t> {
-        Tick {
-            origin: Origin {
-                feed: self.message.feed,
-                partition: self.message.partition,
-                offset: self.message.offset,
-                index,
-            },
-            appended_at: self.message.appended_at,
-            source_event_id: &self.opened.event_id,
-            correlation_id: &self.opened.event_id,
-            causation_id: Some(&self.opened.event_id),
-            tenant_id: self.opened.tenant_id,
-            instrument_id,
-            symbol: None,
-            market: &self.opened.venue.name,
-            kind: Kind::Interval,
-            event_time: row.event_time(),
-            interval_end: Some(row.interval_end),
-            price: row.price,
-            volume: None,
-            bid: None,
-            ask: None,
-            energy: Some(row.energy),
-            congestion: Some(row.congestion),
-            loss: Some(row.loss),
-            ghg: None,
-            currency: &self.opened.venue.currency,
-            unit: &self.opened.venue.unit,
-            node: Some(row.node.as_str()),
-            zone: None,
-            hub: None,
-            market_status: None,
-            product: PRODUCT,
-            version: None,
-            source_system: self.opened.format,
-            sequence: None,
-            quality_flags: QualityFlags::NONE,
-            normalized_at: self.now,
-        }
-    }
 }

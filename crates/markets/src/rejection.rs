@@ -57,6 +57,8 @@ reject_codes! {
     Oversize => "oversize",
     /// An unknown document format, or one without a parser.
     UnsupportedFormat => "unsupported_format",
+    /// A document in which the market says that it has no data.
+    NoData => "no_data",
     /// An unreadable Avro frame or datum.
     InvalidAvro => "invalid_avro",
     /// Price times volume beyond 10^14.

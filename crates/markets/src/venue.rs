@@ -6,15 +6,11 @@ use domain::product::LONGEST_AHEAD;
 use domain::{Decimal, Micros};
 use serde::Serialize;
 
-use crate::time::utc;
+use crate::registry::{self, Peak};
 
 /// The product whose prices are published a day ahead. An ex-ante price (`exante`) is a real-time price: it is published
 /// minutes before its interval.
 const DAY_AHEAD_PRODUCT: &str = "da";
-/// CAISO's fifteen-minute market closes 22.5 minutes before its interval. One hour also covers runs that bind several
-/// intervals.
-const FIFTEEN_MINUTE_MARKET: (&str, Micros) = ("rt15", 3_600 * 1_000_000);
-
 /// The prices of a market to which a bound applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -110,6 +106,13 @@ pub struct MarketDescription {
     pub description: String,
     pub supported_formats: Vec<&'static str>,
     pub sample_instruments: Vec<String>,
+    /// Time zone of the market's day; absent for a configured venue, like the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_peak: Option<Peak>,
 }
 
 /// The response of `GET /markets`.
@@ -129,91 +132,22 @@ pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
                 )
                 .collect(),
             sample_instruments: venue.sample_instruments.clone(),
+            time_zone: registry::market(&venue.name).map(|market| market.zone),
+            region: registry::market(&venue.name).map(|market| market.region),
+            on_peak: registry::market(&venue.name).and_then(|market| market.peak),
         })
         .collect()
 }
 
-/// The organized power markets of the United States, with their dated bounds.
+/// The markets of the registry, with their dated bounds.
 pub fn iso_venues() -> Vec<Venue> {
-    vec![
-        Venue {
-            bounds: vec![
-                bounds(0, Scope::All, Some(-500), Some(3_500)),
-                bounds(utc(2025, 9, 30, 5), Scope::All, Some(-500), Some(10_000)),
-            ],
-            ..iso(
-                "MISO",
-                "Midcontinent ISO",
-                &["MISO.INDIANA.HUB.RT5", "MISO.MINN.HUB.RT5", "ELEC_MISO_BALMO"],
-            )
-        },
-        Venue {
-            placed_by_hub: true,
-            published_ahead: vec![FIFTEEN_MINUTE_MARKET],
-            bounds: vec![
-                bounds(0, Scope::All, Some(-150), Some(1_000)),
-                bounds(utc(2021, 3, 20, 7), Scope::All, Some(-150), Some(2_000)),
-            ],
-            ..iso(
-                "CAISO",
-                "California ISO",
-                &["CAISO.TH_SP15_GEN-APND.RT15", "ELEC_CAISO_BALMO"],
-            )
-        },
-        Venue {
-            bounds: vec![
-                bounds(0, Scope::All, Some(-251), Some(9_000)),
-                bounds(utc(2022, 1, 1, 6), Scope::All, Some(-251), Some(5_000)),
-                bounds(utc(2025, 12, 5, 6), Scope::RealTime, Some(-251), Some(2_000)),
-            ],
-            ..iso(
-                "ERCOT",
-                "Electric Reliability Council of Texas",
-                &["ERCOT.HB_NORTH.RT15", "ELEC_ERCOT_BALMO"],
-            )
-        },
-        Venue {
-            bounds: vec![bounds(utc(2022, 10, 1, 4), Scope::All, None, Some(3_700))],
-            ..iso("PJM", "PJM Interconnection", &["PJM.WESTERN%20HUB.RTH"])
-        },
-        Venue {
-            bounds: vec![bounds(0, Scope::All, Some(-1_000), Some(2_000))],
-            ..iso("NYISO", "New York ISO", &["NYISO.N.Y.C..RT5", "NYISO.WEST.DA"])
-        },
-        Venue {
-            bounds: vec![bounds(0, Scope::All, Some(-150), Some(2_000))],
-            ..iso("ISONE", "ISO New England", &["ISONE..H.INTERNAL_HUB.DA"])
-        },
-        Venue {
-            bounds: vec![bounds(0, Scope::All, Some(-500), Some(2_000))],
-            ..iso("SPP", "Southwest Power Pool", &["SPP.SPPNORTH_HUB.DA"])
-        },
-    ]
-}
-
-fn iso(name: &str, description: &str, samples: &[&str]) -> Venue {
-    // ERCOT settles real-time prices every 15 minutes.
-    let real_time = if name == "ERCOT" { "rt15" } else { "rt5" };
-    Venue {
-        real_time_product: Some(real_time.to_owned()),
-        sample_instruments: samples.iter().map(|sample| (*sample).to_owned()).collect(),
-        ..Venue::new(name, description, "USD", "MWh")
-    }
-}
-
-fn bounds(from: Micros, scope: Scope, floor: Option<i64>, cap: Option<i64>) -> PriceBounds {
-    let price = |value: i64| Decimal::from_integer(value).ok();
-    PriceBounds {
-        from,
-        scope,
-        floor: floor.and_then(price),
-        cap: cap.and_then(price),
-    }
+    registry::MARKETS.iter().map(|market| market.venue()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::utc;
 
     fn cap(market: &str, time: Micros, day_ahead: bool) -> Option<String> {
         let venue = iso_venues().into_iter().find(|venue| venue.name == market)?;
@@ -234,7 +168,7 @@ mod tests {
     fn markets_list_the_formats_that_have_a_parser() {
         let markets = describe(&iso_venues());
         let names: Vec<&str> = markets.iter().map(|market| market.name.as_str()).collect();
-        assert_eq!(names, ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"]);
+        assert_eq!(names, ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP", "GAS"]);
         assert!(
             markets
                 .iter()
@@ -246,9 +180,9 @@ mod tests {
                 .any(|market| market.supported_formats.contains(&"miso.rt5.expost.json"))
         );
         assert!(
-            !markets
+            markets
                 .iter()
-                .any(|market| market.supported_formats.contains(&"pjm.rt_hrl_lmps.csv"))
+                .all(|market| market.supported_formats.len() > 3 && !market.sample_instruments.is_empty())
         );
     }
 }

@@ -1,11 +1,11 @@
-//! Real documents: MISO's prices are read digit for digit, all other formats are rejected by name.
+//! Documents of one format, MISO's real-time prices: digit for digit, rejected rows, replays, frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{APPENDED_AT, message, normalizer, run, sample, sample_data};
+use common::{APPENDED_AT, message, normalizer, run, sample};
 use domain::{Kind, QualityFlag};
-use markets::{RawMessage, RejectCode, Replay, detect_format};
+use markets::{RawMessage, RejectCode, Replay};
 
 const CURRENT: &str = "miso/GetRealTimeFiveMinExPost_Current_20261002T1650_part.json";
 const PREVIOUS: &str = "miso/GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json";
@@ -108,61 +108,6 @@ fn the_row_stamped_midnight_is_the_last_interval_of_the_day_before() {
         times,
         [(utc("2026-10-02T04:55:00Z"), Some(utc("2026-10-02T05:00:00Z")))]
     );
-}
-
-#[test]
-fn every_other_real_document_is_rejected_as_unsupported_with_its_format() {
-    let mut seen = Vec::new();
-    for folder in std::fs::read_dir(sample_data())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-    {
-        for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = file.file_name().unwrap().to_str().unwrap();
-            let payload = std::fs::read(&file).unwrap();
-            let Some(format) = detect_format(name, &payload[..payload.len().min(4096)]) else {
-                assert_eq!(folder.file_name().unwrap(), "trades", "{name} has no format");
-                continue;
-            };
-            assert_eq!(
-                format,
-                expected_format(folder.file_name().unwrap().to_str().unwrap(), name),
-                "{name}"
-            );
-            seen.push(format);
-            if format != MISO {
-                let rejection = run(&document(&payload, format)).expect_err(name);
-                assert_eq!(rejection.code, RejectCode::UnsupportedFormat, "{name}");
-                assert!(rejection.message.contains(format), "{rejection}");
-            }
-        }
-    }
-    assert_eq!(seen.len(), 32);
-}
-
-fn expected_format(folder: &str, name: &str) -> &'static str {
-    let is = |part: &str| name.contains(part);
-    match folder {
-        "miso" if is("FiveMinExPost") => MISO,
-        "miso" if is("GetExAnteLmp") => "miso.exante.json",
-        "miso" => "miso.da.expost.csv",
-        "caiso" if is("RTPD") => "caiso.prc_rtpd_lmp.csv",
-        "caiso" => "caiso.prc_lmp.csv",
-        "ercot" if is("np4-190") => "ercot.np4-190.json",
-        "ercot" if is("np6-788") => "ercot.np6-788.csv",
-        "ercot" => "ercot.np6-905.csv",
-        "pjm" if is("fivemin") => "pjm.rt_fivemin_hrl_lmps.csv",
-        "pjm" if is("rt_hrl") => "pjm.rt_hrl_lmps.csv",
-        "pjm" => "pjm.da_hrl_lmps.csv",
-        "nyiso" if is("damlbmp") => "nyiso.damlbmp_zone.csv",
-        "nyiso" => "nyiso.realtime_zone.csv",
-        "isone" if is("WW_DALMP") => "isone.da_lmp.csv",
-        "isone" if is("rt_final") => "isone.rt_lmp_final.csv",
-        "isone" => "isone.ws_hourlylmp.json",
-        "spp" => "spp.da_lmp_sl.csv",
-        _ => "gas.eia_daily.csv",
-    }
 }
 
 #[test]

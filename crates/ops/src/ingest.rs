@@ -194,7 +194,9 @@ fn send_document(
     content: &[u8],
 ) -> anyhow::Result<Ingested> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let head = content.get(..HEAD_BYTES).unwrap_or(content);
+    // The directory of an archive is at its end.
+    let is_archive = content.starts_with(b"PK");
+    let head = content.get(..HEAD_BYTES).filter(|_| !is_archive).unwrap_or(content);
     let detected = || markets::detect_format(&name, head).map(str::to_owned);
     let format = documents
         .format

@@ -90,19 +90,18 @@ fn the_tick_of_the_readme_has_its_event_as_cause_and_the_unit_of_the_taxonomy() 
 }
 
 #[test]
-fn documents_without_a_parser_become_dead_letters_with_their_bytes() {
+fn documents_of_an_unknown_format_become_dead_letters_with_their_bytes() {
     let pipeline = Pipeline::shared();
-    let path = sample("pjm/da_hrl_lmps_hubs_20250623.csv");
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; set DATA_PROC_SAMPLE_DATA to the folder of the real documents",
-            path.display()
-        )
-    });
-    pipeline.dp_ok(&["ingest", &path.to_string_lossy()]).unwrap();
+    let path = std::env::temp_dir().join(format!("unknown-document-{}.csv", std::process::id()));
+    let bytes = b"hour,price\n1,20.5\n";
+    std::fs::write(&path, bytes).unwrap();
+    pipeline
+        .dp_ok(&["ingest", "--send-unknown", &path.to_string_lossy()])
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
     let letter = dead_letter(&pipeline, |letter| letter.payload == bytes);
     assert_eq!(letter.header("dp.error.code").as_deref(), Some("unsupported_format"));
-    assert_eq!(letter.header("dp.format").as_deref(), Some("pjm.da_hrl_lmps.csv"));
+    assert_eq!(letter.header("dp.format").as_deref(), Some("unknown"));
     pipeline.agree().unwrap();
 }
 

@@ -12,7 +12,7 @@ use ops::present::{grouped, print_json, print_line, table};
 
 /// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
 ///
-/// Each file becomes one message. Its format is detected from content and file name and sent in header dp.format; --as sets
+/// Each file becomes one message; it may be a ZIP archive with one file. Its format is detected from content and file name and sent in header dp.format; --as sets
 /// it manually. Folders are read recursively, without hidden files, *.md and links to folders. A file that fits no format or cannot be read is
 /// skipped, and the output gives the reason.
 ///

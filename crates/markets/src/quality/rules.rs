@@ -139,13 +139,13 @@ fn of_facts(settings: &QualitySettings) -> Vec<Rule> {
             settings,
             ("component_sum", QualityFlag::ComponentMismatch),
             Some(settings.component_tolerance.to_string()),
-            "energy, congestion, loss and greenhouse gas do not add up to the price, or the energy price differs within an interval (MISO)",
+            "energy, congestion, loss and greenhouse gas do not add up to the price, or the derived energy price differs within an interval (MISO, NYISO)",
         ),
         flag(
             settings,
             ("interval_grid", QualityFlag::OffGrid),
             None,
-            "the start of an interval is not a multiple of its length (MISO)",
+            "the start of an interval is not a multiple of its length (MISO, CAISO, PJM, ISO-NE web service, SPP)",
         ),
     ]
 }

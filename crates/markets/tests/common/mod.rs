@@ -80,3 +80,113 @@ pub fn sample(path: &str) -> Vec<u8> {
     let path = sample_data().join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; set DATA_PROC_SAMPLE_DATA", path.display()))
 }
+
+/// The whole folder of real documents; `None`, with a line that names the test, if it is missing.
+pub fn samples_or_skip(test: &str) -> Option<PathBuf> {
+    let folder = sample_data();
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!(
+        "SKIPPED {test}: {} is missing; set DATA_PROC_SAMPLE_DATA",
+        folder.display()
+    );
+    None
+}
+
+/// 2027-06-01T00:00:00Z: no price of a sample is ahead of it.
+pub const LATER: Micros = 1_811_808_000_000_000;
+
+/// The result of a document: its ticks as text, and `line or element: code` of its rejected rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    pub ticks: Vec<String>,
+    pub rejected: Vec<String>,
+    pub messages: Vec<String>,
+}
+
+pub fn document<'a>(format: &'a str, payload: &'a [u8]) -> RawMessage<'a> {
+    RawMessage {
+        format: Some(format),
+        appended_at: LATER,
+        ..message(payload)
+    }
+}
+
+/// Reads a document. A tick is `instrument start minutes price e c l g version flags`, without what is absent and without
+/// the flags that compare it with its surroundings.
+pub fn read(format: &str, payload: &[u8]) -> Result<Read, Rejection> {
+    read_with(&mut normalizer(), format, payload)
+}
+
+fn read_with(normalizer: &mut Normalizer, format: &str, payload: &[u8]) -> Result<Read, Rejection> {
+    let mut ticks = Vec::new();
+    let outcome = normalizer.normalize(&document(format, payload), 5, &mut |tick| ticks.push(shown(tick)))?;
+    assert_eq!(outcome.ticks as usize, ticks.len());
+    let rows = outcome.rejected.first;
+    Ok(Read {
+        ticks,
+        rejected: rows
+            .iter()
+            .map(|row| {
+                let place = row.rejection.message.split(':').next().unwrap_or_default();
+                format!("{place}: {}", row.rejection.code.name())
+            })
+            .collect(),
+        messages: rows.into_iter().map(|row| row.rejection.message).collect(),
+    })
+}
+
+fn shown(tick: &Tick<'_>) -> String {
+    use std::fmt::Write as _;
+
+    let start = jiff::Timestamp::from_microsecond(tick.event_time).unwrap();
+    let seconds = (tick.interval_end.unwrap() - tick.event_time) / 1_000_000;
+    let mut text = format!("{} {start} {seconds}s {}", tick.instrument_id, tick.price);
+    for (name, value) in [
+        ("e", tick.energy),
+        ("c", tick.congestion),
+        ("l", tick.loss),
+        ("g", tick.ghg),
+    ] {
+        if let Some(value) = value {
+            write!(text, " {name}{value}").unwrap();
+        }
+    }
+    if let Some(version) = tick.version {
+        write!(text, " v:{version}").unwrap();
+    }
+    for flag in tick.quality_flags.iter().map(domain::QualityFlag::name) {
+        if !["valid", "late_arrival", "price_spike", "price_negative", "out_of_range"].contains(&flag) {
+            write!(text, " !{flag}").unwrap();
+        }
+    }
+    text
+}
+
+/// Asserts that a whole document is refused.
+pub fn refused_whole(format: &str, payload: &[u8], code: RejectCode, names: &str) {
+    let rejection = read(format, payload).expect_err(&String::from_utf8_lossy(payload));
+    assert_eq!(rejection.code, code, "{rejection}");
+    assert!(
+        rejection.message.contains(names),
+        "'{rejection}' does not name '{names}'"
+    );
+}
+
+/// Asserts that no part of a document has a tick that the whole lacks.
+pub fn every_cut_is_a_part(format: &str, payload: &[u8], step: usize) {
+    let whole: std::collections::HashSet<String> = read(format, payload)
+        .map(|read| read.ticks)
+        .unwrap()
+        .into_iter()
+        .collect();
+    let mut normalizer = normalizer();
+    for end in (0..payload.len()).step_by(step) {
+        if let Ok(part) = read_with(&mut normalizer, format, &payload[..end]) {
+            for tick in part.ticks {
+                assert!(whole.contains(&tick), "{format} cut at byte {end} has {tick}");
+            }
+        }
+    }
+}

@@ -111,7 +111,9 @@ impl Follow {
             Decision::Valid { parsed, seen } => (parsed, seen),
             Decision::Refused { code, message } => {
                 let code = code.to_owned();
-                return self.find(offset, Fate::Refused { code, message }, Vec::new());
+                // The decision borrows the walk until the end of this statement.
+                let fate = Fate::Refused { code, message };
+                return find(&self.wanted, &mut self.found, (offset, fate, Vec::new()));
             }
         };
         let (key, is_repetition) = (parsed.event_key(), seen == Seen::Repeated);
@@ -150,14 +152,22 @@ impl Follow {
     }
 
     fn find(&mut self, offset: i64, fate: Fate, ticks: Vec<ParsedTick>) {
-        if self.wanted.contains(&offset) {
-            let followed = Followed {
-                fate,
-                ticks,
-                repeated_by: Vec::new(),
-            };
-            self.found.insert(offset, followed);
-        }
+        find(&self.wanted, &mut self.found, (offset, fate, ticks));
+    }
+}
+
+fn find(
+    wanted: &BTreeSet<i64>,
+    found: &mut BTreeMap<i64, Followed>,
+    (offset, fate, ticks): (i64, Fate, Vec<ParsedTick>),
+) {
+    if wanted.contains(&offset) {
+        let followed = Followed {
+            fate,
+            ticks,
+            repeated_by: Vec::new(),
+        };
+        found.insert(offset, followed);
     }
 }
 

@@ -92,7 +92,8 @@ impl Validator {
         let mut normalizer = Normalizer::new(self.config.clone());
         let parsed = match normalizer.parse(&message) {
             Ok(parsed) => parsed,
-            Err(_) => return self.diagnosed(normalizer.diagnose(&message, now), now),
+            // A second one, because the result borrows the first one until the end of this statement.
+            Err(_) => return self.diagnosed(Normalizer::new(self.config.clone()).diagnose(&message, now), now),
         };
         let seen = self.seen(parsed.event_key(), now);
         let is_repetition = seen == Seen::Repeated;

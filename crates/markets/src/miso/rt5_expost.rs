@@ -5,12 +5,12 @@
 //! interval of the day before. The energy component is not sent: it is LMP - MLC - MCC. It must be the same for every node
 //! of an interval, which is checked.
 
-use std::collections::HashMap;
+use domain::{Decimal, Interval, Micros, QualityFlags};
 
-use domain::instrument::write_instrument_id;
-use domain::{Decimal, Interval, Micros, QualityFlag, QualityFlags};
-
+use super::EST_TO_UTC;
+use crate::document::{self, Names, Prices, Row, Spot, Visit, check_grid};
 use crate::encoding::json_text;
+use crate::energies::Energies;
 use crate::json::{Key, Kind, Read, Reader, Token, word};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
@@ -21,43 +21,32 @@ use crate::time;
 const COLUMNS: [&str; 5] = ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"];
 const HEADERS: u128 = word("headers");
 const DATA: u128 = word("data");
-/// Added to EST to get UTC, all year.
-const EST_TO_UTC: Micros = 5 * 3_600 * 1_000_000;
+const PRODUCT: &str = "rt5";
 
-/// Maximum number of intervals of one document whose energy prices are compared. A day has 288.
-const INTERVALS: usize = 4096;
+pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn document::Document + 'a>, Rejection> {
+    Ok(Box::new(Document::read(payload)?))
+}
 
 /// A document whose frame has been read: it is valid JSON to its end, and its rows are counted. The rows themselves are read
 /// one by one when they are emitted, so memory does not grow with their number.
-pub(crate) struct Document<'a> {
+struct Document<'a> {
     columns: [usize; COLUMNS.len()],
     /// The array of rows as written.
     data: &'a str,
     rows: usize,
 }
 
-/// One row.
-#[derive(Debug)]
-pub(crate) struct Row<'a> {
-    pub node: Text<'a>,
-    pub interval_end: Micros,
-    pub price: Decimal,
-    pub energy: Decimal,
-    pub loss: Decimal,
-    pub congestion: Decimal,
-    /// Quality flags found while reading.
-    pub remarks: QualityFlags,
-}
-
-impl Row<'_> {
-    /// The start of the interval, under which the price is stored.
-    pub(crate) fn event_time(&self) -> Micros {
-        self.interval_end - Interval::FiveMinutes.micros()
-    }
+/// The values of one row.
+struct Values<'a> {
+    node: Text<'a>,
+    end: Micros,
+    prices: Prices,
+    energy: Decimal,
+    remarks: QualityFlags,
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn read(payload: &'a [u8]) -> Result<Document<'a>, Rejection> {
+    fn read(payload: &'a [u8]) -> Result<Document<'a>, Rejection> {
         let (mut headers, mut data) = (None, None);
         let mut into = |reader: &mut Reader<'a>, key: Key<'_>| match key.word {
             HEADERS => read_headers(reader, &mut headers),
@@ -74,41 +63,12 @@ impl<'a> Document<'a> {
         })
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Calls `visit` with every row and its index, in order.
-    ///
-    /// # Errors
-    /// If the rows are not valid JSON, which `read` has already checked.
-    pub(crate) fn for_each_row(
+    fn row(
         &self,
-        mut visit: impl FnMut(usize, Result<Row<'a>, Rejection>),
-    ) -> Result<(), Rejection> {
-        let mut index = 0;
-        let read = Reader::new(self.data).elements(|reader| {
-            let row = if reader.is_at_array() {
-                let (mut cells, mut count) = ([None; COLUMNS.len()], 0);
-                reader.array(|cell| {
-                    if let Some(slot) = cells.get_mut(count) {
-                        *slot = Some(cell);
-                    }
-                    count += 1;
-                })?;
-                self.row(index, cells, count)
-            } else {
-                let message = format!("/data/{index} must be an array, got {}", reader.value()?.shown());
-                Err(Rejection::new(RejectCode::SchemaViolation, message))
-            };
-            visit(index, row);
-            index += 1;
-            Ok(())
-        });
-        read.map(|_| ()).map_err(|error| error.rejection("/data"))
-    }
-
-    fn row(&self, index: usize, cells: [Option<Token<'a>>; COLUMNS.len()], count: usize) -> Result<Row<'a>, Rejection> {
+        index: usize,
+        cells: [Option<Token<'a>>; COLUMNS.len()],
+        count: usize,
+    ) -> Result<Values<'a>, Rejection> {
         if count != COLUMNS.len() {
             let message = format!("/data/{index} has {count} cells, but /headers has {}", COLUMNS.len());
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
@@ -129,19 +89,77 @@ impl<'a> Document<'a> {
         let price = number(2, RejectCode::InvalidPrice)?;
         let loss = number(3, RejectCode::InvalidNumber)?;
         let congestion = number(4, RejectCode::InvalidNumber)?;
-        let energy = price
-            .checked_sub(loss)
-            .and_then(|rest| rest.checked_sub(congestion))
-            .map_err(|error| Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}")))?;
-        Ok(Row {
+        let prices = Prices::without_energy(price, congestion, loss)?;
+        Ok(Values {
             node: node(cell(1)?)?,
-            interval_end: interval_end(cell(0)?)?,
-            price,
-            energy,
-            loss,
-            congestion,
+            end: interval_end(cell(0)?)?,
+            prices,
+            energy: prices.energy.unwrap_or_default(),
             remarks,
         })
+    }
+}
+
+impl document::Document for Document<'_> {
+    fn names(&self) -> Names {
+        Names {
+            time: "INTERVAL",
+            node: "CPNODE",
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn for_each(&self, tolerance: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
+        let mut energies = Energies::default();
+        let mut index = 0;
+        let read = Reader::new(self.data).elements(|reader| {
+            let row = if reader.is_at_array() {
+                let (mut cells, mut count) = ([None; COLUMNS.len()], 0);
+                reader.array(|cell| {
+                    if let Some(slot) = cells.get_mut(count) {
+                        *slot = Some(cell);
+                    }
+                    count += 1;
+                })?;
+                self.row(index, cells, count)
+            } else {
+                let message = format!("/data/{index} must be an array, got {}", reader.value()?.shown());
+                Err(Rejection::new(RejectCode::SchemaViolation, message))
+            };
+            match row {
+                Ok(mut values) => {
+                    check_grid(values.end, Interval::FiveMinutes.micros(), &mut values.remarks);
+                    energies.compare(values.end, values.energy, tolerance, &mut values.remarks);
+                    visit(index, Ok(values.row(index)));
+                }
+                Err(rejection) => visit(index, Err(rejection)),
+            }
+            index += 1;
+            Ok(())
+        });
+        read.map(|_| ()).map_err(|error| error.rejection("/data"))
+    }
+}
+
+impl Values<'_> {
+    fn row(&self, index: usize) -> Row<'_> {
+        Row {
+            spot: Spot::Item("/data", index),
+            node: self.node.as_str(),
+            key: self.node.as_str(),
+            zone: None,
+            hub: None,
+            product: PRODUCT,
+            // The stamp is the end of the interval; prices are stored under the start.
+            start: self.end - Interval::FiveMinutes.micros(),
+            end: self.end,
+            prices: self.prices,
+            version: None,
+            remarks: self.remarks,
+        }
     }
 }
 
@@ -216,38 +234,4 @@ fn interval_end(token: Token<'_>) -> Result<Micros, Rejection> {
             Err(Rejection::new(RejectCode::InvalidTime, message))
         }
     }
-}
-
-/// The energy price in the first row of each interval of one document, for the first [`INTERVALS`] intervals.
-#[derive(Debug, Default)]
-pub(crate) struct Energies {
-    first: HashMap<Micros, Decimal>,
-}
-
-impl Energies {
-    /// Quality flags of this row compared with the earlier rows.
-    pub(crate) fn remarks(&mut self, row: &Row<'_>, tolerance: Decimal) -> QualityFlags {
-        let mut flags = row.remarks;
-        if row.interval_end.rem_euclid(Interval::FiveMinutes.micros()) != 0 {
-            flags.insert(QualityFlag::OffGrid);
-        }
-        let first = match self.first.get(&row.interval_end) {
-            Some(first) => *first,
-            None => {
-                if self.first.len() < INTERVALS {
-                    self.first.insert(row.interval_end, row.energy);
-                }
-                row.energy
-            }
-        };
-        if (row.energy.unscaled() - first.unscaled()).unsigned_abs() > tolerance.unscaled().unsigned_abs() {
-            flags.insert(QualityFlag::ComponentMismatch);
-        }
-        flags
-    }
-}
-
-/// Writes the instrument id of a node.
-pub(crate) fn instrument_id(node: &str, out: &mut String) {
-    write_instrument_id("MISO", node, "RT5", out);
 }

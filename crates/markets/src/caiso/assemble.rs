@@ -1,0 +1,300 @@
+//! Puts the components of CAISO's prices together.
+//!
+//! A price exists once its rows of LMP, energy, congestion and loss have been read; greenhouse gas is absent for some nodes
+//! and in older reports. Its index is the place of its first row among all prices; rows that belong to no price follow.
+//! Invariant: two different values of one component refuse the price; the same value again changes nothing.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use domain::{Decimal, Micros, QualityFlags};
+
+use crate::clock::{HOUR, MINUTE, PACIFIC, SECOND};
+use crate::document::{Document, Names, Prices, Refused, Row, Spot, Visit, check_grid};
+use crate::rejection::{RejectCode, Rejection, excerpt};
+use crate::table::located;
+
+/// A market run, and the product that its prices are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub names: &'static [&'static str],
+    pub product: &'static str,
+    pub interval: Micros,
+}
+
+pub(super) const RUNS: [Run; 3] = [
+    Run {
+        names: &["DAM"],
+        product: "da",
+        interval: HOUR,
+    },
+    Run {
+        names: &["RTPD"],
+        product: "rt15",
+        interval: 15 * MINUTE,
+    },
+    Run {
+        names: &["RTM", "RTD"],
+        product: "rt5",
+        interval: 5 * MINUTE,
+    },
+];
+
+/// The component of a row; the order is that of [`Price::components`].
+const COMPONENTS: [(&str, &str); 5] = [
+    ("LMP", "LMP_PRC"),
+    ("MCE", "LMP_ENE_PRC"),
+    ("MCC", "LMP_CONG_PRC"),
+    ("MCL", "LMP_LOSS_PRC"),
+    ("MGHG", "LMP_GHG_PRC"),
+];
+
+/// Index of a component by its short name or the name of its data item.
+pub(super) fn component(name: &str) -> Option<usize> {
+    COMPONENTS
+        .iter()
+        .position(|(short, item)| short.eq_ignore_ascii_case(name) || item.eq_ignore_ascii_case(name))
+}
+
+/// One row, with its texts as written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'r> {
+    pub spot: Spot,
+    pub node: &'r str,
+    pub component: usize,
+    pub run: Run,
+    pub start: Micros,
+    pub end: Micros,
+    /// A value that cannot be read spoils its price only.
+    pub value: &'r Result<(Decimal, bool), Rejection>,
+}
+
+/// The prices of a document.
+#[derive(Default)]
+pub(super) struct Assembled {
+    nodes: Vec<String>,
+    by_node: HashMap<String, usize>,
+    by_key: HashMap<(usize, Micros, &'static str), usize>,
+    prices: Vec<Price>,
+    refused: Refused,
+    /// Node and component of the last row.
+    last: Option<(usize, usize)>,
+    /// Whether the document ends inside a row.
+    ends_inside: bool,
+}
+
+struct Price {
+    node: usize,
+    spot: Spot,
+    start: Micros,
+    run: Run,
+    components: [Option<Decimal>; COMPONENTS.len()],
+    is_rounded: bool,
+    problem: Option<Box<Rejection>>,
+}
+
+impl Assembled {
+    /// Refuses a row that belongs to no price.
+    pub(super) fn refuse(&mut self, rejection: Rejection) {
+        self.refused.push(rejection);
+    }
+
+    /// Says that the document ends inside a row.
+    pub(super) fn end_inside(&mut self) {
+        self.ends_inside = true;
+    }
+
+    /// The node of which components may be missing that the whole document has, because it was cut. The rows of a node follow
+    /// each other by component, greenhouse gas last, so only the last node can lack some.
+    fn cut_node(&self) -> Option<usize> {
+        let lacks_rows = |node: usize, component: usize| {
+            let mut prices = self
+                .prices
+                .iter()
+                .filter(|price| price.node == node && price.problem.is_none());
+            // If the last row is one of greenhouse gas, the node has it in all its intervals.
+            let needs_ghg = component + 1 == COMPONENTS.len();
+            prices.any(|price| !price.is_complete() || needs_ghg && !price.has_ghg())
+        };
+        // A row that was refused explains an incomplete price too.
+        let (node, component) = self.last?;
+        let is_cut = self.ends_inside || (self.refused.count() == 0 && lacks_rows(node, component));
+        is_cut.then_some(node)
+    }
+
+    /// Adds a row to its price.
+    pub(super) fn add(&mut self, part: Part<'_>) {
+        if part.end - part.start != part.run.interval {
+            let message = format!(
+                "the interval has {} s; those of {} have {} s",
+                (part.end - part.start) / SECOND,
+                part.run.names.first().copied().unwrap_or_default(),
+                part.run.interval / SECOND
+            );
+            return self.refuse(located(part.spot, Rejection::new(RejectCode::InvalidTime, message)));
+        }
+        let node = match self.by_node.get(part.node) {
+            Some(node) => *node,
+            None => {
+                self.nodes.push(part.node.to_owned());
+                self.by_node.insert(part.node.to_owned(), self.nodes.len() - 1);
+                self.nodes.len() - 1
+            }
+        };
+        self.last = Some((node, part.component));
+        let index = match self.by_key.entry((node, part.start, part.run.product)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(free) => {
+                self.prices.push(Price {
+                    node,
+                    spot: part.spot,
+                    start: part.start,
+                    run: part.run,
+                    components: [None; COMPONENTS.len()],
+                    is_rounded: false,
+                    problem: None,
+                });
+                *free.insert(self.prices.len() - 1)
+            }
+        };
+        if let Some(price) = self.prices.get_mut(index) {
+            price.add(part);
+        }
+    }
+}
+
+impl Price {
+    fn add(&mut self, part: Part<'_>) {
+        let (name, _) = COMPONENTS.get(part.component).copied().unwrap_or_default();
+        let mut refuse = |rejection| {
+            self.problem
+                .get_or_insert_with(|| Box::new(located(part.spot, rejection)));
+        };
+        match part.value {
+            Err(rejection) => refuse(rejection.clone()),
+            Ok((value, is_rounded)) => {
+                self.is_rounded |= is_rounded;
+                match self.components.get_mut(part.component) {
+                    Some(Some(other)) if *other != *value => refuse(Rejection::new(
+                        RejectCode::SchemaViolation,
+                        format!("{name} is {value}, but an earlier row of the same interval has {other}"),
+                    )),
+                    Some(slot) => *slot = Some(*value),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.components.iter().take(COMPONENTS.len() - 1).all(Option::is_some)
+    }
+
+    fn has_ghg(&self) -> bool {
+        self.components.last().is_some_and(Option::is_some)
+    }
+
+    fn row<'r>(&self, nodes: &'r [String], is_cut: bool) -> Result<Row<'r>, Rejection> {
+        if let Some(problem) = &self.problem {
+            return Err((**problem).clone());
+        }
+        let [Some(price), Some(energy), Some(congestion), Some(loss), ghg] = self.components else {
+            return Err(self.incomplete());
+        };
+        if ghg.is_none() && is_cut {
+            let message = "the document was cut, and the price has no row of MGHG before that";
+            return Err(located(self.spot, Rejection::new(RejectCode::SchemaViolation, message)));
+        }
+        let node = nodes.get(self.node).map_or("", String::as_str);
+        let mut remarks = QualityFlags::NONE;
+        check_grid(self.start, self.run.interval, &mut remarks);
+        if self.is_rounded {
+            remarks.insert(domain::QualityFlag::Rounded);
+        }
+        Ok(Row {
+            spot: self.spot,
+            node,
+            key: node,
+            zone: node.starts_with("DLAP_").then_some(node),
+            hub: node.starts_with("TH_").then_some(node),
+            product: self.run.product,
+            start: self.start,
+            end: self.start + self.run.interval,
+            prices: Prices {
+                price,
+                energy: Some(energy),
+                congestion: Some(congestion),
+                loss: Some(loss),
+                ghg,
+            },
+            version: None,
+            remarks,
+        })
+    }
+
+    #[cold]
+    fn incomplete(&self) -> Rejection {
+        // Greenhouse gas, the last one, may be absent.
+        let missing: Vec<&str> = COMPONENTS
+            .iter()
+            .zip(&self.components)
+            .take(COMPONENTS.len() - 1)
+            .filter(|(_, value)| value.is_none())
+            .map(|((name, _), _)| *name)
+            .collect();
+        let code = if self.components.first() == Some(&None) {
+            RejectCode::MissingPrice
+        } else {
+            RejectCode::SchemaViolation
+        };
+        let message = format!("the price that begins here has no row of {}", missing.join(", "));
+        located(self.spot, Rejection::new(code, message))
+    }
+}
+
+impl Document for Assembled {
+    fn names(&self) -> Names {
+        Names {
+            time: "INTERVALSTARTTIME_GMT",
+            node: "NODE",
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.prices.len() + self.refused.count()
+    }
+
+    fn is_part(&self) -> bool {
+        self.cut_node().is_some()
+    }
+
+    fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
+        let cut = self.cut_node();
+        for (index, price) in self.prices.iter().enumerate() {
+            visit(index, price.row(&self.nodes, cut == Some(price.node)));
+        }
+        self.refused.for_each(self.prices.len(), visit);
+        Ok(())
+    }
+}
+
+/// Checks that the operating hour, Pacific prevailing time, is that of a GMT interval. The second pass of the repeated hour
+/// is hour 25.
+pub(super) fn check_hour(start: Micros, day: Micros, hour: &str) -> Result<(), Rejection> {
+    let wall = PACIFIC.wall(start);
+    let expected = if PACIFIC.is_second_pass(start) {
+        25
+    } else {
+        wall.rem_euclid(crate::clock::DAY) / HOUR + 1
+    };
+    let midnight = wall - wall.rem_euclid(crate::clock::DAY);
+    if day == midnight && hour.parse() == Ok(expected) {
+        return Ok(());
+    }
+    let message = format!(
+        "OPR_DT and OPR_HR \"{}\" do not agree with the GMT interval, which is hour {expected} of {}",
+        excerpt(hour),
+        crate::clock::shown(midnight)
+    );
+    Err(Rejection::new(RejectCode::InvalidTime, message))
+}

@@ -1,0 +1,269 @@
+//! Local times of markets: stamps as they are printed, and their conversion to UTC.
+//!
+//! Role: the only place that knows time zones. The zones are compiled in, so that neither the machine nor `TZ` changes a tick
+//! (INV-1).
+//! Invariants: a local time that occurs twice is converted only if the caller knows which pass is meant; a local time that
+//! does not exist is refused, never moved.
+//! Failure: `invalid_time` or `ambiguous_time`.
+
+use std::sync::LazyLock;
+
+use domain::Micros;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
+
+use crate::rejection::{RejectCode, Rejection, excerpt};
+use crate::time;
+
+pub(crate) const SECOND: Micros = 1_000_000;
+pub(crate) const MINUTE: Micros = 60 * SECOND;
+pub(crate) const HOUR: Micros = 60 * MINUTE;
+pub(crate) const DAY: Micros = 24 * HOUR;
+
+pub(crate) static EASTERN: Zone = Zone(LazyLock::new(|| bundled("America/New_York")));
+pub(crate) static CENTRAL: Zone = Zone(LazyLock::new(|| bundled("America/Chicago")));
+pub(crate) static PACIFIC: Zone = Zone(LazyLock::new(|| bundled("America/Los_Angeles")));
+
+/// Which of the two passes of a repeated local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// Daylight saving time.
+    First,
+    /// Standard time.
+    Second,
+}
+
+/// A local time read as if it were UTC.
+pub(crate) type Wall = Micros;
+
+/// The UTC time, or times, of a local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instants {
+    Once(Micros),
+    Never,
+    Twice(Micros, Micros),
+}
+
+/// A time zone with daylight saving time.
+pub(crate) struct Zone(LazyLock<TimeZone>);
+
+impl Zone {
+    /// The UTC times of a local time.
+    pub(crate) fn instants(&self, wall: Wall) -> Instants {
+        let Ok(stamp) = jiff::Timestamp::from_microsecond(wall) else {
+            return Instants::Never;
+        };
+        let civil = Offset::UTC.to_datetime(stamp);
+        let utc = |offset: Offset| wall - i64::from(offset.seconds()) * SECOND;
+        match self.0.to_ambiguous_timestamp(civil).offset() {
+            AmbiguousOffset::Unambiguous { offset } => Instants::Once(utc(offset)),
+            AmbiguousOffset::Gap { .. } => Instants::Never,
+            AmbiguousOffset::Fold { before, after } => Instants::Twice(utc(before), utc(after)),
+        }
+    }
+
+    /// The UTC time of a local time. `pass` decides between the two of a repeated one, and must not be `Second` for another.
+    pub(crate) fn utc(&self, wall: Wall, pass: Option<Pass>) -> Result<Micros, Rejection> {
+        match (self.instants(wall), pass) {
+            (Instants::Once(_), Some(Pass::Second)) => Err(Rejection::new(
+                RejectCode::InvalidTime,
+                format!("{} is marked as repeated, but it occurs once", shown(wall)),
+            )),
+            (Instants::Once(utc) | Instants::Twice(utc, _), Some(Pass::First)) | (Instants::Once(utc), None) => Ok(utc),
+            (Instants::Twice(_, utc), Some(Pass::Second)) => Ok(utc),
+            (Instants::Twice(..), None) => Err(ambiguous(wall)),
+            (Instants::Never, _) => Err(Rejection::new(
+                RejectCode::InvalidTime,
+                format!("{} does not exist: the clock is set forward over it", shown(wall)),
+            )),
+        }
+    }
+
+    /// The local time of a UTC time.
+    pub(crate) fn wall(&self, utc: Micros) -> Wall {
+        let offset = jiff::Timestamp::from_microsecond(utc).map(|stamp| self.0.to_offset(stamp).seconds());
+        utc + offset.map_or(0, i64::from) * SECOND
+    }
+
+    /// Whether a UTC time is in the second pass of a repeated hour.
+    pub(crate) fn is_second_pass(&self, utc: Micros) -> bool {
+        matches!(self.instants(self.wall(utc)), Instants::Twice(_, second) if second == utc)
+    }
+}
+
+// The names are constants that the tests load; UTC can only be seen if the bundled data were removed.
+fn bundled(name: &str) -> TimeZone {
+    TimeZoneDatabase::bundled().get(name).unwrap_or(TimeZone::UTC)
+}
+
+pub(crate) fn ambiguous(wall: Wall) -> Rejection {
+    let message = format!(
+        "{} occurs twice on this day, and nothing tells which one is meant",
+        shown(wall)
+    );
+    Rejection::new(RejectCode::AmbiguousTime, message)
+}
+
+/// A local time for a message.
+pub(crate) fn shown(wall: Wall) -> String {
+    jiff::Timestamp::from_microsecond(wall).map_or_else(
+        |_| format!("{wall} µs"),
+        |stamp| {
+            let shown = Offset::UTC.to_datetime(stamp).to_string();
+            shown.replace('T', " ")
+        },
+    )
+}
+
+/// Reads a date and a time of day without a zone: `9/1/2025 4:05:00 AM`, `06/25/2026 00:40:18`, `6/4/2026 1:00`, or ISO 8601.
+pub(crate) fn local(text: &str, column: &str) -> Result<Wall, Rejection> {
+    let read = slashed(text).or_else(|| {
+        time::iso(text.as_bytes())
+            .filter(|stamp| stamp.offset.is_none())
+            .map(|stamp| stamp.wall)
+    });
+    read.ok_or_else(|| unreadable(text, column, "a local date and time"))
+}
+
+/// Reads a UTC time: as [`local`], or ISO 8601 with a zone.
+pub(crate) fn utc(text: &str, column: &str) -> Result<Micros, Rejection> {
+    let iso = || time::iso(text.as_bytes()).map(|stamp| stamp.wall - stamp.offset.unwrap_or(0));
+    slashed(text)
+        .or_else(iso)
+        .ok_or_else(|| unreadable(text, column, "a date and time in UTC"))
+}
+
+/// Reads a date: `11/2/2025`, `2025-11-02`, `Jan 4, 2021`, or one of the first two with the time 00:00. Returns its midnight.
+pub(crate) fn date(text: &str, column: &str) -> Result<Wall, Rejection> {
+    let read = calendar_date(text)
+        .or_else(|| dashed(text))
+        .or_else(|| named_month(text))
+        .or_else(|| local(text, column).ok().filter(|wall| wall.rem_euclid(DAY) == 0));
+    read.ok_or_else(|| unreadable(text, column, "a date"))
+}
+
+#[cold]
+fn unreadable(text: &str, column: &str, expected: &str) -> Rejection {
+    if text.is_empty() {
+        return Rejection::new(RejectCode::MissingTime, format!("{column} is empty"));
+    }
+    let message = format!("{column} is \"{}\": {expected} is expected", excerpt(text));
+    Rejection::new(RejectCode::InvalidTime, message)
+}
+
+// Month/day/year of four digits, with or without leading zeros.
+fn calendar_date(text: &str) -> Option<Wall> {
+    let (month, rest) = text.split_once('/')?;
+    let (day, year) = rest.split_once('/')?;
+    midnight(digits(year, 4, 4)?, digits(month, 1, 2)?, digits(day, 1, 2)?)
+}
+
+fn dashed(text: &str) -> Option<Wall> {
+    let (year, rest) = text.split_once('-')?;
+    let (month, day) = rest.split_once('-')?;
+    midnight(digits(year, 4, 4)?, digits(month, 1, 2)?, digits(day, 1, 2)?)
+}
+
+// `Jan 04, 2021`, `January 4, 2021` and `04-Jan-2021`.
+fn named_month(text: &str) -> Option<Wall> {
+    let mut parts = text.split([' ', ',', '-']).filter(|part| !part.is_empty());
+    let (first, second, year) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let (month, day) = match month(first) {
+        Some(month) => (month, second),
+        None => (month(second)?, first),
+    };
+    midnight(digits(year, 4, 4)?, month, digits(day, 1, 2)?)
+}
+
+fn month(name: &str) -> Option<i64> {
+    const NAMES: [&str; 12] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let at = NAMES
+        .iter()
+        .position(|known| name.len() >= 3 && known.starts_with(&name))?;
+    i64::try_from(at + 1).ok()
+}
+
+fn midnight(year: i64, month: i64, day: i64) -> Option<Wall> {
+    let exists = (1..=12).contains(&month) && (1..=time::days_in_month(year, month)).contains(&day);
+    exists.then(|| time::utc(year, month, day, 0))
+}
+
+// `M/D/YYYY H:MM[:SS[.fraction]] [AM|PM]`.
+fn slashed(text: &str) -> Option<Wall> {
+    let (date, clock) = text.split_once(' ')?;
+    Some(calendar_date(date)? + time_of_day(clock.trim())?)
+}
+
+/// Reads `H:MM[:SS[.fraction]]`, with or without AM or PM; `24:00` is the end of the day.
+pub(crate) fn time_of_day(text: &str) -> Option<Micros> {
+    let (clock, half) = match text.len().checked_sub(2).and_then(|at| text.split_at_checked(at)) {
+        Some((clock, half)) if half.eq_ignore_ascii_case("am") => (clock.trim_end(), Some(0)),
+        Some((clock, half)) if half.eq_ignore_ascii_case("pm") => (clock.trim_end(), Some(12)),
+        _ => (text, None),
+    };
+    let mut parts = clock.split(':');
+    let (hour, minute) = (digits(parts.next()?, 1, 2)?, digits(parts.next()?, 2, 2)?);
+    let second = match parts.next() {
+        Some(second) => seconds(second)?,
+        None => 0,
+    };
+    if parts.next().is_some() || minute > 59 || second >= MINUTE {
+        return None;
+    }
+    let hour = match half {
+        Some(_) if !(1..=12).contains(&hour) => return None,
+        Some(half) => hour % 12 + half,
+        None if hour > 24 || (hour == 24 && (minute, second) != (0, 0)) => return None,
+        None => hour,
+    };
+    Some(hour * HOUR + minute * MINUTE + second)
+}
+
+fn seconds(text: &str) -> Option<Micros> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let fraction = digits(fraction, 1, 6)? * 10_i64.pow(6 - u32::try_from(fraction.len()).ok()?);
+    Some(digits(whole, 2, 2)? * SECOND + fraction)
+}
+
+/// Reads an hour ending `1` to `24`, also written `01`, `1:00`, `01:00` or `HE 1`.
+pub(crate) fn hour_ending(text: &str, column: &str) -> Result<i64, Rejection> {
+    let read = || {
+        let text = text
+            .strip_prefix("HE")
+            .or_else(|| text.strip_prefix("he"))
+            .unwrap_or(text)
+            .trim();
+        let hour = match text.split_once(':') {
+            Some((hour, "00" | "00:00")) => hour,
+            Some(_) => return None,
+            None => text,
+        };
+        digits(hour, 1, 2).filter(|hour| (1..=24).contains(hour))
+    };
+    read().ok_or_else(|| unreadable(text, column, "an hour ending from 1 to 24"))
+}
+
+fn digits(text: &str, fewest: usize, most: usize) -> Option<i64> {
+    let fits = (fewest..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    fits.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! From the rows of a document to ticks.
+//!
+//! Invariant: every row ends as a tick or as a rejected row with its index (INV-5), in the order of the document.
+
+use domain::instrument::write_instrument_id;
+use domain::{Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
+
+use crate::check;
+use crate::document::{At, Row};
+use crate::message::RawMessage;
+use crate::normalizer::{NormalizerConfig, Opened};
+use crate::quality::{self, LastTicks};
+use crate::rejection::{RejectedRows, Rejection};
+
+/// Emits the rows of one document.
+pub(crate) struct Rows<'s, 'd> {
+    pub message: RawMessage<'s>,
+    pub config: &'s NormalizerConfig,
+    pub opened: &'d Opened<'s>,
+    pub now: Micros,
+}
+
+impl Rows<'_, '_> {
+    pub(crate) fn emit(
+        &self,
+        selected: Option<&RowRanges>,
+        last: &mut LastTicks,
+        emit: &mut dyn FnMut(&Tick<'_>),
+    ) -> RejectedRows {
+        let document = self.opened.document.as_ref();
+        let names = document.names();
+        let mut rejected = RejectedRows::default();
+        let mut instrument_id = String::new();
+        let is_selected = |number| selected.is_none_or(|rows| rows.contains(number));
+        let mut next = 0;
+        // A replay also reads every row, because the flags of a row may depend on earlier ones.
+        let read = document.for_each(self.config.quality.component_tolerance, &mut |index, row| {
+            let Ok(number) = i32::try_from(index) else { return };
+            next = number.saturating_add(1);
+            let emitted = row.and_then(|row| {
+                self.check_time(&row, names.time)?;
+                write_instrument_id(&self.opened.venue.name, row.key, row.product, &mut instrument_id);
+                // Ids have the product in upper case.
+                let product = instrument_id.len().saturating_sub(row.product.len());
+                if let Some(product) = instrument_id.get_mut(product..) {
+                    product.make_ascii_uppercase();
+                }
+                check::identifier(&instrument_id, format_args!("{} as an instrument id", names.node))?;
+                if is_selected(number) {
+                    let mut tick = self.tick(&row, &instrument_id, number);
+                    tick.quality_flags =
+                        quality::flags(&self.config.quality, self.opened.venue, &tick, row.remarks, last);
+                    emit(&tick);
+                }
+                Ok(())
+            });
+            if let (Err(rejection), true) = (emitted, is_selected(number)) {
+                rejected.push(number, rejection);
+            }
+        });
+        // Checked when the document was opened. Should it happen, unread rows count as rejected (INV-5).
+        if let Err(rejection) = read {
+            let all = i32::try_from(document.rows()).unwrap_or(i32::MAX);
+            (next..all)
+                .filter(|number| is_selected(*number))
+                .for_each(|number| rejected.push(number, rejection.clone()));
+        }
+        rejected
+    }
+
+    fn check_time(&self, row: &Row<'_>, name: &'static str) -> Result<(), Rejection> {
+        check::event_time(
+            row.start,
+            self.message.appended_at,
+            (self.opened.venue, row.product),
+            self.config.quality.max_future,
+            At(row.spot, name),
+        )
+    }
+
+    fn tick<'t>(&'t self, row: &'t Row<'_>, instrument_id: &'t str, index: i32) -> Tick<'t> {
+        Tick {
+            origin: Origin {
+                feed: self.message.feed,
+                partition: self.message.partition,
+                offset: self.message.offset,
+                index,
+            },
+            appended_at: self.message.appended_at,
+            source_event_id: &self.opened.event_id,
+            correlation_id: &self.opened.event_id,
+            causation_id: Some(&self.opened.event_id),
+            tenant_id: self.opened.tenant_id,
+            instrument_id,
+            symbol: None,
+            market: &self.opened.venue.name,
+            kind: Kind::Interval,
+            event_time: row.start,
+            interval_end: Some(row.end),
+            price: row.prices.price,
+            volume: None,
+            bid: None,
+            ask: None,
+            energy: row.prices.energy,
+            congestion: row.prices.congestion,
+            loss: row.prices.loss,
+            ghg: row.prices.ghg,
+            currency: &self.opened.venue.currency,
+            unit: &self.opened.venue.unit,
+            node: Some(row.node),
+            zone: row.zone,
+            hub: row.hub,
+            market_status: None,
+            product: row.product,
+            version: row.version,
+            source_system: self.opened.format,
+            sequence: None,
+            quality_flags: QualityFlags::NONE,
+            normalized_at: self.now,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! EIA's daily spot prices of Henry Hub: `gas.eia_daily.csv`.
+//!
+//! `Date,Price`, or the price under EIA's own title, in USD per MMBtu. Lines before the header (title, source, link) are
+//! skipped. A price is that of a gas day, 09:00 to 09:00 Central prevailing time, so that the days on which clocks change
+//! have 23 and 25 hours.
+
+use domain::QualityFlags;
+
+use crate::clock::{self, CENTRAL, DAY, HOUR};
+use crate::document::{Document, Names, Prices, Row};
+use crate::encoding::csv_text;
+use crate::format::Head;
+use crate::rejection::{RejectCode, Rejection};
+use crate::rowwise::{ReadRow, Rowwise};
+use crate::table::{Column, Csv, Known, Lines, Record, columns, plain, required};
+
+const COLUMNS: [Known; 2] = [
+    required(&["Date", "Day"]),
+    required(&[
+        "Price",
+        "Value",
+        "Henry Hub Natural Gas Spot Price",
+        "Henry Hub Natural Gas Spot Price (Dollars per Million Btu)",
+        "Henry Hub Natural Gas Spot Price Dollars per Million Btu",
+    ]),
+];
+const NODE: &str = "HENRY_HUB";
+/// Lines before the header.
+const PREAMBLE: usize = 10;
+
+struct Daily {
+    columns: [Column; COLUMNS.len()],
+}
+
+pub(super) fn recognise(head: &Head<'_>) -> bool {
+    !head.is_json() && !head.is_xml() && Lines::new(head.text).take(PREAMBLE).any(|line| is_header(line.text))
+}
+
+fn is_header(line: &str) -> bool {
+    let line = plain(line);
+    line == "dateprice"
+        || ["date", "day"]
+            .iter()
+            .any(|first| line.starts_with(&format!("{first}henryhub")))
+}
+
+pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
+    let mut lines = Lines::new(csv_text(payload)?);
+    let first = lines.clone().next();
+    let header = lines.by_ref().take(PREAMBLE).find(|line| is_header(line.text));
+    let (csv, names) = match (header, first) {
+        (Some(header), _) => Csv::below(lines, header)?,
+        // Its columns tell why it is refused.
+        (None, Some(first)) => Csv::below(lines, first)?,
+        (None, None) => {
+            return Err(Rejection::new(
+                RejectCode::SchemaViolation,
+                "the document has no line with text",
+            ));
+        }
+    };
+    let columns = columns(&names, &COLUMNS)?;
+    Ok(Box::new(Rowwise {
+        table: csv.guarded(&columns),
+        reader: Daily { columns },
+    }))
+}
+
+impl ReadRow for Daily {
+    fn names(&self) -> Names {
+        Names {
+            time: "Date",
+            node: "the hub",
+        }
+    }
+
+    fn row<'r>(&'r self, record: &Record<'r>, _: &'r mut String) -> Result<Row<'r>, Rejection> {
+        let [date, price] = self.columns;
+        let mut remarks = QualityFlags::NONE;
+        let day = clock::date(record.cell(date), date.name)?;
+        Ok(Row {
+            spot: record.spot,
+            node: NODE,
+            key: NODE,
+            zone: None,
+            hub: Some(NODE),
+            product: "spot",
+            start: CENTRAL.utc(day + 9 * HOUR, None)?,
+            end: CENTRAL.utc(day + DAY + 9 * HOUR, None)?,
+            prices: Prices::alone(record.price(price, &mut remarks)?),
+            version: None,
+            remarks,
+        })
+    }
+}

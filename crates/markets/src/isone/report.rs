@@ -1,0 +1,175 @@
+//! ISO-NE's hourly reports: `isone.da_lmp.csv` and `isone.rt_lmp_final.csv`.
+//!
+//! The first cell of a line is its kind: `C` comment, `H` header (names, then types), `D` data, `T` trailer. A report without a
+//! trailer was cut: its complete rows are taken, and one more rejected row says so.
+
+use domain::{Decimal, QualityFlags};
+
+use super::hour_start;
+use crate::clock::{self, HOUR};
+use crate::document::{Document, Names, Prices, Row, Visit};
+use crate::encoding::csv_text;
+use crate::format::Head;
+use crate::rejection::{RejectCode, Rejection, excerpt};
+use crate::table::{Column, Csv, Known, Lines, Record, Table, columns, plain, required};
+
+pub(super) const DAY_AHEAD: &str = "isone.da_lmp.csv";
+pub(super) const REAL_TIME: &str = "isone.rt_lmp_final.csv";
+
+const COLUMNS: [Known; 10] = [
+    required(&["H"]),
+    required(&["Date"]),
+    required(&["Hour Ending"]),
+    required(&["Location ID"]),
+    required(&["Location Name"]),
+    required(&["Location Type"]),
+    required(&["Locational Marginal Price"]),
+    required(&["Energy Component"]),
+    required(&["Congestion Component"]),
+    required(&["Marginal Loss Component"]),
+];
+
+pub(super) fn recognise(head: &Head<'_>, format: &str) -> bool {
+    is_kind(head.first_line, "c") && title_format(head.first_line) == Some(format)
+}
+
+fn title_format(title: &str) -> Option<&'static str> {
+    let title = plain(title);
+    if !title.contains("hourlylmp") {
+        None
+    } else if title.contains("dayahead") {
+        Some(DAY_AHEAD)
+    } else if title.contains("realtime") {
+        Some(REAL_TIME)
+    } else {
+        None
+    }
+}
+
+fn is_kind(line: &str, kind: &str) -> bool {
+    plain(line.split(',').next().unwrap_or_default()) == kind
+}
+
+struct Report<'a> {
+    csv: Csv<'a>,
+    columns: [Column; COLUMNS.len()],
+    product: &'static str,
+    version: Option<&'static str>,
+    has_trailer: bool,
+}
+
+pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
+    let text = csv_text(payload)?;
+    let refused = |why: String| Err(Rejection::new(RejectCode::SchemaViolation, why));
+    let mut lines = Lines::new(text);
+    let mut comments = Vec::new();
+    let header = loop {
+        match lines.next() {
+            Some(line) if is_kind(line.text, "h") => break line,
+            Some(line) if is_kind(line.text, "c") => comments.push(line.text),
+            Some(line) => {
+                return refused(format!(
+                    "line {} is \"{}\": a comment (C) or header (H) is expected",
+                    line.number,
+                    excerpt(line.text)
+                ));
+            }
+            None => return refused("the report has no header (H)".to_owned()),
+        }
+    };
+    if comments.iter().find_map(|line| title_format(line)) != Some(format) {
+        let title = comments.first().copied().unwrap_or_default();
+        return refused(format!(
+            "its title is \"{}\", which is not one of format {format}",
+            excerpt(title)
+        ));
+    }
+    let has_trailer = lines.clone().any(|line| is_kind(line.text, "t"));
+    // Lines of an unknown kind are rows that are refused.
+    let (csv, names) = Csv::rows_below(lines, header, |line| {
+        !["h", "c", "t"].iter().any(|kind| is_kind(line, kind))
+    })?;
+    let columns = columns(&names, &COLUMNS)?;
+    let version = || {
+        let comments = plain(&comments.concat());
+        let is = |word: &str| comments.contains(word);
+        match (is("prelim"), is("final")) {
+            (true, false) => Some("preliminary"),
+            (false, true) => Some("final"),
+            _ => None,
+        }
+    };
+    Ok(Box::new(Report {
+        csv: csv.guarded(columns.get(6..).unwrap_or_default()),
+        columns,
+        product: if format == DAY_AHEAD { "da" } else { "rth" },
+        version: if format == DAY_AHEAD { None } else { version() },
+        has_trailer,
+    }))
+}
+
+impl Report<'_> {
+    fn row<'r>(&self, record: &Record<'r>) -> Result<Row<'r>, Rejection> {
+        let [kind, date, hour, _, name, place, lmp, energy, congestion, loss] = self.columns;
+        if !record.cell(kind).eq_ignore_ascii_case("D") {
+            let message = format!("the row is of kind \"{}\": D is expected", excerpt(record.cell(kind)));
+            return Err(Rejection::new(RejectCode::SchemaViolation, message));
+        }
+        let mut remarks = QualityFlags::NONE;
+        let node = record.node(name)?;
+        let day = clock::date(record.cell(date), date.name)?;
+        let start = hour_start(day, record.cell(hour), hour.name)?;
+        let is = |wanted: &str| plain(record.cell(place)) == wanted;
+        Ok(Row {
+            spot: record.spot,
+            node,
+            key: node,
+            zone: is("loadzone").then_some(node),
+            hub: is("hub").then_some(node),
+            product: self.product,
+            start,
+            end: start + HOUR,
+            prices: Prices {
+                price: record.price(lmp, &mut remarks)?,
+                energy: record.component(energy, &mut remarks)?,
+                congestion: record.component(congestion, &mut remarks)?,
+                loss: record.component(loss, &mut remarks)?,
+                ghg: None,
+            },
+            version: self.version,
+            remarks,
+        })
+    }
+}
+
+impl Document for Report<'_> {
+    fn names(&self) -> Names {
+        Names {
+            time: "Hour Ending",
+            node: "Location Name",
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.csv.rows() + usize::from(!self.has_trailer)
+    }
+
+    fn is_part(&self) -> bool {
+        !self.has_trailer
+    }
+
+    fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
+        self.csv.for_each(&mut |index, record| {
+            let row = record.and_then(|record| self.row(&record).map_err(|rejection| record.locate(rejection)));
+            visit(index, row);
+        })?;
+        if !self.has_trailer {
+            let message = "the report ends without its trailer (T), so rows after the last one are missing";
+            visit(
+                self.csv.rows(),
+                Err(Rejection::new(RejectCode::SchemaViolation, message)),
+            );
+        }
+        Ok(())
+    }
+}

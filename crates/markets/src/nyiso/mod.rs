@@ -1,0 +1,54 @@
+//! NYISO: price files of the New York ISO.
+//!
+//! Stamps are Eastern prevailing time without a zone. Congestion is published with the opposite sign, and energy not at all.
+
+mod lbmp;
+mod passes;
+
+use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::venue::Scope;
+
+pub(crate) const MARKET: Market = Market {
+    name: "NYISO",
+    description: "New York ISO",
+    zone: "America/New_York",
+    region: "northeast",
+    currency: "USD",
+    unit: "MWh",
+    placed_by_hub: false,
+    real_time_product: Some("rt5"),
+    published_ahead: &[],
+    bounds: &[Bound {
+        from: 0,
+        scope: Scope::All,
+        floor: Some(-1_000),
+        cap: Some(2_000),
+    }],
+    peak: Some(Peak {
+        zone: "America/New_York",
+        first: 8,
+        last: 23,
+        saturday: false,
+    }),
+    samples: &["NYISO.N.Y.C..RT5", "NYISO.WEST.DA"],
+    formats: &[
+        KnownFormat {
+            name: lbmp::REAL_TIME,
+            description: "real-time five-minute prices of zones",
+            recognise: |head| lbmp::recognise(head) == Some(lbmp::REAL_TIME),
+            open: lbmp::open,
+        },
+        KnownFormat {
+            name: lbmp::DAY_AHEAD,
+            description: "day-ahead hourly prices of zones",
+            recognise: |head| lbmp::recognise(head) == Some(lbmp::DAY_AHEAD),
+            open: lbmp::open,
+        },
+        KnownFormat {
+            name: lbmp::HOURLY,
+            description: "real-time hourly prices of zones",
+            recognise: |head| lbmp::recognise(head) == Some(lbmp::HOURLY),
+            open: lbmp::open,
+        },
+    ],
+};

@@ -1,0 +1,156 @@
+//! The registry: one row for each market, and in it one row for each format of its documents.
+//!
+//! Role: the facts that the venues of ticks, `GET /markets`, the detection of formats and `dp ingest` are made from. A market
+//! is added by its folder and one line of [`MARKETS`].
+//! Invariants: names of formats are unique; the rows are constants, so that they never fail.
+
+use domain::{Decimal, Micros};
+use serde::Serialize;
+
+use crate::document::Open;
+use crate::format::Head;
+use crate::venue::{PriceBounds, Scope, Venue};
+use crate::{caiso, ercot, gas, isone, miso, nyiso, pjm, spp};
+
+/// Every market whose documents are known, in the order in which users see them.
+pub(crate) const MARKETS: &[&Market] = &[
+    &miso::MARKET,
+    &caiso::MARKET,
+    &ercot::MARKET,
+    &pjm::MARKET,
+    &nyiso::MARKET,
+    &isone::MARKET,
+    &spp::MARKET,
+    &gas::MARKET,
+];
+
+/// The facts of one market.
+#[derive(Debug)]
+pub(crate) struct Market {
+    /// Upper case, as in instrument ids.
+    pub name: &'static str,
+    pub description: &'static str,
+    /// Name of the time zone of its day.
+    pub zone: &'static str,
+    /// The region of its taxonomy.
+    pub region: &'static str,
+    pub currency: &'static str,
+    pub unit: &'static str,
+    /// Whether a tick is located by node and hub instead of node and zone.
+    pub placed_by_hub: bool,
+    /// The product that `real_time` means.
+    pub real_time_product: Option<&'static str>,
+    /// Real-time products that may be further ahead of their interval than other ticks, and how far.
+    pub published_ahead: &'static [(&'static str, Micros)],
+    /// Oldest first.
+    pub bounds: &'static [Bound],
+    /// When its contracts deliver on-peak power; `None` for gas.
+    pub peak: Option<Peak>,
+    pub samples: &'static [&'static str],
+    pub formats: &'static [KnownFormat],
+}
+
+/// Floor and cap from a date on, in whole currency units.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub from: Micros,
+    pub scope: Scope,
+    pub floor: Option<i64>,
+    pub cap: Option<i64>,
+}
+
+/// The on-peak block of a market's contracts, in hours ending of its prevailing time. Holidays of NERC and Sundays are off-peak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Peak {
+    /// Name of the time zone.
+    pub zone: &'static str,
+    /// First on-peak hour ending.
+    pub first: u8,
+    /// Last on-peak hour ending.
+    pub last: u8,
+    /// Whether Saturday has on-peak hours (6x16).
+    pub saturday: bool,
+}
+
+/// One format of documents.
+#[derive(Debug)]
+pub(crate) struct KnownFormat {
+    /// The value of header `dp.format`.
+    pub name: &'static str,
+    /// What it holds, for users.
+    pub description: &'static str,
+    /// Whether the beginning of a document is of this format.
+    pub recognise: fn(&Head<'_>) -> bool,
+    /// Reads the frame of a document.
+    pub open: Open,
+}
+
+/// The market with this name.
+pub(crate) fn market(name: &str) -> Option<&'static Market> {
+    MARKETS.iter().copied().find(|market| market.name == name)
+}
+
+/// The market and the row of a format.
+pub(crate) fn format(name: &str) -> Option<(&'static Market, &'static KnownFormat)> {
+    formats().find(|(_, format)| format.name == name)
+}
+
+/// Every format with its market.
+pub(crate) fn formats() -> impl Iterator<Item = (&'static Market, &'static KnownFormat)> {
+    MARKETS
+        .iter()
+        .flat_map(|market| market.formats.iter().map(move |format| (*market, format)))
+}
+
+impl Market {
+    /// The market as ticks name it.
+    pub(crate) fn venue(&self) -> Venue {
+        Venue {
+            placed_by_hub: self.placed_by_hub,
+            real_time_product: self.real_time_product.map(str::to_owned),
+            published_ahead: self.published_ahead.to_vec(),
+            bounds: self.bounds.iter().map(Bound::price_bounds).collect(),
+            sample_instruments: self.samples.iter().map(|sample| (*sample).to_owned()).collect(),
+            ..Venue::new(self.name, self.description, self.currency, self.unit)
+        }
+    }
+}
+
+impl Bound {
+    fn price_bounds(&self) -> PriceBounds {
+        let price = |value: i64| Decimal::from_integer(value).ok();
+        PriceBounds {
+            from: self.from,
+            scope: self.scope,
+            floor: self.floor.and_then(price),
+            cap: self.cap.and_then(price),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_formats_begin_with_their_market() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (market, format) in formats() {
+            assert!(seen.insert(format.name), "{}", format.name);
+            assert!(
+                format.name.starts_with(&market.name.to_ascii_lowercase()),
+                "{}",
+                format.name
+            );
+            assert!(!format.description.is_empty());
+        }
+        for market in MARKETS {
+            assert!(seen.insert(market.name), "{}", market.name);
+            assert!(market.bounds.is_sorted_by_key(|bound| bound.from), "{}", market.name);
+            let zones = [Some(market.zone), market.peak.map(|peak| peak.zone)];
+            for zone in zones.into_iter().flatten() {
+                assert!(jiff::tz::TimeZoneDatabase::bundled().get(zone).is_ok(), "{zone}");
+            }
+        }
+    }
+}

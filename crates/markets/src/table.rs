@@ -1,0 +1,242 @@
+//! Tables: rows of named columns, from CSV or from a page of an API.
+//!
+//! Role: finds columns by their names, and gives the market's code one row after the other. A row is the same whether it was
+//! a line or a JSON array or object.
+//! Invariants: names are compared without case and separators; a column that the format does not know, a missing one, or one
+//! that occurs twice refuses the whole table, because it may change the meaning of the others. Each line is read by itself,
+//! so a stray quote damages one row only. A last line without its end may have been cut: see [`Csv::guarded`].
+//! Failure: rejections that name the line or element, and the column.
+
+use domain::{Decimal, QualityFlags};
+
+use crate::document::{At, Spot};
+use crate::json::{Kind, Token};
+use crate::number;
+use crate::rejection::{RejectCode, Rejection, excerpt};
+
+mod csv;
+mod page;
+
+pub(crate) use csv::{Csv, Lines, Splitter};
+pub(crate) use page::Page;
+
+/// Most columns of a row.
+pub(crate) const WIDEST: usize = 40;
+
+/// A table whose columns are known.
+pub(crate) trait Table {
+    /// Number of rows.
+    fn rows(&self) -> usize;
+
+    /// Whether the table says or shows that more rows belong to it.
+    fn is_part(&self) -> bool;
+
+    /// Calls `visit` with each row and its index, in order.
+    fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection>;
+}
+
+/// One row.
+pub(crate) struct Record<'r> {
+    pub cells: &'r [&'r str],
+    pub spot: Spot,
+}
+
+/// A column of a format, and its place in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// As the market writes it, for messages.
+    pub name: &'static str,
+    /// `None` if this table does not have it.
+    pub at: Option<usize>,
+}
+
+/// A column that a format knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// Its spellings, apart from case and separators. The first is used in messages.
+    pub names: &'static [&'static str],
+    pub is_required: bool,
+}
+
+pub(crate) const fn required(names: &'static [&'static str]) -> Known {
+    Known {
+        names,
+        is_required: true,
+    }
+}
+
+pub(crate) const fn optional(names: &'static [&'static str]) -> Known {
+    Known {
+        names,
+        is_required: false,
+    }
+}
+
+/// The letters and digits of a name, in lower case: how names are compared.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|character| character.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// The places of the known columns in a header.
+pub(crate) fn columns<const N: usize>(header: &[String], known: &[Known; N]) -> Result<[Column; N], Rejection> {
+    let refused = |what: &str, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{}\"", excerpt(name))).collect();
+        Err(Rejection::new(
+            RejectCode::SchemaViolation,
+            format!("the header {what}: {}", names.join(", ")),
+        ))
+    };
+    let mut columns = known.map(|column| Column {
+        name: column.names.first().copied().unwrap_or_default(),
+        at: None,
+    });
+    let (mut unknown, mut twice) = (Vec::new(), Vec::new());
+    for (at, name) in header.iter().enumerate() {
+        let written = plain(name);
+        let found = known
+            .iter()
+            .zip(&mut columns)
+            .find(|(known, _)| known.names.iter().any(|name| plain(name) == written));
+        match found {
+            Some((_, column)) if column.at.is_some() => twice.push(name.as_str()),
+            Some((_, column)) => column.at = Some(at),
+            // A comma at the end of each line.
+            None if written.is_empty() && at + 1 == header.len() => {}
+            None => unknown.push(name.as_str()),
+        }
+    }
+    let missing: Vec<&str> = known
+        .iter()
+        .zip(&columns)
+        .filter(|(known, column)| known.is_required && column.at.is_none())
+        .map(|(_, column)| column.name)
+        .collect();
+    match (unknown.is_empty(), twice.is_empty(), missing.is_empty()) {
+        (true, true, true) => Ok(columns),
+        (true, true, false) => refused("has no column", &missing),
+        (true, false, _) => refused("has a column twice", &twice),
+        (false, _, true) => refused("has unknown columns", &unknown),
+        (false, _, false) => {
+            let all: Vec<&str> = header.iter().map(String::as_str).take(WIDEST).collect();
+            refused(&format!("lacks {} and has other columns", missing.join(", ")), &all)
+        }
+    }
+}
+
+impl<'r> Record<'r> {
+    /// The trimmed text of a cell; empty if the table does not have the column.
+    pub(crate) fn cell(&self, column: Column) -> &'r str {
+        column
+            .at
+            .and_then(|at| self.cells.get(at))
+            .map_or("", |cell| cell.trim())
+    }
+
+    /// The text of a cell that must not be empty.
+    pub(crate) fn text(&self, column: Column) -> Result<&'r str, Rejection> {
+        let text = self.cell(column);
+        if text.is_empty() {
+            return Err(Rejection::new(
+                RejectCode::SchemaViolation,
+                format!("{} is empty", column.name),
+            ));
+        }
+        Ok(text)
+    }
+
+    /// The name of a node.
+    pub(crate) fn node(&self, column: Column) -> Result<&'r str, Rejection> {
+        let text = self.cell(column);
+        if text.is_empty() {
+            return Err(Rejection::new(
+                RejectCode::MissingInstrument,
+                format!("{} is empty", column.name),
+            ));
+        }
+        Ok(text)
+    }
+
+    /// The price.
+    pub(crate) fn price(&self, column: Column, remarks: &mut QualityFlags) -> Result<Decimal, Rejection> {
+        let text = self.cell(column);
+        if is_nothing(text) {
+            let message = format!("{} is \"{text}\": there is no price", column.name);
+            return Err(Rejection::new(RejectCode::MissingPrice, message));
+        }
+        decimal(text, RejectCode::InvalidPrice, column, remarks)
+    }
+
+    /// A component; `None` if the table does not have the column, or the cell says that there is none.
+    pub(crate) fn component(&self, column: Column, remarks: &mut QualityFlags) -> Result<Option<Decimal>, Rejection> {
+        let text = self.cell(column);
+        if is_nothing(text) {
+            return Ok(None);
+        }
+        decimal(text, RejectCode::InvalidNumber, column, remarks).map(Some)
+    }
+
+    /// Adds the place of the row to a rejection.
+    pub(crate) fn locate(&self, rejection: Rejection) -> Rejection {
+        located(self.spot, rejection)
+    }
+
+    /// The place of a column of this row.
+    #[allow(dead_code)]
+    pub(crate) fn at(&self, column: Column) -> At {
+        At(self.spot, column.name)
+    }
+}
+
+impl Table for Box<dyn Table + '_> {
+    fn rows(&self) -> usize {
+        self.as_ref().rows()
+    }
+
+    fn is_part(&self) -> bool {
+        self.as_ref().is_part()
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection> {
+        self.as_ref().for_each(visit)
+    }
+}
+
+/// Whether a document begins like a JSON object or array.
+pub(crate) fn is_json(payload: &[u8]) -> bool {
+    let text = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
+    matches!(text.trim_ascii_start(), [b'{' | b'[', ..])
+}
+
+/// Adds the place of a row to a rejection.
+#[cold]
+pub(crate) fn located(spot: Spot, rejection: Rejection) -> Rejection {
+    Rejection {
+        message: format!("{spot}: {}", rejection.message),
+        ..rejection
+    }
+}
+
+/// Whether a market writes this for "no value".
+pub(crate) fn is_nothing(text: &str) -> bool {
+    text.is_empty()
+        || ["none", "null", "n/a", "na", "nan", "-"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// A number as written.
+pub(crate) fn decimal(
+    text: &str,
+    code: RejectCode,
+    column: Column,
+    remarks: &mut QualityFlags,
+) -> Result<Decimal, Rejection> {
+    let token = Token {
+        kind: Kind::Text,
+        raw: text,
+    };
+    number::decimal(token, code, column.name, remarks)
+}

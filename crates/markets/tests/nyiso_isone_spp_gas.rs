@@ -1,0 +1,390 @@
+//! Documents of NYISO, ISO-NE, SPP and EIA, written by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{document, every_cut_is_a_part, normalizer, read, refused_whole};
+use markets::{RejectCode, detect_format};
+
+const NYISO: &str = "\"Time Stamp\",\"Name\",\"PTID\",\"LBMP ($/MWHr)\",\"Marginal Cost Losses ($/MWHr)\",\"Marginal Cost Congestion ($/MWHr)\"\n";
+const REAL_TIME: &str = "nyiso.realtime_zone.csv";
+
+fn nyiso(rows: &[(&str, &str, &str)]) -> String {
+    let rows: String = rows
+        .iter()
+        .map(|(stamp, name, prices)| format!("\"{stamp}\",\"{name}\",61757,{prices}\n"))
+        .collect();
+    format!("{NYISO}{rows}")
+}
+
+#[test]
+fn nyiso_stamps_end_their_interval_and_congestion_changes_its_sign() {
+    let text = nyiso(&[
+        ("07/18/2022 00:05:00", "N.Y.C.", "81.21,7.65,-1.32"),
+        ("07/18/2022 00:05:00", "WEST", "72.75,.51,0.00"),
+        ("07/18/2022 00:06:12", "N.Y.C.", "80.00,8.00,0.00"),
+        ("07/18/2022 00:08:36", "N.Y.C.", "80.00,8.00,0.00"),
+        ("07/18/2022 00:10:00", "N.Y.C.", "80.00,8.00,0.00"),
+        ("07/18/2022 00:20:00", "N.Y.C.", "80.00,8.00,0.00"),
+        ("07/19/2022 00:00:00", "H Q", "80.00,8.00,0.00"),
+    ]);
+    let found = read(REAL_TIME, text.as_bytes()).unwrap();
+    assert_eq!(
+        found.ticks,
+        [
+            "NYISO.N.Y.C..RT5 2022-07-18T04:00:00Z 300s 81.21 e72.24 c1.32 l7.65",
+            "NYISO.WEST.RT5 2022-07-18T04:00:00Z 300s 72.75 e72.24 c0 l0.51",
+            "NYISO.N.Y.C..RT5 2022-07-18T04:05:00Z 72s 80 e72 c0 l8",
+            "NYISO.N.Y.C..RT5 2022-07-18T04:06:12Z 144s 80 e72 c0 l8",
+            "NYISO.N.Y.C..RT5 2022-07-18T04:08:36Z 84s 80 e72 c0 l8",
+            "NYISO.N.Y.C..RT5 2022-07-18T04:15:00Z 300s 80 e72 c0 l8",
+            "NYISO.H%20Q.RT5 2022-07-19T03:55:00Z 300s 80 e72 c0 l8",
+        ]
+    );
+    every_cut_is_a_part(REAL_TIME, text.as_bytes(), 1);
+    every_cut_is_a_part(REAL_TIME, text.trim_end().as_bytes(), 1);
+    assert_eq!(read(REAL_TIME, text.trim_end().as_bytes()).unwrap().ticks, found.ticks);
+    // The header of older files is cut.
+    let old = text
+        .replace("Congestion ($/MWHr)", "Congestion ($/MWH")
+        .replace('"', "");
+    assert_eq!(read(REAL_TIME, old.as_bytes()).unwrap(), found);
+    assert_eq!(
+        detect_format("20220718realtime_zone.csv", old.as_bytes()),
+        Some(REAL_TIME)
+    );
+    assert_eq!(
+        detect_format("20220718rtlbmp_zone.csv", old.as_bytes()),
+        Some("nyiso.rtlbmp_zone.csv")
+    );
+}
+
+#[test]
+fn the_step_back_of_a_name_separates_the_passes_of_the_repeated_hour() {
+    let rows: Vec<(&str, &str, &str)> = [
+        "00:55:00", "01:00:00", "01:05:00", "01:55:00", "01:00:00", "01:13:16", "01:55:00", "02:00:00",
+    ]
+    .iter()
+    .flat_map(|time| [(*time, "WEST"), (*time, "PJM")])
+    .map(|(time, name)| (time, name, "1.00,0.00,0.00"))
+    .collect();
+    let stamped: Vec<String> = rows.iter().map(|(time, ..)| format!("11/04/2018 {time}")).collect();
+    let rows: Vec<_> = rows
+        .iter()
+        .zip(&stamped)
+        .map(|((_, name, prices), stamp)| (stamp.as_str(), *name, *prices))
+        .collect();
+    let text = nyiso(&rows);
+    let found = read(REAL_TIME, text.as_bytes()).unwrap();
+    assert!(found.rejected.is_empty());
+    let west: Vec<&str> = found
+        .ticks
+        .iter()
+        .filter(|tick| tick.starts_with("NYISO.WEST"))
+        .map(|tick| &tick[25..40])
+        .collect();
+    // Starts in UTC.
+    assert_eq!(
+        west,
+        [
+            "T04:50:00Z 300s",
+            "T04:55:00Z 300s",
+            "T05:00:00Z 300s",
+            "T05:50:00Z 300s",
+            "T05:55:00Z 300s",
+            "T06:10:00Z 196s",
+            "T06:50:00Z 300s",
+            "T06:55:00Z 300s"
+        ]
+    );
+    every_cut_is_a_part(REAL_TIME, text.as_bytes(), 13);
+}
+
+#[test]
+fn without_one_step_back_the_repeated_hour_is_ambiguous() {
+    let pairs = ["01:00:00", "01:00:00", "01:05:00", "01:05:00"];
+    let twice = ["01:05:00", "01:00:00", "01:05:00", "01:00:00"];
+    let first_only = ["01:00:00", "01:05:00", "01:10:00", "01:15:00"];
+    for times in [pairs, twice, first_only] {
+        let stamps = times.map(|time| format!("10/30/2005 {time}"));
+        let rows: Vec<_> = stamps
+            .iter()
+            .map(|stamp| (stamp.as_str(), "WEST", "0.00,0.00,0.00"))
+            .collect();
+        let found = read(REAL_TIME, nyiso(&rows).as_bytes()).unwrap();
+        assert!(found.ticks.is_empty());
+        assert!(
+            found.rejected.iter().all(|row| row.ends_with("ambiguous_time")),
+            "{:?}",
+            found.rejected
+        );
+    }
+}
+
+#[test]
+fn hourly_nyiso_stamps_begin_their_interval_and_the_repeated_one_is_printed_twice() {
+    let text = nyiso(&[
+        ("11/02/2025 00:00", "WEST", "51.52,2.92,0.00"),
+        ("11/02/2025 01:00", "WEST", "51.52,2.92,0.00"),
+        ("11/02/2025 01:00", "WEST", "50.52,2.92,-1.00"),
+        ("11/02/2025 02:00", "WEST", "51.52,2.92,0.00"),
+        ("03/09/2025 02:00", "WEST", "51.52,2.92,0.00"),
+        ("11/03/2024 01:00", "WEST", "51.52,2.92,0.00"),
+    ]);
+    for (format, product) in [("nyiso.damlbmp_zone.csv", "DA"), ("nyiso.rtlbmp_zone.csv", "RTH")] {
+        let found = read(format, text.as_bytes()).unwrap();
+        let expected = [
+            "04:00:00Z 3600s 51.52 e48.6 c0",
+            "05:00:00Z 3600s 51.52 e48.6 c0",
+            "06:00:00Z 3600s 50.52 e46.6 c1",
+            "07:00:00Z 3600s 51.52 e48.6 c0",
+        ]
+        .map(|rest| format!("NYISO.WEST.{product} 2025-11-02T{rest} l2.92"));
+        assert_eq!(found.ticks, expected);
+        assert_eq!(found.rejected, ["line 6: invalid_time", "line 7: ambiguous_time"]);
+    }
+    assert_eq!(detect_format("x.csv", text.as_bytes()), Some("nyiso.damlbmp_zone.csv"));
+    refused_whole(
+        REAL_TIME,
+        text.replace("PTID", "Zone").as_bytes(),
+        RejectCode::SchemaViolation,
+        "\"Zone\"",
+    );
+}
+
+const ISONE: &str = "\"C\",\"Day-Ahead Energy Market Hourly LMP Report\"\n\"C\",\"Filename: WW_DALMP_ISO_20251102.csv\"\n\
+    \"H\",\"Date\",\"Hour Ending\",\"Location ID\",\"Location Name\",\"Location Type\",\"Locational Marginal Price\",\"Energy Component\",\"Congestion Component\",\"Marginal Loss Component\"\n\
+    \"H\",\"Date\",\"HE\",\"String\",\"String\",\"String\",\"Number\",\"Number\",\"Number\",\"Number\"\n";
+
+fn isone(rows: &[(&str, &str, &str)]) -> String {
+    let rows: String = rows
+        .iter()
+        .map(|(date, hour, prices)| {
+            format!("\"D\",\"{date}\",\"{hour}\",\"4000\",\".H.INTERNAL_HUB\",\"HUB\",{prices}\n")
+        })
+        .collect();
+    format!("{ISONE}{rows}\"T\",\"9 lines\"")
+}
+
+#[test]
+fn isone_hours_end_in_prevailing_time_and_the_repeated_one_is_marked() {
+    let good = "45.45,47.56,0.0,-2.11";
+    let text = isone(&[
+        ("11/02/2025", "01", good),
+        ("11/02/2025", "02", good),
+        ("11/02/2025", "02X", good),
+        ("11/02/2025", "03", "43.730000000000004,43.73,0.0,0"),
+        ("11/02/2025", "24", good),
+        ("03/09/2025", "01", good),
+        ("03/09/2025", "03", good),
+        ("03/09/2025", "04", good),
+        // Impossible hours.
+        ("03/09/2025", "02", good),
+        ("07/04/2025", "02X", good),
+        ("11/02/2025", "03X", good),
+        ("11/02/2025", "25", good),
+        ("11/02/2025", "05", "x,47.56,0.0,-2.11"),
+        ("11/02/2025", "05", "0.300000001,47.56,0.0,-2.11"),
+    ]);
+    let format = "isone.da_lmp.csv";
+    assert_eq!(detect_format("x", text.as_bytes()), Some(format));
+    let found = read(format, text.as_bytes()).unwrap();
+    let usual = "3600s 45.45 e47.56 c0 l-2.11";
+    let expected = [
+        format!("2025-11-02T04:00:00Z {usual}"),
+        format!("2025-11-02T05:00:00Z {usual}"),
+        format!("2025-11-02T06:00:00Z {usual}"),
+        "2025-11-02T07:00:00Z 3600s 43.73 e43.73 c0 l0 !rounded".to_owned(),
+        format!("2025-11-03T04:00:00Z {usual}"),
+        format!("2025-03-09T05:00:00Z {usual}"),
+        format!("2025-03-09T06:00:00Z {usual}"),
+        format!("2025-03-09T07:00:00Z {usual}"),
+    ]
+    .map(|rest| format!("ISONE..H.INTERNAL_HUB.DA {rest}"));
+    assert_eq!(found.ticks, expected);
+    let codes: Vec<&str> = found
+        .rejected
+        .iter()
+        .map(|row| row.rsplit(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "invalid_time",
+            "invalid_time",
+            "invalid_time",
+            "invalid_time",
+            "invalid_price",
+            "invalid_price"
+        ]
+    );
+    every_cut_is_a_part(format, text.as_bytes(), 1);
+}
+
+#[test]
+fn an_isone_report_without_its_trailer_says_so() {
+    let text = isone(&[("06/02/2026", "01", "45.45,47.56,0.0,-2.11")])
+        .replace("Day-Ahead", "Real-Time")
+        .replace("WW_DALMP_ISO", "lmp_rt_prelim");
+    let format = "isone.rt_lmp_final.csv";
+    assert_eq!(detect_format("x", text.as_bytes()), Some(format));
+    let whole = read(format, text.as_bytes()).unwrap();
+    assert_eq!(
+        whole.ticks,
+        ["ISONE..H.INTERNAL_HUB.RTH 2026-06-02T04:00:00Z 3600s 45.45 e47.56 c0 l-2.11 v:preliminary"]
+    );
+    assert!(whole.rejected.is_empty());
+    let cut = text.replace("\"T\",\"9 lines\"", "");
+    let part = read(format, cut.as_bytes()).unwrap();
+    assert_eq!((part.ticks, part.rejected.len()), (whole.ticks, 1));
+    assert!(part.messages[0].contains("trailer"), "{}", part.messages[0]);
+    assert!(normalizer().parse(&document(format, cut.as_bytes())).unwrap().is_part());
+    refused_whole(
+        "isone.da_lmp.csv",
+        text.as_bytes(),
+        RejectCode::SchemaViolation,
+        "Real-Time",
+    );
+    refused_whole(
+        format,
+        text.replace("Energy Component", "Energy").as_bytes(),
+        RejectCode::SchemaViolation,
+        "\"Energy\"",
+    );
+}
+
+#[test]
+fn the_isone_web_service_gives_offsets() {
+    let row = |begin: &str, price: &str| {
+        format!(
+            r#"{{"BeginDate":"{begin}","Location":{{"@LocId":"4001","@LocType":"LOAD ZONE","$":".Z.MAINE"}},"LmpTotal":{price},"EnergyComponent":32.04,"CongestionComponent":0,"LossComponent":0.3}}"#
+        )
+    };
+    let rows = [
+        row("2025-11-02T01:00:00.000-04:00", "32.34"),
+        row("2025-11-02T01:00:00.000-05:00", "\"32.34\""),
+        row("2025-11-02T01:00:00.000", "1"),
+        row("2025-11-02T02:00:00.000-05:00", "null"),
+    ];
+    let format = "isone.ws_hourlylmp.json";
+    let text = format!(r#"{{"HourlyLmps":{{"HourlyLmp":[{}]}}}}"#, rows.join(","));
+    assert_eq!(detect_format("x", text.as_bytes()), Some(format));
+    let found = read(format, text.as_bytes()).unwrap();
+    let expected =
+        ["05", "06"].map(|hour| format!("ISONE..Z.MAINE.DA 2025-11-02T{hour}:00:00Z 3600s 32.34 e32.04 c0 l0.3"));
+    assert_eq!(found.ticks, expected);
+    assert_eq!(
+        found.rejected,
+        [
+            "/HourlyLmps/HourlyLmp/2: invalid_time",
+            "/HourlyLmps/HourlyLmp/3: missing_price"
+        ]
+    );
+    let single = format!(r#"{{"HourlyLmps":{{"HourlyLmp":{}}}}}"#, rows[0]);
+    assert_eq!(read(format, single.as_bytes()).unwrap().ticks, expected[..1]);
+    refused_whole(
+        format,
+        br#"{"HourlyLmps":{}}"#,
+        RejectCode::SchemaViolation,
+        "/HourlyLmps/HourlyLmp is missing",
+    );
+}
+
+#[test]
+fn a_sheet_of_the_isone_workbook_has_two_prices_in_a_row() {
+    let format = "isone.smd_hourly.csv";
+    let text = "Date,Hr_End,Location,DA_Demand,RT_Demand,DA_LMP,DA_EC,DA_CC,DA_MLC,RT_LMP,RT_EC,RT_CC,RT_MLC,Dry_Bulb,Dew_Point\n\
+                11/2/2025,02X,.Z.MAINE,1,1,24.63,24.64,-0.05,0.04,18.960000000000001,18.75,0.18,0.03,53,51\n\
+                11/2/2025,03,.Z.MAINE,1,1,24.63,24.64,-0.05,0.04,,18.75,0.18,0.03,53,51\n";
+    assert_eq!(detect_format("x", text.as_bytes()), Some(format));
+    let found = read(format, text.as_bytes()).unwrap();
+    assert_eq!(
+        found.ticks,
+        [
+            "ISONE..Z.MAINE.DA 2025-11-02T06:00:00Z 3600s 24.63 e24.64 c-0.05 l0.04",
+            "ISONE..Z.MAINE.RTH 2025-11-02T06:00:00Z 3600s 18.96 e18.75 c0.18 l0.03 !rounded",
+            "ISONE..Z.MAINE.DA 2025-11-02T07:00:00Z 3600s 24.63 e24.64 c-0.05 l0.04",
+        ]
+    );
+    assert_eq!(found.rejected, ["line 3: missing_price"]);
+    let nowhere = text.replace("Location,", "").replace(".Z.MAINE,", "");
+    refused_whole(format, nowhere.as_bytes(), RejectCode::MissingInstrument, "location");
+}
+
+#[test]
+fn spp_stamps_and_headers_have_many_styles() {
+    let format = "spp.da_lmp_sl.csv";
+    let expected = [
+        "SPP.SPPNORTH_HUB.DA 2026-06-04T05:00:00Z 3600s 47 e46 c0.75 l0.25",
+        "SPP.AVA.SWPW.DA 2026-06-04T06:00:00Z 3600s 0.5 e0.5 c0 l0",
+    ];
+    for (header, first, second) in [
+        (
+            "INTERVAL,GMTINTERVALEND,BAA,SETTLEMENT_LOCATION,PNODE,LMP,MLC,MCC,MEC",
+            "6/4/2026 1:00,6/4/2026 6:00",
+            "6/4/2026 2:00,6/4/2026 7:00",
+        ),
+        (
+            "Interval,GMTIntervalEnd,BAA,Settlement Location,Pnode,LMP,MLC,MCC,MEC",
+            "06/04/2026 01:00:00,06/04/2026 06:00:00",
+            "06/04/2026 02:00:00,06/04/2026 07:00:00",
+        ),
+        (
+            "Interval,GMT Interval End,BAA,Settlement_Location,Pnode,LMP,MLC,MCC,MEC,",
+            "6/4/2026 01:00,6/4/2026 06:00",
+            "6/4/2026 02:00,6/4/2026 07:00",
+        ),
+    ] {
+        let comma = if header.ends_with(',') { "," } else { "" };
+        let text = format!(
+            "{header}\r\n{first},SPP,SPPNORTH_HUB,N,47,.25,0.7500,46{comma}\r\n{second},SWPW,AVA,AVA,0.5,0,0,0.5000{comma}\r\n"
+        );
+        assert_eq!(detect_format("DA-LMP-SL.csv", text.as_bytes()), Some(format));
+        let found = read(format, text.as_bytes()).unwrap();
+        assert_eq!(
+            (found.ticks, found.rejected),
+            (expected.map(str::to_owned).to_vec(), vec![]),
+            "{header}"
+        );
+        every_cut_is_a_part(format, text.as_bytes(), 1);
+    }
+    let old = "Interval,GMTIntervalEnd,Settlement Location,Pnode,LMP,MLC,MCC,MEC\n11/02/2025 02:00:00,11/02/2025 07:00:00,A,P,1,0,0,1\n\
+               11/02/2025 02:00:00,11/02/2025 08:00:00,A,P,1,0,0,1\n11/02/2025 02:00:00,11/02/2025 09:00:00,A,P,1,0,0,1\n";
+    let found = read(format, old.as_bytes()).unwrap();
+    assert_eq!(
+        found.ticks,
+        ["06", "07"].map(|hour| format!("SPP.A.DA 2025-11-02T{hour}:00:00Z 3600s 1 e1 c0 l0"))
+    );
+    assert_eq!(found.rejected, ["line 4: invalid_time"]);
+    refused_whole(
+        format,
+        old.replace("MEC", "MGHG").as_bytes(),
+        RejectCode::SchemaViolation,
+        "MGHG",
+    );
+}
+
+#[test]
+fn a_gas_day_begins_at_nine_in_central_time() {
+    let format = "gas.eia_daily.csv";
+    for header in [
+        "Date,Price",
+        "Day,Henry Hub Natural Gas Spot Price Dollars per Million Btu",
+        "Source,EIA\nDate,Henry Hub Natural Gas Spot Price (Dollars per Million Btu)",
+    ] {
+        let text = format!("{header}\n2021-02-17,23.86\n3/13/2021,2.6\n\"Nov 6, 2021\",5\n2021-11-08,\n");
+        assert_eq!(detect_format("x", text.as_bytes()), Some(format), "{header}");
+        let found = read(format, text.as_bytes()).unwrap();
+        assert_eq!(
+            found.ticks,
+            [
+                "GAS.HENRY_HUB.SPOT 2021-02-17T15:00:00Z 86400s 23.86",
+                "GAS.HENRY_HUB.SPOT 2021-03-13T15:00:00Z 82800s 2.6",
+                "GAS.HENRY_HUB.SPOT 2021-11-06T14:00:00Z 90000s 5",
+            ]
+        );
+        assert!(found.rejected[0].ends_with("missing_price"), "{:?}", found.rejected);
+        every_cut_is_a_part(format, text.as_bytes(), 1);
+    }
+    refused_whole(format, b"Date,Price,Volume\n", RejectCode::SchemaViolation, "Volume");
+}
