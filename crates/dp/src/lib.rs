@@ -6,10 +6,12 @@
 //! Failure: one line that says what happened and what to do. Exit codes: 0 success; 1 the command ran and found a problem;
 //! 2 wrong usage, or a server is unavailable; 130 interrupted.
 
+mod cells;
 pub mod cli;
 pub mod commands;
 mod definitions;
 mod env_file;
+mod lag_table;
 mod letter;
 mod message;
 

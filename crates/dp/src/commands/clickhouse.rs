@@ -6,7 +6,9 @@ use std::time::Duration;
 use ops::connection::Connection;
 use ops::inspect::clickhouse::{Disk, LoggedQuery, RunningQuery, TableParts, disks, parts, processes, slow};
 use ops::migrations::stores;
-use ops::present::{bytes, duration, found, grouped, milliseconds, print_either, printable, table};
+use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
+
+use crate::cells::{count, shortened};
 
 /// Characters of a statement in a table; `--json` shows more.
 const SHOWN_CHARACTERS: usize = 90;
@@ -130,7 +132,7 @@ fn slow_table(queries: &[LoggedQuery]) -> String {
         vec![
             query.started_at.clone(),
             printable(&query.user),
-            statement(&query.query, &query.error),
+            statement(query),
             time(query.milliseconds),
             count(query.rows_read),
             bytes(query.memory_bytes),
@@ -175,7 +177,7 @@ fn processes_table(running: &[RunningQuery]) -> String {
         vec![
             query.query_id.clone(),
             printable(&query.user),
-            statement(&query.query, ""),
+            shortened(&query.query, SHOWN_CHARACTERS),
             milliseconds((query.seconds * 1e3) as i64),
             count(query.rows_read),
             bytes(query.memory_bytes),
@@ -197,21 +199,14 @@ fn disk_table(disks: &[Disk]) -> String {
     table(&["disk", "path", "free", "total", "free"], 2, rows)
 }
 
-fn statement(query: &str, error: &str) -> String {
-    let shown = match query.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", query.get(..end).unwrap_or(query)),
-        None => query.to_owned(),
-    };
-    match error {
-        "" => printable(&shown),
-        error => format!("{}\n  {}", printable(&shown), printable(error)),
-    }
-}
-
 fn time(millis: u64) -> String {
     milliseconds(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-fn count(number: u64) -> String {
-    grouped(i64::try_from(number).unwrap_or(i64::MAX))
+fn statement(query: &LoggedQuery) -> String {
+    let shown = shortened(&query.query, SHOWN_CHARACTERS);
+    match query.error.as_str() {
+        "" => shown,
+        error => format!("{shown}\n  {}", printable(error)),
+    }
 }

@@ -6,9 +6,10 @@ use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
 use ops::dead_letters::{By, Counted, Group, Letter, Passed, Place, Wanted, each};
-use ops::present::{found, grouped, moment, print_either, printable, table};
+use ops::present::{found, moment, print_either, printable, table};
 use ops::topic_names::resolve;
 
+use crate::cells::{count, shortened};
 use crate::letter::block;
 use crate::message::Shown;
 
@@ -244,7 +245,7 @@ fn list_text(letters: &[Letter], matching: u64, passed: Passed) -> String {
             letter.code.clone(),
             printable(&letter.market),
             format!("{}{rows}", letter.origin),
-            shortened(&letter.reason),
+            shortened(&letter.reason, SHOWN_CHARACTERS),
             letter.place.offset.to_string(),
         ]
     });
@@ -300,15 +301,4 @@ fn passed_text(passed: Passed) -> String {
         ));
     }
     text
-}
-
-fn shortened(reason: &str) -> String {
-    match reason.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", printable(reason.get(..end).unwrap_or(reason))),
-        None => printable(reason),
-    }
-}
-
-fn count(number: u64) -> String {
-    grouped(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -2,8 +2,10 @@
 
 use anyhow::Context as _;
 use ops::connection::Connection;
-use ops::lag::{GroupLag, survey};
-use ops::present::{grouped, print_json, print_line, table};
+use ops::lag::survey;
+use ops::present::{print_json, print_line};
+
+use crate::lag_table::{by_group, by_partition};
 
 /// Show the lag of every consumer group.
 ///
@@ -36,40 +38,4 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         by_group(&listed)
     };
     print_line(&text)
-}
-
-fn by_group(listed: &[GroupLag]) -> String {
-    let rows = listed.iter().map(|group| {
-        let (members, lag) = (group.members.to_string(), grouped(group.lag));
-        vec![
-            group.group.clone(),
-            group.topic.clone(),
-            group.state.clone(),
-            members,
-            lag,
-        ]
-    });
-    table(&["group", "topic", "state", "members", "lag"], 3, rows)
-}
-
-fn by_partition(listed: &[GroupLag]) -> String {
-    let rows = listed.iter().flat_map(|group| {
-        group.partitions.iter().map(|partition| {
-            let committed = partition.committed.map_or_else(|| "none".to_owned(), grouped);
-            let (group, topic, number) = (
-                group.group.clone(),
-                group.topic.clone(),
-                partition.partition.to_string(),
-            );
-            vec![
-                group,
-                topic,
-                number,
-                committed,
-                grouped(partition.end),
-                grouped(partition.lag),
-            ]
-        })
-    });
-    table(&["group", "topic", "partition", "committed", "end", "lag"], 2, rows)
 }

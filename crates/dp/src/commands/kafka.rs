@@ -11,6 +11,8 @@ use ops::present::{found, grouped, print_either, print_line, table};
 use ops::topic_names::resolve;
 use ops::topics::{self, Listed};
 
+use crate::lag_table::{by_group, by_partition};
+
 /// Look into Kafka: groups, lag, topics, offsets
 ///
 /// All commands read; none changes a group or a topic.
@@ -169,35 +171,6 @@ fn problems(connection: &Connection, listed: &[Listed]) -> Vec<String> {
         }
     }
     problems
-}
-
-fn by_group(lags: &[GroupLag]) -> String {
-    let rows = lags.iter().map(|lag| {
-        vec![
-            lag.group.clone(),
-            lag.topic.clone(),
-            lag.state.clone(),
-            lag.members.to_string(),
-            grouped(lag.lag),
-        ]
-    });
-    table(&["group", "topic", "state", "members", "lag"], 3, rows)
-}
-
-fn by_partition(lags: &[GroupLag]) -> String {
-    let rows = lags.iter().flat_map(|lag| {
-        lag.partitions.iter().map(|partition| {
-            vec![
-                lag.group.clone(),
-                lag.topic.clone(),
-                partition.partition.to_string(),
-                partition.committed.map_or_else(|| "none".to_owned(), grouped),
-                grouped(partition.end),
-                grouped(partition.lag),
-            ]
-        })
-    });
-    table(&["group", "topic", "partition", "committed", "end", "lag"], 2, rows)
 }
 
 fn by_topic(listed: &[Listed]) -> String {

@@ -8,7 +8,9 @@ use ops::inspect::postgres::{
     Activity, Blocked, Index, SessionRow, TableSize, activity, blocked, indexes, long_running, sizes,
 };
 use ops::migrations::stores;
-use ops::present::{bytes, duration, found, grouped, milliseconds, print_either, printable, table};
+use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
+
+use crate::cells::{count, shortened};
 
 /// Characters of a statement in a table; `--json` shows more.
 const SHOWN_CHARACTERS: usize = 70;
@@ -133,7 +135,7 @@ fn sessions_text(sessions: &[SessionRow], none: &str) -> String {
             printable(&session.application),
             session.state.clone(),
             session.waits_for.clone(),
-            statement(&session.query),
+            shortened(&session.query, SHOWN_CHARACTERS),
             session.pid.to_string(),
             milliseconds(session.state_ms),
             session.transaction_ms.map_or_else(String::new, milliseconds),
@@ -159,9 +161,9 @@ fn locks_text(blocked: &[Blocked]) -> String {
     let rows = blocked.iter().map(|wait| {
         let holder = format!("{} ({})", printable(&wait.blocker_user), wait.blocker_state);
         vec![
-            statement(&wait.query),
+            shortened(&wait.query, SHOWN_CHARACTERS),
             holder,
-            statement(&wait.blocker_query),
+            shortened(&wait.blocker_query, SHOWN_CHARACTERS),
             wait.pid.to_string(),
             milliseconds(wait.waiting_ms),
             wait.blocked_by.to_string(),
@@ -208,15 +210,4 @@ fn sizes_text(sizes: &[TableSize]) -> String {
         ]
     });
     table(&["table", "rows", "dead rows", "table", "indexes", "total"], 1, rows)
-}
-
-fn statement(query: &str) -> String {
-    match query.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", printable(query.get(..end).unwrap_or(query))),
-        None => printable(query),
-    }
-}
-
-fn count(number: u64) -> String {
-    grouped(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use ops::connection::Connection;
 use ops::inspect::redis::{KeyGroup, keys};
 use ops::migrations::stores;
-use ops::present::{grouped, print_either, printable, table};
+use ops::present::{print_either, printable, table};
+
+use crate::cells::count;
 
 /// Look into Redis: keys by kind and tenant
 #[derive(Debug, clap::Args)]
@@ -56,7 +58,7 @@ fn text(groups: &[KeyGroup]) -> String {
             printable(&group.kind),
             printable(&group.tenant),
             printable(&group.example),
-            grouped(i64::try_from(group.keys).unwrap_or(i64::MAX)),
+            count(group.keys),
         ]
     });
     table(&["kind", "tenant", "example", "keys"], 3, rows)
