@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages test-k8s bench check monitor image down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages test-monitoring test-k8s bench check monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: bootstrap ## Set up the machine, run the pipeline on simulated ticks (and the documents in DATA=dir), print the result
 	cargo build --release $(PROGRAMS) --bins
@@ -33,12 +33,16 @@ test-outages: bootstrap ## Test outages under load: each server down for SECONDS
 	cargo build --release --workspace --bins
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
+test-monitoring: bootstrap ## Break the running pipeline and see each alert at the pager, all targets up, all panels with data (6 minutes)
+	cargo build --release --workspace --bins --tests
+	cargo test --release --workspace --test monitoring
+
 test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
 	scripts/test_k8s.sh
 
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release --workspace --all-targets --test monitoring -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --workspace --no-deps --document-private-items
 	@scripts/check_dependencies.sh
 	@scripts/check_text.sh

@@ -322,7 +322,12 @@ fn postgres(dir: &Path, stores: &Stores) {
             postgres.exec(&sql).await
         })
     };
-    let sessions = [holds(8), holds(0)];
+    let first = holds(8);
+    until("a session holds the lock", || {
+        let (code, stdout, _) = dp(dir, &["postgres", "long-running", "--over", "10ms"]);
+        (code == 1 && stdout.contains("LOCK TABLE")).then_some(())
+    });
+    let sessions = [first, holds(0)];
     let locks = until("a session waits for the lock", || {
         let (code, stdout, _) = dp(dir, &["postgres", "locks", "--json"]);
         let locks: Value = serde_json::from_str(&stdout).ok()?;
@@ -330,8 +335,6 @@ fn postgres(dir: &Path, stores: &Stores) {
     });
     assert!(locks[0]["query"].as_str().unwrap().contains("LOCK TABLE"), "{locks}");
     assert_ne!(locks[0]["pid"], locks[0]["blocked_by"]);
-    let long = shown(dir, 1, &["postgres", "long-running", "--over", "10ms"]);
-    assert!(long.contains("LOCK TABLE"), "{long}");
     for session in sessions {
         tokio::task::block_in_place(|| runtime.block_on(session))
             .unwrap()
