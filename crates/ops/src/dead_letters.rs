@@ -296,7 +296,7 @@ impl Counted {
     /// The groups, the largest first.
     pub fn groups(self) -> Vec<Group> {
         let mut groups: Vec<Group> = self.groups.into_values().collect();
-        groups.sort_by(|one, other| other.letters.cmp(&one.letters));
+        groups.sort_by_key(|group| std::cmp::Reverse(group.letters));
         groups
     }
 }

@@ -246,7 +246,8 @@ mod tests {
                 max_ids: 1_000_000
             }
         );
-        assert_eq!(config.normalizer("t", Wire::single_object()).venues.len(), 7);
+        // Seven power markets, and GAS.
+        assert_eq!(config.normalizer("t", Wire::single_object()).venues.len(), 8);
     }
 
     #[test]
