@@ -78,6 +78,7 @@ pub struct Unreadable<'a> {
 }
 
 /// What normalization decides about a message.
+#[allow(clippy::large_enum_variant, reason = "one value exists at a time, on the stack")]
 pub enum Decision<'s> {
     /// A dead letter as a whole.
     Refused {
