@@ -188,19 +188,15 @@ fn an_interrupted_command_reports_it() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let (mut stdout, (sender, seen)) = (BufReader::new(tail.stdout.take().unwrap()), std::sync::mpsc::channel());
-    let reader = std::thread::spawn(move || {
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        sender.send(line).unwrap();
-    });
+    let (stdout, (sender, seen)) = (BufReader::new(tail.stdout.take().unwrap()), std::sync::mpsc::channel());
+    // Reads to the end: without a reader the next message, of any test, would end the command as a closed pipe does.
+    let reader = std::thread::spawn(move || stdout.lines().for_each(|line| sender.send(line.unwrap()).unwrap_or(())));
     // It follows once it shows a message that was published after its start.
     eventually("it follows", || {
         pipeline.dp_ok(&["send", "--market", "miso", "--instrument", "TAIL", "--price", "1"])?;
         Ok(seen.try_recv().is_ok())
     })
     .unwrap();
-    reader.join().unwrap();
     let interrupted = Command::new("kill")
         .args(["-INT", &tail.id().to_string()])
         .status()
@@ -209,6 +205,7 @@ fn an_interrupted_command_reports_it() {
     let status = tail.wait().unwrap();
     let mut told = String::new();
     tail.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    reader.join().unwrap();
     assert_eq!(
         (status.code(), told.contains("interrupted")),
         (Some(130), true),
