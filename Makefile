@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
+# The test programs that start the whole pipeline; they run beside all other tests.
+PIPELINE_TESTS := $(addprefix --test ,$(filter-out monitoring,$(notdir $(wildcard tests/tests/*))))
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
 
 help: ## Show this list
@@ -19,7 +21,8 @@ demo: bootstrap ## Set up the machine, run the pipeline on simulated ticks (and 
 # contains no tests, and looking for them would build each crate once more.
 test: bootstrap ## Set up the machine and run all tests, with real servers
 	cargo build --release --workspace --bins --tests
-	cargo test --release --workspace --lib --bins --tests
+	cargo build --release --workspace $(PIPELINE_TESTS)
+	@scripts/test.sh $(PIPELINE_TESTS)
 
 bench: bootstrap ## Measure throughput, latency, recovery and memory on this machine (one part: ARGS="hop --ticks 1000000")
 	cargo build --release --workspace --bins
@@ -34,7 +37,6 @@ test-outages: bootstrap ## Test outages under load: each server down for SECONDS
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
 test-monitoring: bootstrap ## Break the running pipeline and see each alert at the pager, all targets up, all panels with data (6 minutes)
-	cargo build --release --workspace --bins --tests
 	cargo test --release --workspace --test monitoring
 
 test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
@@ -42,7 +44,8 @@ test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 m
 
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets --test monitoring -- -D warnings
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release --workspace $(PIPELINE_TESTS) --test monitoring -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --workspace --no-deps --document-private-items
 	@scripts/check_dependencies.sh
 	@scripts/check_text.sh

@@ -23,6 +23,7 @@ pub mod retry;
 pub mod routing;
 pub mod row_ranges;
 pub mod tick;
+pub mod vintage;
 pub mod window;
 
 pub use asked::AskedWindow;
@@ -38,7 +39,8 @@ pub use product::Product;
 pub use quality::{QualityFlag, QualityFlags};
 pub use retry::{RetryPolicy, Waits};
 pub use row_ranges::{RowRanges, RowRangesError};
-pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, PriceRank, Tick};
+pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, LatestRank, PriceRank, Tick};
+pub use vintage::Vintage;
 pub use window::{Interval, Window};
 
 /// Microseconds since 1970-01-01T00:00:00Z: the only representation of time inside the pipeline.

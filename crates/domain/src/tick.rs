@@ -1,6 +1,6 @@
 //! A tick before and after enrichment, borrowed from the bytes of its message (no allocation on the hot path).
 
-use crate::{Decimal, Micros, Origin, QualityFlags};
+use crate::{Decimal, Micros, Origin, QualityFlags, Vintage};
 
 /// The kind of a tick's price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,10 +71,24 @@ pub struct Tick<'a> {
 /// A tick without a sequence sorts before every tick with one. The origin is unique, so no two ticks are equal.
 pub type PriceRank<'a> = (Micros, Option<i64>, Origin<'a>);
 
+/// The order in which a price replaces another one as an instrument's latest: event time, then vintage (of two prices of one
+/// interval the more certain one), then as [`PriceRank`].
+pub type LatestRank<'a> = (Micros, Vintage, Option<i64>, Origin<'a>);
+
 impl<'a> Tick<'a> {
     /// Its rank in the order of prices.
     pub fn rank(&self) -> PriceRank<'a> {
         (self.event_time, self.sequence, self.origin)
+    }
+
+    /// How certain its price is.
+    pub fn vintage(&self) -> Vintage {
+        Vintage::of(self.version, self.kind)
+    }
+
+    /// Its rank as a latest price.
+    pub fn latest_rank(&self) -> LatestRank<'a> {
+        (self.event_time, self.vintage(), self.sequence, self.origin)
     }
 }
 

@@ -12,3 +12,4 @@ pub mod messages;
 pub mod products;
 pub mod raw;
 pub mod verify;
+mod vintage;

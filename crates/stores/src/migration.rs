@@ -69,6 +69,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "verify_runs",
         sql: include_str!("../../../schemas/postgres/005_verify_runs.sql"),
     },
+    Migration {
+        version: 6,
+        name: "latest_prices_by_vintage",
+        sql: include_str!("../../../schemas/postgres/006_latest_prices_by_vintage.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.

@@ -1,11 +1,11 @@
 //! The newest price of an instrument, as stored and served.
 
-use domain::{Decimal, Micros, Origin, PriceRank, QualityFlag, QualityFlags};
+use domain::{Decimal, LatestRank, Micros, Origin, QualityFlag, QualityFlags, Vintage};
 use serde_json::Value;
 
-/// The field of a price in Redis that the script compares. Builds whose ranks had no sequence named it `rank`: their values
+/// The field of a price in Redis that the script compares. Builds whose ranks had no vintage named it `order`: their values
 /// count as missing, and are overwritten.
-pub(crate) const RANK: &str = "order";
+pub(crate) const RANK: &str = "standing";
 
 /// An origin that owns the feed's name. Ordered like [`Origin`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,8 @@ pub struct LatestPrice {
     pub price: Decimal,
     pub volume: Option<Decimal>,
     pub event_time: Micros,
+    /// How certain it is, if it is the price of an interval.
+    pub vintage: Vintage,
     /// The producer's sequence, if any.
     pub sequence: Option<i64>,
     pub origin: OwnedOrigin,
@@ -64,8 +66,8 @@ pub struct LatestPrice {
 
 impl LatestPrice {
     /// The order between two prices of an instrument. The order of arrival never matters.
-    pub fn rank(&self) -> PriceRank<'_> {
-        (self.event_time, self.sequence, self.origin.as_origin())
+    pub fn rank(&self) -> LatestRank<'_> {
+        (self.event_time, self.vintage, self.sequence, self.origin.as_origin())
     }
 
     /// The rank as a string whose byte order is the order of ranks: no sequence is `-`, which sorts before every digit, and
@@ -80,8 +82,9 @@ impl LatestPrice {
         // Signed numbers as unsigned numbers, in the same order.
         let shifted = |number: i64| format!("{:020}", (number as u64) ^ (1 << 63));
         let time = shifted(self.event_time);
+        let vintage = shifted(self.vintage.rank().into());
         let sequence = self.sequence.map_or("-".to_owned(), shifted);
-        format!("{time} {sequence} {feed} {partition:010} {offset:020} {index:010}")
+        format!("{time} {vintage} {sequence} {feed} {partition:010} {offset:020} {index:010}")
     }
 
     /// The value of the instrument's key in Redis. It begins with the rank, which the compare script reads; numbers are JSON
@@ -145,13 +148,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn price(event_time: Micros, sequence: Option<i64>, origin: OwnedOrigin) -> LatestPrice {
+    fn price(event_time: Micros, vintage: i32, sequence: Option<i64>, origin: OwnedOrigin) -> LatestPrice {
         LatestPrice {
             tenant_id: "default".into(),
             instrument_id: "PJM.WESTERN%20HUB.RTH".into(),
             price: "-31.55".parse().unwrap(),
             volume: None,
             event_time,
+            vintage: Vintage::from_rank(vintage),
             sequence,
             origin,
             src_partition: 1,
@@ -186,7 +190,7 @@ mod tests {
             offset: 17,
             index: 3,
         };
-        let json = price(1_790_812_800_000_000, None, origin).to_public_json();
+        let json = price(1_790_812_800_000_000, 0, None, origin).to_public_json();
         let expected = r#"{"tenant_id":"default","instrument_id":"PJM.WESTERN%20HUB.RTH","price":-31.55,"volume":null,"event_time":"2026-10-01T00:00:00.000000Z","tick_id":"raw.v1/2/17/3","market":"PJM","product":"rth","currency":"USD","unit":"MWh","quality_flags":["price_negative","missing_volume"],"appended_at":"2026-10-01T00:00:00.000001Z"}"#;
         assert_eq!(json, expected);
     }
@@ -195,10 +199,12 @@ mod tests {
         #[test]
         fn rank_texts_compare_as_ranks_do(
             (one_time, other_time) in (-3i64..3, -3i64..3),
+            (one_vintage, other_vintage) in (-2i32..2, -2i32..2),
             (one_sequence, other_sequence) in (sequences(), sequences()),
             (one, other) in (origins(), origins()),
         ) {
-            let (one, other) = (price(one_time, one_sequence, one), price(other_time, other_sequence, other));
+            let one = price(one_time, one_vintage, one_sequence, one);
+            let other = price(other_time, other_vintage, other_sequence, other);
             prop_assert_eq!(one.rank().cmp(&other.rank()), one.rank_text().as_bytes().cmp(other.rank_text().as_bytes()));
         }
     }

@@ -32,7 +32,7 @@ const CHUNK: usize = 500;
 /// Concurrent single-key commands in a cluster.
 const AT_ONCE: usize = 64;
 
-/// Each value begins with `{"order":"…"` ([`crate::price::RANK`]), and ranks compare by bytes (not by the server's locale, as `<` would).
+/// Each value begins with `{"standing":"…"` ([`crate::price::RANK`]), and ranks compare by bytes (not by the server's locale, as `<` would).
 const KEEP_NEWER: &str = r#"
 local function older(a, b)
     for i = 1, math.min(#a, #b) do
@@ -41,7 +41,7 @@ local function older(a, b)
     end
     return #a < #b
 end
-local rank, written = '^{"order":"([^"]*)"', 0
+local rank, written = '^{"standing":"([^"]*)"', 0
 for i, key in ipairs(KEYS) do
     local stored = redis.call('GET', key)
     local old = stored and string.match(stored, rank)

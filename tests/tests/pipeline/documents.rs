@@ -76,12 +76,51 @@ fn every_line_of_a_folder_of_real_documents_arrives_and_all_stores_agree() {
         Ok(pipeline.clickhouse.number(&ticks_of("'PJM', 'NYISO'"))? == expected)
     })
     .unwrap();
+    the_best_vintage_stands(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
     for market in ["CAISO", "ERCOT", "GAS", "ISONE", "SPP"] {
         let ticks = pipeline.clickhouse.number(&ticks_of(&format!("'{market}'"))).unwrap();
         assert!(ticks > 50, "{market}: {ticks} ticks");
     }
+}
+
+/// PJM publishes one hour three times: the second version first, then the first one, then the third.
+fn the_best_vintage_stands(pipeline: &Pipeline) {
+    const HEADER: &str = "datetime_beginning_utc,datetime_beginning_ept,pnode_id,pnode_name,voltage,equipment,type,zone,\
+         system_energy_price_rt,total_lmp_rt,congestion_price_rt,marginal_loss_price_rt,row_is_current,version_nbr";
+    let path = std::env::temp_dir().join(format!("vintages-{}.csv", std::process::id()));
+    let published = [("43.25", "True", 2), ("42.75", "False", 1), ("44.5", "True", 3)];
+    for (count, ((price, is_current, version), stands)) in
+        (1..).zip(published.into_iter().zip(["43.25", "43.25", "44.5"]))
+    {
+        let row = format!(
+            "10/1/2026 5:00:00 AM,10/1/2026 1:00:00 AM,51288,VINTAGES,,,HUB,,{price},{price},0,0,{is_current},{version}"
+        );
+        std::fs::write(&path, format!("{HEADER}\n{row}\n")).unwrap();
+        pipeline
+            .dp_ok(&["ingest", &path.to_string_lossy(), "--tenant", "vintages"])
+            .unwrap();
+        // Each tick comes after the close of its window, so the revision counts them.
+        let bars = "SELECT revision, trade_count, toString(open), toString(close) FROM bars_latest \
+                    WHERE tenant_id = 'vintages' AND interval = '1h'";
+        let expected = vec![vec![
+            count.to_string(),
+            "1".to_owned(),
+            stands.to_owned(),
+            stands.to_owned(),
+        ]];
+        eventually("the bar has its price", || {
+            Ok(pipeline.clickhouse.rows(bars)? == expected)
+        })
+        .unwrap();
+        let served = "SELECT trim_scale(price)::text FROM served_latest_prices WHERE tenant_id = 'vintages'";
+        eventually("the price is served", || {
+            Ok(pipeline.postgres.rows(served)? == [[stands]])
+        })
+        .unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Kind, Micros, Origin, Product, Window};
+use domain::{Interval, Kind, Micros, Product, Vintage, Window};
 use serde::Serialize;
 
 use super::logs::RawRecord;
@@ -17,7 +17,7 @@ use crate::products::Products;
 pub enum Counted {
     /// It is counted.
     Yes,
-    /// Not counted: a later price of the same interval has replaced it.
+    /// Not counted: a price of the same interval with a better vintage, or a later one with the same, has replaced it.
     Replaced,
     /// Not counted: in the enriched topic it comes after the last tick of this version.
     AfterThisVersion,
@@ -139,11 +139,11 @@ pub fn assemble(
         let place = tick.enriched.as_ref()?;
         (place.offset <= bar.last_enriched_offset).then_some(place.offset)
     };
-    let last_of_interval = last_of_intervals(ticks.iter().filter(|tick| of_version(tick).is_some()));
+    let standing = standing(ticks.iter().filter(|tick| of_version(tick).is_some()));
     let counted = |tick: &TickRow| match (&tick.enriched, of_version(tick)) {
         (None, _) => Counted::NotEnriched,
         (Some(_), None) => Counted::AfterThisVersion,
-        _ if tick.is_of_interval && !last_of_interval.contains(&tick.tick_id) => Counted::Replaced,
+        _ if tick.is_of_interval && !standing.contains(&tick.tick_id) => Counted::Replaced,
         _ => Counted::Yes,
     };
     let those: Vec<&TickRow> = ticks.iter().filter(|tick| counted(tick) == Counted::Yes).collect();
@@ -182,16 +182,20 @@ pub fn assemble(
     })
 }
 
-/// The id of the last price of each interval. The origin decides which one is last.
-fn last_of_intervals<'t>(ticks: impl Iterator<Item = &'t TickRow>) -> Vec<String> {
-    let mut last: BTreeMap<Micros, (Origin<'t>, &'t TickRow)> = BTreeMap::new();
+/// The id of the price that counts of each interval (start and length): the one of the best vintage, of equal ones the last
+/// origin.
+fn standing<'t>(ticks: impl Iterator<Item = &'t TickRow>) -> Vec<String> {
+    let rank = |tick: &'t TickRow| (Vintage::of(tick.version.as_deref(), Kind::Interval), tick.origin());
+    let mut standing: BTreeMap<(Micros, Option<Interval>), &'t TickRow> = BTreeMap::new();
     for tick in ticks.filter(|tick| tick.is_of_interval) {
-        let known = last.entry(tick.event_time.0).or_insert((tick.origin(), tick));
-        if tick.origin() > known.0 {
-            *known = (tick.origin(), tick);
+        let stands = standing
+            .entry((tick.event_time.0, product(tick).nominal()))
+            .or_insert(tick);
+        if rank(tick) > rank(stands) {
+            *stands = tick;
         }
     }
-    last.into_values().map(|(_, tick)| tick.tick_id.clone()).collect()
+    standing.into_values().map(|tick| tick.tick_id.clone()).collect()
 }
 
 fn product(tick: &TickRow) -> Product {
@@ -367,13 +371,27 @@ pub(crate) mod tests {
         assert_eq!(because, [("raw/0/4/0", Cause::Late, 0)]);
     }
 
-    #[test]
-    fn a_later_price_of_an_interval_replaces_the_earlier_one() {
-        let price = |offset, time, digits: &str| TickRow {
+    fn price(offset: i64, time: Micros, digits: &str) -> TickRow {
+        TickRow {
             product: "rt5".to_owned(),
             is_of_interval: true,
             ..enriched(offset, time, digits)
+        }
+    }
+
+    #[test]
+    fn the_best_vintage_of_an_interval_counts_whatever_comes_later() {
+        let of = |offset, version: Option<&str>| TickRow {
+            version: version.map(str::to_owned),
+            ..price(offset, 0, "2")
         };
+        let ticks = [of(1, Some("final")), of(2, Some("preliminary")), of(3, None)];
+        assert_eq!(standing(ticks.iter()), ["raw/0/1/0"]);
+        assert_eq!(standing(ticks[1..].iter()), ["raw/0/2/0"]);
+    }
+
+    #[test]
+    fn a_later_price_of_an_interval_replaces_the_earlier_one() {
         let window = Interval::OneMinute.window_of(0);
         let ticks = vec![price(1, 0, "2"), late(price(2, 0, "7"), 10), late(price(3, 5, "1"), 10)];
         let (mut bar, _) = traced();

@@ -71,8 +71,10 @@ pub struct TickRow {
     pub price: String,
     pub volume: Option<String>,
     pub product: String,
-    /// Whether it is the price of an interval. The last price of an interval replaces the earlier ones.
+    /// Whether it is the price of an interval. The price of the best vintage, of equal ones the last, replaces the others.
     pub is_of_interval: bool,
+    /// Version or vintage of a restated price, as published.
+    pub version: Option<String>,
     pub appended_at: At,
     /// Position in the normalized topic. `None` while `market_ticks` has no row of the tick.
     pub normalized: Option<Place>,

@@ -152,6 +152,7 @@ pub(crate) mod tests {
             volume: volume.map(str::to_owned),
             product: "trade".to_owned(),
             is_of_interval: false,
+            version: None,
             appended_at: At(event_time),
             normalized: None,
             enriched: None,

@@ -195,7 +195,7 @@ fn read(json: &str) -> anyhow::Result<Price> {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#"{"order":"x","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"a/b/1/2/3"}"#;
+    const JSON: &str = r#"{"standing":"x","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"a/b/1/2/3"}"#;
 
     #[test]
     fn a_served_price_keeps_its_digits_and_names_its_message() {

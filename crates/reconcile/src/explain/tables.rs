@@ -13,6 +13,7 @@ use stores::clickhouse::literal;
 
 use super::numbers::Numbers;
 use super::{At, BarRow, LateRow, Place, TickRow};
+use crate::vintage::VINTAGE;
 use ops::rows::{number, text};
 
 /// The tables of one deployment.
@@ -48,7 +49,7 @@ const PLACES: &str = "toString(feed) AS feed_, toString(raw_partition) AS raw_pa
 const TICK: &str = "toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_, \
     toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(price) AS price_, \
     if(isNull(volume), NULL, toString(volume)) AS volume_, toString(toUnixTimestamp64Micro(appended_at)) AS appended_, \
-    toString(product) AS product_, toString(kind) AS kind_, if(isNull(sequence), NULL, toString(sequence)) AS sequence_";
+    toString(product) AS product_, toString(kind) AS kind_, version AS version_, if(isNull(sequence), NULL, toString(sequence)) AS sequence_";
 
 impl Tables<'_> {
     async fn ask(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
@@ -259,14 +260,14 @@ impl Tables<'_> {
             .collect()
     }
 
-    /// The newest tick of the instrument, by event time, sequence, origin.
+    /// The newest tick of the instrument, by event time, vintage, sequence, origin.
     ///
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn newest_tick(&self, instrument: Instrument<'_>) -> anyhow::Result<Option<TickRow>> {
         let sql = format!(
             "SELECT {TICK}, {PLACES} FROM {} WHERE {} \
-             ORDER BY timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
+             ORDER BY timestamp DESC, {VINTAGE} DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
             self.names.table("enriched_ticks"),
             instrument.is()
         );
@@ -346,6 +347,7 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         volume: optional(row, "volume_"),
         product: text(row, "product_")?.to_owned(),
         is_of_interval: text(row, "kind_")? == "interval",
+        version: optional(row, "version_"),
         appended_at: At(number(row, "appended_")?),
         normalized: None,
         enriched: None,

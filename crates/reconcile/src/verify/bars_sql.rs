@@ -14,6 +14,7 @@ use service::Names;
 use stores::clickhouse::literal;
 
 use crate::products::Products;
+use crate::vintage::VINTAGE;
 
 /// Turnover / volume at scale 8, rounded half to even like `domain::Turnover::vwap`. Volumes are never negative.
 const VWAP: &str = "abs(toInt256(reinterpretAsInt128(turnover_))) AS t_, \
@@ -129,7 +130,7 @@ impl Question<'_> {
         format!(
             "SELECT tenant_id, instrument_id, price, volume, src_partition, src_offset, toUnixTimestamp64Micro(timestamp) AS micros, \
              {EDGE} AS edge, {delay} AS delay, {nominal} AS nominal, \
-             kind = 'trade' OR {ORIGIN} = max({ORIGIN}) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal) AS counts \
+             kind = 'trade' OR ({VINTAGE}, {ORIGIN}) = max(({VINTAGE}, {ORIGIN})) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal) AS counts \
              FROM {enriched} WHERE {part}{passed}",
             delay = self.products.sql(|rule| rule.close_after),
             nominal = self.products.sql(|rule| rule.nominal),

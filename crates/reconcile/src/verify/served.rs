@@ -1,5 +1,5 @@
 //! Compares the served prices in Postgres and Redis with the newest tick of every instrument. Ticks are ordered by event
-//! time, then the producer's sequence (a tick without one comes first), then origin.
+//! time, then vintage, then the producer's sequence (a tick without one comes first), then origin.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use stores::{ClickHouse, Postgres, Redis, redis};
 use super::gaps::{self, Excuse, Gaps};
 use super::report::{Check, Differences};
 use super::tables::{count, parts};
+use crate::vintage::VINTAGE;
 use ops::present::iso;
 use ops::rows::text;
 
@@ -60,7 +61,7 @@ pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyh
             "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, \
              argMax((toString(price), ifNull(toString(volume), 'null'), toString(toUnixTimestamp64Micro(timestamp)), tick_id, \
              toString(market), toString(product), toString(currency), toString(ifNull(instrument_unit, unit))), \
-             (timestamp, isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
+             (timestamp, {VINTAGE}, isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
              [price.1, price.2, price.3, price.4, price.5, price.6, price.7, price.8] AS fields \
              FROM {table} WHERE cityHash64(tenant_id, instrument_id) % {parts} = {part}{passed} GROUP BY tenant_id, instrument_id"
         );
@@ -288,7 +289,7 @@ fn shown(name: &str, value: &str) -> String {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#"{"order":"x","tenant_id":"t","instrument_id":"i","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"f/0/1/2","market":"PJM","product":"rth","currency":"USD","unit":"MWh"}"#;
+    const JSON: &str = r#"{"standing":"x","tenant_id":"t","instrument_id":"i","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"f/0/1/2","market":"PJM","product":"rth","currency":"USD","unit":"MWh"}"#;
 
     fn price(price: &str) -> Price {
         [price, "null", "1000000", "f/0/1/2", "PJM", "rth", "USD", "MWh"].map(str::to_owned)

@@ -24,6 +24,11 @@ use crate::{Store, StoreError};
 /// The order of the ticks in a window, for open and close: that of prices (`domain::PriceRank`).
 const ORDER_OF_TICKS: &str =
     "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
+/// `domain::Vintage::rank` of a row.
+const VINTAGE: &str = "splitByChar('.', lower(ifNull(toString(version), ''))) AS words, \
+    transform(words[1], ['preliminary', 'unverified', 'verified', 'final', 'corrected'], [1, 2, 3, 4, 5], 0) AS stage, \
+    if(stage = 0, words[1], words[2]) AS digits, \
+    (stage * 1000000 + if(match(digits, '^[0-9]{1,6}$'), toInt32OrZero(digits), 0)) * 2 - (words[-1] = 'superseded') AS vintage";
 /// For a window that was already closed at every row of the partition.
 const FROM_THE_START: i64 = 0;
 /// For a window that no row has closed.
@@ -260,7 +265,7 @@ impl History {
              argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after) AS revision, \
              toUInt8(argMax(is_after, src_offset)) AS is_closed, argMax(delay, src_offset) AS close_after, \
              max(appended) AS last_appended_at \
-             FROM (SELECT *, is_trade OR origin = max(origin) OVER (PARTITION BY number, is_trade, nominal, micros) AS counts, \
+             FROM (SELECT *, is_trade OR (vintage, origin) = max((vintage, origin)) OVER (PARTITION BY number, is_trade, nominal, micros) AS counts, \
              src_offset >= first_after AS is_after FROM ({rows}) AS rows INNER JOIN ({asked}) AS windows \
              USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
             rows = self.rows(partition, windows, &asked),
@@ -268,8 +273,8 @@ impl History {
     }
 
     /// The rows of the windows' days, once for each requested window length that is at least the interval length of the row's
-    /// product. If a delivery interval (start and length) has several prices, only the one with the last origin counts, among
-    /// those up to the requested offset; so this is decided after the join.
+    /// product. If a delivery interval (start and length) has several prices, only the one of the best vintage counts, of equal ones
+    /// the last origin, among those up to the requested offset; so this is decided after the join.
     fn rows(&self, partition: i32, windows: &[AskedWindow], asked: &str) -> String {
         let mut lengths: Vec<Micros> = windows.iter().map(|asked| asked.window.interval.micros()).collect();
         lengths.sort_unstable();
@@ -287,7 +292,7 @@ impl History {
              toUnixTimestamp64Micro(timestamp) AS micros, sequence, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
              (feed, raw_partition, raw_offset, raw_index) AS origin, toString(market) AS market, src_offset, \
              reinterpretAsInt64(price) AS price, ifNull(reinterpretAsInt64(volume), 0) AS volume, \
-             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {delay} AS delay, {nominal} AS nominal, \
+             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {VINTAGE}, {delay} AS delay, {nominal} AS nominal, \
              arrayJoin(CAST({lengths:?}, 'Array(Int64)')) AS length, micros - positiveModulo(micros, length) AS start \
              FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
              AND timestamp >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \

@@ -75,30 +75,30 @@ const HOLD_POSITION: &str = "SELECT next_offset FROM projection_positions \
 /// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one string, since arrays of arrays
 /// cannot be unnested.
 const UPSERT: &str = "INSERT INTO served_latest_prices AS stored \
-     (generation, tenant_id, instrument_id, price, volume, event_time, sequence, feed, raw_partition, raw_offset, raw_index, \
-      src_partition, market, product, currency, unit, quality_flags, appended_at) \
-     SELECT $1, tenant_id, instrument_id, price * 0.00000001, volume * 0.00000001, event_time, sequence, feed, raw_partition, \
+     (generation, tenant_id, instrument_id, price, volume, event_time, vintage, sequence, feed, raw_partition, raw_offset, \
+      raw_index, src_partition, market, product, currency, unit, quality_flags, appended_at) \
+     SELECT $1, tenant_id, instrument_id, price * 0.00000001, volume * 0.00000001, event_time, vintage, sequence, feed, raw_partition, \
             raw_offset, raw_index, $2, market, product, currency, unit, \
             string_to_array(flags, ','), appended_at \
      FROM UNNEST($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::text[], \
                  $10::int[], $11::bigint[], $12::int[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], \
-                 $18::timestamptz[]) \
+                 $18::timestamptz[], $19::int[]) \
           AS new (tenant_id, instrument_id, price, volume, event_time, sequence, feed, raw_partition, raw_offset, \
-                  raw_index, market, product, currency, unit, flags, appended_at) \
+                  raw_index, market, product, currency, unit, flags, appended_at, vintage) \
      ON CONFLICT (generation, tenant_id, instrument_id) DO UPDATE SET \
          price = excluded.price, volume = excluded.volume, event_time = excluded.event_time, \
-         sequence = excluded.sequence, feed = excluded.feed, \
+         vintage = excluded.vintage, sequence = excluded.sequence, feed = excluded.feed, \
          raw_partition = excluded.raw_partition, raw_offset = excluded.raw_offset, raw_index = excluded.raw_index, \
          src_partition = excluded.src_partition, market = excluded.market, product = excluded.product, \
          currency = excluded.currency, unit = excluded.unit, quality_flags = excluded.quality_flags, \
          appended_at = excluded.appended_at, updated_at = now() \
-     WHERE (excluded.event_time, excluded.sequence IS NOT NULL, coalesce(excluded.sequence, 0), \
+     WHERE (excluded.event_time, excluded.vintage, excluded.sequence IS NOT NULL, coalesce(excluded.sequence, 0), \
             excluded.feed, excluded.raw_partition, excluded.raw_offset, excluded.raw_index) \
-         > (stored.event_time, stored.sequence IS NOT NULL, coalesce(stored.sequence, 0), \
+         > (stored.event_time, stored.vintage, stored.sequence IS NOT NULL, coalesce(stored.sequence, 0), \
             stored.feed, stored.raw_partition, stored.raw_offset, stored.raw_index)";
 const SELECT: &str = "SELECT tenant_id, instrument_id, (price * 100000000)::bigint, (volume * 100000000)::bigint, event_time, \
      feed, raw_partition, raw_offset, raw_index, src_partition, market, product, currency, unit, quality_flags, appended_at, \
-     sequence FROM served_latest_prices WHERE generation = $1";
+     sequence, vintage FROM served_latest_prices WHERE generation = $1";
 
 impl LatestPriceStore {
     /// Uses this pool, for this generation (empty for the first).
@@ -349,7 +349,7 @@ impl LatestPriceStore {
                     .join(",")
             })
             .collect();
-        let values: [Parameter<'_>; 18] = [
+        let values: [Parameter<'_>; 19] = [
             (&self.generation, Type::TEXT),
             (&batch.partition, Type::INT4),
             (&texts(|price| &price.tenant_id), Type::TEXT_ARRAY),
@@ -368,6 +368,7 @@ impl LatestPriceStore {
             (&texts(|price| &price.unit), Type::TEXT_ARRAY),
             (&flags, Type::TEXT_ARRAY),
             (&times(|price| price.appended_at), Type::TIMESTAMPTZ_ARRAY),
+            (&ints(|price| price.vintage.rank()), Type::INT4_ARRAY),
         ];
         transaction.execute_typed(UPSERT, &values).await?;
         Ok(())

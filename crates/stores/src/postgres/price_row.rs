@@ -42,6 +42,7 @@ pub(super) fn price(row: &Row) -> Result<LatestPrice, StoreError> {
             price: Decimal::ZERO,
             volume: None,
             event_time: micros(row.try_get(4)?),
+            vintage: domain::Vintage::from_rank(row.try_get(17)?),
             sequence: row.try_get(16)?,
             origin,
             src_partition: row.try_get(9)?,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use domain::{Decimal, Kind, Origin, QualityFlag, QualityFlags, Tick};
+use domain::{Decimal, Kind, Origin, QualityFlag, QualityFlags, Tick, Vintage};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
 use stores::{ClickHouse, ClickHouseConfig, LatestPrice, OwnedOrigin};
@@ -109,6 +109,7 @@ pub fn latest_price(instrument: &str, event_time: i64, offset: i64) -> LatestPri
         price: tick.price,
         volume: tick.volume,
         event_time,
+        vintage: Vintage::default(),
         sequence: None,
         origin: OwnedOrigin {
             offset,

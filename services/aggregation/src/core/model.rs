@@ -89,6 +89,11 @@ fn rows_beyond_the_offset_asked_for_are_noticed() {
 }
 
 #[test]
+fn a_price_that_replaces_a_better_vintage_is_noticed() {
+    assert!(is_noticed(Mutation::LastOriginCounts));
+}
+
+#[test]
 fn a_table_that_is_not_awaited_is_noticed() {
     assert!(is_noticed(Mutation::TableNotAwaited));
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use domain::{Decimal, EnrichedTick, Micros, Origin, PriceRank, QualityFlags};
+use domain::{Decimal, EnrichedTick, LatestRank, Micros, Origin, QualityFlags, Vintage};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use stores::{LatestPrice, OwnedOrigin};
@@ -34,6 +34,7 @@ struct Entry {
     price: Decimal,
     volume: Option<Decimal>,
     event_time: Micros,
+    vintage: Vintage,
     sequence: Option<i64>,
     raw_partition: i32,
     raw_offset: i64,
@@ -85,6 +86,7 @@ impl Book {
             price: price.price,
             volume: price.volume,
             event_time: price.event_time,
+            vintage: price.vintage,
             sequence: price.sequence,
             raw_partition: *partition,
             raw_offset: *offset,
@@ -125,6 +127,7 @@ impl Book {
                     price: tick.price,
                     volume: tick.volume,
                     event_time: tick.event_time,
+                    vintage: tick.vintage(),
                     sequence: tick.sequence,
                     raw_partition: tick.origin.partition,
                     raw_offset: tick.origin.offset,
@@ -138,7 +141,7 @@ impl Book {
                 let Some(entry) = self.entries.get_mut(place as usize) else {
                     return false;
                 };
-                if tick.rank() <= entry.rank() {
+                if tick.latest_rank() <= entry.rank() {
                     return false;
                 }
                 if !entry.names.are(&names) {
@@ -243,14 +246,14 @@ impl Entry {
         self.id.split_at(self.tenant_bytes as usize)
     }
 
-    fn rank(&self) -> PriceRank<'_> {
+    fn rank(&self) -> LatestRank<'_> {
         let origin = Origin {
             feed: self.names.feed(),
             partition: self.raw_partition,
             offset: self.raw_offset,
             index: self.raw_index,
         };
-        (self.event_time, self.sequence, origin)
+        (self.event_time, self.vintage, self.sequence, origin)
     }
 
     fn update(&mut self, enriched: &EnrichedTick<'_>) {
@@ -258,6 +261,7 @@ impl Entry {
         self.price = tick.price;
         self.volume = tick.volume;
         self.event_time = tick.event_time;
+        self.vintage = tick.vintage();
         self.sequence = tick.sequence;
         self.raw_partition = tick.origin.partition;
         self.raw_offset = tick.origin.offset;
@@ -275,6 +279,7 @@ impl Entry {
             price: self.price,
             volume: self.volume,
             event_time: self.event_time,
+            vintage: self.vintage,
             sequence: self.sequence,
             origin: OwnedOrigin {
                 feed,
@@ -315,6 +320,7 @@ mod tests {
             price: Decimal::ZERO,
             volume: None,
             event_time: 1,
+            vintage: Vintage::default(),
             sequence: None,
             origin: OwnedOrigin {
                 feed: "f".into(),

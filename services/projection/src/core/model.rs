@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Classification, Decimal, EnrichedTick, Enrichment, Micros, Origin, Position, Tick};
+use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, Tick};
 use fastrand::Rng;
 use stores::LatestPrice;
 
@@ -38,6 +38,8 @@ const CADENCE: Cadence = Cadence {
 struct LogTick {
     instrument: usize,
     event_time: Micros,
+    /// Of an interval price.
+    version: Option<&'static str>,
     sequence: Option<i64>,
     raw_offset: i64,
 }
@@ -91,6 +93,8 @@ impl World {
             log.push(LogTick {
                 instrument: (raw % 4) as usize,
                 event_time: (raw / 4 % 20) as i64,
+                // Repetitions of a tick have its version too.
+                version: [None, None, Some("preliminary"), Some("final")][(raw / 7 % 4) as usize],
                 sequence: [None, Some(i64::MIN), Some(-1), Some(1)][(raw / 80 % 4) as usize],
                 raw_offset: reached,
             });
@@ -296,16 +300,20 @@ impl World {
         }
     }
 
-    /// Event time and offset of the newest ticks. At equal times, a tick without a sequence ranks below those with one.
+    /// Event time and offset of the newest ticks. At equal times the more certain vintage is newer; at equal ones, a tick without a
+    /// sequence ranks below those with one.
     fn expected(&self) -> BTreeMap<String, (Micros, i64)> {
         let mut newest = BTreeMap::new();
         for tick in &self.log {
             let sequence = tick.sequence.map_or(i128::MIN, i128::from);
-            let rank = (tick.event_time, sequence, tick.raw_offset);
+            let vintage = ["preliminary", "final"]
+                .iter()
+                .position(|word| tick.version == Some(word));
+            let rank = (tick.event_time, vintage, sequence, tick.raw_offset);
             let entry = newest.entry(INSTRUMENTS[tick.instrument].to_owned()).or_insert(rank);
             *entry = (*entry).max(rank);
         }
-        let place = |(id, (time, _, offset))| (id, (time, offset));
+        let place = |(id, (time, _, _, offset))| (id, (time, offset));
         newest.into_iter().map(place).collect()
     }
 }
@@ -328,6 +336,8 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
             instrument_id: INSTRUMENTS[tick.instrument],
             event_time: tick.event_time,
             price: Decimal::from_integer(tick.raw_offset).unwrap(),
+            kind: Kind::Interval,
+            version: tick.version,
             sequence: tick.sequence,
             ..domain::fixtures::tick()
         },
@@ -385,6 +395,7 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
         let tick = LogTick {
             instrument: 0,
             event_time: now,
+            version: None,
             sequence: None,
             raw_offset: now,
         };
@@ -414,6 +425,7 @@ fn a_price_has_the_unit_of_the_reference_data_if_it_has_one() {
     let mut gas = enriched(&LogTick {
         instrument: 0,
         event_time: 1,
+        version: None,
         sequence: None,
         raw_offset: 1,
     });

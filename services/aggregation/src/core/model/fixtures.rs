@@ -21,6 +21,9 @@ pub const RULES: WindowRules = WindowRules {
     without: None,
 };
 
+/// Versions of interval prices, the more certain the later; most prices have none.
+pub const VERSIONS: [Option<&str>; 6] = [None, None, None, Some("preliminary"), Some("verified.2"), Some("final")];
+
 #[derive(Debug, Clone)]
 pub struct LogTick {
     pub offset: i64,
@@ -30,6 +33,8 @@ pub struct LogTick {
     pub index: i32,
     pub instrument_id: &'static str,
     pub product: &'static str,
+    /// Of an interval price.
+    pub version: Option<&'static str>,
     pub appended_at: Micros,
     pub event_time: Micros,
     pub sequence: Option<i64>,
@@ -48,6 +53,7 @@ impl LogTick {
             index: 0,
             instrument_id: "X",
             product: "trade",
+            version: None,
             appended_at: event_time,
             event_time,
             sequence: None,
@@ -83,6 +89,7 @@ impl LogTick {
             price: Decimal::from_unscaled(self.price).unwrap(),
             volume: self.volume.map(|v| Decimal::from_unscaled(v).unwrap()),
             product: self.product,
+            version: self.version,
             sequence: self.sequence,
             ..domain::fixtures::tick()
         }
@@ -155,6 +162,7 @@ fn lane(random: &mut Rng, feed: &'static str, raw_partition: i32, ticks: usize) 
             index,
             instrument_id,
             product,
+            version: VERSIONS[random.usize(..VERSIONS.len())].filter(|_| product != "trade"),
             appended_at,
             event_time: event_time - event_time.rem_euclid(grid),
             sequence: (random.usize(..100) < 50).then(|| random.usize(..5) as i64 - 2),

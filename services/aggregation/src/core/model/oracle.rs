@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{BarVersion, Decimal, Interval, Micros, Turnover, Window};
 
-use super::fixtures::{LogTick, OwnedBar, OwnedEdge, RULES, SECOND};
+use super::fixtures::{LogTick, OwnedBar, OwnedEdge, RULES, SECOND, VERSIONS};
 
 pub type BarKey = (String, Interval, Micros);
 
@@ -114,7 +114,8 @@ impl Rows {
         last.is_some_and(|row| row.is_after_close(key.2 + key.1.micros(), row.clock))
     }
 
-    /// The bar of the rows up to this offset; of the prices of an interval the one with the last origin counts.
+    /// The bar of the rows up to this offset; of the prices of an interval the one of the best version counts, of equal ones the
+    /// last origin.
     pub fn content(&self, key: &BarKey, upto: i64, closed: bool) -> Option<OwnedBar> {
         let rows: Vec<&Row> = self
             .0
@@ -133,7 +134,7 @@ impl Rows {
                 continue;
             }
             let stands = standing.entry((tick.product, tick.event_time)).or_insert(tick);
-            if place(tick) > place(stands) {
+            if (certainty(tick), place(tick)) > (certainty(stands), place(stands)) {
                 *stands = tick;
             }
         }
@@ -171,6 +172,10 @@ impl Rows {
             last_appended_at,
         })
     }
+}
+
+fn certainty(tick: &LogTick) -> Option<usize> {
+    VERSIONS.iter().rposition(|version| *version == tick.version)
 }
 
 fn place(tick: &LogTick) -> (&str, i32, i64, i32) {

@@ -174,9 +174,13 @@ impl Table {
     /// Stands for `stores::History::restate`: the bars of the existing rows, each with the offset of its last row.
     pub fn restate(&self, rows: &Rows, asked: &[AskedWindow], mutation: Mutation) -> Vec<Option<OwnedBar>> {
         let held = rows.0.iter().map(|row| &row.tick);
+        let version = |tick: &LogTick| tick.version.filter(|_| mutation != Mutation::LastOriginCounts);
         let held: Vec<LogTick> = held
             .filter(|tick| self.held.contains_key(&tick.offset))
-            .cloned()
+            .map(|tick| LogTick {
+                version: version(tick),
+                ..tick.clone()
+            })
             .collect();
         let held = Rows::of(&held);
         let bar = |asked: &AskedWindow| {

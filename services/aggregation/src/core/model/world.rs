@@ -41,6 +41,8 @@ pub enum Mutation {
     Windows(Rule),
     /// The second stage counts rows beyond the requested offset.
     NewestRows,
+    /// Of the prices of an interval the second stage counts the last, whatever its version.
+    LastOriginCounts,
     /// The second stage does not wait for the table.
     TableNotAwaited,
     /// The second stage commits before its bars are acknowledged.

@@ -1,0 +1,108 @@
+//! How certain a published interval price is.
+//!
+//! A market publishes the price of one delivery interval several times: preliminary, later final, sometimes corrected. The rows
+//! stay as published; whoever needs one price of an interval takes the best vintage, then the last origin, never the last to
+//! arrive.
+//! Invariant: a function of the text in `Tick::version` and of the kind (INV-1). The SQL of the second stage
+//! (`stores::History`) computes the same number.
+//! Failure: none. A text that is not in the table is the lowest vintage.
+
+use crate::Kind;
+
+/// The words of `Tick::version`, from the least to the most certain.
+const WORDS: [&str; 5] = ["preliminary", "unverified", "verified", "final", "corrected"];
+/// More digits than any market's version number; a longer number counts as none.
+const MOST_DIGITS: usize = 6;
+
+/// The rank of a vintage: larger replaces smaller. A price without a version has the default.
+///
+/// `word.number` or a bare number, as in `final`, `verified.2`, `3`; a last word `superseded` ranks just below the same text
+/// without it. Order: texts without a known word, preliminary, unverified, verified, final, corrected; then by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Vintage(i32);
+
+impl Vintage {
+    /// The vintage of a tick with this version. Trades have none: each of them counts.
+    pub fn of(version: Option<&str>, kind: Kind) -> Vintage {
+        match (version, kind) {
+            (Some(version), Kind::Interval) => Vintage::parse(version),
+            _ => Vintage::default(),
+        }
+    }
+
+    fn parse(version: &str) -> Vintage {
+        let mut words = version.split('.');
+        let first = words.next().unwrap_or_default();
+        let is_first = |word: &&str| first.eq_ignore_ascii_case(word);
+        let stage = WORDS
+            .iter()
+            .position(|word| is_first(&word))
+            .map_or(0, |at| at as i32 + 1);
+        let number = if stage == 0 { Some(first) } else { words.next() };
+        let is_superseded = version
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.eq_ignore_ascii_case("superseded"));
+        Vintage((stage * 1_000_000 + number.map_or(0, digits)) * 2 - i32::from(is_superseded))
+    }
+
+    /// The rank as a number, for stores.
+    pub fn rank(self) -> i32 {
+        self.0
+    }
+
+    /// The vintage of a stored rank.
+    pub fn from_rank(rank: i32) -> Vintage {
+        Vintage(rank)
+    }
+}
+
+/// Zero unless the text is a number of a few digits.
+fn digits(text: &str) -> i32 {
+    let is_number = (1..=MOST_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { text.parse().unwrap_or(0) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(version: &str) -> Vintage {
+        Vintage::of(Some(version), Kind::Interval)
+    }
+
+    #[test]
+    fn the_words_of_the_markets_are_in_order() {
+        let order = [
+            "superseded",
+            "",
+            "preliminary",
+            "unverified",
+            "verified.1.superseded",
+            "verified.1",
+            "verified.2.superseded",
+            "Verified.2",
+            "verified.10",
+            "final",
+            "corrected",
+            "corrected.2",
+        ];
+        assert!(order.is_sorted_by(|one, other| of(one) < of(other)));
+    }
+
+    #[test]
+    fn a_text_without_a_known_word_counts_only_as_a_number() {
+        let none = Vintage::of(None, Kind::Interval);
+        for text in ["foo", "foo.7", "-1", "1234567", "verifie", "é"] {
+            assert_eq!(of(text), none, "{text}");
+        }
+        assert!(none < of("2") && of("2") < of("3") && of("999999") < of("preliminary"));
+        assert_eq!(of("verified.1234567"), of("verified"));
+    }
+
+    #[test]
+    fn trades_have_no_vintage() {
+        assert_eq!(Vintage::of(Some("final"), Kind::Trade), Vintage::default());
+        assert_eq!(Vintage::from_rank(of("verified.2").rank()), of("verified.2"));
+    }
+}
