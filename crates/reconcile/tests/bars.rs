@@ -21,6 +21,22 @@ const DAY: i64 = 24 * 60 * MINUTE;
 /// A day in the past, so that every window of it has closed.
 const BEGIN: i64 = 1_700_000_040_000_000;
 
+/// Versions of prices; most have none.
+const VERSIONS: [Option<&str>; 12] = [
+    None,
+    None,
+    None,
+    None,
+    Some("preliminary"),
+    Some("unverified"),
+    Some("verified.2"),
+    Some("Verified.10"),
+    Some("verified.10.superseded"),
+    Some("final"),
+    Some("12"),
+    Some("other.7"),
+];
+
 struct Setup {
     _stack: Temporary,
     clickhouse: ClickHouse,
@@ -102,6 +118,7 @@ fn ticks(random: &mut Rng) -> Vec<(Tick, i32, i64)> {
                 time,
                 sequence: (below(3) == 0).then(|| below(5) - 2),
                 product: product.to_owned(),
+                version: VERSIONS[below(VERSIONS.len() as u64) as usize].map(str::to_owned),
                 // One raw partition is an hour behind.
                 appended: appended - i64::from(raw) * 60 * MINUTE,
                 reused_id: false,
@@ -125,7 +142,7 @@ fn tick_row((tick, partition, offset): &(Tick, i32, i64)) -> String {
         "trade"
     };
     format!(
-        "('{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), '{}', '{kind}', {}, {}, {}, '{}', {}, {}, {}, {partition}, {offset}, \
+        "('{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), '{}', '{kind}', {}, {}, {}, {}, '{}', {}, {}, {}, {partition}, {offset}, \
          fromUnixTimestamp64Micro({}, 'UTC'), now64(6))",
         tick.tenant,
         tick.instrument,
@@ -134,6 +151,7 @@ fn tick_row((tick, partition, offset): &(Tick, i32, i64)) -> String {
         decimal(tick.price, 8),
         or_null(tick.volume.map(|volume| decimal(volume, 8))),
         or_null(tick.sequence.map(|sequence| sequence.to_string())),
+        or_null(tick.version.as_ref().map(|version| format!("'{version}'"))),
         tick.feed,
         tick.partition,
         tick.offset,
@@ -182,7 +200,7 @@ async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wan
     let rows: Vec<String> = ticks.iter().map(tick_row).collect();
     setup
         .run(&format!(
-            "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, product, kind, price, volume, sequence, feed, \
+            "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, product, kind, price, volume, sequence, version, feed, \
              raw_partition, raw_offset, raw_index, src_partition, src_offset, appended_at, ingested_at) VALUES {}",
             rows.join(", ")
         ))

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::expect::order;
+use crate::expect::{certainty, order};
 use crate::numbers::average;
 use crate::parse::Tick;
 
@@ -185,7 +185,7 @@ fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     })
 }
 
-/// All trades, and for each interval (start and length) the last price by its position in the raw log.
+/// All trades, and for each interval (start and length) the most certain price, of equal ones the last by its position in the raw log.
 fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
     let mut trades = Vec::new();
     let mut prices: BTreeMap<(i64, i64), &Tick> = BTreeMap::new();
@@ -194,9 +194,12 @@ fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
         if nominal == 0 {
             trades.push(*tick);
         } else {
-            let place = |tick: &Tick| (tick.feed.clone(), tick.partition, tick.offset, tick.index);
+            let rank = |tick: &Tick| {
+                let place = (tick.feed.clone(), tick.partition, tick.offset, tick.index);
+                (certainty(tick), place)
+            };
             let known = prices.entry((tick.time, nominal)).or_insert(tick);
-            if place(tick) > place(known) {
+            if rank(tick) > rank(known) {
                 *known = tick;
             }
         }
@@ -247,6 +250,7 @@ mod tests {
             time,
             sequence: None,
             product: "trade".to_owned(),
+            version: None,
             appended: time,
             reused_id: false,
         }
