@@ -21,6 +21,22 @@ const DAY: i64 = 24 * 60 * MINUTE;
 /// A day in the past, so that every window of it has closed.
 const BEGIN: i64 = 1_700_000_040_000_000;
 
+/// Versions of prices; most have none.
+const VERSIONS: [Option<&str>; 12] = [
+    None,
+    None,
+    None,
+    None,
+    Some("preliminary"),
+    Some("unverified"),
+    Some("verified.2"),
+    Some("Verified.10"),
+    Some("verified.10.superseded"),
+    Some("final"),
+    Some("12"),
+    Some("other.7"),
+];
+
 struct Setup {
     _stack: Temporary,
     clickhouse: ClickHouse,
@@ -102,6 +118,7 @@ fn ticks(random: &mut Rng) -> Vec<(Tick, i32, i64)> {
                 time,
                 sequence: (below(3) == 0).then(|| below(5) - 2),
                 product: product.to_owned(),
+                version: VERSIONS[below(VERSIONS.len() as u64) as usize].map(str::to_owned),
                 // One raw partition is an hour behind.
                 appended: appended - i64::from(raw) * 60 * MINUTE,
                 reused_id: false,
@@ -125,7 +142,7 @@ fn tick_row((tick, partition, offset): &(Tick, i32, i64)) -> String {
         "trade"
     };
     format!(
-        "('{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), '{}', '{kind}', {}, {}, {}, '{}', {}, {}, {}, {partition}, {offset}, \
+        "('{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), '{}', '{kind}', {}, {}, {}, {}, '{}', {}, {}, {}, {partition}, {offset}, \
          fromUnixTimestamp64Micro({}, 'UTC'), now64(6))",
         tick.tenant,
         tick.instrument,
@@ -134,6 +151,7 @@ fn tick_row((tick, partition, offset): &(Tick, i32, i64)) -> String {
         decimal(tick.price, 8),
         or_null(tick.volume.map(|volume| decimal(volume, 8))),
         or_null(tick.sequence.map(|sequence| sequence.to_string())),
+        or_null(tick.version.as_ref().map(|version| format!("'{version}'"))),
         tick.feed,
         tick.partition,
         tick.offset,
@@ -148,7 +166,7 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
         format!("fromUnixTimestamp64Micro({time}, 'UTC'), '{feed}', {partition}, {offset}, {index}")
     };
     format!(
-        "('{}', '{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, now64(6))",
+        "('{}', '{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, now64(6))",
         key.0,
         key.1,
         key.2,
@@ -160,6 +178,9 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
         decimal(bar.volume, 8),
         decimal(bar.turnover, 16),
         bar.vwap.map_or("NULL".to_owned(), |vwap| decimal(vwap, 8)),
+        bar.by_time.0.map_or("NULL".to_owned(), |twap| decimal(twap, 8)),
+        decimal(bar.by_time.1, 8),
+        bar.by_time.2,
         bar.count,
         edge(&bar.first),
         edge(&bar.last),
@@ -182,7 +203,7 @@ async fn fill(setup: &Setup, ticks: &[(Tick, i32, i64)]) -> BTreeMap<BarKey, Wan
     let rows: Vec<String> = ticks.iter().map(tick_row).collect();
     setup
         .run(&format!(
-            "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, product, kind, price, volume, sequence, feed, \
+            "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, product, kind, price, volume, sequence, version, feed, \
              raw_partition, raw_offset, raw_index, src_partition, src_offset, appended_at, ingested_at) VALUES {}",
             rows.join(", ")
         ))
@@ -197,7 +218,7 @@ async fn fill_bars(setup: &Setup, bars: &BTreeMap<BarKey, Wanted>) {
     let rows: Vec<String> = bars.iter().map(bar_row).collect();
     setup
         .run(&format!(
-            "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, open, high, low, close, volume, turnover, vwap, \
+            "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, open, high, low, close, volume, turnover, vwap, twap, price_seconds, priced_seconds, \
              trade_count, open_time, first_feed, first_partition, first_offset, first_index, close_time, last_feed, \
              last_partition, last_offset, last_index, revision, closed, version, src_partition, ingested_at) VALUES {}",
             rows.join(", ")

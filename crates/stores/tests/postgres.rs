@@ -64,7 +64,7 @@ async fn migrations_run_twice_and_concurrently() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = connected(&stack);
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
-    assert_eq!(one.unwrap() + other.unwrap(), 5);
+    assert_eq!(one.unwrap() + other.unwrap(), 6);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     let rows = postgres
         .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
@@ -77,7 +77,8 @@ async fn migrations_run_twice_and_concurrently() {
             [Some("projections".to_owned()), None],
             [Some("latest_prices_by_time".to_owned()), None],
             [Some("latest_prices_by_sequence".to_owned()), None],
-            [Some("verify_runs".to_owned()), None]
+            [Some("verify_runs".to_owned()), None],
+            [Some("latest_prices_by_vintage".to_owned()), None]
         ]
     );
 }

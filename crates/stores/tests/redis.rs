@@ -63,7 +63,10 @@ async fn a_value_that_is_not_ours_is_replaced_and_many_prices_are_sent_in_chunks
     let values = redis.get_many(&keys).await.unwrap();
     assert!(
         values.iter().flatten().count() == 1234
-            && values.iter().flatten().all(|value| value.starts_with("{\"order\":\""))
+            && values
+                .iter()
+                .flatten()
+                .all(|value| value.starts_with("{\"standing\":\""))
     );
 }
 

@@ -117,17 +117,30 @@ impl Expected {
         follower.expected
     }
 
-    /// The newest tick of every (tenant, instrument).
+    /// The newest tick of every (tenant, instrument); of two prices of one interval the more certain one.
     pub fn latest(&self) -> BTreeMap<(String, String), Tick> {
         let mut latest: BTreeMap<(String, String), Tick> = BTreeMap::new();
         for tick in &self.ticks {
             let key = (tick.tenant.clone(), tick.instrument.clone());
-            if latest.get(&key).is_none_or(|known| order(tick) > order(known)) {
+            let rank = |tick: &Tick| (tick.time, certainty(tick));
+            let is_newer = |known: &Tick| (rank(tick), order(tick)) > (rank(known), order(known));
+            if latest.get(&key).is_none_or(is_newer) {
                 latest.insert(key, tick.clone());
             }
         }
         latest
     }
+}
+
+/// How certain a price is: by the first word of its version, then by the number after it; less if it is superseded.
+pub fn certainty(tick: &Tick) -> (usize, u32, bool) {
+    let version = tick.version.as_deref().unwrap_or_default().to_lowercase();
+    let words: Vec<&str> = version.split('.').collect();
+    let known = ["preliminary", "unverified", "verified", "final", "corrected"];
+    let stage = known.iter().position(|word| words[0] == *word).map_or(0, |at| at + 1);
+    let number = words.get(stage.min(1)).filter(|word| word.len() <= 6);
+    let number = number.and_then(|word| word.parse().ok()).unwrap_or(0);
+    (stage, number, words.last() != Some(&"superseded"))
 }
 
 /// The sort key of an instrument's ticks: event time, producer's sequence (ticks without one first), origin.

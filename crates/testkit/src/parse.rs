@@ -34,6 +34,8 @@ pub struct Tick {
     pub sequence: Option<i64>,
     /// `trade`, `da`, `rt5`, …
     pub product: String,
+    /// Version or vintage of an interval price. Of the formats that this oracle reads, none has one.
+    pub version: Option<String>,
     /// When the broker appended its message, in microseconds since 1970.
     pub appended: i64,
     /// Whether its message has the id of another event. [`expect`](crate::expect) sets it.
@@ -168,6 +170,7 @@ impl Parser {
                 time: start,
                 sequence: None,
                 product: "rt5".to_owned(),
+                version: None,
                 appended: record.timestamp * 1000,
                 reused_id: false,
             });
@@ -283,6 +286,7 @@ impl Fields {
             time,
             sequence,
             product,
+            version: None,
             appended: record.timestamp * 1000,
             reused_id: false,
         })

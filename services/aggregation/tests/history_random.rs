@@ -75,18 +75,23 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
         0..4i64,
         prop_oneof![20 => 0..40i64, 5 => 0..20_000i64, 1 => 0..20_000_000i64],
     );
+    let version = prop_oneof![3 => Just(None), 2 => proptest::sample::select(&CERTAINTY[..]).prop_map(|(version, _)| Some(version))];
     let last = INSTRUMENTS.len() - 1;
     let instrument = (0..INSTRUMENTS.len() + 3).prop_map(move |number| number.min(last));
     let tick = (
         (instrument, 0..Product::ALL.len(), time(), append),
         (amount(), prop::option::weighted(0.8, amount()), sequence),
-        (0..4usize, 0..2i64, 0..2usize, any::<bool>()),
+        (0..4usize, 0..2i64, 0..2usize, any::<bool>(), version),
     );
     vec(tick, 1..100).prop_map(|ticks| {
         let mut now = MIDNIGHT + 20 * SECOND;
         let mut places = [(0, 0); 4];
         let mut rows: Vec<Row> = Vec::new();
-        for ((instrument, product, time, (back, on)), (price, volume, sequence), (source, step, market, again)) in ticks
+        for (
+            (instrument, product, time, (back, on)),
+            (price, volume, sequence),
+            (source, step, market, again, version),
+        ) in ticks
         {
             now += on * SECOND / 10;
             let appended_at = now - back * 7 * SECOND;
@@ -111,6 +116,7 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
                 tenant_id,
                 instrument_id,
                 product,
+                version,
                 event_time,
                 appended_at,
                 price,
@@ -148,6 +154,26 @@ fn rule(product: Product) -> (i64, i64) {
         Product::RealTimeFive | Product::ExAnte => (300, 900),
         Product::OtherInterval => (60, 900),
     }
+}
+
+/// Versions of interval prices and how certain they are, stated independently of the code under test.
+const CERTAINTY: [(&str, u8); 10] = [
+    ("final", 7),
+    ("preliminary", 1),
+    ("verified.2", 4),
+    ("Verified.10", 6),
+    ("verified.10.superseded", 5),
+    ("unverified", 2),
+    ("corrected", 8),
+    ("other.7", 0),
+    ("", 0),
+    // Too long for a number.
+    ("verified.1234567", 3),
+];
+
+fn certainty(row: &Row) -> u8 {
+    let known = CERTAINTY.iter().find(|(version, _)| row.version == Some(*version));
+    known.map_or(0, |(_, certainty)| *certainty)
 }
 
 type Key = (&'static str, &'static str, Window);
@@ -197,7 +223,11 @@ fn plain(
     }
     let stands = |row: &&&Row| {
         let same = |other: &&&Row| rule(other.product).0 == rule(row.product).0 && other.event_time == row.event_time;
-        row.product == Product::Trade || all.iter().filter(same).all(|other| place(other) <= place(row))
+        row.product == Product::Trade
+            || all
+                .iter()
+                .filter(same)
+                .all(|other| (certainty(other), place(other)) <= (certainty(row), place(row)))
     };
     let mut rows: Vec<&Row> = all.iter().filter(stands).copied().collect();
     let sequence = |row: &Row| row.sequence.map_or((0, 0), |sequence| (1, sequence));
@@ -217,8 +247,15 @@ fn plain(
         whole + i128::from(rest * 2 > volume || (rest * 2 == volume && whole.rem_euclid(2) == 1))
     });
     let vwap = vwap.filter(|vwap| vwap.abs() <= i128::from(LARGEST));
+    let (mut price_seconds, mut seconds) = (0i128, 0);
+    for row in &rows {
+        let length = rule(row.product).0;
+        price_seconds += i128::from(row.price) * i128::from(length);
+        seconds += length;
+    }
     Some(format!(
         "{last_offset} {closed} {tenant} {instrument} {window:?} {} {} {} {} volume {volume} turnover {turnover} vwap {vwap:?} \
+         {price_seconds} in {seconds} s \
          count {} {:?} {:?} {} revision {revision} {appended}",
         first.price,
         prices().max()?,
@@ -234,7 +271,7 @@ fn plain(
 fn shown(bar: &Bar<'_>) -> String {
     let place = |of: &Origin<'_>| format!("({:?}, {}, {}, {})", of.feed, of.partition, of.offset, of.index);
     format!(
-        "{} {} {} {} {:?} {} {} {} {} volume {} turnover {} vwap {:?} count {} ({}, {:?}, {}) ({}, {:?}, {}) {} revision {} {}",
+        "{} {} {} {} {:?} {} {} {} {} volume {} turnover {} vwap {:?} {} in {} s count {} ({}, {:?}, {}) ({}, {:?}, {}) {} revision {} {}",
         bar.version.last_offset,
         bar.version.closed,
         bar.tenant_id,
@@ -247,6 +284,8 @@ fn shown(bar: &Bar<'_>) -> String {
         bar.volume,
         bar.turnover.0,
         bar.vwap.map(|vwap| i128::from(vwap.unscaled())),
+        bar.time_weighted.price_seconds,
+        bar.time_weighted.seconds,
         bar.trade_count,
         bar.open_time,
         bar.open_sequence,

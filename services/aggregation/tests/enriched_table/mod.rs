@@ -96,6 +96,7 @@ pub struct Row {
     pub tenant_id: &'static str,
     pub instrument_id: &'static str,
     pub product: Product,
+    pub version: Option<&'static str>,
     pub event_time: Micros,
     pub appended_at: Micros,
     pub price: i64,
@@ -115,6 +116,7 @@ impl Row {
             tenant_id: "acme",
             instrument_id,
             product: Product::Trade,
+            version: None,
             event_time,
             appended_at: MIDNIGHT,
             price: 1,
@@ -153,6 +155,7 @@ impl Row {
             price: decimal(self.price),
             volume: self.volume.map(decimal),
             product: self.product.name(),
+            version: self.version,
             sequence: self.sequence,
             normalized_at: self.appended_at,
             ..domain::fixtures::tick()
