@@ -1,6 +1,6 @@
 //! The datum of a [`Bar`] (`schemas/avro/bar.avsc`).
 
-use domain::{Bar, BarVersion, Interval, Turnover, Window};
+use domain::{Bar, BarVersion, Interval, TimeWeighted, Turnover, Window};
 
 use crate::CodecError;
 use crate::reader::Reader;
@@ -20,6 +20,9 @@ pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
     put::wide(bar.volume, out);
     put::wide(bar.turnover.0, out);
     put::optional(bar.vwap, out, put::decimal);
+    put::optional(bar.time_weighted.twap(), out, put::decimal);
+    put::optional(Some(bar.time_weighted.price_seconds), out, put::wide);
+    put::long(bar.time_weighted.seconds, out);
     put::long(bar.trade_count, out);
     put::long(bar.open_time, out);
     put::optional(bar.open_sequence, out, put::long);
@@ -57,6 +60,14 @@ pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Bar<'a>, CodecError> {
         volume: from.wide("volume")?,
         turnover: Turnover(from.wide("turnover")?),
         vwap: from.optional("vwap", Reader::decimal)?,
+        time_weighted: {
+            // For readers of the topic; it follows from the two sums.
+            from.optional("twap", Reader::decimal)?;
+            TimeWeighted {
+                price_seconds: from.optional("price_seconds", Reader::wide)?.unwrap_or(0),
+                seconds: from.long("priced_seconds")?,
+            }
+        },
         trade_count: from.long("trade_count")?,
         open_time: from.long("open_time")?,
         open_sequence: from.optional("open_sequence", Reader::long)?,

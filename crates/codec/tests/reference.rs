@@ -11,7 +11,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use codec::{Record, Wire};
 use domain::{
     Bar, BarVersion, Classification, Classified, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Origin,
-    QualityFlags, Tick, Turnover, Window,
+    QualityFlags, Tick, TimeWeighted, Turnover, Window,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -149,6 +149,10 @@ impl Parts {
             volume: i128::from(self.numbers[2]) * 1000,
             turnover: Turnover(i128::from(self.numbers[3]) * i128::from(self.numbers[4])),
             vwap: self.decimal(4),
+            time_weighted: TimeWeighted {
+                price_seconds: i128::from(self.numbers[3]) * 300,
+                seconds: self.numbers[2],
+            },
             trade_count: self.numbers[5],
             open_time: self.numbers[6],
             open_sequence: self.sequence,

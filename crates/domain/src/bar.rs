@@ -1,6 +1,6 @@
 //! An OHLCV bar as aggregation emits it, and the version by which every store replaces it.
 
-use crate::{Decimal, Micros, Origin, Turnover, Window};
+use crate::{Decimal, Interval, Micros, Origin, Turnover, Window};
 
 /// Orders the versions of one bar: the enriched offset of its last tick, then whether it is closed.
 ///
@@ -29,6 +29,33 @@ impl BarVersion {
     }
 }
 
+/// Prices of delivery intervals, weighted by the length of the interval. Trades add nothing: the time between two of them is not
+/// delivered at a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeWeighted {
+    /// Sum of price × seconds, at scale 8.
+    pub price_seconds: i128,
+    /// Sum of the seconds.
+    pub seconds: i64,
+}
+
+impl TimeWeighted {
+    /// A sum of prices (scale 8) of this many intervals of one length; nothing without a length.
+    pub fn of_sum(price_sum: i128, count: i64, nominal: Option<Interval>) -> TimeWeighted {
+        let seconds = nominal.map_or(0, |interval| interval.micros() / 1_000_000);
+        TimeWeighted {
+            // Far below 2^127: prices are below 10^18, and a window has at most a day of seconds for each row.
+            price_seconds: price_sum.saturating_mul(i128::from(seconds)),
+            seconds: count.saturating_mul(seconds),
+        }
+    }
+
+    /// Time-weighted average price, rounded half to even at scale 8; `None` without a price of an interval.
+    pub fn twap(self) -> Option<Decimal> {
+        Turnover(self.price_seconds).vwap(i128::from(self.seconds))
+    }
+}
+
 /// A bar. Open and close are by [`crate::PriceRank`]; arrival order never matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -45,6 +72,7 @@ pub struct Bar<'a> {
     pub volume: i128,
     pub turnover: Turnover,
     pub vwap: Option<Decimal>,
+    pub time_weighted: TimeWeighted,
     pub trade_count: i64,
     /// Event time, sequence and origin of the opening tick.
     pub open_time: Micros,
@@ -63,4 +91,86 @@ pub struct Bar<'a> {
     pub version: BarVersion,
     /// Append time of the newest raw message in it (for latency).
     pub last_appended_at: Micros,
+}
+
+impl Bar<'_> {
+    /// What a reader must know about the bar: `complete`, `partial_start` and `gap` say how much of the window the prices of
+    /// delivery intervals cover (trades have none of the three), `revised` that ticks came after its close, `no_volume` that
+    /// nothing was traded.
+    pub fn flags(&self) -> Vec<&'static str> {
+        let (seconds, second) = (self.time_weighted.seconds, 1_000_000);
+        let is_covered_from = |start: Micros| seconds.saturating_mul(second) >= self.window.end() - start;
+        let flags = [
+            ("complete", seconds > 0 && is_covered_from(self.window.start)),
+            ("partial_start", seconds > 0 && self.open_time > self.window.start),
+            ("gap", seconds > 0 && self.version.closed && !is_covered_from(self.open_time)),
+            ("revised", self.revision > 0),
+            ("no_volume", self.volume == 0),
+        ];
+        flags.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
+    }
+}
+
+#[cfg(all(test, feature = "fixtures"))]
+mod tests {
+    use super::*;
+
+    const MINUTE: Micros = 60_000_000;
+
+    /// An hour of prices of five minutes.
+    fn bar(count: i64, open_time: Micros, closed: bool) -> Bar<'static> {
+        let tick = crate::fixtures::tick();
+        Bar {
+            tenant_id: tick.tenant_id,
+            instrument_id: tick.instrument_id,
+            market: tick.market,
+            window: Interval::OneHour.window_of(0),
+            open: tick.price,
+            high: tick.price,
+            low: tick.price,
+            close: tick.price,
+            volume: 0,
+            turnover: Turnover(0),
+            vwap: None,
+            time_weighted: TimeWeighted::of_sum(0, count, Some(Interval::FiveMinutes)),
+            trade_count: count,
+            open_time,
+            open_sequence: None,
+            first_origin: tick.origin,
+            close_time: open_time,
+            close_sequence: None,
+            last_origin: tick.origin,
+            revision: 0,
+            version: BarVersion { last_offset: 1, closed },
+            last_appended_at: 0,
+        }
+    }
+
+    #[test]
+    fn flags_say_how_much_of_the_window_the_prices_cover() {
+        for (count, open_minute, closed, flags) in [
+            (12, 0, true, vec!["complete", "no_volume"]),
+            (3, 0, false, vec!["no_volume"]),
+            (11, 0, true, vec!["gap", "no_volume"]),
+            (2, 50, true, vec!["partial_start", "no_volume"]),
+            (1, 50, true, vec!["partial_start", "gap", "no_volume"]),
+        ] {
+            assert_eq!(bar(count, open_minute * MINUTE, closed).flags(), flags, "{count} {open_minute} {closed}");
+        }
+        let trades = Bar {
+            time_weighted: TimeWeighted::of_sum(7, 1, None),
+            volume: 1,
+            revision: 1,
+            ..bar(1, 0, true)
+        };
+        assert_eq!((trades.flags(), trades.time_weighted.twap()), (vec!["revised"], None));
+    }
+
+    #[test]
+    fn the_average_is_that_of_the_prices_and_rounds_half_to_even() {
+        for (sum, count, twap) in [(5, 2, 2), (7, 2, 4), (-7, 2, -4), (10, 4, 2), (8, 3, 3)] {
+            let average = TimeWeighted::of_sum(sum, count, Some(Interval::FiveMinutes)).twap();
+            assert_eq!(average.map(Decimal::unscaled), Some(twap), "{sum}/{count}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub mod vintage;
 pub mod window;
 
 pub use asked::AskedWindow;
-pub use bar::{Bar, BarVersion};
+pub use bar::{Bar, BarVersion, TimeWeighted};
 pub use claim::Claim;
 pub use decimal::{Decimal, DecimalError, Turnover};
 pub use decimal_text::DecimalText;

@@ -166,7 +166,7 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
         format!("fromUnixTimestamp64Micro({time}, 'UTC'), '{feed}', {partition}, {offset}, {index}")
     };
     format!(
-        "('{}', '{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, now64(6))",
+        "('{}', '{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, now64(6))",
         key.0,
         key.1,
         key.2,
@@ -178,6 +178,9 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
         decimal(bar.volume, 8),
         decimal(bar.turnover, 16),
         bar.vwap.map_or("NULL".to_owned(), |vwap| decimal(vwap, 8)),
+        bar.by_time.0.map_or("NULL".to_owned(), |twap| decimal(twap, 8)),
+        decimal(bar.by_time.1, 8),
+        bar.by_time.2,
         bar.count,
         edge(&bar.first),
         edge(&bar.last),
@@ -215,7 +218,7 @@ async fn fill_bars(setup: &Setup, bars: &BTreeMap<BarKey, Wanted>) {
     let rows: Vec<String> = bars.iter().map(bar_row).collect();
     setup
         .run(&format!(
-            "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, open, high, low, close, volume, turnover, vwap, \
+            "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, open, high, low, close, volume, turnover, vwap, twap, price_seconds, priced_seconds, \
              trade_count, open_time, first_feed, first_partition, first_offset, first_index, close_time, last_feed, \
              last_partition, last_offset, last_index, revision, closed, version, src_partition, ingested_at) VALUES {}",
             rows.join(", ")

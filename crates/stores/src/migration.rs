@@ -41,6 +41,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "enriched_columns",
         sql: include_str!("../../../schemas/clickhouse/006_enriched_columns.sql"),
     },
+    Migration {
+        version: 7,
+        name: "time_weighted_bars",
+        sql: include_str!("../../../schemas/clickhouse/007_time_weighted_bars.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use common::clickhouse;
 use domain::{
     Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin,
-    QualityFlags, Tick, Turnover, Window,
+    QualityFlags, Tick, TimeWeighted, Turnover, Window,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
@@ -479,6 +479,7 @@ proptest! {
                 volume: i128::from(*factor) * 1_000_000_000_000_000_000,
                 turnover: Turnover(i128::from(*factor) * 9_000_000_000_000_000_007),
                 vwap: tick.bid,
+                time_weighted: TimeWeighted { price_seconds: i128::from(tick.price.unscaled()) * 300, seconds: 300 },
                 trade_count: *trade_count,
                 open_time: tick.event_time,
                 open_sequence: tick.sequence,
@@ -505,6 +506,9 @@ proptest! {
                 ("volume", scaled(bar.volume, 8)),
                 ("turnover", scaled(bar.turnover.0, 16)),
                 ("vwap", bar.vwap.map_or(Value::Null, number)),
+                ("twap", number(tick.price)),
+                ("price_seconds", scaled(bar.time_weighted.price_seconds, 8)),
+                ("priced_seconds", json!("300")),
                 ("trade_count", long(bar.trade_count)),
                 ("open_time", time(bar.open_time)),
                 ("close_time", time(bar.close_time)),
@@ -542,6 +546,7 @@ fn the_views_show_the_newest_version_of_a_bar_in_any_order() {
         volume: 1,
         turnover: Turnover(1),
         vwap: None,
+        time_weighted: TimeWeighted::default(),
         trade_count: last_offset,
         open_time: tick.event_time,
         open_sequence: None,

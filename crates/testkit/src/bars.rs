@@ -123,6 +123,8 @@ pub struct Bar {
     pub volume: i128,
     pub turnover: i128,
     pub vwap: Option<i128>,
+    /// Average of the prices of intervals by time, the sum of price × seconds (scale 8), and the seconds.
+    pub by_time: (Option<i128>, i128, i128),
     pub count: i128,
     pub first: Edge,
     pub last: Edge,
@@ -174,11 +176,15 @@ fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     // A window of several products closes by the rule of its last tick.
     let last = ticks.iter().max_by_key(|placed| placed.offset)?;
     let closes_at = end + last.rule.close_after;
+    let lengths = ticks
+        .iter()
+        .map(|placed| (placed.tick.product.as_str(), placed.rule.nominal / 1_000_000))
+        .collect();
     Some(Wanted {
         bar: Bar {
             revision: ticks.iter().filter(after_close).count() as i128,
             last_offset: last.offset,
-            ..numbers(counted(ticks))?
+            ..numbers(counted(ticks), &lengths)?
         },
         closes_at,
         is_closed: ticks.iter().any(|placed| placed.last_clock >= closes_at),
@@ -208,7 +214,11 @@ fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
     trades
 }
 
-fn numbers(mut ticks: Vec<&Tick>) -> Option<Bar> {
+/// `lengths`: seconds of the interval of a price of each product, 0 for trades.
+fn numbers(mut ticks: Vec<&Tick>, lengths: &BTreeMap<&str, i64>) -> Option<Bar> {
+    let length = |tick: &Tick| i128::from(lengths.get(tick.product.as_str()).copied().unwrap_or(0));
+    let price_seconds = ticks.iter().map(|tick| tick.price * length(tick)).sum();
+    let seconds = ticks.iter().map(|tick| length(tick)).sum();
     ticks.sort_by(|one, other| order(one).cmp(&order(other)));
     let volume = ticks.iter().filter_map(|tick| tick.volume).sum();
     let turnover = ticks.iter().filter_map(|tick| Some(tick.price * tick.volume?)).sum();
@@ -220,6 +230,7 @@ fn numbers(mut ticks: Vec<&Tick>) -> Option<Bar> {
         volume,
         turnover,
         vwap: average(turnover, volume),
+        by_time: (average(price_seconds, seconds), price_seconds, seconds),
         count: ticks.len() as i128,
         first: edge(ticks.first()?),
         last: edge(ticks.last()?),

@@ -247,8 +247,15 @@ fn plain(
         whole + i128::from(rest * 2 > volume || (rest * 2 == volume && whole.rem_euclid(2) == 1))
     });
     let vwap = vwap.filter(|vwap| vwap.abs() <= i128::from(LARGEST));
+    let (mut price_seconds, mut seconds) = (0i128, 0);
+    for row in &rows {
+        let length = rule(row.product).0;
+        price_seconds += i128::from(row.price) * i128::from(length);
+        seconds += length;
+    }
     Some(format!(
         "{last_offset} {closed} {tenant} {instrument} {window:?} {} {} {} {} volume {volume} turnover {turnover} vwap {vwap:?} \
+         {price_seconds} in {seconds} s \
          count {} {:?} {:?} {} revision {revision} {appended}",
         first.price,
         prices().max()?,
@@ -264,7 +271,7 @@ fn plain(
 fn shown(bar: &Bar<'_>) -> String {
     let place = |of: &Origin<'_>| format!("({:?}, {}, {}, {})", of.feed, of.partition, of.offset, of.index);
     format!(
-        "{} {} {} {} {:?} {} {} {} {} volume {} turnover {} vwap {:?} count {} ({}, {:?}, {}) ({}, {:?}, {}) {} revision {} {}",
+        "{} {} {} {} {:?} {} {} {} {} volume {} turnover {} vwap {:?} {} in {} s count {} ({}, {:?}, {}) ({}, {:?}, {}) {} revision {} {}",
         bar.version.last_offset,
         bar.version.closed,
         bar.tenant_id,
@@ -277,6 +284,8 @@ fn shown(bar: &Bar<'_>) -> String {
         bar.volume,
         bar.turnover.0,
         bar.vwap.map(|vwap| i128::from(vwap.unscaled())),
+        bar.time_weighted.price_seconds,
+        bar.time_weighted.seconds,
         bar.trade_count,
         bar.open_time,
         bar.open_sequence,

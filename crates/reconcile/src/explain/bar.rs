@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Interval, Kind, Micros, Product, Vintage, Window};
+use domain::{Interval, Kind, Micros, Vintage, Window};
 use serde::Serialize;
 
 use super::logs::RawRecord;
@@ -167,7 +167,7 @@ pub fn assemble(
             ];
             gives.extend(own.into_iter().filter(|(_, is)| *is).map(|(name, _)| name));
         }
-        let closes = window.end().saturating_add(products.rule(product(tick)).close_after);
+        let closes = window.end().saturating_add(products.rule(tick.product()).close_after);
         TracedTick {
             tick: tick.clone(),
             counted,
@@ -189,22 +189,13 @@ fn standing<'t>(ticks: impl Iterator<Item = &'t TickRow>) -> Vec<String> {
     let mut standing: BTreeMap<(Micros, Option<Interval>), &'t TickRow> = BTreeMap::new();
     for tick in ticks.filter(|tick| tick.is_of_interval) {
         let stands = standing
-            .entry((tick.event_time.0, product(tick).nominal()))
+            .entry((tick.event_time.0, tick.product().nominal()))
             .or_insert(tick);
         if rank(tick) > rank(stands) {
             *stands = tick;
         }
     }
     standing.into_values().map(|tick| tick.tick_id.clone()).collect()
-}
-
-fn product(tick: &TickRow) -> Product {
-    let kind = if tick.is_of_interval {
-        Kind::Interval
-    } else {
-        Kind::Trade
-    };
-    Product::of(&tick.product, kind)
 }
 
 fn detour(tick: &TickRow, window: Window, ticks: &[TickRow], clock: Micros, products: &Products) -> Option<Detour> {
@@ -217,7 +208,7 @@ fn detour(tick: &TickRow, window: Window, ticks: &[TickRow], clock: Micros, prod
             .is_some_and(|place| place.offset < enriched.offset)
     };
     let again = |other: &TickRow| other.event_time == tick.event_time && before(other);
-    let forgets = window.end().saturating_add(products.rule(product(tick)).forget_after);
+    let forgets = window.end().saturating_add(products.rule(tick.product()).forget_after);
     let cause = if clock >= forgets {
         Cause::Late
     } else if tick.is_of_interval && ticks.iter().any(again) {

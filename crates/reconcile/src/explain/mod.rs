@@ -18,7 +18,7 @@ pub mod text;
 
 use std::fmt;
 
-use domain::{Micros, Origin, PriceRank};
+use domain::{Kind, Micros, Origin, PriceRank, Product};
 use serde::{Serialize, Serializer};
 
 use ops::present::iso;
@@ -85,6 +85,16 @@ pub struct TickRow {
 }
 
 impl TickRow {
+    /// What its product means for bars.
+    pub fn product(&self) -> Product {
+        let kind = if self.is_of_interval {
+            Kind::Interval
+        } else {
+            Kind::Trade
+        };
+        Product::of(&self.product, kind)
+    }
+
     /// The sort key of ticks in a bar.
     pub fn rank(&self) -> PriceRank<'_> {
         (self.event_time.0, self.sequence, self.origin())

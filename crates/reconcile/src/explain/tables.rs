@@ -199,7 +199,8 @@ impl Tables<'_> {
             "SELECT toString(interval) AS interval_, {start} AS start_, toString(version) AS version_, \
              toString(toUInt8(closed)) AS closed_, toString(revision) AS revision_, toString(open) AS open_, \
              toString(high) AS high_, toString(low) AS low_, toString(close) AS close_, toString(volume) AS volume_, \
-             toString(turnover) AS turnover_, if(isNull(vwap), NULL, toString(vwap)) AS vwap_, toString(trade_count) AS count_, \
+             toString(turnover) AS turnover_, if(isNull(vwap), NULL, toString(vwap)) AS vwap_, \
+             if(isNull(twap), NULL, toString(twap)) AS twap_, toString(trade_count) AS count_, \
              {open} AS open_time_, {first} AS first_, {close} AS close_time_, {last} AS last_, {ingested} AS ingested_, \
              toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {table} WHERE {is} \
              ORDER BY version DESC, src_offset DESC {limit}",
@@ -373,6 +374,7 @@ fn bar(row: &Row, topic: &str) -> anyhow::Result<BarRow> {
             volume: owned("volume_")?,
             turnover: owned("turnover_")?,
             vwap: optional(row, "vwap_"),
+            twap: optional(row, "twap_"),
             trade_count: number(row, "count_")?,
             open_time: At(number(row, "open_time_")?),
             first_tick: owned("first_")?,

@@ -19,7 +19,7 @@ use crate::products::Products;
 use ops::rows::number;
 
 /// The compared values, in the order of the query.
-const VALUES: [&str; 15] = [
+const VALUES: [&str; 18] = [
     "open",
     "high",
     "low",
@@ -27,6 +27,9 @@ const VALUES: [&str; 15] = [
     "volume",
     "turnover",
     "vwap",
+    "twap",
+    "price_seconds",
+    "priced_seconds",
     "trade_count",
     "open_time",
     "first_tick",
@@ -195,9 +198,9 @@ fn all(values: &[&str]) -> String {
     named.join(", ")
 }
 
-// The VWAP is compared as an integer at scale 8.
+// The averages are compared as integers at scale 8.
 fn shown(name: &str, value: &str) -> String {
-    let unscaled = (name == "vwap").then(|| value.parse::<i64>().ok()).flatten();
+    let unscaled = matches!(name, "vwap" | "twap").then(|| value.parse::<i64>().ok()).flatten();
     match unscaled.and_then(|unscaled| domain::Decimal::from_unscaled(unscaled).ok()) {
         Some(decimal) => decimal.to_string(),
         None if value == "\\N" => "null".to_owned(),
@@ -225,6 +228,9 @@ mod tests {
             "3",
             "4",
             "155000000",
+            "\\N",
+            "0",
+            "0",
             "2",
             "0",
             "f/0/1/0",
@@ -237,7 +243,7 @@ mod tests {
         let mut newest = wanted.clone();
         newest[1] = json!("5");
         newest[6] = json!("\\N");
-        newest[14] = json!("0");
+        newest[17] = json!("0");
         assert_eq!(
             example(wanted.clone(), newest).as_deref(),
             Some(

@@ -6,7 +6,8 @@
 //! up to its offset is at least the end of the window plus the delay of its product. (A window of several products closes by
 //! the delay of its last row.) A window closes at a whole minute plus the delay, so one step for each minute of the log clock
 //! and each delay is enough.
-//! The arithmetic uses exact decimals and 256-bit integers.
+//! The arithmetic uses exact decimals and 256-bit integers. A bar of an earlier release has no time-weighted average; its other values
+//! are compared.
 
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
@@ -16,12 +17,18 @@ use stores::clickhouse::literal;
 use crate::products::Products;
 use crate::vintage::VINTAGE;
 
-/// Turnover / volume at scale 8, rounded half to even like `domain::Turnover::vwap`. Volumes are never negative.
-const VWAP: &str = "abs(toInt256(reinterpretAsInt128(turnover_))) AS t_, \
-    greatest(toInt256(reinterpretAsInt128(volume_)), toInt256(1)) AS v_, intDiv(t_, v_) AS q_, t_ % v_ AS r_, \
-    q_ + (r_ * 2 > v_ OR (r_ * 2 = v_ AND q_ % 2 = 1)) AS rounded_, \
-    if(volume_ = 0 OR rounded_ >= toInt256('1000000000000000000'), '\\\\N', \
-    toString(if(turnover_ < 0, -rounded_, rounded_))) AS vwap_";
+/// `sum / weight` as `name_`, at the scale of the quotient, rounded half to even like `domain::Turnover::vwap`. Both are 256-bit integers;
+/// weights are never negative.
+fn average(sum: &str, weight: &str, name: &str) -> String {
+    let [of, by, quotient, rest, rounded] = ["t", "v", "q", "r", "rounded"].map(|part| format!("{name}_{part}_"));
+    format!(
+        "abs({sum}) AS {of}, greatest({weight}, toInt256(1)) AS {by}, intDiv({of}, {by}) AS {quotient}, {of} % {by} AS {rest}, \
+         {quotient} + ({rest} * 2 > {by} OR ({rest} * 2 = {by} AND {quotient} % 2 = 1)) AS {rounded}, \
+         if({weight} = 0 OR {rounded} >= toInt256('1000000000000000000'), '\\\\N', \
+         toString(if({sum} < 0, -{rounded}, {rounded}))) AS {name}_"
+    )
+}
+
 /// Order of the ticks of a bar: event time, producer's sequence (ticks without one first), origin.
 const EDGE: &str = "(toUnixTimestamp64Micro(timestamp), isNotNull(sequence), ifNull(sequence, 0), toString(feed), raw_partition, \
     raw_offset, raw_index)";
@@ -84,7 +91,9 @@ impl Question<'_> {
              AS expired FROM (\
              SELECT tenant, instrument, label, start, any(src_) AS src, max(may_close_) AS may_close, max(of_prices_) AS of_prices, \
              anyIf(content, is_wanted = 1) AS of_rows, anyIf(content, is_wanted = 0) AS newest, \
-             if(empty(of_rows), of_rows, arrayPushBack(arrayPopBack(of_rows), if(of_rows[-1] = '0' AND may_close AND newest[-1] = '1', \
+             if(newest[10] = '0', arrayConcat(arraySlice(of_rows, 1, 7), arraySlice(newest, 8, 3), arraySlice(of_rows, 11)), of_rows) \
+             AS of_release, \
+             if(empty(of_rows), of_rows, arrayPushBack(arrayPopBack(of_release), if(of_rows[-1] = '0' AND may_close AND newest[-1] = '1', \
              '1', of_rows[-1]))) AS wanted, \
              maxIf(rows_, is_wanted = 1) AS wanted_rows, maxIf(rows_, is_wanted = 0) AS newest_rows, \
              maxIf(last_offset_, is_wanted = 0) AS last_, maxIf(last_offset_, is_wanted = 1) AS wanted_last, {lost_until} AS lost_until \
@@ -155,7 +164,8 @@ impl Question<'_> {
              minIf(price, counts) AS low_, argMaxIf(price, edge, counts) AS close_, \
              sumIf(toDecimal128(ifNull(volume, 0), 8), counts) AS volume_, \
              sumIf(toDecimal128(price, 8) * toDecimal128(ifNull(volume, 0), 8), counts) AS turnover_, \
-             countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
+             sumIf(toInt256(reinterpretAsInt64(price)) * intDiv(nominal, 1000000), counts) AS price_seconds_, \
+             sumIf(intDiv(nominal, 1000000), counts) AS priced_seconds_, countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
              max(src_offset) AS last_offset_, any(src_partition) AS src_, count() AS rows_, \
              countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, argMax(delay, src_offset) AS delay_, max(nominal) > 0 AS of_prices_ \
              FROM (SELECT ticks.*, steps.passed AS passed FROM ({ticks}) AS ticks ASOF LEFT JOIN ({steps}) AS steps \
@@ -167,12 +177,14 @@ impl Question<'_> {
             "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, label, start, src_, 1 AS is_wanted, \
              closes_ <= toUnixTimestamp64Micro(now64(6)) AS may_close_, of_prices_, toUInt64(rows_) AS rows_, last_offset_, \
              [toString(open_), toString(high_), toString(low_), toString(close_), toString(volume_), toString(turnover_), vwap_, \
-             toString(count_), {first}, {last}, toString(last_offset_), toString(revision_), \
-             if(now_.passed >= closes_ - delay_, '1', '0')] AS content FROM (SELECT *, {VWAP} FROM ({bars})) AS bars \
+             twap_, toString(price_seconds_), toString(priced_seconds_), toString(count_), {first}, {last}, toString(last_offset_), toString(revision_), \
+             if(now_.passed >= closes_ - delay_, '1', '0')] AS content FROM (SELECT *, {vwap}, {twap} FROM ({bars})) AS bars \
              LEFT JOIN (SELECT sp, delay, max(passed) AS passed FROM ({steps}) GROUP BY sp, delay) AS now_ \
              ON bars.src_ = now_.sp AND bars.delay_ = now_.delay",
             first = texts("first_"),
             last = texts("last_"),
+            vwap = average("toInt256(reinterpretAsInt128(turnover_))", "toInt256(reinterpretAsInt128(volume_))", "vwap"),
+            twap = average("price_seconds_", "toInt256(priced_seconds_)", "twap"),
         )
     }
 
@@ -188,7 +200,8 @@ impl Question<'_> {
              toUnixTimestamp64Micro(window_start) AS start, src_partition AS src_, 0 AS is_wanted, 0 AS may_close_, 0 AS of_prices_, \
              toUInt64(trade_count) AS rows_, toInt64(intDiv(version, 2)) AS last_offset_, \
              [toString(open), toString(high), toString(low), toString(close), toString(volume), toString(turnover), \
-             ifNull(toString(reinterpretAsInt64(vwap)), '\\\\N'), toString(trade_count), \
+             ifNull(toString(reinterpretAsInt64(vwap)), '\\\\N'), ifNull(toString(reinterpretAsInt64(twap)), '\\\\N'), \
+             toString(reinterpretAsInt128(price_seconds)), toString(priced_seconds), toString(trade_count), \
              toString(toUnixTimestamp64Micro(open_time)), {first}, toString(toUnixTimestamp64Micro(close_time)), {last}, \
              toString(intDiv(version, 2)), toString(revision), toString(toUInt8(closed))] AS content FROM (\
              SELECT * FROM {bars} WHERE {part} AND interval IN ({labels}) \

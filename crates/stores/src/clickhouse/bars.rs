@@ -2,7 +2,7 @@
 //!
 //! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, TimeWeighted, Turnover, Window};
 use serde::Deserialize;
 
 use super::history::origin;
@@ -24,6 +24,8 @@ pub struct StoredBar {
     volume: String,
     turnover: String,
     vwap: Option<i64>,
+    price_seconds: String,
+    priced_seconds: i64,
     trade_count: i64,
     open_time: Micros,
     first: (String, i32, i64, i32),
@@ -53,6 +55,10 @@ impl StoredBar {
             volume: self.volume.parse().ok()?,
             turnover: Turnover(self.turnover.parse().ok()?),
             vwap: self.vwap.and_then(price),
+            time_weighted: TimeWeighted {
+                price_seconds: self.price_seconds.parse().ok()?,
+                seconds: self.priced_seconds,
+            },
             trade_count: self.trade_count,
             open_time: self.open_time,
             open_sequence: None,
@@ -98,7 +104,8 @@ pub async fn newest_bars(
         "SELECT toString(tenant_id) AS tenant_id, toString(instrument_id) AS instrument_id, toString(interval) AS interval, {window_start}, toString(market) AS market, reinterpretAsInt64(open) AS open, \
          reinterpretAsInt64(high) AS high, reinterpretAsInt64(low) AS low, reinterpretAsInt64(close) AS close, \
          toString(reinterpretAsInt128(volume)) AS volume, toString(reinterpretAsInt128(turnover)) AS turnover, \
-         if(isNull(vwap), NULL, reinterpretAsInt64(assumeNotNull(vwap))) AS vwap, trade_count, {open_time}, \
+         if(isNull(vwap), NULL, reinterpretAsInt64(assumeNotNull(vwap))) AS vwap, \
+         toString(reinterpretAsInt128(price_seconds)) AS price_seconds, priced_seconds, trade_count, {open_time}, \
          (toString(first_feed), first_partition, first_offset, first_index) AS first, {close_time}, \
          (toString(last_feed), last_partition, last_offset, last_index) AS last, revision, version, {last_appended_at} \
          FROM {database}.{view} \

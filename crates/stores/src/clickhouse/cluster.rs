@@ -19,10 +19,11 @@ const CONSISTENT: [(&str, &str); 3] = [
 ];
 
 /// The statements that name what `ON CLUSTER` follows.
-const DEFINITIONS: [&str; 4] = [
+const DEFINITIONS: [&str; 5] = [
     "CREATE DATABASE IF NOT EXISTS ",
     "CREATE TABLE IF NOT EXISTS ",
     "CREATE VIEW IF NOT EXISTS ",
+    "CREATE OR REPLACE VIEW ",
     "ALTER TABLE ",
 ];
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, Turnover, Window};
+use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, TimeWeighted, Turnover, Window};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
@@ -85,6 +85,8 @@ pub struct RestatedRow {
     close: i64,
     volume: String,
     turnover: String,
+    price_seconds: String,
+    priced_seconds: i64,
     open_time: Micros,
     open_sequence: Option<i64>,
     first: (String, i32, i64, i32),
@@ -118,6 +120,10 @@ impl RestatedRow {
             volume,
             turnover,
             vwap: turnover.vwap(volume),
+            time_weighted: TimeWeighted {
+                price_seconds: self.price_seconds.parse().ok()?,
+                seconds: self.priced_seconds,
+            },
             trade_count: self.trade_count,
             open_time: self.open_time,
             open_sequence: self.open_sequence,
@@ -258,6 +264,7 @@ impl History {
              argMinIf(price, {ORDER_OF_TICKS}, counts) AS open, maxIf(price, counts) AS high, minIf(price, counts) AS low, \
              argMaxIf(price, {ORDER_OF_TICKS}, counts) AS close, toString(sumIf(toInt256(volume), counts)) AS volume, \
              toString(sumIf(toInt256(price) * toInt256(volume), counts)) AS turnover, \
+             toString(sumIf(toInt256(price) * seconds, counts)) AS price_seconds, sumIf(seconds, counts) AS priced_seconds, \
              minIf(micros, counts) AS open_time, argMinIf(origin, {ORDER_OF_TICKS}, counts) AS first, \
              argMinIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS open_sequence, \
              argMaxIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS close_sequence, \
@@ -292,7 +299,7 @@ impl History {
              toUnixTimestamp64Micro(timestamp) AS micros, sequence, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
              (feed, raw_partition, raw_offset, raw_index) AS origin, toString(market) AS market, src_offset, \
              reinterpretAsInt64(price) AS price, ifNull(reinterpretAsInt64(volume), 0) AS volume, \
-             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {VINTAGE}, {delay} AS delay, {nominal} AS nominal, \
+             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {VINTAGE}, {delay} AS delay, {nominal} AS nominal, intDiv(nominal, 1000000) AS seconds, \
              arrayJoin(CAST({lengths:?}, 'Array(Int64)')) AS length, micros - positiveModulo(micros, length) AS start \
              FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
              AND timestamp >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \

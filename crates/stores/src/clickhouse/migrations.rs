@@ -1,6 +1,6 @@
 //! Applies the files of `schemas/clickhouse`, each once per generation suffix.
 //!
-//! Invariant: every statement uses IF NOT EXISTS, so that concurrent or interrupted runs are harmless.
+//! Invariant: every statement uses IF NOT EXISTS or OR REPLACE, so that concurrent or interrupted runs are harmless.
 
 use serde::Deserialize;
 

@@ -127,7 +127,8 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
         "SELECT tenant_id, instrument_id, toString(interval), toUnixTimestamp64Micro(toDateTime64(window_start, 6, 'UTC')), version, \
          open, high, low, close, volume, turnover, if(isNull(vwap), '-', toString(vwap)), trade_count, revision, toUInt8(closed), \
          toUnixTimestamp64Micro(open_time), first_feed, first_partition, first_offset, first_index, \
-         toUnixTimestamp64Micro(close_time), last_feed, last_partition, last_offset, last_index \
+         toUnixTimestamp64Micro(close_time), last_feed, last_partition, last_offset, last_index, \
+         if(isNull(twap), '-', toString(twap)), price_seconds, priced_seconds \
          FROM {table}"
     ))?;
     let now = clickhouse.rows("SELECT toUnixTimestamp64Micro(now64(6))")?;
@@ -190,6 +191,10 @@ fn found(row: &Row) -> anyhow::Result<Found> {
     let number = |index: usize, scale: usize| {
         at_scale(cell(row, index)?, scale).with_context(|| format!("number {index} of {row:?}"))
     };
+    let optional = |index: usize| match cell(row, index)? {
+        "-" => anyhow::Ok(None),
+        _ => Ok(Some(number(index, 8)?)),
+    };
     let edge = |from: usize| -> anyhow::Result<Edge> {
         Ok((
             cell(row, from)?.parse()?,
@@ -210,10 +215,8 @@ fn found(row: &Row) -> anyhow::Result<Found> {
             close: number(8, 8)?,
             volume: number(9, 8)?,
             turnover: number(10, 16)?,
-            vwap: match cell(row, 11)? {
-                "-" => None,
-                _ => Some(number(11, 8)?),
-            },
+            vwap: optional(11)?,
+            by_time: (optional(25)?, number(26, 8)?, number(27, 0)?),
             count: number(12, 0)?,
             first: edge(15)?,
             last: edge(20)?,

@@ -5,7 +5,7 @@
 //! Both forms are small, since every instrument has several of them.
 //! Failure: a tick whose sum does not fit `Decimal(38, ..)` is rejected; the sums are unchanged.
 
-use domain::{Bar, BarVersion, Decimal, Micros, Origin, PriceRank, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, TimeWeighted, Turnover, Window};
 
 use super::texts::{Source, SourceId, TextId, Texts};
 use super::window_state::Added;
@@ -133,13 +133,20 @@ impl Single {
             volume: Decimal::from_unscaled(volume).ok()?,
             ..sums.last_named()
         };
-        (Sums::of(&single) == *sums).then_some(single)
+        let of_single = Sums {
+            // Not saved for trades.
+            price_sum: sums.price_sum,
+            ..Sums::of(&single)
+        };
+        (of_single == *sums).then_some(single)
     }
 }
 
 /// A window of any number of ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sums {
+    /// Of all prices, scale 8. A bar of interval prices has the average.
+    price_sum: i128,
     volume: i128,
     turnover: Turnover,
     first: Edge,
@@ -156,6 +163,7 @@ pub(super) struct Sums {
 impl Sums {
     pub fn of(tick: &Single) -> Sums {
         Sums {
+            price_sum: i128::from(tick.edge.price.unscaled()),
             volume: i128::from(tick.volume.unscaled()),
             turnover: tick.edge.price.turnover(tick.volume),
             first: tick.edge,
@@ -184,6 +192,7 @@ impl Sums {
             return Added::Overflow;
         };
         (self.volume, self.turnover) = (volume, turnover);
+        self.price_sum += i128::from(tick.edge.price.unscaled());
         if tick.edge.is_before(&self.first, texts) {
             self.first = tick.edge;
         }
@@ -211,11 +220,11 @@ impl Sums {
         }
     }
 
-    /// The current bar.
+    /// The current bar. `nominal`: the length of the delivery intervals whose prices it counts.
     pub fn bar<'a>(
         &self,
         (tenant_id, instrument_id): (&'a str, &'a str),
-        window: Window,
+        (window, nominal): (Window, Option<Interval>),
         closed: bool,
         texts: &'a Texts,
     ) -> Bar<'a> {
@@ -233,6 +242,7 @@ impl Sums {
             volume: self.volume,
             turnover: self.turnover,
             vwap: self.turnover.vwap(self.volume),
+            time_weighted: TimeWeighted::of_sum(self.price_sum, self.trade_count, nominal),
             trade_count: self.trade_count,
             open_time,
             open_sequence,
@@ -249,9 +259,16 @@ impl Sums {
         }
     }
 
-    /// The sums of a saved bar.
-    pub fn saved(bar: &Bar<'_>, texts: &mut Texts) -> Sums {
-        Sums {
+    /// The sums of a saved bar; `None` if an earlier release saved it, without the sum of its interval prices.
+    pub fn saved(bar: &Bar<'_>, nominal: Option<Interval>, texts: &mut Texts) -> Option<Sums> {
+        let TimeWeighted { price_seconds, seconds } = bar.time_weighted;
+        let price_sum = match nominal.map(|interval| interval.micros() / 1_000_000) {
+            None => 0,
+            Some(length) if seconds == bar.trade_count.saturating_mul(length) => price_seconds / i128::from(length),
+            Some(_) => return None,
+        };
+        Some(Sums {
+            price_sum,
             volume: bar.volume,
             turnover: bar.turnover,
             first: Edge::of((bar.open_time, bar.open_sequence, bar.first_origin), bar.open, texts),
@@ -263,6 +280,6 @@ impl Sums {
             last_appended_at: bar.last_appended_at,
             revision: bar.revision,
             market: texts.id(bar.market),
-        }
+        })
     }
 }

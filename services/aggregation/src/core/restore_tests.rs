@@ -4,7 +4,7 @@ use super::*;
 use crate::core::model::fixtures::{OwnedBar, OwnedEdge, RULES};
 use crate::core::window_state::Held;
 use codec::state::{SequencerLane, WindowRecord};
-use domain::{BarVersion, Decimal, Interval, RawPosition, Turnover, Window};
+use domain::{BarVersion, Decimal, Interval, RawPosition, TimeWeighted, Turnover, Window};
 
 const A: WriterId = WriterId {
     ordinal: 1,
@@ -103,6 +103,7 @@ fn bar(start: Micros, last_offset: i64) -> OwnedBar {
         volume: 0,
         turnover: Turnover(0),
         vwap: None,
+        time_weighted: TimeWeighted::default(),
         trade_count: 1,
         open: OwnedEdge::first_of("f", start),
         close: OwnedEdge::first_of("f", start),

@@ -228,7 +228,8 @@ impl WindowState {
 
     /// The current bar; `None` for a settled window. Its values are meaningless if the table computes the bar.
     pub fn bar<'a>(&self, ids: (&'a str, &'a str), texts: &'a Texts) -> Option<Bar<'a>> {
-        let (window, closed) = (self.window(), self.marks().closed);
+        let Marks { product, closed, .. } = *self.marks();
+        let window = (self.window(), product.nominal());
         match &self.content {
             Content::One(_, tick) | Content::FromTable(_, tick) => Some(Sums::of(tick).bar(ids, window, closed, texts)),
             Content::Many(_, sums) => Some(sums.bar(ids, window, closed, texts)),
@@ -256,7 +257,7 @@ impl WindowState {
     }
 
     /// The window of a record; `None` if its product is unknown. The new writer must save it under its own id; its bar is not
-    /// due.
+    /// due. A window that an earlier release saved without a sum is from the table: its rows have the sum.
     pub fn restored(record: &WindowRecord<'_>, texts: &mut Texts) -> Option<WindowState> {
         let bar = &record.bar;
         let marks = Marks {
@@ -268,8 +269,11 @@ impl WindowState {
             state_due: true,
             saved: false,
         };
-        let sums = Sums::saved(bar, texts);
-        let content = if record.from_table {
+        let (sums, is_whole) = match Sums::saved(bar, marks.product.nominal(), texts) {
+            Some(sums) => (sums, true),
+            None => (Sums::saved(bar, None, texts)?, false),
+        };
+        let content = if record.from_table || !is_whole {
             Content::FromTable(marks, Box::new(sums.last_named()))
         } else if let Some(only) = Single::only(&sums) {
             Content::One(marks, Box::new(only))

@@ -30,6 +30,7 @@ const BAR: Shape = Shape::Object(&[
     ("volume", FIGURE),
     ("turnover", FIGURE),
     ("vwap", FIGURE),
+    ("twap", FIGURE),
     ("trade_count", COUNT),
     ("open_time", TIME),
     ("close_time", TIME),

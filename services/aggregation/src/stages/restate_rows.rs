@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use domain::{AskedWindow, Bar, BarVersion, Classified, Micros};
+use domain::{AskedWindow, Bar, BarVersion, Classified, Micros, TimeWeighted};
 use stores::{BarKey, History, Oldest, RestatedRow, StoreError, StoredBar};
 use stream::Partition;
 use stream::status::wall_clock;
@@ -149,7 +149,7 @@ fn key<'a>(bar: &Bar<'a>) -> BarKey<'a> {
     (bar.tenant_id, bar.instrument_id, bar.window)
 }
 
-/// The bar of a row, reduced to the columns of the table of bars; `closed` is not compared.
+/// The bar of a row, reduced to the columns that every release has written to the table of bars; `closed` is not compared.
 fn like_stored<'a>(row: &'a RestatedRow, asked: &'a AskedWindow) -> Option<Bar<'a>> {
     let bar = row.bar(asked, wall_clock())?;
     let version = BarVersion {
@@ -159,6 +159,7 @@ fn like_stored<'a>(row: &'a RestatedRow, asked: &'a AskedWindow) -> Option<Bar<'
     Some(Bar {
         open_sequence: None,
         close_sequence: None,
+        time_weighted: TimeWeighted::default(),
         version,
         ..bar
     })

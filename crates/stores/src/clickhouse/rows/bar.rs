@@ -21,6 +21,9 @@ pub const LAYOUT: Layout = Layout {
         ("volume", "Decimal(38, 8)"),
         ("turnover", "Decimal(38, 16)"),
         ("vwap", OPTIONAL_DECIMAL),
+        ("twap", OPTIONAL_DECIMAL),
+        ("price_seconds", "Decimal(38, 8)"),
+        ("priced_seconds", "Int64"),
         ("trade_count", "Int64"),
         ("open_time", TIME),
         ("first_feed", NAME),
@@ -57,6 +60,9 @@ pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Bloc
     row.fixed(bar.volume.to_le_bytes());
     row.fixed(bar.turnover.0.to_le_bytes());
     row.optional_decimal(bar.vwap);
+    row.optional_decimal(bar.time_weighted.twap());
+    row.fixed(bar.time_weighted.price_seconds.to_le_bytes());
+    row.int64(bar.time_weighted.seconds);
     row.int64(bar.trade_count);
     row.time(bar.open_time);
     origin(&bar.first_origin, &mut row);

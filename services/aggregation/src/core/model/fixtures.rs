@@ -1,6 +1,6 @@
 //! Ticks and bars that own their data, and a seeded log with the repetitions of at-least-once stages.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, Tick, Turnover, Window};
+use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, Tick, TimeWeighted, Turnover, Window};
 use fastrand::Rng;
 
 use crate::core::log_clock::{Times, WindowRules};
@@ -241,6 +241,7 @@ pub struct OwnedBar {
     pub volume: i128,
     pub turnover: Turnover,
     pub vwap: Option<Decimal>,
+    pub time_weighted: TimeWeighted,
     pub trade_count: i64,
     pub open: OwnedEdge,
     pub close: OwnedEdge,
@@ -259,6 +260,7 @@ impl From<&Bar<'_>> for OwnedBar {
             volume: bar.volume,
             turnover: bar.turnover,
             vwap: bar.vwap,
+            time_weighted: bar.time_weighted,
             trade_count: bar.trade_count,
             open: OwnedEdge::of(bar.open_time, bar.open_sequence, &bar.first_origin),
             close: OwnedEdge::of(bar.close_time, bar.close_sequence, &bar.last_origin),
@@ -284,6 +286,7 @@ impl OwnedBar {
             volume: self.volume,
             turnover: self.turnover,
             vwap: self.vwap,
+            time_weighted: self.time_weighted,
             trade_count: self.trade_count,
             open_time: self.open.time,
             open_sequence: self.open.sequence,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{BarVersion, Decimal, Interval, Micros, Turnover, Window};
+use domain::{BarVersion, Decimal, Interval, Micros, TimeWeighted, Turnover, Window};
 
 use super::fixtures::{LogTick, OwnedBar, OwnedEdge, RULES, SECOND, VERSIONS};
 
@@ -147,6 +147,12 @@ impl Rows {
             ticks.iter().map(|t| volume(t)).sum(),
             Turnover(ticks.iter().map(|t| volume(t) * i128::from(t.price)).sum()),
         );
+        let length = |tick: &&LogTick| if tick.product == "rt5" { 300 } else { 3600 };
+        let prices_of_intervals = || ticks.iter().copied().filter(|tick| tick.product != "trade");
+        let time_weighted = TimeWeighted {
+            price_seconds: prices_of_intervals().map(|tick| i128::from(tick.price * length(&tick))).sum(),
+            seconds: prices_of_intervals().map(|tick| length(&tick)).sum(),
+        };
         let prices = [
             first.price,
             ticks.iter().map(|t| t.price).max()?,
@@ -164,6 +170,7 @@ impl Rows {
             volume: sum,
             turnover,
             vwap: turnover.vwap(sum),
+            time_weighted,
             trade_count: ticks.len() as i64,
             open: OwnedEdge::of_tick(first),
             close: OwnedEdge::of_tick(last),
