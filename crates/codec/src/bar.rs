@@ -21,7 +21,8 @@ pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
     put::wide(bar.turnover.0, out);
     put::optional(bar.vwap, out, put::decimal);
     put::optional(bar.time_weighted.twap(), out, put::decimal);
-    put::optional(Some(bar.time_weighted.price_seconds), out, put::wide);
+    let is_priced = bar.time_weighted != TimeWeighted::default();
+    put::optional(is_priced.then_some(bar.time_weighted.price_seconds), out, put::wide);
     put::long(bar.time_weighted.seconds, out);
     put::long(bar.trade_count, out);
     put::long(bar.open_time, out);

@@ -80,6 +80,8 @@ pub fn bar(bar: &Bar<'_>) -> Value {
         "turnover": turnover(bar.turnover),
         "vwap": optional(bar.vwap),
         "twap": optional(bar.time_weighted.twap()),
+        "price_seconds": (bar.time_weighted.seconds != 0).then(|| scaled(bar.time_weighted.price_seconds, 8)),
+        "priced_seconds": bar.time_weighted.seconds,
         "trade_count": bar.trade_count,
         "open_time": time(bar.open_time),
         "open_sequence": bar.open_sequence,

@@ -103,7 +103,10 @@ impl Bar<'_> {
         let flags = [
             ("complete", seconds > 0 && is_covered_from(self.window.start)),
             ("partial_start", seconds > 0 && self.open_time > self.window.start),
-            ("gap", seconds > 0 && self.version.closed && !is_covered_from(self.open_time)),
+            (
+                "gap",
+                seconds > 0 && self.version.closed && !is_covered_from(self.open_time),
+            ),
             ("revised", self.revision > 0),
             ("no_volume", self.volume == 0),
         ];
@@ -155,7 +158,11 @@ mod tests {
             (2, 50, true, vec!["partial_start", "no_volume"]),
             (1, 50, true, vec!["partial_start", "gap", "no_volume"]),
         ] {
-            assert_eq!(bar(count, open_minute * MINUTE, closed).flags(), flags, "{count} {open_minute} {closed}");
+            assert_eq!(
+                bar(count, open_minute * MINUTE, closed).flags(),
+                flags,
+                "{count} {open_minute} {closed}"
+            );
         }
         let trades = Bar {
             time_weighted: TimeWeighted::of_sum(7, 1, None),

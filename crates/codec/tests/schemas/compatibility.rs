@@ -153,7 +153,7 @@ fn a_change_that_breaks_old_records_is_found() {
         field["type"]["symbols"].as_array_mut().unwrap().pop();
     });
     let required = with_fields(Record::Bar, |fields| {
-        fields.push(json!({ "name": "twap", "type": "long" }))
+        fields.push(json!({ "name": "median", "type": "long" }))
     });
     let no_longer_optional = edited(Record::Bar, "vwap", |field| {
         *field = json!({ "name": "vwap", "type": "Decimal8" })
@@ -181,7 +181,7 @@ fn a_compatible_change_is_accepted() {
         open["type"] = json!("Decimal8");
         fields.insert(
             0,
-            json!({ "name": "twap", "type": ["null", definition], "default": null }),
+            json!({ "name": "median", "type": ["null", definition], "default": null }),
         );
     });
     let wider = edited(Record::Bar, "revision", |field| field["type"] = json!("long"));

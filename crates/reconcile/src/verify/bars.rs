@@ -200,7 +200,9 @@ fn all(values: &[&str]) -> String {
 
 // The averages are compared as integers at scale 8.
 fn shown(name: &str, value: &str) -> String {
-    let unscaled = matches!(name, "vwap" | "twap").then(|| value.parse::<i64>().ok()).flatten();
+    let unscaled = matches!(name, "vwap" | "twap")
+        .then(|| value.parse::<i64>().ok())
+        .flatten();
     match unscaled.and_then(|unscaled| domain::Decimal::from_unscaled(unscaled).ok()) {
         Some(decimal) => decimal.to_string(),
         None if value == "\\N" => "null".to_owned(),

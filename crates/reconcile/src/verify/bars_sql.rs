@@ -183,7 +183,11 @@ impl Question<'_> {
              ON bars.src_ = now_.sp AND bars.delay_ = now_.delay",
             first = texts("first_"),
             last = texts("last_"),
-            vwap = average("toInt256(reinterpretAsInt128(turnover_))", "toInt256(reinterpretAsInt128(volume_))", "vwap"),
+            vwap = average(
+                "toInt256(reinterpretAsInt128(turnover_))",
+                "toInt256(reinterpretAsInt128(volume_))",
+                "vwap"
+            ),
             twap = average("price_seconds_", "toInt256(priced_seconds_)", "twap"),
         )
     }

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, TimeWeighted, Turnover, Window};
+use domain::{
+    AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, TimeWeighted, Turnover, Window,
+};
 use parking_lot::Mutex;
 use serde::Deserialize;
 

@@ -150,7 +150,9 @@ impl Rows {
         let length = |tick: &&LogTick| if tick.product == "rt5" { 300 } else { 3600 };
         let prices_of_intervals = || ticks.iter().copied().filter(|tick| tick.product != "trade");
         let time_weighted = TimeWeighted {
-            price_seconds: prices_of_intervals().map(|tick| i128::from(tick.price * length(&tick))).sum(),
+            price_seconds: prices_of_intervals()
+                .map(|tick| i128::from(tick.price * length(&tick)))
+                .sum(),
             seconds: prices_of_intervals().map(|tick| length(&tick)).sum(),
         };
         let prices = [
