@@ -46,6 +46,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "time_weighted_bars",
         sql: include_str!("../../../schemas/clickhouse/007_time_weighted_bars.sql"),
     },
+    Migration {
+        version: 8,
+        name: "market_days",
+        sql: include_str!("../../../schemas/clickhouse/008_market_days.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -39,13 +39,21 @@ const DAY_MS: u64 = 86_400_000;
 
 /// Reads the settings; problems are collected in the reader.
 pub fn read(reader: &mut Reader<'_>) -> Config {
-    let names = reader.list_of_some("AGGREGATION_BAR_INTERVALS", "1m,5m,15m,1h,1d", "lengths of bars");
+    let names = reader.list_of_some(
+        "AGGREGATION_BAR_INTERVALS",
+        "1m,5m,15m,1h,4h,1d,1d-local",
+        "lengths of bars; 4h and 1d-local (the market's day) are views over the bars of 1h",
+    );
     let mut intervals = 0;
     for name in names {
-        match Interval::from_name(&name) {
+        let interval = match &*name {
+            "4h" | "1d-local" => Some(Interval::OneHour),
+            name => Interval::from_name(name),
+        };
+        match interval {
             Some(interval) => intervals |= 1 << interval.index(),
             None => reader.problem(format!(
-                "AGGREGATION_BAR_INTERVALS must list some of 1m, 5m, 15m, 1h, 1d, got '{name}'"
+                "AGGREGATION_BAR_INTERVALS must list some of 1m, 5m, 15m, 1h, 4h, 1d, 1d-local, got '{name}'"
             )),
         }
     }
@@ -195,6 +203,16 @@ mod tests {
         read(&mut reader);
         let problems = reader.finish().map(|_| ()).unwrap_err().problems;
         assert_eq!(problems, ["AGGREGATION_BAR_INTERVALS must name at least one item"]);
+    }
+
+    #[test]
+    fn a_view_over_the_bars_of_an_hour_needs_them() {
+        for name in ["4h", "1d-local"] {
+            let env = Env::from([("AGGREGATION_BAR_INTERVALS".to_owned(), format!("5m,{name}"))]);
+            let mut reader = Reader::new(&env);
+            assert_eq!(read(&mut reader).rules.intervals, 0b01010);
+            assert!(reader.finish().is_ok());
+        }
     }
 
     #[test]

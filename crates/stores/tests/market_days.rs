@@ -1,0 +1,174 @@
+//! The views of market days and trading blocks on a real ClickHouse, compared with jiff, the registry of markets and a list of
+//! holidays, over two years of hours.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use jiff::civil::{Date, Weekday, date};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use localstack::Server;
+use markets::Peak;
+use serde_json::Value;
+
+/// Holidays of NERC. Those of 2026 and 2027 that fall on a Sunday are kept on Monday (none in 2026; 4 July 2027).
+const HOLIDAYS: [Date; 13] = [
+    date(2025, 11, 27),
+    date(2025, 12, 25),
+    date(2026, 1, 1),
+    date(2026, 5, 25),
+    date(2026, 7, 4),
+    date(2026, 9, 7),
+    date(2026, 11, 26),
+    date(2026, 12, 25),
+    date(2027, 1, 1),
+    date(2027, 5, 31),
+    date(2027, 7, 5),
+    date(2027, 9, 6),
+    date(2027, 11, 25),
+];
+const FIRST: Timestamp = Timestamp::constant(1_761_955_200, 0);
+const HOURS: i64 = 2 * 365 * 24;
+
+struct Market {
+    name: String,
+    zone: TimeZone,
+    peak: Peak,
+}
+
+fn power_markets() -> Vec<Market> {
+    let described = markets::describe(&markets::iso_venues());
+    let markets = described.into_iter().filter_map(|market| {
+        Some(Market {
+            zone: TimeZone::get(market.time_zone?).unwrap(),
+            peak: market.on_peak?,
+            name: market.name,
+        })
+    });
+    markets.collect()
+}
+
+impl Market {
+    /// Delivery day and block of an hour.
+    fn block(&self, hour: Timestamp) -> (Date, &'static str) {
+        let local = hour.to_zoned(TimeZone::get(self.peak.zone).unwrap());
+        let (day, ending) = (local.date(), local.hour() as u8 + 1);
+        let is_rest_day = match day.weekday() {
+            Weekday::Sunday => true,
+            Weekday::Saturday => !self.peak.saturday || HOLIDAYS.contains(&day),
+            _ => HOLIDAYS.contains(&day),
+        };
+        let block = match ((self.peak.first..=self.peak.last).contains(&ending), is_rest_day, self.peak.saturday) {
+            (false, ..) => "7x8",
+            (true, true, false) => "2x16H",
+            (true, true, true) => "1x16H",
+            (true, false, false) => "5x16",
+            (true, false, true) => "6x16",
+        };
+        (day, block)
+    }
+}
+
+fn hours() -> impl Iterator<Item = (i64, Timestamp)> {
+    (0..HOURS).map(|number| (number, FIRST + number.hours()))
+}
+
+/// Text of a row's column.
+fn text<'v>(row: &'v BTreeMap<String, Value>, column: &str) -> &'v str {
+    row[column].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = common::clickhouse(&stack);
+    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
+    let markets = power_markets();
+    assert_eq!(markets.len(), 7);
+    // The price of an hour is its number; no trade.
+    for Market { name, .. } in &markets {
+        let sql = format!(
+            "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, window_end, market, open, high, low, close, \
+             price_seconds, priced_seconds, trade_count, open_time, close_time, closed, version, ingested_at) \
+             SELECT 't', '{name}', '1h', toDateTime64({first} + number * 3600, 6, 'UTC') AS start, start + INTERVAL 1 HOUR, '{name}', \
+             number, number, number, number, number * 3600, 3600, 1, start, start, true, 1, now64(6) FROM numbers({HOURS})",
+            first = FIRST.as_second()
+        );
+        clickhouse.exec(&sql).await.unwrap();
+    }
+    let mut days: BTreeMap<(String, String), (i64, i64, String)> = BTreeMap::new();
+    let mut blocks: BTreeMap<(String, String, &str), (i64, i64)> = BTreeMap::new();
+    for market in &markets {
+        for (number, hour) in hours() {
+            let local = hour.to_zoned(market.zone.clone());
+            let midnight = local.start_of_day().unwrap();
+            let length = midnight.tomorrow().unwrap().timestamp().as_second() - midnight.timestamp().as_second();
+            let day = days.entry((market.name.clone(), local.date().to_string()));
+            let (count, sum, _) = day.or_insert((0, 0, (length / 3600).to_string()));
+            (*count, *sum) = (*count + 1, *sum + number);
+            let (day, block) = market.block(hour);
+            let (count, sum) = blocks.entry((market.name.clone(), day.to_string(), block)).or_default();
+            (*count, *sum) = (*count + 1, *sum + number);
+        }
+    }
+    let rows = clickhouse
+        .query_json(
+            "SELECT market, toString(day) AS day, toString(hours) AS hours, toString(toInt64(price_seconds / 3600)) AS sum, \
+             toString(hours_of_day) AS of_day, toString(is_complete) AS is_complete, toString(twap) AS twap FROM market_data.bars_1d_local",
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), days.len());
+    for row in rows.iter().map(|row| row.clone().into_iter().collect()) {
+        let key = (text(&row, "market").to_owned(), text(&row, "day").to_owned());
+        let (count, sum, length) = &days[&key];
+        let found = (text(&row, "hours"), text(&row, "sum"), text(&row, "of_day"));
+        assert_eq!(found, (&*count.to_string(), &*sum.to_string(), &**length), "{key:?}");
+        assert_eq!(text(&row, "is_complete") == "1", count.to_string() == *length, "{key:?}");
+        let average = *sum as f64 / *count as f64;
+        let twap: f64 = text(&row, "twap").parse().unwrap();
+        assert!((twap - average).abs() < 1e-8, "{key:?}: {twap} {average}");
+    }
+    let lengths: Vec<i64> = days.values().filter_map(|(_, _, length)| length.parse().ok()).collect();
+    assert!([23, 24, 25].iter().all(|length| lengths.contains(length)));
+    let rows = clickhouse
+        .query_json(
+            "SELECT market, toString(delivery_day) AS day, block, toString(hours) AS hours, \
+             toString(toInt64(price_seconds / 3600)) AS sum FROM market_data.bars_blocks",
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), blocks.len());
+    for row in rows.iter().map(|row| row.clone().into_iter().collect()) {
+        let key = (text(&row, "market").to_owned(), text(&row, "day").to_owned(), text(&row, "block"));
+        let expected = blocks.get(&key).unwrap_or_else(|| panic!("{key:?}"));
+        let found = (text(&row, "hours"), text(&row, "sum"));
+        assert_eq!(found, (&*expected.0.to_string(), &*expected.1.to_string()), "{key:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn averages_of_four_hours_are_merged_from_sums_and_are_null_without_trades_or_prices() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = common::clickhouse(&stack);
+    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
+    // Two hours of trades (turnover 30 of 10, and 10 of 1), then an instrument with neither volume nor interval prices.
+    let sql = "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, window_end, market, open, high, low, close, \
+               volume, turnover, trade_count, open_time, close_time, closed, revision, version, ingested_at) VALUES \
+               ('t', 'A', '1h', '2026-10-01 01:00:00', '2026-10-01 02:00:00', 'ICE', 2, 5, 1, 3, 10, 30, 4, '2026-10-01 01:00:01', '2026-10-01 01:59:00', true, 1, 2, now64(6)), \
+               ('t', 'A', '1h', '2026-10-01 03:00:00', '2026-10-01 04:00:00', 'ICE', 10, 10, 10, 10, 1, 10, 1, '2026-10-01 03:00:01', '2026-10-01 03:00:01', false, 2, 4, now64(6)), \
+               ('t', 'B', '1h', '2026-10-01 04:00:00', '2026-10-01 05:00:00', 'ICE', 7, 7, 7, 7, 0, 0, 1, '2026-10-01 04:00:01', '2026-10-01 04:00:01', true, 0, 2, now64(6))";
+    clickhouse.exec(sql).await.unwrap();
+    let rows = clickhouse
+        .query_text(
+            "SELECT instrument_id, start, open, high, low, close, vwap, twap, trade_count, revision, closed, hours \
+             FROM market_data.bars_4h ORDER BY instrument_id",
+            "TabSeparated",
+        )
+        .await
+        .unwrap();
+    let expected = "A\t2026-10-01 00:00:00\t2\t10\t1\t10\t3.63636364\t\\N\t5\t3\tfalse\t2\n\
+                    B\t2026-10-01 04:00:00\t7\t7\t7\t7\t\\N\t\\N\t1\t0\ttrue\t1\n";
+    assert_eq!(rows, expected);
+}
