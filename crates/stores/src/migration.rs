@@ -41,6 +41,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "enriched_columns",
         sql: include_str!("../../../schemas/clickhouse/006_enriched_columns.sql"),
     },
+    Migration {
+        version: 7,
+        name: "completeness",
+        sql: include_str!("../../../schemas/clickhouse/007_completeness.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -92,7 +92,7 @@ async fn migrations_run_twice_and_concurrently_and_for_each_generation() {
     );
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
-    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 6);
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 7);
     for table in [
         "market_ticks",
         "enriched_ticks",
@@ -102,6 +102,8 @@ async fn migrations_run_twice_and_concurrently_and_for_each_generation() {
         "bars_5m",
         "bars_1h",
         "bars_1d",
+        "market_intervals",
+        "completeness",
     ] {
         for suffix in ["", "_g2"] {
             assert_eq!(
