@@ -32,7 +32,7 @@ const DUE_AFTER: Micros = 15 * 60_000_000;
 /// with those that have a price in market_ticks. Real-time prices are due 15 minutes after their interval, day-ahead prices of a
 /// whole day together. A market and product that had a price in the week before is expected on each day.
 ///
-/// Counted apart: intervals that only a part of a document has, such as one page of many (part only), and prices that are
+/// Counted apart: intervals that only a part of a document has, such as one page of many (partial), and prices that are
 /// missing although the interval and the instrument have others on that day (holes).
 #[derive(Debug, Clone, clap::Args)]
 #[command(
@@ -150,14 +150,7 @@ fn shown(reports: &[DayReport], all: bool) -> String {
         ]
     });
     let headers = [
-        "market",
-        "product",
-        "day",
-        "due",
-        "missing",
-        "part only",
-        "nodes",
-        "holes",
+        "market", "product", "day", "due", "missing", "partial", "nodes", "holes",
     ];
     let mut text = table(&headers, 3, rows);
     for report in listed.iter().filter(|report| !report.missing.is_empty()) {

@@ -80,9 +80,9 @@ fn a_rule_is_listed_with_its_configured_action_and_every_name_is_read_back() {
     for check in Check::ALL {
         assert_eq!(check.name().parse(), Ok(*check));
     }
-    let error = "price_maximun".parse::<Check>().unwrap_err();
+    let error = "price_maxima".parse::<Check>().unwrap_err();
     assert!(
-        error.contains("price_maximun") && error.contains("price_maximum"),
+        error.contains("price_maxima") && error.contains("price_maximum"),
         "{error}"
     );
 }

@@ -8,15 +8,14 @@ use markets::{PriceBounds, Scope, Venue, iso_venues};
 use service::Reader;
 
 const NAME: &str = "NORMALIZATION_PRICE_BOUNDS";
-const EXPECTED: &str =
-    "expected MARKET:DATE:all|day_ahead|real_time:FLOOR:CAP, for example ERCOT:2027-01-01:real_time:-251:3000";
+const EXPECTED: &str = "expected MARKET:DATE:SCOPE:FLOOR:CAP with scope all, day_ahead or real_time, for example ERCOT:2027-01-01:real_time:-251:3000";
 
 /// Reads the bounds; `venues` are the configured markets.
 pub(super) fn read(r: &mut Reader<'_>, venues: &[Venue]) -> Vec<(String, PriceBounds)> {
     let items = r.list(
         NAME,
         "",
-        "floors and caps from a date (UTC) on, beside those of GET /markets: MARKET:DATE:all|day_ahead|real_time:FLOOR:CAP, separated by commas; floor or cap may be empty",
+        "floors and caps from a date (UTC) on, beside those of GET /markets: MARKET:DATE:SCOPE:FLOOR:CAP, separated by commas; SCOPE is all, day_ahead or real_time; floor or cap may be empty",
     );
     let mut read = Vec::new();
     for item in items {
