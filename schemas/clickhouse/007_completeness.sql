@@ -11,8 +11,8 @@ SELECT
     product,
     instrument_id,
     timestamp,
-    ifNull(market_status = 'part', 0) AS is_part,
-    multiIf(product = 'rt15', 900, product IN ('da', 'rth'), 3600, 300) AS seconds,
+    CAST(ifNull(market_status = 'part', 0), 'UInt8') AS is_part,
+    CAST(multiIf(product = 'rt15', 900, product IN ('da', 'rth'), 3600, 300), 'UInt32') AS seconds,
     toDateTime(intDiv(toUnixTimestamp(timestamp), seconds) * seconds, 'UTC') AS interval_start,
     multiIf(
         market = 'MISO', toDate(timestamp, 'Etc/GMT+5'),
