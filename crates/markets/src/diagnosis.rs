@@ -45,7 +45,7 @@ impl Normalizer {
             raw_text,
             avro,
             hashed,
-            last,
+            history,
             ..
         } = self;
         let reading = Reading { message, config };
@@ -72,7 +72,13 @@ impl Normalizer {
                 key.id ^= if bare { key.facts } else { 0 };
                 event_key = errors.is_empty().then_some(key);
                 let tick = event.tick(message, now);
-                let flags = quality::flags(&config.quality, event.venue, &tick, event.remarks, last);
+                let found = quality::findings(&config.quality, event.venue, &tick, event.remarks);
+                let flags = quality::flags(&config.quality, &tick, found, history);
+                // A finding that rests on an unreadable value is meaningless.
+                if let (true, Some(rejection)) = (errors.is_empty(), quality::refusal(&config.quality, found)) {
+                    errors.push(rejection);
+                    event_key = None;
+                }
                 without_unread(flags, &errors)
             }
             Err(rejection) => {

@@ -9,8 +9,12 @@ use crate::check;
 use crate::document::{At, Row};
 use crate::message::RawMessage;
 use crate::normalizer::{NormalizerConfig, Opened};
-use crate::quality::{self, LastTicks};
+use crate::quality::{self, History};
 use crate::rejection::{RejectedRows, Rejection};
+use crate::table::located;
+
+/// The market status of the prices of a document that is not its whole set, so that completeness does not count on it.
+const PART: &str = "part";
 
 /// Emits the rows of one document.
 pub(crate) struct Rows<'s, 'd> {
@@ -24,7 +28,7 @@ impl Rows<'_, '_> {
     pub(crate) fn emit(
         &self,
         selected: Option<&RowRanges>,
-        last: &mut LastTicks,
+        history: &mut History,
         emit: &mut dyn FnMut(&Tick<'_>),
     ) -> RejectedRows {
         let document = self.opened.document.as_ref();
@@ -48,8 +52,12 @@ impl Rows<'_, '_> {
                 check::identifier(&instrument_id, format_args!("{} as an instrument id", names.node))?;
                 if is_selected(number) {
                     let mut tick = self.tick(&row, &instrument_id, number);
-                    tick.quality_flags =
-                        quality::flags(&self.config.quality, self.opened.venue, &tick, row.remarks, last);
+                    let settings = &self.config.quality;
+                    let found = quality::findings(settings, self.opened.venue, &tick, row.remarks);
+                    if let Some(rejection) = quality::refusal(settings, found) {
+                        return Err(located(row.spot, rejection));
+                    }
+                    tick.quality_flags = quality::flags(settings, &tick, found, history);
                     emit(&tick);
                 }
                 Ok(())
@@ -110,7 +118,7 @@ impl Rows<'_, '_> {
             node: Some(row.node),
             zone: row.zone,
             hub: row.hub,
-            market_status: None,
+            market_status: self.opened.is_part.then_some(PART),
             product: row.product,
             version: row.version,
             source_system: self.opened.format,

@@ -12,7 +12,7 @@ use crate::event::{Event, venue_of};
 use crate::identity;
 use crate::message::RawMessage;
 use crate::problems::First;
-use crate::quality::{self, LastTicks, QualitySettings};
+use crate::quality::{self, History, QualitySettings};
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
 use crate::shapes::{self, Reading};
 use crate::venue::{Venue, iso_venues};
@@ -56,14 +56,14 @@ pub struct Normalizer {
     pub(crate) hashed: Vec<u8>,
     /// The document of an archive.
     pub(crate) unpacked: Vec<u8>,
-    pub(crate) last: LastTicks,
+    pub(crate) history: History,
 }
 
 /// A valid message.
 pub struct Parsed<'s> {
     message: RawMessage<'s>,
     config: &'s NormalizerConfig,
-    last: &'s mut LastTicks,
+    history: &'s mut History,
     event_key: EventKey,
     selected: Option<RowRanges>,
     content: Content<'s>,
@@ -83,6 +83,8 @@ pub(crate) struct Opened<'s> {
     pub tenant_id: &'s str,
     pub format: &'s str,
     pub venue: &'s Venue,
+    /// Whether the document is not its whole set.
+    pub is_part: bool,
 }
 
 /// The result of [`Normalizer::normalize`].
@@ -105,7 +107,7 @@ impl Normalizer {
             avro: Vec::new(),
             hashed: Vec::new(),
             unpacked: Vec::new(),
-            last: LastTicks::new(),
+            history: History::new(),
         }
     }
 
@@ -125,7 +127,7 @@ impl Normalizer {
             avro,
             hashed,
             unpacked,
-            last,
+            history,
         } = self;
         let config: &'s NormalizerConfig = config;
         // A replay of some rows of a document is a different event from the document. A message that was rejected as a
@@ -149,6 +151,7 @@ impl Normalizer {
                 } else {
                     shapes::read_json(&reading, raw_text, &mut First)?
                 };
+                refuse(&event, message, config)?;
                 let key = identity::of_tick(&event, attempt, hashed);
                 (Content::Tick(event), key)
             }
@@ -156,7 +159,7 @@ impl Normalizer {
         Ok(Parsed {
             message: *message,
             config,
-            last,
+            history,
             event_key,
             selected,
             content,
@@ -219,8 +222,13 @@ impl Parsed<'_> {
     pub fn is_part(&self) -> bool {
         match &self.content {
             Content::Tick(_) => false,
-            Content::Document(opened) => opened.document.is_part(),
+            Content::Document(opened) => opened.is_part,
         }
+    }
+
+    /// Adds the ticks to the history that quality rules compare with, without emitting them.
+    pub fn learn(self) {
+        _ = self.emit(0, QualityFlags::NONE, &mut |_| {});
     }
 
     /// Emits the ticks in the order of their index; returns the rejected rows. `now` is the wall clock, recorded in each
@@ -229,7 +237,7 @@ impl Parsed<'_> {
         let Parsed {
             message,
             config,
-            last,
+            history,
             selected,
             content,
             ..
@@ -237,8 +245,8 @@ impl Parsed<'_> {
         match content {
             Content::Tick(event) => {
                 let mut tick = event.tick(&message, now);
-                tick.quality_flags =
-                    quality::flags(&config.quality, event.venue, &tick, event.remarks.union(remarks), last);
+                let found = quality::findings(&config.quality, event.venue, &tick, event.remarks.union(remarks));
+                tick.quality_flags = quality::flags(&config.quality, &tick, found, history);
                 emit(&tick);
                 RejectedRows::default()
             }
@@ -249,9 +257,24 @@ impl Parsed<'_> {
                     opened: &opened,
                     now,
                 };
-                rows.emit(selected.as_ref(), last, emit)
+                rows.emit(selected.as_ref(), history, emit)
             }
         }
+    }
+}
+
+/// Whether a quality rule is configured to reject this tick. It is then rejected as a whole, like one that cannot be read.
+fn refuse(event: &Event<'_>, message: &RawMessage<'_>, config: &NormalizerConfig) -> Result<(), Rejection> {
+    if config.quality.rejecting.is_empty() {
+        return Ok(());
+    }
+    let found = quality::findings(&config.quality, event.venue, &event.tick(message, 0), event.remarks);
+    match quality::refusal(&config.quality, found) {
+        Some(rejection) => Err(Rejection {
+            correlation_id: Some(event.correlation_id().to_owned()),
+            ..rejection
+        }),
+        None => Ok(()),
     }
 }
 
@@ -269,6 +292,7 @@ fn open_document<'s>(
     let venue = venue_of(&config.venues, market, "the market of the format")?;
     let (event_key, hash) = identity::of_document(tenant_id, format, message.payload, attempt, hashed);
     let opened = Opened {
+        is_part: document.is_part(),
         document,
         event_id: format!("{hash:032x}"),
         tenant_id,

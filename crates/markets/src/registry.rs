@@ -47,6 +47,10 @@ pub(crate) struct Market {
     /// When its contracts deliver on-peak power; `None` for gas.
     pub peak: Option<Peak>,
     pub samples: &'static [&'static str],
+    /// The products of its documents.
+    pub products: &'static [&'static str],
+    /// Its hubs, zones and interfaces: reference data, and the check for unknown ones.
+    pub places: &'static [Places],
     pub formats: &'static [KnownFormat],
 }
 
@@ -70,6 +74,40 @@ pub struct Peak {
     pub last: u8,
     /// Whether Saturday has on-peak hours (6x16).
     pub saturday: bool,
+}
+
+/// The named places of one kind of a market.
+#[derive(Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Places {
+    pub kind: PlaceKind,
+    /// Whether the market has no others, so that another name is suspicious.
+    pub is_complete: bool,
+    /// Their region, if it is not that of the market.
+    pub region: Option<&'static str>,
+    /// As the market writes them.
+    pub names: &'static [&'static str],
+}
+
+/// What a named place is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum PlaceKind {
+    Hub,
+    Zone,
+    Interface,
+}
+
+impl PlaceKind {
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            PlaceKind::Hub => "hub",
+            PlaceKind::Zone => "zone",
+            PlaceKind::Interface => "interface",
+        }
+    }
 }
 
 /// One format of documents.
@@ -110,6 +148,7 @@ impl Market {
             real_time_product: self.real_time_product.map(str::to_owned),
             published_ahead: self.published_ahead.to_vec(),
             bounds: self.bounds.iter().map(Bound::price_bounds).collect(),
+            places: self.places,
             sample_instruments: self.samples.iter().map(|sample| (*sample).to_owned()).collect(),
             ..Venue::new(self.name, self.description, self.currency, self.unit)
         }

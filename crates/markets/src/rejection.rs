@@ -61,6 +61,8 @@ reject_codes! {
     NoData => "no_data",
     /// An unreadable Avro frame or datum.
     InvalidAvro => "invalid_avro",
+    /// A quality rule that is configured to reject.
+    QualityRule => "quality_rule",
     /// Price times volume beyond 10^14.
     TurnoverOutOfRange => "turnover_out_of_range",
 }

@@ -9,7 +9,7 @@
 
 use domain::{Decimal, QualityFlags};
 
-use crate::document::{At, Spot};
+use crate::document::{Prices, Spot};
 use crate::json::{Kind, Token};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection, excerpt};
@@ -178,15 +178,26 @@ impl<'r> Record<'r> {
         decimal(text, RejectCode::InvalidNumber, column, remarks).map(Some)
     }
 
+    /// Price, energy, congestion and loss of these columns, for a market that publishes them in canonical form.
+    ///
+    /// They are read in this order, so the first one that cannot be read is reported.
+    pub(crate) fn prices(
+        &self,
+        [price, energy, congestion, loss]: [Column; 4],
+        remarks: &mut QualityFlags,
+    ) -> Result<Prices, Rejection> {
+        Ok(Prices {
+            price: self.price(price, remarks)?,
+            energy: self.component(energy, remarks)?,
+            congestion: self.component(congestion, remarks)?,
+            loss: self.component(loss, remarks)?,
+            ghg: None,
+        })
+    }
+
     /// Adds the place of the row to a rejection.
     pub(crate) fn locate(&self, rejection: Rejection) -> Rejection {
         located(self.spot, rejection)
-    }
-
-    /// The place of a column of this row.
-    #[allow(dead_code)]
-    pub(crate) fn at(&self, column: Column) -> At {
-        At(self.spot, column.name)
     }
 }
 

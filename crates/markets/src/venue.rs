@@ -6,7 +6,7 @@ use domain::product::LONGEST_AHEAD;
 use domain::{Decimal, Micros};
 use serde::Serialize;
 
-use crate::registry::{self, Peak};
+use crate::registry::{self, Peak, PlaceKind, Places};
 
 /// The product whose prices are published a day ahead. An ex-ante price (`exante`) is a real-time price: it is published
 /// minutes before its interval.
@@ -18,6 +18,20 @@ pub enum Scope {
     All,
     DayAhead,
     RealTime,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Scope; 3] = [Scope::All, Scope::DayAhead, Scope::RealTime];
+
+    /// The name in the configuration and in `GET /markets`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::All => "all",
+            Scope::DayAhead => "day_ahead",
+            Scope::RealTime => "real_time",
+        }
+    }
 }
 
 /// Floor and cap from a date on. Prices outside are suspicious, not wrong: scarcity and congestion can exceed offer caps.
@@ -52,6 +66,8 @@ pub struct Venue {
     pub published_ahead: Vec<(&'static str, Micros)>,
     /// Oldest first; the last one that has begun and matches applies.
     pub bounds: Vec<PriceBounds>,
+    /// Its named places; none for a configured venue.
+    pub places: &'static [Places],
     /// Examples for `GET /markets`.
     pub sample_instruments: Vec<String>,
 }
@@ -68,6 +84,7 @@ impl Venue {
             real_time_product: None,
             published_ahead: Vec::new(),
             bounds: Vec::new(),
+            places: &[],
             sample_instruments: Vec::new(),
         }
     }
@@ -85,6 +102,23 @@ impl Venue {
         }
         let known = self.published_ahead.iter().find(|(name, _)| *name == product);
         known.map_or(others, |(_, ahead)| others.max(*ahead))
+    }
+
+    /// Whether a node that its document calls a hub or a zone is in none of the market's lists, though the list is complete.
+    pub(crate) fn misses(&self, node: Option<&str>, hub: Option<&str>, zone: Option<&str>) -> bool {
+        let is_called = |place: Option<&str>| place.is_some() && place == node;
+        let lacks = |kind| {
+            let lists_of = |kind| self.places.iter().filter(move |places| places.kind == kind);
+            let is_known = |name| self.places.iter().any(|places| places.names.contains(&name));
+            lists_of(kind).any(|places| places.is_complete) && !node.is_some_and(is_known)
+        };
+        (is_called(hub) && lacks(PlaceKind::Hub)) || (is_called(zone) && lacks(PlaceKind::Zone))
+    }
+
+    /// Adds bounds; where they begin at the same time as others, they apply.
+    pub fn bound(&mut self, bounds: PriceBounds) {
+        self.bounds.push(bounds);
+        self.bounds.sort_by_key(|bounds| bounds.from);
     }
 
     /// Floor and cap of a price at `event_time`.
@@ -113,6 +147,44 @@ pub struct MarketDescription {
     pub region: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_peak: Option<Peak>,
+    /// The products of its documents.
+    pub products: &'static [&'static str],
+    pub hubs: Vec<&'static str>,
+    pub zones: Vec<&'static str>,
+    pub interfaces: Vec<&'static str>,
+    /// Oldest first.
+    pub price_bounds: Vec<DescribedBounds>,
+}
+
+/// Floor and cap from a date on, as `GET /markets` shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct DescribedBounds {
+    /// RFC 3339, UTC.
+    pub from: String,
+    /// `all`, `day_ahead` or `real_time`.
+    pub scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap: Option<String>,
+}
+
+impl DescribedBounds {
+    fn of(bounds: &PriceBounds) -> DescribedBounds {
+        let from = jiff::Timestamp::from_microsecond(bounds.from);
+        DescribedBounds {
+            from: from.map_or_else(|_| bounds.from.to_string(), |from| from.to_string()),
+            scope: bounds.scope.name(),
+            floor: bounds.floor.map(|floor| floor.to_string()),
+            cap: bounds.cap.map(|cap| cap.to_string()),
+        }
+    }
+}
+
+fn named(places: &[Places], kind: PlaceKind) -> Vec<&'static str> {
+    let of_kind = places.iter().filter(|places| places.kind == kind);
+    of_kind.flat_map(|places| places.names.iter().copied()).collect()
 }
 
 /// The response of `GET /markets`.
@@ -135,6 +207,11 @@ pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
             time_zone: registry::market(&venue.name).map(|market| market.zone),
             region: registry::market(&venue.name).map(|market| market.region),
             on_peak: registry::market(&venue.name).and_then(|market| market.peak),
+            products: registry::market(&venue.name).map_or(&[], |market| market.products),
+            hubs: named(venue.places, PlaceKind::Hub),
+            zones: named(venue.places, PlaceKind::Zone),
+            interfaces: named(venue.places, PlaceKind::Interface),
+            price_bounds: venue.bounds.iter().map(DescribedBounds::of).collect(),
         })
         .collect()
 }

@@ -1,4 +1,5 @@
-//! Publishes documents of market operators, each as one message with a header that names its format.
+//! Publishes documents of market operators, each as one message with a header that names its format, and captured trades of
+//! venues, each trade as one message.
 //!
 //! Role: finds the files, detects their formats, and publishes them in the order of their names.
 //! Failure: a file that cannot be read or that fits no format is skipped and listed with its reason. If Kafka does not answer, the
@@ -16,6 +17,7 @@ use stream::kafka::settings::MAX_RAW_BYTES;
 
 use crate::connection::Connection;
 use crate::progress::Progress;
+use crate::trades::{Capture, TradeMessage};
 
 /// Bytes at the start of a file from which its format is detected.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -31,6 +33,8 @@ pub struct Documents {
     pub format: Option<String>,
     /// Tenant of the documents.
     pub tenant: Option<String>,
+    /// Tenant of trades, which name it themselves; set by [`publish_counted`].
+    pub trades_tenant: String,
     /// Whether files that fit no format are sent, too.
     pub send_unknown: bool,
     /// Raw topic, unless it is the first one.
@@ -50,6 +54,12 @@ pub struct Ingested {
     pub problem: Option<String>,
     /// Whether documents of that format become ticks.
     pub has_parser: bool,
+    /// Messages published: one for a document, one for each trade of a capture.
+    pub messages: u64,
+    /// Venue of a capture of trades.
+    pub venue: Option<&'static str>,
+    /// Rows of a capture that are no trades.
+    pub unread: Vec<String>,
     /// Partition of the message; `None` if the file was skipped.
     pub partition: Option<i32>,
     /// Offset of the message; `None` if the file was skipped.
@@ -89,7 +99,12 @@ pub async fn publish_counted(
         let named: Vec<String> = documents.files.iter().map(|path| path.display().to_string()).collect();
         bail!("no document found in {}", named.join(", "));
     }
-    let (bootstrap, documents) = (connection.settings.kafka_bootstrap.clone(), documents.clone());
+    let bootstrap = connection.settings.kafka_bootstrap.clone();
+    let tenant = documents.tenant.as_ref().unwrap_or(&connection.settings.tenant_id);
+    let documents = Documents {
+        trades_tenant: tenant.clone(),
+        ..documents.clone()
+    };
     tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &documents, &files, &done))
         .await
         .context("ingest")?
@@ -174,6 +189,9 @@ fn publish_files(
                 format: None,
                 problem: Some(problem),
                 has_parser: false,
+                messages: 0,
+                venue: None,
+                unread: Vec::new(),
                 partition: None,
                 offset: None,
             },
@@ -198,11 +216,10 @@ fn send_document(
     let is_archive = content.starts_with(b"PK");
     let head = content.get(..HEAD_BYTES).filter(|_| !is_archive).unwrap_or(content);
     let detected = || markets::detect_format(&name, head).map(str::to_owned);
-    let format = documents
-        .format
-        .clone()
-        .or_else(detected)
-        .or_else(|| documents.send_unknown.then(|| UNKNOWN_FORMAT.to_owned()));
+    let format = documents.format.clone().or_else(detected).or_else(|| {
+        let is_unknown = documents.send_unknown && Capture::detect(head).is_none();
+        is_unknown.then(|| UNKNOWN_FORMAT.to_owned())
+    });
     let mut done = Ingested {
         file: file.to_owned(),
         bytes: content.len() as u64,
@@ -210,10 +227,24 @@ fn send_document(
             .iter()
             .any(|known| known.has_parser && Some(known.name) == format.as_deref()),
         format,
+        messages: 0,
+        venue: None,
+        unread: Vec::new(),
         problem: None,
         partition: None,
         offset: None,
     };
+    let capture = Capture::detect(head).filter(|_| done.format.is_none());
+    if let Some(capture) = capture {
+        send_trades(
+            publisher,
+            topic,
+            capture.messages(content, &documents.trades_tenant),
+            &mut done,
+        )?;
+        done.venue = Some(capture.venue());
+        return Ok(done);
+    }
     if let Some(format) = &done.format {
         let mut headers: Vec<(&str, &[u8])> = vec![("dp.format", format.as_bytes())];
         headers.extend(
@@ -232,8 +263,49 @@ fn send_document(
         };
         let place = publisher.publish(&record)?;
         (done.partition, done.offset) = (Some(place.partition), Some(place.offset));
+        done.messages = 1;
     }
     Ok(done)
+}
+
+/// Publishes each trade; the place is that of the first one.
+fn send_trades(
+    publisher: &mut Publisher,
+    topic: &str,
+    trades: Vec<Result<TradeMessage, String>>,
+    done: &mut Ingested,
+) -> anyhow::Result<()> {
+    for trade in trades {
+        let trade = match trade {
+            Ok(trade) => trade,
+            Err(problem) => {
+                done.unread.push(problem);
+                continue;
+            }
+        };
+        let record = Record {
+            topic,
+            key: Some(trade.instrument_id.as_bytes()),
+            payload: Some(&trade.payload),
+            ..Record::default()
+        };
+        if done.messages == 0 {
+            let place = publisher.publish(&record)?;
+            (done.partition, done.offset) = (Some(place.partition), Some(place.offset));
+        } else {
+            publisher.send(&record)?;
+        }
+        done.messages += 1;
+    }
+    if done.messages == 0 {
+        done.problem = Some(
+            done.unread
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "holds no trade".to_owned()),
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

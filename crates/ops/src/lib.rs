@@ -30,3 +30,4 @@ pub mod targets;
 pub mod threads;
 pub mod topic_names;
 pub mod topics;
+pub mod trades;

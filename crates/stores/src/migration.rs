@@ -51,6 +51,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "market_days",
         sql: include_str!("../../../schemas/clickhouse/008_market_days.sql"),
     },
+    Migration {
+        version: 9,
+        name: "completeness",
+        sql: include_str!("../../../schemas/clickhouse/009_completeness.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -2,6 +2,8 @@
 //! an outage of Postgres.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "stack/changes.rs"]
+mod changes;
 #[path = "stack/revoked.rs"]
 mod revoked;
 

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use codec::Wire;
 use delivery::event_window::WindowLimits;
 use domain::{Decimal, DecimalError};
-use markets::quality::QualitySettings;
-use markets::{NormalizerConfig, Venue, iso_venues};
+use markets::quality::{Check, Checks, QualitySettings};
+use markets::{NormalizerConfig, PriceBounds, Venue, iso_venues};
 use service::Reader;
 use service::settings::{Kind, Rule, Secret};
+
+mod bounds;
 
 /// Most events in the window of one partition.
 const DEDUP_IDS: u32 = 1_000_000;
@@ -21,6 +23,8 @@ pub struct Config {
     pub quality: QualitySettings,
     /// Markets in addition to the ISOs.
     pub venues: Vec<Venue>,
+    /// Floors and caps in addition to those of the registry, by market.
+    pub bounds: Vec<(String, PriceBounds)>,
     /// How long an event is remembered.
     pub window: WindowLimits,
     /// Folder that keeps the windows over a restart.
@@ -38,6 +42,10 @@ impl Config {
     pub fn normalizer(&self, default_tenant: &str, wire: Wire) -> NormalizerConfig {
         let mut venues = iso_venues();
         venues.extend(self.venues.iter().cloned());
+        for (market, bounds) in &self.bounds {
+            let known = venues.iter_mut().filter(|venue| venue.name == *market);
+            known.for_each(|venue| venue.bound(*bounds));
+        }
         NormalizerConfig {
             wire,
             default_tenant: default_tenant.to_owned(),
@@ -52,9 +60,12 @@ impl Config {
 /// Reads the settings.
 pub fn read(r: &mut Reader<'_>) -> Config {
     let bytes = |r: &mut Reader<'_>, name, default, meaning| r.number(name, default, 1_024..=1 << 30, meaning) as usize;
+    let quality = quality(r);
+    let venues = venues(r);
     Config {
-        quality: quality(r),
-        venues: venues(r),
+        quality,
+        bounds: bounds::read(r, &venues),
+        venues,
         window: WindowLimits {
             micros: seconds(
                 r,
@@ -98,19 +109,34 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
         enabled: r.flag(
             "NORMALIZATION_VALIDATION_ENABLED",
             default.enabled,
-            "whether quality rules set flags",
+            "whether quality rules are applied",
+        ),
+        disabled: checks(
+            r,
+            "NORMALIZATION_RULES_OFF",
+            "quality rules that are not applied, by name, separated by commas; GET /quality-rules lists them",
+            |_| Ok(()),
+        ),
+        rejecting: checks(
+            r,
+            "NORMALIZATION_RULES_REJECT",
+            "quality rules whose findings send a tick to the dead letters (quality_rule) instead of flagging it, separated by commas; only rules with may_reject",
+            |check| {
+                let earlier = "depends on earlier messages, so it can only flag";
+                check.may_reject().then_some(()).ok_or(earlier)
+            },
         ),
         price_spike: decimal(
             r,
             "NORMALIZATION_PRICE_SPIKE_THRESHOLD",
             default.price_spike,
-            "relative price change from the instrument's last tick that counts as a spike",
+            "relative price change from the median of the instrument's last five ticks that counts as a spike",
         ),
         volume_spike: decimal(
             r,
             "NORMALIZATION_VOLUME_SPIKE_THRESHOLD",
             default.volume_spike,
-            "relative volume change from the instrument's last tick that counts as a spike",
+            "relative volume change from the median of the instrument's last five ticks that counts as a spike",
         ),
         max_price: decimal(
             r,
@@ -157,6 +183,26 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
         ));
     }
     settings
+}
+
+fn checks(
+    r: &mut Reader<'_>,
+    name: &str,
+    meaning: &'static str,
+    accepts: impl Fn(Check) -> Result<(), &'static str>,
+) -> Checks {
+    let mut checks = Vec::new();
+    for item in r.list(name, "", meaning) {
+        let check = item.parse().and_then(|check: Check| match accepts(check) {
+            Ok(()) => Ok(check),
+            Err(why) => Err(format!("'{item}' {why}")),
+        });
+        match check {
+            Ok(check) => checks.push(check),
+            Err(why) => r.problem(format!("{name}: {why}")),
+        }
+    }
+    checks.into_iter().collect()
 }
 
 fn seconds(r: &mut Reader<'_>, name: &str, default: u64, meaning: &'static str) -> i64 {
@@ -289,6 +335,42 @@ mod tests {
         for (problem, begin) in problems.iter().zip(begins) {
             assert!(problem.starts_with(&format!("NORMALIZATION_{begin}")), "{problem}");
         }
+    }
+
+    #[test]
+    fn rules_are_switched_off_or_made_to_reject_by_name_and_unknown_names_are_refused() {
+        let env = env(&[
+            ("NORMALIZATION_RULES_OFF", "quote_order, price_change"),
+            ("NORMALIZATION_RULES_REJECT", "price_maximum"),
+        ]);
+        let mut reader = Reader::new(&env);
+        let quality = read(&mut reader).quality;
+        assert!(reader.finish().is_ok());
+        let rules = markets::quality::rules(&quality);
+        let of = |name: &str| {
+            let rule = rules.iter().find(|rule| rule.name == name);
+            rule.map(|rule| (rule.enabled, rule.action))
+        };
+        assert_eq!(of("quote_order"), Some((false, "flag")));
+        assert_eq!(of("price_change"), Some((false, "flag")));
+        assert_eq!(of("price_maximum"), Some((true, "reject")));
+        assert_eq!(of("price_minimum"), Some((true, "flag")));
+        let mistaken = self::env(&[
+            ("NORMALIZATION_RULES_OFF", "quote_ordre"),
+            ("NORMALIZATION_RULES_REJECT", "price_change"),
+        ]);
+        let mut reader = Reader::new(&mistaken);
+        read(&mut reader);
+        let problems = reader.finish().map(|_| ()).unwrap_err().problems;
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(
+            problems[0].contains("unknown quality rule 'quote_ordre'"),
+            "{problems:?}"
+        );
+        assert!(
+            problems[1].contains("'price_change' depends on earlier messages"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -179,7 +179,8 @@ impl Demo {
             send_unknown: true,
             ..Documents::default()
         };
-        Ok(ingest::publish(&self.connection, &documents).await?.len() as u64)
+        let ingested = ingest::publish(&self.connection, &documents).await?;
+        Ok(ingested.iter().map(|file| file.messages).sum())
     }
 
     async fn what_next(&self, dp: &str) -> anyhow::Result<String> {

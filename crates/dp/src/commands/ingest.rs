@@ -10,7 +10,10 @@ use ops::ingest::{Documents, Ingested, publish_counted};
 use ops::interrupt::unless_interrupted;
 use ops::present::{grouped, print_json, print_line, table};
 
-/// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others.
+/// Publish documents: price files of MISO, CAISO, ERCOT, PJM, NYISO and others, and captured trades.
+///
+/// Captured trades (Kraken's REST answer, Coinbase's websocket lines, BitMEX's CSV) become one message for each trade, with its id as
+/// event id and, if it is a number, as sequence. Normalization accepts them if NORMALIZATION_VENUES names the venue.
 ///
 /// Each file becomes one message; it may be a ZIP archive with one file. Its format is detected from content and file name and sent in header dp.format; --as sets
 /// it manually. Folders are read recursively, without hidden files, *.md and links to folders. A file that fits no format or cannot be read is
@@ -48,6 +51,7 @@ impl Args {
             format: self.format.clone(),
             tenant: self.tenant.clone(),
             send_unknown: self.send_unknown,
+            trades_tenant: String::new(),
             topic: self.topic.clone(),
         }
     }
@@ -87,10 +91,23 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn trades(file: &Ingested) -> String {
+    let venue = file.venue.unwrap_or_default();
+    let unread = match file.unread.as_slice() {
+        [] => String::new(),
+        [first, ..] => format!("; {} row(s) are no trades, the first: {first}", file.unread.len()),
+    };
+    format!(
+        "{} trades of {venue} (NORMALIZATION_VENUES must name it){unread}",
+        grouped(file.messages as i64)
+    )
+}
+
 fn shown(ingested: &[Ingested]) -> String {
     let rows = ingested.iter().map(|file| {
         let outcome = match (&file.format, file.has_parser) {
             _ if file.problem.is_some() => format!("skipped: {}", file.problem.as_deref().unwrap_or_default()),
+            (None, _) if file.venue.is_some() => trades(file),
             (None, _) => "skipped: fits no known format".to_owned(),
             (Some(format), true) => format.clone(),
             (Some(format), false) => format!("{format} (no parser yet: becomes a dead letter)"),

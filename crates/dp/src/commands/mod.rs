@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod dlq;
 pub mod explain;
+pub mod gaps;
 pub mod groups;
 pub mod health;
 pub mod ingest;
@@ -102,6 +103,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
+        Command::Gaps(args) => return gaps::run(&connect()?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,
     }?;

@@ -8,7 +8,7 @@ mod oasis_xml;
 mod report;
 
 use crate::clock::HOUR;
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::time::utc;
 use crate::venue::Scope;
 
@@ -46,6 +46,21 @@ pub(crate) const MARKET: Market = Market {
         saturday: true,
     }),
     samples: &["CAISO.TH_SP15_GEN-APND.RT15", "ELEC_CAISO_BALMO"],
+    products: &["rt5", "rt15", "da"],
+    places: &[
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: true,
+            region: None,
+            names: &["TH_NP15_GEN-APND", "TH_SP15_GEN-APND", "TH_ZP26_GEN-APND"],
+        },
+        Places {
+            kind: PlaceKind::Zone,
+            is_complete: false,
+            region: None,
+            names: &["DLAP_PGAE-APND", "DLAP_SCE-APND", "DLAP_SDGE-APND", "DLAP_VEA-APND"],
+        },
+    ],
     formats: &[
         KnownFormat {
             name: "caiso.prc_lmp.csv",

@@ -9,7 +9,7 @@ mod sced;
 mod settlement;
 
 use crate::clock::Pass;
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::{Column, Known, Record, optional};
 use crate::time::utc;
@@ -56,6 +56,44 @@ pub(crate) const MARKET: Market = Market {
         saturday: false,
     }),
     samples: &["ERCOT.HB_NORTH.RT15", "ELEC_ERCOT_BALMO"],
+    products: &["rt5", "rt15", "da"],
+    places: &[
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: true,
+            region: None,
+            names: &[
+                "HB_HOUSTON",
+                "HB_NORTH",
+                "HB_SOUTH",
+                "HB_WEST",
+                "HB_PAN",
+                "HB_BUSAVG",
+                "HB_HUBAVG",
+            ],
+        },
+        Places {
+            kind: PlaceKind::Zone,
+            is_complete: true,
+            region: None,
+            names: &[
+                "LZ_AEN",
+                "LZ_CPS",
+                "LZ_HOUSTON",
+                "LZ_LCRA",
+                "LZ_NORTH",
+                "LZ_RAYBN",
+                "LZ_SOUTH",
+                "LZ_WEST",
+            ],
+        },
+        Places {
+            kind: PlaceKind::Interface,
+            is_complete: false,
+            region: None,
+            names: &["DC_E", "DC_L", "DC_N", "DC_R"],
+        },
+    ],
     formats: &[
         KnownFormat {
             name: sced::SETTLEMENT_POINTS,

@@ -2,7 +2,7 @@
 
 mod eia_daily;
 
-use crate::registry::{KnownFormat, Market};
+use crate::registry::{KnownFormat, Market, PlaceKind, Places};
 
 pub(crate) const MARKET: Market = Market {
     name: "GAS",
@@ -17,6 +17,40 @@ pub(crate) const MARKET: Market = Market {
     bounds: &[],
     peak: None,
     samples: &["GAS.HENRY_HUB.SPOT"],
+    products: &["spot"],
+    // Henry Hub is published by the EIA; the others are names for quotes, and for prices of other sources.
+    places: &[
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: false,
+            region: Some("southeast"),
+            names: &["HENRY_HUB"],
+        },
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: false,
+            region: Some("texas"),
+            names: &["WAHA", "HOUSTON_SHIP_CHANNEL", "KATY"],
+        },
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: false,
+            region: Some("midwest"),
+            names: &["CHICAGO_CITYGATE"],
+        },
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: false,
+            region: Some("northeast"),
+            names: &["DOMINION_SOUTH", "TETCO_M3", "TRANSCO_Z6_NY", "ALGONQUIN_CITYGATE"],
+        },
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: false,
+            region: Some("west"),
+            names: &["SOCAL_CITYGATE", "PGE_CITYGATE", "OPAL", "AECO", "SUMAS"],
+        },
+    ],
     formats: &[KnownFormat {
         name: "gas.eia_daily.csv",
         description: "daily spot prices of Henry Hub",

@@ -10,7 +10,7 @@ mod web_service;
 use domain::Micros;
 
 use crate::clock::{self, EASTERN, HOUR, Instants, Pass, Wall};
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::rejection::{RejectCode, Rejection};
 use crate::venue::Scope;
 
@@ -37,6 +37,30 @@ pub(crate) const MARKET: Market = Market {
         saturday: false,
     }),
     samples: &["ISONE..H.INTERNAL_HUB.DA"],
+    products: &["rth", "da"],
+    places: &[
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: true,
+            region: None,
+            names: &[".H.INTERNAL_HUB"],
+        },
+        Places {
+            kind: PlaceKind::Zone,
+            is_complete: true,
+            region: None,
+            names: &[
+                ".Z.MAINE",
+                ".Z.NEWHAMPSHIRE",
+                ".Z.VERMONT",
+                ".Z.CONNECTICUT",
+                ".Z.RHODEISLAND",
+                ".Z.SEMASS",
+                ".Z.WCMASS",
+                ".Z.NEMASSBOST",
+            ],
+        },
+    ],
     formats: &[
         KnownFormat {
             name: report::DAY_AHEAD,

@@ -8,7 +8,7 @@ use domain::{Decimal, QualityFlags};
 
 use super::hour_start;
 use crate::clock::{self, HOUR};
-use crate::document::{Document, Names, Prices, Row, Visit};
+use crate::document::{Document, Names, Row, Visit};
 use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection};
@@ -101,13 +101,7 @@ impl Sheet<'_> {
             product,
             start,
             end: start + HOUR,
-            prices: Prices {
-                price: record.price(lmp, &mut remarks)?,
-                energy: record.component(energy, &mut remarks)?,
-                congestion: record.component(congestion, &mut remarks)?,
-                loss: record.component(loss, &mut remarks)?,
-                ghg: None,
-            },
+            prices: record.prices([lmp, energy, congestion, loss], &mut remarks)?,
             version: None,
             remarks,
         })

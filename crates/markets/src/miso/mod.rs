@@ -9,7 +9,7 @@ mod rt5_expost;
 use domain::Micros;
 
 use crate::clock::HOUR;
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::time::utc;
 use crate::venue::Scope;
 
@@ -47,6 +47,30 @@ pub(crate) const MARKET: Market = Market {
         saturday: false,
     }),
     samples: &["MISO.INDIANA.HUB.RT5", "MISO.MINN.HUB.RT5", "ELEC_MISO_BALMO"],
+    products: &["rt5", "exante", "da", "rth"],
+    places: &[
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: true,
+            region: None,
+            names: &[
+                "ARKANSAS.HUB",
+                "ILLINOIS.HUB",
+                "INDIANA.HUB",
+                "LOUISIANA.HUB",
+                "MICHIGAN.HUB",
+                "MINN.HUB",
+                "MS.HUB",
+                "TEXAS.HUB",
+            ],
+        },
+        Places {
+            kind: PlaceKind::Interface,
+            is_complete: false,
+            region: None,
+            names: &["PJMC", "SWPP", "MHEB", "ONT", "TVA", "SOCO", "LGEE", "AECI"],
+        },
+    ],
     formats: &[
         KnownFormat {
             name: "miso.rt5.expost.json",

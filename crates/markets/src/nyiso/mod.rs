@@ -5,7 +5,7 @@
 mod lbmp;
 mod passes;
 
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::venue::Scope;
 
 pub(crate) const MARKET: Market = Market {
@@ -31,6 +31,24 @@ pub(crate) const MARKET: Market = Market {
         saturday: false,
     }),
     samples: &["NYISO.N.Y.C..RT5", "NYISO.WEST.DA"],
+    products: &["rt5", "rth", "da"],
+    places: &[
+        Places {
+            kind: PlaceKind::Zone,
+            is_complete: true,
+            region: None,
+            names: &[
+                "CAPITL", "CENTRL", "DUNWOD", "GENESE", "HUD VL", "LONGIL", "MHK VL", "MILLWD", "N.Y.C.", "NORTH",
+                "WEST",
+            ],
+        },
+        Places {
+            kind: PlaceKind::Interface,
+            is_complete: true,
+            region: None,
+            names: &["H Q", "NPX", "O H", "PJM"],
+        },
+    ],
     formats: &[
         KnownFormat {
             name: lbmp::REAL_TIME,

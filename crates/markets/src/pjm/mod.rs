@@ -5,7 +5,7 @@
 
 mod lmp;
 
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::time::utc;
 use crate::venue::Scope;
 
@@ -32,6 +32,34 @@ pub(crate) const MARKET: Market = Market {
         saturday: false,
     }),
     samples: &["PJM.WESTERN%20HUB.RTH"],
+    products: &["rt5", "rth", "da"],
+    places: &[
+        Places {
+            kind: PlaceKind::Hub,
+            is_complete: true,
+            region: None,
+            names: &[
+                "WESTERN HUB",
+                "EASTERN HUB",
+                "N ILLINOIS HUB",
+                "AEP-DAYTON HUB",
+                "AEP GEN HUB",
+                "ATSI GEN HUB",
+                "CHICAGO HUB",
+                "CHICAGO GEN HUB",
+                "DOMINION HUB",
+                "NEW JERSEY HUB",
+                "OHIO HUB",
+                "WEST INT HUB",
+            ],
+        },
+        Places {
+            kind: PlaceKind::Zone,
+            is_complete: false,
+            region: None,
+            names: &["PJM-RTO"],
+        },
+    ],
     formats: &[
         KnownFormat {
             name: lmp::FIVE_MINUTES,

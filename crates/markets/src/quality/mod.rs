@@ -1,29 +1,39 @@
 //! Quality rules: flags on a tick, with thresholds from the configuration.
 //!
-//! Flags never affect whether a tick exists or where it is routed (INV-1). The two rules that compare with the instrument's
-//! last tick, and the rule that counts new instruments, depend on what this instance has read. Their flags may differ
-//! between runs.
+//! Role: which checks a tick fails, and what follows: a flag, or a rejection if the check is configured to reject.
+//! Invariants: a flag never affects whether a tick exists or where it is routed; only a check that follows from the message alone
+//! may reject (INV-1). The checks that compare with earlier ticks depend on what this worker has read since it began to read the
+//! partition; a restart reads back the event window of NORMALIZATION_DEDUP_WINDOW_S and learns from it, so that flags of the
+//! first ticks after a longer pause may differ between runs.
 
-mod last_ticks;
+mod check;
+mod history;
 mod new_instruments;
+mod recent_rows;
 mod rules;
 
 use domain::{Decimal, Micros, QualityFlag, QualityFlags, Tick};
 
-use last_ticks::Before;
-pub(crate) use last_ticks::LastTicks;
+pub use check::{Check, Checks};
+use history::Before;
+pub(crate) use history::{History, Middle};
 pub use rules::{Rule, rules};
 
+use crate::rejection::{RejectCode, Rejection};
 use crate::venue::Venue;
 
 /// Thresholds of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QualitySettings {
-    /// If false, ticks have no flags. Rejections are unaffected.
+    /// If false, no check is made. What cannot be read at all is rejected nevertheless.
     pub enabled: bool,
-    /// Relative change of price from the last tick, as a fraction.
+    /// Checks that are not made.
+    pub disabled: Checks,
+    /// Checks that reject the tick instead of setting a flag.
+    pub rejecting: Checks,
+    /// Relative change of price from the instrument's median, as a fraction.
     pub price_spike: Decimal,
-    /// Relative change of volume from the last tick, as a fraction.
+    /// Relative change of volume from the instrument's median, as a fraction.
     pub volume_spike: Decimal,
     /// Highest price of any market.
     pub max_price: Decimal,
@@ -47,6 +57,8 @@ impl Default for QualitySettings {
         let exact = |unscaled: i64| Decimal::from_unscaled(unscaled).unwrap_or(Decimal::ZERO);
         QualitySettings {
             enabled: true,
+            disabled: Checks::NONE,
+            rejecting: Checks::NONE,
             price_spike: exact(10_000_000),
             volume_spike: exact(50_000_000),
             max_price: exact(1_000_000_000_000),
@@ -60,71 +72,104 @@ impl Default for QualitySettings {
     }
 }
 
-/// The flags of a tick. `remarks` are the flags that its parser has set.
+impl QualitySettings {
+    fn active(&self) -> Checks {
+        let all = if self.enabled { Checks::ALL } else { Checks::NONE };
+        all.without(self.disabled)
+    }
+}
+
+/// The checks that a tick fails by itself. `remarks` are the flags that its parser has set.
+pub(crate) fn findings(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>, remarks: QualityFlags) -> Checks {
+    let mut found = Checks::NONE;
+    if !settings.enabled {
+        return found;
+    }
+    let (floor, cap) = bounds(settings, venue, tick);
+    found.note(tick.price < Decimal::ZERO, Check::PricePositive);
+    found.note(floor.is_some_and(|floor| tick.price < floor), Check::PriceMinimum);
+    found.note(tick.price > cap, Check::PriceMaximum);
+    let is_large = tick.volume.is_some_and(|volume| volume > settings.max_volume);
+    found.note(is_large, Check::VolumeMaximum);
+    // Interval prices have no volume.
+    let lacks_volume = tick.volume.is_none() && tick.kind == domain::Kind::Trade;
+    found.note(lacks_volume, Check::VolumePresent);
+    found.note(is_late(settings, tick), Check::LateArrival);
+    found.note(lacks_place(venue, tick), Check::MetadataPresent);
+    found.note(components_differ(settings, tick), Check::ComponentSum);
+    found.note(
+        tick.interval_end.is_some() && venue.misses(tick.node, tick.hub, tick.zone),
+        Check::KnownNode,
+    );
+    let is_crossed = tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask);
+    found.note(is_crossed, Check::QuoteOrder);
+    if !remarks.is_empty() {
+        found.note(remarks.contains(QualityFlag::ComponentMismatch), Check::ComponentSum);
+        found.note(remarks.contains(QualityFlag::OffGrid), Check::IntervalGrid);
+        found.note(remarks.contains(QualityFlag::Rounded), Check::NumberNoise);
+        found.note(remarks.contains(QualityFlag::MissingQuote), Check::QuoteReadable);
+        found.note(remarks.contains(QualityFlag::EventIdReused), Check::EventIdUnique);
+    }
+    found.and(settings.active())
+}
+
+/// The rejection of a tick with these findings, if one of them is configured to reject.
+pub(crate) fn refusal(settings: &QualitySettings, found: Checks) -> Option<Rejection> {
+    let check = found.and(settings.rejecting).iter().next()?;
+    Some(refused(check))
+}
+
+#[cold]
+fn refused(check: Check) -> Rejection {
+    let message = format!(
+        "quality rule {} rejects it: {} (NORMALIZATION_RULES_REJECT names this rule; without it the tick is only flagged {})",
+        check.name(),
+        check.description(),
+        check.flag().name()
+    );
+    Rejection::new(RejectCode::QualityRule, message)
+}
+
+/// The flags of a tick with these findings, and of its comparison with earlier ticks.
 pub(crate) fn flags(
     settings: &QualitySettings,
-    venue: &Venue,
     tick: &Tick<'_>,
-    remarks: QualityFlags,
-    last: &mut LastTicks,
+    mut found: Checks,
+    history: &mut History,
 ) -> QualityFlags {
     if !settings.enabled {
         return QualityFlags::NONE;
     }
-    let mut flags = remarks;
-    let mut flag = |applies: bool, flag: QualityFlag| {
-        if applies {
-            flags.insert(flag);
-        }
-    };
-    flag(tick.price < Decimal::ZERO, QualityFlag::PriceNegative);
-    flag(out_of_range(settings, venue, tick), QualityFlag::OutOfRange);
-    flag(
-        tick.volume.is_some_and(|volume| volume > settings.max_volume),
-        QualityFlag::VolumeSpike,
-    );
-    flag(is_late(settings, tick), QualityFlag::LateArrival);
-    flag(lacks_place(venue, tick), QualityFlag::MissingMetadata);
-    // Interval prices have no volume.
-    flag(
-        tick.volume.is_none() && tick.kind == domain::Kind::Trade,
-        QualityFlag::MissingVolume,
-    );
-    flag(components_differ(settings, tick), QualityFlag::ComponentMismatch);
-    flag(
-        tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask),
-        QualityFlag::CrossedMarket,
-    );
-    match last.replace(tick) {
-        Before::Last(price, volume) => {
-            flag(
-                changed_by_more(tick.price, price, settings.price_spike),
-                QualityFlag::PriceSpike,
-            );
-            let volumes = tick.volume.zip(volume);
-            flag(
-                volumes.is_some_and(|(now, then)| changed_by_more(now, then, settings.volume_spike)),
-                QualityFlag::VolumeSpike,
-            );
+    match history.replace(tick) {
+        Before::Known(prices, volumes) => {
+            let is_spike = |now, then| differs_from(now, then, settings.price_spike);
+            found.note(is_spike(tick.price, prices), Check::PriceChange);
+            let is_spike = |now| differs_from(now, volumes, settings.volume_spike);
+            found.note(tick.volume.is_some_and(is_spike), Check::VolumeChange);
         }
         Before::Younger => {}
-        Before::Unknown(key) => flag(
-            last.new_instruments
-                .exceeds(key, tick.tenant_id, tick.appended_at, settings.max_new_instruments),
-            QualityFlag::UnknownNode,
-        ),
+        Before::Unknown(key) => {
+            let (tenant, at, limit) = (tick.tenant_id, tick.appended_at, settings.max_new_instruments);
+            found.note(
+                history.new_instruments.exceeds(key, tenant, at, limit),
+                Check::NewInstruments,
+            );
+        }
     }
+    found.note(history.recent_rows.is_repeated(tick), Check::RowRepeated);
+    found = found.and(settings.active());
+    let mut flags = QualityFlags::NONE;
+    found.iter().for_each(|check| flags.insert(check.flag()));
     if flags.is_empty() {
         flags.insert(QualityFlag::Valid);
     }
     flags
 }
 
-fn out_of_range(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>) -> bool {
+fn bounds(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>) -> (Option<Decimal>, Decimal) {
     let (floor, cap) = venue.bounds_at(tick.event_time, tick.product == "da");
-    let floor = settings.min_price.or(floor);
     let cap = cap.map_or(settings.max_price, |cap| cap.min(settings.max_price));
-    tick.price > cap || floor.is_some_and(|floor| tick.price < floor)
+    (settings.min_price.or(floor), cap)
 }
 
 fn is_late(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
@@ -148,6 +193,11 @@ fn components_differ(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
         + i128::from(ghg);
     (i128::from(tick.price.unscaled()) - sum).unsigned_abs()
         > u128::from(settings.component_tolerance.unscaled().unsigned_abs())
+}
+
+// Beyond both values in the middle: with one outlier among two, the other one still counts.
+fn differs_from(now: Decimal, middle: Middle, share: Decimal) -> bool {
+    middle.is_some_and(|(low, high)| changed_by_more(now, low, share) && changed_by_more(now, high, share))
 }
 
 // A change from zero has no relative size.

@@ -3,7 +3,7 @@
 use domain::QualityFlag;
 use serde::Serialize;
 
-use super::QualitySettings;
+use super::{Check, QualitySettings};
 
 /// One rule as shown to users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,38 +16,65 @@ pub struct Rule {
     pub flag: Option<&'static str>,
     /// `flag`, `reject` (to the topic `dlq`), or `drop` (counted as `duplicate`).
     pub action: &'static str,
-    /// Rules that reject or drop are always on.
+    /// False if `NORMALIZATION_RULES_OFF` names it, or validation is off. What cannot be stored is rejected always.
     pub enabled: bool,
+    /// Whether `NORMALIZATION_RULES_REJECT` may name it.
+    pub may_reject: bool,
     /// The configured threshold as text, if the rule has one.
     pub threshold: Option<String>,
 }
 
-/// All rules with their configured thresholds.
+/// All rules with their configured thresholds and actions.
 pub fn rules(settings: &QualitySettings) -> Vec<Rule> {
-    let mut rules = of_prices(settings);
-    rules.extend(of_volumes(settings));
-    rules.extend(of_facts(settings));
-    rules.extend(of_events(settings));
-    rules.extend(of_numbers(settings));
+    let mut rules: Vec<Rule> = Check::ALL.iter().map(|check| of_check(settings, *check)).collect();
+    rules.push(Rule {
+        name: "event_repeated",
+        description: "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the same tenant, source, event id and facts; POST /validate shows the flag",
+        flag: Some(QualityFlag::Duplicate.name()),
+        action: "drop",
+        enabled: true,
+        may_reject: false,
+        threshold: None,
+    });
     rules.extend(rejections(settings));
     rules
 }
 
-/// A rule that sets a flag.
-fn flag(
-    settings: &QualitySettings,
-    (name, flag): (&'static str, QualityFlag),
-    threshold: Option<String>,
-    description: &'static str,
-) -> Rule {
+fn of_check(settings: &QualitySettings, check: Check) -> Rule {
+    let rejects = settings.rejecting.contains(check);
     Rule {
-        name,
-        description,
-        flag: Some(flag.name()),
-        action: "flag",
-        enabled: settings.enabled,
-        threshold,
+        name: check.name(),
+        description: check.description(),
+        flag: Some(check.flag().name()),
+        action: if rejects { "reject" } else { "flag" },
+        enabled: settings.active().contains(check),
+        may_reject: check.may_reject(),
+        threshold: threshold(settings, check),
     }
+}
+
+fn threshold(settings: &QualitySettings, check: Check) -> Option<String> {
+    let floor = || settings.min_price.map(|price| price.to_string());
+    Some(match check {
+        Check::PricePositive => "0".to_owned(),
+        Check::PriceMinimum => floor().unwrap_or_else(|| "floor of the market".to_owned()),
+        Check::PriceMaximum => settings.max_price.to_string(),
+        Check::PriceChange => settings.price_spike.to_string(),
+        Check::VolumeMaximum => settings.max_volume.to_string(),
+        Check::VolumeChange => settings.volume_spike.to_string(),
+        Check::LateArrival => (settings.late_after / 1_000_000).to_string(),
+        Check::ComponentSum => settings.component_tolerance.to_string(),
+        Check::NewInstruments => settings.max_new_instruments.to_string(),
+        Check::VolumePresent
+        | Check::MetadataPresent
+        | Check::IntervalGrid
+        | Check::KnownNode
+        | Check::RowRepeated
+        | Check::EventIdUnique
+        | Check::QuoteOrder
+        | Check::QuoteReadable
+        | Check::NumberNoise => return None,
+    })
 }
 
 /// A rule that rejects a tick.
@@ -58,146 +85,9 @@ fn reject(name: &'static str, threshold: Option<&str>, description: &'static str
         flag: None,
         action: "reject",
         enabled: true,
+        may_reject: true,
         threshold: threshold.map(str::to_owned),
     }
-}
-
-/// Rules for a price, alone and compared with the instrument's last price.
-fn of_prices(settings: &QualitySettings) -> Vec<Rule> {
-    let min_price = settings
-        .min_price
-        .map_or("floor of the market".to_owned(), |price| price.to_string());
-    vec![
-        flag(
-            settings,
-            ("price_positive", QualityFlag::PriceNegative),
-            Some("0".to_owned()),
-            "price below zero (valid in power markets)",
-        ),
-        flag(
-            settings,
-            ("price_minimum", QualityFlag::OutOfRange),
-            Some(min_price),
-            "price below the configured minimum, or the floor of its market at that date",
-        ),
-        flag(
-            settings,
-            ("price_maximum", QualityFlag::OutOfRange),
-            Some(settings.max_price.to_string()),
-            "price above the configured maximum or the cap of its market at that date, whichever is lower",
-        ),
-        flag(
-            settings,
-            ("price_change", QualityFlag::PriceSpike),
-            Some(settings.price_spike.to_string()),
-            "relative change from the instrument's last price above this fraction",
-        ),
-    ]
-}
-
-/// Rules for volumes.
-fn of_volumes(settings: &QualitySettings) -> Vec<Rule> {
-    vec![
-        flag(
-            settings,
-            ("volume_maximum", QualityFlag::VolumeSpike),
-            Some(settings.max_volume.to_string()),
-            "volume above the maximum",
-        ),
-        flag(
-            settings,
-            ("volume_change", QualityFlag::VolumeSpike),
-            Some(settings.volume_spike.to_string()),
-            "relative change from the instrument's last volume above this fraction",
-        ),
-        flag(
-            settings,
-            ("volume_present", QualityFlag::MissingVolume),
-            None,
-            "a trade without a volume",
-        ),
-    ]
-}
-
-/// Rules for time, location, components and interval.
-fn of_facts(settings: &QualitySettings) -> Vec<Rule> {
-    let late_seconds = settings.late_after / 1_000_000;
-    vec![
-        flag(
-            settings,
-            ("late_arrival_threshold", QualityFlag::LateArrival),
-            Some(late_seconds.to_string()),
-            "more seconds than this from the event to its append in the log; not applied to day-ahead prices",
-        ),
-        flag(
-            settings,
-            ("metadata_present", QualityFlag::MissingMetadata),
-            None,
-            "node or zone missing (CAISO: node or hub; rows of documents: node)",
-        ),
-        flag(
-            settings,
-            ("component_sum", QualityFlag::ComponentMismatch),
-            Some(settings.component_tolerance.to_string()),
-            "energy, congestion, loss and greenhouse gas do not add up to the price, or the derived energy price differs within an interval (MISO, NYISO)",
-        ),
-        flag(
-            settings,
-            ("interval_grid", QualityFlag::OffGrid),
-            None,
-            "the start of an interval is not a multiple of its length (MISO, CAISO, PJM, ISO-NE web service, SPP)",
-        ),
-    ]
-}
-
-/// Rules for repeated events and new instruments.
-fn of_events(settings: &QualitySettings) -> Vec<Rule> {
-    vec![
-        flag(
-            settings,
-            ("event_id_unique", QualityFlag::EventIdReused),
-            None,
-            "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the same tenant, source and event id but different facts",
-        ),
-        flag(
-            settings,
-            ("new_instruments", QualityFlag::UnknownNode),
-            Some(settings.max_new_instruments.to_string()),
-            "the tenant has more new instruments than this within an hour of append time; set on the first tick of each additional one",
-        ),
-        Rule {
-            name: "event_repeated",
-            description: "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the same tenant, source, event id and facts; POST /validate shows the flag, stored ticks never have it",
-            flag: Some(QualityFlag::Duplicate.name()),
-            action: "drop",
-            enabled: true,
-            threshold: None,
-        },
-    ]
-}
-
-/// Rules for quotes and for rounded or unreadable numbers.
-fn of_numbers(settings: &QualitySettings) -> Vec<Rule> {
-    vec![
-        flag(
-            settings,
-            ("quote_order", QualityFlag::CrossedMarket),
-            None,
-            "the bid is above the ask",
-        ),
-        flag(
-            settings,
-            ("quote_readable", QualityFlag::MissingQuote),
-            None,
-            "a bid or ask that is not a number in range was dropped",
-        ),
-        flag(
-            settings,
-            ("number_noise", QualityFlag::Rounded),
-            None,
-            "binary floating-point noise after the eighth decimal was rounded",
-        ),
-    ]
 }
 
 /// Rules that reject a tick.

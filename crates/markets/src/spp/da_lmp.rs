@@ -6,7 +6,7 @@
 use domain::QualityFlags;
 
 use crate::clock::{self, CENTRAL, HOUR};
-use crate::document::{Document, Names, Prices, Row, check_grid};
+use crate::document::{Document, Names, Row, check_grid};
 use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
@@ -75,13 +75,7 @@ impl ReadRow for DayAhead {
             return Err(Rejection::new(RejectCode::InvalidTime, message));
         }
         check_grid(end, HOUR, &mut remarks);
-        let prices = Prices {
-            price: record.price(lmp, &mut remarks)?,
-            energy: record.component(energy, &mut remarks)?,
-            congestion: record.component(congestion, &mut remarks)?,
-            loss: record.component(loss, &mut remarks)?,
-            ghg: None,
-        };
+        let prices = record.prices([lmp, energy, congestion, loss], &mut remarks)?;
         let area = record.cell(area);
         let key = if area.is_empty() || area.eq_ignore_ascii_case(OWN_AREA) {
             node

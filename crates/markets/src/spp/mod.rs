@@ -4,7 +4,7 @@
 
 mod da_lmp;
 
-use crate::registry::{Bound, KnownFormat, Market, Peak};
+use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};
 use crate::venue::Scope;
 
 pub(crate) const MARKET: Market = Market {
@@ -30,6 +30,13 @@ pub(crate) const MARKET: Market = Market {
         saturday: false,
     }),
     samples: &["SPP.SPPNORTH_HUB.DA"],
+    products: &["da"],
+    places: &[Places {
+        kind: PlaceKind::Hub,
+        is_complete: false,
+        region: None,
+        names: &["SPPNORTH_HUB", "SPPSOUTH_HUB"],
+    }],
     formats: &[KnownFormat {
         name: "spp.da_lmp_sl.csv",
         description: "day-ahead hourly prices by settlement location",

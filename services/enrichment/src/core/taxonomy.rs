@@ -25,9 +25,9 @@ const COMMODITIES: &[(&str, &[&str])] = &[
     ("refined_products", &["GASOLINE", "DIESEL", "HEATING", "RBOB"]),
     ("coal", &["COAL", "THERMAL"]),
 ];
-// NYISO and ISONE are this project's market names; the other keywords are the usual names.
+// The usual names. The names of the power markets come from the registry.
 const REGIONS: &[(&str, &[&str])] = &[
-    ("northeast", &["NY", "NE", "ISO-NE", "PJM", "NYISO", "ISONE"]),
+    ("northeast", &["NY", "NE", "ISO-NE", "PJM"]),
     ("southeast", &["SE", "SOUTH", "FLORIDA"]),
     ("midwest", &["MIDWEST", "MISO", "ILLINOIS"]),
     ("west", &["WEST", "CAISO", "CALIFORNIA"]),
@@ -39,7 +39,6 @@ const TIERS: &[(&str, &[&str])] = &[
 ];
 // After every rule of the database.
 const BUILT_IN_PRIORITY: i32 = i32::MAX;
-const ISO_MARKETS: &[&str] = &["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
 
 /// A rule of the database: keywords of a name. Replaces the built-in keywords of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,9 +145,9 @@ impl Rules {
     /// The built-in rules, extended or replaced by those of the database.
     pub fn new(commodities: &[CustomRule], regions: &[CustomRule]) -> Rules {
         Rules {
-            commodities: keywords(COMMODITIES, commodities),
-            regions: keywords(REGIONS, regions),
-            tiers: keywords(TIERS, &[]),
+            commodities: keywords(owned(COMMODITIES), commodities),
+            regions: keywords(regions_of_markets(), regions),
+            tiers: keywords(owned(TIERS), &[]),
         }
     }
 
@@ -184,22 +183,36 @@ pub fn rule_confidence(subject: &Subject<'_>) -> i32 {
 }
 
 fn is_iso(market: &str) -> bool {
-    ISO_MARKETS.iter().any(|iso| iso.eq_ignore_ascii_case(market))
+    markets::reference::is_power_market(market)
 }
 
-fn keywords(built_in: &[(&str, &[&str])], custom: &[CustomRule]) -> Vec<Keyword> {
+fn owned(rules: &[(&'static str, &[&'static str])]) -> BTreeMap<&'static str, Vec<&'static str>> {
+    rules
+        .iter()
+        .map(|(name, keywords)| (*name, keywords.to_vec()))
+        .collect()
+}
+
+/// The regions with their usual names and the power markets in them.
+fn regions_of_markets() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut regions = owned(REGIONS);
+    for (market, region) in markets::reference::power_markets() {
+        regions.entry(region).or_default().push(market);
+    }
+    regions
+}
+
+fn keywords(built_in: BTreeMap<&'static str, Vec<&'static str>>, custom: &[CustomRule]) -> Vec<Keyword> {
     let mut rules: BTreeMap<String, Vec<(String, i32)>> = BTreeMap::new();
     for rule in custom {
         let entry = rules.entry(rule.name.clone()).or_default();
         entry.extend(rule.keywords.iter().map(|keyword| (keyword.clone(), rule.priority)));
     }
     for (name, keywords) in built_in {
-        rules.entry((*name).to_owned()).or_insert_with(|| {
-            keywords
-                .iter()
-                .map(|keyword| ((*keyword).to_owned(), BUILT_IN_PRIORITY))
-                .collect()
-        });
+        let built_in = keywords
+            .into_iter()
+            .map(|keyword| (keyword.to_owned(), BUILT_IN_PRIORITY));
+        rules.entry(name.to_owned()).or_insert_with(|| built_in.collect());
     }
     let keyword = |name: &str, text: &str, priority| {
         let tokens = tokenize(text);
@@ -334,6 +347,22 @@ mod tests {
         check("PJM.WESTERN%20HUB.RTH", "PJM", "electricity", "northeast", "standard");
         check("NYISO.WEST.DA", "NYISO", "electricity", "northeast", "standard");
         check("ERCOT.HB_SOUTH.RT15", "ERCOT", "electricity", "texas", "standard");
+    }
+
+    #[test]
+    fn each_power_market_of_the_registry_has_its_region_and_trades_electricity() {
+        for (market, region) in markets::reference::power_markets() {
+            check(
+                &format!("{market}.SOMEWHERE.DA"),
+                market,
+                "electricity",
+                region,
+                "standard",
+            );
+            check("SOMETHING", &market.to_lowercase(), "electricity", region, "standard");
+        }
+        // By whole tokens: part of a name is not a market.
+        check("XPJMX_1", "ICE", "unknown", "unknown", "standard");
     }
 
     #[test]

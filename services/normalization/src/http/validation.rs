@@ -44,6 +44,20 @@ pub struct Validation {
     /// Rows of a document that would be rejected: `0-17,20`; ends with `...` if there are more.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rejected_rows: String,
+    /// The first rows of a document that have a flag other than `valid`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flagged_rows: Vec<FlaggedRow>,
+}
+
+/// A row of a document with its flags.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct FlaggedRow {
+    /// The index that its tick would have.
+    pub row: i32,
+    /// The instrument of its tick.
+    pub instrument_id: String,
+    /// Its flags.
+    pub quality_flags: Vec<&'static str>,
 }
 
 /// One error.
@@ -97,15 +111,26 @@ impl Validator {
         };
         let seen = self.seen(parsed.event_key(), now);
         let is_repetition = seen == Seen::Repeated;
-        let (mut ticks, mut flags) = (0, QualityFlags::NONE);
+        let (mut ticks, mut flags, mut flagged_rows) = (0, QualityFlags::NONE, Vec::new());
         let rejected = parsed.emit(now, seen.remarks(), &mut |tick| {
             ticks += 1;
-            tick.quality_flags.iter().for_each(|flag| flags.insert(flag));
+            flags = flags.union(tick.quality_flags);
+            let is_flagged = !tick.quality_flags.contains(QualityFlag::Valid) && !tick.quality_flags.is_empty();
+            if format.is_some() && is_flagged && flagged_rows.len() < RejectedRows::REASONS {
+                flagged_rows.push(FlaggedRow {
+                    row: tick.origin.index,
+                    instrument_id: tick.instrument_id.to_owned(),
+                    quality_flags: names(tick.quality_flags),
+                });
+            }
         });
         if is_repetition {
             flags.insert(QualityFlag::Duplicate);
         }
-        validation(if is_repetition { 0 } else { ticks }, flags, rejected)
+        Validation {
+            flagged_rows,
+            ..validation(if is_repetition { 0 } else { ticks }, flags, rejected)
+        }
     }
 
     // All errors of a message that the stage rejects at the first one, or of a tick without an envelope.
@@ -127,6 +152,7 @@ impl Validator {
                 .collect(),
             ticks: if is_repetition { 0 } else { u64::from(diagnosis.ticks) },
             rejected_rows: String::new(),
+            flagged_rows: Vec::new(),
         }
     }
 
@@ -147,6 +173,7 @@ fn validation(ticks: u64, flags: QualityFlags, rejected: RejectedRows) -> Valida
         ticks,
         rejected_rows: rejected.rows.text(ROWS_TEXT),
         errors: rejected.first.into_iter().map(row_error).collect(),
+        flagged_rows: Vec::new(),
     }
 }
 
@@ -268,6 +295,40 @@ mod tests {
                 "{limit}: {answer:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_document_is_answered_row_by_row_and_a_rejecting_rule_rejects_only_its_rows() {
+        let document = br#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2024-10-02T05:00:00","A","1","0","0"],["2024-10-02T05:00:00","B","-5","0","-6"],["2024-10-02T05:00:00","C","12000","0","11999"]]}"#;
+        let mut validator = validator();
+        validator.config.quality.late_after = i64::MAX;
+        let answer = validator.validate(document, MISO, None, wall_clock());
+        let flagged: Vec<(i32, &str, &[&str])> = answer
+            .flagged_rows
+            .iter()
+            .map(|row| (row.row, row.instrument_id.as_str(), row.quality_flags.as_slice()))
+            .collect();
+        assert_eq!(
+            flagged,
+            [
+                (1, "MISO.B.RT5", &["price_negative"][..]),
+                (2, "MISO.C.RT5", &["out_of_range"][..])
+            ]
+        );
+        validator.config.quality.rejecting = [markets::quality::Check::PriceMaximum].into_iter().collect();
+        let answer = validator.validate(document, MISO, None, wall_clock() + 400_000_000);
+        assert_eq!(
+            (answer.valid, answer.ticks, answer.rejected_rows.as_str()),
+            (false, 2, "2")
+        );
+        assert_eq!(codes(&answer), ["quality_rule"]);
+        // A single tick is rejected as a whole, and says which rule did it.
+        let answer = validator.validate(envelope("dear", json!(12_000)).as_bytes(), None, None, wall_clock());
+        assert_eq!(
+            (answer.valid, answer.ticks, codes(&answer)),
+            (false, 0, vec!["quality_rule"])
+        );
+        assert!(answer.errors[0].message.contains("price_maximum"), "{answer:?}");
     }
 
     #[test]

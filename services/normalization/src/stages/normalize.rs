@@ -78,6 +78,7 @@ impl Normalize {
         let deciding = (
             &config.default_tenant,
             &config.venues,
+            &config.quality,
             config.max_tick_bytes,
             config.max_document_bytes,
         );
@@ -144,10 +145,13 @@ impl Normalize {
         }
     }
 
-    /// Adds a raw message that an earlier owner finished to the event window.
+    /// Adds a raw message that an earlier owner finished to the event window, and its ticks to the history that quality rules
+    /// compare with.
     pub fn remember(&mut self, raw: &RawMessage<'_>) {
-        if let Ok(parsed) = self.normalizer.parse(raw) {
-            self.windows.remember(raw, parsed.event_key());
+        if let Ok(parsed) = self.normalizer.parse(raw)
+            && self.windows.remember(raw, parsed.event_key()) != Seen::Repeated
+        {
+            parsed.learn();
         }
     }
 

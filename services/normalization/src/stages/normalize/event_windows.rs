@@ -80,11 +80,12 @@ impl EventWindows {
     }
 
     /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early.
-    pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) {
-        if let Some(open) = self.of(raw.feed, raw.partition) {
-            open.observe(entry(raw, key));
+    pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
+        self.of(raw.feed, raw.partition).map_or(Seen::New, |open| {
+            let seen = open.observe(entry(raw, key));
             open.window.take_forgotten_early();
-        }
+            seen
+        })
     }
 
     /// Restores what the files hold of this range; returns the offset from which the log is read back.

@@ -312,3 +312,53 @@ fn the_rejected_rows_of_a_document_become_one_dead_letter_and_the_others_ticks()
         "a replay emits none of the rows that were accepted before"
     );
 }
+
+/// The flags of the ticks of the last message.
+fn flags(out: &StageOutput<'_>) -> Vec<String> {
+    let wire = Wire::single_object();
+    let of_tick = |payload: &[u8]| {
+        let flags = wire.decode_tick(payload).unwrap().quality_flags;
+        flags.iter().map(|flag| flag.name()).collect::<Vec<_>>().join(" ")
+    };
+    out.iter().map(|(_, _, payload)| of_tick(payload)).collect()
+}
+
+#[test]
+fn the_history_of_quality_rules_is_rebuilt_from_what_is_read_back() {
+    let priced = |number: i64, price: f64| {
+        json!({
+            "envelope": {"event_type": "t", "event_id": number.to_string(), "timestamp": "2026-10-01T00:00:00Z", "tenant_id": "acme", "source": "s", "version": "1.0"},
+            "payload": {"market": "MISO", "instrument_id": "I", "raw_data": {"timestamp": NOON + number, "price": price, "volume": 1, "node": "N", "zone": "Z"}}
+        })
+        .to_string()
+        .into_bytes()
+    };
+    let document = json!({"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [["2026-10-02T05:00:00", "A", "1.00", "0.00", "0.00"]]});
+    let documents = [document.to_string(), format!("{document} ")];
+    let of_document = |number: usize| RawMessage {
+        format: Some("miso.rt5.expost.json"),
+        ..raw(documents[number].as_bytes(), 10 + number as i64)
+    };
+    let (mut running, mut restarted, mut out) = (stage(), stage(), StageOutput::default());
+    for number in 0..4 {
+        let payload = priced(number, 100.0);
+        running.record(&raw(&payload, number), &mut out, NOON);
+        restarted.remember(&raw(&payload, number));
+    }
+    running.record(&of_document(0), &mut out, NOON);
+    restarted.remember(&of_document(0));
+    for (mut tried, knows) in [(running, true), (restarted, true), (stage(), false)] {
+        let known = |flag| if knows { flag } else { "valid" };
+        out.clear();
+        tried.record(&raw(&priced(20, 500.0), 20), &mut out, NOON);
+        assert_eq!(flags(&out), [known("price_spike")]);
+        out.clear();
+        tried.record(&of_document(1), &mut out, NOON);
+        let late = if knows {
+            "late_arrival duplicate"
+        } else {
+            "late_arrival"
+        };
+        assert_eq!(flags(&out), [late], "the same row in another document");
+    }
+}

@@ -1,0 +1,142 @@
+//! The last prices and volumes of recent instruments, in bounded memory.
+//!
+//! Invariants: histories are per raw partition, and their median follows one outlier only if it stays. A price older than the
+//! newest one is neither compared nor remembered, so the order of rows in a document matters and the order of partitions does not.
+
+use domain::{Decimal, Kind, Micros, Tick};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::new_instruments::NewInstruments;
+use super::recent_rows::RecentRows;
+
+const SLOTS: usize = 1 << 15;
+/// Values of a history. The median of five ignores two.
+const LENGTH: usize = 5;
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    key: u64,
+    event_time: Micros,
+    prices: Recent,
+    volumes: Recent,
+}
+
+/// The last values, in a ring.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    values: [Decimal; LENGTH],
+    count: usize,
+    next: usize,
+}
+
+impl Recent {
+    fn push(&mut self, value: Decimal) {
+        if let Some(place) = self.values.get_mut(self.next) {
+            *place = value;
+        }
+        self.next = (self.next + 1) % LENGTH;
+        self.count = (self.count + 1).min(LENGTH);
+    }
+
+    /// Removes the newest value.
+    fn pop(&mut self) {
+        if self.count > 0 {
+            self.next = (self.next + LENGTH - 1) % LENGTH;
+            self.count -= 1;
+        }
+    }
+
+    /// Both values in the middle; equal for an odd number of values.
+    fn middle(&self) -> Option<(Decimal, Decimal)> {
+        let mut sorted = [Decimal::ZERO; LENGTH];
+        for (age, place) in sorted.iter_mut().take(self.count).enumerate() {
+            *place = *self.values.get((self.next + LENGTH - 1 - age) % LENGTH)?;
+        }
+        let known = sorted.get_mut(..self.count)?;
+        known.sort_unstable();
+        Some((*known.get(self.count.checked_sub(1)? / 2)?, *known.get(self.count / 2)?))
+    }
+}
+
+/// The values in the middle of a history.
+pub(crate) type Middle = Option<(Decimal, Decimal)>;
+
+/// The state before a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// The middle of the instrument's earlier prices and volumes.
+    Known(Middle, Middle),
+    /// A newer tick of the instrument.
+    Younger,
+    /// No tick of the instrument, because it is new or its slot was overwritten. Contains the hash of the instrument.
+    Unknown(u64),
+}
+
+/// One slot per hash: an instrument overwrites the slot of another one with the same hash. This costs a quality flag, never
+/// a tick.
+#[derive(Debug)]
+pub(crate) struct History {
+    slots: Vec<Option<Slot>>,
+    /// Used only if the slot does not contain the instrument.
+    pub(crate) new_instruments: NewInstruments,
+    pub(crate) recent_rows: RecentRows,
+}
+
+impl History {
+    pub(crate) fn new() -> History {
+        History {
+            slots: vec![None; SLOTS],
+            new_instruments: NewInstruments::default(),
+            recent_rows: RecentRows::default(),
+        }
+    }
+
+    /// Stores the tick unless its instrument has a newer one; returns the state before.
+    pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Before {
+        let key = key(tick);
+        // The partition is part of the place, so that what other partitions hold makes no difference.
+        let key_here = key.wrapping_add((tick.origin.partition as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let Some(slot) = self.slots.get_mut(key_here as usize % SLOTS) else {
+            return Before::Unknown(key);
+        };
+        let Some(known) = slot.as_mut().filter(|slot| slot.key == key_here) else {
+            let mut first = Slot {
+                key: key_here,
+                event_time: tick.event_time,
+                prices: Recent::default(),
+                volumes: Recent::default(),
+            };
+            first.push(tick);
+            *slot = Some(first);
+            return Before::Unknown(key);
+        };
+        if known.event_time > tick.event_time {
+            return Before::Younger;
+        }
+        // The price of an interval replaces the earlier one; it is no neighbour of itself.
+        if known.event_time == tick.event_time && tick.kind == Kind::Interval {
+            known.prices.pop();
+        }
+        let before = Before::Known(known.prices.middle(), known.volumes.middle());
+        known.event_time = tick.event_time;
+        known.push(tick);
+        before
+    }
+}
+
+impl Slot {
+    fn push(&mut self, tick: &Tick<'_>) {
+        self.prices.push(tick.price);
+        if let Some(volume) = tick.volume {
+            self.volumes.push(volume);
+        }
+    }
+}
+
+/// The hash of tenant and instrument.
+pub(super) fn key(tick: &Tick<'_>) -> u64 {
+    xxh3_64_with_seed(
+        tick.instrument_id.as_bytes(),
+        xxh3_64_with_seed(tick.tenant_id.as_bytes(), 0),
+    )
+}

@@ -1,0 +1,382 @@
+//! Trades of venues in the form in which they are captured, as messages of shape B: one for each trade.
+//!
+//! Role: reads Kraken's REST answer, Coinbase's websocket capture and BitMEX's CSV. A trade is identified by venue, instrument and
+//! trade id, so identical trades with different ids are different events, and the same trade in two captures is one event within
+//! the event window. A numeric id is the sequence that orders trades of the same time.
+//! Invariants: prices, sizes and times are passed on as written; times are not changed, so late rows stay late.
+//! Failure: a row that cannot be read is returned with its line, and the others are read.
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// A trade as a raw message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TradeMessage {
+    /// Key of the record: trades of an instrument stay in order.
+    pub instrument_id: String,
+    /// The message.
+    pub payload: Vec<u8>,
+}
+
+/// A form of captured trades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    /// `{"error":[],"result":{"PAIR":[[price, volume, time, side, type, misc, id], …]}}`
+    Kraken,
+    /// Lines `<receive time>: {"type":"match", …}`
+    Coinbase,
+    /// `exchange,symbol,timestamp,local_timestamp,id,side,price,amount`
+    BitMex,
+}
+
+const BITMEX_HEADER: &str = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount";
+
+impl Capture {
+    /// The form of a file that begins like this.
+    pub fn detect(head: &[u8]) -> Option<Capture> {
+        let text = String::from_utf8_lossy(head);
+        let first = text.trim_start().lines().next().unwrap_or_default().trim_end();
+        let is_match = |line: &str| {
+            let (received, message) = line.split_once(": ")?;
+            let is_time = received.parse::<f64>().is_ok();
+            Some(
+                is_time
+                    && message.starts_with('{')
+                    && message.contains("\"type\":\"")
+                    && message.contains("\"trade_id\":"),
+            )
+        };
+        if first == BITMEX_HEADER && text.lines().nth(1).is_some_and(|line| line.starts_with("bitmex,")) {
+            Some(Capture::BitMex)
+        } else if is_match(first) == Some(true) {
+            Some(Capture::Coinbase)
+        } else if first.starts_with("{\"error\":[") && text.contains("\"result\":{") {
+            Some(Capture::Kraken)
+        } else {
+            None
+        }
+    }
+
+    /// The venue, as `NORMALIZATION_VENUES` must name it.
+    pub fn venue(self) -> &'static str {
+        match self {
+            Capture::Kraken => "KRAKEN",
+            Capture::Coinbase => "COINBASE",
+            Capture::BitMex => "BITMEX",
+        }
+    }
+
+    /// The trades of a capture, and what could not be read, in the order of the file.
+    pub fn messages(self, content: &[u8], tenant: &str) -> Vec<Result<TradeMessage, String>> {
+        let Ok(text) = std::str::from_utf8(content) else {
+            return vec![Err("is not UTF-8".to_owned())];
+        };
+        let trades = match self {
+            Capture::Kraken => kraken(text),
+            Capture::Coinbase => lines(text, 0)
+                .map(|(number, line)| coinbase(line).ok_or_else(|| unread(number)))
+                .collect(),
+            Capture::BitMex => lines(text, 1)
+                .map(|(number, line)| bitmex(line).ok_or_else(|| unread(number)))
+                .collect(),
+        };
+        let message = |trade: Trade<'_>| self.message(&trade, tenant);
+        trades.into_iter().map(|trade| trade.map(message)).collect()
+    }
+
+    fn message(self, trade: &Trade<'_>, tenant: &str) -> TradeMessage {
+        let venue = self.venue();
+        let instrument_id = format!("{venue}.{}", trade.symbol);
+        let raw = json!({
+            "instrument_id": instrument_id, "price": trade.price, "volume": trade.size, "timestamp": trade.time, "product": "trade"
+        });
+        let mut payload = json!({
+            "event_id": format!("{instrument_id}.{}", trade.id),
+            "trace_id": format!("{instrument_id}.{}", trade.id),
+            "schema_version": "1.0.0",
+            "tenant_id": tenant,
+            "producer": "dp-ingest",
+            "occurred_at": trade.time,
+            "ingested_at": trade.time,
+            "payload": {
+                "source_system": venue.to_lowercase(), "market": venue, "symbol": trade.symbol, "received_at": trade.time,
+                "raw_payload": raw.to_string(), "encoding": "json", "metadata": {"instrument_id": instrument_id}, "retry_count": 0
+            }
+        });
+        if let (Ok(sequence), Some(inner)) = (trade.id.parse::<i64>(), payload.get_mut("payload")) {
+            inner["sequence"] = sequence.into();
+        }
+        TradeMessage {
+            instrument_id,
+            payload: payload.to_string().into_bytes(),
+        }
+    }
+}
+
+/// Values as written.
+struct Trade<'t> {
+    symbol: &'t str,
+    id: String,
+    time: String,
+    price: String,
+    size: String,
+}
+
+fn unread(number: usize) -> String {
+    format!("line {number}: not a trade of this form")
+}
+
+/// The lines with text after the first `skipped` ones, with their numbers from 1.
+fn lines(text: &str, skipped: usize) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate().skip(skipped);
+    numbered
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty())
+}
+
+/// A JSON string without its quotes, or a number, as written.
+fn written(value: &RawValue) -> Option<String> {
+    let text = value.get();
+    if text.starts_with('"') {
+        return serde_json::from_str(text).ok();
+    }
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        .then(|| text.to_owned())
+}
+
+fn kraken(text: &str) -> Vec<Result<Trade<'_>, String>> {
+    #[derive(serde::Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        result: std::collections::BTreeMap<&'a str, &'a RawValue>,
+    }
+    let answer: Answer<'_> = match serde_json::from_str(text) {
+        Ok(answer) => answer,
+        Err(error) => return vec![Err(format!("not an answer of Kraken: {error}"))],
+    };
+    let mut trades = Vec::new();
+    // `last` is a mark for the next request.
+    for (symbol, rows) in answer.result.into_iter().filter(|(symbol, _)| *symbol != "last") {
+        let rows: Vec<&RawValue> = match serde_json::from_str(rows.get()) {
+            Ok(rows) => rows,
+            Err(error) => {
+                trades.push(Err(format!("/result/{symbol}: {error}")));
+                continue;
+            }
+        };
+        for (index, row) in rows.into_iter().enumerate() {
+            let trade = kraken_row(symbol, row);
+            trades.push(trade.ok_or_else(|| format!("/result/{symbol}/{index}: not a trade of this form")));
+        }
+    }
+    trades
+}
+
+fn kraken_row<'t>(symbol: &'t str, row: &RawValue) -> Option<Trade<'t>> {
+    let cells: Vec<&RawValue> = serde_json::from_str(row.get()).ok()?;
+    let [price, size, time, _, _, _, id] = cells.as_slice() else {
+        return None;
+    };
+    Some(Trade {
+        symbol,
+        id: written(id)?,
+        time: written(time)?,
+        price: written(price)?,
+        size: written(size)?,
+    })
+}
+
+fn coinbase(line: &str) -> Option<Trade<'_>> {
+    #[derive(serde::Deserialize)]
+    struct Match<'a> {
+        #[serde(borrow)]
+        product_id: &'a str,
+        #[serde(borrow)]
+        trade_id: &'a RawValue,
+        time: Value,
+        price: Value,
+        size: Value,
+    }
+    let (_, message) = line.split_once(": ")?;
+    let found: Match<'_> = serde_json::from_str(message).ok()?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    Some(Trade {
+        symbol: found.product_id,
+        id: written(found.trade_id)?,
+        time: text(&found.time)?,
+        price: text(&found.price)?,
+        size: text(&found.size)?,
+    })
+}
+
+fn bitmex(line: &str) -> Option<Trade<'_>> {
+    let cells: Vec<&str> = line.split(',').collect();
+    let ["bitmex", symbol, time, _, id, _, price, size] = cells.as_slice() else {
+        return None;
+    };
+    let is_trade = [time, id, price, size].iter().all(|cell| !cell.is_empty());
+    is_trade.then(|| Trade {
+        symbol,
+        id: (*id).to_owned(),
+        time: (*time).to_owned(),
+        price: (*price).to_owned(),
+        size: (*size).to_owned(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::PathBuf;
+
+    use markets::{Normalizer, NormalizerConfig, RawMessage, Venue};
+
+    use super::*;
+
+    /// Instrument, sequence, event time in µs, price and volume; and whether it is late.
+    type Read = (String, Option<i64>, i64, String, String, bool);
+
+    /// Normalizes the messages of a capture; repeated events are dropped as in the stage.
+    fn read(capture: Capture, content: &[u8]) -> (Vec<Read>, Vec<String>) {
+        let mut config = NormalizerConfig::default();
+        config.venues.push(Venue::new(capture.venue(), "", "USD", "unit"));
+        let mut normalizer = Normalizer::new(config);
+        let (mut ticks, mut problems, mut events) = (Vec::new(), Vec::new(), std::collections::HashSet::new());
+        for message in capture.messages(content, "t") {
+            let message = match message {
+                Ok(message) => message,
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
+                }
+            };
+            let raw = RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset: ticks.len() as i64,
+                appended_at: 1_800_000_000_000_000,
+                key: None,
+                payload: &message.payload,
+                format: None,
+                tenant: None,
+                replay: None,
+            };
+            let parsed = normalizer.parse(&raw).unwrap();
+            let key = parsed.event_key();
+            if !events.insert((key.id, key.facts)) {
+                continue;
+            }
+            let rejected = parsed.emit(0, domain::QualityFlags::NONE, &mut |tick| {
+                assert_eq!(tick.kind, domain::Kind::Trade);
+                ticks.push((
+                    tick.instrument_id.to_owned(),
+                    tick.sequence,
+                    tick.event_time,
+                    tick.price.to_string(),
+                    tick.volume.unwrap().to_string(),
+                    tick.quality_flags.contains(domain::QualityFlag::LateArrival),
+                ));
+            });
+            assert!(rejected.is_empty());
+        }
+        (ticks, problems)
+    }
+
+    fn trade(id: &str, sequence: Option<i64>, time: i64, price: &str, volume: &str) -> Read {
+        (id.into(), sequence, time, price.into(), volume.into(), true)
+    }
+
+    #[test]
+    fn trades_of_kraken_keep_their_digits_and_ids_break_ties() {
+        let text = br#"{"error":[],"result":{"XBTUSDT":[
+["105383.80000","0.00012460",1762795473.9373446,"b","m","",10218210],
+["105383.80000","0.00012460",1762795473.9373446,"b","m","",10218211],
+["105383.80000","0.00012460",1762795473.9373446,"b","m","",10218211],
+["105383.80000","0.00012460"]],"last":"1"}}"#;
+        assert_eq!(Capture::detect(text), Some(Capture::Kraken));
+        let (ticks, problems) = read(Capture::Kraken, text);
+        let of = |id| {
+            trade(
+                "KRAKEN.XBTUSDT",
+                Some(id),
+                1_762_795_473_937_344,
+                "105383.8",
+                "0.0001246",
+            )
+        };
+        assert_eq!(
+            ticks,
+            [of(10_218_210), of(10_218_211)],
+            "two trades, and one of them twice"
+        );
+        assert_eq!(problems, ["/result/XBTUSDT/3: not a trade of this form"]);
+    }
+
+    #[test]
+    fn a_late_match_of_coinbase_keeps_its_time() {
+        let text = b"1618677817.079762: {\"type\":\"last_match\",\"trade_id\":7,\"side\":\"sell\",\"size\":\"0.04\",\"price\":\"14.7775\",\"product_id\":\"BAND-GBP\",\"sequence\":9,\"time\":\"2021-04-17T16:43:30.244075Z\"}\n\
+            1618677817.1: {\"type\":\"match\",\"trade_id\":8\n";
+        assert_eq!(Capture::detect(text), Some(Capture::Coinbase));
+        let (ticks, problems) = read(Capture::Coinbase, text);
+        assert_eq!(
+            ticks,
+            [trade(
+                "COINBASE.BAND-GBP",
+                Some(7),
+                1_618_677_810_244_075,
+                "14.7775",
+                "0.04"
+            )]
+        );
+        assert_eq!(problems, ["line 2: not a trade of this form"]);
+    }
+
+    #[test]
+    fn identical_rows_of_bitmex_with_different_ids_are_different_trades() {
+        let row = |id: &str| format!("bitmex,XBTUSD,1583020803276000,1583020803336743,{id},sell,8531.5,1\n");
+        let text = format!(
+            "{BITMEX_HEADER}\n{}{}{}bitmex,XBTUSD\n",
+            row("a-1"),
+            row("a-2"),
+            row("a-1")
+        );
+        assert_eq!(Capture::detect(text.as_bytes()), Some(Capture::BitMex));
+        let (ticks, problems) = read(Capture::BitMex, text.as_bytes());
+        assert_eq!(
+            ticks,
+            vec![trade("BITMEX.XBTUSD", None, 1_583_020_803_276_000, "8531.5", "1"); 2]
+        );
+        assert_eq!(problems, ["line 5: not a trade of this form"]);
+    }
+
+    #[test]
+    fn other_files_are_no_captures() {
+        for text in ["", "{\"items\":[]}", "a,b\n1,2", "12: x", "exchange,symbol"] {
+            assert_eq!(Capture::detect(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_trade_of_the_real_captures_is_read() {
+        let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
+            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+            PathBuf::from,
+        );
+        for (file, capture, count) in [
+            ("kraken_xbtusdt_trades_20251110_a.json", Capture::Kraken, 600),
+            ("coinbase_ws_matches_20210417_a.txt", Capture::Coinbase, 70),
+            ("bitmex_xbtusd_trades_tardis_20200301.csv", Capture::BitMex, 10),
+        ] {
+            let Ok(content) = std::fs::read(folder.join("trades").join(file)) else {
+                println!(
+                    "every_trade_of_the_real_captures_is_read: skipped, {file} is missing (DATA_PROC_SAMPLE_DATA)"
+                );
+                continue;
+            };
+            assert_eq!(Capture::detect(&content), Some(capture), "{file}");
+            let (ticks, problems) = read(capture, &content);
+            assert_eq!((ticks.len(), problems), (count, Vec::new()), "{file}");
+            assert!(ticks.iter().all(|tick| tick.5), "{file}: years old");
+        }
+    }
+}
