@@ -7,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use hot_paths::{Path, documents, prepare};
+use hot_paths::{Path, prepare};
 
 /// Maps and buffers reach their size in the warm-up. After that they grow far less often than once in a hundred ticks.
 const WARM_UP: usize = 3_000;
@@ -93,57 +93,6 @@ fn a_tick_in_known_windows_allocates_nothing() {
 fn a_row_for_clickhouse_allocates_nothing() {
     at_most(Path::Row, 0.0);
     at_most(Path::EnrichedRow, 0.0);
-}
-
-/// Allocations for each tick of a document: what each document allocates anew is shared by its ticks.
-#[test]
-fn a_large_document_allocates_less_than_once_for_many_ticks() {
-    for document in documents::documents() {
-        let mut reading = documents::Reading::new().unwrap();
-        // The first readings fill the maps and buffers.
-        let ticks: usize = (0..3).map(|_| reading.read(&document)).max().unwrap_or_default();
-        assert!(ticks >= documents::TICKS, "{}: {ticks} ticks", document.format);
-        let before = ALLOCATIONS.get();
-        reading.read(&document);
-        let found = (ALLOCATIONS.get() - before) as f64 / ticks as f64;
-        println!("{}: {found:.4} allocations a tick", document.format);
-        assert!(found <= 0.02, "{}: {found} allocations a tick", document.format);
-    }
-}
-
-/// For docs/performance.md: CPU time of this thread, the least of seven readings.
-#[test]
-fn the_cpu_time_of_a_tick_is_shown_for_each_format() {
-    let on_cpu = || -> u64 {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        text.split(' ')
-            .next()
-            .and_then(|nanos| nanos.parse().ok())
-            .unwrap_or_default()
-    };
-    let least = |read: &mut dyn FnMut() -> usize| -> f64 {
-        let times = (0..7).map(|_| {
-            let before = on_cpu();
-            let ticks = read();
-            (on_cpu() - before) as f64 / ticks.max(1) as f64
-        });
-        times.fold(f64::INFINITY, f64::min)
-    };
-    let envelopes = documents::envelopes().unwrap();
-    let mut reading = documents::Reading::new().unwrap();
-    println!(
-        "json.envelope: {:.0} ns a tick",
-        least(&mut || reading.read_envelopes(&envelopes))
-    );
-    for document in documents::documents() {
-        let mut reading = documents::Reading::new().unwrap();
-        let nanos = least(&mut || reading.read(&document));
-        println!(
-            "{}: {nanos:.0} ns a tick, {} bytes",
-            document.format,
-            document.bytes.len()
-        );
-    }
 }
 
 #[test]
