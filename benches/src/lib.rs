@@ -4,6 +4,7 @@
 //! each call of [`Work::one`] processes one tick. The pieces call the services' own functions.
 //! Absent on purpose: Kafka and the stores, which `dp bench` measures.
 
+pub mod documents;
 mod inputs;
 mod work;
 

@@ -7,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use hot_paths::{Path, prepare};
+use hot_paths::{Path, documents, prepare};
 
 /// Maps and buffers reach their size in the warm-up. After that they grow far less often than once in a hundred ticks.
 const WARM_UP: usize = 3_000;
@@ -93,6 +93,70 @@ fn a_tick_in_known_windows_allocates_nothing() {
 fn a_row_for_clickhouse_allocates_nothing() {
     at_most(Path::Row, 0.0);
     at_most(Path::EnrichedRow, 0.0);
+}
+
+/// Allocations for each tick of a document, at most. What a document allocates once is shared by its ticks; the larger bounds are
+/// work to be done.
+fn most_allocations(format: &str) -> f64 {
+    match format {
+        "isone.da_lmp.csv" => 11.1,
+        "pjm.da_hrl_lmps.csv" => 1.1,
+        "ercot.np6-905.csv" => 1.05,
+        "miso.da.expost.csv" => 0.3,
+        "caiso.prc_lmp.csv" => 0.2,
+        _ => 0.02,
+    }
+}
+
+#[test]
+fn a_tick_of_a_large_document_allocates_no_more_than_agreed() {
+    for document in documents::documents() {
+        let mut reading = documents::Reading::new().unwrap();
+        // The first readings fill the maps and buffers.
+        let ticks: usize = (0..3).map(|_| reading.read(&document)).max().unwrap_or_default();
+        assert!(ticks >= documents::TICKS, "{}: {ticks} ticks", document.format);
+        let before = ALLOCATIONS.get();
+        reading.read(&document);
+        let found = (ALLOCATIONS.get() - before) as f64 / ticks as f64;
+        println!("{}: {found:.4} allocations a tick", document.format);
+        assert!(
+            found <= most_allocations(document.format),
+            "{}: {found} allocations a tick",
+            document.format
+        );
+    }
+}
+
+/// For docs/performance.md: CPU time of this thread. The kernel counts it in steps of milliseconds, so many readings are added up.
+#[test]
+fn the_cpu_time_of_a_tick_is_shown_for_each_format() {
+    const READINGS: usize = 30;
+    let on_cpu = || -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+        nanos.unwrap_or_default()
+    };
+    let mean = |read: &mut dyn FnMut() -> usize| -> f64 {
+        read();
+        let before = on_cpu();
+        let ticks: usize = (0..READINGS).map(|_| read()).sum();
+        (on_cpu() - before) as f64 / ticks.max(1) as f64
+    };
+    let envelopes = documents::envelopes().unwrap();
+    let mut reading = documents::Reading::new().unwrap();
+    println!(
+        "json.envelope: {:.0} ns a tick",
+        mean(&mut || reading.read_envelopes(&envelopes))
+    );
+    for document in documents::documents() {
+        let mut reading = documents::Reading::new().unwrap();
+        let nanos = mean(&mut || reading.read(&document));
+        println!(
+            "{}: {nanos:.0} ns a tick, {} bytes",
+            document.format,
+            document.bytes.len()
+        );
+    }
 }
 
 #[test]

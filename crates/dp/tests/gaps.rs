@@ -211,7 +211,11 @@ async fn each_missing_interval_of_a_market_day_is_found_and_pages_are_no_complet
 
 /// Each day of many years in each market: ClickHouse and the registry agree on its length and date.
 async fn the_views_have_the_days_of_the_registry(stores: &Stores) {
-    stores.clickhouse.exec("TRUNCATE TABLE market_data.market_ticks").await.unwrap();
+    stores
+        .clickhouse
+        .exec("TRUNCATE TABLE market_data.market_ticks")
+        .await
+        .unwrap();
     let first: Date = date(1999, 12, 30);
     let markets = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
     let days = 11_000;
