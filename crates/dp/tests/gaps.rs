@@ -122,7 +122,7 @@ async fn publish(stores: &Stores, format: &str, document: &str) {
         .unwrap();
     assert!(outcome.rejected.is_empty(), "{:?}", outcome.rejected.first);
     let sql = format!(
-        "INSERT INTO market_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, market_status, ingested_at) VALUES {}",
+        "INSERT INTO market_data.market_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, market_status, ingested_at) VALUES {}",
         rows.join(", ")
     );
     stores.clickhouse.exec(&sql).await.unwrap();
@@ -211,7 +211,11 @@ async fn each_missing_interval_of_a_market_day_is_found_and_pages_are_no_complet
 
 /// Each day of many years in each market: ClickHouse and the registry agree on its length and date.
 async fn the_views_have_the_days_of_the_registry(stores: &Stores) {
-    stores.clickhouse.exec("TRUNCATE TABLE market_ticks").await.unwrap();
+    stores
+        .clickhouse
+        .exec("TRUNCATE TABLE market_data.market_ticks")
+        .await
+        .unwrap();
     let first: Date = date(1999, 12, 30);
     let markets = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
     let days = 11_000;
@@ -225,7 +229,7 @@ async fn the_views_have_the_days_of_the_registry(stores: &Stores) {
         for part in times.chunks(5_000) {
             // The ingestion time, or the rows would have expired.
             let sql = format!(
-                "INSERT INTO market_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, ingested_at) \
+                "INSERT INTO market_data.market_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, ingested_at) \
                  SELECT 't', 'I', toDateTime64(arrayJoin([{}]), 6, 'UTC'), '{market}', 'rt5', 'interval', 1, now64(6)",
                 part.join(", ")
             );

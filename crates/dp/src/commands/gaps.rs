@@ -149,9 +149,7 @@ fn shown(reports: &[DayReport], all: bool) -> String {
             count(report.missing_prices),
         ]
     });
-    let headers = [
-        "market", "product", "day", "due", "missing", "partial", "nodes", "holes",
-    ];
+    let headers = ["market", "product", "day", "due", "empty", "partial", "nodes", "holes"];
     let mut text = table(&headers, 3, rows);
     for report in listed.iter().filter(|report| !report.missing.is_empty()) {
         let ranges: Vec<String> = report.missing.iter().take(SHOWN).map(days::Range::text).collect();
