@@ -59,7 +59,11 @@ impl Market {
             Weekday::Saturday => !self.peak.saturday || HOLIDAYS.contains(&day),
             _ => HOLIDAYS.contains(&day),
         };
-        let block = match ((self.peak.first..=self.peak.last).contains(&ending), is_rest_day, self.peak.saturday) {
+        let block = match (
+            (self.peak.first..=self.peak.last).contains(&ending),
+            is_rest_day,
+            self.peak.saturday,
+        ) {
             (false, ..) => "7x8",
             (true, true, false) => "2x16H",
             (true, true, true) => "1x16H",
@@ -125,7 +129,11 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         let (count, sum, length) = &days[&key];
         let found = (text(&row, "hours"), text(&row, "sum"), text(&row, "of_day"));
         assert_eq!(found, (&*count.to_string(), &*sum.to_string(), &**length), "{key:?}");
-        assert_eq!(text(&row, "is_complete") == "1", count.to_string() == *length, "{key:?}");
+        assert_eq!(
+            text(&row, "is_complete") == "1",
+            count.to_string() == *length,
+            "{key:?}"
+        );
         let average = *sum as f64 / *count as f64;
         let twap: f64 = text(&row, "twap").parse().unwrap();
         assert!((twap - average).abs() < 1e-8, "{key:?}: {twap} {average}");
@@ -141,7 +149,11 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         .unwrap();
     assert_eq!(rows.len(), blocks.len());
     for row in rows.iter().map(|row| row.clone().into_iter().collect()) {
-        let key = (text(&row, "market").to_owned(), text(&row, "day").to_owned(), text(&row, "block"));
+        let key = (
+            text(&row, "market").to_owned(),
+            text(&row, "day").to_owned(),
+            text(&row, "block"),
+        );
         let expected = blocks.get(&key).unwrap_or_else(|| panic!("{key:?}"));
         let found = (text(&row, "hours"), text(&row, "sum"));
         assert_eq!(found, (&*expected.0.to_string(), &*expected.1.to_string()), "{key:?}");
