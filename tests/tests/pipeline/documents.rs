@@ -89,7 +89,7 @@ fn every_line_of_a_folder_of_real_documents_arrives_and_all_stores_agree() {
 fn the_best_vintage_stands(pipeline: &Pipeline) {
     const HEADER: &str = "datetime_beginning_utc,datetime_beginning_ept,pnode_id,pnode_name,voltage,equipment,type,zone,\
          system_energy_price_rt,total_lmp_rt,congestion_price_rt,marginal_loss_price_rt,row_is_current,version_nbr";
-    let path = std::env::temp_dir().join(format!("vintages-{}.csv", std::process::id()));
+    let path = std::env::temp_dir().join(format!("rt_hrl_lmps-{}.csv", std::process::id()));
     let published = [("43.25", "True", 2), ("42.75", "False", 1), ("44.5", "True", 3)];
     for (count, ((price, is_current, version), stands)) in
         (1..).zip(published.into_iter().zip(["43.25", "43.25", "44.5"]))

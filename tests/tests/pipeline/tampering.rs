@@ -6,7 +6,9 @@ use testkit::stores::Row;
 /// The shared pipeline with enough ticks that every table has rows, including late ticks.
 fn filled() -> parking_lot::MutexGuard<'static, Pipeline> {
     let pipeline = Pipeline::shared();
-    if pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap() < 3 {
+    let late = pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap();
+    let instruments = "SELECT uniqExact(tenant_id, instrument_id) FROM enriched_ticks";
+    if late < 3 || pipeline.clickhouse.number(instruments).unwrap() < 3 {
         pipeline.publish_once(4_000, 60_000).unwrap();
         pipeline.agree().unwrap();
     }

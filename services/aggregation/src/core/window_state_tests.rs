@@ -217,5 +217,5 @@ fn a_window_is_settled_when_it_is_closed_sent_complete_and_below_the_position() 
 #[test]
 fn a_window_takes_three_words_and_one_tick_nine() {
     assert_eq!((size_of::<WindowState>(), size_of::<Single>()), (24, 72));
-    assert_eq!(size_of::<Sums>(), 160);
+    assert_eq!(size_of::<Sums>(), 176);
 }
