@@ -34,10 +34,7 @@ impl Vintage {
         let mut words = version.split('.');
         let first = words.next().unwrap_or_default();
         let is_first = |word: &&str| first.eq_ignore_ascii_case(word);
-        let stage = WORDS
-            .iter()
-            .position(|word| is_first(&word))
-            .map_or(0, |at| at as i32 + 1);
+        let stage = WORDS.iter().position(is_first).map_or(0, |at| at as i32 + 1);
         let number = if stage == 0 { Some(first) } else { words.next() };
         let is_superseded = version
             .rsplit('.')

@@ -1,5 +1,6 @@
 //! The views of market days and trading blocks on a real ClickHouse, compared with jiff, the registry of markets and a list of
 //! holidays, over two years of hours.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
