@@ -104,7 +104,7 @@ fn most_allocations(format: &str) -> f64 {
         "ercot.np6-905.csv" => 1.05,
         "miso.da.expost.csv" => 0.3,
         "caiso.prc_lmp.csv" => 0.2,
-        _ => 0.02,
+        _ => 0.03,
     }
 }
 
