@@ -188,7 +188,8 @@ fn the_largest_documents_are_read_and_validated_in_bounded_memory() {
         (&false.into(), &EMPTY_ROWS.into())
     );
     assert_eq!(answer["rejected_rows"], "0-6499999");
-    assert!(slowest < Duration::from_millis(100), "a probe waited {slowest:?}");
+    // Kubernetes gives a probe one second.
+    assert!(slowest < Duration::from_secs(1), "a probe waited {slowest:?}");
     // A document that is too large is rejected before it is read.
     let (head, body) = ask(port, "POST /validate", &too_large);
     assert!(head.starts_with("HTTP/1.1 413"), "{head}");
