@@ -23,8 +23,9 @@ fn next_generation(pipeline: &Pipeline, message: &str, generation: &str) {
         .unwrap();
     assert!(
         verified.status.success(),
-        "{}",
-        String::from_utf8_lossy(&verified.stdout)
+        "{}{}",
+        String::from_utf8_lossy(&verified.stdout),
+        String::from_utf8_lossy(&verified.stderr)
     );
     let rows = format!("SELECT count() FROM market_ticks_{generation} WHERE instrument_id LIKE '%NEW{generation}%'");
     assert_eq!(pipeline.clickhouse.number(&rows).unwrap(), 30);

@@ -67,9 +67,10 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     let names = &connection.names;
     let clients = clients(connection)?;
     let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
-    check_tables(&clickhouse, names).await?;
     let mut report = VerifyReport::default();
+    // Services that have just started create the tables of their generation; the writers are quiet only when they have them.
     wait_until_quiet(connection, options, &mut report).await?;
+    check_tables(&clickhouse, names).await?;
 
     let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
     let (raw, expected) = read_raw(connection, &gaps).await?;
