@@ -1,8 +1,8 @@
 //! How certain a published interval price is.
 //!
-//! A market publishes the price of one delivery interval several times: preliminary, later final, sometimes corrected. The rows
-//! stay as published; whoever needs one price of an interval takes the best vintage, then the last origin, never the last to
-//! arrive.
+//! A market publishes the price of one delivery interval several times: preliminary, later final, sometimes corrected. All rows are
+//! kept as published. Code that needs one price of an interval takes the best vintage, and of equal ones the last origin. The order
+//! of arrival does not matter.
 //! Invariant: a function of the text in `Tick::version` and of the kind (INV-1). The SQL of the second stage
 //! (`stores::History`) computes the same number.
 //! Failure: none. A text that is not in the table is the lowest vintage.

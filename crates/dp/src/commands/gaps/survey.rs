@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use ops::rows::{number, text};
 use serde_json::{Map, Value};
 use stores::ClickHouse;
+use stores::clickhouse::literal;
 
 /// Days before the first one whose prices tell which markets and products are expected.
 pub(super) const BEFORE: i64 = 7;
@@ -48,7 +49,7 @@ fn statement(view: &str, asked: &Asked<'_>) -> anyhow::Result<String> {
     let (first, last) = asked.days;
     let first = first.checked_sub(jiff::Span::new().days(BEFORE))?;
     let equals = |column: &str, value: Option<&str>| match value {
-        Some(value) => format!("AND {column} = '{}'", quoted(value)),
+        Some(value) => format!("AND {column} = {}", literal(value)),
         None => String::new(),
     };
     // Days of markets begin up to eight hours after those of UTC. The bounds on the event time let ClickHouse skip the rest.
@@ -59,21 +60,17 @@ fn statement(view: &str, asked: &Asked<'_>) -> anyhow::Result<String> {
              toString(uniqExact(instrument_id)) AS instruments, \
              toString(uniqExact(instrument_id, interval_start)) AS prices \
          FROM {view} \
-         WHERE tenant_id = '{}' {} {} \
+         WHERE tenant_id = {} {} {} \
              AND timestamp >= toDateTime64('{first} 00:00:00', 6, 'UTC') \
              AND timestamp < toDateTime64('{last} 00:00:00', 6, 'UTC') + INTERVAL 3 DAY \
              AND day >= toDate('{first}') AND day <= toDate('{last}') \
              AND (product = 'da' OR toUnixTimestamp(interval_start) + seconds <= {}) \
          GROUP BY market, product, day ORDER BY market, product, day",
-        quoted(asked.tenant),
+        literal(asked.tenant),
         equals("market", asked.market),
         equals("product", asked.product),
         asked.due_until / SECOND,
     ))
-}
-
-fn quoted(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\'', "\\'")
 }
 
 fn row(row: &Map<String, Value>) -> anyhow::Result<Seen> {
