@@ -704,6 +704,23 @@ MARKETS = Board(
             unit="percentunit",
         ),
         Panel(
+            "Open dead letters",
+            "Dead letters of all stages that are neither replayed nor expired.",
+            [("max by (topic) (dlq_size)", "{{topic}}")],
+            warn=10,
+            critical=100,
+            alerts=["DeadLettersOpen"],
+        ),
+        Panel(
+            "Age of the oldest dead letter",
+            "Age of the oldest dead letter that is neither replayed nor expired.",
+            [("max by (topic) (dlq_oldest_message_age_seconds)", "{{topic}}")],
+            unit="s",
+            warn=600,
+            critical=3600,
+            alerts=["DeadLetterOld"],
+        ),
+        Panel(
             "Dead letters by code",
             "Dead letters of normalization in an hour, the ten most frequent codes.",
             [('topk(10, sum by (error_code) (increase(dlq_messages_total{stage="normalize"}[1h])))', "{{error_code}}")],

@@ -71,7 +71,10 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     let (stack, connection) = servers();
     let dir = stack.config().dir.clone();
     kafka(&dir, &connection);
+    assert!(shown(&dir, 0, &["dlq", "list"]).contains("no such dead letter"));
+    purges(&dir, &connection);
     dead_letters(&dir, &connection);
+    replays(&dir, &connection);
     schemas(&dir);
     let stores = stores(&connection).unwrap();
     clickhouse(&dir, &stores);
@@ -158,7 +161,6 @@ fn reject(connection: &Connection, origin: i64, code: &str, market: &str, failed
 }
 
 fn dead_letters(dir: &Path, connection: &Connection) {
-    assert!(shown(dir, 0, &["dlq", "list"]).contains("no such dead letter"));
     let hour = 3_600_000_000;
     let now = jiff::Timestamp::now().as_microsecond();
     reject(connection, 10, "broken_json", "miso", now - 2 * hour);
@@ -177,7 +179,7 @@ fn dead_letters(dir: &Path, connection: &Connection) {
     assert_eq!(origins, [10, 11]);
     assert_eq!(
         listed["passed_over"],
-        serde_json::json!({ "repeated": 1, "foreign": 1 })
+        serde_json::json!({ "repeated": 1, "replayed": 0, "foreign": 1 })
     );
     for (filter, matching) in [
         (&["--market", "PJM"][..], 1),
@@ -208,12 +210,92 @@ fn dead_letters(dir: &Path, connection: &Connection) {
         "{} bytes",
         whole.len()
     );
-    let by_offset = json(dir, 1, &["dlq", "show", "0"]);
+    let first = listed["letters"][0]["place"]["offset"].to_string();
+    let by_offset = json(dir, 1, &["dlq", "show", &first]);
     assert_eq!(by_offset["value"]["payload"]["market"], "miso");
     for missing in ["99", "ingestion.market.raw.v1/2/99", "nonsense"] {
         let (code, _, stderr) = dp(dir, &["dlq", "show", missing]);
         assert!(code == 2 && stderr.contains("dlq list"), "{missing}: {code} {stderr}");
     }
+}
+
+fn replays(dir: &Path, connection: &Connection) {
+    let raw_ends = || -> i64 {
+        let offsets = json(dir, 0, &["kafka", "offsets", "raw"]);
+        let ends = offsets.as_array().unwrap().iter();
+        ends.map(|partition| partition["end"].as_i64().unwrap()).sum()
+    };
+    let before = raw_ends();
+    let planned = json(dir, 0, &["dlq", "replay", "--dry-run"]);
+    assert_eq!(planned["replayed"].as_array().unwrap().len(), 2);
+    assert_eq!(raw_ends(), before);
+
+    let sent = json(dir, 0, &["dlq", "replay", "--limit", "1"]);
+    assert_eq!(
+        (&sent["replayed"][0]["origin"]["offset"], &sent["left"]),
+        (&10.into(), &1.into())
+    );
+    let to = &sent["replayed"][0]["replay"];
+    assert_eq!(
+        (&to["topic"], &to["partition"]),
+        (&"ingestion.market.raw.v1".into(), &2.into())
+    );
+    let text = shown(dir, 0, &["dlq", "replay", "--market", "pjm"]);
+    assert!(
+        text.contains("1 letter(s) were replayed") && text.contains("1 repetition"),
+        "{text}"
+    );
+    assert!(shown(dir, 0, &["dlq", "list"]).contains("2 more were replayed"));
+    let all = json(dir, 1, &["dlq", "list", "--replayed"]);
+    let replayed = all["letters"].as_array().unwrap().iter();
+    assert!(
+        replayed.clone().count() == 2 && replayed.clone().all(|letter| letter["replayed"] == true),
+        "{all}"
+    );
+    assert!(shown(dir, 0, &["dlq", "replay"]).contains("0 letter(s) were replayed"));
+
+    // A newer letter is open.
+    reject(connection, 12, "no_price", "pjm", 1);
+    let next = json(dir, 0, &["dlq", "replay", "--dry-run"]);
+    assert_eq!(
+        (&next["replayed"][0]["origin"]["offset"], &next["passed"]["replayed"]),
+        (&12.into(), &2.into())
+    );
+    let (code, _, stderr) = dp(dir, &["dlq", "replay", "--max-attempts", "1"]);
+    assert!(code == 2 && stderr.contains("--max-attempts"), "{stderr}");
+
+    // A replay in the raw topic needs its letter, so nothing can be purged.
+    let plan = json(dir, 1, &["dlq", "purge", "--open", "--dry-run"]);
+    assert_eq!(
+        (&plan[0]["letters"], &plan[0]["stays"][0]["offset"]),
+        (&0.into(), &0.into())
+    );
+    let (code, _, stderr) = dp(dir, &["dlq", "purge", "--until", "never"]);
+    assert!(code == 2 && stderr.contains("--until"), "{stderr}");
+}
+
+/// On a topic of its own state: nothing was replayed.
+fn purges(dir: &Path, connection: &Connection) {
+    reject(connection, 10, "broken_json", "miso", 1);
+    reject(
+        connection,
+        11,
+        "no_price",
+        "pjm",
+        jiff::Timestamp::now().as_microsecond(),
+    );
+    json(dir, 1, &["dlq", "purge"]);
+    assert_eq!(json(dir, 1, &["dlq", "stats"])["letters"], 2);
+    let (code, _, stderr) = dp(dir, &["dlq", "purge", "--open", "--until", "1h"]);
+    assert!(code == 2 && stderr.contains("--yes"), "{stderr}");
+    let text = shown(dir, 1, &["dlq", "purge", "--open", "--until", "1h", "--yes"]);
+    assert!(
+        text.contains("1 letter(s) were removed") && text.contains("later than --until"),
+        "{text}"
+    );
+    assert_eq!(json(dir, 1, &["dlq", "stats"])["letters"], 1);
+    shown(dir, 0, &["dlq", "purge", "--open", "--yes"]);
+    json(dir, 0, &["dlq", "stats", "--replayed"]);
 }
 
 fn schemas(dir: &Path) {

@@ -119,11 +119,15 @@ impl LatestPrice {
 
     /// The public form for HTTP: like [`LatestPrice::to_json`], without the rank.
     pub fn to_public_json(&self) -> String {
-        let stored = self.to_json();
+        LatestPrice::public_json(&self.to_json())
+    }
+
+    /// The public form of a value in Redis.
+    pub fn public_json(stored: &str) -> String {
         // The rank is the first field and contains no comma.
         match stored.split_once(',') {
             Some((_, rest)) => format!("{{{rest}"),
-            None => stored,
+            None => stored.to_owned(),
         }
     }
 }

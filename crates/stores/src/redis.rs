@@ -188,6 +188,15 @@ impl Redis {
         self.call("delete", async |mut link| link.del(&keys).await).await
     }
 
+    /// Publishes a text on a channel.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn publish(&self, channel: &str, text: &str) -> Result<(), StoreError> {
+        self.call("publish", async |mut link| link.publish(channel, text).await)
+            .await
+    }
+
     /// Keys that match a pattern.
     ///
     /// # Errors

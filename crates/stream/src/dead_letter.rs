@@ -3,6 +3,8 @@
 //! Invariants: INV-9: a letter never exceeds its limit, for a record of any size. The end of the value is cut first,
 //! then headers, then the end of the key. A header states the cut, and the origin locates the whole record.
 
+pub mod ledger;
+
 use domain::RowRanges;
 
 use crate::Message;
@@ -87,7 +89,7 @@ pub fn seal<'a>(message: &Message<'a>, letter: &DeadLetter<'_>, failed_at: i64, 
     // A replayed dead letter that fails again must describe the new failure, not both.
     let original = message
         .headers()
-        .filter(|(name, _)| !name.starts_with("__connect.errors.") && !header::OURS.contains(&name.as_ref()))
+        .filter(|(name, _)| !is_statement(name))
         .map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec)))
         .collect();
     let record = Sealed {
@@ -96,6 +98,11 @@ pub fn seal<'a>(message: &Message<'a>, letter: &DeadLetter<'_>, failed_at: i64, 
         headers: original,
     };
     bounded(record, statements(message, letter, failed_at, limit), limit)
+}
+
+/// Whether a header of a letter describes the failure; the others are those of the rejected record.
+pub fn is_statement(name: &str) -> bool {
+    name.starts_with("__connect.errors.") || header::OURS.contains(&name)
 }
 
 /// The headers of this project: never more than half of the limit.

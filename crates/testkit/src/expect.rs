@@ -35,6 +35,8 @@ pub struct Follower {
     seen: HashMap<Id, Vec<(String, i64)>>,
     /// The dead letters by offset.
     letters: HashMap<i64, Record>,
+    /// Places (`topic/partition/offset`) of messages whose dead letters were replayed: the rows, and the code of the letter.
+    replayed: HashMap<String, (BTreeSet<i32>, String)>,
 }
 
 impl Follower {
@@ -58,6 +60,15 @@ impl Follower {
         let expected = &mut self.expected;
         expected.messages += 1;
         let place = (record.topic.clone(), record.partition, record.offset);
+        let replayed = self.replayed.get(&format!("{}/{}/{}", place.0, place.1, place.2));
+        if let Some((rows, code)) = replayed
+            && rows.is_empty()
+        {
+            // Rejected then; it counts where its replay is.
+            expected.dead_letters.insert(place, code.clone());
+            return;
+        }
+        let replayed = replayed.map(|(rows, _)| rows.clone()).unwrap_or_default();
         let mut sound = match parser.parse(record) {
             Ok(sound) => sound,
             Err(code) => {
@@ -73,6 +84,9 @@ impl Follower {
                 sound.rejected.retain(|row| rows.contains(row));
             }
         }
+        sound.ticks.retain(|tick| !replayed.contains(&tick.index));
+        sound.rejected.retain(|row| !replayed.contains(row));
+        sound.rejected.extend(replayed);
         let expected = &mut self.expected;
         let key = (record.topic.clone(), record.partition, sound.id);
         let said = self.seen.entry(key).or_default();
@@ -105,7 +119,17 @@ fn numbers(list: &str) -> BTreeSet<i32> {
 impl Expected {
     /// Follows the whole log. `letters`: the records of topic `dlq`.
     pub fn of(records: &[Record], letters: Vec<Record>, parser: &Parser) -> Expected {
+        let replayed = letters.iter().filter_map(|marker| {
+            let letter: i64 = marker.header("dp.replayed.letter")?.parse().ok()?;
+            let letter = letters.iter().find(|one| one.offset == letter)?;
+            let rows = numbers(&marker.header("dp.replayed.rows")?);
+            Some((
+                marker.header("dp.replayed.origin")?,
+                (rows, letter.header("dp.error.code")?),
+            ))
+        });
         let mut follower = Follower {
+            replayed: replayed.collect(),
             letters: letters.into_iter().map(|letter| (letter.offset, letter)).collect(),
             ..Follower::default()
         };

@@ -1,6 +1,8 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: the windows and bars in this replica's memory, by tenant.
+//! `GET /completeness`: the intervals of market days that lack a price, from ClickHouse.
 
 mod bar;
+mod complete;
 mod described;
 pub mod stats;
 
@@ -19,6 +21,7 @@ use crate::view::Views;
 
 pub use bar::Stored;
 use bar::{BarsBody, Shape, time};
+pub use complete::Completeness;
 
 /// Bars in an answer: the default and the maximum of `limit`.
 const USUAL_BARS: usize = 100;
@@ -33,6 +36,8 @@ pub struct Shown {
     pub stored: Stored,
     /// The configured intervals and times.
     pub rules: WindowRules,
+    /// The intervals that have a price.
+    pub completeness: Completeness,
 }
 
 /// The routes.
@@ -60,6 +65,13 @@ pub fn routes(shown: Shown) -> Routes {
             bars,
         )
         .returning(&described::BARS)
+        .of_tenant(
+            Method::GET,
+            "/completeness",
+            "Intervals of market days with and without a price; the last seven days, or one",
+            &["market", "product", "day"],
+            complete::completeness,
+        )
         .sharing(move |config| {
             config.app_data(shown.clone());
         })

@@ -7,6 +7,7 @@
 //! Failure: after a transient error the state is restored from the state topic; a fatal error ends the process and names the
 //! remedy.
 
+pub mod completeness;
 pub mod config;
 pub mod core;
 pub mod http;
@@ -24,7 +25,12 @@ use crate::config::Config;
 pub const DEFINITION: Definition<Config> = Definition {
     name: "aggregation",
     about: "Aggregates enriched ticks to bars, and writes them to Kafka and ClickHouse.",
-    routes: &["GET /windows", "GET /intervals", "GET /bars/{instrument_id}"],
+    routes: &[
+        "GET /windows",
+        "GET /intervals",
+        "GET /bars/{instrument_id}",
+        "GET /completeness",
+    ],
     default_port: 8082,
     uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
     metrics: metrics::DECLARED,

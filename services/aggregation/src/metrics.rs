@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_macros)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::{Interval, Micros};
 use service::metrics::{Declared, Kind};
 
+use crate::completeness::days::DayReport;
 use crate::core::partition_state::WindowCounts;
 
 const LATE: &str = "ticks_late_total";
@@ -25,6 +27,9 @@ const RESTATE_DELAY: &str = "restate_delay_seconds";
 const RESTATE_STATEMENT: &str = "restate_statement_seconds";
 const OPEN: &str = "bar_windows_open";
 const BY_STATE: &str = "bar_windows_by_state";
+const INTERVALS_DUE: &str = "market_intervals_due";
+const INTERVALS_MISSING: &str = "market_intervals_missing";
+const PRICES_MISSING: &str = "market_prices_missing";
 
 const INTERVAL: &[&str] = &["interval"];
 const INTERVALS: &[&[(&str, &str)]] = &[
@@ -43,6 +48,27 @@ const STATEMENT_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 
 /// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
+    Declared::new(
+        INTERVALS_DUE,
+        Kind::Gauge,
+        "intervals",
+        "Intervals of yesterday and today (market days) that should have a price by now; default tenant, every ten minutes.",
+    )
+    .labels(&["market", "product"]),
+    Declared::new(
+        INTERVALS_MISSING,
+        Kind::Gauge,
+        "intervals",
+        "Of these, those without a price.",
+    )
+    .labels(&["market", "product"]),
+    Declared::new(
+        PRICES_MISSING,
+        Kind::Gauge,
+        "prices",
+        "Prices of these days that are missing although the interval and the instrument have others.",
+    )
+    .labels(&["market", "product"]),
     Declared::new(
         LATE,
         Kind::Counter,
@@ -283,6 +309,34 @@ impl Meters {
     /// Records the latency of the newest message of a turn.
     pub fn latency(&self, micros: i64) {
         self.latency.record(micros.max(0) as f64 / 1e6);
+    }
+}
+
+/// Sets the gauges of completeness; returns the markets and products that have some.
+pub(crate) fn completeness(reports: &[DayReport]) -> Vec<(String, String)> {
+    let mut sums: BTreeMap<(String, String), [u64; 3]> = BTreeMap::new();
+    for report in reports {
+        let sum = sums.entry((report.market.clone(), report.product.clone())).or_default();
+        let counts = [report.due as u64, report.missing_count as u64, report.missing_prices];
+        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
+    for (of, sum) in &sums {
+        set_completeness(of, sum.map(|count| count as f64));
+    }
+    sums.into_keys().collect()
+}
+
+/// The counts of these markets and products are not known at present.
+pub(crate) fn completeness_unknown(known: &[(String, String)]) {
+    known.iter().for_each(|of| set_completeness(of, [f64::NAN; 3]));
+}
+
+fn set_completeness((market, product): &(String, String), counts: [f64; 3]) {
+    for (name, count) in [INTERVALS_DUE, INTERVALS_MISSING, PRICES_MISSING]
+        .into_iter()
+        .zip(counts)
+    {
+        gauge!(name, "market" => market.clone(), "product" => product.clone()).set(count);
     }
 }
 

@@ -11,13 +11,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use service::clients::Dependency;
 use service::writer::tables::ENRICHED_TICKS;
 use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
 
+use crate::completeness;
 use crate::config::Config;
-use crate::http::{self, Shown, Stored};
+use crate::http::{self, Completeness, Shown, Stored};
 use crate::metrics::{RestateMeters, RestateTotals};
 use crate::stages::aggregate::Aggregator;
 use crate::stages::lane;
@@ -27,6 +29,8 @@ use crate::view::Views;
 
 /// The view of the newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
+/// The view of the intervals of market days that have a price.
+const INTERVALS_VIEW: &str = "market_intervals";
 /// The shortest bar lasts a minute, and open bars are sent once a second: inputs and outputs may wait to be batched.
 const WAIT: Duration = Duration::from_millis(250);
 /// Late ticks are rare, and wait for the table anyway.
@@ -54,7 +58,19 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             view: ctx.names.table(BARS_VIEW),
         },
         rules: ctx.own.rules,
+        completeness: Completeness {
+            clickhouse: ctx.clients.clickhouse()?,
+            breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
+            runtime: ctx.runtime.clone(),
+            view: ctx.names.table(INTERVALS_VIEW),
+        },
     }));
+    let watched = (ctx.clients.clickhouse()?, ctx.names.table(INTERVALS_VIEW));
+    let tenant = ctx.settings.tenant_id.clone();
+    ctx.tasks.spawn(
+        "completeness",
+        completeness::watch(watched.0, watched.1, tenant, ctx.shutdown.clone()),
+    );
     ctx.stats(move || http::stats::of_stream(&views));
     ctx.stats(move || http::stats::of_restate(&restated));
     Ok(())

@@ -6,6 +6,7 @@
 //! Failure: poison goes to the topic `dlq`; the service waits for a dependency that is down.
 
 pub mod config;
+mod dead_letters;
 pub mod http;
 pub mod metrics;
 pub mod pipeline;

@@ -4,7 +4,7 @@
 
 #![allow(clippy::disallowed_macros)]
 
-use ::metrics::{Counter, Histogram, counter, histogram};
+use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 use domain::{Micros, QualityFlag, QualityFlags};
 use service::metrics::{Declared, Kind, counter_exists};
 
@@ -12,6 +12,10 @@ const MESSAGES: &str = "normalization_messages_total";
 const TICKS: &str = "normalization_ticks_total";
 const FLAGS: &str = "quality_flags_total";
 const EVENTS_FORGOTTEN: &str = "normalization_events_forgotten_total";
+/// Gauge `{topic}`: dead letters that are neither replayed nor expired.
+const DLQ_SIZE: &str = "dlq_size";
+/// Gauge `{topic}`: the age of the oldest of them.
+const DLQ_OLDEST: &str = "dlq_oldest_message_age_seconds";
 
 /// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
@@ -33,6 +37,20 @@ pub const DECLARED: &[Declared] = &[
         "Offsets that left the event window before their time because of a flood; their repetitions pass as new.",
     )
     .with(&[&[]]),
+    Declared::new(
+        DLQ_SIZE,
+        Kind::Gauge,
+        "messages",
+        "Dead letters of all stages that are neither replayed nor expired.",
+    )
+    .labels(&["topic"]),
+    Declared::new(
+        DLQ_OLDEST,
+        Kind::Gauge,
+        "seconds",
+        "Age of the oldest dead letter that is neither replayed nor expired; 0 if there is none.",
+    )
+    .labels(&["topic"]),
 ];
 
 /// Counts of a batch.
@@ -49,6 +67,12 @@ pub struct Counts {
 /// The counter of events that left a window before their time.
 pub fn events_forgotten() -> Counter {
     counter!(EVENTS_FORGOTTEN)
+}
+
+/// Sets the number of open dead letters and the age of the oldest in seconds.
+pub(crate) fn dead_letters(topic: &str, size: f64, age: f64) {
+    gauge!(DLQ_SIZE, "topic" => topic.to_owned()).set(size);
+    gauge!(DLQ_OLDEST, "topic" => topic.to_owned()).set(age);
 }
 
 /// Registers the flag counters of these markets, so that they are exported as 0 from the start.

@@ -18,6 +18,7 @@ use stream::{Handler, Pace};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::dead_letters;
 use crate::http::validation::Validator;
 use crate::http::{self, Api};
 use crate::metrics;
@@ -37,6 +38,11 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
     let forgotten = Arc::new(AtomicU64::new(0));
     stage(ctx, config.clone(), Arc::clone(&forgotten));
+    let (bootstrap, dlq) = (ctx.settings.kafka_bootstrap.clone(), ctx.names.dlq.clone());
+    ctx.tasks.spawn(
+        "dead letters",
+        dead_letters::watch(bootstrap, dlq, ctx.shutdown.clone()),
+    );
     ctx.writer()?;
 
     ctx.routes(http::routes(Arc::new(Api {

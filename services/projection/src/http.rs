@@ -1,8 +1,10 @@
 //! HTTP of projection: latest prices from Postgres, so that every replica can answer for all partitions.
 
 pub mod copy_count;
+pub mod live;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
@@ -10,10 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Breaker;
 use service::http::openapi::Shape;
-use service::http::{InstrumentId, Problem, Routes, Tenant, ask};
-use stores::LatestPriceStore;
+use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
+use stores::redis::key::Key;
+use stores::{LatestPriceStore, Redis};
 
 use copy_count::CopyCount;
+use live::LivePrices;
 
 /// Highest `limit` of `GET /prices/latest`.
 const MOST: i64 = 1000;
@@ -36,6 +40,15 @@ const PRICE: Shape = Shape::Object(&[
     ("appended_at", Shape::Time),
 ]);
 
+/// Body of `/cache/invalidate`.
+const INVALIDATED: Shape = Shape::Object(&[
+    ("success", Shape::Flag),
+    ("invalidated_keys", Shape::Integer),
+    ("invalidation_time_ms", Shape::Number),
+]);
+/// Redis channel of every invalidation.
+const INVALIDATIONS: &str = "cache:invalidation";
+
 /// What the routes need.
 pub struct Api {
     /// Prices and positions, over the readers' own connections.
@@ -46,6 +59,12 @@ pub struct Api {
     pub runtime: tokio::runtime::Handle,
     /// The circuit breaker of Postgres.
     pub postgres_breaker: Arc<Breaker>,
+    /// The copies of the prices.
+    pub redis: Redis,
+    /// The circuit breaker of Redis.
+    pub redis_breaker: Arc<Breaker>,
+    /// The prices that WebSocket clients watch.
+    pub live: Arc<LivePrices>,
 }
 
 /// The routes.
@@ -72,6 +91,22 @@ pub fn routes(api: Arc<Api>) -> Routes {
             "Number of prices in Redis",
             &[],
             cache_status,
+        )
+        .of_tenant(
+            Method::POST,
+            "/cache/invalidate",
+            "Drops the copy of one price in Redis, and writes it again from Postgres",
+            &[],
+            invalidate,
+        )
+        .accepting("application/json")
+        .returning(&INVALIDATED)
+        .of_tenant(
+            Method::GET,
+            "/ws/prices",
+            "WebSocket: the latest price of each subscribed instrument, whenever it changes",
+            &[],
+            live::connect,
         )
         .sharing(move |config| {
             config.app_data(api.clone());
@@ -148,5 +183,43 @@ async fn cache_status(tenant: Tenant, api: web::Data<Api>) -> Result<HttpRespons
         "tenant_id": tenant.id(),
         "latest_prices": counted.map(|counted| counted.prices),
         "counted_seconds_ago": counted.map(|counted| counted.age.as_secs_f64()),
+    })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invalidation {
+    instrument_id: InstrumentId,
+    tenant_id: Option<String>,
+    reason: Option<String>,
+}
+
+/// Drops the copy and writes it again. A newer price that arrives in between stays: copies never go back.
+async fn invalidate(tenant: Tenant, api: web::Data<Api>, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    let began = Instant::now();
+    let asked: Invalidation = body::json(payload).await?;
+    let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
+    let instrument = asked.instrument_id.into_inner();
+    let key = Key::latest_price(tenant.id(), &instrument).to_string();
+    let notice = json!({
+        "tenant_id": tenant.id(), "instrument_id": instrument,
+        "reason": asked.reason.as_deref().unwrap_or("manual"),
+    });
+    let (prices, redis, of_tenant) = (api.prices.clone(), api.redis.clone(), tenant.id().to_owned());
+    let find = async move { prices.find_one(&of_tenant, &instrument).await };
+    let price = ask(&api.runtime, &api.postgres_breaker, find).await?;
+    let text = notice.to_string();
+    let invalidated = ask(&api.runtime, &api.redis_breaker, async move {
+        let removed = redis.delete(&[key]).await?;
+        redis.put_prices(&price).await?;
+        redis.publish(INVALIDATIONS, &text).await?;
+        Ok(removed)
+    })
+    .await?;
+    tracing::info!(event = "cache_invalidated", notice = %notice, keys = invalidated, "the copy of a price was written again");
+    Ok(HttpResponse::Ok().json(json!({
+        "success": true,
+        "invalidated_keys": invalidated,
+        "invalidation_time_ms": began.elapsed().as_secs_f64() * 1e3,
     })))
 }

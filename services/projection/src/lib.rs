@@ -24,7 +24,13 @@ use crate::config::Config;
 pub const DEFINITION: Definition<Config> = Definition {
     name: "projection",
     about: "Writes the newest price of each instrument to PostgreSQL and Redis, and serves it over HTTP.",
-    routes: &["GET /prices/latest", "GET /health/projections", "GET /cache/status"],
+    routes: &[
+        "GET /prices/latest",
+        "GET /health/projections",
+        "GET /cache/status",
+        "POST /cache/invalidate",
+        "GET /ws/prices",
+    ],
     default_port: 8083,
     uses: &[
         Use::required(Dependency::Kafka),

@@ -16,6 +16,7 @@ const REFILLS: &str = "projection_refills_total";
 const VERIFY_RUN: &str = "verify_last_run_timestamp_seconds";
 const VERIFY_SUCCESS: &str = "verify_last_success_timestamp_seconds";
 const VERIFY_DIFFERENCES: &str = "verify_last_differences";
+const SUBSCRIBERS: &str = "websocket_subscribers";
 const PROJECTION: (&str, &str) = ("projection", "latest_price");
 
 /// The metrics of this service.
@@ -52,6 +53,13 @@ pub const DECLARED: &[Declared] = &[
         Kind::Gauge,
         "keys",
         "Keys that Redis has evicted since it started; above 0, Redis has too little memory.",
+    )
+    .with(&[&[]]),
+    Declared::new(
+        SUBSCRIBERS,
+        Kind::Gauge,
+        "connections",
+        "Open WebSocket connections of /ws/prices.",
     )
     .with(&[&[]]),
     Declared::new(
@@ -115,6 +123,11 @@ impl Meters {
 pub fn show(is_well: bool, lag_seconds: f64) {
     gauge!(STATUS, "projection" => PROJECTION.1).set(f64::from(u8::from(is_well)));
     gauge!(LAG, "projection" => PROJECTION.1).set(lag_seconds);
+}
+
+/// A WebSocket was opened (1) or closed (-1).
+pub(crate) fn subscribers(change: f64) {
+    gauge!(SUBSCRIBERS).increment(change);
 }
 
 /// Sets the gauges of `dp verify`.

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::core::work::Cadence;
 use crate::freshness::Freshness;
 use crate::http::copy_count::CopyCount;
+use crate::http::live::LivePrices;
 use crate::http::{self, Api};
 use crate::metrics::Meters;
 use crate::stages::Stores;
@@ -52,7 +53,13 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             ctx.clients.breaker(Dependency::Postgres)?,
         ),
     );
-    ctx.routes(http::routes(Arc::new(api(ctx, readers, stores.redis)?)));
+    let live = Arc::new(LivePrices::new(
+        stores.redis.clone(),
+        ctx.clients.breaker(Dependency::Redis)?,
+    ));
+    ctx.tasks
+        .spawn("live prices", Arc::clone(&live).follow(ctx.shutdown.clone()));
+    ctx.routes(http::routes(Arc::new(api(ctx, readers, stores.redis, live)?)));
     let gauges = Arc::clone(&freshness);
     ctx.health.add_gauges(move |report| gauges.show(report));
     ctx.stats(move || freshness.stats());
@@ -83,10 +90,14 @@ fn stage(ctx: &mut Context<Config>, stores: Stores, freshness: Arc<Freshness>) {
     ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
 }
 
-fn api(ctx: &Context<Config>, readers: Postgres, redis: Redis) -> Result<Api, StartError> {
+fn api(ctx: &Context<Config>, readers: Postgres, redis: Redis, live: Arc<LivePrices>) -> Result<Api, StartError> {
+    let redis_breaker = ctx.clients.breaker(Dependency::Redis)?;
     Ok(Api {
         prices: LatestPriceStore::new(readers, ctx.names.generation()),
-        copies: CopyCount::new(redis, ctx.clients.breaker(Dependency::Redis)?, ctx.runtime.clone()),
+        copies: CopyCount::new(redis.clone(), Arc::clone(&redis_breaker), ctx.runtime.clone()),
+        redis,
+        redis_breaker,
+        live,
         runtime: ctx.runtime.clone(),
         postgres_breaker: ctx.clients.breaker(Dependency::Postgres)?,
     })

@@ -1,4 +1,7 @@
-//! `dp dlq`: the dead letters, listed, counted and shown whole. Reads only.
+//! `dp dlq`: the dead letters, listed, counted, shown whole, replayed and removed.
+
+mod purge;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -16,14 +19,15 @@ use crate::message::Shown;
 /// Characters of a reason in a table; `dp dlq show` and `--json` show all.
 const SHOWN_CHARACTERS: usize = 80;
 
-/// List, count and show dead letters: the rejected messages with their reasons
+/// List, count, show, replay and remove dead letters: the rejected messages with their reasons
 ///
-/// A dead letter is a rejected record with its original bytes, its origin, a code and a reason. A letter that was sent twice is
-/// counted once. All commands read; none removes or sends anything.
+/// A dead letter is a rejected record with its original bytes, its origin, a code and a reason. It is open until it is replayed.
+/// A letter that was sent twice is counted once.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 there is no such letter; 1 there are some; 2 Kafka is unavailable, or wrong usage\n\n\
-    Examples:\n  dp dlq stats\n  dp dlq list --code broken_json --since 1h\n  dp dlq show 17"
+    after_help = "Exit codes of list, stats and show: 0 there is no such letter; 1 there are some; 2 Kafka is unavailable, or wrong \
+    usage\n\n\
+    Examples:\n  dp dlq stats\n  dp dlq list --code broken_json --since 1h\n  dp dlq show 17\n  dp dlq replay 17"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -35,6 +39,24 @@ enum Command {
     List(ListArgs),
     Stats(StatsArgs),
     Show(ShowArgs),
+    Replay(replay::Args),
+    Purge(purge::Args),
+}
+
+impl Args {
+    /// Whether the command writes.
+    pub fn writes(&self) -> bool {
+        match &self.command {
+            Command::Replay(args) => !args.dry_run,
+            Command::Purge(args) => !args.dry_run,
+            Command::List(_) | Command::Stats(_) | Command::Show(_) => false,
+        }
+    }
+
+    /// Whether the command ends by itself after Ctrl-C, and reports what it has done.
+    pub fn ends_itself(&self) -> bool {
+        matches!(self.command, Command::Replay(_))
+    }
 }
 
 /// List dead letters, the oldest first
@@ -49,6 +71,9 @@ struct ListArgs {
     /// Number of letters to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Also list letters that were replayed
+    #[arg(long)]
+    replayed: bool,
 }
 
 /// Count dead letters by code, stage, market or service
@@ -64,6 +89,9 @@ struct StatsArgs {
     #[arg(long, value_name = "FIELDS", value_delimiter = ',', default_value = "stage,code",
           value_parser = PossibleValuesParser::new(By::ALL.map(By::name)))]
     by: Vec<String>,
+    /// Also count letters that were replayed
+    #[arg(long)]
+    replayed: bool,
 }
 
 /// Show one dead letter whole: reason, origin, headers and payload
@@ -108,6 +136,7 @@ impl Filter {
             market: self.market.clone(),
             since: self.since.map(jiff::Timestamp::as_microsecond),
             until: self.until.map(jiff::Timestamp::as_microsecond),
+            replayed: false,
         }
     }
 }
@@ -116,16 +145,22 @@ impl Filter {
 ///
 /// # Errors
 /// Kafka does not answer, or the letter does not exist.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(connection, args).await,
         Command::Stats(args) => stats(connection, args).await,
         Command::Show(args) => show(connection, args).await,
+        Command::Replay(args) => replay::run(connection, args).await,
+        Command::Purge(args) => purge::run(connection, args, yes).await,
     }
 }
 
 async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let (wanted, limit) = (args.filter.wanted(), args.limit as usize);
+    let limit = args.limit as usize;
+    let wanted = Wanted {
+        replayed: args.replayed,
+        ..args.filter.wanted()
+    };
     let (letters, matching, passed) = read(connection, move |bootstrap, topic| {
         let (mut letters, mut matching) = (Vec::new(), 0_u64);
         let passed = each(bootstrap, topic, &wanted, |letter, _| {
@@ -144,7 +179,10 @@ async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCo
 }
 
 async fn stats(connection: &Connection, args: &StatsArgs) -> anyhow::Result<ExitCode> {
-    let wanted = args.filter.wanted();
+    let wanted = Wanted {
+        replayed: args.replayed,
+        ..args.filter.wanted()
+    };
     let by: Vec<By> = By::ALL
         .into_iter()
         .filter(|by| args.by.iter().any(|name| name == by.name()))
@@ -183,7 +221,11 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
     let wire = connection.wire().await?;
     let letter = read(connection, move |bootstrap, topic| {
         let mut shown = None;
-        each(bootstrap, topic, &Wanted::default(), |letter, message| {
+        let all = Wanted {
+            replayed: true,
+            ..Wanted::default()
+        };
+        each(bootstrap, topic, &all, |letter, message| {
             if Some(letter.place.offset) == offset || Some(&letter.origin) == origin.as_ref() {
                 shown = Some(Shown::of(&wire, message));
             }
@@ -239,12 +281,13 @@ fn list_text(letters: &[Letter], matching: u64, passed: Passed) -> String {
     }
     let rows = letters.iter().map(|letter| {
         let rows = if letter.rows.is_empty() { "" } else { " (some rows)" };
+        let replayed = if letter.replayed { " (replayed)" } else { "" };
         vec![
             letter.failed_at_text.clone(),
             letter.stage.clone(),
             letter.code.clone(),
             printable(&letter.market),
-            format!("{}{rows}", letter.origin),
+            format!("{}{rows}{replayed}", letter.origin),
             shortened(&letter.reason, SHOWN_CHARACTERS),
             letter.place.offset.to_string(),
         ]
@@ -292,6 +335,12 @@ fn passed_text(passed: Passed) -> String {
         text.push_str(&format!(
             "\n{} repetition(s) of letters are not counted",
             passed.repeated
+        ));
+    }
+    if passed.replayed > 0 {
+        text.push_str(&format!(
+            "\n{} more were replayed; `dp dlq list --replayed` shows them",
+            passed.replayed
         ));
     }
     if passed.foreign > 0 {

@@ -1,30 +1,23 @@
-//! `dp gaps`: which intervals of a market day have no price.
+//! `dp gaps`: which intervals of a market day have no price. `aggregation::completeness` finds them.
 //!
-//! Role: asks the view `market_intervals` what is there, and computes what is due from the days of the markets.
-//! Invariant: a count is of the rows of `market_ticks`, so nothing that is written again changes it.
 //! Failure: ClickHouse does not answer, or the view does not exist yet (`dp migrate`).
-
-mod days;
-mod survey;
 
 use std::process::ExitCode;
 
+use aggregation::completeness::days::{DayReport, Range};
+use aggregation::completeness::{Question, last_days, report};
 use anyhow::{Context as _, bail};
-use domain::Micros;
 use jiff::civil::Date;
 use ops::connection::Connection;
 use ops::migrations::stores;
 use ops::present::{found, print_json, print_line, table};
 
 use crate::cells::count;
-use days::DayReport;
 
 /// Days that are looked at if none is named.
 const DAYS: i64 = 7;
 /// Gaps of a day that are written out.
 const SHOWN: usize = 4;
-/// How long after the end of its interval a real-time price is due.
-const DUE_AFTER: Micros = 15 * 60_000_000;
 
 /// Show the intervals of market days that have no price
 ///
@@ -91,21 +84,21 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         let known = markets::products_of(market).join(", ");
         bail!("no document of {market} has product {product}; it has {known}");
     }
-    let now = stream::status::wall_clock();
     let clickhouse = stores(connection)?.clickhouse;
-    let asked = survey::Asked {
-        tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
-        market: args.market.as_deref(),
-        product: args.product.as_deref(),
-        days: days_of(args, now)?,
-        due_until: now - DUE_AFTER,
+    let question = Question {
+        tenant: args.tenant.as_ref().unwrap_or(&connection.settings.tenant_id).clone(),
+        market: args.market.clone(),
+        product: args.product.clone(),
+        days: match args.day {
+            Some(day) => (day, day),
+            None => last_days(DAYS, stream::status::wall_clock()).context("the clock is out of range")?,
+        },
     };
-    let seen = survey::seen(&clickhouse, &connection.names.table("market_intervals"), &asked)
+    let reports = report(&clickhouse, &connection.names.table("market_intervals"), &question)
         .await
         .context(
             "read view market_intervals: is ClickHouse running (`dp status`), and does the view exist (`dp migrate`)?",
         )?;
-    let reports = days::reports(&asked, seen);
     let has_gaps = reports.iter().any(|report| report.has_gaps);
     if connection.json {
         print_json(&reports)?;
@@ -113,17 +106,6 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         print_line(&shown(&reports, args.all))?;
     }
     Ok(found(has_gaps))
-}
-
-/// The first and the last day.
-fn days_of(args: &Args, now: Micros) -> anyhow::Result<(Date, Date)> {
-    if let Some(day) = args.day {
-        return Ok((day, day));
-    }
-    // Midnight comes last in the west; a day that has not begun there has nothing due.
-    let today = markets::date_in("PJM", now).context("the clock is out of range")?;
-    let first = today.checked_sub(jiff::Span::new().days(DAYS - 1))?;
-    Ok((first, today))
 }
 
 fn shown(reports: &[DayReport], all: bool) -> String {
@@ -152,7 +134,7 @@ fn shown(reports: &[DayReport], all: bool) -> String {
     let headers = ["market", "product", "day", "due", "empty", "partial", "nodes", "holes"];
     let mut text = table(&headers, 3, rows);
     for report in listed.iter().filter(|report| !report.missing.is_empty()) {
-        let ranges: Vec<String> = report.missing.iter().take(SHOWN).map(days::Range::text).collect();
+        let ranges: Vec<String> = report.missing.iter().take(SHOWN).map(Range::text).collect();
         let more = report.missing.len().saturating_sub(SHOWN);
         let more = if more > 0 {
             format!("\n  and {more} more (--json)")
@@ -190,7 +172,7 @@ mod tests {
             missing_prices: 29_999_700,
             missing_count: 300,
             missing: vec![
-                days::Range {
+                Range {
                     from: 1_762_066_800_000_000,
                     to: 1_762_156_800_000_000
                 };

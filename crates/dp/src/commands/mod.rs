@@ -45,6 +45,11 @@ pub async fn run(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     {
         return dispatch(cli, place).await;
     }
+    if let Command::Dlq(args) = &cli.command
+        && args.ends_itself()
+    {
+        return dispatch(cli, place).await;
+    }
     unless_interrupted(dispatch(cli, place), || left_by(&cli.command).to_owned()).await
 }
 
@@ -96,7 +101,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Position(args) if args.writes() => return position::run(&publisher(cli, place).await?, args).await,
         Command::Position(args) => return position::run(&reader(cli, place).await?, args).await,
         Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args).await,
-        Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args).await,
+        Command::Dlq(args) if args.writes() => {
+            return dlq::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codec::{Record, Wire};
 use delivery::Sequencer;
-use domain::{LastOrigin, Origin, Tick};
+use domain::{LastOrigin, Origin, RowRanges, Tick};
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition, StreamError};
 
 use super::blocks::{BLOCK, BlockKey, Blocks, Row};
 use super::canonical::{RawText, SourceText};
-use super::dead_letters::ExpectedLetter;
+use super::dead_letters::{ExpectedLetter, Place};
 use super::gaps::{self, Hole};
 use super::ranges::Range;
 use super::raw_walk::{Counts, RawWalk};
@@ -27,6 +27,8 @@ pub struct RawLog {
     pub ranges: Vec<Range>,
     /// Number of partitions of the later topics.
     pub partitions: i32,
+    /// Messages whose rejected rows were replayed; empty means the whole message.
+    pub replayed: BTreeMap<Place, RowRanges>,
 }
 
 /// The outputs that the raw topics require.
@@ -125,6 +127,9 @@ impl RawLog {
     fn walk(&self, range: &Range, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<RawWalk, StreamError> {
         let mut walk = RawWalk::new(self.rules.walk(), self.rules.limits.micros, range.is_cut);
         walk.passed.clone_from(&range.gaps);
+        let is_its = |place: &Place| *place.0 == *range.lane.topic && place.1 == range.lane.partition;
+        let replayed = self.replayed.iter().filter(|(place, _)| is_its(place));
+        walk.replayed = replayed.map(|(place, rows)| (place.2, rows.clone())).collect();
         let bootstrap = &self.rules.bootstrap;
         // The event-id window also needs the messages before the compared range.
         let (oldest, _) = LogReader::new(bootstrap)?.log_range(&range.partition())?;

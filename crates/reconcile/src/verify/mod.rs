@@ -37,6 +37,7 @@ pub use report::{Check, Differences, VerifyReport};
 
 use crate::raw::Rules;
 use canonical::RawText;
+use dead_letters::Letters;
 use gaps::Gaps;
 use logs::{RawExpectation, RawLog};
 use ops::connection::Connection;
@@ -73,9 +74,9 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     check_tables(&clickhouse, names).await?;
 
     let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
-    let (raw, expected) = read_raw(connection, &gaps).await?;
+    let (raw, expected, found) = read_raw(connection, &gaps).await?;
     equations(&expected, &mut report);
-    letters(connection, &raw, &expected, &gaps, &mut report).await?;
+    letters(connection, (&raw, &expected, &found), &gaps, &mut report);
 
     let checks = TableChecks {
         connection,
@@ -180,7 +181,8 @@ async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyR
     Ok(())
 }
 
-async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLog, RawExpectation)> {
+/// The dead letters are read first, because a replay settles what became of the rejected message.
+async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLog, RawExpectation, Letters)> {
     let mut reader = Reader::new(&connection.env);
     let config: Config = normalization::config::read(&mut reader);
     reader.finish()?;
@@ -190,8 +192,9 @@ async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLo
         connection.names.raw.clone(),
     );
     let (gaps, group) = (gaps.clone(), connection.names.group("normalization"));
-    let partitions = connection.settings.topic_partitions;
+    let (partitions, dlq) = (connection.settings.topic_partitions, connection.names.dlq.clone());
     reading(move || {
+        let found = dead_letters::read(&bootstrap, &dlq)?;
         let mut ranges = ranges::ranges(&bootstrap, &topics)?;
         gaps.leave_out(&group, &mut ranges);
         let mut raw = RawLog {
@@ -201,14 +204,15 @@ async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLo
                 config: normalizer,
                 limits: config.window,
             },
+            replayed: found.replayed.clone(),
             ranges,
         };
         let texts: Vec<RawText> = TABLES.into_iter().filter_map(RawText::of).collect();
         let expected = raw.expect(&texts)?;
-        Ok((raw, expected))
+        Ok((raw, expected, found))
     })
     .await
-    .context("read the raw log")
+    .context("read the dead letters and the raw log")
 }
 
 fn equations(expected: &RawExpectation, report: &mut VerifyReport) {
@@ -237,20 +241,12 @@ fn equations(expected: &RawExpectation, report: &mut VerifyReport) {
     ));
 }
 
-async fn letters(
+fn letters(
     connection: &Connection,
-    raw: &RawLog,
-    expected: &RawExpectation,
+    (raw, expected, found): (&RawLog, &RawExpectation, &Letters),
     gaps: &Gaps,
     report: &mut VerifyReport,
-) -> anyhow::Result<()> {
-    let (bootstrap, dlq) = (
-        connection.settings.kafka_bootstrap.clone(),
-        connection.names.dlq.clone(),
-    );
-    let found = reading(move || dead_letters::read(&bootstrap, &dlq))
-        .await
-        .context("read the dead letters")?;
+) {
     if found.is_cut {
         report.notes.push(
             "retention has removed dead letters: a missing dead letter is not counted as a difference".to_owned(),
@@ -269,7 +265,7 @@ async fn letters(
     };
     report.checks.extend(dead_letters::compare(
         &expected.letters,
-        &found,
+        found,
         &names.raw,
         claimed,
         explained,
@@ -280,5 +276,4 @@ async fn letters(
             range.lane.topic, range.lane.partition, range.first
         ));
     }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Computes the expected outputs of one raw partition with normalization's own rules (INV-1, INV-5).
 //!
 //! Role: pure; the caller passes the messages of a partition in order to the walk of [`crate::raw`].
+//! What was rejected and replayed since stays rejected here, whatever the rules say by now: it counts where the replay is.
 //! If retention has removed the beginning of the log, the first messages only fill the window and are not compared: they may
 //! repeat an event that is gone.
 
@@ -45,6 +46,9 @@ impl Counts {
     }
 }
 
+/// In place of a code, for a message that was rejected as a whole and replayed since.
+const REPLAYED: &str = "replayed";
+
 /// Follows the messages of one raw partition.
 pub struct RawWalk {
     walk: Walk,
@@ -54,6 +58,8 @@ pub struct RawWalk {
     is_cut: bool,
     /// Offsets that normalization has passed, `[from, to)`. Their events count as seen; they are not compared.
     pub passed: Vec<(i64, i64)>,
+    /// Messages whose rejected rows were replayed, by offset; empty means the whole message.
+    pub replayed: BTreeMap<i64, RowRanges>,
     /// First offset that is compared.
     pub first_offset: Option<i64>,
     /// The counts of INV-5.
@@ -71,6 +77,7 @@ impl RawWalk {
             cut_at: None,
             is_cut,
             passed: Vec::new(),
+            replayed: BTreeMap::new(),
             first_offset: None,
             counts: Counts::default(),
             letters: BTreeMap::new(),
@@ -90,10 +97,22 @@ impl RawWalk {
             messages: 1,
             ..Counts::default()
         };
-        let reasons = reasons(self.walk.decide(&message), appended_at, &mut counts, &mut |tick| {
-            if is_claimed {
+        let replayed = self.replayed.get(&offset);
+        let decision = match replayed {
+            // It did not enter the event window either.
+            Some(rows) if rows.is_empty() => Decision::Refused {
+                code: REPLAYED,
+                message: String::new(),
+            },
+            _ => self.walk.decide(&message),
+        };
+        let is_elsewhere = |tick: &Tick<'_>| replayed.is_some_and(|rows| rows.contains(tick.origin.index));
+        let reasons = reasons(decision, appended_at, &mut counts, &mut |tick| {
+            let counts = !is_elsewhere(tick);
+            if counts && is_claimed {
                 emit(tick);
             }
+            counts
         });
         if is_claimed {
             self.counts.add(&counts);
@@ -107,12 +126,13 @@ impl RawWalk {
     }
 }
 
-/// The codes and rows of the dead letter that the message causes, if any. Counts the message, and emits its ticks.
+/// The codes and rows of the dead letter that the message causes, if any. Counts the message, and emits its ticks; `emit` returns
+/// whether the tick counts here.
 fn reasons(
     decision: Decision<'_>,
     appended_at: Micros,
     counts: &mut Counts,
-    emit: &mut dyn FnMut(&Tick<'_>),
+    emit: &mut dyn FnMut(&Tick<'_>) -> bool,
 ) -> Option<(Vec<&'static str>, RowRanges)> {
     let (parsed, seen) = match decision {
         Decision::Refused { code, .. } => {
@@ -128,13 +148,13 @@ fn reasons(
         counts.duplicates = rows;
         return None;
     }
-    let mut emitted = 0;
-    let rejected = parsed.emit(appended_at, seen.remarks(), &mut |tick| {
-        emitted += 1;
-        emit(tick);
+    let (mut emitted, mut elsewhere) = (0, 0);
+    let rejected = parsed.emit(appended_at, seen.remarks(), &mut |tick| match emit(tick) {
+        true => emitted += 1,
+        false => elsewhere += 1,
     });
     counts.emitted = emitted;
-    counts.rejected_rows = rejected.count();
+    counts.rejected_rows = rejected.count() + elsewhere;
     (!rejected.is_empty()).then(|| (rejected.codes.iter().map(|code| code.name()).collect(), rejected.rows))
 }
 

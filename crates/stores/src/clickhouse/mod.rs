@@ -155,6 +155,14 @@ impl ClickHouse {
     /// # Errors
     /// The error of the server, or `unexpected_answer` if the query has its own FORMAT.
     pub async fn query_json(&self, sql: &str) -> Result<Vec<Map<String, Value>>, StoreError> {
+        self.query_rows(sql).await
+    }
+
+    /// As [`ClickHouse::query_json`], as rows of a type.
+    ///
+    /// # Errors
+    /// The error of the server, or `unexpected_answer` if a row is of another type.
+    pub async fn query_rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, StoreError> {
         let sql = sql.trim().trim_end_matches(';');
         let body = self.query_bytes("query", sql, "JSONEachRow").await?;
         let rows = serde_json::Deserializer::from_slice(&body)

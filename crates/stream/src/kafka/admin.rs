@@ -1,14 +1,15 @@
-//! Creates topics (for `dp topics create` and tests).
+//! Creates topics (for `dp topics create` and tests), and removes the oldest records of a partition (`dp dlq purge`).
 
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::brokers::Brokers;
 use super::reader::LogReader;
 use super::{MISSING_RIGHT, classify, connect, refused_topic};
-use crate::StreamError;
+use crate::{Partition, StreamError};
 
 /// How long new topics may take until every partition has a leader.
 const LEADERS_WITHIN: Duration = Duration::from_secs(30);
@@ -66,6 +67,26 @@ pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<V
             .map_err(|e| StreamError::transient("kafka_unavailable", format!("wait for leaders: {e}")))??;
     }
     Ok(created)
+}
+
+/// Removes all records of the partition before this offset.
+///
+/// # Errors
+/// Kafka does not answer, or the user may not delete records.
+pub async fn delete_before(bootstrap: &Brokers, partition: &Partition, offset: i64) -> Result<(), StreamError> {
+    let what = format!("delete the records of {partition} before offset {offset}");
+    let mut before = TopicPartitionList::new();
+    before
+        .add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset))
+        .map_err(|error| classify(&what, &error))?;
+    let admin = connect::admin(bootstrap).await?;
+    let answer = admin.delete_records(&before, &AdminOptions::new()).await;
+    let answer = answer.map_err(|error| bootstrap.explain(classify(&what, &error)))?;
+    answer
+        .elements()
+        .iter()
+        .try_for_each(|element| element.error())
+        .map_err(|error| classify(&what, &error))
 }
 
 /// Why a topic was not created, and what to do.

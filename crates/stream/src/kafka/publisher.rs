@@ -7,12 +7,15 @@
 //! counted and the first reason is kept. No record is lost silently: [`Publisher::finish`] returns an error unless every record
 //! is acknowledged.
 
+pub mod atomic;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::routing::partition_of;
 use domain::{Classified as _, ErrorClass, Micros};
 use parking_lot::{Mutex, MutexGuard};
+use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
@@ -139,20 +142,17 @@ impl Publisher {
     /// # Errors
     /// Settings that the client refuses.
     pub fn lingering(bootstrap: &Brokers, client_id: &str, linger: Duration) -> Result<Publisher, StreamError> {
-        let mut config = settings::producer(bootstrap, client_id, Compression::Lz4);
-        config
-            // An operator waits here: an outage must end in a message, not in silence.
-            .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
-            .set("enable.gapless.guarantee", "false")
-            .set("linger.ms", linger.as_millis().to_string())
-            .set("batch.size", "1048576");
+        Publisher::with(bootstrap, &config(bootstrap, client_id, linger))
+    }
+
+    fn with(bootstrap: &Brokers, config: &ClientConfig) -> Result<Publisher, StreamError> {
         let context = Context {
             watch: bootstrap.watch(),
             acknowledged: AtomicU64::default(),
             refused: AtomicU64::default(),
             outcome: Mutex::default(),
         };
-        let (producer, renewal) = connect::producer(bootstrap, &config, context)?;
+        let (producer, renewal) = connect::producer(bootstrap, config, context)?;
         Ok(Publisher {
             producer,
             renewal,
@@ -320,6 +320,17 @@ impl Publisher {
                 .explain(StreamError::transient("delivery_failed", message)),
         })
     }
+}
+
+fn config(bootstrap: &Brokers, client_id: &str, linger: Duration) -> ClientConfig {
+    let mut config = settings::producer(bootstrap, client_id, Compression::Lz4);
+    config
+        // An operator waits here: an outage must end in a message, not in silence.
+        .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
+        .set("enable.gapless.guarantee", "false")
+        .set("linger.ms", linger.as_millis().to_string())
+        .set("batch.size", "1048576");
+    config
 }
 
 fn base_record<'r>(record: &Record<'r>, partition: i32, opaque: usize) -> BaseRecord<'r, [u8], [u8], usize> {

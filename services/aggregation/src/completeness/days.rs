@@ -6,45 +6,46 @@ use domain::Micros;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use markets::{MarketDay, interval_of, products_of};
-use ops::present::iso;
 use serde::Serialize;
 
 use super::survey::{Asked, Seen};
 
 /// One market, product and market day.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct DayReport {
-    pub(super) market: String,
-    pub(super) product: String,
-    pub(super) day: String,
+pub struct DayReport {
+    pub market: String,
+    pub product: String,
+    pub day: String,
     /// Intervals of the whole day.
-    pub(super) expected: usize,
+    pub expected: usize,
     /// Those that should have a price by now.
-    pub(super) due: usize,
+    pub due: usize,
     /// Due intervals that have a price.
-    pub(super) present: usize,
+    pub present: usize,
     /// Due intervals that only documents have that are not their whole set.
-    pub(super) part_only: usize,
-    pub(super) instruments: u64,
+    pub part_only: usize,
+    pub instruments: u64,
     /// Pairs of instrument and interval that have a price.
-    pub(super) prices: u64,
+    pub prices: u64,
     /// Prices that instruments of this day lack in intervals that have prices of others.
-    pub(super) missing_prices: u64,
-    pub(super) missing_count: usize,
-    pub(super) missing: Vec<Range>,
-    pub(super) has_gaps: bool,
+    pub missing_prices: u64,
+    pub missing_count: usize,
+    pub missing: Vec<Range>,
+    pub has_gaps: bool,
 }
 
 /// Adjacent intervals without a price.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) from: Micros,
-    pub(super) to: Micros,
+pub struct Range {
+    pub from: Micros,
+    pub to: Micros,
 }
 
 impl Range {
     /// `2026-11-01T05:00:00Z to 2026-11-01T06:00:00Z`.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         format!("{} to {}", iso(self.from), iso(self.to))
     }
 }
@@ -60,7 +61,7 @@ impl Serialize for Range {
 
 /// One report for each day of each market and product that is expected: those with a price in the asked days or the week
 /// before, and those that are named.
-pub(super) fn reports(asked: &Asked<'_>, seen: Vec<Seen>) -> Vec<DayReport> {
+pub fn reports(asked: &Asked<'_>, seen: Vec<Seen>) -> Vec<DayReport> {
     let mut first_days: BTreeMap<(String, String), Date> = BTreeMap::new();
     for seen in &seen {
         let key = (seen.market.clone(), seen.product.clone());
@@ -133,6 +134,10 @@ fn report(asked: &Asked<'_>, (market, product, day): (&str, &str, Date), seen: O
         has_gaps: !missing.is_empty() || part_only > 0 || missing_prices > 0,
         missing: ranges(&missing, length),
     })
+}
+
+fn iso(time: Micros) -> String {
+    jiff::Timestamp::from_microsecond(time).map_or_else(|_| time.to_string(), |at| at.to_string())
 }
 
 fn ranges(starts: &[Micros], length: Micros) -> Vec<Range> {

@@ -1,17 +1,23 @@
 //! The dead letters of the pipeline: what was rejected, where and why.
 //!
-//! Role: reads topic `dlq` from its oldest record, or from a time, and passes the letters that a filter selects.
-//! Invariant: a stage that is killed after sending a letter may send it again. Such a repetition is not passed.
+//! Role: reads topic `dlq` from its oldest record, or from a time, and passes the letters that a filter selects. [`replay`] sends
+//! letters to their raw topics again, [`purge`] removes the oldest.
+//! Invariants: a stage that is killed after sending a letter may send it again. Such a repetition is not passed. A letter that
+//! was replayed is passed only if that is wanted.
 //! Failure: a record of the topic that is no dead letter is counted, not passed. A broker that does not answer is an error.
 
-use std::collections::{BTreeMap, HashSet};
+pub mod purge;
+pub mod replay;
+
+use std::collections::BTreeMap;
 
 use domain::Micros;
 use serde::Serialize;
 use serde_json::Value;
 use stream::dead_letter::header;
+use stream::dead_letter::ledger::{Entry, Ledger};
 use stream::kafka::reader::LogReader;
-use stream::{Brokers, Message, StreamError};
+use stream::{Brokers, Message, Partition, StreamError};
 
 /// A larger payload is not searched for its market: it is a document, and says it in a header.
 const SEARCHED_BYTES: usize = 1 << 20;
@@ -77,6 +83,8 @@ pub struct Letter {
     pub correlation_id: String,
     /// Bytes of the record that the letter contains.
     pub bytes: usize,
+    /// Whether it was replayed.
+    pub replayed: bool,
 }
 
 impl Letter {
@@ -114,6 +122,7 @@ impl Letter {
                 .unwrap_or(1),
             correlation_id: text(header::CORRELATION_ID).unwrap_or_default(),
             bytes: message.payload.map_or(0, <[u8]>::len),
+            replayed: false,
         })
     }
 }
@@ -147,6 +156,8 @@ pub struct Wanted {
     pub since: Option<Micros>,
     /// Failed before this time.
     pub until: Option<Micros>,
+    /// Letters that were replayed, too.
+    pub replayed: bool,
 }
 
 impl Wanted {
@@ -167,6 +178,8 @@ impl Wanted {
 pub struct Passed {
     /// Repetitions of a letter.
     pub repeated: u64,
+    /// Letters that were replayed.
+    pub replayed: u64,
     /// Records that are no dead letters.
     pub foreign: u64,
 }
@@ -181,34 +194,52 @@ pub fn each(
     wanted: &Wanted,
     mut show: impl FnMut(Letter, &Message<'_>) -> bool,
 ) -> Result<Passed, StreamError> {
-    let reader = LogReader::new(bootstrap)?;
-    let (mut passed, mut seen, mut goes_on) = (Passed::default(), HashSet::new(), true);
+    let (reader, mut passed, mut goes_on) = (LogReader::new(bootstrap)?, Passed::default(), true);
     for partition in reader.partitions(topic)? {
-        let (oldest, end) = reader.log_range(&partition)?;
-        // The time of a record is the broker's, that of a failure the service's: allow a minute of clock difference.
-        let from = match wanted.since {
-            Some(since) => reader
-                .offset_at(&partition, since.saturating_sub(CLOCK_DIFFERENCE))?
-                .unwrap_or(end)
-                .max(oldest),
-            None => oldest,
-        };
-        if !goes_on {
-            break;
-        }
+        let (from, end) = range(&reader, &partition, wanted.since)?;
+        // Whether a letter was replayed is known at the end of the topic.
+        let mut whole = Ledger::default();
         reader.read(&partition, from, end, |message| {
-            match Letter::of(message) {
-                None => passed.foreign += 1,
-                Some(letter) if !seen.insert((letter.origin.clone(), letter.rows.clone(), letter.attempts)) => {
-                    passed.repeated += 1;
+            whole.read(message);
+            true
+        })?;
+        let mut read = Ledger::default();
+        reader.read(&partition, from, end, |message| {
+            match (read.read(message), Letter::of(message)) {
+                (Entry::Letter, Some(mut letter)) => {
+                    letter.replayed = !whole.is_open(message.offset);
+                    if !wanted.has(&letter) {
+                    } else if letter.replayed && !wanted.replayed {
+                        passed.replayed += 1;
+                    } else {
+                        goes_on = show(letter, message);
+                    }
                 }
-                Some(letter) if wanted.has(&letter) => goes_on = show(letter, message),
-                Some(_) => {}
+                (Entry::Repeated, _) => passed.repeated += 1,
+                (Entry::Marker(_), _) => {}
+                (Entry::Letter | Entry::Foreign, _) => passed.foreign += 1,
             }
             goes_on
         })?;
+        if !goes_on {
+            break;
+        }
     }
     Ok(passed)
+}
+
+/// The offsets that may contain letters since a time.
+fn range(reader: &LogReader, partition: &Partition, since: Option<Micros>) -> Result<(i64, i64), StreamError> {
+    let (oldest, end) = reader.log_range(partition)?;
+    // The time of a record is the broker's, that of a failure the service's: allow a minute of clock difference.
+    let from = match since {
+        Some(since) => reader
+            .offset_at(partition, since.saturating_sub(CLOCK_DIFFERENCE))?
+            .unwrap_or(end)
+            .max(oldest),
+        None => oldest,
+    };
+    Ok((from, end))
 }
 
 /// What letters are counted by.
@@ -321,6 +352,7 @@ mod tests {
             attempts: 1,
             correlation_id: String::new(),
             bytes: 2,
+            replayed: false,
         }
     }
 

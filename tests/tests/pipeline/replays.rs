@@ -1,0 +1,142 @@
+//! Replays of dead letters: each rejected row and message counts once, whenever `dp dlq replay` is killed.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use e2e::{Pipeline, RAW, eventually};
+use serde_json::Value;
+use testkit::kafka::{self, Outgoing, Publisher};
+
+const DOCUMENTS: usize = 150;
+const TICKS: usize = 150;
+const PRICE: &str = "43210.00";
+
+/// A document with three rows, the second of them with a price that the rule rejects.
+fn document(number: usize) -> Outgoing {
+    let row = |node: &str, price: &str| {
+        format!(r#"["2026-10-03T05:00:00","REPLAYS.{node}{number}","{price}","0.00","0.00"]"#)
+    };
+    let rows = [row("A", "1.00"), row("B", PRICE), row("C", "2.00")].join(",");
+    Outgoing {
+        payload: format!(r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{rows}]}}"#).into_bytes(),
+        headers: vec![("dp.format".to_owned(), "miso.rt5.expost.json".to_owned())],
+        ..Outgoing::default()
+    }
+}
+
+fn tick(number: usize) -> Outgoing {
+    let payload = format!(
+        r#"{{"envelope":{{"event_type":"tick","event_id":"REPLAYS-{number}","timestamp":"2026-10-01T10:00:00Z","tenant_id":"alpha","source":"replays","version":"1.0"}},"payload":{{"market":"MISO","instrument_id":"REPLAYS.T{number}","raw_data":{{"timestamp":"2026-10-01T10:00:00Z","price":{PRICE},"volume":1}}}}}}"#
+    );
+    Outgoing {
+        payload: payload.into_bytes(),
+        ..Outgoing::default()
+    }
+}
+
+/// Restarts normalization with a rule that rejects such prices, or without one.
+fn restart(pipeline: &Pipeline, rule: Option<&str>) {
+    let mut restart = pipeline.dp(&["restart", "normalization"]);
+    restart.envs(rule.map(|rule| ("NORMALIZATION_RULES_REJECT", rule)));
+    let output = restart.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Exit code and JSON of a command.
+fn json(pipeline: &Pipeline, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = pipeline.dp(arguments).arg("--json").output().unwrap();
+    let value = serde_json::from_slice(&output.stdout);
+    let value = value.unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), value)
+}
+
+fn letters(pipeline: &Pipeline) -> anyhow::Result<u64> {
+    let (_, listed) = json(pipeline, &["dlq", "list", "--code", "quality_rule"]);
+    Ok(listed["matching"].as_u64().unwrap())
+}
+
+/// Replays until nothing is left; kills the first runs, each later than the one before.
+fn replay_with_kills(pipeline: &Pipeline) -> u32 {
+    let mut kills = 0;
+    for wait in (0..).map(|run| Duration::from_millis(60 * run)) {
+        let mut run = pipeline
+            .dp(&["dlq", "replay", "--code", "quality_rule"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = std::time::Instant::now();
+        let ended = loop {
+            if let Some(status) = run.try_wait().unwrap() {
+                break Some(status);
+            }
+            if began.elapsed() >= wait {
+                run.kill().unwrap();
+                run.wait().unwrap();
+                break None;
+            }
+            std::thread::yield_now();
+        };
+        match ended {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                return kills;
+            }
+            None => kills += 1,
+        }
+    }
+    unreachable!("the waits grow without end")
+}
+
+#[test]
+fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
+    let pipeline = Pipeline::shared();
+    restart(&pipeline, Some("price_maximum"));
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    (0..DOCUMENTS).for_each(|number| publisher.send(&document(number)).unwrap());
+    (0..TICKS).for_each(|number| publisher.send(&tick(number)).unwrap());
+    publisher.finish().unwrap();
+    eventually("each is a dead letter", || {
+        Ok(letters(&pipeline)? == (DOCUMENTS + TICKS) as u64)
+    })
+    .unwrap();
+    restart(&pipeline, None);
+
+    let (code, planned) = json(&pipeline, &["dlq", "replay", "--code", "quality_rule", "--dry-run"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(planned["replayed"].as_array().unwrap().len(), DOCUMENTS + TICKS);
+    let kills = replay_with_kills(&pipeline);
+    assert!(kills >= 3, "{kills}");
+    assert_eq!(letters(&pipeline).unwrap(), 0);
+    let (code, again) = json(&pipeline, &["dlq", "replay", "--code", "quality_rule"]);
+    assert_eq!((code, again["replayed"].as_array().unwrap().len()), (Some(0), 0));
+
+    // In the log: one replay of each letter.
+    let raw = kafka::read_all(&pipeline.bootstrap(), RAW).unwrap();
+    let mut replays: BTreeMap<String, usize> = BTreeMap::new();
+    let ours = |record: &&kafka::Record| String::from_utf8_lossy(&record.payload).contains("REPLAYS");
+    raw.iter()
+        .filter(ours)
+        .filter_map(|record| record.header("dp.replay.letter"))
+        .for_each(|letter| *replays.entry(letter).or_default() += 1);
+    assert_eq!(replays.len(), DOCUMENTS + TICKS);
+    assert!(replays.values().all(|count| *count == 1), "{replays:?}");
+
+    // In the tables: each row and each tick once.
+    let sql = "SELECT count(), uniqExact(instrument_id) FROM market_ticks WHERE instrument_id LIKE '%REPLAYS.%'";
+    let all = (3 * DOCUMENTS + TICKS).to_string();
+    eventually(sql, || {
+        Ok(pipeline.clickhouse.rows(sql)? == [[all.clone(), all.clone()]])
+    })
+    .unwrap();
+    pipeline.agree().unwrap();
+
+    let size = || -> anyhow::Result<Option<f64>> {
+        let (_, metrics) = pipeline.get(localstack::Service::Normalization, "/metrics")?;
+        let line = metrics.lines().find(|line| line.starts_with("dlq_size{"));
+        Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
+    };
+    let open = json(&pipeline, &["dlq", "stats"]).1["letters"].as_f64();
+    eventually("dlq_size counts the open letters", || Ok(size()? == open)).unwrap();
+}
