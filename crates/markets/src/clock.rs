@@ -9,19 +9,23 @@
 use std::sync::LazyLock;
 
 use domain::Micros;
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
+use jiff::tz::Offset;
 
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::time;
+
+mod changes;
+
+use changes::Changes;
 
 pub(crate) const SECOND: Micros = 1_000_000;
 pub(crate) const MINUTE: Micros = 60 * SECOND;
 pub(crate) const HOUR: Micros = 60 * MINUTE;
 pub(crate) const DAY: Micros = 24 * HOUR;
 
-pub(crate) static EASTERN: Zone = Zone(LazyLock::new(|| bundled("America/New_York")));
-pub(crate) static CENTRAL: Zone = Zone(LazyLock::new(|| bundled("America/Chicago")));
-pub(crate) static PACIFIC: Zone = Zone(LazyLock::new(|| bundled("America/Los_Angeles")));
+pub(crate) static EASTERN: Zone = Zone(LazyLock::new(|| Changes::of("America/New_York")));
+pub(crate) static CENTRAL: Zone = Zone(LazyLock::new(|| Changes::of("America/Chicago")));
+pub(crate) static PACIFIC: Zone = Zone(LazyLock::new(|| Changes::of("America/Los_Angeles")));
 
 /// Which of the two passes of a repeated local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,21 +48,12 @@ pub(crate) enum Instants {
 }
 
 /// A time zone with daylight saving time.
-pub(crate) struct Zone(LazyLock<TimeZone>);
+pub(crate) struct Zone(LazyLock<Changes>);
 
 impl Zone {
     /// The UTC times of a local time.
     pub(crate) fn instants(&self, wall: Wall) -> Instants {
-        let Ok(stamp) = jiff::Timestamp::from_microsecond(wall) else {
-            return Instants::Never;
-        };
-        let civil = Offset::UTC.to_datetime(stamp);
-        let utc = |offset: Offset| wall - i64::from(offset.seconds()) * SECOND;
-        match self.0.to_ambiguous_timestamp(civil).offset() {
-            AmbiguousOffset::Unambiguous { offset } => Instants::Once(utc(offset)),
-            AmbiguousOffset::Gap { .. } => Instants::Never,
-            AmbiguousOffset::Fold { before, after } => Instants::Twice(utc(before), utc(after)),
-        }
+        self.0.instants(wall)
     }
 
     /// The UTC time of a local time. `pass` decides between the two of a repeated one, and must not be `Second` for another.
@@ -80,19 +75,8 @@ impl Zone {
 
     /// The local time of a UTC time.
     pub(crate) fn wall(&self, utc: Micros) -> Wall {
-        let offset = jiff::Timestamp::from_microsecond(utc).map(|stamp| self.0.to_offset(stamp).seconds());
-        utc + offset.map_or(0, i64::from) * SECOND
+        self.0.wall(utc)
     }
-
-    /// Whether a UTC time is in the second pass of a repeated hour.
-    pub(crate) fn is_second_pass(&self, utc: Micros) -> bool {
-        matches!(self.instants(self.wall(utc)), Instants::Twice(_, second) if second == utc)
-    }
-}
-
-// The names are constants that the tests load; UTC can only be seen if the bundled data were removed.
-fn bundled(name: &str) -> TimeZone {
-    TimeZoneDatabase::bundled().get(name).unwrap_or(TimeZone::UTC)
 }
 
 pub(crate) fn ambiguous(wall: Wall) -> Rejection {
@@ -116,19 +100,18 @@ pub(crate) fn shown(wall: Wall) -> String {
 
 /// Reads a date and a time of day without a zone: `9/1/2025 4:05:00 AM`, `06/25/2026 00:40:18`, `6/4/2026 1:00`, or ISO 8601.
 pub(crate) fn local(text: &str, column: &str) -> Result<Wall, Rejection> {
-    let read = slashed(text).or_else(|| {
-        time::iso(text.as_bytes())
-            .filter(|stamp| stamp.offset.is_none())
-            .map(|stamp| stamp.wall)
-    });
+    let read = match time::iso(text.as_bytes()) {
+        Some(stamp) => stamp.offset.is_none().then_some(stamp.wall),
+        None => slashed(text),
+    };
     read.ok_or_else(|| unreadable(text, column, "a local date and time"))
 }
 
 /// Reads a UTC time: as [`local`], or ISO 8601 with a zone.
 pub(crate) fn utc(text: &str, column: &str) -> Result<Micros, Rejection> {
-    let iso = || time::iso(text.as_bytes()).map(|stamp| stamp.wall - stamp.offset.unwrap_or(0));
-    slashed(text)
-        .or_else(iso)
+    time::iso(text.as_bytes())
+        .map(|stamp| stamp.wall - stamp.offset.unwrap_or(0))
+        .or_else(|| slashed(text))
         .ok_or_else(|| unreadable(text, column, "a date and time in UTC"))
 }
 
@@ -152,15 +135,23 @@ fn unreadable(text: &str, column: &str, expected: &str) -> Rejection {
 
 // Month/day/year of four digits, with or without leading zeros.
 fn calendar_date(text: &str) -> Option<Wall> {
-    let (month, rest) = text.split_once('/')?;
-    let (day, year) = rest.split_once('/')?;
-    midnight(digits(year, 4, 4)?, digits(month, 1, 2)?, digits(day, 1, 2)?)
+    leading_date(text)
+        .filter(|(_, rest)| rest.is_empty())
+        .map(|(wall, _)| wall)
+}
+
+fn leading_date(text: &str) -> Option<(Wall, &str)> {
+    let (month, rest) = leading(text, 1, 2)?;
+    let (day, rest) = leading(rest.strip_prefix('/')?, 1, 2)?;
+    let (year, rest) = leading(rest.strip_prefix('/')?, 4, 4)?;
+    Some((midnight(year, month, day)?, rest))
 }
 
 fn dashed(text: &str) -> Option<Wall> {
-    let (year, rest) = text.split_once('-')?;
-    let (month, day) = rest.split_once('-')?;
-    midnight(digits(year, 4, 4)?, digits(month, 1, 2)?, digits(day, 1, 2)?)
+    let (year, rest) = leading(text, 4, 4)?;
+    let (month, rest) = leading(rest.strip_prefix('-')?, 1, 2)?;
+    let (day, rest) = leading(rest.strip_prefix('-')?, 1, 2)?;
+    midnight(year, month, day).filter(|_| rest.is_empty())
 }
 
 // `Jan 04, 2021`, `January 4, 2021` and `04-Jan-2021`.
@@ -206,24 +197,25 @@ fn midnight(year: i64, month: i64, day: i64) -> Option<Wall> {
 
 // `M/D/YYYY H:MM[:SS[.fraction]] [AM|PM]`.
 fn slashed(text: &str) -> Option<Wall> {
-    let (date, clock) = text.split_once(' ')?;
-    Some(calendar_date(date)? + time_of_day(clock.trim())?)
+    let (date, rest) = leading_date(text)?;
+    Some(date + time_of_day(rest.strip_prefix(' ')?.trim())?)
 }
 
 /// Reads `H:MM[:SS[.fraction]]`, with or without AM or PM; `24:00` is the end of the day.
 pub(crate) fn time_of_day(text: &str) -> Option<Micros> {
-    let (clock, half) = match text.len().checked_sub(2).and_then(|at| text.split_at_checked(at)) {
-        Some((clock, half)) if half.eq_ignore_ascii_case("am") => (clock.trim_end(), Some(0)),
-        Some((clock, half)) if half.eq_ignore_ascii_case("pm") => (clock.trim_end(), Some(12)),
-        _ => (text, None),
+    let (hour, rest) = leading(text, 1, 2)?;
+    let (minute, rest) = leading(rest.strip_prefix(':')?, 2, 2)?;
+    let (second, rest) = match rest.strip_prefix(':') {
+        Some(rest) => seconds(rest)?,
+        None => (0, rest),
     };
-    let mut parts = clock.split(':');
-    let (hour, minute) = (digits(parts.next()?, 1, 2)?, digits(parts.next()?, 2, 2)?);
-    let second = match parts.next() {
-        Some(second) => seconds(second)?,
-        None => 0,
+    let half = match rest.trim_start() {
+        _ if rest.is_empty() => None,
+        half if half.eq_ignore_ascii_case("am") => Some(0),
+        half if half.eq_ignore_ascii_case("pm") => Some(12),
+        _ => return None,
     };
-    if parts.next().is_some() || minute > 59 || second >= MINUTE {
+    if minute > 59 || second >= MINUTE {
         return None;
     }
     let hour = match half {
@@ -235,10 +227,14 @@ pub(crate) fn time_of_day(text: &str) -> Option<Micros> {
     Some(hour * HOUR + minute * MINUTE + second)
 }
 
-fn seconds(text: &str) -> Option<Micros> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let fraction = digits(fraction, 1, 6)? * 10_i64.pow(6 - u32::try_from(fraction.len()).ok()?);
-    Some(digits(whole, 2, 2)? * SECOND + fraction)
+fn seconds(text: &str) -> Option<(Micros, &str)> {
+    let (whole, rest) = leading(text, 2, 2)?;
+    let Some(fraction) = rest.strip_prefix('.') else {
+        return Some((whole * SECOND, rest));
+    };
+    let (number, rest) = leading(fraction, 1, 6)?;
+    let decimals = u32::try_from(fraction.len() - rest.len()).ok()?;
+    Some((whole * SECOND + number * 10_i64.pow(6 - decimals), rest))
 }
 
 /// Reads an hour ending `1` to `24`, also written `01`, `1:00`, `01:00` or `HE 1`.
@@ -260,8 +256,23 @@ pub(crate) fn hour_ending(text: &str, column: &str) -> Result<i64, Rejection> {
 }
 
 fn digits(text: &str, fewest: usize, most: usize) -> Option<i64> {
-    let fits = (fewest..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    fits.then(|| text.parse().ok()).flatten()
+    leading(text, fewest, most)
+        .filter(|(_, rest)| rest.is_empty())
+        .map(|(number, _)| number)
+}
+
+// The number at the beginning, of at most this many digits, and the text after it.
+#[inline]
+fn leading(text: &str, fewest: usize, most: usize) -> Option<(i64, &str)> {
+    let (mut number, mut count) = (0, 0);
+    for byte in text.bytes().take(most) {
+        if !byte.is_ascii_digit() {
+            break;
+        }
+        number = number * 10 + i64::from(byte & 0x0F);
+        count += 1;
+    }
+    Some((number, text.get(count..)?)).filter(|_| count >= fewest)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ const INTERVALS: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Energies {
     first: HashMap<Micros, Decimal>,
+    /// The interval of the last row, which its neighbours share, and its first energy price.
+    last: Option<(Micros, Decimal)>,
 }
 
 impl Energies {
@@ -25,17 +27,24 @@ impl Energies {
         tolerance: Decimal,
         remarks: &mut QualityFlags,
     ) {
-        let first = match self.first.get(&interval) {
-            Some(first) => *first,
-            None => {
-                if self.first.len() < INTERVALS {
-                    self.first.insert(interval, energy);
-                }
-                energy
-            }
+        let first = match self.last {
+            Some((known, first)) if known == interval => first,
+            _ => self.first_of(interval, energy),
         };
         if (energy.unscaled() - first.unscaled()).unsigned_abs() > tolerance.unscaled().unsigned_abs() {
             remarks.insert(QualityFlag::ComponentMismatch);
         }
+    }
+
+    fn first_of(&mut self, interval: Micros, energy: Decimal) -> Decimal {
+        let is_full = self.first.len() >= INTERVALS;
+        let first = match self.first.get(&interval) {
+            Some(first) => *first,
+            // Nothing is remembered of it, so each of its rows is the first.
+            None if is_full => return energy,
+            None => *self.first.entry(interval).or_insert(energy),
+        };
+        self.last = Some((interval, first));
+        first
     }
 }

@@ -74,10 +74,22 @@ pub(crate) const fn optional(names: &'static [&'static str]) -> Known {
 
 /// The letters and digits of a name, in lower case: how names are compared.
 pub(crate) fn plain(name: &str) -> String {
+    letters(name).collect()
+}
+
+/// Whether [`plain`] of a name is this text.
+pub(crate) fn is_plain(name: &str, wanted: &str) -> bool {
+    if !name.is_ascii() {
+        return letters(name).eq(wanted.chars());
+    }
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|letter| letter.to_ascii_lowercase()).eq(wanted.bytes())
+}
+
+fn letters(name: &str) -> impl Iterator<Item = char> {
     name.chars()
         .filter(|character| character.is_alphanumeric())
         .flat_map(char::to_lowercase)
-        .collect()
 }
 
 /// The places of the known columns in a header.
@@ -99,7 +111,7 @@ pub(crate) fn columns<const N: usize>(header: &[String], known: &[Known; N]) -> 
         let found = known
             .iter()
             .zip(&mut columns)
-            .find(|(known, _)| known.names.iter().any(|name| plain(name) == written));
+            .find(|(known, _)| known.names.iter().any(|name| is_plain(name, &written)));
         match found {
             Some((_, column)) if column.at.is_some() => twice.push(name.as_str()),
             Some((_, column)) => column.at = Some(at),
@@ -129,10 +141,12 @@ pub(crate) fn columns<const N: usize>(header: &[String], known: &[Known; N]) -> 
 impl<'r> Record<'r> {
     /// The trimmed text of a cell; empty if the table does not have the column.
     pub(crate) fn cell(&self, column: Column) -> &'r str {
-        column
-            .at
-            .and_then(|at| self.cells.get(at))
-            .map_or("", |cell| cell.trim())
+        let cell = column.at.and_then(|at| self.cells.get(at)).copied().unwrap_or("");
+        match cell.as_bytes() {
+            // Nearly every cell begins and ends with a visible character.
+            [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'] => cell,
+            _ => cell.trim(),
+        }
     }
 
     /// The text of a cell that must not be empty.

@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 
 use domain::{Decimal, Micros, QualityFlags};
 
-use crate::clock::{HOUR, MINUTE, PACIFIC, SECOND};
+use crate::clock::{self, DAY, HOUR, Instants, MINUTE, PACIFIC, SECOND};
 use crate::document::{Document, Names, Prices, Refused, Row, Spot, Visit, check_grid};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::located;
@@ -70,9 +70,12 @@ pub(super) struct Part<'r> {
 }
 
 /// The prices of a document.
+///
+/// Reports are sorted by node and component, so a row nearly always belongs to the node of the row before, and to the price
+/// that follows the one of that row. Only other rows are looked up.
 #[derive(Default)]
 pub(super) struct Assembled {
-    nodes: Vec<String>,
+    nodes: Vec<Node>,
     by_node: HashMap<String, usize>,
     by_key: HashMap<(usize, Micros, &'static str), usize>,
     prices: Vec<Price>,
@@ -83,8 +86,18 @@ pub(super) struct Assembled {
     ends_inside: bool,
 }
 
+struct Node {
+    name: String,
+    /// Its prices in the order of their first rows, as indices of all prices.
+    prices: Vec<usize>,
+    /// The place in them after that of the last row.
+    next: usize,
+}
+
 struct Price {
     node: usize,
+    /// Its place among the prices of its node.
+    place: usize,
     spot: Spot,
     start: Micros,
     run: Run,
@@ -133,20 +146,58 @@ impl Assembled {
             );
             return self.refuse(located(part.spot, Rejection::new(RejectCode::InvalidTime, message)));
         }
-        let node = match self.by_node.get(part.node) {
-            Some(node) => *node,
-            None => {
-                self.nodes.push(part.node.to_owned());
-                self.by_node.insert(part.node.to_owned(), self.nodes.len() - 1);
-                self.nodes.len() - 1
-            }
-        };
+        let node = self.node(part.node);
         self.last = Some((node, part.component));
-        let index = match self.by_key.entry((node, part.start, part.run.product)) {
-            Entry::Occupied(known) => *known.get(),
+        let index = self.price(node, &part);
+        if let Some(price) = self.prices.get_mut(index) {
+            price.add(part);
+        }
+    }
+
+    /// The index of a node.
+    fn node(&mut self, name: &str) -> usize {
+        let is_it = |node: &usize| self.nodes.get(*node).is_some_and(|known| known.name == name);
+        if let Some(node) = self.last.map(|(node, _)| node).filter(is_it) {
+            return node;
+        }
+        if let Some(node) = self.by_node.get(name) {
+            return *node;
+        }
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            prices: Vec::new(),
+            next: 0,
+        });
+        self.by_node.insert(name.to_owned(), self.nodes.len() - 1);
+        self.nodes.len() - 1
+    }
+
+    /// The index of the price that a row belongs to.
+    fn price(&mut self, index: usize, part: &Part<'_>) -> usize {
+        let Some(node) = self.nodes.get_mut(index) else {
+            return usize::MAX;
+        };
+        let is_it = |at: &usize| {
+            let price = self.prices.get(*at);
+            price.is_some_and(|price| price.start == part.start && price.run.product == part.run.product)
+        };
+        if let Some(at) = node.prices.get(node.next).copied().filter(is_it) {
+            node.next += 1;
+            return at;
+        }
+        match self.by_key.entry((index, part.start, part.run.product)) {
+            Entry::Occupied(known) => {
+                let place = self.prices.get(*known.get()).map_or(0, |price| price.place);
+                node.next = place + 1;
+                *known.get()
+            }
             Entry::Vacant(free) => {
+                let at = *free.insert(self.prices.len());
+                node.prices.push(at);
+                node.next = node.prices.len();
                 self.prices.push(Price {
-                    node,
+                    node: index,
+                    place: node.prices.len() - 1,
                     spot: part.spot,
                     start: part.start,
                     run: part.run,
@@ -154,11 +205,8 @@ impl Assembled {
                     is_rounded: false,
                     problem: None,
                 });
-                *free.insert(self.prices.len() - 1)
+                at
             }
-        };
-        if let Some(price) = self.prices.get_mut(index) {
-            price.add(part);
         }
     }
 }
@@ -194,7 +242,7 @@ impl Price {
         self.components.last().is_some_and(Option::is_some)
     }
 
-    fn row<'r>(&self, nodes: &'r [String], is_cut: bool) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&self, nodes: &'r [Node], is_cut: bool) -> Result<Row<'r>, Rejection> {
         if let Some(problem) = &self.problem {
             return Err((**problem).clone());
         }
@@ -205,7 +253,7 @@ impl Price {
             let message = "the document was cut, and the price has no row of MGHG before that";
             return Err(located(self.spot, Rejection::new(RejectCode::SchemaViolation, message)));
         }
-        let node = nodes.get(self.node).map_or("", String::as_str);
+        let node = nodes.get(self.node).map_or("", |node| node.name.as_str());
         let mut remarks = QualityFlags::NONE;
         check_grid(self.start, self.run.interval, &mut remarks);
         if self.is_rounded {
@@ -282,19 +330,18 @@ impl Document for Assembled {
 /// is hour 25.
 pub(super) fn check_hour(start: Micros, day: Micros, hour: &str) -> Result<(), Rejection> {
     let wall = PACIFIC.wall(start);
-    let expected = if PACIFIC.is_second_pass(start) {
-        25
-    } else {
-        wall.rem_euclid(crate::clock::DAY) / HOUR + 1
+    let expected = match PACIFIC.instants(wall) {
+        Instants::Twice(_, second) if second == start => 25,
+        _ => wall.rem_euclid(DAY) / HOUR + 1,
     };
-    let midnight = wall - wall.rem_euclid(crate::clock::DAY);
+    let midnight = wall - wall.rem_euclid(DAY);
     if day == midnight && hour.parse() == Ok(expected) {
         return Ok(());
     }
     let message = format!(
         "OPR_DT and OPR_HR \"{}\" do not agree with the GMT interval, which is hour {expected} of {}",
         excerpt(hour),
-        crate::clock::shown(midnight)
+        clock::shown(midnight)
     );
     Err(Rejection::new(RejectCode::InvalidTime, message))
 }

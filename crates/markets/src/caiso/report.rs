@@ -3,7 +3,8 @@
 //! The three have the same columns, in another order and with another name of the price (`MW`, `PRC`, `VALUE`). An error comes
 //! as XML in the same archive, and is refused with its code.
 
-use domain::{QualityFlag, QualityFlags};
+use domain::{Micros, QualityFlag, QualityFlags};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::assemble::{Assembled, Part, RUNS, Run, check_hour, component};
 use super::oasis_xml;
@@ -44,13 +45,13 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     let run = run_of(format).ok_or_else(|| Rejection::missing("the market run of the format"))?;
     let (csv, names) = Csv::open(csv_text(payload)?)?;
     let columns = columns(&names, &COLUMNS)?;
-    let mut assembled = Assembled::default();
+    let (mut assembled, mut intervals) = (Assembled::default(), Intervals::new());
     let mut ends_inside = false;
     csv.guarded(columns.get(7..8).unwrap_or_default())
         .for_each(&mut |_, record| {
             ends_inside = record.is_err();
             match record {
-                Ok(record) => add(&mut assembled, &record, &columns, run),
+                Ok(record) => add(&mut assembled, &mut intervals, &record, &columns, run),
                 Err(rejection) => assembled.refuse(rejection),
             }
         })?;
@@ -75,9 +76,55 @@ pub(super) fn run_of(format: &str) -> Option<Run> {
     RUNS.into_iter().find(|run| run.product == product)
 }
 
-fn add(assembled: &mut Assembled, record: &Record<'_>, columns: &[Column; COLUMNS.len()], run: Run) {
+/// Intervals by the texts that name them. A report names the same ones for each node and component, so a row nearly always has
+/// those of an earlier one. Only intervals that have been checked are kept; another one with the same hash takes the place.
+struct Intervals(Vec<Option<Named>>);
+
+struct Named {
+    texts: [String; 4],
+    start: Micros,
+    end: Micros,
+}
+
+impl Intervals {
+    /// A day has 300 intervals of five minutes.
+    const PLACES: usize = 512;
+
+    fn new() -> Intervals {
+        Intervals(std::iter::repeat_with(|| None).take(Intervals::PLACES).collect())
+    }
+
+    /// Start and end of the interval of a row: start, end, operating day and operating hour.
+    fn read(&mut self, record: &Record<'_>, columns: [Column; 4]) -> Result<(Micros, Micros), Rejection> {
+        let texts = columns.map(|column| record.cell(column));
+        let [start, end, day, hour] = texts;
+        let place = self.0.get_mut(xxh3_64(start.as_bytes()) as usize % Intervals::PLACES);
+        if let Some(Some(known)) = &place
+            && known.texts == texts
+        {
+            return Ok((known.start, known.end));
+        }
+        let [start_column, end_column, day_column, _] = columns;
+        let start = clock::utc(start, start_column.name)?;
+        let end = clock::utc(end, end_column.name)?;
+        check_hour(start, clock::date(day, day_column.name)?, hour)?;
+        if let Some(place) = place {
+            let texts = texts.map(str::to_owned);
+            *place = Some(Named { texts, start, end });
+        }
+        Ok((start, end))
+    }
+}
+
+fn add(
+    assembled: &mut Assembled,
+    intervals: &mut Intervals,
+    record: &Record<'_>,
+    columns: &[Column; COLUMNS.len()],
+    run: Run,
+) {
     let [start, end, day, hour, node, market, kind, price, ..] = *columns;
-    let read = || {
+    let mut read = || {
         let name = record.node(node)?;
         let found = record.text(market)?;
         if !run.names.iter().any(|name| name.eq_ignore_ascii_case(found)) {
@@ -93,11 +140,7 @@ fn add(assembled: &mut Assembled, record: &Record<'_>, columns: &[Column; COLUMN
             let message = format!("LMP_TYPE is \"{}\", which is not known", excerpt(written));
             Rejection::new(RejectCode::SchemaViolation, message)
         })?;
-        let (start, end) = (
-            clock::utc(record.cell(start), start.name)?,
-            clock::utc(record.cell(end), end.name)?,
-        );
-        check_hour(start, clock::date(record.cell(day), day.name)?, record.cell(hour))?;
+        let (start, end) = intervals.read(record, [start, end, day, hour])?;
         Ok((name, component, start, end))
     };
     match read() {

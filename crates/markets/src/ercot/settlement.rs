@@ -75,9 +75,11 @@ impl ReadRow for Settlement {
         let start = CENTRAL.utc(wall, pass(record, repeated)?)?;
         let price = record.price(price, &mut remarks)?;
         let (zone, hub) = place(node);
-        let key = if kind.to_ascii_uppercase().ends_with("EW") {
+        let is_weighted = kind.len().checked_sub(2).and_then(|at| kind.get(at..));
+        let key = if is_weighted.is_some_and(|end| end.eq_ignore_ascii_case("EW")) {
             key.clear();
-            key.extend([node, ".", &kind.to_ascii_uppercase()]);
+            key.extend([node, ".", kind]);
+            key.get_mut(node.len()..).unwrap_or_default().make_ascii_uppercase();
             key.as_str()
         } else {
             node

@@ -11,7 +11,7 @@ use crate::document::{Document, Names, Row, Visit};
 use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Csv, Known, Lines, Record, Table, columns, plain, required};
+use crate::table::{Column, Csv, Known, Lines, Record, Table, columns, is_plain, plain, required};
 
 pub(super) const DAY_AHEAD: &str = "isone.da_lmp.csv";
 pub(super) const REAL_TIME: &str = "isone.rt_lmp_final.csv";
@@ -47,7 +47,7 @@ fn title_format(title: &str) -> Option<&'static str> {
 }
 
 fn is_kind(line: &str, kind: &str) -> bool {
-    plain(line.split(',').next().unwrap_or_default()) == kind
+    is_plain(line.split(',').next().unwrap_or_default(), kind)
 }
 
 struct Report<'a> {
@@ -119,7 +119,7 @@ impl Report<'_> {
         let node = record.node(name)?;
         let day = clock::date(record.cell(date), date.name)?;
         let start = hour_start(day, record.cell(hour), hour.name)?;
-        let is = |wanted: &str| plain(record.cell(place)) == wanted;
+        let is = |wanted: &str| is_plain(record.cell(place), wanted);
         Ok(Row {
             spot: record.spot,
             node,

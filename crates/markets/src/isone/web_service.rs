@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
         let price = number(0)?.ok_or_else(|| Rejection::new(RejectCode::MissingPrice, "LmpTotal is missing"))?;
         let (energy, congestion, loss) = (number(1)?, number(2)?, number(3)?);
         check_grid(start, HOUR, &mut remarks);
-        let is = |wanted: &str| self.kind.is_some_and(|kind| crate::table::plain(kind.raw) == wanted);
+        let is = |wanted: &str| self.kind.is_some_and(|kind| crate::table::is_plain(kind.raw, wanted));
         Ok(Row {
             spot,
             node,

@@ -16,7 +16,7 @@ use crate::encoding::csv_text;
 use crate::energies::Energies;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Csv, Known, Lines, Record, Splitter, columns, located, plain, required};
+use crate::table::{Column, Csv, Known, Lines, Record, Splitter, columns, is_plain, located, plain, required};
 
 pub(super) const DAY_AHEAD: &str = "miso.da.expost.csv";
 pub(super) const REAL_TIME: &str = "miso.rt_lmp.csv";
@@ -112,7 +112,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     let mut preamble = Vec::new();
     let header = loop {
         match lines.next() {
-            Some(line) if plain(line.text.split(',').next().unwrap_or_default()) == "node" => break line,
+            Some(line) if is_plain(line.text.split(',').next().unwrap_or_default(), "node") => break line,
             Some(line) if preamble.len() < PREAMBLE => preamble.push(line.text.trim_matches([',', ' ', '"'])),
             _ => return refused("no line begins with Node, the header of the report".to_owned()),
         }

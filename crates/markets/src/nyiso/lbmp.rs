@@ -3,12 +3,13 @@
 //! A five-minute stamp is the end of its interval, an hourly one the start. Additional dispatch runs have stamps between those
 //! of the grid; an interval begins at the stamp before it, or at the last mark of the grid.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use domain::{Decimal, Micros, QualityFlags};
 
 use super::passes::{Counts, NAMES, Passes};
-use crate::clock::{self, EASTERN, HOUR, MINUTE};
+use crate::clock::{self, EASTERN, HOUR, Instants, MINUTE};
 use crate::document::{Document, Names, Prices, Row, Visit};
 use crate::encoding::csv_text;
 use crate::energies::Energies;
@@ -61,7 +62,8 @@ struct Lbmp<'a> {
     csv: Csv<'a>,
     columns: [Column; COLUMNS.len()],
     product: &'static str,
-    passes: Passes,
+    /// Known after the first row in a repeated hour; few documents have one.
+    passes: OnceCell<Passes>,
 }
 
 pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
@@ -73,21 +75,11 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         HOURLY => "rth",
         _ => "rt5",
     };
-    let mut passes = Passes::default();
-    let [stamp, name, ..] = columns;
-    csv.for_each(&mut |_, record| {
-        // Rows that cannot be read are rejected when they are visited.
-        let Ok(record) = record else { return };
-        if let Ok(wall) = clock::local(record.cell(stamp), stamp.name) {
-            passes.note(record.cell(name), wall);
-        }
-    })?;
-    passes.decide(product != "rt5");
     Ok(Box::new(Lbmp {
         csv,
         columns,
         product,
-        passes,
+        passes: OnceCell::new(),
     }))
 }
 
@@ -101,11 +93,30 @@ struct Before {
 }
 
 impl Lbmp<'_> {
+    fn passes(&self) -> &Passes {
+        self.passes.get_or_init(|| {
+            let mut passes = Passes::default();
+            let [stamp, name, ..] = self.columns;
+            self.csv.for_each_line(&mut |_, _, record| {
+                // Rows that cannot be read are rejected when they are visited.
+                let Ok(record) = record else { return };
+                if let Ok(wall) = clock::local(record.cell(stamp), stamp.name) {
+                    passes.note(record.cell(name), wall);
+                }
+            });
+            passes.decide(self.product != "rt5");
+            passes
+        })
+    }
+
     fn row<'r>(&self, record: &Record<'r>, tolerance: Decimal, before: &mut Before) -> Result<Row<'r>, Rejection> {
         let [stamp, name, _, price, loss, congestion] = self.columns;
         let wall = clock::local(record.cell(stamp), stamp.name)?;
-        // Counts every row whose stamp can be read, as the first pass over the document did.
-        let pass = self.passes.next(&mut before.counts, record.cell(name), wall);
+        // Counts every row whose stamp can be read, as the pass over the whole document does.
+        let pass = match EASTERN.instants(wall) {
+            Instants::Twice(..) => self.passes().next(&mut before.counts, record.cell(name), wall),
+            _ => None,
+        };
         let node = record.node(name)?;
         let instant = EASTERN.utc(wall, pass)?;
         let (start, end) = if self.product == "rt5" {

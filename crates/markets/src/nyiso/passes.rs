@@ -61,9 +61,6 @@ impl Passes {
 
     /// The pass of the next row of this name with a stamp that occurs twice.
     pub(super) fn next(&self, counts: &mut Counts, name: &str, wall: Wall) -> Option<Pass> {
-        if !matches!(EASTERN.instants(wall), Instants::Twice(..)) {
-            return None;
-        }
         let key = (name.to_owned(), day(wall));
         let step = self.steps.get(&key).copied();
         let count = counts.0.entry(key).or_default();

@@ -3,6 +3,8 @@
 //! A page is `{"items": [{…}, …], "links": [{"rel": "next"}, …], "totalRows": …}`, or the array alone. An unverified report has no
 //! energy column: energy is price - congestion - loss. A row that a correction has replaced says so (`row_is_current`).
 
+use std::fmt::Write as _;
+
 use domain::{Micros, QualityFlags};
 
 use crate::clock::{self, EASTERN, HOUR, MINUTE};
@@ -211,7 +213,7 @@ impl Lmp {
         out.push_str("verified");
         if version.at.is_some() {
             let number: u32 = record.cell(version).parse().map_err(|_| refused(version, "a number"))?;
-            out.extend([".", &number.to_string()]);
+            _ = write!(out, ".{number}");
         }
         match record.cell(current) {
             _ if current.at.is_none() => {}

@@ -1,6 +1,7 @@
 //! Lines of a CSV document.
 
 use csv_core::{ReadRecordResult, Reader};
+use memchr::{memchr, memchr3_iter};
 
 use super::{Column, Record, Table, WIDEST};
 use crate::document::Spot;
@@ -11,7 +12,7 @@ use crate::rejection::{RejectCode, Rejection, excerpt};
 pub(crate) struct Lines<'a> {
     rest: &'a str,
     /// What separates lines. One that begins with a carriage return only is not mixed with the others.
-    end: char,
+    end: u8,
     number: u64,
 }
 
@@ -26,7 +27,10 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a str) -> Lines<'a> {
-        let end = if text.contains('\n') { '\n' } else { '\r' };
+        let end = match memchr(b'\n', text.as_bytes()) {
+            Some(_) => b'\n',
+            None => b'\r',
+        };
         Lines {
             rest: text,
             end,
@@ -40,7 +44,9 @@ impl<'a> Iterator for Lines<'a> {
 
     fn next(&mut self) -> Option<Line<'a>> {
         while !self.rest.is_empty() {
-            let (text, is_open) = match self.rest.split_once(self.end) {
+            let at = memchr(self.end, self.rest.as_bytes());
+            let split = at.and_then(|at| Some((self.rest.get(..at)?, self.rest.get(at + 1..)?)));
+            let (text, is_open) = match split {
                 Some((text, rest)) => {
                     self.rest = rest;
                     (text, false)
@@ -85,6 +91,14 @@ impl Splitter {
 
     /// Calls `visit` with the cells of a line.
     pub(crate) fn split<T>(&mut self, line: &str, visit: impl FnOnce(&[&str]) -> T) -> Result<T, Rejection> {
+        let mut cells = [""; WIDEST];
+        match without_quotes(line, &mut cells) {
+            Some(count) => Ok(visit(cells.get(..count).unwrap_or_default())),
+            None => self.split_any(line, visit),
+        }
+    }
+
+    fn split_any<T>(&mut self, line: &str, visit: impl FnOnce(&[&str]) -> T) -> Result<T, Rejection> {
         let refused = |why: String| Rejection::new(RejectCode::SchemaViolation, why);
         if line.is_empty() {
             return Ok(visit(&[]));
@@ -108,15 +122,34 @@ impl Splitter {
                 _ => return Err(refused("a quote is not closed".to_owned())),
             }
         }
+        let text = std::str::from_utf8(self.text.get(..written).unwrap_or_default());
+        let text = text.map_err(|_| refused("a cell is not UTF-8".to_owned()))?;
         let mut cells = [""; WIDEST];
         let mut start = 0;
         for (cell, end) in cells.iter_mut().zip(self.ends.iter().take(count)) {
-            let bytes = self.text.get(start..*end).unwrap_or_default();
-            *cell = std::str::from_utf8(bytes).map_err(|_| refused("a cell is not UTF-8".to_owned()))?;
+            *cell = text.get(start..*end).unwrap_or_default();
             start = *end;
         }
         Ok(visit(cells.get(..count).unwrap_or_default()))
     }
+}
+
+// The cells of a line without quotes are the texts between its commas, which takes a fifth of the reader's time. `None` for any
+// other line, and for what only the reader decides: a carriage return, a byte order mark, too many cells.
+fn without_quotes<'l>(line: &'l str, cells: &mut [&'l str; WIDEST]) -> Option<usize> {
+    if line.is_empty() || line.starts_with('\u{FEFF}') {
+        return None;
+    }
+    let (mut start, mut count) = (0, 0);
+    for at in memchr3_iter(b',', b'"', b'\r', line.as_bytes()) {
+        if line.as_bytes().get(at) != Some(&b',') {
+            return None;
+        }
+        *cells.get_mut(count)? = line.get(start..at)?;
+        (start, count) = (at + 1, count + 1);
+    }
+    *cells.get_mut(count)? = line.get(start..)?;
+    Some(count + 1)
 }
 
 /// A CSV document below its header.
@@ -279,4 +312,34 @@ impl Table for Csv<'_> {
 // Lines padded with commas.
 fn has_only_blank_rest(cells: &[&str], width: usize) -> bool {
     cells.len() > width && cells.iter().skip(width).all(|cell| cell.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn owned(cells: &[&str]) -> Vec<String> {
+        cells.iter().map(|cell| (*cell).to_owned()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_without_quotes_has_the_cells_that_the_reader_finds(line in "[ a-cé,,,;\"\r\t\u{FEFF}]{0,60}") {
+            let mut splitter = Splitter::new();
+            let found = splitter.split(&line, owned);
+            prop_assert_eq!(found, splitter.split_any(&line, owned), "{:?}", line);
+        }
+    }
+
+    #[test]
+    fn the_widest_line_is_split_and_a_wider_one_is_refused() {
+        let mut splitter = Splitter::new();
+        for (commas, expected) in [(WIDEST - 1, Some(WIDEST)), (WIDEST, None)] {
+            let line = ",".repeat(commas);
+            assert_eq!(splitter.split(&line, |cells| cells.len()).ok(), expected);
+            assert_eq!(splitter.split_any(&line, |cells| cells.len()).ok(), expected);
+        }
+    }
 }
