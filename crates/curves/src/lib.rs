@@ -8,6 +8,7 @@
 mod contract;
 mod curve;
 mod delivery;
+pub mod derived;
 mod elimination;
 mod error;
 mod expiry;
@@ -17,6 +18,9 @@ mod interpolate;
 mod layout;
 mod method;
 mod quote;
+pub mod rolling;
+mod settlements;
+mod snapshot;
 
 pub use contract::{Block, Commodity, Contract, Month, Period, Season, Tenor};
 pub use curve::{Builder, Curve, Point};
@@ -27,3 +31,5 @@ pub use grid::Cell;
 pub use layout::{Basis, Layout, Scratch, Terms};
 pub use method::{Method, Shape};
 pub use quote::{Input, Quote, State};
+pub use settlements::{Rejected, Settlement, Settlements};
+pub use snapshot::{CurveSnapshot, Horizon, SnapshotInput, SnapshotPoint, SnapshotTerms, Snapshots};
