@@ -1,0 +1,132 @@
+//! Speed of curves of 60 points: all quotes changed, one quote changed, a new set of contracts, and a derived value.
+//!
+//! `cargo bench -p curves` prints the figures; the first group is for 10,000 curves.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use curves::derived::{Definition, Formula, LegPrice, Series};
+use curves::{Block, Builder, Contract, DeliveryCalendar, Layout, Method, Month, Quote, Scratch, Shape, Tenor, Terms};
+use domain::Decimal;
+use jiff::civil::{Date, date};
+
+const AS_OF: Date = date(2026, 12, 18);
+const MONTHS: i32 = 60;
+const CURVES: usize = 10_000;
+
+/// A year of months, two years of quarters, two calendar years: 60 months.
+fn contracts(calendar: &DeliveryCalendar) -> Vec<Contract> {
+    let months = (1..=12).map(|month| Tenor::Month(Month::new(2027, month)));
+    let quarters = (0i8..8).map(|at| Tenor::Quarter(2028 + i16::from(at) / 4, at % 4 + 1));
+    let years = (2030..=2031).map(Tenor::Calendar);
+    let contract = |tenor: Tenor| Contract {
+        period: tenor.resolve(AS_OF, calendar.commodity()).unwrap(),
+        block: Block::Flat,
+    };
+    months.chain(quarters).chain(years).map(contract).collect()
+}
+
+fn price(curve: usize, quote: usize) -> f64 {
+    40.0 + ((curve * 31 + quote * 17) % 101) as f64 / 10.0
+}
+
+fn curves(criterion: &mut Criterion) {
+    let calendar = DeliveryCalendar::of("PJM").unwrap();
+    let contracts = contracts(&calendar);
+    let terms = |method| Terms {
+        calendar: &calendar,
+        as_of: AS_OF,
+        until: Month::of(AS_OF).plus(MONTHS + 1),
+        method,
+        shape: &Shape::None,
+    };
+    let mut group = criterion.benchmark_group("10,000 curves of 60 points, all quotes changed");
+    for method in Method::ALL {
+        let layout = Layout::of(terms(method), &contracts).unwrap();
+        assert_eq!(layout.cells().len(), 60);
+        let prices: Vec<Vec<f64>> = (0..CURVES)
+            .map(|curve| (0..contracts.len()).map(|quote| price(curve, quote)).collect())
+            .collect();
+        let (mut scratch, mut points) = (Scratch::default(), Vec::new());
+        group.bench_function(BenchmarkId::from_parameter(method.name()), |bencher| {
+            bencher.iter(|| {
+                for prices in &prices {
+                    layout.solve(prices, &mut scratch, &mut points).unwrap();
+                    black_box(&points);
+                }
+            });
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("one quote changed: points, residuals and sources");
+    for method in Method::ALL {
+        let mut builder = Builder::new(calendar.clone(), method, Shape::None, 0.005);
+        let mut quotes: Vec<Quote> = contracts
+            .iter()
+            .enumerate()
+            .map(|(at, contract)| quote(*contract, at))
+            .collect();
+        let mut number = 0;
+        group.bench_function(BenchmarkId::from_parameter(method.name()), |bencher| {
+            bencher.iter(|| {
+                number += 1;
+                let at = number % quotes.len();
+                quotes[at].price = price(number, at);
+                quotes[at].known_at = number as i64;
+                black_box(
+                    builder
+                        .build(AS_OF, Month::of(AS_OF).plus(MONTHS + 1), &quotes)
+                        .unwrap(),
+                );
+            });
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("a new set of contracts");
+    for method in Method::ALL {
+        group.bench_function(BenchmarkId::from_parameter(method.name()), |bencher| {
+            bencher.iter(|| black_box(Layout::of(terms(method), &contracts).unwrap()));
+        });
+    }
+    group.finish();
+}
+
+fn quote(contract: Contract, at: usize) -> Quote {
+    Quote {
+        contract,
+        price: price(0, at),
+        volume: None,
+        known_at: 0,
+        source: format!("ingestion.market.raw.v1/0/{at}/0"),
+    }
+}
+
+fn derived(criterion: &mut Criterion) {
+    let formula = Formula::SparkSpread {
+        heat_rate: Decimal::from_unscaled(750_000_000).unwrap(),
+    };
+    let mut series = Series::new(Definition {
+        series: "spark".into(),
+        formula,
+        legs: vec!["PJM.WESTERN%20HUB.RTH".into(), "GAS.TETCO_M3.SPOT".into()],
+        max_age: 60_000_000,
+    })
+    .unwrap();
+    let mut number = 0i64;
+    criterion.bench_function("spark spread, one tick of a leg", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            let price = LegPrice {
+                price: Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap(),
+                event_time: number,
+                clock: number,
+                origin: "ingestion.market.raw.v1/0/123456/0".into(),
+            };
+            black_box(series.take((number % 2) as usize, price).unwrap())
+        });
+    });
+}
+
+criterion_group!(benches, curves, derived);
+criterion_main!(benches);

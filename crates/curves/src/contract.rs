@@ -1,0 +1,407 @@
+//! Contracts: which days they deliver, and their names.
+//!
+//! Role: a tenor is what a quote says (`M1`, `Q1-27`); a period is the absolute days that it means on the day of the quote.
+//! Invariant: a period never changes its meaning: a relative tenor becomes a month, and the balance of a month keeps its date.
+//! Failure: a text that names no tenor is refused with the forms that are known.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::CurveError;
+use crate::expiry;
+
+/// What is delivered: it decides seasons and expiries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Commodity {
+    Power,
+    Gas,
+}
+
+/// The hours of a day that a contract delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Block {
+    /// All hours.
+    Flat,
+    /// The on-peak hours of the market (5x16, or 6x16 in CAISO).
+    Peak,
+    /// All other hours (2x16H and 7x8).
+    OffPeak,
+}
+
+impl Block {
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Block::Flat => "flat",
+            Block::Peak => "peak",
+            Block::OffPeak => "off_peak",
+        }
+    }
+}
+
+impl FromStr for Block {
+    type Err = CurveError;
+
+    fn from_str(text: &str) -> Result<Block, CurveError> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "flat" | "atc" | "7x24" | "base" | "" => Ok(Block::Flat),
+            "peak" | "on_peak" | "5x16" | "6x16" => Ok(Block::Peak),
+            "off_peak" | "offpeak" | "off" => Ok(Block::OffPeak),
+            _ => Err(CurveError::UnknownBlock(text.to_owned())),
+        }
+    }
+}
+
+/// A calendar month, as the number of months since year 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(i32);
+
+impl Month {
+    /// The month of a year; `month` from 1 to 12.
+    pub fn new(year: i16, month: i8) -> Month {
+        Month(i32::from(year) * 12 + i32::from(month) - 1)
+    }
+
+    /// The month that holds a day.
+    pub fn of(day: Date) -> Month {
+        Month::new(day.year(), day.month())
+    }
+
+    /// This many months later.
+    pub fn plus(self, months: i32) -> Month {
+        Month(self.0 + months)
+    }
+
+    /// Months from `earlier` to this one.
+    pub fn since(self, earlier: Month) -> i32 {
+        self.0 - earlier.0
+    }
+
+    /// The month of the year, from 1 to 12.
+    pub fn of_year(self) -> u8 {
+        u8::try_from(self.0.rem_euclid(12) + 1).unwrap_or(1)
+    }
+
+    /// The year.
+    pub fn year(self) -> i32 {
+        self.0.div_euclid(12)
+    }
+
+    /// Its first day.
+    ///
+    /// # Errors
+    /// The year is outside the calendar.
+    pub fn first(self) -> Result<Date, CurveError> {
+        let outside = || CurveError::OutOfCalendar(self.to_string());
+        let year = i16::try_from(self.year()).map_err(|_| outside())?;
+        Date::new(year, self.of_year().cast_signed(), 1).map_err(|_| outside())
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year(), self.of_year())
+    }
+}
+
+/// Half a year in name; its months depend on the commodity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Season {
+    /// Gas: April to October. Power: July and August.
+    Summer,
+    /// Gas: November to March of the next year. Power: January and February.
+    Winter,
+}
+
+/// What a quote calls its contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tenor {
+    /// `M1` is the prompt month on the day of the quote.
+    Relative(u16),
+    /// From the day after the quote to the end of the month.
+    BalanceOfMonth,
+    /// A calendar month.
+    Month(Month),
+    /// Year and quarter, from 1 to 4.
+    Quarter(i16, i8),
+    /// Season and the year in which it begins.
+    Season(Season, i16),
+    /// January to December.
+    Calendar(i16),
+}
+
+/// The months F G H J K M N Q U V X Z.
+const MONTH_CODES: &str = "FGHJKMNQUVXZ";
+
+impl FromStr for Tenor {
+    type Err = CurveError;
+
+    fn from_str(text: &str) -> Result<Tenor, CurveError> {
+        let name = text.trim().to_ascii_uppercase();
+        tenor(&name).ok_or_else(|| CurveError::UnknownTenor(text.trim().to_owned()))
+    }
+}
+
+fn tenor(name: &str) -> Option<Tenor> {
+    match name {
+        "BALMO" | "BOM" => return Some(Tenor::BalanceOfMonth),
+        "PROMPT" => return Some(Tenor::Relative(1)),
+        _ => {}
+    }
+    if let Some((first, second)) = name.split_once('-') {
+        return match first {
+            "SUM" => Some(Tenor::Season(Season::Summer, year(second)?)),
+            "WIN" => Some(Tenor::Season(Season::Winter, year(second)?)),
+            "CAL" => Some(Tenor::Calendar(year(second)?)),
+            "Q1" | "Q2" | "Q3" | "Q4" => Some(Tenor::Quarter(year(second)?, first.get(1..)?.parse().ok()?)),
+            _ if first.len() == 4 && second.len() == 2 => {
+                let month: i8 = number(second)?.try_into().ok()?;
+                (1..=12)
+                    .contains(&month)
+                    .then(|| year(first))
+                    .flatten()
+                    .map(|year| Tenor::Month(Month::new(year, month)))
+            }
+            _ => None,
+        };
+    }
+    let (code, rest) = name.split_at_checked(1)?;
+    if let Some(month) = MONTH_CODES.find(code).filter(|_| rest.len() == 2) {
+        // `M27` could be a month of the exchange or the 27th month: months beyond M24 are not quoted by number.
+        let is_relative = code == "M" && number(rest)? <= 24;
+        if !is_relative {
+            return Some(Tenor::Month(Month::new(year(rest)?, i8::try_from(month).ok()? + 1)));
+        }
+    }
+    let ahead = number(rest).filter(|_| code == "M" && rest.len() <= 2)?;
+    (ahead > 0)
+        .then(|| u16::try_from(ahead).ok().map(Tenor::Relative))
+        .flatten()
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+/// A year of this century, of two or four digits.
+fn year(text: &str) -> Option<i16> {
+    let year = i16::try_from(number(text)?).ok()?;
+    match text.len() {
+        2 => Some(2000 + year),
+        4 => (2000..2100).contains(&year).then_some(year),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Tenor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Tenor::Relative(ahead) => write!(f, "M{ahead}"),
+            Tenor::BalanceOfMonth => f.write_str("BALMO"),
+            Tenor::Month(month) => month.fmt(f),
+            Tenor::Quarter(year, quarter) => write!(f, "Q{quarter}-{:02}", year % 100),
+            Tenor::Season(Season::Summer, year) => write!(f, "SUM-{:02}", year % 100),
+            Tenor::Season(Season::Winter, year) => write!(f, "WIN-{:02}", year % 100),
+            Tenor::Calendar(year) => write!(f, "CAL-{:02}", year % 100),
+        }
+    }
+}
+
+/// The days that a contract delivers: `first` to the day before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Period {
+    /// Its first delivery day.
+    pub first: Date,
+    /// The day after its last delivery day.
+    pub end: Date,
+    tenor: Tenor,
+}
+
+impl Tenor {
+    /// The days that this tenor means on the day of its quote.
+    ///
+    /// # Errors
+    /// The days are outside the calendar, or `BALMO` is quoted on the last day of a month.
+    pub fn resolve(self, as_of: Date, commodity: Commodity) -> Result<Period, CurveError> {
+        let outside = || CurveError::OutOfCalendar(self.to_string());
+        let (start, months) = match self {
+            Tenor::Relative(ahead) => {
+                let month = expiry::prompt(as_of, commodity)?.plus(i32::from(ahead) - 1);
+                return Tenor::Month(month).resolve(as_of, commodity);
+            }
+            Tenor::BalanceOfMonth => {
+                let (first, end) = (
+                    as_of.tomorrow().map_err(|_| outside())?,
+                    Month::of(as_of).plus(1).first()?,
+                );
+                if first >= end {
+                    return Err(CurveError::NoQuotes(format!(
+                        "BALMO of {as_of}, the last day of its month, has no day left"
+                    )));
+                }
+                return Ok(Period {
+                    first,
+                    end,
+                    tenor: self,
+                });
+            }
+            Tenor::Month(month) => (month, 1),
+            Tenor::Quarter(year, quarter) => (Month::new(year, quarter * 3 - 2), 3),
+            Tenor::Season(Season::Summer, year) => match commodity {
+                Commodity::Gas => (Month::new(year, 4), 7),
+                Commodity::Power => (Month::new(year, 7), 2),
+            },
+            Tenor::Season(Season::Winter, year) => match commodity {
+                Commodity::Gas => (Month::new(year, 11), 5),
+                Commodity::Power => (Month::new(year, 1), 2),
+            },
+            Tenor::Calendar(year) => (Month::new(year, 1), 12),
+        };
+        Ok(Period {
+            first: start.first()?,
+            end: start.plus(months).first()?,
+            tenor: self,
+        })
+    }
+}
+
+impl Period {
+    /// The month that holds its first day.
+    pub fn first_month(self) -> Month {
+        Month::of(self.first)
+    }
+
+    /// The month after its last.
+    pub fn end_month(self) -> Month {
+        Month::of(self.end)
+    }
+
+    /// The calendar month.
+    ///
+    /// # Errors
+    /// The year is outside the calendar.
+    pub fn month(month: Month) -> Result<Period, CurveError> {
+        Ok(Period {
+            first: month.first()?,
+            end: month.plus(1).first()?,
+            tenor: Tenor::Month(month),
+        })
+    }
+
+    /// Whether it is the rest of a month.
+    pub fn is_balance(self) -> bool {
+        self.tenor == Tenor::BalanceOfMonth
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tenor.fmt(f)
+    }
+}
+
+/// What one quote prices: a period and its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub struct Contract {
+    pub period: Period,
+    pub block: Block,
+}
+
+impl fmt::Display for Contract {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.period, self.block.name())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn tenors_mean_their_days() {
+        let as_of = date(2026, 11, 24);
+        for (name, commodity, first, end, printed) in [
+            ("f27", Commodity::Gas, date(2027, 1, 1), date(2027, 2, 1), "2027-01"),
+            (
+                "2028-02",
+                Commodity::Power,
+                date(2028, 2, 1),
+                date(2028, 3, 1),
+                "2028-02",
+            ),
+            ("M28", Commodity::Gas, date(2028, 6, 1), date(2028, 7, 1), "2028-06"),
+            ("M1", Commodity::Gas, date(2026, 12, 1), date(2027, 1, 1), "2026-12"),
+            ("m2", Commodity::Power, date(2027, 1, 1), date(2027, 2, 1), "2027-01"),
+            ("Q4-27", Commodity::Power, date(2027, 10, 1), date(2028, 1, 1), "Q4-27"),
+            ("SUM-27", Commodity::Gas, date(2027, 4, 1), date(2027, 11, 1), "SUM-27"),
+            ("WIN-27", Commodity::Gas, date(2027, 11, 1), date(2028, 4, 1), "WIN-27"),
+            (
+                "SUM-2027",
+                Commodity::Power,
+                date(2027, 7, 1),
+                date(2027, 9, 1),
+                "SUM-27",
+            ),
+            ("WIN-27", Commodity::Power, date(2027, 1, 1), date(2027, 3, 1), "WIN-27"),
+            ("CAL-27", Commodity::Power, date(2027, 1, 1), date(2028, 1, 1), "CAL-27"),
+            (
+                "BALMO",
+                Commodity::Power,
+                date(2026, 11, 25),
+                date(2026, 12, 1),
+                "BALMO",
+            ),
+        ] {
+            let period = name.parse::<Tenor>().unwrap().resolve(as_of, commodity).unwrap();
+            assert_eq!(
+                (period.first, period.end, &*period.to_string()),
+                (first, end, printed),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_the_known_forms() {
+        for text in [
+            "", "M0", "M100", "A27", "Q5-27", "2027-13", "1999-01", "CAL-1", "CAL27", "é27", "F+7", "SUM",
+        ] {
+            let error = text.parse::<Tenor>().unwrap_err().to_string();
+            assert!(error.contains("Q1-27"), "{text}: {error}");
+        }
+        assert!(
+            Tenor::BalanceOfMonth
+                .resolve(date(2026, 11, 30), Commodity::Power)
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(year in 2000i16..2100, month in 1i8..13, kind in 0..6) {
+            let tenor = match kind {
+                0 => Tenor::Month(Month::new(year, month)),
+                1 => Tenor::Quarter(year, (month - 1) / 3 + 1),
+                2 => Tenor::Season(Season::Summer, year),
+                3 => Tenor::Season(Season::Winter, year),
+                4 => Tenor::Calendar(year),
+                _ => Tenor::Relative(u16::from(month.unsigned_abs())),
+            };
+            prop_assert_eq!(tenor.to_string().parse::<Tenor>().unwrap(), tenor);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a curve, a contract or a derived value cannot be made.
+
+/// An error of this crate: what, where, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CurveError {
+    /// The registry does not know the market.
+    #[error("market \"{0}\" is unknown: use a market of `GET /markets`, such as PJM or GAS")]
+    UnknownMarket(String),
+    /// The market has no on-peak block.
+    #[error("market {0} has no on-peak block: quote its contracts as flat")]
+    NoPeak(String),
+    /// The text names no tenor.
+    #[error(
+        "\"{0}\" is no contract: write M1, 2027-01, F27, Q1-27, SUM-27, WIN-27, CAL-27 or BALMO (years 2000 to 2099)"
+    )]
+    UnknownTenor(String),
+    /// The text names no block.
+    #[error("\"{0}\" is no block: write flat, peak or off_peak")]
+    UnknownBlock(String),
+    /// The text names no method.
+    #[error("\"{0}\" is no method: write flat, linear, monotone or smooth")]
+    UnknownMethod(String),
+    /// The text names no horizon.
+    #[error("\"{0}\" is no horizon: write 1m, 3m, 6m, 1y or all")]
+    UnknownHorizon(String),
+    /// A date or time lies outside the calendar.
+    #[error("a date of {0} is outside the calendar: check the years of the contracts")]
+    OutOfCalendar(String),
+    /// No quote is left to build a curve from.
+    #[error("no quote can be used: {0}")]
+    NoQuotes(String),
+    /// A factor of the seasonal shape is not a positive number, or a spread is not finite.
+    #[error("the seasonal shape of month {0} cannot be used: ratios are positive numbers, spreads finite ones")]
+    BadShape(u8),
+    /// The equations of a method have no unique solution.
+    #[error("the equations of the curve are singular: report the contracts of this curve")]
+    Singular,
+    /// The number of prices does not match the layout.
+    #[error("{given} prices for a layout of {expected} quotes: build the layout of these quotes first")]
+    WrongLength {
+        /// Number of quotes of the layout.
+        expected: usize,
+        /// Number of prices that were given.
+        given: usize,
+    },
+    /// The definition of a derived series does not fit its formula.
+    #[error("series \"{series}\": {problem}")]
+    BadDefinition {
+        /// Name of the series.
+        series: String,
+        /// What to correct.
+        problem: String,
+    },
+    /// A value is too large for exact arithmetic.
+    #[error("a value of {0} is too large for exact arithmetic: check the unit of its legs")]
+    TooLarge(String),
+    /// A document cannot be read as a whole.
+    #[error("{0}")]
+    Unreadable(String),
+}

@@ -1,0 +1,419 @@
+//! The layout of a curve: everything that depends on its contracts and not on their prices, computed once for a set of contracts.
+//!
+//! Role: the rows of the quotes, the independent ones among them, and the matrices of the method. A curve is then one product of a matrix
+//! with the prices ([`Layout::solve`]), without an allocation.
+//! Invariants: an independent quote is the mean of its cells for any prices; the order of the contracts decides which of several
+//! dependent ones is kept; sums run in a fixed order, so that equal prices give equal bits.
+//! Failure: a market without the block of a quote, a bad shape, or a contract without delivered hours.
+
+use std::ops::Range;
+
+use jiff::civil::Date;
+use nalgebra::{DMatrix, DVector};
+
+use crate::contract::{Contract, Month};
+use crate::elimination::Elimination;
+use crate::grid::{Cell, Grid};
+use crate::interpolate::{Between, Strip, smoothest};
+use crate::method::{Method, Shape};
+use crate::{CurveError, DeliveryCalendar};
+
+mod held;
+mod solve;
+
+pub use solve::Scratch;
+
+use solve::{Levels, Solver};
+
+/// How a point got its price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// A quote of this contract.
+    Quoted,
+    /// The only price that the quotes of other contracts leave.
+    Implied,
+    /// Quotes of coarser contracts, divided by the method and the seasonal shape.
+    Shaped,
+    /// No quote covers it; earlier and later ones exist.
+    Interpolated,
+    /// It lies before the first or after the last quote.
+    Extrapolated,
+}
+
+impl Basis {
+    /// How far the price rests on quotes rather than on the method, from 0 to 1.
+    pub fn confidence(self) -> f64 {
+        match self {
+            Basis::Quoted => 1.0,
+            Basis::Implied => 0.9,
+            Basis::Shaped => 0.7,
+            Basis::Interpolated => 0.5,
+            Basis::Extrapolated => 0.3,
+        }
+    }
+}
+
+/// One quote as the mean of cells.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// Cells and their weights, which sum to 1.
+    pub weights: Vec<(usize, f64)>,
+}
+
+impl Row {
+    /// The mean of the prices of its cells.
+    pub fn mean(&self, prices: &[f64]) -> f64 {
+        let terms = self
+            .weights
+            .iter()
+            .map(|(cell, weight)| weight * prices.get(*cell).unwrap_or(&f64::NAN));
+        terms.sum()
+    }
+}
+
+/// A curve without its prices.
+#[derive(Debug)]
+pub struct Layout {
+    grid: Grid,
+    rows: Vec<Row>,
+    accepted: Vec<usize>,
+    /// For each quote that others imply, the quotes that imply it.
+    implied: Vec<(usize, Vec<usize>)>,
+    bases: Vec<Basis>,
+    sources: Vec<Vec<usize>>,
+    is_contested: bool,
+    solver: Solver,
+}
+
+/// What a layout is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'t> {
+    /// Delivered hours of the market.
+    pub calendar: &'t DeliveryCalendar,
+    /// The day of the curve; contracts begin after it.
+    pub as_of: Date,
+    /// The curve has at least the months before this one.
+    pub until: Month,
+    /// How months inside coarser contracts are priced.
+    pub method: Method,
+    /// Their seasonal shape.
+    pub shape: &'t Shape,
+}
+
+impl Layout {
+    /// The layout of contracts in the order in which they are believed: of contracts that imply each other, the last is left out.
+    ///
+    /// # Errors
+    /// No contracts, a contract without delivered hours, a market without the block, or a bad shape.
+    pub fn of(terms: Terms<'_>, contracts: &[Contract]) -> Result<Layout, CurveError> {
+        if contracts.is_empty() {
+            return Err(CurveError::NoQuotes(
+                "no contract begins after the day of the curve".to_owned(),
+            ));
+        }
+        let grid = Grid::new(terms.calendar, terms.as_of, terms.until, contracts)?;
+        let rows = rows(&grid, contracts)?;
+        let shapes = shapes(&grid, terms.shape)?;
+        let prepared = Prepared::of(&grid, &rows, &shapes);
+        let (is_covered, strips) = (prepared.covered(), prepared.strips(&grid));
+        let held = held::held(&grid, &is_covered, *terms.shape != Shape::None);
+        let inner = held::inner(&grid, &is_covered);
+        let flat = {
+            let mut levels = prepared.shortest.clone();
+            held::fill_gaps(&mut levels, &inner, &is_covered);
+            held::copy(&mut levels, &held);
+            levels
+        };
+        let shift = prepared.shift(&rows, &shapes);
+        let solver = match terms.method {
+            Method::Flat => Solver::linear(&flat, &shapes, &shift),
+            Method::Linear => {
+                let through = between(&grid, &inner, &strips, &flat);
+                let mut levels = prepared.corrected(through);
+                held::copy(&mut levels, &held);
+                Solver::linear(&levels, &shapes, &shift)
+            }
+            Method::Smooth => {
+                let smooth = smoothest(&grid.cells, &inner, &prepared.means)?;
+                let mut levels = prepared.corrected(smooth);
+                held::copy(&mut levels, &held);
+                Solver::linear(&levels, &shapes, &shift)
+            }
+            Method::Monotone => Solver::monotone(Levels {
+                strips: &strips,
+                inner: &inner,
+                grid: &grid,
+                flat: &flat,
+                shortest: &prepared.shortest,
+                means: &prepared.means,
+                shapes: &shapes,
+                shift: &shift,
+                held,
+            }),
+        };
+        let accepted = prepared.elimination.accepted.clone();
+        let bases = bases(&grid, contracts, &prepared, &is_covered, &inner);
+        Ok(Layout {
+            sources: sources(&flat, &accepted, &bases),
+            implied: named(&prepared.elimination),
+            is_contested: is_contested(&prepared.elimination, &rows),
+            bases,
+            solver,
+            accepted,
+            rows,
+            grid,
+        })
+    }
+
+    /// The cells, in the order of the prices.
+    pub fn cells(&self) -> &[Cell] {
+        &self.grid.cells
+    }
+
+    /// How each cell gets its price.
+    pub fn bases(&self) -> &[Basis] {
+        &self.bases
+    }
+
+    /// The quotes that each cell's level is made from, as indexes of the contracts.
+    pub fn sources(&self) -> &[Vec<usize>] {
+        &self.sources
+    }
+
+    /// The contracts that earlier ones imply, and those that imply them.
+    pub fn implied(&self) -> &[(usize, Vec<usize>)] {
+        &self.implied
+    }
+
+    /// Whether another order of equally fine contracts could keep others of them.
+    pub fn is_contested(&self) -> bool {
+        self.is_contested
+    }
+
+    /// The price that the points give to a contract: their mean by delivered hours.
+    pub fn price_of(&self, contract: usize, points: &[f64]) -> Option<f64> {
+        Some(self.rows.get(contract)?.mean(points))
+    }
+
+    /// The prices of the cells from those of the contracts, in their order.
+    ///
+    /// # Errors
+    /// Another number of prices than contracts.
+    pub fn solve(&self, prices: &[f64], scratch: &mut Scratch, points: &mut Vec<f64>) -> Result<(), CurveError> {
+        if prices.len() != self.rows.len() {
+            return Err(CurveError::WrongLength {
+                expected: self.rows.len(),
+                given: prices.len(),
+            });
+        }
+        scratch.quotes.clear();
+        let accepted = self.accepted.iter().filter_map(|row| prices.get(*row));
+        scratch.quotes.extend(accepted);
+        self.solver.solve(scratch, points);
+        Ok(())
+    }
+}
+
+fn rows(grid: &Grid, contracts: &[Contract]) -> Result<Vec<Row>, CurveError> {
+    let row = |contract: &Contract| {
+        let hours = |cell: usize| grid.cells.get(cell).map_or(0.0, |cell| cell.hours);
+        let total: f64 = grid.cells_of(*contract).map(hours).sum();
+        if total <= 0.0 {
+            return Err(CurveError::NoQuotes(format!("{contract} delivers no hour")));
+        }
+        let weights = grid.cells_of(*contract).map(|cell| (cell, hours(cell) / total));
+        Ok(Row {
+            weights: weights.filter(|(_, weight)| *weight > 0.0).collect(),
+        })
+    };
+    contracts.iter().map(row).collect()
+}
+
+/// Factor and summand of each cell.
+fn shapes(grid: &Grid, shape: &Shape) -> Result<Vec<(f64, f64)>, CurveError> {
+    let of = |cell: &Cell| shape.of(cell.period.first_month());
+    grid.cells.iter().map(of).collect()
+}
+
+/// The independent quotes as rows over levels, and the flattest levels that satisfy them.
+struct Prepared {
+    elimination: Elimination,
+    /// Accepted quotes by cells: the weight of a level in a quote.
+    means: DMatrix<f64>,
+    /// Cells by accepted quotes: the levels of least `Σ hours · factor · level²`. Such levels are equal wherever the same quotes
+    /// cover, which is the bootstrap.
+    shortest: DMatrix<f64>,
+}
+
+impl Prepared {
+    fn of(grid: &Grid, rows: &[Row], shapes: &[(f64, f64)]) -> Prepared {
+        let count = grid.cells.len();
+        let factor = |cell: usize| shapes.get(cell).map_or(1.0, |shape| shape.0);
+        let size = |cell: usize| {
+            let hours = grid.cells.get(cell).map_or(0.0, |cell| cell.hours);
+            (hours * factor(cell)).sqrt()
+        };
+        let scaled = |row: &Row| {
+            let mut values = DVector::zeros(count);
+            for (cell, weight) in &row.weights {
+                if let Some(value) = values.get_mut(*cell) {
+                    *value = weight * factor(*cell) / size(*cell);
+                }
+            }
+            values
+        };
+        let scaled: Vec<DVector<f64>> = rows.iter().map(scaled).collect();
+        let elimination = Elimination::of(&scaled);
+        let mut means = DMatrix::zeros(elimination.accepted.len(), count);
+        for (at, row) in elimination.accepted.iter().enumerate() {
+            for (cell, weight) in rows.get(*row).map_or(&[][..], |row| &row.weights) {
+                if let Some(entry) = means.get_mut((at, *cell)) {
+                    *entry = weight * factor(*cell);
+                }
+            }
+        }
+        let mut shortest = elimination.shortest();
+        for (cell, mut levels) in shortest.row_iter_mut().enumerate() {
+            let size = size(cell);
+            levels /= if size > 0.0 { size } else { 1.0 };
+        }
+        Prepared {
+            elimination,
+            means,
+            shortest,
+        }
+    }
+
+    /// Whether an accepted quote covers a cell.
+    fn covered(&self) -> Vec<bool> {
+        let covers = |column: nalgebra::DVectorView<'_, f64>| column.iter().any(|weight| *weight > 0.0);
+        (0..self.means.ncols())
+            .map(|cell| covers(self.means.column(cell).as_view()))
+            .collect()
+    }
+
+    /// The strips of each block, in order of time.
+    fn strips(&self, grid: &Grid) -> Vec<Vec<Strip>> {
+        let cover = |cell: usize| -> Vec<bool> { self.means.column(cell).iter().map(|weight| *weight > 0.0).collect() };
+        let mut found = Vec::new();
+        for series in grid.series() {
+            let mut strips: Vec<Strip> = Vec::new();
+            for cell in series.filter(|cell| cover(*cell).contains(&true)) {
+                match strips.last_mut() {
+                    Some(strip) if strip.cells.end == cell && cover(strip.cells.start) == cover(cell) => {
+                        strip.cells.end = cell + 1;
+                    }
+                    _ => strips.push(Strip {
+                        cells: cell..cell + 1,
+                        middle: 0.0,
+                    }),
+                }
+            }
+            for strip in &mut strips {
+                let cells = grid.cells.get(strip.cells.clone()).unwrap_or_default();
+                let ends = cells.first().zip(cells.last());
+                strip.middle = ends.map_or(0.0, |(first, last)| (first.start + last.end) / 2.0);
+            }
+            found.push(strips);
+        }
+        found
+    }
+
+    /// What the summands of the shape add to each accepted quote.
+    fn shift(&self, rows: &[Row], shapes: &[(f64, f64)]) -> DVector<f64> {
+        let summands: Vec<f64> = shapes.iter().map(|shape| shape.1).collect();
+        let mean = |row: &usize| rows.get(*row).map_or(0.0, |row| row.mean(&summands));
+        DVector::from_iterator(
+            self.elimination.accepted.len(),
+            self.elimination.accepted.iter().map(mean),
+        )
+    }
+
+    /// Levels with every quote's mean restored, by the flattest change.
+    fn corrected(&self, levels: DMatrix<f64>) -> DMatrix<f64> {
+        let quotes = self.means.nrows();
+        let missing = DMatrix::identity(quotes, quotes) - &self.means * &levels;
+        levels + &self.shortest * missing
+    }
+}
+
+/// Levels on straight lines between the middles of strips.
+fn between(grid: &Grid, inner: &[Range<usize>], strips: &[Vec<Strip>], flat: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut levels = flat.clone();
+    for (run, strips) in inner.iter().zip(strips) {
+        for cell in run.clone() {
+            let time = grid.cells.get(cell).map_or(0.0, Cell::middle);
+            let place = Between::of(strips, time);
+            let (Some(left), Some(right)) = (strips.get(place.left), strips.get(place.right)) else {
+                continue;
+            };
+            let (left, right) = (flat.row(left.cells.start), flat.row(right.cells.start));
+            levels.set_row(cell, &(left * (1.0 - place.part) + right * place.part));
+        }
+    }
+    levels
+}
+
+fn bases(
+    grid: &Grid,
+    contracts: &[Contract],
+    prepared: &Prepared,
+    is_covered: &[bool],
+    inner: &[Range<usize>],
+) -> Vec<Basis> {
+    let is_quoted = |cell: &Cell| {
+        let same = |contract: &Contract| (contract.period, contract.block) == (cell.period, cell.block);
+        let accepted = prepared
+            .elimination
+            .accepted
+            .iter()
+            .filter_map(|row| contracts.get(*row));
+        accepted.into_iter().any(same)
+    };
+    let of = |(at, cell): (usize, &Cell)| match is_covered.get(at) {
+        Some(true) if is_quoted(cell) => Basis::Quoted,
+        Some(true) if prepared.elimination.determines(at, grid.cells.len()) => Basis::Implied,
+        Some(true) => Basis::Shaped,
+        _ if inner.iter().any(|run| run.contains(&at)) => Basis::Interpolated,
+        _ => Basis::Extrapolated,
+    };
+    grid.cells.iter().enumerate().map(of).collect()
+}
+
+/// The quotes that the flat level of each cell is made from; an interpolated cell also has those of the next cell with quotes.
+fn sources(flat: &DMatrix<f64>, accepted: &[usize], bases: &[Basis]) -> Vec<Vec<usize>> {
+    let of = |cell: usize| -> Vec<usize> {
+        let weights = flat.row(cell);
+        let used = accepted
+            .iter()
+            .zip(weights.iter())
+            .filter(|(_, weight)| weight.abs() > 1e-9);
+        used.map(|(row, _)| *row).collect()
+    };
+    let with_next = |cell: usize| {
+        let mut found = of(cell);
+        if bases.get(cell) == Some(&Basis::Interpolated) {
+            let next = (cell..bases.len()).find(|next| bases.get(*next) != Some(&Basis::Interpolated));
+            found.extend(next.map(of).unwrap_or_default());
+            found.sort_unstable();
+            found.dedup();
+        }
+        found
+    };
+    (0..bases.len()).map(with_next).collect()
+}
+
+fn named(elimination: &Elimination) -> Vec<(usize, Vec<usize>)> {
+    let pair = |dependent: &crate::elimination::Dependent| (dependent.row, dependent.implied_by.clone());
+    elimination.dependent.iter().map(pair).collect()
+}
+
+fn is_contested(elimination: &Elimination, rows: &[Row]) -> bool {
+    let fineness = |row: usize| rows.get(row).map_or(0, |row| row.weights.len());
+    let ties = |dependent: &crate::elimination::Dependent| {
+        let is_equal = |other: &usize| fineness(*other) >= fineness(dependent.row);
+        dependent.implied_by.iter().any(is_equal)
+    };
+    elimination.dependent.iter().any(ties)
+}

@@ -1,0 +1,60 @@
+//! Quotes, and what became of each of them in a curve.
+
+use domain::Micros;
+
+use crate::contract::Contract;
+
+/// One price of one contract.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quote {
+    /// What it prices.
+    pub contract: Contract,
+    /// In the unit of the curve.
+    pub price: f64,
+    /// Traded volume, if the source states one.
+    pub volume: Option<f64>,
+    /// When it was known; of two quotes of a contract the newest counts.
+    pub known_at: Micros,
+    /// The origin of the tick, or the line of the file.
+    pub source: String,
+}
+
+/// What became of a quote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The mean of its points is its price.
+    Repriced,
+    /// Other quotes imply its price, up to the tolerance.
+    Consistent,
+    /// Other quotes imply another price.
+    Contradictory,
+    /// A newer quote of the same contract counts.
+    Superseded,
+    /// Its delivery has begun, or a balance of the month is of another day.
+    InDelivery,
+    /// It delivers no hour of its block.
+    NoDelivery,
+    /// Its price is not a finite number.
+    NotANumber,
+}
+
+/// A quote beside the price that the curve gives to its contract.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// The quote.
+    pub quote: Quote,
+    /// What became of it.
+    pub state: State,
+    /// The mean of the points of its contract; `None` if it was not used.
+    pub curve_price: Option<f64>,
+    /// For a quote that others imply: their contracts.
+    pub implied_by: Vec<Contract>,
+}
+
+impl Input {
+    /// Quoted price less the curve's.
+    pub fn residual(&self) -> Option<f64> {
+        Some(self.quote.price - self.curve_price?)
+    }
+}

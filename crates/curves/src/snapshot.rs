@@ -1,0 +1,312 @@
+//! Snapshots: the state of a curve at a time of the log.
+//!
+//! Role: keeps the newest quote of each contract, and makes a snapshot for each horizon when quotes have changed.
+//! Invariants: time is the log's clock. Its axis is divided into intervals from the epoch; the first record of a later interval closes those
+//! before, and a snapshot holds exactly the quotes of the records before the end of its interval. So the same log gives the same
+//! snapshots, and at most one for each curve, horizon and interval.
+//! Failure: while no quote can be used, there is no snapshot.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use domain::Micros;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::contract::{Block, Contract, Month};
+use crate::curve::{Builder, Curve, Point};
+use crate::layout::Basis;
+use crate::method::Method;
+use crate::quote::{Input, Quote, State};
+use crate::{CurveError, DeliveryCalendar};
+
+/// How far a snapshot reaches: the balance of the month and this many months after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Horizon {
+    /// One month.
+    #[serde(rename = "1m")]
+    Month,
+    /// Three months.
+    #[serde(rename = "3m")]
+    Quarter,
+    /// Six months.
+    #[serde(rename = "6m")]
+    HalfYear,
+    /// Twelve months.
+    #[serde(rename = "1y")]
+    Year,
+    /// To the last month with a quote.
+    #[serde(rename = "all")]
+    All,
+}
+
+impl Horizon {
+    /// Every horizon.
+    pub const ALL: [Horizon; 5] = [
+        Horizon::Month,
+        Horizon::Quarter,
+        Horizon::HalfYear,
+        Horizon::Year,
+        Horizon::All,
+    ];
+
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Horizon::Month => "1m",
+            Horizon::Quarter => "3m",
+            Horizon::HalfYear => "6m",
+            Horizon::Year => "1y",
+            Horizon::All => "all",
+        }
+    }
+
+    /// The month after its last on a day; `None` for all.
+    pub fn until(self, as_of: Date) -> Option<Month> {
+        let months = match self {
+            Horizon::Month => 1,
+            Horizon::Quarter => 3,
+            Horizon::HalfYear => 6,
+            Horizon::Year => 12,
+            Horizon::All => return None,
+        };
+        Some(Month::of(as_of).plus(months + 1))
+    }
+}
+
+impl FromStr for Horizon {
+    type Err = CurveError;
+
+    fn from_str(text: &str) -> Result<Horizon, CurveError> {
+        let known = Horizon::ALL.into_iter().find(|horizon| horizon.name() == text);
+        known.ok_or_else(|| CurveError::UnknownHorizon(text.to_owned()))
+    }
+}
+
+/// A curve at a time of the log, to a horizon.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CurveSnapshot {
+    /// The curve.
+    pub curve_id: String,
+    /// The market whose hours it counts.
+    pub market: String,
+    /// End of the interval whose quotes it holds, in microseconds of the log's clock.
+    pub as_of: Micros,
+    /// The day of the curve in the market's zone; contracts begin after it.
+    pub day: Date,
+    /// How far it reaches.
+    pub horizon: Horizon,
+    /// The method of the curve.
+    pub method: Method,
+    /// Larger for a later snapshot: the number of the interval. Equal versions have equal content.
+    pub version: u64,
+    /// In order of delivery.
+    pub points: Vec<SnapshotPoint>,
+    /// Every quote that was known.
+    pub inputs: Vec<SnapshotInput>,
+}
+
+/// A point of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SnapshotPoint {
+    /// The tenor: a month, or `BALMO`.
+    pub contract: String,
+    /// Its hours.
+    pub block: Block,
+    /// In the market's zone.
+    pub delivery_start: String,
+    /// In the market's zone; the first moment after delivery.
+    pub delivery_end: String,
+    /// Rounded to eight decimals.
+    pub price: f64,
+    /// Volume of the quote of this contract.
+    pub volume: Option<f64>,
+    /// From 0 to 1, see [`Basis::confidence`].
+    pub confidence: f64,
+    /// How it got its price.
+    pub method: Basis,
+    /// Whether it lies before the first or after the last quote.
+    pub extrapolated: bool,
+    /// Origins of the quotes that it is made from.
+    pub sources: Vec<String>,
+}
+
+/// A quote of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct SnapshotInput {
+    pub contract: String,
+    pub block: Block,
+    pub price: f64,
+    pub curve_price: Option<f64>,
+    /// `price - curve_price`.
+    pub residual: Option<f64>,
+    pub state: State,
+    /// The contracts that imply another price, or the same.
+    pub implied_by: Vec<String>,
+    /// The origin of the tick, or the line of the file.
+    pub source: String,
+    pub known_at: Micros,
+}
+
+impl CurveSnapshot {
+    /// The part of a curve within a horizon. `as_of` and `version` say when.
+    ///
+    /// # Errors
+    /// A delivery day is outside the calendar.
+    pub fn of(
+        curve: &Curve,
+        calendar: &DeliveryCalendar,
+        (curve_id, method): (&str, Method),
+        (as_of, version, day): (Micros, u64, Date),
+        horizon: Horizon,
+    ) -> Result<CurveSnapshot, CurveError> {
+        let used = curve.inputs.iter().filter(|input| input.curve_price.is_some());
+        let quoted = used.map(|input| input.quote.contract.period.end_month()).max();
+        let until = horizon.until(day).or(quoted);
+        let inside = |point: &&Point| until.is_none_or(|until| point.contract.period.first_month() < until);
+        let points = curve.points.iter().filter(inside);
+        Ok(CurveSnapshot {
+            curve_id: curve_id.to_owned(),
+            market: calendar.market().to_owned(),
+            as_of,
+            day,
+            horizon,
+            method,
+            version,
+            points: points
+                .map(|point| SnapshotPoint::of(point, curve, calendar))
+                .collect::<Result<_, _>>()?,
+            inputs: curve.inputs.iter().map(SnapshotInput::of).collect(),
+        })
+    }
+}
+
+impl SnapshotPoint {
+    fn of(point: &Point, curve: &Curve, calendar: &DeliveryCalendar) -> Result<SnapshotPoint, CurveError> {
+        let source = |at: &usize| curve.inputs.get(*at).map(|input| input.quote.source.clone());
+        Ok(SnapshotPoint {
+            contract: point.contract.period.to_string(),
+            block: point.contract.block,
+            delivery_start: calendar.start_of(point.contract.period.first)?.to_string(),
+            delivery_end: calendar.start_of(point.contract.period.end)?.to_string(),
+            price: rounded(point.price),
+            volume: point.volume,
+            confidence: point.basis.confidence(),
+            method: point.basis,
+            extrapolated: point.basis == Basis::Extrapolated,
+            sources: point.sources.iter().filter_map(source).collect(),
+        })
+    }
+}
+
+impl SnapshotInput {
+    fn of(input: &Input) -> SnapshotInput {
+        SnapshotInput {
+            contract: input.quote.contract.period.to_string(),
+            block: input.quote.contract.block,
+            price: input.quote.price,
+            curve_price: input.curve_price.map(rounded),
+            residual: input.residual().map(rounded),
+            state: input.state,
+            implied_by: input.implied_by.iter().map(ToString::to_string).collect(),
+            source: input.quote.source.clone(),
+            known_at: input.quote.known_at,
+        }
+    }
+}
+
+/// To eight decimals, the scale of prices; sums that cancel give no negative zero.
+fn rounded(value: f64) -> f64 {
+    (value * 1e8).round() / 1e8 + 0.0
+}
+
+/// What a curve's snapshots are made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotTerms {
+    /// The curve.
+    pub curve_id: String,
+    /// The method, for the record.
+    pub method: Method,
+    /// At most one snapshot in each interval of the log's clock, in microseconds.
+    pub interval: Micros,
+    /// One snapshot for each.
+    pub horizons: Vec<Horizon>,
+}
+
+/// Makes the snapshots of one curve.
+#[derive(Debug)]
+pub struct Snapshots {
+    terms: SnapshotTerms,
+    builder: Builder,
+    quotes: BTreeMap<Contract, Quote>,
+    /// End of the interval in which quotes changed, until its snapshot is made.
+    due: Option<Micros>,
+}
+
+impl Snapshots {
+    /// A curve without quotes. An interval below one microsecond counts as one.
+    pub fn new(terms: SnapshotTerms, builder: Builder) -> Snapshots {
+        Snapshots {
+            terms,
+            builder,
+            quotes: BTreeMap::new(),
+            due: None,
+        }
+    }
+
+    /// Takes a quote at a time of the log, after the snapshots that the time makes due.
+    ///
+    /// # Errors
+    /// As [`Snapshots::advance`]; the quote is not taken.
+    pub fn take(&mut self, clock: Micros, quote: Quote) -> Result<Vec<CurveSnapshot>, CurveError> {
+        let made = self.advance(clock)?;
+        let known = self.quotes.get(&quote.contract);
+        let is_newer = known.is_none_or(|known| known.known_at <= quote.known_at);
+        let has_changed = known.is_none_or(|known| (known.price, known.volume) != (quote.price, quote.volume));
+        if is_newer {
+            self.quotes.insert(quote.contract, quote);
+            if has_changed && self.due.is_none() {
+                let interval = self.terms.interval.max(1);
+                self.due = clock
+                    .div_euclid(interval)
+                    .checked_add(1)
+                    .and_then(|next| next.checked_mul(interval));
+            }
+        }
+        Ok(made)
+    }
+
+    /// The snapshots that are due when the log's clock has reached a time.
+    ///
+    /// # Errors
+    /// A contract cannot be placed in the calendar, or the market lacks its block.
+    pub fn advance(&mut self, clock: Micros) -> Result<Vec<CurveSnapshot>, CurveError> {
+        let Some(due) = self.due.filter(|due| *due <= clock) else {
+            return Ok(Vec::new());
+        };
+        self.due = None;
+        // The quotes are those before the end of the interval, so the day is, too.
+        let last = Timestamp::from_microsecond(due - 1).map_err(|_| CurveError::OutOfCalendar(due.to_string()))?;
+        let day = self.builder.calendar().date_at(last);
+        self.quotes.retain(|contract, _| contract.period.end > day);
+        let until = self
+            .terms
+            .horizons
+            .iter()
+            .filter_map(|horizon| horizon.until(day))
+            .max();
+        let quotes: Vec<Quote> = self.quotes.values().cloned().collect();
+        let curve = match self.builder.build(day, until.unwrap_or(Month::of(day)), &quotes) {
+            Ok(curve) => curve,
+            Err(CurveError::NoQuotes(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let version = u64::try_from(due / self.terms.interval.max(1)).unwrap_or_default();
+        let (name, when) = ((&*self.terms.curve_id, self.terms.method), (due, version, day));
+        let calendar = self.builder.calendar();
+        let of = |horizon: &Horizon| CurveSnapshot::of(&curve, calendar, name, when, *horizon);
+        self.terms.horizons.iter().map(of).collect()
+    }
+}

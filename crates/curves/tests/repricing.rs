@@ -1,0 +1,299 @@
+//! Every consistent quote is the mean of its points, for random sets of overlapping contracts; contradictions are reported and change
+//! nothing else.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{contract, hours_in, quote};
+use curves::{
+    Basis, Block, Builder, Commodity, Contract, Curve, DeliveryCalendar, Method, Month, Quote, Shape, State, Tenor,
+};
+use jiff::civil::{Date, date};
+use proptest::prelude::*;
+
+const MONTHS: i32 = 60;
+const EXACT: f64 = 1e-8;
+
+/// A random market: prices of peak and off-peak of each month, and the contracts that are quoted.
+#[derive(Debug, Clone)]
+struct Case {
+    market: &'static str,
+    as_of: Date,
+    truth: Vec<(f64, f64)>,
+    quoted: Vec<(Tenor, Block)>,
+    method: Method,
+    shape: Shape,
+}
+
+fn tenor() -> impl Strategy<Value = Tenor> {
+    let (year, month) = (2027i16..2031, 1i8..13);
+    prop_oneof![
+        4 => (year.clone(), month).prop_map(|(year, month)| Tenor::Month(Month::new(year, month))),
+        3 => (year.clone(), 1i8..5).prop_map(|(year, quarter)| Tenor::Quarter(year, quarter)),
+        1 => (2027i16..2030, any::<bool>()).prop_map(|(year, is_summer)| {
+            let season = if is_summer { curves::Season::Summer } else { curves::Season::Winter };
+            Tenor::Season(season, year)
+        }),
+        2 => year.prop_map(Tenor::Calendar),
+        1 => Just(Tenor::BalanceOfMonth),
+        1 => (1u16..13).prop_map(Tenor::Relative),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    prop_oneof![
+        2 => Just(Shape::None),
+        1 => proptest::array::uniform12(-20.0..20.0).prop_map(Shape::Spread),
+        1 => proptest::array::uniform12(0.5..2.0).prop_map(Shape::Ratio),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let market = prop_oneof![Just("PJM"), Just("ERCOT"), Just("CAISO"), Just("GAS")];
+    let block = prop_oneof![Just(Block::Flat), Just(Block::Peak), Just(Block::OffPeak)];
+    (
+        (market, 1i8..13, 1i8..28, any::<bool>()),
+        proptest::collection::vec((-80.0..400.0, -80.0..400.0), MONTHS as usize),
+        proptest::collection::vec((tenor(), block), 1..30),
+        proptest::sample::select(&Method::ALL),
+        shape(),
+    )
+        .prop_map(|((market, month, day, only_flat), truth, mut quoted, method, shape)| {
+            if market == "GAS" || only_flat {
+                quoted.iter_mut().for_each(|(_, block)| *block = Block::Flat);
+            }
+            Case {
+                market,
+                as_of: date(2026, month, day),
+                truth,
+                quoted,
+                method,
+                shape,
+            }
+        })
+}
+
+impl Case {
+    fn calendar(&self) -> DeliveryCalendar {
+        DeliveryCalendar::of(self.market).unwrap()
+    }
+
+    /// The quotes that the true prices make.
+    fn quotes(&self) -> Vec<Quote> {
+        let commodity = self.calendar().commodity();
+        let made = self.quoted.iter().enumerate().filter_map(|(at, (tenor, block))| {
+            let period = tenor.resolve(self.as_of, commodity).ok()?;
+            let contract = Contract { period, block: *block };
+            let price = self.mean(contract, |month| {
+                let ahead = usize::try_from(month.since(Month::of(self.as_of))).unwrap();
+                self.truth[ahead % self.truth.len()]
+            })?;
+            Some(quote(contract, price, at as i64))
+        });
+        made.collect()
+    }
+
+    /// The mean of prices of months over the hours of a contract; `None` without hours.
+    fn mean(&self, contract: Contract, price: impl Fn(Month) -> (f64, f64)) -> Option<f64> {
+        let (mut sum, mut hours) = (0.0, 0.0);
+        let mut month = contract.period.first_month();
+        while month.first().unwrap() < contract.period.end {
+            let first = month.first().unwrap().max(contract.period.first);
+            let (peak, off) = hours_in(self.market, first, month.plus(1).first().unwrap());
+            let (on_peak, off_peak) = match contract.block {
+                Block::Flat => (peak, off),
+                Block::Peak => (peak, 0.0),
+                Block::OffPeak => (0.0, off),
+            };
+            let (peak, off) = price(month);
+            let terms =
+                [(on_peak, peak), (off_peak, off)].map(|(hours, price)| if hours > 0.0 { hours * price } else { 0.0 });
+            sum += terms[0] + terms[1];
+            hours += on_peak + off_peak;
+            month = month.plus(1);
+        }
+        (hours > 0.0).then(|| sum / hours)
+    }
+
+    fn build(&self, quotes: &[Quote]) -> Option<Curve> {
+        let mut builder = Builder::new(self.calendar(), self.method, self.shape, EXACT);
+        builder
+            .build(self.as_of, Month::of(self.as_of).plus(MONTHS), quotes)
+            .ok()
+    }
+
+    /// The mean of the curve's points over the hours of a contract.
+    fn price_on(&self, curve: &Curve, contract: Contract) -> f64 {
+        let points: BTreeMap<(Month, Block, bool), f64> = curve
+            .points
+            .iter()
+            .map(|point| {
+                let period = point.contract.period;
+                (
+                    (period.first_month(), point.contract.block, period.is_balance()),
+                    point.price,
+                )
+            })
+            .collect();
+        let balance = contract.period.is_balance();
+        let has_blocks = points.keys().any(|(_, block, _)| *block != Block::Flat);
+        self.mean(contract, |month| {
+            let of = |block| points.get(&(month, block, balance)).copied().unwrap_or(f64::NAN);
+            match has_blocks {
+                true => (of(Block::Peak), of(Block::OffPeak)),
+                false => (of(Block::Flat), of(Block::Flat)),
+            }
+        })
+        .unwrap()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_consistent_quote_is_the_mean_of_its_points(case in case()) {
+        let quotes = case.quotes();
+        prop_assume!(!quotes.is_empty());
+        let Some(curve) = case.build(&quotes) else {
+            return Ok(());
+        };
+        for input in &curve.inputs {
+            match input.state {
+                State::Superseded => continue,
+                State::InDelivery => {
+                    prop_assert!(input.quote.contract.period.first <= case.as_of);
+                    continue;
+                }
+                state => prop_assert!(matches!(state, State::Repriced | State::Consistent), "{input:?}"),
+            }
+            let found = case.price_on(&curve, input.quote.contract);
+            prop_assert!((found - input.quote.price).abs() < EXACT, "{} {found} {input:?}", case.method.name());
+            prop_assert!(input.residual().unwrap().abs() < EXACT);
+        }
+        for point in &curve.points {
+            prop_assert!(point.price.is_finite(), "{point:?}");
+            prop_assert!(point.sources.iter().all(|at| curve.inputs[*at].curve_price.is_some()));
+            prop_assert!(!point.sources.is_empty());
+            if point.basis == Basis::Implied {
+                let ahead = usize::try_from(point.contract.period.first_month().since(Month::of(case.as_of))).unwrap();
+                let truth = case.truth[ahead % case.truth.len()];
+                let expected = case.mean(point.contract, |_| truth).unwrap();
+                prop_assert!((expected - point.price).abs() < EXACT, "{point:?} {expected}");
+            }
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_wrong_quote_is_reported_and_the_others_keep_their_prices(case in case(), at in any::<prop::sample::Index>()) {
+        let mut quotes = case.quotes();
+        prop_assume!(!quotes.is_empty());
+        let at = at.index(quotes.len());
+        quotes[at].price += 5.0;
+        let Some(curve) = case.build(&quotes) else {
+            return Ok(());
+        };
+        for input in &curve.inputs {
+            if input.state == State::Contradictory {
+                prop_assert!(input.residual().unwrap().abs() > 1e-3, "{input:?}");
+                prop_assert!(!input.implied_by.is_empty());
+                // The wrong quote itself, or one that it makes wrong.
+                let wrong = quotes[at].contract;
+                prop_assert!(input.quote.contract == wrong || input.implied_by.contains(&wrong), "{input:?}");
+            } else if input.curve_price.is_some() {
+                let found = case.price_on(&curve, input.quote.contract);
+                prop_assert!((found - input.quote.price).abs() < EXACT, "{found} {input:?}");
+            }
+        }
+    }
+}
+
+fn build(quotes: &[Quote], as_of: Date, market: &str) -> Curve {
+    let calendar = DeliveryCalendar::of(market).unwrap();
+    Builder::new(calendar, Method::Flat, Shape::None, 0.005)
+        .build(as_of, Month::of(as_of), quotes)
+        .unwrap()
+}
+
+#[test]
+fn a_quarter_that_differs_from_its_months_has_a_residual_and_names_them() {
+    let as_of = date(2026, 11, 27);
+    let of = |tenor: &str, price: f64| quote(contract(tenor, Block::Flat, as_of, Commodity::Gas), price, 1);
+    let quotes = [
+        of("2027-01", 4.0),
+        of("Q1-27", 5.0),
+        of("2027-02", 4.0),
+        of("2027-03", 4.0),
+        of("CAL-27", 4.5),
+    ];
+    let curve = build(&quotes, as_of, "GAS");
+    let states: Vec<State> = curve.inputs.iter().map(|input| input.state).collect();
+    let held = State::Repriced;
+    assert_eq!(states, [held, State::Contradictory, held, held, held]);
+    assert!((curve.inputs[1].residual().unwrap() - 1.0).abs() < 1e-12);
+    let by: Vec<String> = curve.inputs[1].implied_by.iter().map(ToString::to_string).collect();
+    assert_eq!(by, ["2027-01 flat", "2027-02 flat", "2027-03 flat"]);
+    assert!(curve.has_contradictions());
+}
+
+#[test]
+fn the_newest_quote_of_a_contract_counts_and_of_equally_fine_ones_the_newest_is_believed() {
+    let as_of = date(2026, 11, 27);
+    let of =
+        |tenor: &str, price: f64, known_at| quote(contract(tenor, Block::Flat, as_of, Commodity::Gas), price, known_at);
+    let curve = build(
+        &[of("2027-01", 4.0, 5), of("2027-01", 9.0, 4), of("F27", 3.0, 5)],
+        as_of,
+        "GAS",
+    );
+    let states: Vec<State> = curve.inputs.iter().map(|input| input.state).collect();
+    assert_eq!(states, [State::Superseded, State::Superseded, State::Repriced]);
+    // Peak, off-peak and flat of a month: flat has more cells, so the two others are believed, whenever they were quoted.
+    let block = |block, price, known_at| quote(contract("2027-07", block, as_of, Commodity::Power), price, known_at);
+    let quotes = [
+        block(Block::Flat, 50.0, 9),
+        block(Block::Peak, 60.0, 1),
+        block(Block::OffPeak, 30.0, 1),
+    ];
+    let curve = build(&quotes, as_of, "PJM");
+    let implied = (60.0 * 336.0 + 30.0 * 408.0) / 744.0;
+    assert_eq!(curve.inputs[0].state, State::Contradictory);
+    assert!((curve.inputs[0].residual().unwrap() - (50.0 - implied)).abs() < 1e-12);
+    assert_eq!(curve.points.len(), 3 * 8);
+    let july: Vec<f64> = curve.points[21..].iter().map(|point| point.price).collect();
+    assert!(
+        (july[0] - implied).abs() < 1e-12 && july[1..] == [60.0, 30.0],
+        "{july:?}"
+    );
+}
+
+#[test]
+fn gaps_and_ends_are_marked_and_the_last_years_shape_is_held() {
+    let as_of = date(2026, 11, 27);
+    let of = |tenor: &str, price: f64| quote(contract(tenor, Block::Flat, as_of, Commodity::Gas), price, 1);
+    let months = (1..=12).map(|month| of(&format!("2027-{month:02}"), f64::from(month)));
+    let quotes: Vec<Quote> = months.chain([of("2028-03", 20.0)]).collect();
+    let calendar = DeliveryCalendar::of("GAS").unwrap();
+    let mut builder = Builder::new(calendar, Method::Flat, Shape::None, 0.005);
+    let curve = builder.build(as_of, Month::new(2029, 4), &quotes).unwrap();
+    let at = |month: Month| {
+        let point = curve
+            .points
+            .iter()
+            .find(|point| point.contract.period.first_month() == month)
+            .unwrap();
+        (point.price, point.basis)
+    };
+    assert_eq!(at(Month::new(2026, 12)), (1.0, Basis::Extrapolated));
+    assert_eq!(at(Month::new(2028, 2)), (12.0, Basis::Interpolated));
+    assert_eq!(at(Month::new(2028, 3)), (20.0, Basis::Quoted));
+    assert_eq!(at(Month::new(2028, 7)), (7.0, Basis::Extrapolated));
+    assert_eq!(at(Month::new(2029, 3)), (20.0, Basis::Extrapolated));
+}
