@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
 # The test programs that start the whole pipeline; they run beside all other tests.
 PIPELINE_TESTS := $(addprefix --test ,$(filter-out monitoring,$(notdir $(wildcard tests/tests/*))))
-# The stack of test-guide, in parallel with any other.
+# The stack of test-guide, in parallel with any other. It is stopped at the end; its logs stay until the next run.
 GUIDE_STACK := --port-offset 3000
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
 
@@ -43,7 +43,8 @@ test-monitoring: bootstrap ## Break the running pipeline and see each alert at t
 
 test-guide: bootstrap ## Run each local command of README and docs on a stack with a demo load, and compare its output (5 minutes)
 	cargo build --release $(PROGRAMS) --bins
-	@trap '$(BIN)/dp $(GUIDE_STACK) clean-data --yes' EXIT; $(BIN)/dp $(GUIDE_STACK) demo --ticks 20000; \
+	$(BIN)/dp $(GUIDE_STACK) clean-data --yes
+	@trap '$(BIN)/dp $(GUIDE_STACK) down' EXIT; $(BIN)/dp $(GUIDE_STACK) demo --ticks 20000; \
 		scripts/check_guide.py --bin $(BIN) $(GUIDE_STACK)
 
 test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
