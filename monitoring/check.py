@@ -3,7 +3,8 @@
 
 - Every series and label of every rule and panel is in docs/metrics.md, exporter_metrics.toml or recording_rules.yml, and every entry
   of exporter_metrics.toml is used.
-- Every alert has a severity, a summary, a test and a runbook; every runbook has its alert and the five sections.
+- Every alert has a severity, a summary, a test and a runbook; every runbook has its alert and the five sections. Runbooks of incidents have
+  the sections too.
 - Every SQL statement of a panel names only tables and columns of schemas/clickhouse.
 - The number of rules that are read equals that of promtool (the argument).
 Failure: one line for each finding; exit code 1.
@@ -82,7 +83,11 @@ def check_alerts():
             yield f"{page.name}: no alert of this name"
         if re.findall(r"^## (.+)", text, re.M) != SECTIONS or not text.startswith(f"# {name}\n"):
             yield f"{page.name}: its headings are not {name}, {', '.join(SECTIONS)}"
-        for link in re.findall(r"\]\(([^)#]+)", text):
+    for page in sources.incidents():
+        if page.stem != "incident-post-mortem" and re.findall(r"^## (.+)", page.read_text(), re.M) != SECTIONS:
+            yield f"{page.name}: its headings are not {', '.join(SECTIONS)}"
+    for page in [*pages.values(), *sources.incidents()]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
             if not (page.parent / link).exists():
                 yield f"{page.name}: broken link {link}"
     for board in dashboards.BOARDS:

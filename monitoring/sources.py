@@ -133,5 +133,10 @@ def tables():
 
 
 def runbooks():
-    """Alert name → path of its page."""
-    return {path.stem: path for path in sorted((ROOT / "docs/runbooks").glob("*.md"))}
+    """Alert name → path of its page. Pages of incidents, which no single alert leads to, have names in lower case."""
+    return {path.stem: path for path in sorted((ROOT / "docs/runbooks").glob("[A-Z]*.md"))}
+
+
+def incidents():
+    """The runbooks of incidents and the template of a post-mortem."""
+    return sorted((ROOT / "docs/runbooks").glob("[a-z]*.md"))
