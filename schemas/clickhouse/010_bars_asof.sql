@@ -1,6 +1,6 @@
 -- Bars as they were known at an earlier time. `bars` keeps only the newest version of a bar, so they are computed from the ticks that
 -- the raw log had by then: `enriched_ticks` has each of them once. There is no second writer, and history of before this view is there, too.
--- Which prices count, in which order and in which bars, is as in `bars` (docs/bars.md); a test compares both.
+-- Which prices count, in which order and in which bars, is as in `bars` (docs/bars.md).
 -- `at` is the time in UTC: SELECT … FROM bars_asof(at = '2026-10-02 14:32:00') WHERE instrument_id = …
 CREATE VIEW IF NOT EXISTS {db}.bars_asof{suffix} AS
 SELECT
