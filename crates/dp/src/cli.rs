@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, clickhouse, completions, config, curve, demo, dlq, explain, gaps, groups, health, ingest, kafka, logs,
-    migrate, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
+    bench, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health, ingest, kafka,
+    logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, trace,
+    verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -95,6 +96,7 @@ pub enum Command {
         after_help = "Examples:\n  dp status\n  dp status --json | jq '.processes[] | select(.ready | not) | {name, why}'"
     )]
     Status,
+    Doctor(doctor::Args),
     Health(health::Args),
     Ping(ping::Args),
     Logs(logs::Args),
@@ -126,9 +128,11 @@ pub enum Command {
     Clickhouse(clickhouse::Args),
     Postgres(postgres::Args),
     Redis(redis::Args),
+    Net(net::Args),
     Schema(schema::Args),
     Verify(verify::Args),
     Explain(explain::Args),
+    Trace(trace::Args),
     Gaps(gaps::Args),
     Curve(curve::Args),
     Config(config::Args),

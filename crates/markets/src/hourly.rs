@@ -134,7 +134,10 @@ impl Comparison {
 fn shown(weighted: i128) -> String {
     let hours = i128::from(HOUR);
     let rounded = (weighted + weighted.signum() * hours / 2) / hours;
-    match i64::try_from(rounded).ok().and_then(|mean| Decimal::from_unscaled(mean).ok()) {
+    match i64::try_from(rounded)
+        .ok()
+        .and_then(|mean| Decimal::from_unscaled(mean).ok())
+    {
         Some(mean) => mean.to_string(),
         None => format!("{rounded}e-8"),
     }
@@ -177,7 +180,11 @@ mod tests {
         comparison.add(&hour("f", "11", &[("10", 45), ("14", 20)]));
         let found = comparison.found();
         assert_eq!((found.compared, found.differing, found.partial), (4, 2, 2));
-        let worst: Vec<_> = found.worst.iter().map(|one| (&*one.node, &*one.mean, &*one.difference)).collect();
+        let worst: Vec<_> = found
+            .worst
+            .iter()
+            .map(|one| (&*one.node, &*one.mean, &*one.difference))
+            .collect();
         assert_eq!(worst, [("d", "11", "-22"), ("c", "11", "-0.02000001")]);
     }
 

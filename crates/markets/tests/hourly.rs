@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use common::{document, normalizer};
 use domain::{Decimal, Micros};
-use markets::hourly::{Comparison, Compared, HOURLY, Hour, pairs};
+use markets::hourly::{Compared, Comparison, HOURLY, Hour, pairs};
 
 const HOUR: Micros = 3_600_000_000;
 /// Prices of two hours in steps of five minutes; a price moves by at least 1 from one step to the next.
@@ -46,13 +46,26 @@ const DOCUMENTS: [Documents; 3] = [
                 format!(r#"["2026-09-26T{end}:00","MINN.HUB","{price}.00","1.00","2.00"]"#)
             };
             let rows: Vec<String> = FINE.iter().enumerate().map(row).collect();
-            format!(r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{}]}}"#, rows.join(","))
+            format!(
+                r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{}]}}"#,
+                rows.join(",")
+            )
         }),
         hourly: ("miso.rt_lmp.csv", || {
             let mut text = "Real Time Market LMPs (Final)\n09/26/2026\n,,,All Hours-Ending are Eastern Standard Time (EST)\nNode,Type,Value".to_owned();
             (1..=24).for_each(|hour| _ = write!(text, ",HE {hour}"));
-            for (value, first, rest) in [("LMP", [mean(0), mean(1)], "7.00"), ("MCC", ["2.00".into(), "2.00".into()], "2.00"), ("MLC", ["1.00".into(), "1.00".into()], "1.00")] {
-                _ = write!(text, "\nMINN.HUB,Hub,{value},{},{}{}", first[0], first[1], format!(",{rest}").repeat(22));
+            for (value, first, rest) in [
+                ("LMP", [mean(0), mean(1)], "7.00"),
+                ("MCC", ["2.00".into(), "2.00".into()], "2.00"),
+                ("MLC", ["1.00".into(), "1.00".into()], "1.00"),
+            ] {
+                _ = write!(
+                    text,
+                    "\nMINN.HUB,Hub,{value},{},{}{}",
+                    first[0],
+                    first[1],
+                    format!(",{rest}").repeat(22)
+                );
             }
             text + "\n"
         }),
@@ -60,9 +73,14 @@ const DOCUMENTS: [Documents; 3] = [
     Documents {
         market: "PJM",
         fine: ("pjm.rt_fivemin_hrl_lmps.csv", |offset| {
-            pjm(FINE.iter().enumerate().map(|(step, price)| (240 + (step + offset) * 5, format!("{price}.000000"))))
+            pjm(FINE
+                .iter()
+                .enumerate()
+                .map(|(step, price)| (240 + (step + offset) * 5, format!("{price}.000000"))))
         }),
-        hourly: ("pjm.rt_hrl_lmps.csv", || pjm((0..2).map(|hour| (240 + hour * 60, mean(hour))))),
+        hourly: ("pjm.rt_hrl_lmps.csv", || {
+            pjm((0..2).map(|hour| (240 + hour * 60, mean(hour))))
+        }),
     },
     Documents {
         market: "NYISO",
@@ -79,7 +97,9 @@ const DOCUMENTS: [Documents; 3] = [
             });
             nyiso(stamps.map(|(stamp, price)| (stamp, price.to_string())))
         }),
-        hourly: ("nyiso.rtlbmp_zone.csv", || nyiso((0..2).map(|hour| (clock(hour * 60), mean(hour))))),
+        hourly: ("nyiso.rtlbmp_zone.csv", || {
+            nyiso((0..2).map(|hour| (clock(hour * 60), mean(hour))))
+        }),
     },
 ];
 
@@ -90,7 +110,10 @@ fn pjm(rows: impl Iterator<Item = (usize, String)>) -> String {
         .to_owned();
     for (minute, price) in rows {
         let (utc, local) = (clock(minute), clock(minute - 240));
-        _ = writeln!(text, "9/26/2026 {utc}:00,9/26/2026 {local}:00,51288,WESTERN HUB,,,HUB,,{price},{price},0,0,True,1");
+        _ = writeln!(
+            text,
+            "9/26/2026 {utc}:00,9/26/2026 {local}:00,51288,WESTERN HUB,,,HUB,,{price},{price},0,0,True,1"
+        );
     }
     text
 }
@@ -114,7 +137,9 @@ fn compared(documents: &Documents, offset: usize) -> Compared {
         let outcome = normalizer().normalize(&document(format, text.as_bytes()), 5, &mut |tick| {
             assert_eq!(tick.market, documents.market);
             let node = tick.instrument_id.rsplit_once('.').unwrap().0;
-            let hour = hours.entry((node.to_owned(), tick.event_time.div_euclid(HOUR) * HOUR)).or_default();
+            let hour = hours
+                .entry((node.to_owned(), tick.event_time.div_euclid(HOUR) * HOUR))
+                .or_default();
             if tick.product == HOURLY {
                 hour.0 = Some(tick.price);
             } else {
@@ -129,7 +154,13 @@ fn compared(documents: &Documents, offset: usize) -> Compared {
     let mut comparison = Comparison::new(Decimal::parse(b"0.02").unwrap(), 5);
     for ((node, start), (hourly, weighted, covered)) in hours {
         if let (Some(hourly), true) = (hourly, covered > 0) {
-            comparison.add(&Hour { node, start, hourly, weighted, covered });
+            comparison.add(&Hour {
+                node,
+                start,
+                hourly,
+                weighted,
+                covered,
+            });
         }
     }
     comparison.found()
@@ -141,7 +172,12 @@ fn the_stamps_of_each_market_make_the_mean_of_an_hour() {
     assert_eq!(markets, pairs().map(|(market, _)| market).collect::<Vec<_>>());
     for documents in &DOCUMENTS {
         let found = compared(documents, 0);
-        assert_eq!((found.compared, found.differing, found.partial), (2, 0, 0), "{}: {found:?}", documents.market);
+        assert_eq!(
+            (found.compared, found.differing, found.partial),
+            (2, 0, 0),
+            "{}: {found:?}",
+            documents.market
+        );
     }
 }
 
@@ -150,8 +186,16 @@ fn a_stamp_read_as_the_other_end_of_its_interval_is_found() {
     for documents in &DOCUMENTS {
         let found = compared(documents, 1);
         // The first hour lacks its first interval; the second one has the last price of the first.
-        assert_eq!((found.compared, found.differing, found.partial), (1, 1, 1), "{}: {found:?}", documents.market);
+        assert_eq!(
+            (found.compared, found.differing, found.partial),
+            (1, 1, 1),
+            "{}: {found:?}",
+            documents.market
+        );
         let worst = found.worst.first().unwrap();
-        assert!(worst.difference.starts_with("0.9") || worst.difference.starts_with('-'), "{worst:?}");
+        assert!(
+            worst.difference.starts_with("0.9") || worst.difference.starts_with('-'),
+            "{worst:?}"
+        );
     }
 }

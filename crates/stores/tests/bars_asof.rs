@@ -21,14 +21,74 @@ type Row = (
 
 const ROWS: [Row; 9] = [
     // Two prices of five minutes; the first one is verified the day after, then its market replaces that, too.
-    ("P", "interval", "rt5", "05:00:00", "10", "NULL", "unverified", 1, "2026-10-01 05:06:00"),
-    ("P", "interval", "rt5", "05:05:00", "20", "NULL", "unverified", 2, "2026-10-01 05:11:00"),
-    ("P", "interval", "rt5", "05:00:00", "16", "NULL", "verified.1", 3, "2026-10-02 14:33:00"),
-    ("P", "interval", "rt5", "05:00:00", "13", "NULL", "verified.2", 4, "2026-10-02 14:40:00"),
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "10",
+        "NULL",
+        "unverified",
+        1,
+        "2026-10-01 05:06:00",
+    ),
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:05:00",
+        "20",
+        "NULL",
+        "unverified",
+        2,
+        "2026-10-01 05:11:00",
+    ),
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "16",
+        "NULL",
+        "verified.1",
+        3,
+        "2026-10-02 14:33:00",
+    ),
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "13",
+        "NULL",
+        "verified.2",
+        4,
+        "2026-10-02 14:40:00",
+    ),
     // A late copy of the first vintage changes nothing.
-    ("P", "interval", "rt5", "05:00:00", "11", "NULL", "unverified", 5, "2026-10-02 14:41:00"),
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "11",
+        "NULL",
+        "unverified",
+        5,
+        "2026-10-02 14:41:00",
+    ),
     // An hourly price has bars of an hour and longer only.
-    ("H", "interval", "rth", "05:00:00", "7.5", "NULL", "final", 6, "2026-10-01 07:00:00"),
+    (
+        "H",
+        "interval",
+        "rth",
+        "05:00:00",
+        "7.5",
+        "NULL",
+        "final",
+        6,
+        "2026-10-01 07:00:00",
+    ),
     // Two trades of one microsecond, in the order of the log, and a late one that is first by time.
     ("T", "trade", "", "05:01:00", "2", "4", "", 7, "2026-10-01 05:01:00"),
     ("T", "trade", "", "05:01:00", "3", "1", "", 8, "2026-10-01 05:01:00"),
@@ -61,7 +121,11 @@ async fn bars(clickhouse: &ClickHouse, at: &str, instrument: &str, interval: &st
          FROM market_data.bars_asof(at = '{at}') \
          WHERE tenant_id = 't' AND instrument_id = '{instrument}' AND interval = '{interval}' ORDER BY window_start"
     );
-    clickhouse.query_text(&sql, "TabSeparated").await.unwrap().replace('\t', " ")
+    clickhouse
+        .query_text(&sql, "TabSeparated")
+        .await
+        .unwrap()
+        .replace('\t', " ")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,10 +137,22 @@ async fn a_bar_is_shown_as_it_was_known_at_each_time() {
 
     for (at, expected) in [
         ("2026-10-01 05:05:59", ""),
-        ("2026-10-01 05:06:00", "05:00 06:00 10 10 10 10 0 0 \\N 3000 300 10 1 05:00:00\n"),
-        ("2026-10-02 14:32:00", "05:00 06:00 10 20 10 20 0 0 \\N 9000 600 15 2 05:00:00\n"),
-        ("2026-10-02 14:33:00", "05:00 06:00 16 20 16 20 0 0 \\N 10800 600 18 2 05:00:00\n"),
-        ("2026-10-03 00:00:00", "05:00 06:00 13 20 13 20 0 0 \\N 9900 600 16.5 2 05:00:00\n"),
+        (
+            "2026-10-01 05:06:00",
+            "05:00 06:00 10 10 10 10 0 0 \\N 3000 300 10 1 05:00:00\n",
+        ),
+        (
+            "2026-10-02 14:32:00",
+            "05:00 06:00 10 20 10 20 0 0 \\N 9000 600 15 2 05:00:00\n",
+        ),
+        (
+            "2026-10-02 14:33:00",
+            "05:00 06:00 16 20 16 20 0 0 \\N 10800 600 18 2 05:00:00\n",
+        ),
+        (
+            "2026-10-03 00:00:00",
+            "05:00 06:00 13 20 13 20 0 0 \\N 9900 600 16.5 2 05:00:00\n",
+        ),
     ] {
         assert_eq!(bars(&clickhouse, at, "P", "1h").await, expected, "{at}");
     }
@@ -92,7 +168,10 @@ async fn a_bar_is_shown_as_it_was_known_at_each_time() {
     );
 
     for (at, expected) in [
-        ("2026-10-02 14:32:00", "05:01 05:02 2 3 2 3 5 11 2.2 0 0 \\N 2 05:01:00\n"),
+        (
+            "2026-10-02 14:32:00",
+            "05:01 05:02 2 3 2 3 5 11 2.2 0 0 \\N 2 05:01:00\n",
+        ),
         (
             "2026-10-02 14:33:00",
             "05:00 05:01 5 5 5 5 5 25 5 0 0 \\N 1 05:00:30\n05:01 05:02 2 3 2 3 5 11 2.2 0 0 \\N 2 05:01:00\n",

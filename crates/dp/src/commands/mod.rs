@@ -8,6 +8,7 @@ pub mod config;
 pub mod curve;
 pub mod demo;
 pub mod dlq;
+pub mod doctor;
 pub mod explain;
 pub mod gaps;
 pub mod groups;
@@ -16,6 +17,7 @@ pub mod ingest;
 pub mod kafka;
 pub mod logs;
 pub mod migrate;
+pub mod net;
 pub mod ping;
 pub mod position;
 pub mod postgres;
@@ -27,6 +29,7 @@ pub mod sql;
 pub mod stack;
 pub mod tail;
 pub mod topics;
+pub mod trace;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -79,13 +82,14 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Up(args) => stack::up(place, args, json).await,
         Command::Down => stack::down(place, json).await,
         Command::Status => return stack::status(place, json),
-        Command::Logs(args) => logs::run(place, args, json).await,
+        Command::Logs(args) => return logs::run(place, args, json).await,
         Command::Start(args) => stack::start(place, args, json).await,
         Command::Stop(args) => stack::stop(place, args, json).await,
         Command::Restart(args) => stack::restart(place, args, json).await,
         Command::Ps => stack::ps(place, json),
         Command::CleanData => stack::clean_data(place, cli.yes, json).await,
         Command::Config(args) => return config::run(place, args, json),
+        Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
@@ -109,9 +113,11 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
+        Command::Net(args) => return net::run(&connect()?, args).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
+        Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
         Command::Curve(args) => return curve::run(args, json),
         Command::Bench(args) => return bench::run(place, args, json).await,
