@@ -7,6 +7,7 @@
 //! level.
 
 pub mod counts;
+mod known;
 pub mod line;
 pub mod patterns;
 
