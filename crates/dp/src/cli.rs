@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, clickhouse, completions, config, demo, dlq, explain, gaps, groups, health, ingest, kafka, logs, migrate,
-    ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
+    bench, clickhouse, completions, config, demo, dlq, doctor, explain, gaps, groups, health, ingest, kafka, logs,
+    migrate, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -95,6 +95,7 @@ pub enum Command {
         after_help = "Examples:\n  dp status\n  dp status --json | jq '.processes[] | select(.ready | not) | {name, why}'"
     )]
     Status,
+    Doctor(doctor::Args),
     Health(health::Args),
     Ping(ping::Args),
     Logs(logs::Args),

@@ -1,6 +1,9 @@
 //! The commands that look into servers, on real ones: each finds what this test has broken, and nothing before.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "inspect/doctor.rs"]
+mod doctor;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};

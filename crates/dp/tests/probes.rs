@@ -126,6 +126,41 @@ fn health_names_what_is_down_and_shows_no_secret() {
 }
 
 #[test]
+fn the_doctor_says_that_nothing_could_be_checked() {
+    let closed = closed_port();
+    let (clickhouse, postgres, redis, service) = (
+        format!("http://u:s3cret@{closed}"),
+        format!("postgresql://u:s3cret@{closed}/db"),
+        format!("redis://:s3cret@{closed}/0"),
+        format!("aggregation=http://u:s3cret@{closed}"),
+    );
+    let env = [
+        ("DATA_PROC_KAFKA_BOOTSTRAP", closed.as_str()),
+        ("DATA_PROC_CLICKHOUSE_URL", &clickhouse),
+        ("DATA_PROC_POSTGRES_DSN", &postgres),
+        ("DATA_PROC_REDIS_URL", &redis),
+        ("DATA_PROC_SERVICE_URLS", &service),
+    ];
+    let (code, stdout, stderr) = dp(&["doctor", "--json"], &env);
+    assert_eq!(code, 2, "{stdout} {stderr}");
+    assert!(
+        !stdout.contains("s3cret") && !stderr.contains("s3cret"),
+        "{stdout} {stderr}"
+    );
+    let diagnosis: Value = serde_json::from_str(&stdout).unwrap();
+    let findings = diagnosis["findings"].as_array().unwrap();
+    let down: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding["severity"] == "critical")
+        .map(|finding| finding["what"].as_str().unwrap())
+        .collect();
+    let expected = ["kafka", "clickhouse", "postgres", "redis", "aggregation"].map(|name| format!("{name} is down"));
+    assert_eq!(down, expected);
+    let command = |finding: &Value| finding["next"].as_str().is_some_and(|next| !next.is_empty());
+    assert!(findings.iter().all(command), "{stdout}");
+}
+
+#[test]
 fn a_configuration_is_checked_without_a_start() {
     let folder = std::env::temp_dir().join(format!("dp-probes-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();

@@ -264,6 +264,18 @@ pub struct Group {
     span: (Micros, Micros),
 }
 
+impl Group {
+    /// When the first of them failed.
+    pub fn oldest(&self) -> Micros {
+        self.span.0
+    }
+
+    /// When the last of them failed.
+    pub fn newest(&self) -> Micros {
+        self.span.1
+    }
+}
+
 /// Counts letters by some of their fields.
 #[derive(Debug, Default)]
 pub struct Counted {

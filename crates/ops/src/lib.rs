@@ -2,8 +2,10 @@
 //!
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
-//! consumers, [`inspect`] at the servers, [`dead_letters`] at what was rejected; [`schemas`] compares schemas; [`ingest`], [`simulation`] and [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and
-//! [`hints`] are the manners of a command on a terminal.
+//! consumers, [`inspect`] at the servers, [`dead_letters`] at what was rejected,
+//! [`health`] at services and servers, and [`doctor`] at all of it; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
+//! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
+//! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
 //! Failure: errors name the server or option and what to do next.
 
@@ -11,6 +13,8 @@ pub mod catch_up;
 pub mod connection;
 pub mod consent;
 pub mod dead_letters;
+pub mod doctor;
+pub mod health;
 pub mod hints;
 pub mod ingest;
 pub mod inspect;

@@ -90,6 +90,24 @@ pub fn table(headers: &[&str], left: usize, rows: impl IntoIterator<Item = Vec<S
     table.to_string()
 }
 
+/// Wraps the words into lines of at most `width` characters. A longer word gets its own line.
+pub fn wrapped(words: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in words.split(' ') {
+        if let Some(line) = lines.last_mut()
+            && (line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width)
+        {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+            continue;
+        }
+        lines.push(word.to_owned());
+    }
+    lines
+}
+
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: i64) -> String {
     let sign = if number < 0 { "-" } else { "" };
@@ -218,6 +236,14 @@ mod tests {
         }
         let shown = [870, 12_500, 420_000, 11_520_000].map(milliseconds);
         assert_eq!(shown, ["870 ms", "12.5 s", "7 min", "3.2 h"]);
+    }
+
+    #[test]
+    fn words_are_wrapped_and_never_cut() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("one two", 6), ["one", "two"]);
+        assert_eq!(wrapped("ä ö ü longest", 5), ["ä ö ü", "longest"]);
+        assert_eq!(wrapped("", 5), [""]);
     }
 
     #[test]

@@ -322,6 +322,31 @@ impl Redis {
         })
     }
 
+    /// A section of INFO, of each master: its address (empty for a single server) and the text.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn info(&self, section: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let ask = async |mut link: Link| {
+            let mut command = ::redis::cmd("INFO");
+            command.arg(section);
+            link.on_masters(command).await
+        };
+        let told = self.call("read information", ask).await?;
+        let address = |node: link::Node| node.map_or_else(String::new, |(host, port)| format!("{host}:{port}"));
+        Ok(told.into_iter().map(|(node, text)| (address(node), text)).collect())
+    }
+
+    /// The time of the server (in a cluster, of one of them), in microseconds since 1970.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn time(&self) -> Result<i64, StoreError> {
+        let ask = async |mut link: Link| ::redis::cmd("TIME").query_async::<(i64, i64)>(&mut link).await;
+        let (seconds, micros) = self.call("read the time", ask).await?;
+        Ok(seconds * 1_000_000 + micros)
+    }
+
     /// Stores a mark: `owner` starts to fill its copy. The mark has no expiry: it is lost only if Redis is emptied, together with
     /// the copy.
     ///

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod dlq;
+pub mod doctor;
 pub mod explain;
 pub mod gaps;
 pub mod groups;
@@ -80,6 +81,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Ps => stack::ps(place, json),
         Command::CleanData => stack::clean_data(place, cli.yes, json).await,
         Command::Config(args) => return config::run(place, args, json),
+        Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),

@@ -14,8 +14,6 @@ use crate::cells::{count, shortened};
 
 /// Characters of a statement in a table; `--json` shows more.
 const SHOWN_CHARACTERS: usize = 70;
-/// Percentage of `max_connections` from which new connections are soon refused.
-const CROWDED_PERCENT: u64 = 80;
 
 /// Look into PostgreSQL: sessions, locks, indexes, sizes
 ///
@@ -87,7 +85,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         Command::Activity => {
             let activity = activity(&postgres).await?;
             print_either(json, &activity, || activity_text(&activity))?;
-            activity.connections * 100 > activity.max_connections * CROWDED_PERCENT
+            activity.is_crowded()
         }
         Command::Locks => {
             let blocked = blocked(&postgres).await?;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stores::ClickHouse;
+use stores::clickhouse::FENCED;
 
 use crate::rows::{number, text};
 
@@ -81,6 +82,43 @@ async fn check_query_log(clickhouse: &ClickHouse) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Inserts that failed with the same error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct FailedInserts {
+    pub inserts: u64,
+    pub newest_at: String,
+    /// The error of the newest one.
+    pub error: String,
+}
+
+/// The inserts of the last `since` that failed, the most frequent error first. A writer that was replaced by another one is
+/// refused on purpose, and does not count.
+///
+/// # Errors
+/// ClickHouse does not answer, or keeps no query log.
+pub async fn failed_inserts(clickhouse: &ClickHouse, since: Duration) -> anyhow::Result<Vec<FailedInserts>> {
+    check_query_log(clickhouse).await?;
+    let sql = format!(
+        "SELECT toUInt64(count()) AS inserts, toString(toTimeZone(max(event_time), 'UTC')) AS newest_at, \
+         substring(argMax(exception, event_time), 1, 300) AS error FROM system.query_log \
+         WHERE type IN ('ExceptionBeforeStart', 'ExceptionWhileProcessing') AND query_kind = 'Insert' AND is_initial_query \
+         AND event_date >= toDate(now() - {seconds}) AND event_time >= now() - {seconds} AND exception NOT LIKE '%{FENCED}%' \
+         GROUP BY exception_code ORDER BY inserts DESC LIMIT 20",
+        seconds = since.as_secs(),
+    );
+    let rows = ask(clickhouse, &sql, "read the query log").await?;
+    rows.iter()
+        .map(|row| {
+            Ok(FailedInserts {
+                inserts: number(row, "inserts")?,
+                newest_at: text(row, "newest_at")?.to_owned(),
+                error: text(row, "error")?.to_owned(),
+            })
+        })
+        .collect()
 }
 
 /// A running query.

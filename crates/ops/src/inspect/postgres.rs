@@ -20,6 +20,16 @@ pub struct Activity {
     pub sessions: Vec<SessionRow>,
 }
 
+/// Percentage of `max_connections` from which new connections are soon refused.
+const CROWDED_PERCENT: u64 = 80;
+
+impl Activity {
+    /// Whether new connections may soon be refused.
+    pub fn is_crowded(&self) -> bool {
+        self.connections * 100 > self.max_connections * CROWDED_PERCENT
+    }
+}
+
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]

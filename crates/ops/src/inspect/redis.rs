@@ -1,4 +1,4 @@
-//! The keys that Redis holds, by their kind.
+//! The keys that Redis holds, by their kind, and its memory.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,69 @@ pub async fn keys(redis: &Redis, pattern: &str) -> anyhow::Result<Vec<KeyGroup>>
         .await
         .context("read the keys: is Redis running (`dp status`)?")?;
     Ok(grouped(&found))
+}
+
+/// Memory of one server, or of one master of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Its address; empty for a single server.
+    pub node: String,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// The most that were in use since it started.
+    pub peak_bytes: u64,
+    /// Its limit; 0 means none.
+    pub max_bytes: u64,
+    /// What it does at the limit: `noeviction` refuses writes, the others remove keys.
+    pub policy: String,
+    /// Keys that it has removed because of the limit since it started.
+    pub evicted_keys: u64,
+    /// Clients that are connected.
+    pub clients: u64,
+}
+
+impl Memory {
+    /// Percentage from which the limit is near.
+    const NEAR_PERCENT: u64 = 80;
+
+    /// Whether writes are soon refused, or keys soon removed.
+    pub fn is_near_limit(&self) -> bool {
+        self.max_bytes > 0 && self.used_bytes.saturating_mul(100) >= self.max_bytes.saturating_mul(Memory::NEAR_PERCENT)
+    }
+}
+
+/// The memory of each master.
+///
+/// # Errors
+/// Redis does not answer, or does not say it.
+pub async fn memory(redis: &Redis) -> anyhow::Result<Vec<Memory>> {
+    let told = redis
+        .info("everything")
+        .await
+        .context("read the memory: is Redis running (`dp status`)?")?;
+    told.iter().map(|(node, text)| memory_of(node, text)).collect()
+}
+
+fn memory_of(node: &str, text: &str) -> anyhow::Result<Memory> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim)
+            .with_context(|| format!("Redis does not say {name} in INFO"))
+    };
+    let number = |name: &str| -> anyhow::Result<u64> {
+        let text = field(name)?;
+        text.parse()
+            .with_context(|| format!("Redis says {name}:{text}, which is not a number"))
+    };
+    Ok(Memory {
+        node: node.to_owned(),
+        used_bytes: number("used_memory")?,
+        peak_bytes: number("used_memory_peak")?,
+        max_bytes: number("maxmemory")?,
+        policy: field("maxmemory_policy")?.to_owned(),
+        evicted_keys: number("evicted_keys")?,
+        clients: number("connected_clients")?,
+    })
 }
 
 fn grouped(keys: &[String]) -> Vec<KeyGroup> {
@@ -77,6 +140,37 @@ fn kind_of(key: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_read_from_info_and_is_near_its_limit_from_four_fifths() {
+        let info = |used: u64, max: u64| {
+            format!(
+                "# Clients\r\nconnected_clients:3\r\n# Memory\r\nused_memory:{used}\r\nused_memory_human:1M\r\n\
+                 used_memory_peak:900\r\nmaxmemory:{max}\r\nmaxmemory_policy:allkeys-lru\r\n# Stats\r\nevicted_keys:7\r\n"
+            )
+        };
+        let near = |used, max| {
+            memory_of("", &info(used, max))
+                .map(|memory| memory.is_near_limit())
+                .ok()
+        };
+        assert_eq!(near(800, 1000), Some(true));
+        assert_eq!(near(799, 1000), Some(false));
+        assert_eq!(near(u64::MAX, 0), Some(false));
+        let read = memory_of("a:1", &info(5, 6)).ok();
+        let read = read.map(|memory| {
+            (
+                memory.node,
+                memory.peak_bytes,
+                memory.policy,
+                memory.evicted_keys,
+                memory.clients,
+            )
+        });
+        assert_eq!(read, Some(("a:1".to_owned(), 900, "allkeys-lru".to_owned(), 7, 3)));
+        let missing = memory_of("", "used_memory:5\r\n").err().map(|error| error.to_string());
+        assert!(missing.is_some_and(|text| text.contains("used_memory_peak")));
+    }
 
     #[test]
     fn keys_are_grouped_by_kind_and_tenant() {

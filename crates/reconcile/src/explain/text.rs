@@ -7,7 +7,7 @@ use super::logs::{LetterRow, RawRecord};
 use super::row::{PriceTrace, RowTrace, TickAndBars};
 use super::{BarRow, Place, TickRow};
 use ops::hints::localized;
-use ops::present::table;
+use ops::present::{table, wrapped};
 
 /// Characters in a line.
 pub const WIDTH: usize = 100;
@@ -365,24 +365,6 @@ fn many(number: i64, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
-}
-
-/// Wraps the words into lines of at most `width` characters. A longer word gets its own line.
-fn wrapped(words: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in words.split(' ') {
-        if let Some(line) = lines.last_mut()
-            && (line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width)
-        {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-            continue;
-        }
-        lines.push(word.to_owned());
-    }
-    lines
 }
 
 #[cfg(test)]

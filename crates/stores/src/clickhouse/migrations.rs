@@ -58,6 +58,20 @@ async fn is_complete(clickhouse: &ClickHouse, suffix: &str) -> Result<bool, Stor
     Ok(CLICKHOUSE.iter().all(|migration| applied.contains(&migration.version)))
 }
 
+/// Files that are not applied to the generation with this suffix, as `3 merges`. The table of applied files must exist.
+///
+/// # Errors
+/// The error of the server.
+pub async fn pending(clickhouse: &ClickHouse, suffix: &str) -> Result<Vec<String>, StoreError> {
+    let applied = versions(clickhouse, suffix).await?;
+    let missing = CLICKHOUSE
+        .iter()
+        .filter(|migration| !applied.contains(&migration.version));
+    Ok(missing
+        .map(|migration| format!("{} {}", migration.version, migration.name))
+        .collect())
+}
+
 async fn versions(clickhouse: &ClickHouse, suffix: &str) -> Result<Vec<u32>, StoreError> {
     let sql = format!(
         "SELECT DISTINCT version FROM {}.schema_migrations WHERE suffix = {}",

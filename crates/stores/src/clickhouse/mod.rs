@@ -35,7 +35,7 @@ pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
 pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};
-pub use migrations::migrate;
+pub use migrations::{migrate, pending};
 pub use native::Block;
 pub use rows::Layout;
 
@@ -43,7 +43,7 @@ use crate::{Store, StoreError};
 use cluster::Cluster;
 
 /// The exception of a fenced statement.
-pub(crate) const FENCED: &str = "dp_fenced";
+pub const FENCED: &str = "dp_fenced";
 
 /// Limits our own queries; inserts and drains have separate limits.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);

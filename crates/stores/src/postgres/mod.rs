@@ -25,7 +25,7 @@ pub use latest::{Applied, LatestPriceStore, PriceBatch};
 pub use listen::{Notices, REFERENCE_CHANGED};
 pub use migrations::{migrate, seed_reference};
 pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
-pub use restore::recreate;
+pub use restore::{Absent, absent, recreate};
 pub use verify_runs::{LastVerify, VerifyResult, VerifyRun, VerifyRuns};
 
 use crate::{Store, StoreError};

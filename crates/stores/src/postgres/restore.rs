@@ -40,6 +40,41 @@ impl Postgres {
     }
 }
 
+/// What a database lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// Files that are not applied, as `3 latest_prices_by_time`.
+    pub files: Vec<String>,
+    /// Tables and indexes of the applied files that do not exist.
+    pub objects: Vec<String>,
+}
+
+/// Looks for files that are not applied, and for tables and indexes that were dropped later.
+///
+/// # Errors
+/// The error of the server.
+pub async fn absent(postgres: &Postgres) -> Result<Absent, StoreError> {
+    let mut client = postgres.client(OPERATION).await?;
+    let run = async {
+        let transaction = client.transaction().await?;
+        let applied = applied(&transaction).await?.unwrap_or_default();
+        let (done, missing): (Vec<_>, Vec<_>) = POSTGRES
+            .iter()
+            .partition(|file| applied.contains(&(file.version as i32)));
+        let names: Vec<&str> = done.iter().flat_map(|file| objects(file.sql)).collect();
+        let parameters: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
+        let rows = transaction.query_typed(MISSING, &parameters).await?;
+        Ok(Absent {
+            files: missing
+                .iter()
+                .map(|file| format!("{} {}", file.version, file.name))
+                .collect(),
+            objects: rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
+        })
+    };
+    within(OPERATION, super::PING_TIMEOUT, run).await
+}
+
 /// Creates every missing table and index of the applied migrations again; returns their names. A database without any
 /// migration is left to [`super::migrate`].
 ///

@@ -20,6 +20,7 @@ pub mod publisher;
 mod push;
 pub mod reader;
 mod refused_topic;
+pub mod replicas;
 pub mod settings;
 mod standing;
 pub mod token;

@@ -23,7 +23,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A reader of single partitions.
 pub struct LogReader {
     pub(super) consumer: BaseConsumer<Watch>,
-    renewal: Renewal,
+    pub(super) renewal: Renewal,
     bootstrap: Brokers,
 }
 
@@ -57,7 +57,7 @@ impl LogReader {
     }
 
     /// The error of a call, with the problem of the connection.
-    fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
+    pub(super) fn failed(&self, what: &str, error: &KafkaError) -> StreamError {
         let error = classify(what, error);
         connect::serve_callbacks(&self.bootstrap, &self.consumer);
         if error.code() == super::UNAVAILABLE {

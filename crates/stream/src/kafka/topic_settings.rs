@@ -17,6 +17,9 @@ use crate::StreamError;
 /// Kafka's setting for the largest record of a topic, in bytes.
 pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
+/// Kafka's setting for the number of replicas that must have a record before its sender is told so.
+pub const MIN_IN_SYNC: &str = "min.insync.replicas";
+
 /// Kafka's setting for the clock that sets a record's timestamp.
 pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 /// The value for raw topics: the broker's clock.
@@ -70,6 +73,24 @@ pub async fn largest_record(bootstrap: &Brokers, topic: &str) -> Result<Option<u
     };
     let entry = resource.entries.iter().find(|entry| entry.name == MAX_MESSAGE_BYTES);
     Ok(entry.and_then(|entry| entry.value.as_deref()?.parse().ok()))
+}
+
+/// The value of a setting in effect for each topic, in order; `None` if the user may not read it or the topic does not exist.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn values(bootstrap: &Brokers, topics: &[String], name: &str) -> Result<Vec<Option<String>>, StreamError> {
+    let admin = connect::admin(bootstrap).await?;
+    let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let found = admin
+        .describe_configs(&resources, &options())
+        .await
+        .map_err(|e| bootstrap.explain(classify("read topic settings", &e)))?;
+    let value = |resource: ConfigResource| resource.entries.into_iter().find(|entry| entry.name == name)?.value;
+    Ok(found
+        .into_iter()
+        .map(|resource| resource.ok().and_then(value))
+        .collect())
 }
 
 /// A setting that was changed, or that the cluster refused to change.

@@ -1,0 +1,333 @@
+//! Asks the servers, and has the answers judged: one function for each area.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use domain::Micros;
+use nix::sys::statvfs::statvfs;
+use service::Reader;
+use service::writer::TABLES;
+use stores::clickhouse::{pending, restore};
+use stores::postgres::{Absent, VerifyRuns, absent};
+use stream::kafka::reader::LogReader;
+use stream::kafka::topic_settings::{MIN_IN_SYNC, values};
+use stream::status::wall_clock;
+
+use super::clocks::{Told, differing};
+use super::stores::{LONG_TRANSACTION, RECENT, SLOW_QUERY};
+use super::{Area, Asked, Check, Finding, LIMIT, Severity, kafka, lag as lags, stores as judged};
+use crate::dead_letters::{By, Counted, Wanted, each};
+use crate::inspect::{clickhouse as in_clickhouse, postgres as in_postgres, redis as in_redis};
+use crate::lag::survey;
+use crate::positions::homes::Homes;
+use crate::positions::survey::{self as positions_survey, Finding as Fits};
+use crate::threads::reading;
+use crate::topics as listed_topics;
+
+/// The slowest queries that are listed.
+const SLOWEST: u64 = 20;
+
+/// Every check.
+///
+/// # Errors
+/// A setting of aggregation cannot be read.
+pub(super) fn all<'a>(asked: &'a Asked<'a>) -> anyhow::Result<Vec<Check<'a>>> {
+    let waits = look_again(asked)?;
+    let check = |area, needs, run| Check {
+        area,
+        needs,
+        limit: LIMIT,
+        run,
+    };
+    Ok(vec![
+        check(Area::Disk, &[], Box::pin(disk(asked))),
+        check(Area::Clocks, &[], Box::pin(clocks(asked))),
+        check(Area::Tables, &["clickhouse", "postgres"], Box::pin(tables(asked))),
+        check(Area::Topics, &["kafka"], Box::pin(topics(asked))),
+        check(Area::Replicas, &["kafka"], Box::pin(replicas(asked))),
+        check(
+            Area::Positions,
+            &["kafka", "clickhouse", "postgres"],
+            Box::pin(positions(asked)),
+        ),
+        Check {
+            area: Area::Lag,
+            needs: &["kafka"],
+            limit: LIMIT + waits,
+            run: Box::pin(lag(asked, waits)),
+        },
+        check(Area::Letters, &["kafka"], Box::pin(letters(asked))),
+        check(Area::Clickhouse, &["clickhouse"], Box::pin(clickhouse(asked))),
+        check(Area::Postgres, &["postgres"], Box::pin(postgres(asked))),
+        check(Area::Redis, &["redis"], Box::pin(redis(asked))),
+        check(Area::Verification, &["postgres"], Box::pin(verification(asked))),
+    ])
+}
+
+/// The time within which every working stage commits, with the settings in effect.
+fn look_again(asked: &Asked<'_>) -> anyhow::Result<Duration> {
+    let mut reader = Reader::new(&asked.connection.env);
+    let aggregation = aggregation::config::read(&mut reader);
+    reader.finish()?;
+    let linger = u64::try_from(aggregation.restate.rules.linger).unwrap_or(0);
+    let flush = asked.connection.settings.flush_interval;
+    let mut intervals = vec![aggregation.checkpoint_interval, Duration::from_micros(linger)];
+    intervals.extend(TABLES.iter().map(|table| flush.unwrap_or(table.freshness)));
+    Ok(lags::look_again(intervals))
+}
+
+/// The disk of the stack's folder. Those of servers elsewhere are theirs to report.
+async fn disk(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    if !asked.is_local {
+        return Ok(Vec::new());
+    }
+    let folder = asked.place.folder();
+    let found = statvfs(&folder).with_context(|| format!("read the free space of {}", folder.display()))?;
+    let disk = in_clickhouse::Disk {
+        name: "stack".to_owned(),
+        path: folder.display().to_string(),
+        free_bytes: found.blocks_available().saturating_mul(found.fragment_size()),
+        total_bytes: found.blocks().saturating_mul(found.fragment_size()),
+    };
+    let what = "the disk of the local stack is nearly full".to_owned();
+    Ok(judged::disk(Area::Disk, what, &disk, "du -sh /var/tmp/* /tmp/*")
+        .into_iter()
+        .collect())
+}
+
+/// A server that does not answer is a finding of its own, so it is left out here.
+async fn clocks(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let stores = &asked.stores;
+    let in_clickhouse = async {
+        let rows = stores
+            .clickhouse
+            .query_json("SELECT toString(toUnixTimestamp64Micro(now64(6))) AS micros")
+            .await
+            .ok()?;
+        crate::rows::number(rows.first()?, "micros").ok()
+    };
+    let in_postgres = async {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let rows = stores.postgres.query_text(sql).await.ok()?;
+        rows.first()?.first()?.as_ref()?.parse().ok()
+    };
+    let in_redis = async { stores.redis.time().await.ok() };
+    let told = tokio::join!(
+        timed("clickhouse", in_clickhouse),
+        timed("postgres", in_postgres),
+        timed("redis", in_redis)
+    );
+    let told: Vec<Told> = [told.0, told.1, told.2].into_iter().flatten().collect();
+    anyhow::ensure!(
+        !told.is_empty(),
+        "no server tells its time: is one running (`dp status`)?"
+    );
+    Ok(differing(&told))
+}
+
+async fn timed(server: &'static str, ask: impl Future<Output = Option<Micros>>) -> Option<Told> {
+    let asked = wall_clock();
+    let told = ask.await?;
+    Some(Told {
+        server,
+        asked,
+        answered: wall_clock(),
+        told,
+    })
+}
+
+async fn tables(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let (clickhouse, suffix) = (&asked.stores.clickhouse, asked.connection.names.table_suffix());
+    let (missing, _) = restore::missing(clickhouse, &suffix).await?;
+    let files = match missing.iter().any(|name| name == "schema_migrations") {
+        true => Vec::new(),
+        false => pending(clickhouse, &suffix).await?,
+    };
+    let in_clickhouse = lacking("ClickHouse", &files, &missing);
+    let Absent { files, objects } = absent(&asked.stores.postgres).await?;
+    Ok(in_clickhouse
+        .into_iter()
+        .chain(lacking("PostgreSQL", &files, &objects))
+        .collect())
+}
+
+fn lacking(server: &str, files: &[String], objects: &[String]) -> Option<Finding> {
+    if files.is_empty() && objects.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "{server} lacks {} table(s) or index(es) and {} migration(s)",
+        objects.len(),
+        files.len()
+    );
+    let listed = |kind: &str, names: &[String]| (!names.is_empty()).then(|| format!("{kind}: {}", names.join(", ")));
+    let evidence = [listed("missing", objects), listed("not applied", files)]
+        .into_iter()
+        .flatten();
+    let finding = Finding::new(Severity::Critical, Area::Tables, what, server);
+    Some(
+        finding
+            .shown_by(evidence)
+            .because("they were dropped by hand, or an upgrade is not finished", "dp migrate"),
+    )
+}
+
+async fn topics(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let connection = asked.connection;
+    let listed = listed_topics::list(connection).await?;
+    Ok(kafka::topics(
+        &listed,
+        &connection.names,
+        connection.settings.topic_partitions,
+    ))
+}
+
+async fn replicas(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let connection = asked.connection;
+    let bootstrap = connection.settings.kafka_bootstrap.clone();
+    let specs = listed_topics::specs(&connection.names, &connection.settings, None);
+    let topics: Vec<String> = specs.into_iter().map(|spec| spec.name).collect();
+    let named = topics.clone();
+    let cluster = reading(move || LogReader::new(&bootstrap)?.replicas(&named)).await?;
+    let min_in_sync = values(&connection.settings.kafka_bootstrap, &topics, MIN_IN_SYNC).await?;
+    let topics = kafka::by_topic(&topics, &cluster, &min_in_sync);
+    // A cluster of one broker outside of a local stack is a finding, since it is one failure away from a stop.
+    Ok(kafka::replicas(&topics, cluster.brokers, asked.is_local))
+}
+
+/// Looks twice, since lag alone is normal.
+async fn lag(asked: &Asked<'_>, waits: Duration) -> anyhow::Result<Vec<Finding>> {
+    let look = || {
+        let connection = asked.connection;
+        let (bootstrap, names) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone());
+        reading(move || survey(&bootstrap, &names))
+    };
+    let before = look().await?;
+    if before.iter().all(|lag| lag.lag == 0) {
+        return Ok(Vec::new());
+    }
+    tokio::time::sleep(waits).await;
+    Ok(lags::stalled(&before, &look().await?, waits))
+}
+
+async fn positions(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let connection = asked.connection;
+    let homes = Homes::open(connection).await?;
+    let standings = positions_survey::survey(connection, &homes, &positions_survey::Wanted::default()).await?;
+    let finding = |standing: &positions_survey::Standing| {
+        let evidence = match &standing.finding {
+            Fits::None | Fits::Good => return None,
+            Fits::Removed { from, to } => format!("offsets {from} to {} were removed before they were read", to - 1),
+            Fits::Replaced { why } => why.clone(),
+        };
+        let what = format!("{} cannot go on from its position", standing.consumer.group);
+        let finding = Finding::new(
+            Severity::Critical,
+            Area::Positions,
+            what,
+            standing.partition.to_string(),
+        );
+        let cause = match standing.remedy(connection.names.generation()) {
+            Some(remedy) => format!("its log was cut or replaced; after reading the next command's output: `{remedy}`"),
+            None => "its log was cut or replaced".to_owned(),
+        };
+        Some(finding.shown_by([evidence]).because(cause, "dp position show"))
+    };
+    Ok(standings.iter().filter_map(finding).collect())
+}
+
+async fn letters(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let connection = asked.connection;
+    let (bootstrap, topic) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.dlq.clone(),
+    );
+    let counted = reading(move || {
+        let mut counted = Counted::default();
+        each(&bootstrap, &topic, &Wanted::default(), |letter, _| {
+            counted.add(&[By::Stage, By::Code], &letter);
+            true
+        })?;
+        Ok(counted.groups())
+    })
+    .await?;
+    let recent = i64::try_from(RECENT.as_micros()).unwrap_or(i64::MAX);
+    Ok(kafka::letters(&counted, wall_clock(), recent).into_iter().collect())
+}
+
+async fn clickhouse(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let clickhouse = &asked.stores.clickhouse;
+    let disks = in_clickhouse::disks(clickhouse).await?;
+    let disks = disks.iter().filter_map(|disk| {
+        let what = format!("disk {} of ClickHouse is nearly full", disk.name);
+        judged::disk(Area::Clickhouse, what, disk, "dp clickhouse parts")
+    });
+    let mut findings: Vec<Finding> = disks.collect();
+    findings.extend(judged::parts(&in_clickhouse::parts(clickhouse).await?));
+    findings.extend(judged::running(&in_clickhouse::processes(clickhouse).await?));
+    match in_clickhouse::failed_inserts(clickhouse, RECENT).await {
+        Ok(failed) => {
+            findings.extend(judged::failed_inserts(&failed));
+            let slow = in_clickhouse::slow(clickhouse, SLOW_QUERY, RECENT, SLOWEST).await?;
+            findings.extend(judged::slow(&slow));
+        }
+        // A new server has no query log, which is no problem of the pipeline.
+        Err(error) => {
+            let what = "failed inserts and slow queries could not be checked";
+            let finding = Finding::new(Severity::Note, Area::Clickhouse, what, "system.query_log");
+            findings.push(finding.because(format!("{error:#}"), "dp clickhouse slow"));
+        }
+    }
+    Ok(findings)
+}
+
+async fn postgres(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let postgres = &asked.stores.postgres;
+    let activity = in_postgres::activity(postgres).await?;
+    let blocked = in_postgres::blocked(postgres).await?;
+    let long = in_postgres::long_running(postgres, LONG_TRANSACTION).await?;
+    let found = [
+        judged::connections(&activity),
+        judged::blocked(&blocked),
+        judged::long_transactions(&long),
+    ];
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn redis(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    Ok(judged::memory(&in_redis::memory(&asked.stores.redis).await?))
+}
+
+/// The result of the last `dp verify`.
+async fn verification(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
+    let runs = VerifyRuns::new(asked.stores.postgres.clone(), asked.connection.names.generation());
+    let differences = runs.last().await?.and_then(|last| last.differences).unwrap_or(0);
+    let what = "the last verification found differences between the stores and the raw log";
+    let finding = Finding::new(Severity::Critical, Area::Verification, what, "verify_runs")
+        .shown_by([format!("{differences} difference(s)")])
+        .because(
+            "rows or prices are lost, doubled or wrong since then or before",
+            "dp verify",
+        );
+    Ok((differences > 0).then_some(finding).into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_lacks_is_listed_by_name() {
+        assert_eq!(lacking("ClickHouse", &[], &[]), None);
+        let found = lacking(
+            "ClickHouse",
+            &["3 merges".to_owned()],
+            &["bars".to_owned(), "late_ticks".to_owned()],
+        );
+        let found = found.map(|finding| (finding.severity, finding.evidence));
+        let evidence = ["missing: bars, late_ticks", "not applied: 3 merges"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(found, Some((Severity::Critical, evidence)));
+    }
+}

@@ -1,0 +1,217 @@
+//! Finds groups that have messages to read and process none: lag alone is normal. Pure.
+//!
+//! Role: compares two surveys of all groups, partition by partition. Between them every working stage has committed at least once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Area, Finding, Severity};
+use crate::lag::{GroupLag, PartitionOffsets};
+
+/// Workers commit this often.
+const COMMIT: Duration = Duration::from_secs(1);
+/// For the work itself, and for a commit that has just begun.
+const MARGIN: Duration = Duration::from_secs(3);
+/// Longer intervals are set by hand, and a command must end.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The time between two surveys: longer than the longest of the `intervals` after which a stage flushes or commits.
+pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Duration {
+    let longest = intervals.into_iter().fold(COMMIT, Duration::max);
+    (longest + MARGIN).min(LONGEST)
+}
+
+/// A group and one of its topics with partitions that stand still.
+struct Standing<'a> {
+    now: &'a GroupLag,
+    partitions: Vec<(&'a PartitionOffsets, &'a PartitionOffsets)>,
+    /// Whether another partition of the same topic has moved.
+    others_move: bool,
+}
+
+/// The groups that committed nothing in a partition of which they had messages to read all the time.
+pub(super) fn stalled(before: &[GroupLag], after: &[GroupLag], waited: Duration) -> Vec<Finding> {
+    let earlier: BTreeMap<(&str, &str, i32), &PartitionOffsets> = before
+        .iter()
+        .flat_map(|lag| {
+            lag.partitions
+                .iter()
+                .map(move |one| ((lag.group.as_str(), lag.topic.as_str(), one.partition), one))
+        })
+        .collect();
+    let standing = after.iter().map(|now| {
+        let pairs = now.partitions.iter().filter_map(|one| {
+            let key = (now.group.as_str(), now.topic.as_str(), one.partition);
+            earlier.get(&key).map(|earlier| (*earlier, one))
+        });
+        let (stand, rest): (Vec<_>, Vec<_>) = pairs.partition(|(earlier, now)| stands(earlier, now));
+        Standing {
+            now,
+            partitions: stand,
+            others_move: rest.iter().any(|(earlier, now)| earlier.committed != now.committed),
+        }
+    });
+    standing
+        .filter(|standing| !standing.partitions.is_empty())
+        .map(|standing| finding(&standing, waited))
+        .collect()
+}
+
+fn stands(before: &PartitionOffsets, after: &PartitionOffsets) -> bool {
+    before.lag > 0 && after.lag > 0 && before.committed == after.committed
+}
+
+fn finding(standing: &Standing<'_>, waited: Duration) -> Finding {
+    let Standing {
+        now,
+        partitions,
+        others_move,
+    } = standing;
+    let sum = |side: fn(&(&PartitionOffsets, &PartitionOffsets)) -> i64| partitions.iter().map(side).sum::<i64>();
+    let (before, after) = (sum(|pair| pair.0.lag), sum(|pair| pair.1.lag));
+    let numbers: Vec<String> = partitions.iter().map(|(_, one)| one.partition.to_string()).collect();
+    let group = &now.group;
+    let service = group.split('-').next().unwrap_or(group);
+    let (severity, what, cause, next) = match (now.members, after > before, others_move) {
+        (0, ..) => (
+            Severity::Critical,
+            format!("nobody reads for group {group}"),
+            format!("service {service} does not run, or its workers left the group"),
+            format!("dp start {service}"),
+        ),
+        (_, true, _) => (
+            Severity::Critical,
+            format!("group {group} processes nothing while its lag grows"),
+            "the stage waits for a server or for its state, or a message blocks it".to_owned(),
+            format!("dp logs {service} -n 100"),
+        ),
+        (_, false, true) => (
+            Severity::Warning,
+            format!("group {group} does not go on in some partitions"),
+            "a message blocks these partitions, or their worker is stuck".to_owned(),
+            "dp position show".to_owned(),
+        ),
+        (_, false, false) => (
+            Severity::Warning,
+            format!("group {group} has messages to read and processes none"),
+            "the stage waits for a server or for its state, or a message blocks it".to_owned(),
+            format!("dp logs {service} -n 100"),
+        ),
+    };
+    Finding::new(severity, Area::Lag, what, now.topic.clone())
+        .shown_by([
+            format!(
+                "{after} messages behind ({before} before) in partition(s) {}; no commit within {} s",
+                numbers.join(", "),
+                waited.as_secs()
+            ),
+            format!("{} member(s), state {}", now.members, now.state),
+        ])
+        .because(cause, next)
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    const WAITED: Duration = Duration::from_secs(8);
+
+    /// Partitions as (number, committed, lag).
+    fn lag(group: &str, members: usize, partitions: &[(i32, Option<i64>, i64)]) -> GroupLag {
+        GroupLag {
+            group: group.to_owned(),
+            topic: "t".to_owned(),
+            state: "Stable".to_owned(),
+            members,
+            lag: partitions.iter().map(|(_, _, lag)| lag).sum(),
+            partitions: partitions
+                .iter()
+                .map(|(partition, committed, lag)| PartitionOffsets {
+                    partition: *partition,
+                    committed: *committed,
+                    end: committed.unwrap_or(0) + lag,
+                    lag: *lag,
+                })
+                .collect(),
+        }
+    }
+
+    fn found(before: &[GroupLag], after: &[GroupLag]) -> Vec<(Severity, String)> {
+        let found = stalled(before, after, WAITED);
+        found
+            .into_iter()
+            .map(|finding| (finding.severity, finding.what))
+            .collect()
+    }
+
+    #[test]
+    fn lag_is_a_finding_only_without_progress() {
+        let before = [lag("a-local", 1, &[(0, Some(10), 5)])];
+        assert_eq!(found(&before, &[lag("a-local", 1, &[(0, Some(12), 9)])]), []);
+        assert_eq!(found(&before, &[lag("a-local", 1, &[(0, Some(15), 0)])]), []);
+        // The messages came only after the first survey.
+        let empty = [lag("a-local", 1, &[(0, Some(10), 0)])];
+        assert_eq!(found(&empty, &[lag("a-local", 1, &[(0, Some(10), 3)])]), []);
+    }
+
+    #[test]
+    fn growing_lag_is_critical_and_standing_lag_a_warning() {
+        let before = [lag("a-local", 1, &[(0, Some(10), 5)])];
+        let of = |lag_now, members| stalled(&before, &[lag("a-local", members, &[(0, Some(10), lag_now)])], WAITED);
+        assert_eq!(of(9, 1)[0].severity, Severity::Critical);
+        assert_eq!(of(5, 1)[0].severity, Severity::Warning);
+        let nobody = &of(5, 0)[0];
+        assert_eq!(
+            (nobody.severity, nobody.next.as_str()),
+            (Severity::Critical, "dp start a")
+        );
+        assert!(
+            nobody.evidence[0].starts_with("5 messages behind (5 before) in partition(s) 0;"),
+            "{nobody:?}"
+        );
+    }
+
+    #[test]
+    fn surveys_are_paired_by_group_topic_and_partition() {
+        // Another order, a partition more and a group less than before.
+        let before = [
+            lag("a-local", 1, &[(0, Some(10), 5), (1, Some(7), 5)]),
+            lag("gone-local", 1, &[(0, Some(1), 1)]),
+            lag("b-local", 1, &[(0, Some(7), 5)]),
+        ];
+        let after = [
+            lag("b-local", 1, &[(0, Some(9), 3)]),
+            lag("a-local", 1, &[(2, None, 4), (1, Some(9), 3), (0, Some(15), 1)]),
+        ];
+        assert_eq!(found(&before, &after), []);
+    }
+
+    #[test]
+    fn a_partition_that_stands_while_others_move_is_found() {
+        let before = [lag("a-local", 2, &[(0, Some(10), 5), (1, Some(7), 5)])];
+        let after = [lag("a-local", 2, &[(0, Some(10), 5), (1, Some(12), 0)])];
+        let found = stalled(&before, &after, WAITED);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.contains("some partitions") && found[0].evidence[0].contains("partition(s) 0;"));
+    }
+
+    #[test]
+    fn a_group_that_has_never_committed_stands_too() {
+        let (before, after) = (
+            [lag("a-local", 0, &[(0, None, 2)])],
+            [lag("a-local", 0, &[(0, None, 2)])],
+        );
+        assert_eq!(found(&before, &after).len(), 1);
+    }
+
+    #[test]
+    fn the_second_look_waits_for_the_longest_interval() {
+        assert_eq!(look_again([]), COMMIT + MARGIN);
+        assert_eq!(
+            look_again([Duration::from_secs(5), Duration::from_millis(10)]),
+            Duration::from_secs(8)
+        );
+        assert_eq!(look_again([Duration::from_secs(600)]), LONGEST);
+    }
+}

@@ -1,0 +1,162 @@
+//! Judges the answers of services and servers. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Area, Finding, Severity};
+use crate::health::{Line, State};
+
+/// What is wrong with one service or server. `is_local` says whether this command could start it.
+pub(super) fn of_line(line: &Line, is_local: bool) -> Option<Finding> {
+    let (severity, what) = match (line.state, &line.not_ready) {
+        (State::Up | State::Healthy, None) => return None,
+        (State::Up | State::Healthy, Some(_)) => (Severity::Warning, format!("{} is not ready", line.name)),
+        (State::Degraded, _) => (Severity::Warning, format!("{} is degraded", line.name)),
+        (State::Down | State::Unhealthy, _) => (Severity::Critical, format!("{} is {}", line.name, line.state.name())),
+    };
+    let area = if line.is_server() {
+        Area::Servers
+    } else {
+        Area::Services
+    };
+    let evidence = [&line.reason, &line.not_ready].into_iter().flatten().cloned();
+    let (cause, next) = cause(line, is_local);
+    let finding = Finding::new(severity, area, what, line.target.clone());
+    Some(finding.shown_by(evidence).because(cause, next))
+}
+
+fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
+    let name = &line.name;
+    match (line.state, is_local) {
+        (State::Down, true) => (
+            "its process does not run, or does not respond",
+            format!("dp start {name}"),
+        ),
+        (State::Down, false) if line.is_server() => (
+            "it does not run, its address is wrong, or the network or TLS prevents the connection",
+            "dp config env --set".to_owned(),
+        ),
+        (State::Down, false) => (
+            "it does not run, or its address is wrong",
+            format!("dp ping --service {}", line.target),
+        ),
+        (_, true) => (
+            "what the evidence names; other findings may name the same",
+            format!("dp logs {name} -n 100"),
+        ),
+        (_, false) => (
+            "what the evidence names; other findings may name the same",
+            "dp health --all".to_owned(),
+        ),
+    }
+}
+
+/// Services of different builds: normal only during a rolling upgrade.
+pub(super) fn versions(lines: &[Line]) -> Option<Finding> {
+    let mut by_version: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in lines {
+        let version = line
+            .report
+            .as_ref()
+            .and_then(|report| report.get("version"))
+            .and_then(Value::as_str);
+        if let Some(version) = version {
+            by_version.entry(version).or_default().push(&line.name);
+        }
+    }
+    if by_version.len() < 2 {
+        return None;
+    }
+    let evidence = by_version
+        .iter()
+        .map(|(version, names)| format!("{version}: {}", names.join(", ")));
+    let finding = Finding::new(
+        Severity::Warning,
+        Area::Services,
+        "services have different versions",
+        "build of the services",
+    );
+    Some(finding.shown_by(evidence).because(
+        "an upgrade that is not finished, or an old process that was not restarted",
+        "dp health --all",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(name: &str, kind: &'static str, state: State) -> Line {
+        Line {
+            name: name.to_owned(),
+            kind,
+            state,
+            duration_ms: 1,
+            target: "localhost:1".to_owned(),
+            reason: None,
+            not_ready: None,
+            report: None,
+        }
+    }
+
+    #[test]
+    fn what_is_down_or_unhealthy_is_critical_and_what_works_is_no_finding() {
+        let severity = |line: Line| of_line(&line, true).map(|finding| finding.severity);
+        assert_eq!(severity(line("kafka", "server", State::Up)), None);
+        assert_eq!(severity(line("enrichment", "service", State::Healthy)), None);
+        assert_eq!(severity(line("kafka", "server", State::Down)), Some(Severity::Critical));
+        assert_eq!(
+            severity(line("enrichment", "service", State::Unhealthy)),
+            Some(Severity::Critical)
+        );
+        assert_eq!(
+            severity(line("enrichment", "service", State::Degraded)),
+            Some(Severity::Warning)
+        );
+    }
+
+    #[test]
+    fn a_healthy_service_that_takes_no_work_is_named() {
+        let waiting = Line {
+            not_ready: Some("partition 2 is restored".to_owned()),
+            ..line("aggregation", "service", State::Healthy)
+        };
+        let found = of_line(&waiting, true);
+        assert_eq!(
+            found.map(|finding| (finding.severity, finding.what, finding.evidence)),
+            Some((
+                Severity::Warning,
+                "aggregation is not ready".to_owned(),
+                vec!["partition 2 is restored".to_owned()]
+            ))
+        );
+    }
+
+    #[test]
+    fn the_next_command_starts_only_what_runs_here() {
+        let down = line("redis", "server", State::Down);
+        let next = |is_local| of_line(&down, is_local).map(|finding| finding.next);
+        assert_eq!(next(true).as_deref(), Some("dp start redis"));
+        assert_eq!(next(false).as_deref(), Some("dp config env --set"));
+    }
+
+    #[test]
+    fn different_versions_are_listed_with_their_services() {
+        let of = |name: &str, version: &str| Line {
+            report: Some(json!({ "version": version })),
+            ..line(name, "service", State::Healthy)
+        };
+        assert_eq!(
+            versions(&[of("a", "1"), of("b", "1"), line("c", "service", State::Down)]),
+            None
+        );
+        let found = versions(&[of("a", "1"), of("b", "2"), of("c", "1")]);
+        assert_eq!(
+            found.map(|finding| finding.evidence),
+            Some(vec!["1: a, c".to_owned(), "2: b".to_owned()])
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! The health of services and servers, asked from here and all at the same time.
+//!
+//! Role: services report their own health; servers are checked with the checks that services use.
+//! Failure: what gives no answer in time is down; that is a result, not an error.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use serde::Serialize;
+use serde_json::Value;
+use service::clients::{Clients, Dependency, Use};
+use service::health::{Check, Wrong};
+use service::settings::mask;
+
+use crate::connection::Connection;
+use crate::place::Place;
+use crate::targets::{self, Target, Where};
+
+/// Longer than a service or a server takes that works.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How a service or server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A server that responds.
+    Up,
+    /// A service whose checks all pass.
+    Healthy,
+    /// A service whose critical checks pass, but not all.
+    Degraded,
+    /// A service of which a critical check fails.
+    Unhealthy,
+    /// It gives no answer.
+    Down,
+}
+
+impl State {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Up => "up",
+            State::Healthy => "healthy",
+            State::Degraded => "degraded",
+            State::Unhealthy => "unhealthy",
+            State::Down => "down",
+        }
+    }
+
+    /// Whether it does not work.
+    pub fn is_bad(self) -> bool {
+        matches!(self, State::Unhealthy | State::Down)
+    }
+}
+
+/// One service or server.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// Name.
+    pub name: String,
+    /// `service` or `server`.
+    pub kind: &'static str,
+    /// How it is.
+    pub state: State,
+    /// How long its answer took.
+    pub duration_ms: u64,
+    /// The address, without secrets.
+    pub target: String,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why the service does not take work, by `/health/ready`; it may be healthy meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
+    /// The service's own report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Value>,
+}
+
+impl Line {
+    /// Whether it is one of the four servers.
+    pub fn is_server(&self) -> bool {
+        self.kind == SERVER
+    }
+}
+
+const SERVER: &str = "server";
+
+/// Asks the services that are named, else the usual ones, and all servers.
+///
+/// # Errors
+/// An address cannot be parsed, or no services are named.
+pub async fn ask_all(
+    place: &Place,
+    connection: &Connection,
+    named: &[Target],
+    usual: &[(&str, u16)],
+) -> anyhow::Result<Vec<Line>> {
+    let targets = targets::find(place, connection, named, usual)?;
+    let client = security::http_client(&connection.settings.trust, Some(LIMIT))?;
+    let services = join_all(targets.into_iter().map(|target| ask_service(&client, target)));
+    let (mut lines, servers) = tokio::join!(services, ask_servers(connection));
+    lines.extend(servers?);
+    Ok(lines)
+}
+
+/// Asks all servers.
+///
+/// # Errors
+/// A client cannot be created with these settings.
+pub async fn ask_servers(connection: &Connection) -> anyhow::Result<Vec<Line>> {
+    let uses = [
+        Dependency::Kafka,
+        Dependency::ClickHouse,
+        Dependency::Postgres,
+        Dependency::Redis,
+    ]
+    .map(Use::required);
+    let clients = Clients::connect(&uses, &connection.settings, &connection.names)
+        .map_err(|error| anyhow::anyhow!(error))
+        .context("connect to the servers")?;
+    let servers = clients.checks(&uses, &connection.settings, &connection.names);
+    Ok(join_all(servers.iter().map(ask_server)).await)
+}
+
+async fn ask_server(check: &Check) -> Line {
+    let started = Instant::now();
+    let answer = tokio::time::timeout(LIMIT, (check.ask)()).await;
+    let reason = match answer {
+        Ok(Ok(())) => None,
+        Ok(Err(Wrong::Failed(reason) | Wrong::Silent(reason))) => Some(reason),
+        Err(_) => Some(silent()),
+    };
+    Line {
+        name: check.name.to_owned(),
+        kind: SERVER,
+        state: if reason.is_none() { State::Up } else { State::Down },
+        duration_ms: millis(started),
+        target: check.target.clone(),
+        reason,
+        not_ready: None,
+        report: None,
+    }
+}
+
+async fn ask_service(client: &reqwest::Client, target: Target) -> Line {
+    let started = Instant::now();
+    let (shown, answer, not_ready) = match &target.at {
+        Where::Url(url) => {
+            let (answer, not_ready) = tokio::join!(report(client, url), not_ready(client, url));
+            (mask(url), answer, not_ready)
+        }
+        Where::Stopped(reason) => ("local stack".to_owned(), Err(reason.clone()), None),
+    };
+    let (state, reason, report) = match answer {
+        Ok(report) => {
+            let (state, reason) = judged(&report);
+            (state, reason, Some(report))
+        }
+        Err(reason) => (State::Down, Some(reason), None),
+    };
+    Line {
+        name: target.name,
+        kind: "service",
+        state,
+        duration_ms: millis(started),
+        target: shown,
+        // What gives no answer is down, and says so already.
+        not_ready: not_ready.filter(|_| report.is_some()),
+        reason,
+        report,
+    }
+}
+
+/// Why `/health/ready` is refused.
+async fn not_ready(client: &reqwest::Client, url: &str) -> Option<String> {
+    let url = format!("{}/health/ready", url.trim_end_matches('/'));
+    let response = client.get(url).send().await.ok()?;
+    let status = response.status();
+    if status.is_success() {
+        return None;
+    }
+    let body: Value = response.json().await.unwrap_or_default();
+    let reason = body.get("error").and_then(Value::as_str);
+    Some(reason.map_or_else(|| format!("status {status}"), str::to_owned))
+}
+
+/// The body of `/health`, which a service returns with status 503 too.
+async fn report(client: &reqwest::Client, url: &str) -> Result<Value, String> {
+    let url = format!("{}/health", url.trim_end_matches('/'));
+    let failed = |error: reqwest::Error| match error.is_timeout() {
+        true => silent(),
+        false if error.is_connect() => format!("cannot be reached: {}", root_cause(&error)),
+        // The URL may contain a password.
+        false => security::causes(&error.without_url()),
+    };
+    let response = client.get(url).send().await.map_err(failed)?;
+    let status = response.status();
+    let body: Option<Value> = response.json().await.ok();
+    body.filter(|body| body.get("checks").is_some())
+        .ok_or_else(|| format!("status {status} without a health report: is this a service of the pipeline?"))
+}
+
+/// The reason of the operating system or of TLS.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// State and reason of a service's report.
+fn judged(report: &Value) -> (State, Option<String>) {
+    let state = match report.get("status").and_then(Value::as_str) {
+        Some("healthy") => State::Healthy,
+        Some("degraded") => State::Degraded,
+        _ => State::Unhealthy,
+    };
+    let failing: Vec<String> = checks(report)
+        .filter(|(_, check)| check.get("status").and_then(Value::as_str) != Some("pass"))
+        .map(|(name, check)| {
+            format!(
+                "{name}: {}",
+                check.get("error").and_then(Value::as_str).unwrap_or("failing")
+            )
+        })
+        .collect();
+    (state, (!failing.is_empty()).then(|| failing.join("; ")))
+}
+
+/// The checks in the report of a service.
+pub fn checks(report: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    report.get("checks").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn silent() -> String {
+    format!("no answer within {} s", LIMIT.as_secs())
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A service that gives one answer.
+    fn answering(answer: &'static str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _length = stream.read(&mut request);
+            let _closed_early = stream.write_all(answer.as_bytes());
+        });
+        format!("http://user:s3cret@{address}/")
+    }
+
+    async fn line(at: Where) -> Line {
+        security::install_provider();
+        let client = security::http_client(&security::Trust::default(), Some(LIMIT)).unwrap();
+        let name = "aggregation".to_owned();
+        ask_service(&client, Target { name, at }).await
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_service_is_its_failing_checks() {
+        let url = answering(
+            "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n{\"status\":\"unhealthy\",\"checks\":{\
+             \"kafka\":{\"status\":\"timeout\",\"error\":\"does not respond\"},\"redis\":{\"status\":\"pass\"}}}",
+        );
+        let line = line(Where::Url(url)).await;
+        assert_eq!(line.state, State::Unhealthy);
+        assert_eq!(line.reason.as_deref(), Some("kafka: does not respond"));
+        assert!(!line.target.contains("s3cret"), "{}", line.target);
+        let checked: Vec<&String> = line.report.iter().flat_map(checks).map(|(name, _)| name).collect();
+        assert_eq!(checked, ["kafka", "redis"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_service_or_gives_no_answer_is_down() {
+        let other = answering("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n<html>");
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        for (at, reason) in [
+            (Where::Url(other), "status 404"),
+            (Where::Url(format!("http://u:s3cret@{closed}")), "refused"),
+            (Where::Stopped("was stopped".to_owned()), "was stopped"),
+        ] {
+            let line = line(at).await;
+            let said = line.reason.unwrap_or_default();
+            assert_eq!(line.state, State::Down);
+            assert!(said.contains(reason) && !said.contains("s3cret"), "{said}");
+        }
+    }
+
+    #[test]
+    fn degraded_is_not_down() {
+        let report = json!({"status": "degraded", "checks": {"clickhouse": {"status": "fail"}}});
+        let (state, reason) = judged(&report);
+        assert!(!state.is_bad());
+        assert_eq!(reason.as_deref(), Some("clickhouse: failing"));
+    }
+}

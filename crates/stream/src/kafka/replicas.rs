@@ -1,0 +1,65 @@
+//! Leaders and replicas of partitions, as the cluster reports them.
+//!
+//! Failure: a topic that does not exist, or that the user may not describe, has no partitions in the result.
+
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+
+use super::reader::LogReader;
+use crate::StreamError;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The replicas of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replicas {
+    /// Topic.
+    pub topic: String,
+    /// Number of the partition.
+    pub partition: i32,
+    /// Whether a broker leads it; without a leader it can be neither read nor written.
+    pub has_leader: bool,
+    /// Brokers that should have it.
+    pub replicas: usize,
+    /// Of these, the brokers that have all of it.
+    pub in_sync: usize,
+}
+
+/// The replicas of some topics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Brokers of the cluster that run.
+    pub brokers: usize,
+    /// By topic and partition.
+    pub partitions: Vec<Replicas>,
+}
+
+impl LogReader {
+    /// The replicas of these topics.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn replicas(&self, topics: &[String]) -> Result<Cluster, StreamError> {
+        self.renewal.renew(self.consumer.client());
+        let mut cluster = Cluster::default();
+        for name in topics {
+            let metadata = self
+                .consumer
+                .fetch_metadata(Some(name), CALL_TIMEOUT)
+                .map_err(|e| self.failed("read replicas", &e))?;
+            cluster.brokers = metadata.brokers().len();
+            let found = metadata.topics().iter().filter(|topic| topic.name() == name);
+            cluster
+                .partitions
+                .extend(found.flat_map(|topic| topic.partitions()).map(|partition| Replicas {
+                    topic: name.clone(),
+                    partition: partition.id(),
+                    has_leader: partition.leader() >= 0,
+                    replicas: partition.replicas().len(),
+                    in_sync: partition.isr().len(),
+                }));
+        }
+        Ok(cluster)
+    }
+}
