@@ -9,7 +9,7 @@ use ops::place::Place;
 
 use crate::commands::{
     bench, clickhouse, completions, config, demo, dlq, doctor, explain, gaps, groups, health, ingest, kafka, logs,
-    migrate, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
+    migrate, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -130,6 +130,7 @@ pub enum Command {
     Schema(schema::Args),
     Verify(verify::Args),
     Explain(explain::Args),
+    Trace(trace::Args),
     Gaps(gaps::Args),
     Config(config::Args),
     Bench(bench::Args),

@@ -3,6 +3,8 @@
 
 #[path = "inspect/doctor.rs"]
 mod doctor;
+#[path = "inspect/trace.rs"]
+mod trace;
 
 use std::path::Path;
 use std::process::Command;
@@ -80,6 +82,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     clickhouse(&dir, &stores);
     postgres(&dir, &stores);
     redis(&dir, &stores).await;
+    trace::check(&dir, &connection, &stores).await;
 
     stack.stop(Server::Redis).unwrap();
     let (code, _, stderr) = dp(&dir, &["redis", "keys"]);

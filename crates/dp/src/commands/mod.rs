@@ -27,6 +27,7 @@ pub mod sql;
 pub mod stack;
 pub mod tail;
 pub mod topics;
+pub mod trace;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -105,6 +106,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
+        Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,

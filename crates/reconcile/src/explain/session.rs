@@ -38,12 +38,12 @@ pub fn own_settings(connection: &Connection) -> anyhow::Result<(Config, Products
 
 /// Clients of all servers.
 pub struct Session<'a> {
-    connection: &'a Connection,
-    clients: Clients,
-    clickhouse: stores::ClickHouse,
-    reading: RawReading,
+    pub(super) connection: &'a Connection,
+    pub(super) clients: Clients,
+    pub(super) clickhouse: stores::ClickHouse,
+    pub(super) reading: RawReading,
     products: Products,
-    limit: usize,
+    pub(super) limit: usize,
 }
 
 impl<'a> Session<'a> {
@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
             .collect())
     }
 
-    async fn letters(&self, place: &Place, since: Option<Micros>) -> anyhow::Result<Vec<LetterRow>> {
+    pub(super) async fn letters(&self, place: &Place, since: Option<Micros>) -> anyhow::Result<Vec<LetterRow>> {
         let (bootstrap, dlq) = (self.reading.rules.bootstrap.clone(), self.connection.names.dlq.clone());
         let (of, since) = (BTreeSet::from([place.clone()]), since.unwrap_or(0));
         tokio::task::spawn_blocking(move || logs::letters(&bootstrap, &dlq, &of, since))
