@@ -75,7 +75,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Up(args) => stack::up(place, args, json).await,
         Command::Down => stack::down(place, json).await,
         Command::Status => return stack::status(place, json),
-        Command::Logs(args) => logs::run(place, args, json).await,
+        Command::Logs(args) => return logs::run(place, args, json).await,
         Command::Start(args) => stack::start(place, args, json).await,
         Command::Stop(args) => stack::stop(place, args, json).await,
         Command::Restart(args) => stack::restart(place, args, json).await,
