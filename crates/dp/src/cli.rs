@@ -9,7 +9,7 @@ use ops::place::Place;
 
 use crate::commands::{
     bench, clickhouse, completions, config, demo, dlq, doctor, explain, gaps, groups, health, ingest, kafka, logs,
-    migrate, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, trace, verify,
+    migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -127,6 +127,7 @@ pub enum Command {
     Clickhouse(clickhouse::Args),
     Postgres(postgres::Args),
     Redis(redis::Args),
+    Net(net::Args),
     Schema(schema::Args),
     Verify(verify::Args),
     Explain(explain::Args),

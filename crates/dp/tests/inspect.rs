@@ -84,7 +84,22 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     redis(&dir, &stores).await;
     trace::check(&dir, &connection, &stores).await;
 
+    let paths = json(&dir, 0, &["net", "check"]);
+    let reached = paths
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|path| path["hello_ms"].is_number());
+    assert_eq!(reached.count(), 4, "{paths}");
     stack.stop(Server::Redis).unwrap();
+    let paths = json(&dir, 1, &["net", "check"]);
+    let redis = paths
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|path| path["server"] == "redis")
+        .unwrap();
+    assert!(redis["problem"].as_str().unwrap().contains("connect: "), "{paths}");
     let (code, _, stderr) = dp(&dir, &["redis", "keys"]);
     assert!(code == 2 && stderr.contains("is Redis running"), "{code} {stderr}");
 }
@@ -164,7 +179,11 @@ fn reject(connection: &Connection, origin: i64, code: &str, market: &str, failed
 }
 
 fn dead_letters(dir: &Path, connection: &Connection) {
-    assert!(shown(dir, 0, &["dlq", "list"]).contains("no such dead letter"));
+    for command in ["list", "stats"] {
+        assert!(shown(dir, 0, &["dlq", command]).starts_with("there are no dead letters: nothing was rejected"));
+        let filtered = shown(dir, 0, &["dlq", command, "--code", "no_price"]);
+        assert!(filtered.starts_with("no dead letter matches"), "{filtered}");
+    }
     let hour = 3_600_000_000;
     let now = jiff::Timestamp::now().as_microsecond();
     reject(connection, 10, "broken_json", "miso", now - 2 * hour);
@@ -318,7 +337,11 @@ fn postgres(dir: &Path, stores: &Stores) {
     let activity = json(dir, 0, &["postgres", "activity"]);
     assert!(activity["max_connections"].as_u64().unwrap() >= 100, "{activity}");
     json(dir, 0, &["postgres", "locks"]);
+    json(dir, 0, &["postgres", "blocking"]);
     json(dir, 0, &["postgres", "long-running", "--over", "1m"]);
+    let pool = json(dir, 0, &["postgres", "pool"]);
+    assert_eq!(pool["max_connections"], activity["max_connections"]);
+    assert!(shown(dir, 0, &["postgres", "pool"]).contains("DATA_PROC_DB_POOL_SIZE is "));
 
     let runtime = tokio::runtime::Handle::current();
     let holds = |seconds: u8| {
@@ -377,6 +400,9 @@ async fn redis(dir: &Path, stores: &Stores) {
         (&groups[0]["kind"], &groups[0]["tenant"], &groups[0]["keys"]),
         (&"served:latest_price".into(), &"acme".into(), &2.into())
     );
+    let memory = json(dir, 0, &["redis", "memory"]);
+    assert!(memory[0]["used_bytes"].as_u64().unwrap() > 100_000, "{memory}");
+    assert!(shown(dir, 0, &["redis", "memory"]).contains("allkeys-lru"), "{memory}");
     let limits = json(dir, 0, &["redis", "keys", "--pattern", "ratelimit:*"]);
     assert_eq!(limits.as_array().unwrap().len(), 1);
 }

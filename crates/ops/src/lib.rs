@@ -2,7 +2,7 @@
 //!
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
-//! consumers, [`inspect`] at the servers, [`logs`] at log lines, [`dead_letters`] at what was rejected,
+//! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
 //! [`health`] at services and servers, and [`doctor`] at all of it; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
@@ -22,6 +22,7 @@ pub mod interrupt;
 pub mod lag;
 pub mod logs;
 pub mod migrations;
+pub mod net;
 pub mod place;
 pub mod positions;
 pub mod present;

@@ -101,6 +101,22 @@ struct Filter {
 }
 
 impl Filter {
+    /// What to say if there is no such letter.
+    fn none(&self) -> &'static str {
+        let Filter {
+            code,
+            stage,
+            market,
+            since,
+            until,
+        } = self;
+        let is_all = [code, stage, market].iter().all(|name| name.is_none()) && since.is_none() && until.is_none();
+        match is_all {
+            true => "there are no dead letters: nothing was rejected",
+            false => "no dead letter matches; without filters all are counted",
+        }
+    }
+
     fn wanted(&self) -> Wanted {
         Wanted {
             code: self.code.clone(),
@@ -139,7 +155,8 @@ async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCo
     })
     .await?;
     let shown = serde_json::json!({ "letters": letters, "matching": matching, "passed_over": passed });
-    print_either(connection.json, &shown, || list_text(&letters, matching, passed))?;
+    let none = args.filter.none();
+    print_either(connection.json, &shown, || list_text(&letters, matching, passed, none))?;
     Ok(found(matching > 0))
 }
 
@@ -161,7 +178,10 @@ async fn stats(connection: &Connection, args: &StatsArgs) -> anyhow::Result<Exit
     .await?;
     let total: u64 = groups.iter().map(|group| group.letters).sum();
     let shown = serde_json::json!({ "groups": groups, "letters": total, "passed_over": passed });
-    print_either(connection.json, &shown, || stats_text(&by, &groups, total, passed))?;
+    let none = args.filter.none();
+    print_either(connection.json, &shown, || {
+        stats_text(&by, &groups, total, passed, none)
+    })?;
     Ok(found(total > 0))
 }
 
@@ -233,9 +253,9 @@ async fn read<T: Send + 'static>(
         })
 }
 
-fn list_text(letters: &[Letter], matching: u64, passed: Passed) -> String {
+fn list_text(letters: &[Letter], matching: u64, passed: Passed, none: &str) -> String {
     if letters.is_empty() {
-        return format!("there is no such dead letter{}", passed_text(passed));
+        return format!("{none}{}", passed_text(passed));
     }
     let rows = letters.iter().map(|letter| {
         let rows = if letter.rows.is_empty() { "" } else { " (some rows)" };
@@ -259,9 +279,9 @@ fn list_text(letters: &[Letter], matching: u64, passed: Passed) -> String {
     format!("{text}{more}{}", passed_text(passed))
 }
 
-fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed) -> String {
+fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed, none: &str) -> String {
     if groups.is_empty() {
-        return format!("there is no such dead letter{}", passed_text(passed));
+        return format!("{none}{}", passed_text(passed));
     }
     let mut headers: Vec<&str> = by.iter().map(|by| by.name()).collect();
     headers.extend(["oldest", "newest", "example", "letters"]);

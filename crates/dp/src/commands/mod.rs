@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod kafka;
 pub mod logs;
 pub mod migrate;
+pub mod net;
 pub mod ping;
 pub mod position;
 pub mod postgres;
@@ -103,6 +104,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
+        Command::Net(args) => return net::run(&connect()?, args).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,

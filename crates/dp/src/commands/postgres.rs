@@ -1,11 +1,11 @@
-//! `dp postgres`: sessions, locks, indexes, sizes. Reads only.
+//! `dp postgres`: sessions, pools, locks, indexes, sizes. Reads only.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ops::connection::Connection;
 use ops::inspect::postgres::{
-    Activity, Blocked, Index, SessionRow, TableSize, activity, blocked, indexes, long_running, sizes,
+    Activity, Blocked, Index, Pool, SessionRow, TableSize, activity, blocked, indexes, long_running, pools, sizes,
 };
 use ops::migrations::stores;
 use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
@@ -15,13 +15,13 @@ use crate::cells::{count, shortened};
 /// Characters of a statement in a table; `--json` shows more.
 const SHOWN_CHARACTERS: usize = 70;
 
-/// Look into PostgreSQL: sessions, locks, indexes, sizes
+/// Look into PostgreSQL: sessions, pools, locks, indexes, sizes
 ///
 /// All commands read; none ends a session. A role that is not a superuser sees no statements of other roles.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 PostgreSQL is unavailable, or wrong usage\n\n\
-    Examples:\n  dp postgres activity\n  dp postgres locks\n  dp postgres long-running --over 5m\n  \
+    Examples:\n  dp postgres activity\n  dp postgres pool\n  dp postgres locks\n  dp postgres long-running --over 5m\n  \
     dp postgres indexes --unused\n  dp postgres sizes"
 )]
 pub struct Args {
@@ -37,10 +37,21 @@ enum Command {
     #[command(after_help = "Examples:\n  dp postgres activity\n  \
         dp postgres activity --json | jq '{connections, max_connections}'")]
     Activity,
+    /// Show how many connections each program uses, against the server's limit
+    ///
+    /// Each replica of a service opens up to DATA_PROC_DB_POOL_SIZE connections. Exit code 1 if more than 80 % of max_connections are
+    /// used.
+    #[command(
+        after_help = "Examples:\n  dp postgres pool\n  dp postgres pool --json | jq '.pools[] | {application, connections}'"
+    )]
+    Pool,
     /// Show sessions that wait for a lock, and the sessions that hold it
     ///
     /// Exit code 1 if one waits. The session that holds the lock ends with pg_terminate_backend(pid) in psql.
-    #[command(after_help = "Examples:\n  dp postgres locks\n  dp postgres locks --json | jq '.[].blocked_by'")]
+    #[command(
+        visible_alias = "blocking",
+        after_help = "Examples:\n  dp postgres locks\n  dp postgres locks --json | jq '.[].blocked_by'"
+    )]
     Locks,
     LongRunning(LongRunningArgs),
     Indexes(IndexesArgs),
@@ -85,6 +96,15 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         Command::Activity => {
             let activity = activity(&postgres).await?;
             print_either(json, &activity, || activity_text(&activity))?;
+            activity.is_crowded()
+        }
+        Command::Pool => {
+            let activity = activity(&postgres).await?;
+            let (pools, size) = (pools(&activity.sessions), connection.settings.db_pool_size);
+            let shown = serde_json::json!({
+                "pools": pools, "connections": activity.connections, "max_connections": activity.max_connections, "pool_size": size,
+            });
+            print_either(json, &shown, || pool_text(&pools, &activity, size))?;
             activity.is_crowded()
         }
         Command::Locks => {
@@ -150,6 +170,36 @@ fn sessions_text(sessions: &[SessionRow], none: &str) -> String {
         "transaction",
     ];
     table(&headers, 5, rows)
+}
+
+fn pool_text(pools: &[Pool], activity: &Activity, size: usize) -> String {
+    let rows = pools.iter().map(|pool| {
+        vec![
+            printable(&pool.application),
+            printable(&pool.user),
+            count(pool.active),
+            count(pool.in_transaction),
+            count(pool.idle),
+            count(pool.connections),
+        ]
+    });
+    format!(
+        "{}\n{} of {} connections of the server are used; DATA_PROC_DB_POOL_SIZE is {size} for each replica",
+        table(
+            &[
+                "application",
+                "user",
+                "active",
+                "idle in transaction",
+                "idle",
+                "connections"
+            ],
+            2,
+            rows
+        ),
+        activity.connections,
+        activity.max_connections
+    )
 }
 
 fn locks_text(blocked: &[Blocked]) -> String {

@@ -3,6 +3,7 @@
 //! Invariant: a role that is not a superuser sees only the statements of its own sessions, so the statement of another role may be
 //! empty here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -71,6 +72,45 @@ pub async fn activity(postgres: &Postgres) -> anyhow::Result<Activity> {
         max_connections: counts.number(1)?,
         sessions: sessions(postgres, "").await?,
     })
+}
+
+/// The connections of one program to this database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Pool {
+    pub application: String,
+    pub user: String,
+    pub connections: u64,
+    pub active: u64,
+    /// Idle with an open transaction, which holds its locks.
+    pub in_transaction: u64,
+    pub idle: u64,
+}
+
+/// Sessions by program and user, the largest first.
+pub fn pools(sessions: &[SessionRow]) -> Vec<Pool> {
+    let mut pools: BTreeMap<(&str, &str), Pool> = BTreeMap::new();
+    for session in sessions {
+        let pool = pools
+            .entry((&session.application, &session.user))
+            .or_insert_with(|| Pool {
+                application: session.application.clone(),
+                user: session.user.clone(),
+                connections: 0,
+                active: 0,
+                in_transaction: 0,
+                idle: 0,
+            });
+        pool.connections += 1;
+        match session.state.as_str() {
+            "idle" => pool.idle += 1,
+            state if state.starts_with("idle in transaction") => pool.in_transaction += 1,
+            _ => pool.active += 1,
+        }
+    }
+    let mut pools: Vec<Pool> = pools.into_values().collect();
+    pools.sort_by_key(|pool| std::cmp::Reverse(pool.connections));
+    pools
 }
 
 /// Sessions whose transaction has been open for at least `over`, the longest first. Idle ones count: they hold their locks.
@@ -280,6 +320,45 @@ mod tests {
         assert!(missing.contains("column 2"), "{missing}");
         let wrong = row.number::<u64>(0).unwrap_err().to_string();
         assert!(wrong.contains("returned x in column 1"), "{wrong}");
+    }
+
+    #[test]
+    fn connections_are_counted_by_program_and_state() {
+        let session = |application: &str, state: &str| SessionRow {
+            pid: 1,
+            user: "u".to_owned(),
+            application: application.to_owned(),
+            state: state.to_owned(),
+            waits_for: String::new(),
+            transaction_ms: None,
+            state_ms: 0,
+            query: String::new(),
+        };
+        let sessions = [
+            session("psql", "active"),
+            session("data-processing", "idle"),
+            session("data-processing", "idle in transaction (aborted)"),
+            session("data-processing", "active"),
+        ];
+        let shown: Vec<(String, u64, u64, u64, u64)> = pools(&sessions)
+            .into_iter()
+            .map(|pool| {
+                (
+                    pool.application,
+                    pool.connections,
+                    pool.active,
+                    pool.in_transaction,
+                    pool.idle,
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("data-processing".to_owned(), 3, 1, 1, 1),
+                ("psql".to_owned(), 1, 1, 0, 0)
+            ]
+        );
     }
 
     #[test]
