@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health, ingest, kafka,
-    logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, trace,
-    verify,
+    bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health,
+    ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail,
+    topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -135,6 +135,7 @@ pub enum Command {
     Trace(trace::Args),
     Gaps(gaps::Args),
     Curve(curve::Args),
+    CheckMarket(check_market::Args),
     Config(config::Args),
     Bench(bench::Args),
     Demo(demo::Args),

@@ -187,15 +187,13 @@ fn a_stamp_read_as_the_other_end_of_its_interval_is_found() {
         let found = compared(documents, 1);
         // The first hour lacks its first interval; the second one has the last price of the first.
         assert_eq!(
-            (found.compared, found.differing, found.partial),
-            (1, 1, 1),
+            (found.compared, found.differing),
+            (1, 1),
             "{}: {found:?}",
             documents.market
         );
+        assert!(found.partial > 0, "{}: {found:?}", documents.market);
         let worst = found.worst.first().unwrap();
-        assert!(
-            worst.difference.starts_with("0.9") || worst.difference.starts_with('-'),
-            "{worst:?}"
-        );
+        assert!(worst.difference.starts_with("0.9166"), "{worst:?}");
     }
 }
