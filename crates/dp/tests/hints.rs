@@ -72,7 +72,8 @@ fn refused(mention: &str, root: &Command) -> Option<String> {
         } else if command.has_subcommands() && is_word(word) && !word.starts_with('-') {
             match command.find_subcommand(word) {
                 Some(next) => command = next,
-                None if command.get_name() == "help" => return None,
+                // `dp logs NAME` beside `dp logs stats`.
+                None if command.get_name() == "help" || command.get_positionals().next().is_some() => return None,
                 None => return Some(format!("`{}` has no command {word}", command.get_name())),
             }
         }

@@ -1,13 +1,17 @@
-//! Recognizes replayed dead letters.
+//! Recognizes replayed dead letters, and messages that were rejected as a whole.
 //!
 //! Role: a replay is a separate event, and emits only some rows of a document. Any producer can set its headers, so they
 //! count only if they name an existing dead letter and match it. Used by normalization, `dp verify` and `dp explain`.
 //! Invariants: the result is a function of the raw log and of `dlq` (INV-1). Once `dlq` has expired the letter, the replay
 //! is an ordinary message.
+//! A message that was rejected as a whole is no event, even if the rules of today would accept it. Whoever reads messages back
+//! to fill the event window must leave it out, or its replay would be taken for a repetition.
 //! Failure: headers that do not match are ignored and logged. A broker that does not answer is transient.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::str;
 
+use domain::Micros;
 use markets::{RawMessage, Replay};
 use service::names::DLQ;
 use stream::Brokers;
@@ -17,10 +21,17 @@ use stream::{DLQ_PARTITION, Partition, StreamError};
 
 use crate::stages::normalize::NAME;
 
+/// The clocks of the broker and of a letter's sender may differ by this much.
+const CLOCK_SKEW: Micros = 60_000_000;
+
 /// Looks up dead letters.
 pub struct Replays {
     bootstrap: Brokers,
     reader: Option<LogReader>,
+    /// Messages rejected as a whole: partition and offset by feed.
+    rejected: BTreeMap<String, BTreeSet<(i32, i64)>>,
+    /// The time since which `rejected` has all letters; `None` if newer ones may be missing.
+    complete_since: Option<Micros>,
 }
 
 impl Replays {
@@ -29,7 +40,57 @@ impl Replays {
         Replays {
             bootstrap: bootstrap.clone(),
             reader: None,
+            rejected: BTreeMap::new(),
+            complete_since: None,
         }
+    }
+
+    /// Messages of another range are read back next: their letters may not be known.
+    pub fn reads_back(&mut self) {
+        self.complete_since = None;
+    }
+
+    /// Whether a message that is read back was rejected as a whole when it was processed.
+    ///
+    /// # Errors
+    /// `dlq` cannot be read at present.
+    pub fn was_rejected(&mut self, message: &RawMessage<'_>) -> Result<bool, StreamError> {
+        // Partitions are read back side by side, each from a time of its own.
+        let since = message.appended_at - CLOCK_SKEW;
+        if self.complete_since.is_none_or(|complete| since < complete) {
+            self.read_rejected(since)?;
+            self.complete_since = Some(since);
+        }
+        let rejected = self.rejected.get(message.feed);
+        Ok(rejected.is_some_and(|places| places.contains(&(message.partition, message.offset))))
+    }
+
+    /// Reads the letters since a time. They were acknowledged before the position of their messages was committed.
+    fn read_rejected(&mut self, since: Micros) -> Result<(), StreamError> {
+        let dlq = dlq();
+        let Replays {
+            bootstrap,
+            reader,
+            rejected,
+            ..
+        } = self;
+        let reader = opened(reader, bootstrap)?;
+        let (first, end) = reader.log_range(&dlq)?;
+        let from = reader.offset_at(&dlq, since)?.unwrap_or(end).max(first);
+        reader.read(&dlq, from, end, |letter| {
+            let text = |name: &str| letter.header(name).and_then(|value| str::from_utf8(value).ok());
+            let is_whole = text(header::REJECTED_ROWS) == Some("");
+            if is_whole && text(header::SERVICE) == Some(crate::DEFINITION.name) && text(header::STAGE) == Some(NAME) {
+                let number = |name| text(name)?.parse::<i64>().ok();
+                if let (Some(feed), Some(partition), Some(offset)) =
+                    (text(header::TOPIC), number(header::PARTITION), number(header::OFFSET))
+                    && let Ok(partition) = i32::try_from(partition)
+                {
+                    rejected.entry(feed.to_owned()).or_default().insert((partition, offset));
+                }
+            }
+            true
+        })
     }
 
     /// The message; its replay headers are dropped unless they match the dead letter.
@@ -65,14 +126,8 @@ impl Replays {
     }
 
     fn letter_agrees(&mut self, replay: &Replay<'_>, payload: &[u8]) -> Result<bool, StreamError> {
-        let dlq = Partition {
-            topic: DLQ.into(),
-            number: DLQ_PARTITION,
-        };
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            empty => empty.insert(LogReader::uncommitted(&self.bootstrap)?),
-        };
+        let dlq = dlq();
+        let reader = opened(&mut self.reader, &self.bootstrap)?;
         let (first, end) = reader.log_range(&dlq)?;
         let mut agrees = false;
         if (first..end).contains(&replay.letter) {
@@ -83,6 +138,20 @@ impl Replays {
             })?;
         }
         Ok(agrees)
+    }
+}
+
+fn dlq() -> Partition {
+    Partition {
+        topic: DLQ.into(),
+        number: DLQ_PARTITION,
+    }
+}
+
+fn opened<'r>(reader: &'r mut Option<LogReader>, bootstrap: &Brokers) -> Result<&'r LogReader, StreamError> {
+    match reader {
+        Some(reader) => Ok(reader),
+        empty => Ok(empty.insert(LogReader::uncommitted(bootstrap)?)),
     }
 }
 

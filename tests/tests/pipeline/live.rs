@@ -150,7 +150,10 @@ fn an_invalidated_copy_is_written_again_from_postgres() {
     let pipeline = Pipeline::shared();
     publish(&pipeline, "gamma", 9, 5);
     let key = format!("served:latest_price:gamma:{INSTRUMENT}");
-    let copy = || pipeline.redis.run(&["GET", &key]).unwrap();
+    let copy = || -> String {
+        let answer = pipeline.redis.run(&["GET", &key]).unwrap();
+        answer.into_iter().flatten().next().unwrap_or_default()
+    };
     let in_postgres = format!(
         "SELECT trim_scale(price)::text FROM served_latest_prices WHERE tenant_id = 'gamma' AND instrument_id = '{INSTRUMENT}'"
     );
@@ -159,7 +162,7 @@ fn an_invalidated_copy_is_written_again_from_postgres() {
     })
     .unwrap();
     let stored = copy();
-    let tampered = stored.trim().replace(r#""price":5,"#, r#""price":6,"#);
+    let tampered = stored.replace(r#""price":5,"#, r#""price":6,"#);
     pipeline.redis.run(&["SET", &key, &tampered]).unwrap();
 
     let post = |body: &str| {

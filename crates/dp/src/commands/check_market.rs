@@ -184,7 +184,7 @@ fn shown(reports: &[Report], tolerance: Decimal) -> String {
     let rows: Vec<Vec<String>> = worst
         .map(|worst| {
             vec![
-                shortened(&worst.node, 30),
+                shortened(&worst.node, 24),
                 iso(worst.start),
                 worst.hourly.clone(),
                 shortened(&worst.mean, 9),

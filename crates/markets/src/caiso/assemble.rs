@@ -165,9 +165,11 @@ impl Assembled {
         if let Some(node) = self.by_node.get(name) {
             return *node;
         }
+        // A day has 25 hours, and nodes have the same number of prices.
+        let expected = self.nodes.last().map_or(0, |node| node.prices.len().min(32));
         self.nodes.push(Node {
             name: name.to_owned(),
-            prices: Vec::new(),
+            prices: Vec::with_capacity(expected),
             next: 0,
             is_in_order: true,
         });

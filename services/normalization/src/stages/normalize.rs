@@ -185,7 +185,9 @@ impl Stage for Normalize {
         if let Ok(raw) = raw_message(message) {
             self.await_schema(&raw)?;
             let raw = self.replays.checked(raw)?;
-            self.remember(&raw);
+            if !self.replays.was_rejected(&raw)? {
+                self.remember(&raw);
+            }
         }
         Ok(())
     }
@@ -199,6 +201,7 @@ impl Stage for Normalize {
     }
 
     fn recall(&mut self, partition: &Partition, range: (i64, i64), time_at: &dyn Fn(i64) -> Option<Micros>) -> i64 {
+        self.replays.reads_back();
         self.windows.recall(partition, range, time_at)
     }
 
