@@ -15,13 +15,10 @@ const LISTED: usize = 30;
 const REASON: usize = 68;
 
 pub(super) fn text(snapshot: &CurveSnapshot, rejected: &[Rejected]) -> String {
-    let used = snapshot
-        .inputs
-        .iter()
-        .filter(|input| input.curve_price.is_some())
-        .count();
+    let holds = |input: &&SnapshotInput| matches!(input.state, State::Repriced | State::Consistent);
+    let held = snapshot.inputs.iter().filter(holds).count();
     let mut parts = vec![format!(
-        "{} on {}, {}: {used} of {} quotes used, hours of {}",
+        "{} on {}, {}: {held} of {} quotes hold, hours of {}",
         snapshot.curve_id,
         snapshot.day,
         snapshot.method.name(),
