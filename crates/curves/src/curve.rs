@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use crate::contract::{Block, Commodity, Contract, Month};
+use crate::contract::{Block, Contract, Month};
 use crate::layout::{Basis, Layout, Scratch, Terms};
 use crate::method::{Method, Shape};
 use crate::quote::{Input, Quote, State};
@@ -88,9 +88,9 @@ impl Builder {
         &self.calendar
     }
 
-    /// What the market's contracts deliver.
-    pub fn commodity(&self) -> Commodity {
-        self.calendar.commodity()
+    /// How months inside coarser contracts are priced.
+    pub fn method(&self) -> Method {
+        self.method
     }
 
     /// The curve of the quotes on a day, with at least the months before `until`.

@@ -227,8 +227,6 @@ fn rounded(value: f64) -> f64 {
 pub struct SnapshotTerms {
     /// The curve.
     pub curve_id: String,
-    /// The method, for the record.
-    pub method: Method,
     /// At most one snapshot in each interval of the log's clock, in microseconds.
     pub interval: Micros,
     /// One snapshot for each.
@@ -304,7 +302,7 @@ impl Snapshots {
             Err(error) => return Err(error),
         };
         let version = u64::try_from(due / self.terms.interval.max(1)).unwrap_or_default();
-        let (name, when) = ((&*self.terms.curve_id, self.terms.method), (due, version, day));
+        let (name, when) = ((&*self.terms.curve_id, self.builder.method()), (due, version, day));
         let calendar = self.builder.calendar();
         let of = |horizon: &Horizon| CurveSnapshot::of(&curve, calendar, name, when, *horizon);
         self.terms.horizons.iter().map(of).collect()

@@ -28,7 +28,6 @@ fn builder() -> Builder {
 fn snapshots() -> Snapshots {
     let terms = SnapshotTerms {
         curve_id: "PJM.WESTERN_HUB".into(),
-        method: Method::Flat,
         interval: INTERVAL,
         horizons: vec![Horizon::Month, Horizon::Year, Horizon::All],
     };
@@ -77,7 +76,7 @@ fn take(snapshots: &mut Snapshots, record: &Record) -> Vec<CurveSnapshot> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_same_log_gives_the_same_snapshots(log in log(), extra in proptest::collection::vec(0i64..1_600, 0..30)) {
