@@ -5,6 +5,7 @@ pub mod bench;
 pub mod clickhouse;
 pub mod completions;
 pub mod config;
+pub mod curve;
 pub mod demo;
 pub mod dlq;
 pub mod explain;
@@ -104,6 +105,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
+        Command::Curve(args) => return curve::run(args, json),
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,
     }?;
