@@ -227,6 +227,38 @@ fn caiso_prices_are_put_together_from_their_components() {
 }
 
 #[test]
+fn caiso_prices_are_the_same_in_any_order_of_rows() {
+    let format = "caiso.prc_lmp.csv";
+    let text = fall_day();
+    let (header, rows) = text.split_once('\n').unwrap();
+    // Three nodes. A last row of greenhouse gas would say that its node has it in each interval.
+    let mut rows: Vec<String> = ["TH_NP15_GEN-APND", "TH_SP15_GEN-APND", "DLAP_PGAE-APND"]
+        .iter()
+        .flat_map(|node| rows.lines().map(|row| row.replace("TH_NP15_GEN-APND", node)))
+        .filter(|row| !row.contains(",MGHG,"))
+        .collect();
+    let ticks = |rows: &[String]| {
+        let found = read(format, format!("{header}\n{}\n", rows.join("\n")).as_bytes()).unwrap();
+        assert!(found.rejected.is_empty(), "{:?}", found.messages);
+        let mut ticks = found.ticks;
+        ticks.sort();
+        ticks
+    };
+    let expected = ticks(&rows);
+    assert_eq!(expected.len(), 9);
+    rows.reverse();
+    assert_eq!(ticks(&rows), expected);
+    let mut random = 254_u64;
+    for _ in 0..200 {
+        for at in (1..rows.len()).rev() {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            rows.swap(at, (random >> 33) as usize % (at + 1));
+        }
+        assert_eq!(ticks(&rows), expected);
+    }
+}
+
+#[test]
 fn caiso_rows_that_do_not_fit_reject_their_price_only() {
     let format = "caiso.prc_lmp.csv";
     for (from, to, code, names) in [

@@ -5,7 +5,6 @@
 //! Invariant: two different values of one component refuse the price; the same value again changes nothing.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use domain::{Decimal, Micros, QualityFlags};
 
@@ -72,7 +71,8 @@ pub(super) struct Part<'r> {
 /// The prices of a document.
 ///
 /// Reports are sorted by node and component, so a row nearly always belongs to the node of the row before, and to the price
-/// that follows the one of that row. Only other rows are looked up.
+/// that follows the one of that row. Only other rows are looked up: in the prices of their node while those are in the order of
+/// time, else in a map.
 #[derive(Default)]
 pub(super) struct Assembled {
     nodes: Vec<Node>,
@@ -92,6 +92,8 @@ struct Node {
     prices: Vec<usize>,
     /// The place in them after that of the last row.
     next: usize,
+    /// Whether they are in the order of time, and all of one run. Those of other nodes are in `by_key`, too.
+    is_in_order: bool,
 }
 
 struct Price {
@@ -163,10 +165,13 @@ impl Assembled {
         if let Some(node) = self.by_node.get(name) {
             return *node;
         }
+        // A day has 25 hours, and nodes have the same number of prices.
+        let expected = self.nodes.last().map_or(0, |node| node.prices.len().min(32));
         self.nodes.push(Node {
             name: name.to_owned(),
-            prices: Vec::new(),
+            prices: Vec::with_capacity(expected),
             next: 0,
+            is_in_order: true,
         });
         self.by_node.insert(name.to_owned(), self.nodes.len() - 1);
         self.nodes.len() - 1
@@ -177,41 +182,65 @@ impl Assembled {
         let Some(node) = self.nodes.get_mut(index) else {
             return usize::MAX;
         };
-        let is_it = |at: &usize| {
-            let price = self.prices.get(*at);
-            price.is_some_and(|price| price.start == part.start && price.run.product == part.run.product)
-        };
+        let prices = &self.prices;
+        let is_it = |at: &usize| prices.get(*at).is_some_and(|price| price.is_of(part));
         if let Some(at) = node.prices.get(node.next).copied().filter(is_it) {
             node.next += 1;
             return at;
         }
-        match self.by_key.entry((index, part.start, part.run.product)) {
-            Entry::Occupied(known) => {
-                let place = self.prices.get(*known.get()).map_or(0, |price| price.place);
-                node.next = place + 1;
-                *known.get()
-            }
-            Entry::Vacant(free) => {
-                let at = *free.insert(self.prices.len());
-                node.prices.push(at);
-                node.next = node.prices.len();
-                self.prices.push(Price {
-                    node: index,
-                    place: node.prices.len() - 1,
-                    spot: part.spot,
-                    start: part.start,
-                    run: part.run,
-                    components: [None; COMPONENTS.len()],
-                    is_rounded: false,
-                    problem: None,
-                });
-                at
+        let known = if node.is_in_order {
+            let is_before = |at: &usize| prices.get(*at).is_some_and(|price| price.start < part.start);
+            let place = node.prices.partition_point(is_before);
+            node.prices.get(place).copied().filter(is_it)
+        } else {
+            self.by_key.get(&(index, part.start, part.run.product)).copied()
+        };
+        if let Some(at) = known {
+            node.next = prices.get(at).map_or(0, |price| price.place) + 1;
+            return at;
+        }
+        self.new_price(index, part)
+    }
+
+    fn new_price(&mut self, index: usize, part: &Part<'_>) -> usize {
+        let at = self.prices.len();
+        let Some(node) = self.nodes.get_mut(index) else {
+            return usize::MAX;
+        };
+        self.prices.push(Price {
+            node: index,
+            place: node.prices.len(),
+            spot: part.spot,
+            start: part.start,
+            run: part.run,
+            components: [None; COMPONENTS.len()],
+            is_rounded: false,
+            problem: None,
+        });
+        let last = node.prices.last().and_then(|last| self.prices.get(*last));
+        let follows = last.is_none_or(|last| last.start < part.start && last.run.product == part.run.product);
+        node.prices.push(at);
+        node.next = node.prices.len();
+        if node.is_in_order && follows {
+            return at;
+        }
+        // The first price out of order takes those before it along.
+        let first = if node.is_in_order { 0 } else { node.prices.len() - 1 };
+        node.is_in_order = false;
+        for at in node.prices.iter().skip(first) {
+            if let Some(price) = self.prices.get(*at) {
+                self.by_key.insert((index, price.start, price.run.product), *at);
             }
         }
+        at
     }
 }
 
 impl Price {
+    fn is_of(&self, part: &Part<'_>) -> bool {
+        self.start == part.start && self.run.product == part.run.product
+    }
+
     fn add(&mut self, part: Part<'_>) {
         let (name, _) = COMPONENTS.get(part.component).copied().unwrap_or_default();
         let mut refuse = |rejection| {

@@ -39,7 +39,7 @@ pub(super) fn recognise(head: &Head<'_>, run: &str) -> bool {
 }
 
 pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
-    if document_text(payload).is_ok_and(|text| text.trim_ascii_start().starts_with('<')) {
+    if is_xml(payload) {
         return oasis_xml::open(payload, format);
     }
     let run = run_of(format).ok_or_else(|| Rejection::missing("the market run of the format"))?;
@@ -59,6 +59,12 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         assembled.end_inside();
     }
     Ok(Box::new(assembled))
+}
+
+fn is_xml(payload: &[u8]) -> bool {
+    // The first bytes are enough: another encoding is refused by either reader.
+    let text = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
+    text.trim_ascii_start().starts_with(b"<") && document_text(payload).is_ok()
 }
 
 fn csv_is_open(payload: &[u8]) -> bool {
