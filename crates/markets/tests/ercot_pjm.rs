@@ -119,6 +119,60 @@ fn ercot_quarters_of_the_same_name_are_told_apart_by_their_type() {
     every_cut_is_a_part(format, text.as_bytes(), 1);
 }
 
+#[test]
+fn the_end_of_ercots_first_pass_may_be_printed_as_one_o_clock_a_second_time() {
+    let format = "ercot.np6-905.csv";
+    let header = "DeliveryDate,DeliveryHour,DeliveryInterval,SettlementPointName,SettlementPointType,SettlementPointPrice,DSTFlag\n";
+    let document = |quarters: &[(u8, u8, &str)], kind: &str| {
+        let rows = quarters.iter().enumerate().map(|(number, (hour, quarter, flag))| {
+            format!("11/06/2016,{hour},{quarter},LZ_AEN,{kind},{}.50,{flag}\n", number + 1)
+        });
+        rows.collect::<String>()
+    };
+    let printed = [
+        (1, 3, "N"),
+        (1, 4, "N"),
+        (2, 1, "N"),
+        (2, 2, "N"),
+        (2, 3, "N"),
+        (1, 4, "N"),
+        (2, 1, "Y"),
+        (2, 4, "Y"),
+        (3, 1, "N"),
+    ];
+    let text = header.to_owned() + &document(&printed, "LZ");
+    let starts = [
+        "05:30", "05:45", "06:00", "06:15", "06:30", "06:45", "07:00", "07:45", "08:00",
+    ];
+    let expected = |starts: &[&str]| -> Vec<String> {
+        let tick =
+            |(number, start): (usize, &&str)| format!("ERCOT.LZ_AEN.RT15 2016-11-06T{start}:00Z 900s {}.5", number + 1);
+        starts.iter().enumerate().map(tick).collect()
+    };
+    assert_eq!(ticks(format, &text), expected(&starts));
+    // Each type is a price of its own.
+    let weighted = document(&[(1, 4, "N")], "LZEW");
+    assert_eq!(
+        ticks(format, &(text + &weighted)).last().unwrap(),
+        "ERCOT.LZ_AEN.LZEW.RT15 2016-11-06T05:45:00Z 900s 1.5"
+    );
+    // With the quarter itself, the row is only there twice; so it is on another day.
+    let twice = header.to_owned() + &document(&[(1, 4, "N"), (2, 4, "N"), (1, 4, "N")], "LZ");
+    assert_eq!(ticks(format, &twice), expected(&["05:45", "06:45", "05:45"]));
+    let other_day = document(&[(1, 4, "N"), (1, 4, "N")], "LZ").replace("11/06", "11/07");
+    let found = ticks(format, &(header.to_owned() + &other_day));
+    assert!(
+        found.iter().all(|tick| tick.contains("2016-11-07T06:45:00Z")),
+        "{found:?}"
+    );
+    // Hour ending 25 and a flagged hour that is not repeated do not exist.
+    let impossible = header.to_owned() + &document(&[(25, 1, "N"), (3, 1, "Y"), (1, 4, "Y")], "LZ");
+    assert_eq!(
+        codes(format, &impossible),
+        ["line 2: invalid_time", "line 3: invalid_time", "line 4: invalid_time"]
+    );
+}
+
 fn page(rows: &str, pages: u32, records: u32) -> String {
     format!(
         r#"{{"_meta":{{"totalRecords":{records},"pageSize":100,"totalPages":{pages},"currentPage":1}},"report":{{"reportEMIL":"NP4-190-CD"}},
