@@ -20,6 +20,7 @@ mod ercot;
 mod event;
 mod format;
 mod gas;
+pub mod hourly;
 mod identity;
 mod isone;
 mod json;
