@@ -56,6 +56,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "completeness",
         sql: include_str!("../../../schemas/clickhouse/009_completeness.sql"),
     },
+    Migration {
+        version: 10,
+        name: "bars_asof",
+        sql: include_str!("../../../schemas/clickhouse/010_bars_asof.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[
