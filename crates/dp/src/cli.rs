@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, clickhouse, completions, config, demo, dlq, explain, gaps, groups, health, ingest, kafka, logs, migrate,
-    ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
+    bench, check_market, clickhouse, completions, config, demo, dlq, explain, gaps, groups, health, ingest, kafka,
+    logs, migrate, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail, topics, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -130,6 +130,7 @@ pub enum Command {
     Verify(verify::Args),
     Explain(explain::Args),
     Gaps(gaps::Args),
+    CheckMarket(check_market::Args),
     Config(config::Args),
     Bench(bench::Args),
     Demo(demo::Args),

@@ -1,13 +1,15 @@
 //! Reconciles a live system with its raw log, and traces single numbers through it.
 //!
 //! Role: [`verify`] reads the raw log again and compares every output with it; [`explain`] traces a number back to its raw
-//! messages, and a message forward to its outputs; [`messages`] says what is wrong with messages. All follow the log with normalization's own parser and event-id window
+//! messages, and a message forward to its outputs; [`messages`] says what is wrong with messages;
+//! [`hourly`] finds the hours of a market in its table. The first two follow the log with normalization's own parser and event-id window
 //! ([`raw`]) and with the window rules of aggregation ([`products`]).
 //! Invariant: INV-1, INV-5 and INV-6 are stated here once, for both.
 //! Failure: a server that does not answer is an error; a difference never is.
 //! Absent on purpose: repairs.
 
 pub mod explain;
+pub mod hourly;
 pub mod messages;
 pub mod products;
 pub mod raw;

@@ -2,6 +2,7 @@
 //! `dispatch`.
 
 pub mod bench;
+pub mod check_market;
 pub mod clickhouse;
 pub mod completions;
 pub mod config;
@@ -104,6 +105,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
+        Command::CheckMarket(args) => return check_market::run(&connect()?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,
     }?;

@@ -1,0 +1,265 @@
+//! `dp check-market`: whether the fine prices of a market have the mean that its own hourly report says.
+//!
+//! Role: asks ClickHouse for the hours of each day, and compares them (`markets::hourly`).
+//! Failure: ClickHouse does not answer. Hours that cannot be compared are counted, not guessed.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use domain::{Decimal, Micros};
+use markets::hourly::{Compared, Comparison, HOURLY, Hour, pairs};
+use ops::connection::Connection;
+use ops::migrations::stores;
+use ops::present::{found, iso, moment, print_json, print_line, table};
+use ops::progress::Progress;
+use ops::rows::{number, text};
+use reconcile::hourly::Question;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use stores::ClickHouse;
+
+use crate::cells::{count, shortened};
+
+const HOUR: Micros = 3_600_000_000;
+const DAY: Micros = 24 * HOUR;
+/// Days that are compared if no time is given.
+const DAYS: i64 = 7;
+/// Differences that are shown for each market.
+const SHOWN: usize = 10;
+
+/// Compare the fine prices of markets with their own hourly reports
+///
+/// For each node and hour that has both an hourly price and prices of five or fifteen minutes, the hourly price must be the mean of the
+/// others, by the length of their intervals. Of each interval the best vintage counts. Many differences of one market say that its
+/// stamps or signs are read wrongly; few that one of the reports was corrected and the other not yet. Hours that the fine prices do
+/// not cover are counted as partial.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 no difference; 1 differences beyond the tolerance; 2 ClickHouse is unavailable, or wrong usage\n\nExamples:\n  \
+    dp check-market\n  \
+    dp check-market --market MISO --since 48h\n  \
+    dp check-market --since 2026-09-26T04:00Z --json | jq '.[] | {market, compared, differing}'"
+)]
+pub struct Args {
+    /// Only this market
+    #[arg(long, value_name = "M", value_parser = market)]
+    market: Option<String>,
+    /// Only hours since this time, or within this length of time [default: seven days]
+    #[arg(long, value_name = "T", value_parser = moment)]
+    since: Option<jiff::Timestamp>,
+    /// Largest difference in USD that rounding explains
+    #[arg(long, value_name = "USD", default_value = "0.02", value_parser = tolerance)]
+    tolerance: Decimal,
+    /// Tenant [default: DATA_PROC_TENANT_ID]
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+}
+
+/// The result for one market.
+#[derive(Debug, Serialize)]
+struct Report {
+    market: &'static str,
+    fine: &'static str,
+    hourly: &'static str,
+    #[serde(flatten)]
+    compared: Compared,
+}
+
+fn market(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_uppercase();
+    let known: Vec<&str> = pairs().map(|(market, _)| market).collect();
+    match known.contains(&name.as_str()) {
+        true => Ok(name),
+        false => Err(format!(
+            "no market that publishes fine and hourly real-time prices; use one of {}",
+            known.join(", ")
+        )),
+    }
+}
+
+fn tolerance(text: &str) -> Result<Decimal, String> {
+    match Decimal::parse(text.as_bytes()) {
+        Ok(tolerance) if tolerance >= Decimal::ZERO => Ok(tolerance),
+        _ => Err("not a number of at least 0, such as 0.02".to_owned()),
+    }
+}
+
+/// Runs `dp check-market`.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    let now = stream::status::wall_clock();
+    let since = args.since.map_or(now - DAYS * DAY, jiff::Timestamp::as_microsecond);
+    if since >= now {
+        bail!("--since is in the future, so there is nothing to compare");
+    }
+    let clickhouse = stores(connection)?.clickhouse;
+    let asked: Vec<_> = pairs()
+        .filter(|(market, _)| args.market.as_deref().is_none_or(|asked| asked == *market))
+        .collect();
+    let days = parts(since, now);
+    let mut progress = Progress::new("comparing", (days.len() * asked.len()) as u64, "market days");
+    let (mut reports, mut done) = (Vec::new(), 0);
+    for (market, fine) in asked {
+        let mut comparison = Comparison::new(args.tolerance, SHOWN);
+        for &(from, to) in &days {
+            let question = Question {
+                names: &connection.names,
+                tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
+                market,
+                fine,
+                from,
+                to,
+            };
+            hours(&clickhouse, &question)
+                .await
+                .context("read market_ticks: is ClickHouse running (`dp status`)?")?
+                .iter()
+                .for_each(|hour| comparison.add(hour));
+            done += 1;
+            progress.set(done, market);
+        }
+        reports.push(Report {
+            market,
+            fine,
+            hourly: HOURLY,
+            compared: comparison.found(),
+        });
+    }
+    progress.finish();
+    let differs = reports.iter().any(|report| report.compared.differing > 0);
+    if connection.json {
+        print_json(&reports)?;
+    } else {
+        print_line(&shown(&reports, args.tolerance))?;
+    }
+    Ok(found(differs))
+}
+
+/// Whole hours since a time, in parts of a day: a market has 100,000 hours of nodes on a day.
+fn parts(since: Micros, now: Micros) -> Vec<(Micros, Micros)> {
+    let first = since.div_euclid(HOUR) * HOUR;
+    let starts = (0..)
+        .map(|number| first + number * DAY)
+        .take_while(|start| *start < now);
+    starts.map(|start| (start, start + DAY)).collect()
+}
+
+async fn hours(clickhouse: &ClickHouse, question: &Question<'_>) -> anyhow::Result<Vec<Hour>> {
+    let rows = clickhouse.query_json(&question.sql()).await?;
+    rows.iter().map(hour).collect()
+}
+
+fn hour(row: &Map<String, Value>) -> anyhow::Result<Hour> {
+    Ok(Hour {
+        node: text(row, "node")?.to_owned(),
+        start: number::<Micros>(row, "start")? * 1_000_000,
+        hourly: Decimal::from_unscaled(number(row, "hourly")?).context("ClickHouse returned a price out of range")?,
+        weighted: number(row, "weighted")?,
+        covered: number(row, "covered")?,
+    })
+}
+
+fn shown(reports: &[Report], tolerance: Decimal) -> String {
+    let rows = reports.iter().map(|report| {
+        let Compared {
+            compared,
+            differing,
+            partial,
+            worst,
+        } = &report.compared;
+        vec![
+            report.market.to_owned(),
+            report.fine.to_owned(),
+            count(*compared),
+            count(*differing),
+            count(*partial),
+            worst.first().map_or(String::new(), |worst| worst.difference.clone()),
+        ]
+    });
+    let headers = ["market", "fine", "hours", "differ", "partial", "largest"];
+    let mut text = table(&headers, 2, rows);
+    let worst = reports.iter().flat_map(|report| &report.compared.worst);
+    let rows: Vec<Vec<String>> = worst
+        .map(|worst| {
+            vec![
+                shortened(&worst.node, 24),
+                iso(worst.start),
+                worst.hourly.clone(),
+                shortened(&worst.mean, 9),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        text.push_str(&format!(
+            "\nThe largest differences of each market, above {tolerance} USD:\n"
+        ));
+        text.push_str(&table(&["node", "hour", "hourly", "mean"], 2, rows));
+    }
+    if reports.iter().all(|report| report.compared.compared == 0) {
+        text.push_str("\nnothing to compare: no node has an hourly price and the fine prices of that whole hour");
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use markets::hourly::Difference;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_table_fits_80_columns() {
+        let worst = Difference {
+            node: "NYISO.A_LONG_NAME_OF_A_GENERATOR_AT_SOME_BUS_1".to_owned(),
+            start: 1_790_942_400_000_000,
+            hourly: "-1234.123456".to_owned(),
+            mean: "1234.12345678".to_owned(),
+            difference: "-2468.24691278".to_owned(),
+        };
+        let report = |differing, worst| Report {
+            market: "NYISO",
+            fine: "rt15",
+            hourly: HOURLY,
+            compared: Compared {
+                compared: 1_234_567,
+                differing,
+                partial: 1_234_567,
+                worst,
+            },
+        };
+        let text = shown(
+            &[report(1_234_567, vec![worst]), report(0, Vec::new())],
+            tolerance("0.02").unwrap(),
+        );
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest.unwrap() <= 80, "{text}");
+        assert!(
+            text.contains("2026-10-02T12:00:00Z") && text.contains("above 0.02 USD"),
+            "{text}"
+        );
+        let nothing = Report {
+            compared: Compared::default(),
+            ..report(0, Vec::new())
+        };
+        assert!(shown(&[nothing], Decimal::ZERO).contains("nothing to compare"));
+    }
+
+    #[test]
+    fn a_market_without_both_reports_is_refused_with_the_known_ones() {
+        assert_eq!(market("nyiso").as_deref(), Ok("NYISO"));
+        assert!(market("ERCOT").unwrap_err().contains("MISO, PJM, NYISO"));
+        assert!(tolerance("-0.1").is_err() && tolerance("x").is_err());
+    }
+
+    #[test]
+    fn the_days_begin_at_a_whole_hour_and_cover_the_time() {
+        let parts = parts(5 * HOUR + 7, 5 * HOUR + DAY + 1);
+        assert_eq!(
+            parts,
+            [(5 * HOUR, 5 * HOUR + DAY), (5 * HOUR + DAY, 5 * HOUR + 2 * DAY)]
+        );
+    }
+}
