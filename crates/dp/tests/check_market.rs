@@ -27,7 +27,8 @@ fn dp(dir: &Path, code: i32, arguments: &[&str]) -> String {
     let output = command.args(arguments).output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}{stderr}");
-    stdout + &stderr
+    // A refusal is on stderr; otherwise only progress is there.
+    if code == 2 { stderr } else { stdout }
 }
 
 fn reports(dir: &Path, code: i32, arguments: &[&str]) -> Value {

@@ -11,6 +11,7 @@ use ops::dead_letters::Letter;
 use ops::schemas::expected_in;
 use serde::Serialize;
 use service::Names;
+use stream::dead_letter::ledger::Marker;
 use stream::kafka::reader::LogReader;
 use stream::{Message, StreamError};
 
@@ -134,9 +135,12 @@ fn of_record(wire: &Wire, names: &Names, message: &Message<'_>) -> Vec<String> {
         return Vec::new();
     };
     if message.topic == names.dlq {
-        return match Letter::of(message) {
-            Some(_) => Vec::new(),
-            None => vec!["no dead letter: its headers do not name code and origin".to_owned()],
+        let is_known = Letter::of(message).is_some() || Marker::of(message).is_some();
+        return match is_known {
+            true => Vec::new(),
+            false => vec![
+                "neither a dead letter nor the marker of a replay: its headers do not name code and origin".to_owned(),
+            ],
         };
     }
     let expected = expected_in(message.topic, names);

@@ -80,6 +80,7 @@ impl Follower {
             // A replay of rejected rows is a new event. A replay of a whole message is the same event.
             if !rows.is_empty() {
                 sound.facts = format!("attempt {attempt} of {}", sound.facts);
+                sound.id[2].extend(format!(" attempt {attempt}").bytes());
                 sound.ticks.retain(|tick| rows.contains(&tick.index));
                 sound.rejected.retain(|row| rows.contains(row));
             }
