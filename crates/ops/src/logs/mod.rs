@@ -1,6 +1,6 @@
 //! Reads log lines of services and servers, counts them, and recognizes known problems in them.
 //!
-//! Role: [`line`], [`counts`] and [`patterns`] are pure; [`each`] reads files line by line.
+//! Role: [`mod@line`], [`counts`] and [`patterns`] are pure; [`each`] reads files line by line.
 //! Invariant: memory is bounded whatever the logs contain: lines are cut, and at most so many different kinds are kept; what
 //! exceeds that is counted together.
 //! Failure: a file that cannot be read is an error with its path. A line that has no known form counts under its process without a

@@ -110,7 +110,7 @@ mod tests {
         board.watch(&a);
         board.read(&a, Some("1"));
         board.unwatch(&a);
-        assert_eq!(board.watched(), [a.clone()]);
+        assert_eq!(board.watched(), std::slice::from_ref(&a));
         board.unwatch(&a);
         board.unwatch(&a);
         assert!(board.watched().is_empty() && board.newer(&a, 0).is_none());
