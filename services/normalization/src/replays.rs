@@ -4,8 +4,8 @@
 //! count only if they name an existing dead letter and match it. Used by normalization, `dp verify` and `dp explain`.
 //! Invariants: the result is a function of the raw log and of `dlq` (INV-1). Once `dlq` has expired the letter, the replay
 //! is an ordinary message.
-//! A message that was rejected as a whole is no event, even if the rules of today would accept it. Whoever reads messages back
-//! to fill the event window must leave it out, or its replay would be taken for a repetition.
+//! A message that was rejected as a whole must not enter the event window when messages are read back, even if the current
+//! rules would accept it. Otherwise its replay would be dropped as a repetition.
 //! Failure: headers that do not match are ignored and logged. A broker that does not answer is transient.
 
 use std::collections::{BTreeMap, BTreeSet};

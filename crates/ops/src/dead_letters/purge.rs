@@ -1,7 +1,7 @@
 //! `dp dlq purge`: removes the oldest dead letters before their retention does.
 //!
 //! Role: the topic can only be cut at its beginning, so a purge ends before the first letter that must stay.
-//! Invariants: a letter stays while its replay is still in a raw topic: whoever reads that replay again needs the letter (INV-1).
+//! Invariants: a letter stays while its replay is still in a raw topic, because a reader of that replay checks it against the letter (INV-1).
 //! Open letters stay unless the caller gives them up.
 //! Failure: a topic that cannot be read or cut is an error, and nothing is removed.
 
