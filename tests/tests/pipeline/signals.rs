@@ -295,8 +295,12 @@ fn every_stage_and_writer_exports_the_five_signals_and_its_rate() {
             })
             .unwrap();
         }
+        // A worker that lost its partitions while an earlier test froze Kafka may still wait for the group.
+        eventually("the stage shows its rate", || {
+            Ok(stats(&pipeline, service)["processing_rate_per_second"].as_f64() > Some(0.0))
+        })
+        .unwrap();
         let stats = stats(&pipeline, service);
-        assert!(stats["processing_rate_per_second"].as_f64().unwrap() > 0.0, "{stats}");
         assert!(stats["error_rate_percent"].is_number(), "{stats}");
         assert!(stats["average_processing_time_ms"].as_f64().unwrap() > 0.0, "{stats}");
     }
