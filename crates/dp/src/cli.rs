@@ -9,8 +9,8 @@ use ops::place::Place;
 
 use crate::commands::{
     bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health,
-    ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail,
-    topics, trace, verify,
+    ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, schema, send, simulate, sql, stack,
+    tail, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -123,6 +123,7 @@ pub enum Command {
     Sql(sql::Args),
     Groups(groups::Args),
     Position(position::Args),
+    Projection(projection::Args),
     Kafka(kafka::Args),
     Dlq(dlq::Args),
     Clickhouse(clickhouse::Args),

@@ -5,6 +5,8 @@
 //! Failure: a file that cannot be read or that fits no format is skipped and listed with its reason. If Kafka does not answer, the
 //! error names the file; the files before it are published.
 
+pub use examples::EXAMPLE_DAY;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +16,8 @@ use serde::Serialize;
 use stream::Brokers;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
+
+mod examples;
 
 use crate::connection::Connection;
 use crate::progress::Progress;
@@ -108,6 +112,27 @@ pub async fn publish_counted(
     tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &documents, &files, &done))
         .await
         .context("ingest")?
+}
+
+/// Publishes the example documents, which are part of this program, to the first raw topic; returns their number.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn publish_examples(connection: &Connection) -> anyhow::Result<u64> {
+    let topic = connection.names.raw_topic(None).map_err(anyhow::Error::msg)?.to_owned();
+    let bootstrap = connection.settings.kafka_bootstrap.clone();
+    let send = move || {
+        let mut publisher = Publisher::new(&bootstrap, "dp-ingest")?;
+        for (name, content) in examples::EXAMPLES {
+            send_document(&mut publisher, &topic, &Documents::default(), Path::new(name), content)
+                .with_context(|| format!("publish {name} to {topic} at {bootstrap}"))?;
+        }
+        publisher.finish()?;
+        Ok(examples::EXAMPLES.len() as u64)
+    };
+    tokio::task::spawn_blocking(send)
+        .await
+        .context("publish the examples")?
 }
 
 /// A file in one of the arguments.

@@ -8,6 +8,7 @@
 //! of their groups, and their partitions' state is restored. At shutdown the service first becomes not ready.
 
 mod of_workers;
+mod stalled;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,13 +18,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
+use stream::kafka::groups::PartitionLag;
 use stream::status::Progress;
 use stream::{Shutdown, WorkerState, WorkerStatus};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::life::Tasks;
 use crate::metrics;
-use of_workers::{partitions_record, state_record, workers_record};
+use of_workers::{consumers_record, partitions_record, state_record, workers_record};
+use stalled::{Seen, Stalls};
 
 /// Name of the check for restored state.
 const STATE: &str = "state";
@@ -149,6 +152,7 @@ struct Inner {
     workers: Vec<(Arc<WorkerStatus>, bool)>,
     breakers: Vec<Arc<Breaker>>,
     lag: BTreeMap<String, i64>,
+    stalls: Stalls,
 }
 
 /// Sets gauges of a service from a health report.
@@ -222,9 +226,18 @@ impl Health {
             .collect()
     }
 
-    /// Uncommitted messages of the service's groups, by group; empty while unknown.
-    pub(crate) fn set_lag(&self, lag: BTreeMap<String, i64>) {
-        self.lock().lag = lag;
+    /// Uncommitted messages of the service's groups, by group and partition; empty while unknown.
+    pub(crate) fn set_lag(&self, lags: &[(String, PartitionLag)]) {
+        let mut inner = self.lock();
+        let mut lag = BTreeMap::new();
+        for (group, of_partition) in lags {
+            *lag.entry(group.clone()).or_default() += of_partition.lag();
+        }
+        inner.lag = lag;
+        if !lags.is_empty() {
+            let seen = seen(lags, &inner.workers);
+            inner.stalls.observe(&seen, Instant::now());
+        }
     }
 
     /// Registers a function that sets gauges before every scrape.
@@ -264,6 +277,7 @@ impl Health {
         if !inner.workers.is_empty() {
             checks.insert("partitions", partitions_record(&inner.workers, &inner.lag));
             checks.insert(STATE, state_record(&inner.workers));
+            checks.insert("consumers", consumers_record(inner.stalls.problems(Instant::now())));
         }
         let worst = |state: &BreakerState| match state {
             BreakerState::Closed => 0,
@@ -341,6 +355,26 @@ impl Health {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }
+}
+
+/// The groups whose partitions this process reads; those that restore their state are left out.
+fn seen(lags: &[(String, PartitionLag)], workers: &[(Arc<WorkerStatus>, bool)]) -> Vec<Seen> {
+    let mut seen: BTreeMap<&String, Seen> = BTreeMap::new();
+    for (group, lag) in lags {
+        let reads = |status: &WorkerStatus| status.assigned().contains(&lag.partition) && status.restoring().is_empty();
+        let Some((worker, critical)) = workers.iter().find(|(status, _)| reads(status)) else {
+            continue;
+        };
+        let entry = seen.entry(group).or_insert_with(|| Seen {
+            group: group.clone(),
+            lag: 0,
+            handled: 0,
+            critical: *critical,
+        });
+        entry.lag += lag.lag();
+        entry.handled = entry.handled.max(worker.progress().messages.total());
+    }
+    seen.into_values().collect()
 }
 
 async fn run(check: &Check) -> CheckRecord {

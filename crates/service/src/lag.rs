@@ -4,7 +4,6 @@
 //! Each service exports all groups, so one running service is enough. With several scrape targets, use `max by (group,
 //! topic, partition)`. Failure: while the broker does not respond, the lag is unknown and shown as `NaN`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +36,12 @@ pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, heal
                 known
                     .iter()
                     .for_each(|(group, lag)| metrics::consumer_lag(group, lag, lag.lag() as f64));
-                let mut own = BTreeMap::new();
-                for (group, lag) in known.iter().filter(|(group, _)| group.starts_with(&prefix)) {
-                    *own.entry(group.clone()).or_default() += lag.lag();
-                }
-                health.set_lag(own);
+                let own: Vec<(String, PartitionLag)> = known
+                    .iter()
+                    .filter(|(group, _)| group.starts_with(&prefix))
+                    .cloned()
+                    .collect();
+                health.set_lag(&own);
             }
             Ok(Err(error)) => {
                 if error.class() == ErrorClass::Fatal && !std::mem::replace(&mut is_reported, true) {
@@ -51,7 +51,7 @@ pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, heal
                 known
                     .iter()
                     .for_each(|(group, lag)| metrics::consumer_lag(group, lag, f64::NAN));
-                health.set_lag(BTreeMap::new());
+                health.set_lag(&[]);
             }
             Err(error) => tracing::error!(error = %error, "the query for the lag of the groups failed; retrying"),
         }

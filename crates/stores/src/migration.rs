@@ -94,6 +94,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "latest_prices_by_vintage",
         sql: include_str!("../../../schemas/postgres/006_latest_prices_by_vintage.sql"),
     },
+    Migration {
+        version: 7,
+        name: "projection_rebuilds",
+        sql: include_str!("../../../schemas/postgres/007_projection_rebuilds.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.

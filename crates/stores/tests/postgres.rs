@@ -11,7 +11,7 @@ use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass, LastOrigin, Position, RawPosition};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
-use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, migrate, recreate, seed_reference};
+use stores::postgres::{Held, Notices, PriceBatch, REFERENCE_CHANGED, migrate, recreate, seed_reference};
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
@@ -43,11 +43,21 @@ fn position(next_offset: i64) -> Position {
     }
 }
 
+/// Before any rebuild.
+fn at(next_offset: i64) -> Held {
+    Held { next_offset, epoch: 0 }
+}
+
+async fn stored(store: &LatestPriceStore) -> Option<Position> {
+    let loaded = store.load_position(TOPIC, 1).await.unwrap();
+    loaded.map(|loaded| loaded.position)
+}
+
 fn batch<'a>(expected: Option<i64>, position: &'a Position, prices: &'a [LatestPrice]) -> PriceBatch<'a> {
     PriceBatch {
         topic: TOPIC,
         partition: 1,
-        expected,
+        expected: expected.map(at),
         position: Some(position),
         prices,
     }
@@ -64,7 +74,7 @@ async fn migrations_run_twice_and_concurrently() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = connected(&stack);
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
-    assert_eq!(one.unwrap() + other.unwrap(), 6);
+    assert_eq!(one.unwrap() + other.unwrap(), 7);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     let rows = postgres
         .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
@@ -78,7 +88,8 @@ async fn migrations_run_twice_and_concurrently() {
             [Some("latest_prices_by_time".to_owned()), None],
             [Some("latest_prices_by_sequence".to_owned()), None],
             [Some("verify_runs".to_owned()), None],
-            [Some("latest_prices_by_vintage".to_owned()), None]
+            [Some("latest_prices_by_vintage".to_owned()), None],
+            [Some("projection_rebuilds".to_owned()), None]
         ]
     );
 }
@@ -94,7 +105,7 @@ async fn a_dropped_table_is_named_and_recreated_and_its_projection_begins_again(
     let tables = ["served_latest_prices", "taxonomy_instruments"];
     assert!(recreate(&postgres).await.unwrap().is_empty());
     postgres.check_tables(&tables).await.unwrap();
-    assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), Some(ten));
+    assert_eq!(stored(&store).await, Some(ten));
 
     postgres
         .exec("DROP TABLE served_latest_prices; DROP TABLE taxonomy_instruments CASCADE")
@@ -127,7 +138,7 @@ async fn a_dropped_table_is_named_and_recreated_and_its_projection_begins_again(
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     postgres.check_tables(&tables).await.unwrap();
     // Prices before the position would be missing: the projection reads them again, also one that runs.
-    assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), None);
+    assert_eq!(stored(&store).await, None);
     assert_eq!(
         store.apply(&batch(Some(10), &twenty, &prices)).await.unwrap(),
         Applied::Conflict
@@ -139,11 +150,11 @@ async fn a_dropped_table_is_named_and_recreated_and_its_projection_begins_again(
 async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothing() {
     let (_stack, postgres) = setup().await;
     let store = LatestPriceStore::new(postgres, "");
-    assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), None);
+    assert_eq!(stored(&store).await, None);
     let (ten, twenty, thirty) = (position(10), position(20), position(30));
     let first = [latest_price("A", 100, 1)];
     assert_eq!(store.apply(&batch(None, &ten, &first)).await.unwrap(), Applied::Yes);
-    assert_eq!(store.load_position(TOPIC, 1).await.unwrap(), Some(ten.clone()));
+    assert_eq!(stored(&store).await, Some(ten.clone()));
     // Both have read position 10; only one succeeds.
     let (mine, theirs) = (
         [latest_price("A", 200, 2)],
@@ -154,8 +165,8 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     let (one, other) = (one.unwrap(), other.unwrap());
     assert!((one == Applied::Yes) != (other == Applied::Yes), "{one:?} {other:?}");
     let prices = load_prices(&store, 1).await;
-    let position = store.load_position(TOPIC, 1).await.unwrap().unwrap();
-    let (stored, later) = (position.next_offset, [latest_price("LATER", 300, 1)]);
+    let position = stored(&store).await.unwrap();
+    let (stored_offset, later) = (position.next_offset, [latest_price("LATER", 300, 1)]);
     if one == Applied::Yes {
         assert_eq!((prices, position), (mine.to_vec(), twenty));
     } else {
@@ -164,21 +175,20 @@ async fn the_second_writer_with_an_old_position_gets_a_conflict_and_writes_nothi
     // A batch of rows only leaves the position unchanged, and is rejected if the stored position differs.
     let rows = PriceBatch {
         position: None,
-        ..batch(Some(stored), &ten, &later)
+        ..batch(Some(stored_offset), &ten, &later)
     };
     assert_eq!(store.apply(&rows).await.unwrap(), Applied::Yes);
     assert_eq!(
         store.find_one("default", "LATER").await.unwrap().as_ref(),
         later.first()
     );
-    let stays = store
-        .load_position(TOPIC, 1)
-        .await
-        .unwrap()
-        .map(|position| position.next_offset);
-    assert_eq!(stays, Some(stored));
-    for expected in [None, Some(stored + 1)] {
-        let refused = PriceBatch { expected, ..rows };
+    let stays = store.load_position(TOPIC, 1).await.unwrap().map(|loaded| loaded.held());
+    assert_eq!(stays, Some(at(stored_offset)));
+    for expected in [None, Some(stored_offset + 1)] {
+        let refused = PriceBatch {
+            expected: expected.map(at),
+            ..rows
+        };
         assert_eq!(store.apply(&refused).await.unwrap(), Applied::Conflict);
     }
     // A writer that expects no position gets a conflict, too.

@@ -32,4 +32,4 @@ pub use outcome::{Outcome, OutcomeCounts};
 pub use partition::{KeptMessage, Message, Partition};
 pub use stall::{Cause, Stall};
 pub use status::{Shutdown, WorkerState, WorkerStatus};
-pub use worker::{DLQ_PARTITION, FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, IDLE_POLL_WAIT, Io, WorkerConfig};
+pub use worker::{DLQ_PARTITION, FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, IDLE_POLL_WAIT, Io, Origins, WorkerConfig};

@@ -12,6 +12,7 @@ pub mod freshness;
 pub mod http;
 pub mod metrics;
 pub mod pipeline;
+pub mod rebuild;
 pub mod stages;
 pub mod verify_runs;
 

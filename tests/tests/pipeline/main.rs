@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod live;
 mod operator;
+mod rebuilds;
 mod replays;
 mod signals;
 mod stopping;

@@ -4,6 +4,7 @@
 //! which decides the exit code. A second run continues with the data of the first.
 //! Failure: one line; the stack keeps running for inspection.
 
+mod market_days;
 mod report;
 
 use std::path::PathBuf;
@@ -35,9 +36,9 @@ const CALM_SECONDS: u64 = 10;
 
 /// Run the whole pipeline once and show what arrived, how fast, and at what cost.
 ///
-/// Starts the local stack, publishes --ticks simulated messages at full speed, ingests the documents of --data, then publishes
-/// 1,000 messages a second for ten seconds to measure latency. When every store has all of them, it prints counts, latencies,
-/// CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
+/// Starts the local stack, publishes --ticks simulated messages at full speed, ingests its own example documents of seven markets
+/// and those of --data, then publishes 1,000 messages a second for ten seconds to measure latency. When every store has all of
+/// them, it prints counts, market days, latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
 /// running, and a second run continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
@@ -157,6 +158,7 @@ impl Demo {
             calm_rate: CALM_RATE,
             steps,
             load,
+            market_days: market_days::read(&self.connection, clickhouse).await?,
         })
     }
 
@@ -171,8 +173,9 @@ impl Demo {
     }
 
     async fn ingest(&self, args: &Args) -> anyhow::Result<u64> {
+        let examples = ingest::publish_examples(&self.connection).await?;
         let Some(data) = &args.data else {
-            return Ok(0);
+            return Ok(examples);
         };
         let documents = Documents {
             files: vec![data.clone()],
@@ -180,7 +183,7 @@ impl Demo {
             ..Documents::default()
         };
         let ingested = ingest::publish(&self.connection, &documents).await?;
-        Ok(ingested.iter().map(|file| file.messages).sum())
+        Ok(examples + ingested.iter().map(|file| file.messages).sum::<u64>())
     }
 
     async fn what_next(&self, dp: &str) -> anyhow::Result<String> {

@@ -22,6 +22,7 @@ pub mod net;
 pub mod ping;
 pub mod position;
 pub mod postgres;
+pub mod projection;
 pub mod redis;
 pub mod schema;
 pub mod send;
@@ -70,6 +71,9 @@ fn left_by(command: &Command) -> &'static str {
         Command::Topics(args) if args.writes() => {
             "some topics may be created; run the command again to create the rest"
         }
+        Command::Projection(args) if args.writes() => {
+            "what is served is complete; run the command again to continue at the last checkpoint"
+        }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
@@ -106,6 +110,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
         Command::Position(args) if args.writes() => return position::run(&publisher(cli, place).await?, args).await,
         Command::Position(args) => return position::run(&reader(cli, place).await?, args).await,
+        Command::Projection(args) if args.writes() => {
+            return projection::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Projection(args) => return projection::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args).await,
         Command::Dlq(args) if args.writes() => {
             return dlq::run(&publisher(cli, place).await?, args, cli.yes).await;

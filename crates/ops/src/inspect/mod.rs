@@ -7,4 +7,5 @@
 pub mod clickhouse;
 pub mod kafka;
 pub mod postgres;
+pub mod projection;
 pub mod redis;

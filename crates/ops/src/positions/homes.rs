@@ -11,7 +11,7 @@ use service::Names;
 use service::clients::{Clients, Dependency, Use};
 use service::writer::TableSpec;
 use stores::clickhouse::Claimant;
-use stores::postgres::PriceBatch;
+use stores::postgres::{LoadedPosition, PriceBatch};
 use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore};
 use stream::Brokers;
 use stream::kafka::consumer::Commit;
@@ -37,7 +37,8 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 enum Origin {
     Group(Option<LogMark>),
-    Sink(Position),
+    Sink,
+    Prices(LoadedPosition),
     State(WriterId, SequencerState),
 }
 
@@ -82,14 +83,21 @@ impl<'c> Homes<'c> {
             position.map(|position| Stored {
                 next_offset: position.next_offset,
                 topic_id: None,
-                origin: Origin::Sink(position),
+                origin: Origin::Sink,
             })
         };
         let (topic, number) = (&*partition.topic, partition.number);
         match consumer.home {
             Home::Group => self.read_group(consumer, partition).await,
             Home::Table(base) => Ok(sink(self.table(base)?.read_back(topic, number).await?)),
-            Home::Postgres => Ok(sink(self.prices.load_position(topic, number).await?)),
+            Home::Postgres => {
+                let loaded = self.prices.load_position(topic, number).await?;
+                Ok(loaded.map(|loaded| Stored {
+                    next_offset: loaded.position.next_offset,
+                    topic_id: None,
+                    origin: Origin::Prices(loaded),
+                }))
+            }
             Home::StateTopic => self.read_state(number).await,
         }
     }
@@ -109,7 +117,7 @@ impl<'c> Homes<'c> {
         match (&stored.origin, consumer.home) {
             (Origin::Group(mark), _) => self.advance_group(consumer, partition, mark.as_ref(), to).await,
             (Origin::State(writer, state), _) => self.advance_state(number, *writer, state, to).await,
-            (Origin::Sink(_), Home::Table(base)) => {
+            (Origin::Sink, Home::Table(base)) => {
                 let table = self.table(base)?;
                 let claim = table.claim(&topic, number, Claimant::once()).await?;
                 table.drain(&topic, number).await?;
@@ -118,15 +126,16 @@ impl<'c> Homes<'c> {
                 floor.next_offset = floor.next_offset.max(to);
                 Ok(table.save_floor(&claim, &floor).await?)
             }
-            (Origin::Sink(position), _) => {
+            (Origin::Sink, _) => bail!("{partition} has no table of rows"),
+            (Origin::Prices(loaded), _) => {
                 let moved = Position {
                     next_offset: to,
-                    sequencer: position.sequencer.clone(),
+                    sequencer: loaded.position.sequencer.clone(),
                 };
                 let batch = PriceBatch {
                     topic: &topic,
                     partition: number,
-                    expected: Some(position.next_offset),
+                    expected: Some(loaded.held()),
                     position: Some(&moved),
                     prices: &[],
                 };

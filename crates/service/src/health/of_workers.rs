@@ -52,6 +52,11 @@ pub(super) fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)], lag: &BTr
     }
 }
 
+/// Consumers that lag and process nothing ([`super::stalled`]).
+pub(super) fn consumers_record((problems, is_unhealthy): (Vec<String>, bool)) -> CheckRecord {
+    of_process(problems, is_unhealthy, "consumer groups of this process")
+}
+
 fn of_process(problems: Vec<String>, critical: bool, target: &str) -> CheckRecord {
     CheckRecord {
         status: if problems.is_empty() {

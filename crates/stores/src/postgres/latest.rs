@@ -10,17 +10,17 @@ use std::time::SystemTime;
 use deadpool_postgres::Transaction;
 use domain::{Decimal, Micros, Position};
 use futures_util::TryStreamExt;
-use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::position::Held;
 use super::price_row::{price, system_time};
 use super::{CALL_TIMEOUT, Parameter, Postgres, within};
 use crate::price::LatestPrice;
-use crate::stored_origin::{from_json, to_json};
+use crate::stored_origin::to_json;
 use crate::{Store, StoreError};
 
 /// The projection's name in `projection_positions`.
-const PROJECTION: &str = "latest_price";
+pub(super) const PROJECTION: &str = "latest_price";
 
 /// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,39 +38,26 @@ pub struct PriceBatch<'a> {
     pub topic: &'a str,
     /// Its partition.
     pub partition: i32,
-    /// `next_offset` as last read or stored; `None` if there was none.
-    pub expected: Option<i64>,
+    /// The position as last read or stored; `None` if there was none.
+    pub expected: Option<Held>,
     /// The position after the batch; `None` to leave it unchanged, since more rows belong to the step.
     pub position: Option<&'a Position>,
     /// At most one per instrument.
     pub prices: &'a [LatestPrice],
 }
 
-/// A stored position, for operators.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredPosition {
-    /// The enriched topic.
-    pub topic: String,
-    /// Its partition.
-    pub partition: i32,
-    /// Next offset.
-    pub next_offset: i64,
-    /// Seconds since it was stored.
-    pub updated_seconds_ago: f64,
-}
-
 /// The latest prices of one generation. Cheap to clone.
 #[derive(Clone)]
 pub struct LatestPriceStore {
-    postgres: Postgres,
-    generation: String,
+    pub(super) postgres: Postgres,
+    pub(super) generation: String,
 }
 
 const INSERT_POSITION: &str = "INSERT INTO projection_positions (projection, generation, topic, partition, next_offset, sequencer) \
      VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT DO NOTHING";
 const UPDATE_POSITION: &str = "UPDATE projection_positions SET next_offset = $5, sequencer = $6::text::jsonb, updated_at = now() \
-     WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND next_offset = $7";
-const HOLD_POSITION: &str = "SELECT next_offset FROM projection_positions \
+     WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND next_offset = $7 AND epoch = $8";
+const HOLD_POSITION: &str = "SELECT next_offset, epoch FROM projection_positions \
      WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 FOR SHARE";
 /// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one string, since arrays of arrays
 /// cannot be unnested.
@@ -136,31 +123,6 @@ impl LatestPriceStore {
         Ok(())
     }
 
-    /// Where to continue reading a partition; `None` if nothing was ever applied.
-    ///
-    /// # Errors
-    /// The error of the server.
-    pub async fn load_position(&self, topic: &str, partition: i32) -> Result<Option<Position>, StoreError> {
-        const OPERATION: &str = "load position";
-        let client = self.postgres.client(OPERATION).await?;
-        let sql = "SELECT next_offset, sequencer::text FROM projection_positions \
-                   WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
-        let values: [Parameter<'_>; 4] = [
-            (&PROJECTION, Type::TEXT),
-            (&self.generation, Type::TEXT),
-            (&topic, Type::TEXT),
-            (&partition, Type::INT4),
-        ];
-        let Some(row) = within(OPERATION, CALL_TIMEOUT, client.query_typed_opt(sql, &values)).await? else {
-            return Ok(None);
-        };
-        let read = || Ok((row.try_get(0)?, row.try_get(1)?));
-        let (next_offset, stored): (i64, String) = read().map_err(|error| StoreError::postgres(OPERATION, &error))?;
-        let sequencer =
-            from_json(&stored).map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
-        Ok(Some(Position { next_offset, sequencer }))
-    }
-
     /// Passes the newest price of every instrument of a partition to `show`, one by one, so that any number of them needs little
     /// memory.
     ///
@@ -213,34 +175,6 @@ impl LatestPriceStore {
         let client = self.postgres.client("find prices").await?;
         let rows = within("find prices", CALL_TIMEOUT, self.postgres.read(&client, sql, values)).await?;
         rows.iter().map(price).collect()
-    }
-
-    /// The stored positions of this generation, by topic and partition.
-    ///
-    /// # Errors
-    /// The error of the server.
-    pub async fn positions(&self) -> Result<Vec<StoredPosition>, StoreError> {
-        const OPERATION: &str = "read positions";
-        let client = self.postgres.client(OPERATION).await?;
-        let sql = "SELECT topic, partition, next_offset, extract(epoch FROM now() - updated_at)::float8 \
-                   FROM projection_positions WHERE projection = $1 AND generation = $2 ORDER BY topic, partition";
-        let rows = within(
-            OPERATION,
-            CALL_TIMEOUT,
-            client.query_typed(sql, &[(&PROJECTION, Type::TEXT), (&self.generation, Type::TEXT)]),
-        )
-        .await?;
-        let read = |row: &Row| {
-            Ok(StoredPosition {
-                topic: row.try_get(0)?,
-                partition: row.try_get(1)?,
-                next_offset: row.try_get(2)?,
-                updated_seconds_ago: row.try_get(3)?,
-            })
-        };
-        rows.iter()
-            .map(|row| read(row).map_err(|error| StoreError::postgres(OPERATION, &error)))
-            .collect()
     }
 
     /// Applies a batch and moves the position, or changes nothing.
@@ -297,7 +231,8 @@ impl LatestPriceStore {
         ];
         let statement = match &batch.expected {
             Some(expected) => {
-                values.push((expected, Type::INT8));
+                values.push((&expected.next_offset, Type::INT8));
+                values.push((&expected.epoch, Type::INT8));
                 UPDATE_POSITION
             }
             None => INSERT_POSITION,
@@ -319,7 +254,10 @@ impl LatestPriceStore {
             (&batch.partition, Type::INT4),
         ];
         let stored = match transaction.query_typed(HOLD_POSITION, &values).await?.first() {
-            Some(row) => Some(row.try_get::<_, i64>(0)?),
+            Some(row) => Some(Held {
+                next_offset: row.try_get(0)?,
+                epoch: row.try_get(1)?,
+            }),
             None => None,
         };
         Ok(stored == batch.expected)

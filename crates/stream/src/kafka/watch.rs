@@ -130,6 +130,11 @@ impl Watch {
 
     /// An error that concerns the whole client.
     pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
+        if let KafkaError::PartitionEOF(partition) = error {
+            // What a reader of a range asks for.
+            tracing::trace!(partition, "end of the partition");
+            return;
+        }
         let code = error.rdkafka_error_code();
         if self.0.note(code, reason) {
             return;

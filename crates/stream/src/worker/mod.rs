@@ -23,7 +23,7 @@ use domain::{Classified, ErrorClass, RetryPolicy};
 
 pub use crate::worker::io::Io;
 pub use crate::worker::letters::DLQ_PARTITION;
-pub use crate::worker::origins::{FOREIGN_ORIGIN, FOREIGN_REMEDY};
+pub use crate::worker::origins::{FOREIGN_ORIGIN, FOREIGN_REMEDY, Origins};
 
 use crate::Brokers;
 use crate::kafka::MISSING_RIGHT;

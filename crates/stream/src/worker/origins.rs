@@ -20,14 +20,17 @@ pub const FOREIGN_REMEDY: &str =
 
 /// Ends of raw partitions, as the broker reported them.
 #[derive(Default)]
-pub(super) struct Origins {
+pub struct Origins {
     /// By feed, then by partition: there are few feeds, and partitions are numbered from 0.
     ends: Vec<(Box<str>, Vec<i64>)>,
 }
 
 impl Origins {
     /// Why the origin cannot exist. `end_of` returns the end of a raw partition, `None` if the partition does not exist.
-    pub(super) fn flaw(
+    ///
+    /// # Errors
+    /// Those of `end_of`.
+    pub fn flaw(
         &mut self,
         origin: &Origin<'_>,
         end_of: impl FnOnce(&str, i32) -> Result<Option<i64>, StreamError>,

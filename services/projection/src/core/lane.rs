@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use delivery::Sequencer;
 use domain::{EnrichedTick, Micros, Position, RetryPolicy, Waits};
+use stores::postgres::{Held, LoadedPosition};
 
 use super::book::{Book, Target};
 use super::pending::{Pending, earlier};
@@ -46,7 +47,7 @@ pub struct Lane {
     book: Book,
     sequencer: Sequencer,
     next_offset: i64,
-    stored: Option<i64>,
+    stored: Option<Held>,
     under_way: Option<Work>,
     unanswered: Option<Commit>,
     redis_run: Option<String>,
@@ -69,15 +70,15 @@ pub struct Lane {
 
 impl Lane {
     /// A lane at the stored position, with the stored prices. The seed sets the jitter of its waits.
-    pub fn new(cadence: Cadence, seed: u64, position: Option<Position>, mut book: Book) -> Lane {
+    pub fn new(cadence: Cadence, seed: u64, loaded: Option<LoadedPosition>, mut book: Book) -> Lane {
         // Postgres has all of the prices, but Redis may not.
         book.wait_again(Target::Redis);
         Lane {
             cadence,
             book,
-            sequencer: position.iter().flat_map(|position| &position.sequencer).collect(),
-            next_offset: position.as_ref().map_or(0, |position| position.next_offset),
-            stored: position.map(|position| position.next_offset),
+            sequencer: loaded.iter().flat_map(|loaded| &loaded.position.sequencer).collect(),
+            next_offset: loaded.as_ref().map_or(0, |loaded| loaded.position.next_offset),
+            stored: loaded.map(|loaded| loaded.held()),
             under_way: None,
             unanswered: None,
             redis_run: None,
@@ -129,13 +130,15 @@ impl Lane {
             return None;
         }
         let mut work = Work::default();
-        let is_behind = self.unanswered.is_some() || self.stored != Some(self.next_offset);
+        let is_behind = self.unanswered.is_some() || self.stored_offset() != Some(self.next_offset);
         let commits = (drain || now >= self.postgres_due) && (is_behind || self.postgres_round.is_some());
         if (commits || drain || now >= self.redis_due) && self.book.waiting(Target::Redis) > 0 {
             self.fill_redis(&mut work);
         }
-        // The run id must be known before the first write, or a restart right after it would go unnoticed.
-        if now >= self.copy_check_due || (self.redis_run.is_none() && !work.redis.is_empty()) {
+        // The run id must be known before the first write, or a restart right after it would go unnoticed. A refill writes rows that a
+        // rebuild may have replaced.
+        let writes_blindly = work.refill.is_some() || self.redis_run.is_none() && !work.redis.is_empty();
+        if now >= self.copy_check_due || writes_blindly {
             work.check_copy = true;
             self.copy_check_due = now + COPY_CHECK;
         }
@@ -158,6 +161,10 @@ impl Lane {
             return Next::Continue;
         };
         self.finish_redis(&work, answers, now);
+        if answers.is_replaced {
+            // What waits is read again from the log, or refused by the new epoch.
+            return Next::Reload;
+        }
         if work.commit.is_some() || work.read_position {
             // Only after work for Postgres: work for Redis ends every few milliseconds, and would postpone the commit forever.
             self.postgres_due = now + self.cadence.postgres;
@@ -171,7 +178,11 @@ impl Lane {
                     return Next::Continue;
                 };
                 self.postgres_pending.ended(true);
-                self.stored = Some(position.next_offset);
+                let epoch = commit.expected.map_or(0, |expected| expected.epoch);
+                self.stored = Some(Held {
+                    next_offset: position.next_offset,
+                    epoch,
+                });
                 return Next::Stored(position.next_offset);
             }
             (Some(_), Some(Committed::Conflict)) => return Next::Reload,
@@ -188,10 +199,19 @@ impl Lane {
         }
     }
 
+    /// Number of rebuilds before the rows that it has loaded.
+    pub fn epoch(&self) -> i64 {
+        self.stored.map_or(0, |stored| stored.epoch)
+    }
+
     /// Whether anything waits or is under way.
     pub fn is_busy(&self) -> bool {
         self.under_way.is_some()
-            || self.stored != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
+            || self.stored_offset() != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
+    }
+
+    fn stored_offset(&self) -> Option<i64> {
+        self.stored.map(|stored| stored.next_offset)
     }
 
     /// Time of the oldest event that a store does not have yet.
@@ -292,18 +312,22 @@ impl Lane {
         }
     }
 
-    fn position_read(&mut self, stored: Option<Option<i64>>, now: Micros) -> Next {
+    fn position_read(&mut self, stored: Option<Option<Held>>, now: Micros) -> Next {
         let (Some(stored), Some(commit)) = (stored, self.unanswered.take_if(|_| stored.is_some())) else {
             self.postgres_due = now + after_failure(&mut self.postgres_waits);
             return Next::Continue;
         };
-        let reached = commit.position.map(|position| position.next_offset);
+        let epoch = commit.expected.map_or(0, |expected| expected.epoch);
+        let reached = commit.position.map(|position| Held {
+            next_offset: position.next_offset,
+            epoch,
+        });
         if reached.is_some() && stored == reached {
             // Another owner may have stored this position, without the newer prices of this commit (found by the model).
             self.book.give_back(Target::Postgres, &commit.prices);
             self.stored = stored;
             self.postgres_pending.ended(true);
-            reached.map_or(Next::Continue, Next::Stored)
+            reached.map_or(Next::Continue, |reached| Next::Stored(reached.next_offset))
         } else if stored == commit.expected {
             // The round's position would skip the prices that were not stored: a new round begins.
             self.book.give_back(Target::Postgres, &commit.prices);

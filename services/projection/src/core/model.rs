@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, Micros, Origin, Position, Tick};
 use fastrand::Rng;
 use stores::LatestPrice;
+use stores::postgres::{Held, LoadedPosition};
 
 use super::book::{Book, Target};
 use super::lane::Lane;
@@ -24,7 +25,14 @@ enum Without {
     EvictionCheck,
     /// Older prices overwrite newer ones in Redis.
     RedisCompare,
+    /// An owner whose memory is of the rows before a rebuild may store its position.
+    Epoch,
+    /// A rebuild tells no owner that it has replaced the rows.
+    Replaced,
 }
+
+/// The owner in the mark of a rebuild.
+const REBUILD: u64 = u64::MAX;
 
 const INSTRUMENTS: [&str; 4] = ["A", "B", "C", "D"];
 const CADENCE: Cadence = Cadence {
@@ -47,13 +55,15 @@ struct LogTick {
 #[derive(Default)]
 struct Postgres {
     position: Option<Position>,
+    epoch: i64,
     prices: BTreeMap<String, LatestPrice>,
 }
 
 #[derive(Default)]
 struct Redis {
     run: u64,
-    mark: Option<u64>,
+    /// The owner, and the epoch of the rows that it has loaded.
+    mark: Option<(u64, i64)>,
     evicted: u64,
     prices: BTreeMap<String, LatestPrice>,
 }
@@ -63,6 +73,15 @@ struct Owner {
     id: u64,
     lane: Lane,
     at: usize,
+    /// Of the rows that it has loaded.
+    epoch: i64,
+}
+
+/// What a rebuild has still to do in Redis: after the owner has loaded the new rows, the copies that differ are dropped, and the owner
+/// fills Redis once more.
+struct Healing {
+    differing: Vec<String>,
+    is_dropped: bool,
 }
 
 struct World {
@@ -77,6 +96,8 @@ struct World {
     went_back: bool,
     calm: bool,
     loads: u64,
+    is_corrupt: bool,
+    healing: Option<Healing>,
 }
 
 impl World {
@@ -111,6 +132,8 @@ impl World {
             went_back: false,
             calm: false,
             loads: 0,
+            is_corrupt: false,
+            healing: None,
         };
         world.join();
         world
@@ -127,8 +150,17 @@ impl World {
         let at = position.as_ref().map_or(0, |position| position.next_offset as usize);
         Owner {
             id: self.loads,
-            lane: Lane::new(CADENCE, self.loads, position, book(self.postgres.prices.values())),
+            lane: Lane::new(
+                CADENCE,
+                self.loads,
+                position.map(|position| LoadedPosition {
+                    position,
+                    epoch: self.postgres.epoch,
+                }),
+                book(self.postgres.prices.values()),
+            ),
             at,
+            epoch: self.postgres.epoch,
         }
     }
 
@@ -149,7 +181,8 @@ impl World {
         let Some(work) = self.owners[index].lane.work(now, drain) else {
             return;
         };
-        let answers = self.execute(self.owners[index].id, &work);
+        let owner = (self.owners[index].id, self.owners[index].epoch);
+        let answers = self.execute(owner, &work);
         // The owner may be frozen here while the other one continues.
         if self.random.u64(..100) < 20 && self.owners.len() > 1 {
             let other = (index + 1) % self.owners.len();
@@ -165,7 +198,7 @@ impl World {
         !self.calm && self.random.u64(..100) < percent
     }
 
-    fn execute(&mut self, owner: u64, work: &Work) -> Answers {
+    fn execute(&mut self, owner: (u64, i64), work: &Work) -> Answers {
         let mut answers = Answers {
             redis_ok: !self.fails(10),
             ..Answers::default()
@@ -179,7 +212,17 @@ impl World {
                     _ => self.redis.evicted,
                 },
             });
+            if self.redis.mark.is_some_and(|mark| mark.1 > owner.1) {
+                answers.is_replaced = true;
+                return answers;
+            }
             self.lose_redis(2);
+        }
+        let begins_refill = work.refill.is_some_and(|part| part.begins);
+        if begins_refill && self.without != Without::Replaced && self.postgres.epoch > owner.1 {
+            // The answers say so even if Redis was not asked.
+            answers.is_replaced = true;
+            return answers;
         }
         if answers.redis_ok {
             if work.refill.is_some_and(|part| part.begins) {
@@ -194,10 +237,15 @@ impl World {
             }
         }
         if let Some(commit) = &work.commit {
-            let stored = self.postgres.position.as_ref().map(|position| position.next_offset);
+            let held = self.postgres.held();
+            let stored = held.map(|held| held.next_offset);
             let reaches = !self.fails(10);
             let answered = !self.fails(15);
-            let wins = self.without == Without::CompareAndSet || stored == commit.expected;
+            let wins = match self.without {
+                Without::CompareAndSet => true,
+                Without::Epoch => stored == commit.expected.map(|expected| expected.next_offset),
+                _ => held == commit.expected,
+            };
             if reaches && wins {
                 if let Some(position) = &commit.position {
                     self.went_back |= stored.is_some_and(|stored| stored > position.next_offset);
@@ -222,7 +270,7 @@ impl World {
             });
         }
         if work.read_position && !self.fails(20) {
-            answers.stored = Some(self.postgres.position.as_ref().map(|position| position.next_offset));
+            answers.stored = Some(self.postgres.held());
         }
         answers
     }
@@ -237,6 +285,89 @@ impl World {
                 evicted: if restarts == 1 { 0 } else { self.redis.evicted },
                 ..Redis::default()
             };
+        }
+    }
+
+    /// Someone changes a price in Postgres so that no tick of the log can replace it, and an owner may load it.
+    fn corrupt(&mut self) {
+        let changed = self.random.usize(..self.postgres.prices.len().max(1));
+        if let Some(price) = self.postgres.prices.values_mut().nth(changed) {
+            price.event_time += 1_000;
+            self.is_corrupt = true;
+            if self.random.bool() {
+                self.owners[0] = self.load();
+            }
+        }
+    }
+
+    /// Replaces the rows by those that the log makes, at the served position or after it.
+    fn rebuild(&mut self) {
+        let served = self.postgres.held().map_or(0, |held| held.next_offset);
+        let to = self.random.i64(served..=self.log.len() as i64);
+        let mut lane = Lane::new(CADENCE, 0, None, Book::new(0));
+        let mut prices = BTreeMap::new();
+        for (offset, tick) in self.log.iter().enumerate().take(to as usize) {
+            lane.take_in(offset as i64, &enriched(tick));
+        }
+        let copied = loop {
+            let Some(Work {
+                commit: Some(commit), ..
+            }) = lane.work(i64::MAX / 2, true)
+            else {
+                return;
+            };
+            for price in commit.prices.iter() {
+                prices.insert(price.instrument_id.clone(), price.clone());
+            }
+            let answers = Answers {
+                redis_ok: true,
+                committed: Some(Committed::Yes),
+                ..Answers::default()
+            };
+            lane.finished(&answers, i64::MAX / 2);
+            if let Some(position) = commit.position {
+                break position;
+            }
+        };
+        let old = std::mem::replace(&mut self.postgres.prices, prices);
+        let differs = |(id, price): (&String, &LatestPrice)| (old.get(id) != Some(price)).then(|| id.clone());
+        let gone = old.keys().filter(|id| !self.postgres.prices.contains_key(*id)).cloned();
+        let mut differing: Vec<String> = self.postgres.prices.iter().filter_map(differs).chain(gone).collect();
+        if let Some(healing) = self.healing.take() {
+            differing.extend(healing.differing);
+        }
+        self.postgres.position = Some(copied);
+        self.postgres.epoch += 1;
+        self.is_corrupt = false;
+        if self.without != Without::Replaced {
+            self.redis.mark = Some((REBUILD, self.postgres.epoch));
+        }
+        self.healing = Some(Healing {
+            differing,
+            is_dropped: false,
+        });
+    }
+
+    /// The rest of a rebuild: waits for an owner that has loaded the new rows.
+    fn heal(&mut self) {
+        let Some(healing) = &mut self.healing else { return };
+        let has_loaded = self
+            .redis
+            .mark
+            .is_some_and(|mark| mark.0 != REBUILD && mark.1 == self.postgres.epoch);
+        let replaced = Some((REBUILD, self.postgres.epoch));
+        if self.without != Without::Replaced && !has_loaded {
+            self.redis.mark = replaced;
+        } else if healing.is_dropped {
+            self.healing = None;
+        } else {
+            healing.is_dropped = true;
+            for id in &healing.differing {
+                self.redis.prices.remove(id);
+            }
+            if self.without != Without::Replaced {
+                self.redis.mark = replaced;
+            }
         }
     }
 
@@ -260,15 +391,23 @@ impl World {
             }
             97 => self.lose_redis(100),
             98 => self.evict(),
-            _ => {}
+            _ if self.is_corrupt => self.rebuild(),
+            _ => self.corrupt(),
+        }
+        if self.random.u64(..100) < 20 {
+            self.heal();
         }
     }
 
     /// One owner continues alone, without faults; then the stores are checked.
     fn verdict(mut self) -> Result<(), String> {
         self.owners.truncate(1);
+        if self.is_corrupt {
+            self.rebuild();
+        }
         self.calm = true;
         for _ in 0..400 {
+            self.heal();
             self.read(0);
             self.now += 3_000_000;
             self.work(0, true);
@@ -315,6 +454,16 @@ impl World {
         }
         let place = |(id, (time, _, _, offset))| (id, (time, offset));
         newest.into_iter().map(place).collect()
+    }
+}
+
+impl Postgres {
+    fn held(&self) -> Option<Held> {
+        let next_offset = self.position.as_ref()?.next_offset;
+        Some(Held {
+            next_offset,
+            epoch: self.epoch,
+        })
     }
 }
 
@@ -379,6 +528,8 @@ fn each_rule_is_needed() {
         Without::CopyCheck,
         Without::EvictionCheck,
         Without::RedisCompare,
+        Without::Epoch,
+        Without::Replaced,
     ] {
         assert!(
             (0..20_000).any(|seed| run(without, seed).is_err()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::{Micros, Position};
 use stores::LatestPrice;
+use stores::postgres::Held;
 
 /// How often, and in which batches, prices are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Cadence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// The stored position that it replaces.
-    pub expected: Option<i64>,
+    pub expected: Option<Held>,
     /// The new position, with the last part of a round; the other parts leave it unchanged.
     pub position: Option<Position>,
     /// Changed prices.
@@ -80,6 +81,8 @@ pub struct CopySeen {
 pub struct Answers {
     /// Whether all work in Redis succeeded (true if there was none).
     pub redis_ok: bool,
+    /// A rebuild has replaced the prices in Postgres since they were loaded: nothing more was written, and they must be loaded again.
+    pub is_replaced: bool,
     /// The state of the copy, if it was read.
     pub copy: Option<CopySeen>,
     /// The outcome of the commit, if there was one.
@@ -87,7 +90,7 @@ pub struct Answers {
     /// What an operator must correct, if Postgres refuses the commit or the query.
     pub refused: Option<String>,
     /// The stored position, if it was read.
-    pub stored: Option<Option<i64>>,
+    pub stored: Option<Option<Held>>,
 }
 
 /// What the worker does about the answers.

@@ -1,5 +1,6 @@
 //! The stage of projection.
 
+pub mod mark;
 mod not_loaded;
 pub mod project;
 mod store_work;

@@ -13,6 +13,7 @@ use stream::positions::check_range;
 use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StreamError, WorkerConfig};
 use tokio::runtime::Handle;
 
+use super::mark;
 use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use crate::core::lane::Lane;
@@ -137,7 +138,7 @@ impl Projector {
             };
             let stores = self.parts.stores.clone();
             let (partition, assignment) = (partition.clone(), active.assignment);
-            let mark = format!("{}-{assignment}", self.id);
+            let mark = mark::of(self.id, assignment, lane.epoch());
             self.offload.begin(async move {
                 let answers = stores.execute(&partition, &mark, work.clone()).await;
                 Done::Worked(partition, assignment, Box::new(work), answers)
@@ -157,9 +158,9 @@ impl Projector {
                 };
                 match result {
                     Ok((position, book)) => {
-                        let start = position
-                            .as_ref()
-                            .map_or(StartAt::Beginning, |p| StartAt::Offset(p.next_offset));
+                        let start = position.as_ref().map_or(StartAt::Beginning, |loaded| {
+                            StartAt::Offset(loaded.position.next_offset)
+                        });
                         if let StartAt::Offset(offset) = start {
                             check_range(&io.config().reader(), &partition, offset, io.log_range(&partition)?)?;
                         }
@@ -199,7 +200,7 @@ impl Projector {
                     Next::Stored(next_offset) => io.commit(&partition, next_offset),
                     Next::Reload => {
                         self.parts.meters.conflicts.increment(1);
-                        tracing::warn!(partition = %partition, "another owner has moved the position; it is read again");
+                        tracing::warn!(partition = %partition, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
                         io.stop(&partition)?;
                         active.state = State::retry(io.now());
                     }

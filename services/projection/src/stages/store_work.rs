@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use domain::Position;
-use stores::postgres::PriceBatch;
+use stores::postgres::{LoadedPosition, PriceBatch};
 use stores::{Applied, LatestPriceStore, Redis, StoreError};
 use stream::Brokers;
 use stream::Partition;
 use stream::kafka::describe::remembered_ids;
 
+use super::mark;
 use crate::core::book::Book;
 use crate::core::work::{Answers, Committed, CopySeen, Work};
 
@@ -25,7 +25,7 @@ pub struct Stores {
 }
 
 /// The initial state of a lane.
-pub type Loaded = (Option<Position>, Book);
+pub type Loaded = (Option<LoadedPosition>, Book);
 
 impl Stores {
     /// Checks the ids of the source topic and of the raw feeds, then reads position and prices of a partition. `read` counts
@@ -58,8 +58,8 @@ impl Stores {
         Ok((position, book))
     }
 
-    /// Executes the work. `mark` is unique to the lane, so that the mark of another owner of the partition is not accepted.
-    pub async fn execute(&self, partition: &Partition, mark: &str, work: Work) -> Answers {
+    /// Executes the work. Mark `own` is unique to the lane, so that the mark of another owner of the partition is not accepted.
+    pub async fn execute(&self, partition: &Partition, own: &str, work: Work) -> Answers {
         let owner = partition.to_string();
         let mut answers = Answers {
             redis_ok: true,
@@ -68,8 +68,9 @@ impl Stores {
         if work.check_copy {
             match self.redis.copy_state(&owner).await {
                 Ok(state) => {
+                    answers.is_replaced = state.mark.as_deref().is_some_and(|found| mark::is_after(found, own));
                     answers.copy = Some(CopySeen {
-                        is_marked: state.mark.as_deref() == Some(mark),
+                        is_marked: state.mark.as_deref() == Some(own),
                         run: state.run_id,
                         evicted: state.evicted_keys,
                     });
@@ -77,8 +78,16 @@ impl Stores {
                 Err(error) => answers.redis_ok = succeeded(Err(error)),
             }
         }
-        if work.refill.is_some_and(|part| part.begins) && answers.redis_ok {
-            answers.redis_ok = succeeded(self.redis.mark_copy(&owner, mark).await);
+        let begins_refill = work.refill.is_some_and(|part| part.begins);
+        if begins_refill && !answers.is_replaced {
+            // The mark of a rebuild is lost when Redis is emptied.
+            answers.is_replaced = self.is_replaced(partition, own).await;
+        }
+        if answers.is_replaced {
+            return answers;
+        }
+        if begins_refill && answers.redis_ok {
+            answers.redis_ok = succeeded(self.redis.mark_copy(&owner, own).await);
         }
         if !work.redis.is_empty() && answers.redis_ok {
             answers.redis_ok = succeeded(self.redis.put_prices(work.redis.iter()).await.map(|_| ()));
@@ -107,7 +116,7 @@ impl Stores {
         }
         if work.read_position {
             match self.prices.load_position(&partition.topic, partition.number).await {
-                Ok(position) => answers.stored = Some(position.map(|position| position.next_offset)),
+                Ok(position) => answers.stored = Some(position.map(|loaded| loaded.held())),
                 Err(error) => {
                     answers.refused = error.is_refusal().then(|| error.with_code());
                     tracing::warn!(partition = %partition, error = %error, "the position could not be read; will retry");
@@ -115,6 +124,19 @@ impl Stores {
             }
         }
         answers
+    }
+}
+
+impl Stores {
+    /// Whether a rebuild has replaced the rows since the owner loaded them. While Postgres is down the copy is filled nevertheless.
+    async fn is_replaced(&self, partition: &Partition, own: &str) -> bool {
+        match self.prices.load_position(&partition.topic, partition.number).await {
+            Ok(stored) => stored.is_some_and(|stored| mark::is_before(own, stored.epoch)),
+            Err(error) => {
+                tracing::debug!(partition = %partition, error = %error, "the copy is filled without asking postgres for a rebuild");
+                false
+            }
+        }
     }
 }
 

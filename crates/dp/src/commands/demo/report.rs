@@ -8,8 +8,11 @@ use service::writer::TABLES;
 
 use bench::outputs::counts::{Figures, Quantiles};
 use bench::outputs::scrape::Load;
+use ops::ingest::EXAMPLE_DAY;
 use ops::present::{grouped, table};
 use ops::simulation::Counts;
+
+use super::market_days::MarketDay;
 
 /// The latency of one step, in the calm phase and under full load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +46,8 @@ pub struct DemoReport {
     pub steps: Vec<Step>,
     /// CPU and memory.
     pub load: Vec<Load>,
+    /// The day-ahead prices of the example documents.
+    pub market_days: Vec<MarketDay>,
 }
 
 impl DemoReport {
@@ -56,6 +61,7 @@ impl DemoReport {
         let mut rows = Vec::new();
         self.count_rows(&mut rows);
         self.store_rows(&mut rows);
+        self.market_day_rows(&mut rows);
         self.latency_rows(&mut rows);
         self.load_rows(&mut rows);
         table(&["", "published", "arrived", "total"], 1, rows)
@@ -136,6 +142,19 @@ impl DemoReport {
             before.redis_prices,
             after.redis_prices,
         ));
+    }
+
+    fn market_day_rows(&self, rows: &mut Vec<Vec<String>>) {
+        let name = format!("example documents, day-ahead prices of {EXAMPLE_DAY}");
+        rows.push(section(&name, "hours", "prices", "mean USD/MWh"));
+        for day in &self.market_days {
+            rows.push(vec![
+                day.market.clone(),
+                format!("{} of {}", day.present, day.expected),
+                grouped(day.prices.into()),
+                day.mean.map_or_else(String::new, |mean| format!("{mean:.2}")),
+            ]);
+        }
     }
 
     fn latency_rows(&self, rows: &mut Vec<Vec<String>>) {
@@ -282,6 +301,14 @@ mod tests {
                 cpu_micros_per_message: 2.19,
                 resident_bytes: 50 << 20,
             }],
+            market_days: vec![MarketDay {
+                market: "PJM".to_owned(),
+                expected: 25,
+                present: 24,
+                prices: 48,
+                complete_bars: 0,
+                mean: Some(31.5),
+            }],
         }
     }
 
@@ -301,5 +328,6 @@ mod tests {
         assert_eq!(cells("rows of market_ticks")[1..], ["111", "1,111"]);
         assert_eq!(cells("append → normalized")[1..], ["3.1", "9.0"]);
         assert_eq!(cells("every store")[1..], ["102", "0.5", "204"]);
+        assert_eq!(cells("PJM")[1..], ["24 of 25", "48", "31.50"]);
     }
 }

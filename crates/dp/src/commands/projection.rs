@@ -1,0 +1,117 @@
+//! `dp projection`: the standing of projections, their checkpoints, and rebuilds.
+
+mod rebuild;
+
+use std::process::ExitCode;
+
+use ops::connection::Connection;
+use ops::inspect::projection::{Checkpoint, LATEST_PRICE, Standing, Status, checkpoints, standing};
+use ops::present::{found, grouped, print_either, table};
+
+/// Look at projections, and rebuild them from the log
+///
+/// A projection is what readers are served: `latest_price` is the newest price of each instrument, in PostgreSQL and Redis.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing is wrong; 1 a projection lags; 2 a server is unavailable, or wrong usage\n\n\
+    Examples:\n  dp projection list\n  dp projection checkpoint latest_price\n  dp projection rebuild latest_price --full --yes"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    List,
+    Checkpoint(CheckpointArgs),
+    Rebuild(rebuild::Args),
+}
+
+impl Args {
+    /// Whether the command writes.
+    pub fn writes(&self) -> bool {
+        matches!(self.command, Command::Rebuild(_))
+    }
+}
+
+/// Show the position of each partition, and the last event before it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dp projection checkpoint latest_price\n  \
+    dp projection checkpoint latest_price --json | jq '.[] | {partition, next_offset, last_event_id}'")]
+struct CheckpointArgs {
+    /// Name of the projection
+    #[arg(value_name = "NAME", default_value = LATEST_PRICE, value_parser = projection)]
+    name: String,
+}
+
+/// The name of a projection.
+fn projection(text: &str) -> Result<String, String> {
+    match text == LATEST_PRICE {
+        true => Ok(text.to_owned()),
+        false => Err(format!("there is no such projection; there is {LATEST_PRICE}")),
+    }
+}
+
+/// Runs `dp projection`; `yes` skips the question before a rebuild.
+///
+/// # Errors
+/// A server does not answer, or the user does not confirm.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::List => {
+            let all = [standing(&checkpoints(connection).await?)];
+            print_either(connection.json, &all, || list(&all))?;
+            Ok(found(all.iter().any(|standing| standing.status != Status::Healthy)))
+        }
+        Command::Checkpoint(args) => {
+            let mut checkpoints = checkpoints(connection).await?;
+            checkpoints.retain(|checkpoint| checkpoint.projection == args.name);
+            print_either(connection.json, &checkpoints, || shown(&checkpoints))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Rebuild(args) => rebuild::run(connection, args, yes).await,
+    }
+}
+
+fn list(all: &[Standing]) -> String {
+    let rows = all.iter().map(|standing| {
+        vec![
+            standing.projection.to_owned(),
+            standing.status.name().to_owned(),
+            standing
+                .lag_seconds
+                .map_or_else(|| "never processed".to_owned(), |lag| format!("{lag:.1} s")),
+            grouped(standing.behind),
+            grouped(standing.events_processed),
+            seconds(standing.last_processed_seconds_ago),
+        ]
+    });
+    table(
+        &["projection", "status", "lag", "behind", "processed", "last stored"],
+        2,
+        rows,
+    )
+}
+
+fn shown(checkpoints: &[Checkpoint]) -> String {
+    let rows = checkpoints.iter().map(|checkpoint| {
+        vec![
+            checkpoint.partition.to_string(),
+            checkpoint.next_offset.map_or_else(|| "none".to_owned(), grouped),
+            grouped(checkpoint.end),
+            grouped(checkpoint.behind),
+            seconds(checkpoint.stored_seconds_ago),
+            checkpoint.last_event_id.clone().unwrap_or_default(),
+        ]
+    });
+    table(
+        &["partition", "next offset", "log end", "behind", "stored", "last event"],
+        0,
+        rows,
+    )
+}
+
+fn seconds(ago: Option<f64>) -> String {
+    ago.map_or_else(|| "never".to_owned(), |ago| format!("{ago:.0} s ago"))
+}

@@ -1,0 +1,153 @@
+//! `dp projection rebuild`: arguments, confirmation, progress and the report.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use ops::connection::Connection;
+use ops::consent;
+use ops::migrations::{Stores, stores};
+use ops::present::{moment, print_either};
+use ops::progress::Progress;
+use projection::rebuild::{Rebuild, Report, Strategy};
+use serde::Deserialize;
+use stores::clickhouse::literal;
+
+use crate::cells::count;
+
+/// Write a projection again from the log, while the old one is served
+///
+/// Reads the enriched topic into a copy beside the served prices, with a checkpoint every 1,000 events. Each partition is exchanged
+/// in one transaction, when its copy has reached the served position. The service then loads the new prices and fills Redis.
+/// Readers see the old prices or the new ones. If the command is interrupted, run it again: it continues at its last checkpoint.
+///
+/// --full replaces every price. If the log no longer begins with its first event, prices of instruments that it does not contain
+/// are kept. --since and --from-event read less: they correct the prices of the events that they read, and keep all others.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 rebuilt; 1 rebuilt, but the service has not loaded it (it does when it starts); 2 not rebuilt\n\n\
+    Examples:\n  dp projection rebuild latest_price --full --yes\n  dp projection rebuild latest_price --since 2h --yes\n  \
+    dp projection rebuild latest_price --from-event 6b1f --yes --json"
+)]
+#[command(group(clap::ArgGroup::new("strategy").required(true)))]
+pub struct Args {
+    /// Name of the projection
+    #[arg(value_name = "NAME", value_parser = super::projection)]
+    name: String,
+    /// Read the whole log
+    #[arg(long, group = "strategy")]
+    full: bool,
+    /// Read events that were appended at or after this time, or this long ago
+    #[arg(long, value_name = "TIME", value_parser = moment, group = "strategy")]
+    since: Option<Timestamp>,
+    /// Read from the event with this id
+    #[arg(long, value_name = "ID", group = "strategy")]
+    from_event: Option<String>,
+    /// Discard the copy of an interrupted rebuild
+    #[arg(long)]
+    restart: bool,
+    /// Keep the replaced rows in generation `~backup` until the next rebuild
+    #[arg(long)]
+    keep_backup: bool,
+}
+
+#[derive(Deserialize)]
+struct Appended {
+    micros: i64,
+}
+
+/// Runs `dp projection rebuild`.
+///
+/// # Errors
+/// The user does not confirm, a server does not answer, or another rebuild is under way.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
+    let stores = stores(connection)?;
+    let strategy = strategy(connection, &stores, args).await?;
+    let what = format!("replace the served prices of {} ({})", args.name, strategy.text());
+    consent::ask(&what, "rebuild", yes).await?;
+    let rebuild = Rebuild {
+        postgres: stores.postgres,
+        redis: stores.redis,
+        bootstrap: connection.settings.kafka_bootstrap.clone(),
+        wire: connection.wire().await?,
+        topic: connection.names.enriched.clone(),
+        feeds: connection.names.raw.clone(),
+        generation: connection.names.generation().to_owned(),
+    };
+    let mut progress = Progress::new("reading", 0, "events");
+    let show = move |step: &projection::rebuild::Step| {
+        progress.set_total(step.total);
+        progress.set(step.events, &format!("partition {}", step.partition));
+    };
+    let report = rebuild
+        .run(strategy, args.restart, args.keep_backup, show)
+        .await
+        .context("rebuild latest_price; what is served is complete: run the command again to continue")?;
+    print_either(connection.json, &report, || text(&report))?;
+    Ok(match report.is_reloaded {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    })
+}
+
+async fn strategy(connection: &Connection, stores: &Stores, args: &Args) -> anyhow::Result<Strategy> {
+    if args.full {
+        return Ok(Strategy::Full);
+    }
+    if let Some(since) = args.since {
+        return Ok(Strategy::Since(since.as_microsecond()));
+    }
+    let Some(event) = &args.from_event else {
+        bail!("name one of --full, --since and --from-event");
+    };
+    let sql = format!(
+        "SELECT toInt64(toUnixTimestamp64Micro(appended_at)) AS micros FROM {} WHERE source_event_id = {} ORDER BY micros LIMIT 1 \
+         SETTINGS output_format_json_quote_64bit_integers = 0",
+        connection.names.table("market_ticks"),
+        literal(event)
+    );
+    let rows: Vec<Appended> = stores.clickhouse.query_rows(&sql).await.context("find the event")?;
+    let Some(found) = rows.first() else {
+        bail!("market_ticks has no event with id {event}: `dp trace` finds ids by instrument");
+    };
+    Ok(Strategy::Since(found.micros))
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![
+        format!(
+            "rebuilt ({}): {} events read in {:.1} s, {} partition(s) exchanged{}",
+            report.strategy,
+            count(report.events),
+            report.seconds,
+            report.partitions,
+            if report.is_resumed {
+                ", continued after an interruption"
+            } else {
+                ""
+            }
+        ),
+        format!(
+            "prices: {} changed, {} added, {} removed",
+            count(report.changed),
+            count(report.added),
+            count(report.removed)
+        ),
+    ];
+    if report.unreadable > 0 {
+        lines.push(format!(
+            "{} record(s) are no events; the service has sent them to the dead letters (`dp dlq list --stage project`)",
+            count(report.unreadable)
+        ));
+    }
+    if let Some(backup) = &report.backup {
+        lines.push(format!(
+            "the replaced rows are kept: SELECT * FROM served_latest_prices WHERE generation = '{backup}'"
+        ));
+    }
+    lines.push(match report.is_reloaded {
+        true => "the service has loaded the new prices, and fills Redis".to_owned(),
+        false => "projection has not loaded the new prices within 30 s: is it running (`dp status`)? It loads them when it starts".to_owned(),
+    });
+    lines.join("\n")
+}

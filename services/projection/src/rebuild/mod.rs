@@ -1,0 +1,296 @@
+//! Rebuilds the latest prices from the log while the service goes on serving: `dp projection rebuild`.
+//!
+//! ```text
+//! enriched.market.ticks.v1 ─▶ copy in Postgres, a checkpoint every 1,000 events ─▶ exchange, one partition at a time ─▶ Redis
+//! ```
+//! Role: the cure for prices that were changed or lost by hand in Postgres or Redis.
+//! Invariants: readers see each partition as it was before, or as the log makes it; the copy reaches at least the served position
+//! before they are exchanged; the owner of a partition that was exchanged stores nothing before it has loaded the new rows.
+//! Failure: nothing that is served has changed before the exchange. A rebuild that was interrupted continues at its last
+//! checkpoint when it is started again with the same strategy.
+
+mod copy;
+mod error;
+
+use std::time::{Duration, Instant};
+
+use domain::Micros;
+use serde::Serialize;
+use stores::postgres::{Keep, Rebuilds, Swap};
+use stores::redis::Key;
+use stores::{LatestPriceStore, Postgres, Redis};
+use stream::kafka::describe::remembered_ids;
+use stream::kafka::reader::LogReader;
+use stream::{Brokers, Partition};
+
+pub use error::RebuildError;
+
+use crate::stages::mark::{has_loaded, replaced};
+use copy::{Copied, Copier};
+
+/// The owner of a partition looks at its mark in Redis once a second, and loads up to a million prices.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+const RELOAD_POLL: Duration = Duration::from_millis(200);
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The whole log.
+    Full,
+    /// Events that were appended at or after this time. Prices of instruments without such an event stay as they are, and so do
+    /// prices that are newer than those of these events.
+    Since(Micros),
+}
+
+impl Strategy {
+    /// As it is stored and shown: `full`, or `since 2026-10-02T00:00:00Z`.
+    pub fn text(self) -> String {
+        match self {
+            Strategy::Full => "full".to_owned(),
+            Strategy::Since(time) => format!("since {}", codec::json::time(time).as_str().unwrap_or_default()),
+        }
+    }
+}
+
+/// The result.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// `full` or `since …`.
+    pub strategy: String,
+    /// Whether it continued an interrupted rebuild.
+    pub is_resumed: bool,
+    /// Partitions exchanged by this run.
+    pub partitions: usize,
+    /// Events read by this run.
+    pub events: u64,
+    /// Records that are no events of this pipeline; the service has sent them to the dead letters.
+    pub unreadable: u64,
+    /// Prices that did not exist.
+    pub added: u64,
+    /// Prices that the log does not explain.
+    pub removed: u64,
+    /// Prices that were different.
+    pub changed: u64,
+    /// Whether the service has loaded the new prices. If not, it does so when it starts.
+    pub is_reloaded: bool,
+    /// Generation of the replaced rows, if they were kept.
+    pub backup: Option<String>,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Partition being read.
+    pub partition: i32,
+    /// Events read of all partitions.
+    pub events: u64,
+    /// Events that the log has for this rebuild, as far as is known.
+    pub total: u64,
+}
+
+/// Clients and names of a rebuild.
+#[derive(Clone)]
+pub struct Rebuild {
+    /// The store of prices.
+    pub postgres: Postgres,
+    /// The copy for readers.
+    pub redis: Redis,
+    /// Kafka.
+    pub bootstrap: Brokers,
+    /// Decodes events.
+    pub wire: codec::Wire,
+    /// The enriched topic.
+    pub topic: String,
+    /// Raw topics, whose ids are checked.
+    pub feeds: Vec<String>,
+    /// Generation of the served prices.
+    pub generation: String,
+}
+
+impl Rebuild {
+    /// Runs, or continues, a rebuild; `show` is called after each checkpoint.
+    ///
+    /// # Errors
+    /// A server does not answer, another strategy is under way, or the topics are not those of the prices.
+    pub async fn run(
+        &self,
+        strategy: Strategy,
+        restart: bool,
+        keep_backup: bool,
+        show: impl FnMut(&Step) + Send + 'static,
+    ) -> Result<Report, RebuildError> {
+        let began = Instant::now();
+        self.redis.ping().await?;
+        self.check_topics().await?;
+        let rebuilds = Rebuilds::new(self.postgres.clone(), &self.generation);
+        let (is_resumed, swapped) = self.begin(&rebuilds, strategy, restart).await?;
+        let mut report = Report {
+            strategy: strategy.text(),
+            is_resumed,
+            ..Report::default()
+        };
+        let mut instruments = if swapped.is_empty() {
+            Vec::new()
+        } else {
+            rebuilds.changes(&swapped).await?.instruments
+        };
+        let partitions = self
+            .copy(&rebuilds, strategy, swapped, show, &mut report, &mut instruments)
+            .await?;
+        report.is_reloaded = self.show_new(&partitions, &instruments).await?;
+        rebuilds
+            .finish(i64::try_from(report.events).unwrap_or(i64::MAX), keep_backup)
+            .await?;
+        report.backup = keep_backup.then(|| format!("{}~backup", self.generation));
+        report.seconds = began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    async fn check_topics(&self) -> Result<(), RebuildError> {
+        let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
+        let (feeds, generation) = (self.feeds.clone(), self.generation.clone());
+        let ids = blocking(move || Ok(remembered_ids(&bootstrap, &topic, &feeds, &generation)?)).await?;
+        let prices = LatestPriceStore::new(self.postgres.clone(), &self.generation);
+        Ok(prices.check_topics(&ids).await?)
+    }
+
+    /// Whether an interrupted rebuild continues, and the partitions that it has exchanged.
+    async fn begin(
+        &self,
+        rebuilds: &Rebuilds,
+        strategy: Strategy,
+        restart: bool,
+    ) -> Result<(bool, Vec<i32>), RebuildError> {
+        let under_way = rebuilds.find().await?.filter(|found| found.finished_at.is_none());
+        match under_way {
+            Some(found) if !restart && found.strategy == strategy.text() => Ok((true, found.swapped)),
+            Some(found) if !restart => Err(RebuildError::OtherStrategy {
+                strategy: found.strategy,
+                started_at: found.started_at,
+            }),
+            _ => {
+                rebuilds.begin(&strategy.text()).await?;
+                Ok((false, Vec::new()))
+            }
+        }
+    }
+
+    /// Copies and exchanges every partition that is not yet exchanged; returns all of them.
+    async fn copy(
+        &self,
+        rebuilds: &Rebuilds,
+        strategy: Strategy,
+        swapped: Vec<i32>,
+        show: impl FnMut(&Step) + Send + 'static,
+        report: &mut Report,
+        instruments: &mut Vec<(String, String)>,
+    ) -> Result<Vec<Partition>, RebuildError> {
+        let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
+        let (reader, partitions) = blocking(move || {
+            let reader = LogReader::new(&bootstrap)?;
+            let partitions = reader.partitions(&topic)?;
+            Ok((reader, partitions))
+        })
+        .await?;
+        let mut copier = Copier::new(reader, rebuilds.copy(), self.wire.clone(), Box::new(show));
+        for partition in partitions
+            .iter()
+            .filter(|partition| !swapped.contains(&partition.number))
+        {
+            loop {
+                let reading = partition.clone();
+                let copied: Copied;
+                (copier, copied) = blocking(move || {
+                    let copied = copier.to_end(&reading, strategy)?;
+                    Ok((copier, copied))
+                })
+                .await?;
+                let keep = match strategy {
+                    Strategy::Full if copied.is_from_first => Keep::Nothing,
+                    Strategy::Full => Keep::Missing,
+                    Strategy::Since(_) => Keep::MissingAndNewer,
+                };
+                match rebuilds.swap(&partition.topic, partition.number, keep).await? {
+                    Swap::Done(changes) => {
+                        report.added += changes.added;
+                        report.removed += changes.removed;
+                        report.changed += changes.changed;
+                        instruments.extend(changes.instruments);
+                        break;
+                    }
+                    Swap::Behind { served } => {
+                        tracing::debug!(partition = %partition, served, "events have arrived; they are read, too");
+                    }
+                    Swap::NoCopy => return Err(RebuildError::Discarded),
+                }
+            }
+            report.partitions += 1;
+        }
+        (report.events, report.unreadable) = copier.counts();
+        Ok(partitions)
+    }
+
+    /// Lets the owners load the new prices, and the copies of what has changed be written again; false if no owner answers.
+    ///
+    /// An owner may write what it has in memory until it has loaded the new prices. So they load them first; then the copies that
+    /// differ are dropped, and the owners fill Redis once more, since an older price there never replaces a newer one.
+    async fn show_new(&self, partitions: &[Partition], instruments: &[(String, String)]) -> Result<bool, RebuildError> {
+        let is_reloaded = self.reload(partitions).await?;
+        let keys: Vec<String> = instruments
+            .iter()
+            .map(|(tenant, instrument)| Key::latest_price(tenant, instrument).to_string())
+            .collect();
+        for part in keys.chunks(1_000) {
+            self.redis.delete(part).await?;
+        }
+        if is_reloaded && !keys.is_empty() {
+            return self.reload(partitions).await;
+        }
+        Ok(is_reloaded)
+    }
+
+    /// Asks the owners to fill Redis, after they have loaded the prices if they have older ones; whether all of them did.
+    async fn reload(&self, partitions: &[Partition]) -> Result<bool, RebuildError> {
+        let prices = LatestPriceStore::new(self.postgres.clone(), &self.generation);
+        let mut waiting = Vec::new();
+        for partition in partitions {
+            let stored = prices.load_position(&partition.topic, partition.number).await?;
+            waiting.push((partition.to_string(), stored.map_or(0, |stored| stored.epoch)));
+        }
+        for (owner, epoch) in &waiting {
+            self.redis.mark_copy(owner, &replaced(*epoch)).await?;
+        }
+        let deadline = Instant::now() + RELOAD_LIMIT;
+        while Instant::now() < deadline {
+            let mut left = Vec::new();
+            for (owner, epoch) in waiting {
+                let mark = self.redis.copy_state(&owner).await?.mark;
+                if mark.as_deref().is_some_and(|mark| has_loaded(mark, epoch)) {
+                    continue;
+                }
+                if mark.as_deref() != Some(replaced(epoch).as_str()) {
+                    // Redis was emptied, or the owner began to fill it with what it had.
+                    self.redis.mark_copy(&owner, &replaced(epoch)).await?;
+                }
+                left.push((owner, epoch));
+            }
+            if left.is_empty() {
+                return Ok(true);
+            }
+            waiting = left;
+            tokio::time::sleep(RELOAD_POLL).await;
+        }
+        Ok(false)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RebuildError> + Send + 'static,
+) -> Result<T, RebuildError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(RebuildError::Ended(error.to_string())),
+    }
+}

@@ -1,0 +1,196 @@
+//! Served prices that someone has changed by hand are rebuilt from the log, while load goes on and whenever the command is killed.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use e2e::{Pipeline, RAW, eventually};
+use localstack::Service;
+use serde_json::Value;
+use testkit::kafka::{Outgoing, Publisher};
+
+/// Enough for a dozen checkpoints in each partition.
+const TICKS: usize = 60_000;
+const INSTRUMENTS: usize = 200;
+/// Instruments that are tampered with. No other tick follows for them.
+const CHANGED: &str = "REBUILD.0";
+const AHEAD: &str = "REBUILD.1";
+const DELETED: &str = "REBUILD.2";
+const GHOST: &str = "REBUILD.GHOST";
+
+fn tick(number: usize) -> Outgoing {
+    let instrument = format!("REBUILD.{}", number % INSTRUMENTS);
+    let second = number / INSTRUMENTS % 60;
+    let minute = number / INSTRUMENTS / 60;
+    let payload = format!(
+        r#"{{"envelope":{{"event_type":"tick","event_id":"rebuild-{number}","timestamp":"2026-10-01T10:00:00Z","tenant_id":"default","source":"rebuilds","version":"1.0"}},"payload":{{"market":"MISO","instrument_id":"{instrument}","raw_data":{{"timestamp":"2026-10-01T10:{minute:02}:{second:02}Z","price":{}.25,"volume":1}}}}}}"#,
+        number / INSTRUMENTS + 1
+    );
+    Outgoing {
+        payload: payload.into_bytes(),
+        ..Outgoing::default()
+    }
+}
+
+/// Changes, hides, deletes and invents prices in Postgres, and lets the service load them, so that its memory is as wrong.
+fn tamper(pipeline: &Pipeline) {
+    assert!(pipeline.stack().stop(Service::Projection).unwrap());
+    let run = |sql: &str| pipeline.postgres.rows(sql).unwrap();
+    let of = |instrument: &str| format!("WHERE instrument_id = '{instrument}'");
+    run(&format!(
+        "UPDATE served_latest_prices SET price = price + 1000 {}",
+        of(CHANGED)
+    ));
+    // No tick can replace it.
+    run(&format!(
+        "UPDATE served_latest_prices SET event_time = '2036-01-01T00:00:00Z', price = 7 {}",
+        of(AHEAD)
+    ));
+    run(&format!("DELETE FROM served_latest_prices {}", of(DELETED)));
+    run(&format!(
+        "INSERT INTO served_latest_prices SELECT (jsonb_populate_record(stored, '{{\"instrument_id\": \"{GHOST}\"}}')).* \
+         FROM served_latest_prices AS stored {}",
+        of("REBUILD.3")
+    ));
+    pipeline.stack().start_services().unwrap();
+    eventually("redis has the wrong prices, too", || {
+        let copies = pipeline.redis.with_prefix("served:latest_price:default:REBUILD.")?;
+        let text: String = copies.into_iter().map(|(key, value)| key + &value).collect();
+        Ok(text.contains(GHOST) && text.contains("2036-01-01"))
+    })
+    .unwrap();
+}
+
+/// Runs the command until it ends by itself; kills the first runs, each later than the one before.
+fn rebuild_with_kills(pipeline: &Pipeline) -> (u32, Value) {
+    let arguments = ["projection", "rebuild", "latest_price", "--full", "--yes", "--json"];
+    let mut kills = 0;
+    for wait in (1..).map(|run| Duration::from_millis(150 * run)) {
+        let mut run = pipeline
+            .dp(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while began.elapsed() < wait && run.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        if run.try_wait().unwrap().is_none() && kills < 8 {
+            run.kill().unwrap();
+            run.wait().unwrap();
+            kills += 1;
+            continue;
+        }
+        let output = run.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        return (kills, serde_json::from_slice(&output.stdout).unwrap());
+    }
+    unreachable!("the waits grow without end")
+}
+
+fn prices(pipeline: &Pipeline, instrument: &str) -> Vec<Vec<String>> {
+    let sql = format!(
+        "SELECT price::text, extract(minute FROM event_time)::int::text FROM served_latest_prices \
+         WHERE generation = '' AND instrument_id = '{instrument}'"
+    );
+    pipeline.postgres.rows(&sql).unwrap()
+}
+
+#[test]
+fn tampered_prices_are_rebuilt_from_the_log_whenever_the_command_is_killed() {
+    let pipeline = Pipeline::shared();
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    (0..TICKS).for_each(|number| publisher.send(&tick(number)).unwrap());
+    publisher.finish().unwrap();
+    pipeline.agree().unwrap();
+    let before: Vec<_> = [CHANGED, AHEAD, DELETED]
+        .map(|instrument| prices(&pipeline, instrument))
+        .into();
+    assert!(before.iter().all(|rows| rows.len() == 1), "{before:?}");
+    tamper(&pipeline);
+    assert_eq!(
+        pipeline.verify().unwrap().code,
+        1,
+        "dp verify must see the wrong prices"
+    );
+
+    let load = pipeline.publish(71);
+    let (kills, report) = rebuild_with_kills(&pipeline);
+    load.finish().unwrap();
+    assert!(kills >= 2, "{kills}");
+    assert_eq!(report["is_reloaded"], true, "{report}");
+    let after: Vec<_> = [CHANGED, AHEAD, DELETED]
+        .map(|instrument| prices(&pipeline, instrument))
+        .into();
+    assert_eq!(after, before);
+    assert!(prices(&pipeline, GHOST).is_empty());
+    eventually("the copy in redis has no wrong price", || {
+        let copies = pipeline.redis.with_prefix("served:latest_price:default:REBUILD.")?;
+        let text: String = copies.into_iter().map(|(key, value)| key + &value).collect();
+        Ok(!text.contains(GHOST) && !text.contains("2036-01-01"))
+    })
+    .unwrap();
+    let left = "SELECT count(*)::text FROM served_latest_prices WHERE generation LIKE '%~%'";
+    assert_eq!(pipeline.postgres.rows(left).unwrap()[0][0], "0");
+    pipeline.agree().unwrap();
+}
+
+#[test]
+fn a_rebuild_since_a_time_corrects_what_it_reads_and_keeps_the_rest() {
+    let pipeline = Pipeline::shared();
+    pipeline.publish_once(500, 72_000).unwrap();
+    pipeline.agree().unwrap();
+    let now = r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#;
+    let since = pipeline.postgres.rows(now).unwrap()[0][0].clone();
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let number = INSTRUMENTS * 599;
+    (number..number + 8).for_each(|number| publisher.send(&tick(number)).unwrap());
+    publisher.finish().unwrap();
+    pipeline.agree().unwrap();
+    let sql = "SELECT count(*)::text FROM served_latest_prices WHERE generation = ''";
+    let count = pipeline.postgres.rows(sql).unwrap();
+    pipeline
+        .postgres
+        .rows(&format!(
+            "UPDATE served_latest_prices SET price = 1 WHERE instrument_id = '{CHANGED}'"
+        ))
+        .unwrap();
+    let report = pipeline
+        .dp_ok(&[
+            "projection",
+            "rebuild",
+            "latest_price",
+            "--since",
+            &since,
+            "--yes",
+            "--json",
+        ])
+        .unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        (&report["changed"], &report["removed"], &report["added"]),
+        (&1.into(), &0.into(), &0.into())
+    );
+    assert_eq!(prices(&pipeline, CHANGED)[0][0], "600.25000000");
+    assert_eq!(pipeline.postgres.rows(sql).unwrap(), count);
+    pipeline.agree().unwrap();
+
+    let listed: Value = serde_json::from_str(&pipeline.dp_ok(&["projection", "list", "--json"]).unwrap()).unwrap();
+    assert_eq!(
+        (&listed[0]["projection"], &listed[0]["status"]),
+        (&"latest_price".into(), &"healthy".into())
+    );
+    let places = pipeline
+        .dp_ok(&["projection", "checkpoint", "latest_price", "--json"])
+        .unwrap();
+    let places: Value = serde_json::from_str(&places).unwrap();
+    assert!(
+        places
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|place| place["last_event_id"].is_string()),
+        "{places}"
+    );
+}
