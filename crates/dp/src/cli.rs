@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health,
-    ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail,
-    topics, trace, verify,
+    bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups,
+    health, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql,
+    stack, tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -98,6 +98,7 @@ pub enum Command {
     Status,
     Doctor(doctor::Args),
     Health(health::Args),
+    Top(top::Args),
     Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),

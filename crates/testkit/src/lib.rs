@@ -23,5 +23,6 @@ pub mod proxy;
 pub mod secured;
 pub mod secured_kafka;
 pub mod stores;
+pub mod terminal;
 pub mod times;
 pub mod token_endpoint;

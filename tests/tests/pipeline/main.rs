@@ -17,3 +17,4 @@ mod signals;
 mod stopping;
 mod tampering;
 mod tenants;
+mod top;

@@ -29,6 +29,7 @@ pub mod simulate;
 pub mod sql;
 pub mod stack;
 pub mod tail;
+pub mod top;
 pub mod topics;
 pub mod trace;
 pub mod verify;
@@ -92,6 +93,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Config(args) => return config::run(place, args, json),
         Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
+        Command::Top(args) => return top::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli, place).await?, args).await,
