@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups,
+    alerts, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups,
     health, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql,
     stack, tail, top, topics, trace, verify,
 };
@@ -99,6 +99,7 @@ pub enum Command {
     Doctor(doctor::Args),
     Health(health::Args),
     Top(top::Args),
+    Alerts(alerts::Args),
     Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),

@@ -5,6 +5,7 @@
 //! Invariant: it uses no other crate of this project, so it cannot share a mistake with them.
 //! Failure: input that it does not understand is an error or a finding, never a pass. Absent on purpose: speed.
 
+pub mod alertmanager;
 pub mod avro;
 pub mod bars;
 pub mod certificates;

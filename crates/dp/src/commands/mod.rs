@@ -1,6 +1,7 @@
 //! One file for each command or group of commands. A new command needs a variant of [`crate::cli::Command`] and a line in
 //! `dispatch`.
 
+pub mod alerts;
 pub mod bench;
 pub mod check_market;
 pub mod clickhouse;
@@ -72,6 +73,7 @@ fn left_by(command: &Command) -> &'static str {
             "some topics may be created; run the command again to create the rest"
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
+        Command::Alerts(_) => "`dp alerts list` shows the silences",
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
@@ -93,6 +95,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Config(args) => return config::run(place, args, json),
         Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
+        Command::Alerts(args) => return alerts::run(place, &connect()?, args, cli.yes).await,
         Command::Top(args) => return top::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
