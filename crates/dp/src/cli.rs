@@ -9,7 +9,7 @@ use ops::place::Place;
 
 use crate::commands::{
     alerts, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups,
-    health, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql,
+    health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql,
     stack, tail, top, topics, trace, verify,
 };
 
@@ -100,6 +100,7 @@ pub enum Command {
     Health(health::Args),
     Top(top::Args),
     Alerts(alerts::Args),
+    Incident(incident::Args),
     Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),

@@ -4,7 +4,7 @@
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, and [`doctor`] at what is wrong;
-//! [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
+//! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod doctor;
 pub mod health;
 pub mod hints;
+pub mod incident;
 pub mod ingest;
 pub mod inspect;
 pub mod interrupt;

@@ -10,6 +10,7 @@ mod explain;
 mod faults;
 mod health;
 mod history;
+mod incident;
 mod live;
 mod operator;
 mod replays;

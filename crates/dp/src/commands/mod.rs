@@ -15,6 +15,7 @@ pub mod explain;
 pub mod gaps;
 pub mod groups;
 pub mod health;
+pub mod incident;
 pub mod ingest;
 pub mod kafka;
 pub mod logs;
@@ -96,6 +97,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Alerts(args) => return alerts::run(place, &connect()?, args, cli.yes).await,
+        Command::Incident(args) => return incident::run(place, &connect()?, args).await,
         Command::Top(args) => return top::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
