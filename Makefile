@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages test-monitoring test-guide test-k8s bench check monitor image down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages test-monitoring test-guide test-k8s bench pictures check monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
@@ -49,6 +49,9 @@ test-guide: bootstrap ## Run each local command of README and docs on a stack wi
 
 test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
 	scripts/test_k8s.sh
+
+pictures: ## Draw dp top and dp doctor of the running local stack under load, for docs (ARGS="--port-offset N --dir DIR")
+	@scripts/pictures.py --bin $(BIN) $(ARGS)
 
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
 	cargo fmt --all --check

@@ -8,9 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health,
-    ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, schema, send, simulate, sql, stack,
-    tail, topics, trace, verify,
+    alerts, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -98,6 +96,9 @@ pub enum Command {
     Status,
     Doctor(doctor::Args),
     Health(health::Args),
+    Top(top::Args),
+    Alerts(alerts::Args),
+    Incident(incident::Args),
     Ping(ping::Args),
     Logs(logs::Args),
     Start(stack::StartArgs),

@@ -98,11 +98,23 @@ pub async fn ask_all(
     usual: &[(&str, u16)],
 ) -> anyhow::Result<Vec<Line>> {
     let targets = targets::find(place, connection, named, usual)?;
-    let client = security::http_client(&connection.settings.trust, Some(LIMIT))?;
-    let services = join_all(targets.into_iter().map(|target| ask_service(&client, target)));
-    let (mut lines, servers) = tokio::join!(services, ask_servers(connection));
+    let client = http_client(connection)?;
+    let (mut lines, servers) = tokio::join!(ask_services(&client, targets), ask_servers(connection));
     lines.extend(servers?);
     Ok(lines)
+}
+
+/// The client that [`ask_services`] needs; it gives up after [`LIMIT`].
+///
+/// # Errors
+/// A certificate authority cannot be read.
+pub fn http_client(connection: &Connection) -> anyhow::Result<reqwest::Client> {
+    Ok(security::http_client(&connection.settings.trust, Some(LIMIT))?)
+}
+
+/// Asks these services, in their order.
+pub async fn ask_services(client: &reqwest::Client, targets: Vec<Target>) -> Vec<Line> {
+    join_all(targets.into_iter().map(|target| ask_service(client, target))).await
 }
 
 /// Asks all servers.
@@ -110,18 +122,35 @@ pub async fn ask_all(
 /// # Errors
 /// A client cannot be created with these settings.
 pub async fn ask_servers(connection: &Connection) -> anyhow::Result<Vec<Line>> {
-    let uses = [
-        Dependency::Kafka,
-        Dependency::ClickHouse,
-        Dependency::Postgres,
-        Dependency::Redis,
-    ]
-    .map(Use::required);
-    let clients = Clients::connect(&uses, &connection.settings, &connection.names)
-        .map_err(|error| anyhow::anyhow!(error))
-        .context("connect to the servers")?;
-    let servers = clients.checks(&uses, &connection.settings, &connection.names);
-    Ok(join_all(servers.iter().map(ask_server)).await)
+    Ok(Servers::connect(connection)?.ask().await)
+}
+
+/// The servers, asked repeatedly over the same connections.
+pub struct Servers(Vec<Check>);
+
+impl Servers {
+    /// Creates the clients; a server that is down is not an error.
+    ///
+    /// # Errors
+    /// A client cannot be created with these settings.
+    pub fn connect(connection: &Connection) -> anyhow::Result<Servers> {
+        let uses = [
+            Dependency::Kafka,
+            Dependency::ClickHouse,
+            Dependency::Postgres,
+            Dependency::Redis,
+        ]
+        .map(Use::required);
+        let clients = Clients::connect(&uses, &connection.settings, &connection.names)
+            .map_err(|error| anyhow::anyhow!(error))
+            .context("connect to the servers")?;
+        Ok(Servers(clients.checks(&uses, &connection.settings, &connection.names)))
+    }
+
+    /// Asks all of them at the same time.
+    pub async fn ask(&self) -> Vec<Line> {
+        join_all(self.0.iter().map(ask_server)).await
+    }
 }
 
 async fn ask_server(check: &Check) -> Line {

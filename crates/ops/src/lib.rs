@@ -3,12 +3,14 @@
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
-//! [`health`] at services and servers, and [`doctor`] at all of it; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
+//! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, and [`doctor`] at what is wrong;
+//! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
 //! Failure: errors name the server or option and what to do next.
 
+pub mod alerts;
 pub mod catch_up;
 pub mod connection;
 pub mod consent;
@@ -16,6 +18,7 @@ pub mod dead_letters;
 pub mod doctor;
 pub mod health;
 pub mod hints;
+pub mod incident;
 pub mod ingest;
 pub mod inspect;
 pub mod interrupt;
@@ -29,11 +32,13 @@ pub mod present;
 pub mod progress;
 pub mod rows;
 pub mod schemas;
+pub mod scrape;
 pub mod simulate;
 pub mod simulation;
 pub mod stack;
 pub mod targets;
 pub mod threads;
+pub mod top;
 pub mod topic_names;
 pub mod topics;
 pub mod trades;

@@ -9,6 +9,7 @@
 
 pub mod body;
 mod connections;
+pub mod hook;
 mod host;
 mod limit;
 mod observe;

@@ -27,7 +27,7 @@ pub use page::{Part, document};
 pub(crate) use reader::located;
 pub use reader::{CONFIG_FILE, Env, Reader, Rule, SettingsError, parse_duration};
 pub use security::{Secret, mask};
-pub use variable::{Kind, OTHER_PROGRAMS, Other, SERVICE_URLS, Source, Unknown, Variable};
+pub use variable::{ALERTMANAGER_URL, Kind, OTHER_PROGRAMS, Other, SERVICE_URLS, Source, Unknown, Variable};
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

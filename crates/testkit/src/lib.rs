@@ -5,6 +5,7 @@
 //! Invariant: it uses no other crate of this project, so it cannot share a mistake with them.
 //! Failure: input that it does not understand is an error or a finding, never a pass. Absent on purpose: speed.
 
+pub mod alertmanager;
 pub mod avro;
 pub mod bars;
 pub mod certificates;
@@ -23,5 +24,6 @@ pub mod proxy;
 pub mod secured;
 pub mod secured_kafka;
 pub mod stores;
+pub mod terminal;
 pub mod times;
 pub mod token_endpoint;

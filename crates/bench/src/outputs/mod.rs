@@ -1,5 +1,4 @@
 //! What the pipeline has written, and what its processes have used: read from outside, for the benchmarks and for `dp demo`.
 
 pub mod counts;
-mod histograms;
 pub mod scrape;

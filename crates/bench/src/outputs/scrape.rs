@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use localstack::{Name, Stack, Usage};
+use ops::scrape::{self, Histogram};
 use serde::Serialize;
 
 use super::counts::Quantiles;
-use super::histograms::{Histogram, histograms};
 
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -86,7 +86,8 @@ impl Scrape {
                 .text()
                 .await
                 .with_context(|| format!("read {url}"))?;
-            found.extend(histograms(&text, stream::metrics::END_TO_END_LATENCY, "stage"));
+            let scraped = scrape::Scrape::parse(&text);
+            found.extend(scraped.histograms(stream::metrics::END_TO_END_LATENCY, "stage"));
         }
         Ok(Scrape(found))
     }

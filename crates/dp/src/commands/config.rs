@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
-use service::settings::{CONFIG_FILE, OTHER_PROGRAMS, Other, Source, TABLES, Variable, with_file};
+use service::settings::{CONFIG_FILE, OTHER_PROGRAMS, Other, Source, TABLES, Variable, mask, with_file};
 use service::{Checked, Env, Reader};
 
 use self::verdict::Verdict;
@@ -197,10 +197,22 @@ fn of_other(other: &Other, env: &Env) -> Shown {
         meaning: other.meaning,
         default: other.default.to_owned(),
         is_set: value.is_some(),
-        value: value.unwrap_or_else(|| other.default.to_owned()),
+        value: value.map_or_else(|| other.default.to_owned(), |value| without_secrets(&value)),
         source,
         location: None,
     }
+}
+
+/// A path, an address, or a list of `NAME=URL`, without the passwords of its addresses.
+fn without_secrets(value: &str) -> String {
+    if !value.contains("://") {
+        return value.to_owned();
+    }
+    let masked = |item: &str| match item.split_once('=') {
+        Some((name, url)) if !name.contains("://") => format!("{name}={}", mask(url)),
+        _ => mask(item),
+    };
+    value.split(',').map(masked).collect::<Vec<_>>().join(",")
 }
 
 fn text(shown: &[Shown]) -> String {

@@ -1,6 +1,7 @@
 //! One file for each command or group of commands. A new command needs a variant of [`crate::cli::Command`] and a line in
 //! `dispatch`.
 
+pub mod alerts;
 pub mod bench;
 pub mod check_market;
 pub mod clickhouse;
@@ -14,6 +15,7 @@ pub mod explain;
 pub mod gaps;
 pub mod groups;
 pub mod health;
+pub mod incident;
 pub mod ingest;
 pub mod kafka;
 pub mod logs;
@@ -30,6 +32,7 @@ pub mod simulate;
 pub mod sql;
 pub mod stack;
 pub mod tail;
+pub mod top;
 pub mod topics;
 pub mod trace;
 pub mod verify;
@@ -75,6 +78,7 @@ fn left_by(command: &Command) -> &'static str {
             "what is served is complete; run the command again to continue at the last checkpoint"
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
+        Command::Alerts(_) => "`dp alerts list` shows the silences",
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
@@ -96,6 +100,9 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Config(args) => return config::run(place, args, json),
         Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
+        Command::Alerts(args) => return alerts::run(place, &connect()?, args, cli.yes).await,
+        Command::Incident(args) => return incident::run(place, &connect()?, args).await,
+        Command::Top(args) => return top::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli, place).await?, args).await,

@@ -11,6 +11,7 @@ mod known;
 pub mod line;
 pub mod patterns;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -77,20 +78,62 @@ pub fn each(sources: &[Source], since: Option<Micros>, mut take: impl FnMut(&Ent
     Ok(())
 }
 
+/// The newest lines at or after `since`, as they are, of at most so many bytes in all. Blocks.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn newest_lines(sources: &[Source], since: Option<Micros>, most: usize) -> anyhow::Result<String> {
+    let (mut kept, mut size, mut is_recent) = (VecDeque::new(), 0, since.is_none());
+    let mut take = |process: &str, line: &str| {
+        // A line without a time belongs to the one before it.
+        if let Some(at) = line::written_at(process, line) {
+            is_recent = since.is_none_or(|since| at >= since);
+        }
+        if !is_recent {
+            return;
+        }
+        size += line.len() + 1;
+        kept.push_back(line.to_owned());
+        while size > most
+            && let Some(oldest) = kept.pop_front()
+        {
+            size -= oldest.len() + 1;
+        }
+    };
+    for source in sources {
+        let Some(path) = &source.file else { continue };
+        let mut read = || {
+            let mut input = BufReader::new(File::open(path)?);
+            each_line(&mut input, |line| take(&source.process, line))
+        };
+        read().with_context(|| format!("read {}", path.display()))?;
+    }
+    let lines: Vec<String> = kept.into();
+    Ok(lines
+        .iter()
+        .fold(String::with_capacity(size), |text, line| text + line + "\n"))
+}
+
 fn read(input: &mut impl BufRead, process: &str, take: &mut impl FnMut(Entry)) -> std::io::Result<()> {
-    let (mut lines, mut bytes) = (Lines::of(process), Vec::new());
+    let mut lines = Lines::of(process);
+    each_line(input, |line| lines.next(line).into_iter().for_each(&mut *take))?;
+    lines.end().into_iter().for_each(take);
+    Ok(())
+}
+
+/// Passes every line, cut if it is too long.
+fn each_line(input: &mut impl BufRead, mut take: impl FnMut(&str)) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
     loop {
         bytes.clear();
         let length = input.by_ref().take(LONGEST).read_until(b'\n', &mut bytes)?;
         if length == 0 {
-            lines.end().into_iter().for_each(&mut *take);
             return Ok(());
         }
         if !bytes.ends_with(b"\n") && length as u64 == LONGEST {
             skip_line(input)?;
         }
-        let text = String::from_utf8_lossy(&bytes);
-        lines.next(text.trim_end()).into_iter().for_each(&mut *take);
+        take(String::from_utf8_lossy(&bytes).trim_end());
     }
 }
 
@@ -120,6 +163,24 @@ mod tests {
         let read = read(&mut text.as_bytes(), "x", &mut |entry| found.push(entry.message));
         assert!(read.is_ok());
         found
+    }
+
+    #[test]
+    fn the_newest_lines_are_those_since_a_time_with_what_belongs_to_them() {
+        let path = std::env::temp_dir().join(format!("dp-newest-{}.log", std::process::id()));
+        let text = "2026-10-01 00:00:00 ERROR old\n\tat old\n2026-10-01 01:00:00 ERROR new\n\tat new\n2026-10-01 01:00:01 WARN last\n";
+        assert!(std::fs::write(&path, text).is_ok());
+        let sources = Source::rotated("kafka", &path);
+        let since: Result<jiff::Timestamp, _> = "2026-10-01T00:30:00Z".parse();
+        let since = since.map(jiff::Timestamp::as_microsecond).ok();
+        let newest = |since, most| newest_lines(&sources, since, most).unwrap_or_default();
+        assert_eq!(newest(None, 1_000), text);
+        assert_eq!(
+            newest(since, 1_000),
+            "2026-10-01 01:00:00 ERROR new\n\tat new\n2026-10-01 01:00:01 WARN last\n"
+        );
+        assert_eq!(newest(since, 40), "2026-10-01 01:00:01 WARN last\n");
+        assert!(std::fs::remove_file(&path).is_ok());
     }
 
     #[test]

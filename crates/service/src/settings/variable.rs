@@ -158,14 +158,24 @@ pub struct Other {
 /// Lists the services that `dp health` asks.
 pub const SERVICE_URLS: &str = "DATA_PROC_SERVICE_URLS";
 
+/// Names Alertmanager.
+pub const ALERTMANAGER_URL: &str = "DATA_PROC_ALERTMANAGER_URL";
+
 /// Variables with our prefix that only other programs of the project read: `dp`, the local stack and the tests.
-pub const OTHER_PROGRAMS: [Other; 3] = [
+pub const OTHER_PROGRAMS: [Other; 4] = [
     Other {
         name: SERVICE_URLS,
         program: "dp",
         default: "",
         meaning: "services that `dp health` asks, as NAME=URL, separated by commas; empty = the local stack, else \
                   localhost:8080 to 8083",
+        in_file: true,
+    },
+    Other {
+        name: ALERTMANAGER_URL,
+        program: "dp",
+        default: "",
+        meaning: "address of Alertmanager, for `dp alerts` and `dp top`; empty = that of `make monitor` for the local stack, else none",
         in_file: true,
     },
     Other {

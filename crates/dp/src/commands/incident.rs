@@ -1,0 +1,186 @@
+//! `dp incident`: one file with everything that a later analysis needs, taken by hand or when a critical alert fires.
+
+mod listen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ops::connection::Connection;
+use ops::incident::mask::Masker;
+use ops::incident::{Bundle, Request, collect};
+use ops::place::Place;
+use ops::present::{bytes, moment, print_either, printable};
+use serde_json::{Value, json};
+use service::Env;
+use service::settings::{Kind, with_file};
+
+use crate::definitions::{DEFAULT_PORTS, checked};
+
+/// Bundles begin with this.
+const PREFIX: &str = "incident-";
+const SUFFIX: &str = ".tar.gz";
+
+/// Collect what an analysis of an incident needs, in one file without secrets
+#[derive(Debug, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Collect(CollectArgs),
+    Listen(listen::Args),
+}
+
+/// Collect health, logs, metrics, lag, configuration, queries and sizes into one archive
+///
+/// The archive has manifest.json (files, times, sizes, errors); health, doctor, rates, alerts, configuration, versions, net, groups, topics,
+/// positions, dlq; metrics of each service; logs of each process of the local stack; queries and sizes of ClickHouse, PostgreSQL and Redis. What cannot
+/// be read is a file NAME.error.txt with the reason. Secrets are replaced by ***: those of the configuration, of variables that are called PASSWORD,
+/// SECRET or TOKEN, and the passwords of all addresses. Read the archive all the same before you give it to others: messages and queries contain
+/// data. It changes nothing, and takes about 15 seconds.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 the archive is written, whatever could not be read; 2 it could not be written\n\n\
+    Examples:\n  dp incident collect\n  dp incident collect --since 6h --out /tmp/outage.tar.gz\n  \
+    dp incident collect --json | jq '.manifest.files[] | select(.error)'"
+)]
+struct CollectArgs {
+    /// The archive to write [default: incident-TIME.tar.gz in this folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Logs and slow queries from this time on, or of this length of time
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = moment)]
+    since: jiff::Timestamp,
+}
+
+/// Runs `dp incident`.
+///
+/// # Errors
+/// The archive cannot be written, or the address is in use.
+pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Collect(args) => {
+            let out = args
+                .out
+                .clone()
+                .unwrap_or_else(|| PathBuf::from(name(jiff::Timestamp::now())));
+            let bundle = Collecting::of(place, connection).bundle(args.since, &[], out).await?;
+            print_either(connection.json, &bundle, || text(&bundle))?;
+        }
+        Command::Listen(args) => listen::run(place, connection, args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The name of a bundle of this moment.
+fn name(now: jiff::Timestamp) -> String {
+    format!("{PREFIX}{}{SUFFIX}", now.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+/// What every bundle of this run shares.
+struct Collecting<'a> {
+    place: &'a Place,
+    connection: &'a Connection,
+    configuration: Value,
+    masker: Masker,
+}
+
+impl<'a> Collecting<'a> {
+    fn of(place: &'a Place, connection: &'a Connection) -> Collecting<'a> {
+        Collecting {
+            place,
+            connection,
+            configuration: configuration(&connection.env),
+            masker: masker(&connection.env),
+        }
+    }
+
+    async fn bundle(&self, since: jiff::Timestamp, alerts: &[String], out: PathBuf) -> anyhow::Result<Bundle> {
+        let request = Request {
+            place: self.place,
+            connection: self.connection,
+            usual: &DEFAULT_PORTS,
+            configuration: self.configuration.clone(),
+            masker: &self.masker,
+            since,
+            alerts,
+        };
+        collect(&request, &out).await
+    }
+}
+
+/// Every variable of every service with its value in effect; secrets are masked.
+fn configuration(env: &Env) -> Value {
+    let services = checked(env, None).into_iter().map(|part| {
+        let variables: Vec<Value> = part
+            .variables
+            .iter()
+            .map(|variable| json!({ "name": variable.name, "value": variable.value, "source": variable.source.name() }))
+            .collect();
+        let shown = json!({ "variables": variables, "problems": part.problems });
+        (part.service.to_owned(), shown)
+    });
+    Value::Object(services.collect())
+}
+
+/// Knows every secret of this environment and its configuration file.
+fn masker(env: &Env) -> Masker {
+    let parts = checked(env, None);
+    let is_secret = |name: &str| {
+        let mut variables = parts.iter().flat_map(|part| &part.variables);
+        variables.any(|variable| variable.name == name && variable.kind == Kind::Secret)
+    };
+    Masker::of(&with_file(env), is_secret)
+}
+
+fn text(bundle: &Bundle) -> String {
+    let files = &bundle.manifest.files;
+    let mut text = String::new();
+    for (listed, error) in files.iter().filter_map(|listed| Some((listed, listed.error.as_ref()?))) {
+        text.push_str(&format!("not read: {}: {}\n", listed.part, printable(error)));
+    }
+    let failed = files.iter().filter(|listed| listed.error.is_some()).count();
+    text.push_str(&format!(
+        "{} parts, {failed} of them could not be read\n{} ({}); secrets are masked, data is not",
+        files.len(),
+        bundle.file.display(),
+        bytes(bundle.bytes)
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_by_time() {
+        let name = |time: &str| time.parse().map(name).unwrap_or_default();
+        let (early, late) = (name("2026-10-01T05:06:07Z"), name("2026-10-01T15:06:07Z"));
+        assert_eq!(early, "incident-20261001T050607Z.tar.gz");
+        assert!(early < late);
+    }
+
+    #[tokio::test]
+    async fn the_configuration_has_every_service_and_no_secret() {
+        let env = Env::from([
+            (
+                "DATA_PROC_CLICKHOUSE_PASSWORD".to_owned(),
+                "s3cret-clickhouse".to_owned(),
+            ),
+            (
+                "DATA_PROC_REDIS_URL".to_owned(),
+                "redis://:s3cret-redis@r:1/0".to_owned(),
+            ),
+        ]);
+        let shown = configuration(&env).to_string();
+        assert!(!shown.contains("s3cret"), "{shown}");
+        for (service, _) in DEFAULT_PORTS {
+            assert!(shown.contains(service), "{shown}");
+        }
+        assert_eq!(masker(&env).masked("s3cret-clickhouse, s3cret-redis"), "***, ***");
+    }
+}

@@ -1,0 +1,234 @@
+//! Takes samples: asks services, servers, Kafka and Alertmanager at the same time, over connections that it keeps.
+//!
+//! Failure: what gives no answer in time is part of the sample. Only what cannot be asked at all, such as an address that cannot be
+//! parsed, is an error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use localstack::{Condition, ProcessStatus};
+use parking_lot::Mutex;
+use service::Names;
+
+use super::sample::{Alerts, GroupSeen, Sample, Seen};
+use crate::alerts::Alertmanager;
+use crate::connection::{Connection, uses_stack};
+use crate::health::{self, Servers};
+use crate::lag::{Lag, LagWatch, Subscription};
+use crate::place::Place;
+use crate::scrape::Scrape;
+use crate::targets::{self, Target, Where};
+use crate::threads::blocking;
+
+/// Kafka takes longer only if it does not work.
+const LAG_LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks repeatedly.
+pub struct Collector {
+    place: Place,
+    connection: Connection,
+    named: Vec<Target>,
+    usual: Vec<(&'static str, u16)>,
+    /// Topics that the first stage of each service reads.
+    inputs: BTreeMap<String, Vec<String>>,
+    http: reqwest::Client,
+    servers: Servers,
+    alertmanager: Option<Alertmanager>,
+    lag: Arc<Mutex<Option<LagWatch>>>,
+    began: Instant,
+}
+
+impl Collector {
+    /// Connects. `usual` are names and local ports of the services to fall back to, in the order of the pipeline.
+    ///
+    /// # Errors
+    /// An address cannot be parsed, or no services are named.
+    pub fn new(
+        place: &Place,
+        connection: &Connection,
+        named: &[Target],
+        usual: &[(&'static str, u16)],
+    ) -> anyhow::Result<Collector> {
+        // Names what is missing before the screen is cleared.
+        targets::find(place, connection, named, usual)?;
+        let groups: BTreeMap<String, Vec<String>> = connection.names.groups().into_iter().collect();
+        let input = |name: &str| groups.get(&connection.names.group(name)).cloned();
+        let inputs = usual
+            .iter()
+            .filter_map(|(name, _)| Some(((*name).to_owned(), input(name)?)));
+        Ok(Collector {
+            place: place.clone(),
+            connection: connection.clone(),
+            named: named.to_vec(),
+            usual: usual.to_vec(),
+            inputs: inputs.collect(),
+            http: health::http_client(connection)?,
+            servers: Servers::connect(connection)?,
+            alertmanager: Alertmanager::find(place, connection)?,
+            lag: Arc::default(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Asks everything once.
+    ///
+    /// # Errors
+    /// The local stack was removed meanwhile.
+    pub async fn sample(&self) -> anyhow::Result<Sample> {
+        let targets = targets::find(&self.place, &self.connection, &self.named, &self.usual)?;
+        let scraping = join_all(targets.iter().map(|target| self.scrape(target)));
+        let asking = health::ask_services(&self.http, targets.clone());
+        let (scrapes, lines, servers, groups, alerts, processes) = tokio::join!(
+            scraping,
+            asking,
+            self.servers.ask(),
+            self.groups(),
+            self.alerts(),
+            self.processes()
+        );
+        let services = lines.iter().zip(scrapes).map(|(line, scrape)| match scrape {
+            Some(scrape) => Seen::of(line).exporting(&scrape, &self.inputs),
+            None => Seen::of(line),
+        });
+        let mut seen: Vec<Seen> = services.chain(servers.iter().map(Seen::of)).collect();
+        let processes = processes?;
+        for one in &mut seen {
+            if let Some(process) = processes.get(&one.name) {
+                one.runs_as(process);
+            }
+        }
+        let place = |seen: &Seen| (seen.is_server, self.place_of(&seen.name));
+        seen.sort_by_key(place);
+        Ok(Sample {
+            time: jiff::Timestamp::now(),
+            elapsed: self.began.elapsed(),
+            processes: seen,
+            groups,
+            alerts,
+        })
+    }
+
+    /// Services in the order of the pipeline, replicas beside each other.
+    fn place_of(&self, name: &str) -> usize {
+        let is_of = |usual: &&'static str| {
+            name.strip_prefix(*usual)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let names = self.usual.iter().map(|(usual, _)| usual);
+        names
+            .copied()
+            .position(|usual| is_of(&usual))
+            .unwrap_or(self.usual.len())
+    }
+
+    /// `None` if it does not answer: its health says why.
+    async fn scrape(&self, target: &Target) -> Option<Scrape> {
+        let Where::Url(url) = &target.at else { return None };
+        let url = format!("{}/metrics", url.trim_end_matches('/'));
+        let answer = self.http.get(url).send().await.ok()?.error_for_status().ok()?;
+        Some(Scrape::parse(&answer.text().await.ok()?))
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupSeen>, String> {
+        let (lag, brokers, names) = (
+            self.lag.clone(),
+            self.connection.settings.kafka_bootstrap.clone(),
+            self.connection.names.clone(),
+        );
+        let reading = blocking(move || {
+            // A thread that still waits holds the lock: another one would wait as well.
+            let mut watch = lag.try_lock().context("Kafka has not answered the question before")?;
+            let known = match watch.take() {
+                Some(known) => known,
+                None => LagWatch::new(&brokers, &names)?,
+            };
+            let lags = known.lags()?;
+            *watch = Some(known);
+            let stage = |lag: &Lag| stage_of(&names, &lag.subscription);
+            Ok(lags.iter().map(|lag| GroupSeen::of(lag, stage(lag))).collect())
+        });
+        match tokio::time::timeout(LAG_LIMIT, reading).await {
+            Ok(read) => read.map_err(|error: anyhow::Error| format!("{error:#}")),
+            Err(_) => Err(format!("Kafka has not answered within {} s", LAG_LIMIT.as_secs())),
+        }
+    }
+
+    async fn alerts(&self) -> Alerts {
+        let Some(alertmanager) = &self.alertmanager else {
+            return Alerts::NotConfigured;
+        };
+        match alertmanager.alerts().await {
+            Ok((alerts, _)) => Alerts::Found(alerts),
+            Err(_) if alertmanager.is_usual() => Alerts::NotConfigured,
+            Err(error) => Alerts::Unknown(format!("{error:#}")),
+        }
+    }
+
+    /// The processes of the local stack, if it is used.
+    async fn processes(&self) -> anyhow::Result<BTreeMap<String, ProcessStatus>> {
+        if !uses_stack(&self.place, &self.connection.env) {
+            return Ok(BTreeMap::new());
+        }
+        let stack = self.place.open()?;
+        let processes = blocking(move || Ok(stack.status()?)).await?;
+        let named = processes.into_iter().map(|process| (process.name.to_string(), process));
+        Ok(named.collect())
+    }
+}
+
+/// The label `stage` of the latency that a service reports for what this group does with its messages.
+fn stage_of(names: &Names, of: &Subscription) -> Option<&'static str> {
+    let (group, topic) = (&of.group, &of.topic);
+    for service in ["normalization", "enrichment", "aggregation"] {
+        if *group == names.group(service) {
+            return Some(service);
+        }
+        if *group == names.writer_group(service) {
+            let tables = [
+                (&names.normalized, "clickhouse_market_ticks"),
+                (&names.enriched, "clickhouse_enriched_ticks"),
+                (&names.bars, "clickhouse_bars"),
+                (&names.late, "clickhouse_late_ticks"),
+            ];
+            return tables.iter().find(|(read, _)| *read == topic).map(|(_, stage)| *stage);
+        }
+    }
+    (*group == names.group("projection")).then_some("latest_price")
+}
+
+impl Seen {
+    /// With what the system says of its process, children included.
+    fn runs_as(&mut self, process: &ProcessStatus) {
+        self.pid = process.pid;
+        self.cpu_seconds = process.usage.map(|usage| usage.cpu_seconds);
+        self.uptime_seconds = process.uptime_seconds;
+        self.memory_bytes = process.usage.map(|usage| usage.resident_bytes).or(self.memory_bytes);
+        if process.condition == Condition::Frozen {
+            self.reason.get_or_insert_with(|| "frozen (SIGSTOP)".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::lag::subscriptions;
+
+    #[test]
+    fn each_group_but_that_of_late_ticks_has_a_stage() {
+        let settings = service::settings::load(&service::Env::new(), 0, |_| ())
+            .unwrap()
+            .settings;
+        let names = Names::new(&settings);
+        let without: Vec<String> = subscriptions(&names)
+            .into_iter()
+            .filter(|one| stage_of(&names, one).is_none())
+            .map(|one| one.group)
+            .collect();
+        assert_eq!(without, [names.restate_group("aggregation")]);
+    }
+}

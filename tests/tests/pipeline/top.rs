@@ -1,0 +1,75 @@
+//! `dp top` on the running pipeline: what it shows is what flows, and the screen is left as it was found.
+
+use e2e::{Pipeline, eventually};
+use serde_json::Value;
+use testkit::terminal::InTerminal;
+
+/// The group of this id that reads this topic.
+fn group<'f>(figures: &'f Value, name: &str) -> &'f Value {
+    let mut groups = figures["groups"].as_array().unwrap().iter();
+    groups.find(|group| group["group"] == name).unwrap()
+}
+
+#[test]
+fn top_shows_rates_latency_and_the_use_of_processes_while_ticks_are_published() {
+    let pipeline = Pipeline::shared();
+    let load = pipeline.publish(61);
+    let figures =
+        || -> anyhow::Result<Value> { Ok(serde_json::from_str(&pipeline.dp_ok(&["top", "--once", "--json"])?)?) };
+    eventually("every stage has a rate and a latency", || {
+        let figures = figures()?;
+        let is_positive = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0);
+        let processes = figures["processes"].as_array().unwrap();
+        let mut services = processes.iter().filter(|process| process["kind"] == "service");
+        anyhow::ensure!(
+            services.all(|service| is_positive(&service["messages_per_second"])),
+            "{processes:#?}"
+        );
+        anyhow::ensure!(
+            is_positive(&group(&figures, "normalization-local")["in_per_second"]),
+            "{figures:#}"
+        );
+        let hops = figures["hops"].as_array().unwrap();
+        let mut timed = hops.iter().filter(|hop| hop["stage"] != "clickhouse_late_ticks");
+        anyhow::ensure!(timed.all(|hop| is_positive(&hop["p99_seconds"])), "{hops:#?}");
+        Ok(true)
+    })
+    .unwrap();
+    let shown = figures().unwrap();
+    let processes = shown["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 8, "{processes:#?}");
+    for process in processes {
+        assert!(
+            process["cpu_percent"].as_f64().is_some_and(|percent| percent >= 0.0),
+            "{process}"
+        );
+        assert!(
+            process["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20),
+            "{process}"
+        );
+    }
+    // Each group that has a stage finds its latency.
+    for group in shown["groups"].as_array().unwrap() {
+        let stage = &group["stage"];
+        let found = shown["hops"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|hop| hop["stage"] == *stage);
+        assert!(stage.is_null() || found, "{group}");
+    }
+    // A stack of a test has no Alertmanager.
+    assert_eq!(shown["alerts"], "not_configured");
+
+    let mut top = InTerminal::start(pipeline.dp(&["top", "--every", "1s"]), 80, 24).unwrap();
+    top.wait_for("projection-local").unwrap();
+    assert!(top.is_taken().unwrap());
+    top.press("sp").unwrap();
+    top.wait_for("PAUSED").unwrap();
+    top.press("q").unwrap();
+    let (status, drawn) = top.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{drawn:?}");
+    top.wait_restored().unwrap();
+    load.finish().unwrap();
+    pipeline.agree().unwrap();
+}
