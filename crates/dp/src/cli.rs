@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health,
-    ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack, tail,
-    topics, trace, verify,
+    backup, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups,
+    health, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack,
+    tail, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -125,6 +125,7 @@ pub enum Command {
     Position(position::Args),
     Kafka(kafka::Args),
     Dlq(dlq::Args),
+    Backup(backup::Args),
     Clickhouse(clickhouse::Args),
     Postgres(postgres::Args),
     Redis(redis::Args),

@@ -3,12 +3,14 @@
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
+//! [`backup`] copies the stores and restores them,
 //! [`health`] at services and servers, and [`doctor`] at all of it; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
 //! Failure: errors name the server or option and what to do next.
 
+pub mod backup;
 pub mod catch_up;
 pub mod connection;
 pub mod consent;

@@ -1,6 +1,7 @@
 //! One file for each command or group of commands. A new command needs a variant of [`crate::cli::Command`] and a line in
 //! `dispatch`.
 
+pub mod backup;
 pub mod bench;
 pub mod check_market;
 pub mod clickhouse;
@@ -55,11 +56,11 @@ pub async fn run(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     {
         return dispatch(cli, place).await;
     }
-    unless_interrupted(dispatch(cli, place), || left_by(&cli.command).to_owned()).await
+    unless_interrupted(dispatch(cli, place), || left_by(&cli.command, cli.yes).to_owned()).await
 }
 
 /// What an interrupted command has left behind.
-fn left_by(command: &Command) -> &'static str {
+fn left_by(command: &Command, yes: bool) -> &'static str {
     match command {
         Command::Sql(args) if args.writes() => {
             "the statement may still run in ClickHouse; its changes are not rolled back"
@@ -71,6 +72,7 @@ fn left_by(command: &Command) -> &'static str {
             "some topics may be created; run the command again to create the rest"
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
+        Command::Backup(args) => args.left_by(yes),
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
@@ -111,6 +113,9 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
             return dlq::run(&publisher(cli, place).await?, args, cli.yes).await;
         }
         Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args, cli.yes).await,
+        Command::Backup(args) => {
+            return backup::run(place, &backup_connection(cli, place, args).await?, args, cli.yes).await;
+        }
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
@@ -133,6 +138,14 @@ async fn reader(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
     let connection = Connection::resolve(place, cli.json)?;
     connection.await_kafka(READS_WAIT).await?;
     Ok(connection)
+}
+
+/// For a backup. A restore does nothing without `--yes`, so it need not ask.
+async fn backup_connection(cli: &Cli, place: &Place, args: &backup::Args) -> anyhow::Result<Connection> {
+    match args.reads_kafka() {
+        true => reader(cli, place).await,
+        false => Connection::resolve(place, cli.json),
+    }
 }
 
 /// For a command that changes data or tables.
