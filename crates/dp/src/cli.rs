@@ -9,8 +9,8 @@ use ops::place::Place;
 
 use crate::commands::{
     backup, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups,
-    health, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, schema, send, simulate, sql, stack,
-    tail, topics, trace, verify,
+    health, ingest, kafka, logs, migrate, net, ping, position, postgres, redis, retention, schema, send, simulate, sql,
+    stack, tail, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -126,6 +126,7 @@ pub enum Command {
     Kafka(kafka::Args),
     Dlq(dlq::Args),
     Backup(backup::Args),
+    Retention(retention::Args),
     Clickhouse(clickhouse::Args),
     Postgres(postgres::Args),
     Redis(redis::Args),

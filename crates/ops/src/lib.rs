@@ -3,7 +3,8 @@
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
-//! [`backup`] copies the stores and restores them,
+//! [`backup`] copies the stores and restores them, [`reassign`] plans the brokers of partitions,
+//! [`retention`] says what expires,
 //! [`health`] at services and servers, and [`doctor`] at all of it; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
@@ -29,6 +30,8 @@ pub mod place;
 pub mod positions;
 pub mod present;
 pub mod progress;
+pub mod reassign;
+pub mod retention;
 pub mod rows;
 pub mod schemas;
 pub mod simulate;

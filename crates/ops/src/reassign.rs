@@ -59,15 +59,25 @@ pub async fn plan(
     })
     .await
     .context("read the replicas: is Kafka running (`dp status`)?")?;
-    if let Some(missing) = topics.iter().find(|topic| !current.iter().any(|(name, ..)| name == *topic)) {
+    if let Some(missing) = topics
+        .iter()
+        .find(|topic| !current.iter().any(|(name, ..)| name == *topic))
+    {
         bail!("topic {missing} does not exist; `dp kafka topics` lists the topics of the pipeline");
     }
-    let mut wanted = if brokers.is_empty() { running.clone() } else { brokers.to_vec() };
+    let mut wanted = if brokers.is_empty() {
+        running.clone()
+    } else {
+        brokers.to_vec()
+    };
     wanted.sort_unstable();
     wanted.dedup();
     if let Some(unknown) = wanted.iter().find(|broker| !running.contains(broker)) {
         let running: Vec<String> = running.iter().map(ToString::to_string).collect();
-        bail!("broker {unknown} does not run; those that do are {}", running.join(", "));
+        bail!(
+            "broker {unknown} does not run; those that do are {}",
+            running.join(", ")
+        );
     }
     let current = current
         .into_iter()
@@ -116,7 +126,11 @@ fn assign(current: Vec<Assigned>, brokers: &[i32], replication: Option<usize>) -
             partition.replicas.push(broker);
         }
         changed += usize::from(partition.replicas != before);
-        moved += partition.replicas.iter().filter(|broker| !before.contains(broker)).count();
+        moved += partition
+            .replicas
+            .iter()
+            .filter(|broker| !before.contains(broker))
+            .count();
         partitions.push(partition);
     }
     Ok(Plan {
@@ -141,7 +155,11 @@ mod tests {
     }
 
     fn replicas(plan: &Plan) -> Vec<Vec<i32>> {
-        plan.file.partitions.iter().map(|partition| partition.replicas.clone()).collect()
+        plan.file
+            .partitions
+            .iter()
+            .map(|partition| partition.replicas.clone())
+            .collect()
     }
 
     #[test]
@@ -172,7 +190,9 @@ mod tests {
     fn every_plan_is_valid() {
         let mut seed = 7_u64;
         let mut random = |limit: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % limit
         };
         for _ in 0..2_000 {

@@ -35,15 +35,15 @@ impl Course {
     }
 
     fn stop(&self, services: &[Service]) {
-        services
-            .iter()
-            .for_each(|service| self.pipeline.stack().stop(*service).unwrap());
+        services.iter().for_each(|service| {
+            self.pipeline.stack().stop(*service).unwrap();
+        });
     }
 
     fn start(&self, services: &[Service]) {
-        services
-            .iter()
-            .for_each(|service| self.pipeline.stack().start(*service).unwrap());
+        services.iter().for_each(|service| {
+            self.pipeline.stack().start(*service).unwrap();
+        });
         services
             .iter()
             .for_each(|service| self.pipeline.stack().wait_ready(*service, PATIENCE).unwrap());

@@ -24,6 +24,7 @@ pub mod ping;
 pub mod position;
 pub mod postgres;
 pub mod redis;
+pub mod retention;
 pub mod schema;
 pub mod send;
 pub mod simulate;
@@ -73,6 +74,12 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Backup(args) => args.left_by(yes),
+        Command::Retention(args) if args.writes(yes) => {
+            "ClickHouse goes on removing the rows that it has begun; run the command again for the rest"
+        }
+        Command::Kafka(args) if args.writes(yes) => {
+            "some offsets may be set; `dp kafka lag` shows them, and the command can be run again"
+        }
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
@@ -108,7 +115,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
         Command::Position(args) if args.writes() => return position::run(&publisher(cli, place).await?, args).await,
         Command::Position(args) => return position::run(&reader(cli, place).await?, args).await,
-        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args).await,
+        Command::Kafka(args) if args.writes(cli.yes) => {
+            return kafka::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Dlq(args) if args.writes() => {
             return dlq::run(&publisher(cli, place).await?, args, cli.yes).await;
         }
@@ -116,6 +126,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => {
             return backup::run(place, &backup_connection(cli, place, args).await?, args, cli.yes).await;
         }
+        Command::Retention(args) if args.writes(cli.yes) => {
+            return retention::run(&writer(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Retention(args) => return retention::run(&connect()?, args, cli.yes).await,
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,

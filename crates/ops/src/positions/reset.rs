@@ -71,7 +71,9 @@ pub struct Plan {
 impl Plan {
     /// The first partition in which messages would be skipped in silence.
     pub fn skips(&self) -> Option<&Row> {
-        self.rows.iter().find(|row| self.service.is_some() && self.is_position && row.skipped > 0)
+        self.rows
+            .iter()
+            .find(|row| self.service.is_some() && self.is_position && row.skipped > 0)
     }
 }
 
@@ -109,14 +111,21 @@ pub async fn plan(connection: &Connection, group: &str, topic: Option<&str>, tar
                 let metadata = committed.mark.as_ref().map(delivery::log_mark::LogMark::to_metadata);
                 rows.push(Row {
                     metadata: metadata.unwrap_or_default(),
-                    ..row(&committed.partition, committed.next_offset, range, offset(target, at, range))
+                    ..row(
+                        &committed.partition,
+                        committed.next_offset,
+                        range,
+                        offset(target, at, range),
+                    )
                 });
             }
         }
         Ok(rows)
     })
     .await
-    .with_context(|| format!("read the offsets of {group}: is Kafka running (`dp status`), and does the topic exist?"))?;
+    .with_context(|| {
+        format!("read the offsets of {group}: is Kafka running (`dp status`), and does the topic exist?")
+    })?;
     Ok(Plan {
         group: group.to_owned(),
         service: own.first().map(|consumer| consumer.service),

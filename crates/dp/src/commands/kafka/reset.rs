@@ -64,7 +64,11 @@ fn target(text: &str) -> Result<Target, String> {
 /// # Errors
 /// The group has members, or Kafka does not answer.
 pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
-    let topic = args.topic.as_deref().map(|topic| resolve(&connection.names, topic)).transpose()?;
+    let topic = args
+        .topic
+        .as_deref()
+        .map(|topic| resolve(&connection.names, topic))
+        .transpose()?;
     let plan = plan(connection, &args.group, topic.as_deref(), args.to).await?;
     let is_refused = plan.skips().is_some();
     let executes = args.writes(yes) && !is_refused;
@@ -84,13 +88,19 @@ async fn refuse_active(connection: &Connection, plan: &Plan) -> anyhow::Result<(
     let Some(active) = still.first() else {
         return Ok(());
     };
-    let how = plan.service.map_or_else(|| "its programs".to_owned(), |service| how_to_stop(&[service]));
+    let how = plan
+        .service
+        .map_or_else(|| "its programs".to_owned(), |service| how_to_stop(&[service]));
     bail!("{active}: Kafka sets no offsets of an active group. Stop it first: {how}, then run this command again")
 }
 
 fn text(plan: &Plan, executed: bool) -> String {
     let rows = plan.rows.iter().map(|row| {
-        let skipped = if row.skipped > 0 { format!("-{}", grouped(row.skipped)) } else { grouped(row.again) };
+        let skipped = if row.skipped > 0 {
+            format!("-{}", grouped(row.skipped))
+        } else {
+            grouped(row.again)
+        };
         vec![
             row.topic.clone(),
             row.partition.to_string(),
@@ -115,7 +125,9 @@ fn text(plan: &Plan, executed: bool) -> String {
             plan.group
         ));
     }
-    let start = plan.service.map_or_else(String::new, |service| format!("; start it again: `dp start {service}`"));
+    let start = plan
+        .service
+        .map_or_else(String::new, |service| format!("; start it again: `dp start {service}`"));
     text.push_str(&localized(&match executed {
         true => format!("\nthe offsets are set{start}"),
         false => "\nnothing was changed; --yes sets these offsets".to_owned(),
