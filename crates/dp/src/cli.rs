@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
+    alerts, backup, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps,
+    groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis,
+    retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -127,6 +129,8 @@ pub enum Command {
     Projection(projection::Args),
     Kafka(kafka::Args),
     Dlq(dlq::Args),
+    Backup(backup::Args),
+    Retention(retention::Args),
     Clickhouse(clickhouse::Args),
     Postgres(postgres::Args),
     Redis(redis::Args),

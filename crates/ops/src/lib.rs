@@ -4,6 +4,7 @@
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, and [`doctor`] at what is wrong;
+//! [`backup`] copies the stores and restores them, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
 //! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
@@ -11,6 +12,7 @@
 //! Failure: errors name the server or option and what to do next.
 
 pub mod alerts;
+pub mod backup;
 pub mod catch_up;
 pub mod connection;
 pub mod consent;
@@ -30,6 +32,8 @@ pub mod place;
 pub mod positions;
 pub mod present;
 pub mod progress;
+pub mod reassign;
+pub mod retention;
 pub mod rows;
 pub mod schemas;
 pub mod scrape;

@@ -58,40 +58,14 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
     let Stores {
         clickhouse, postgres, ..
     } = stores(connection)?;
-    let settings = &connection.settings;
-    let suffix = connection.names.table_suffix();
-    let at_clickhouse = || {
-        format!(
-            "migrate ClickHouse at {}: is it running (`dp status`)?",
-            settings.clickhouse.url
-        )
-    };
-    let at_postgres = || {
-        format!(
-            "migrate PostgreSQL at {}: is it running (`dp status`)?",
-            settings.postgres_dsn
-        )
-    };
-    let in_clickhouse = async {
-        // A server that accepts connections and is silent is reported within seconds, before statements with long limits.
-        clickhouse.ping().await?;
-        let recreated = recreate(connection, &clickhouse).await?;
-        let new = stores::clickhouse::migrate(&clickhouse, &suffix).await?;
-        anyhow::Ok((new, recreated))
-    };
-    let in_postgres = async {
-        postgres.ping().await?;
-        let recreated = stores::postgres::recreate(&postgres).await?;
-        let new = stores::postgres::migrate(&postgres).await?;
-        if seed {
-            stores::postgres::seed_reference(&postgres, &settings.tenant_id).await?;
-        }
-        anyhow::Ok((new, recreated))
-    };
-    let waits = format!("waiting for ClickHouse at {}", settings.clickhouse.url);
-    let (in_clickhouse, recreated_in_clickhouse) = waiting(&waits, in_clickhouse).await.with_context(at_clickhouse)?;
-    let waits = format!("waiting for PostgreSQL at {}", settings.postgres_dsn);
-    let (in_postgres, recreated_in_postgres) = waiting(&waits, in_postgres).await.with_context(at_postgres)?;
+    let (in_clickhouse, recreated_in_clickhouse) = migrate_clickhouse(connection, &clickhouse).await?;
+    let (in_postgres, recreated_in_postgres) = migrate_postgres(connection, &postgres).await?;
+    if seed {
+        let tenant = &connection.settings.tenant_id;
+        stores::postgres::seed_reference(&postgres, tenant)
+            .await
+            .with_context(|| at_postgres(connection))?;
+    }
     Ok(Migrated {
         clickhouse: in_clickhouse,
         postgres: in_postgres,
@@ -99,6 +73,47 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
         recreated_in_postgres,
         seeded: seed,
     })
+}
+
+/// Applies the missing migrations of ClickHouse; returns the number of new files and the recreated tables.
+///
+/// # Errors
+/// The server, with its address.
+pub async fn migrate_clickhouse(
+    connection: &Connection,
+    clickhouse: &ClickHouse,
+) -> anyhow::Result<(usize, Vec<String>)> {
+    let url = &connection.settings.clickhouse.url;
+    let work = async {
+        // A server that accepts connections and is silent is reported within seconds, before statements with long limits.
+        clickhouse.ping().await?;
+        let recreated = recreate(connection, clickhouse).await?;
+        let new = stores::clickhouse::migrate(clickhouse, &connection.names.table_suffix()).await?;
+        anyhow::Ok((new, recreated))
+    };
+    waiting(&format!("waiting for ClickHouse at {url}"), work)
+        .await
+        .with_context(|| format!("migrate ClickHouse at {url}: is it running (`dp status`)?"))
+}
+
+/// Applies the missing migrations of PostgreSQL; returns the number of new files and the recreated tables and indexes.
+///
+/// # Errors
+/// The server, with its address.
+pub async fn migrate_postgres(connection: &Connection, postgres: &Postgres) -> anyhow::Result<(usize, Vec<String>)> {
+    let work = async {
+        postgres.ping().await?;
+        let recreated = stores::postgres::recreate(postgres).await?;
+        let new = stores::postgres::migrate(postgres).await?;
+        anyhow::Ok((new, recreated))
+    };
+    let waits = format!("waiting for PostgreSQL at {}", connection.settings.postgres_dsn);
+    waiting(&waits, work).await.with_context(|| at_postgres(connection))
+}
+
+fn at_postgres(connection: &Connection) -> String {
+    let dsn = &connection.settings.postgres_dsn;
+    format!("migrate PostgreSQL at {dsn}: is it running (`dp status`)?")
 }
 
 /// Clients of all stores; each connects on first use.

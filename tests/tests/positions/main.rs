@@ -6,6 +6,7 @@
 mod generations;
 mod passed;
 mod raw_topics;
+mod resets;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

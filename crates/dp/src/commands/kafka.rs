@@ -1,4 +1,7 @@
-//! `dp kafka`: consumer groups, their lag, topics and offsets. Reads only.
+//! `dp kafka`: consumer groups, their lag and offsets, topics, and where partitions are.
+
+mod reassign;
+mod reset;
 
 use std::process::ExitCode;
 
@@ -13,13 +16,14 @@ use ops::topics::{self, Listed};
 
 use crate::lag_table::{by_group, by_partition};
 
-/// Look into Kafka: groups, lag, topics, offsets
+/// Look into Kafka: groups, lag, topics, offsets; set the offsets of a group
 ///
-/// All commands read; none changes a group or a topic.
+/// Only reset-offsets changes something, and only with --yes or --execute.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 Kafka is unavailable, or wrong usage\n\n\
-    Examples:\n  dp kafka groups\n  dp kafka lag --over 10000\n  dp kafka topics\n  dp kafka offsets raw"
+    Examples:\n  dp kafka groups\n  dp kafka lag --over 10000\n  dp kafka topics\n  dp kafka offsets raw\n  \
+    dp kafka reset-offsets --group normalization-local --to earliest"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -32,6 +36,18 @@ enum Command {
     Lag(LagArgs),
     Topics,
     Offsets(OffsetsArgs),
+    ResetOffsets(reset::Args),
+    PlanReassign(reassign::Args),
+}
+
+impl Args {
+    /// Whether the command sets offsets.
+    pub fn writes(&self, yes: bool) -> bool {
+        match &self.command {
+            Command::ResetOffsets(args) => args.writes(yes),
+            _ => false,
+        }
+    }
 }
 
 /// Show every consumer group with its state, members and lag
@@ -88,7 +104,7 @@ struct OffsetsArgs {
 ///
 /// # Errors
 /// Kafka does not answer, or a group or topic does not exist.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Groups(args) => {
             let lags = lags(connection, args.group.as_deref()).await?;
@@ -116,6 +132,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
             print_either(connection.json, &ranges, || by_offset(&ranges))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::ResetOffsets(args) => reset::run(connection, args, yes).await,
+        Command::PlanReassign(args) => reassign::run(connection, args).await,
     }
 }
 

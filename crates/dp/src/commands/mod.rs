@@ -2,6 +2,7 @@
 //! `dispatch`.
 
 pub mod alerts;
+pub mod backup;
 pub mod bench;
 pub mod check_market;
 pub mod clickhouse;
@@ -26,6 +27,7 @@ pub mod position;
 pub mod postgres;
 pub mod projection;
 pub mod redis;
+pub mod retention;
 pub mod schema;
 pub mod send;
 pub mod simulate;
@@ -59,11 +61,11 @@ pub async fn run(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     {
         return dispatch(cli, place).await;
     }
-    unless_interrupted(dispatch(cli, place), || left_by(&cli.command).to_owned()).await
+    unless_interrupted(dispatch(cli, place), || left_by(&cli.command, cli.yes).to_owned()).await
 }
 
 /// What an interrupted command has left behind.
-fn left_by(command: &Command) -> &'static str {
+fn left_by(command: &Command, yes: bool) -> &'static str {
     match command {
         Command::Sql(args) if args.writes() => {
             "the statement may still run in ClickHouse; its changes are not rolled back"
@@ -79,6 +81,13 @@ fn left_by(command: &Command) -> &'static str {
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Alerts(_) => "`dp alerts list` shows the silences",
+        Command::Backup(args) => args.left_by(yes),
+        Command::Retention(args) if args.writes(yes) => {
+            "ClickHouse goes on removing the rows that it has begun; run the command again for the rest"
+        }
+        Command::Kafka(args) if args.writes(yes) => {
+            "some offsets may be set; `dp kafka lag` shows them, and the command can be run again"
+        }
         Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
@@ -121,11 +130,21 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
             return projection::run(&publisher(cli, place).await?, args, cli.yes).await;
         }
         Command::Projection(args) => return projection::run(&reader(cli, place).await?, args, cli.yes).await,
-        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args).await,
+        Command::Kafka(args) if args.writes(cli.yes) => {
+            return kafka::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Dlq(args) if args.writes() => {
             return dlq::run(&publisher(cli, place).await?, args, cli.yes).await;
         }
         Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args, cli.yes).await,
+        Command::Backup(args) => {
+            return backup::run(place, &backup_connection(cli, place, args).await?, args, cli.yes).await;
+        }
+        Command::Retention(args) if args.writes(cli.yes) => {
+            return retention::run(&writer(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Retention(args) => return retention::run(&connect()?, args, cli.yes).await,
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
@@ -148,6 +167,14 @@ async fn reader(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
     let connection = Connection::resolve(place, cli.json)?;
     connection.await_kafka(READS_WAIT).await?;
     Ok(connection)
+}
+
+/// For a backup. A restore does nothing without `--yes`, so it need not ask.
+async fn backup_connection(cli: &Cli, place: &Place, args: &backup::Args) -> anyhow::Result<Connection> {
+    match args.reads_kafka() {
+        true => reader(cli, place).await,
+        false => Connection::resolve(place, cli.json),
+    }
 }
 
 /// For a command that changes data or tables.

@@ -5,26 +5,20 @@
 mod show;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use service::clients::{Clients, Dependency, Use};
 use service::settings::TABLES;
 use stores::AcceptedGap;
-use stream::kafka::groups::GroupReader;
 
 use ops::connection::Connection;
 use ops::hints::command;
 use ops::positions::homes::Homes;
+use ops::positions::members;
 use ops::positions::survey::{self, Finding, Standing, Wanted};
 use ops::present::{print_json, print_line};
-use ops::threads::reading;
 use ops::topic_names::resolve;
-
-/// A service leaves its group when it stops; after a kill the broker removes it within 10 s.
-const MEMBERS_GONE_WITHIN: Duration = Duration::from_secs(20);
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Show the position of every consumer; continue after lost or unreadable records.
 ///
@@ -342,33 +336,17 @@ fn gap(standing: &Standing, to: i64, action: &str, how: &How) -> AcceptedGap {
     }
 }
 
-/// A running member would overwrite the new position with its own, and Kafka rejects commits from outside of an active group.
 async fn wait_until_stopped(connection: &Connection, standing: &Standing) -> anyhow::Result<()> {
-    let started = Instant::now();
-    loop {
-        let (bootstrap, group) = (
-            connection.settings.kafka_bootstrap.clone(),
-            standing.consumer.group.clone(),
-        );
-        let state = reading(move || GroupReader::new(&bootstrap, &group)?.state()).await?;
-        let members = state.map_or(0, |state| state.members);
-        if members == 0 {
-            return Ok(());
-        }
-        if started.elapsed() > MEMBERS_GONE_WITHIN {
-            let service = standing.consumer.service;
-            bail!(
-                "{service} still runs: group {} has {members} member(s), which would overwrite the new position. Stop it first: \
-                 `dp stop {service}` (in Kubernetes: kubectl scale deployment/{service}-service --replicas=0), then run this \
-                 command again",
-                standing.consumer.group
-            );
-        }
-        if started.elapsed() < POLL_INTERVAL {
-            eprintln!("waiting until group {} has no members", standing.consumer.group);
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
+    let groups = [standing.consumer.group.clone()];
+    let still = members::await_none(connection, &groups, members::GONE_WITHIN).await?;
+    let Some(active) = still.first() else {
+        return Ok(());
+    };
+    let service = standing.consumer.service;
+    bail!(
+        "{service} still runs: {active}, which would overwrite the new position. Stop it first: {}, then run this command again",
+        members::how_to_stop(&[service])
+    )
 }
 
 /// Creates the table of gaps in an installation that is older than this table.

@@ -86,7 +86,8 @@ impl Cluster {
         }
     }
 
-    fn on_cluster(&self) -> Option<String> {
+    /// ` ON CLUSTER …` for a statement that is not one of a migration.
+    pub(super) fn on_cluster(&self) -> Option<String> {
         self.name.as_ref().map(|name| format!(" ON CLUSTER {}", literal(name)))
     }
 }

@@ -53,6 +53,15 @@ pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, Sto
     Ok(new)
 }
 
+/// The version of the newest file.
+pub fn newest_version() -> u32 {
+    CLICKHOUSE
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default()
+}
+
 async fn is_complete(clickhouse: &ClickHouse, suffix: &str) -> Result<bool, StoreError> {
     let applied = versions(clickhouse, suffix).await?;
     Ok(CLICKHOUSE.iter().all(|migration| applied.contains(&migration.version)))

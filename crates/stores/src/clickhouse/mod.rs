@@ -7,6 +7,7 @@
 
 mod bars;
 mod cluster;
+pub mod copies;
 mod fence;
 pub mod fenced;
 pub mod gaps;
@@ -35,7 +36,7 @@ pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
 pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};
-pub use migrations::{migrate, pending};
+pub use migrations::{migrate, newest_version, pending};
 pub use native::Block;
 pub use rows::Layout;
 

@@ -6,6 +6,7 @@
 //! Failure: every wait is limited, a connection is checked before it is reused, nothing is retried here.
 
 mod address;
+pub mod copies;
 mod latest;
 mod listen;
 mod migrations;

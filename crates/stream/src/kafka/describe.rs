@@ -103,13 +103,19 @@ pub fn remembered_ids(
                 topic = topic.name,
                 "the broker has no topic ids: a topic that is deleted and recreated cannot be detected"
             );
-        } else if generation.is_empty() || topic.name == source {
-            ids.push((topic.name, topic.id));
         } else {
-            ids.push((format!("{}@{generation}", topic.name), topic.id));
+            ids.push((remembered_name(&topic.name, topic.name != source, generation), topic.id));
         }
     }
     Ok(ids)
+}
+
+/// The name under which a sink stores the id of a topic.
+pub fn remembered_name(topic: &str, is_feed: bool, generation: &str) -> String {
+    match is_feed && !generation.is_empty() {
+        true => format!("{topic}@{generation}"),
+        false => topic.to_owned(),
+    }
 }
 
 /// SAFETY: `event` is null or a live event of a DescribeTopics call.

@@ -35,6 +35,9 @@ pub struct Cluster {
     pub partitions: Vec<Replicas>,
 }
 
+/// Topic, partition, and its brokers.
+pub type Assignment = (String, i32, Vec<i32>);
+
 impl LogReader {
     /// The replicas of these topics.
     ///
@@ -61,5 +64,30 @@ impl LogReader {
                 }));
         }
         Ok(cluster)
+    }
+
+    /// The ids of the brokers that run, and the brokers of each partition of these topics, `(topic, partition, brokers)`, the preferred
+    /// leader first. A topic that does not exist has no partitions in the result.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn assignments(&self, topics: &[String]) -> Result<(Vec<i32>, Vec<Assignment>), StreamError> {
+        self.renewal.renew(self.consumer.client());
+        let (mut brokers, mut assignments) = (Vec::new(), Vec::new());
+        for name in topics {
+            let metadata = self
+                .consumer
+                .fetch_metadata(Some(name), CALL_TIMEOUT)
+                .map_err(|e| self.failed("read replicas", &e))?;
+            brokers.extend(metadata.brokers().iter().map(|broker| broker.id()));
+            let found = metadata.topics().iter().filter(|topic| topic.name() == name);
+            for partition in found.flat_map(|topic| topic.partitions()) {
+                assignments.push((name.clone(), partition.id(), partition.replicas().to_vec()));
+            }
+        }
+        brokers.sort_unstable();
+        brokers.dedup();
+        assignments.sort();
+        Ok((brokers, assignments))
     }
 }

@@ -12,10 +12,11 @@ pub fn replaced(epoch: i64) -> String {
 
 /// Whether an owner that has loaded the prices of the rebuild has filled Redis, or begun to.
 pub fn has_loaded(found: &str, epoch: i64) -> bool {
-    found != replaced(epoch) && epoch_of(found) >= Some(epoch)
+    found != replaced(epoch) && epoch_of(found) == Some(epoch)
 }
 
-/// Whether a rebuild has replaced the prices since the owner of mark `own` loaded them.
+/// Whether a rebuild may have replaced the prices since the owner of mark `own` loaded them: Postgres knows, since the mark may be
+/// older than a restored backup.
 pub(super) fn is_after(found: &str, own: &str) -> bool {
     epoch_of(found) > epoch_of(own)
 }

@@ -65,10 +65,11 @@ impl Stores {
             redis_ok: true,
             ..Answers::default()
         };
+        let mut may_be_replaced = work.refill.is_some_and(|part| part.begins);
         if work.check_copy {
             match self.redis.copy_state(&owner).await {
                 Ok(state) => {
-                    answers.is_replaced = state.mark.as_deref().is_some_and(|found| mark::is_after(found, own));
+                    may_be_replaced |= state.mark.as_deref().is_some_and(|found| mark::is_after(found, own));
                     answers.copy = Some(CopySeen {
                         is_marked: state.mark.as_deref() == Some(own),
                         run: state.run_id,
@@ -78,15 +79,12 @@ impl Stores {
                 Err(error) => answers.redis_ok = succeeded(Err(error)),
             }
         }
-        let begins_refill = work.refill.is_some_and(|part| part.begins);
-        if begins_refill && !answers.is_replaced {
-            // The mark of a rebuild is lost when Redis is emptied.
-            answers.is_replaced = self.is_replaced(partition, own).await;
-        }
-        if answers.is_replaced {
+        // A refill asks too, since the mark of a rebuild is lost when Redis is emptied.
+        if may_be_replaced && self.is_replaced(partition, own).await {
+            answers.is_replaced = true;
             return answers;
         }
-        if begins_refill && answers.redis_ok {
+        if work.refill.is_some_and(|part| part.begins) && answers.redis_ok {
             answers.redis_ok = succeeded(self.redis.mark_copy(&owner, own).await);
         }
         if !work.redis.is_empty() && answers.redis_ok {
