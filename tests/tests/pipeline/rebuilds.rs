@@ -194,3 +194,21 @@ fn a_rebuild_since_a_time_corrects_what_it_reads_and_keeps_the_rest() {
         "{places}"
     );
 }
+
+/// A restored backup of Postgres may have seen fewer rebuilds than Redis remembers.
+#[test]
+fn a_mark_of_a_rebuild_that_postgres_does_not_know_is_replaced_by_the_owner() {
+    let pipeline = Pipeline::shared();
+    let marks = || pipeline.redis.with_prefix("served:copy:latest_price:").unwrap();
+    eventually("the owners have marks", || Ok(!marks().is_empty())).unwrap();
+    let before = marks();
+    for (key, _) in &before {
+        pipeline.redis.run(&["SET", key, "1-1@99"]).unwrap();
+    }
+    eventually("each owner has filled redis again", || {
+        let now = marks();
+        Ok(now.len() == before.len() && now.iter().all(|(_, mark)| !mark.ends_with("@99")))
+    })
+    .unwrap();
+    pipeline.agree().unwrap();
+}
