@@ -3,6 +3,8 @@
 
 #[path = "inspect/doctor.rs"]
 mod doctor;
+#[path = "inspect/retention.rs"]
+mod retention;
 #[path = "inspect/trace.rs"]
 mod trace;
 
@@ -90,6 +92,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     postgres(&dir, &stores);
     redis(&dir, &stores).await;
     trace::check(&dir, &connection, &stores).await;
+    retention::check(&dir, &stores).await;
 
     let paths = json(&dir, 0, &["net", "check"]);
     let reached = paths
