@@ -170,9 +170,10 @@ fn without_an_alertmanager_it_says_how_to_name_one_and_no_secret() {
         "{text}"
     );
     let other = [
-        ("DATA_PROC_KAFKA_BOOTSTRAP", "kafka:9092"),
+        ("DATA_PROC_KAFKA_BOOTSTRAP", "localhost:1"),
         ("DATA_PROC_ENV", "dev"),
-        ("DATA_PROC_CLICKHOUSE_URL", "http://c:1"),
+        ("DATA_PROC_CLICKHOUSE_URL", "http://localhost:1"),
+        ("DATA_PROC_CLICKHOUSE_PASSWORD", "of-a-test"),
         ("DATA_PROC_POSTGRES_DSN", "postgresql://p@localhost/db"),
         ("DATA_PROC_REDIS_URL", "redis://localhost:1/0"),
     ];

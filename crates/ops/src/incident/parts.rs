@@ -271,7 +271,7 @@ fn logs<'a>(request: &'a Request<'a>) -> Vec<Part<'a>> {
     if !uses_stack(request.place, &request.connection.env) {
         let elsewhere = async {
             bail!(
-                "dp reads only logs of the local stack: add the output of `docker compose logs --since 1h`, or of `kubectl logs \
+                "only logs of the local stack are read here: add the output of `docker compose logs --since 1h`, or of `kubectl logs \
                  deployment/SERVICE-service --since=1h` for each service"
             )
         };
