@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws what `dp top` and `dp doctor` print on a running local stack under load, as SVG in docs/pictures.
+"""Draws what `dp top` prints on a running local stack under load, and `dp doctor` after it, as SVG in docs/pictures.
 
 pictures.py [--bin DIR] [--port-offset N] [--dir DIR]
 
@@ -116,6 +116,15 @@ def has_rates(dp):
     return all(service["messages_per_second"] for service in services)
 
 
+def drawn(dp, words):
+    """The output of a command."""
+    written, code = in_terminal([*dp, *words])
+    # The doctor ends with 1 if it has found something.
+    if code not in (0, 1):
+        sys.exit(f"dp {' '.join(words)} ended with {code}: {written}")
+    return written
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", default="target/release", metavar="DIR")
@@ -132,18 +141,13 @@ def main():
         while not has_rates(dp):
             if time.monotonic() > deadline or load.poll() is not None:
                 sys.exit("the services process nothing: does the stack run (`dp status`)?")
-        drawn = {}
-        for name, words, title in (("dp-top", ["top", "--once", "--every", "10s"], "dp top"), ("dp-doctor", ["doctor"], "dp doctor")):
-            written, code = in_terminal([*dp, *words])
-            # The doctor ends with 1 if it has found something.
-            if code not in (0, 1):
-                sys.exit(f"dp {' '.join(words)} ended with {code}: {written}")
-            drawn[name] = picture(title, written)
+        top = drawn(dp, ["top", "--once", "--every", "10s"])
     finally:
         load.terminate()
         load.wait()
+    pictures = {"dp-top": picture("dp top", top), "dp-doctor": picture("dp doctor", drawn(dp, ["doctor"]))}
     OUT.mkdir(exist_ok=True)
-    for name, svg in drawn.items():
+    for name, svg in pictures.items():
         (OUT / f"{name}.svg").write_text(svg, encoding="utf-8")
         print(OUT / f"{name}.svg")
 
