@@ -183,7 +183,8 @@ async fn postgres(
     }
     progress.finish();
     let sql = format!(
-        "SELECT topic, partition, next_offset, sequencer FROM projection_positions WHERE generation = {} ORDER BY topic, partition",
+        "SELECT topic, partition, next_offset, sequencer FROM projection_positions WHERE projection = 'latest_price' AND \
+         generation = {} ORDER BY topic, partition",
         text(connection.names.generation())
     );
     for row in snapshot.query_text(&sql).await? {

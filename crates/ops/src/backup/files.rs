@@ -159,7 +159,7 @@ impl FileReader {
     ///
     /// # Errors
     /// The disk, or a file that is damaged.
-    pub fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+    pub fn next_piece(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         let mut piece = Vec::with_capacity(PIECE);
         let read = self.text.by_ref().take(PIECE as u64).read_to_end(&mut piece);
         read.with_context(|| format!("read {}", self.path))?;
@@ -213,8 +213,8 @@ mod tests {
         let entry = writer.finish(1).unwrap();
         assert_eq!(entry.rows, 2);
         let mut reader = FileReader::open(&backup, &entry).unwrap();
-        assert_eq!(reader.next().unwrap().unwrap(), b"a\tb\n1\t2\n3\t4\n");
-        assert!(reader.next().unwrap().is_none());
+        assert_eq!(reader.next_piece().unwrap().unwrap(), b"a\tb\n1\t2\n3\t4\n");
+        assert!(reader.next_piece().unwrap().is_none());
         check(&backup, &entry, |_| ()).unwrap();
         let path = backup.join(&entry.path);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -135,7 +135,7 @@ pub(super) async fn stage(
     for file in &table.files {
         let mut reader = FileReader::open(backup, file)?;
         clickhouse
-            .copy_in(&staged, &table.columns, || reader.next())
+            .copy_in(&staged, &table.columns, || reader.next_piece())
             .await
             .with_context(|| format!("load {}", file.path))?;
         loaded += file.rows;
@@ -222,7 +222,7 @@ pub(super) async fn load_postgres(load: &Load, table: &Table, backup: &std::path
     for file in &table.files {
         let mut reader = FileReader::open(backup, file)?;
         rows += load
-            .copy_in(&table.name, &table.columns, || reader.next())
+            .copy_in(&table.name, &table.columns, || reader.next_piece())
             .await
             .with_context(|| format!("load {}", file.path))?;
     }
