@@ -224,7 +224,10 @@ fn listed_text(all: &[Listed]) -> String {
         vec![
             one.name.clone(),
             one.state.to_owned(),
-            stores.join(" "),
+            match one.stores.len() == Store::ALL.len() {
+                true => "all".to_owned(),
+                false => stores.join(" "),
+            },
             age,
             count(one.rows),
             bytes(one.bytes),

@@ -237,8 +237,6 @@ async fn postgres(
         .filter(|table| table.store == Store::Postgres)
         .collect();
     let load = stores.postgres.load().await?;
-    let generation = connection.names.generation();
-    let epoch = load.highest_epoch(generation).await?;
     tables::clear_postgres(&load, &connection.names, &tables).await?;
     let mut progress = Progress::new("loading PostgreSQL", tables.len() as u64, "tables");
     for (index, table) in tables.iter().enumerate() {
@@ -249,7 +247,6 @@ async fn postgres(
         restored.tables.push((table.name.clone(), rows));
     }
     progress.finish();
-    load.end_rebuilds(generation, epoch).await?;
     refuse_running(connection, plan).await?;
     Ok(load.commit().await?)
 }

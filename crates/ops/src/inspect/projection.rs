@@ -124,7 +124,9 @@ pub fn standing(checkpoints: &[Checkpoint]) -> Standing {
         .iter()
         .filter(started)
         .map(|checkpoint| checkpoint.lag_seconds);
-    let lag_seconds = lags.fold(Some(0.0_f64), |worst, lag| Some(worst?.max(lag?)));
+    let lag_seconds = lags
+        .collect::<Option<Vec<f64>>>()
+        .map(|lags| lags.into_iter().fold(0.0, f64::max));
     let newest = checkpoints
         .iter()
         .filter(|checkpoint| checkpoint.stored_seconds_ago.is_some())

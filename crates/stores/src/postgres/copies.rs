@@ -23,10 +23,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 const READ: &str = "copy rows";
 const LOAD: &str = "load rows";
 
-/// How far a rebuild of a projection has come. It belongs to the copy that the rebuild makes, which is not backed up.
-const REBUILDS: &str = "projection_rebuilds";
-
-/// The tables of the migrations that a backup has, in an order in which every reference leads to an earlier one.
+/// The tables of the migrations, in an order in which every reference leads to an earlier one.
 pub fn tables() -> Vec<&'static str> {
     POSTGRES
         .iter()
@@ -35,7 +32,6 @@ pub fn tables() -> Vec<&'static str> {
             let made = line.strip_prefix("CREATE TABLE IF NOT EXISTS ")?;
             made.split(|c: char| c.is_whitespace() || c == '(').next()
         })
-        .filter(|table| *table != REBUILDS)
         .collect()
 }
 
@@ -162,39 +158,6 @@ impl Load {
         Ok(within(LOAD, LIMIT, sink.finish()).await?)
     }
 
-    /// Removes what a rebuild of this generation's projections has left: it was begun on the rows that are replaced. The epoch of
-    /// every loaded position becomes higher than any before, so that a writer which still has the replaced rows in memory can store
-    /// nothing.
-    ///
-    /// # Errors
-    /// The error of the server.
-    pub async fn end_rebuilds(&self, generation: &str, epoch: i64) -> Result<(), StoreError> {
-        let (own, copies) = (
-            text(generation),
-            [format!("{generation}~rebuild"), format!("{generation}~backup")],
-        );
-        let copies = copies.map(|copy| text(&copy)).join(", ");
-        let sql = format!(
-            "DELETE FROM {REBUILDS} WHERE generation = {own}; \
-             DELETE FROM served_latest_prices WHERE generation IN ({copies}); \
-             DELETE FROM projection_positions WHERE generation IN ({copies}); \
-             UPDATE projection_positions SET epoch = greatest(epoch, {epoch}) + 1 WHERE generation = {own}"
-        );
-        within(LOAD, LIMIT, self.client.batch_execute(&sql)).await
-    }
-
-    /// The highest epoch of this generation's positions; 0 without any.
-    ///
-    /// # Errors
-    /// The error of the server.
-    pub async fn highest_epoch(&self, generation: &str) -> Result<i64, StoreError> {
-        let sql = "SELECT coalesce(max(epoch), 0) FROM projection_positions WHERE generation = $1";
-        let parameters: [Parameter<'_>; 1] = [(&generation, Type::TEXT)];
-        let row = within(LOAD, LIMIT, self.client.query_typed_one(sql, &parameters)).await?;
-        row.try_get(0)
-            .map_err(|error| StoreError::unexpected(Store::Postgres, LOAD, error))
-    }
-
     /// Lets numbers that the database gives itself continue after the largest loaded one.
     ///
     /// # Errors
@@ -264,7 +227,6 @@ mod tests {
         assert!(place("taxonomy_commodities") < place("curve_metadata"));
         assert!(place("taxonomy_instruments") < place("instrument_aliases"));
         assert!(place("served_latest_prices").is_some() && place("verify_runs").is_some());
-        assert!(place(REBUILDS).is_none() && POSTGRES.iter().any(|file| file.sql.contains(REBUILDS)));
         assert!(place("schema_migrations").is_none(), "migrations create it themselves");
         assert_eq!(
             (identifier("a\"b"), text("it's")),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use domain::{Classified as _, Position};
 use security::{Secret, Trust};
-use stores::postgres::{Notices, PriceBatch, REFERENCE_CHANGED, VerifyResult, VerifyRun, VerifyRuns, migrate};
+use stores::postgres::{Held, Notices, PriceBatch, REFERENCE_CHANGED, VerifyResult, VerifyRun, VerifyRuns, migrate};
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 use testkit::secured::postgres::{PgBouncer, Postgres as Server};
 
@@ -43,7 +43,7 @@ async fn apply(
         .apply(&PriceBatch {
             topic: TOPIC,
             partition,
-            expected,
+            expected: expected.map(|next_offset| Held { next_offset, epoch: 0 }),
             position: Some(&position),
             prices: &[price],
         })
@@ -69,7 +69,8 @@ async fn use_everything(postgres: &Postgres) {
             let instrument = format!("I{partition}");
             let applied = apply(&store, partition, expected, latest_price(&instrument, 100 + step, step)).await;
             assert_eq!(applied.unwrap(), Applied::Yes);
-            assert_eq!(store.load_position(TOPIC, partition).await.unwrap(), Some(at(step + 1)));
+            let loaded = store.load_position(TOPIC, partition).await.unwrap();
+            assert_eq!(loaded.map(|loaded| loaded.position), Some(at(step + 1)));
             let found = readers.find_one("default", &instrument).await.unwrap().unwrap();
             assert_eq!(found.event_time, 100 + step);
             reference.lookup(&[("default", "A"), ("default", "B")]).await.unwrap();

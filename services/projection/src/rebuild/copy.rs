@@ -71,7 +71,7 @@ impl Copier {
     }
 
     /// Reads up to the current end of the log, and stores all of it. Blocks: call it on a thread of its own.
-    pub(super) fn to_end(&mut self, partition: &Partition, strategy: Strategy) -> Result<Copied, RebuildError> {
+    pub(super) fn read_to_end(&mut self, partition: &Partition, strategy: Strategy) -> Result<Copied, RebuildError> {
         let mut current = match self.current.take().filter(|current| current.partition == *partition) {
             Some(current) => current,
             None => self.load(partition, strategy)?,

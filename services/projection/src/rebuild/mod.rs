@@ -203,7 +203,7 @@ impl Rebuild {
                 let reading = partition.clone();
                 let copied: Copied;
                 (copier, copied) = blocking(move || {
-                    let copied = copier.to_end(&reading, strategy)?;
+                    let copied = copier.read_to_end(&reading, strategy)?;
                     Ok((copier, copied))
                 })
                 .await?;
