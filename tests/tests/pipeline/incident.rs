@@ -57,7 +57,12 @@ fn a_bundle_of_a_running_pipeline_has_every_part_and_no_secret() {
     assert!(read(&bundle, "groups.json").contains("projection-local"));
     assert!(read(&bundle, "clickhouse/sizes.json").contains("market_ticks"));
     assert!(read(&bundle, "postgres/sizes.json").contains("served_latest_prices"));
-    assert!(read(&bundle, "health.json").contains("healthy"));
+    // Not whether they are healthy: on a busy machine they answer late while everything else is collected.
+    let health = read(&bundle, "health.json");
+    assert!(
+        e2e::SERVICES.iter().all(|service| health.contains(service.name())),
+        "{health}"
+    );
     for file in files {
         let text = read(&bundle, file["file"].as_str().unwrap());
         assert!(!text.contains(SECRET), "{file}");

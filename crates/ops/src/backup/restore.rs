@@ -3,12 +3,16 @@
 //! Failure: a table of ClickHouse is replaced in one step after all its rows are loaded next to it, PostgreSQL in one transaction;
 //! an interrupted restore is repeated, and begins from the start.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use service::writer::{TABLES, TableSpec};
 use stores::{AcceptedGap, LatestPriceStore};
+use stream::Partition;
+use stream::kafka::consumer::Commit;
+use stream::kafka::groups::GroupReader;
 
 use super::examine::{Finding, Kind, here, sums};
 use super::manifest::{Manifest, Place, Table};
@@ -21,6 +25,7 @@ use crate::positions::homes::Homes;
 use crate::positions::members::{self, Active};
 use crate::positions::survey::{self, Standing, Wanted, survey};
 use crate::progress::Progress;
+use crate::threads::reading;
 use crate::topics;
 
 /// What a restore would do, and whether it can.
@@ -150,10 +155,53 @@ pub async fn carry_out(connection: &Connection, plan: &Plan, accept_loss: bool) 
             Store::Redis => restored.redis = Some(redis(connection, &stores, &plan.manifest).await?),
         }
     }
+    show_lag(connection, plan).await?;
     if plan.findings.iter().any(|finding| finding.kind == Kind::Lost) {
         restored.accepted = accept(connection, plan).await?;
     }
     Ok(restored)
+}
+
+/// Sets the committed offsets to the restored positions. Writers do not read them, but everyone who asks for lag does: without this, a
+/// writer that has all events after the backup still to read would look as if it had caught up.
+async fn show_lag(connection: &Connection, plan: &Plan) -> anyhow::Result<()> {
+    let names = &connection.names;
+    let mut of_groups: BTreeMap<String, Vec<(Partition, i64)>> = BTreeMap::new();
+    for place in plan
+        .manifest
+        .positions
+        .iter()
+        .filter(|place| plan.stores.contains(&place.store))
+    {
+        let group = match place.store {
+            Store::ClickHouse => names.writer_group(&place.service),
+            Store::Postgres | Store::Redis => names.group(&place.service),
+        };
+        let partition = Partition {
+            topic: place.topic.as_str().into(),
+            number: place.partition,
+        };
+        of_groups.entry(group).or_default().push((partition, place.next_offset));
+    }
+    let bootstrap = connection.settings.kafka_bootstrap.clone();
+    reading(move || {
+        for (group, places) in of_groups {
+            let reader = GroupReader::new(&bootstrap, &group)?;
+            let partitions: Vec<Partition> = places.iter().map(|(partition, _)| partition.clone()).collect();
+            let known = reader.committed(&partitions)?;
+            for ((partition, next_offset), known) in places.into_iter().zip(known) {
+                let metadata = known.mark.map(|mark| mark.to_metadata()).unwrap_or_default();
+                reader.commit(&Commit {
+                    partition,
+                    next_offset,
+                    metadata,
+                })?;
+            }
+        }
+        Ok(())
+    })
+    .await
+    .context("set the committed offsets to the restored positions; the stores are restored, and the command can be run again")
 }
 
 async fn refuse_running(connection: &Connection, plan: &Plan) -> anyhow::Result<()> {

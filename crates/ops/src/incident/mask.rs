@@ -48,7 +48,9 @@ impl Masker {
             return;
         }
         let as_json = serde_json::Value::from(secret).to_string();
-        self.0.insert(as_json.trim_matches('"').to_owned());
+        // Without its quotes; the secret may end with one, too.
+        let inside = as_json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        self.0.extend(inside.map(str::to_owned));
         self.0.insert(secret.to_owned());
     }
 

@@ -179,7 +179,7 @@ mod tests {
             newest(since, 1_000),
             "2026-10-01 01:00:00 ERROR new\n\tat new\n2026-10-01 01:00:01 WARN last\n"
         );
-        assert_eq!(newest(since, 40), "2026-10-01 01:00:01 WARN last\n");
+        assert_eq!(newest(since, 37), "2026-10-01 01:00:01 WARN last\n");
         assert!(std::fs::remove_file(&path).is_ok());
     }
 
