@@ -216,7 +216,8 @@ fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
     }
 }
 
-const POSTGRES_WITHOUT_TENANTS: [&str; 6] = [
+const POSTGRES_WITHOUT_TENANTS: [&str; 7] = [
+    "projection_rebuilds",
     "projection_positions",
     "projection_topics",
     "schema_migrations",
