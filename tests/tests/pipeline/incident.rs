@@ -17,6 +17,7 @@ fn a_bundle_of_a_running_pipeline_has_every_part_and_no_secret() {
     const SECRET: &str = "a-secret-of-this-test";
     let pipeline = Pipeline::shared();
     pipeline.publish_once(500, 62).unwrap();
+    pipeline.agree().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bundle.tar.gz");
     // The secret stands in the log of a service as well.
