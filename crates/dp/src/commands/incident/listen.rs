@@ -32,7 +32,7 @@ const ROUTE: &str = "/alerts";
 #[command(after_help = "Examples:\n  dp incident listen --dir-out /var/lib/incidents\n  \
     dp incident listen --listen 0.0.0.0:9097 --pause 1h --keep 5")]
 pub struct Args {
-    /// Address to listen on. Whoever can reach it can have bundles collected
+    /// Address to listen on. Anyone who can reach it can trigger a collection
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9097")]
     listen: SocketAddr,
     /// Folder of the bundles [default: this folder]
