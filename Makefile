@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages test-monitoring test-backup test-guide test-k8s bench pictures check monitor image down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench pictures check monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
 # The test programs that start the whole pipeline; they run beside all other tests.
-PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring,$(notdir $(wildcard tests/tests/*))))
+PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring scenarios,$(notdir $(wildcard tests/tests/*))))
 # The stack of test-guide, in parallel with any other. It is stopped at the end; its logs stay until the next run.
 GUIDE_STACK := --port-offset 3000
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
@@ -37,6 +37,10 @@ test-faults: bootstrap ## Kill processes at random under load: KILLS=n, SEED=s (
 test-outages: bootstrap ## Test outages under load: each server down for SECONDS_DOWN (180), a slow ClickHouse, a full disk
 	cargo build --release --workspace --bins
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
+
+test-scenarios: bootstrap ## Cause each fault of docs/faults.md, look for its signs, apply its cure: ONLY=text of a heading (25 minutes)
+	cargo build --release --workspace --bins
+	$(BIN)/scenarios $(if $(ONLY),--only "$(ONLY)")
 
 test-monitoring: bootstrap ## Break the running pipeline and see each alert at the pager, all targets up, all panels with data (6 minutes)
 	cargo test --release --workspace --test monitoring

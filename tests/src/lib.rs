@@ -11,9 +11,10 @@ pub mod http;
 mod judges;
 mod kept;
 pub mod outages;
+pub mod scenarios;
 pub mod times;
+pub mod watch;
 
-use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -62,9 +63,21 @@ impl Pipeline {
     /// A stack of this test program, for one test at a time. There are two, so that two tests run at once. Each is started
     /// when it is first needed, and tidied before each test: one replica of each service runs, whatever state the previous
     /// test left behind.
+    ///
+    /// # Panics
+    /// If the stack cannot be started or tidied; from then on in every test at once, or each would wait for the same limit.
+    #[expect(clippy::panic, reason = "a test ends if it has no stack")]
     pub fn shared() -> MutexGuard<'static, Pipeline> {
         static SHARED: [OnceLock<Mutex<Pipeline>>; 2] = [const { OnceLock::new() }; 2];
         static WAITING: AtomicUsize = AtomicUsize::new(0);
+        static BROKEN: OnceLock<String> = OnceLock::new();
+        let give_up = |what: &str, error: &anyhow::Error| -> ! {
+            let first = BROKEN.get_or_init(|| format!("{what}: {error:#}"));
+            panic!("{first}");
+        };
+        if let Some(first) = BROKEN.get() {
+            panic!("not tried, since an earlier test found: {first}");
+        }
         let started = |slot: &'static OnceLock<Mutex<Pipeline>>| {
             slot.get_or_init(|| match Pipeline::start() {
                 Ok(pipeline) => Mutex::new(pipeline),
@@ -197,6 +210,25 @@ impl Pipeline {
         told(&output).with_context(|| format!("dp {}", arguments.join(" ")))
     }
 
+    /// Runs a command as an operator types it: the shell has the addresses of the servers, and `dp` has the folder of the stack.
+    /// Returns whether it succeeded, and all that it printed.
+    ///
+    /// # Errors
+    /// If the shell cannot be started.
+    pub fn typed(&self, command: &str) -> anyhow::Result<(bool, String)> {
+        let config = self.stack.config();
+        let (dir, program) = (config.dir.display(), config.bin_dir.join("dp"));
+        let script = format!("dp() {{ {} --dir {dir} \"$@\"; }}\n{command}", program.display());
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .envs(self.stack.env())
+            .output()
+            .context("start bash")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        Ok((output.status.success(), said))
+    }
+
     /// Publishes simulated ticks. Each seed gives different events.
     ///
     /// # Errors
@@ -319,13 +351,6 @@ impl Drop for Publishing {
         // The test has already failed, so an error of its load is irrelevant.
         let _ended = self.end();
     }
-}
-
-fn give_up(what: &str, error: &anyhow::Error) -> ! {
-    // Not `eprintln!`: the test harness captures it for a report, and the exit below prevents that report.
-    let told = writeln!(std::io::stderr(), "{what}: {error:#}");
-    debug_assert!(told.is_ok());
-    std::process::exit(101);
 }
 
 /// The output of a program, or its error.

@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use stream::kafka::groups::PartitionLag;
-use stream::status::Progress;
+use stream::status::{Progress, wall_clock};
 use stream::{Shutdown, WorkerState, WorkerStatus};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::life::Tasks;
 use crate::metrics;
-use of_workers::{consumers_record, partitions_record, state_record, workers_record};
+use of_workers::{consumers_record, messages_record, partitions_record, state_record, workers_record};
 use stalled::{Seen, Stalls};
 
 /// Name of the check for restored state.
@@ -277,6 +277,7 @@ impl Health {
         if !inner.workers.is_empty() {
             checks.insert("partitions", partitions_record(&inner.workers, &inner.lag));
             checks.insert(STATE, state_record(&inner.workers));
+            checks.insert("messages", messages_record(&inner.workers, wall_clock()));
             checks.insert("consumers", consumers_record(inner.stalls.problems(Instant::now())));
         }
         let worst = |state: &BreakerState| match state {

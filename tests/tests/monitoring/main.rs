@@ -5,14 +5,12 @@
 
 mod figures;
 mod verify;
-mod watch;
 
 use std::time::{Duration, Instant};
 
+use e2e::watch::Watch;
 use e2e::{Pipeline, eventually};
 use localstack::{Name, Server, Service};
-
-use watch::Watch;
 
 /// Rates need several scrapes, and some panels look back five minutes.
 const DATA_WITHIN: Duration = Duration::from_secs(240);

@@ -8,7 +8,6 @@ mod passed;
 mod raw_topics;
 mod resets;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -78,29 +77,11 @@ fn command_in(message: &str) -> String {
         .to_owned()
 }
 
-/// Runs a command as an operator would type it. The shell has the addresses of the servers, and `dp` has the folder.
+/// Runs a command as an operator would type it; it must succeed.
 fn run_as_typed(pipeline: &Pipeline, command: &str) -> String {
-    let dir = &pipeline.stack().config().dir;
-    let bin = dir.join("typed");
-    std::fs::create_dir_all(&bin).unwrap();
-    let program = pipeline.stack().config().bin_dir.join("dp");
-    let script = format!("#!/bin/sh\nexec {} --dir {} \"$@\"\n", program.display(), dir.display());
-    std::fs::write(bin.join("dp"), script).unwrap();
-    std::fs::set_permissions(bin.join("dp"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let output = Command::new("sh")
-        .args(["-c", command])
-        .envs(pipeline.stack().env())
-        .env("PATH", path)
-        .output()
-        .unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{command}: {text}");
-    text
+    let (succeeded, said) = pipeline.typed(command).unwrap();
+    assert!(succeeded, "{command}: {said}");
+    said
 }
 
 /// Checks that `dp verify` agrees; returns the names of its checks.

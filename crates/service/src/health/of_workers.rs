@@ -3,9 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stream::{WorkerState, WorkerStatus};
+use domain::Micros;
+use stream::{OutcomeCounts, WorkerState, WorkerStatus};
 
 use super::{CheckRecord, Outcome};
+
+/// More rejected messages than this share of the last minute degrade the service.
+const MOST_REJECTED_PERCENT: u64 = 10;
+/// A share of fewer messages says nothing.
+const ENOUGH_MESSAGES: u64 = 100;
 
 pub(super) fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> CheckRecord {
     let problems: Vec<String> = workers
@@ -57,6 +63,23 @@ pub(super) fn consumers_record((problems, is_unhealthy): (Vec<String>, bool)) ->
     of_process(problems, is_unhealthy, "consumer groups of this process")
 }
 
+/// Messages of the last minute that became dead letters. The service works and nothing is lost, but a producer is wrong.
+pub(super) fn messages_record(workers: &[(Arc<WorkerStatus>, bool)], now: Micros) -> CheckRecord {
+    let mut recent = OutcomeCounts::default();
+    let of_stage = workers.iter().filter(|(_, critical)| *critical);
+    of_stage.for_each(|(status, _)| recent.merge(&status.progress().recent(now)));
+    let problems = rejected(&recent).into_iter().collect();
+    of_process(problems, false, "messages of the last minute")
+}
+
+fn rejected(recent: &OutcomeCounts) -> Option<String> {
+    let (rejected, all) = (recent.of(stream::Outcome::DeadLettered), recent.decided());
+    let is_much = all >= ENOUGH_MESSAGES && rejected * 100 > all * MOST_REJECTED_PERCENT;
+    is_much.then(|| {
+        format!("{rejected} of {all} messages of the last minute became dead letters; `dp dlq stats --since 10m` names the cause")
+    })
+}
+
 fn of_process(problems: Vec<String>, critical: bool, target: &str) -> CheckRecord {
     CheckRecord {
         status: if problems.is_empty() {
@@ -70,5 +93,30 @@ fn of_process(problems: Vec<String>, critical: bool, target: &str) -> CheckRecor
         error: Some(problems.join("; ")).filter(|text| !text.is_empty()),
         lag: BTreeMap::new(),
         last_check: Some(format!("{:.3}", jiff::Timestamp::now())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(good: u64, rejected: u64) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
+        (0..good).for_each(|_| counts.add(stream::Outcome::Success));
+        (0..rejected).for_each(|_| counts.add(stream::Outcome::DeadLettered));
+        counts
+    }
+
+    #[test]
+    fn more_than_a_tenth_of_enough_messages_is_a_problem() {
+        for (good, bad, is_problem) in [
+            (0, 99, false),
+            (90, 10, false),
+            (89, 11, true),
+            (0, 100, true),
+            (9_000, 900, false),
+        ] {
+            assert_eq!(rejected(&counts(good, bad)).is_some(), is_problem, "{good} {bad}");
+        }
     }
 }

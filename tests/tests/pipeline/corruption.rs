@@ -1,6 +1,7 @@
 //! A row deleted, doubled or changed manually, in each store: `dp verify` finds and names it.
 
-use e2e::{Pipeline, Verified};
+use e2e::{PATIENCE, Pipeline, Verified};
+use localstack::Service;
 use testkit::stores::Row;
 
 /// The shared pipeline with enough ticks that every table has rows, including late ticks.
@@ -15,9 +16,12 @@ fn filled() -> parking_lot::MutexGuard<'static, Pipeline> {
     pipeline
 }
 
-/// Tampers with a table of ClickHouse, runs `dp verify`, and restores the table.
+/// Tampers with a table of ClickHouse, runs `dp verify`, and restores the table. Aggregation is stopped meanwhile: in an idle
+/// partition it closes bars by the wall clock, and would compute them from what is tampered with.
 fn tampered(pipeline: &Pipeline, table: &str, statements: &[String]) -> Verified {
     let run = |sql: &str| pipeline.clickhouse.run(sql).unwrap();
+    pipeline.agree().unwrap();
+    pipeline.stack().stop(Service::Aggregation).unwrap();
     run("DROP TABLE IF EXISTS untouched");
     run(&format!(
         "CREATE TABLE untouched ENGINE = MergeTree ORDER BY tuple() AS SELECT * FROM {table}"
@@ -30,6 +34,8 @@ fn tampered(pipeline: &Pipeline, table: &str, statements: &[String]) -> Verified
     run(&format!("TRUNCATE TABLE {table}"));
     run(&format!("INSERT INTO {table} SELECT * FROM untouched"));
     run("DROP TABLE untouched");
+    pipeline.stack().start(Service::Aggregation).unwrap();
+    pipeline.stack().wait_ready(Service::Aggregation, PATIENCE).unwrap();
     assert_eq!(verified.code, 1, "{}", verified.report);
     verified
 }
@@ -241,6 +247,8 @@ fn a_served_price_in_postgres_deleted_doubled_or_changed_is_named() {
     let verified = pipeline.verify().unwrap();
     run("BEGIN; DELETE FROM served_latest_prices; INSERT INTO served_latest_prices SELECT * FROM untouched; COMMIT");
     run("DROP TABLE untouched");
+    pipeline.stack().start(Service::Aggregation).unwrap();
+    pipeline.stack().wait_ready(Service::Aggregation, PATIENCE).unwrap();
     assert_eq!(verified.code, 1, "{}", verified.report);
     assert!(
         verified.names(&[&format!("{} of tenant", deleted[1]), "is not served"]),

@@ -10,14 +10,16 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use e2e::{Pipeline, eventually, http, root};
 use localstack::{Name, Server};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::{Pipeline, eventually, http, root};
+
 /// A notification: the receiver that it was sent to, and its body.
 pub type Notification = (String, Value);
 
+/// Prometheus, Alertmanager and the exporters of one stack. They end with this value.
 pub struct Watch {
     prometheus: u16,
     clickhouse: String,
@@ -29,6 +31,10 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Starts everything and waits until Prometheus and Alertmanager are ready.
+    ///
+    /// # Errors
+    /// If a program is missing or does not start.
     pub fn start(pipeline: &Pipeline) -> anyhow::Result<Watch> {
         let folder = tempfile::tempdir()?;
         let received = Arc::default();
@@ -154,6 +160,22 @@ impl Watch {
         let mut arguments = vec!["--panel", name];
         arguments.extend(variables.iter().flat_map(|variable| ["--set", variable]));
         Ok(serde_json::from_str(&self.live(&arguments)?)?)
+    }
+
+    /// Succeeds if the expression has at least one series.
+    ///
+    /// # Errors
+    /// If it has none, or Prometheus does not answer.
+    pub fn has(&self, expression: &str) -> anyhow::Result<()> {
+        let url = format!("http://127.0.0.1:{}", self.prometheus);
+        let output = Command::new("promtool")
+            .args(["query", "instant", "-o", "json", &url, expression])
+            .output()
+            .context("start promtool: apt-get install prometheus")?;
+        let series: Value = serde_json::from_str(&succeeded(&output)?)?;
+        let is_empty = series.as_array().is_none_or(Vec::is_empty);
+        anyhow::ensure!(!is_empty, "no series of `{expression}`");
+        Ok(())
     }
 
     fn live(&self, arguments: &[&str]) -> anyhow::Result<String> {

@@ -1,0 +1,230 @@
+//! Faults as an operator meets them: each is caused on the running pipeline, shows every sign that `docs/faults.md` names, is
+//! cured by the commands of that page as they stand there, and leaves nothing wrong.
+//!
+//! Invariants: no sign is shown before the fault; every sign is shown during it; after the cure all but the log are gone, and
+//! `dp verify` finds no difference.
+//! Failure: a violated invariant is a finding of its fault, with the last answer of the command. The other faults still run.
+
+mod cause;
+mod feed;
+mod page;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+pub use cause::Cause;
+pub use feed::Message;
+pub use page::{Described, Kind, Sign};
+
+use crate::watch::Watch;
+use crate::{Pipeline, root};
+use cause::PATIENCE;
+use feed::Feed;
+
+/// Good messages per second while a fault is there.
+const RATE: u32 = 200;
+const POLL: Duration = Duration::from_millis(500);
+/// Within this time after the cure, every sign must be gone.
+const RECOVERY: Duration = Duration::from_secs(240);
+
+/// The result of one fault.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Outcome {
+    /// The heading of its section.
+    pub fault: String,
+    /// Seconds from the cause to each sign.
+    pub seen_after_seconds: Vec<(String, f64)>,
+    /// Seconds from the cure until every sign was gone.
+    pub cured_after_seconds: f64,
+    /// What was not as the page states.
+    pub findings: Vec<String>,
+}
+
+impl Outcome {
+    fn found(&mut self, finding: String) {
+        self.findings.push(finding);
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen: Vec<String> = self
+            .seen_after_seconds
+            .iter()
+            .map(|(kind, seconds)| format!("{kind} {seconds:.0}"))
+            .collect();
+        write!(
+            f,
+            "{:<42} signs after seconds: {}; gone {:.0} s after the cure",
+            self.fault,
+            seen.join(", "),
+            self.cured_after_seconds
+        )?;
+        for finding in &self.findings {
+            write!(f, "\n    FOUND {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The faults of the page, in its order.
+///
+/// # Errors
+/// If the page is not complete, has a fault without a cause here, or lacks one.
+pub fn described() -> anyhow::Result<Vec<(Described, Cause)>> {
+    let path = root().join("docs/faults.md");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let described = page::read(&text)?;
+    for (title, _) in Cause::ALL {
+        let has_it = described.iter().any(|fault| fault.title == title);
+        anyhow::ensure!(has_it, "docs/faults.md has no section `{title}`");
+    }
+    described
+        .into_iter()
+        .map(|fault| {
+            let known = Cause::ALL.into_iter().find(|(title, _)| *title == fault.title);
+            let (_, cause) = known.with_context(|| format!("nothing causes `{}` of docs/faults.md", fault.title))?;
+            Ok((fault, cause))
+        })
+        .collect()
+}
+
+/// A pipeline and its monitoring, on which faults are caused.
+pub struct Ground {
+    pipeline: Pipeline,
+    watch: Watch,
+}
+
+impl Ground {
+    /// Starts everything on its own stack.
+    ///
+    /// # Errors
+    /// If a program does not start.
+    pub fn start() -> anyhow::Result<Ground> {
+        let pipeline = Pipeline::start()?;
+        let watch = Watch::start(&pipeline)?;
+        // Alerts about a verification that never ran, or about no input, are signs of nothing here.
+        pipeline.publish_once(500, 1)?;
+        pipeline.agree()?;
+        Ok(Ground { pipeline, watch })
+    }
+
+    /// Runs one fault under load, and calls `report` with each step as it ends.
+    ///
+    /// # Errors
+    /// If the pipeline cannot be broken or read.
+    pub fn run(
+        &self,
+        fault: &Described,
+        cause: Cause,
+        seed: u64,
+        report: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Outcome> {
+        let mut outcome = Outcome {
+            fault: fault.title.clone(),
+            ..Outcome::default()
+        };
+        let load = Feed::start(&self.pipeline.bootstrap(), Message::Good, RATE, &format!("good-{seed}"))?;
+        // The fault before may have left a sign that is fading.
+        self.all_gone(fault, Instant::now(), "before the fault", &mut outcome);
+        let begun = Instant::now();
+        let wrong = cause.begin(&self.pipeline, seed)?;
+        for sign in &fault.signs {
+            match await_sign(begun, PATIENCE, || self.shown(sign)) {
+                Ok(seconds) => {
+                    report(&format!("{} after {seconds:.0} s", sign.kind));
+                    outcome.seen_after_seconds.push((sign.kind.to_string(), seconds));
+                }
+                Err(error) => outcome.found(format!("{} does not show it: {error:#}", sign.kind)),
+            }
+        }
+        if let Some(producer) = wrong {
+            producer.end()?;
+        }
+        let cured = Instant::now();
+        for command in &fault.cure {
+            let (succeeded, said) = self.pipeline.typed(command)?;
+            report(command);
+            if !succeeded {
+                outcome.found(format!("the cure `{command}` failed: {said}"));
+            }
+        }
+        load.end()?;
+        self.all_gone(fault, cured, "after the cure", &mut outcome);
+        outcome.cured_after_seconds = cured.elapsed().as_secs_f64();
+        report(&format!("gone {:.0} s after the cure", outcome.cured_after_seconds));
+        let verified = self.pipeline.verify()?;
+        if verified.code != 0 {
+            outcome.found(format!(
+                "dp verify: {:?} {:?}",
+                verified.failed(),
+                verified.differences()
+            ));
+        }
+        Ok(outcome)
+    }
+
+    /// Waits until no sign is there. What was written to a log stays.
+    fn all_gone(&self, fault: &Described, since: Instant, when: &str, outcome: &mut Outcome) {
+        for sign in fault.signs.iter().filter(|sign| sign.kind != Kind::Log) {
+            if let Err(error) = await_sign(since, RECOVERY, || self.gone(sign)) {
+                outcome.found(format!("{} {when}: {error:#}", sign.kind));
+            }
+        }
+    }
+
+    /// Succeeds if the sign is there; otherwise the error says what is there instead.
+    fn shown(&self, sign: &Sign) -> anyhow::Result<()> {
+        match sign.kind {
+            Kind::Metric => self.watch.has(&sign.what),
+            Kind::Alert => self.watch.has(&firing(&sign.what)),
+            Kind::Health | Kind::Log | Kind::Doctor => {
+                let (_, said) = self.pipeline.typed(&sign.what)?;
+                let has_all = |line: &str| sign.shows.iter().all(|text| line.contains(text.as_str()));
+                if !said.lines().any(has_all) {
+                    bail!(
+                        "no line with {:?} in the output of `{}`:\n{said}",
+                        sign.shows,
+                        sign.what
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn gone(&self, sign: &Sign) -> anyhow::Result<()> {
+        match self.shown(sign) {
+            Ok(()) => bail!("`{}` is still there {:?}", sign.what, sign.shows),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// `Name{label="value"}` as a query for the firing alert.
+fn firing(alert: &str) -> String {
+    let (name, labels) = alert.split_once('{').unwrap_or((alert, "}"));
+    format!(r#"ALERTS{{alertname="{name}",alertstate="firing",{labels}"#)
+}
+
+/// Polls until it succeeds; the seconds since `begun`, or its last error.
+fn await_sign(
+    begun: Instant,
+    patience: Duration,
+    mut holds: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    // Others may have used up the time. Then one look must be enough.
+    let deadline = begun + patience;
+    loop {
+        match holds() {
+            Ok(()) => return Ok(begun.elapsed().as_secs_f64()),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(error.context(format!("not within {} s", patience.as_secs())));
+            }
+            Err(_) => std::thread::sleep(POLL),
+        }
+    }
+}
