@@ -9,7 +9,7 @@ use serde_json::Value;
 use testkit::expect::Expected;
 use testkit::parse::Tick;
 
-use crate::watch::Watch;
+use e2e::watch::Watch;
 
 const MINUTE: i64 = 60_000_000;
 const DAY: i64 = 1440 * MINUTE;

@@ -4,7 +4,7 @@ use e2e::{Pipeline, eventually};
 use serde_json::Value;
 
 use crate::figures::sum;
-use crate::watch::Watch;
+use e2e::watch::Watch;
 
 const LABELS: [(&str, &str); 2] = [("alertname", "VerifyFailed"), ("severity", "critical")];
 
