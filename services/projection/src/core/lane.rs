@@ -130,8 +130,7 @@ impl Lane {
             return None;
         }
         let mut work = Work::default();
-        let is_behind = self.unanswered.is_some() || self.stored_offset() != Some(self.next_offset);
-        let commits = (drain || now >= self.postgres_due) && (is_behind || self.postgres_round.is_some());
+        let commits = (drain || now >= self.postgres_due) && self.commit_waits();
         if (commits || drain || now >= self.redis_due) && self.book.waiting(Target::Redis) > 0 {
             self.fill_redis(&mut work);
         }
@@ -208,6 +207,20 @@ impl Lane {
     pub fn is_busy(&self) -> bool {
         self.under_way.is_some()
             || self.stored_offset() != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
+    }
+
+    /// When the next work is due, apart from the check of the copy; `None` if only a tick or an answer changes that.
+    pub fn due(&self) -> Option<Micros> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let redis = (self.book.waiting(Target::Redis) > 0).then_some(self.redis_due);
+        earlier(redis, self.commit_waits().then_some(self.postgres_due))
+    }
+
+    /// Whether Postgres does not have the position yet, or an answer of it is missing.
+    fn commit_waits(&self) -> bool {
+        self.unanswered.is_some() || self.postgres_round.is_some() || self.stored_offset() != Some(self.next_offset)
     }
 
     fn stored_offset(&self) -> Option<i64> {

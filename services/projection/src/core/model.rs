@@ -178,7 +178,13 @@ impl World {
         let most = if self.random.u64(..100) < 70 { 30 } else { 400 };
         self.now += 1 + self.random.u64(..most) as i64;
         let now = self.now;
-        let Some(work) = self.owners[index].lane.work(now, drain) else {
+        let due = self.owners[index].lane.due();
+        let work = self.owners[index].lane.work(now, drain);
+        // The poll loop sleeps until work is due: none may be due earlier, and none may be missing then.
+        let is_due = due.is_some_and(|due| due <= now);
+        let writes = work.as_ref().is_some_and(|work| *work != Work { check_copy: work.check_copy, ..Work::default() });
+        assert_eq!(writes, is_due || drain && writes, "due at {due:?}, now {now}: {work:?}");
+        let Some(work) = work else {
             return;
         };
         let owner = (self.owners[index].id, self.owners[index].epoch);

@@ -10,6 +10,7 @@ use delivery::{StartAt, Ticket};
 use domain::{Classified, ErrorClass, Micros};
 use stream::offload::Offload;
 use stream::positions::check_range;
+use stream::status::wall_clock;
 use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StreamError, WorkerConfig};
 use tokio::runtime::Handle;
 
@@ -33,7 +34,7 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
     FOREIGN_ORIGIN,
 ];
 
-/// Interval of turns while prices wait for a store, or a store's answer is due.
+/// Interval of turns while a store's answer is due, and the shortest pause before other work.
 const WAITING: Duration = Duration::from_millis(5);
 const LOAD_RETRY: Micros = 1_000_000;
 
@@ -360,14 +361,17 @@ impl Handler for Projector {
     }
 
     fn patience(&self) -> Duration {
-        let waits = |active: &Active| match &active.state {
-            State::Loading { .. } => true,
-            State::Serving(lane) => lane.is_busy(),
+        let now = wall_clock();
+        let wait = |active: &Active| match &active.state {
+            State::Loading { .. } => WAITING,
+            State::Serving(lane) => match lane.due() {
+                Some(due) => Duration::from_micros(u64::try_from(due - now).unwrap_or(0)).max(WAITING),
+                None if lane.is_busy() => WAITING,
+                None => stream::IDLE_POLL_WAIT,
+            },
         };
-        match self.lanes.values().any(waits) {
-            true => WAITING,
-            false => stream::IDLE_POLL_WAIT,
-        }
+        let waits = self.lanes.values().map(wait);
+        waits.fold(stream::IDLE_POLL_WAIT, Duration::min)
     }
 
     fn restoring(&self, partition: &Partition) -> Option<String> {
