@@ -9,7 +9,7 @@ use ops::place::Place;
 
 use crate::commands::{
     alerts, backup, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps,
-    groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis,
+    groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, replay,
     retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
@@ -139,6 +139,7 @@ pub enum Command {
     Verify(verify::Args),
     Explain(explain::Args),
     Trace(trace::Args),
+    Replay(replay::Args),
     Gaps(gaps::Args),
     Curve(curve::Args),
     CheckMarket(check_market::Args),

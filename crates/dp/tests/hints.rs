@@ -113,7 +113,7 @@ fn a_hint_to_a_missing_command_is_found() {
         ("see `dp config network`", true),
         ("`dp tail dlq --limit 1`", false),
         ("`dp tail dlq --limits 1`", true),
-        ("  dp replay 5", true),
+        ("  dp repeat 5", true),
         ("`dp reads`", true),
         ("`dp …`", false),
     ] {

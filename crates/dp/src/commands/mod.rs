@@ -27,6 +27,7 @@ pub mod position;
 pub mod postgres;
 pub mod projection;
 pub mod redis;
+pub mod replay;
 pub mod retention;
 pub mod schema;
 pub mod send;
@@ -153,6 +154,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
+        Command::Replay(args) => return replay::run(&connect()?, args),
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
         Command::Curve(args) => return curve::run(args, json),
         Command::CheckMarket(args) => return check_market::run(&connect()?, args).await,
