@@ -6,8 +6,9 @@ SHELL := /bin/bash
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
-# The test programs that start the whole pipeline and belong into every run; they run beside all other tests.
-PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring outages scenarios,$(notdir $(wildcard tests/tests/*))))
+# The test programs that start the whole pipeline. Those of PIPELINE_TESTS belong into every run; they run beside all other tests.
+ALL_PIPELINE_TESTS := $(notdir $(wildcard tests/tests/*))
+PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring outages scenarios,$(ALL_PIPELINE_TESTS)))
 # The stack of test-guide, in parallel with any other. It is stopped at the end; its logs stay until the next run.
 GUIDE_STACK := --port-offset 3000
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
@@ -39,7 +40,7 @@ test-outages: bootstrap ## Test outages under load: each server down for SECONDS
 	cargo test --release --workspace --test outages
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
-test-scenarios: bootstrap ## Cause each fault of docs/faults.md, look for its signs, apply its cure: ONLY=text of a heading (8 minutes)
+test-scenarios: bootstrap ## Cause each fault of docs/faults.md, look for its signs, apply its cure: ONLY=text of a heading (12 minutes)
 	cargo build --release --workspace --bins
 	$(BIN)/scenarios $(if $(ONLY),--only "$(ONLY)")
 
@@ -64,7 +65,7 @@ pictures: ## Draw dp top and dp doctor of the running local stack under load, fo
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	cargo clippy --release --workspace $(addprefix --test ,$(notdir $(wildcard tests/tests/*))) -- -D warnings
+	cargo clippy --release --workspace $(addprefix --test ,$(ALL_PIPELINE_TESTS)) -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --workspace --no-deps --document-private-items
 	@scripts/check_dependencies.sh
 	@scripts/check_text.sh

@@ -167,15 +167,22 @@ impl Watch {
     /// # Errors
     /// If it has none, or Prometheus does not answer.
     pub fn has(&self, expression: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(self.has_series(expression)?, "no series of `{expression}`");
+        Ok(())
+    }
+
+    /// Whether the expression has at least one series.
+    ///
+    /// # Errors
+    /// If Prometheus does not answer, or refuses the expression.
+    pub fn has_series(&self, expression: &str) -> anyhow::Result<bool> {
         let url = format!("http://127.0.0.1:{}", self.prometheus);
         let output = Command::new("promtool")
             .args(["query", "instant", "-o", "json", &url, expression])
             .output()
             .context("start promtool: apt-get install prometheus")?;
         let series: Value = serde_json::from_str(&succeeded(&output)?)?;
-        let is_empty = series.as_array().is_none_or(Vec::is_empty);
-        anyhow::ensure!(!is_empty, "no series of `{expression}`");
-        Ok(())
+        Ok(!series.as_array().is_none_or(Vec::is_empty))
     }
 
     fn live(&self, arguments: &[&str]) -> anyhow::Result<String> {

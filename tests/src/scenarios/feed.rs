@@ -19,6 +19,10 @@ pub enum Message {
     Good,
     /// Text that is no message of any kind.
     Garbage,
+    /// A tick of a producer whose clock is an hour fast.
+    FastClock,
+    /// A tick in a version of the envelope that does not exist yet.
+    NextVersion,
 }
 
 /// A running producer; it stops when dropped.
@@ -74,12 +78,17 @@ impl Drop for Feed {
 
 fn outgoing(message: Message, name: &str, number: u32) -> anyhow::Result<Outgoing> {
     let instrument = format!("MISO.NODE{}.RT5", number % 50);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let price = 20 + number % 30;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let (time, version) = match message {
+        Message::FastClock => (now + Duration::from_secs(3_600), "1.0"),
+        Message::NextVersion => (now, "2.0"),
+        Message::Good | Message::Garbage => (now, "1.0"),
+    };
+    let (time, price) = (time.as_millis(), 20 + number % 30);
     let payload = match message {
         Message::Garbage => format!("no market data {name} {number}"),
-        Message::Good => format!(
-            r#"{{"envelope":{{"event_type":"market.tick","event_id":"{name}-{number}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"default","source":"{name}","version":"1.0"}},"payload":{{"market":"MISO","instrument_id":"{instrument}","raw_data":{{"timestamp":{now},"price":{price}.25,"volume":1}}}}}}"#
+        _ => format!(
+            r#"{{"envelope":{{"event_type":"market.tick","event_id":"{name}-{number}","timestamp":"2026-01-01T00:00:00Z","tenant_id":"default","source":"{name}","version":"{version}"}},"payload":{{"market":"MISO","instrument_id":"{instrument}","raw_data":{{"timestamp":{time},"price":{price}.25,"volume":1}}}}}}"#
         ),
     };
     Ok(Outgoing {

@@ -7,6 +7,7 @@
 
 mod cause;
 mod feed;
+mod lock;
 mod page;
 
 use std::fmt;
@@ -21,7 +22,7 @@ pub use page::{Described, Kind, Sign};
 
 use crate::watch::Watch;
 use crate::{Pipeline, root};
-use cause::PATIENCE;
+use cause::{PATIENCE, Source};
 use feed::Feed;
 
 /// Good messages per second while a fault is there.
@@ -41,12 +42,6 @@ pub struct Outcome {
     pub cured_after_seconds: f64,
     /// What was not as the page states.
     pub findings: Vec<String>,
-}
-
-impl Outcome {
-    fn found(&mut self, finding: String) {
-        self.findings.push(finding);
-    }
 }
 
 impl fmt::Display for Outcome {
@@ -131,34 +126,39 @@ impl Ground {
         // The fault before may have left a sign that is fading.
         self.all_gone(fault, Instant::now(), "before the fault", &mut outcome);
         let begun = Instant::now();
-        let wrong = cause.begin(&self.pipeline, seed)?;
+        let source = cause.begin(&self.pipeline, seed)?;
         for sign in &fault.signs {
-            match await_sign(begun, PATIENCE, || self.shown(sign)) {
+            match await_sign(begun, PATIENCE, || self.is_shown(sign)) {
                 Ok(seconds) => {
                     report(&format!("{} after {seconds:.0} s", sign.kind));
                     outcome.seen_after_seconds.push((sign.kind.to_string(), seconds));
                 }
-                Err(error) => outcome.found(format!("{} does not show it: {error:#}", sign.kind)),
+                Err(error) => outcome.findings.push(format!("{} does not show it: {error:#}", sign.kind)),
             }
         }
-        if let Some(producer) = wrong {
-            producer.end()?;
-        }
+        let source = match source {
+            Some(Source::Producer(producer)) => {
+                producer.end()?;
+                None
+            }
+            other => other,
+        };
         let cured = Instant::now();
         for command in &fault.cure {
             let (succeeded, said) = self.pipeline.typed(command)?;
             report(command);
             if !succeeded {
-                outcome.found(format!("the cure `{command}` failed: {said}"));
+                outcome.findings.push(format!("the cure `{command}` failed: {said}"));
             }
         }
+        drop(source);
         load.end()?;
         self.all_gone(fault, cured, "after the cure", &mut outcome);
         outcome.cured_after_seconds = cured.elapsed().as_secs_f64();
         report(&format!("gone {:.0} s after the cure", outcome.cured_after_seconds));
         let verified = self.pipeline.verify()?;
         if verified.code != 0 {
-            outcome.found(format!(
+            outcome.findings.push(format!(
                 "dp verify: {:?} {:?}",
                 verified.failed(),
                 verified.differences()
@@ -170,38 +170,56 @@ impl Ground {
     /// Waits until no sign is there. What was written to a log stays.
     fn all_gone(&self, fault: &Described, since: Instant, when: &str, outcome: &mut Outcome) {
         for sign in fault.signs.iter().filter(|sign| sign.kind != Kind::Log) {
-            if let Err(error) = await_sign(since, RECOVERY, || self.gone(sign)) {
-                outcome.found(format!("{} {when}: {error:#}", sign.kind));
+            if let Err(error) = await_sign(since, RECOVERY, || self.is_gone(sign)) {
+                outcome.findings.push(format!("{} {when}: {error:#}", sign.kind));
             }
         }
     }
 
     /// Succeeds if the sign is there; otherwise the error says what is there instead.
-    fn shown(&self, sign: &Sign) -> anyhow::Result<()> {
-        match sign.kind {
-            Kind::Metric => self.watch.has(&sign.what),
-            Kind::Alert => self.watch.has(&firing(&sign.what)),
-            Kind::Health | Kind::Log | Kind::Doctor => {
-                let (_, said) = self.pipeline.typed(&sign.what)?;
-                let has_all = |line: &str| sign.shows.iter().all(|text| line.contains(text.as_str()));
-                if !said.lines().any(has_all) {
-                    bail!(
-                        "no line with {:?} in the output of `{}`:\n{said}",
-                        sign.shows,
-                        sign.what
-                    );
-                }
-                Ok(())
-            }
+    fn is_shown(&self, sign: &Sign) -> anyhow::Result<()> {
+        match self.look(sign)? {
+            Sight::Present => Ok(()),
+            Sight::Absent(instead) => bail!("{instead}"),
         }
     }
 
-    fn gone(&self, sign: &Sign) -> anyhow::Result<()> {
-        match self.shown(sign) {
-            Ok(()) => bail!("`{}` is still there {:?}", sign.what, sign.shows),
-            Err(_) => Ok(()),
+    fn is_gone(&self, sign: &Sign) -> anyhow::Result<()> {
+        match self.look(sign)? {
+            Sight::Present => bail!("`{}` is still there {:?}", sign.what, sign.shows),
+            Sight::Absent(_) => Ok(()),
         }
     }
+
+    /// Looks for the sign. An error means that nothing could be seen, so it is neither presence nor absence.
+    fn look(&self, sign: &Sign) -> anyhow::Result<Sight> {
+        let expression = match sign.kind {
+            Kind::Metric => sign.what.clone(),
+            Kind::Alert => firing(&sign.what),
+            Kind::Health | Kind::Log | Kind::Doctor => return self.read(sign),
+        };
+        Ok(match self.watch.has_series(&expression)? {
+            true => Sight::Present,
+            false => Sight::Absent(format!("no series of `{expression}`")),
+        })
+    }
+
+    /// The output of a command. Its exit code only says whether it found something.
+    fn read(&self, sign: &Sign) -> anyhow::Result<Sight> {
+        let (_, said) = self.pipeline.typed(&sign.what)?;
+        let has_all = |line: &str| sign.shows.iter().all(|text| line.contains(text.as_str()));
+        Ok(match said.lines().any(has_all) {
+            true => Sight::Present,
+            false => Sight::Absent(format!("no line with {:?} in the output of `{}`:\n{said}", sign.shows, sign.what)),
+        })
+    }
+}
+
+/// What a look for a sign has seen.
+enum Sight {
+    Present,
+    /// With what is there instead.
+    Absent(String),
 }
 
 /// `Name{label="value"}` as a query for the firing alert.
