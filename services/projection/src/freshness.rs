@@ -49,9 +49,9 @@ impl Freshness {
         self.updated.fetch_add(prices, Ordering::Relaxed);
     }
 
-    /// Counts a loss of the copy in Redis: it can no longer be relied on.
-    pub fn invalidated(&self) {
-        self.invalidations.fetch_add(1, Ordering::Relaxed);
+    /// Counts invalidations: by a rule, by hand, or by a loss of the copy in Redis, which can no longer be relied on.
+    pub fn invalidated(&self, count: u64) {
+        self.invalidations.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts a complete refill of Redis.

@@ -16,6 +16,7 @@ use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
 use stores::redis::key::Key;
 use stores::{LatestPriceStore, Redis};
 
+use crate::core::rules::{CHANNEL, Notice, Rule};
 use copy_count::CopyCount;
 use live::LivePrices;
 
@@ -46,8 +47,6 @@ const INVALIDATED: Shape = Shape::Object(&[
     ("invalidated_keys", Shape::Integer),
     ("invalidation_time_ms", Shape::Number),
 ]);
-/// Redis channel of every invalidation.
-const INVALIDATIONS: &str = "cache:invalidation";
 
 /// What the routes need.
 pub struct Api {
@@ -201,22 +200,29 @@ async fn invalidate(tenant: Tenant, api: web::Data<Api>, payload: web::Payload) 
     let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
     let instrument = asked.instrument_id.into_inner();
     let key = Key::latest_price(tenant.id(), &instrument).to_string();
-    let notice = json!({
-        "tenant_id": tenant.id(), "instrument_id": instrument,
-        "reason": asked.reason.as_deref().unwrap_or("manual"),
-    });
+    let notice = Notice {
+        tenant_id: tenant.id().to_owned(),
+        instrument_id: instrument.clone(),
+        rule: Rule::Manual,
+    };
     let (prices, redis, of_tenant) = (api.prices.clone(), api.redis.clone(), tenant.id().to_owned());
     let find = async move { prices.find_one(&of_tenant, &instrument).await };
     let price = ask(&api.runtime, &api.postgres_breaker, find).await?;
-    let text = notice.to_string();
+    let notice = notice.to_text(asked.reason.as_deref());
+    let text = notice.clone();
     let invalidated = ask(&api.runtime, &api.redis_breaker, async move {
         let removed = redis.delete(&[key]).await?;
         redis.put_prices(&price).await?;
-        redis.publish(INVALIDATIONS, &text).await?;
+        redis.publish(CHANNEL, &[text]).await?;
         Ok(removed)
     })
     .await?;
-    tracing::info!(event = "cache_invalidated", notice = %notice, keys = invalidated, "the copy of a price was written again");
+    tracing::info!(
+        event = "cache_invalidated",
+        notice,
+        keys = invalidated,
+        "the copy of a price was written again"
+    );
     Ok(HttpResponse::Ok().json(json!({
         "success": true,
         "invalidated_keys": invalidated,

@@ -7,4 +7,5 @@ pub mod lane;
 mod model;
 mod names;
 pub mod pending;
+pub mod rules;
 pub mod work;
