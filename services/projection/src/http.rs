@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use service::Breaker;
 use service::http::openapi::Shape;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
-use stores::redis::key::Key;
-use stores::{LatestPriceStore, Redis};
+use stores::LatestPriceStore;
 
-use crate::core::rules::{CHANNEL, Notice, Rule};
+use crate::core::invalidation::{Action, Request, Target};
+use crate::freshness::Freshness;
+use crate::rewrite::Rewriter;
 use copy_count::CopyCount;
 use live::LivePrices;
 
@@ -58,8 +59,10 @@ pub struct Api {
     pub runtime: tokio::runtime::Handle,
     /// The circuit breaker of Postgres.
     pub postgres_breaker: Arc<Breaker>,
-    /// The copies of the prices.
-    pub redis: Redis,
+    /// Drops and rewrites copies.
+    pub rewriter: Rewriter,
+    /// Counts invalidations.
+    pub freshness: Arc<Freshness>,
     /// The circuit breaker of Redis.
     pub redis_breaker: Arc<Breaker>,
     /// The prices that WebSocket clients watch.
@@ -199,24 +202,28 @@ async fn invalidate(tenant: Tenant, api: web::Data<Api>, payload: web::Payload) 
     let asked: Invalidation = body::json(payload).await?;
     let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
     let instrument = asked.instrument_id.into_inner();
-    let key = Key::latest_price(tenant.id(), &instrument).to_string();
-    let notice = Notice {
-        tenant_id: tenant.id().to_owned(),
-        instrument_id: instrument.clone(),
-        rule: Rule::Manual,
+    let request = Request {
+        action: Action::Invalidate,
+        target: Target::Price {
+            tenant_id: tenant.id().to_owned(),
+            instrument_id: instrument.clone(),
+        },
+        reason: asked.reason,
     };
-    let (prices, redis, of_tenant) = (api.prices.clone(), api.redis.clone(), tenant.id().to_owned());
+    let (notice, of_tenant) = (request.notice(), tenant.id().to_owned());
+    let prices = api.prices.clone();
     let find = async move { prices.find_one(&of_tenant, &instrument).await };
     let price = ask(&api.runtime, &api.postgres_breaker, find).await?;
-    let notice = notice.to_text(asked.reason.as_deref());
-    let text = notice.clone();
-    let invalidated = ask(&api.runtime, &api.redis_breaker, async move {
-        let removed = redis.delete(&[key]).await?;
-        redis.put_prices(&price).await?;
-        redis.publish(CHANNEL, &[text]).await?;
-        Ok(removed)
-    })
-    .await?;
+    let (rewriter, asked) = (api.rewriter.clone(), request.clone());
+    let write = async move { rewriter.write(&asked, price.as_ref()).await };
+    let invalidated = ask(&api.runtime, &api.redis_breaker, write).await?;
+    api.freshness.invalidated(1);
+    let rewriter = api.rewriter.clone();
+    api.runtime.spawn(async move {
+        if let Err(error) = rewriter.settle(&[request]).await {
+            tracing::warn!(error = %error, "the dropped price was not written a second time; its next tick writes it");
+        }
+    });
     tracing::info!(
         event = "cache_invalidated",
         notice,
