@@ -14,6 +14,7 @@ use service::Breaker;
 use service::http::openapi::Shape;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
 use stores::LatestPriceStore;
+use stream::status::wall_clock;
 
 use crate::core::invalidation::{Action, Request, Target};
 use crate::freshness::Freshness;
@@ -84,7 +85,7 @@ pub fn routes(api: Arc<Api>) -> Routes {
         .of_service(
             Method::GET,
             "/health/projections",
-            "Projections and their stored positions",
+            "Projections: status, lag, last event time, and stored positions",
             projections,
         )
         .of_tenant(
@@ -155,7 +156,7 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
-/// All projections with their stored positions.
+/// All projections: how they stand in this process, and the stored positions of all processes.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let prices = api.prices.clone();
     let positions = ask(
@@ -173,7 +174,14 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
             })
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({ "projections": [{ "name": "latest_price", "partitions": partitions }] })))
+    let standing = api.freshness.standing(wall_clock());
+    Ok(HttpResponse::Ok().json(json!({ "projections": [{
+        "name": "latest_price",
+        "status": standing.status,
+        "lag_seconds": standing.lag_seconds,
+        "last_event_time": standing.last_event.map(codec::json::time),
+        "partitions": partitions,
+    }] })))
 }
 
 /// The number of the tenant's prices in Redis.

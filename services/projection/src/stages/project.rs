@@ -220,6 +220,7 @@ impl Projector {
         if answers.redis_ok {
             meters.redis.increment(work.redis.len() as u64);
             freshness.invalidated(work.notices.len() as u64);
+            freshness.wrote(work.redis.iter().map(|price| price.event_time));
             if work.refill.is_some_and(|part| part.ends) {
                 meters.refills.increment(1);
                 freshness.refilled();
