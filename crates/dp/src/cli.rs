@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backup, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps,
-    groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, replay,
+    alerts, backup, bench, cache, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain,
+    gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, replay,
     retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
@@ -134,6 +134,7 @@ pub enum Command {
     Clickhouse(clickhouse::Args),
     Postgres(postgres::Args),
     Redis(redis::Args),
+    Cache(cache::Args),
     Net(net::Args),
     Schema(schema::Args),
     Verify(verify::Args),

@@ -13,6 +13,7 @@
 
 pub mod alerts;
 pub mod backup;
+pub mod cache;
 pub mod catch_up;
 pub mod connection;
 pub mod consent;

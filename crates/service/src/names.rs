@@ -122,7 +122,17 @@ impl Names {
         )
     }
 
-    /// Every group of the pipeline, with the topics that it reads.
+    /// Consumer group of projection's second stage, which carries out invalidations: `projection-local-invalidation`. A request
+    /// may be carried out again, so it has no position to protect, and is none of [`Names::groups`].
+    pub fn invalidation_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-invalidation", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
+    /// Every group of the pipeline whose position decides what is stored, with the topics that it reads.
     pub fn groups(&self) -> Vec<(String, Vec<String>)> {
         let one = |topic: &String| vec![topic.clone()];
         vec![
@@ -199,6 +209,7 @@ mod tests {
         assert_eq!(names.group("normalization"), "normalization-local");
         assert_eq!(names.writer_group("normalization"), "normalization-local-clickhouse");
         assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
+        assert_eq!(names.invalidation_group("projection"), "projection-local-invalidation");
         assert_eq!(names.table("market_ticks"), "market_ticks");
         assert_eq!(names.table_suffix(), "");
     }

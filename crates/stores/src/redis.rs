@@ -188,13 +188,28 @@ impl Redis {
         self.call("delete", async |mut link| link.del(&keys).await).await
     }
 
-    /// Publishes a text on a channel.
+    /// Publishes texts on a channel, in order.
     ///
     /// # Errors
-    /// The error of the server.
-    pub async fn publish(&self, channel: &str, text: &str) -> Result<(), StoreError> {
-        self.call("publish", async |mut link| link.publish(channel, text).await)
-            .await
+    /// The error of the server; some texts may have been published.
+    pub async fn publish(&self, channel: &str, texts: &[String]) -> Result<(), StoreError> {
+        for chunk in texts.chunks(CHUNK) {
+            let publish = async |mut link: Link| {
+                if link.is_cluster() {
+                    for text in chunk {
+                        link.publish::<_, _, ()>(channel, text).await?;
+                    }
+                    return Ok(());
+                }
+                let mut pipeline = ::redis::pipe();
+                for text in chunk {
+                    pipeline.publish(channel, text).ignore();
+                }
+                pipeline.query_async::<()>(&mut link).await
+            };
+            self.call("publish", publish).await?;
+        }
+        Ok(())
     }
 
     /// Keys that match a pattern.

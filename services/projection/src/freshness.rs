@@ -4,7 +4,7 @@
 //! `projection_status` and `projection_lag_seconds`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use domain::Micros;
 use parking_lot::{Mutex, MutexGuard};
@@ -14,6 +14,10 @@ use stream::status::wall_clock;
 
 use crate::core::pending::earlier;
 use crate::metrics;
+
+/// Seconds of lag from which the status changes.
+const WARNING_LAG: f64 = 300.0;
+const CRITICAL_LAG: f64 = 1_800.0;
 
 /// The state of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,19 @@ pub struct Freshness {
     updated: AtomicU64,
     invalidations: AtomicU64,
     refills: AtomicU64,
+    /// Newest event time in the copy; 0 until there is one.
+    newest: AtomicI64,
+}
+
+/// How the projection stands in this process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standing {
+    /// `healthy`, `warning` or `critical`, with the limits of `dp projection list`.
+    pub status: &'static str,
+    /// Age of the oldest event that a store does not have yet.
+    pub lag_seconds: f64,
+    /// Newest event time that this process has written to Redis; `None` if it has written none.
+    pub last_event: Option<Micros>,
 }
 
 impl Freshness {
@@ -44,14 +61,41 @@ impl Freshness {
         self.lock().remove(&worker);
     }
 
+    /// Prices with these event times were written to Redis.
+    pub fn wrote(&self, event_times: impl Iterator<Item = Micros>) {
+        if let Some(newest) = event_times.max() {
+            self.newest.fetch_max(newest, Ordering::Relaxed);
+        }
+    }
+
+    /// The standing of the projection.
+    pub fn standing(&self, now: Micros) -> Standing {
+        let workers = self.lock();
+        let oldest = workers
+            .values()
+            .fold(None, |oldest, state| earlier(oldest, state.oldest));
+        let is_well = workers.values().all(|state| state.is_well);
+        drop(workers);
+        let lag_seconds = lag_seconds(oldest, now);
+        Standing {
+            status: match lag_seconds {
+                lag if lag > CRITICAL_LAG => "critical",
+                lag if lag > WARNING_LAG || !is_well => "warning",
+                _ => "healthy",
+            },
+            lag_seconds,
+            last_event: Some(self.newest.load(Ordering::Relaxed)).filter(|newest| *newest > 0),
+        }
+    }
+
     /// Counts prices stored in Postgres.
     pub fn updated(&self, prices: u64) {
         self.updated.fetch_add(prices, Ordering::Relaxed);
     }
 
-    /// Counts a loss of the copy in Redis: it can no longer be relied on.
-    pub fn invalidated(&self) {
-        self.invalidations.fetch_add(1, Ordering::Relaxed);
+    /// Counts invalidations: by a rule, by hand, or by a loss of the copy in Redis, which can no longer be relied on.
+    pub fn invalidated(&self, count: u64) {
+        self.invalidations.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts a complete refill of Redis.
@@ -101,6 +145,38 @@ fn lag_seconds(oldest: Option<Micros>, now: Micros) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_standing_is_that_of_the_worst_worker() {
+        let freshness = Freshness::default();
+        let now = 10_000_000_000;
+        let state = |lag_seconds: i64, is_well| WorkerState {
+            oldest: (lag_seconds > 0).then(|| now - lag_seconds * 1_000_000),
+            is_well,
+        };
+        assert_eq!(
+            freshness.standing(now),
+            Standing {
+                status: "healthy",
+                lag_seconds: 0.0,
+                last_event: None
+            }
+        );
+        for (one, other, status) in [
+            (state(0, true), state(300, true), "healthy"),
+            (state(301, true), state(0, true), "warning"),
+            (state(0, true), state(1, false), "warning"),
+            (state(1_801, true), state(301, true), "critical"),
+        ] {
+            freshness.report(1, one);
+            freshness.report(2, other);
+            assert_eq!(freshness.standing(now).status, status, "{one:?} {other:?}");
+        }
+        freshness.wrote([6, 7].into_iter());
+        freshness.wrote([5].into_iter());
+        freshness.wrote(std::iter::empty());
+        assert_eq!(freshness.standing(now).last_event, Some(7));
+    }
 
     #[test]
     fn the_lag_is_the_age_of_the_oldest_event_and_zero_when_all_is_stored() {

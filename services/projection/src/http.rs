@@ -13,9 +13,12 @@ use serde_json::{Value, json};
 use service::Breaker;
 use service::http::openapi::Shape;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
-use stores::redis::key::Key;
-use stores::{LatestPriceStore, Redis};
+use stores::LatestPriceStore;
+use stream::status::wall_clock;
 
+use crate::core::invalidation::{Action, Request, Target};
+use crate::freshness::Freshness;
+use crate::rewrite::Rewriter;
 use copy_count::CopyCount;
 use live::LivePrices;
 
@@ -46,8 +49,6 @@ const INVALIDATED: Shape = Shape::Object(&[
     ("invalidated_keys", Shape::Integer),
     ("invalidation_time_ms", Shape::Number),
 ]);
-/// Redis channel of every invalidation.
-const INVALIDATIONS: &str = "cache:invalidation";
 
 /// What the routes need.
 pub struct Api {
@@ -59,8 +60,10 @@ pub struct Api {
     pub runtime: tokio::runtime::Handle,
     /// The circuit breaker of Postgres.
     pub postgres_breaker: Arc<Breaker>,
-    /// The copies of the prices.
-    pub redis: Redis,
+    /// Drops and rewrites copies.
+    pub rewriter: Rewriter,
+    /// Counts invalidations.
+    pub freshness: Arc<Freshness>,
     /// The circuit breaker of Redis.
     pub redis_breaker: Arc<Breaker>,
     /// The prices that WebSocket clients watch.
@@ -82,7 +85,7 @@ pub fn routes(api: Arc<Api>) -> Routes {
         .of_service(
             Method::GET,
             "/health/projections",
-            "Projections and their stored positions",
+            "Projections: status, lag, last event time, and stored positions",
             projections,
         )
         .of_tenant(
@@ -153,7 +156,7 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
-/// All projections with their stored positions.
+/// All projections: how they stand in this process, and the stored positions of all processes.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let prices = api.prices.clone();
     let positions = ask(
@@ -171,7 +174,14 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
             })
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({ "projections": [{ "name": "latest_price", "partitions": partitions }] })))
+    let standing = api.freshness.standing(wall_clock());
+    Ok(HttpResponse::Ok().json(json!({ "projections": [{
+        "name": "latest_price",
+        "status": standing.status,
+        "lag_seconds": standing.lag_seconds,
+        "last_event_time": standing.last_event.map(codec::json::time),
+        "partitions": partitions,
+    }] })))
 }
 
 /// The number of the tenant's prices in Redis.
@@ -200,23 +210,34 @@ async fn invalidate(tenant: Tenant, api: web::Data<Api>, payload: web::Payload) 
     let asked: Invalidation = body::json(payload).await?;
     let tenant = tenant.also_named("the body", asked.tenant_id.as_deref())?;
     let instrument = asked.instrument_id.into_inner();
-    let key = Key::latest_price(tenant.id(), &instrument).to_string();
-    let notice = json!({
-        "tenant_id": tenant.id(), "instrument_id": instrument,
-        "reason": asked.reason.as_deref().unwrap_or("manual"),
-    });
-    let (prices, redis, of_tenant) = (api.prices.clone(), api.redis.clone(), tenant.id().to_owned());
+    let request = Request {
+        action: Action::Invalidate,
+        target: Target::Price {
+            tenant_id: tenant.id().to_owned(),
+            instrument_id: instrument.clone(),
+        },
+        reason: asked.reason,
+    };
+    let (notice, of_tenant) = (request.notice(), tenant.id().to_owned());
+    let prices = api.prices.clone();
     let find = async move { prices.find_one(&of_tenant, &instrument).await };
     let price = ask(&api.runtime, &api.postgres_breaker, find).await?;
-    let text = notice.to_string();
-    let invalidated = ask(&api.runtime, &api.redis_breaker, async move {
-        let removed = redis.delete(&[key]).await?;
-        redis.put_prices(&price).await?;
-        redis.publish(INVALIDATIONS, &text).await?;
-        Ok(removed)
-    })
-    .await?;
-    tracing::info!(event = "cache_invalidated", notice = %notice, keys = invalidated, "the copy of a price was written again");
+    let (rewriter, asked) = (api.rewriter.clone(), request.clone());
+    let write = async move { rewriter.write(&asked, price.as_ref()).await };
+    let invalidated = ask(&api.runtime, &api.redis_breaker, write).await?;
+    api.freshness.invalidated(1);
+    let rewriter = api.rewriter.clone();
+    api.runtime.spawn(async move {
+        if let Err(error) = rewriter.settle(&[request]).await {
+            tracing::warn!(error = %error, "the dropped price was not written a second time; its next tick writes it");
+        }
+    });
+    tracing::info!(
+        event = "cache_invalidated",
+        notice,
+        keys = invalidated,
+        "the copy of a price was written again"
+    );
     Ok(HttpResponse::Ok().json(json!({
         "success": true,
         "invalidated_keys": invalidated,

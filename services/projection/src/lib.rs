@@ -4,7 +4,7 @@
 //! Invariants: INV-3 (a position is stored with its own sequencer state); rows and position share a Postgres transaction
 //! with a compare-and-set; an older price never replaces a newer one in either store.
 //! Failure: while Postgres is down, prices continue to Redis and the position waits. After an outage, Redis is refilled
-//! from memory. Neither outage affects the other store.
+//! from memory. Neither outage affects the other store. A second stage carries out requests to drop or rewrite copies.
 
 pub mod config;
 pub mod core;
@@ -13,6 +13,7 @@ pub mod http;
 pub mod metrics;
 pub mod pipeline;
 pub mod rebuild;
+pub mod rewrite;
 pub mod stages;
 pub mod verify_runs;
 

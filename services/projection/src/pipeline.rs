@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! enriched.market.ticks.v1 ─▶ sequencer ─▶ newest per instrument ─▶ Redis ─▶ Postgres (rows + position)
+//! projection.invalidation.v1 ─▶ Redis, from Postgres ─▶ cache:invalidation
 //! ```
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use service::clients::Dependency;
 use service::{Context, StartError};
 use stores::postgres::VerifyRuns;
-use stores::{LatestPriceStore, Postgres, Redis};
+use stores::{LatestPriceStore, Postgres};
 use stream::{Handler, Pace};
 
 use crate::config::Config;
@@ -20,7 +21,9 @@ use crate::http::copy_count::CopyCount;
 use crate::http::live::LivePrices;
 use crate::http::{self, Api};
 use crate::metrics::Meters;
+use crate::rewrite::Rewriter;
 use crate::stages::Stores;
+use crate::stages::invalidate::{self, Invalidator};
 use crate::stages::project::{self, Parts, Projector};
 use crate::verify_runs;
 
@@ -31,6 +34,8 @@ const PART: usize = 10_000;
 /// Readers have their own connections, and Postgres cancels its slow queries: commits continue under any load of requests.
 const READERS: usize = 4;
 const READ_LIMIT: Duration = Duration::from_secs(2);
+/// A commit that is under way when a copy is dropped has ended by then, unless Postgres is overloaded.
+const COMMIT_LIMIT: Duration = Duration::from_millis(500);
 
 /// Builds the service: source, stage, stores, then its HTTP.
 ///
@@ -53,13 +58,19 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             ctx.clients.breaker(Dependency::Postgres)?,
         ),
     );
+    let rewriter = Rewriter {
+        prices: LatestPriceStore::new(readers.clone(), ctx.names.generation()),
+        redis: stores.redis.clone(),
+        settle_after: 2 * ctx.own.postgres_interval + COMMIT_LIMIT,
+    };
+    invalidation_stage(ctx, rewriter.clone(), Arc::clone(&freshness));
     let live = Arc::new(LivePrices::new(
         stores.redis.clone(),
         ctx.clients.breaker(Dependency::Redis)?,
     ));
     ctx.tasks
         .spawn("live prices", Arc::clone(&live).follow(ctx.shutdown.clone()));
-    ctx.routes(http::routes(Arc::new(api(ctx, readers, stores.redis, live)?)));
+    ctx.routes(http::routes(Arc::new(api(ctx, (readers, rewriter), &freshness, live)?)));
     let gauges = Arc::clone(&freshness);
     ctx.health.add_gauges(move |report| gauges.show(report));
     ctx.stats(move || freshness.stats());
@@ -90,12 +101,35 @@ fn stage(ctx: &mut Context<Config>, stores: Stores, freshness: Arc<Freshness>) {
     ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
 }
 
-fn api(ctx: &Context<Config>, readers: Postgres, redis: Redis, live: Arc<LivePrices>) -> Result<Api, StartError> {
+/// The stage that carries out requests to drop or rewrite copies.
+fn invalidation_stage(ctx: &mut Context<Config>, rewriter: Rewriter, freshness: Arc<Freshness>) {
+    let (group, runtime) = (ctx.names.invalidation_group(ctx.service), ctx.runtime.clone());
+    let source = [ctx.names.invalidation.clone()];
+    ctx.second_stage(
+        invalidate::NAME,
+        group,
+        &source,
+        Pace::Prompt(Duration::ZERO),
+        move || {
+            let handler = Invalidator::new(rewriter.clone(), Arc::clone(&freshness), runtime.clone());
+            Ok(Box::new(handler))
+        },
+    );
+    ctx.dead_letter_codes(invalidate::NAME, invalidate::DEAD_LETTER_CODES);
+}
+
+fn api(
+    ctx: &Context<Config>,
+    (readers, rewriter): (Postgres, Rewriter),
+    freshness: &Arc<Freshness>,
+    live: Arc<LivePrices>,
+) -> Result<Api, StartError> {
     let redis_breaker = ctx.clients.breaker(Dependency::Redis)?;
     Ok(Api {
         prices: LatestPriceStore::new(readers, ctx.names.generation()),
-        copies: CopyCount::new(redis.clone(), Arc::clone(&redis_breaker), ctx.runtime.clone()),
-        redis,
+        copies: CopyCount::new(rewriter.redis.clone(), Arc::clone(&redis_breaker), ctx.runtime.clone()),
+        rewriter,
+        freshness: Arc::clone(freshness),
         redis_breaker,
         live,
         runtime: ctx.runtime.clone(),

@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod backup;
 pub mod bench;
+pub mod cache;
 pub mod check_market;
 pub mod clickhouse;
 pub mod completions;
@@ -81,6 +82,7 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
             "what is served is complete; run the command again to continue at the last checkpoint"
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
+        Command::Cache(args) if args.writes() => "the request may be published; it can be repeated without harm",
         Command::Alerts(_) => "`dp alerts list` shows the silences",
         Command::Backup(args) => args.left_by(yes),
         Command::Retention(args) if args.writes(yes) => {
@@ -150,6 +152,8 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
         Command::Net(args) => return net::run(&connect()?, args).await,
+        Command::Cache(args) if args.writes() => return cache::run(&publisher(cli, place).await?, args, cli.yes).await,
+        Command::Cache(args) => return cache::run(&connect()?, args, cli.yes).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,

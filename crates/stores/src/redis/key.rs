@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 const LATEST_PRICE: &str = "served:latest_price";
+const CUSTOM: &str = "served:custom:";
 const REFERENCE: &str = "reference";
 const COPY_MARK: &str = "served:copy:latest_price";
 
@@ -18,6 +19,12 @@ const COPY_MARK: &str = "served:copy:latest_price";
 pub enum Key<'a> {
     /// The newest price of an instrument: `served:latest_price:<tenant>:<instrument>`.
     LatestPrice {
+        tenant_id: Cow<'a, str>,
+        instrument_id: Cow<'a, str>,
+    },
+    /// A value of another kind that is served from Redis: `served:custom:<type>:<tenant>:<instrument>`.
+    Custom {
+        kind: Cow<'a, str>,
         tenant_id: Cow<'a, str>,
         instrument_id: Cow<'a, str>,
     },
@@ -34,6 +41,15 @@ impl<'a> Key<'a> {
     /// The key of an instrument's newest price.
     pub fn latest_price(tenant_id: &'a str, instrument_id: &'a str) -> Key<'a> {
         Key::LatestPrice {
+            tenant_id: tenant_id.into(),
+            instrument_id: instrument_id.into(),
+        }
+    }
+
+    /// The key of a served value of another kind.
+    pub fn custom(kind: &'a str, tenant_id: &'a str, instrument_id: &'a str) -> Key<'a> {
+        Key::Custom {
+            kind: kind.into(),
             tenant_id: tenant_id.into(),
             instrument_id: instrument_id.into(),
         }
@@ -71,7 +87,11 @@ impl<'a> Key<'a> {
                 tenant_id,
                 instrument_id,
             }),
-            _ => None,
+            _ => Some(Key::Custom {
+                kind: prefix.strip_prefix(CUSTOM).and_then(decoded)?.into(),
+                tenant_id,
+                instrument_id,
+            }),
         }
     }
 }
@@ -83,6 +103,17 @@ impl fmt::Display for Key<'_> {
                 tenant_id,
                 instrument_id,
             } => write!(f, "{LATEST_PRICE}:{}:{}", encoded(tenant_id), encoded(instrument_id)),
+            Key::Custom {
+                kind,
+                tenant_id,
+                instrument_id,
+            } => write!(
+                f,
+                "{CUSTOM}{}:{}:{}",
+                encoded(kind),
+                encoded(tenant_id),
+                encoded(instrument_id)
+            ),
             Key::Reference {
                 tenant_id,
                 instrument_id,
@@ -95,6 +126,11 @@ impl fmt::Display for Key<'_> {
 /// The pattern (for `SCAN`) that matches the newest prices of every tenant.
 pub fn every_latest_price() -> String {
     format!("{LATEST_PRICE}:*")
+}
+
+/// The pattern (for `SCAN`) that matches the marks of all lanes.
+pub fn every_copy_mark() -> String {
+    format!("{COPY_MARK}:*")
 }
 
 /// The pattern (for `SCAN`) that matches the newest prices of one tenant and of no other.
@@ -151,6 +187,7 @@ mod tests {
             for key in [
                 Key::latest_price(&tenant, &instrument),
                 Key::reference(&tenant, &instrument),
+                Key::custom(&instrument, &tenant, &instrument),
                 Key::copy_mark(&tenant),
             ] {
                 prop_assert_eq!(Key::parse(&key.to_string()), Some(key));
@@ -187,6 +224,7 @@ mod tests {
             (Key::latest_price("a:b", "c%20d"), "served:latest_price:a%3Ab:c%2520d"),
             (Key::latest_price("a", "b:c"), "served:latest_price:a:b%3Ac"),
             (Key::reference("p", "q:rX"), "reference:p:q%3ArX"),
+            (Key::custom("vwap", "acme", "A:1"), "served:custom:vwap:acme:A%3A1"),
             (Key::copy_mark("enriched/3"), "served:copy:latest_price:enriched/3"),
         ];
         for (key, name) in names {

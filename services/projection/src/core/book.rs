@@ -14,6 +14,7 @@ use rustc_hash::FxBuildHasher;
 use stores::{LatestPrice, OwnedOrigin};
 
 use super::names::{Names, SharedNames};
+use super::rules::{Notice, Rule, fired};
 
 /// A store of the prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ struct Entry {
     appended_at: Micros,
     /// Whether it waits to be written, by [`Target`].
     waiting: [bool; 2],
+    /// The first rule that fired since it was written to Redis.
+    rule: Option<Rule>,
 }
 
 /// Newest prices by the tenant and instrument of the ticks, whatever the keys of their messages are.
@@ -54,6 +57,8 @@ pub struct Book {
     names: SharedNames,
     /// Waiting entries, by [`Target`], the oldest first.
     waiting: [VecDeque<u32>; 2],
+    /// Of the prices that were taken for Redis.
+    notices: Vec<Notice>,
 }
 
 impl Book {
@@ -94,6 +99,7 @@ impl Book {
             quality_flags: price.quality_flags,
             appended_at: price.appended_at,
             waiting: [false; 2],
+            rule: None,
         });
     }
 
@@ -135,6 +141,7 @@ impl Book {
                     quality_flags: tick.quality_flags,
                     appended_at: tick.appended_at,
                     waiting: [false; 2],
+                    rule: None,
                 })
             }
             Some(place) => {
@@ -144,6 +151,8 @@ impl Book {
                 if tick.latest_rank() <= entry.rank() {
                     return false;
                 }
+                let rule = fired((entry.price, entry.appended_at), (tick.price, tick.appended_at));
+                entry.rule = entry.rule.or(rule);
                 if !entry.names.are(&names) {
                     entry.names = self.names.share(names);
                 }
@@ -162,6 +171,7 @@ impl Book {
             entries,
             waiting,
             src_partition,
+            notices,
             ..
         } = self;
         let Some(queue) = waiting.get_mut(target as usize) else {
@@ -171,6 +181,9 @@ impl Book {
         let taken = places.filter_map(|place| {
             let entry = entries.get_mut(place as usize)?;
             *entry.waiting.get_mut(target as usize)? = false;
+            if target == Target::Redis {
+                notices.extend(entry.take_notice());
+            }
             Some(entry.to_price(*src_partition))
         });
         let taken = taken.collect();
@@ -179,6 +192,11 @@ impl Book {
             queue.shrink_to(QUEUE);
         }
         taken
+    }
+
+    /// The notices of the prices that were taken for Redis, one for each price: they are published after these prices are written.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// Number of prices that wait for this store.
@@ -270,6 +288,16 @@ impl Entry {
         self.appended_at = tick.appended_at;
     }
 
+    fn take_notice(&mut self) -> Option<Notice> {
+        let rule = self.rule.take()?;
+        let (tenant_id, instrument_id) = self.id();
+        Some(Notice {
+            tenant_id: tenant_id.to_owned(),
+            instrument_id: instrument_id.to_owned(),
+            rule,
+        })
+    }
+
     fn to_price(&self, src_partition: i32) -> LatestPrice {
         let (tenant_id, instrument_id) = self.id();
         let [feed, market, product, currency, unit] = self.names.all().map(str::to_owned);
@@ -310,6 +338,7 @@ fn hash(tenant_id: &str, instrument_id: &str) -> u64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use domain::{Classification, Enrichment, Tick};
 
     #[test]
     fn an_instrument_is_small_and_ids_are_two_values() {
@@ -346,5 +375,57 @@ mod tests {
         assert_eq!(book.take_waiting(Target::Redis, 2), prices[2..]);
         book.give_back(Target::Redis, &prices[1..2]);
         assert_eq!(book.take_waiting(Target::Redis, 2), prices[1..2]);
+        // What was read from Postgres replaces nothing.
+        assert_eq!(book.take_notices(), []);
+    }
+
+    #[test]
+    fn a_rule_gives_one_notice_with_the_price_that_is_written() {
+        let mut book = Book::new(0);
+        let take = |book: &mut Book, time: Micros, price: i64| {
+            let enriched = EnrichedTick {
+                tick: Tick {
+                    price: Decimal::from_integer(price).unwrap(),
+                    event_time: time,
+                    appended_at: time,
+                    ..domain::fixtures::tick()
+                },
+                enrichment: Enrichment {
+                    commodity: "electricity",
+                    region: "midwest",
+                    product_tier: "standard",
+                    unit: None,
+                    contract_size: None,
+                    tick_size: None,
+                    curve_id: None,
+                    confidence_percent: 95,
+                    method: Classification::Database,
+                    low_confidence: false,
+                    enriched_at: 0,
+                },
+            };
+            assert!(book.take_in(&enriched));
+        };
+        take(&mut book, 1, 1000);
+        assert_eq!(book.take_waiting(Target::Redis, 9).len(), 1);
+        assert_eq!(book.take_notices(), [], "it replaces no price");
+        take(&mut book, 2, 1009);
+        assert_eq!(book.take_waiting(Target::Redis, 9).len(), 1);
+        assert_eq!(book.take_notices(), [], "less than 1 %");
+        take(&mut book, 3, 1100);
+        take(&mut book, 4, 1101);
+        assert_eq!(book.take_waiting(Target::Postgres, 9).len(), 1);
+        assert_eq!(book.take_notices(), [], "not written to Redis yet");
+        let written = book.take_waiting(Target::Redis, 9);
+        let expected = Notice {
+            tenant_id: written[0].tenant_id.clone(),
+            instrument_id: written[0].instrument_id.clone(),
+            rule: Rule::PriceChange,
+        };
+        assert_eq!(written.len(), 1);
+        assert_eq!(book.take_notices(), [expected]);
+        book.wait_again(Target::Redis);
+        assert_eq!(book.take_waiting(Target::Redis, 9).len(), 1);
+        assert_eq!(book.take_notices(), [], "a refill changes no price");
     }
 }

@@ -251,6 +251,7 @@ impl Lane {
         round.left -= prices.len();
         let ends = round.left == 0;
         work.redis = Arc::new(prices);
+        work.notices = Arc::new(self.book.take_notices());
         work.refill = round.is_refill.then_some(RefillPart { begins, ends });
         work.after_eviction = round.is_refill && ends && std::mem::take(&mut self.has_evicted);
     }

@@ -1,10 +1,12 @@
 //! The decisions of projection, without clock, I/O or metrics: the newest price, what to write where, what an answer means.
 
 pub mod book;
+pub mod invalidation;
 pub mod lane;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
 mod names;
 pub mod pending;
+pub mod rules;
 pub mod work;

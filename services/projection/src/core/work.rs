@@ -6,6 +6,8 @@ use domain::{Micros, Position};
 use stores::LatestPrice;
 use stores::postgres::Held;
 
+use super::rules::Notice;
+
 /// How often, and in which batches, prices are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cadence {
@@ -42,6 +44,8 @@ pub struct RefillPart {
 pub struct Work {
     /// Prices for Redis, written before the commit.
     pub redis: Arc<Vec<LatestPrice>>,
+    /// For the channel `cache:invalidation`, after these prices are written.
+    pub notices: Arc<Vec<Notice>>,
     /// Set if these prices are part of a complete refill.
     pub refill: Option<RefillPart>,
     /// This part ends a refill that was caused by evictions.

@@ -1,5 +1,6 @@
-//! The stage of projection.
+//! The stages of projection.
 
+pub mod invalidate;
 pub mod mark;
 mod not_loaded;
 pub mod project;

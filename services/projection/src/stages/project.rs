@@ -220,6 +220,8 @@ impl Projector {
         let postgres_ok = answers.committed.is_none_or(|committed| committed == Committed::Yes);
         if answers.redis_ok {
             meters.redis.increment(work.redis.len() as u64);
+            freshness.invalidated(work.notices.len() as u64);
+            freshness.wrote(work.redis.iter().map(|price| price.event_time));
             if work.refill.is_some_and(|part| part.ends) {
                 meters.refills.increment(1);
                 freshness.refilled();
@@ -242,7 +244,7 @@ impl Projector {
                 .as_ref()
                 .is_some_and(|copy| !copy.is_marked && work.refill.is_none())
         {
-            freshness.invalidated();
+            freshness.invalidated(1);
         }
         if let (Some(commit), true) = (&work.commit, postgres_ok) {
             meters.postgres.increment(commit.prices.len() as u64);

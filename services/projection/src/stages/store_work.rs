@@ -11,6 +11,7 @@ use stream::kafka::describe::remembered_ids;
 
 use super::mark;
 use crate::core::book::Book;
+use crate::core::rules::CHANNEL;
 use crate::core::work::{Answers, Committed, CopySeen, Work};
 
 /// The stores of a projection. Cheap to clone.
@@ -89,6 +90,13 @@ impl Stores {
         }
         if !work.redis.is_empty() && answers.redis_ok {
             answers.redis_ok = succeeded(self.redis.put_prices(work.redis.iter()).await.map(|_| ()));
+        }
+        if !work.notices.is_empty() && answers.redis_ok {
+            let texts: Vec<String> = work.notices.iter().map(|notice| notice.to_text(None)).collect();
+            // The prices are written. Whoever listens reads again after a gap, as after a lost connection.
+            if let Err(error) = self.redis.publish(CHANNEL, &texts).await {
+                tracing::warn!(error = %error, channel = CHANNEL, notices = texts.len(), "notices about changed prices could not be published; the prices are written");
+            }
         }
         if let Some(commit) = &work.commit {
             let batch = PriceBatch {

@@ -1,0 +1,176 @@
+//! `dp cache`: the copies of prices in Redis, and requests to projection to drop or rewrite them.
+
+use std::process::ExitCode;
+
+use ops::cache::{Chosen, Copies, Sent, get, message, publish, status};
+use ops::connection::Connection;
+use ops::consent;
+use ops::migrations::stores;
+use ops::present::{found, print_either, printable, table};
+use projection::core::invalidation::Action;
+
+use crate::cells::count;
+
+/// Look at the copies of prices in Redis; have projection drop them, or write them again
+///
+/// Redis holds copies of what PostgreSQL has. invalidate and refresh publish a request on topic projection.invalidation.v1; projection
+/// carries it out and publishes a notice on Redis channel cache:invalidation. If it does not run, the request waits for it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 fine; 1 there is no such key; 2 a server is unavailable, or wrong usage\n\n\
+    Examples:\n  dp cache status\n  dp cache get served:latest_price:default:NG_HH_M1\n  dp cache refresh --instrument NG_HH_M1\n  \
+    dp cache invalidate --all --yes"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show how many latest prices of each tenant are in Redis
+    #[command(
+        after_help = "Examples:\n  dp cache status\n  dp cache status --json | jq '.[] | {tenant_id, latest_prices}'"
+    )]
+    Status,
+    /// Show the value of a key
+    ///
+    /// A price has the field `standing` in front, by which an older price never replaces a newer one. Exit code 1 if there is no such key.
+    #[command(after_help = "Examples:\n  dp cache get served:latest_price:default:NG_HH_M1\n  \
+        dp cache get served:latest_price:default:NG_HH_M1 --json | jq -r .value")]
+    Get {
+        /// The key, as `dp redis keys` shows it
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Have projection drop copies, and write prices again from PostgreSQL
+    ///
+    /// For copies that were changed by hand. A price is missing for milliseconds, after --all for a second or two. Values of
+    /// served:custom are only dropped: the program that owns them writes them again.
+    #[command(
+        after_help = "Examples:\n  dp cache invalidate --instrument NG_HH_M1\n  dp cache invalidate --key served:custom:vwap:acme:NG_HH_M1\n  \
+        dp cache invalidate --all --yes"
+    )]
+    Invalidate(InvalidateArgs),
+    /// Have projection write prices to Redis again from PostgreSQL, without dropping them
+    ///
+    /// For copies that are missing; a newer copy stays. Without --instrument, all prices of all tenants.
+    #[command(after_help = "Examples:\n  dp cache refresh\n  dp cache refresh --instrument NG_HH_M1 --tenant acme")]
+    Refresh(RefreshArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("copies").required(true)))]
+struct InvalidateArgs {
+    /// The latest price of this instrument
+    #[arg(long, value_name = "ID", group = "copies")]
+    instrument: Option<String>,
+    /// The copy with this key: of served:latest_price or served:custom
+    #[arg(long, value_name = "KEY", group = "copies")]
+    key: Option<String>,
+    /// All latest prices of all tenants; asks for confirmation
+    #[arg(long, group = "copies")]
+    all: bool,
+    #[command(flatten)]
+    about: About,
+}
+
+#[derive(Debug, clap::Args)]
+struct RefreshArgs {
+    /// Only the latest price of this instrument
+    #[arg(long, value_name = "ID")]
+    instrument: Option<String>,
+    #[command(flatten)]
+    about: About,
+}
+
+#[derive(Debug, clap::Args)]
+struct About {
+    /// Tenant of the instrument [default: DATA_PROC_TENANT_ID]
+    #[arg(long, value_name = "TENANT", requires = "instrument")]
+    tenant: Option<String>,
+    /// Why; appears in the notice
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Args {
+    /// Whether the command publishes a request.
+    pub fn writes(&self) -> bool {
+        matches!(self.command, Command::Invalidate(_) | Command::Refresh(_))
+    }
+}
+
+/// Runs `dp cache`; `yes` skips the question before all copies are dropped.
+///
+/// # Errors
+/// A server does not answer, or the user does not confirm.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Status => {
+            let copies = status(&stores(connection)?.redis).await?;
+            print_either(connection.json, &copies, || status_text(&copies))?;
+        }
+        Command::Get { key } => {
+            let copy = get(&stores(connection)?.redis, key).await?;
+            let text = || {
+                copy.value
+                    .as_deref()
+                    .map_or_else(|| format!("there is no key {}", printable(key)), printable)
+            };
+            print_either(connection.json, &copy, text)?;
+            return Ok(found(copy.value.is_none()));
+        }
+        Command::Invalidate(args) => {
+            let chosen = match (&args.key, args.all) {
+                (_, true) => Chosen::All,
+                (Some(key), _) => Chosen::Key(key.clone()),
+                (None, false) => price(connection, args.instrument.as_deref().unwrap_or_default(), &args.about),
+            };
+            if chosen == Chosen::All {
+                consent::ask("drop the copies of all prices in Redis", "invalidate", yes).await?;
+            }
+            ask(connection, Action::Invalidate, chosen, &args.about).await?;
+        }
+        Command::Refresh(args) => {
+            let chosen = match &args.instrument {
+                Some(instrument) => price(connection, instrument, &args.about),
+                None => Chosen::All,
+            };
+            ask(connection, Action::Refresh, chosen, &args.about).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn price(connection: &Connection, instrument: &str, about: &About) -> Chosen {
+    Chosen::Price {
+        tenant: about
+            .tenant
+            .clone()
+            .unwrap_or_else(|| connection.settings.tenant_id.clone()),
+        instrument: instrument.to_owned(),
+    }
+}
+
+async fn ask(connection: &Connection, action: Action, chosen: Chosen, about: &About) -> anyhow::Result<()> {
+    let sent = publish(connection, message(action, chosen, about.reason.clone())?).await?;
+    print_either(connection.json, &sent, || sent_text(&sent))
+}
+
+fn sent_text(sent: &Sent) -> String {
+    format!(
+        "asked projection: {} partition {} offset {}; `dp cache status` counts the copies",
+        sent.topic, sent.partition, sent.offset
+    )
+}
+
+fn status_text(copies: &[Copies]) -> String {
+    if copies.is_empty() {
+        return "there is no price in Redis".to_owned();
+    }
+    let rows = copies
+        .iter()
+        .map(|copies| vec![printable(&copies.tenant_id), count(copies.latest_prices)]);
+    table(&["tenant", "latest prices"], 1, rows)
+}

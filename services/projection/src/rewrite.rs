@@ -1,0 +1,117 @@
+//! Drops and rewrites copies in Redis: for messages of `projection.invalidation.v1` and for `POST /cache/invalidate`.
+//!
+//! Role: carries out a [`Request`] and publishes its notice.
+//! Invariants: a copy is written from Postgres and never goes back: a newer one stays. All prices are written by the owners of the
+//! partitions, from memory: without its mark in Redis, a lane fills its copy again.
+//! Failure: the error of a store; the request can be carried out again.
+
+use std::time::Duration;
+
+use stores::redis::key::{Key, every_copy_mark, every_latest_price};
+use stores::{LatestPrice, LatestPriceStore, Redis, StoreError};
+
+use crate::core::invalidation::{Action, Request, Target};
+use crate::core::rules::CHANNEL;
+
+/// Keys per call.
+const CHUNK: usize = 1_000;
+
+/// Rewrites copies. Cheap to clone.
+#[derive(Clone)]
+pub struct Rewriter {
+    /// What is written.
+    pub prices: LatestPriceStore,
+    /// Where it is written.
+    pub redis: Redis,
+    /// Time after which Postgres has the prices that were only in memory and Redis when a copy was dropped.
+    pub settle_after: Duration,
+}
+
+impl Rewriter {
+    /// Carries out a request; returns how many copies were dropped.
+    ///
+    /// # Errors
+    /// The error of a store.
+    pub async fn apply(&self, request: &Request) -> Result<u64, StoreError> {
+        let price = match &request.target {
+            Target::Price {
+                tenant_id,
+                instrument_id,
+            } => self.prices.find_one(tenant_id, instrument_id).await?,
+            Target::Custom { .. } | Target::All => None,
+        };
+        self.write(request, price.as_ref()).await
+    }
+
+    /// The part of a request that Redis does, with the price in Postgres.
+    ///
+    /// # Errors
+    /// The error of Redis.
+    pub async fn write(&self, request: &Request, price: Option<&LatestPrice>) -> Result<u64, StoreError> {
+        let is_drop = request.action == Action::Invalidate;
+        let dropped = match &request.target {
+            Target::Price {
+                tenant_id,
+                instrument_id,
+            } => {
+                let dropped = match is_drop {
+                    true => {
+                        let key = Key::latest_price(tenant_id, instrument_id).to_string();
+                        self.redis.delete(&[key]).await?
+                    }
+                    false => 0,
+                };
+                self.redis.put_prices(price).await?;
+                dropped
+            }
+            Target::Custom { key, .. } => self.redis.delete(std::slice::from_ref(key)).await?,
+            Target::All => {
+                let dropped = match is_drop {
+                    true => self.drop_all(&every_latest_price()).await?,
+                    false => 0,
+                };
+                self.drop_all(&every_copy_mark()).await?;
+                dropped
+            }
+        };
+        self.redis.publish(CHANNEL, &[request.notice()]).await?;
+        Ok(dropped)
+    }
+
+    /// Writes dropped prices once more after [`Rewriter::settle_after`]. A price may have been dropped that Postgres did not have
+    /// yet: without this, an older one would stay until the next tick.
+    ///
+    /// # Errors
+    /// The error of a store.
+    pub async fn settle(&self, requests: &[Request]) -> Result<(), StoreError> {
+        let dropped: Vec<(&str, &str)> = requests
+            .iter()
+            .filter(|request| request.action == Action::Invalidate)
+            .filter_map(|request| match &request.target {
+                Target::Price {
+                    tenant_id,
+                    instrument_id,
+                } => Some((tenant_id.as_str(), instrument_id.as_str())),
+                _ => None,
+            })
+            .collect();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(self.settle_after).await;
+        for (tenant_id, instrument_id) in dropped {
+            let price = self.prices.find_one(tenant_id, instrument_id).await?;
+            self.redis.put_prices(&price).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_all(&self, pattern: &str) -> Result<u64, StoreError> {
+        let keys = self.redis.scan(pattern).await?;
+        let mut dropped = 0;
+        for chunk in keys.chunks(CHUNK) {
+            dropped += self.redis.delete(chunk).await?;
+        }
+        Ok(dropped)
+    }
+}
