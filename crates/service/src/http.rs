@@ -12,6 +12,7 @@ mod connections;
 pub mod hook;
 mod host;
 mod limit;
+mod log_level;
 mod observe;
 pub mod openapi;
 mod problem;
@@ -37,6 +38,7 @@ pub use tenant::{InstrumentId, Tenant};
 use crate::breaker::{Breaker, Denied};
 use crate::health::{Health, Level, Outcome};
 use crate::settings::HttpSettings;
+use crate::telemetry::level::Levels;
 use crate::{metrics, stats};
 use connections::Connections;
 use limit::RateLimit;
@@ -63,6 +65,8 @@ pub struct Shown {
     pub fingerprint: String,
     /// Parts of `/stats`.
     pub stats: Vec<Stats>,
+    /// The log level, which operators change.
+    pub levels: Arc<Levels>,
     /// Tenant of requests without one.
     pub default_tenant: String,
 }
@@ -273,6 +277,21 @@ fn shared_routes() -> Routes {
             "This description of the routes (OpenAPI 3.1)",
             description,
         )
+        .of_service(
+            Method::GET,
+            "/log-level",
+            "Log level of the running service, for clients on its machine",
+            log_level::show,
+        )
+        .returning(&openapi::LOG_LEVEL)
+        .of_service(
+            Method::PUT,
+            "/log-level",
+            "Change the log level for a limited time, for clients on its machine",
+            log_level::change,
+        )
+        .accepting("application/json")
+        .returning(&openapi::LOG_LEVEL)
 }
 
 async fn description(state: web::Data<State>) -> HttpResponse {
