@@ -121,7 +121,7 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
-    let routes = shared_routes().and(routes);
+    let routes = shared_routes().and(log_level::routes()).and(routes);
     let state = web::Data::new(State {
         routes: routes.clone(),
         shown,
@@ -277,21 +277,6 @@ fn shared_routes() -> Routes {
             "This description of the routes (OpenAPI 3.1)",
             description,
         )
-        .of_service(
-            Method::GET,
-            "/log-level",
-            "Log level of the running service, for clients on its machine",
-            log_level::show,
-        )
-        .returning(&openapi::LOG_LEVEL)
-        .of_service(
-            Method::PUT,
-            "/log-level",
-            "Change the log level for a limited time, for clients on its machine",
-            log_level::change,
-        )
-        .accepting("application/json")
-        .returning(&openapi::LOG_LEVEL)
 }
 
 async fn description(state: web::Data<State>) -> HttpResponse {

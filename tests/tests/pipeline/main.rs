@@ -12,6 +12,7 @@ mod explain;
 mod health;
 mod history;
 mod incident;
+mod levels;
 mod live;
 mod operator;
 mod rebuilds;

@@ -69,12 +69,12 @@ fn other_machines_and_web_pages_are_refused_although_the_service_listens_everywh
     let ask = |address: IpAddr, method: &str, host: &str| {
         let body = r#"{"level":"debug"}"#;
         let mut stream = TcpStream::connect((address, port)).unwrap();
-        write!(
-            stream,
+        // In one piece: the service may refuse, and close, before it has read all of it.
+        let request = format!(
             "{method} /log-level HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
-        )
-        .unwrap();
+        );
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         // A server that refuses before it reads the body may reset the connection after its answer.
         let _ = stream.read_to_string(&mut answer);
