@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backup, bench, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain, gaps,
-    groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis,
+    alerts, backup, bench, capacity, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain,
+    gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis,
     retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
@@ -99,6 +99,7 @@ pub enum Command {
     Doctor(doctor::Args),
     Health(health::Args),
     Top(top::Args),
+    Capacity(capacity::Args),
     Alerts(alerts::Args),
     Incident(incident::Args),
     Ping(ping::Args),

@@ -38,8 +38,7 @@ pub use tenant::{InstrumentId, Tenant};
 use crate::breaker::{Breaker, Denied};
 use crate::health::{Health, Level, Outcome};
 use crate::settings::HttpSettings;
-use crate::telemetry::level::Levels;
-use crate::{metrics, stats};
+use crate::{metrics, stats, telemetry};
 use connections::Connections;
 use limit::RateLimit;
 
@@ -66,7 +65,7 @@ pub struct Shown {
     /// Parts of `/stats`.
     pub stats: Vec<Stats>,
     /// The log level, which operators change.
-    pub levels: Arc<Levels>,
+    pub levels: Arc<telemetry::level::Levels>,
     /// Tenant of requests without one.
     pub default_tenant: String,
 }

@@ -48,7 +48,7 @@ fn started_with(settings: &HttpSettings) -> Running {
         info: json!({"service": "tested", "generation": ""}),
         fingerprint: "0123456789abcdef".to_owned(),
         stats: vec![Arc::new(|| Map::from_iter([("cache_hits".to_owned(), 3.into())]))],
-        levels: Arc::new(Levels::new("info", Box::new(|_| Ok(())))),
+        levels: Arc::new(telemetry::level::Levels::new("info", Box::new(|_| Ok(())))),
         default_tenant: "default".to_owned(),
     };
     let routes = Routes::default()
