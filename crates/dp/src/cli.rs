@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backup, bench, cache, check_market, clickhouse, completions, config, curve, demo, dlq, doctor, explain,
-    gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection, redis, replay,
-    retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
+    alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq, doctor,
+    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection,
+    redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -99,6 +99,7 @@ pub enum Command {
     Doctor(doctor::Args),
     Health(health::Args),
     Top(top::Args),
+    Capacity(capacity::Args),
     Alerts(alerts::Args),
     Incident(incident::Args),
     Ping(ping::Args),

@@ -2,8 +2,8 @@
 //!
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
-//! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`dead_letters`] at what was rejected,
-//! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, and [`doctor`] at what is wrong;
+//! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`dead_letters`] at what was rejected,
+//! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
 //! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
@@ -14,6 +14,7 @@
 pub mod alerts;
 pub mod backup;
 pub mod cache;
+pub mod capacity;
 pub mod catch_up;
 pub mod connection;
 pub mod consent;
@@ -26,6 +27,7 @@ pub mod ingest;
 pub mod inspect;
 pub mod interrupt;
 pub mod lag;
+pub mod log_level;
 pub mod logs;
 pub mod migrations;
 pub mod net;

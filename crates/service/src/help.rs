@@ -9,7 +9,7 @@ use crate::run::Definition;
 use crate::settings::{self, Env, Variable};
 
 /// Routes that every service has.
-const SHARED_ROUTES: [&str; 7] = [
+const SHARED_ROUTES: [&str; 9] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
@@ -17,6 +17,8 @@ const SHARED_ROUTES: [&str; 7] = [
     "GET /info",
     "GET /stats",
     "GET /openapi.json",
+    "GET /log-level",
+    "PUT /log-level",
 ];
 
 /// Exit codes and signals.

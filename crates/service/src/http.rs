@@ -12,6 +12,7 @@ mod connections;
 pub mod hook;
 mod host;
 mod limit;
+mod log_level;
 mod observe;
 pub mod openapi;
 mod problem;
@@ -37,7 +38,7 @@ pub use tenant::{InstrumentId, Tenant};
 use crate::breaker::{Breaker, Denied};
 use crate::health::{Health, Level, Outcome};
 use crate::settings::HttpSettings;
-use crate::{metrics, stats};
+use crate::{metrics, stats, telemetry};
 use connections::Connections;
 use limit::RateLimit;
 
@@ -63,6 +64,8 @@ pub struct Shown {
     pub fingerprint: String,
     /// Parts of `/stats`.
     pub stats: Vec<Stats>,
+    /// The log level, which operators change.
+    pub levels: Arc<telemetry::level::Levels>,
     /// Tenant of requests without one.
     pub default_tenant: String,
 }
@@ -117,7 +120,7 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
-    let routes = shared_routes().and(routes);
+    let routes = shared_routes().and(log_level::routes()).and(routes);
     let state = web::Data::new(State {
         routes: routes.clone(),
         shown,

@@ -23,7 +23,7 @@ use crate::life::{self, Exit, StartError, Tasks, Threads};
 use crate::metrics::{self, Declared};
 use crate::names::Names;
 use crate::settings::{self, Env, Loaded, LogFormat, LogSettings, Reader};
-use crate::telemetry;
+use crate::telemetry::{self, level::Levels};
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -83,7 +83,7 @@ pub fn run_with<S>(
             return Exit::Misconfigured;
         }
     };
-    telemetry::install(definition.name, &run_id, &loaded.settings.log);
+    let levels = telemetry::install(definition.name, &run_id, &loaded.settings.log);
     for unknown in &loaded.unknown {
         tracing::warn!(
             variable = unknown.name,
@@ -91,7 +91,7 @@ pub fn run_with<S>(
             "unknown variable in the environment; `dp config env` lists the known ones"
         );
     }
-    let exit = serve(definition, loaded, &run_id, shutdown, signals).unwrap_or_else(|error| {
+    let exit = serve(definition, loaded, (&run_id, levels), shutdown, signals).unwrap_or_else(|error| {
         crate::fatal!(error = %error, "service cannot start");
         Exit::Failed
     });
@@ -102,7 +102,7 @@ pub fn run_with<S>(
 fn serve<S>(
     definition: &Definition<S>,
     loaded: Loaded<S>,
-    run_id: &str,
+    (run_id, levels): (&str, Arc<Levels>),
     shutdown: &Shutdown,
     signals: fn(&tokio::runtime::Handle, Shutdown) -> Result<(), String>,
 ) -> Result<Exit, StartError> {
@@ -137,6 +137,7 @@ fn serve<S>(
         info: info.into(),
         fingerprint,
         stats: std::mem::take(&mut context.stats),
+        levels: Arc::clone(&levels),
         default_tenant: context.settings.tenant_id.clone(),
     };
     let sources = dump::Sources {
@@ -146,6 +147,7 @@ fn serve<S>(
         stats: shown.stats.clone(),
         metrics: recorder.clone(),
     };
+    tasks.spawn("log level", async move { levels.keep().await });
     tasks.spawn("state dump", dump::on_signal(dump_signal, sources));
     let routes = std::mem::take(&mut context.routes);
     let server = http::start(

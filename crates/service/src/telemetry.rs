@@ -8,6 +8,7 @@
 //! cut at its limit: producers do not control how much is logged.
 
 mod fields;
+pub mod level;
 mod throttle;
 
 use std::fmt::Write as _;
@@ -23,11 +24,12 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use self::fields::Fields;
+use self::level::Levels;
 use self::throttle::{Admission, Sample, Throttle};
 use crate::settings::{LogFormat, LogSettings};
 
-/// The lines of this process, for the summaries of suppressed lines.
-static INSTALLED: OnceLock<Arc<Lines>> = OnceLock::new();
+/// The lines of this process, for the summaries of suppressed lines, and its level.
+static INSTALLED: OnceLock<(Arc<Lines>, Arc<Levels>)> = OnceLock::new();
 
 /// Logs an error that ends the process, with level word FATAL; `error` also contains what to do next.
 #[macro_export]
@@ -35,10 +37,11 @@ macro_rules! fatal {
     ($($arg:tt)+) => { ::tracing::error!(fatal = true, $($arg)+) };
 }
 
-/// Installs logging for the process. Later calls do nothing (tests start several services in one process).
+/// Installs logging for the process. Later calls change nothing (tests start several services in one process). Returns the
+/// level of the process.
 ///
 /// `run_id` is the correlation id of lines that concern no message.
-pub fn install(service: &str, run_id: &str, log: &LogSettings) {
+pub fn install(service: &str, run_id: &str, log: &LogSettings) -> Arc<Levels> {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = Arc::new(Lines {
         service: service.to_owned(),
@@ -49,20 +52,35 @@ pub fn install(service: &str, run_id: &str, log: &LogSettings) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .event_format(LineFormat(Arc::clone(&lines)))
-        .finish();
-    if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        _ = INSTALLED.set(lines);
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    if tracing::subscriber::set_global_default(subscriber.finish()).is_ok() {
+        let apply = move |filter| {
+            handle
+                .reload(filter)
+                .map_err(|error| format!("change the log level: {error}"))
+        };
+        _ = INSTALLED.set((lines, Arc::new(Levels::new(&log.filter, Box::new(apply)))));
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(fatal = true, place, error = %panic, "a thread panicked");
         }));
     }
+    let foreign = || {
+        Levels::new(
+            &log.filter,
+            Box::new(|_| Err("the process has other logging".to_owned())),
+        )
+    };
+    INSTALLED
+        .get()
+        .map_or_else(|| Arc::new(foreign()), |(_, levels)| Arc::clone(levels))
 }
 
 /// Writes one summary for each kind whose lines were suppressed since its last written line. Called every few seconds, and
 /// once at the end with `ending`, for the intervals that are not over yet.
 pub fn report_suppressed(ending: bool) {
-    let Some(lines) = INSTALLED.get() else { return };
+    let Some((lines, _)) = INSTALLED.get() else { return };
     let now = Instant::now();
     let until = if ending { now + throttle::INTERVAL } else { now };
     for line in lines.summaries(until) {

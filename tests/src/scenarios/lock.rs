@@ -29,7 +29,13 @@ impl Lock {
         let port = port.context("projection has no port")?;
         let statement = format!("BEGIN; LOCK TABLE {table}; SELECT pg_sleep(3600)");
         let session = Command::new("psql")
-            .args(["--no-psqlrc", "--dbname", &pipeline.postgres.dsn, "--command", &statement])
+            .args([
+                "--no-psqlrc",
+                "--dbname",
+                &pipeline.postgres.dsn,
+                "--command",
+                &statement,
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

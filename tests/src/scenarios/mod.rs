@@ -133,7 +133,9 @@ impl Ground {
                     report(&format!("{} after {seconds:.0} s", sign.kind));
                     outcome.seen_after_seconds.push((sign.kind.to_string(), seconds));
                 }
-                Err(error) => outcome.findings.push(format!("{} does not show it: {error:#}", sign.kind)),
+                Err(error) => outcome
+                    .findings
+                    .push(format!("{} does not show it: {error:#}", sign.kind)),
             }
         }
         let source = match source {
@@ -210,7 +212,10 @@ impl Ground {
         let has_all = |line: &str| sign.shows.iter().all(|text| line.contains(text.as_str()));
         Ok(match said.lines().any(has_all) {
             true => Sight::Present,
-            false => Sight::Absent(format!("no line with {:?} in the output of `{}`:\n{said}", sign.shows, sign.what)),
+            false => Sight::Absent(format!(
+                "no line with {:?} in the output of `{}`:\n{said}",
+                sign.shows, sign.what
+            )),
         })
     }
 }

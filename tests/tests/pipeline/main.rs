@@ -13,6 +13,7 @@ mod explain;
 mod health;
 mod history;
 mod incident;
+mod levels;
 mod live;
 mod operator;
 mod rebuilds;

@@ -73,3 +73,38 @@ fn top_shows_rates_latency_and_the_use_of_processes_while_ticks_are_published() 
     load.finish().unwrap();
     pipeline.agree().unwrap();
 }
+
+#[test]
+fn capacity_is_extrapolated_from_the_cpu_time_of_each_service() {
+    let pipeline = Pipeline::shared();
+    let load = pipeline.publish(62);
+    eventually("each service has a headroom", || {
+        let output = pipeline.dp(&["capacity", "--json"]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        let services = answer["services"].as_array().unwrap();
+        assert_eq!(services.len(), 4, "{answer:#}");
+        for service in services {
+            let (Some(headroom), Some(cpu)) = (service["headroom"].as_f64(), service["cpu_percent"].as_f64()) else {
+                anyhow::bail!("{service:#}");
+            };
+            // Both say how far a core is from being full.
+            assert!((headroom * cpu - 100.0).abs() < 0.1, "{service:#}");
+            assert!(
+                service["partitions"].as_u64().is_some_and(|number| number > 0),
+                "{service:#}"
+            );
+            assert!(service["lag"].is_i64(), "{service:#}");
+        }
+        assert!(
+            answer["disks"][0]["free_bytes"].as_u64().is_some_and(|free| free > 0),
+            "{answer:#}"
+        );
+        let has_problems = !answer["problems"].as_array().unwrap().is_empty();
+        assert_eq!(output.status.code(), Some(i32::from(has_problems)), "{answer:#}");
+        Ok(true)
+    })
+    .unwrap();
+    load.finish().unwrap();
+}

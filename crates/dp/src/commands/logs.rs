@@ -1,4 +1,7 @@
-//! `dp logs`: shows and follows the log files of the local stack, counts their lines, and recognizes problems in them.
+//! `dp logs`: shows and follows the log files of the local stack, counts their lines, recognizes
+//! problems in them, and changes the level of a running service.
+
+mod level;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -36,7 +39,7 @@ const INDENT: usize = 10;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  dp logs\n  dp logs normalization -n 100\n  dp logs aggregation --follow | jq -r .message\n  \
-    dp logs stats --since 1h\n  dp logs analyze"
+    dp logs stats --since 1h\n  dp logs analyze\n  dp logs level normalization debug --for 10m"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -57,6 +60,7 @@ pub struct Args {
 enum Command {
     Stats(StatsArgs),
     Analyze(AnalyzeArgs),
+    Level(level::Args),
 }
 
 /// Count log lines by service, level, target and code, with their rate
@@ -114,6 +118,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     match &args.command {
         Some(Command::Stats(args)) => stats(place, args, json).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Analyze(args)) => analyze(place, args, json).await,
+        Some(Command::Level(args)) => level::run(place, args, json).await.map(|()| ExitCode::SUCCESS),
         None => show(place, args, json).await.map(|()| ExitCode::SUCCESS),
     }
 }

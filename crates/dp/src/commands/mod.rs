@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod backup;
 pub mod bench;
 pub mod cache;
+pub mod capacity;
 pub mod check_market;
 pub mod clickhouse;
 pub mod completions;
@@ -114,6 +115,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Alerts(args) => return alerts::run(place, &connect()?, args, cli.yes).await,
         Command::Incident(args) => return incident::run(place, &connect()?, args).await,
+        Command::Capacity(args) => return capacity::run(place, &connect()?, args).await,
         Command::Top(args) => return top::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),

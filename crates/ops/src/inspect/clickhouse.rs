@@ -241,6 +241,30 @@ pub async fn disks(clickhouse: &ClickHouse) -> anyhow::Result<Vec<Disk>> {
         .collect()
 }
 
+/// What the server has written for inserts since its start, before merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Inserted {
+    pub bytes: u64,
+    pub seconds: u64,
+}
+
+/// What the server has written for inserts since its start.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn inserted(clickhouse: &ClickHouse) -> anyhow::Result<Inserted> {
+    // The parts of a table would count what merges rewrite as new.
+    let sql = "SELECT toUInt64(sum(value)) AS bytes, toUInt64(any(uptime())) AS seconds FROM system.events \
+               WHERE event = 'MergeTreeDataWriterCompressedBytes'";
+    let rows = ask(clickhouse, sql, "read how much was inserted").await?;
+    let row = rows.first().context("ClickHouse returned no row of its events")?;
+    Ok(Inserted {
+        bytes: number(row, "bytes")?,
+        seconds: number(row, "seconds")?,
+    })
+}
+
 async fn ask(clickhouse: &ClickHouse, sql: &str, what: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
     clickhouse
         .query_json(sql)

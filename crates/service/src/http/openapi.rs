@@ -104,6 +104,14 @@ pub(super) const INFO: Shape = Shape::Object(&[
     ),
 ]);
 
+/// Answer of `/log-level`.
+pub(super) const LOG_LEVEL: Shape = Shape::Object(&[
+    ("service", Shape::Text),
+    ("level", Shape::Text),
+    ("base_level", Shape::Text),
+    ("until", Shape::Nullable(&Shape::Time)),
+]);
+
 /// Answer of `/stats`; each service adds counts of its own.
 pub(super) const STATS: Shape = Shape::Object(&[
     ("service", Shape::Text),

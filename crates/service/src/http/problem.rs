@@ -45,6 +45,13 @@ impl Problem {
         Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message)
     }
 
+    /// 403: the route is for operators on the machine of the service.
+    pub(super) fn other_machine() -> Problem {
+        let message = "this route answers only clients on the machine of the service; call it from there, such as inside the \
+                       container or the pod";
+        Problem::new(StatusCode::FORBIDDEN, "other_machine", message)
+    }
+
     /// 421: the client reached a loopback address under another name.
     pub(super) fn foreign_host() -> Problem {
         let message = "this service listens on a loopback address and accepts only the hosts localhost, 127.0.0.0/8 and [::1]; \

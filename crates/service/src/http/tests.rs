@@ -2,6 +2,7 @@
 
 mod description;
 mod foreign;
+mod log_level;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -47,6 +48,7 @@ fn started_with(settings: &HttpSettings) -> Running {
         info: json!({"service": "tested", "generation": ""}),
         fingerprint: "0123456789abcdef".to_owned(),
         stats: vec![Arc::new(|| Map::from_iter([("cache_hits".to_owned(), 3.into())]))],
+        levels: Arc::new(telemetry::level::Levels::new("info", Box::new(|_| Ok(())))),
         default_tenant: "default".to_owned(),
     };
     let routes = Routes::default()

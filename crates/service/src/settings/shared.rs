@@ -10,11 +10,11 @@ use super::{
     Settings, kafka, refused,
 };
 use crate::names::is_internal;
+use crate::telemetry::level::LEVELS;
 use security::Trust;
 
 /// The raw topic if none is configured.
 const RAW_TOPIC: &str = "ingestion.market.raw.v1";
-const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The shared settings; problems are noted in the reader.
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {

@@ -182,7 +182,13 @@ impl World {
         let work = self.owners[index].lane.work(now, drain);
         // The poll loop sleeps until work is due: none may be due earlier, and none may be missing then.
         let is_due = due.is_some_and(|due| due <= now);
-        let writes = work.as_ref().is_some_and(|work| *work != Work { check_copy: work.check_copy, ..Work::default() });
+        let writes = work.as_ref().is_some_and(|work| {
+            *work
+                != Work {
+                    check_copy: work.check_copy,
+                    ..Work::default()
+                }
+        });
         assert_eq!(writes, is_due || drain && writes, "due at {due:?}, now {now}: {work:?}");
         let Some(work) = work else {
             return;

@@ -18,7 +18,7 @@ fn every_declared_route_is_described() {
     assert_eq!(document["info"]["title"], "tested");
     let info = json_of(&get(&running, "/info", "").1);
     let routes = info["routes"].as_array().unwrap();
-    assert_eq!(routes.len(), 14);
+    assert_eq!(routes.len(), 16);
     for route in routes {
         let method = route["method"].as_str().unwrap().to_lowercase();
         let operation = &document["paths"][route["path"].as_str().unwrap()][&method];
@@ -96,6 +96,7 @@ fn the_shared_routes_answer_what_is_described() {
         ("/health/live", &openapi::PROBE),
         ("/health/ready", &openapi::PROBE),
         ("/stats", &openapi::STATS),
+        ("/log-level", &openapi::LOG_LEVEL),
     ] {
         let value = json_of(&get(&running, path, "").1);
         assert_eq!(misfit(shape, &value, path), None);

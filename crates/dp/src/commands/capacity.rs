@@ -1,0 +1,180 @@
+//! `dp capacity`: how much more load the running pipeline takes.
+//!
+//! Failure: what cannot be measured is shown as unknown. Exit code 2 if no service and no server gives an answer, or if
+//! ClickHouse gives none.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use ops::capacity::{Capacity, GroupOf, OfDisk, OfService, capacity};
+use ops::connection::Connection;
+use ops::inspect::clickhouse::{disks, inserted};
+use ops::migrations::stores;
+use ops::place::Place;
+use ops::present::{bytes, found, print_either, printable, table};
+use ops::progress::Progress;
+use ops::targets::{self, Target};
+use ops::top::{Collector, Sample, compared};
+
+use crate::cells::count;
+use crate::definitions::DEFAULT_PORTS;
+
+/// Seconds between the two samples: long enough for several commits of each group.
+const SECONDS: u64 = 8;
+
+/// Show how much more load the running pipeline takes
+///
+/// An extrapolation, not a test: it measures CPU time per message for a few seconds and divides one core by it. It knows neither how
+/// ClickHouse, PostgreSQL, Redis and Kafka behave under more load, nor whether a core is free, nor what the batches of a higher load
+/// save. CPU time is known only for the local stack; a service with fewer than 10 messages a second has no figure. Disks: what
+/// ClickHouse has written for inserts since its start, as if nothing expired; the disk of Kafka is not measured.
+/// Partitions are the most workers that can share the load of a service.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 there is room; 1 a service has room for less than twice its load, falls behind, or needs longer than \
+    --within, or a disk is full in less than 7 days; 2 there is no answer, or wrong usage\n\n\
+    Examples:\n  dp capacity\n  dp capacity --within 30\n  dp capacity --json | jq '.services[] | {name, headroom}'"
+)]
+pub struct Args {
+    /// Report a service that needs longer to catch up
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
+    within: Option<u32>,
+    /// A service and its address, instead of the usual ones; may be repeated
+    #[arg(long, value_name = "NAME=URL", value_parser = targets::parse)]
+    service: Vec<Target>,
+}
+
+/// Runs `dp capacity`.
+///
+/// # Errors
+/// There is no answer, an address cannot be parsed, or no services are named.
+pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+    let collector = Collector::new(place, connection, &args.service, &DEFAULT_PORTS)?;
+    let before = collector.sample().await?;
+    let mut progress = Progress::new("measuring", SECONDS, "s");
+    for second in 1..=SECONDS {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        progress.set(second, "");
+    }
+    progress.finish();
+    let now = collector.sample().await?;
+    let figures = compared(Some(&before), &now);
+    if figures.is_silent() {
+        bail!("no service and no server gave an answer; `dp health` says why");
+    }
+    let clickhouse = stores(connection)?.clickhouse;
+    let (disks, inserted) = (disks(&clickhouse).await?, inserted(&clickhouse).await?);
+    let within = args.within.map(|minutes| f64::from(minutes) * 60.0);
+    let answer = capacity(&figures, &groups(connection, &now), &disks, inserted, within);
+    print_either(connection.json, &answer, || text(&answer))?;
+    if let Some(reason) = &figures.lag_unknown {
+        eprintln!("warning: the lag is not known: {}", printable(reason));
+    }
+    Ok(found(!answer.problems.is_empty()))
+}
+
+/// The consumer group of each service.
+fn groups(connection: &Connection, now: &Sample) -> BTreeMap<String, GroupOf> {
+    let seen = now.groups.as_deref().unwrap_or_default();
+    let of = |(name, _): &(&str, u16)| {
+        let id = connection.names.group(name);
+        let partitions = seen.iter().filter(|group| group.group == id);
+        let partitions = partitions.map(|group| group.offsets.len()).sum();
+        ((*name).to_owned(), GroupOf { id, partitions })
+    };
+    DEFAULT_PORTS.iter().map(of).collect()
+}
+
+fn text(answer: &Capacity) -> String {
+    let services = table(
+        &[
+            "service",
+            "messages/s",
+            "CPU %",
+            "µs/message",
+            "full at",
+            "headroom",
+            "partitions",
+            "lag",
+            "caught up",
+        ],
+        1,
+        answer.services.iter().map(service_row),
+    );
+    let disks = table(
+        &["disk", "free", "growth/day", "days until full"],
+        1,
+        answer.disks.iter().map(disk_row),
+    );
+    let problems = match answer.problems.len() {
+        0 => "nothing is scarce, as far as it is known".to_owned(),
+        _ => printable(&answer.problems.join("\n")),
+    };
+    format!("{services}\n{disks}\n{problems}")
+}
+
+fn service_row(service: &OfService) -> Vec<String> {
+    let rounded = |number: Option<f64>| known(number.map(|number| count(number.round() as u64)));
+    let catch_up = match service.catch_up_seconds {
+        _ if service.is_falling_behind => "never".to_owned(),
+        Some(seconds) if seconds < 1.0 => "now".to_owned(),
+        Some(seconds) => format!("in {seconds:.0} s"),
+        None => known(None),
+    };
+    vec![
+        printable(&service.name),
+        rounded(service.messages_per_second),
+        rounded(service.cpu_percent),
+        known(service.cpu_micros_per_message.map(|micros| format!("{micros:.1}"))),
+        rounded(service.reachable_per_second),
+        known(service.headroom.map(|headroom| format!("× {headroom:.1}"))),
+        known(service.partitions.map(|partitions| partitions.to_string())),
+        known(service.lag.map(|lag| count(lag.max(0).unsigned_abs()))),
+        catch_up,
+    ]
+}
+
+fn disk_row(disk: &OfDisk) -> Vec<String> {
+    vec![
+        printable(&disk.name),
+        bytes(disk.free_bytes),
+        known(disk.bytes_per_day.map(|growth| bytes(growth as u64))),
+        known(disk.days_until_full.map(|days| format!("{days:.0}"))),
+    ]
+}
+
+fn known(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "?".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_a_question_mark_and_a_growing_lag_has_no_end() {
+        let service = OfService {
+            name: "projection".to_owned(),
+            messages_per_second: Some(1_234.4),
+            cpu_percent: None,
+            cpu_micros_per_message: None,
+            reachable_per_second: None,
+            headroom: None,
+            partitions: Some(8),
+            lag: Some(70_000),
+            catch_up_seconds: None,
+            is_falling_behind: true,
+        };
+        let row = service_row(&service);
+        assert_eq!(row, ["projection", "1,234", "?", "?", "?", "?", "8", "70,000", "never"]);
+        let disk = OfDisk {
+            name: "default".to_owned(),
+            free_bytes: 0,
+            bytes_per_day: None,
+            days_until_full: None,
+        };
+        assert_eq!(disk_row(&disk)[2..], ["?", "?"]);
+    }
+}
