@@ -472,3 +472,27 @@ async fn an_unavailable_server_is_reported_quickly_and_used_again_when_it_is_bac
     let error = postgres.exec("SELECT * FROM no_such_table").await.unwrap_err();
     assert_eq!(error.code(), "schema_missing");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_waits_for_a_lock_leaves_no_session_behind() {
+    let (stack, postgres) = setup().await;
+    let store = LatestPriceStore::new(postgres.clone(), "");
+    let dsn = Secret::new(stack.env()["DATA_PROC_POSTGRES_DSN"].as_str());
+    let holder = Postgres::connect(&dsn, &Trust::default(), 1).unwrap();
+    holder.exec("BEGIN; LOCK TABLE served_latest_prices").await.unwrap();
+    let (position, prices) = (position(7), [latest_price("A", 1, 6)]);
+    let error = store.apply(&batch(None, &position, &prices)).await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Transient, "cancelled"),
+        "{error}"
+    );
+    // The session that ran into the limit is free again, or gone: none waits.
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(postgres.query_text(waiting).await.unwrap()[0][0].as_deref(), Some("0"));
+    holder.exec("ROLLBACK").await.unwrap();
+    assert_eq!(
+        store.apply(&batch(None, &position, &prices)).await.unwrap(),
+        Applied::Yes
+    );
+}

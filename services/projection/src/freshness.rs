@@ -18,6 +18,8 @@ use crate::metrics;
 /// Seconds of lag from which the status changes.
 const WARNING_LAG: f64 = 300.0;
 const CRITICAL_LAG: f64 = 1_800.0;
+/// Seconds of lag that degrade the service: a store holds up its writes, or it works off a backlog.
+const BEHIND: f64 = 30.0;
 
 /// The state of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,17 @@ impl Freshness {
         }
     }
 
+    /// What keeps prices from a store, for the health check.
+    pub fn problem(&self, now: Micros) -> Option<String> {
+        let lag = self.standing(now).lag_seconds;
+        (lag > BEHIND).then(|| {
+            format!(
+                "latest prices are {lag:.0} s behind in PostgreSQL or Redis; nothing is lost. `dp postgres locks` shows a session that \
+                 holds up the writes, `dp kafka lag` a backlog"
+            )
+        })
+    }
+
     /// Counts prices stored in Postgres.
     pub fn updated(&self, prices: u64) {
         self.updated.fetch_add(prices, Ordering::Relaxed);
@@ -145,6 +158,17 @@ fn lag_seconds(oldest: Option<Micros>, now: Micros) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prices_that_wait_for_more_than_half_a_minute_are_a_problem() {
+        let freshness = Freshness::default();
+        let now = 10_000_000_000;
+        for (lag_seconds, is_problem) in [(0, false), (30, false), (31, true)] {
+            let oldest = Some(now - lag_seconds * 1_000_000);
+            freshness.report(1, WorkerState { oldest, is_well: true });
+            assert_eq!(freshness.problem(now).is_some(), is_problem, "{lag_seconds}");
+        }
+    }
 
     #[test]
     fn the_standing_is_that_of_the_worst_worker() {

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service::clients::Dependency;
+use service::health::Check;
 use service::{Context, StartError};
 use stores::postgres::VerifyRuns;
 use stores::{LatestPriceStore, Postgres};
+use stream::status::wall_clock;
 use stream::{Handler, Pace};
 
 use crate::config::Config;
@@ -71,10 +73,25 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     ctx.tasks
         .spawn("live prices", Arc::clone(&live).follow(ctx.shutdown.clone()));
     ctx.routes(http::routes(Arc::new(api(ctx, (readers, rewriter), &freshness, live)?)));
+    ctx.check(behind(Arc::clone(&freshness)));
     let gauges = Arc::clone(&freshness);
     ctx.health.add_gauges(move |report| gauges.show(report));
     ctx.stats(move || freshness.stats());
     Ok(())
+}
+
+/// Prices that wait for a store. Both may answer all the same: a lock holds up the writes only.
+fn behind(freshness: Arc<Freshness>) -> Check {
+    Check {
+        name: "projections",
+        critical: false,
+        target: "latest prices".to_owned(),
+        ask: Box::new(move || {
+            let problem = freshness.problem(wall_clock());
+            Box::pin(async move { problem.map_or(Ok(()), |problem| Err(problem.into())) })
+        }),
+        breaker: None,
+    }
 }
 
 /// The stage that reads enriched ticks and writes both stores.

@@ -10,7 +10,7 @@ use crate::Pipeline;
 
 /// Bad messages per second.
 const BAD_RATE: u32 = 50;
-/// The table that `GET /prices/latest` reads.
+/// The latest prices.
 const TABLE: &str = "served_latest_prices";
 /// How long a sign may take. Alerts look back over minutes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
@@ -22,7 +22,7 @@ pub enum Cause {
     Killed(Name),
     /// A producer that sends these messages, until it is corrected.
     Producer(Message),
-    /// A session that locks this table of PostgreSQL and forgets it, while readers ask for its rows.
+    /// A session that locks this table of PostgreSQL and forgets it.
     Lock(&'static str),
 }
 
@@ -54,7 +54,7 @@ impl Cause {
             Cause::Producer(Message::NextVersion),
         ),
         ("A producer's clock is wrong", Cause::Producer(Message::FastClock)),
-        ("A lock in PostgreSQL fills the connection pool", Cause::Lock(TABLE)),
+        ("A lock in PostgreSQL holds up the writes", Cause::Lock(TABLE)),
     ];
 
     /// Causes it. Answers what keeps it up, if it needs that.

@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 
 use super::position::Held;
 use super::price_row::{price, system_time};
-use super::{CALL_TIMEOUT, Parameter, Postgres, within};
+use super::{CALL_TIMEOUT, LIMIT_STATEMENTS, Parameter, Postgres, within};
 use crate::price::LatestPrice;
 use crate::stored_origin::to_json;
 use crate::{Store, StoreError};
@@ -194,6 +194,7 @@ impl LatestPriceStore {
         let mut client = self.postgres.client(OPERATION).await?;
         let call = async {
             let transaction = client.transaction().await?;
+            transaction.batch_execute(LIMIT_STATEMENTS).await?;
             let is_ours = match &position {
                 Some((next_offset, sequencer)) => {
                     self.move_position(&transaction, batch, *next_offset, sequencer).await?

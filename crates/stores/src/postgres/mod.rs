@@ -42,6 +42,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Limits a transaction of ours, on our side and on the server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// The server ends a statement of ours first: else its session would go on waiting, for a lock for example, and each retry would
+/// leave another one.
+const LIMIT_STATEMENTS: &str = "SET LOCAL statement_timeout = '12s'";
 
 /// A pool of connections. Cheap to clone; connects on first use.
 #[derive(Clone)]

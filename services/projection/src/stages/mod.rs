@@ -5,5 +5,6 @@ pub mod mark;
 mod not_loaded;
 pub mod project;
 mod store_work;
+mod written;
 
 pub use store_work::Stores;
