@@ -104,6 +104,9 @@ impl Ground {
         // Alerts about a verification that never ran, or about no input, are signs of nothing here.
         pipeline.publish_once(500, 1)?;
         pipeline.agree()?;
+        // Its dead letters would be signs of a fault.
+        let (has_purged, said) = pipeline.typed("dp dlq purge --open --yes")?;
+        anyhow::ensure!(has_purged, "dp dlq purge: {said}");
         Ok(Ground { pipeline, watch })
     }
 

@@ -455,6 +455,14 @@ fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str)
 }
 
 fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
+    // Until its first count has ended, which may take a while on a busy machine, projection answers without a number.
+    eventually("projection has counted its copies", || {
+        let ((tenant, _), _) = pairs.iter().next().unwrap();
+        let route = ("GET", "/cache/status");
+        let counted = ask(pipeline, Service::Projection, route, tenant, "", true)?;
+        Ok(json_of(&counted)["latest_prices"] == count_of(pairs, tenant))
+    })
+    .unwrap();
     for service in e2e::SERVICES {
         let info = json_of(&request(port(pipeline, service), "GET", "/info", &[], "").unwrap());
         let routes = info["routes"].as_array().unwrap();
