@@ -31,6 +31,8 @@ use crate::verify_runs;
 
 /// Writes to Redis have an interval of their own, and their results need turns.
 const PACE: Pace = Pace::Prompt(Duration::ZERO);
+/// Requests are rare, and an idle member that is prompt costs the broker three requests a second.
+const INVALIDATION_WAIT: Duration = Duration::from_secs(1);
 /// Prices per call to a store: bounds the memory of a refill and of a large commit.
 const PART: usize = 10_000;
 /// Readers have their own connections, and Postgres cancels its slow queries: commits continue under any load of requests.
@@ -126,7 +128,7 @@ fn invalidation_stage(ctx: &mut Context<Config>, rewriter: Rewriter, freshness: 
         invalidate::NAME,
         group,
         &source,
-        Pace::Prompt(Duration::ZERO),
+        Pace::Within(INVALIDATION_WAIT),
         move || {
             let handler = Invalidator::new(rewriter.clone(), Arc::clone(&freshness), runtime.clone());
             Ok(Box::new(handler))
