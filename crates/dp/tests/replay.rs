@@ -84,7 +84,7 @@ fn a_document_is_recognised_by_its_content_and_its_first_rows_are_shown() {
     // Each node has the 24 hours of MISO's clock.
     let ticks = rehearsal["ticks"].as_u64().unwrap();
     assert!(shown.len() == 1 && ticks >= 24 && ticks.is_multiple_of(24), "{ticks}");
-    // HE 1 of EST, at INDIANA.HUB.
+    // Hour ending 1 (EST) at INDIANA.HUB.
     assert_eq!(shown[0]["normalized"]["event_time"], "2025-11-02T05:00:00.000000Z");
     assert_eq!(shown[0]["normalized"]["price"], json!(19.91));
     let intervals: Vec<&Value> = shown[0]["windows"]

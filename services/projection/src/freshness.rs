@@ -72,12 +72,7 @@ impl Freshness {
 
     /// The standing of the projection.
     pub fn standing(&self, now: Micros) -> Standing {
-        let workers = self.lock();
-        let oldest = workers
-            .values()
-            .fold(None, |oldest, state| earlier(oldest, state.oldest));
-        let is_well = workers.values().all(|state| state.is_well);
-        drop(workers);
+        let WorkerState { oldest, is_well } = self.of_all_workers();
         let lag_seconds = lag_seconds(oldest, now);
         Standing {
             status: match lag_seconds {
@@ -124,12 +119,8 @@ impl Freshness {
                 .get(name)
                 .is_some_and(|record| record.status == Outcome::Pass)
         };
-        let workers = self.lock();
-        let oldest = workers
-            .values()
-            .fold(None, |oldest, state| earlier(oldest, state.oldest));
-        let is_well = workers.values().all(|state| state.is_well) && answers("postgres") && answers("redis");
-        drop(workers);
+        let WorkerState { oldest, is_well } = self.of_all_workers();
+        let is_well = is_well && answers("postgres") && answers("redis");
         metrics::show(is_well, lag_seconds(oldest, wall_clock()));
     }
 
@@ -144,6 +135,17 @@ impl Freshness {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.load(Ordering::Relaxed).into()))
             .collect()
+    }
+
+    /// The oldest event that any worker waits for, and whether all of them are well.
+    fn of_all_workers(&self) -> WorkerState {
+        let workers = self.lock();
+        WorkerState {
+            oldest: workers
+                .values()
+                .fold(None, |oldest, state| earlier(oldest, state.oldest)),
+            is_well: workers.values().all(|state| state.is_well),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, WorkerState>> {

@@ -1,5 +1,5 @@
 //! `dp cache`, topic `projection.invalidation.v1` and channel `cache:invalidation`: copies in Redis that are missing or were changed by
-//! hand are written again, whoever listens is told, and what is no request is a dead letter.
+//! hand are written again, listeners get a notice, and a message that is no request becomes a dead letter.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;

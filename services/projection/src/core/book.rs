@@ -337,8 +337,10 @@ fn hash(tenant_id: &str, instrument_id: &str) -> u64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use domain::Tick;
+
+    use super::super::model::enrichment;
     use super::*;
-    use domain::{Classification, Enrichment, Tick};
 
     #[test]
     fn an_instrument_is_small_and_ids_are_two_values() {
@@ -390,19 +392,7 @@ mod tests {
                     appended_at: time,
                     ..domain::fixtures::tick()
                 },
-                enrichment: Enrichment {
-                    commodity: "electricity",
-                    region: "midwest",
-                    product_tier: "standard",
-                    unit: None,
-                    contract_size: None,
-                    tick_size: None,
-                    curve_id: None,
-                    confidence_percent: 95,
-                    method: Classification::Database,
-                    low_confidence: false,
-                    enriched_at: 0,
-                },
+                enrichment: enrichment(),
             };
             assert!(book.take_in(&enriched));
         };

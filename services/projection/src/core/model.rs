@@ -502,19 +502,24 @@ fn enriched(tick: &LogTick) -> EnrichedTick<'static> {
             sequence: tick.sequence,
             ..domain::fixtures::tick()
         },
-        enrichment: Enrichment {
-            commodity: "electricity",
-            region: "midwest",
-            product_tier: "standard",
-            unit: None,
-            contract_size: None,
-            tick_size: None,
-            curve_id: None,
-            confidence_percent: 95,
-            method: Classification::Database,
-            low_confidence: false,
-            enriched_at: 0,
-        },
+        enrichment: enrichment(),
+    }
+}
+
+/// An enrichment without reference data of the instrument.
+pub(super) fn enrichment() -> Enrichment<'static> {
+    Enrichment {
+        commodity: "electricity",
+        region: "midwest",
+        product_tier: "standard",
+        unit: None,
+        contract_size: None,
+        tick_size: None,
+        curve_id: None,
+        confidence_percent: 95,
+        method: Classification::Database,
+        low_confidence: false,
+        enriched_at: 0,
     }
 }
 

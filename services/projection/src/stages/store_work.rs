@@ -93,7 +93,7 @@ impl Stores {
         }
         if !work.notices.is_empty() && answers.redis_ok {
             let texts: Vec<String> = work.notices.iter().map(|notice| notice.to_text(None)).collect();
-            // The prices are written. Whoever listens reads again after a gap, as after a lost connection.
+            // The prices are written. A listener that misses notices must read the prices again, as after a lost connection.
             if let Err(error) = self.redis.publish(CHANNEL, &texts).await {
                 tracing::warn!(error = %error, channel = CHANNEL, notices = texts.len(), "notices about changed prices could not be published; the prices are written");
             }
