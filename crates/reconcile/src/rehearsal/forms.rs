@@ -119,13 +119,7 @@ pub(super) fn of(stages: &Stages, tick: &Tick<'_>) -> TickForms {
         partition: partition_of(key.as_bytes(), stages.partitions),
         key: key.clone(),
     };
-    let subject = Subject {
-        instrument_id: tick.instrument_id,
-        market: tick.market,
-        node: tick.node,
-        hub: tick.hub,
-        zone: tick.zone,
-    };
+    let subject = Subject::of(tick);
     let guess = stages.guesses.of(tick.tenant_id).classify(&subject);
     let enriched = EnrichedTick {
         tick: *tick,

@@ -9,6 +9,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use domain::Tick;
+
 /// Commodity and region if no rule matches.
 pub const UNKNOWN: &str = "unknown";
 /// The tier if no rule matches.
@@ -92,6 +94,19 @@ pub struct Subject<'a> {
     pub node: Option<&'a str>,
     pub hub: Option<&'a str>,
     pub zone: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    /// The names in a tick.
+    pub fn of(tick: &Tick<'a>) -> Subject<'a> {
+        Subject {
+            instrument_id: tick.instrument_id,
+            market: tick.market,
+            node: tick.node,
+            hub: tick.hub,
+            zone: tick.zone,
+        }
+    }
 }
 
 /// The classification of an instrument.

@@ -104,13 +104,7 @@ impl Stage for Enrich {
 
 /// The enrichment of one tick from the view.
 pub fn enrich<'v>(view: &'v mut View, tick: &Tick<'_>, threshold_percent: i32, now: Micros) -> Enrichment<'v> {
-    let subject = Subject {
-        instrument_id: tick.instrument_id,
-        market: tick.market,
-        node: tick.node,
-        hub: tick.hub,
-        zone: tick.zone,
-    };
+    let subject = Subject::of(tick);
     enrich_subject(
         view.find(tick.tenant_id, &subject, now),
         &subject,
