@@ -8,6 +8,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use crate::worker::IDLE_POLL_WAIT;
@@ -37,12 +38,27 @@ impl<T: Send + 'static> Offload<T> {
 
     /// Begins this work.
     pub fn begin(&mut self, work: impl Future<Output = T> + Send + 'static) {
-        let sender = self.sender.clone();
-        self.outstanding += 1;
-        self.runtime.spawn(async move {
-            // Fails only if the handler has ended; then nobody needs the result.
-            let _ = sender.send(work.await);
-        });
+        self.begin_together([work]);
+    }
+
+    /// Begins works that wake the runtime once, so that their requests to one server are sent in one write. Each returns its
+    /// result as soon as it has it.
+    pub fn begin_together<W>(&mut self, works: impl IntoIterator<Item = W>)
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        let returning = |work: W| {
+            let sender = self.sender.clone();
+            async move {
+                // Fails only if the handler has ended; then nobody needs the result.
+                let _ = sender.send(work.await);
+            }
+        };
+        let works: Vec<_> = works.into_iter().map(returning).collect();
+        if !works.is_empty() {
+            self.outstanding += works.len();
+            self.runtime.spawn(join_all(works));
+        }
     }
 
     /// A result, if one is there.

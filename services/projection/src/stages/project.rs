@@ -128,6 +128,7 @@ impl Projector {
 
     fn begin_work(&mut self, io: &Io<'_>, drain: bool) {
         let (now, acked_through) = (io.now(), io.acked_through());
+        let mut works = Vec::new();
         for (partition, active) in &mut self.lanes {
             let State::Serving(lane) = &mut active.state else {
                 continue;
@@ -141,11 +142,12 @@ impl Projector {
             let stores = self.parts.stores.clone();
             let (partition, assignment) = (partition.clone(), active.assignment);
             let mark = mark::of(self.id, assignment, lane.epoch());
-            self.offload.begin(async move {
+            works.push(async move {
                 let answers = stores.execute(&partition, &mark, work.clone()).await;
                 Done::Worked(partition, assignment, Box::new(work), answers)
             });
         }
+        self.offload.begin_together(works);
     }
 
     fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
