@@ -3,7 +3,7 @@
 //! Role: each thread has a timer on its own CPU clock that interrupts this thread; the handler notes the stack. So a sample belongs to the thread whose
 //! time it is, a sleeping thread is never woken, and a thread costs nothing while it waits. One timer for the process (`ITIMER_PROF`) would
 //! hand the samples of threads that block signals to others: librdkafka's block all of them.
-//! Invariants: the weights of the stacks add up to the CPU time of the process. Threads that block the signal are in the profile with
+//! Invariants: the weights of the stacks add up to the CPU time of the process, as far as the kernel keeps the frequency. Threads that block the signal are in the profile with
 //! their measured time and without stacks. One sampler at a time.
 //! Failure: a sampler that cannot start says why; when it is dropped, it stops.
 
@@ -25,7 +25,7 @@ use crate::symbols::Symbols;
 
 /// Samples in a second of CPU time, if none are asked for. Not a divisor of the intervals at which programs do something.
 pub const FREQUENCY: u32 = 99;
-/// Most samples in a second of CPU time: kernels look at CPU timers 250 times a second.
+/// Most samples in a second of CPU time: many kernels look at CPU timers no more often (`CONFIG_HZ`).
 pub const MAX_FREQUENCY: u32 = 250;
 /// The only frame of a thread that blocks the signal.
 pub const BLOCKED: &str = "[not sampled: the thread blocks signals]";

@@ -190,7 +190,7 @@ impl Written {
     fn print(&self, json: bool, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
         let text = match self {
             Written::File(path) => format!("{text}\nflame graph: {}", printable(&path.display().to_string())),
-            Written::Nothing => text.to_owned(),
+            Written::Nothing => format!("{text}\nno picture was written: there is nothing to draw"),
             Written::Output => {
                 eprintln!("{text}");
                 return Ok(());

@@ -77,7 +77,7 @@ fn text(shown: &Shown<'_>, summary: &str) -> String {
     }
     if shown.samples < FEW {
         let few = if shown.samples == 0 {
-            "no samples, no picture"
+            "no samples"
         } else {
             "few samples"
         };
@@ -147,7 +147,7 @@ mod tests {
     fn an_idle_service_is_said_to_be_idle() {
         let text = shown(0, &[]);
         assert!(
-            text.starts_with("summary\nno samples, no picture: the service was nearly idle"),
+            text.starts_with("summary\nno samples: the service was nearly idle"),
             "{text}"
         );
         assert!(shown(10, &[]).contains("few samples"));

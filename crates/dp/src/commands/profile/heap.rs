@@ -94,8 +94,8 @@ fn text(shown: &Shown<'_>, profile: &HeapProfile) -> String {
         memory(&shown.difference, profile),
     ];
     let Some(counts) = &shown.allocated else {
-        lines
-            .push("which code allocates is not known: this program has another allocator than the services".to_owned());
+        let unknown = "which code allocates is not known: this program has another allocator than the services";
+        lines.extend(wrapped(unknown, COLUMNS));
         return lines.join("\n");
     };
     let said = format!(
