@@ -44,6 +44,15 @@ pub struct Function {
     pub total_percent: f64,
 }
 
+/// What functions are ranked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// What they use themselves.
+    Own,
+    /// With what they call.
+    Total,
+}
+
 /// Folds stacks one by one.
 #[derive(Debug, Default)]
 pub struct Folding {
@@ -115,8 +124,8 @@ impl Stacks {
         lines.concat()
     }
 
-    /// The functions with the greatest own weight.
-    pub fn top(&self, most: usize) -> Vec<Function> {
+    /// The functions with the greatest weight.
+    pub fn top(&self, most: usize, by: By) -> Vec<Function> {
         let mut functions: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for stack in &self.stacks {
             let names: BTreeSet<&str> = stack.frames.iter().map(|index| self.name(*index)).collect();
@@ -138,7 +147,12 @@ impl Stacks {
                 total_percent: percent(total, whole),
             })
             .collect();
-        functions.sort_by_key(|function| Reverse((function.own, function.total)));
+        functions.sort_by_key(|function| {
+            Reverse(match by {
+                By::Own => (function.own, function.total),
+                By::Total => (function.total, function.own),
+            })
+        });
         functions.truncate(most);
         functions
     }
@@ -189,7 +203,7 @@ mod tests {
             ("a", &["main", "walk", "leaf"], 3),
             ("b", &["main"], 1),
         ]);
-        let top = stacks.top(10);
+        let top = stacks.top(10, By::Own);
         let rows: Vec<(&str, u64, u64)> = top
             .iter()
             .map(|row| (row.function.as_str(), row.own, row.total))
@@ -197,13 +211,14 @@ mod tests {
         assert_eq!(rows, [("walk", 6, 9), ("leaf", 3, 3), ("main", 1, 10)]);
         assert_eq!(top.iter().map(|row| row.own).sum::<u64>(), stacks.weight());
         assert_eq!((top[0].own_percent, top[0].total_percent), (60.0, 90.0));
-        assert_eq!(stacks.top(1).len(), 1);
+        let functions: Vec<String> = stacks.top(2, By::Total).into_iter().map(|row| row.function).collect();
+        assert_eq!(functions, ["main", "walk"]);
     }
 
     #[test]
     fn nothing_has_no_functions_and_no_lines() {
         let stacks = folded(&[]);
-        assert!(stacks.top(10).is_empty() && stacks.folded().is_empty());
+        assert!(stacks.top(10, By::Own).is_empty() && stacks.folded().is_empty());
         assert_eq!((stacks.weight(), percent(0, 0)), (0, 0.0));
     }
 
@@ -225,6 +240,6 @@ mod tests {
         let wrong: Stacks =
             serde_json::from_str(r#"{"names":["a"],"stacks":[{"thread":null,"frames":[0,9],"weight":1}]}"#).unwrap();
         assert_eq!(wrong.folded(), "a;? 1\n");
-        assert_eq!(wrong.top(10).len(), 2);
+        assert_eq!(wrong.top(10, By::Total).len(), 2);
     }
 }

@@ -15,7 +15,7 @@ use ops::own_route::Asked;
 use ops::place::Place;
 use ops::present::{print_json, print_line, printable, table};
 use profile::flame::{self, Caption, shortened};
-use profile::stacks::{Function, Stacks};
+use profile::stacks::{By, Function, Stacks};
 use serde::Serialize;
 use service::http::MAX_PROFILE_SECONDS;
 
@@ -54,7 +54,7 @@ enum Command {
 #[command(
     after_help = "Exit codes: 0 done; 2 the service gives no answer or refuses, the file cannot be written, or wrong usage\n\n\
     Examples:\n  dp profile cpu normalization\n  dp profile cpu aggregation --seconds 30 --output bars.svg\n  \
-    dp profile cpu projection --output projection.folded\n  dp profile cpu normalization --json | jq '.top[0].function'"
+    dp profile cpu projection --sort total --output projection.folded\n  dp profile cpu normalization --json | jq '.top[0].function'"
 )]
 pub struct CpuArgs {
     #[command(flatten)]
@@ -63,6 +63,27 @@ pub struct CpuArgs {
     #[arg(long, value_name = "N", default_value_t = profile::cpu::FREQUENCY,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(profile::cpu::MAX_FREQUENCY)))]
     frequency: u32,
+    /// Order of the table
+    #[arg(long, value_enum, default_value_t = Sort::Own)]
+    sort: Sort,
+}
+
+/// What the functions of a table are sorted by.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Sort {
+    /// Time in the function itself
+    Own,
+    /// Time with what it calls
+    Total,
+}
+
+impl Sort {
+    fn by(self) -> By {
+        match self {
+            Sort::Own => By::Own,
+            Sort::Total => By::Total,
+        }
+    }
 }
 
 /// Show how the memory of a running service grows, and which functions allocate it

@@ -51,7 +51,7 @@ pub(super) async fn run(asked: Asked<'_>, args: &CpuArgs, json: bool) -> anyhow:
         samples: profile.stacks.weight(),
         lost: profile.lost,
         threads: &profile.threads,
-        top: profile.stacks.top(TOP),
+        top: profile.stacks.top(TOP, args.sort.by()),
         output: written.path(),
     };
     let text = format!("{}: {}", asked.service, text(&shown, &summary(&profile)));
@@ -113,7 +113,7 @@ fn threads(threads: &[ThreadTime]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use profile::stacks::Folding;
+    use profile::stacks::{By, Folding};
 
     use super::*;
 
@@ -137,7 +137,7 @@ mod tests {
             samples: stacks.weight(),
             lost: 0,
             threads,
-            top: stacks.top(TOP),
+            top: stacks.top(TOP, By::Own),
             output: None,
         };
         text(&shown, "summary")

@@ -5,7 +5,7 @@ use ops::present::{bytes, printable, table, wrapped};
 use ops::progress::waiting;
 use profile::growth::{Difference, HeapProfile, Moment};
 use profile::heap::Allocated;
-use profile::stacks::{Function, Stacks};
+use profile::stacks::{By, Function, Stacks};
 use serde::Serialize;
 
 use super::{HeapArgs, Picture, TOP, functions};
@@ -69,8 +69,8 @@ pub(super) async fn run(asked: Asked<'_>, args: &HeapArgs, json: bool) -> anyhow
         after: &profile.after,
         difference: profile.difference(),
         allocated: profile.allocated.as_ref().map(Counts::of),
-        top: grown.top(TOP),
-        top_of_all: all.top(ALL_TOP),
+        top: grown.top(TOP, By::Own),
+        top_of_all: all.top(ALL_TOP, By::Own),
         output: written.path(),
     };
     written.print(json, &shown, &text(&shown, &profile))
@@ -207,8 +207,12 @@ mod tests {
             after: moment(104, 5.0),
             allocated,
         };
-        let top =
-            |of: fn(&Allocated) -> &Stacks| profile.allocated.as_ref().map_or_else(Vec::new, |all| of(all).top(TOP));
+        let top = |of: fn(&Allocated) -> &Stacks| {
+            profile
+                .allocated
+                .as_ref()
+                .map_or_else(Vec::new, |all| of(all).top(TOP, By::Own))
+        };
         let shown = Shown {
             service: "aggregation",
             seconds: 10.0,
