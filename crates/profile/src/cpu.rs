@@ -1,10 +1,10 @@
 //! Which functions the threads of this process spend their CPU time in.
 //!
-//! Role: each thread has a timer on its own CPU clock that interrupts this thread; the handler notes the stack. So a sample belongs to the thread whose
-//! time it is, a sleeping thread is never woken, and a thread costs nothing while it waits. One timer for the process (`ITIMER_PROF`) would
-//! hand the samples of threads that block signals to others: librdkafka's block all of them.
-//! Invariants: the weights of the stacks add up to the CPU time of the process, as far as the kernel keeps the frequency. Threads that block the signal are in the profile with
-//! their measured time and without stacks. One sampler at a time.
+//! Role: each thread has a timer on its own CPU clock that interrupts this thread; the handler notes the stack. So a sample belongs to
+//! the thread whose time it is, a sleeping thread is never woken, and a thread costs nothing while it waits. One timer for the
+//! process (`ITIMER_PROF`) would hand the samples of threads that block signals to others: librdkafka's block all of them.
+//! Invariants: the weights of the stacks add up to the CPU time of the process, as far as the kernel keeps the frequency. Threads that
+//! block the signal are in the profile with their measured time and without stacks. One sampler at a time.
 //! Failure: a sampler that cannot start says why; when it is dropped, it stops.
 
 use std::collections::BTreeMap;
