@@ -9,8 +9,8 @@ use ops::place::Place;
 
 use crate::commands::{
     alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq, doctor,
-    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection,
-    redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
+    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, profile,
+    projection, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -100,6 +100,7 @@ pub enum Command {
     Health(health::Args),
     Top(top::Args),
     Capacity(capacity::Args),
+    Profile(profile::Args),
     Alerts(alerts::Args),
     Incident(incident::Args),
     Ping(ping::Args),

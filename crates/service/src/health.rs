@@ -179,6 +179,11 @@ impl Health {
         })
     }
 
+    /// Whether the service stops.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.shutdown.is_requested()
+    }
+
     /// Runs the check in the background until shutdown, starting now.
     pub fn watch(self: &Arc<Health>, tasks: &Tasks, check: Check) {
         let pending = CheckRecord {

@@ -9,7 +9,7 @@ use crate::run::Definition;
 use crate::settings::{self, Env, Variable};
 
 /// Routes that every service has.
-const SHARED_ROUTES: [&str; 9] = [
+const SHARED_ROUTES: [&str; 11] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
@@ -19,6 +19,8 @@ const SHARED_ROUTES: [&str; 9] = [
     "GET /openapi.json",
     "GET /log-level",
     "PUT /log-level",
+    "POST /profile/cpu",
+    "POST /profile/heap",
 ];
 
 /// Exit codes and signals.

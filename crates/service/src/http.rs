@@ -16,6 +16,7 @@ mod log_level;
 mod observe;
 pub mod openapi;
 mod problem;
+mod profile;
 mod routes;
 mod tenant;
 
@@ -25,13 +26,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
-use actix_web::error::{PathError, QueryPayloadError};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
 use actix_web::{App, HttpResponse, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
 pub use problem::Problem;
+pub use profile::MAX_SECONDS as MAX_PROFILE_SECONDS;
 pub use routes::{OfTenant, Routes, Scope};
 pub use tenant::{InstrumentId, Tenant};
 
@@ -110,7 +111,7 @@ impl Server {
     }
 }
 
-/// Binds and serves. `timeout` limits each request.
+/// Binds and serves. `timeout` limits each request, except where a route may last longer.
 ///
 /// # Errors
 /// A message for operators: which port, and how to change it.
@@ -120,7 +121,10 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
-    let routes = shared_routes().and(log_level::routes()).and(routes);
+    let routes = shared_routes()
+        .and(log_level::routes())
+        .and(profile::routes())
+        .and(routes);
     let state = web::Data::new(State {
         routes: routes.clone(),
         shown,
@@ -173,8 +177,8 @@ fn serve(
             let routes = routes.clone();
             App::new()
                 .app_data(state.clone())
-                .app_data(web::QueryConfig::default().error_handler(|error, _| unreadable_query(&error).into()))
-                .app_data(web::PathConfig::default().error_handler(|error, _| unreadable_path(&error).into()))
+                .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::of_query(&error).into()))
+                .app_data(web::PathConfig::default().error_handler(|error, _| Problem::of_path(&error).into()))
                 .wrap(middleware::from_fn(observe::observe))
                 .configure(|config| routes.configure(config))
                 .default_service(web::to(unknown_route))
@@ -200,20 +204,6 @@ fn serve(
             tracing::error!(error = %error, "http server ended");
         }
     });
-}
-
-fn unreadable_query(error: &QueryPayloadError) -> Problem {
-    match error {
-        QueryPayloadError::Deserialize(error) => Problem::bad_request(format!("the query string: {error}")),
-        _ => Problem::of_status(StatusCode::BAD_REQUEST),
-    }
-}
-
-fn unreadable_path(error: &PathError) -> Problem {
-    match error {
-        PathError::Deserialize(error) => Problem::bad_request(format!("the path: {error}")),
-        _ => Problem::of_status(StatusCode::BAD_REQUEST),
-    }
 }
 
 /// Calls a store on the runtime of its connections, unless its breaker is open.

@@ -30,5 +30,6 @@ pub use check::{Checked, check};
 pub use context::Context;
 pub use life::StartError;
 pub use names::Names;
+pub use profile::Allocator;
 pub use run::{Definition, run};
 pub use settings::{Env, Reader, Settings};

@@ -491,9 +491,10 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
                 check_tenant_route(pipeline, service, (method, path), pairs);
                 continue;
             }
-            // Without a body, a change of the log level is refused.
+            // Without a body, a change of the log level is refused; a profile, without its length.
+            let is_refused = ["/log-level", "/profile/cpu", "/profile/heap"].contains(&path);
             assert!(
-                (method == "GET" || path == "/log-level") && !path.contains('{'),
+                (method == "GET" || is_refused) && !path.contains('{'),
                 "{} has a new route {method} {path} without a tenant: add its request in {}",
                 service.name(),
                 file!()

@@ -27,6 +27,7 @@ pub mod net;
 pub mod ping;
 pub mod position;
 pub mod postgres;
+pub mod profile;
 pub mod projection;
 pub mod redis;
 pub mod replay;
@@ -151,6 +152,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         }
         Command::Retention(args) => return retention::run(&connect()?, args, cli.yes).await,
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
+        Command::Profile(args) => profile::run(place, &connect()?, args).await,
         Command::Postgres(args) => return postgres::run(&connect()?, args).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
         Command::Net(args) => return net::run(&connect()?, args).await,

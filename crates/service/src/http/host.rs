@@ -5,8 +5,9 @@
 //! to the loopback address itself sends its own site as `Origin`.
 //! Failure: 421 for a foreign host, 403 for a foreign page, before the request is looked at any further.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{HOST, ORIGIN};
 
@@ -26,6 +27,16 @@ pub(super) fn check(request: &RequestHead) -> Result<(), Problem> {
         true => Ok(()),
         false => Err(Problem::foreign_page()),
     }
+}
+
+/// Refuses a client of another machine, wherever the service listens: for routes of operators.
+pub(super) fn check_client(request: &HttpRequest) -> Result<(), Problem> {
+    let is_here = |peer: SocketAddr| peer.ip().to_canonical().is_loopback();
+    if !request.peer_addr().is_some_and(is_here) {
+        return Err(Problem::other_machine());
+    }
+    // The service may listen on every address; a web page in a browser of this machine must not get through either.
+    check(request.head())
 }
 
 /// Whether `name`, `name:port`, `address:port` or `[address]:port` is this machine.

@@ -30,25 +30,16 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
-    check(&request)?;
+    host::check_client(&request)?;
     Ok(answer(&state, state.shown.levels.shown()))
 }
 
 async fn change(request: HttpRequest, state: web::Data<State>, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    check(&request)?;
+    host::check_client(&request)?;
     let asked: Asked = body::json(payload).await?;
     let change = asked.change().map_err(Problem::unprocessable)?;
     let shown = state.shown.levels.change(&change).map_err(Problem::unavailable)?;
     Ok(answer(&state, shown))
-}
-
-fn check(request: &HttpRequest) -> Result<(), Problem> {
-    let is_here = |peer: std::net::SocketAddr| peer.ip().to_canonical().is_loopback();
-    if !request.peer_addr().is_some_and(is_here) {
-        return Err(Problem::other_machine());
-    }
-    // The service may listen on every address; a web page in a browser of this machine must not get through either.
-    host::check(request.head())
 }
 
 fn answer(state: &State, shown: Shown) -> HttpResponse {

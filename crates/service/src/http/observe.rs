@@ -82,7 +82,9 @@ async fn answer(
     if let Err(problem) = readable(&request, &state) {
         return Ok(request.into_response(problem.error_response()));
     }
-    match actix_web::rt::time::timeout(state.timeout, next.call(request)).await {
+    let pattern = request.match_pattern().unwrap_or_default();
+    let time = state.timeout + state.routes.lasts(request.method(), &pattern);
+    match actix_web::rt::time::timeout(time, next.call(request)).await {
         Ok(response) => Ok(as_problem(response?.map_into_boxed_body())),
         Err(_) => Err(Problem::unavailable("the request exceeded its deadline and was cancelled").into()),
     }

@@ -204,22 +204,31 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
         "from" => text("Only windows that start at this time or later, such as 2026-10-01T00:00:00Z."),
         "to" => text("Only windows that start before this time."),
         "limit" => {
-            let count = ObjectBuilder::new().schema_type(Type::Integer);
-            let count = count.minimum(Some(1)).maximum(Some(1_000));
+            let count = whole_number(1, 1_000);
             (
                 "Most entries of the answer; 100 by default.",
                 count.default(Some(100.into())),
             )
         }
+        "seconds" => ("Length of the profile.", whole_number(1, super::MAX_PROFILE_SECONDS)),
+        "frequency" => (
+            "Samples in a second of CPU time; 99 by default.",
+            whole_number(1, profile::cpu::MAX_FREQUENCY),
+        ),
         _ => text(""),
     };
-    let is_required = matches!(place, ParameterIn::Path);
+    let is_required = matches!(place, ParameterIn::Path) || name == "seconds";
     let parameter = ParameterBuilder::new().name(name).parameter_in(place);
     parameter
         .required(if is_required { Required::True } else { Required::False })
         .description(Some(meaning).filter(|meaning| !meaning.is_empty()))
         .schema(Some(schema))
         .build()
+}
+
+fn whole_number(least: u32, most: u32) -> ObjectBuilder {
+    let number = ObjectBuilder::new().schema_type(Type::Integer);
+    number.minimum(Some(least)).maximum(Some(most))
 }
 
 fn answers(route: &Declared, operation: OperationBuilder) -> OperationBuilder {

@@ -1,5 +1,6 @@
 //! Errors of HTTP as RFC 9457 problem documents, with the fields that existing clients read (`message` is the detail).
 
+use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
@@ -118,6 +119,22 @@ impl Problem {
         tracing::warn!(error = %error, code = error.code(), "a request failed in a store");
         Problem::unavailable(format!("{}; try again, and see GET /health", error.summary()))
             .with_details(json!({"dependency": error.store().name(), "code": error.code()}))
+    }
+
+    /// 400: the query string cannot be read.
+    pub(super) fn of_query(error: &QueryPayloadError) -> Problem {
+        match error {
+            QueryPayloadError::Deserialize(error) => Problem::bad_request(format!("the query string: {error}")),
+            _ => Problem::of_status(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// 400: a part of the path cannot be read.
+    pub(super) fn of_path(error: &PathError) -> Problem {
+        match error {
+            PathError::Deserialize(error) => Problem::bad_request(format!("the path: {error}")),
+            _ => Problem::of_status(StatusCode::BAD_REQUEST),
+        }
     }
 
     /// The problem document for a status that the HTTP server itself returned.

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Responder, Route, web};
@@ -42,6 +43,9 @@ pub struct Declared {
     /// The body of a 200, if it is described.
     #[serde(skip)]
     pub(super) returns: Option<&'static Shape>,
+    /// How long a request may take beyond the limit of all requests.
+    #[serde(skip)]
+    lasts: Duration,
     #[serde(skip)]
     make: Arc<dyn Fn(Method) -> Route + Send + Sync>,
 }
@@ -107,6 +111,24 @@ impl Routes {
         self
     }
 
+    /// The route declared last has these parameters in its query string.
+    #[must_use]
+    pub fn asking(mut self, parameters: &[&'static str]) -> Routes {
+        if let Some(route) = self.declared.last_mut() {
+            route.parameters.extend_from_slice(parameters);
+        }
+        self
+    }
+
+    /// A request of the route declared last may take this much longer than others.
+    #[must_use]
+    pub fn lasting(mut self, time: Duration) -> Routes {
+        if let Some(route) = self.declared.last_mut() {
+            route.lasts = time;
+        }
+        self
+    }
+
     /// The route declared last returns a body of this shape.
     #[must_use]
     pub fn returning(mut self, body: &'static Shape) -> Routes {
@@ -143,6 +165,7 @@ impl Routes {
             parameters,
             accepts: None,
             returns: None,
+            lasts: Duration::ZERO,
             make: Arc::new(move |method| web::method(method).to(handler.clone())),
         });
         self
@@ -184,10 +207,19 @@ impl Routes {
         }
     }
 
+    fn find(&self, method: &Method, pattern: &str) -> Option<&Declared> {
+        let is_it = |route: &&Declared| route.path == pattern && methods(&route.method).contains(method);
+        self.declared.iter().find(is_it)
+    }
+
+    /// How long a request may take beyond the limit of all requests.
+    pub(super) fn lasts(&self, method: &Method, pattern: &str) -> Duration {
+        self.find(method, pattern).map_or(Duration::ZERO, |route| route.lasts)
+    }
+
     /// Rejects parameters that the route does not declare, and parameters that are given twice.
     pub(super) fn check_parameters(&self, method: &Method, pattern: &str, query: &str) -> Result<(), Problem> {
-        let route = |route: &&Declared| route.path == pattern && methods(&route.method).contains(method);
-        let Some(route) = self.declared.iter().find(route) else {
+        let Some(route) = self.find(method, pattern) else {
             return Ok(());
         };
         let mut seen: Vec<Cow<'_, str>> = Vec::new();

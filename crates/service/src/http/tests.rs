@@ -3,6 +3,7 @@
 mod description;
 mod foreign;
 mod log_level;
+mod profile;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -58,12 +59,7 @@ fn started_with(settings: &HttpSettings) -> Running {
         .of_service(Method::GET, "/slow", "Never", std::future::pending::<HttpResponse>)
         .of_service(Method::GET, "/large", "Much", || async { "x".repeat(LARGE) })
         .of_service(Method::GET, "/busy", "Work", || async {
-            let computed = web::block(|| {
-                let until = Instant::now() + BUSY;
-                while Instant::now() < until {
-                    std::hint::spin_loop();
-                }
-            });
+            let computed = web::block(compute);
             computed.await.map(|()| "done")
         })
         .of_service(Method::POST, "/bytes", "Count", |body: web::Bytes| async move {
@@ -80,6 +76,15 @@ fn started_with(settings: &HttpSettings) -> Running {
             .enable_all()
             .build()
             .unwrap(),
+    }
+}
+
+/// Not inlined: a profile shows its name.
+#[inline(never)]
+fn compute() {
+    let until = Instant::now() + BUSY;
+    while Instant::now() < until {
+        std::hint::spin_loop();
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ops::connection::Connection;
 use ops::log_level::{LogLevel, ask};
+use ops::own_route::Asked;
 use ops::place::Place;
 use ops::present::{print_either, printable};
 use serde_json::{Value, json};
@@ -59,7 +60,13 @@ impl Args {
 /// The service is not known, gives no answer, or refuses.
 pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
     let connection = Connection::resolve(place, json)?;
-    let found = ask(place, &connection, &args.service, &DEFAULT_PORTS, args.body().as_ref()).await?;
+    let asked = Asked {
+        place,
+        connection: &connection,
+        service: &args.service,
+        usual: &DEFAULT_PORTS,
+    };
+    let found = ask(asked, args.body().as_ref()).await?;
     print_either(json, &found, || text(&found))
 }
 

@@ -18,7 +18,7 @@ fn every_declared_route_is_described() {
     assert_eq!(document["info"]["title"], "tested");
     let info = json_of(&get(&running, "/info", "").1);
     let routes = info["routes"].as_array().unwrap();
-    assert_eq!(routes.len(), 16);
+    assert_eq!(routes.len(), 18);
     for route in routes {
         let method = route["method"].as_str().unwrap().to_lowercase();
         let operation = &document["paths"][route["path"].as_str().unwrap()][&method];
@@ -52,7 +52,7 @@ fn every_declared_route_is_described() {
 }
 
 /// Why a value does not have the shape.
-fn misfit(shape: &Shape, value: &Value, name: &str) -> Option<String> {
+pub(super) fn misfit(shape: &Shape, value: &Value, name: &str) -> Option<String> {
     let fits = match shape {
         Shape::Text | Shape::Plain => value.is_string(),
         Shape::Time => value
