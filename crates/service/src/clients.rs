@@ -5,6 +5,7 @@
 
 pub(crate) mod addresses;
 mod checks;
+pub(crate) mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

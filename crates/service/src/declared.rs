@@ -176,6 +176,14 @@ pub const SHARED: &[Declared] = &[
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(
+        stage::CONSUMER_COMMITTED,
+        Kind::Gauge,
+        "offsets",
+        "Offset from which a group goes on, for every group of the pipeline, as reported by the broker (NaN while it does not). Each \
+         service exports all of them: use max by (group, topic, partition).",
+    )
+    .labels(&["group", "topic", "partition"]),
+    Declared::new(
         stage::PARTITION_BLOCKED,
         Kind::Gauge,
         "state",
@@ -208,6 +216,13 @@ pub const SHARED: &[Declared] = &[
         Kind::Counter,
         "rows",
         "Rows inserted into ClickHouse, by table.",
+    )
+    .labels(&["table"]),
+    Declared::new(
+        stage::INSERT_DURATION,
+        Kind::Histogram(DURATION_SECONDS),
+        "seconds",
+        "Time until ClickHouse confirmed an insert, by table.",
     )
     .labels(&["table"]),
     Declared::new(

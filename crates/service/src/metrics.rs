@@ -130,6 +130,14 @@ pub(crate) fn consumer_lag(group: &str, lag: &PartitionLag, value: f64) {
     gauge!(stream::metrics::CONSUMER_LAG, "group" => group, "topic" => topic, "partition" => partition).set(value);
 }
 
+/// The offset from which a group goes on in one partition.
+pub(crate) fn consumer_committed(group: &str, lag: &PartitionLag, value: f64) {
+    let (topic, partition) = (lag.partition.topic.to_string(), lag.partition.number.to_string());
+    let group = group.to_owned();
+    gauge!(stream::metrics::CONSUMER_COMMITTED, "group" => group, "topic" => topic, "partition" => partition)
+        .set(value);
+}
+
 /// Records an HTTP request.
 pub(crate) fn http_request(method: &'static str, path: &str, status: &str, seconds: f64) {
     let labels = [
