@@ -98,6 +98,10 @@ pub const HTTP_CONNECTIONS: [&str; 2] = ["http_connections", "http_connections_m
 pub const HTTP_REFUSED: &str = "http_connections_refused_total";
 /// Gauge `{dependency}`.
 pub const BREAKER_STATE: &str = "circuit_breaker_state";
+/// Gauge `{dependency}`.
+pub const CERTIFICATE_EXPIRY: &str = "certificate_expiry_timestamp_seconds";
+/// Gauge.
+pub const DISK_FREE: &str = "clickhouse_disk_free_ratio";
 /// Gauge.
 pub const HEALTH_STATUS: &str = "health_status";
 /// Gauge.
@@ -280,6 +284,19 @@ pub const SHARED: &[Declared] = &[
     pool(POOL[2], "Open connections that are idle."),
     pool(POOL[3], "Open connections that are in use."),
     Declared::new(POOL[4], Kind::Gauge, "requests", "Requests waiting for a connection.").labels(&["store"]),
+    Declared::new(
+        CERTIFICATE_EXPIRY,
+        Kind::Gauge,
+        "seconds",
+        "When the certificate of a dependency that is reached over TLS expires (NaN while unknown).",
+    )
+    .labels(&["dependency"]),
+    Declared::new(
+        DISK_FREE,
+        Kind::Gauge,
+        "ratio",
+        "Free share of the fullest disk of ClickHouse, as the services that use it see it (NaN while unknown).",
+    ),
     Declared::new(
         HEALTH_STATUS,
         Kind::Gauge,

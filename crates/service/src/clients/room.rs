@@ -11,6 +11,7 @@ use stores::{ClickHouse, Postgres};
 
 use super::{Clients, Dependency, Use};
 use crate::health::{Answer, Check, Wrong};
+use crate::metrics;
 use crate::settings::Settings;
 
 /// Room does not vanish within seconds.
@@ -79,9 +80,18 @@ where
 }
 
 async fn disk(clickhouse: ClickHouse) -> Option<String> {
+    let fullest = fullest_disk(clickhouse).await;
+    let ratio = fullest.as_ref().map(|(_, free, total)| *free as f64 / *total as f64);
+    metrics::clickhouse_disk_free(ratio.unwrap_or(f64::NAN));
+    let (name, free, total) = fullest?;
+    little_disk(&name, free, total)
+}
+
+/// Its name, and its free and all bytes.
+async fn fullest_disk(clickhouse: ClickHouse) -> Option<(String, u64, u64)> {
     let rows: Vec<Disk> = clickhouse.query_rows(DISK).await.ok()?;
     let Disk { name, free, total } = rows.into_iter().next()?;
-    little_disk(&name, free.parse().ok()?, total.parse().ok()?)
+    Some((name, free.parse().ok()?, total.parse().ok()?))
 }
 
 fn little_disk(name: &str, free: u64, total: u64) -> Option<String> {
