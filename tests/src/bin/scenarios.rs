@@ -36,19 +36,23 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         faults.iter().for_each(|(fault, _)| println!("{}", fault.title));
         return Ok(true);
     }
-    println!("Starting the pipeline, Prometheus and Alertmanager.");
-    let causes: Vec<Cause> = faults.iter().map(|(_, cause)| *cause).collect();
-    let ground = Ground::start(&causes)?;
-    let mut outcomes = Vec::new();
-    for (seed, (fault, cause)) in (1..).zip(&faults) {
-        println!("{seed} of {}: {}", faults.len(), fault.title);
-        if !ground.can_cause(*cause) {
-            println!("    SKIPPED: it cannot be caused here");
-            continue;
+    let (mut outcomes, count) = (Vec::new(), faults.len());
+    let (secured, usual): (Vec<_>, Vec<_>) = faults.into_iter().partition(|(_, cause)| cause.needs_tls());
+    let mut seeds = 1..;
+    for group in [usual, secured].into_iter().filter(|group| !group.is_empty()) {
+        println!("Starting the pipeline, Prometheus and Alertmanager.");
+        let causes: Vec<Cause> = group.iter().map(|(_, cause)| *cause).collect();
+        let ground = Ground::start(&causes)?;
+        for ((fault, cause), seed) in group.iter().zip(&mut seeds) {
+            println!("{seed} of {count}: {}", fault.title);
+            if !ground.can_cause(*cause) {
+                println!("    SKIPPED: it cannot be caused here");
+                continue;
+            }
+            let outcome = ground.run(fault, *cause, seed, &mut |step| println!("    {step}"))?;
+            println!("{outcome}");
+            outcomes.push(outcome);
         }
-        let outcome = ground.run(fault, *cause, seed, &mut |step| println!("    {step}"))?;
-        println!("{outcome}");
-        outcomes.push(outcome);
     }
     let path = root().join("target/test-scenarios.json");
     std::fs::write(&path, serde_json::to_string_pretty(&outcomes)?)?;

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use localstack::{Name, Server, Service};
 use testkit::kafka;
 
+use super::Ground;
 use super::crowd::Crowd;
 use super::feed::{Feed, Message};
 use super::lock::Lock;
@@ -52,6 +54,8 @@ pub enum Cause {
     FullDisk,
     /// A program takes most of the connections of PostgreSQL.
     Crowd,
+    /// The certificate of the server through which the services reach ClickHouse expires.
+    ExpiredCertificate,
 }
 
 /// What causes the fault as long as it lives.
@@ -93,7 +97,7 @@ impl Source {
 
 impl Cause {
     /// The sections of the page, each with its cause.
-    pub const ALL: [(&'static str, Cause); 16] = [
+    pub const ALL: [(&'static str, Cause); 17] = [
         (
             "A service is down",
             Cause::Killed(Name::Service(Service::Normalization, 1)),
@@ -128,18 +132,25 @@ impl Cause {
         ("A producer's clock is wrong", Cause::Producer(Message::FastClock)),
         ("A lock in PostgreSQL holds up the writes", Cause::Lock(TABLE)),
         ("The connections of PostgreSQL are nearly used up", Cause::Crowd),
+        ("A certificate has expired", Cause::ExpiredCertificate),
     ];
+
+    /// Whether it needs a stack of its own: other faults are caused without TLS, as a local stack runs.
+    pub fn needs_tls(self) -> bool {
+        self == Cause::ExpiredCertificate
+    }
 
     /// How long a sign may take.
     pub(super) fn patience(self) -> Duration {
         match self {
-            Cause::Frozen(_) | Cause::Starved(_) => LONG_PATIENCE,
+            Cause::Frozen(_) | Cause::Starved(_) | Cause::SlowInserts(_) => LONG_PATIENCE,
             _ => PATIENCE,
         }
     }
 
     /// Causes it. Answers what keeps it up, if it needs that.
-    pub(super) fn begin(self, pipeline: &Pipeline, seed: u64) -> anyhow::Result<Option<Source>> {
+    pub(super) fn begin(self, ground: &Ground, seed: u64) -> anyhow::Result<Option<Source>> {
+        let pipeline = &ground.pipeline;
         let stack = pipeline.stack();
         let feed = |message, rate| Feed::start(&pipeline.bootstrap(), message, rate, &format!("wrong-{seed}"));
         match self {
@@ -156,6 +167,13 @@ impl Cause {
             Cause::FullRedis => redis_full::fill(stack).map(|()| None),
             Cause::FullDisk => scratch::fill(pipeline).map(|()| None),
             Cause::Crowd => Ok(Some(Source::Crowd(Crowd::gather(pipeline)?))),
+            Cause::ExpiredCertificate => {
+                let certificates = ground.certificates.as_ref();
+                certificates
+                    .context("this stack runs without TLS")?
+                    .expire()
+                    .map(|()| None)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Failure: a violated invariant is a finding of its fault, with the last answer of the command. The other faults still run.
 
 mod cause;
+mod certificate;
 mod crowd;
 mod feed;
 mod lock;
@@ -30,6 +31,7 @@ use crate::outages::SmallDisk;
 use crate::watch::Watch;
 use crate::{Pipeline, build_programs, prompt_rows, root};
 use cause::Source;
+use certificate::Certificates;
 use feed::Feed;
 
 /// Good messages per second while a fault is there.
@@ -98,6 +100,8 @@ pub fn described() -> anyhow::Result<Vec<(Described, Cause)>> {
 pub struct Ground {
     /// Of ClickHouse, if a fault fills it. Unmounted before the stack is removed, because it is mounted in its folder.
     disk: Option<SmallDisk>,
+    /// If a fault lets one expire.
+    certificates: Option<Certificates>,
     pipeline: Pipeline,
     watch: Watch,
 }
@@ -115,6 +119,10 @@ impl Ground {
             true => SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), scratch::DISK_MB)?,
             false => None,
         };
+        let certificates = match causes.iter().any(|cause| cause.needs_tls()) {
+            true => Some(Certificates::serve(&mut stack)?),
+            false => None,
+        };
         let pipeline = Pipeline::on(stack)?;
         let watch = Watch::start(&pipeline)?;
         // Alerts about a verification that never ran, or about no input, are signs of nothing here.
@@ -123,7 +131,12 @@ impl Ground {
         // Its dead letters would be signs of a fault.
         let (has_purged, said) = pipeline.typed("dp dlq purge --open --yes")?;
         anyhow::ensure!(has_purged, "dp dlq purge: {said}");
-        Ok(Ground { disk, pipeline, watch })
+        Ok(Ground {
+            disk,
+            certificates,
+            pipeline,
+            watch,
+        })
     }
 
     /// Whether the fault can be caused here: only root may mount a small disk, and not in every container.
@@ -150,12 +163,14 @@ impl Ground {
         // The fault before may have left a sign that is fading.
         self.all_gone(fault, Instant::now(), "before the fault", &mut outcome);
         let begun = Instant::now();
-        let source = cause.begin(&self.pipeline, seed)?;
+        let source = cause.begin(self, seed)?;
         self.all_shown(fault, begun, cause.patience(), &mut outcome, report);
         let source = source.map(Source::correct).transpose()?.flatten();
         let cured = Instant::now();
         for command in &fault.cure {
-            let (succeeded, said) = self.pipeline.typed(command)?;
+            let certificates = self.certificates.as_ref();
+            let typed = certificates.map_or_else(|| command.clone(), |files| files.knowing_the_folder(command));
+            let (succeeded, said) = self.pipeline.typed(&typed)?;
             report(command);
             if !succeeded {
                 outcome.findings.push(format!("the cure `{command}` failed: {said}"));
