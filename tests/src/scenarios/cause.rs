@@ -20,7 +20,7 @@ use crate::{PATIENCE as READY, Pipeline};
 /// Bad messages per second.
 const BAD_RATE: u32 = 50;
 /// More than a process without CPU can handle, and less than one with CPU handles easily.
-const FLOOD_RATE: u32 = 4_000;
+const FLOOD_RATE: u32 = 3_000;
 /// Messages that are there to be read again; fewer would be read again before anybody could look.
 const HISTORY: u32 = 20_000;
 /// The latest prices.
