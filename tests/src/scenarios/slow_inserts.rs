@@ -10,6 +10,8 @@ use crate::Pipeline;
 const PARTS: u32 = 10;
 /// Shorter than the time-out of a writer, longer than what counts as slow.
 const DELAY_MS: u32 = 9_000;
+/// Not shorter than that.
+const LONGEST_S: u32 = 10;
 
 /// The table whose limits were lowered.
 pub(super) struct SlowInserts(&'static str);
@@ -18,7 +20,8 @@ impl SlowInserts {
     /// Lowers the limits and stops the merges.
     pub(super) fn begin(pipeline: &Pipeline, table: &'static str) -> anyhow::Result<SlowInserts> {
         pipeline.clickhouse.run(&format!(
-            "ALTER TABLE {table} MODIFY SETTING parts_to_delay_insert = {PARTS}, min_delay_to_insert_ms = {DELAY_MS}"
+            "ALTER TABLE {table} MODIFY SETTING parts_to_delay_insert = {PARTS}, max_delay_to_insert = {LONGEST_S}, \
+             min_delay_to_insert_ms = {DELAY_MS}"
         ))?;
         pipeline
             .clickhouse
@@ -29,7 +32,7 @@ impl SlowInserts {
     /// The limits as they were.
     pub(super) fn end(self, pipeline: &Pipeline) -> anyhow::Result<()> {
         let sql = format!(
-            "ALTER TABLE {} RESET SETTING parts_to_delay_insert, min_delay_to_insert_ms",
+            "ALTER TABLE {} RESET SETTING parts_to_delay_insert, max_delay_to_insert, min_delay_to_insert_ms",
             self.0
         );
         pipeline.clickhouse.run(&sql).map(drop)

@@ -35,7 +35,9 @@ impl Clients {
                 _ => continue,
             };
             let is_used = uses.iter().any(|used| used.dependency.name() == server);
-            if !is_used || checks.iter().any(|check| check.name == name) {
+            // A broker that asks for a certificate of the client would log each look as a failed login.
+            let asks = server == "kafka" && settings.kafka_bootstrap.security().certificate.is_some();
+            if !is_used || asks || checks.iter().any(|check| check.name == name) {
                 continue;
             }
             let (trust, target) = (trust_of(server, settings), address.clone());
