@@ -40,7 +40,7 @@ test-outages: bootstrap ## Test outages under load: each server down for SECONDS
 	cargo test --release --workspace --test outages
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))
 
-test-scenarios: bootstrap ## Cause each fault of docs/faults.md, look for its signs, apply its cure: ONLY=text of a heading (12 minutes)
+test-scenarios: bootstrap ## Cause each fault of docs/faults.md, look for its signs, apply its cure: ONLY=text of a heading (45 minutes)
 	cargo build --release --workspace --bins
 	$(BIN)/scenarios $(if $(ONLY),--only "$(ONLY)")
 

@@ -303,6 +303,7 @@ def service_board(service, about, own, pool=False, writes=True):
             "Records a second that the sequencer had accepted before: read again after a restart.",
             [(f"sum by (topic) (rate(repetitions_refused_total{{{this}}}{RATE}))", "{{topic}}")],
             unit="ops",
+            alerts=["RepetitionsMany"],
         ),
         *own,
         Panel(
@@ -930,6 +931,14 @@ STORES = Board(
             warn=300,
             critical=1000,
             alerts=["ClickHousePartsMany"],
+        ),
+        Panel(
+            "ClickHouse: time of an insert",
+            "90th percentile of the time until an insert is confirmed, by table.",
+            [(quantile(0.9, "clickhouse_insert_seconds", "table"), "{{table}}")],
+            unit="s",
+            warn=5,
+            alerts=["ClickHouseInsertsSlow"],
         ),
         Panel(
             "ClickHouse: memory",

@@ -90,6 +90,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     let stores = stores(&connection).unwrap();
     clickhouse(&dir, &stores);
     postgres(&dir, &stores);
+    terminated(&dir, &stores);
     redis(&dir, &stores).await;
     trace::check(&dir, &connection, &stores).await;
     retention::check(&dir, &stores).await;
@@ -416,6 +417,35 @@ fn logged(dir: &Path) {
     assert!(query["milliseconds"].as_u64().unwrap() >= 5_000, "{query}");
     let none = shown(dir, 0, &["clickhouse", "slow", "--over", "10m"]);
     assert!(none.contains("no query took that long"), "{none}");
+}
+
+/// A session is ended by its pid; the pipeline's own only if that is asked for.
+fn terminated(dir: &Path, stores: &Stores) {
+    let runtime = tokio::runtime::Handle::current();
+    let postgres = stores.postgres.clone();
+    let sleeps = runtime.spawn(async move { postgres.exec("BEGIN; SELECT pg_sleep(60); COMMIT").await });
+    let pid = until("the session runs", || {
+        let (_, stdout, _) = dp(dir, &["postgres", "long-running", "--over", "10ms", "--json"]);
+        let sessions: Value = serde_json::from_str(&stdout).ok()?;
+        let is_it = |session: &&Value| {
+            session["query"]
+                .as_str()
+                .is_some_and(|query| query.contains("pg_sleep(60)"))
+        };
+        Some(sessions.as_array()?.iter().find(is_it)?["pid"].to_string())
+    });
+    let spared = json(dir, 1, &["postgres", "terminate", &pid, "--dry-run"]);
+    assert_eq!(spared["spared"][0]["pid"].to_string(), pid);
+    let (code, _, stderr) = dp(dir, &["postgres", "terminate", &pid, "--own"]);
+    assert!(code == 2 && stderr.contains("--yes"), "{code} {stderr}");
+    let ended = json(dir, 0, &["postgres", "terminate", &pid, "--own", "--yes"]);
+    assert_eq!(
+        (ended["ended"].as_bool(), ended["sessions"][0]["pid"].to_string()),
+        (Some(true), pid)
+    );
+    let slept = tokio::task::block_in_place(|| runtime.block_on(sleeps)).unwrap();
+    assert!(slept.is_err(), "the session has not ended");
+    json(dir, 1, &["postgres", "terminate", "--application", "nobody", "--yes"]);
 }
 
 fn postgres(dir: &Path, stores: &Stores) {

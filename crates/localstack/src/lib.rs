@@ -35,5 +35,5 @@ pub use process::{Usage, usage};
 pub use rotate::append_rotating;
 pub use service::INSTANCE_ID;
 pub use stack::Stack;
-pub use state::{Condition, ProcessStatus};
+pub use state::{Condition, FROZEN, ProcessStatus};
 pub use temporary::Temporary;

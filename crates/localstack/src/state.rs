@@ -45,6 +45,9 @@ pub(crate) struct Entry {
     pub(crate) log_offset: u64,
 }
 
+/// Why a frozen process does not answer.
+pub const FROZEN: &str = "frozen (SIGSTOP)";
+
 /// The condition of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConnection, Error};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error};
 
 use crate::Trust;
 
@@ -32,9 +32,14 @@ pub fn speaks_tls(address: &str, within: Duration) -> bool {
 
 /// The result of a handshake; `None` if the server closes the connection or does not answer.
 fn handshake(address: &str, trust: &Trust, within: Duration) -> Option<Result<(), Error>> {
+    handshake_with(address, trust.client_config().ok()?, within)
+}
+
+/// The same with these settings.
+pub(crate) fn handshake_with(address: &str, config: ClientConfig, within: Duration) -> Option<Result<(), Error>> {
     let host = host(address)?;
     let name = ServerName::try_from(host.to_owned()).ok()?;
-    let mut client = ClientConnection::new(Arc::new(trust.client_config().ok()?), name).ok()?;
+    let mut client = ClientConnection::new(Arc::new(config), name).ok()?;
     let mut stream = address
         .to_socket_addrs()
         .ok()?

@@ -6,9 +6,11 @@
 //! warning is logged. A certificate file that cannot be read is an error with the path.
 
 mod examine;
+mod expiry;
 mod secret;
 mod trust;
 
 pub use examine::{examine_certificate, speaks_tls};
+pub use expiry::certificate_expiry;
 pub use secret::{Secret, SecretError, mask};
 pub use trust::{Trust, TrustError, causes, http_client, install_provider};

@@ -41,6 +41,16 @@ impl Trust {
     /// # Errors
     /// The file of the private authority cannot be read or contains no certificate.
     pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
+        let roots = self.roots()?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TrustError(format!("set up TLS: {error}")))?;
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// The accepted authorities.
+    pub(crate) fn roots(&self) -> Result<RootCertStore, TrustError> {
         let mut roots = RootCertStore::empty();
         // An image without a certificate store has no system authorities: then only the private one is accepted.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -51,11 +61,7 @@ impl Trust {
                     .map_err(|error| TrustError(format!("certificate in {}: {error}", path.display())))?;
             }
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TrustError(format!("set up TLS: {error}")))?;
-        Ok(config.with_root_certificates(roots).with_no_client_auth())
+        Ok(roots)
     }
 
     /// The same authorities as one PEM document, for a client that does not accept rustls settings.

@@ -4,7 +4,10 @@
 //! start-up is not fatal: the service waits for it.
 
 pub(crate) mod addresses;
+pub(crate) mod certificates;
 mod checks;
+pub mod endpoints;
+pub(crate) mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

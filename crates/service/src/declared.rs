@@ -4,9 +4,13 @@
 //! Names that dashboards use are fixed. Units are seconds, bytes, or the counted thing. Label values come from closed sets
 //! only. `docs/metrics.md` is generated from these declarations ([`document`]).
 
+mod flaws;
+
 use std::fmt::Write as _;
 
 use stream::metrics as stage;
+
+pub use flaws::flaws;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,6 +102,10 @@ pub const HTTP_CONNECTIONS: [&str; 2] = ["http_connections", "http_connections_m
 pub const HTTP_REFUSED: &str = "http_connections_refused_total";
 /// Gauge `{dependency}`.
 pub const BREAKER_STATE: &str = "circuit_breaker_state";
+/// Gauge `{dependency}`.
+pub const CERTIFICATE_EXPIRY: &str = "certificate_expiry_timestamp_seconds";
+/// Gauge.
+pub const DISK_FREE: &str = "clickhouse_disk_free_ratio";
 /// Gauge.
 pub const HEALTH_STATUS: &str = "health_status";
 /// Gauge.
@@ -176,6 +184,14 @@ pub const SHARED: &[Declared] = &[
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(
+        stage::CONSUMER_COMMITTED,
+        Kind::Gauge,
+        "offsets",
+        "Offset from which a group goes on, for every group of the pipeline, as reported by the broker (NaN while it does not). Each \
+         service exports all of them: use max by (group, topic, partition).",
+    )
+    .labels(&["group", "topic", "partition"]),
+    Declared::new(
         stage::PARTITION_BLOCKED,
         Kind::Gauge,
         "state",
@@ -208,6 +224,13 @@ pub const SHARED: &[Declared] = &[
         Kind::Counter,
         "rows",
         "Rows inserted into ClickHouse, by table.",
+    )
+    .labels(&["table"]),
+    Declared::new(
+        stage::INSERT_DURATION,
+        Kind::Histogram(DURATION_SECONDS),
+        "seconds",
+        "Time until ClickHouse confirmed an insert, by table.",
     )
     .labels(&["table"]),
     Declared::new(
@@ -266,6 +289,19 @@ pub const SHARED: &[Declared] = &[
     pool(POOL[3], "Open connections that are in use."),
     Declared::new(POOL[4], Kind::Gauge, "requests", "Requests waiting for a connection.").labels(&["store"]),
     Declared::new(
+        CERTIFICATE_EXPIRY,
+        Kind::Gauge,
+        "seconds",
+        "When the certificate of a dependency that is reached over TLS expires (NaN while unknown).",
+    )
+    .labels(&["dependency"]),
+    Declared::new(
+        DISK_FREE,
+        Kind::Gauge,
+        "ratio",
+        "Free share of the fullest disk of ClickHouse, as the services that use it see it (NaN while unknown).",
+    ),
+    Declared::new(
         HEALTH_STATUS,
         Kind::Gauge,
         "state",
@@ -322,64 +358,5 @@ fn section(page: &mut String, title: &str, metrics: &[Declared]) {
             labels.join(", "),
             declared.help
         );
-    }
-}
-
-/// What is wrong with these declarations; the tests of the services assert that this is empty.
-pub fn flaws(metrics: &[Declared]) -> Vec<String> {
-    let mut flaws = Vec::new();
-    for declared in metrics {
-        let name = declared.name;
-        let mut flaw = |is_wrong: bool, text: &str| {
-            if is_wrong {
-                flaws.push(format!("{name}: {text}"));
-            }
-        };
-        let is_counter = declared.kind == Kind::Counter;
-        flaw(
-            declared.help.is_empty() || declared.unit.is_empty(),
-            "help and unit are required",
-        );
-        flaw(
-            is_counter != name.ends_with("_total"),
-            "counters, and only counters, end in _total",
-        );
-        flaw(
-            (declared.unit == "seconds") != name.ends_with("_seconds"),
-            "metrics in seconds, and only those, end in _seconds",
-        );
-        flaw(
-            (declared.unit == "bytes") != name.ends_with("_bytes"),
-            "metrics in bytes, and only those, end in _bytes",
-        );
-        flaw(
-            declared.labels.contains(&"service"),
-            "label service is set by the recorder",
-        );
-        let labels_differ = |series: &&[(&str, &str)]| !series.iter().map(|(label, _)| label).eq(declared.labels);
-        flaw(
-            declared.series.iter().any(labels_differ),
-            "the labels of a series differ from the declared ones",
-        );
-        if let Kind::Histogram(buckets) = declared.kind {
-            flaw(!buckets.is_sorted_by(|a, b| a < b), "buckets must increase");
-        }
-    }
-    flaws
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_units_and_labels_agree() {
-        assert_eq!(flaws(SHARED), Vec::<String>::new());
-        let bad = [
-            Declared::new("a", Kind::Counter, "things", "A."),
-            Declared::new("b_seconds", Kind::Gauge, "things", "B."),
-            Declared::new("c", Kind::Gauge, "things", "").with(&[&[("x", "1")]]),
-        ];
-        assert_eq!(flaws(&bad).len(), 4, "{:?}", flaws(&bad));
     }
 }

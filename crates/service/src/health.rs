@@ -8,6 +8,7 @@
 //! of their groups, and their partitions' state is restored. At shutdown the service first becomes not ready.
 
 mod of_workers;
+mod record;
 mod stalled;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
 use stream::kafka::groups::PartitionLag;
 use stream::status::{Progress, wall_clock};
 use stream::{Shutdown, WorkerState, WorkerStatus};
@@ -26,6 +26,7 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::life::Tasks;
 use crate::metrics;
 use of_workers::{consumers_record, messages_record, partitions_record, state_record, workers_record};
+pub use record::{CheckRecord, Level, Outcome, level_of};
 use stalled::{Seen, Stalls};
 
 /// Name of the check for restored state.
@@ -36,68 +37,6 @@ const STUCK_AFTER: Duration = Duration::from_secs(90);
 const INTERVAL: Duration = Duration::from_secs(2);
 const INTERVAL_WHILE_FAILING: Duration = Duration::from_millis(500);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(2_500);
-
-/// The combined level of all checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Level {
-    Healthy,
-    Degraded,
-    Unhealthy,
-}
-
-/// The outcome of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Outcome {
-    Pass,
-    Fail,
-    Timeout,
-}
-
-impl Outcome {
-    /// `pass`, `fail`, `timeout`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "fail",
-            Outcome::Timeout => "timeout",
-        }
-    }
-}
-
-/// The newest result of a check, as `/health` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct CheckRecord {
-    pub status: Outcome,
-    pub critical: bool,
-    pub duration_ms: u64,
-    /// The checked address, without secrets.
-    pub target: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Uncommitted messages of this service's groups, by group, as last reported by the broker.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub lag: BTreeMap<String, i64>,
-    /// RFC 3339; `null` before the first run.
-    pub last_check: Option<String>,
-}
-
-/// The level of a set of results.
-pub fn level_of<'a>(records: impl IntoIterator<Item = &'a CheckRecord>) -> Level {
-    records
-        .into_iter()
-        .map(|record| match (record.status, record.critical) {
-            (Outcome::Pass, _) => Level::Healthy,
-            (_, false) => Level::Degraded,
-            (_, true) => Level::Unhealthy,
-        })
-        .max()
-        .unwrap_or(Level::Healthy)
-}
 
 /// Why a check failed, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +92,8 @@ struct Inner {
     breakers: Vec<Arc<Breaker>>,
     lag: BTreeMap<String, i64>,
     stalls: Stalls,
+    /// Groups of the service that fall behind, each with an explanation.
+    falling_behind: Vec<String>,
 }
 
 /// Sets gauges of a service from a health report.
@@ -186,6 +127,15 @@ impl Health {
 
     /// Runs the check in the background until shutdown, starting now.
     pub fn watch(self: &Arc<Health>, tasks: &Tasks, check: Check) {
+        self.watch_at(tasks, check, INTERVAL, INTERVAL_WHILE_FAILING);
+    }
+
+    /// The same at another interval, for what changes slowly.
+    pub(crate) fn watch_slowly(self: &Arc<Health>, tasks: &Tasks, check: Check, every: Duration) {
+        self.watch_at(tasks, check, every, every);
+    }
+
+    fn watch_at(self: &Arc<Health>, tasks: &Tasks, check: Check, settled_every: Duration, failing_every: Duration) {
         let pending = CheckRecord {
             status: Outcome::Fail,
             critical: check.critical,
@@ -212,7 +162,7 @@ impl Health {
                     settled &= breaker.state() != BreakerState::HalfOpen;
                 }
                 health.store(check.name, record);
-                tokio::time::sleep(if settled { INTERVAL } else { INTERVAL_WHILE_FAILING }).await;
+                tokio::time::sleep(if settled { settled_every } else { failing_every }).await;
             }
         });
     }
@@ -243,6 +193,11 @@ impl Health {
             let seen = seen(lags, &inner.workers);
             inner.stalls.observe(&seen, Instant::now());
         }
+    }
+
+    /// The groups of the service that fall behind, each with an explanation.
+    pub(crate) fn set_falling_behind(&self, problems: Vec<String>) {
+        self.lock().falling_behind = problems;
     }
 
     /// Registers a function that sets gauges before every scrape.
@@ -283,7 +238,8 @@ impl Health {
             checks.insert("partitions", partitions_record(&inner.workers, &inner.lag));
             checks.insert(STATE, state_record(&inner.workers));
             checks.insert("messages", messages_record(&inner.workers, wall_clock()));
-            checks.insert("consumers", consumers_record(inner.stalls.problems(Instant::now())));
+            let stalled = inner.stalls.problems(Instant::now());
+            checks.insert("consumers", consumers_record(stalled, &inner.falling_behind));
         }
         let worst = |state: &BreakerState| match state {
             BreakerState::Closed => 0,

@@ -16,8 +16,8 @@ use stream::kafka::groups::PartitionLag;
 pub use crate::declared::{Declared, Kind, SHARED, Series, document, flaws};
 
 use crate::declared::{
-    BREAKER_STATE, BUILD_INFO, HEALTH_STATUS, HTTP_CONNECTIONS, HTTP_DURATION, HTTP_REFUSED, HTTP_REQUESTS, MEMORY,
-    POOL, SETTINGS_INFO, UPTIME,
+    BREAKER_STATE, BUILD_INFO, CERTIFICATE_EXPIRY, DISK_FREE, HEALTH_STATUS, HTTP_CONNECTIONS, HTTP_DURATION,
+    HTTP_REFUSED, HTTP_REQUESTS, MEMORY, POOL, SETTINGS_INFO, UPTIME,
 };
 use crate::health::{Health, Level};
 
@@ -128,6 +128,24 @@ pub(crate) fn consumer_lag(group: &str, lag: &PartitionLag, value: f64) {
     let (topic, partition) = (lag.partition.topic.to_string(), lag.partition.number.to_string());
     let group = group.to_owned();
     gauge!(stream::metrics::CONSUMER_LAG, "group" => group, "topic" => topic, "partition" => partition).set(value);
+}
+
+/// The offset from which a group goes on in one partition.
+pub(crate) fn consumer_committed(group: &str, lag: &PartitionLag, value: f64) {
+    let (topic, partition) = (lag.partition.topic.to_string(), lag.partition.number.to_string());
+    let group = group.to_owned();
+    gauge!(stream::metrics::CONSUMER_COMMITTED, "group" => group, "topic" => topic, "partition" => partition)
+        .set(value);
+}
+
+/// When the certificate of a dependency expires, in seconds since 1970.
+pub(crate) fn certificate_expiry(dependency: &'static str, seconds: f64) {
+    gauge!(CERTIFICATE_EXPIRY, "dependency" => dependency).set(seconds);
+}
+
+/// The free share of ClickHouse's fullest disk.
+pub(crate) fn clickhouse_disk_free(ratio: f64) {
+    gauge!(DISK_FREE).set(ratio);
 }
 
 /// Records an HTTP request.

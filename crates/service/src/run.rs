@@ -225,6 +225,12 @@ fn build_context<S>(
     for check in clients.checks(definition.uses, &settings, &names) {
         health.watch(tasks, check);
     }
+    for check in clients.room_checks(definition.uses, &settings) {
+        health.watch_slowly(tasks, check, clients::room::EVERY);
+    }
+    for check in Clients::certificate_checks(definition.uses, &settings) {
+        health.watch_slowly(tasks, check, clients::certificates::EVERY);
+    }
     let wire = runtime.block_on(clients::wire(&settings))?;
     Ok(Context {
         service: definition.name,

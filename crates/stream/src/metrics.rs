@@ -27,6 +27,8 @@ pub const IN_FLIGHT: &str = "messages_in_flight";
 pub const ERRORS: &str = "errors_total";
 /// Gauge `{group,topic,partition}`.
 pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
+/// Gauge `{group,topic,partition}`.
+pub const CONSUMER_COMMITTED: &str = "kafka_consumer_committed_offset";
 /// Gauge `{group,topic,partition}`: 1 while a partition is blocked.
 pub const PARTITION_BLOCKED: &str = "kafka_partition_blocked";
 /// Counter `{stage,error_code}`.
@@ -37,6 +39,8 @@ pub const END_TO_END_LATENCY: &str = "end_to_end_latency_seconds";
 pub const REPETITIONS_REFUSED: &str = "repetitions_refused_total";
 /// Counter `{table}`: rows written to ClickHouse.
 pub const ROWS_WRITTEN: &str = "clickhouse_rows_written_total";
+/// Histogram `{table}`: seconds until ClickHouse confirmed an insert.
+pub const INSERT_DURATION: &str = "clickhouse_insert_seconds";
 /// Counter `{table}`: inserts rejected by the fence.
 pub const WRITES_FENCED: &str = "clickhouse_writes_fenced_total";
 
@@ -198,6 +202,7 @@ impl Drop for Level {
 /// The additional metrics of a ClickHouse writer, for one table.
 pub(crate) struct TableMeters {
     pub(crate) rows_written: Counter,
+    pub(crate) insert: Histogram,
     pub(crate) fenced: Counter,
     pub(crate) repetitions: Counter,
     pub(crate) latency: Histogram,
@@ -207,6 +212,7 @@ impl TableMeters {
     pub(crate) fn new(topic: &str, table: &str) -> TableMeters {
         TableMeters {
             rows_written: counter!(ROWS_WRITTEN, "table" => table.to_owned()),
+            insert: histogram!(INSERT_DURATION, "table" => table.to_owned()),
             fenced: counter!(WRITES_FENCED, "table" => table.to_owned()),
             repetitions: counter!(REPETITIONS_REFUSED, "topic" => topic.to_owned()),
             latency: histogram!(END_TO_END_LATENCY, "stage" => format!("clickhouse_{table}")),

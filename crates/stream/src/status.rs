@@ -157,7 +157,7 @@ impl WorkerStatus {
         self.lock().restoring.clone()
     }
 
-    /// Partitions whose writes a store refuses until an operator corrects something, each with what that is.
+    /// Partitions whose writes a store refuses until an operator corrects something, or takes long to confirm, each with what that is.
     pub fn refused(&self) -> BTreeMap<Partition, String> {
         self.lock().refused.clone()
     }

@@ -126,6 +126,17 @@ impl Issued {
     }
 }
 
+impl IssuedFiles {
+    /// What the files hold now.
+    pub fn read(&self) -> anyhow::Result<Issued> {
+        let text = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+        Ok(Issued {
+            certificate: text(&self.certificate)?,
+            key: text(&self.key)?,
+        })
+    }
+}
+
 fn named(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);

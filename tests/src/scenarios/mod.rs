@@ -6,23 +6,32 @@
 //! Failure: a violated invariant is a finding of its fault, with the last answer of the command. The other faults still run.
 
 mod cause;
+mod certificate;
+mod crowd;
 mod feed;
 mod lock;
 mod page;
+mod redis_full;
+mod scratch;
+mod slow_inserts;
+mod throttle;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use localstack::Temporary;
 use serde::Serialize;
 
 pub use cause::Cause;
 pub use feed::Message;
 pub use page::{Described, Kind, Sign};
 
+use crate::outages::SmallDisk;
 use crate::watch::Watch;
-use crate::{Pipeline, root};
-use cause::{PATIENCE, Source};
+use crate::{Pipeline, build_programs, prompt_rows, root};
+use cause::Source;
+use certificate::Certificates;
 use feed::Feed;
 
 /// Good messages per second while a fault is there.
@@ -89,17 +98,32 @@ pub fn described() -> anyhow::Result<Vec<(Described, Cause)>> {
 
 /// A pipeline and its monitoring, on which faults are caused.
 pub struct Ground {
+    /// Of ClickHouse, if a fault fills it. Unmounted before the stack is removed, because it is mounted in its folder.
+    disk: Option<SmallDisk>,
+    /// If a fault lets one expire.
+    certificates: Option<Certificates>,
     pipeline: Pipeline,
     watch: Watch,
 }
 
 impl Ground {
-    /// Starts everything on its own stack.
+    /// Starts everything on its own stack, with what these faults need.
     ///
     /// # Errors
     /// If a program does not start.
-    pub fn start() -> anyhow::Result<Ground> {
-        let pipeline = Pipeline::start()?;
+    pub fn start(causes: &[Cause]) -> anyhow::Result<Ground> {
+        build_programs()?;
+        let mut stack = Temporary::new()?;
+        stack.config_mut().service_env.extend([prompt_rows()]);
+        let disk = match causes.contains(&Cause::FullDisk) {
+            true => SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), scratch::DISK_MB)?,
+            false => None,
+        };
+        let certificates = match causes.iter().any(|cause| cause.needs_tls()) {
+            true => Some(Certificates::serve(&mut stack)?),
+            false => None,
+        };
+        let pipeline = Pipeline::on(stack)?;
         let watch = Watch::start(&pipeline)?;
         // Alerts about a verification that never ran, or about no input, are signs of nothing here.
         pipeline.publish_once(500, 1)?;
@@ -107,7 +131,17 @@ impl Ground {
         // Its dead letters would be signs of a fault.
         let (has_purged, said) = pipeline.typed("dp dlq purge --open --yes")?;
         anyhow::ensure!(has_purged, "dp dlq purge: {said}");
-        Ok(Ground { pipeline, watch })
+        Ok(Ground {
+            disk,
+            certificates,
+            pipeline,
+            watch,
+        })
+    }
+
+    /// Whether the fault can be caused here: only root may mount a small disk, and not in every container.
+    pub fn can_cause(&self, cause: Cause) -> bool {
+        cause != Cause::FullDisk || self.disk.is_some()
     }
 
     /// Runs one fault under load, and calls `report` with each step as it ends.
@@ -129,34 +163,22 @@ impl Ground {
         // The fault before may have left a sign that is fading.
         self.all_gone(fault, Instant::now(), "before the fault", &mut outcome);
         let begun = Instant::now();
-        let source = cause.begin(&self.pipeline, seed)?;
-        for sign in &fault.signs {
-            match await_sign(begun, PATIENCE, || self.is_shown(sign)) {
-                Ok(seconds) => {
-                    report(&format!("{} after {seconds:.0} s", sign.kind));
-                    outcome.seen_after_seconds.push((sign.kind.to_string(), seconds));
-                }
-                Err(error) => outcome
-                    .findings
-                    .push(format!("{} does not show it: {error:#}", sign.kind)),
-            }
-        }
-        let source = match source {
-            Some(Source::Producer(producer)) => {
-                producer.end()?;
-                None
-            }
-            other => other,
-        };
+        let source = cause.begin(self, seed)?;
+        self.all_shown(fault, begun, cause.patience(), &mut outcome, report);
+        let source = source.map(Source::correct).transpose()?.flatten();
         let cured = Instant::now();
         for command in &fault.cure {
-            let (succeeded, said) = self.pipeline.typed(command)?;
+            let certificates = self.certificates.as_ref();
+            let typed = certificates.map_or_else(|| command.clone(), |files| files.knowing_the_folder(command));
+            let (succeeded, said) = self.pipeline.typed(&typed)?;
             report(command);
             if !succeeded {
                 outcome.findings.push(format!("the cure `{command}` failed: {said}"));
             }
         }
-        drop(source);
+        if let Some(source) = source {
+            source.end(&self.pipeline)?;
+        }
         load.end()?;
         self.all_gone(fault, cured, "after the cure", &mut outcome);
         outcome.cured_after_seconds = cured.elapsed().as_secs_f64();
@@ -170,6 +192,45 @@ impl Ground {
             ));
         }
         Ok(outcome)
+    }
+
+    /// Looks for every sign until each has been seen once. They are looked for in turn, because one may be fading while another
+    /// is still to come.
+    fn all_shown(
+        &self,
+        fault: &Described,
+        begun: Instant,
+        patience: Duration,
+        outcome: &mut Outcome,
+        report: &mut dyn FnMut(&str),
+    ) {
+        let mut missing: Vec<&Sign> = fault.signs.iter().collect();
+        loop {
+            let is_last = begun.elapsed() >= patience;
+            missing.retain(|sign| match self.is_shown(sign) {
+                Ok(()) => {
+                    let seconds = begun.elapsed().as_secs_f64();
+                    report(&format!("{} after {seconds:.0} s", sign.kind));
+                    outcome.seen_after_seconds.push((sign.kind.to_string(), seconds));
+                    false
+                }
+                Err(error) => {
+                    if is_last {
+                        let finding = format!(
+                            "{} does not show it within {} s: {error:#}",
+                            sign.kind,
+                            patience.as_secs()
+                        );
+                        outcome.findings.push(finding);
+                    }
+                    true
+                }
+            });
+            if missing.is_empty() || is_last {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Waits until no sign is there. What was written to a log stays.
@@ -236,17 +297,13 @@ fn firing(alert: &str) -> String {
     format!(r#"ALERTS{{alertname="{name}",alertstate="firing",{labels}"#)
 }
 
-/// Polls until it succeeds; the seconds since `begun`, or its last error.
-fn await_sign(
-    begun: Instant,
-    patience: Duration,
-    mut holds: impl FnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<f64> {
+/// Polls until it succeeds, or returns its last error.
+fn await_sign(begun: Instant, patience: Duration, mut holds: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
     // Others may have used up the time. Then one look must be enough.
     let deadline = begun + patience;
     loop {
         match holds() {
-            Ok(()) => return Ok(begun.elapsed().as_secs_f64()),
+            Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= deadline => {
                 return Err(error.context(format!("not within {} s", patience.as_secs())));
             }

@@ -14,7 +14,7 @@ const IN_EVERY_RUN: [&str; 4] = [
 #[test]
 fn each_fault_shows_its_signs_and_the_documented_cure_ends_it() {
     let faults = described().unwrap();
-    let ground = Ground::start().unwrap();
+    let ground = Ground::start(&[]).unwrap();
     for (seed, title) in (1..).zip(IN_EVERY_RUN) {
         let (fault, cause) = faults.iter().find(|(fault, _)| fault.title == title).unwrap();
         let outcome = ground

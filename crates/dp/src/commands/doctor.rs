@@ -20,10 +20,10 @@ const INDENT: usize = 10;
 /// Find out what is wrong: run every check, and rank what they find
 ///
 /// Checks services (health, readiness, versions) and servers, clocks, the disk of the local stack, migrations and tables, topics,
-/// replicas, positions, lag that nobody works off, dead letters, ClickHouse (disks, parts, failed inserts, slow queries), PostgreSQL
-/// (connections, locks, long transactions), memory of Redis, and the result of the last `dp verify`. Each finding has what happened,
-/// where, evidence, the likely cause and the next command. It changes nothing. It takes some seconds, and about ten more if
-/// there is lag: whether a group works it off shows only on a second look.
+/// replicas, positions, lag that nobody works off or that grows, dead letters, ClickHouse (disks, parts, failed and slow inserts, slow
+/// queries), PostgreSQL (connections, locks, long transactions), memory of Redis, and the result of the last `dp verify`. Each finding
+/// has what happened, where, evidence, the likely cause and the next command. It changes nothing. It takes some seconds, and about ten
+/// more if there is lag: whether a group works it off shows only on a second look.
 ///
 /// Severities: `critical` data is not processed, is wrong or may be lost; `warning` a part works badly, or soon may not work; `note`
 /// worth knowing. A check that could not run is a finding too.

@@ -90,6 +90,9 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         Command::Retention(args) if args.writes(yes) => {
             "ClickHouse goes on removing the rows that it has begun; run the command again for the rest"
         }
+        Command::Postgres(args) if args.writes() => {
+            "the sessions may have ended; `dp postgres activity` lists the others"
+        }
         Command::Kafka(args) if args.writes(yes) => {
             "some offsets may be set; `dp kafka lag` shows them, and the command can be run again"
         }
@@ -153,7 +156,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Retention(args) => return retention::run(&connect()?, args, cli.yes).await,
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Profile(args) => profile::run(place, &connect()?, args).await,
-        Command::Postgres(args) => return postgres::run(&connect()?, args).await,
+        Command::Postgres(args) if args.writes() => {
+            return postgres::run(&writer(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Postgres(args) => return postgres::run(&connect()?, args, cli.yes).await,
         Command::Schema(args) => return schema::run(&connect()?, args).await,
         Command::Net(args) => return net::run(&connect()?, args).await,
         Command::Cache(args) if args.writes() => return cache::run(&publisher(cli, place).await?, args, cli.yes).await,

@@ -1,4 +1,6 @@
-//! `dp postgres`: sessions, pools, locks, indexes, sizes. Reads only.
+//! `dp postgres`: sessions, pools, locks, indexes, sizes, and the end of sessions. Only the last one changes something.
+
+mod terminate;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,16 +19,23 @@ const SHOWN_CHARACTERS: usize = 70;
 
 /// Look into PostgreSQL: sessions, pools, locks, indexes, sizes
 ///
-/// All commands read; none ends a session. A role that is not a superuser sees no statements of other roles.
+/// Only terminate changes something. A role that is not a superuser sees no statements of other roles.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 PostgreSQL is unavailable, or wrong usage\n\n\
     Examples:\n  dp postgres activity\n  dp postgres pool\n  dp postgres locks\n  dp postgres long-running --over 5m\n  \
-    dp postgres indexes --unused\n  dp postgres sizes"
+    dp postgres indexes --unused\n  dp postgres sizes\n  dp postgres terminate --idle-in-transaction 5m --dry-run"
 )]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Args {
+    /// Whether the command ends sessions.
+    pub fn writes(&self) -> bool {
+        matches!(&self.command, Command::Terminate(args) if !args.dry_run)
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -47,7 +56,7 @@ enum Command {
     Pool,
     /// Show sessions that wait for a lock, and the sessions that hold it
     ///
-    /// Exit code 1 if one waits. The session that holds the lock ends with pg_terminate_backend(pid) in psql.
+    /// Exit code 1 if one waits. `dp postgres terminate PID` ends the session that holds the lock.
     #[command(
         visible_alias = "blocking",
         after_help = "Examples:\n  dp postgres locks\n  dp postgres locks --json | jq '.[].blocked_by'"
@@ -60,6 +69,7 @@ enum Command {
         after_help = "Examples:\n  dp postgres sizes\n  dp postgres sizes --json | jq '.[] | {table, total_bytes}'"
     )]
     Sizes,
+    Terminate(terminate::Args),
 }
 
 /// Show transactions that have been open for a long time
@@ -88,8 +98,8 @@ struct IndexesArgs {
 /// Runs `dp postgres`.
 ///
 /// # Errors
-/// PostgreSQL does not answer.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+/// PostgreSQL does not answer, or the user does not confirm.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     let postgres = stores(connection)?.postgres;
     let json = connection.json;
     let something = match &args.command {
@@ -130,6 +140,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
             print_either(json, &sizes, || sizes_text(&sizes))?;
             false
         }
+        Command::Terminate(args) => return terminate::run(connection, &postgres, args, yes).await,
     };
     Ok(found(something))
 }

@@ -123,7 +123,7 @@ fn break_data(dir: &Path, connection: &Connection, services: &[String]) {
         (&lag["where"], &lag["next"]),
         (
             &connection.names.raw[0].as_str().into(),
-            &"dp start normalization".into()
+            &"dp restart normalization".into()
         )
     );
     assert!(

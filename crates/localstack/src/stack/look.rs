@@ -7,7 +7,7 @@ use super::Stack;
 use crate::name::Name;
 use crate::process::{self, Running};
 use crate::servers;
-use crate::state::{Condition, Entry, ProcessStatus};
+use crate::state::{Condition, Entry, FROZEN, ProcessStatus};
 
 /// What to do after a process ended by itself.
 fn after_end(name: Name) -> String {
@@ -53,7 +53,7 @@ impl Stack {
                 None => "ended, and its log names no reason (kill -9, for example)".to_owned(),
             })
             .map(|ended| format!("{ended}; {}", after_end(entry.name))),
-            (_, Some(running)) if running.is_frozen() => Some("frozen (SIGSTOP)".to_owned()),
+            (_, Some(running)) if running.is_frozen() => Some(FROZEN.to_owned()),
             _ => None,
         };
         let condition = match running {

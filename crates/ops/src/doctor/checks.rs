@@ -207,7 +207,10 @@ async fn lag(asked: &Asked<'_>, waits: Duration) -> anyhow::Result<Vec<Finding>>
         return Ok(Vec::new());
     }
     tokio::time::sleep(waits).await;
-    Ok(lags::stalled(&before, &look().await?, waits))
+    let after = look().await?;
+    let mut findings = lags::stalled(&before, &after, waits);
+    findings.extend(lags::falling_behind(&before, &after, waits));
+    Ok(findings)
 }
 
 async fn positions(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
@@ -264,7 +267,9 @@ async fn clickhouse(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
     });
     let mut findings: Vec<Finding> = disks.collect();
     findings.extend(judged::parts(&in_clickhouse::parts(clickhouse).await?));
-    findings.extend(judged::running(&in_clickhouse::processes(clickhouse).await?));
+    let processes = in_clickhouse::processes(clickhouse).await?;
+    findings.extend(judged::slow_inserts(&processes));
+    findings.extend(judged::running(&processes));
     match in_clickhouse::failed_inserts(clickhouse, RECENT).await {
         Ok(failed) => {
             findings.extend(judged::failed_inserts(&failed));

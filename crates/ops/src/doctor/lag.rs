@@ -1,4 +1,4 @@
-//! Finds groups that have messages to read and process none: lag alone is normal. Pure.
+//! Finds groups that have messages to read and process none, and groups whose large lag grows: lag alone is normal. Pure.
 //!
 //! Role: compares two surveys of all groups, partition by partition. Between them every working stage has committed at least once.
 
@@ -20,6 +20,9 @@ pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Durat
     let longest = intervals.into_iter().fold(COMMIT, Duration::max);
     (longest + MARGIN).min(LONGEST)
 }
+
+/// A smaller lag is worked off in seconds; the limit of alert `ConsumerLagGrowing`.
+const BEHIND: i64 = 10_000;
 
 /// A group and one of its topics with partitions that stand still.
 struct Standing<'a> {
@@ -76,8 +79,9 @@ fn finding(standing: &Standing<'_>, waited: Duration) -> Finding {
         (0, ..) => (
             Severity::Critical,
             format!("nobody reads for group {group}"),
-            format!("service {service} does not run, or its workers left the group"),
-            format!("dp start {service}"),
+            format!("service {service} does not run or is frozen, or its workers left the group"),
+            // Starts one that is down as well.
+            format!("dp restart {service}"),
         ),
         (_, true, _) => (
             Severity::Critical,
@@ -108,6 +112,38 @@ fn finding(standing: &Standing<'_>, waited: Duration) -> Finding {
             format!("{} member(s), state {}", now.members, now.state),
         ])
         .because(cause, next)
+}
+
+/// The groups that commit, and whose lag is large and grows nevertheless.
+pub(super) fn falling_behind(before: &[GroupLag], after: &[GroupLag], waited: Duration) -> Vec<Finding> {
+    let pairs = after.iter().filter_map(|now| {
+        let is_same = |earlier: &&GroupLag| (&earlier.group, &earlier.topic) == (&now.group, &now.topic);
+        Some((before.iter().find(is_same)?, now))
+    });
+    let behind = pairs.filter_map(|(earlier, now)| {
+        let (handled, arrived) = (moved(earlier, now, |one| one.committed), moved(earlier, now, |one| Some(one.end)));
+        let is_behind = now.lag > BEHIND && now.lag > earlier.lag && handled > 0;
+        is_behind.then(|| {
+            let what = format!("group {} falls behind", now.group);
+            let seconds = waited.as_secs().max(1).cast_signed();
+            Finding::new(Severity::Warning, Area::Lag, what, now.topic.clone())
+                .shown_by([
+                    format!("{} messages behind ({} before)", now.lag, earlier.lag),
+                    format!("{} a second arrive, {} are handled", arrived / seconds, handled / seconds),
+                ])
+                .because(
+                    "a flood of messages, a slow store, or too little CPU for this stage; a replica takes half of its partitions",
+                    "dp capacity",
+                )
+        })
+    });
+    behind.collect()
+}
+
+/// By how much an offset has moved, in all partitions.
+fn moved(before: &GroupLag, after: &GroupLag, offset: fn(&PartitionOffsets) -> Option<i64>) -> i64 {
+    let sum = |lag: &GroupLag| lag.partitions.iter().filter_map(offset).sum::<i64>();
+    sum(after) - sum(before)
 }
 
 #[cfg(test)]
@@ -164,12 +200,38 @@ mod tests {
         let nobody = &of(5, 0)[0];
         assert_eq!(
             (nobody.severity, nobody.next.as_str()),
-            (Severity::Critical, "dp start a")
+            (Severity::Critical, "dp restart a")
         );
         assert!(
             nobody.evidence[0].starts_with("5 messages behind (5 before) in partition(s) 0;"),
             "{nobody:?}"
         );
+    }
+
+    #[test]
+    fn a_large_lag_that_grows_although_the_group_commits_is_a_warning() {
+        let before = [lag("a-local", 1, &[(0, Some(100), 9_000), (1, Some(50), 5_000)])];
+        let of =
+            |partitions: &[(i32, Option<i64>, i64)]| falling_behind(&before, &[lag("a-local", 1, partitions)], WAITED);
+        let found = of(&[(0, Some(180), 9_500), (1, Some(130), 5_100)]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|finding| (finding.severity, finding.what.as_str()))
+                .collect::<Vec<_>>(),
+            [(Severity::Warning, "group a-local falls behind")]
+        );
+        assert_eq!(
+            found[0].evidence,
+            [
+                "14600 messages behind (14000 before)",
+                "95 a second arrive, 20 are handled"
+            ]
+        );
+        // It catches up, it is only a little behind, or it commits nothing, which is another finding.
+        assert_eq!(of(&[(0, Some(5_100), 6_000), (1, Some(50), 5_000)]), []);
+        assert_eq!(of(&[(0, Some(9_100), 500), (1, Some(50), 5_000)]), []);
+        assert_eq!(of(&[(0, Some(100), 9_900), (1, Some(50), 5_000)]), []);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use localstack::FROZEN;
 use serde_json::Value;
 
 use super::{Area, Finding, Severity};
@@ -29,6 +30,10 @@ pub(super) fn of_line(line: &Line, is_local: bool) -> Option<Finding> {
 fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
     let name = &line.name;
     match (line.state, is_local) {
+        (State::Down, true) if line.reason.as_deref() == Some(FROZEN) => (
+            "something has stopped its process (kill -STOP, a debugger) without ending it",
+            format!("dp restart {name}"),
+        ),
         (State::Down, true) => (
             "its process does not run, or does not respond",
             format!("dp start {name}"),
@@ -141,6 +146,16 @@ mod tests {
         let next = |is_local| of_line(&down, is_local).map(|finding| finding.next);
         assert_eq!(next(true).as_deref(), Some("dp start redis"));
         assert_eq!(next(false).as_deref(), Some("dp config env --set"));
+    }
+
+    #[test]
+    fn a_frozen_process_is_restarted_because_it_runs_already() {
+        let frozen = Line {
+            reason: Some(FROZEN.to_owned()),
+            ..line("enrichment", "service", State::Down)
+        };
+        let next = of_line(&frozen, true).map(|finding| finding.next);
+        assert_eq!(next.as_deref(), Some("dp restart enrichment"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ const HARDLY_FREE_PERCENT: f64 = 3.0;
 /// A query of the pipeline takes less.
 pub(super) const SLOW_QUERY: Duration = Duration::from_secs(10);
 const LONG_QUERY: Duration = Duration::from_secs(60);
+/// An insert of the pipeline takes some tenths of a second.
+const SLOW_INSERT: Duration = Duration::from_secs(3);
 /// A transaction of the pipeline takes less.
 pub(super) const LONG_TRANSACTION: Duration = Duration::from_secs(300);
 /// How far the logs of the servers are looked at.
@@ -123,6 +125,29 @@ pub(super) fn running(queries: &[RunningQuery]) -> Option<Finding> {
     Some(finding.shown_by(evidence).because(
         "an analyst's query without a limit, or a busy server",
         "dp clickhouse processes",
+    ))
+}
+
+/// Inserts that run right now. Those that have ended are in the query log, and say nothing of now.
+pub(super) fn slow_inserts(queries: &[RunningQuery]) -> Option<Finding> {
+    let is_insert = |query: &&RunningQuery| query.query.trim_start().to_uppercase().starts_with("INSERT");
+    let slow: Vec<&RunningQuery> = queries
+        .iter()
+        .filter(|query| query.seconds >= SLOW_INSERT.as_secs_f64())
+        .filter(is_insert)
+        .collect();
+    if slow.is_empty() {
+        return None;
+    }
+    let evidence = slow
+        .iter()
+        .take(SHOWN)
+        .map(|query| format!("for {:.0} s: {}", query.seconds, cut(&query.query)));
+    let what = format!("ClickHouse is slow: {} insert(s) take long", slow.len());
+    let finding = Finding::new(Severity::Warning, Area::Clickhouse, what, "system.processes");
+    Some(finding.shown_by(evidence).because(
+        "merges that were stopped (SYSTEM STOP MERGES) or do not keep up, so that it delays inserts; a slow or full disk; heavy queries",
+        "dp clickhouse parts",
     ))
 }
 
@@ -339,21 +364,37 @@ mod tests {
         assert!(evidence.iter().all(|line| line.chars().count() < 200), "{evidence:?}");
     }
 
-    #[test]
-    fn only_a_long_query_that_still_runs_is_found() {
-        let query = |seconds| RunningQuery {
+    fn query(seconds: f64, statement: &str) -> RunningQuery {
+        RunningQuery {
             seconds,
             user: String::new(),
             rows_read: 0,
             memory_bytes: 0,
             query_id: String::new(),
-            query: "SELECT 1".to_owned(),
-        };
-        assert_eq!(running(&[query(59.9)]), None);
-        let found = running(&[query(61.0), query(3.0)]);
+            query: statement.to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_a_long_query_that_still_runs_is_found() {
+        assert_eq!(running(&[query(59.9, "SELECT 1")]), None);
+        let found = running(&[query(61.0, "SELECT 1"), query(3.0, "SELECT 1")]);
         assert_eq!(
             found.map(|finding| finding.evidence),
             Some(vec!["for 61 s: SELECT 1".to_owned()])
+        );
+    }
+
+    #[test]
+    fn an_insert_that_runs_for_seconds_is_found_and_a_query_is_not() {
+        assert_eq!(
+            slow_inserts(&[query(2.9, "INSERT INTO t SELECT 1"), query(9.0, "SELECT 1")]),
+            None
+        );
+        let found = slow_inserts(&[query(4.0, " insert into t SELECT 1"), query(9.0, "SELECT 1")]);
+        assert_eq!(
+            found.map(|finding| (finding.what, finding.evidence.len())),
+            Some(("ClickHouse is slow: 1 insert(s) take long".to_owned(), 1))
         );
     }
 }

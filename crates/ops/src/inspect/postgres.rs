@@ -1,4 +1,4 @@
-//! What PostgreSQL does: sessions, blocked sessions, indexes and sizes.
+//! What PostgreSQL does: sessions, blocked sessions, indexes and sizes; and the end of sessions that do harm.
 //!
 //! Invariant: a role that is not a superuser sees only the statements of its own sessions, so the statement of another role may be
 //! empty here.
@@ -191,6 +191,69 @@ pub async fn blocked(postgres: &Postgres) -> anyhow::Result<Vec<Blocked>> {
         .collect()
 }
 
+/// Which sessions to end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// These processes of the server.
+    pub pids: Vec<i64>,
+    /// Those of this program.
+    pub application: Option<String>,
+    /// Those whose transaction has been open, without work, for at least this long.
+    pub idle_in_transaction: Option<Duration>,
+    /// Also sessions of the pipeline.
+    pub own: bool,
+}
+
+/// Name under which the services and `dp` connect.
+pub const OWN_APPLICATION: &str = "data-processing";
+
+impl Chosen {
+    /// Splits the sessions that meet every condition into those to end, and those that are spared because they are the pipeline's.
+    pub fn of(&self, sessions: &[SessionRow]) -> (Vec<SessionRow>, Vec<SessionRow>) {
+        let meets = |session: &&SessionRow| {
+            let idle = |time: Duration| {
+                session.state.starts_with("idle in transaction")
+                    && u128::try_from(session.state_ms).unwrap_or(0) >= time.as_millis()
+            };
+            (self.pids.is_empty() || self.pids.contains(&session.pid))
+                && self
+                    .application
+                    .as_ref()
+                    .is_none_or(|name| *name == session.application)
+                && self.idle_in_transaction.is_none_or(idle)
+        };
+        let is_spared = |session: &SessionRow| !self.own && session.application == OWN_APPLICATION;
+        sessions
+            .iter()
+            .filter(meets)
+            .cloned()
+            .partition(|session| !is_spared(session))
+    }
+}
+
+/// Ends these sessions; returns those that the server did not end, because they had ended by themselves.
+///
+/// # Errors
+/// PostgreSQL does not answer, or the role may not end a session of another role.
+pub async fn terminate(postgres: &Postgres, sessions: &[SessionRow]) -> anyhow::Result<Vec<i64>> {
+    if sessions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pids: Vec<String> = sessions.iter().map(|session| session.pid.to_string()).collect();
+    let sql = format!(
+        "SELECT pid, pg_terminate_backend(pid)::int FROM unnest(ARRAY[{}]::int[]) AS chosen(pid)",
+        pids.join(", ")
+    );
+    let rows = ask(
+        postgres,
+        &sql,
+        "end the sessions (other roles' need a member of pg_signal_backend)",
+    )
+    .await?;
+    let gone = rows.iter().filter(|row| row.text(1) != "1");
+    gone.map(|row| row.number(0)).collect()
+}
+
 /// An index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
@@ -359,6 +422,47 @@ mod tests {
                 ("psql".to_owned(), 1, 1, 0, 0)
             ]
         );
+    }
+
+    #[test]
+    fn sessions_are_chosen_by_every_condition_and_the_pipelines_are_spared() {
+        let session = |pid, application: &str, state: &str, state_ms| SessionRow {
+            pid,
+            user: "u".to_owned(),
+            application: application.to_owned(),
+            state: state.to_owned(),
+            waits_for: String::new(),
+            transaction_ms: None,
+            state_ms,
+            query: String::new(),
+        };
+        let sessions = [
+            session(1, "report", "active", 90_000),
+            session(2, "report", "idle in transaction", 90_000),
+            session(3, "report", "idle in transaction", 1_000),
+            session(4, OWN_APPLICATION, "idle in transaction", 90_000),
+        ];
+        let pids = |chosen: Chosen| {
+            let (end, spared) = chosen.of(&sessions);
+            let pids = |sessions: Vec<SessionRow>| sessions.iter().map(|session| session.pid).collect::<Vec<_>>();
+            (pids(end), pids(spared))
+        };
+        let of_report = Chosen {
+            application: Some("report".to_owned()),
+            ..Chosen::default()
+        };
+        assert_eq!(pids(of_report.clone()), (vec![1, 2, 3], vec![]));
+        let idle = Chosen {
+            idle_in_transaction: Some(Duration::from_secs(60)),
+            ..Chosen::default()
+        };
+        assert_eq!(pids(idle.clone()), (vec![2], vec![4]));
+        assert_eq!(pids(Chosen { own: true, ..idle }), (vec![2, 4], vec![]));
+        let one = Chosen {
+            pids: vec![3, 4, 9],
+            ..of_report
+        };
+        assert_eq!(pids(one), (vec![3], vec![]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) struct Pattern {
 }
 
 /// The order matters: a line of a full disk also names an insert that was refused.
-pub(super) const PATTERNS: [Pattern; 16] = [
+pub(super) const PATTERNS: [Pattern; 19] = [
     Pattern {
         severity: Severity::Critical,
         name: "full disk",
@@ -95,6 +95,7 @@ pub(super) const PATTERNS: [Pattern; 16] = [
             "certificate_refused",
             "tls_mismatch",
             "certificate has expired",
+            "the certificate of ",
             "certificate verify failed",
             "handshake failed",
             "unknownissuer",
@@ -223,10 +224,32 @@ pub(super) const PATTERNS: [Pattern; 16] = [
             "projection lag",
             "is behind",
             "falls behind",
+            "commits nothing",
             "lag of the groups",
             "prices_evicted",
         ],
         cause: "a group or a projection cannot keep up, or its lag cannot be read",
         next: "dp kafka lag",
+    },
+    Pattern {
+        severity: Severity::Warning,
+        name: "slow inserts",
+        any: &["took long to confirm an insert"],
+        cause: "ClickHouse delays inserts because of many parts, or its disk or machine is busy",
+        next: "dp clickhouse parts",
+    },
+    Pattern {
+        severity: Severity::Warning,
+        name: "offsets set by another program",
+        any: &["has set the committed offsets"],
+        cause: "somebody has reset a consumer group with a tool of Kafka: messages are read again, or were skipped",
+        next: "dp verify",
+    },
+    Pattern {
+        severity: Severity::Warning,
+        name: "little room",
+        any: &["connections in use", "mb left"],
+        cause: "the disk of ClickHouse or the connections of PostgreSQL are nearly used up",
+        next: "dp doctor",
     },
 ];

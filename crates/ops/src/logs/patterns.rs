@@ -264,6 +264,27 @@ mod tests {
             ),
             ("Preparing to rebalance group normalization-local", "rebalance"),
             ("Projection lag is 17 s", "projection or group behind"),
+            (
+                "a consumer group has messages to read and commits nothing",
+                "projection or group behind",
+            ),
+            ("clickhouse took long to confirm an insert", "slow inserts"),
+            (
+                "another program has set the committed offsets of this group",
+                "offsets set by another program",
+            ),
+            (
+                "dependency check fails: PostgreSQL has 250 of 300 connections in use; when all are, new ones are refused",
+                "little room",
+            ),
+            (
+                "dependency check fails: disk default of ClickHouse has 90 of 3000 MB left; when it is full, inserts are refused",
+                "little room",
+            ),
+            (
+                "dependency check fails: the certificate of redis at r:6380 expires in 2 days: new connections are refused from then on",
+                "certificate refused",
+            ),
         ] {
             let found = analyzed(&[entry(Level::Warn, line)]);
             assert_eq!(found.first().map(|(_, name, _)| name.as_str()), Some(name), "{line}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use localstack::{Condition, ProcessStatus};
+use localstack::{Condition, FROZEN, ProcessStatus};
 use parking_lot::Mutex;
 use service::Names;
 
@@ -207,7 +207,7 @@ impl Seen {
         self.uptime_seconds = process.uptime_seconds;
         self.memory_bytes = process.usage.map(|usage| usage.resident_bytes).or(self.memory_bytes);
         if process.condition == Condition::Frozen {
-            self.reason.get_or_insert_with(|| "frozen (SIGSTOP)".to_owned());
+            self.reason.get_or_insert_with(|| FROZEN.to_owned());
         }
     }
 }

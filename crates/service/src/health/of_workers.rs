@@ -12,6 +12,9 @@ use super::{CheckRecord, Outcome};
 const MOST_REJECTED_PERCENT: u64 = 10;
 /// A share of fewer messages says nothing.
 const ENOUGH_MESSAGES: u64 = 100;
+/// So do more repetitions. A stage that starts again repeats a second of its outputs, and producers repeat some messages.
+const MOST_REPEATED_PERCENT: u64 = 25;
+const ENOUGH_FOR_REPETITIONS: u64 = 1_000;
 
 pub(super) fn workers_record(workers: &[(Arc<WorkerStatus>, bool)], critical: bool) -> CheckRecord {
     let problems: Vec<String> = workers
@@ -58,17 +61,19 @@ pub(super) fn partitions_record(workers: &[(Arc<WorkerStatus>, bool)], lag: &BTr
     }
 }
 
-/// Consumers that lag and process nothing ([`super::stalled`]).
-pub(super) fn consumers_record((problems, is_unhealthy): (Vec<String>, bool)) -> CheckRecord {
+/// Consumers that lag and process nothing ([`super::stalled`]), and groups that fall behind, which only degrades the service.
+pub(super) fn consumers_record((mut problems, is_unhealthy): (Vec<String>, bool), behind: &[String]) -> CheckRecord {
+    problems.extend_from_slice(behind);
     of_process(problems, is_unhealthy, "consumer groups of this process")
 }
 
-/// Messages of the last minute that became dead letters. The service works and nothing is lost, but a producer is wrong.
+/// Messages of the last minute that became dead letters, or were repetitions. The service works and nothing is lost or doubled, but a
+/// producer is wrong, or a stage reads its input again.
 pub(super) fn messages_record(workers: &[(Arc<WorkerStatus>, bool)], now: Micros) -> CheckRecord {
     let mut recent = OutcomeCounts::default();
     let of_stage = workers.iter().filter(|(_, critical)| *critical);
     of_stage.for_each(|(status, _)| recent.merge(&status.progress().recent(now)));
-    let problems = rejected(&recent).into_iter().collect();
+    let problems = rejected(&recent).into_iter().chain(repeated(&recent)).collect();
     of_process(problems, false, "messages of the last minute")
 }
 
@@ -77,6 +82,17 @@ fn rejected(recent: &OutcomeCounts) -> Option<String> {
     let is_much = all >= ENOUGH_MESSAGES && rejected * 100 > all * MOST_REJECTED_PERCENT;
     is_much.then(|| {
         format!("{rejected} of {all} messages of the last minute became dead letters; `dp dlq stats --since 10m` names the cause")
+    })
+}
+
+fn repeated(recent: &OutcomeCounts) -> Option<String> {
+    let (repeated, all) = (recent.of(stream::Outcome::Duplicate), recent.decided());
+    let is_much = all >= ENOUGH_FOR_REPETITIONS && repeated * 100 > all * MOST_REPEATED_PERCENT;
+    is_much.then(|| {
+        format!(
+            "{repeated} of {all} messages of the last minute were repetitions, and refused: an earlier stage reads its input again, or \
+             a producer sends twice; `dp kafka lag` shows a stage that reads again"
+        )
     })
 }
 
@@ -117,6 +133,20 @@ mod tests {
             (9_000, 900, false),
         ] {
             assert_eq!(rejected(&counts(good, bad)).is_some(), is_problem, "{good} {bad}");
+        }
+    }
+
+    #[test]
+    fn more_than_a_quarter_of_enough_messages_are_too_many_repetitions() {
+        for (good, again, is_problem) in [
+            (0, 999, false),
+            (750, 250, false),
+            (749, 251, true),
+            (9_000, 2_000, false),
+        ] {
+            let mut counts = counts(good, 0);
+            (0..again).for_each(|_| counts.add(stream::Outcome::Duplicate));
+            assert_eq!(repeated(&counts).is_some(), is_problem, "{good} {again}");
         }
     }
 }

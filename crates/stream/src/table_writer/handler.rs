@@ -12,6 +12,7 @@ use delivery::{StartAt, Ticket};
 use domain::{Micros, Origin};
 use tokio::runtime::Handle;
 
+use super::pace::Pace;
 use super::refusal::Refusal;
 use super::report;
 use super::work::{self, Done, Member, Owned};
@@ -43,6 +44,7 @@ struct Route<B> {
     encoder: Box<dyn RowEncoder<B>>,
     meters: TableMeters,
     group: Group,
+    pace: Pace,
     full_since: Option<Micros>,
 }
 
@@ -82,6 +84,7 @@ impl<B: Clone + Send + 'static> TableWriter<B> {
             sink: route.sink,
             encoder: route.encoder,
             group: Group::new(route.limits),
+            pace: Pace::default(),
             full_since: None,
         };
         TableWriter {
@@ -144,9 +147,9 @@ impl<B: Clone + Send + 'static> TableWriter<B> {
                 });
                 parts.push((claim, rows));
             }
-            let inserted = route.sink.insert(parts);
+            route.pace.begins(self.now);
             self.offload
-                .begin(async move { Done::Inserted(index, members, inserted.await) });
+                .begin(work::insert(index, members, route.sink.insert(parts)));
         }
     }
 
@@ -181,10 +184,11 @@ impl<B: Clone + Send + 'static> TableWriter<B> {
                 let step = active.lane.taken_over(result, now);
                 self.carry_out(io, &lane.partition, step)
             }
-            Done::Inserted(route, members, result) => {
+            Done::Inserted(route, members, took, result) => {
                 if let Some(route) = self.routes.get_mut(route) {
                     route.group.ended();
-                    report::inserted(&route.meters, &members, &result, now);
+                    route.pace.ended(took, now);
+                    report::inserted(&route.meters, &members, took, &result, now);
                 }
                 for Member { lane, .. } in members {
                     let table = self.routes.get(route).map_or("", |route| route.sink.table()).to_owned();
@@ -272,11 +276,6 @@ impl<B: Clone + Send + 'static> TableWriter<B> {
     }
 }
 
-/// A number that no other assignment has, in any process.
-fn unique() -> u64 {
-    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), Instant::now())
-}
-
 impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for partition in partitions {
@@ -284,7 +283,7 @@ impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
             let Some((route, found)) = routes.find(|(_, route)| *route.topic == *partition.topic) else {
                 continue;
             };
-            let owner = unique();
+            let owner = work::unique();
             let active = Active {
                 lane: Lane::new(owner, found.encoder.empty()),
                 route,
@@ -351,8 +350,12 @@ impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
     }
 
     fn refused(&self) -> BTreeMap<Partition, String> {
-        let refused = |(partition, active): (&Partition, &Active<B>)| Some((partition.clone(), active.refusal.text()?));
-        self.lanes.iter().filter_map(refused).collect()
+        let hindered = |(partition, active): (&Partition, &Active<B>)| {
+            let route = self.routes.get(active.route);
+            let slow = || route.and_then(|route| route.pace.text(route.sink.table(), self.now));
+            Some((partition.clone(), active.refusal.text().or_else(slow)?))
+        };
+        self.lanes.iter().filter_map(hindered).collect()
     }
 
     fn patience(&self) -> Duration {

@@ -9,6 +9,7 @@
 //! bounded. A row that cannot be decoded goes to the dead letter topic.
 
 pub mod handler;
+mod pace;
 mod refusal;
 mod report;
 mod work;

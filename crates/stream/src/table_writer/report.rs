@@ -1,7 +1,10 @@
 //! Metrics and log lines for the end of a takeover or an insert.
 
+use std::time::Duration;
+
 use domain::Micros;
 
+use super::pace::SLOW;
 use super::work::Member;
 use crate::Partition;
 use crate::metrics::{self, TableMeters};
@@ -24,12 +27,28 @@ pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkEr
     }
 }
 
-pub(super) fn inserted(meters: &TableMeters, members: &[Member], result: &Result<(), InsertError>, now: Micros) {
+pub(super) fn inserted(
+    meters: &TableMeters,
+    members: &[Member],
+    took: Duration,
+    result: &Result<(), InsertError>,
+    now: Micros,
+) {
     let rows: usize = members.iter().map(|member| member.rows).sum();
     let partitions = partitions_of(members);
     match result {
         Ok(()) => {
             meters.rows_written.increment(rows as u64);
+            meters.insert.record(took.as_secs_f64());
+            if took >= SLOW {
+                tracing::warn!(
+                    partitions,
+                    rows,
+                    seconds = took.as_secs_f64(),
+                    event = "insert_slow",
+                    "clickhouse took long to confirm an insert; rows are late, nothing is lost"
+                );
+            }
             for member in members {
                 let latency = now - member.newest_appended_at;
                 meters.latency.record(latency.max(0) as f64 / 1e6);

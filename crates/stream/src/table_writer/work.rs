@@ -1,9 +1,11 @@
 //! What a writer asks of its table, as work for the async runtime, and the results.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use delivery::table_writer::{Claiming, InsertError, SinkError, Takeover};
 use domain::Micros;
+use futures_util::future::BoxFuture;
 
 use super::TableSink;
 use crate::kafka::describe::remembered_ids;
@@ -27,8 +29,8 @@ pub(super) struct Member {
 /// The result of some work.
 pub(super) enum Done {
     TakenOver(Owned, Result<Takeover, SinkError>),
-    /// Index of the route, what was in the insert, and how it ended.
-    Inserted(usize, Vec<Member>, Result<(), InsertError>),
+    /// Index of the route, what was in the insert, how long it took, and how it ended.
+    Inserted(usize, Vec<Member>, Duration, Result<(), InsertError>),
     FloorSaved(Result<(), SinkError>),
 }
 
@@ -55,6 +57,22 @@ pub(super) fn take_over<B: 'static>(
         };
         Done::TakenOver(lane, result)
     }
+}
+
+/// Waits for this insert.
+pub(super) async fn insert(
+    route: usize,
+    members: Vec<Member>,
+    inserting: BoxFuture<'static, Result<(), InsertError>>,
+) -> Done {
+    let begun = Instant::now();
+    let result = inserting.await;
+    Done::Inserted(route, members, begun.elapsed(), result)
+}
+
+/// A number that no other assignment has, in any process.
+pub(super) fn unique() -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), Instant::now())
 }
 
 async fn in_background<T: Send + 'static>(

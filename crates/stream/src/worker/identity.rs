@@ -1,7 +1,8 @@
 //! Checks that a log is still the one that was read before, whenever partitions are assigned, for every handler.
 //!
 //! Role: compares the topics' ids and one record of each log with the marks ([`LogMark`]) of this process and of the committed
-//! offsets. It decides no position; it only stops a reader whose offsets now mean other records.
+//! offsets. It decides no position; it only stops a reader whose offsets now mean other records. An offset without a mark was
+//! committed by another program, which is logged: every commit of the pipeline has one.
 //! Failure: fatal with the command that accepts the change. A log that cannot be read now is transient.
 
 use std::cell::RefCell;
@@ -90,7 +91,7 @@ impl Identity {
             );
         }
         self.forget(partitions);
-        let mut marked = Vec::new();
+        let (mut marked, mut foreign) = (Vec::new(), Vec::new());
         for committed in consumer.committed(partitions, CALL_TIMEOUT)? {
             let record = match &committed.mark {
                 Some(mark) => {
@@ -100,7 +101,11 @@ impl Identity {
                     }
                     mark.record
                 }
-                None => None,
+                None => {
+                    let offset = committed.next_offset;
+                    foreign.extend(offset.map(|offset| format!("{} at {offset}", committed.partition)));
+                    None
+                }
             };
             if let Some((offset, timestamp)) = record {
                 marked.push((committed.partition.clone(), offset, timestamp));
@@ -109,6 +114,14 @@ impl Identity {
                 partition: committed.partition,
                 record,
             });
+        }
+        if !foreign.is_empty() {
+            tracing::warn!(
+                event = "offsets_set_elsewhere",
+                offsets = foreign.join(", "),
+                "another program has set the committed offsets of this group: what is read again is not doubled, and `dp verify` \
+                 finds what was skipped"
+            );
         }
         self.check_records(consumer, &marked)
     }

@@ -69,7 +69,7 @@ pub trait Handler {
         let _ = partition;
         None
     }
-    /// Partitions whose writes a store refuses until an operator corrects something, with the reason.
+    /// Partitions whose writes a store refuses until an operator corrects something, or takes long to confirm, with the reason.
     fn refused(&self) -> BTreeMap<Partition, String> {
         BTreeMap::new()
     }

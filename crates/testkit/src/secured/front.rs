@@ -10,7 +10,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::certificates::Issued;
+use crate::certificates::{Issued, IssuedFiles};
 
 /// The front. It stops when dropped.
 pub struct TlsFront {
@@ -31,14 +31,21 @@ impl TlsFront {
     /// Listens on a free port of 127.0.0.1 with this certificate, and forwards connections to these servers in turn, like a
     /// load balancer.
     pub fn start(certificate: &Issued, targets: &[&str]) -> anyhow::Result<TlsFront> {
-        let chain =
-            CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(certificate)?;
+        TlsFront::accepting(targets, move || Some(acceptor.clone()))
+    }
+
+    /// The same with the certificate that these files hold when a connection begins: a renewed one is used at once. While they cannot be
+    /// used, connections are closed.
+    pub fn reading(files: &IssuedFiles, targets: &[&str]) -> anyhow::Result<TlsFront> {
+        let files = files.clone();
+        TlsFront::accepting(targets, move || acceptor(&files.read().ok()?).ok())
+    }
+
+    fn accepting(
+        targets: &[&str],
+        acceptor: impl Fn() -> Option<TlsAcceptor> + Send + 'static,
+    ) -> anyhow::Result<TlsFront> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the TLS front")?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
@@ -55,7 +62,9 @@ impl TlsFront {
                 let Ok((client, _)) = listener.accept().await else {
                     return;
                 };
-                let (acceptor, target) = (acceptor.clone(), target.clone());
+                let (Some(acceptor), target) = (acceptor(), target.clone()) else {
+                    continue;
+                };
                 tokio::spawn(async move {
                     // If the handshake fails or the server is unavailable, the connection is closed.
                     let Ok(mut client) = acceptor.accept(client).await else {
@@ -77,4 +86,14 @@ impl TlsFront {
     pub fn port(&self) -> u16 {
         self.port
     }
+}
+
+fn acceptor(certificate: &Issued) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
