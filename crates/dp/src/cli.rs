@@ -8,9 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq, doctor,
-    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection,
-    redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
+    alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq,
+    doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres,
+    projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace,
+    verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -139,6 +140,7 @@ pub enum Command {
     Net(net::Args),
     Schema(schema::Args),
     Verify(verify::Args),
+    Reconcile(reconcile::Args),
     Explain(explain::Args),
     Trace(trace::Args),
     Replay(replay::Args),

@@ -17,6 +17,7 @@ mod levels;
 mod live;
 mod operator;
 mod rebuilds;
+mod repair;
 mod replays;
 mod signals;
 mod stopping;

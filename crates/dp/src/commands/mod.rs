@@ -28,6 +28,7 @@ pub mod ping;
 pub mod position;
 pub mod postgres;
 pub mod projection;
+pub mod reconcile;
 pub mod redis;
 pub mod replay;
 pub mod retention;
@@ -81,6 +82,9 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         }
         Command::Projection(args) if args.writes() => {
             "what is served is complete; run the command again to continue at the last checkpoint"
+        }
+        Command::Reconcile(args) if args.writes() => {
+            "what was written stays, and nothing is doubled; run the command again for the rest"
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Cache(args) if args.writes() => "the request may be published; it can be repeated without harm",
@@ -158,6 +162,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Cache(args) => return cache::run(&connect()?, args, cli.yes).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
+        Command::Reconcile(args) if args.writes() => {
+            return reconcile::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Reconcile(args) => return reconcile::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
         Command::Replay(args) => return replay::run(&connect()?, args),
