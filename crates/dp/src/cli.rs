@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq,
+    alerts, backfill, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq,
     doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres,
     projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace,
     verify,
@@ -124,6 +124,7 @@ pub enum Command {
     Simulate(simulate::Args),
     Send(send::Args),
     Ingest(ingest::Args),
+    Backfill(backfill::Args),
     Tail(tail::Args),
     Sql(sql::Args),
     Groups(groups::Args),

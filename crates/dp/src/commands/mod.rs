@@ -2,6 +2,7 @@
 //! `dispatch`.
 
 pub mod alerts;
+pub mod backfill;
 pub mod backup;
 pub mod bench;
 pub mod cache;
@@ -83,6 +84,9 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         Command::Projection(args) if args.writes() => {
             "what is served is complete; run the command again to continue at the last checkpoint"
         }
+        Command::Backfill(args) if args.writes() => {
+            "what was replayed or written stays, and nothing is doubled; run the command again for the rest"
+        }
         Command::Reconcile(args) if args.writes() => {
             "what was written stays, and nothing is doubled; run the command again for the rest"
         }
@@ -129,6 +133,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => simulate::run(&publisher(cli, place).await?, args).await,
         Command::Send(args) => send::run(&publisher(cli, place).await?, args).await,
         Command::Ingest(args) => ingest::run(&publisher(cli, place).await?, args).await,
+        Command::Backfill(args) if args.writes() => {
+            return backfill::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Backfill(args) => return backfill::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Tail(args) => tail::run(&reader(cli, place).await?, args).await,
         Command::Sql(args) if args.writes() => sql::run(&writer(cli, place).await?, args).await,
         Command::Sql(args) => sql::run(&connect()?, args).await,
