@@ -32,7 +32,7 @@ use xxhash_rust::xxh64::xxh64;
 use plan::{Content, Document, Known, Outcome, Planned, plan};
 
 /// Event ids that are looked up with one query.
-const IDS_AT_ONCE: usize = 1_000;
+const IDS_AT_ONCE: usize = 800;
 
 /// What to publish.
 #[derive(Debug, Clone, Default)]
@@ -94,11 +94,20 @@ impl Done {
                 0
             },
             stored: planned.stored,
-            problem: document.problem.clone(),
+            problem: document.problem.clone().or_else(|| unstored(planned)),
             partition: None,
             offset: None,
         }
     }
+}
+
+/// What to look at if a document was taken, and none of its rows is stored.
+fn unstored(planned: &Planned) -> Option<String> {
+    let is_unstored = planned.outcome == Outcome::Repeated && planned.stored == 0 && planned.document.ticks > 0;
+    is_unstored.then(|| {
+        "is in a raw topic, and market_ticks has no row of it yet: if that stays so, `dp dlq list` or `dp reconcile` says why"
+            .to_owned()
+    })
 }
 
 /// The outcome of a backfill of documents.
@@ -441,5 +450,11 @@ mod tests {
         );
         assert!(new.ticks > 0 && new.repeated == 0);
         assert_eq!((old.ticks, old.repeated, old.stored), (0, new.ticks, 3));
+        assert_eq!(old.problem, None);
+        let lost = Done::of(&Planned {
+            stored: 0,
+            ..planned(Outcome::Repeated)
+        });
+        assert!(lost.problem.is_some_and(|problem| problem.contains("no row")));
     }
 }

@@ -24,7 +24,7 @@ use super::report::Reasons;
 use crate::verify::{Wrong, WrongRow};
 
 /// Prices whose record is looked for one by one.
-const LOOKED_UP: usize = 1_000;
+const LOOKED_UP: usize = 800;
 /// Copies for which a request of their own is published.
 const ONE_BY_ONE: usize = 200;
 const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(30);

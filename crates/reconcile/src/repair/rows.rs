@@ -25,7 +25,7 @@ use crate::verify::table_checks::TableChecks;
 use crate::verify::{Depth, WrongRow};
 
 /// Bars that are looked up with one query.
-const BARS_AT_ONCE: usize = 1_000;
+const BARS_AT_ONCE: usize = 400;
 
 const OF_THE_WRITER: &str = "a row of another period is missing before it, and both come after the position of the writer: it writes \
     them when its service starts (`dp restart`); or repair without --from and --to";
