@@ -183,9 +183,9 @@ pub(super) async fn bars(
     let table = Table::open(connection, clickhouse, spec).await?;
     let mut progress = Progress::new("repairing bars", partitions.len() as u64, "partitions");
     let mut written = 0;
-    for (done, (partition, bars)) in (1..).zip(&mut partitions) {
+    for (done, (partition, mut bars)) in (1..).zip(partitions) {
         if in_flight {
-            let position = table.position(*partition).await?;
+            let position = table.position(partition).await?;
             let is_own = |bar: &mut &Wanted| {
                 newest
                     .get(&owned(&bar.key()))
@@ -194,26 +194,32 @@ pub(super) async fn bars(
             let own = bars.extract_if(.., is_own);
             reasons.extend(own.map(|bar| (bar.text.clone(), IN_FLIGHT.to_owned())));
         }
-        if bars.is_empty() {
-            continue;
+        if !bars.is_empty() {
+            let still = async || lacking(connection, clickhouse, &bars, &newest).await;
+            written += table.write_bars(partition, still).await?;
         }
-        let bars = &*bars;
-        let still = async || {
-            let mut offsets = BTreeSet::new();
-            for part in bars.chunks(BARS_AT_ONCE) {
-                for choice in choose_of(connection, clickhouse, part, &newest).await? {
-                    if let BarChoice::Write(record) = choice {
-                        offsets.insert(record.offset);
-                    }
-                }
-            }
-            anyhow::Ok(offsets)
-        };
-        written += table.write_bars(*partition, still).await?;
         progress.set(done, "");
     }
     progress.finish();
     Ok(written)
+}
+
+/// Offsets of the records of these bars that the table lacks now.
+async fn lacking(
+    connection: &Connection,
+    clickhouse: &ClickHouse,
+    bars: &[&Wanted],
+    newest: &BTreeMap<OwnedKey, Newest>,
+) -> anyhow::Result<BTreeSet<i64>> {
+    let mut offsets = BTreeSet::new();
+    for part in bars.chunks(BARS_AT_ONCE) {
+        for choice in choose_of(connection, clickhouse, part, newest).await? {
+            if let BarChoice::Write(record) = choice {
+                offsets.insert(record.offset);
+            }
+        }
+    }
+    Ok(offsets)
 }
 
 async fn choose(
