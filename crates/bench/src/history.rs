@@ -322,6 +322,7 @@ async fn wrong_bars(scene: &Scene) -> anyhow::Result<u64> {
         products: &products,
         parts: parts(rows),
         expired: &[],
+        named: 20,
     };
     let (check, _) = bars.check().await?;
     for difference in &check.differences.named {

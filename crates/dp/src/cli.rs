@@ -8,9 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq, doctor,
-    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, profile,
-    projection, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
+    alerts, backfill, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq,
+    doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres,
+    profile, projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics,
+    trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -124,6 +125,7 @@ pub enum Command {
     Simulate(simulate::Args),
     Send(send::Args),
     Ingest(ingest::Args),
+    Backfill(backfill::Args),
     Tail(tail::Args),
     Sql(sql::Args),
     Groups(groups::Args),
@@ -140,6 +142,7 @@ pub enum Command {
     Net(net::Args),
     Schema(schema::Args),
     Verify(verify::Args),
+    Reconcile(reconcile::Args),
     Explain(explain::Args),
     Trace(trace::Args),
     Replay(replay::Args),

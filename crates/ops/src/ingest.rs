@@ -87,14 +87,7 @@ pub async fn publish_counted(
     documents: &Documents,
     done: Arc<AtomicUsize>,
 ) -> anyhow::Result<Vec<Ingested>> {
-    if let Some(tenant) = &documents.tenant {
-        domain::instrument::check_identifier(tenant)
-            .map_err(|error| anyhow::anyhow!("--tenant {error}, got '{}'", tenant.escape_debug()))?;
-    }
-    let topic = connection.names.raw_topic(documents.topic.as_deref());
-    let topic = topic
-        .map_err(|problem| anyhow::anyhow!("--topic {problem}; nothing was sent"))?
-        .to_owned();
+    let topic = checked_topic(connection, documents)?;
     let mut files = Vec::new();
     for path in &documents.files {
         collect(path, &mut files)?;
@@ -112,6 +105,69 @@ pub async fn publish_counted(
     tokio::task::spawn_blocking(move || publish_files(&bootstrap, &topic, &documents, &files, &done))
         .await
         .context("ingest")?
+}
+
+/// The topic to publish to, after a check of the tenant.
+fn checked_topic(connection: &Connection, documents: &Documents) -> anyhow::Result<String> {
+    if let Some(tenant) = &documents.tenant {
+        domain::instrument::check_identifier(tenant)
+            .map_err(|error| anyhow::anyhow!("--tenant {error}, got '{}'", tenant.escape_debug()))?;
+    }
+    let topic = connection.names.raw_topic(documents.topic.as_deref());
+    let topic = topic.map_err(|problem| anyhow::anyhow!("--topic {problem}; nothing was sent"))?;
+    Ok(topic.to_owned())
+}
+
+/// Publishes documents one at a time, in the order of the caller.
+pub struct Sender {
+    publisher: Publisher,
+    topic: String,
+    documents: Documents,
+}
+
+impl Sender {
+    /// A sender with the tenant and topic of `documents`; its files are not read.
+    ///
+    /// # Errors
+    /// The tenant or topic is refused.
+    pub fn new(connection: &Connection, documents: &Documents) -> anyhow::Result<Sender> {
+        Ok(Sender {
+            topic: checked_topic(connection, documents)?,
+            publisher: Publisher::new(&connection.settings.kafka_bootstrap, "dp-ingest")?,
+            documents: documents.clone(),
+        })
+    }
+
+    /// Publishes a document as `dp ingest` does, and waits until Kafka has it. Blocks.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses it.
+    pub fn send(&mut self, file: &Path, content: &[u8]) -> anyhow::Result<Ingested> {
+        send_document(&mut self.publisher, &self.topic, &self.documents, file, content)
+            .with_context(|| format!("publish {} to {}", file.display(), self.topic))
+    }
+}
+
+/// Every file in a folder, in the order of names.
+///
+/// # Errors
+/// The folder does not exist.
+pub fn files_in(folder: &Path) -> anyhow::Result<Vec<Found>> {
+    let mut files = Vec::new();
+    collect(folder, &mut files)?;
+    Ok(files)
+}
+
+/// The format of a document by its name and content.
+pub fn format_of(file: &Path, content: &[u8]) -> Option<&'static str> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    markets::detect_format(&name, head(content))
+}
+
+/// What tells the format. The directory of an archive is at its end.
+fn head(content: &[u8]) -> &[u8] {
+    let is_archive = content.starts_with(b"PK");
+    content.get(..HEAD_BYTES).filter(|_| !is_archive).unwrap_or(content)
 }
 
 /// Publishes the example documents, which are part of this program, to the first raw topic; returns their number.
@@ -136,10 +192,12 @@ pub async fn publish_examples(connection: &Connection) -> anyhow::Result<u64> {
 }
 
 /// A file in one of the arguments.
-struct Found {
-    path: PathBuf,
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
     /// Why it cannot be read; `None` if it is a regular file.
-    problem: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// Collects files in the order of their names, so that two runs publish in the same order. An argument must exist. A broken
@@ -184,7 +242,10 @@ fn problem_of(entry: &walkdir::DirEntry) -> Option<String> {
 }
 
 /// Reads the file, unless it is larger than a raw topic accepts.
-fn read(file: &Path) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// The reason, for a report.
+pub fn read(file: &Path) -> Result<Vec<u8>, String> {
     let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
     if size > MAX_RAW_BYTES as u64 {
         return Err(format!("has {size} bytes; a raw topic accepts {MAX_RAW_BYTES}"));
@@ -237,9 +298,7 @@ fn send_document(
     content: &[u8],
 ) -> anyhow::Result<Ingested> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    // The directory of an archive is at its end.
-    let is_archive = content.starts_with(b"PK");
-    let head = content.get(..HEAD_BYTES).filter(|_| !is_archive).unwrap_or(content);
+    let head = head(content);
     let detected = || markets::detect_format(&name, head).map(str::to_owned);
     let format = documents.format.clone().or_else(detected).or_else(|| {
         let is_unknown = documents.send_unknown && Capture::detect(head).is_none();

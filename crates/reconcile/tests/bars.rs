@@ -80,6 +80,7 @@ impl Setup {
             intervals: &Interval::ALL,
             parts: 2,
             expired,
+            named: 20,
         };
         bars.check().await.unwrap()
     }

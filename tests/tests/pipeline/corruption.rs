@@ -5,7 +5,7 @@ use localstack::Service;
 use testkit::stores::Row;
 
 /// The shared pipeline with enough ticks that every table has rows, including late ticks.
-fn filled() -> parking_lot::MutexGuard<'static, Pipeline> {
+pub(crate) fn filled() -> parking_lot::MutexGuard<'static, Pipeline> {
     let pipeline = Pipeline::shared();
     let late = pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap();
     let instruments = "SELECT uniqExact(tenant_id, instrument_id) FROM enriched_ticks";

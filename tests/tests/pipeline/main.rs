@@ -3,6 +3,7 @@
 //! names. Each comparison reads the whole log, so modules that publish much have names at the end of the alphabet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backfill;
 mod cache;
 mod corruption;
 mod disorder;
@@ -18,6 +19,7 @@ mod live;
 mod operator;
 mod profile;
 mod rebuilds;
+mod repair;
 mod replays;
 mod signals;
 mod stopping;

@@ -2,6 +2,7 @@
 //! `dispatch`.
 
 pub mod alerts;
+pub mod backfill;
 pub mod backup;
 pub mod bench;
 pub mod cache;
@@ -29,6 +30,7 @@ pub mod position;
 pub mod postgres;
 pub mod profile;
 pub mod projection;
+pub mod reconcile;
 pub mod redis;
 pub mod replay;
 pub mod retention;
@@ -83,6 +85,12 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         Command::Projection(args) if args.writes() => {
             "what is served is complete; run the command again to continue at the last checkpoint"
         }
+        Command::Backfill(args) if args.writes() => {
+            "what was replayed or written stays, and nothing is doubled; run the command again for the rest"
+        }
+        Command::Reconcile(args) if args.writes() => {
+            "what was written stays, and nothing is doubled; run the command again for the rest"
+        }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Cache(args) if args.writes() => "the request may be published; it can be repeated without harm",
         Command::Alerts(_) => "`dp alerts list` shows the silences",
@@ -129,6 +137,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => simulate::run(&publisher(cli, place).await?, args).await,
         Command::Send(args) => send::run(&publisher(cli, place).await?, args).await,
         Command::Ingest(args) => ingest::run(&publisher(cli, place).await?, args).await,
+        Command::Backfill(args) if args.writes() => {
+            return backfill::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Backfill(args) => return backfill::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Tail(args) => tail::run(&reader(cli, place).await?, args).await,
         Command::Sql(args) if args.writes() => sql::run(&writer(cli, place).await?, args).await,
         Command::Sql(args) => sql::run(&connect()?, args).await,
@@ -166,6 +178,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Cache(args) => return cache::run(&connect()?, args, cli.yes).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
+        Command::Reconcile(args) if args.writes() => {
+            return reconcile::run(&publisher(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Reconcile(args) => return reconcile::run(&reader(cli, place).await?, args, cli.yes).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
         Command::Replay(args) => return replay::run(&connect()?, args),

@@ -40,6 +40,7 @@ pub struct Args {
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let options = VerifyOptions {
         wait: Duration::from_secs(args.wait),
+        ..VerifyOptions::default()
     };
     let started_at = stream::status::wall_clock();
     let outcome = compare(connection, &options).await;

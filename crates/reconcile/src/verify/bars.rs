@@ -13,7 +13,7 @@ use stores::ClickHouse;
 pub use super::bars_sql::Expired;
 use super::bars_sql::Question;
 use super::gaps::{Excuse, Gaps};
-use super::report::{Check, Differences, NAMED};
+use super::report::{Check, Differences, NAMED, Subject, Wrong, WrongRow};
 use super::tables::named;
 use crate::products::Products;
 use ops::rows::number;
@@ -56,6 +56,8 @@ pub struct Bars<'a> {
     pub parts: u64,
     /// Partitions of `enriched_ticks` that have expired rows.
     pub expired: &'a [Expired],
+    /// Wrong bars that are looked at one by one.
+    pub named: usize,
 }
 
 impl Bars<'_> {
@@ -79,7 +81,7 @@ impl Bars<'_> {
                 passed: &passed,
                 excused: excuse.partitions.iter().copied().collect(),
                 expired: self.expired,
-                named: NAMED,
+                named: self.named,
             };
             let rows = self.clickhouse.query_json(&question.sql()).await;
             let rows = rows.context("recompute bars")?;
@@ -89,13 +91,17 @@ impl Bars<'_> {
             excused += number::<u64>(row, "excused")?;
             let examples = |column| row.get(column).and_then(Value::as_array).into_iter().flatten();
             let examples = |column| examples(column).filter_map(Value::as_array);
+            let rows: Vec<WrongRow> = examples("examples").filter_map(|example| wrong_one(example)).collect();
             differences.merge(Differences {
                 total: number(row, "differing")?,
-                named: examples("examples").filter_map(|example| name_one(example)).collect(),
+                named: rows.iter().take(NAMED).map(|row| row.text.clone()).collect(),
+                rows,
+                ..Differences::default()
             });
             expired.merge(Differences {
                 total: number(row, "expired_bars")?,
                 named: examples("expired_examples").filter_map(|key| joined(key)).collect(),
+                ..Differences::default()
             });
         }
         if excused > excuse.results {
@@ -105,6 +111,7 @@ impl Bars<'_> {
             ));
         }
         let check = Check::new("bars: newest versions match their ticks", expected, found, differences);
+        let check = check.about(Subject::Bars);
         Ok((check, cannot_be_restated(&expired)))
     }
 
@@ -162,13 +169,20 @@ pub async fn check_versions(clickhouse: &ClickHouse, names: &Names, parts: u64) 
     Ok(differences)
 }
 
-fn name_one(example: &[Value]) -> Option<String> {
+/// The place of `last_tick` in [`VALUES`].
+const LAST_TICK: usize = 14;
+
+fn wrong_one(example: &[Value]) -> Option<WrongRow> {
     let texts =
         |index: usize| -> Option<Vec<&str>> { example.get(index)?.as_array()?.iter().map(Value::as_str).collect() };
-    let (key, wanted, newest) = (texts(0)?.join("/"), texts(1)?, texts(2)?);
-    Some(match (wanted.is_empty(), newest.is_empty()) {
-        (false, true) => format!("bar {key} is missing: {}", all(&wanted)),
-        (true, false) => format!("bar {key} exists, but its window has no tick: {}", all(&newest)),
+    let (key, wanted, newest) = (texts(0)?, texts(1)?, texts(2)?);
+    let name = key.join("/");
+    let (wrong, text) = match (wanted.is_empty(), newest.is_empty()) {
+        (false, true) => (Wrong::Missing, format!("bar {name} is missing: {}", all(&wanted))),
+        (true, false) => (
+            Wrong::Surplus,
+            format!("bar {name} exists, but its window has no tick: {}", all(&newest)),
+        ),
         _ => {
             let changed: Vec<String> = VALUES
                 .iter()
@@ -178,8 +192,15 @@ fn name_one(example: &[Value]) -> Option<String> {
                     format!("{name} is {} instead of {}", shown(name, newest), shown(name, wanted))
                 })
                 .collect();
-            format!("bar {key} differs: {}", changed.join(", "))
+            (Wrong::Different, format!("bar {name} differs: {}", changed.join(", ")))
         }
+    };
+    let origin = wanted.get(LAST_TICK).or_else(|| newest.get(LAST_TICK));
+    Some(WrongRow {
+        wrong,
+        key: key.into_iter().map(str::to_owned).collect(),
+        origin: origin.map_or_else(String::new, |origin| (*origin).to_owned()),
+        text,
     })
 }
 
@@ -217,7 +238,7 @@ mod tests {
     use super::*;
 
     fn example(wanted: Value, newest: Value) -> Option<String> {
-        name_one(&[json!(["t", "i", "1m", "2026"]), wanted, newest])
+        wrong_one(&[json!(["t", "i", "1m", "2026"]), wanted, newest]).map(|row| row.text)
     }
 
     #[test]
@@ -256,7 +277,11 @@ mod tests {
             example(wanted.clone(), json!([]))
                 .is_some_and(|text| text.starts_with("bar t/i/1m/2026 is missing: open 1, high 2"))
         );
-        assert!(example(json!([]), wanted).is_some_and(|text| text.contains("its window has no tick")));
+        assert!(example(json!([]), wanted.clone()).is_some_and(|text| text.contains("its window has no tick")));
+        let missing = wrong_one(&[json!(["t", "i/j", "1m", "2026"]), wanted, json!([])]);
+        assert!(missing.is_some_and(|row| row.wrong == Wrong::Missing
+            && row.key == ["t", "i/j", "1m", "2026"]
+            && row.origin == "f/0/2/0"));
     }
 
     #[test]
@@ -264,6 +289,7 @@ mod tests {
         let expired = Differences {
             total: 3,
             named: vec!["t/i/1m/2025".to_owned(), "t/i/5m/2025".to_owned()],
+            ..Differences::default()
         };
         let note = cannot_be_restated(&expired).unwrap_or_default();
         assert!(note.starts_with("3 bar(s) cannot be recomputed"), "{note}");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
 
 use super::canonical::{Column, SEPARATOR, shown};
+use super::report::{Wrong, WrongRow};
 
 /// Offsets of one block.
 pub const BLOCK: i64 = 256;
@@ -96,8 +97,8 @@ pub struct Row {
     pub text: String,
 }
 
-/// The differences between `expected` and `found`, one text each.
-pub fn compare_rows(columns: &[Column], expected: &[Row], found: &[Row]) -> Vec<String> {
+/// The differences between `expected` and `found`. The id of a row is the id of its tick.
+pub fn compare_rows(columns: &[Column], expected: &[Row], found: &[Row]) -> Vec<WrongRow> {
     let mut sides: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
     for row in expected {
         sides.entry(&row.id).or_default().0.push(&row.text);
@@ -105,34 +106,57 @@ pub fn compare_rows(columns: &[Column], expected: &[Row], found: &[Row]) -> Vec<
     for row in found {
         sides.entry(&row.id).or_default().1.push(&row.text);
     }
-    sides
-        .into_iter()
-        .flat_map(|(id, (expected, found))| compare_row(columns, id, &expected, &found))
-        .collect()
+    let named = |(id, (expected, found)): (&str, (Vec<&str>, Vec<&str>))| {
+        let differences = compare_row(columns, id, &expected, &found);
+        let id = id.to_owned();
+        differences.into_iter().map(move |(wrong, text)| WrongRow {
+            wrong,
+            key: vec![id.clone()],
+            origin: id.clone(),
+            text,
+        })
+    };
+    sides.into_iter().flat_map(named).collect()
 }
 
-fn compare_row(columns: &[Column], id: &str, expected: &[&str], found: &[&str]) -> Vec<String> {
+fn compare_row(columns: &[Column], id: &str, expected: &[&str], found: &[&str]) -> Vec<(Wrong, String)> {
     let (Some(wanted), Some(first)) = (expected.first(), found.first()) else {
         return match (expected.first(), found.first()) {
-            (Some(wanted), None) => vec![format!("{id} is missing ({})", summary(columns, wanted))],
-            (None, Some(first)) => vec![format!(
-                "{id} is stored, but the log has no such row ({})",
-                summary(columns, first)
+            (Some(wanted), None) => vec![(
+                Wrong::Missing,
+                format!("{id} is missing ({})", summary(columns, wanted)),
+            )],
+            (None, Some(first)) => vec![(
+                Wrong::Surplus,
+                format!(
+                    "{id} is stored, but the log has no such row ({})",
+                    summary(columns, first)
+                ),
             )],
             _ => Vec::new(),
         };
     };
     let mut differences = Vec::new();
     if found.len() != expected.len() {
-        differences.push(format!(
-            "{id} is stored {} times instead of {} ({})",
-            found.len(),
-            expected.len(),
-            summary(columns, first)
+        let wrong = match found.len() > expected.len() {
+            true => Wrong::Surplus,
+            false => Wrong::Missing,
+        };
+        differences.push((
+            wrong,
+            format!(
+                "{id} is stored {} times instead of {} ({})",
+                found.len(),
+                expected.len(),
+                summary(columns, first)
+            ),
         ));
     }
     for text in found.iter().filter(|text| !expected.contains(*text)) {
-        differences.push(format!("{id} differs: {}", changes(columns, wanted, text)));
+        differences.push((
+            Wrong::Different,
+            format!("{id} differs: {}", changes(columns, wanted, text)),
+        ));
     }
     differences
 }
@@ -214,8 +238,13 @@ mod tests {
             "c differs: price is 4 instead of 3",
             "d is stored, but the log has no such row (src_offset 1, tenant_id t, instrument_id i, timestamp 1970-01-01T00:00:00Z, price 5)",
         ]) {
-            assert_eq!(difference, expected);
+            assert_eq!(difference.text, expected);
         }
+        let kinds: Vec<Wrong> = differences.iter().map(|difference| difference.wrong).collect();
+        assert_eq!(
+            kinds,
+            [Wrong::Missing, Wrong::Surplus, Wrong::Different, Wrong::Surplus]
+        );
         assert!(compare_rows(&columns(), &expected, &expected).is_empty());
     }
 
@@ -226,7 +255,7 @@ mod tests {
         assert!(
             differences
                 .iter()
-                .any(|difference| difference == "a differs: price is 9 instead of 1")
+                .any(|difference| difference.text == "a differs: price is 9 instead of 1")
         );
     }
 

@@ -179,24 +179,45 @@ impl SourceLog {
     /// Kafka does not answer.
     pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
         let mut rows = Vec::new();
-        for range in self
-            .ranges
-            .iter()
-            .filter(|range| blocks.iter().any(|block| block.lane == range.lane))
-        {
+        self.each_in(blocks, &mut |_, _, id, text| {
+            rows.push(Row {
+                id: id.to_owned(),
+                text: text.to_owned(),
+            });
+        })?;
+        Ok(rows)
+    }
+
+    /// For each partition, offset and tick id of every record in these blocks that becomes a row.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn places(&self, blocks: &[BlockKey]) -> Result<BTreeMap<i32, Vec<(i64, String)>>, StreamError> {
+        let mut places: BTreeMap<i32, Vec<(i64, String)>> = BTreeMap::new();
+        self.each_in(blocks, &mut |partition, offset, id, _| {
+            places.entry(partition).or_default().push((offset, id.to_owned()));
+        })?;
+        Ok(places)
+    }
+
+    // Passes (partition, offset, tick id, text) of the rows of these blocks to `show`.
+    fn each_in(&self, blocks: &[BlockKey], show: &mut dyn FnMut(i32, i64, &str, &str)) -> Result<(), StreamError> {
+        for range in &self.ranges {
+            let wanted: BTreeSet<i64> = blocks
+                .iter()
+                .filter(|block| block.lane == range.lane)
+                .map(|block| block.number)
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
             self.read(range, &mut |offset, id, text| {
-                if blocks
-                    .iter()
-                    .any(|block| block.lane == range.lane && block.number == offset.div_euclid(BLOCK))
-                {
-                    rows.push(Row {
-                        id: id.to_owned(),
-                        text: text.to_owned(),
-                    });
+                if wanted.contains(&offset.div_euclid(BLOCK)) {
+                    show(range.lane.partition, offset, id, text);
                 }
             })?;
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Whether a raw message with this origin can exist. For a topic that is no longer a feed the answer is yes.

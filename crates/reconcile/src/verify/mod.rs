@@ -4,7 +4,7 @@
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
-//! Absent on purpose: repairs.
+//! Absent on purpose: repairs ([`crate::repair`] makes them from what is found here).
 
 pub mod bars;
 mod bars_sql;
@@ -19,7 +19,7 @@ pub mod raw_walk;
 pub mod record;
 pub mod report;
 pub mod served;
-pub mod table_checks;
+pub(crate) mod table_checks;
 pub mod tables;
 pub mod text;
 
@@ -33,7 +33,7 @@ use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::status::wall_clock;
 
-pub use report::{Check, Differences, VerifyReport};
+pub use report::{Check, Differences, Subject, VerifyReport, Wrong, WrongRow};
 
 use crate::raw::Rules;
 use canonical::RawText;
@@ -45,17 +45,42 @@ use ops::threads::reading;
 use quiet::Quiet;
 use table_checks::TableChecks;
 
+/// How much of what differs is looked at one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Differing blocks of offsets whose rows are compared, for each check.
+    pub blocks: usize,
+    /// Wrong bars that are named, for each query.
+    pub bars: usize,
+}
+
+impl Depth {
+    /// What a person reads.
+    pub const READ: Depth = Depth {
+        blocks: 64,
+        bars: report::NAMED,
+    };
+    /// What a repair needs. The rest is found by its next run.
+    pub const REPAIRED: Depth = Depth {
+        blocks: 512,
+        bars: 20_000,
+    };
+}
+
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
     /// How long to wait until no message is in flight.
     pub wait: Duration,
+    /// How much is looked at one by one.
+    pub depth: Depth,
 }
 
 impl Default for VerifyOptions {
     fn default() -> VerifyOptions {
         VerifyOptions {
             wait: Duration::from_secs(60),
+            depth: Depth::READ,
         }
     }
 }
@@ -82,6 +107,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
         connection,
         clickhouse: &clickhouse,
         gaps: &gaps,
+        depth: options.depth,
     };
     let raw = std::sync::Arc::new(raw);
     for table in TABLES {

@@ -2,10 +2,55 @@
 
 use serde::Serialize;
 
+use super::blocks::BlockKey;
 use super::quiet::OnTheWay;
 
 /// Differences that are listed for each check; the others are only counted.
 pub const NAMED: usize = 20;
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wrong {
+    /// The log requires it, and the store does not have it.
+    Missing,
+    /// The store has it, and the log does not require it, or not as often.
+    Surplus,
+    /// Both have it, with other values.
+    Different,
+}
+
+/// A row that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongRow {
+    /// What is wrong.
+    pub wrong: Wrong,
+    /// Its key in the store: a tick id; tenant, instrument, interval and start of a bar; tenant and instrument of a price.
+    pub key: Vec<String>,
+    /// The tick that the row comes from, of a bar its last one. Empty if the store does not name it.
+    pub origin: String,
+    /// The difference in one sentence.
+    pub text: String,
+}
+
+/// What a check is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The log itself.
+    Log,
+    /// Rows of a table, compared with the raw log.
+    RawRows(&'static str),
+    /// Rows of a table, compared with the records of its topic.
+    SourceRows(&'static str),
+    /// Positions of rows in a table.
+    Positions(&'static str),
+    /// Bars, compared with their ticks.
+    Bars,
+    /// Latest prices in PostgreSQL.
+    Postgres,
+    /// Latest prices in Redis.
+    Redis,
+}
 
 /// The differences of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -14,6 +59,12 @@ pub struct Differences {
     pub total: u64,
     /// The first ones: one sentence each, with the row and what is wrong with it.
     pub named: Vec<String>,
+    /// The wrong rows as far as they were looked at one by one ([`Depth`](super::Depth)).
+    #[serde(skip)]
+    pub rows: Vec<WrongRow>,
+    /// The blocks of offsets that differ, all of them.
+    #[serde(skip)]
+    pub blocks: Vec<BlockKey>,
 }
 
 impl Differences {
@@ -25,11 +76,25 @@ impl Differences {
         }
     }
 
+    /// Adds a wrong row.
+    pub fn add_row(&mut self, row: WrongRow) {
+        self.add(row.text.clone());
+        self.rows.push(row);
+    }
+
     /// Adds the differences of another query.
     pub fn merge(&mut self, other: Differences) {
         self.total += other.total;
         let room = NAMED.saturating_sub(self.named.len());
         self.named.extend(other.named.into_iter().take(room));
+        self.rows.extend(other.rows);
+        self.blocks.extend(other.blocks);
+    }
+}
+
+impl Extend<WrongRow> for Differences {
+    fn extend<I: IntoIterator<Item = WrongRow>>(&mut self, rows: I) {
+        rows.into_iter().for_each(|row| self.add_row(row));
     }
 }
 
@@ -60,6 +125,9 @@ pub struct Check {
     pub ok: bool,
     /// The differences.
     pub differences: Differences,
+    /// What it is about.
+    #[serde(skip)]
+    pub subject: Subject,
 }
 
 impl Check {
@@ -72,7 +140,14 @@ impl Check {
             found: signed(found),
             ok: expected == found && differences.total == 0,
             differences,
+            subject: Subject::Log,
         }
+    }
+
+    /// The check, about this.
+    #[must_use]
+    pub fn about(self, subject: Subject) -> Check {
+        Check { subject, ..self }
     }
 }
 

@@ -12,7 +12,7 @@ use stores::clickhouse::literal;
 use stores::{ClickHouse, Postgres, Redis, redis};
 
 use super::gaps::{self, Excuse, Gaps};
-use super::report::{Check, Differences};
+use super::report::{Check, Differences, Subject, Wrong, WrongRow};
 use super::tables::{count, parts};
 use crate::vintage::VINTAGE;
 use ops::present::iso;
@@ -162,22 +162,44 @@ pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Se
     let mut differences = Differences::default();
     for (key, price) in newest {
         match served.get(key) {
-            None => differences.add(format!("{} is not served: {}", name(key), all(price))),
-            Some(found) if found.price != *price => {
-                differences.add(format!("{} differs: {}", name(key), changes(price, &found.price)))
-            }
+            None => differences.add_row(wrong(
+                Wrong::Missing,
+                key,
+                price,
+                format!("{} is not served: {}", name(key), all(price)),
+            )),
+            Some(found) if found.price != *price => differences.add_row(wrong(
+                Wrong::Different,
+                key,
+                price,
+                format!("{} differs: {}", name(key), changes(price, &found.price)),
+            )),
             Some(_) => {}
         }
     }
     let extra = served.iter().filter(|(key, _)| !newest.contains_key(*key));
-    differences
-        .extend(extra.map(|(key, found)| format!("{} is served, but has no tick: {}", name(key), all(&found.price))));
+    differences.extend(extra.map(|(key, found)| {
+        let text = format!("{} is served, but has no tick: {}", name(key), all(&found.price));
+        wrong(Wrong::Surplus, key, &found.price, text)
+    }));
+    let (expected, found) = (newest.len() as u64, served.len() as u64);
     Check::new(
         "Postgres: latest price of each instrument",
-        newest.len() as u64,
-        served.len() as u64,
+        expected,
+        found,
         differences,
     )
+    .about(Subject::Postgres)
+}
+
+/// A wrong price, with the tick of this one.
+fn wrong(wrong: Wrong, (tenant, instrument): &Key, [_, _, _, tick_id, ..]: &Price, text: String) -> WrongRow {
+    WrongRow {
+        wrong,
+        key: vec![tenant.clone(), instrument.clone()],
+        origin: tick_id.clone(),
+        text,
+    }
 }
 
 /// Compares the prices in Redis. A missing key is a difference only if it cannot have expired.
@@ -214,22 +236,32 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
     let mut known: BTreeMap<String, ()> = BTreeMap::new();
     for (key, price) in newest {
         let name = redis::Key::latest_price(&key.0, &key.1).to_string();
+        let mut add = |kind, text| differences.add_row(wrong(kind, key, price, text));
         match found.get(&name).map(|value| read(value)) {
             Some(Some(value)) if value == *price => {}
-            Some(Some(value)) => differences.add(format!("key {name} differs: {}", changes(price, &value))),
-            Some(None) => differences.add(format!("key {name} does not contain a price")),
+            Some(Some(value)) => add(
+                Wrong::Different,
+                format!("key {name} differs: {}", changes(price, &value)),
+            ),
+            Some(None) => add(Wrong::Different, format!("key {name} does not contain a price")),
             // A price that is missing in Postgres as well is a difference in both checks.
             None if ages.get(key).is_none_or(|age| *age < KEY_LIFE) => {
                 expected += 1;
-                differences.add(format!("key {name} is missing: {}", all(price)));
+                add(Wrong::Missing, format!("key {name} is missing: {}", all(price)));
             }
             None => {}
         }
         known.insert(name, ());
     }
-    for name in found.keys().filter(|name| !known.contains_key(*name)) {
+    for (name, value) in found.iter().filter(|(name, _)| !known.contains_key(*name)) {
         expected -= 1;
-        differences.add(format!("key {name} exists, but its instrument has no tick"));
+        let origin = read(value).map_or_else(String::new, |[_, _, _, tick_id, ..]| tick_id);
+        differences.add_row(WrongRow {
+            wrong: Wrong::Surplus,
+            key: vec![name.clone()],
+            origin,
+            text: format!("key {name} exists, but its instrument has no tick"),
+        });
     }
     Check::new(
         "Redis: latest price of each instrument",
@@ -237,6 +269,7 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
         found.len() as u64,
         differences,
     )
+    .about(Subject::Redis)
 }
 
 // The fields as strings. Numbers keep their digits.

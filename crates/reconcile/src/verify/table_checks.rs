@@ -9,26 +9,25 @@ use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
 
+use super::Depth;
 use super::bars;
 use super::blocks::{self, BlockKey, Blocks, Row};
 use super::canonical::{Column, RawText, SourceText};
 use super::gaps::{Gaps, Hole};
 use super::logs::{RawExpectation, RawLog, SourceLog};
 use super::ranges;
-use super::report::{Check, Differences, VerifyReport};
+use super::report::{Check, Differences, Subject, VerifyReport};
 use super::tables::{self, Place, Table};
 use crate::products::Products;
 use ops::connection::Connection;
 use ops::threads::reading;
 
-/// Differing blocks whose rows are compared, for each check.
-const BLOCKS_IN_DETAIL: usize = 64;
-
 /// The checks of the tables.
-pub(super) struct TableChecks<'a> {
-    pub connection: &'a Connection,
-    pub clickhouse: &'a ClickHouse,
-    pub gaps: &'a Gaps,
+pub(crate) struct TableChecks<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) clickhouse: &'a ClickHouse,
+    pub(crate) gaps: &'a Gaps,
+    pub(crate) depth: Depth,
 }
 
 impl TableChecks<'_> {
@@ -81,23 +80,19 @@ impl TableChecks<'_> {
                 .context("read the raw log")?;
         }
         let (log, in_holes) = (Arc::clone(raw), holes.clone());
-        let differences = compare(&table, &expected, &found, move |blocks| {
-            log.rows(&text, &blocks, &in_holes)
-        })
-        .await?;
-        report.checks.push(Check::new(
-            format!("{name}: ticks match the raw log"),
-            expected.rows(),
-            found.rows(),
-            differences,
-        ));
+        let base = text.table;
+        let differences = self
+            .compare(&table, &expected, &found, move |blocks| {
+                log.rows(&text, &blocks, &in_holes)
+            })
+            .await?;
+        let title = format!("{name}: ticks match the raw log");
+        let check = Check::new(title, expected.rows(), found.rows(), differences);
+        report.checks.push(check.about(Subject::RawRows(base)));
         let outside = table.outside().await?;
-        report.checks.push(Check::new(
-            format!("{name}: rows without a raw message"),
-            0,
-            outside.total,
-            outside,
-        ));
+        let title = format!("{name}: rows without a raw message");
+        let check = Check::new(title, 0, outside.total, outside);
+        report.checks.push(check.about(Subject::Positions(base)));
         Ok(())
     }
 
@@ -109,29 +104,11 @@ impl TableChecks<'_> {
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
         let name = self.names().table(spec.name);
-        let (bootstrap, topic) = (
-            self.connection.settings.kafka_bootstrap.clone(),
-            self.source_topic(spec).clone(),
-        );
-        let wire: Wire = self.connection.wire().await?;
-        let asked = (bootstrap.clone(), vec![topic.clone()], self.names().raw.clone());
-        // The raw topics come last, so that their ends cover every tick that is read below.
-        let (mut ranges, raw) =
-            reading(move || Ok((ranges::ranges(&asked.0, &asked.1)?, ranges::ranges(&asked.0, &asked.2)?))).await?;
-        self.gaps
-            .leave_out(&self.names().writer_group(spec.service), &mut ranges);
+        let topic = self.source_topic(spec);
         let columns = text.columns();
+        let log = self.source_log(spec, text).await?;
+        let ranges = log.ranges.clone();
         let table = self.table(&name, &columns, Place::Source, &ranges).await?;
-        let accepted_before = table.accepted_before().await?;
-        let log = SourceLog {
-            bootstrap,
-            wire,
-            record: spec.record,
-            text,
-            ranges: ranges.clone(),
-            accepted_before,
-            raw_ends: raw.iter().map(|range| (range.partition(), range.end)).collect(),
-        };
         let (log, (expected, foreign)) = reading(move || {
             let expected = log.expect()?;
             Ok((log, expected))
@@ -139,20 +116,47 @@ impl TableChecks<'_> {
         .await
         .with_context(|| format!("read {topic}"))?;
         let found = table.blocks().await?;
-        let differences = compare(&table, &expected, &found, move |blocks| log.rows(&blocks)).await?;
-        report.checks.push(Check::new(
-            format!("{name}: rows match the records of {topic}"),
-            expected.rows(),
-            found.rows(),
-            differences,
-        ));
+        let differences = self
+            .compare(&table, &expected, &found, move |blocks| log.rows(&blocks))
+            .await?;
+        let title = format!("{name}: rows match the records of {topic}");
+        let check = Check::new(title, expected.rows(), found.rows(), differences);
+        report.checks.push(check.about(Subject::SourceRows(spec.name)));
         report.checks.push(Check::new(
             format!("{topic}: records that are unreadable or have no raw message"),
             0,
             foreign,
             Differences::default(),
         ));
-        positions(&table, report).await
+        positions(spec, &table, report).await
+    }
+
+    /// The source topic of a table as far as it is compared now.
+    pub(crate) async fn source_log(&self, spec: &'static TableSpec, text: SourceText) -> anyhow::Result<SourceLog> {
+        let name = self.names().table(spec.name);
+        let bootstrap = self.connection.settings.kafka_bootstrap.clone();
+        let wire: Wire = self.connection.wire().await?;
+        let topics = vec![self.source_topic(spec).clone()];
+        let asked = (bootstrap.clone(), topics, self.names().raw.clone());
+        // The raw topics come last, so that their ends cover every tick that is read below.
+        let (mut ranges, raw) =
+            reading(move || Ok((ranges::ranges(&asked.0, &asked.1)?, ranges::ranges(&asked.0, &asked.2)?))).await?;
+        self.gaps
+            .leave_out(&self.names().writer_group(spec.service), &mut ranges);
+        let accepted_before = self
+            .table(&name, &[], Place::Source, &ranges)
+            .await?
+            .accepted_before()
+            .await?;
+        Ok(SourceLog {
+            bootstrap,
+            wire,
+            record: spec.record,
+            text,
+            ranges,
+            accepted_before,
+            raw_ends: raw.iter().map(|range| (range.partition(), range.end)).collect(),
+        })
     }
 
     /// Ticks that accepted gaps have kept from a table, as ranges of origins.
@@ -179,7 +183,7 @@ impl TableChecks<'_> {
         );
         let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
         let table = self.table(&name, &[], Place::Source, &ranges).await?;
-        positions(&table, report).await?;
+        positions(spec, &table, report).await?;
         let enriched = names.table("enriched_ticks");
         let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
         let mut reader = Reader::new(&self.connection.env);
@@ -192,17 +196,15 @@ impl TableChecks<'_> {
             intervals: &products.intervals(),
             parts,
             expired: &self.expired(&enriched).await?,
+            named: self.depth.bars,
         };
         let (check, expired) = bars.check().await?;
         report.checks.push(check);
         report.notes.extend(expired);
         let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
-        report.checks.push(Check::new(
-            format!("{name}: versions with conflicting contents"),
-            0,
-            versions.total,
-            versions,
-        ));
+        let title = format!("{name}: versions with conflicting contents");
+        let check = Check::new(title, 0, versions.total, versions);
+        report.checks.push(check.about(Subject::Positions(spec.name)));
         Ok(())
     }
 
@@ -220,6 +222,31 @@ impl TableChecks<'_> {
             one.first_offset > 0 && cut.is_some_and(|range| range.is_cut)
         });
         Ok(expired)
+    }
+
+    /// The differences between two sides: compares blocks, then the rows of differing blocks.
+    async fn compare(
+        &self,
+        table: &Table<'_>,
+        expected: &Blocks,
+        found: &Blocks,
+        rows: impl FnOnce(Vec<BlockKey>) -> Result<Vec<Row>, StreamError> + Send + 'static,
+    ) -> anyhow::Result<Differences> {
+        let mut differing = expected.differing(found);
+        let mut differences = Differences {
+            blocks: differing.clone(),
+            ..Differences::default()
+        };
+        if differing.is_empty() {
+            return Ok(differences);
+        }
+        let rest = differing.split_off(differing.len().min(self.depth.blocks));
+        let in_table = table.rows(&differing).await?;
+        let in_log = reading(move || rows(differing)).await?;
+        differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
+        // The other blocks have at least one difference each. They are not listed: a table may lack most of its rows.
+        differences.total += rest.len() as u64;
+        Ok(differences)
     }
 
     async fn table<'t>(
@@ -242,41 +269,14 @@ impl TableChecks<'_> {
     }
 }
 
-async fn positions(table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
+async fn positions(spec: &'static TableSpec, table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
     let doubled = table.doubled().await?;
-    report.checks.push(Check::new(
-        format!("{}: source offsets with more than one row", table.name),
-        0,
-        doubled.total,
-        doubled,
-    ));
+    let title = format!("{}: source offsets with more than one row", table.name);
+    let check = Check::new(title, 0, doubled.total, doubled);
+    report.checks.push(check.about(Subject::Positions(spec.name)));
     let outside = table.outside().await?;
-    report.checks.push(Check::new(
-        format!("{}: rows beyond the end of the topic", table.name),
-        0,
-        outside.total,
-        outside,
-    ));
+    let title = format!("{}: rows beyond the end of the topic", table.name);
+    let check = Check::new(title, 0, outside.total, outside);
+    report.checks.push(check.about(Subject::Positions(spec.name)));
     Ok(())
-}
-
-/// The differences between two sides: compares blocks, then the rows of differing blocks.
-async fn compare(
-    table: &Table<'_>,
-    expected: &Blocks,
-    found: &Blocks,
-    rows: impl FnOnce(Vec<BlockKey>) -> Result<Vec<Row>, StreamError> + Send + 'static,
-) -> anyhow::Result<Differences> {
-    let mut differing = expected.differing(found);
-    let mut differences = Differences::default();
-    if differing.is_empty() {
-        return Ok(differences);
-    }
-    let rest = differing.split_off(differing.len().min(BLOCKS_IN_DETAIL));
-    let in_table = table.rows(&differing).await?;
-    let in_log = reading(move || rows(differing)).await?;
-    differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
-    // The other blocks have at least one difference each. They are not listed: a table may lack most of its rows.
-    differences.total += rest.len() as u64;
-    Ok(differences)
 }

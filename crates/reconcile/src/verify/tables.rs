@@ -326,7 +326,11 @@ pub async fn named(clickhouse: &ClickHouse, sql: &str, say: impl Fn(&str) -> Str
         .iter()
         .map(|row| text(row, "row").map(&say))
         .collect::<anyhow::Result<_>>()?;
-    Ok(Differences { total, named })
+    Ok(Differences {
+        total,
+        named,
+        ..Differences::default()
+    })
 }
 
 #[cfg(test)]

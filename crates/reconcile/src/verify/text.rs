@@ -31,11 +31,11 @@ pub fn shown(report: &VerifyReport) -> String {
     for note in &report.notes {
         text.push_str(&format!("\nnote: {}", localized(note)));
     }
-    text.push_str(match report.is_ok() {
+    text.push_str(&localized(match report.is_ok() {
         true => "\nAll stores agree with the raw log: no tick is lost or doubled.",
-        false if report.quiet => "\nThere are differences.",
+        false if report.quiet => "\nThere are differences. `dp reconcile` shows which of them can be repaired.",
         false => "\nTicks were still in flight: run it again, with a larger --wait if needed.",
-    });
+    }));
     text
 }
 

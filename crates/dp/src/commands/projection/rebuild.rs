@@ -9,7 +9,8 @@ use ops::consent;
 use ops::migrations::{Stores, stores};
 use ops::present::{moment, print_either};
 use ops::progress::Progress;
-use projection::rebuild::{Rebuild, Report, Strategy};
+use projection::rebuild::{Report, Strategy};
+use reconcile::repair::prices::rebuild;
 use serde::Deserialize;
 use stores::clickhouse::literal;
 
@@ -65,15 +66,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
     let strategy = strategy(connection, &stores, args).await?;
     let what = format!("replace the served prices of {} ({})", args.name, strategy.text());
     consent::ask(&what, "rebuild", yes).await?;
-    let rebuild = Rebuild {
-        postgres: stores.postgres,
-        redis: stores.redis,
-        bootstrap: connection.settings.kafka_bootstrap.clone(),
-        wire: connection.wire().await?,
-        topic: connection.names.enriched.clone(),
-        feeds: connection.names.raw.clone(),
-        generation: connection.names.generation().to_owned(),
-    };
+    let rebuild = rebuild(connection, &stores).await?;
     let mut progress = Progress::new("reading", 0, "events");
     let show = move |step: &projection::rebuild::Step| {
         progress.set_total(step.total);

@@ -1,0 +1,175 @@
+//! What a comparison has found, sorted by what could repair it. Pure.
+
+use std::collections::BTreeMap;
+
+use super::tick_id::Period;
+use crate::verify::blocks::BlockKey;
+use crate::verify::{Check, Subject, VerifyReport, Wrong, WrongRow};
+
+/// The table that bars and prices follow from.
+pub const ENRICHED: &str = "enriched_ticks";
+
+/// The wrong rows of a table of ticks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfTable {
+    /// By the raw log.
+    pub by_raw_log: Vec<WrongRow>,
+    /// By the records of the table's topic.
+    pub by_topic: Vec<WrongRow>,
+    /// Blocks of offsets of the topic that differ.
+    pub blocks: Vec<BlockKey>,
+    /// Differing blocks whose rows were not looked at one by one.
+    pub unseen: u64,
+}
+
+impl OfTable {
+    /// The missing rows whose record the topic has.
+    pub fn repairable(&self) -> impl Iterator<Item = &WrongRow> {
+        self.by_topic.iter().filter(|row| row.wrong == Wrong::Missing)
+    }
+
+    /// Each wrong row once.
+    pub fn all(&self) -> Vec<&WrongRow> {
+        let mut seen = std::collections::BTreeSet::new();
+        let rows = self.by_topic.iter().chain(&self.by_raw_log);
+        rows.filter(|row| seen.insert((&row.key, row.wrong))).collect()
+    }
+}
+
+/// A difference without a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// What it is about.
+    pub subject: Subject,
+    /// The check.
+    pub check: String,
+    /// How many.
+    pub total: u64,
+    /// The first ones.
+    pub named: Vec<String>,
+}
+
+/// Everything that is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Tables of ticks.
+    pub tables: BTreeMap<&'static str, OfTable>,
+    /// Bars.
+    pub bars: Vec<WrongRow>,
+    /// Wrong bars beyond those.
+    pub unseen_bars: u64,
+    /// Latest prices in PostgreSQL.
+    pub postgres: Vec<WrongRow>,
+    /// Latest prices in Redis.
+    pub redis: Vec<WrongRow>,
+    /// What no row says.
+    pub others: Vec<Other>,
+    /// Whether `enriched_ticks` lacks rows that can be repaired, of any time: what follows from it cannot be judged.
+    pub lacks_ticks: bool,
+    /// Whether messages were in flight: what follows from them cannot be judged, and rows after a writer's position are its own.
+    pub in_flight: bool,
+}
+
+impl Findings {
+    /// Those of a comparison, limited to rows of this period.
+    pub fn of(report: &VerifyReport, period: &Period) -> Findings {
+        let mut findings = Findings {
+            in_flight: !report.quiet,
+            ..Findings::default()
+        };
+        for check in report.checks.iter().filter(|check| !check.ok) {
+            findings.add(check, period);
+        }
+        findings
+    }
+
+    fn add(&mut self, check: &Check, period: &Period) {
+        let found = &check.differences;
+        let rows = || -> Vec<WrongRow> {
+            let in_period = found.rows.iter().filter(|row| period.contains(&row.origin));
+            in_period.cloned().collect()
+        };
+        let unseen = found.total.saturating_sub(found.rows.len() as u64);
+        match check.subject {
+            Subject::RawRows(table) => self.tables.entry(table).or_default().by_raw_log = rows(),
+            Subject::SourceRows(table) => {
+                let of = self.tables.entry(table).or_default();
+                (of.by_topic, of.blocks, of.unseen) = (rows(), found.blocks.clone(), unseen);
+                let lacks = unseen > 0 || found.rows.iter().any(|row| row.wrong == Wrong::Missing);
+                self.lacks_ticks |= table == ENRICHED && lacks;
+            }
+            Subject::Bars => (self.bars, self.unseen_bars) = (rows(), unseen),
+            Subject::Postgres => self.postgres = rows(),
+            Subject::Redis => self.redis = rows(),
+            Subject::Log | Subject::Positions(_) => self.others.push(Other {
+                subject: check.subject,
+                check: check.name.clone(),
+                total: found.total,
+                named: found.named.clone(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::verify::Differences;
+
+    pub(in super::super) fn row(wrong: Wrong, key: &[&str], origin: &str) -> WrongRow {
+        WrongRow {
+            wrong,
+            key: key.iter().map(|part| (*part).to_owned()).collect(),
+            origin: origin.to_owned(),
+            text: format!("{} {wrong:?}", key.join("/")),
+        }
+    }
+
+    fn check(subject: Subject, rows: Vec<WrongRow>, unseen: u64) -> Check {
+        let mut differences = Differences::default();
+        differences.extend(rows);
+        differences.total += unseen;
+        Check::new("check", 2, 1, differences).about(subject)
+    }
+
+    #[test]
+    fn rows_of_another_period_are_left_out_but_their_lack_is_known() {
+        let missing = |origin: &str| row(Wrong::Missing, &[origin], origin);
+        let report = VerifyReport {
+            checks: vec![
+                check(Subject::SourceRows(ENRICHED), vec![missing("raw/0/1/0")], 0),
+                check(
+                    Subject::RawRows("market_ticks"),
+                    vec![missing("raw/0/1/0"), missing("raw/0/9/0")],
+                    0,
+                ),
+            ],
+            ..VerifyReport::default()
+        };
+        let findings = Findings::of(&report, &Period::of([(("raw".to_owned(), 0), (5, 20))]));
+        assert!(findings.lacks_ticks);
+        assert!(findings.tables[ENRICHED].by_topic.is_empty());
+        let keys: Vec<&str> = findings.tables["market_ticks"]
+            .all()
+            .iter()
+            .map(|row| row.origin.as_str())
+            .collect();
+        assert_eq!(keys, ["raw/0/9/0"]);
+    }
+
+    #[test]
+    fn a_row_that_two_comparisons_name_is_one_row() {
+        let missing = || vec![row(Wrong::Missing, &["raw/0/1/0"], "raw/0/1/0")];
+        let report = VerifyReport {
+            checks: vec![
+                check(Subject::RawRows("market_ticks"), missing(), 0),
+                check(Subject::SourceRows("market_ticks"), missing(), 3),
+            ],
+            ..VerifyReport::default()
+        };
+        let findings = Findings::of(&report, &Period::everything());
+        let table = &findings.tables["market_ticks"];
+        assert_eq!((table.all().len(), table.unseen), (1, 3));
+        assert!(!findings.lacks_ticks);
+    }
+}

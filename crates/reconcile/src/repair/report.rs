@@ -1,0 +1,205 @@
+//! The result of `dp reconcile`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::findings::Findings;
+use super::plan::{Left, Stores};
+use crate::verify::{Wrong, WrongRow};
+
+/// Rows that are listed for each table or store; the others are only counted.
+const LISTED: usize = 20;
+
+/// A wrong row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// What is wrong.
+    pub wrong: Wrong,
+    /// Its key in the store.
+    pub key: Vec<String>,
+    /// The tick that it comes from; empty if the store does not name it.
+    pub origin: String,
+    /// Both values.
+    pub text: String,
+}
+
+/// What is wrong in a table or store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Table or store.
+    pub place: String,
+    /// Rows that the log requires and the store does not have.
+    pub missing: u64,
+    /// Rows that the log does not require.
+    pub surplus: u64,
+    /// Rows with other values.
+    pub different: u64,
+    /// Blocks of offsets, or bars, that differ and were not looked at one by one.
+    pub unseen: u64,
+    /// The first rows.
+    pub rows: Vec<Listed>,
+}
+
+impl Part {
+    fn of(place: &str, rows: &[&WrongRow], unseen: u64) -> Part {
+        let count = |wrong| rows.iter().filter(|row| row.wrong == wrong).count() as u64;
+        let listed = |row: &&WrongRow| Listed {
+            wrong: row.wrong,
+            key: row.key.clone(),
+            origin: row.origin.clone(),
+            text: row.text.clone(),
+        };
+        Part {
+            place: place.to_owned(),
+            missing: count(Wrong::Missing),
+            surplus: count(Wrong::Surplus),
+            different: count(Wrong::Different),
+            unseen,
+            rows: rows.iter().take(LISTED).map(listed).collect(),
+        }
+    }
+
+    fn is_right(&self) -> bool {
+        self.missing + self.surplus + self.different + self.unseen == 0
+    }
+}
+
+/// Every table and store that is wrong.
+pub fn parts(findings: &Findings, stores: Stores) -> Vec<Part> {
+    let mut parts = Vec::new();
+    if stores.clickhouse {
+        parts.extend(
+            findings
+                .tables
+                .iter()
+                .map(|(table, of)| Part::of(table, &of.all(), of.unseen)),
+        );
+        let bars: Vec<&WrongRow> = findings.bars.iter().collect();
+        parts.push(Part::of("bars", &bars, findings.unseen_bars));
+    }
+    for (is_chosen, place, rows) in [
+        (stores.postgres, "PostgreSQL", &findings.postgres),
+        (stores.redis, "Redis", &findings.redis),
+    ] {
+        if is_chosen {
+            parts.push(Part::of(place, &rows.iter().collect::<Vec<_>>(), 0));
+        }
+    }
+    parts.retain(|part| !part.is_right());
+    parts
+}
+
+/// What was written, or would be, in a table or store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// Table or store.
+    pub place: String,
+    /// Number of rows, or of copies.
+    pub rows: u64,
+}
+
+/// The outcome of `dp reconcile`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether rows were to be written, or only named.
+    pub repair: bool,
+    /// Whether no message was in flight during the last comparison.
+    pub quiet: bool,
+    /// What was wrong at the beginning.
+    pub found: Vec<Part>,
+    /// What was written; without a repair, what would be, as far as it is known one by one.
+    pub written: Vec<Written>,
+    /// What is still wrong, with the reason.
+    pub left: Vec<Left>,
+    /// What an operator should know in addition.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Whether everything agrees now.
+    pub fn is_ok(&self) -> bool {
+        let is_repaired = self.repair || self.found.is_empty();
+        self.quiet && is_repaired && self.left.is_empty()
+    }
+
+    /// Adds the numbers of a step.
+    pub(super) fn wrote(&mut self, place: &str, rows: u64) {
+        if rows == 0 {
+            return;
+        }
+        match self.written.iter_mut().find(|written| written.place == place) {
+            Some(written) => written.rows += rows,
+            None => self.written.push(Written {
+                place: place.to_owned(),
+                rows,
+            }),
+        }
+    }
+}
+
+/// Reasons that a step has found, by the text of the row.
+pub(super) type Reasons = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    use super::super::findings::tests::row;
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_by_what_is_wrong_and_the_first_are_listed() {
+        let findings = Findings {
+            bars: (0..30)
+                .map(|number| row(Wrong::Missing, &["t", "i", "5m", &number.to_string()], "raw/0/1/0"))
+                .chain([row(Wrong::Different, &["t", "j", "5m", "0"], "raw/0/2/0")])
+                .collect(),
+            redis: vec![row(Wrong::Surplus, &["key"], "")],
+            ..Findings::default()
+        };
+        let all = parts(&findings, Stores::ALL);
+        let counts: Vec<_> = all
+            .iter()
+            .map(|part| (part.place.as_str(), part.missing, part.surplus, part.different))
+            .collect();
+        assert_eq!(counts, [("bars", 30, 0, 1), ("Redis", 0, 1, 0)]);
+        assert_eq!(all.first().map(|part| part.rows.len()), Some(LISTED));
+        let only_postgres = Stores {
+            clickhouse: false,
+            postgres: true,
+            redis: false,
+        };
+        assert_eq!(parts(&findings, only_postgres), []);
+    }
+
+    #[test]
+    fn a_report_is_right_only_if_the_system_was_quiet_and_nothing_is_left() {
+        let clean = Report {
+            quiet: true,
+            ..Report::default()
+        };
+        assert!(clean.is_ok());
+        let found = Report {
+            found: vec![Part {
+                missing: 1,
+                ..Part::default()
+            }],
+            ..clean.clone()
+        };
+        assert!(!found.is_ok(), "nothing was repaired");
+        assert!(Report { repair: true, ..found }.is_ok());
+        assert!(!Report { quiet: false, ..clean }.is_ok());
+    }
+
+    #[test]
+    fn the_rows_of_a_table_are_summed_over_the_rounds() {
+        let mut report = Report::default();
+        report.wrote("bars", 2);
+        report.wrote("bars", 0);
+        report.wrote("bars", 3);
+        let expected = Written {
+            place: "bars".to_owned(),
+            rows: 5,
+        };
+        assert_eq!(report.written, [expected]);
+    }
+}
