@@ -63,6 +63,11 @@ pub(super) fn consumers_record((problems, is_unhealthy): (Vec<String>, bool)) ->
     of_process(problems, is_unhealthy, "consumer groups of this process")
 }
 
+/// Stages that an operator has paused, and orders that cannot be read. The service does what it should, but less than usual.
+pub(super) fn paused_record(problems: Vec<String>) -> CheckRecord {
+    of_process(problems, false, "orders to the stages of this process")
+}
+
 /// Messages of the last minute that became dead letters. The service works and nothing is lost, but a producer is wrong.
 pub(super) fn messages_record(workers: &[(Arc<WorkerStatus>, bool)], now: Micros) -> CheckRecord {
     let mut recent = OutcomeCounts::default();

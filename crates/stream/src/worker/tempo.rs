@@ -119,6 +119,7 @@ pub(super) fn hand_over(
         io.saw(&message);
         let outcome = handler.message(io, &message)?;
         signals.message(&message, outcome);
+        io.hold_restored(handler)?;
         if count == 0 {
             std::thread::sleep(tempo.gather());
         }
