@@ -9,8 +9,8 @@ use ops::place::Place;
 
 use crate::commands::{
     alerts, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq, doctor,
-    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres, projection,
-    redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
+    explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, pause, ping, position, postgres,
+    projection, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -128,6 +128,8 @@ pub enum Command {
     Groups(groups::Args),
     Position(position::Args),
     Projection(projection::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Kafka(kafka::Args),
     Dlq(dlq::Args),
     Backup(backup::Args),

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use service::control::order::Order;
+
 use super::{Area, Finding, Severity};
 use crate::lag::{GroupLag, PartitionOffsets};
 
@@ -19,6 +21,17 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Duration {
     let longest = intervals.into_iter().fold(COMMIT, Duration::max);
     (longest + MARGIN).min(LONGEST)
+}
+
+/// A stage that an operator has paused. Its lag is intended; that nobody forgets it is not.
+pub(super) fn paused(stage: &str, order: &Order, topic: &str) -> Finding {
+    let what = format!("stage {stage} is paused, and takes no input");
+    Finding::new(Severity::Warning, Area::Lag, what, topic)
+        .shown_by([order.explain(stage)])
+        .because(
+            "an operator has ordered it; what its topics keep longer than their retention is lost",
+            format!("dp resume {stage}"),
+        )
 }
 
 /// A group and one of its topics with partitions that stand still.
@@ -170,6 +183,18 @@ mod tests {
             nobody.evidence[0].starts_with("5 messages behind (5 before) in partition(s) 0;"),
             "{nobody:?}"
         );
+    }
+
+    #[test]
+    fn a_paused_stage_is_a_warning_with_the_command_that_ends_it() -> Result<(), serde_json::Error> {
+        let order = r#"{"paused":true,"since":"2026-10-01T00:00:00Z","by":"ann","reason":"restore"}"#;
+        let found = paused("enrichment", &serde_json::from_str(order)?, "pipeline.control.v1");
+        assert_eq!(
+            (found.severity, found.next.as_str()),
+            (Severity::Warning, "dp resume enrichment")
+        );
+        assert!(found.evidence[0].contains("by ann (restore)"), "{found:?}");
+        Ok(())
     }
 
     #[test]
