@@ -16,6 +16,7 @@ mod incident;
 mod levels;
 mod live;
 mod operator;
+mod pause;
 mod rebuilds;
 mod replays;
 mod signals;
