@@ -8,13 +8,15 @@ use ops::connection::Connection;
 use ops::hints::localized;
 use ops::pause::{Given, Instance, Paused, State, Wish, give, instances, paused};
 use ops::place::Place;
-use ops::present::{found, print_either, printable, table};
+use ops::present::{found, print_either, printable, wrapped};
 use ops::targets::{self, Target};
 use serde::Serialize;
 use service::names::STAGES;
 
 use crate::definitions::DEFAULT_PORTS;
 
+/// Width of the text.
+const COLUMNS: usize = 78;
 /// A topic keeps messages for a week; what a longer pause leaves unread is removed.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
@@ -126,7 +128,7 @@ struct Done {
 pub async fn pause(place: &Place, connection: &Connection, args: &PauseArgs) -> anyhow::Result<ExitCode> {
     if !args.writes() {
         let paused = paused(connection).await?;
-        print_either(connection.json, &paused, || listed(&paused))?;
+        print_either(connection.json, &paused, || localized(&listed(&paused)))?;
         return Ok(found(!paused.is_empty()));
     }
     let wish = Wish {
@@ -210,7 +212,10 @@ fn told(done: &Done, is_pause: bool) -> String {
         .filter(|instance| instance.state != State::Done)
         .count();
     let stages: Vec<&str> = done.orders.iter().map(|given| given.stage).collect();
-    let stages = stages.join(" ");
+    let stages = match stages.len() == STAGES.len() {
+        true => "--all".to_owned(),
+        false => stages.join(" "),
+    };
     lines.push(match (is_pause, open, done.instances.is_empty()) {
         (true, 0, true) => format!("ordered a pause of {stages}; `dp pause` lists it, `dp resume {stages}` ends it"),
         (false, 0, true) => format!("ordered to resume {stages}"),
@@ -227,18 +232,22 @@ fn listed(paused: &[Paused]) -> String {
     if paused.is_empty() {
         return "no stage is paused".to_owned();
     }
-    let rows = paused.iter().map(|paused| {
-        vec![
-            paused.stage.to_owned(),
-            format!("{:.0}", paused.since),
-            printable(&paused.by),
-            paused
-                .until
-                .map_or_else(|| "dp resume".to_owned(), |until| format!("{until:.0}")),
-            paused.reason.as_deref().map(printable).unwrap_or_default(),
-        ]
-    });
-    table(&["stage", "paused since", "by", "until", "reason"], 5, rows)
+    let line = |paused: &Paused| {
+        let Paused {
+            stage,
+            since,
+            by,
+            reason,
+            until,
+        } = paused;
+        let until = until.map(|until| format!(", until {until:.0}")).unwrap_or_default();
+        let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let line = format!("{stage}: paused since {since:.0} by {by}{until}{reason}");
+        wrapped(&printable(&line), COLUMNS).join("\n  ")
+    };
+    let mut lines: Vec<String> = paused.iter().map(line).collect();
+    lines.push("`dp resume STAGE` ends a pause".to_owned());
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -292,6 +301,24 @@ mod tests {
             let refused = parsed(words).err().unwrap();
             assert!(refused.contains(reason), "{words:?}: {refused}");
         }
+    }
+
+    #[test]
+    fn the_list_says_who_paused_what_until_when_and_why() {
+        let time = |text: &str| text.parse().unwrap();
+        let mut paused = Paused {
+            stage: "enrichment",
+            since: time("2026-10-01T00:00:00.5Z"),
+            by: "ann".to_owned(),
+            reason: Some("restore".to_owned()),
+            until: Some(time("2026-10-01T02:00:00Z")),
+        };
+        let text = listed(std::slice::from_ref(&paused)).replace("\n  ", " ");
+        let expected = "enrichment: paused since 2026-10-01T00:00:00Z by ann, until 2026-10-01T02:00:00Z: restore\n";
+        assert!(text.starts_with(expected), "{text}");
+        (paused.reason, paused.until) = (None, None);
+        assert!(listed(&[paused]).starts_with("enrichment: paused since 2026-10-01T00:00:00Z by ann\n"));
+        assert_eq!(listed(&[]), "no stage is paused");
     }
 
     #[test]

@@ -141,6 +141,10 @@ impl Control {
     fn follow(&self, mut follower: Follower, topic: &str, shutdown: &Shutdown) -> Result<(), StreamError> {
         let mut book = Book::default();
         while !shutdown.is_requested() {
+            if follower.is_current() {
+                self.read(&book, follower.next());
+            }
+            self.apply(wall_clock());
             follower.poll(TURN, |record| {
                 if let Err(reason) = book.take(record.key, record.payload) {
                     tracing::warn!(
@@ -151,10 +155,6 @@ impl Control {
                     );
                 }
             })?;
-            if follower.is_current() {
-                self.read(&book, follower.next());
-            }
-            self.apply(wall_clock());
         }
         Ok(())
     }

@@ -12,11 +12,12 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::access::accepts_connections;
 use super::brokers::Brokers;
 use super::consumer::borrow;
 use super::consumption::{self, Consumption};
 use super::reader::{LogReader, UNKNOWN_TOPIC};
-use super::{classify, settings};
+use super::{UNAVAILABLE, classify, settings};
 use crate::{Message, Partition, StreamError};
 
 /// How long a fetch waits for a record.
@@ -38,6 +39,11 @@ impl Follower {
     /// # Errors
     /// Kafka does not answer, or refuses.
     pub fn open(bootstrap: &Brokers, client_id: &str, topic: &str) -> Result<Option<Follower>, StreamError> {
+        // The calls below wait long for a broker, and the process cannot end meanwhile.
+        if !accepts_connections(bootstrap.addresses()) {
+            let message = format!("no broker of {bootstrap} accepts connections");
+            return Err(StreamError::transient(UNAVAILABLE, message));
+        }
         let reader = LogReader::with(bootstrap, &settings::follower(bootstrap, client_id))?;
         match reader.partitions(topic) {
             Ok(_) => {}
