@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// on where it stopped.
 ///
 /// Stages: normalization, enrichment, aggregation and projection; their ClickHouse writers (normalization-clickhouse, enrichment-clickhouse,
-/// aggregation-clickhouse); aggregation-restate (recomputes bars of late ticks); projection-invalidation (carries out `dp cache` requests). Pausing a
+/// aggregation-clickhouse); aggregation-restate (recomputes bars of late ticks, and finishes only while enrichment-clickhouse works); projection-invalidation (carries out `dp cache` requests). Pausing a
 /// service's stage leaves its writer running.
 ///
 /// One tenant cannot be paused: tenants share the partitions, and a stage reads them in order. Stop that tenant's producer instead.
@@ -168,6 +168,17 @@ fn chosen(named: &[String], all: bool) -> Vec<&'static str> {
     STAGES.into_iter().filter(is_chosen).collect()
 }
 
+/// The stages that get their orders together. Late ticks that have been taken wait until the table has them, so their stage
+/// finishes only while the writer of that table still works.
+fn waves(stages: &[&'static str], is_pause: bool) -> Vec<Vec<&'static str>> {
+    let waits = |stage: &&'static str| *stage == "aggregation-restate";
+    if !is_pause || !stages.contains(&"enrichment-clickhouse") {
+        return vec![stages.to_vec()];
+    }
+    let (first, rest): (Vec<_>, Vec<_>) = stages.iter().partition(|stage| waits(stage));
+    [first, rest].into_iter().filter(|wave| !wave.is_empty()).collect()
+}
+
 async fn order(
     place: &Place,
     connection: &Connection,
@@ -180,11 +191,15 @@ async fn order(
         true => Vec::new(),
         false => targets::find(place, connection, &how.service, &DEFAULT_PORTS)?,
     };
-    let orders = give(connection, stages, wish).await?;
-    let instances = match how.no_wait {
-        true => Vec::new(),
-        false => instances(connection, &targets, &orders, how.wait).await?,
-    };
+    let (mut orders, mut said) = (Vec::new(), Vec::new());
+    for wave in waves(stages, wish.paused) {
+        let given = give(connection, &wave, wish).await?;
+        if !how.no_wait {
+            said.extend(instances(connection, &targets, &given, how.wait).await?);
+        }
+        orders.extend(given);
+    }
+    let instances = said;
     let is_confirmed = instances.iter().all(|instance| instance.state == State::Done);
     let done = Done { orders, instances };
     print_either(connection.json, &done, || localized(&told(&done, wish.paused)))?;
@@ -286,6 +301,20 @@ mod tests {
         }
         assert!(matches!(parsed(&["resume", "enrichment"]), Ok(Line::Resume(_))));
         assert!(matches!(parsed(&["resume", "--all"]), Ok(Line::Resume(_))));
+    }
+
+    #[test]
+    fn late_ticks_are_finished_before_the_writer_that_they_wait_for_stops() {
+        let all = waves(&STAGES, true);
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [1, STAGES.len() - 1]);
+        assert_eq!(all.first().map(Vec::as_slice), Some(&["aggregation-restate"][..]));
+        for (stages, is_pause) in [
+            (&STAGES[..], false),
+            (&["enrichment-clickhouse"], true),
+            (&["aggregation-restate", "projection"], true),
+        ] {
+            assert_eq!(waves(stages, is_pause), [stages.to_vec()]);
+        }
     }
 
     #[test]
