@@ -85,7 +85,7 @@ fn a_paused_stage_takes_no_input_through_a_restart_and_then_goes_on_where_it_sto
     let waiting = lag(&pipeline, "enrichment-local", NORMALIZED).unwrap();
     load.go_on_for(3_000);
     eventually("its input waits", || {
-        Ok(lag(&pipeline, "enrichment-local", NORMALIZED)? > waiting + 2_000)
+        Ok(lag(&pipeline, "enrichment-local", NORMALIZED)? > waiting + 1_000)
     })
     .unwrap();
     assert_eq!(messages(&pipeline, ENRICHED), written, "no output while it is paused");
