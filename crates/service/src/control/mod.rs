@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 use domain::{Classified, ErrorClass, Micros, RetryPolicy};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use stream::kafka::follow::Follower;
+use stream::kafka::follow::{Follower, NO_BROKER};
 use stream::status::wall_clock;
 use stream::{Brokers, Shutdown, StreamError, WorkerStatus};
 
 use crate::metrics;
 use order::Book;
 
-/// How long it may take to read the orders. An outage of Kafka stops the stages anyway.
+/// How long it may take to read the orders while a broker accepts connections.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a pause for a time is looked at, and the shutdown. The end of a wait is a wake-up of this thread; an order ends it at
 /// once.
@@ -181,6 +181,11 @@ impl Control {
     fn failed(&self, error: &StreamError, topic: &str, wait: Duration) -> Duration {
         let is_fatal = error.class() == ErrorClass::Fatal;
         let mut state = self.state.lock();
+        if error.code() == NO_BROKER {
+            // The stages wait for Kafka too. They must not be faster than the orders when it is back.
+            state.failing = None;
+            return wait.min(Duration::from_secs(1));
+        }
         let since = *state.failing.get_or_insert_with(Instant::now);
         if !is_fatal && since.elapsed() < PATIENCE {
             tracing::debug!(topic, error = %error, code = error.code(), "the orders cannot be read; retrying");
@@ -193,7 +198,7 @@ impl Control {
             tracing::warn!(topic, error = %error, code = error.code(), begins_without = begins, "the orders cannot be read; the last known ones stay in force");
         }
         (state.is_known, state.problem) = (true, Some(problem));
-        LOOK_AGAIN
+        if is_fatal { LOOK_AGAIN } else { wait }
     }
 
     /// Passes the orders in force to the workers.
@@ -252,11 +257,8 @@ mod tests {
         (control, status)
     }
 
-    fn error(fatal: bool) -> StreamError {
-        match fatal {
-            true => StreamError::fatal("kafka_right_missing", "grant Read"),
-            false => StreamError::transient("kafka_unavailable", "no answer"),
-        }
+    fn right_missing() -> StreamError {
+        StreamError::fatal("kafka_right_missing", "grant Read")
     }
 
     #[test]
@@ -293,12 +295,18 @@ mod tests {
     fn orders_that_cannot_be_read_do_not_stop_the_pipeline_and_known_ones_stay_in_force() {
         let now = micros("2026-10-01T00:00:01Z");
         let long_ago = Instant::now().checked_sub(PATIENCE);
-        for (fatal, failing, is_held) in [(true, None, false), (false, None, true), (false, long_ago, false)] {
+        let transient = |code| StreamError::transient(code, "no answer");
+        for (error, failing, is_held) in [
+            (right_missing(), None, false),
+            (transient("kafka_unavailable"), None, true),
+            (transient("kafka_unavailable"), long_ago, false),
+            (transient(NO_BROKER), long_ago, true),
+        ] {
             let (control, status) = followed("enrichment");
             control.state.lock().failing = failing;
-            control.failed(&error(fatal), "t", Duration::ZERO);
+            control.failed(&error, "t", Duration::ZERO);
             control.apply(now);
-            assert_eq!(status.is_pause_ordered(), is_held, "{fatal} {failing:?}");
+            assert_eq!(status.is_pause_ordered(), is_held, "{error} {failing:?}");
             let problems = control.problems(now);
             assert_eq!(problems.len(), usize::from(!is_held), "{problems:?}");
             control.read(&Book::default(), 0);
@@ -308,7 +316,7 @@ mod tests {
         let mut book = Book::default();
         book.take(Some(b"enrichment"), Some(PAUSED.as_bytes())).unwrap();
         control.read(&book, 1);
-        control.failed(&error(true), "t", Duration::ZERO);
+        control.failed(&right_missing(), "t", Duration::ZERO);
         control.apply(now);
         assert!(status.is_pause_ordered());
     }

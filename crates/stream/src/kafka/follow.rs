@@ -17,9 +17,11 @@ use super::brokers::Brokers;
 use super::consumer::borrow;
 use super::consumption::{self, Consumption};
 use super::reader::{LogReader, UNKNOWN_TOPIC};
-use super::{UNAVAILABLE, classify, settings};
+use super::{classify, settings};
 use crate::{Message, Partition, StreamError};
 
+/// Code of an attempt while no broker accepts connections: then no other client of the process works either.
+pub const NO_BROKER: &str = "kafka_no_broker";
 /// How long a fetch waits for a record.
 pub(super) const FOLLOW_WAIT: Duration = Duration::from_secs(10);
 
@@ -42,7 +44,7 @@ impl Follower {
         // The calls below wait long for a broker, and the process cannot end meanwhile.
         if !accepts_connections(bootstrap.addresses()) {
             let message = format!("no broker of {bootstrap} accepts connections");
-            return Err(StreamError::transient(UNAVAILABLE, message));
+            return Err(StreamError::transient(NO_BROKER, message));
         }
         let reader = LogReader::with(bootstrap, &settings::follower(bootstrap, client_id))?;
         match reader.partitions(topic) {
