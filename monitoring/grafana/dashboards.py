@@ -269,7 +269,7 @@ def service_board(service, about, own, pool=False, writes=True):
             "Messages that the groups of this service have not committed.",
             [(f'service_group_topic:kafka_consumer_lag:sum{{service="{service}"}}', "{{group}} {{topic}}")],
             warn=10000,
-            alerts=["ConsumerStalled", "ConsumerLagGrowing", "ConsumerLagUnknown"],
+            alerts=["ConsumerStalled", "ConsumerLagGrowing", "ConsumerLagUnknown", "StagePaused"],
         ),
         Panel(
             "Messages in flight",

@@ -9,9 +9,9 @@ use ops::place::Place;
 
 use crate::commands::{
     alerts, backfill, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq,
-    doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, ping, position, postgres,
-    profile, projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack, tail, top, topics,
-    trace, verify,
+    doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, pause, ping, position,
+    postgres, profile, projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack, tail, top,
+    topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -131,6 +131,8 @@ pub enum Command {
     Groups(groups::Args),
     Position(position::Args),
     Projection(projection::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Kafka(kafka::Args),
     Dlq(dlq::Args),
     Backup(backup::Args),

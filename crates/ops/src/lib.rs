@@ -4,7 +4,7 @@
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, and [`doctor`] at what is wrong;
-//! [`backup`] copies the stores and restores them, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
+//! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
 //! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
@@ -32,6 +32,7 @@ pub mod logs;
 pub mod migrations;
 pub mod net;
 pub mod own_route;
+pub mod pause;
 pub mod place;
 pub mod positions;
 pub mod present;

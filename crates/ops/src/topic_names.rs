@@ -19,6 +19,7 @@ pub fn resolve(names: &Names, text: &str) -> anyhow::Result<String> {
         ("legs", &names.legs),
         ("state", &names.state),
         ("invalidation", &names.invalidation),
+        ("control", &names.control),
         ("dlq", &names.dlq),
     ];
     if let Some((_, topic)) = short.iter().find(|(name, _)| *name == text) {

@@ -15,6 +15,7 @@ use stream::{Handler, Pace, Shutdown, StreamError, WorkerConfig, WorkerStatus};
 use tokio::runtime::Handle;
 
 use crate::clients::Clients;
+use crate::control::Control;
 use crate::health::{Check, Health};
 use crate::http::{Routes, Stats};
 use crate::life::Tasks;
@@ -53,6 +54,8 @@ pub struct Context<S> {
     pub clients: Clients,
     /// Checks and workers.
     pub health: Arc<Health>,
+    /// The orders to the workers.
+    pub(crate) control: Arc<Control>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) routes: Routes,
     pub(crate) stats: Vec<Stats>,
@@ -133,6 +136,9 @@ impl<S> Context<S> {
         } = member;
         let status = WorkerStatus::new(name.clone());
         self.health.add_worker(Arc::clone(&status), critical);
+        if let Some(stage) = self.names.stage_of(&group) {
+            self.control.add(stage, &group, Arc::clone(&status));
+        }
         self.groups
             .push(json!({"worker": name, "group": group, "topics": topics}));
         topics.iter().for_each(|topic| metrics::topic_exists(topic));

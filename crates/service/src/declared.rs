@@ -199,6 +199,13 @@ pub const SHARED: &[Declared] = &[
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(
+        stage::CONSUMER_PAUSED,
+        Kind::Gauge,
+        "state",
+        "1 while an operator has paused the stage with this consumer group (dp pause), else 0.",
+    )
+    .labels(&["group", "stage"]),
+    Declared::new(
         stage::DLQ_MESSAGES,
         Kind::Counter,
         "messages",

@@ -23,11 +23,12 @@ use stream::status::{Progress, wall_clock};
 use stream::{Shutdown, WorkerState, WorkerStatus};
 
 use crate::breaker::{Breaker, BreakerState};
+use crate::control::Control;
 use crate::life::Tasks;
 use crate::metrics;
-use of_workers::{consumers_record, messages_record, partitions_record, state_record, workers_record};
+use of_workers::{consumers_record, messages_record, partitions_record, paused_record, state_record, workers_record};
 pub use record::{CheckRecord, Level, Outcome, level_of};
-use stalled::{Seen, Stalls};
+use stalled::{Stalls, seen};
 
 /// Name of the check for restored state.
 const STATE: &str = "state";
@@ -73,6 +74,7 @@ pub struct Check {
 /// The health of the process. Shared by HTTP, metrics and the life cycle.
 pub struct Health {
     shutdown: Shutdown,
+    control: Arc<Control>,
     inner: Mutex<Inner>,
     gauges: Mutex<Vec<Gauges>>,
 }
@@ -113,8 +115,14 @@ pub struct Report {
 impl Health {
     /// No checks yet.
     pub fn new(shutdown: Shutdown) -> Arc<Health> {
+        Health::with_orders(shutdown, Arc::default())
+    }
+
+    /// No checks yet; the orders to the workers are these.
+    pub(crate) fn with_orders(shutdown: Shutdown, control: Arc<Control>) -> Arc<Health> {
         Arc::new(Health {
             shutdown,
+            control,
             inner: Mutex::default(),
             gauges: Mutex::default(),
         })
@@ -239,6 +247,7 @@ impl Health {
             checks.insert(STATE, state_record(&inner.workers));
             checks.insert("messages", messages_record(&inner.workers, wall_clock()));
             let stalled = inner.stalls.problems(Instant::now());
+            checks.insert("paused", paused_record(self.control.problems(wall_clock())));
             checks.insert("consumers", consumers_record(stalled, &inner.falling_behind));
         }
         let worst = |state: &BreakerState| match state {
@@ -317,26 +326,6 @@ impl Health {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }
-}
-
-/// The groups whose partitions this process reads; those that restore their state are left out.
-fn seen(lags: &[(String, PartitionLag)], workers: &[(Arc<WorkerStatus>, bool)]) -> Vec<Seen> {
-    let mut seen: BTreeMap<&String, Seen> = BTreeMap::new();
-    for (group, lag) in lags {
-        let reads = |status: &WorkerStatus| status.assigned().contains(&lag.partition) && status.restoring().is_empty();
-        let Some((worker, critical)) = workers.iter().find(|(status, _)| reads(status)) else {
-            continue;
-        };
-        let entry = seen.entry(group).or_insert_with(|| Seen {
-            group: group.clone(),
-            lag: 0,
-            handled: 0,
-            critical: *critical,
-        });
-        entry.lag += lag.lag();
-        entry.handled = entry.handled.max(worker.progress().messages.total());
-    }
-    seen.into_values().collect()
 }
 
 async fn run(check: &Check) -> CheckRecord {

@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod check;
 pub mod clients;
 pub mod context;
+pub mod control;
 pub mod declared;
 mod dump;
 mod fingerprint;

@@ -148,6 +148,12 @@ pub(crate) fn clickhouse_disk_free(ratio: f64) {
     gauge!(DISK_FREE).set(ratio);
 }
 
+/// Sets whether a stage is paused.
+pub(crate) fn consumer_paused(group: &str, stage: &'static str, is_paused: bool) {
+    let group = group.to_owned();
+    gauge!(stream::metrics::CONSUMER_PAUSED, "group" => group, "stage" => stage).set(if is_paused { 1.0 } else { 0.0 });
+}
+
 /// Records an HTTP request.
 pub(crate) fn http_request(method: &'static str, path: &str, status: &str, seconds: f64) {
     let labels = [

@@ -9,7 +9,7 @@ use crate::settings::{Environment, Settings};
 pub const DLQ: &str = "dlq";
 
 /// Base names of the topics that stages write.
-const WRITTEN: [&str; 9] = [
+const WRITTEN: [&str; 10] = [
     "normalized.market.ticks.v1",
     "enriched.market.ticks.v1",
     "aggregation.bars.v1",
@@ -19,7 +19,27 @@ const WRITTEN: [&str; 9] = [
     "aggregation.legs.v1",
     "aggregation.state.v1",
     "projection.invalidation.v1",
+    "pipeline.control.v1",
 ];
+
+/// The stages that an operator can pause, in the order of the pipeline: a service, or a part of it that has a consumer group of
+/// its own. [`Names::group_of`] is that group.
+pub const STAGES: [&str; 9] = [
+    "normalization",
+    "normalization-clickhouse",
+    "enrichment",
+    "enrichment-clickhouse",
+    "aggregation",
+    "aggregation-restate",
+    "aggregation-clickhouse",
+    "projection",
+    "projection-invalidation",
+];
+
+/// The service of a stage.
+pub fn service_of(stage: &str) -> &str {
+    stage.split_once('-').map_or(stage, |(service, _)| service)
+}
 
 /// Whether the pipeline writes this topic, in any generation.
 pub(crate) fn is_internal(topic: &str) -> bool {
@@ -44,6 +64,7 @@ pub struct Names {
     pub legs: String,
     pub state: String,
     pub invalidation: String,
+    pub control: String,
     pub dlq: String,
     environment: Environment,
     generation: String,
@@ -63,6 +84,7 @@ impl Names {
             legs,
             state,
             invalidation,
+            control,
         ] = WRITTEN.map(|base| suffixed(base, '-', &generation));
         Names {
             raw: settings.raw_topics.clone(),
@@ -75,6 +97,7 @@ impl Names {
             legs,
             state,
             invalidation,
+            control,
             dlq: DLQ.to_owned(),
             environment: settings.environment,
             generation,
@@ -130,6 +153,18 @@ impl Names {
             '-',
             &self.generation,
         )
+    }
+
+    /// Consumer group of a stage: `enrichment-local` of `enrichment`, `enrichment-local-clickhouse` of `enrichment-clickhouse`.
+    pub fn group_of(&self, stage: &str) -> String {
+        let (service, part) = stage.split_once('-').unwrap_or((stage, ""));
+        let group = format!("{service}-{}", self.environment.name());
+        suffixed(&suffixed(&group, '-', part), '-', &self.generation)
+    }
+
+    /// The stage of a consumer group; `None` if it is none of [`STAGES`].
+    pub fn stage_of(&self, group: &str) -> Option<&'static str> {
+        STAGES.into_iter().find(|stage| self.group_of(stage) == group)
     }
 
     /// Every group of the pipeline whose position decides what is stored, with the topics that it reads.
@@ -215,6 +250,27 @@ mod tests {
     }
 
     #[test]
+    fn every_group_is_that_of_one_stage() {
+        for names in [names(""), names("g2")] {
+            let groups = names.groups().into_iter().map(|(group, _)| group);
+            let mut groups: Vec<String> = groups.chain([names.invalidation_group("projection")]).collect();
+            for group in &groups {
+                let stage = names.stage_of(group).unwrap();
+                assert_eq!(names.group_of(stage), *group);
+                assert!(group.starts_with(service_of(stage)), "{group} {stage}");
+            }
+            groups.sort();
+            groups.dedup();
+            assert_eq!(groups.len(), STAGES.len());
+        }
+        assert_eq!(
+            names("").stage_of("enrichment-local-clickhouse"),
+            Some("enrichment-clickhouse")
+        );
+        assert_eq!(names("").stage_of("enrichment-local-g2"), None);
+    }
+
+    #[test]
     fn health_looks_for_every_topic_without_which_the_service_stops() {
         let needed = names("g2").needed_topics();
         for name in ["ingestion.market.raw.v1", "enriched.market.ticks.v1-g2", "dlq"] {
@@ -250,7 +306,12 @@ mod tests {
                 "{refused}"
             );
         }
-        for topic in ["dlq", "aggregation.state.v1", "aggregation.bars.v1-g2"] {
+        for topic in [
+            "dlq",
+            "aggregation.state.v1",
+            "aggregation.bars.v1-g2",
+            "pipeline.control.v1",
+        ] {
             assert!(is_internal(topic), "{topic}");
         }
         assert!(!is_internal("ingestion.market.raw.v1") && !is_internal("dlq2"));

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::check;
 use crate::clients::{self, Clients, Use};
 use crate::context::Context;
+use crate::control::Control;
 use crate::dump;
 use crate::fingerprint;
 use crate::health::Health;
@@ -158,6 +159,7 @@ fn serve<S>(
     )?;
     tracing::info!(event = "started", addresses = ?server.addresses(), version = env!("CARGO_PKG_VERSION"), run_id, "service started");
 
+    follow_orders(&context, &mut threads)?;
     for pending in std::mem::take(&mut context.pending) {
         threads.spawn(&pending.name, pending.body)?;
     }
@@ -173,6 +175,20 @@ fn report_problems(problems: &[String]) {
     for problem in problems {
         crate::fatal!(error = problem, "configuration rejected");
     }
+}
+
+/// Starts the thread that passes the orders of operators to the workers.
+fn follow_orders<S>(context: &Context<S>, threads: &mut Threads) -> Result<(), String> {
+    if context.pending.is_empty() {
+        return Ok(());
+    }
+    let (control, shutdown) = (Arc::clone(&context.control), context.shutdown.clone());
+    let (bootstrap, topic) = (context.settings.kafka_bootstrap.clone(), context.names.control.clone());
+    let client_id = format!("{}-orders", context.service);
+    threads.spawn("orders", move || {
+        control.watch(&bootstrap, &topic, &client_id, &shutdown);
+        Ok(())
+    })
 }
 
 /// Starts the periodic tasks of the process.
@@ -221,7 +237,9 @@ fn build_context<S>(
         Clients::connect(definition.uses, &settings, &names)?
     };
     clients::check_kafka(definition.uses, &settings.kafka_bootstrap)?;
-    let health = Health::new(shutdown.clone());
+    let control = Arc::<Control>::default();
+    let shown = Arc::clone(&control);
+    let health = Health::with_orders(shutdown.clone(), Arc::clone(&control));
     for check in clients.checks(definition.uses, &settings, &names) {
         health.watch(tasks, check);
     }
@@ -243,9 +261,10 @@ fn build_context<S>(
         wire,
         clients,
         health,
+        control,
         pending: Vec::new(),
         routes: http::Routes::default(),
-        stats: Vec::new(),
+        stats: vec![Arc::new(move || Map::from_iter([("orders".to_owned(), shown.stats())]))],
         groups: Vec::new(),
     })
 }

@@ -31,6 +31,8 @@ pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
 pub const CONSUMER_COMMITTED: &str = "kafka_consumer_committed_offset";
 /// Gauge `{group,topic,partition}`: 1 while a partition is blocked.
 pub const PARTITION_BLOCKED: &str = "kafka_partition_blocked";
+/// Gauge `{group,stage}`: 1 while an operator has paused the stage.
+pub const CONSUMER_PAUSED: &str = "kafka_consumer_paused";
 /// Counter `{stage,error_code}`.
 pub const DLQ_MESSAGES: &str = "dlq_messages_total";
 /// Histogram `{stage}`: seconds from raw append to the stage.
@@ -99,8 +101,17 @@ impl StageSignals {
         if let (Some(signals), true) = (self.topics.get_mut(self.current), outcome != Outcome::NotOurs) {
             signals.batch.add(outcome);
             signals.newest = message.timestamp;
-            signals.reached(message);
+            // An earlier owner has finished and committed what is only observed.
+            if outcome != Outcome::Observed {
+                signals.reached(message);
+            }
         }
+    }
+
+    /// Messages handled, but not yet covered by the committed positions, at the end of the last batch.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let values = self.topics.iter().map(|signals| signals.in_flight.value);
+        values.sum::<f64>() as u64
     }
 
     /// A batch has ended; returns its outcome counts. `confirmed` returns the position of a partition that is committed or about

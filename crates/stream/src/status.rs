@@ -49,6 +49,8 @@ pub struct WorkerStatus {
     last_turn: AtomicI64,
     rebuilds: AtomicU64,
     has_worked: AtomicBool,
+    /// The only order that goes to the worker: to take no messages.
+    pause_ordered: AtomicBool,
     progress: Mutex<Progress>,
     inner: Mutex<Inner>,
 }
@@ -80,6 +82,7 @@ struct Inner {
     blocked: BTreeMap<Partition, String>,
     restoring: BTreeMap<Partition, String>,
     refused: BTreeMap<Partition, String>,
+    paused: Option<u64>,
 }
 
 impl WorkerStatus {
@@ -90,6 +93,7 @@ impl WorkerStatus {
             last_turn: AtomicI64::new(wall_clock()),
             rebuilds: AtomicU64::new(0),
             has_worked: AtomicBool::new(false),
+            pause_ordered: AtomicBool::new(false),
             progress: Mutex::default(),
             inner: Mutex::new(Inner {
                 state: WorkerState::Joining,
@@ -98,6 +102,7 @@ impl WorkerStatus {
                 blocked: BTreeMap::new(),
                 restoring: BTreeMap::new(),
                 refused: BTreeMap::new(),
+                paused: None,
             }),
         })
     }
@@ -162,6 +167,21 @@ impl WorkerStatus {
         self.lock().refused.clone()
     }
 
+    /// Orders it to take no messages, or to take them again. It obeys before it polls the next message.
+    pub fn order_pause(&self, is_paused: bool) {
+        self.pause_ordered.store(is_paused, Ordering::Release);
+    }
+
+    /// Whether it has the order to take no messages.
+    pub fn is_pause_ordered(&self) -> bool {
+        self.pause_ordered.load(Ordering::Acquire)
+    }
+
+    /// While it takes no messages as ordered: how many it has taken before and not finished yet.
+    pub fn paused(&self) -> Option<u64> {
+        self.lock().paused
+    }
+
     /// Whether it has confirmed a position, so that it had every right that it needs.
     pub(crate) fn has_worked(&self) -> bool {
         self.has_worked.load(Ordering::Relaxed)
@@ -210,6 +230,10 @@ impl WorkerStatus {
 
     pub(crate) fn set_refused(&self, refused: BTreeMap<Partition, String>) {
         self.lock().refused = refused;
+    }
+
+    pub(crate) fn set_paused(&self, in_flight: Option<u64>) {
+        self.lock().paused = in_flight;
     }
 
     pub(crate) fn set_blocked(&self, partition: Partition, explained: Option<String>) {

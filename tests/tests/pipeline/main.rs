@@ -17,6 +17,7 @@ mod incident;
 mod levels;
 mod live;
 mod operator;
+mod pause;
 mod profile;
 mod rebuilds;
 mod repair;

@@ -25,6 +25,7 @@ pub mod kafka;
 pub mod logs;
 pub mod migrate;
 pub mod net;
+pub mod pause;
 pub mod ping;
 pub mod position;
 pub mod postgres;
@@ -93,6 +94,8 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         }
         Command::Position(args) if args.writes() => "some positions may be moved; `dp position show` lists them",
         Command::Cache(args) if args.writes() => "the request may be published; it can be repeated without harm",
+        Command::Pause(args) if args.writes() => "the order may be given; `dp pause` lists what is paused",
+        Command::Resume(_) => "the order may be given; `dp pause` lists what is still paused",
         Command::Alerts(_) => "`dp alerts list` shows the silences",
         Command::Backup(args) => args.left_by(yes),
         Command::Retention(args) if args.writes(yes) => {
@@ -151,6 +154,11 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
             return projection::run(&publisher(cli, place).await?, args, cli.yes).await;
         }
         Command::Projection(args) => return projection::run(&reader(cli, place).await?, args, cli.yes).await,
+        Command::Pause(args) if args.writes() => {
+            return pause::pause(place, &publisher(cli, place).await?, args).await;
+        }
+        Command::Pause(args) => return pause::pause(place, &reader(cli, place).await?, args).await,
+        Command::Resume(args) => return pause::resume(place, &publisher(cli, place).await?, args).await,
         Command::Kafka(args) if args.writes(cli.yes) => {
             return kafka::run(&publisher(cli, place).await?, args, cli.yes).await;
         }

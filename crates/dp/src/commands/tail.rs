@@ -24,7 +24,7 @@ const DEFAULT_LIMIT: u64 = 10;
 /// Shows the newest messages, oldest first; with --follow the messages that arrive from now on. Avro and JSON values are
 /// decoded. No offsets are committed.
 ///
-/// TOPIC is a topic name or one of: raw, normalized, enriched, bars, curves, derived, late, legs, state, invalidation, dlq.
+/// TOPIC is a topic name or one of: raw, normalized, enriched, bars, curves, derived, late, legs, state, invalidation, control, dlq.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp tail normalized --limit 3\n  \

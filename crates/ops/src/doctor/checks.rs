@@ -18,7 +18,8 @@ use super::stores::{LONG_TRANSACTION, RECENT, SLOW_QUERY};
 use super::{Area, Asked, Check, Finding, LIMIT, Severity, kafka, lag as lags, stores as judged};
 use crate::dead_letters::{By, Counted, Wanted, each};
 use crate::inspect::{clickhouse as in_clickhouse, postgres as in_postgres, redis as in_redis};
-use crate::lag::survey;
+use crate::lag::{GroupLag, survey};
+use crate::pause::book;
 use crate::positions::homes::Homes;
 use crate::positions::survey::{self as positions_survey, Finding as Fits};
 use crate::threads::reading;
@@ -195,22 +196,34 @@ async fn replicas(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
     Ok(kafka::replicas(&topics, cluster.brokers, asked.is_local))
 }
 
-/// Looks twice, since lag alone is normal.
+/// Looks twice, since lag alone is normal, and that of a paused stage too.
 async fn lag(asked: &Asked<'_>, waits: Duration) -> anyhow::Result<Vec<Finding>> {
+    let names = &asked.connection.names;
+    let book = book(asked.connection).await?;
+    let paused = book.all_paused(wall_clock()).into_iter();
+    let (findings, groups): (Vec<Finding>, Vec<String>) = paused
+        .map(|(stage, order)| (lags::paused(stage, order, &names.control), names.group_of(stage)))
+        .unzip();
     let look = || {
         let connection = asked.connection;
         let (bootstrap, names) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone());
         reading(move || survey(&bootstrap, &names))
     };
     let before = look().await?;
+    let before = without(before, &groups);
     if before.iter().all(|lag| lag.lag == 0) {
-        return Ok(Vec::new());
+        return Ok(findings);
     }
     tokio::time::sleep(waits).await;
-    let after = look().await?;
-    let mut findings = lags::stalled(&before, &after, waits);
-    findings.extend(lags::falling_behind(&before, &after, waits));
-    Ok(findings)
+    let after = without(look().await?, &groups);
+    let stalled = lags::stalled(&before, &after, waits);
+    let behind = lags::falling_behind(&before, &after, waits);
+    Ok(findings.into_iter().chain(stalled).chain(behind).collect())
+}
+
+fn without(mut lags: Vec<GroupLag>, groups: &[String]) -> Vec<GroupLag> {
+    lags.retain(|lag| !groups.contains(&lag.group));
+    lags
 }
 
 async fn positions(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {

@@ -12,11 +12,12 @@ use crate::topics::Listed;
 /// Lines of evidence for a finding.
 const SHOWN: usize = 5;
 
-/// Topics that are missing, or have another number of partitions than configured. Raw topics and `dlq` may have any number.
+/// Topics that are missing, or have another number of partitions than configured. Raw topics, `dlq` and the topic of orders may
+/// have any number.
 pub(super) fn topics(listed: &[Listed], names: &Names, wanted: i32) -> Vec<Finding> {
     let mut findings = Vec::new();
     for topic in listed {
-        let is_free = topic.name == names.dlq || names.raw.contains(&topic.name);
+        let is_free = [&names.dlq, &names.control].contains(&&topic.name) || names.raw.contains(&topic.name);
         if topic.id.is_none() {
             let what = format!("topic {} does not exist", topic.name);
             let finding = Finding::new(Severity::Critical, Area::Topics, what, topic.name.clone());
@@ -286,6 +287,7 @@ mod tests {
                 listed(&names.enriched, 3),
                 listed(&names.normalized, 4),
                 listed(&names.dlq, 1),
+                listed(&names.control, 1),
             ],
             &names,
             4,

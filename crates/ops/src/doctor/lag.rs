@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use service::control::order::Order;
+
 use super::{Area, Finding, Severity};
 use crate::lag::{GroupLag, PartitionOffsets};
 
@@ -23,6 +25,17 @@ pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Durat
 
 /// A smaller lag is worked off in seconds; the limit of alert `ConsumerLagGrowing`.
 const BEHIND: i64 = 10_000;
+
+/// A stage that an operator has paused. Its lag is intended; that nobody forgets it is not.
+pub(super) fn paused(stage: &str, order: &Order, topic: &str) -> Finding {
+    let what = format!("stage {stage} is paused, and takes no input");
+    Finding::new(Severity::Warning, Area::Lag, what, topic)
+        .shown_by([order.explain(stage)])
+        .because(
+            "an operator has ordered it; what its topics keep longer than their retention is lost",
+            format!("dp resume {stage}"),
+        )
+}
 
 /// A group and one of its topics with partitions that stand still.
 struct Standing<'a> {
@@ -232,6 +245,18 @@ mod tests {
         assert_eq!(of(&[(0, Some(5_100), 6_000), (1, Some(50), 5_000)]), []);
         assert_eq!(of(&[(0, Some(9_100), 500), (1, Some(50), 5_000)]), []);
         assert_eq!(of(&[(0, Some(100), 9_900), (1, Some(50), 5_000)]), []);
+    }
+
+    #[test]
+    fn a_paused_stage_is_a_warning_with_the_command_that_ends_it() -> Result<(), serde_json::Error> {
+        let order = r#"{"paused":true,"since":"2026-10-01T00:00:00Z","by":"ann","reason":"restore"}"#;
+        let found = paused("enrichment", &serde_json::from_str(order)?, "pipeline.control.v1");
+        assert_eq!(
+            (found.severity, found.next.as_str()),
+            (Severity::Warning, "dp resume enrichment")
+        );
+        assert!(found.evidence[0].contains("by ann (restore)"), "{found:?}");
+        Ok(())
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
     ];
     specs.extend(keyed.into_iter().map(|name| spec(name, partitions, &[week])));
     specs.push(spec(&names.state, partitions, &state));
+    // A table of the newest order of each stage. One partition: whoever has read it to its end knows all of them.
+    specs.push(spec(&names.control, 1, &[("cleanup.policy", "compact")]));
     // One partition keeps dead letters in the order of their failure; a month leaves time to look at them.
     specs.push(spec(&names.dlq, 1, &[("retention.ms", "2592000000")]));
     specs
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_topics_have_append_time_and_only_the_state_topic_is_compacted() {
+    fn raw_topics_have_append_time_and_only_state_and_orders_are_compacted() {
         let specs = specs_for(&[("DATA_PROC_RAW_TOPICS", "ingestion.market.raw.v1,other.raw")]);
         for raw in ["ingestion.market.raw.v1", "other.raw"] {
             assert_eq!(setting(&specs, raw, "message.timestamp.type"), Some("LogAppendTime"));
@@ -112,7 +114,7 @@ mod tests {
             .filter(|spec| setting(&specs, &spec.name, "cleanup.policy") == Some("compact"))
             .map(|spec| spec.name.as_str())
             .collect();
-        assert_eq!(compacted, ["aggregation.state.v1"]);
+        assert_eq!(compacted, ["aggregation.state.v1", "pipeline.control.v1"]);
         let largest = |topic| setting(&specs, topic, MAX_MESSAGE_BYTES);
         assert_eq!(largest("other.raw"), Some("67108864"));
         let written = specs.iter().filter(|spec| !spec.name.contains("raw"));
@@ -123,13 +125,17 @@ mod tests {
         );
     }
 
+    fn has_one_partition(spec: &TopicSpec) -> bool {
+        ["dlq", "pipeline.control.v1"].contains(&spec.name.as_str())
+    }
+
     #[test]
     fn partitions_and_replicas_follow_the_environment() {
         let local = specs_for(&[]);
         assert!(
             local
                 .iter()
-                .all(|spec| spec.replication == 1 && (spec.partitions == 4 || spec.name == "dlq"))
+                .all(|spec| spec.replication == 1 && (spec.partitions == 4 || has_one_partition(spec)))
         );
         let staging = specs_for(&[
             ("DATA_PROC_ENV", "staging"),
@@ -146,7 +152,7 @@ mod tests {
         assert!(
             staging
                 .iter()
-                .all(|spec| spec.replication == 3 && (spec.partitions == 24 || spec.name == "dlq"))
+                .all(|spec| spec.replication == 3 && (spec.partitions == 24 || has_one_partition(spec)))
         );
     }
 }

@@ -67,6 +67,11 @@ pub(super) fn consumers_record((mut problems, is_unhealthy): (Vec<String>, bool)
     of_process(problems, is_unhealthy, "consumer groups of this process")
 }
 
+/// Stages that an operator has paused, and orders that cannot be read. The service does what it should, but less than usual.
+pub(super) fn paused_record(problems: Vec<String>) -> CheckRecord {
+    of_process(problems, false, "orders to the stages of this process")
+}
+
 /// Messages of the last minute that became dead letters, or were repetitions. The service works and nothing is lost or doubled, but a
 /// producer is wrong, or a stage reads its input again.
 pub(super) fn messages_record(workers: &[(Arc<WorkerStatus>, bool)], now: Micros) -> CheckRecord {

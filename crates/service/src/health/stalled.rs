@@ -4,7 +4,11 @@
 //! get on; neither liveness nor the checks of dependencies see that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use stream::WorkerStatus;
+use stream::kafka::groups::PartitionLag;
 
 /// The service is degraded.
 const DEGRADED_AFTER: Duration = Duration::from_secs(60);
@@ -75,6 +79,29 @@ impl Stalls {
             .any(|still| still.critical && stalled(still) >= UNHEALTHY_AFTER);
         (problems.collect(), is_unhealthy)
     }
+}
+
+/// The groups whose partitions this process reads; those that restore their state or are paused are left out.
+pub(super) fn seen(lags: &[(String, PartitionLag)], workers: &[(Arc<WorkerStatus>, bool)]) -> Vec<Seen> {
+    let mut seen: BTreeMap<&String, Seen> = BTreeMap::new();
+    for (group, lag) in lags {
+        let reads = |status: &WorkerStatus| {
+            let is_due = status.restoring().is_empty() && !status.is_pause_ordered();
+            is_due && status.assigned().contains(&lag.partition)
+        };
+        let Some((worker, critical)) = workers.iter().find(|(status, _)| reads(status)) else {
+            continue;
+        };
+        let entry = seen.entry(group).or_insert_with(|| Seen {
+            group: group.clone(),
+            lag: 0,
+            handled: 0,
+            critical: *critical,
+        });
+        entry.lag += lag.lag();
+        entry.handled = entry.handled.max(worker.progress().messages.total());
+    }
+    seen.into_values().collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod consumer;
 pub(crate) mod consumption;
 pub mod describe;
 pub(crate) mod examine;
+pub mod follow;
 pub mod groups;
 pub(crate) mod headers;
 mod lists;

@@ -19,6 +19,8 @@ use super::{classify, connect, settings};
 use crate::{Message, Partition, StreamError};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Code of a topic that does not exist.
+pub const UNKNOWN_TOPIC: &str = "unknown_topic";
 
 /// A reader of single partitions.
 pub struct LogReader {
@@ -47,7 +49,7 @@ impl LogReader {
         )
     }
 
-    fn with(bootstrap: &Brokers, config: &ClientConfig) -> Result<LogReader, StreamError> {
+    pub(super) fn with(bootstrap: &Brokers, config: &ClientConfig) -> Result<LogReader, StreamError> {
         let (consumer, renewal) = connect::consumer(bootstrap, config, bootstrap.watch())?;
         Ok(LogReader {
             consumer,
@@ -93,7 +95,7 @@ impl LogReader {
             .collect();
         if partitions.is_empty() {
             return Err(StreamError::fatal(
-                "unknown_topic",
+                UNKNOWN_TOPIC,
                 format!("topic {topic} does not exist: create it with `dp topics create`"),
             ));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use super::brokers::Brokers;
+use super::follow::FOLLOW_WAIT;
 
 /// How long messages may wait to be batched. Every fetch and every sent batch costs the broker time. In a quiet market that
 /// time is spent on one or two ticks.
@@ -56,6 +57,16 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
     config.set("fetch.wait.max.ms", "50");
     // Unreadable offsets are tried a few times in a row (`examine`).
     config.set("fetch.error.backoff.ms", "1");
+    config
+}
+
+/// Settings of a reader that waits for rare records: it costs the broker one request in this time, and the client few wake-ups.
+pub fn follower(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
+    let mut config = reader(bootstrap, client_id);
+    config
+        .set("fetch.wait.max.ms", FOLLOW_WAIT.as_millis().to_string())
+        .set("fetch.error.backoff.ms", "1000")
+        .set("topic.metadata.refresh.interval.ms", "300000");
     config
 }
 

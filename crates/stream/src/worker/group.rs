@@ -135,7 +135,7 @@ impl Scene<'_, '_> {
             tracing::debug!(error = %error, "commit while giving up partitions");
         }
         self.io.committed.retain(|partition, _| !partitions.contains(partition));
-        self.io.forget(partitions);
+        self.io.forget(partitions)?;
         self.io.consumer.give_up(partitions)?;
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.signals.forget(partitions);

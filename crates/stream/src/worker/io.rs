@@ -9,6 +9,7 @@ use domain::{Micros, Origin, RowRanges};
 use super::identity::Identity;
 use super::letters::{DLQ_PARTITION, Letters};
 use super::origins::Origins;
+use super::pauses::Pauses;
 use super::{ANSWER_WITHIN, CALL_TIMEOUT, Handler, WorkerConfig};
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
@@ -34,7 +35,9 @@ pub struct Io<'s> {
     origins: Origins,
     identity: &'s mut Identity,
     /// Partitions that are read.
-    started: BTreeSet<Partition>,
+    pub(super) started: BTreeSet<Partition>,
+    /// Those among them that the client does not fetch.
+    pub(super) pauses: Pauses,
     /// Those among them that the client does not know yet.
     starting: Vec<(Partition, StartAt)>,
     /// Whether a partition was not restored at the last look.
@@ -65,6 +68,7 @@ impl<'s> Io<'s> {
             letters: Letters::new(config),
             origins: Origins::default(),
             started: BTreeSet::new(),
+            pauses: Pauses::default(),
             starting: Vec::new(),
             is_restoring: true,
             is_leaving: false,
@@ -108,19 +112,8 @@ impl<'s> Io<'s> {
         self.started.remove(partition);
         self.starting.retain(|(starting, _)| starting != partition);
         self.is_restoring = true;
+        self.forget_pause(partition)?;
         self.consumer.stop(partition)
-    }
-
-    /// Holds fetching back while a dependency is slow.
-    pub fn pause(&mut self, partition: &Partition) -> Result<(), StreamError> {
-        self.apply_starts()?;
-        self.consumer.pause(partition)
-    }
-
-    /// Lets fetching continue.
-    pub fn resume(&mut self, partition: &Partition) -> Result<(), StreamError> {
-        self.apply_starts()?;
-        self.consumer.resume(partition)
     }
 
     /// Sends an output, in order (INV-7).
@@ -325,11 +318,12 @@ impl<'s> Io<'s> {
         self.is_restoring = true;
     }
 
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+    pub(super) fn forget(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
         self.started.retain(|partition| !partitions.contains(partition));
         self.starting.retain(|(partition, _)| !partitions.contains(partition));
         self.is_restoring = true;
         self.identity.forget(partitions);
+        partitions.iter().try_for_each(|partition| self.forget_pause(partition))
     }
 
     /// The broker has rejected a position: returns an error that names it, and what is lost.

@@ -3,7 +3,7 @@
 //! Role: the loop that all handlers share: serve the group, pass messages to the handler, serve acknowledgements, call the
 //! handler's turn, commit. Scaling inside a process and across machines works the same way: more workers.
 //! Invariants: handlers see the messages of a partition in log order, from the position that they started at. A handler never
-//! blocks the loop on a dependency. INV-2 and INV-7 depend on the pieces used here.
+//! blocks the loop on a dependency. A worker with the order to pause takes no messages (`pauses`). INV-2 and INV-7 depend on the pieces used here.
 //! Failure: a transient error drops consumer, producer and handler, waits, and creates them again; positions are then read
 //! again from where they are stored. A fatal error ends the worker.
 
@@ -13,6 +13,7 @@ mod io;
 mod lag;
 mod letters;
 mod origins;
+mod pauses;
 mod stalls;
 mod tempo;
 
@@ -185,6 +186,7 @@ pub fn run(
         tracing::warn!(worker = status.name(), error = %error, code = error.code(), wait_ms = wait.as_millis() as u64, "worker starts again from stored positions");
         status.set_state(WorkerState::BackingOff(error.to_string()));
         status.rebuilt();
+        status.set_paused(None);
         status.set_assigned(Vec::new());
         wait_for(wait, status, shutdown);
     }
@@ -300,6 +302,7 @@ impl<'s> Session<'s> {
             }
             membership.turn(&mut scene)?;
             io.apply_starts()?;
+            io.obey(status.is_pause_ordered(), handler)?;
             consumer.renew();
             producer.renew();
             std::thread::sleep(tempo.rest(Instant::now()));
@@ -332,6 +335,7 @@ impl<'s> Session<'s> {
             watch.turn(consumer, handler, &mut io, status)?;
             io.show_restoring(assigned, handler, status);
             status.set_refused(handler.refused());
+            status.set_paused(io.takes_nothing().then(|| signals.in_flight()));
             lag.refresh(|| watch.standings(consumer, handler), status);
             status.turned(&counts, took);
         }

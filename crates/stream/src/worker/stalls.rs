@@ -75,6 +75,11 @@ impl StallWatch {
             return Ok(());
         }
         self.compared = Instant::now();
+        if io.is_paused() {
+            // Nothing moves, as ordered. What is blocked stays so.
+            self.unmoved.retain(|_, still| still.blocked.is_some());
+            return Ok(());
+        }
         let is_suspicious = consumer.take_unreadable();
         let standings = self.standings(consumer, handler);
         self.compare(&standings, io.config(), status);

@@ -25,6 +25,8 @@ const BATCH: usize = 1000;
 /// How long a poll waits for the first message while acknowledgements are outstanding, or partitions are restored or given up,
 /// since that is served between polls.
 const POLL_WAIT: Duration = Duration::from_millis(10);
+/// How long a poll of a paused worker waits at most, so that it goes on soon after the order ends.
+const PAUSED_WAIT: Duration = Duration::from_millis(100);
 /// How long a handler without room waits.
 const ROOM_WAIT: Duration = Duration::from_millis(2);
 
@@ -106,7 +108,10 @@ pub(super) fn hand_over(
 ) -> Result<(), StreamError> {
     let mut count = 0;
     let is_waiting = io.acked_through() < io.last_ticket() || io.is_restoring() || io.is_leaving();
-    let patience = handler.patience();
+    let mut patience = handler.patience();
+    if io.is_paused() {
+        patience = patience.min(PAUSED_WAIT);
+    }
     let mut wait = if is_waiting { patience.min(POLL_WAIT) } else { patience };
     if !handler.has_room() {
         std::thread::sleep(ROOM_WAIT);
@@ -119,6 +124,7 @@ pub(super) fn hand_over(
         io.saw(&message);
         let outcome = handler.message(io, &message)?;
         signals.message(&message, outcome);
+        io.hold_restored(handler)?;
         if count == 0 {
             std::thread::sleep(tempo.gather());
         }
