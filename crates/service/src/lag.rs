@@ -28,8 +28,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Groups with the topics that each reads.
 pub(crate) type Groups = Vec<(String, Vec<String>)>;
 
-/// Queries the lag until shutdown, and passes the lag of this service's groups to health.
-pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, health: Arc<Health>, shutdown: Shutdown) {
+/// Queries the lag until shutdown, and passes the lag of this service's groups to health. A paused group is not expected to keep up.
+pub(crate) async fn watch(
+    probe: Arc<Probe>,
+    (groups, is_paused): (Groups, impl Fn(&str) -> bool),
+    service: &str,
+    health: Arc<Health>,
+    shutdown: Shutdown,
+) {
     let prefix = format!("{service}-");
     let (mut known, mut is_reported) = (Vec::<(String, PartitionLag)>::new(), false);
     let mut backlogs = Backlogs::default();
@@ -44,7 +50,10 @@ pub(crate) async fn watch(probe: Arc<Probe>, groups: Groups, service: &str, heal
                     metrics::consumer_committed(group, lag, position(lag) as f64);
                 }
                 let now = Instant::now();
-                backlogs.observe(&seen(&known), now).iter().for_each(tell);
+                backlogs.forget(&is_paused);
+                let mut running = seen(&known);
+                running.retain(|seen| !is_paused(&seen.reader.0));
+                backlogs.observe(&running, now).iter().for_each(tell);
                 health.set_falling_behind(backlogs.falling_behind(&prefix, now));
                 let own: Vec<(String, PartitionLag)> = known
                     .iter()

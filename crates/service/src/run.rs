@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use stream::Shutdown;
+use stream::status::wall_clock;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -195,9 +196,14 @@ fn follow_orders<S>(context: &Context<S>, threads: &mut Threads) -> Result<(), S
 fn watch<S>(context: &Context<S>, started: Instant, recorder: PrometheusHandle) {
     let (ending, clients) = (context.shutdown.clone(), context.clients.clone());
     let health = Arc::clone(&context.health);
+    let (control, names) = (Arc::clone(&context.control), context.names.clone());
+    let is_paused = move |group: &str| {
+        let stage = names.stage_of(group);
+        stage.is_some_and(|stage| control.is_paused(stage, wall_clock()))
+    };
     let lag = lag::watch(
         Arc::clone(&clients.probe),
-        context.names.groups(),
+        (context.names.groups(), is_paused),
         context.service,
         Arc::clone(&health),
         context.shutdown.clone(),

@@ -85,6 +85,11 @@ impl Control {
             .collect()
     }
 
+    /// Whether an order to this stage, of this service or another, is in force.
+    pub(crate) fn is_paused(&self, stage: &str, now: Micros) -> bool {
+        self.state.lock().book.paused(stage, now).is_some()
+    }
+
     /// For `/stats`: how far the orders were read, and what each worker does about them.
     pub(crate) fn stats(&self) -> Value {
         let state = self.state.lock();

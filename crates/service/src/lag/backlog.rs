@@ -121,6 +121,11 @@ impl Backlogs {
         news
     }
 
+    /// Forgets the groups that are paused: what stood still or grew meanwhile counts from their end.
+    pub(crate) fn forget(&mut self, is_paused: impl Fn(&str) -> bool) {
+        self.known.retain(|(group, _), _| !is_paused(group));
+    }
+
     /// The groups of this service that fall behind, each with an explanation, for health. One that is stalled is found by
     /// `crate::health`, which knows what its workers have handled.
     pub(crate) fn falling_behind(&self, prefix: &str, now: Instant) -> Vec<String> {
@@ -217,5 +222,7 @@ mod tests {
             "{own:?}"
         );
         assert_eq!(backlogs.falling_behind("projection-", at(60)), Vec::<String>::new());
+        backlogs.forget(|group| group == "enrichment-local");
+        assert_eq!(backlogs.falling_behind("enrichment-", at(60)), Vec::<String>::new());
     }
 }
