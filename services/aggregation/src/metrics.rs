@@ -18,6 +18,7 @@ const LATE: &str = "ticks_late_total";
 const CLOSINGS: &str = "bar_closings_by_table_total";
 const REVISIONS: &str = "bar_revisions_total";
 const BARS: &str = "bars_generated_total";
+const BARS_CLOSED: &str = "bars_closed_total";
 const CHECKPOINTS: &str = "aggregation_checkpoints_total";
 const RESTATED: &str = "restate_windows_total";
 const RESTATE_EXPIRED: &str = "restate_expired_total";
@@ -96,6 +97,14 @@ pub const DECLARED: &[Declared] = &[
         Kind::Counter,
         "bars",
         "Bars sent, including open bars and revisions, by interval.",
+    )
+    .labels(INTERVAL)
+    .with(INTERVALS),
+    Declared::new(
+        BARS_CLOSED,
+        Kind::Counter,
+        "bars",
+        "Bars sent as closed, by interval: windows that went from open to closed, and revisions after it. The other bars are open.",
     )
     .labels(INTERVAL)
     .with(INTERVALS),
@@ -263,6 +272,8 @@ pub struct Tally {
     pub revisions: [u64; Interval::ALL.len()],
     /// Bars sent, by interval.
     pub bars: [u64; Interval::ALL.len()],
+    /// Of these, closed ones.
+    pub bars_closed: [u64; Interval::ALL.len()],
     /// Completed checkpoints.
     pub checkpoints: u64,
 }
@@ -274,6 +285,7 @@ pub struct Meters {
     closings_by_table: Counter,
     revisions: [Counter; Interval::ALL.len()],
     bars: [Counter; Interval::ALL.len()],
+    bars_closed: [Counter; Interval::ALL.len()],
     checkpoints: Counter,
     latency: Histogram,
 }
@@ -287,6 +299,7 @@ impl Meters {
             closings_by_table: counter!(CLOSINGS),
             revisions: Interval::ALL.map(|interval| counter!(REVISIONS, "interval" => interval.name())),
             bars: Interval::ALL.map(|interval| counter!(BARS, "interval" => interval.name())),
+            bars_closed: Interval::ALL.map(|interval| counter!(BARS_CLOSED, "interval" => interval.name())),
             checkpoints: counter!(CHECKPOINTS),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "aggregation"),
         }
@@ -302,6 +315,9 @@ impl Meters {
             counter.increment(count);
         }
         for (counter, count) in self.bars.iter().zip(tally.bars) {
+            counter.increment(count);
+        }
+        for (counter, count) in self.bars_closed.iter().zip(tally.bars_closed) {
             counter.increment(count);
         }
     }

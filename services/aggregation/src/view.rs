@@ -137,6 +137,9 @@ impl Desk {
         for (total, count) in totals.bars.iter_mut().zip(tally.bars) {
             *total += count;
         }
+        for (total, count) in totals.bars_closed.iter_mut().zip(tally.bars_closed) {
+            *total += count;
+        }
     }
 }
 

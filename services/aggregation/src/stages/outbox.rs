@@ -84,8 +84,10 @@ impl<'a, 'io> Outbox<'a, 'io> {
     fn bar(&mut self, bar: &Bar<'_>) -> Result<(), StreamError> {
         self.shared.scratch.begin(bar.tenant_id, bar.instrument_id);
         self.shared.wire.encode_bar(bar, &mut self.shared.scratch.payload);
-        if let Some(count) = self.shared.tally.bars.get_mut(bar.window.interval.index()) {
-            *count += 1;
+        let (tally, interval) = (&mut self.shared.tally, bar.window.interval.index());
+        if let (Some(all), Some(closed)) = (tally.bars.get_mut(interval), tally.bars_closed.get_mut(interval)) {
+            *all += 1;
+            *closed += u64::from(bar.version.closed);
         }
         self.send_scratch(Topic::Bars)
     }
