@@ -18,6 +18,7 @@ use super::mark;
 use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use super::written::count;
+use crate::core::conflict;
 use crate::core::lane::Lane;
 use crate::core::pending::earlier;
 use crate::core::work::{Answers, Cadence, Committed, Next, Work};
@@ -49,10 +50,10 @@ enum State {
 }
 
 impl State {
-    /// Retries the load after [`LOAD_RETRY`].
-    fn retry(now: Micros) -> State {
+    /// Retries the load at this time.
+    fn retry(at: Micros) -> State {
         State::Loading {
-            retry_at: Some(now + LOAD_RETRY),
+            retry_at: Some(at),
             read: Arc::default(),
         }
     }
@@ -66,6 +67,8 @@ struct Active {
     dead_letter: Ticket,
     /// What Postgres refuses until an operator corrects it.
     refused: Option<String>,
+    /// Conflicts since the last commit that succeeded.
+    conflicts: u32,
 }
 
 enum Done {
@@ -177,7 +180,7 @@ impl Projector {
                     Err(error) => {
                         let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
                         active.refused = not_loaded(io, &partition, error, was_let_in)?;
-                        active.state = State::retry(io.now());
+                        active.state = State::retry(io.now() + LOAD_RETRY);
                     }
                 }
             }
@@ -194,6 +197,9 @@ impl Projector {
                     return Ok(());
                 };
                 let next = lane.finished(&answers, io.now());
+                if answers.committed == Some(Committed::Yes) {
+                    active.conflicts = 0;
+                }
                 if answers.refused.is_some() {
                     active.refused = answers.refused;
                 } else if answers.committed == Some(Committed::Yes) || !lane.is_busy() {
@@ -204,9 +210,11 @@ impl Projector {
                     Next::Stored(next_offset) => io.commit(&partition, next_offset),
                     Next::Reload => {
                         self.parts.meters.conflicts.increment(1);
-                        tracing::warn!(partition = %partition, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
+                        active.conflicts = active.conflicts.saturating_add(1);
+                        let (attempt, delay) = (active.conflicts, conflict::delay(active.conflicts));
+                        tracing::warn!(partition = %partition, attempt, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
                         io.stop(&partition)?;
-                        active.state = State::retry(io.now());
+                        active.state = State::retry(io.now() + delay);
                     }
                 }
             }
@@ -262,6 +270,7 @@ impl Handler for Projector {
                 assignment: self.assignments,
                 dead_letter: Ticket::default(),
                 refused: None,
+                conflicts: 0,
             };
             self.lanes.insert(partition.clone(), active);
             self.load(partition, self.assignments, io.config(), read);
