@@ -20,6 +20,8 @@ const REVISIONS: &str = "bar_revisions_total";
 const BARS: &str = "bars_generated_total";
 const BARS_CLOSED: &str = "bars_closed_total";
 const CHECKPOINTS: &str = "aggregation_checkpoints_total";
+const STATE_RECORDS: &str = "aggregation_state_records_total";
+const CHECKPOINT: &str = "aggregation_checkpoint_seconds";
 const RESTATED: &str = "restate_windows_total";
 const RESTATE_EXPIRED: &str = "restate_expired_total";
 const RESTATE_REFUSED: &str = "restate_refused_total";
@@ -113,6 +115,14 @@ pub const DECLARED: &[Declared] = &[
         Kind::Counter,
         "checkpoints",
         "Checkpoints of the aggregation state that became durable.",
+    )
+    .with(&[&[]]),
+    Declared::new(STATE_RECORDS, Kind::Counter, "records", "Records sent to the state topic.").with(&[&[]]),
+    Declared::new(
+        CHECKPOINT,
+        Kind::Histogram(STATEMENT_SECONDS),
+        "seconds",
+        "Time from the start of a checkpoint until it was durable.",
     )
     .with(&[&[]]),
     Declared::new(
@@ -276,6 +286,8 @@ pub struct Tally {
     pub bars_closed: [u64; Interval::ALL.len()],
     /// Completed checkpoints.
     pub checkpoints: u64,
+    /// Records sent to the state topic.
+    pub state_records: u64,
 }
 
 /// Handles of one worker.
@@ -287,6 +299,8 @@ pub struct Meters {
     bars: [Counter; Interval::ALL.len()],
     bars_closed: [Counter; Interval::ALL.len()],
     checkpoints: Counter,
+    state_records: Counter,
+    checkpoint: Histogram,
     latency: Histogram,
 }
 
@@ -301,6 +315,8 @@ impl Meters {
             bars: Interval::ALL.map(|interval| counter!(BARS, "interval" => interval.name())),
             bars_closed: Interval::ALL.map(|interval| counter!(BARS_CLOSED, "interval" => interval.name())),
             checkpoints: counter!(CHECKPOINTS),
+            state_records: counter!(STATE_RECORDS),
+            checkpoint: histogram!(CHECKPOINT),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "aggregation"),
         }
     }
@@ -311,6 +327,7 @@ impl Meters {
         self.late.increment(tally.late);
         self.closings_by_table.increment(tally.closings_by_table);
         self.checkpoints.increment(tally.checkpoints);
+        self.state_records.increment(tally.state_records);
         for (counter, count) in self.revisions.iter().zip(tally.revisions) {
             counter.increment(count);
         }
@@ -320,6 +337,11 @@ impl Meters {
         for (counter, count) in self.bars_closed.iter().zip(tally.bars_closed) {
             counter.increment(count);
         }
+    }
+
+    /// Records how long a completed checkpoint took.
+    pub fn checkpoint(&self, took: Duration) {
+        self.checkpoint.record(took.as_secs_f64());
     }
 
     /// Records the latency of the newest message of a turn.

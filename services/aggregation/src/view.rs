@@ -131,6 +131,7 @@ impl Desk {
         totals.late += tally.late;
         totals.closings_by_table += tally.closings_by_table;
         totals.checkpoints += tally.checkpoints;
+        totals.state_records += tally.state_records;
         for (total, count) in totals.revisions.iter_mut().zip(tally.revisions) {
             *total += count;
         }

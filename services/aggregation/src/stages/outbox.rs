@@ -1,5 +1,7 @@
 //! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4).
 
+use std::time::Duration;
+
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Bar, LateTick, Micros};
 use stream::{Io, Output, StreamError};
@@ -32,6 +34,8 @@ pub struct Shared {
     pub topics: OutputTopics,
     /// Counts since the last turn.
     pub tally: Tally,
+    /// How long each checkpoint completed since the last turn took.
+    pub checkpoints_took: Vec<Duration>,
     /// Newest append time of the raw messages of the ticks counted since the last turn.
     pub newest_appended_at: Option<Micros>,
     /// Reused buffers.
@@ -45,6 +49,7 @@ impl Shared {
             wire,
             topics,
             tally: Tally::default(),
+            checkpoints_took: Vec::new(),
             newest_appended_at: None,
             scratch: Scratch::default(),
         }
@@ -148,6 +153,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
             payload,
             headers: &[],
         };
+        self.shared.tally.state_records += 1;
         self.io.send(&output).map(drop)
     }
 
