@@ -18,6 +18,7 @@ use super::mark;
 use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use super::written::count;
+use crate::core::ages::Ages;
 use crate::core::conflict;
 use crate::core::lane::Lane;
 use crate::core::pending::earlier;
@@ -104,6 +105,7 @@ pub struct Projector {
     id: u64,
     /// Whether the last writes succeeded.
     writes_succeed: bool,
+    counted_at: Micros,
 }
 
 impl Projector {
@@ -116,6 +118,7 @@ impl Projector {
             assignments: 0,
             id: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id()),
             writes_succeed: true,
+            counted_at: 0,
         }
     }
 
@@ -222,15 +225,29 @@ impl Projector {
         Ok(())
     }
 
-    fn report(&self) {
-        let lanes = self.lanes.values().filter_map(|active| match &active.state {
-            State::Serving(lane) => Some(lane),
+    fn serving(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.values().filter_map(|active| match &active.state {
+            State::Serving(lane) => Some(lane.as_ref()),
             State::Loading { .. } => None,
-        });
-        let oldest = lanes.fold(None, |oldest, lane| earlier(oldest, lane.oldest_pending()));
+        })
+    }
+
+    fn report(&self) {
+        let oldest = self
+            .serving()
+            .fold(None, |oldest, lane| earlier(oldest, lane.oldest_pending()));
         let is_loading = |active: &Active| matches!(active.state, State::Loading { .. });
         let is_well = self.writes_succeed && !self.lanes.values().any(is_loading);
         self.parts.freshness.report(self.id, WorkerState { oldest, is_well });
+    }
+
+    fn count_ages(&mut self, now: Micros) {
+        if now - self.counted_at >= Ages::COUNTED_EVERY {
+            self.counted_at = now;
+            let mut ages = Ages::default();
+            self.serving().for_each(|lane| ages.add(&lane.ages(now)));
+            self.parts.freshness.aged(self.id, ages);
+        }
     }
 
     fn retry_loads(&mut self, io: &Io<'_>) {
@@ -329,6 +346,7 @@ impl Handler for Projector {
         self.retry_loads(io);
         self.begin_work(io, false);
         self.report();
+        self.count_ages(io.now());
         Ok(())
     }
 
