@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use ops::place::Place;
 
 use crate::commands::{
-    alerts, backfill, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve, demo, dlq,
-    doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, pause, ping, position,
-    postgres, profile, projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack, tail, top,
-    topics, trace, verify,
+    alerts, analyze, backfill, backup, bench, cache, capacity, check_market, clickhouse, completions, config, curve,
+    demo, dlq, doctor, explain, gaps, groups, health, incident, ingest, kafka, logs, migrate, net, pause, ping,
+    position, postgres, profile, projection, reconcile, redis, replay, retention, schema, send, simulate, sql, stack,
+    tail, top, topics, trace, verify,
 };
 
 /// Heading of the global options in every `--help`, so that they do not mix with those of the command.
@@ -100,6 +100,7 @@ pub enum Command {
     Doctor(doctor::Args),
     Health(health::Args),
     Top(top::Args),
+    Analyze(analyze::Args),
     Capacity(capacity::Args),
     Profile(profile::Args),
     Alerts(alerts::Args),

@@ -69,6 +69,7 @@ fn every_part_is_in_the_bundle_with_its_reason_and_no_secret_is() {
     let parts: Vec<&str> = listed.iter().map(|file| file["part"].as_str().unwrap()).collect();
     let expected = [
         "alerts",
+        "analysis",
         "clickhouse/disks",
         "clickhouse/processes",
         "clickhouse/sizes",
@@ -117,7 +118,15 @@ fn every_part_is_in_the_bundle_with_its_reason_and_no_secret_is() {
     ] {
         assert!(failed(part), "{part}: {listed:#?}");
     }
-    for part in ["configuration", "health", "doctor", "rates", "versions", "net"] {
+    for part in [
+        "configuration",
+        "health",
+        "doctor",
+        "rates",
+        "analysis",
+        "versions",
+        "net",
+    ] {
         assert!(!failed(part), "{part}: {listed:#?}");
     }
     assert!(files["configuration.json"].contains("DATA_PROC_CLICKHOUSE_PASSWORD"));

@@ -73,6 +73,19 @@ fn each_part_without_an_answer_says_why_and_no_secret_is_shown() {
 }
 
 #[test]
+fn an_analysis_of_nothing_says_so_and_times_out_of_range_are_refused() {
+    for (arguments, words) in [
+        (["analyze", "--for", "1s"], "no service and no server gave an answer"),
+        (["analyze", "--for", "11m"], "from 1s to 10m"),
+    ] {
+        let output = dp(&arguments).output().unwrap();
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(words) && !told.contains("s3cret"), "{told}");
+    }
+}
+
+#[test]
 fn the_terminal_is_restored_however_it_ends() {
     let ctrl_c = "\u{3}";
     for (end, code) in [(Some("q"), 0), (Some(ctrl_c), 130), (None, 130)] {

@@ -87,6 +87,52 @@ impl Line {
 
 const SERVER: &str = "server";
 
+/// All services and servers together.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Overview {
+    /// The worst of all: healthy, degraded, or unhealthy.
+    pub status: State,
+    /// How many are healthy or up.
+    pub healthy: usize,
+    /// How many there are.
+    pub total: usize,
+    /// Names of the degraded ones.
+    pub degraded: Vec<String>,
+    /// Names of those that are unhealthy or down.
+    pub unhealthy: Vec<String>,
+    /// Whether more than half of the services and more than half of the servers work.
+    pub has_quorum: bool,
+}
+
+impl Overview {
+    /// Of these services and servers.
+    pub fn of(lines: &[Line]) -> Overview {
+        let named = |is_its: &dyn Fn(State) -> bool| {
+            let of_state = lines.iter().filter(|line| is_its(line.state));
+            of_state.map(|line| line.name.clone()).collect::<Vec<String>>()
+        };
+        let degraded = named(&|state| state == State::Degraded);
+        let unhealthy = named(&State::is_bad);
+        let works = |is_server: bool| {
+            let kind = lines.iter().filter(|line| line.is_server() == is_server);
+            let (working, broken): (Vec<&Line>, Vec<&Line>) = kind.partition(|line| !line.state.is_bad());
+            working.len() > broken.len()
+        };
+        Overview {
+            status: match (unhealthy.is_empty(), degraded.is_empty()) {
+                (false, _) => State::Unhealthy,
+                (true, false) => State::Degraded,
+                (true, true) => State::Healthy,
+            },
+            healthy: lines.len() - degraded.len() - unhealthy.len(),
+            total: lines.len(),
+            degraded,
+            unhealthy,
+            has_quorum: works(false) && works(true),
+        }
+    }
+}
+
 /// Asks the services that are named, else the usual ones, and all servers.
 ///
 /// # Errors
@@ -332,6 +378,41 @@ mod tests {
             assert_eq!(line.state, State::Down);
             assert!(said.contains(reason) && !said.contains("s3cret"), "{said}");
         }
+    }
+
+    fn lines(states: &[(&'static str, State)]) -> Vec<Line> {
+        let line = |(kind, state): &(&'static str, State)| Line {
+            name: format!("{kind} {}", state.name()),
+            kind,
+            state: *state,
+            duration_ms: 1,
+            target: String::new(),
+            reason: None,
+            not_ready: None,
+            report: None,
+        };
+        states.iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_overview_counts_and_half_is_no_quorum() {
+        let mut of = vec![
+            ("service", State::Healthy),
+            ("service", State::Degraded),
+            (SERVER, State::Up),
+        ];
+        let found = Overview::of(&lines(&of));
+        assert_eq!((found.status, found.healthy, found.total), (State::Degraded, 2, 3));
+        assert_eq!(
+            (found.degraded.as_slice(), found.has_quorum),
+            (["service degraded".to_owned()].as_slice(), true)
+        );
+        of.push((SERVER, State::Down));
+        let found = Overview::of(&lines(&of));
+        assert_eq!((found.status, found.has_quorum), (State::Unhealthy, false));
+        assert_eq!(found.unhealthy, ["server down"]);
+        of.extend([(SERVER, State::Up), ("service", State::Unhealthy)]);
+        assert!(Overview::of(&lines(&of)).has_quorum);
     }
 
     #[test]

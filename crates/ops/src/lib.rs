@@ -3,7 +3,7 @@
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
-//! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, and [`doctor`] at what is wrong;
+//! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, [`analyze`] at what limits it, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
 //! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
@@ -12,6 +12,7 @@
 //! Failure: errors name the server or option and what to do next.
 
 pub mod alerts;
+pub mod analyze;
 pub mod backup;
 pub mod cache;
 pub mod capacity;

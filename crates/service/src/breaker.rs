@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use stores::StoreError;
 
+use crate::metrics;
 use crate::settings::BreakerSettings;
 
 /// State, with the numbers that dashboards use.
@@ -114,6 +115,7 @@ impl Breaker {
         drop(machine);
         if before != after {
             let dependency = self.dependency;
+            metrics::breaker_changed(dependency, before.name(), after.name());
             tracing::warn!(
                 event = "circuit_breaker",
                 dependency,

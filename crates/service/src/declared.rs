@@ -89,6 +89,8 @@ pub const LATENCY_SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
     60.0, 300.0,
 ];
+/// Seconds of a call. Few bounds, because there is a series for each of them and each operation.
+const CALL_SECONDS: &[f64] = &[0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// Messages of a batch.
 const BATCH_SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
@@ -102,6 +104,8 @@ pub const HTTP_CONNECTIONS: [&str; 2] = ["http_connections", "http_connections_m
 pub const HTTP_REFUSED: &str = "http_connections_refused_total";
 /// Gauge `{dependency}`.
 pub const BREAKER_STATE: &str = "circuit_breaker_state";
+/// Counter `{dependency,from,to}`.
+pub const BREAKER_TRANSITIONS: &str = "circuit_breaker_transitions_total";
 /// Gauge `{dependency}`.
 pub const CERTIFICATE_EXPIRY: &str = "certificate_expiry_timestamp_seconds";
 /// Gauge.
@@ -234,6 +238,13 @@ pub const SHARED: &[Declared] = &[
     )
     .labels(&["table"]),
     Declared::new(
+        stage::LAST_WRITE,
+        Kind::Gauge,
+        "seconds",
+        "When ClickHouse last confirmed an insert, by table; no series before the first one. Its age: time() minus this.",
+    )
+    .labels(&["table"]),
+    Declared::new(
         stage::INSERT_DURATION,
         Kind::Histogram(DURATION_SECONDS),
         "seconds",
@@ -290,6 +301,21 @@ pub const SHARED: &[Declared] = &[
         "Circuit breaker of a dependency: 0 closed, 1 open, 2 half-open.",
     )
     .labels(&["dependency"]),
+    Declared::new(
+        BREAKER_TRANSITIONS,
+        Kind::Counter,
+        "transitions",
+        "Changes of a circuit breaker's state (closed, open, half_open).",
+    )
+    .labels(&["dependency", "from", "to"]),
+    Declared::new(
+        stores::metrics::CALL_SECONDS,
+        Kind::Histogram(CALL_SECONDS),
+        "seconds",
+        "Time of one call of a dependency: a statement, an insert, a chunk of keys, a query to Kafka's brokers; outcome is success or \
+         error.",
+    )
+    .labels(&["dependency", "operation", "outcome"]),
     pool(POOL[0], "Open connections."),
     pool(POOL[1], "Maximum number of connections."),
     pool(POOL[2], "Open connections that are idle."),

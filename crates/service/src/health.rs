@@ -158,6 +158,9 @@ impl Health {
             inner.checks.insert(check.name, pending);
             inner.breakers.extend(check.breaker.clone());
         }
+        if let Some(breaker) = &check.breaker {
+            metrics::breaker_exists(breaker.dependency());
+        }
         metrics::error_exists(Outcome::Fail.name(), check.name);
         metrics::error_exists(Outcome::Timeout.name(), check.name);
         let health = Arc::clone(self);

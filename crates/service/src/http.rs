@@ -38,6 +38,7 @@ pub use tenant::{InstrumentId, Tenant};
 
 use crate::breaker::{Breaker, Denied};
 use crate::health::{Health, Level, Outcome};
+use crate::machine::Machine;
 use crate::settings::HttpSettings;
 use crate::{metrics, stats, telemetry};
 use connections::Connections;
@@ -353,6 +354,8 @@ async fn statistics(state: web::Data<State>) -> HttpResponse {
     body.insert("memory_usage_bytes".into(), json!(metrics::resident_bytes()));
     let workers: Vec<Value> = shown.health.workers().iter().map(|status| worker(status)).collect();
     body.insert("workers".into(), workers.into());
+    body.insert("machine".into(), json!(Machine::now()));
+    body.insert("calls".into(), json!(stores::metrics::summaries()));
     body.extend(stats::of_stage(
         &shown.health.stage_progress(),
         stream::status::wall_clock(),

@@ -18,6 +18,7 @@ mod help;
 pub mod http;
 mod lag;
 pub mod life;
+pub mod machine;
 pub mod metrics;
 pub mod names;
 pub mod run;

@@ -16,8 +16,8 @@ use stream::kafka::groups::PartitionLag;
 pub use crate::declared::{Declared, Kind, SHARED, Series, document, flaws};
 
 use crate::declared::{
-    BREAKER_STATE, BUILD_INFO, CERTIFICATE_EXPIRY, DISK_FREE, HEALTH_STATUS, HTTP_CONNECTIONS, HTTP_DURATION,
-    HTTP_REFUSED, HTTP_REQUESTS, MEMORY, POOL, SETTINGS_INFO, UPTIME,
+    BREAKER_STATE, BREAKER_TRANSITIONS, BUILD_INFO, CERTIFICATE_EXPIRY, DISK_FREE, HEALTH_STATUS, HTTP_CONNECTIONS,
+    HTTP_DURATION, HTTP_REFUSED, HTTP_REQUESTS, MEMORY, POOL, SETTINGS_INFO, UPTIME,
 };
 use crate::health::{Health, Level};
 
@@ -146,6 +146,23 @@ pub(crate) fn certificate_expiry(dependency: &'static str, seconds: f64) {
 /// The free share of ClickHouse's fullest disk.
 pub(crate) fn clickhouse_disk_free(ratio: f64) {
     gauge!(DISK_FREE).set(ratio);
+}
+
+/// Counts a change of a breaker's state.
+pub(crate) fn breaker_changed(dependency: &'static str, from: &'static str, to: &'static str) {
+    counter!(BREAKER_TRANSITIONS, "dependency" => dependency, "from" => from, "to" => to).increment(1);
+}
+
+/// Creates the counters of a breaker's changes.
+pub(crate) fn breaker_exists(dependency: &'static str) {
+    for [from, to] in [
+        ["closed", "open"],
+        ["open", "half_open"],
+        ["half_open", "open"],
+        ["half_open", "closed"],
+    ] {
+        counter!(BREAKER_TRANSITIONS, "dependency" => dependency, "from" => from, "to" => to).increment(0);
+    }
 }
 
 /// Sets whether a stage is paused.

@@ -121,6 +121,7 @@ fn serve<S>(
     signals(runtime.handle(), shutdown.clone())?;
     let dump_signal = dump::take_signal(runtime.handle())?;
     let recorder = metrics::install(definition.name, definition.metrics)?;
+    stores::metrics::record(true);
     let fingerprint = fingerprint::of(&loaded.variables, definition.deciding)?;
     let mut info = base_info(definition, &loaded, run_id, &fingerprint);
     let mut threads = Threads::default();

@@ -7,6 +7,7 @@
 //! the log, else the id of this run of the process. A flood of one kind becomes a few lines and a count, and every value is
 //! cut at its limit: producers do not control how much is logged.
 
+mod colour;
 mod fields;
 pub mod level;
 mod throttle;
@@ -48,6 +49,7 @@ pub fn install(service: &str, run_id: &str, log: &LogSettings) -> Arc<Levels> {
         run_id: run_id.to_owned(),
         format: log.format,
         throttle: Throttle::default(),
+        is_coloured: log.format == LogFormat::Pretty && colour::is_wanted(),
     });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -95,6 +97,7 @@ struct Lines {
     run_id: String,
     format: LogFormat,
     throttle: Throttle,
+    is_coloured: bool,
 }
 
 struct LineFormat(Arc<Lines>);
@@ -129,6 +132,9 @@ impl Lines {
         }
         match self.format {
             LogFormat::Json => self.json(word, target, fields),
+            LogFormat::Pretty if self.is_coloured => {
+                colour::painted(&self.pretty(word, target, &fields), level, fields.text("event"))
+            }
             LogFormat::Pretty => self.pretty(word, target, &fields),
         }
     }
@@ -232,6 +238,7 @@ mod tests {
             run_id: "run-1".into(),
             format,
             throttle: Throttle::default(),
+            is_coloured: false,
         }));
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new("debug"))
@@ -335,6 +342,7 @@ mod tests {
             run_id: "run-1".into(),
             format: LogFormat::Json,
             throttle: Throttle::default(),
+            is_coloured: false,
         });
         let subscriber = tracing_subscriber::fmt()
             .event_format(LineFormat(Arc::clone(&shared)))

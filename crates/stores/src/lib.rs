@@ -5,10 +5,13 @@
 //! Invariants: INV-6 and INV-8 rest on [`clickhouse::FencedTable`]. Rows and position of a projection share a transaction
 //! ([`postgres::LatestPriceStore`]). An older price never replaces a newer one, in any store.
 //! Failure: every call has a time-out and returns a [`StoreError`] with the remedy ([`domain::Classified`]). Nothing is
-//! retried here, since only the caller knows whether an operation with an unknown outcome may be repeated.
+//! retried here, since only the caller knows whether an operation with an unknown outcome may be repeated. Every call is
+//! timed ([`metrics::timed`]).
 
+pub mod calls;
 pub mod clickhouse;
 pub mod error;
+pub mod metrics;
 mod migration;
 pub mod postgres;
 pub mod price;

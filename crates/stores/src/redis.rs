@@ -20,6 +20,7 @@ use security::{Secret, Trust};
 
 pub use key::Key;
 
+use crate::metrics::timed;
 use crate::price::LatestPrice;
 use crate::{Store, StoreError};
 use domain::Classified as _;
@@ -109,10 +110,13 @@ impl Redis {
     {
         let limit = CONNECT_TIMEOUT + RESPONSE_TIMEOUT;
         let call = async { ask(self.connector.link().await?).await };
-        let result = match tokio::time::timeout(limit, call).await {
-            Ok(result) => result.map_err(|error| StoreError::redis(operation, &error)),
-            Err(_) => Err(StoreError::timeout(Store::Redis, operation, limit)),
+        let limited = async {
+            match tokio::time::timeout(limit, call).await {
+                Ok(result) => result.map_err(|error| StoreError::redis(operation, &error)),
+                Err(_) => Err(StoreError::timeout(Store::Redis, operation, limit)),
+            }
         };
+        let result = timed(Store::Redis.name(), operation, limited).await;
         match &result {
             Err(error) if error.code() == "access_denied" => self.connector.forget().await,
             Err(error) if error.is_timeout() && self.connector.lacks_tls().await => {

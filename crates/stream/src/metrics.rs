@@ -41,6 +41,8 @@ pub const END_TO_END_LATENCY: &str = "end_to_end_latency_seconds";
 pub const REPETITIONS_REFUSED: &str = "repetitions_refused_total";
 /// Counter `{table}`: rows written to ClickHouse.
 pub const ROWS_WRITTEN: &str = "clickhouse_rows_written_total";
+/// Gauge `{table}`: time of the last confirmed insert, in seconds since 1970.
+pub const LAST_WRITE: &str = "clickhouse_last_write_timestamp_seconds";
 /// Histogram `{table}`: seconds until ClickHouse confirmed an insert.
 pub const INSERT_DURATION: &str = "clickhouse_insert_seconds";
 /// Counter `{table}`: inserts rejected by the fence.
@@ -212,6 +214,7 @@ impl Drop for Level {
 
 /// The additional metrics of a ClickHouse writer, for one table.
 pub(crate) struct TableMeters {
+    table: String,
     pub(crate) rows_written: Counter,
     pub(crate) insert: Histogram,
     pub(crate) fenced: Counter,
@@ -222,11 +225,17 @@ pub(crate) struct TableMeters {
 impl TableMeters {
     pub(crate) fn new(topic: &str, table: &str) -> TableMeters {
         TableMeters {
+            table: table.to_owned(),
             rows_written: counter!(ROWS_WRITTEN, "table" => table.to_owned()),
             insert: histogram!(INSERT_DURATION, "table" => table.to_owned()),
             fenced: counter!(WRITES_FENCED, "table" => table.to_owned()),
             repetitions: counter!(REPETITIONS_REFUSED, "topic" => topic.to_owned()),
             latency: histogram!(END_TO_END_LATENCY, "stage" => format!("clickhouse_{table}")),
         }
+    }
+
+    /// An insert was confirmed at this time. The series begins here: 0 would be an age of decades.
+    pub(crate) fn written(&self, now: Micros) {
+        gauge!(LAST_WRITE, "table" => self.table.clone()).set(now as f64 / 1e6);
     }
 }

@@ -18,7 +18,10 @@ const LATE: &str = "ticks_late_total";
 const CLOSINGS: &str = "bar_closings_by_table_total";
 const REVISIONS: &str = "bar_revisions_total";
 const BARS: &str = "bars_generated_total";
+const BARS_CLOSED: &str = "bars_closed_total";
 const CHECKPOINTS: &str = "aggregation_checkpoints_total";
+const STATE_RECORDS: &str = "aggregation_state_records_total";
+const CHECKPOINT: &str = "aggregation_checkpoint_seconds";
 const RESTATED: &str = "restate_windows_total";
 const RESTATE_EXPIRED: &str = "restate_expired_total";
 const RESTATE_REFUSED: &str = "restate_refused_total";
@@ -100,10 +103,26 @@ pub const DECLARED: &[Declared] = &[
     .labels(INTERVAL)
     .with(INTERVALS),
     Declared::new(
+        BARS_CLOSED,
+        Kind::Counter,
+        "bars",
+        "Bars sent as closed, by interval: windows that went from open to closed, and revisions after it. The other bars are open.",
+    )
+    .labels(INTERVAL)
+    .with(INTERVALS),
+    Declared::new(
         CHECKPOINTS,
         Kind::Counter,
         "checkpoints",
         "Checkpoints of the aggregation state that became durable.",
+    )
+    .with(&[&[]]),
+    Declared::new(STATE_RECORDS, Kind::Counter, "records", "Records sent to the state topic.").with(&[&[]]),
+    Declared::new(
+        CHECKPOINT,
+        Kind::Histogram(STATEMENT_SECONDS),
+        "seconds",
+        "Time from the start of a checkpoint until it was durable.",
     )
     .with(&[&[]]),
     Declared::new(
@@ -263,8 +282,12 @@ pub struct Tally {
     pub revisions: [u64; Interval::ALL.len()],
     /// Bars sent, by interval.
     pub bars: [u64; Interval::ALL.len()],
+    /// Of these, closed ones.
+    pub bars_closed: [u64; Interval::ALL.len()],
     /// Completed checkpoints.
     pub checkpoints: u64,
+    /// Records sent to the state topic.
+    pub state_records: u64,
 }
 
 /// Handles of one worker.
@@ -274,7 +297,10 @@ pub struct Meters {
     closings_by_table: Counter,
     revisions: [Counter; Interval::ALL.len()],
     bars: [Counter; Interval::ALL.len()],
+    bars_closed: [Counter; Interval::ALL.len()],
     checkpoints: Counter,
+    state_records: Counter,
+    checkpoint: Histogram,
     latency: Histogram,
 }
 
@@ -287,7 +313,10 @@ impl Meters {
             closings_by_table: counter!(CLOSINGS),
             revisions: Interval::ALL.map(|interval| counter!(REVISIONS, "interval" => interval.name())),
             bars: Interval::ALL.map(|interval| counter!(BARS, "interval" => interval.name())),
+            bars_closed: Interval::ALL.map(|interval| counter!(BARS_CLOSED, "interval" => interval.name())),
             checkpoints: counter!(CHECKPOINTS),
+            state_records: counter!(STATE_RECORDS),
+            checkpoint: histogram!(CHECKPOINT),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "aggregation"),
         }
     }
@@ -298,12 +327,21 @@ impl Meters {
         self.late.increment(tally.late);
         self.closings_by_table.increment(tally.closings_by_table);
         self.checkpoints.increment(tally.checkpoints);
+        self.state_records.increment(tally.state_records);
         for (counter, count) in self.revisions.iter().zip(tally.revisions) {
             counter.increment(count);
         }
         for (counter, count) in self.bars.iter().zip(tally.bars) {
             counter.increment(count);
         }
+        for (counter, count) in self.bars_closed.iter().zip(tally.bars_closed) {
+            counter.increment(count);
+        }
+    }
+
+    /// Records how long a completed checkpoint took.
+    pub fn checkpoint(&self, took: Duration) {
+        self.checkpoint.record(took.as_secs_f64());
     }
 
     /// Records the latency of the newest message of a turn.

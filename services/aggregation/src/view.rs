@@ -131,10 +131,14 @@ impl Desk {
         totals.late += tally.late;
         totals.closings_by_table += tally.closings_by_table;
         totals.checkpoints += tally.checkpoints;
+        totals.state_records += tally.state_records;
         for (total, count) in totals.revisions.iter_mut().zip(tally.revisions) {
             *total += count;
         }
         for (total, count) in totals.bars.iter_mut().zip(tally.bars) {
+            *total += count;
+        }
+        for (total, count) in totals.bars_closed.iter_mut().zip(tally.bars_closed) {
             *total += count;
         }
     }

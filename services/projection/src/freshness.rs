@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use service::health::{Outcome, Report};
 use stream::status::wall_clock;
 
+use crate::core::ages::Ages;
 use crate::core::pending::earlier;
 use crate::metrics;
 
@@ -34,6 +35,7 @@ pub struct WorkerState {
 #[derive(Debug, Default)]
 pub struct Freshness {
     workers: Mutex<BTreeMap<u64, WorkerState>>,
+    ages: Mutex<BTreeMap<u64, Ages>>,
     updated: AtomicU64,
     invalidations: AtomicU64,
     refills: AtomicU64,
@@ -61,6 +63,19 @@ impl Freshness {
     /// Removes a worker that has ended.
     pub fn forget(&self, worker: u64) {
         self.lock().remove(&worker);
+        self.ages.lock().remove(&worker);
+    }
+
+    /// Sets the ages of a worker's instruments.
+    pub fn aged(&self, worker: u64, ages: Ages) {
+        self.ages.lock().insert(worker, ages);
+    }
+
+    /// The ages of all instruments of the process.
+    fn ages(&self) -> Ages {
+        let mut sum = Ages::default();
+        self.ages.lock().values().for_each(|ages| sum.add(ages));
+        sum
     }
 
     /// Prices with these event times were written to Redis.
@@ -122,6 +137,7 @@ impl Freshness {
         let WorkerState { oldest, is_well } = self.of_all_workers();
         let is_well = is_well && answers("postgres") && answers("redis");
         metrics::show(is_well, lag_seconds(oldest, wall_clock()));
+        metrics::show_ages(&self.ages());
     }
 
     /// Fields of `/stats`.

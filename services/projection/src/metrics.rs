@@ -7,6 +7,8 @@ use domain::Micros;
 use service::metrics::{Declared, Kind};
 use stores::postgres::LastVerify;
 
+use crate::core::ages::{Ages, LIMITS};
+
 const UPDATED: &str = "projections_updated_total";
 const LAG: &str = "projection_lag_seconds";
 const STATUS: &str = "projection_status";
@@ -16,6 +18,8 @@ const REFILLS: &str = "projection_refills_total";
 const VERIFY_RUN: &str = "verify_last_run_timestamp_seconds";
 const VERIFY_SUCCESS: &str = "verify_last_success_timestamp_seconds";
 const VERIFY_DIFFERENCES: &str = "verify_last_differences";
+const INSTRUMENTS: &str = "instruments";
+const SILENT: &str = "instruments_silent";
 const SUBSCRIBERS: &str = "websocket_subscribers";
 const PROJECTION: (&str, &str) = ("projection", "latest_price");
 
@@ -62,6 +66,25 @@ pub const DECLARED: &[Declared] = &[
         "Open WebSocket connections of /ws/prices.",
     )
     .with(&[&[]]),
+    Declared::new(
+        INSTRUMENTS,
+        Kind::Gauge,
+        "instruments",
+        "Instruments with a latest price in the partitions of this process; counted every 30 s.",
+    )
+    .with(&[&[]]),
+    Declared::new(
+        SILENT,
+        Kind::Gauge,
+        "instruments",
+        "Of these, those without a tick for longer than 5m, 1h, 1d.",
+    )
+    .labels(&["longer_than"])
+    .with(&[
+        &[("longer_than", "5m")],
+        &[("longer_than", "1h")],
+        &[("longer_than", "1d")],
+    ]),
     Declared::new(
         VERIFY_RUN,
         Kind::Gauge,
@@ -123,6 +146,14 @@ impl Meters {
 pub fn show(is_well: bool, lag_seconds: f64) {
     gauge!(STATUS, "projection" => PROJECTION.1).set(f64::from(u8::from(is_well)));
     gauge!(LAG, "projection" => PROJECTION.1).set(lag_seconds);
+}
+
+/// Sets the gauges of the instruments' ages.
+pub fn show_ages(ages: &Ages) {
+    gauge!(INSTRUMENTS).set(ages.all as f64);
+    for ((name, _), count) in LIMITS.into_iter().zip(ages.older) {
+        gauge!(SILENT, "longer_than" => name).set(count as f64);
+    }
 }
 
 /// A WebSocket was opened (1) or closed (-1).

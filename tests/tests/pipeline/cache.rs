@@ -187,6 +187,14 @@ fn all_copies_are_written_again_and_custom_values_are_dropped() {
         "{latest}"
     );
     assert!(latest["partitions"][0]["next_offset"].is_number(), "{latest}");
+    // Dashboards ask normalization, which passes the answer of projection on.
+    let (status, body) = pipeline.get(Service::Normalization, "/health/projections").unwrap();
+    let forwarded: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (status, &forwarded["projections"][0]["name"]),
+        (200, &latest["name"]),
+        "{body}"
+    );
     pipeline.agree().unwrap();
 }
 

@@ -108,3 +108,56 @@ fn capacity_is_extrapolated_from_the_cpu_time_of_each_service() {
     .unwrap();
     load.finish().unwrap();
 }
+
+#[test]
+fn analyze_measures_stages_calls_and_machine() {
+    let pipeline = Pipeline::shared();
+    let load = pipeline.publish(63);
+    eventually("every part is measured", || {
+        let output = pipeline.dp(&["analyze", "--for", "2s", "--json"]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
+        let costs: u64 = list("findings")
+            .iter()
+            .filter_map(|finding| finding["cost"].as_u64())
+            .sum();
+        assert_eq!(
+            answer["score"].as_u64(),
+            Some(100u64.saturating_sub(costs)),
+            "{answer:#}"
+        );
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(!list("findings").is_empty())),
+            "{answer:#}"
+        );
+        let calls = list("calls");
+        for (service, operation) in [
+            ("projection", "put prices"),
+            ("normalization", "insert"),
+            ("aggregation", "check topics"),
+        ] {
+            let is_it = |call: &&Value| call["service"] == service && call["operation"] == operation;
+            let Some(call) = calls.iter().find(is_it) else {
+                anyhow::bail!("no call {operation} of {service}: {answer:#}");
+            };
+            let [p50, p95, p99, max] =
+                ["p50_ms", "p95_ms", "p99_ms", "max_ms"].map(|name| call[name].as_f64().unwrap());
+            assert!(0.0 < p50 && p50 <= p95 && p95 <= p99 && p99 <= max, "{call:#}");
+        }
+        let machines = list("machines");
+        assert_eq!(machines.len(), 1, "{answer:#}");
+        assert_eq!(machines[0]["services"].as_array().map(Vec::len), Some(4), "{answer:#}");
+        for used in ["memory", "disk"] {
+            assert!(
+                machines[0][used]["used_bytes"].as_u64().is_some_and(|bytes| bytes > 0),
+                "{answer:#}"
+            );
+        }
+        Ok(machines[0]["cpu_percent"].is_f64() && list("stages").iter().any(|stage| stage["out_per_second"].is_f64()))
+    })
+    .unwrap();
+    load.finish().unwrap();
+}

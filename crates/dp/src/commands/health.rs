@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use ops::connection::Connection;
-use ops::health::{Line, ask_all, checks};
+use ops::health::{Line, Overview, ask_all, checks};
 use ops::hints::localized;
 use ops::place::Place;
 use ops::present::{print_json, print_line, printable, table};
@@ -23,7 +23,7 @@ use crate::definitions::DEFAULT_PORTS;
 #[command(after_help = "Examples:\n  dp health\n  dp health --all\n  \
     dp health --service aggregation=http://aggregation-service:8080")]
 pub struct Args {
-    /// Also show every check of each service
+    /// Also show every check of each service, and all together: counts, names, and whether more than half work
     #[arg(long)]
     all: bool,
     /// Ask this service instead of the usual ones; may be repeated
@@ -42,11 +42,28 @@ pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow:
     }
     let is_bad = lines.iter().any(|line| line.state.is_bad());
     if connection.json {
-        print_json(&json!({ "ok": !is_bad, "lines": lines }))?;
+        print_json(&json!({ "ok": !is_bad, "cluster": Overview::of(&lines), "lines": lines }))?;
     } else {
         print_line(&shown(&lines))?;
+        if args.all {
+            print_line(&summed_up(&Overview::of(&lines)))?;
+        }
     }
     Ok(ExitCode::from(u8::from(is_bad)))
+}
+
+fn summed_up(overview: &Overview) -> String {
+    let quorum = if overview.has_quorum { "available" } else { "lost" };
+    let Overview {
+        status, healthy, total, ..
+    } = overview;
+    let mut text = format!("all: {}, {healthy} of {total} healthy, quorum {quorum}", status.name());
+    for (state, names) in [("degraded", &overview.degraded), ("unhealthy", &overview.unhealthy)] {
+        if !names.is_empty() {
+            text.push_str(&format!("; {state}: {}", printable(&names.join(", "))));
+        }
+    }
+    text
 }
 
 fn shown(lines: &[Line]) -> String {

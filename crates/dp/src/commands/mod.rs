@@ -2,6 +2,7 @@
 //! `dispatch`.
 
 pub mod alerts;
+pub mod analyze;
 pub mod backfill;
 pub mod backup;
 pub mod bench;
@@ -130,6 +131,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Health(args) => return health::run(place, &connect()?, args).await,
         Command::Alerts(args) => return alerts::run(place, &connect()?, args, cli.yes).await,
         Command::Incident(args) => return incident::run(place, &connect()?, args).await,
+        Command::Analyze(args) => return analyze::run(place, &connect()?, args).await,
         Command::Capacity(args) => return capacity::run(place, &connect()?, args).await,
         Command::Top(args) => return top::run(place, &connect()?, args).await,
         Command::Ping(args) => return ping::run(place, args, json).await,

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::Request;
 use crate::alerts::Alertmanager;
+use crate::analyze::analysis;
+use crate::analyze::collect::{measured, stats};
 use crate::connection::{Connection, uses_stack};
 use crate::dead_letters::{By, Counted, Wanted, each};
 use crate::inspect::{clickhouse, postgres, redis};
@@ -49,6 +51,7 @@ pub fn all<'a>(request: &'a Request<'a>) -> Vec<Part<'a>> {
         part("health", healths(request)),
         part("doctor", doctor_report(request)),
         part("rates", rates(request)),
+        part("analysis", analyzed(request)),
         part("alerts", alerts(request)),
         part("configuration", async { json_of(&request.configuration) }),
         part("versions", versions(request)),
@@ -158,6 +161,17 @@ async fn rates(request: &Request<'_>) -> anyhow::Result<String> {
     let before = collector.sample().await?;
     tokio::time::sleep(MEASURED).await;
     json_of(&compared(Some(&before), &collector.sample().await?))
+}
+
+async fn analyzed(request: &Request<'_>) -> anyhow::Result<String> {
+    let collector = Collector::new(request.place, request.connection, &[], request.usual)?;
+    let ask = || stats(request.place, request.connection, &[], request.usual);
+    let (before, stats_before) = tokio::try_join!(collector.sample(), ask())?;
+    tokio::time::sleep(MEASURED).await;
+    let (now, stats_now) = tokio::try_join!(collector.sample(), ask())?;
+    let figures = compared(Some(&before), &now);
+    let seconds = figures.seconds.unwrap_or_default();
+    json_of(&analysis(&figures, measured(&stats_before, stats_now, seconds)))
 }
 
 async fn alerts(request: &Request<'_>) -> anyhow::Result<String> {

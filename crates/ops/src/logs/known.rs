@@ -13,7 +13,7 @@ pub(super) struct Pattern {
 }
 
 /// The order matters: a line of a full disk also names an insert that was refused.
-pub(super) const PATTERNS: [Pattern; 19] = [
+pub(super) const PATTERNS: [Pattern; 20] = [
     Pattern {
         severity: Severity::Critical,
         name: "full disk",
@@ -237,6 +237,13 @@ pub(super) const PATTERNS: [Pattern; 19] = [
         any: &["took long to confirm an insert"],
         cause: "ClickHouse delays inserts because of many parts, or its disk or machine is busy",
         next: "dp clickhouse parts",
+    },
+    Pattern {
+        severity: Severity::Warning,
+        name: "slow calls",
+        any: &["a call of a dependency took"],
+        cause: "the line names the store and the operation that took more than a second; its server or the machine is busy",
+        next: "dp analyze",
     },
     Pattern {
         severity: Severity::Warning,

@@ -270,6 +270,10 @@ mod tests {
             ),
             ("clickhouse took long to confirm an insert", "slow inserts"),
             (
+                "a call of a dependency took longer than 1000 ms; `dp analyze` compares it with the others",
+                "slow calls",
+            ),
+            (
                 "another program has set the committed offsets of this group",
                 "offsets set by another program",
             ),

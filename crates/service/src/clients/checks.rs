@@ -142,10 +142,11 @@ fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static st
     let ask = move || {
         let (probe, topics) = (Arc::clone(&probe), topics.clone());
         let asked = tokio::task::spawn_blocking(move || probe.check_topics(&topics, KAFKA_TIMEOUT));
-        let answer: Answer = Box::pin(async move {
+        let checked = async move {
             let checked = asked.await.map_err(|error| error.to_string())?;
             checked.map_err(|error| wrong(&error))
-        });
+        };
+        let answer: Answer = Box::pin(stores::metrics::timed("kafka", "check topics", checked));
         answer
     };
     ("kafka", target, Box::new(ask))

@@ -129,7 +129,26 @@ pub(super) const STATS: Shape = Shape::Object(&[
             ("lag", Shape::Map(&Shape::Integer)),
         ])),
     ),
+    ("calls", Shape::List(&CALLS)),
+    ("machine", Shape::Any),
     ("timestamp", Shape::Time),
+]);
+
+/// The newest calls of one operation of a dependency.
+const CALLS: Shape = Shape::Object(&[
+    ("dependency", Shape::Text),
+    ("operation", Shape::Text),
+    ("count", Shape::Integer),
+    ("window_seconds", Shape::Number),
+    ("per_second", Shape::Nullable(&Shape::Number)),
+    ("success_ratio", Shape::Number),
+    ("avg_ms", Shape::Number),
+    ("min_ms", Shape::Number),
+    ("p50_ms", Shape::Number),
+    ("p95_ms", Shape::Number),
+    ("p99_ms", Shape::Number),
+    ("max_ms", Shape::Number),
+    ("slow_total", Shape::Integer),
 ]);
 
 const PROBLEM: Shape = Shape::Object(&[

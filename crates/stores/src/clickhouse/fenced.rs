@@ -16,6 +16,7 @@ use super::fence::{self, Claimant};
 use super::promise::Promise;
 use super::stored::{Epoch, LaneEnd, Running, StoredFloor, TopicId};
 use super::{Block, ClickHouse, Layout, literal, within};
+use crate::metrics::timed;
 use crate::{Store, StoreError};
 
 /// If an earlier owner freezes while sending a body, its insert lasts until the server's receive time-out of 30 s.
@@ -336,11 +337,12 @@ impl FencedTable {
             }
             insert.end().await
         };
-        sent.await
-            .map_err(|error| match StoreError::clickhouse("insert", &error) {
+        timed(Store::ClickHouse.name(), "insert", sent).await.map_err(|error| {
+            match StoreError::clickhouse("insert", &error) {
                 error if error.code() == "fenced" => InsertError::Fenced,
                 error => InsertError::Unknown(error),
-            })
+            }
+        })
     }
 
     fn insert_sql(&self, claims: &[Claim]) -> String {

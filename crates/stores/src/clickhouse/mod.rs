@@ -40,6 +40,7 @@ pub use migrations::{migrate, newest_version, pending};
 pub use native::Block;
 pub use rows::Layout;
 
+use crate::metrics::timed;
 use crate::{Store, StoreError};
 use cluster::Cluster;
 
@@ -251,10 +252,13 @@ async fn within<T>(
     limit: Duration,
     call: impl Future<Output = clickhouse::error::Result<T>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(result) => result.map_err(|error| StoreError::clickhouse(operation, &error)),
-        Err(_) => Err(StoreError::timeout(Store::ClickHouse, operation, limit)),
-    }
+    let limited = async {
+        match tokio::time::timeout(limit, call).await {
+            Ok(result) => result.map_err(|error| StoreError::clickhouse(operation, &error)),
+            Err(_) => Err(StoreError::timeout(Store::ClickHouse, operation, limit)),
+        }
+    };
+    timed(Store::ClickHouse.name(), operation, limited).await
 }
 
 /// A string as an SQL literal.

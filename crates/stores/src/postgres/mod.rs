@@ -33,6 +33,7 @@ pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
 pub use restore::{Absent, absent, recreate};
 pub use verify_runs::{LastVerify, VerifyResult, VerifyRun, VerifyRuns};
 
+use crate::metrics::timed;
 use crate::{Store, StoreError};
 use address::Address;
 use domain::Classified as _;
@@ -225,8 +226,11 @@ async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(result) => result.map_err(|error| StoreError::postgres(operation, &error)),
-        Err(_) => Err(StoreError::timeout(Store::Postgres, operation, limit)),
-    }
+    let limited = async {
+        match tokio::time::timeout(limit, call).await {
+            Ok(result) => result.map_err(|error| StoreError::postgres(operation, &error)),
+            Err(_) => Err(StoreError::timeout(Store::Postgres, operation, limit)),
+        }
+    };
+    timed(Store::Postgres.name(), operation, limited).await
 }

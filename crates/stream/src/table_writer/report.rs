@@ -40,6 +40,7 @@ pub(super) fn inserted(
         Ok(()) => {
             meters.rows_written.increment(rows as u64);
             meters.insert.record(took.as_secs_f64());
+            meters.written(now);
             if took >= SLOW {
                 tracing::warn!(
                     partitions,

@@ -120,6 +120,9 @@ impl Aggregator {
         if let Some(appended_at) = self.shared.newest_appended_at.take() {
             self.meters.latency(self.now - appended_at);
         }
+        for took in self.shared.checkpoints_took.drain(..) {
+            self.meters.checkpoint(took);
+        }
         let tally = std::mem::take(&mut self.shared.tally);
         if tally != Tally::default() {
             self.meters.add(&tally);

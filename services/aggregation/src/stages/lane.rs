@@ -46,6 +46,8 @@ pub struct Lane {
     /// Its state.
     pub state: PartitionState,
     checkpoint: Option<Checkpoint>,
+    /// When the running checkpoint began.
+    began: Option<Instant>,
     last_begun: Option<Instant>,
     /// Whether a checkpoint has shown bars of this owner.
     has_shown: bool,
@@ -58,6 +60,7 @@ impl Lane {
             partition,
             state,
             checkpoint: None,
+            began: None,
             last_begun: None,
             has_shown: false,
         }
@@ -184,6 +187,9 @@ impl Lane {
                     io.commit(&self.partition, position);
                     Outbox::new(io, shared, self.partition.number).tombstones(&tombstones)?;
                     shared.tally.checkpoints += 1;
+                    shared
+                        .checkpoints_took
+                        .extend(self.began.take().map(|began| began.elapsed()));
                 }
                 Step::Done => self.checkpoint = None,
             }
@@ -198,6 +204,7 @@ impl Lane {
         interval: Duration,
     ) -> Result<(), StreamError> {
         // The first one copies the state as it was restored.
+        self.began = Some(Instant::now());
         let is_first = self.last_begun.replace(Instant::now()).is_none();
         let mut shows = false;
         let wire = shared.wire.clone();

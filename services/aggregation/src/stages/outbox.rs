@@ -1,5 +1,7 @@
 //! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4).
 
+use std::time::Duration;
+
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Bar, LateTick, Micros};
 use stream::{Io, Output, StreamError};
@@ -32,6 +34,8 @@ pub struct Shared {
     pub topics: OutputTopics,
     /// Counts since the last turn.
     pub tally: Tally,
+    /// How long each checkpoint completed since the last turn took.
+    pub checkpoints_took: Vec<Duration>,
     /// Newest append time of the raw messages of the ticks counted since the last turn.
     pub newest_appended_at: Option<Micros>,
     /// Reused buffers.
@@ -45,6 +49,7 @@ impl Shared {
             wire,
             topics,
             tally: Tally::default(),
+            checkpoints_took: Vec::new(),
             newest_appended_at: None,
             scratch: Scratch::default(),
         }
@@ -84,8 +89,10 @@ impl<'a, 'io> Outbox<'a, 'io> {
     fn bar(&mut self, bar: &Bar<'_>) -> Result<(), StreamError> {
         self.shared.scratch.begin(bar.tenant_id, bar.instrument_id);
         self.shared.wire.encode_bar(bar, &mut self.shared.scratch.payload);
-        if let Some(count) = self.shared.tally.bars.get_mut(bar.window.interval.index()) {
-            *count += 1;
+        let (tally, interval) = (&mut self.shared.tally, bar.window.interval.index());
+        if let (Some(all), Some(closed)) = (tally.bars.get_mut(interval), tally.bars_closed.get_mut(interval)) {
+            *all += 1;
+            *closed += u64::from(bar.version.closed);
         }
         self.send_scratch(Topic::Bars)
     }
@@ -146,6 +153,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
             payload,
             headers: &[],
         };
+        self.shared.tally.state_records += 1;
         self.io.send(&output).map(drop)
     }
 

@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use stores::{LatestPrice, OwnedOrigin};
 
+use super::ages::Ages;
 use super::names::{Names, SharedNames};
 use super::rules::{Notice, Rule, fired};
 
@@ -68,6 +69,15 @@ impl Book {
             src_partition,
             ..Book::default()
         }
+    }
+
+    /// How long the instruments have had no tick, by the append of its raw message.
+    pub fn ages(&self, now: Micros) -> Ages {
+        let mut ages = Ages::default();
+        self.entries
+            .iter()
+            .for_each(|entry| ages.count(now - entry.appended_at));
+        ages
     }
 
     /// Adds a price that was read from Postgres.

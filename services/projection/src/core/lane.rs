@@ -17,6 +17,7 @@ use delivery::Sequencer;
 use domain::{EnrichedTick, Micros, Position, RetryPolicy, Waits};
 use stores::postgres::{Held, LoadedPosition};
 
+use super::ages::Ages;
 use super::book::{Book, Target};
 use super::pending::{Pending, earlier};
 use super::work::{Answers, Cadence, Commit, Committed, Next, RefillPart, Work};
@@ -69,6 +70,11 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// How long its instruments have had no tick.
+    pub fn ages(&self, now: Micros) -> Ages {
+        self.book.ages(now)
+    }
+
     /// A lane at the stored position, with the stored prices. The seed sets the jitter of its waits.
     pub fn new(cadence: Cadence, seed: u64, loaded: Option<LoadedPosition>, mut book: Book) -> Lane {
         // Postgres has all of the prices, but Redis may not.

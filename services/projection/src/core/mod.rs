@@ -1,6 +1,8 @@
 //! The decisions of projection, without clock, I/O or metrics: the newest price, what to write where, what an answer means.
 
+pub mod ages;
 pub mod book;
+pub mod conflict;
 pub mod invalidation;
 pub mod lane;
 #[cfg(test)]

@@ -18,6 +18,8 @@ use super::mark;
 use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use super::written::count;
+use crate::core::ages::Ages;
+use crate::core::conflict;
 use crate::core::lane::Lane;
 use crate::core::pending::earlier;
 use crate::core::work::{Answers, Cadence, Committed, Next, Work};
@@ -49,10 +51,10 @@ enum State {
 }
 
 impl State {
-    /// Retries the load after [`LOAD_RETRY`].
-    fn retry(now: Micros) -> State {
+    /// Retries the load at this time.
+    fn retry(at: Micros) -> State {
         State::Loading {
-            retry_at: Some(now + LOAD_RETRY),
+            retry_at: Some(at),
             read: Arc::default(),
         }
     }
@@ -66,6 +68,8 @@ struct Active {
     dead_letter: Ticket,
     /// What Postgres refuses until an operator corrects it.
     refused: Option<String>,
+    /// Conflicts since the last commit that succeeded.
+    conflicts: u32,
 }
 
 enum Done {
@@ -101,6 +105,7 @@ pub struct Projector {
     id: u64,
     /// Whether the last writes succeeded.
     writes_succeed: bool,
+    counted_at: Micros,
 }
 
 impl Projector {
@@ -113,6 +118,7 @@ impl Projector {
             assignments: 0,
             id: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id()),
             writes_succeed: true,
+            counted_at: 0,
         }
     }
 
@@ -177,7 +183,7 @@ impl Projector {
                     Err(error) => {
                         let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
                         active.refused = not_loaded(io, &partition, error, was_let_in)?;
-                        active.state = State::retry(io.now());
+                        active.state = State::retry(io.now() + LOAD_RETRY);
                     }
                 }
             }
@@ -194,6 +200,9 @@ impl Projector {
                     return Ok(());
                 };
                 let next = lane.finished(&answers, io.now());
+                if answers.committed == Some(Committed::Yes) {
+                    active.conflicts = 0;
+                }
                 if answers.refused.is_some() {
                     active.refused = answers.refused;
                 } else if answers.committed == Some(Committed::Yes) || !lane.is_busy() {
@@ -204,9 +213,11 @@ impl Projector {
                     Next::Stored(next_offset) => io.commit(&partition, next_offset),
                     Next::Reload => {
                         self.parts.meters.conflicts.increment(1);
-                        tracing::warn!(partition = %partition, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
+                        active.conflicts = active.conflicts.saturating_add(1);
+                        let (attempt, delay) = (active.conflicts, conflict::delay(active.conflicts));
+                        tracing::warn!(partition = %partition, attempt, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
                         io.stop(&partition)?;
-                        active.state = State::retry(io.now());
+                        active.state = State::retry(io.now() + delay);
                     }
                 }
             }
@@ -214,15 +225,29 @@ impl Projector {
         Ok(())
     }
 
-    fn report(&self) {
-        let lanes = self.lanes.values().filter_map(|active| match &active.state {
-            State::Serving(lane) => Some(lane),
+    fn serving(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.values().filter_map(|active| match &active.state {
+            State::Serving(lane) => Some(lane.as_ref()),
             State::Loading { .. } => None,
-        });
-        let oldest = lanes.fold(None, |oldest, lane| earlier(oldest, lane.oldest_pending()));
+        })
+    }
+
+    fn report(&self) {
+        let oldest = self
+            .serving()
+            .fold(None, |oldest, lane| earlier(oldest, lane.oldest_pending()));
         let is_loading = |active: &Active| matches!(active.state, State::Loading { .. });
         let is_well = self.writes_succeed && !self.lanes.values().any(is_loading);
         self.parts.freshness.report(self.id, WorkerState { oldest, is_well });
+    }
+
+    fn count_ages(&mut self, now: Micros) {
+        if now - self.counted_at >= Ages::COUNTED_EVERY {
+            self.counted_at = now;
+            let mut ages = Ages::default();
+            self.serving().for_each(|lane| ages.add(&lane.ages(now)));
+            self.parts.freshness.aged(self.id, ages);
+        }
     }
 
     fn retry_loads(&mut self, io: &Io<'_>) {
@@ -262,6 +287,7 @@ impl Handler for Projector {
                 assignment: self.assignments,
                 dead_letter: Ticket::default(),
                 refused: None,
+                conflicts: 0,
             };
             self.lanes.insert(partition.clone(), active);
             self.load(partition, self.assignments, io.config(), read);
@@ -320,6 +346,7 @@ impl Handler for Projector {
         self.retry_loads(io);
         self.begin_work(io, false);
         self.report();
+        self.count_ages(io.now());
         Ok(())
     }
 
