@@ -694,6 +694,26 @@ MARKETS = Board(
             width=16,
         ),
         Panel(
+            "Hourly reports that differ",
+            "Share of the hourly prices that are not the mean of the fine prices: hours of which a price came within a day.",
+            [
+                (
+                    'max by (market, pair) (market_check_hours{market=~"$market",result="differing"}) '
+                    '/ sum by (market, pair) (max by (market, pair, result) (market_check_hours{market=~"$market",result=~"agreeing|differing"}))',
+                    "{{market}} {{pair}}",
+                )
+            ],
+            unit="percentunit",
+            warn=0.1,
+            alerts=["MarketMeansDiffer"],
+        ),
+        Panel(
+            "Largest difference of an hourly price",
+            "USD, of these hours: the hourly price and the mean of the fine prices of a node.",
+            [('max by (market, pair) (market_check_difference{market=~"$market"})', "{{market}} {{pair}}")],
+            alerts=["MarketMeansDiffer"],
+        ),
+        Panel(
             "Repetitions",
             "Share of the parsed ticks that repeat an event.",
             [

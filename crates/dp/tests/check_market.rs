@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use aggregation::hourly::statements::{Arrivals, Question};
 use localstack::{Server, Temporary};
 use ops::connection::Connection;
 use ops::migrations::{Stores, migrate, stores};
@@ -60,6 +61,32 @@ async fn publish(stores: &Stores, id: &str, offset: i64, prices: &[(i64, i64, &s
     stores.clickhouse.exec(&sql).await.unwrap();
 }
 
+/// Numbers of nodes that agree, differ and are partial, and the largest differences in USD, of each hour of the day: the statement that
+/// the metric is computed from.
+async fn hours(stores: &Stores, market: &str) -> Vec<(Value, [f64; 2])> {
+    let from = "2026-09-26T00:00:00Z"
+        .parse::<jiff::Timestamp>()
+        .unwrap()
+        .as_microsecond();
+    let question = Question {
+        table: "market_data.market_ticks",
+        tenant: "default",
+        market,
+        fine: "rt5",
+        from,
+        to: from + 24 * 3_600_000_000,
+        stored_since: Some(0),
+    };
+    let rows = stores.clickhouse.query_json(&question.of_hours()).await.unwrap();
+    let hour = |row: &serde_json::Map<String, Value>| {
+        assert_eq!(row["start"], 1_790_431_200, "14:00 UTC");
+        assert!(row["came"].as_u64().unwrap() > 1_700_000_000);
+        let largest = ["highest", "lowest"].map(|name| row[name].as_f64().unwrap() / 3.6e17);
+        (json!([row["agreeing"], row["differing"], row["partial"]]), largest)
+    };
+    rows.iter().map(hour).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hourly_price_must_be_the_mean_of_the_best_fine_prices() {
     let stack = Temporary::new().unwrap();
@@ -102,6 +129,52 @@ async fn an_hourly_price_must_be_the_mean_of_the_best_fine_prices() {
         json!([["MISO", 0, 0, 1], ["PJM", 1, 0, 0], ["NYISO", 1, 0, 0]])
     );
 
+    // The metric is computed from the same rows, and asks for them when they have come.
+    assert_eq!(hours(&stores, "MISO").await, [(json!([0, 0, 1]), [0.0, 0.0])]);
+    assert_eq!(hours(&stores, "PJM").await, [(json!([1, 0, 0]), [0.0, 0.0])]);
+    let nyiso = hours(&stores, "NYISO").await;
+    let third = (nyiso[0].1[1] + 0.01 / 3.0).abs();
+    assert!(nyiso[0].0 == json!([1, 0, 0]) && third < 1e-6, "{nyiso:?}");
+    let arrivals = Arrivals {
+        table: "market_data.market_ticks",
+        tenant: "default",
+        from: 1_790_431_200_000_000,
+        stored_since: 0,
+    };
+    let came = |arrivals: Arrivals<'static>| {
+        let (clickhouse, sql) = (&stores.clickhouse, arrivals.statement());
+        async move {
+            let mut rows = clickhouse.query_json(&sql).await.unwrap();
+            rows.sort_by_key(|row| (row["market"].to_string(), row["product"].to_string()));
+            json!(rows)
+        }
+    };
+    let row = |market: &str, product: &str, latest: u64| {
+        let earliest = 1_790_431_200;
+        json!({"market": market, "product": product, "earliest": earliest, "latest": earliest + latest})
+    };
+    let all = [
+        row("MISO", "rt5", 3_000),
+        row("MISO", "rth", 0),
+        row("NYISO", "rt5", 1_884),
+        row("NYISO", "rth", 0),
+        row("PJM", "rt5", 3_300),
+        row("PJM", "rth", 0),
+    ];
+    assert_eq!(came(arrivals).await, json!(all));
+    let later = Arrivals {
+        from: arrivals.from + 3_300_000_000,
+        ..arrivals
+    };
+    let mut last = row("PJM", "rt5", 3_300);
+    last["earliest"] = json!(1_790_431_200 + 3_300);
+    assert_eq!(came(later).await, json!([last]));
+    let never = Arrivals {
+        stored_since: 4_000_000_000_000_000,
+        ..arrivals
+    };
+    assert_eq!(came(never).await, json!([]));
+
     // An hour before `--since` is not asked for; a smaller tolerance finds what rounding explains.
     let strict = reports(&dir, 1, &["--market", "nyiso", "--tolerance", "0.001"]);
     assert_eq!(strict[0]["worst"][0]["mean"], "25.93333333");
@@ -116,6 +189,7 @@ async fn an_hourly_price_must_be_the_mean_of_the_best_fine_prices() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert_eq!(hours(&stores, "PJM").await, [(json!([0, 1, 0]), [2.5, 2.5])]);
     let tolerant = reports(&dir, 0, &["--market", "PJM", "--tolerance", "2.5"]);
     assert_eq!(tolerant[0]["compared"], 1);
 

@@ -14,6 +14,8 @@ use crate::registry::MARKETS;
 
 /// The product of hourly real-time prices.
 pub const HOURLY: &str = "rth";
+/// The largest difference that rounding explains, USD at scale 8: that of a sum of components.
+pub const TOLERANCE: i64 = 2_000_000;
 /// Products that an hourly price may be the mean of.
 const FINE: [&str; 2] = ["rt5", "rt15"];
 

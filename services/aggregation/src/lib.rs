@@ -10,6 +10,7 @@
 pub mod completeness;
 pub mod config;
 pub mod core;
+pub mod hourly;
 pub mod http;
 pub mod metrics;
 pub mod pipeline;

@@ -2,7 +2,8 @@
 
 #![allow(clippy::disallowed_macros)]
 
-use std::collections::BTreeMap;
+mod of_markets;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,8 +12,10 @@ use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::{Interval, Micros};
 use service::metrics::{Declared, Kind};
 
-use crate::completeness::days::DayReport;
 use crate::core::partition_state::WindowCounts;
+use of_markets::{CHECK_DIFFERENCE, CHECK_HOURS, INTERVALS_DUE, INTERVALS_MISSING, PRICES_MISSING};
+
+pub(crate) use of_markets::{completeness, completeness_unknown, market_checks, market_checks_unknown};
 
 const LATE: &str = "ticks_late_total";
 const CLOSINGS: &str = "bar_closings_by_table_total";
@@ -30,9 +33,6 @@ const RESTATE_DELAY: &str = "restate_delay_seconds";
 const RESTATE_STATEMENT: &str = "restate_statement_seconds";
 const OPEN: &str = "bar_windows_open";
 const BY_STATE: &str = "bar_windows_by_state";
-const INTERVALS_DUE: &str = "market_intervals_due";
-const INTERVALS_MISSING: &str = "market_intervals_missing";
-const PRICES_MISSING: &str = "market_prices_missing";
 
 const INTERVAL: &[&str] = &["interval"];
 const INTERVALS: &[&[(&str, &str)]] = &[
@@ -72,6 +72,20 @@ pub const DECLARED: &[Declared] = &[
         "Prices of these days that are missing although the interval and the instrument have others.",
     )
     .labels(&["market", "product"]),
+    Declared::new(
+        CHECK_HOURS,
+        Kind::Gauge,
+        "hours",
+        "Hours of nodes whose hourly price was compared with the mean of the fine prices (pair, such as rt5/rth), by result (agreeing, differing, partial): hours of which a price was stored within a day; default tenant, every ten minutes.",
+    )
+    .labels(&["market", "pair", "result"]),
+    Declared::new(
+        CHECK_DIFFERENCE,
+        Kind::Gauge,
+        "USD",
+        "The largest absolute difference of these hours.",
+    )
+    .labels(&["market", "pair"]),
     Declared::new(
         LATE,
         Kind::Counter,
@@ -347,34 +361,6 @@ impl Meters {
     /// Records the latency of the newest message of a turn.
     pub fn latency(&self, micros: i64) {
         self.latency.record(micros.max(0) as f64 / 1e6);
-    }
-}
-
-/// Sets the gauges of completeness; returns the markets and products that have some.
-pub(crate) fn completeness(reports: &[DayReport]) -> Vec<(String, String)> {
-    let mut sums: BTreeMap<(String, String), [u64; 3]> = BTreeMap::new();
-    for report in reports {
-        let sum = sums.entry((report.market.clone(), report.product.clone())).or_default();
-        let counts = [report.due as u64, report.missing_count as u64, report.missing_prices];
-        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-    }
-    for (of, sum) in &sums {
-        set_completeness(of, sum.map(|count| count as f64));
-    }
-    sums.into_keys().collect()
-}
-
-/// The counts of these markets and products are not known at present.
-pub(crate) fn completeness_unknown(known: &[(String, String)]) {
-    known.iter().for_each(|of| set_completeness(of, [f64::NAN; 3]));
-}
-
-fn set_completeness((market, product): &(String, String), counts: [f64; 3]) {
-    for (name, count) in [INTERVALS_DUE, INTERVALS_MISSING, PRICES_MISSING]
-        .into_iter()
-        .zip(counts)
-    {
-        gauge!(name, "market" => market.clone(), "product" => product.clone()).set(count);
     }
 }
 

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service::clients::Dependency;
-use service::writer::tables::ENRICHED_TICKS;
+use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
 use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
 
-use crate::completeness;
 use crate::config::Config;
 use crate::http::{self, Completeness, Shown, Stored};
 use crate::metrics::{RestateMeters, RestateTotals};
@@ -26,6 +25,7 @@ use crate::stages::lane;
 use crate::stages::outbox::{OutputTopics, Shared};
 use crate::stages::restate::{self, RestateHandler};
 use crate::view::Views;
+use crate::{completeness, hourly};
 
 /// The view of the newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
@@ -65,14 +65,25 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             view: ctx.names.table(INTERVALS_VIEW),
         },
     }));
-    let watched = (ctx.clients.clickhouse()?, ctx.names.table(INTERVALS_VIEW));
-    let tenant = ctx.settings.tenant_id.clone();
-    ctx.tasks.spawn(
-        "completeness",
-        completeness::watch(watched.0, watched.1, tenant, ctx.shutdown.clone()),
-    );
+    watches(ctx)?;
     ctx.stats(move || http::stats::of_stream(&views));
     ctx.stats(move || http::stats::of_restate(&restated));
+    Ok(())
+}
+
+/// The metrics that are asked for, of the tenant of this service.
+fn watches(ctx: &mut Context<Config>) -> Result<(), StartError> {
+    let (clickhouse, tenant) = (ctx.clients.clickhouse()?, ctx.settings.tenant_id.clone());
+    let view = ctx.names.table(INTERVALS_VIEW);
+    ctx.tasks.spawn(
+        "completeness",
+        completeness::watch(clickhouse.clone(), view, tenant.clone(), ctx.shutdown.clone()),
+    );
+    let table = ctx.names.table(MARKET_TICKS.name);
+    ctx.tasks.spawn(
+        "hourly reports",
+        hourly::watch(clickhouse, table, tenant, ctx.shutdown.clone()),
+    );
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! `dp check-market`: whether the fine prices of a market have the mean that its own hourly report says.
 //!
-//! Role: asks ClickHouse for the hours of each day, and compares them (`markets::hourly`).
+//! Role: asks ClickHouse for the hours of each day (`aggregation::hourly::statements`), and compares them (`markets::hourly`).
 //! Failure: ClickHouse does not answer. Hours that cannot be compared are counted, not guessed.
 
 use std::process::ExitCode;
 
+use aggregation::hourly::statements::Question;
 use anyhow::{Context as _, bail};
 use domain::{Decimal, Micros};
 use markets::hourly::{Compared, Comparison, HOURLY, Hour, pairs};
@@ -13,7 +14,6 @@ use ops::migrations::stores;
 use ops::present::{found, iso, moment, print_json, print_line, table};
 use ops::progress::Progress;
 use ops::rows::{number, text};
-use reconcile::hourly::Question;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stores::ClickHouse;
@@ -98,19 +98,20 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     let asked: Vec<_> = pairs()
         .filter(|(market, _)| args.market.as_deref().is_none_or(|asked| asked == *market))
         .collect();
-    let days = parts(since, now);
+    let (days, table) = (parts(since, now), connection.names.table("market_ticks"));
     let mut progress = Progress::new("comparing", (days.len() * asked.len()) as u64, "market days");
     let (mut reports, mut done) = (Vec::new(), 0);
     for (market, fine) in asked {
         let mut comparison = Comparison::new(args.tolerance, SHOWN);
         for &(from, to) in &days {
             let question = Question {
-                names: &connection.names,
+                table: &table,
                 tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
                 market,
                 fine,
                 from,
                 to,
+                stored_since: None,
             };
             hours(&clickhouse, &question)
                 .await
@@ -147,7 +148,7 @@ fn parts(since: Micros, now: Micros) -> Vec<(Micros, Micros)> {
 }
 
 async fn hours(clickhouse: &ClickHouse, question: &Question<'_>) -> anyhow::Result<Vec<Hour>> {
-    let rows = clickhouse.query_json(&question.sql()).await?;
+    let rows = clickhouse.query_json(&question.of_nodes()).await?;
     rows.iter().map(hour).collect()
 }
 
@@ -206,7 +207,7 @@ fn shown(reports: &[Report], tolerance: Decimal) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use markets::hourly::Difference;
+    use markets::hourly::{Difference, TOLERANCE};
 
     use super::*;
 
@@ -249,6 +250,8 @@ mod tests {
 
     #[test]
     fn a_market_without_both_reports_is_refused_with_the_known_ones() {
+        // The metric counts what the command counts.
+        assert_eq!(tolerance("0.02").unwrap().unscaled(), TOLERANCE);
         assert_eq!(market("nyiso").as_deref(), Ok("NYISO"));
         assert!(market("ERCOT").unwrap_err().contains("MISO, PJM, NYISO"));
         assert!(tolerance("-0.1").is_err() && tolerance("x").is_err());

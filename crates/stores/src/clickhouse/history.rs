@@ -26,8 +26,8 @@ use crate::{Store, StoreError};
 /// The order of the ticks in a window, for open and close: that of prices (`domain::PriceRank`).
 const ORDER_OF_TICKS: &str =
     "(micros, isNotNull(sequence), ifNull(sequence, 0), feed, raw_partition, raw_offset, raw_index)";
-/// `domain::Vintage::rank` of a row.
-const VINTAGE: &str = "splitByChar('.', lower(ifNull(toString(version), ''))) AS words, \
+/// `domain::Vintage::rank` of a row, as column `vintage`, with the columns that it is computed from.
+pub const VINTAGE: &str = "splitByChar('.', lower(ifNull(toString(version), ''))) AS words, \
     transform(words[1], ['preliminary', 'unverified', 'verified', 'final', 'corrected'], [1, 2, 3, 4, 5], 0) AS stage, \
     if(stage = 0, words[1], words[2]) AS digits, \
     (stage * 1000000 + if(match(digits, '^[0-9]{1,6}$'), toInt32OrZero(digits), 0)) * 2 - (words[-1] = 'superseded') AS vintage";
