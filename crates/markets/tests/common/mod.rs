@@ -113,6 +113,19 @@ pub fn document<'a>(format: &'a str, payload: &'a [u8]) -> RawMessage<'a> {
     }
 }
 
+/// Whether the document says that it is not its whole set, which each of its ticks must say too, and nothing else.
+pub fn is_part(format: &str, payload: &[u8]) -> bool {
+    let said = normalizer().parse(&document(format, payload)).unwrap().is_part();
+    let mut ticks = 0;
+    let outcome = normalizer().normalize(&document(format, payload), 5, &mut |tick| {
+        ticks += 1;
+        assert_eq!(tick.market_status, said.then_some("part"), "{}", tick.instrument_id);
+    });
+    outcome.unwrap();
+    assert!(ticks > 0, "{format}: a document without a tick shows nothing");
+    said
+}
+
 /// Reads a document. A tick is `instrument start minutes price e c l g version flags`, without what is absent and without
 /// the flags that compare it with its surroundings.
 pub fn read(format: &str, payload: &[u8]) -> Result<Read, Rejection> {
