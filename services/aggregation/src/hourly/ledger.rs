@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use domain::Micros;
 use markets::hourly::HOURLY;
 
-use super::{DAY, HOUR};
+use super::HOUR;
+
+/// Hours of one statement.
+const PART: Micros = 6 * HOUR;
 
 /// Prices of a market and product that have come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +31,12 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    /// The hours in parts of a day: a market has 100,000 hours of nodes on a day.
-    pub fn days(&self) -> Vec<(Micros, Micros)> {
+    /// The hours in parts: a market has 100,000 hours of nodes on a day, and ten times as many fine prices.
+    pub fn parts(&self) -> Vec<(Micros, Micros)> {
         let mut parts = Vec::new();
         let mut from = self.from;
         while from < self.to {
-            let to = self.to.min(from + DAY);
+            let to = self.to.min(from + PART);
             parts.push((from, to));
             from = to;
         }
@@ -177,6 +180,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Micros = HOUR / 60;
+    const DAY: Micros = 24 * HOUR;
 
     fn ledger() -> Ledger {
         Ledger::new([("MISO", "rt5"), ("NYISO", "rt5")].into_iter())
@@ -249,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn long_ranges_are_asked_for_by_day() {
-        let parts = due("MISO", HOUR, HOUR + 2 * DAY + 5 * HOUR).days();
+    fn long_ranges_are_asked_for_in_parts() {
+        let parts = due("MISO", HOUR, HOUR + 2 * PART + 5 * HOUR).parts();
         assert_eq!(
             parts,
             [
-                (HOUR, HOUR + DAY),
-                (HOUR + DAY, HOUR + 2 * DAY),
-                (HOUR + 2 * DAY, HOUR + 2 * DAY + 5 * HOUR)
+                (HOUR, HOUR + PART),
+                (HOUR + PART, HOUR + 2 * PART),
+                (HOUR + 2 * PART, HOUR + 2 * PART + 5 * HOUR)
             ]
         );
     }

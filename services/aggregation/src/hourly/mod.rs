@@ -77,7 +77,7 @@ impl Watched {
         };
         let arrived = arrivals.ask(&self.clickhouse).await?;
         for due in ledger.due(&arrived) {
-            for (from, to) in due.days() {
+            for (from, to) in due.parts() {
                 let question = Question {
                     table: &self.table,
                     tenant: &self.tenant,
