@@ -694,17 +694,14 @@ MARKETS = Board(
             width=16,
         ),
         Panel(
-            "Hourly reports that differ",
-            "Share of the hourly prices that are not the mean of the fine prices: hours of which a price came within a day.",
+            "Hourly reports against fine prices",
+            "Hours of nodes of which a price came within a day: whether the hourly price is the mean of the fine prices.",
             [
                 (
-                    'max by (market, pair) (market_check_hours{market=~"$market",result="differing"}) '
-                    '/ sum by (market, pair) (max by (market, pair, result) (market_check_hours{market=~"$market",result=~"agreeing|differing"}))',
-                    "{{market}} {{pair}}",
+                    'max by (market, pair, result) (market_check_hours{market=~"$market"})',
+                    "{{market}} {{pair}} {{result}}",
                 )
             ],
-            unit="percentunit",
-            warn=0.1,
             alerts=["MarketMeansDiffer"],
         ),
         Panel(

@@ -5,7 +5,7 @@
 //! Invariants: nothing is done for a tick. An hour is compared when a price of it has come and the market has an hourly report that
 //! reaches it, so a market whose reports come once a day is compared once a day. The counts are a function of the stored rows: a
 //! restart changes none.
-//! Failure: while ClickHouse does not answer, the metrics are `NaN`; the next round asks for the same rows again.
+//! Failure: while ClickHouse does not answer, the metrics are `NaN`; the next round, a minute later, asks for the same rows again.
 
 mod ledger;
 pub mod statements;
@@ -27,8 +27,9 @@ const HOUR: Micros = 3_600_000_000;
 const DAY: Micros = 24 * HOUR;
 /// Hours that began earlier are not compared. MISO publishes its final report about a week later.
 const WINDOW: Micros = 9 * DAY;
-/// Time between two rounds.
+/// Time between two rounds, and after one that failed.
 const INTERVAL: Duration = Duration::from_secs(600);
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// A batch has its time before its rows can be seen, so rows of the last minutes before a round are asked for again.
 const OVERLAP: Micros = HOUR / 6;
 
@@ -47,20 +48,23 @@ pub(crate) async fn watch(clickhouse: ClickHouse, table: String, tenant: String,
         tenant,
     };
     let mut ledger = Ledger::new(pairs());
-    let (mut known, mut seen_until) = (Vec::new(), None);
+    let mut seen_until = None;
+    metrics::market_checks_unknown(pairs());
     while !shutdown.is_requested() {
         let now = wall_clock();
-        match watched.round(&mut ledger, seen_until, now).await {
+        let wait = match watched.round(&mut ledger, seen_until, now).await {
             Ok(()) => {
                 seen_until = Some(now - OVERLAP);
-                known = metrics::market_checks(&ledger.totals(now - DAY));
+                metrics::market_checks(&ledger.totals(now - DAY));
+                INTERVAL
             }
             Err(error) => {
                 tracing::debug!(error = %error, "hourly prices cannot be compared with fine ones; retrying");
-                metrics::market_checks_unknown(&known);
+                metrics::market_checks_unknown(pairs());
+                AFTER_FAILURE
             }
-        }
-        tokio::time::sleep(INTERVAL).await;
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 

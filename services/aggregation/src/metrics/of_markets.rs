@@ -43,25 +43,23 @@ fn set_completeness((market, product): &(String, String), counts: [f64; 3]) {
     }
 }
 
-/// Sets the gauges of the hourly reports; returns the markets that have some, each with its pair of products.
-pub(crate) fn market_checks(totals: &[Totals]) -> Vec<(&'static str, String)> {
-    let set = |one: &Totals| {
-        let of = (one.market, format!("{}/{}", one.fine, markets::hourly::HOURLY));
+/// Sets the gauges of the hourly reports.
+pub(crate) fn market_checks(totals: &[Totals]) {
+    for one in totals {
         let counts = [one.agreeing, one.differing, one.partial].map(|count| count as f64);
-        set_check(&of, counts, one.largest);
-        of
-    };
-    totals.iter().map(set).collect()
-}
-
-/// The results of these markets are not known at present.
-pub(crate) fn market_checks_unknown(known: &[(&'static str, String)]) {
-    known.iter().for_each(|of| set_check(of, [f64::NAN; 3], f64::NAN));
-}
-
-fn set_check((market, pair): &(&'static str, String), counts: [f64; 3], largest: f64) {
-    for (result, count) in ["agreeing", "differing", "partial"].into_iter().zip(counts) {
-        gauge!(CHECK_HOURS, "market" => *market, "pair" => pair.clone(), "result" => result).set(count);
+        set_check(one.market, one.fine, counts, one.largest);
     }
-    gauge!(CHECK_DIFFERENCE, "market" => *market, "pair" => pair.clone()).set(largest);
+}
+
+/// The results of these markets, each with the product of its fine prices, are not known at present.
+pub(crate) fn market_checks_unknown(pairs: impl Iterator<Item = (&'static str, &'static str)>) {
+    pairs.for_each(|(market, fine)| set_check(market, fine, [f64::NAN; 3], f64::NAN));
+}
+
+fn set_check(market: &'static str, fine: &str, counts: [f64; 3], largest: f64) {
+    let pair = format!("{fine}/{}", markets::hourly::HOURLY);
+    for (result, count) in ["agreeing", "differing", "partial"].into_iter().zip(counts) {
+        gauge!(CHECK_HOURS, "market" => market, "pair" => pair.clone(), "result" => result).set(count);
+    }
+    gauge!(CHECK_DIFFERENCE, "market" => market, "pair" => pair).set(largest);
 }
