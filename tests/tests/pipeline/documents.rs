@@ -1,6 +1,7 @@
 //! Real documents and poison: exact prices, and dead letters with every header.
 
 use e2e::{Pipeline, RAW, eventually, sample};
+use localstack::Service;
 use serde_json::Value;
 use testkit::kafka::{self, Outgoing, Publisher, Record};
 
@@ -77,6 +78,7 @@ fn every_line_of_a_folder_of_real_documents_arrives_and_all_stores_agree() {
     })
     .unwrap();
     the_best_vintage_stands(&pipeline);
+    hourly_reports_are_compared_with_the_fine_prices(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
     for market in ["CAISO", "ERCOT", "GAS", "ISONE", "SPP"] {
@@ -121,6 +123,64 @@ fn the_best_vintage_stands(pipeline: &Pipeline) {
         .unwrap();
     }
     std::fs::remove_file(&path).unwrap();
+}
+
+/// PJM's unverified prices of one hour: the hourly price of one hub is the mean of its prices of five minutes, that of another is 1 USD more.
+fn hourly_reports_are_compared_with_the_fine_prices(pipeline: &Pipeline) {
+    const HEADER: &str =
+        "datetime_beginning_utc,pnode_id,pnode_name,type,total_lmp_rt,congestion_price_rt,marginal_loss_price_rt";
+    let hour = jiff::Timestamp::now().as_second() / 3600 * 3600 - 3 * 3600;
+    let row = |second: i64, node: &str, price: &str| {
+        let stamp = jiff::Timestamp::from_second(second).unwrap();
+        format!("{stamp},1,{node},HUB,{price},0,0\n")
+    };
+    let fine = (0..12_i64).flat_map(|step| {
+        let price = (step + 1).to_string();
+        ["MEAN", "OTHER"].map(|node| row(hour + step * 300, node, &price))
+    });
+    let hourly = row(hour, "MEAN", "6.5") + &row(hour, "OTHER", "7.5");
+    for (name, rows) in [("rt_fivemin_hrl_lmps", fine.collect()), ("rt_hrl_lmps", hourly)] {
+        let path = std::env::temp_dir().join(format!("{name}-of-an-hour-{}.csv", std::process::id()));
+        std::fs::write(&path, format!("{HEADER}\n{rows}")).unwrap();
+        pipeline.dp_ok(&["ingest", &path.to_string_lossy()]).unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+    let stored = "SELECT count() FROM market_ticks WHERE instrument_id IN ('PJM.MEAN.RT5', 'PJM.OTHER.RT5', 'PJM.MEAN.RTH', 'PJM.OTHER.RTH')";
+    eventually(
+        "the prices are stored",
+        || Ok(pipeline.clickhouse.number(stored)? == 26),
+    )
+    .unwrap();
+    // The metrics are computed when aggregation starts, then every ten minutes.
+    pipeline.kill_and_restart(Service::Aggregation).unwrap();
+    let expected = [
+        ("market_check_hours{", "result=\"agreeing\"", " 1"),
+        ("market_check_hours{", "result=\"differing\"", " 1"),
+        ("market_check_hours{", "result=\"partial\"", " 0"),
+        ("market_check_difference{", "pair=\"rt5/rth\"", " 1"),
+    ];
+    let mut found = String::new();
+    eventually("the hours are compared", || {
+        found = pipeline.get(Service::Aggregation, "/metrics")?.1;
+        let has = |(name, label, value): (&str, &str, &str)| {
+            let is_its =
+                |line: &&str| line.starts_with(name) && line.contains("market=\"PJM\"") && line.contains(label);
+            found.lines().find(is_its).is_some_and(|line| line.ends_with(value))
+        };
+        Ok(expected.into_iter().all(has))
+    })
+    .unwrap();
+    let (code, output) = {
+        let output = pipeline
+            .dp(&["check-market", "--market", "PJM", "--since", "6h"])
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    assert!(code == Some(1) && output.contains("PJM.OTHER"), "{code:?} {output}");
 }
 
 #[test]
