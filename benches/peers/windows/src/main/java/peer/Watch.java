@@ -1,0 +1,37 @@
+package peer;
+
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.common.TopicPartition;
+
+/**
+ * Prints every 100 ms how many offsets a topic has and how many of another topic a group has committed, both over all
+ * partitions: {@code Watch BOOTSTRAP TOPIC GROUP}. It ends when a byte arrives on its standard input, or when it is killed.
+ */
+public final class Watch {
+    private Watch() {}
+
+    public static void main(String[] arguments) throws Exception {
+        List<TopicPartition> partitions;
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", arguments[0]))) {
+            int count = admin.describeTopics(List.of(arguments[1])).allTopicNames().get().get(arguments[1]).partitions().size();
+            partitions = IntStream.range(0, count).mapToObj(number -> new TopicPartition(arguments[1], number)).toList();
+            var latest = partitions.stream().collect(Collectors.toMap(partition -> partition, partition -> OffsetSpec.latest()));
+            while (System.in.available() == 0) {
+                long ends = admin.listOffsets(latest).all().get().values().stream().mapToLong(end -> end.offset()).sum();
+                long committed = admin.listConsumerGroupOffsets(arguments[2]).partitionsToOffsetAndMetadata().get().values().stream()
+                        .filter(Objects::nonNull)
+                        .mapToLong(offset -> offset.offset())
+                        .sum();
+                System.out.println(ends + " " + committed);
+                System.out.flush();
+                Thread.sleep(100);
+            }
+        }
+    }
+}
