@@ -31,7 +31,7 @@ bench: bootstrap ## Measure throughput, latency, recovery and memory on this mac
 	cargo build --release --workspace --bins
 	$(BIN)/dp bench $(ARGS)
 
-bench-peers: bootstrap ## Measure Spate and Kafka Streams beside the pipeline, with kills (a part: ARGS="up load windows report down")
+bench-peers: bootstrap ## Measure Spate and Kafka Streams beside the pipeline, with kills (a part: ARGS="up load streams report down")
 	cargo build --release $(PROGRAMS) --bins
 	benches/peers/run.py $(ARGS)
 

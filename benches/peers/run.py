@@ -4,7 +4,7 @@
     run.py                                    # all steps
     run.py build                              # Spate (cargo) and the Java programs (Maven), in folders of their own
     run.py up load                            # servers of a local stack, and the messages
-    run.py spate-hop spate-table windows ours # any of the sides, in any order
+    run.py spate-hop our-hop                  # any of the sides: also spate-table, our-table, streams, our-pipeline
     run.py report down                        # the table; then the servers and their data are removed
 
 Peers: Spate for the hop and for Kafka → ClickHouse, Kafka Streams (exactly_once_v2) for one-minute bars. Counted by oracle.py from
@@ -25,10 +25,13 @@ from pathlib import Path
 
 import measure
 import oracle
+import report
 import sides
+from report import STORES
 from stack import HERE, RAW, Stack, java
 
-STEPS = ("build", "up", "load", "spate-hop", "spate-table", "windows", "ours", "report", "down")
+SIDES = ("spate-hop", "our-hop", "spate-table", "our-table", "streams", "our-pipeline")
+STEPS = ("build", "up", "load", *SIDES, "report", "down")
 # The load has two minutes of event time, until now, as that of `dp bench`.
 SPAN_MICROS = 120_000_000
 
@@ -96,20 +99,23 @@ class Run:
         self.measure("spate-hop", lambda run: sides.Spate(self.stack, "hop", run, self.load_of_run), "kafka")
 
     def spate_table(self) -> None:
-        make = lambda run: sides.Spate(self.stack, "table", run, self.load_of_run)  # noqa: E731
-        self.measure("spate-table", make, "kafka", "clickhouse")
+        self.measure("spate-table", lambda run: sides.Spate(self.stack, "table", run, self.load_of_run), *STORES[:2])
 
-    def windows(self) -> None:
+    def streams(self) -> None:
         store = self.options.store
-        self.measure("windows", lambda run: sides.Streams(self.stack, run, self.load_of_run, store), "kafka")
+        self.measure("streams", lambda run: sides.Streams(self.stack, run, self.load_of_run, store), "kafka")
 
-    def ours(self) -> None:
-        make = lambda run: sides.Pipeline(self.stack, run, self.load_of_run)  # noqa: E731
-        self.measure("ours", make, "kafka", "clickhouse", "postgres", "redis")
+    def our_hop(self) -> None:
+        self.measure("our-hop", lambda run: sides.OurHop(self.stack, run, self.load_of_run), "kafka")
+
+    def our_table(self) -> None:
+        self.measure("our-table", lambda run: sides.OurTable(self.stack, run, self.load_of_run), *STORES[:2])
+
+    def our_pipeline(self) -> None:
+        self.measure("our-pipeline", lambda run: sides.OurPipeline(self.stack, run, self.load_of_run), *STORES)
 
     def report(self) -> None:
-        for name, result in self.results.items():
-            print(f"{name}: {json.dumps(result)}")
+        print(report.shown(self.results))
 
     def down(self) -> None:
         """Only the results stay."""

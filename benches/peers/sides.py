@@ -120,8 +120,10 @@ class Streams(Process):
         return oracle.compare_bars(self.load.bars(), oracle.bars_of_dump(dump(self.stack, self.output)))
 
 
-class Pipeline:
-    """The four services, in a generation of their own: same raw topic, other topics and tables."""
+class Ours:
+    """Services of the pipeline, in a generation of their own: same raw topic, other topics and tables."""
+
+    services = SERVICES
 
     def __init__(self, stack: Stack, run: str, load: oracle.Load) -> None:
         self.stack, self.load, self.generation = stack, load, f"peers{run}"
@@ -132,21 +134,69 @@ class Pipeline:
         return f"{name}_{self.generation}"
 
     def start(self) -> None:
-        self.stack.dp("start", "--no-wait", generation=self.generation)
-        self.running = {name: pid for name, pid in self.stack.pids().items() if name in SERVICES}
+        self.stack.dp("start", "--no-wait", *self.services, generation=self.generation)
+        self.running = {name: pid for name, pid in self.stack.pids().items() if name in self.services}
 
     def stop(self) -> None:
-        self.stack.dp("stop", generation=self.generation)
+        self.stack.dp("stop", *self.services, generation=self.generation)
 
     def kill(self) -> None:
-        for pid in self.running.values():
+        for pid in self.pids().values():
             os.kill(pid, signal.SIGKILL)
 
     def pids(self) -> dict[str, int]:
-        ended = [name for name in SERVICES if not Path(f"/proc/{self.running.get(name, 0)}/stat").exists()]
+        ended = [name for name in self.services if not Path(f"/proc/{self.running.get(name, 0)}/stat").exists()]
         if ended:
             raise RuntimeError(f"not running: {', '.join(ended)}; see {self.stack.work}/stack/logs")
         return dict(self.running)
+
+
+class OurHop(Ours):
+    """Normalization alone: from the raw topic to its topic. ClickHouse is stopped meanwhile, so its writer waits."""
+
+    services = ("normalization",)
+
+    def __init__(self, stack: Stack, run: str, load: oracle.Load) -> None:
+        super().__init__(stack, run, load)
+        stack.dp("stop", "clickhouse")
+        self.topic = f"{NORMALIZED}-{self.generation}"
+        self.watch = Watch(stack, self.topic, f"normalization-local-{self.generation}")
+
+    def progress(self) -> int:
+        return self.watch.ends
+
+    def complete(self, progress: int) -> bool:
+        return progress >= self.load.messages
+
+    def done(self) -> bool:
+        return self.watch.committed >= self.load.messages
+
+    def counted(self) -> dict[str, int]:
+        self.watch.close()
+        self.stack.dp("start", "clickhouse")
+        return oracle.count_events(self.load.messages, dump(self.stack, self.topic))
+
+
+class OurTable(Ours):
+    """Normalization with its ClickHouse writer: from the raw topic to its topic and from there to `market_ticks`."""
+
+    services = ("normalization",)
+
+    def progress(self) -> int:
+        return rows_of(self.stack, self.table("market_ticks"))
+
+    def complete(self, progress: int) -> bool:
+        return progress >= self.load.messages
+
+    def done(self) -> bool:
+        return self.complete(self.progress())
+
+    def counted(self) -> dict[str, int]:
+        return rows_counted(self.stack, self.table("market_ticks"), self.load.messages, "source_event_id")
+
+
+class OurPipeline(Ours):
+    """All four services: two tables of ticks, bars of five intervals, latest prices."""
 
     def progress(self) -> int:
         return rows_of(self.stack, self.table("market_ticks"), self.table("enriched_ticks"))
@@ -155,18 +205,16 @@ class Pipeline:
         return progress >= self.load.messages and self.done()
 
     def done(self) -> bool:
-        counted = f"SELECT sum(trade_count) FROM market_data.{self.table('bars')} FINAL WHERE interval = '1m'"
-        return self.stack.number(counted) >= self.load.messages
+        bars = f"market_data.{self.table('bars')} FINAL WHERE interval = '1m'"
+        ticks = self.stack.number(f"SELECT sum(trade_count) FROM {bars}")
+        return min(ticks, self.progress()) >= self.load.messages
 
     def counted(self) -> dict[str, dict[str, int]]:
         messages, bars = self.load.messages, self.stack.sql(BARS.format(table=self.table("bars_latest")))
         return {
             "market_ticks": rows_counted(self.stack, self.table("market_ticks"), messages, "source_event_id"),
-            "enriched_ticks": rows_counted(self.stack, self.table("enriched_ticks"), messages, "source_event_id"),
+            "enriched_ticks": rows_counted(self.stack, self.table("enriched_ticks"), messages, "tick_id"),
             "bars": oracle.compare_bars(self.load.bars(), oracle.bars_of_rows(bars)),
-            "topic, before the readers compare origins": oracle.count_events(
-                messages, dump(self.stack, f"{NORMALIZED}-{self.generation}")
-            ),
         }
 
 
