@@ -83,7 +83,7 @@ class Run:
         """Both runs of a side: the first for its costs, the second with kills."""
         messages, pids = self.load_of_run.messages, self.stack.pids()
         for run in ("clean", "kills"):
-            if run not in self.options.runs:
+            if self.options.only not in (None, run):
                 continue
             side = make(f"{run}{time.time_ns() // 10**9 % 10**6}")
             try:
@@ -138,7 +138,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--instruments", type=int, default=100)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=254, help="of the times of the kills")
-    parser.add_argument("--runs", nargs="+", default=["clean", "kills"], choices=["clean", "kills"])
+    parser.add_argument("--only", choices=["clean", "kills"], help="one of the two runs of each side")
     parser.add_argument("--store", default="memory", choices=["memory", "rocksdb"], help="of Kafka Streams")
     chosen = parser.parse_args()
     wrong = [step for step in chosen.steps if step not in STEPS]
