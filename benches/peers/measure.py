@@ -81,7 +81,7 @@ class Mark:
 
 
 def undisturbed(side: Side, messages: int, servers: dict[str, int]) -> dict:
-    """Rate and CPU time a message of a whole backlog: from the start of the processes, and of the second half alone."""
+    """Rate since the first output, seconds and CPU time a message since the start, and CPU time of the second half alone."""
     before = Mark(0, time.monotonic(), {name: cpu_seconds(pid) for name, pid in servers.items()})
     side.start()
     first = Mark.of(side, until(side, lambda progress: progress > 0, "the first output"), servers)
@@ -92,6 +92,7 @@ def undisturbed(side: Side, messages: int, servers: dict[str, int]) -> dict:
     rate = (last.progress - first.progress) / max(last.time - first.time, LOOK)
     return {
         "per_second": round(rate),
+        "seconds": round(last.time - before.time, 1),
         "cpu_us": rounded(before.per_message(last)),
         "cpu_us_second_half": rounded(half.per_message(last)),
     }

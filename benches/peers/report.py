@@ -10,7 +10,8 @@ def shown(results: dict) -> str:
     costs = [cost(name, run) for name, run in runs.items() if "cpu_us" in run]
     losses = [line for name, run in runs.items() for line in loss(name, run)]
     lines = [f"{'':<36}{'CPU µs a message':^42}"]
-    lines += [f"{'side':<24}{'messages/s':>12}{'own':>10}{'2nd half':>10}{'Kafka':>10}{'ClickHouse':>12}", *costs, ""]
+    head = ("messages/s", "seconds", "own", "2nd half", "Kafka", "ClickHouse")
+    lines += [f"{'side':<14}{row(head)}", *costs, ""]
     lines += [f"{'side':<38}{'kills':>6}{'lost':>10}{'repeated':>10}{'wrong bars':>12}", *losses]
     return "\n".join(lines)
 
@@ -18,8 +19,15 @@ def shown(results: dict) -> str:
 def cost(name: str, run: dict) -> str:
     whole, half = run["cpu_us"], run["cpu_us_second_half"]
     own = [sum(cpu for process, cpu in used.items() if process not in STORES) for used in (whole, half)]
-    kafka, clickhouse = whole.get("kafka", 0.0), whole.get("clickhouse", 0.0)
-    return f"{name:<24}{run['per_second']:>12,}{own[0]:>10.2f}{own[1]:>10.2f}{kafka:>10.2f}{clickhouse:>12.2f}"
+    # Rows appear with their insert, seconds after the work on them, so a half of them says nothing.
+    second = "" if "table" in name else f"{own[1]:.2f}"
+    servers = [f"{whole.get(server, 0.0):.2f}" for server in ("kafka", "clickhouse")]
+    rate, seconds = f"{run['per_second']:,}", str(run.get("seconds", ""))
+    return f"{name.removesuffix(', clean'):<14}{row((rate, seconds, f'{own[0]:.2f}', second, *servers))}"
+
+
+def row(cells: tuple[str, ...]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, (12, 9, 9, 10, 9, 12), strict=True))
 
 
 def loss(name: str, run: dict) -> list[str]:
