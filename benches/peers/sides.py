@@ -162,6 +162,10 @@ class OurHop(Ours):
         self.topic = f"{NORMALIZED}-{self.generation}"
         self.watch = Watch(stack, self.topic, f"normalization-local-{self.generation}")
 
+    def stop(self) -> None:
+        super().stop()
+        self.stack.dp("start", "clickhouse")
+
     def progress(self) -> int:
         return self.watch.ends
 
@@ -173,7 +177,6 @@ class OurHop(Ours):
 
     def counted(self) -> dict[str, int]:
         self.watch.close()
-        self.stack.dp("start", "clickhouse")
         return oracle.count_events(self.load.messages, dump(self.stack, self.topic))
 
 
