@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench pictures check monitor image down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench bench-peers pictures check monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
@@ -30,6 +30,10 @@ test: bootstrap ## Set up the machine and run all tests, with real servers
 bench: bootstrap ## Measure throughput, latency, recovery and memory on this machine (one part: ARGS="hop --ticks 1000000")
 	cargo build --release --workspace --bins
 	$(BIN)/dp bench $(ARGS)
+
+bench-peers: bootstrap ## Measure Spate and Kafka Streams beside the pipeline, with kills (a part: ARGS="up load streams report down")
+	cargo build --release $(PROGRAMS) --bins
+	benches/peers/run.py $(ARGS)
 
 test-faults: bootstrap ## Kill processes at random under load: KILLS=n, SEED=s (the same seed continues an interrupted run), RATE=r
 	cargo build --release --workspace --bins
