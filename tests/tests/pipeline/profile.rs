@@ -105,10 +105,22 @@ fn a_cpu_profile_under_load_is_a_picture_and_a_table_of_our_functions() {
         "{profile:#}"
     );
 
-    let text = pipeline
-        .dp_ok(&["profile", "cpu", "normalization", "--seconds", "1", "--output", path])
-        .unwrap();
-    assert!(text.contains("total %") && text.contains("flame graph: "), "{text}");
+    let words = [
+        "profile",
+        "cpu",
+        "normalization",
+        "--seconds",
+        "2",
+        "--frequency",
+        "250",
+        "--output",
+        path,
+    ];
+    eventually("a table with the way to the picture", || {
+        let text = pipeline.dp_ok(&words)?;
+        Ok(text.contains("total %") && text.contains("flame graph: "))
+    })
+    .unwrap();
     load.finish().unwrap();
     pipeline.agree().unwrap();
 }

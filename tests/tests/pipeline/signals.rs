@@ -204,11 +204,14 @@ fn under_load_every_series_is_declared_and_unique_and_counters_never_decrease() 
     }
 }
 
-/// Metrics that do not apply to every service: pools of Postgres, tables of ClickHouse.
+/// Metrics that do not apply here: pools of Postgres and tables of ClickHouse in services that have none, certificates of servers
+/// without TLS.
 fn only_sometimes(exported: &Exported, name: &str) -> bool {
     let has_pool = matches!(exported.service, Service::Enrichment | Service::Projection);
     let has_tables = exported.service != Service::Projection;
-    (name.starts_with("connection_pool_") && !has_pool) || (name.starts_with("clickhouse_") && !has_tables)
+    (name.starts_with("connection_pool_") && !has_pool)
+        || (name.starts_with("clickhouse_") && !has_tables)
+        || name == "certificate_expiry_timestamp_seconds"
 }
 
 #[test]

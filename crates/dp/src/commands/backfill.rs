@@ -44,22 +44,22 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER", group = "what")]
     documents: Option<PathBuf>,
     /// Only documents of this market
-    #[arg(long, value_name = "M", value_parser = market, requires = "documents")]
+    #[arg(long, value_name = "M", value_parser = market, conflicts_with = "from")]
     market: Option<String>,
     /// Tenant of the documents (header dp.tenant_id) [default: DATA_PROC_TENANT_ID of normalization]
-    #[arg(long, value_name = "ID", requires = "documents")]
+    #[arg(long, value_name = "ID", conflicts_with = "from")]
     tenant: Option<String>,
     /// Raw topic of the documents [default: the first of DATA_PROC_RAW_TOPICS]
-    #[arg(long, value_name = "TOPIC", requires = "documents")]
+    #[arg(long, value_name = "TOPIC", conflicts_with = "from")]
     topic: Option<String>,
     /// Process messages again that were appended at or after this time, or this long ago
     #[arg(long, value_name = "TIME", value_parser = moment, group = "what")]
     from: Option<Timestamp>,
     /// Only messages that were appended before this time, or this long ago [default: all up to now]
-    #[arg(long, value_name = "TIME", value_parser = moment, requires = "from")]
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "from", conflicts_with = "documents")]
     to: Option<Timestamp>,
     /// normalize: only replay dead letters; store: only repair the stores; all: both
-    #[arg(long, value_name = "STAGE", value_parser = stage, requires = "from")]
+    #[arg(long, value_name = "STAGE", value_parser = stage, conflicts_with = "documents")]
     stage: Option<Stage>,
     /// Seconds that a comparison waits until no tick is in flight
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]

@@ -180,7 +180,7 @@ fn problems(connection: &Connection, listed: &[Listed]) -> Vec<String> {
                 "{} does not exist: create it with `dp topics create`",
                 topic.name
             )));
-        } else if topic.partitions != wanted && topic.name != names.dlq && !names.raw.contains(&topic.name) {
+        } else if topic.partitions != wanted && !topics::may_have_any_partitions(names, &topic.name) {
             problems.push(format!(
                 "{} has {} partitions, but {wanted} are configured: set DATA_PROC_TOPIC_PARTITIONS to the existing number, or start \
                  a new generation (DATA_PROC_GENERATION)",

@@ -7,22 +7,20 @@ use stream::kafka::replicas::{Cluster, Replicas};
 use super::{Area, Finding, Severity};
 use crate::dead_letters::Group;
 use crate::present::milliseconds;
-use crate::topics::Listed;
+use crate::topics::{Listed, may_have_any_partitions};
 
 /// Lines of evidence for a finding.
 const SHOWN: usize = 5;
 
-/// Topics that are missing, or have another number of partitions than configured. Raw topics, `dlq` and the topic of orders may
-/// have any number.
+/// Topics that are missing, or have another number of partitions than configured.
 pub(super) fn topics(listed: &[Listed], names: &Names, wanted: i32) -> Vec<Finding> {
     let mut findings = Vec::new();
     for topic in listed {
-        let is_free = [&names.dlq, &names.control].contains(&&topic.name) || names.raw.contains(&topic.name);
         if topic.id.is_none() {
             let what = format!("topic {} does not exist", topic.name);
             let finding = Finding::new(Severity::Critical, Area::Topics, what, topic.name.clone());
             findings.push(finding.because("it was never created, or was deleted", "dp topics create"));
-        } else if topic.partitions != wanted && !is_free {
+        } else if topic.partitions != wanted && !may_have_any_partitions(names, &topic.name) {
             let what = format!("topic {} has a wrong number of partitions", topic.name);
             let finding = Finding::new(Severity::Critical, Area::Topics, what, topic.name.clone());
             findings.push(

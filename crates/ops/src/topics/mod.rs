@@ -79,11 +79,16 @@ fn sentence(setting: &str, changed: &Changed) -> String {
     }
 }
 
-/// One sentence for each topic that exists with another number of partitions. Raw topics and `dlq` may have any number.
+/// Whether the topic may have any number of partitions: raw topics, `dlq` and the topic of orders.
+pub fn may_have_any_partitions(names: &Names, topic: &str) -> bool {
+    topic == names.dlq || topic == names.control || names.raw.iter().any(|raw| raw == topic)
+}
+
+/// One sentence for each topic that exists with another number of partitions.
 fn differing(names: &Names, specs: &[TopicSpec], found: &[TopicDescription]) -> Vec<String> {
     specs
         .iter()
-        .filter(|spec| spec.name != names.dlq && !names.raw.contains(&spec.name))
+        .filter(|spec| !may_have_any_partitions(names, &spec.name))
         .filter_map(|spec| {
             let topic = found.iter().find(|topic| topic.name == spec.name)?;
             (topic.partitions != spec.partitions).then(|| {
