@@ -190,18 +190,15 @@ fn under_load_every_series_is_declared_and_unique_and_counters_never_decrease() 
     }
     load.finish().unwrap();
     // Every declared metric is also set: after a load none is missing.
-    for exported in &before {
-        let missing: Vec<&str> = declared(exported.service)
-            .map(|known| known.name)
-            .filter(|name| !exported.series.keys().any(|(found, _)| found == name) && !only_sometimes(exported, name))
-            .collect();
-        assert_eq!(
-            missing,
-            Vec::<&str>::new(),
-            "{:?}: declared but never set",
-            exported.service
-        );
-    }
+    let missing = |exported: &Exported| -> Vec<String> {
+        declared(exported.service)
+            .filter(|known| !exported.series.keys().any(|(found, _)| found == known.name))
+            .filter(|known| !only_sometimes(exported, known.name))
+            .map(|known| format!("{:?}: {}", exported.service, known.name))
+            .collect()
+    };
+    let missing: Vec<String> = before.iter().flat_map(missing).collect();
+    assert_eq!(missing, Vec::<String>::new(), "declared but never set");
 }
 
 /// Metrics that do not apply here: pools of Postgres and tables of ClickHouse in services that have none, certificates of servers
