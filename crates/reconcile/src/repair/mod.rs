@@ -3,7 +3,7 @@
 //! ```text
 //! compare (verify) ─▶ findings ─▶ plan ─▶ ticks ─▶ compare ─▶ bars, prices ─▶ compare ─▶ copies ─▶ compare ─▶ report
 //! ```
-//! Role: [`plan()`] decides from the comparison of [`verify`](crate::verify); the steps only carry it out. A row of ClickHouse is made
+//! Role: [`plan()`] decides from the comparison of [`crate::verify`]; the steps only carry it out. A row of ClickHouse is made
 //! from its record by the encoder of the table's writer ([`table`]), a price by the rebuild of its projection ([`prices`]).
 //! Invariants: nothing is invented: a row whose record the log no longer holds is named and left. A repair that runs twice, or is
 //! killed, changes nothing more. It may run while the pipeline runs: each insert is made under an own claim (INV-8), and positions
