@@ -53,21 +53,21 @@ fn a_cpu_profile_under_load_is_a_picture_and_a_table_of_our_functions() {
     ];
     let is_ours = |title: &String| ours.iter().any(|name| title.contains(name));
     let mut seen = (Value::Null, Vec::new());
+    let words = [
+        "profile",
+        "cpu",
+        "normalization",
+        "--seconds",
+        "2",
+        "--frequency",
+        "250",
+        "--output",
+        path,
+    ];
     // The load is light: a profile of two seconds may have few samples.
     eventually("a sample in a function of ours", || {
-        let words = [
-            "profile",
-            "cpu",
-            "normalization",
-            "--seconds",
-            "2",
-            "--frequency",
-            "250",
-            "--json",
-            "--output",
-            path,
-        ];
-        let profile: Value = serde_json::from_str(&pipeline.dp_ok(&words)?)?;
+        let printed = pipeline.dp_ok(&[&words[..], &["--json"]].concat())?;
+        let profile: Value = serde_json::from_str(&printed)?;
         if profile["output"].is_null() {
             return Ok(false);
         }
@@ -105,17 +105,6 @@ fn a_cpu_profile_under_load_is_a_picture_and_a_table_of_our_functions() {
         "{profile:#}"
     );
 
-    let words = [
-        "profile",
-        "cpu",
-        "normalization",
-        "--seconds",
-        "2",
-        "--frequency",
-        "250",
-        "--output",
-        path,
-    ];
     eventually("a table with the way to the picture", || {
         let text = pipeline.dp_ok(&words)?;
         Ok(text.contains("total %") && text.contains("flame graph: "))

@@ -57,7 +57,7 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
     ];
     specs.extend(keyed.into_iter().map(|name| spec(name, partitions, &[week])));
     specs.push(spec(&names.state, partitions, &state));
-    // A table of the newest order of each stage. One partition: whoever has read it to its end knows all of them.
+    // Compacted: it keeps the newest order of each stage. With one partition, a reader at its end has every order.
     specs.push(spec(&names.control, 1, &[("cleanup.policy", "compact")]));
     // One partition keeps dead letters in the order of their failure; a month leaves time to look at them.
     specs.push(spec(&names.dlq, 1, &[("retention.ms", "2592000000")]));
