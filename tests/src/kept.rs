@@ -10,9 +10,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::Context as _;
 use localstack::{Ports, Stack, StackConfig};
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "dp",
     "dp-clickhouse",
+    "dp-cores",
     "dp-log",
     "normalization",
     "enrichment",

@@ -148,6 +148,7 @@ const PIN_TRIES: u32 = 20;
 
 /// Pins a process of the stack, with all its current and future threads, to this core.
 pub fn pin(stack: &Stack, name: localstack::Name, core: usize) -> anyhow::Result<()> {
+    stack.use_all_cores()?;
     let pid = stack.pid(name).with_context(|| format!("{name} is not running"))?;
     let mut said = String::new();
     // taskset pins thread after thread and fails if one has ended meanwhile.

@@ -32,6 +32,8 @@ pub struct StackConfig {
     pub path: Option<OsString>,
     /// Whether processes get their own session, so that they outlive the terminal. Default true.
     pub detached: bool,
+    /// Whether the stack runs on one core while the machine is quiet (`cores`). Default false.
+    pub quiet_core: bool,
     /// Whether the progress of long steps is shown on stderr. Default false.
     pub progress: bool,
     /// ClickHouse's `users.xml`, for tests that need users with passwords and grants. Default: one user without a password.
@@ -52,6 +54,7 @@ impl StackConfig {
             cache: Cache::default_root(),
             path: None,
             detached: true,
+            quiet_core: false,
             progress: false,
             clickhouse_users: None,
             service_env: BTreeMap::new(),
@@ -76,6 +79,19 @@ impl StackConfig {
         } else {
             Ok(())
         }
+    }
+
+    /// One of our own programs.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf, StackError> {
+        let program = self.bin_dir.join(name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        let message = format!(
+            "{} is missing: build it with `cargo build --release --workspace --bins`",
+            program.display()
+        );
+        Err(StackError::Refused(message))
     }
 
     pub(crate) fn server_dir(&self, server: Server) -> PathBuf {

@@ -12,6 +12,7 @@
 mod account;
 mod cache;
 mod config;
+mod cores;
 mod error;
 mod fetch;
 mod name;
@@ -28,6 +29,7 @@ mod temporary;
 mod tools;
 
 pub use config::{StackConfig, default_dir};
+pub use cores::keep_quiet;
 pub use error::StackError;
 pub use name::{Name, Server, Service, UnknownName};
 pub use ports::{Ports, holder};

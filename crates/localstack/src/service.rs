@@ -1,6 +1,5 @@
 //! Our own services as processes of the stack.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::config::StackConfig;
@@ -25,7 +24,7 @@ pub(crate) fn command(
     port: u16,
     env: &[(String, String)],
 ) -> Result<Command, StackError> {
-    let program = program(config, service)?;
+    let program = config.program(service.name())?;
     let mut command = launcher(config, &program)?;
     command.current_dir(&config.dir);
     // The user's settings take precedence; a configuration file may contain them too.
@@ -46,17 +45,4 @@ pub(crate) fn command(
     // Each replica has its own port, which overrides any common setting.
     command.env("DATA_PROC_HEALTH_PORT", port.to_string());
     Ok(command)
-}
-
-/// The service's binary.
-pub(crate) fn program(config: &StackConfig, service: Service) -> Result<PathBuf, StackError> {
-    let program = config.bin_dir.join(service.name());
-    if program.is_file() {
-        return Ok(program);
-    }
-    let message = format!(
-        "{} is missing: build it with `cargo build --release --workspace --bins`",
-        program.display()
-    );
-    Err(StackError::Refused(message))
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::config::{self, StackConfig};
+use crate::cores;
 use crate::error::StackError;
 use crate::name::{Name, Server, Service};
 use crate::process::{self, POLL, Running};
@@ -52,6 +53,7 @@ impl Stack {
         }
         (state.ports, state.bin_dir, state.cache) =
             (config.ports.clone(), config.bin_dir.clone(), config.cache.clone());
+        state.quiet_core = config.quiet_core;
         state.save(&config.dir)?;
         Ok(Stack { config })
     }
@@ -67,6 +69,7 @@ impl Stack {
         };
         let mut config = StackConfig::new(dir, state.ports);
         (config.bin_dir, config.cache) = (state.bin_dir, state.cache);
+        config.quiet_core = state.quiet_core;
         Ok(Stack { config })
     }
 
@@ -94,7 +97,11 @@ impl Stack {
     pub fn start(&self, name: impl Into<Name>) -> Result<i32, StackError> {
         let name = name.into();
         self.check_before_start(&[name])?;
-        self.spawn(name).map(|(running, _)| running.pid)
+        let (running, is_new) = self.spawn(name)?;
+        if is_new && self.config.quiet_core {
+            cores::start(&self.config)?;
+        }
+        Ok(running.pid)
     }
 
     /// Waits until the process responds as its clients expect: servers to the smallest request of their protocol, services to
@@ -180,6 +187,23 @@ impl Stack {
             .into_iter()
             .filter(|name| self.pid(*name).is_some())
             .try_for_each(|name| self.kill9(name))
+    }
+
+    /// Lets the running processes use all cores from now on, until [`Stack::new`] says otherwise: for those who pin them.
+    pub fn use_all_cores(&self) -> Result<(), StackError> {
+        {
+            let _lock = Lock::of(&self.config.dir)?;
+            let mut state = self.state()?;
+            state.quiet_core = false;
+            state.save(&self.config.dir)?;
+        }
+        if cores::wait_ended(&self.config.dir, KILL_LIMIT)? {
+            return Ok(());
+        }
+        let dir = self.config.dir.display();
+        Err(StackError::Refused(format!(
+            "dp-cores of {dir} has not ended: end it, then try again"
+        )))
     }
 
     /// Removes data, logs and all other files of the stack, and its folder if it contains no other files. Fails while a process

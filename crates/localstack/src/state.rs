@@ -18,6 +18,8 @@ use crate::service::WINDOWS;
 
 const FILE: &str = "stack.json";
 const LOCK: &str = "stack.lock";
+/// Held by the process that moves the stack between cores.
+pub(crate) const CORES_LOCK: &str = "cores.lock";
 const LOGS: &str = "logs";
 /// Pids of all processes that may still run, one per line, for programs that do not parse JSON.
 const PIDS: &str = "pids";
@@ -32,6 +34,9 @@ pub(crate) struct State {
     /// `DATA_PROC_GENERATION` of the services that were started last; empty for the first generation.
     #[serde(default)]
     pub(crate) generation: String,
+    /// See [`crate::StackConfig::quiet_core`].
+    #[serde(default)]
+    pub(crate) quiet_core: bool,
     pub(crate) processes: Vec<Entry>,
 }
 
@@ -87,6 +92,7 @@ impl State {
             cache,
             boot_id: boot_id(),
             generation: String::new(),
+            quiet_core: false,
             processes: Vec::new(),
         }
     }
@@ -167,7 +173,7 @@ pub(crate) fn is_stack(dir: &Path) -> bool {
 
 /// The files that a stack creates in its folder.
 fn own_entries() -> Vec<String> {
-    let files = [FILE, PIDS, LOCK, LOGS, LIBRARIES, WINDOWS].map(str::to_owned);
+    let files = [FILE, PIDS, LOCK, CORES_LOCK, LOGS, LIBRARIES, WINDOWS].map(str::to_owned);
     let servers = Server::ALL.map(|server| server.name().to_owned());
     files.into_iter().chain(servers).collect()
 }
@@ -234,6 +240,10 @@ pub(crate) fn refuse_foreign(dir: &Path) -> Result<(), StackError> {
         ))),
         None => Ok(()),
     }
+}
+
+pub(crate) fn file(dir: &Path) -> PathBuf {
+    dir.join(FILE)
 }
 
 pub(crate) fn pids_file(dir: &Path) -> PathBuf {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use localstack::{Condition, Name, Server, Service, Stack, StackError, Temporary, holder};
+use localstack::{Condition, Name, Server, Service, Stack, StackConfig, StackError, Temporary, holder};
 use procfs::process::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -374,4 +374,35 @@ fn a_killed_test_leaves_neither_processes_nor_files() {
     victim.wait().unwrap();
     eventually("the server ends with the test", || !exists(pid));
     eventually("the folder is removed", || !dir.exists());
+}
+
+#[test]
+fn the_process_that_moves_a_stack_between_cores_ends_with_it_or_when_it_is_told() {
+    let programs = tempfile::tempdir().unwrap();
+    script(programs.path(), "projection", "exec sleep 600");
+    symlink(env!("CARGO_BIN_EXE_dp-cores"), programs.path().join("dp-cores")).unwrap();
+    let configured = |config: &mut StackConfig| {
+        config.bin_dir = programs.path().to_owned();
+        config.quiet_core = true;
+    };
+    let stack = Temporary::with(configured).unwrap();
+    let works = || {
+        let lock = File::options().append(true).open(stack.config().dir.join("cores.lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    };
+    stack.start(Service::Projection).unwrap();
+    eventually("it works beside the stack", works);
+    stack.use_all_cores().unwrap();
+    assert!(!works());
+
+    let again = Stack::new(StackConfig {
+        quiet_core: true,
+        ..stack.config().clone()
+    })
+    .unwrap();
+    again.stop(Service::Projection).unwrap();
+    again.start(Service::Projection).unwrap();
+    eventually("it works beside the next run", works);
+    again.kill9(Service::Projection).unwrap();
+    eventually("it ends with the stack", || !works());
 }

@@ -54,7 +54,7 @@ async fn start_servers(
             _ => Ports::for_new_stack(place.port_offset)?,
         };
         let mut config = StackConfig::new(place.folder(), ports);
-        (config.progress, config.interrupted) = (true, interrupted);
+        (config.progress, config.interrupted, config.quiet_core) = (true, interrupted, true);
         let mut stack = Stack::new(config)?;
         // Checked before anything starts: later commands would refuse such a stack.
         check(&mut stack)?;

@@ -65,6 +65,14 @@ struct Thread {
     timer: Option<Timer>,
 }
 
+impl Thread {
+    /// Measures it, and reads its name: a thread that has just begun still has that of the one that started it.
+    fn seen_again(&mut self, id: i32) {
+        self.last = now(self.clock).unwrap_or(self.last);
+        self.name = thread_name(id).unwrap_or_else(|| std::mem::take(&mut self.name));
+    }
+}
+
 /// What a sampler has noted, before its addresses have names.
 pub struct Sampled {
     frequency: u32,
@@ -146,7 +154,7 @@ impl Sampler {
         let tasks = Process::myself().and_then(|process| process.tasks());
         for task in tasks.map_err(|error| format!("list the threads: {error}"))?.flatten() {
             match self.threads.get_mut(&task.tid) {
-                Some(thread) => thread.last = now(thread.clock).unwrap_or(thread.last),
+                Some(thread) => thread.seen_again(task.tid),
                 None => self.threads.extend(self.adopted(task.tid, is_first)),
             }
         }
@@ -158,7 +166,7 @@ impl Sampler {
         let clock = clock_of(id);
         let used = now(clock)?;
         let thread = Thread {
-            name: thread_name(id),
+            name: thread_name(id).unwrap_or_else(|| format!("thread {id}")),
             clock,
             // What began after the profile used all its time in it.
             first: if is_first { used } else { Duration::ZERO },
@@ -297,12 +305,11 @@ fn timer(thread: i32, clock: ClockId, frequency: u32) -> nix::Result<Timer> {
     Ok(timer)
 }
 
-fn thread_name(id: i32) -> String {
-    let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).unwrap_or_default();
-    match name.trim() {
-        "" => format!("thread {id}"),
-        name => name.to_owned(),
-    }
+/// `None` if the thread has ended, or has no name.
+fn thread_name(id: i32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -372,9 +379,12 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(20);
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let stopped = std::sync::Arc::clone(&stop);
+        let (known, is_known) = std::sync::mpsc::channel();
         let busy = std::thread::Builder::new()
-            .name("busy".to_owned())
+            .name("early".to_owned())
             .spawn(move || {
+                is_known.recv().unwrap();
+                nix::sys::prctl::set_name(c"busy").unwrap();
                 while !stopped.load(std::sync::atomic::Ordering::Relaxed) && Instant::now() < until {
                     burn_the_time(Instant::now() + Duration::from_millis(10));
                 }
@@ -382,6 +392,8 @@ mod tests {
             .unwrap();
         let mut sampler = Sampler::start(FREQUENCY).unwrap();
         assert!(Sampler::start(FREQUENCY).is_err_and(|error| error.contains("another")));
+        // A thread names itself; whoever looks earlier sees another name.
+        known.send(()).unwrap();
         // A slow machine gives the thread little time: until there are samples, or the time is over.
         let mut seen = 0;
         while seen < 20 && Instant::now() < until {

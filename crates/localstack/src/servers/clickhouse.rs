@@ -28,14 +28,7 @@ const USERS: &str = include_str!("clickhouse/users.xml");
 
 pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Result<Command, StackError> {
     let library = fetch::engine(config)?;
-    let program = config.bin_dir.join(PROGRAM);
-    if !program.is_file() {
-        let message = format!(
-            "{} is missing: build it with `cargo build --release --workspace --bins`",
-            program.display()
-        );
-        return Err(StackError::Refused(message));
-    }
+    let program = config.program(PROGRAM)?;
     let config_file = dir.join("config.xml");
     write_config(&config_file, CONFIG)?;
     // The engine reads it from its working directory.

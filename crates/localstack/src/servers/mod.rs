@@ -97,13 +97,7 @@ pub(crate) fn launcher(config: &StackConfig, program: &Path) -> Result<Command, 
 
 /// Sends the command's output through `dp-log` to the process's log file.
 pub(crate) fn log_to_file(config: &StackConfig, command: &mut Command, log: &Path) -> Result<(), StackError> {
-    let program = config.bin_dir.join(LOGGER);
-    if !program.is_file() {
-        return Err(StackError::Refused(format!(
-            "{} is missing: build it with `cargo build --release --workspace --bins`",
-            program.display()
-        )));
-    }
+    let program = config.program(LOGGER)?;
     // Checked here, since the logger cannot report an error.
     File::options()
         .create(true)

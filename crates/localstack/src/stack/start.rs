@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{KILL_LIMIT, Stack};
 use crate::cache;
+use crate::cores;
 use crate::error::StackError;
 use crate::name::{Name, Server};
 use crate::ports;
@@ -29,6 +30,7 @@ impl Stack {
         // Ctrl-C also ends a program that prepares a server, which is not a failure of the program.
         let result = result.map_err(|error| self.config.check_interrupted().err().unwrap_or(error));
         match &result {
+            Ok(()) if self.config.quiet_core => cores::start(&self.config)?,
             Ok(()) => {}
             // Do not wait after Ctrl-C: servers survive a kill.
             Err(StackError::Interrupted) => {
@@ -92,9 +94,12 @@ impl Stack {
         config.tools().require(&tools)?;
         for name in &absent {
             if let Name::Service(service, _) = name {
-                service::program(config, *service)?;
+                config.program(service.name())?;
             }
             ports::check_free(&config.ports.listened_by(*name))?;
+        }
+        if config.quiet_core {
+            config.program(cores::PROGRAM)?;
         }
         if !servers.is_empty() {
             cache::require_space(&config.dir, NEEDED_MB, "--dir")?;
