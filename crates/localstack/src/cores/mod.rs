@@ -1,8 +1,8 @@
 //! Keeps a quiet stack on one core: `dp-cores FOLDER`, a small process beside the stack.
 //!
 //! Role: a quiet market costs wake-ups, and a wake-up on another core costs a fifth more than one on the same (docs/performance.md).
-//! So twice a second this looks at how idle the cores are, and moves the processes of the stack: to one core after ten quiet seconds,
-//! back to all as soon as that core is full.
+//! So twice a second this looks at how idle the cores are, and moves the processes of the stack: to one core after five quiet seconds,
+//! back to all when that core has been full for a second.
 //! Invariants: one for each folder (a lock). It ends with the stack, or when the stack is to use all cores from now on, and leaves
 //! the stack on all cores.
 //! Failure: without it the stack runs on all cores, which costs more and is never wrong.
